@@ -1,0 +1,22 @@
+//! The seams: every source of time, chance and spawning, real and simulated.
+//!
+//! No other crate may ask the operating system for the time, for randomness or for a new task
+//! (`clippy.toml` bans the calls and names the replacements). Whoever holds a [`Clock`] and an
+//! [`Rng`] made from one seed replays a scenario exactly.
+//!
+//! ```text
+//!   Clock ── wall time, monotonic time, sleep      system | manual (tests advance it)
+//!   Rng   ── bytes, numbers, shuffles              operating system | seed
+//!   id    ── request ids, UUIDs, trace ids         made from an Rng
+//!   task  ── spawn with a name, cancellation, panics reported
+//! ```
+
+pub mod clock;
+pub mod id;
+pub mod rng;
+pub mod size;
+pub mod task;
+
+pub use clock::{Clock, Timestamp};
+pub use rng::Rng;
+pub use size::ByteSize;

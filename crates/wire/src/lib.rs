@@ -1,0 +1,27 @@
+//! Bytes to typed input and back; does no I/O.
+//!
+//! ```text
+//!  HTTP request ─► protocol (shape-driven) ─► Value ─► model's typed Input ─► handler
+//!  HTTP answer  ◄─ protocol (shape-driven) ◄─ Value ◄─ model's typed Output ◄─┘
+//!        └─ sigv4 verifies the request before anything of it is decoded
+//! ```
+//!
+//! A [`Service`] is a table of [`Operation`]s; the gateway's pipeline runs its columns (decode,
+//! authorise, operate, encode), so that no handler can forget one.
+
+pub mod arn;
+pub mod cx;
+pub mod error;
+pub mod operation;
+pub mod service;
+pub mod shape;
+pub mod trace_context;
+pub mod value;
+
+pub use arn::Arn;
+pub use cx::{AccountId, Cx, Principal};
+pub use error::{ApiError, Fault, ServiceError};
+pub use operation::{FromValue, IntoValue, Operation};
+pub use service::{Resource, Service};
+pub use trace_context::{SpanId, TraceContext, TraceId};
+pub use value::Value;

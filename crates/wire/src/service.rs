@@ -1,0 +1,150 @@
+//! A service as a table of operations. The pipeline runs the columns.
+
+use std::any::Any;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::error::to_api_error;
+use crate::shape::{OperationShape, ServiceShape};
+use crate::{ApiError, Cx, FromValue, IntoValue, Operation, ServiceError, Value};
+
+/// The ARNs that an operation touches: what authorisation is asked about. `*` when the action has no resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource(pub Vec<String>);
+
+impl Resource {
+    /// The action names no single resource.
+    pub fn any() -> Self {
+        Self(vec!["*".to_owned()])
+    }
+
+    /// One resource.
+    pub fn arn(arn: impl Into<String>) -> Self {
+        Self(vec![arn.into()])
+    }
+}
+
+/// A decoded, typed input whose type only its own table line knows.
+pub type Input = Box<dyn Any + Send>;
+
+/// A future that the table can store.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+type Decode = fn(Value) -> Result<Input, ApiError>;
+type Resources = Box<dyn Fn(&Cx, &Input) -> Resource + Send + Sync>;
+type Call = Box<dyn Fn(Cx, Input) -> BoxFuture<Result<Value, ApiError>> + Send + Sync>;
+
+/// One line of a service's table.
+pub struct Line {
+    /// Name, HTTP binding and shapes.
+    pub shape: &'static OperationShape,
+    /// The IAM action, such as `lambda:InvokeFunction`.
+    pub action: &'static str,
+    decode: Decode,
+    resources: Resources,
+    call: Call,
+}
+
+impl Line {
+    /// Column 1: the typed input.
+    ///
+    /// # Errors
+    /// `SerializationException` when the value does not fit the input's shape.
+    pub fn decode(&self, value: Value) -> Result<Input, ApiError> {
+        (self.decode)(value)
+    }
+
+    /// Column 2: what authorisation is asked about.
+    pub fn resources(&self, cx: &Cx, input: &Input) -> Resource {
+        (self.resources)(cx, input)
+    }
+
+    /// Column 3: the handler.
+    ///
+    /// # Errors
+    /// Whatever the handler answers.
+    pub fn call(&self, cx: Cx, input: Input) -> BoxFuture<Result<Value, ApiError>> {
+        (self.call)(cx, input)
+    }
+}
+
+/// A service: its model's shape and the lines that it serves.
+#[derive(Clone)]
+pub struct Service {
+    /// What the model knows: names, protocols, also the operations that are not served yet.
+    pub shape: &'static ServiceShape,
+    lines: Arc<Vec<Line>>,
+}
+
+impl Service {
+    /// Starts a table. `state` is cloned for each call: keep it behind an `Arc`.
+    pub fn table<S: Clone + Send + Sync + 'static>(shape: &'static ServiceShape, state: S) -> Table<S> {
+        Table { shape, state, lines: Vec::new() }
+    }
+
+    /// The line that serves `operation`; `None` when it is unknown or not served yet.
+    pub fn line(&self, operation: &str) -> Option<&Line> {
+        self.lines.iter().find(|line| line.shape.name == operation)
+    }
+
+    /// All lines, in table order.
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+}
+
+/// A [`Service`] under construction.
+pub struct Table<S> {
+    shape: &'static ServiceShape,
+    state: S,
+    lines: Vec<Line>,
+}
+
+impl<S: Clone + Send + Sync + 'static> Table<S> {
+    /// Adds a line: the operation, its handler, its IAM action and the resources it touches.
+    #[must_use]
+    pub fn op<O, Fut, E>(
+        mut self,
+        handler: fn(S, Cx, O::Input) -> Fut,
+        action: &'static str,
+        resource: fn(&Cx, &O::Input) -> Resource,
+    ) -> Self
+    where
+        O: Operation,
+        Fut: Future<Output = Result<O::Output, E>> + Send + 'static,
+        E: ServiceError,
+    {
+        let state = self.state.clone();
+        self.lines.push(Line {
+            shape: O::SHAPE,
+            action,
+            decode: |value| Ok(Box::new(O::Input::from_value(value)?)),
+            resources: Box::new(move |cx, input| match input.downcast_ref::<O::Input>() {
+                Some(input) => resource(cx, input),
+                None => Resource::any(),
+            }),
+            call: Box::new(move |cx, input| {
+                let state = state.clone();
+                Box::pin(async move {
+                    let Ok(input) = input.downcast::<O::Input>() else {
+                        return Err(ApiError::internal("an input reached another operation's handler"));
+                    };
+                    handler(state, cx, *input).await.map(IntoValue::into_value).map_err(to_api_error)
+                })
+            }),
+        });
+        self
+    }
+
+    /// The finished service.
+    ///
+    /// # Panics
+    /// When two lines serve the same operation: a mistake in the table, found at start.
+    pub fn build(self) -> Service {
+        for (at, line) in self.lines.iter().enumerate() {
+            let again = self.lines[..at].iter().any(|earlier| earlier.shape.name == line.shape.name);
+            assert!(!again, "{} stands twice in the table of {}", line.shape.name, self.shape.name);
+        }
+        Service { shape: self.shape, lines: Arc::new(self.lines) }
+    }
+}
