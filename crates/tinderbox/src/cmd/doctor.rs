@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 
 use lambda::runtimes::{Family, Runtimes};
+use sandbox::{Launcher, LauncherConfig};
 use serde_json::json;
 use sys::Clock;
 
 use crate::print::Print;
+use crate::server;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {}
@@ -23,15 +25,11 @@ struct Finding {
 pub(crate) async fn run(_args: Args, print: Print) -> anyhow::Result<ExitCode> {
     let mut findings: Vec<Finding> = sandbox::probe()
         .into_iter()
-        .map(|found| Finding { name: found.name.to_owned(), ok: found.ok, detail: found.detail, remedy: found.remedy })
+        .map(|found| Finding { name: found.name, ok: found.ok, detail: found.detail, remedy: found.remedy })
         .collect();
-    let refusal = sandbox::refusal();
-    findings.push(Finding {
-        name: "isolation".to_owned(),
-        ok: refusal.is_none(),
-        detail: refusal.clone().unwrap_or_else(|| "functions run in sandboxes of their own".to_owned()),
-        remedy: "run as root, or allow unprivileged user namespaces; --isolation none runs functions unprotected".to_owned(),
-    });
+    let isolation = isolation().await;
+    let isolated = isolation.ok;
+    findings.push(isolation);
     findings.extend(runtimes().await?);
     for finding in &findings {
         let mark = if finding.ok { "ok     " } else { "missing" };
@@ -44,7 +42,26 @@ pub(crate) async fn run(_args: Args, print: Print) -> anyhow::Result<ExitCode> {
         "version": env!("CARGO_PKG_VERSION"),
         "findings": findings.iter().map(|f| json!({ "name": f.name, "ok": f.ok, "detail": f.detail, "remedy": f.remedy })).collect::<Vec<_>>(),
     }));
-    Ok(if refusal.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if isolated { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Makes a launcher as the server would; it checks by itself that a sandbox can be made.
+async fn isolation() -> Finding {
+    let config = LauncherConfig { pool_size: 0, ..LauncherConfig::default() };
+    let launcher = match server::launcher_program() {
+        Ok(program) => Launcher::start(program, config).await,
+        Err(error) => Err(error),
+    };
+    Finding {
+        name: "isolation".to_owned(),
+        ok: launcher.is_ok(),
+        detail: match launcher {
+            Ok(launcher) => format!("functions run in sandboxes of their own: {:?}", launcher.capabilities()),
+            Err(error) => format!("serve refuses to run functions: {error}"),
+        },
+        remedy: "run as root, or allow unprivileged user namespaces; --isolation none runs functions unprotected"
+            .to_owned(),
+    }
 }
 
 async fn runtimes() -> anyhow::Result<Vec<Finding>> {
