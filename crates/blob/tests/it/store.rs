@@ -12,7 +12,7 @@ const LENGTHS: [usize; 8] = [0, 1, 65_535, 65_536, 65_537, 131_072, 1_048_576, 1
 
 async fn read_all(mut reader: Reader) -> Vec<u8> {
     let mut all = Vec::new();
-    while let Some(piece) = reader.next().await.unwrap() {
+    while let Some(piece) = reader.next().await.expect("healthy") {
         assert!(!piece.is_empty() && piece.len() <= 1 << 20);
         all.extend_from_slice(&piece);
     }
@@ -115,11 +115,11 @@ async fn concurrent_puts_of_the_same_content_make_one_whole_blob() {
     let bytes = Bytes::from(content(9, 300_000));
     let puts = (0..16).map(|_| {
         let (blobs, bytes): (Blobs, Bytes) = (fixture.blobs.clone(), bytes.clone());
-        tokio::spawn(async move { blobs.put(bytes).await })
+        sys::task::spawn("put", async move { blobs.put(bytes).await })
     });
     let mut refs = Vec::new();
     for put in puts.collect::<Vec<_>>() {
-        refs.push(put.await.unwrap().unwrap());
+        refs.push(put.await.unwrap().expect("no panic").unwrap());
     }
     refs.dedup();
     assert_eq!(refs.len(), 1);
