@@ -15,6 +15,7 @@ pub mod error;
 pub mod operation;
 pub mod service;
 pub mod shape;
+pub mod sigv4;
 pub mod trace_context;
 pub mod value;
 
