@@ -20,6 +20,7 @@ pub mod config;
 pub mod credentials;
 pub mod function_url;
 mod gateway;
+mod identify;
 pub mod limits;
 mod listener;
 mod peer;

@@ -22,9 +22,9 @@ pub mod trace_context;
 pub mod value;
 
 pub use arn::Arn;
+pub use convert::{Fields, Members, UnknownVariant};
 pub use cx::{AccountId, Cx, Principal};
 pub use error::{ApiError, Fault, ServiceError};
-pub use convert::{Fields, Members, UnknownVariant};
 pub use operation::{FromValue, IntoValue, Operation};
 pub use service::{Resource, Service};
 pub use trace_context::{SpanId, TraceContext, TraceId};

@@ -18,7 +18,7 @@ mod presign;
 mod sign;
 mod verify;
 
-pub use canonical::{RequestParts, canonical_request};
+pub use canonical::{RequestParts, canonical_request, percent_decode, query_pairs};
 pub use claim::{Claim, Form};
 pub use credential::{Credential, Secret};
 pub use error::{ErrorStyle, SigV4Error};

@@ -138,7 +138,7 @@ pub(super) fn parse_amz_date(text: &str) -> Option<Timestamp> {
 
 fn canonical_path(path: &str, rule: PathRule) -> String {
     match rule {
-        PathRule::EncodedOnce => encode(&decode(path, false), true),
+        PathRule::EncodedOnce => encode(&percent_decode(path, false), true),
         PathRule::NormalisedAndEncodedTwice => encode(normalise(path).as_bytes(), true),
     }
 }
@@ -164,20 +164,20 @@ fn normalise(path: &str) -> String {
 fn canonical_query(query: &str) -> String {
     let mut pairs: Vec<(String, String)> = query_pairs(query)
         .filter(|(name, _)| *name != "X-Amz-Signature")
-        .map(|(name, value)| (encode(&decode(name, true), false), encode(&decode(value, true), false)))
+        .map(|(name, value)| (encode(&percent_decode(name, true), false), encode(&percent_decode(value, true), false)))
         .collect();
     pairs.sort();
     let pairs: Vec<String> = pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
     pairs.join("&")
 }
 
-/// The query's pairs as sent.
-pub(super) fn query_pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+/// The pairs of a query or form as sent, still percent-encoded.
+pub fn query_pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
 /// Percent-decodes; a `%` that starts no escape stands for itself.
-pub(super) fn decode(text: &str, plus_is_space: bool) -> Cow<'_, [u8]> {
+pub fn percent_decode(text: &str, plus_is_space: bool) -> Cow<'_, [u8]> {
     if !text.contains('%') && !(plus_is_space && text.contains('+')) {
         return Cow::Borrowed(text.as_bytes());
     }

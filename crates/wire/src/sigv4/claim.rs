@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use sys::Timestamp;
 
-use super::canonical::{amz_date, decode, parse_amz_date, query_pairs};
+use super::canonical::{amz_date, parse_amz_date, percent_decode, query_pairs};
 use super::{ALGORITHM, EXPIRES_S_MAX, RequestParts, SigV4Error};
 
 /// Where the signature stands.
@@ -234,12 +234,12 @@ pub(super) fn single(headers: &HeaderMap, name: &str) -> Result<Option<String>, 
 /// The decoded value of a query parameter that may stand once only.
 fn query_value(query: &str, wanted: &str) -> Result<Option<String>, SigV4Error> {
     let mut values =
-        query_pairs(query).filter(|(name, _)| decode(name, true) == wanted.as_bytes()).map(|(_, value)| value);
+        query_pairs(query).filter(|(name, _)| percent_decode(name, true) == wanted.as_bytes()).map(|(_, value)| value);
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(incomplete(format!("The query parameter '{wanted}' stands more than once.")));
     }
-    let bytes = decode(value, true).into_owned();
+    let bytes = percent_decode(value, true).into_owned();
     String::from_utf8(bytes).map(Some).map_err(|_| incomplete(format!("The query parameter '{wanted}' is not UTF-8.")))
 }
 
