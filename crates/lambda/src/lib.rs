@@ -9,7 +9,13 @@
 //! ```
 
 pub mod function;
+pub mod invoke;
+pub mod runtimes;
 
 pub use function::{
     Architecture, CodeRef, EnvironmentVariables, FunctionVersion, LATEST, LogFormat, Logging, TracingMode,
+};
+pub use invoke::{
+    EnvironmentPeer, FunctionError, Hooks, Invocation, InvokeError, InvokeLimits, InvokeOutcome, Invoker, InvokerParts,
+    PriceTable, Report, ThrottleReason,
 };
