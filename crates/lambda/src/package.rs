@@ -72,7 +72,7 @@ pub enum PackageError {
     Io(#[from] io::Error),
     /// The blob store failed.
     #[error("The package could not be stored or read.")]
-    Blob(#[from] blob::Error),
+    Blob(#[from] blob::BlobError),
 }
 
 impl PackageError {
@@ -89,12 +89,11 @@ impl PackageError {
 }
 
 /// The packages of one node. Cloning is cheap.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Packages {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     blobs: Blobs,
     rng: Rng,
@@ -249,8 +248,7 @@ fn sha256_hex(bytes: &[u8]) -> String {
 }
 
 fn blob_ref(code: &CodeRef) -> Result<BlobRef, PackageError> {
-    let digest = blob::Digest::parse(&code.digest);
-    let digest = digest.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a record holds a malformed digest"))?;
+    let digest = code.digest.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     Ok(BlobRef { digest, length: code.length })
 }
 

@@ -136,7 +136,10 @@ impl Target<'_> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     if !fs::symlink_metadata(&full)?.is_dir() {
-                        return Err(PackageError::refused(entry.name, "another entry is a file where it needs a folder"));
+                        return Err(PackageError::refused(
+                            entry.name,
+                            "another entry is a file where it needs a folder",
+                        ));
                     }
                 }
                 Err(error) => return Err(error.into()),
@@ -170,7 +173,9 @@ impl Target<'_> {
         let mut chunk = [0; PATH_LENGTH_MAX];
         let limits = UnpackLimits { bytes_max: PATH_LENGTH_MAX as u64, ..self.limits };
         match inflate(entry, limits.bytes_max, limits, &mut target, &mut chunk) {
-            Err(PackageError::TooLarge { .. }) => return Err(PackageError::refused(entry.name, "its target is malformed")),
+            Err(PackageError::TooLarge { .. }) => {
+                return Err(PackageError::refused(entry.name, "its target is malformed"));
+            }
             other => other?,
         };
         let target = path.link_target(&target).map_err(|reason| PackageError::refused(entry.name, reason))?;

@@ -112,7 +112,8 @@ fn fill_headers(headers: &mut HeaderMap, given: Option<Value>, cookies: Option<V
 }
 
 fn is_connections(name: &HeaderName) -> bool {
-    let ours = [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::UPGRADE, header::TRAILER];
+    let ours =
+        [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::UPGRADE, header::TRAILER];
     ours.contains(name)
 }
 
@@ -146,7 +147,12 @@ mod tests {
                 "body":"{}","cookies":["a=1; Secure","b=2"],"isBase64Encoded":false}"#,
             201,
             b"{}",
-            &[("content-type", "text/plain"), ("my-custom-header", "7"), ("set-cookie", "a=1; Secure"), ("set-cookie", "b=2")],
+            &[
+                ("content-type", "text/plain"),
+                ("my-custom-header", "7"),
+                ("set-cookie", "a=1; Secure"),
+                ("set-cookie", "b=2"),
+            ],
         );
         check(r#"{"statusCode":200,"body":"aGk=","isBase64Encoded":true}"#, 200, b"hi", &[JSON]);
     }
