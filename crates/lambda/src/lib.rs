@@ -10,7 +10,9 @@
 
 pub mod function;
 pub mod invoke;
+pub mod package;
 pub mod runtimes;
+pub mod url;
 
 pub use function::{
     Architecture, CodeRef, EnvironmentVariables, FunctionVersion, LATEST, LogFormat, Logging, TracingMode,
