@@ -76,10 +76,7 @@ mod tests {
         let admission = Admission::new(2);
         let held = [admission.admit(&account(1)).unwrap(), admission.admit(&account(1)).unwrap()];
         let refused = admission.admit(&account(1)).unwrap_err();
-        assert_eq!(
-            refused,
-            InvokeError::TooManyRequests { reason: ThrottleReason::ConcurrentInvocationLimitExceeded }
-        );
+        assert_eq!(refused, InvokeError::TooManyRequests { reason: ThrottleReason::ConcurrentInvocationLimitExceeded });
         assert!(admission.admit(&account(2)).is_ok());
         drop(held);
         assert!(admission.admit(&account(1)).is_ok());

@@ -74,7 +74,10 @@ impl Assembler {
 
 enum Step {
     /// `length` bytes are done; they were a record, or an empty one that is dropped.
-    Record { record: Option<Record>, length: usize },
+    Record {
+        record: Option<Record>,
+        length: usize,
+    },
     /// What arrives has no frame's header.
     NoFrame,
     More,
