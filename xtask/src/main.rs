@@ -1,5 +1,6 @@
 //! The one door for developer commands: `cargo xtask <command>`.
 
+mod codegen;
 mod commands;
 mod paths;
 mod setup;
@@ -31,6 +32,8 @@ enum Command {
     Setup,
     /// The rules of the house that no compiler checks.
     Tidy,
+    /// Regenerates `crates/model` from botocore's service models.
+    Codegen(codegen::CodegenArgs),
     /// Benchmarks, always as ratios within one run.
     Bench {
         /// Arguments of the `bench` program, such as `kv` or `invoke`.
@@ -45,6 +48,7 @@ fn main() -> anyhow::Result<()> {
         Command::Test { only, strict } => tests_run::run(only.as_deref(), strict),
         Command::Setup => setup::all(),
         Command::Tidy => tidy::run(),
+        Command::Codegen(args) => codegen::run(&args),
         Command::Bench { args } => commands::bench(&args),
     }
 }

@@ -99,7 +99,7 @@ pub struct OperationShape {
     /// The output structure, if there is one.
     pub output: Option<ShapeId>,
     /// The element that awsQuery wraps the output in, such as `CreateTopicResult`; empty for none.
-    pub result_wrapper: &'static str,
+    pub result_element: &'static str,
     /// The errors that the model lists.
     pub errors: &'static [ErrorShape],
     /// Clients may repeat it.
@@ -121,7 +121,7 @@ impl OperationShape {
             shapes,
             input: None,
             output: None,
-            result_wrapper: "",
+            result_element: "",
             errors: &[],
             idempotent: false,
             host_prefix: "",
