@@ -12,8 +12,15 @@
 //!
 //! Nothing on this path writes durably before the function runs (architecture, invariant 3).
 
+mod admission;
+mod channel;
 pub mod error;
+mod line;
+mod log_lines;
+mod log_records;
 pub mod report;
+mod runtime_api;
+mod state;
 
 use std::future::Future;
 use std::net::SocketAddr;
