@@ -107,6 +107,11 @@ impl Client {
         }
     }
 
+    /// The region that requests are signed for.
+    pub(crate) fn region(&self) -> &str {
+        &self.region
+    }
+
     /// One signed request to `service`; the answer whatever its status.
     ///
     /// # Errors
