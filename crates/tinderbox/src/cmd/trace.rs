@@ -25,8 +25,9 @@ pub(crate) async fn run(args: Args, print: Print) -> anyhow::Result<ExitCode> {
     let client = Client::new(args.client)?;
     let path = format!("/_tinderbox/traces/{}", client::path_segment(&id));
     let answer = client.call("tinderbox", "GET", &path, &[], Vec::new()).await?.success()?;
-    let spans = trace::from_json(&answer.body).context("the server's answer is not a trace")?;
-    print.json(&serde_json::from_slice(&answer.body)?);
+    let document = serde_json::from_slice(&answer.body)?;
+    let spans = trace::from_json(&document).context("the server's answer is not a trace")?;
+    print.json(&document);
     print.text(trace::waterfall(&spans, args.width, print::color()).trim_end());
     Ok(ExitCode::SUCCESS)
 }
