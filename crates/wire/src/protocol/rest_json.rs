@@ -131,9 +131,9 @@ impl Request<'_> {
         for (name, value) in &self.query {
             by_name.entry(name).or_default().push(Value::String(value.clone()));
         }
-        let entries = by_name.into_iter().filter_map(|(name, mut values)| {
+        let entries = by_name.into_iter().map(|(name, mut values)| {
             let value = if of_lists { Value::List(values) } else { values.swap_remove(0) };
-            Some((Cow::Owned(name.to_owned()), value))
+            (Cow::Owned(name.to_owned()), value)
         });
         let entries: Members = entries.collect();
         (!entries.is_empty()).then_some(Value::Map(entries))

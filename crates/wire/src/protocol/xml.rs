@@ -143,9 +143,11 @@ impl Xml {
     }
 }
 
-/// The element name of a flattened list: the list's own member name goes before the name of the member that holds it.
+/// The element name of a flattened list: what the member that holds it is renamed to, else the list's own member
+/// name (old models such as SQS's), else the member's name.
 pub(super) fn flat_name<'m>(member: &'m Member, list: &'m List) -> &'m str {
-    if list.member_name.is_empty() { member.wire_name } else { list.member_name }
+    let renamed = member.wire_name != member.name;
+    if renamed || list.member_name.is_empty() { member.wire_name } else { list.member_name }
 }
 
 /// The model's name or the protocol's default.
