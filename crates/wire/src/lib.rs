@@ -19,6 +19,7 @@ mod pattern;
 pub mod protocol;
 pub mod service;
 pub mod shape;
+pub mod sigv4;
 pub mod trace_context;
 pub mod uri;
 pub mod validation;
