@@ -256,17 +256,19 @@ fn guess(head: &Parts) -> Protocol {
     }
 }
 
-/// The service in the scope of a header or query signature, unverified.
-fn scope_service(headers: &HeaderMap, query: &str) -> Option<String> {
-    let of_scope = |scope: &str| scope.split('/').nth(3).map(str::to_owned);
-    let header = text(headers, "authorization").filter(|value| value.starts_with("AWS4-"));
-    match header {
+/// `key/date/region/service/aws4_request` of a header or query signature, unverified.
+pub(crate) fn scope(headers: &HeaderMap, query: &str) -> Option<String> {
+    match text(headers, "authorization").filter(|value| value.starts_with("AWS4-")) {
         Some(value) => {
             let (_, scope) = value.split_once("Credential=")?;
-            of_scope(scope.split([',', ' ']).next()?)
+            scope.split([',', ' ']).next().map(str::to_owned)
         }
-        None => of_scope(&form_field(query, "X-Amz-Credential")?),
+        None => form_field(query, "X-Amz-Credential"),
     }
+}
+
+fn scope_service(headers: &HeaderMap, query: &str) -> Option<String> {
+    scope(headers, query)?.split('/').nth(3).map(str::to_owned)
 }
 
 /// `<id>.lambda-url.<anything>`
