@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, DATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
-use wire::shape::{OperationName, Protocol, ServiceShape};
+use wire::shape::{Protocol, ServiceShape};
 use wire::sigv4::{ErrorStyle, SigV4Error};
 use wire::{ApiError, Fault, protocol};
 
@@ -50,15 +50,6 @@ pub(crate) fn signature_error(error: &SigV4Error, protocol: Protocol) -> ApiErro
         Protocol::AwsQuery => ErrorStyle::Query,
         Protocol::RestXml => ErrorStyle::S3,
     })
-}
-
-/// A known operation that has no line in a table yet (wire:W3). Clients do not retry a 501.
-pub(crate) fn not_implemented(service: &ServiceShape, operation: &OperationName) -> ApiError {
-    let message = format!(
-        "The operation {} of the service {} is not implemented by Tinderbox.",
-        operation.name, service.name
-    );
-    ApiError { fault: Fault::Server, ..ApiError::client("NotImplemented", 501, message) }
 }
 
 /// A body that was not taken.

@@ -82,11 +82,8 @@ impl Authenticator<'_> {
             return Ok(Admission::Decided(self.anonymous()));
         };
         let entry = self.credentials.get(&claim.access_key_id).ok_or(SigV4Error::UnknownKey)?;
-        let expect = Expectations {
-            service,
-            regions: RegionPolicy::Only(&self.config.regions),
-            skew: self.config.skew,
-        };
+        let expect =
+            Expectations { service, regions: RegionPolicy::Only(&self.config.regions), skew: self.config.skew };
         let admitted = claim.admit(|_| Some(entry.credential.clone()), self.now, &expect)?;
         Ok(Admission::Signed { admitted, entry })
     }
@@ -122,8 +119,7 @@ impl Authenticator<'_> {
 
 /// Regions end up in ARNs and keys: only what looks like one is taken unverified.
 fn is_region(text: &str) -> bool {
-    (1..=32).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 fn request_parts(head: &Parts) -> RequestParts<'_> {

@@ -65,13 +65,18 @@ mod tests {
         let account = AccountId::parse("000000000000").expect("12 digits");
         let caller = Caller { principal, account, region: "us-east-1".to_owned(), objection: None };
         let resources = Resource::arn("arn:aws:lambda:us-east-1:000000000000:function:g");
-        authorize(auth, shape::Auth::Signature, Question { caller: &caller, action: "lambda:InvokeFunction", resources: &resources })
+        authorize(
+            auth,
+            shape::Auth::Signature,
+            Question { caller: &caller, action: "lambda:InvokeFunction", resources: &resources },
+        )
     }
 
     #[test]
     fn i1_default_deny_in_awss_words() {
         let function_arn = "arn:aws:lambda:us-east-1:000000000000:function:f".to_owned();
-        let denial = ask(Auth::Enforced, Principal::Function { function_arn: function_arn.clone() }).expect_err("denied");
+        let denial =
+            ask(Auth::Enforced, Principal::Function { function_arn: function_arn.clone() }).expect_err("denied");
         assert_eq!((&*denial.code, denial.status), ("AccessDeniedException", 403));
         assert_eq!(
             denial.message,

@@ -114,15 +114,16 @@ impl Drop for Exchange {
         let request_id = ("request.id".to_owned(), self.request_id.clone().into());
         let mut attributes = vec![request_id];
         attributes.append(&mut self.attributes);
-        self.record(Span {
+        let span = Span {
             trace_id: self.trace.trace_id.clone(),
             span_id: self.span_id.clone(),
-            parent: self.parent.clone(),
+            parent: self.parent.take(),
             name: std::mem::take(&mut self.name),
             start: self.started,
             end: self.gateway.clock().now(),
             attributes,
             error: self.error.take(),
-        });
+        };
+        self.record(span);
     }
 }

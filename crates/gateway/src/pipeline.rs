@@ -13,7 +13,7 @@ use wire::shape::Protocol;
 use wire::sigv4::SigV4Error;
 use wire::{ApiError, Cx, protocol};
 
-use crate::answers::{self, not_implemented, signature_error};
+use crate::answers::{self, signature_error};
 use crate::authenticate::{Authenticator, Caller};
 use crate::authorize::{Question, authorize};
 use crate::body::{self, Share};
@@ -70,8 +70,9 @@ impl Gateway {
         };
         exchange.shape = Some(known.shape);
         exchange.name = format!("{}.{}", known.shape.name, operation.name);
-        let line = known.service.as_ref().and_then(|service| service.line(operation.name));
-        let line = line.ok_or_else(|| not_implemented(known.shape, operation))?;
+        let not_served = || wire::service::not_served(known.shape, operation);
+        let service = known.service.as_ref().ok_or_else(not_served)?;
+        let line = service.line(operation.name).ok_or_else(not_served)?;
         exchange.operation = Some(line.shape);
 
         exchange.enter("admit");
@@ -93,8 +94,7 @@ impl Gateway {
         let caller = self.authenticator().verify(admission, head, &bytes).map_err(refused)?;
 
         exchange.enter("decode");
-        let value = protocol::decode(protocol, line.shape, head, &bytes)?;
-        let input = line.decode(value)?;
+        let input = service.decode(line, protocol, head, &bytes)?;
 
         exchange.enter("authorise");
         let cx = self.context(exchange, &caller);
@@ -174,7 +174,8 @@ pub(crate) struct Waiting<B>(Option<std::pin::Pin<Box<B>>>);
 
 /// The host that the client means. HTTP/2 says it in `:authority`: there it becomes a header, which signatures cover.
 fn settle_host(head: &mut Parts) -> Result<String, ApiError> {
-    let malformed = || ApiError::client("BadRequestException", 400, "The request's Host is malformed or contradictory.");
+    let malformed =
+        || ApiError::client("BadRequestException", 400, "The request's Host is malformed or contradictory.");
     let authority = head.uri.authority().map(|authority| authority.as_str().to_owned());
     let header = head.headers.get(HOST).map(|value| value.to_str().map(str::to_owned));
     match (header.transpose().map_err(|_| malformed())?, authority) {
