@@ -10,18 +10,22 @@
 //! authorise, operate, encode), so that no handler can forget one.
 
 pub mod arn;
+pub mod convert;
 pub mod cx;
 pub mod error;
 pub mod operation;
+mod pattern;
 pub mod service;
 pub mod shape;
+pub mod sigv4;
 pub mod trace_context;
 pub mod value;
 
 pub use arn::Arn;
+pub use convert::{Fields, Members, UnknownVariant};
 pub use cx::{AccountId, Cx, Principal};
 pub use error::{ApiError, Fault, ServiceError};
 pub use operation::{FromValue, IntoValue, Operation};
 pub use service::{Resource, Service};
 pub use trace_context::{SpanId, TraceContext, TraceId};
-pub use value::Value;
+pub use value::{Redacted, Value};

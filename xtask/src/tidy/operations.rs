@@ -1,0 +1,45 @@
+//! Every operation in a service's table has a test that names it.
+
+use std::path::Path;
+
+use super::{Finding, files};
+
+/// Checks each `crates/<service>/src/api.rs` against the tests of that service and the black-box suites.
+pub(super) fn check(root: &Path) -> anyhow::Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for table in files(root, "crates/*/src/api.rs")? {
+        let service = table.split('/').nth(1).unwrap_or_default().to_owned();
+        let mut tests = String::new();
+        for file in files(root, &format!("crates/{service}/tests/*.rs"))? {
+            tests.push_str(&std::fs::read_to_string(root.join(file))?);
+        }
+        let served = operations(&std::fs::read_to_string(root.join(&table))?);
+        let untested = served.into_iter().filter(|operation| !tests.contains(operation.as_str()));
+        findings
+            .extend(untested.map(|operation| format!("{table}: no test in crates/{service}/tests names {operation}")));
+    }
+    Ok(findings)
+}
+
+/// The operations that a table serves: the last path segment of each `.op::<…>`.
+fn operations(table: &str) -> Vec<String> {
+    table
+        .split(".op::<")
+        .skip(1)
+        .filter_map(|rest| {
+            let path = rest.split([',', '>']).next()?;
+            path.rsplit("::").next().map(|name| name.trim().to_owned())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_are_read_off_the_table() {
+        let table = "Service::table(x)\n .op::<model::CreateFunction, _, _>(a)\n .op::<Invoke, _, _>(b)";
+        assert_eq!(operations(table), ["CreateFunction", "Invoke"]);
+    }
+}
