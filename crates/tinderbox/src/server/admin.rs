@@ -18,7 +18,10 @@ pub(super) fn traces(store: trace::Store) -> AdminRoute {
             let store = store.clone();
             Box::pin(async move {
                 let Some(id) = TraceId::parse(&request.rest) else {
-                    return answer(400, &json!({ "message": "a trace id looks like 1-5759e988-bd862e3fe1be46a994272793" }));
+                    return answer(
+                        400,
+                        &json!({ "message": "a trace id looks like 1-5759e988-bd862e3fe1be46a994272793" }),
+                    );
                 };
                 match store.spans(&id).await {
                     Ok(spans) if spans.is_empty() => answer(404, &json!({ "message": "no such trace" })),
@@ -41,12 +44,24 @@ pub(super) fn code(lambda: lambda::Lambda) -> AdminRoute {
         open_to_loopback: true,
         handler: Arc::new(move |request| {
             let lambda = lambda.clone();
-            Box::pin(async move { lambda.serve_code(&request.rest).await })
+            Box::pin(async move {
+                match lambda.code_download(&request.rest).await {
+                    Ok(Some(zip)) => Response::new(zip),
+                    Ok(None) => {
+                        answer(403, &json!({ "message": "the link is not valid any more; call GetFunction again" }))
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "a package could not be read");
+                        answer(500, &json!({ "message": "the package could not be read" }))
+                    }
+                }
+            })
         }),
     }
 }
 
-fn answer(status: u16, body: &Value) -> Response<Bytes> {
+/// A JSON answer.
+pub(super) fn answer(status: u16, body: &Value) -> Response<Bytes> {
     let mut answer = Response::new(Bytes::from(body.to_string()));
     *answer.status_mut() = http::StatusCode::from_u16(status).expect("a status of ours is a status");
     answer.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));

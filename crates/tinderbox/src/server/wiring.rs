@@ -1,17 +1,18 @@
 //! Everything wired together, bottom to top.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use blob::Blobs;
-use gateway::{CredentialStore, Gateway, Handle, Peer, Wiring};
+use gateway::{CredentialStore, FunctionUrls, Gateway, Handle, Peer, UrlRequest, Wiring};
 use kv::Kv;
-use lambda::package::Packages;
+use lambda::package::{Packages, UnpackLimits};
 use lambda::runtimes::Runtimes;
-use lambda::{Credentials, EnvironmentPeer, Hooks, InvokeLimits, Invoker, InvokerParts, Lambda, LambdaParts, PriceTable};
+use lambda::{
+    Credentials, EnvironmentPeer, Hooks, InvokeLimits, Invoker, InvokerParts, Lambda, LambdaParts, PriceTable,
+};
 use logs::Logs;
 use sandbox::{Launcher, LauncherConfig};
 use sys::task::CancellationToken;
@@ -47,23 +48,30 @@ impl Parts {
 pub(super) async fn wire(
     config: &Config,
     data: &Path,
-    address: SocketAddr,
     root_key: &RootKey,
     stop: CancellationToken,
 ) -> anyhow::Result<(Parts, Gateway)> {
     let (clock, rng) = (Clock::system(), Rng::system());
-    let kv = Kv::open_fjall(data.join("kv"), clock.clone(), rng.clone()).context("the key-value store does not open")?;
-    let blobs = Blobs::local(data.join("blobs"), clock.clone(), rng.clone()).await.context("the blob store does not open")?;
+    let kv =
+        Kv::open_fjall(data.join("kv"), clock.clone(), rng.clone()).context("the key-value store does not open")?;
+    let blobs =
+        Blobs::local(data.join("blobs"), clock.clone(), rng.clone()).await.context("the blob store does not open")?;
     tracing::info!(folder = %data.display(), "stores open");
     let logs = Logs::start(kv.clone(), clock.clone());
-    let recorder = Recorder::start(kv.clone(), clock.clone());
+    let traces = trace::Store::start(kv.clone(), clock.clone());
+    let recorder = traces.recorder();
     let launcher = start_launcher(config).await?;
     let runtimes = Runtimes::discover(&clock, data).await.context("the bootstraps could not be written")?;
     tracing::info!(runtimes = ?runtimes.found(), "runtimes found");
-    let packages = Packages::open(blobs, data.join("code"), clock.clone()).await.context("the code folder does not open")?;
+    let packages = Packages::open(&data.join("code"), blobs, rng.clone(), UnpackLimits::default());
+    let packages = packages.context("the code folder does not open")?;
 
     let credentials = CredentialStore::new();
-    credentials.insert_root(&root_key.access_key_id, credential(&root_key.secret_access_key, None), config.account.clone());
+    credentials.insert_root(
+        &root_key.access_key_id,
+        credential(&root_key.secret_access_key, None),
+        config.account.clone(),
+    );
     let handle = Handle::new();
     let invoker = Invoker::start(InvokerParts {
         clock: clock.clone(),
@@ -82,17 +90,21 @@ pub(super) async fn wire(
         plane: Arc::new(invoker.clone()),
         clock: clock.clone(),
         rng: rng.clone(),
-        config: lambda::Config { url_domain: config.domain.clone(), account_concurrency_max: config.concurrency, ..lambda::Config::default() },
+        config: lambda::Config {
+            url_domain: config.domain.clone(),
+            account_concurrency_max: i32::try_from(config.concurrency).unwrap_or(i32::MAX),
+            ..lambda::Config::default()
+        },
     });
     let gateway = Gateway::new(
-        gateway_config(config, address),
+        gateway_config(config),
         Wiring {
             services: vec![lambda::service(lambda.clone()), logs::service(logs.clone())],
             known: model::SERVICES,
             credentials,
             recorder: recorder.clone(),
             function_urls: Some(function_urls(lambda.clone())),
-            admin: vec![admin::traces(trace::Store::new(kv, recorder.clone())), admin::code(lambda)],
+            admin: vec![admin::traces(traces), admin::code(lambda)],
             clock,
             rng,
             stop,
@@ -107,7 +119,8 @@ async fn start_launcher(config: &Config) -> anyhow::Result<Launcher> {
         config::Isolation::Process => sandbox::Isolation::Process,
         config::Isolation::None => sandbox::Isolation::None,
     };
-    let launcher = Launcher::start(launcher_program()?, LauncherConfig { isolation, ..LauncherConfig::default() }).await;
+    let launcher =
+        Launcher::start(launcher_program()?, LauncherConfig { isolation, ..LauncherConfig::default() }).await;
     let launcher = launcher.context("functions cannot be isolated here (`tinderbox doctor` tells more)")?;
     tracing::info!(capabilities = ?launcher.capabilities(), "sandboxes ready");
     Ok(launcher)
@@ -122,13 +135,34 @@ fn limits(config: &Config) -> InvokeLimits {
     }
 }
 
-fn gateway_config(config: &Config, _address: SocketAddr) -> gateway::Config {
+fn gateway_config(config: &Config) -> gateway::Config {
     let mut settings = gateway::Config::new(config.account.clone(), &config.region, env!("CARGO_PKG_VERSION"));
     settings.auth = match config.auth {
         config::Auth::Enforced => gateway::Auth::Enforced,
         config::Auth::Permissive => gateway::Auth::Permissive,
     };
     settings
+}
+
+/// Hands requests to function URLs over to `lambda`.
+fn function_urls(lambda: Lambda) -> FunctionUrls {
+    Arc::new(move |request: UrlRequest| {
+        let lambda = lambda.clone();
+        Box::pin(async move {
+            let UrlRequest { url_id, method, raw_path, raw_query, protocol, headers, body, cx, .. } = request;
+            let target = if raw_query.is_empty() { raw_path } else { format!("{raw_path}?{raw_query}") };
+            let mut forwarded = http::Request::new(body);
+            *forwarded.method_mut() = method;
+            *forwarded.headers_mut() = headers;
+            *forwarded.version_mut() =
+                if protocol == "HTTP/2.0" { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
+            match target.parse() {
+                Ok(uri) => *forwarded.uri_mut() = uri,
+                Err(_) => return admin::answer(400, &serde_json::json!({ "message": "Bad Request" })),
+            }
+            lambda.serve_url(&url_id, cx, forwarded).await
+        })
+    })
 }
 
 /// What the data plane asks of the rest of the server.
