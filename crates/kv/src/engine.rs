@@ -1,0 +1,55 @@
+//! What the store asks of the thing below it: multi-version reads and one durable batch at a time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{Error, KeyRange};
+
+pub mod fjall;
+mod high_water;
+pub mod memory;
+
+/// A pair of key and value.
+pub type Pair = (Bytes, Bytes);
+/// Pairs in order, or what stopped the reading.
+pub type Pairs<'a> = Box<dyn Iterator<Item = Result<Pair, Error>> + 'a>;
+
+/// A storage engine. One sequencer owns it and is its only writer.
+pub trait Engine: Send + 'static {
+    /// The version of the newest batch that is durable; 0 in an empty store.
+    fn version(&self) -> u64;
+
+    /// The state after the newest batch. It stays readable and unchanged while it is held.
+    fn snapshot(&self) -> Arc<dyn Snapshot>;
+
+    /// Makes `batch` durable, then visible to [`Engine::snapshot`], all of it or nothing.
+    ///
+    /// # Errors
+    /// `Unavailable`: it is unknown whether the batch is on disk. The sequencer then never calls again.
+    fn apply(&mut self, batch: &Batch) -> Result<(), Error>;
+}
+
+/// A state of the whole store at one version.
+pub trait Snapshot: Send + Sync {
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Corrupt` when it cannot be read.
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error>;
+
+    /// The pairs of `range` in the order of their keys, or backwards.
+    fn range(&self, range: &KeyRange, reverse: bool) -> Pairs<'_>;
+}
+
+/// What one group of transactions changes.
+#[derive(Debug)]
+pub struct Batch {
+    /// Its version: one more than that of the batch before.
+    pub version: u64,
+    /// The final write of each key; `None` deletes it.
+    pub writes: BTreeMap<Bytes, Option<Bytes>>,
+    /// No reader needs a state older than this version.
+    pub oldest_read_version: u64,
+}

@@ -1,0 +1,210 @@
+//! The embedded default: an LSM tree in files, through the `fjall` crate, pinned to one exact version.
+//!
+//! ```text
+//!   folder/high-water      a batch number that was acknowledged (high_water.rs)
+//!   folder/fjall/          one keyspace:
+//!     00                   the marker: format, number and CRC of the newest batch, and its keys
+//!     01 key               value
+//! ```
+//! Rules (they were paid for by others): no `clear()`, no key–value separation, one batch and one `fdatasync` per
+//! group, an error of a write is final. A bad record silently ends fjall's journal recovery (fjall-rs/fjall#311), so
+//! opening checks that the newest batch is whole and not older than the high-water mark.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::panic::catch_unwind;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, Bytes};
+use crc_fast::CrcAlgorithm::Crc64Nvme;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+
+use super::high_water::HighWater;
+use super::{Batch, Engine, Pairs, Snapshot};
+use crate::{Error, KeyRange};
+
+const MARKER: &[u8] = &[0x00];
+const DATA: u8 = 0x01;
+const FORMAT: u8 = 1;
+
+/// A store in a folder, open in one process at a time.
+pub struct Fjall {
+    database: Database,
+    keyspace: Keyspace,
+    version: u64,
+    high_water: HighWater,
+}
+
+impl Fjall {
+    /// Opens the store in `folder`, or makes it.
+    ///
+    /// # Errors
+    /// `Corrupt` when acknowledged batches are missing or the newest one is not whole; `Unavailable` when the folder
+    /// cannot be used.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        make_folder(folder).map_err(|error| Error::unavailable(format_args!("{}: {error}", folder.display())))?;
+        let marked = HighWater::read(folder)?;
+        // fjall answers some damaged journals with a failed assertion instead of an error.
+        let (database, keyspace, version) = catch_unwind(|| recover(&folder.join("fjall")))
+            .unwrap_or_else(|_| Err(Error::corrupt("the engine panicked while it recovered")))?;
+        match marked {
+            Some(marked) if marked > version => {
+                return Err(Error::corrupt(format_args!(
+                    "batch {marked} was acknowledged, but the journal ends at batch {version}"
+                )));
+            }
+            None if version > 0 => return Err(Error::corrupt("the high-water mark is missing")),
+            _ => {}
+        }
+        let high_water = HighWater::start(folder, version)?;
+        Ok(Self { database, keyspace, version, high_water })
+    }
+}
+
+impl Engine for Fjall {
+    fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn snapshot(&self) -> Arc<dyn Snapshot> {
+        Arc::new(FjallSnapshot { snapshot: self.database.snapshot(), keyspace: self.keyspace.clone() })
+    }
+
+    fn apply(&mut self, batch: &Batch) -> Result<(), Error> {
+        assert!(batch.version > self.version, "versions only grow");
+        self.high_water.check()?;
+        let mut changes = self.database.batch().durability(Some(PersistMode::SyncData));
+        changes.insert(&self.keyspace, MARKER, encode_marker(batch.version, &batch.writes));
+        for (key, value) in &batch.writes {
+            match value {
+                Some(value) => changes.insert(&self.keyspace, stored_key(key), value.clone()),
+                None => changes.remove(&self.keyspace, stored_key(key)),
+            }
+        }
+        changes.commit().map_err(from_fjall)?;
+        self.version = batch.version;
+        self.high_water.raise(batch.version);
+        Ok(())
+    }
+}
+
+struct FjallSnapshot {
+    snapshot: fjall::Snapshot,
+    keyspace: Keyspace,
+}
+
+impl Snapshot for FjallSnapshot {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let value = self.snapshot.get(&self.keyspace, stored_key(key)).map_err(from_fjall)?;
+        Ok(value.map(Bytes::from))
+    }
+
+    fn range(&self, range: &KeyRange, reverse: bool) -> Pairs<'_> {
+        if range.is_empty() {
+            return Box::new(std::iter::empty());
+        }
+        let pairs = self.snapshot.range(&self.keyspace, stored_key(&range.begin)..stored_key(&range.end));
+        let pair = |guard: fjall::Guard| {
+            let (key, value) = guard.into_inner().map_err(from_fjall)?;
+            Ok((Bytes::from(key).slice(1..), Bytes::from(value)))
+        };
+        match reverse {
+            false => Box::new(pairs.map(pair)),
+            true => Box::new(pairs.rev().map(pair)),
+        }
+    }
+}
+
+fn stored_key(key: &[u8]) -> Vec<u8> {
+    let mut stored = Vec::with_capacity(key.len() + 1);
+    stored.push(DATA);
+    stored.extend_from_slice(key);
+    stored
+}
+
+/// Format, number, CRC, count, and each key with its length.
+fn encode_marker(version: u64, writes: &BTreeMap<Bytes, Option<Bytes>>) -> Vec<u8> {
+    let keys_bytes: usize = writes.keys().map(|key| key.len() + 2).sum();
+    let mut marker = Vec::with_capacity(21 + keys_bytes);
+    marker.put_u8(FORMAT);
+    marker.put_u64(version);
+    marker.put_u64(checksum(version, writes));
+    marker.put_u32(u32::try_from(writes.len()).expect("a batch is smaller than 4 GiB"));
+    for key in writes.keys() {
+        marker.put_u16(u16::try_from(key.len()).expect("a key is at most 10,000 bytes"));
+        marker.put_slice(key);
+    }
+    marker
+}
+
+/// CRC-64/NVME over all that a batch writes.
+fn checksum(version: u64, writes: &BTreeMap<Bytes, Option<Bytes>>) -> u64 {
+    let mut digest = crc_fast::Digest::new(Crc64Nvme);
+    digest.update(&version.to_be_bytes());
+    for (key, value) in writes {
+        // A length cannot be u64::MAX, so a deletion and a value never look alike.
+        let length = value.as_ref().map_or(u64::MAX, |value| value.len() as u64);
+        digest.update(&(key.len() as u64).to_be_bytes());
+        digest.update(key);
+        digest.update(&length.to_be_bytes());
+        digest.update(value.as_deref().unwrap_or_default());
+    }
+    digest.finalize()
+}
+
+fn recover(folder: &Path) -> Result<(Database, Keyspace, u64), Error> {
+    let database = Database::builder(folder).open().map_err(from_fjall)?;
+    let keyspace = database.keyspace("kv", KeyspaceCreateOptions::default).map_err(from_fjall)?;
+    let version = recovered_version(&keyspace)?;
+    Ok((database, keyspace, version))
+}
+
+/// The number of the newest batch that is there, after a check that all of it is.
+fn recovered_version(keyspace: &Keyspace) -> Result<u64, Error> {
+    let Some(marker) = keyspace.get(MARKER).map_err(from_fjall)? else {
+        return match keyspace.is_empty().map_err(from_fjall)? {
+            true => Ok(0),
+            false => Err(Error::corrupt("there is data but no batch marker")),
+        };
+    };
+    let damaged = || Error::corrupt("the batch marker is damaged");
+    let mut marker = Bytes::from(marker);
+    if marker.try_get_u8().map_err(|_| damaged())? != FORMAT {
+        return Err(Error::corrupt("the batch marker has an unknown format"));
+    }
+    let version = marker.try_get_u64().map_err(|_| damaged())?;
+    let expected = marker.try_get_u64().map_err(|_| damaged())?;
+    let count = marker.try_get_u32().map_err(|_| damaged())?;
+    let mut writes = BTreeMap::new();
+    for _ in 0..count {
+        let length = usize::from(marker.try_get_u16().map_err(|_| damaged())?);
+        if marker.len() < length {
+            return Err(damaged());
+        }
+        let key = marker.split_to(length);
+        let value = keyspace.get(stored_key(&key)).map_err(from_fjall)?;
+        writes.insert(key, value.map(Bytes::from));
+    }
+    match checksum(version, &writes) == expected {
+        true => Ok(version),
+        false => Err(Error::corrupt(format_args!("batch {version} is not whole"))),
+    }
+}
+
+/// Makes `folder` and sees to it that its name survives a power cut.
+fn make_folder(folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let parent = folder.canonicalize()?.parent().map(Path::to_owned);
+    parent.map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+fn from_fjall(error: fjall::Error) -> Error {
+    match error {
+        fjall::Error::Io(_) | fjall::Error::Poisoned | fjall::Error::Locked | fjall::Error::KeyspaceDeleted => {
+            Error::unavailable(error)
+        }
+        fjall::Error::Storage(fjall::LsmError::Io(_)) => Error::unavailable(error),
+        _ => Error::corrupt(error),
+    }
+}
