@@ -45,11 +45,12 @@ impl Server {
     /// When the data folder is in use or damaged, functions cannot be isolated here, or the address is taken.
     pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
         let folder = DataFolder::open(&config.data)?;
-        let listener = TcpListener::bind(config.listen).await.with_context(|| format!("could not listen on {}", config.listen))?;
+        let listener =
+            TcpListener::bind(config.listen).await.with_context(|| format!("could not listen on {}", config.listen))?;
         let address = listener.local_addr()?;
         let (root_key, origin) = RootKey::obtain(folder.path(), &sys::Rng::system())?;
         let stop = CancellationToken::new();
-        let (parts, gateway) = wiring::wire(&config, folder.path(), address, &root_key, stop.clone()).await?;
+        let (parts, gateway) = wiring::wire(&config, folder.path(), &root_key, stop.clone()).await?;
         let serving = sys::task::spawn("gateway", serve(gateway, listener));
         tracing::info!(%address, "serving");
         Ok(Self { address, root_key, origin, parts, stop, serving, _folder: folder })
