@@ -13,7 +13,7 @@ from collections import namedtuple
 from pathlib import Path
 
 BOOTSTRAPS = Path(__file__).resolve().parents[2] / "crates" / "lambda" / "bootstraps"
-NODE = shutil.which("node")
+NODE = os.environ.get("TINDERBOX_TEST_NODE") or shutil.which("node")
 PYTHON = shutil.which("python3") or sys.executable
 
 INVOKE, READY, RESPONSE, ERROR, INIT_ERROR = 1, 2, 3, 4, 5

@@ -1,1 +1,36 @@
-//! placeholder
+//! The HTTP front door: one port, every AWS protocol, one flat pipeline.
+//!
+//! ```text
+//!  TCP (clients) ───────┐
+//!  TCP (in a sandbox) ──┤ listener: HTTP/1 and HTTP/2, caps, deadlines
+//!                       ▼
+//!  pipeline: request id → identify → body → verify → decode → authorise → operate → encode
+//!              │            │          │       │                 │           │
+//!              │            │        limits  credentials    authorize    wire::Service
+//!              │            └─ service + operation · function URL · /_tinderbox/… admin
+//!              └─ a span for every phase into trace::Recorder; a panic ends one request only
+//! ```
+//!
+//! The gateway receives [`wire::Service`] values and closures; it knows no service by name.
+//! Who calls is known from the socket ([`Peer`]) and from the signature, never from a header.
+
+mod activity;
+pub mod admin;
+pub mod config;
+pub mod credentials;
+pub mod function_url;
+mod gateway;
+mod identify;
+pub mod limits;
+mod listener;
+mod peer;
+mod pipeline;
+
+pub use admin::{AdminRequest, AdminRoute};
+pub use config::{Auth, Config};
+pub use credentials::{CredentialStore, Entry};
+pub use function_url::{FunctionUrls, UrlRequest};
+pub use gateway::{Gateway, Wiring};
+pub use limits::{BodyLimit, Limits};
+pub use listener::Handle;
+pub use peer::Peer;

@@ -17,13 +17,14 @@ pub mod operation;
 mod pattern;
 pub mod service;
 pub mod shape;
+pub mod sigv4;
 pub mod trace_context;
 pub mod value;
 
 pub use arn::Arn;
+pub use convert::{Fields, Members, UnknownVariant};
 pub use cx::{AccountId, Cx, Principal};
 pub use error::{ApiError, Fault, ServiceError};
-pub use convert::{Fields, Members, UnknownVariant};
 pub use operation::{FromValue, IntoValue, Operation};
 pub use service::{Resource, Service};
 pub use trace_context::{SpanId, TraceContext, TraceId};

@@ -1,0 +1,305 @@
+//! Which service and which operation a request is for.
+//!
+//! Promise wire:W1, in this order: what the platform itself answers (`/_tinderbox/…`, function URLs) → the service in the
+//! signature's scope → `X-Amz-Target` → `smithy-protocol` → `Action=` → host → path.
+
+mod template;
+
+use http::HeaderMap;
+use http::request::Parts;
+use wire::Service;
+use wire::shape::{OperationName, Protocol, ServiceShape};
+use wire::sigv4::{percent_decode, query_pairs};
+
+use self::template::Template;
+
+/// Where the admin routes and the path form of function URLs live.
+pub(crate) const ADMIN_PREFIX: &str = "/_tinderbox/";
+const URL_PREFIX: &str = "/_tinderbox/url/";
+
+/// What a request is for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// `/_tinderbox/…`
+    Admin,
+    /// `GET /` or `HEAD /` without a signature: somebody looks whether we live (wire:W2).
+    Probe,
+    /// A function URL: its id and the path that the function sees.
+    FunctionUrl { id: String, path: String },
+    /// An operation of a known service.
+    Operation { known: usize, protocol: Protocol, operation: &'static OperationName },
+    /// A form whose body names the operation; to be asked again with the body.
+    InBody { candidates: Vec<usize> },
+    /// A known service, but no operation of it.
+    UnknownOperation { known: usize, protocol: Protocol, operation: String },
+    /// A service whose model we do not have.
+    UnknownService { name: String, protocol: Protocol },
+    /// Nothing says what it is for.
+    Unidentified { protocol: Protocol },
+}
+
+/// A service by its model, and its table if it is served.
+pub(crate) struct Known {
+    pub(crate) shape: &'static ServiceShape,
+    pub(crate) service: Option<Service>,
+    templates: Vec<Template>,
+}
+
+impl Known {
+    fn speaks(&self, protocol: Protocol) -> bool {
+        self.shape.protocols.contains(&protocol)
+    }
+
+    fn operation(&self, name: &str) -> Option<&'static OperationName> {
+        self.shape.operations.iter().find(|operation| operation.name == name)
+    }
+
+    /// The protocol of requests in that family; the service's first one when it speaks none of them.
+    fn protocol(&self, family: &[Protocol]) -> Protocol {
+        let spoken = family.iter().find(|protocol| self.speaks(**protocol));
+        *spoken.or(self.shape.protocols.first()).unwrap_or(&Protocol::RestJson1)
+    }
+}
+
+/// All services that a request can be for.
+pub(crate) struct Directory {
+    known: Vec<Known>,
+}
+
+impl Directory {
+    /// The served services, and those that are only known.
+    pub(crate) fn new(services: &[Service], known: &'static [&'static ServiceShape]) -> Self {
+        let served = services.iter().map(|service| (service.shape, Some(service.clone())));
+        let unserved = known.iter().filter(|shape| !services.iter().any(|service| service.shape.name == shape.name));
+        let all = served.chain(unserved.map(|shape| (*shape, None)));
+        let known =
+            all.map(|(shape, service)| Known { shape, service, templates: template::templates(shape) }).collect();
+        Self { known }
+    }
+
+    pub(crate) fn known(&self, at: usize) -> &Known {
+        &self.known[at]
+    }
+
+    /// What the request is for, from everything but its body.
+    pub(crate) fn identify(&self, head: &Parts, host: &str) -> Target {
+        let path = head.uri.path();
+        if let Some((id, path)) = url_of_path(path) {
+            return Target::FunctionUrl { id, path };
+        }
+        if path.starts_with(ADMIN_PREFIX) {
+            return Target::Admin;
+        }
+        if let Some(id) = url_of_host(host) {
+            return Target::FunctionUrl { id, path: path.to_owned() };
+        }
+        let scope = scope_service(&head.headers, head.uri.query().unwrap_or(""));
+        let all = || (0..self.known.len()).collect::<Vec<_>>();
+        let Some(scope) = scope else {
+            let by_host = self.by_host(host);
+            return self
+                .operation(&all(), head, host, None)
+                .or_else(|| by_host.map(|at| self.unknown_operation(at, head)))
+                .unwrap_or_else(|| unidentified(head, path));
+        };
+        let candidates: Vec<usize> =
+            all().into_iter().filter(|at| self.known[*at].shape.signing_name == scope).collect();
+        if let Some(target) = self.operation(&candidates, head, host, None) {
+            return target;
+        }
+        // Signed for one service, sent to another: found here so that the signature check can say so.
+        let elsewhere = self.operation(&all(), head, host, None);
+        match (candidates.first(), elsewhere) {
+            (_, Some(target)) if is_named(head) => target,
+            (Some(at), _) => self.unknown_operation(*at, head),
+            (None, Some(target)) if !matches!(target, Target::UnknownOperation { .. }) && scope != "s3" => target,
+            (None, _) => Target::UnknownService { name: scope, protocol: guess(head) },
+        }
+    }
+
+    /// Completes [`Target::InBody`] with the body's form.
+    pub(crate) fn identify_in_body(&self, candidates: &[usize], head: &Parts, host: &str, body: &[u8]) -> Target {
+        let form = String::from_utf8_lossy(body);
+        self.operation(candidates, head, host, Some(&form))
+            .unwrap_or(Target::Unidentified { protocol: Protocol::AwsQuery })
+    }
+
+    fn operation(&self, candidates: &[usize], head: &Parts, host: &str, form: Option<&str>) -> Option<Target> {
+        self.by_target_header(candidates, head)
+            .or_else(|| self.by_smithy_protocol(candidates, head))
+            .or_else(|| self.by_action(candidates, head, form))
+            .or_else(|| self.by_path(candidates, head, host))
+    }
+
+    fn named(&self, at: usize, protocol: Protocol, name: &str) -> Target {
+        match self.known[at].operation(name) {
+            Some(operation) => Target::Operation { known: at, protocol, operation },
+            None => Target::UnknownOperation { known: at, protocol, operation: name.to_owned() },
+        }
+    }
+
+    fn by_target_header(&self, candidates: &[usize], head: &Parts) -> Option<Target> {
+        let (prefix, name) = text(&head.headers, "x-amz-target")?.rsplit_once('.')?;
+        let at = *candidates.iter().find(|at| {
+            let known = &self.known[**at];
+            known.shape.target_prefix == prefix
+                && (known.speaks(Protocol::AwsJson1_0) || known.speaks(Protocol::AwsJson1_1))
+        })?;
+        let newer_first = [Protocol::AwsJson1_1, Protocol::AwsJson1_0];
+        let older_first = [Protocol::AwsJson1_0, Protocol::AwsJson1_1];
+        let content_type = text(&head.headers, "content-type").unwrap_or("");
+        let family = if content_type.starts_with("application/x-amz-json-1.1") { newer_first } else { older_first };
+        Some(self.named(at, self.known[at].protocol(&family), name))
+    }
+
+    fn by_smithy_protocol(&self, candidates: &[usize], head: &Parts) -> Option<Target> {
+        text(&head.headers, "smithy-protocol").filter(|protocol| *protocol == "rpc-v2-cbor")?;
+        let (prefix, name) = head.uri.path().strip_prefix("/service/")?.split_once("/operation/")?;
+        let at = *candidates.iter().find(|at| {
+            let known = &self.known[**at];
+            known.speaks(Protocol::RpcV2Cbor) && (known.shape.target_prefix == prefix || candidates.len() == 1)
+        })?;
+        Some(self.named(at, Protocol::RpcV2Cbor, name))
+    }
+
+    fn by_action(&self, candidates: &[usize], head: &Parts, form: Option<&str>) -> Option<Target> {
+        let query = head.uri.query().unwrap_or("");
+        let is_form =
+            text(&head.headers, "content-type").is_some_and(|t| t.starts_with("application/x-www-form-urlencoded"));
+        let speakers: Vec<usize> =
+            candidates.iter().copied().filter(|at| self.known[*at].speaks(Protocol::AwsQuery)).collect();
+        if speakers.is_empty() {
+            return None;
+        }
+        let field = |name| form_field(query, name).or_else(|| form_field(form?, name));
+        let Some(action) = field("Action") else {
+            let may_be_in_body = form.is_none() && is_form && head.method == http::Method::POST;
+            return may_be_in_body.then_some(Target::InBody { candidates: speakers });
+        };
+        let version = field("Version");
+        let has = |at: &&usize| self.known[**at].operation(&action).is_some();
+        let of_version = |at: &&usize| version.as_deref().is_none_or(|v| v == self.known[**at].shape.api_version);
+        let exact = speakers.iter().find(|at| has(at) && of_version(at));
+        let at = *exact.or_else(|| speakers.iter().find(has)).or(speakers.first().filter(|_| speakers.len() == 1))?;
+        Some(self.named(at, Protocol::AwsQuery, &action))
+    }
+
+    fn by_path(&self, candidates: &[usize], head: &Parts, host: &str) -> Option<Target> {
+        let query = head.uri.query().unwrap_or("");
+        let path = head.uri.path();
+        let mut best: Option<(usize, (usize, &Template))> = None;
+        for &at in candidates {
+            let known = &self.known[at];
+            let family = [Protocol::RestJson1, Protocol::RestXml];
+            if !family.iter().any(|protocol| known.speaks(*protocol)) {
+                continue;
+            }
+            let in_bucket = bucket_of(host).filter(|_| known.shape.signing_name == "s3").map(|b| format!("/{b}{path}"));
+            let path = in_bucket.as_deref().unwrap_or(path);
+            // Only a signature or a bucket host makes a bare path an object's path.
+            let anything_goes = candidates.len() == 1 || in_bucket.is_some();
+            for template in &known.templates {
+                let Some(score) = template.matches(head.method.as_str(), path, query) else { continue };
+                let wins = best.as_ref().is_none_or(|(_, (best_score, _))| score > *best_score);
+                if wins && (anything_goes || score >= template::LITERAL) {
+                    best = Some((at, (score, template)));
+                }
+            }
+        }
+        best.map(|(at, (_, template))| {
+            let protocol = self.known[at].protocol(&[Protocol::RestJson1, Protocol::RestXml]);
+            Target::Operation { known: at, protocol, operation: template.operation }
+        })
+    }
+
+    fn by_host(&self, host: &str) -> Option<usize> {
+        let label = host.split('.').next()?;
+        self.known.iter().position(|known| host.contains('.') && known.shape.endpoint_prefix == label)
+    }
+
+    fn unknown_operation(&self, at: usize, head: &Parts) -> Target {
+        let known = &self.known[at];
+        let protocol = match guess(head) {
+            guessed if known.speaks(guessed) => guessed,
+            _ => known.protocol(&[]),
+        };
+        Target::UnknownOperation { known: at, protocol, operation: format!("{} {}", head.method, head.uri.path()) }
+    }
+}
+
+/// Whether the request names its operation itself, instead of by its path.
+fn is_named(head: &Parts) -> bool {
+    head.headers.contains_key("x-amz-target") || head.headers.contains_key("smithy-protocol")
+}
+
+fn unidentified(head: &Parts, path: &str) -> Target {
+    let looks_only = head.method == http::Method::GET || head.method == http::Method::HEAD;
+    if looks_only && path == "/" && head.uri.query().is_none() {
+        return Target::Probe;
+    }
+    Target::Unidentified { protocol: guess(head) }
+}
+
+/// The protocol that a request looks like, for the shape of errors.
+fn guess(head: &Parts) -> Protocol {
+    let content_type = text(&head.headers, "content-type").unwrap_or("");
+    match content_type {
+        _ if head.headers.contains_key("smithy-protocol") => Protocol::RpcV2Cbor,
+        t if t.starts_with("application/x-amz-json-1.0") => Protocol::AwsJson1_0,
+        t if t.starts_with("application/x-amz-json") || head.headers.contains_key("x-amz-target") => {
+            Protocol::AwsJson1_1
+        }
+        t if t.starts_with("application/x-www-form-urlencoded") => Protocol::AwsQuery,
+        _ if form_field(head.uri.query().unwrap_or(""), "Action").is_some() => Protocol::AwsQuery,
+        _ if scope_service(&head.headers, head.uri.query().unwrap_or("")).as_deref() == Some("s3") => Protocol::RestXml,
+        _ => Protocol::RestJson1,
+    }
+}
+
+/// The service in the scope of a header or query signature, unverified.
+fn scope_service(headers: &HeaderMap, query: &str) -> Option<String> {
+    let of_scope = |scope: &str| scope.split('/').nth(3).map(str::to_owned);
+    let header = text(headers, "authorization").filter(|value| value.starts_with("AWS4-"));
+    match header {
+        Some(value) => {
+            let (_, scope) = value.split_once("Credential=")?;
+            of_scope(scope.split([',', ' ']).next()?)
+        }
+        None => of_scope(&form_field(query, "X-Amz-Credential")?),
+    }
+}
+
+/// `<id>.lambda-url.<anything>`
+fn url_of_host(host: &str) -> Option<String> {
+    let (id, rest) = host.split_once(".lambda-url.")?;
+    (is_url_id(id) && !rest.is_empty()).then(|| id.to_ascii_lowercase())
+}
+
+/// `/_tinderbox/url/<id>` or `/_tinderbox/url/<id>/…`, and the rest of the path.
+fn url_of_path(path: &str) -> Option<(String, String)> {
+    let rest = path.strip_prefix(URL_PREFIX)?;
+    let (id, path) = rest.split_once('/').map_or((rest, ""), |(id, path)| (id, path));
+    is_url_id(id).then(|| (id.to_ascii_lowercase(), format!("/{path}")))
+}
+
+fn is_url_id(id: &str) -> bool {
+    (1..=63).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+/// `bucket` of `bucket.s3.<anything>` or `bucket.s3-<region>.<anything>`; bucket names may hold dots.
+fn bucket_of(host: &str) -> Option<&str> {
+    let at = host.find(".s3.").or_else(|| host.find(".s3-"))?;
+    Some(&host[..at]).filter(|bucket| !bucket.is_empty())
+}
+
+fn form_field(form: &str, wanted: &str) -> Option<String> {
+    let (_, value) = query_pairs(form).find(|(name, _)| *name == wanted)?;
+    Some(String::from_utf8_lossy(&percent_decode(value, true)).into_owned())
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests;

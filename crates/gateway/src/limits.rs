@@ -1,0 +1,69 @@
+//! Sizes, deadlines and counts that keep one client from taking everything.
+
+use std::time::Duration;
+
+use sys::ByteSize;
+
+/// A body limit of one operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyLimit {
+    /// Our name of the service, such as `lambda`.
+    pub service: &'static str,
+    /// Name of the operation.
+    pub operation: &'static str,
+    /// Largest body.
+    pub size: ByteSize,
+    /// The code of the 413, such as `RequestTooLargeException`.
+    pub code: &'static str,
+}
+
+/// Sizes, deadlines and counts.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest body of an operation without an entry in `bodies`. AWS API Gateway: 10 MB.
+    pub body: ByteSize,
+    /// Operations that take more or less than `body`.
+    pub bodies: Vec<BodyLimit>,
+    /// Largest body to a function URL. Lambda: 6 MB.
+    pub function_url_body: ByteSize,
+    /// All bodies in memory together; past it requests are shed with 503.
+    pub bodies_in_memory: ByteSize,
+    /// Request line and headers together.
+    pub headers: ByteSize,
+    /// Number of headers.
+    pub headers_max: usize,
+    /// Path and query, in bytes.
+    pub url_bytes: usize,
+    /// Time for the first byte to the last header, also of an idle connection.
+    pub header_timeout: Duration,
+    /// Time for a body before its size is counted.
+    pub body_timeout: Duration,
+    /// A body may take longer than `body_timeout` as long as it keeps this rate, in bytes a second.
+    pub body_rate_min: u64,
+    /// Time in which a client must take some bytes of an answer.
+    pub write_timeout: Duration,
+    /// Connections at once; past it new ones get 503 and are closed.
+    pub connections: usize,
+    /// Time that running requests get at shutdown.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: ByteSize::mib(10),
+            bodies: Vec::new(),
+            function_url_body: ByteSize::mib(6),
+            bodies_in_memory: ByteSize::mib(512),
+            headers: ByteSize::kib(64),
+            headers_max: 100,
+            url_bytes: 16 * 1024,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            body_rate_min: 64 * 1024,
+            write_timeout: Duration::from_secs(30),
+            connections: 4096,
+            shutdown_grace: Duration::from_millis(4500),
+        }
+    }
+}
