@@ -1,6 +1,5 @@
 //! One execution environment: a sandbox, the line to the runtime in it, its log stream, its credentials.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +16,6 @@ use super::line::{Line, Said};
 use super::log_stream::LogStream;
 use super::state::State;
 use super::{Hooks, spans};
-use crate::FunctionVersion;
 
 /// How long a runtime that closed its line, or whose process ended, has for its last words to arrive.
 const LAST_WORDS: Duration = Duration::from_millis(50);
@@ -28,7 +26,6 @@ const KILL_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Environment {
     /// Hexadecimal end of its log stream's name.
     pub(crate) id: String,
-    pub(crate) function: Arc<FunctionVersion>,
     pub(crate) logs: LogStream,
     /// The trace of the last invocation, for the freeze that follows it.
     pub(crate) last_trace: Option<TraceContext>,
@@ -42,7 +39,7 @@ pub(crate) struct Environment {
     pub(super) recorder: Recorder,
     pub(super) rng: Rng,
     /// Everything that ends with it.
-    pub(super) held: Held,
+    pub(super) _held: Held,
 }
 
 /// What an environment holds of the rest of the server.

@@ -203,9 +203,10 @@ impl Run {
 
     /// Records the terms of a cold start.
     fn initialised(&mut self, timings: StartTimings, initialised: Initialised) {
-        let StartTimings { code_began, code_download, sandbox_began, sandbox_start, .. } = timings;
-        self.spans.phase_for("code download", code_began, code_download);
-        self.spans.phase_for("sandbox start", sandbox_began, sandbox_start);
+        let StartTimings { code_began, code_download, sandbox_began, sandbox_start, pooled } = timings;
+        let digest = Attribute::Text(self.function.code.digest.clone());
+        self.spans.phase_for("code download", code_began, code_download, ("digest", digest));
+        self.spans.phase_for("sandbox start", sandbox_began, sandbox_start, ("pooled", Attribute::Boolean(pooled)));
         let Initialised { began, loading, ended, runtime_init, user_init } = initialised;
         let border = loading.unwrap_or(if user_init.is_zero() { ended } else { began });
         self.spans.phase("runtime init", began, border);

@@ -35,9 +35,11 @@ impl Spans {
         self.recorder.record(phase(&self.inner, &self.rng, name, start, end));
     }
 
-    /// One phase with its length measured on the monotonic clock.
-    pub(crate) fn phase_for(&self, name: &str, start: Timestamp, duration: Duration) {
-        self.phase(name, start, start + duration);
+    /// One phase with its length measured on the monotonic clock, and a fact about it.
+    pub(crate) fn phase_for(&self, name: &str, start: Timestamp, duration: Duration, fact: (&str, Attribute)) {
+        let mut span = phase(&self.inner, &self.rng, name, start, start + duration);
+        span.attributes.push((fact.0.to_owned(), fact.1));
+        self.recorder.record(span);
     }
 
     /// The invocation's own span; the last one.

@@ -129,7 +129,6 @@ impl Invoker {
         let line = connect(&mut sandbox, protocol, &held, peer).map_err(|cause| unavailable(cause.to_owned()))?;
         let environment = Environment {
             id,
-            function: Arc::clone(function),
             logs,
             last_trace: None,
             state,
@@ -140,7 +139,7 @@ impl Invoker {
             memory,
             recorder: shared.recorder.clone(),
             rng: shared.rng.clone(),
-            held,
+            _held: held,
         };
         Ok(Started { environment, timings })
     }
