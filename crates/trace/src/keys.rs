@@ -1,0 +1,209 @@
+//! Every key and value of the trace store.
+//!
+//! All keys are tuples that start with `"trace"` and the variant's number; numbers are never reused. The day is that
+//! of writing, by our clock: a client chooses its trace ids and times, but not how long we keep them.
+
+use bytes::Bytes;
+use kv::KeyRange;
+use kv::key::{Element, pack, subspace, unpack};
+use serde::{Deserialize, Serialize};
+use sys::Timestamp;
+use wire::{SpanId, TraceId};
+
+use crate::{Attribute, Span, TraceError};
+
+const SERVICE: &str = "trace";
+/// First byte of a span's value.
+const SPAN_FORMAT: u8 = 1;
+
+/// The schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// 0: a span → format version, then JSON.
+    Span {
+        /// Days since 1970-01-01 at writing.
+        day: i64,
+        /// Its trace.
+        trace_id: TraceId,
+        /// The span.
+        span_id: SpanId,
+    },
+    /// 1: a trace in the order of its first span of that day → empty.
+    Recent {
+        /// Days since 1970-01-01 at writing.
+        day: i64,
+        /// Microseconds since 1970-01-01T00:00:00Z at writing.
+        written_us: i64,
+        /// The trace.
+        trace_id: TraceId,
+    },
+    /// 2: the trace has a [`Key::Recent`] on that day → empty.
+    Seen {
+        /// Days since 1970-01-01 at writing.
+        day: i64,
+        /// The trace.
+        trace_id: TraceId,
+    },
+}
+
+impl Key {
+    /// The number of variants: [`day_range`] exists for each.
+    pub(crate) const VARIANTS: u64 = 3;
+
+    /// The bytes of the key.
+    pub fn encode(&self) -> Bytes {
+        let (number, day, rest) = match self {
+            Self::Span { day, trace_id, span_id } => (0, day, vec![trace_id.as_str().into(), span_id.as_str().into()]),
+            Self::Recent { day, written_us, trace_id } => {
+                (1, day, vec![Element::Int(*written_us), trace_id.as_str().into()])
+            }
+            Self::Seen { day, trace_id } => (2, day, vec![trace_id.as_str().into()]),
+        };
+        pack(&[head(number, *day), rest].concat())
+    }
+
+    /// The key with these bytes.
+    ///
+    /// # Errors
+    /// [`TraceError::Corrupt`] when no variant has such a key.
+    pub fn decode(key: &[u8]) -> Result<Self, TraceError> {
+        let elements = unpack(key)?;
+        let decoded = match elements.as_slice() {
+            [
+                Element::Text(service),
+                Element::Uint(0),
+                Element::Int(day),
+                Element::Text(trace),
+                Element::Text(span),
+            ] if service == SERVICE => TraceId::parse(trace)
+                .zip(SpanId::parse(span))
+                .map(|(trace_id, span_id)| Self::Span { day: *day, trace_id, span_id }),
+            [Element::Text(service), Element::Uint(1), Element::Int(day), Element::Int(us), Element::Text(trace)]
+                if service == SERVICE =>
+            {
+                TraceId::parse(trace).map(|trace_id| Self::Recent { day: *day, written_us: *us, trace_id })
+            }
+            [Element::Text(service), Element::Uint(2), Element::Int(day), Element::Text(trace)]
+                if service == SERVICE =>
+            {
+                TraceId::parse(trace).map(|trace_id| Self::Seen { day: *day, trace_id })
+            }
+            _ => None,
+        };
+        decoded.ok_or_else(|| TraceError::Corrupt("a key of no known form".to_owned()))
+    }
+}
+
+fn head(number: u64, day: i64) -> Vec<Element> {
+    vec![SERVICE.into(), number.into(), day.into()]
+}
+
+/// All keys of variant `number`.
+pub(crate) fn variant_range(number: u64) -> KeyRange {
+    subspace(&[SERVICE.into(), number.into()])
+}
+
+/// All keys of variant `number` on days before `day`.
+pub(crate) fn days_before(number: u64, day: i64) -> KeyRange {
+    KeyRange { begin: variant_range(number).begin, end: pack(&head(number, day)) }
+}
+
+/// The spans of one trace that were written on `day`.
+pub(crate) fn trace_range(day: i64, trace_id: &TraceId) -> KeyRange {
+    subspace(&[head(0, day), vec![trace_id.as_str().into()]].concat())
+}
+
+/// Days since 1970-01-01 (UTC).
+pub(crate) fn day_of(time: Timestamp) -> i64 {
+    time.unix_s().div_euclid(86_400)
+}
+
+/// The JSON in a span's value. Names are short because every span carries them.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    parent: Option<String>,
+    #[serde(rename = "n")]
+    name: String,
+    #[serde(rename = "s")]
+    start_us: i64,
+    #[serde(rename = "e")]
+    end_us: i64,
+    #[serde(rename = "a", default, skip_serializing_if = "Vec::is_empty")]
+    attributes: Vec<(String, StoredAttribute)>,
+    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum StoredAttribute {
+    #[serde(rename = "t")]
+    Text(String),
+    #[serde(rename = "i")]
+    Integer(i64),
+    /// The bits of the double: JSON loses NaN, infinities and, in some readers, the last digit.
+    #[serde(rename = "d")]
+    Double(u64),
+    #[serde(rename = "b")]
+    Boolean(bool),
+}
+
+/// The value of a [`Key::Span`].
+pub fn encode_span(span: &Span) -> Bytes {
+    let stored = Stored {
+        parent: span.parent.as_ref().map(|id| id.as_str().to_owned()),
+        name: span.name.clone(),
+        start_us: span.start.unix_us(),
+        end_us: span.end.unix_us(),
+        attributes: span.attributes.iter().map(|(key, value)| (key.clone(), store(value))).collect(),
+        error: span.error.clone(),
+    };
+    let mut value = vec![SPAN_FORMAT];
+    serde_json::to_writer(&mut value, &stored).expect("text keys and finite numbers always encode");
+    Bytes::from(value)
+}
+
+/// The span with this key and value.
+///
+/// # Errors
+/// [`TraceError::Corrupt`] when the value has another version or form.
+pub fn decode_span(trace_id: &TraceId, span_id: SpanId, value: &[u8]) -> Result<Span, TraceError> {
+    let corrupt = |what: String| TraceError::Corrupt(format!("span {span_id} of {trace_id}: {what}"));
+    let json = match value.split_first() {
+        Some((&SPAN_FORMAT, json)) => json,
+        version => return Err(corrupt(format!("format version {:?}", version.map(|(version, _)| version)))),
+    };
+    let stored: Stored = serde_json::from_slice(json).map_err(|error| corrupt(error.to_string()))?;
+    let parent = match stored.parent {
+        Some(parent) => Some(SpanId::parse(&parent).ok_or_else(|| corrupt("its parent is no id".to_owned()))?),
+        None => None,
+    };
+    Ok(Span {
+        trace_id: trace_id.clone(),
+        span_id,
+        parent,
+        name: stored.name,
+        start: Timestamp::from_unix_us(stored.start_us),
+        end: Timestamp::from_unix_us(stored.end_us),
+        attributes: stored.attributes.into_iter().map(|(key, value)| (key, restore(value))).collect(),
+        error: stored.error,
+    })
+}
+
+fn store(value: &Attribute) -> StoredAttribute {
+    match value {
+        Attribute::Text(text) => StoredAttribute::Text(text.clone()),
+        Attribute::Integer(number) => StoredAttribute::Integer(*number),
+        Attribute::Double(number) => StoredAttribute::Double(number.to_bits()),
+        Attribute::Boolean(truth) => StoredAttribute::Boolean(*truth),
+    }
+}
+
+fn restore(value: StoredAttribute) -> Attribute {
+    match value {
+        StoredAttribute::Text(text) => Attribute::Text(text),
+        StoredAttribute::Integer(number) => Attribute::Integer(number),
+        StoredAttribute::Double(bits) => Attribute::Double(f64::from_bits(bits)),
+        StoredAttribute::Boolean(truth) => Attribute::Boolean(truth),
+    }
+}
