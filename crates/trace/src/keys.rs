@@ -69,13 +69,15 @@ impl Key {
     pub fn decode(key: &[u8]) -> Result<Self, TraceError> {
         let elements = unpack(key)?;
         let decoded = match elements.as_slice() {
-            [Element::Text(service), Element::Uint(0), Element::Int(day), Element::Text(trace), Element::Text(span)]
-                if service == SERVICE =>
-            {
-                TraceId::parse(trace)
-                    .zip(SpanId::parse(span))
-                    .map(|(trace_id, span_id)| Self::Span { day: *day, trace_id, span_id })
-            }
+            [
+                Element::Text(service),
+                Element::Uint(0),
+                Element::Int(day),
+                Element::Text(trace),
+                Element::Text(span),
+            ] if service == SERVICE => TraceId::parse(trace)
+                .zip(SpanId::parse(span))
+                .map(|(trace_id, span_id)| Self::Span { day: *day, trace_id, span_id }),
             [Element::Text(service), Element::Uint(1), Element::Int(day), Element::Int(us), Element::Text(trace)]
                 if service == SERVICE =>
             {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -124,7 +125,9 @@ impl Sequencer {
 
     /// Makes the batch durable and lets the world see it.
     fn write(&mut self, batch: &Batch) -> Result<(), Error> {
-        if let Err(error) = self.engine.apply(batch) {
+        let applied = catch_unwind(AssertUnwindSafe(|| self.engine.apply(batch)))
+            .unwrap_or_else(|_| Err(Error::unavailable("the engine panicked")));
+        if let Err(error) = applied {
             // Whether the batch is on disk is unknown, and asking again would not tell: a failed fsync may drop dirty
             // pages and then succeed (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020).
             tracing::error!(%error, "a commit failed; nothing is acknowledged any more until a restart");

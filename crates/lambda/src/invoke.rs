@@ -1,0 +1,222 @@
+//! The data plane: an event goes in, an execution environment answers, what it used is reported.
+//!
+//! ```text
+//!  invoke() ─► admission ─► environments ──warm──► thaw ─► channel / Runtime API ─► answer ─► report
+//!               (429)          │  ▲  most recently used first                         │
+//!                            cold  └────────────── freeze ◄───────────────────────────┘
+//!                              ▼
+//!                 code ─► sandbox ─► runtime init ─► user init
+//!
+//!  written behind the answer, never before it: log events (`logs`), spans (`trace`)
+//! ```
+//!
+//! Nothing on this path writes durably before the function runs (architecture, invariant 3).
+
+mod admission;
+mod channel;
+pub mod error;
+mod line;
+mod log_lines;
+mod log_records;
+pub mod report;
+mod runtime_api;
+mod state;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use wire::{AccountId, TraceContext};
+
+pub use error::{InvokeError, ThrottleReason};
+pub use report::{ColdStart, PriceTable, Report, Status};
+
+use crate::{CodeRef, FunctionVersion};
+
+/// Largest event and largest answer of a synchronous invocation: 6 MB plus the 100 bytes that AWS adds
+/// ("maximum allowed payload size (6291556 bytes)").
+pub const PAYLOAD_BYTES_MAX: usize = 6 * 1024 * 1024 + 100;
+
+/// One event for one function version.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// UUID that the client and the function see.
+    pub request_id: String,
+    /// The event: JSON, handed on byte for byte. At most [`PAYLOAD_BYTES_MAX`].
+    pub payload: Bytes,
+    /// JSON text of the `X-Amz-Client-Context` header, already base64-decoded.
+    pub client_context: Option<String>,
+    /// JSON text of the caller's Cognito identity.
+    pub cognito_identity: Option<String>,
+    /// The ARN that the caller used (with its qualifier, if it gave one): `Context.invokedFunctionArn`.
+    pub invoked_arn: String,
+    /// Where this invocation hangs in its trace.
+    pub trace: TraceContext,
+}
+
+/// How a function that ran went wrong: the value of `X-Amz-Function-Error`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FunctionError {
+    /// The runtime itself answered with an error. AWS keeps this word for old runtimes; ours never say it.
+    Handled,
+    /// The handler threw, the runtime ended, time or memory ran out.
+    Unhandled,
+}
+
+impl FunctionError {
+    /// The header's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Handled => "Handled",
+            Self::Unhandled => "Unhandled",
+        }
+    }
+}
+
+/// What an invocation that ran came to (L6: always HTTP 200).
+#[derive(Clone, Debug)]
+pub struct InvokeOutcome {
+    /// The handler's answer, or the JSON of its error.
+    pub payload: Bytes,
+    /// Set when the function failed.
+    pub function_error: Option<FunctionError>,
+    /// The last 4 KB of this invocation's log, for `LogType=Tail` (not yet base64).
+    pub log_tail: Vec<u8>,
+    /// `$LATEST` or the published number.
+    pub executed_version: String,
+    /// What it used and cost.
+    pub report: Report,
+}
+
+/// Temporary credentials of one execution environment.
+#[derive(Clone)]
+pub struct Credentials {
+    /// Access key id (`ASIA…`).
+    pub access_key_id: String,
+    /// Secret key.
+    pub secret_access_key: String,
+    /// Session token.
+    pub session_token: String,
+}
+
+/// Who is at the other end of a connection that was made inside an execution environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvironmentPeer {
+    /// The function's account.
+    pub account: AccountId,
+    /// The function's region.
+    pub region: String,
+    /// ARN of the function (unqualified).
+    pub function_arn: String,
+    /// The version that runs there.
+    pub version: String,
+    /// Id of the execution environment: the hexadecimal end of its log stream's name.
+    pub environment_id: String,
+}
+
+/// A boxed future that crosses threads.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What the data plane asks of the rest of the server.
+#[derive(Clone)]
+pub struct Hooks {
+    /// Makes sure that a package lies unpacked on this node and says where.
+    pub code: Arc<dyn Fn(CodeRef) -> BoxFuture<std::io::Result<PathBuf>> + Send + Sync>,
+    /// Makes the temporary credentials of a new environment and registers them with the gateway.
+    pub issue_credentials: Arc<dyn Fn(&EnvironmentPeer) -> Credentials + Send + Sync>,
+    /// Forgets the credentials (by access key id) of an environment that has ended.
+    pub revoke_credentials: Arc<dyn Fn(&str) + Send + Sync>,
+    /// Serves a connection that a function opened to its `AWS_ENDPOINT_URL`.
+    pub connection: Arc<dyn Fn(TcpStream, EnvironmentPeer) + Send + Sync>,
+}
+
+/// Bounds of the data plane. The defaults are AWS's where AWS has one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvokeLimits {
+    /// Invocations of one account at the same time (AWS: 1,000).
+    pub concurrency_max: usize,
+    /// Environments that start at the same time on this machine; further cold starts queue.
+    pub starting_max: usize,
+    /// How long an invocation may wait for an environment before it is throttled.
+    pub wait_max: Duration,
+    /// Sum of the configured memory of all environments, in MB.
+    pub memory_budget_mb: u32,
+    /// The init phase, before it is killed and run again within the first invocation (AWS: 10 s).
+    pub init_max: Duration,
+    /// A ready environment that gets no event for this long is frozen.
+    pub freeze_after: Duration,
+    /// A frozen environment that gets no event for this long is stopped.
+    pub idle_max: Duration,
+    /// Bytes of log that one environment may write at once …
+    pub log_burst_bytes: u64,
+    /// … and per second after that; the rest is dropped and counted.
+    pub log_bytes_per_s: u64,
+}
+
+impl Default for InvokeLimits {
+    fn default() -> Self {
+        Self {
+            concurrency_max: 1_000,
+            starting_max: 4,
+            wait_max: Duration::from_secs(60),
+            memory_budget_mb: 64 * 1024,
+            init_max: Duration::from_secs(10),
+            freeze_after: Duration::from_millis(2),
+            idle_max: Duration::from_secs(600),
+            log_burst_bytes: 4 << 20,
+            log_bytes_per_s: 1 << 20,
+        }
+    }
+}
+
+/// The in-sandbox address of the Runtime API.
+pub const RUNTIME_API: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9001);
+
+/// The in-sandbox address of the AWS endpoint (`AWS_ENDPOINT_URL`).
+pub const AWS_ENDPOINT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4566);
+
+/// Everything an [`Invoker`] is made from.
+pub struct InvokerParts {
+    /// Time.
+    pub clock: sys::Clock,
+    /// Chance.
+    pub rng: sys::Rng,
+    /// Bounds.
+    pub limits: InvokeLimits,
+    /// Prices.
+    pub prices: PriceTable,
+    /// The rest of the server.
+    pub hooks: Hooks,
+}
+
+/// The data plane's front. Cloning is cheap.
+#[derive(Clone)]
+pub struct Invoker(Arc<InvokerParts>);
+
+impl Invoker {
+    /// An invoker without any environment yet.
+    pub fn new(parts: InvokerParts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Runs `function` with `invocation` and waits for the answer. Runs to its end even when the caller goes away.
+    ///
+    /// # Errors
+    /// Only when the function did not run; see [`InvokeError`].
+    pub async fn invoke(
+        &self,
+        function: &Arc<FunctionVersion>,
+        invocation: Invocation,
+    ) -> Result<InvokeOutcome, InvokeError> {
+        let length = invocation.payload.len();
+        if length > PAYLOAD_BYTES_MAX {
+            return Err(InvokeError::RequestTooLarge { length, limit: PAYLOAD_BYTES_MAX });
+        }
+        Err(InvokeError::Unavailable { cause: format!("{} is not wired", function.arn) })
+    }
+}
