@@ -13,7 +13,7 @@ const DEBIAN: &[(&str, &str)] =
     &[("python3", "python3"), ("node", "nodejs"), ("npm", "npm"), ("gcc", "gcc"), ("git", "git")];
 
 /// Folders with a `package-lock.json` whose packages the tests need.
-const NPM_FOLDERS: &[&str] = &["examples/items-api", "tests/conformance/js"];
+const NPM_FOLDERS: &[&str] = &["examples/items-api/node", "tests/conformance/js"];
 
 /// Everything.
 pub(crate) fn all() -> anyhow::Result<()> {

@@ -26,7 +26,7 @@ mod store;
 mod waterfall;
 
 pub use error::TraceError;
-pub use json::to_json;
+pub use json::{from_json, to_json};
 pub use recorder::Recorder;
 pub use span::{Attribute, COST_USD, Span};
 pub use store::{Store, Summary};

@@ -1,0 +1,63 @@
+//! `bench invoke`: warm invocations through a function URL beside the same handler served by bare `node:http`,
+//! and cold starts beside a bare `node -e 0` and `python3 -c 0`. Both sides alternate within one run; only the
+//! ratios mean something on another machine.
+
+mod cold;
+mod load;
+mod server;
+mod warm;
+
+use serde_json::json;
+
+use server::{BareNode, Tinderbox};
+
+/// Bounds of one run.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The server's binary
+    #[arg(long, default_value = "target/release/tinderbox", value_name = "FILE")]
+    binary: std::path::PathBuf,
+
+    /// Rounds in which the two sides alternate
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+
+    /// Seconds of load in each half of a warm round
+    #[arg(long, default_value_t = 2)]
+    seconds: u64,
+
+    /// Cold starts of each kind
+    #[arg(long, default_value_t = 15)]
+    colds: usize,
+
+    /// Connections of the concurrent warm run
+    #[arg(long, default_value_t = 16)]
+    connections: usize,
+}
+
+/// Runs everything and prints a table, or JSON.
+pub(crate) async fn run(args: Args, as_json: bool) -> anyhow::Result<()> {
+    let tinderbox = Tinderbox::start(&args.binary).await?;
+    let bare = BareNode::start().await?;
+    let url = tinderbox.deploy_node("warm").await?;
+    let mut results = Vec::new();
+    for connections in [1, args.connections] {
+        results.push(warm::compare(&url, bare.target(), connections, args.rounds, args.seconds).await?);
+    }
+    results.push(cold::compare_node(&tinderbox, args.colds).await?);
+    results.push(cold::compare_python(&tinderbox, args.colds).await?);
+    match as_json {
+        true => crate::print(&json!({ "invoke": results }).to_string()),
+        false => results.iter().for_each(|result| crate::print(&table(result))),
+    }
+    Ok(())
+}
+
+fn table(result: &serde_json::Value) -> String {
+    let mut lines = vec![result["what"].as_str().unwrap_or_default().to_owned()];
+    for (key, value) in result.as_object().into_iter().flatten().filter(|(key, _)| *key != "what") {
+        let shown = value.as_f64().map_or_else(|| value.to_string(), |number| format!("{number:.3}"));
+        lines.push(format!("  {key:<40} {shown}"));
+    }
+    lines.join("\n")
+}

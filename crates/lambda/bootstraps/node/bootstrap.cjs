@@ -1,0 +1,219 @@
+// Tinderbox's Node.js bootstrap: loads the user's handler once, then serves one invoke at a time.
+//
+//   server ──INVOKE──▶ readSync ─▶ handler(event, context[, callback]) ─▶ writeSync ──RESPONSE | ERROR──▶ server
+//            (blocks)              event loop turns while it awaits
+//
+// Behaviour follows AWS's managed runtimes: identifiers up to nodejs22.x take callbacks and `context.done`, later ones
+// do not (docs.aws.amazon.com/lambda/latest/dg/nodejs-handler.html).
+'use strict';
+
+const { Channel } = require('./channel.cjs');
+const { RuntimeError, describe } = require('./errors.cjs');
+const logs = require('./logs.cjs');
+const { load } = require('./handler.cjs');
+const streaming = require('./streaming.cjs');
+
+const env = process.env;
+const RESPONSE_BYTES_MAX = 6291556; // 6 MiB and a little: the limit in AWS's error text
+const LAST_IDENTIFIER_WITH_CALLBACKS = 22;
+
+const EXIT_INIT_ERROR = 1;
+const EXIT_UNHANDLED_REJECTION = 128;
+const EXIT_UNCAUGHT_EXCEPTION = 129;
+
+const NEVER_SETTLED =
+  'The Lambda runtime client detected an unexpected Node.js exit code. This is most commonly caused by a Promise that ' +
+  'was never settled. For more information, see https://nodejs.org/docs/latest/api/process.html#exit-codes';
+
+function takeDescriptor(name) {
+  const fd = Number(env[name]);
+  delete env[name]; // the user's code and its children have no business with it
+  return Number.isInteger(fd) && fd > 2 ? fd : undefined;
+}
+
+const channel = new Channel(takeDescriptor('_TINDERBOX_CHANNEL_FD') ?? 3);
+logs.install({
+  fd: takeDescriptor('_LAMBDA_TELEMETRY_LOG_FD'),
+  json: env.AWS_LAMBDA_LOG_FORMAT?.toUpperCase() === 'JSON',
+  level: env.AWS_LAMBDA_LOG_LEVEL?.toUpperCase(),
+});
+
+const identifier = /nodejs(\d+)/.exec(env.AWS_EXECUTION_ENV ?? '');
+const allowCallbacks = identifier !== null && Number(identifier[1]) <= LAST_IDENTIFIER_WITH_CALLBACKS;
+
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+// What an error outside the handler's own promise belongs to: null is init, else the request id being served.
+let serving = null;
+// Called when the event loop runs empty while an invoke is open.
+let whenIdle = null;
+
+process.on('beforeExit', () => {
+  const callback = whenIdle;
+  whenIdle = null;
+  if (callback !== null) setImmediate(callback);
+});
+
+function die(caption, error, code) {
+  logs.logError(caption, error);
+  const json = JSON.stringify(describe(error));
+  if (serving === null) channel.initError(json);
+  else channel.error(serving, json);
+  process.exit(code);
+}
+
+process.on('uncaughtException', (error) => die('Uncaught Exception', error, EXIT_UNCAUGHT_EXCEPTION));
+process.on('unhandledRejection', (reason, promise) => {
+  const error = new RuntimeError('UnhandledPromiseRejection', String(reason));
+  die('Unhandled Promise Rejection', Object.assign(error, { reason, promise }), EXIT_UNHANDLED_REJECTION);
+});
+
+const environmentFields = {
+  functionName: env.AWS_LAMBDA_FUNCTION_NAME,
+  functionVersion: env.AWS_LAMBDA_FUNCTION_VERSION,
+  memoryLimitInMB: env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
+  logGroupName: env.AWS_LAMBDA_LOG_GROUP_NAME,
+  logStreamName: env.AWS_LAMBDA_LOG_STREAM_NAME,
+};
+
+// Client context and identity travel as JSON text (a header on the Runtime API) or already as an object.
+const decoded = (value) => (typeof value === 'string' && value !== '' ? JSON.parse(value) : value || undefined);
+
+function createContext(header) {
+  const deadline = header.deadlineMs;
+  return {
+    ...environmentFields,
+    clientContext: decoded(header.clientContext),
+    identity: decoded(header.cognitoIdentity),
+    invokedFunctionArn: header.invokedFunctionArn,
+    awsRequestId: header.requestId,
+    tenantId: header.tenantId,
+    xRayTraceId: header.traceId,
+    getRemainingTimeInMillis: () => deadline - Date.now(),
+  };
+}
+
+/** Runs a handler of an identifier that knows callbacks; settles when the invoke is to be answered. */
+function runWithCallback(handler, event, context) {
+  return new Promise((resolve, reject) => {
+    let settled = false;
+    const settle = (error, result) => {
+      if (settled) return;
+      settled = true;
+      whenIdle = null;
+      if (error === undefined || error === null) resolve(result);
+      else reject(error);
+    };
+    let called = false;
+    let waits = true;
+    Object.defineProperty(context, 'callbackWaitsForEmptyEventLoop', {
+      get: () => waits,
+      set: (value) => {
+        waits = value;
+      },
+      enumerable: true,
+      configurable: true,
+    });
+    context.succeed = (result) => settle(null, result);
+    context.fail = (error) => settle(error ?? 'handled');
+    context.done = settle;
+    const callback = (error, result) => {
+      if (called || settled) return;
+      called = true;
+      // By default the answer leaves when the event loop is empty; an error does not wait.
+      const isError = error !== undefined && error !== null;
+      if (waits && !isError) whenIdle = () => settle(null, result);
+      else settle(error, result);
+    };
+    // A handler that neither calls back nor returns a promise answers null once nothing is left to do.
+    whenIdle = () => settle(null, null);
+    const outcome = handler(event, context, callback);
+    if (typeof outcome?.then === 'function') {
+      whenIdle = () => settle(new RuntimeError('NodeJsExit', NEVER_SETTLED));
+      outcome.then(context.succeed, (error) => settle(error ?? 'handled'));
+    }
+  });
+}
+
+/** Passes `outcome` on, and fails it when the event loop runs empty before it settles. */
+function orNeverSettled(outcome) {
+  if (typeof outcome?.then !== 'function') return outcome;
+  return new Promise((resolve, reject) => {
+    whenIdle = () => reject(new RuntimeError('NodeJsExit', NEVER_SETTLED));
+    outcome.then(resolve, reject);
+  });
+}
+
+function run({ handler, streaming: streams }, event, context) {
+  if (streams) return orNeverSettled(streaming.runStreaming(handler, event, context));
+  return allowCallbacks ? runWithCallback(handler, event, context) : orNeverSettled(handler(event, context));
+}
+
+function serialize(result) {
+  try {
+    // A function or symbol has no JSON text at all; like undefined it answers null.
+    return JSON.stringify(result) ?? 'null';
+  } catch {
+    throw new RuntimeError('JSONStringifyError', 'Unable to stringify response body');
+  }
+}
+
+function tooLarge(body) {
+  if (body.length * 3 <= RESPONSE_BYTES_MAX) return false;
+  return (typeof body === 'string' ? Buffer.byteLength(body) : body.length) > RESPONSE_BYTES_MAX;
+}
+
+function answer(requestId, body) {
+  if (tooLarge(body)) {
+    const error = {
+      errorType: 'Function.ResponseSizeTooLarge',
+      errorMessage: `Response payload size exceeded maximum allowed payload size (${RESPONSE_BYTES_MAX} bytes).`,
+    };
+    channel.error(requestId, JSON.stringify(error));
+  } else {
+    channel.response(requestId, body);
+  }
+}
+
+async function serveOne(loaded, { header, event }) {
+  serving = header.requestId;
+  logs.current.requestId = header.requestId;
+  logs.current.tenantId = header.tenantId;
+  if (header.traceId) env._X_AMZN_TRACE_ID = header.traceId;
+  else delete env._X_AMZN_TRACE_ID;
+  streaming.enter(header);
+  try {
+    const result = await run(loaded, JSON.parse(event || '{}'), createContext(header));
+    whenIdle = null;
+    // One turn of the loop lets an unhandled rejection or a thrown timer fail this invoke rather than the next one.
+    await turn();
+    answer(header.requestId, loaded.streaming ? result : serialize(result));
+  } catch (error) {
+    whenIdle = null;
+    await turn();
+    logs.logError('Invoke Error', error);
+    channel.error(header.requestId, JSON.stringify(describe(error)));
+  }
+}
+
+async function main() {
+  streaming.install();
+  channel.loading();
+  let loaded;
+  try {
+    loaded = await load(env.LAMBDA_TASK_ROOT ?? process.cwd(), env._HANDLER ?? '', allowCallbacks);
+  } catch (error) {
+    die('Init Error', error, EXIT_INIT_ERROR);
+  }
+  whenIdle = null;
+  channel.ready();
+  for (;;) {
+    const invoke = channel.next();
+    if (invoke === null) process.exit(0);
+    await serveOne(loaded, invoke);
+  }
+}
+
+// A top-level await that never settles in the user's module leaves the loop empty during init.
+whenIdle = () => die('Init Error', new RuntimeError('NodeJsExit', NEVER_SETTLED), EXIT_INIT_ERROR);
+main();

@@ -1,0 +1,148 @@
+// The channel to the server: length-prefixed frames on one inherited unix socket.
+//
+//   u32 length (big-endian, of what follows) | u8 kind | payload
+//
+//   server -> runtime   1 INVOKE      u32 header length, header JSON, event bytes
+//   runtime -> server   2 READY       empty
+//                       3 RESPONSE    36 bytes request id, body
+//                       4 ERROR       36 bytes request id, error JSON
+//                       5 INIT_ERROR  error JSON
+//                       6 LOADING     empty: the bootstrap is up and begins to load the user's code
+//
+// Reads block the whole process on purpose. Between two invokes Lambda promises nothing to background work (the
+// environment is frozen), and a blocking read is the shortest way from the server's write to the handler's first line.
+'use strict';
+
+const fs = require('fs');
+
+const KIND_INVOKE = 1;
+const KIND_READY = 2;
+const KIND_RESPONSE = 3;
+const KIND_ERROR = 4;
+const KIND_INIT_ERROR = 5;
+const KIND_LOADING = 6;
+
+const REQUEST_ID_BYTES = 36;
+const PREFIX_BYTES = 5; // u32 length, u8 kind
+const SCRATCH_BYTES = 64 * 1024;
+const FRAME_BYTES_MAX = 16 * 1024 * 1024;
+
+// Sleeps without turning the event loop; only for descriptors that somebody made non-blocking.
+const pause = new Int32Array(new SharedArrayBuffer(4));
+const pauseOneMillisecond = () => Atomics.wait(pause, 0, 0, 1);
+
+/** Writes all of `buffer[start, end)` to `fd`, however the kernel cuts it. */
+function writeAll(fd, buffer, start, end) {
+  while (start < end) {
+    try {
+      start += fs.writeSync(fd, buffer, start, end - start);
+    } catch (error) {
+      if (error.code !== 'EAGAIN' && error.code !== 'EINTR') throw error;
+      pauseOneMillisecond();
+    }
+  }
+}
+
+class Channel {
+  constructor(fd) {
+    this.fd = fd;
+    this.input = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
+    this.output = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
+    this.begin = 0; // unread bytes are input[begin, end)
+    this.end = 0;
+  }
+
+  /** Blocks until the next INVOKE; returns `{ header, event }` (event: JSON text) or null when the server hung up. */
+  next() {
+    if (!this.fill(4)) return null;
+    const length = this.input.readUInt32BE(this.begin);
+    if (length < PREFIX_BYTES || length > FRAME_BYTES_MAX) throw new Error(`channel: bad frame length ${length}`);
+    if (!this.fill(4 + length)) return null;
+    const frame = this.input;
+    const start = this.begin;
+    const kind = frame[start + 4];
+    if (kind !== KIND_INVOKE) throw new Error(`channel: unexpected frame kind ${kind}`);
+    const headerStart = start + 9;
+    const headerEnd = headerStart + frame.readUInt32BE(start + 5);
+    const eventEnd = start + 4 + length;
+    if (headerEnd > eventEnd) throw new Error('channel: header longer than its frame');
+    const header = JSON.parse(frame.toString('utf8', headerStart, headerEnd));
+    const event = frame.toString('utf8', headerEnd, eventEnd);
+    this.begin = eventEnd;
+    if (this.begin === this.end) {
+      this.begin = this.end = 0;
+      // One large event must not keep its memory for the rest of the environment's life.
+      if (frame.length > SCRATCH_BYTES) this.input = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
+    }
+    return { header, event };
+  }
+
+  /** Reads until `count` bytes are buffered; false at the end of the stream. */
+  fill(count) {
+    if (this.input.length - this.begin < count) {
+      const target = count > this.input.length ? Buffer.allocUnsafeSlow(count) : this.input;
+      this.input.copy(target, 0, this.begin, this.end);
+      this.end -= this.begin;
+      this.begin = 0;
+      this.input = target;
+    }
+    while (this.end - this.begin < count) {
+      let received;
+      try {
+        received = fs.readSync(this.fd, this.input, this.end, this.input.length - this.end, null);
+      } catch (error) {
+        if (error.code === 'ECONNRESET') return false;
+        if (error.code !== 'EAGAIN' && error.code !== 'EINTR') throw error;
+        pauseOneMillisecond();
+        continue;
+      }
+      if (received === 0) return false;
+      this.end += received;
+    }
+    return true;
+  }
+
+  loading() {
+    this.send(KIND_LOADING, '', '');
+  }
+
+  ready() {
+    this.send(KIND_READY, '', '');
+  }
+
+  /** `body` is JSON text, or a Buffer from a streaming handler. */
+  response(requestId, body) {
+    this.send(KIND_RESPONSE, requestId, body);
+  }
+
+  error(requestId, json) {
+    this.send(KIND_ERROR, requestId, json);
+  }
+
+  initError(json) {
+    this.send(KIND_INIT_ERROR, '', json);
+  }
+
+  send(kind, requestId, body) {
+    const isText = typeof body === 'string';
+    // A UTF-16 unit becomes at most three UTF-8 bytes, so a short text surely fits without being measured first.
+    const bound = isText ? body.length * 3 : body.length;
+    const room = PREFIX_BYTES + REQUEST_ID_BYTES;
+    let frame = this.output;
+    if (room + bound > frame.length) {
+      frame = Buffer.allocUnsafe(room + (isText ? Buffer.byteLength(body) : body.length));
+    }
+    let end = PREFIX_BYTES;
+    if (kind === KIND_RESPONSE || kind === KIND_ERROR) {
+      frame.fill(' ', end, end + REQUEST_ID_BYTES);
+      frame.latin1Write(requestId, end, REQUEST_ID_BYTES);
+      end += REQUEST_ID_BYTES;
+    }
+    end += isText ? frame.utf8Write(body, end) : body.copy(frame, end);
+    frame.writeUInt32BE(end - 4, 0);
+    frame[4] = kind;
+    writeAll(this.fd, frame, 0, end);
+  }
+}
+
+module.exports = { Channel, writeAll };

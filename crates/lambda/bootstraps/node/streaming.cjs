@@ -1,0 +1,107 @@
+// The `awslambda` global: response streaming and the store of the current invoke.
+//
+// The channel carries whole responses, so a streaming handler's chunks are gathered and sent at the end, which is what
+// a caller with the BUFFERED invoke mode sees on AWS too.
+'use strict';
+
+const { STREAMING } = require('./handler.cjs');
+const { RuntimeError } = require('./errors.cjs');
+
+const PRELUDE_TYPE = 'application/vnd.awslambda.http-integration-response';
+const PRELUDE_END = Buffer.alloc(8);
+
+/** A Writable that gathers everything written to it. `stream` is loaded here only: most functions never need it. */
+function createResponseStream() {
+  const { Writable } = require('stream');
+  const chunks = [];
+  const response = new Writable({
+    decodeStrings: false,
+    objectMode: true,
+    write(chunk, encoding, done) {
+      if (chunks.length === 0 && response._onBeforeFirstWrite) {
+        response._onBeforeFirstWrite((first) => chunks.push(Buffer.from(first)));
+      }
+      if (typeof chunk === 'string') chunks.push(Buffer.from(chunk, Buffer.isEncoding(encoding) ? encoding : 'utf8'));
+      else if (chunk instanceof Uint8Array) chunks.push(Buffer.from(chunk));
+      else chunks.push(Buffer.from(JSON.stringify(chunk)));
+      done();
+    },
+  });
+  response.contentType = 'application/octet-stream';
+  response.setContentType = (type) => {
+    if (chunks.length > 0) throw new RuntimeError('InvalidStreamingOperation', 'Cannot set content-type, too late.');
+    response.contentType = type;
+  };
+  const finished = new Promise((resolve, reject) => {
+    response.once('finish', () => resolve(Buffer.concat(chunks)));
+    response.once('error', reject);
+  });
+  finished.catch(() => {}); // awaited later; until then it is not an unhandled rejection
+  return { response, finished };
+}
+
+async function runStreaming(handler, event, context) {
+  const { response, finished } = createResponseStream();
+  const outcome = handler(event, response, context);
+  if (typeof outcome?.then !== 'function') throw new Error('Streaming does not support non-async handlers.');
+  if ((await outcome) !== undefined) console.warn('Streaming handlers ignore return values.');
+  if (!response.writableEnded) throw new Error('Response stream is not finished.');
+  return finished;
+}
+
+const store = {
+  PROTECTED_KEYS: {
+    REQUEST_ID: Symbol.for('_AWS_LAMBDA_REQUEST_ID'),
+    X_RAY_TRACE_ID: Symbol.for('_AWS_LAMBDA_X_RAY_TRACE_ID'),
+    TENANT_ID: Symbol.for('_AWS_LAMBDA_TENANT_ID'),
+  },
+  context: undefined,
+  getContext: () => store.context,
+  hasContext: () => store.context !== undefined,
+  get: (key) => store.context?.[key],
+  set(key, value) {
+    if (Object.values(store.PROTECTED_KEYS).includes(key)) {
+      throw new Error(`Cannot modify protected Lambda context field: ${String(key)}`);
+    }
+    store.context = { ...store.context, [key]: value };
+  },
+  run(context, callback) {
+    store.context = context;
+    return callback();
+  },
+  getRequestId: () => store.get(store.PROTECTED_KEYS.REQUEST_ID) ?? '-',
+  getXRayTraceId: () => store.get(store.PROTECTED_KEYS.X_RAY_TRACE_ID),
+  getTenantId: () => store.get(store.PROTECTED_KEYS.TENANT_ID),
+};
+
+function enter(header) {
+  store.context = {
+    [store.PROTECTED_KEYS.REQUEST_ID]: header.requestId,
+    [store.PROTECTED_KEYS.X_RAY_TRACE_ID]: header.traceId,
+    [store.PROTECTED_KEYS.TENANT_ID]: header.tenantId,
+  };
+}
+
+function install() {
+  globalThis.awslambda = {
+    ...globalThis.awslambda,
+    streamifyResponse(handler) {
+      handler[STREAMING] = 'response';
+      return handler;
+    },
+    HttpResponseStream: {
+      from(response, prelude) {
+        response.setContentType(PRELUDE_TYPE);
+        const head = JSON.stringify(prelude);
+        response._onBeforeFirstWrite = (write) => {
+          write(head);
+          write(PRELUDE_END);
+        };
+        return response;
+      },
+    },
+    InvokeStore: store,
+  };
+}
+
+module.exports = { install, enter, runStreaming };

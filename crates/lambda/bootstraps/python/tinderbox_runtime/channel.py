@@ -1,0 +1,84 @@
+"""The channel to the server: length-prefixed frames on one inherited unix socket.
+
+    u32 length (big-endian, of what follows) | u8 kind | payload
+
+    server -> runtime   1 INVOKE      u32 header length, header JSON, event bytes
+    runtime -> server   2 READY       empty
+                        3 RESPONSE    36 bytes request id, body
+                        4 ERROR       36 bytes request id, error JSON
+                        5 INIT_ERROR  error JSON
+                        6 LOADING     empty: the bootstrap is up and begins to load the user's code
+"""
+
+import os
+
+INVOKE = 1
+READY = 2
+RESPONSE = 3
+ERROR = 4
+INIT_ERROR = 5
+LOADING = 6
+
+REQUEST_ID_BYTES = 36
+READ_BYTES = 64 * 1024
+FRAME_BYTES_MAX = 16 * 1024 * 1024
+
+
+def write_all(fd, data):
+    """Writes all of `data`, however the kernel cuts it."""
+    written = os.write(fd, data)
+    if written < len(data):
+        rest = memoryview(data)[written:]
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+
+
+class Channel:
+    def __init__(self, fd):
+        self.fd = fd
+        os.set_blocking(fd, True)
+        os.set_inheritable(fd, False)
+
+    def next(self):
+        """Blocks until the next INVOKE: (header bytes, event bytes), or None when the server hung up."""
+        try:
+            data = os.read(self.fd, READ_BYTES)
+            if not data:
+                return None
+            while len(data) < 4:
+                data += self._more(READ_BYTES)
+            end = 4 + int.from_bytes(data[:4], "big")
+            if not 9 <= end <= FRAME_BYTES_MAX:
+                raise ValueError(f"channel: bad frame length {end - 4}")
+            if len(data) < end:
+                data = self._rest(data, end)
+        except (EOFError, ConnectionResetError):
+            return None
+        if data[4] != INVOKE or len(data) != end:
+            raise ValueError(f"channel: unexpected frame, kind {data[4]}")
+        header_end = 9 + int.from_bytes(data[5:9], "big")
+        if header_end > end:
+            raise ValueError("channel: header longer than its frame")
+        return data[9:header_end], data[header_end:]
+
+    def _more(self, count):
+        data = os.read(self.fd, count)
+        if not data:
+            raise EOFError
+        return data
+
+    def _rest(self, data, end):
+        chunks = [data]
+        missing = end - len(data)
+        while missing > 0:
+            chunks.append(self._more(missing))
+            missing -= len(chunks[-1])
+        return b"".join(chunks)
+
+    def send(self, kind, request_id, body):
+        if kind in (RESPONSE, ERROR):
+            start = request_id.encode("latin-1", "replace").ljust(REQUEST_ID_BYTES)[:REQUEST_ID_BYTES]
+        else:
+            start = b""
+        length = 1 + len(start) + len(body)
+        write_all(self.fd, b"".join((length.to_bytes(4, "big"), bytes((kind,)), start, body)))

@@ -1,0 +1,326 @@
+//! The data plane: an event goes in, an execution environment answers, what it used is reported.
+//!
+//! ```text
+//!  invoke() ─► admission ─► environments ──warm──► thaw ─► channel / Runtime API ─► answer ─► report
+//!               (429)          │  ▲  most recently used first                         │
+//!                            cold  └────────────── freeze ◄───────────────────────────┘
+//!                              ▼
+//!                 code ─► sandbox ─► runtime init ─► user init
+//!
+//!  written behind the answer, never before it: log events (`logs`), spans (`trace`)
+//! ```
+//!
+//! Nothing on this path writes durably before the function runs (architecture, invariant 3).
+
+mod admission;
+mod channel;
+mod ending;
+mod environment;
+mod environments;
+pub mod error;
+mod line;
+mod log_lines;
+mod log_records;
+mod log_stream;
+mod plane;
+pub mod report;
+mod run;
+mod runtime_api;
+mod spans;
+mod start;
+mod state;
+mod variables;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sandbox::Launcher;
+use sys::task::CancellationToken;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use trace::Recorder;
+use wire::{AccountId, TraceContext};
+
+pub use environments::EnvironmentKey;
+pub use error::{InvokeError, ThrottleReason};
+pub use log_stream::LogLine;
+pub use report::{ColdStart, PriceTable, Report, Status};
+pub use state::State;
+
+use admission::Admission;
+use environments::Environments;
+
+use crate::runtimes::Runtimes;
+use crate::{CodeRef, FunctionVersion};
+
+/// Largest event and largest answer of a synchronous invocation: 6 MB plus the 100 bytes that AWS adds
+/// ("maximum allowed payload size (6291556 bytes)").
+pub const PAYLOAD_BYTES_MAX: usize = 6 * 1024 * 1024 + 100;
+
+/// One event for one function version.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// UUID that the client and the function see.
+    pub request_id: String,
+    /// The event: JSON, handed on byte for byte. At most [`PAYLOAD_BYTES_MAX`].
+    pub payload: Bytes,
+    /// JSON text of the `X-Amz-Client-Context` header, already base64-decoded.
+    pub client_context: Option<String>,
+    /// JSON text of the caller's Cognito identity.
+    pub cognito_identity: Option<String>,
+    /// The ARN that the caller used (with its qualifier, if it gave one): `Context.invokedFunctionArn`.
+    pub invoked_arn: String,
+    /// Where this invocation hangs in its trace.
+    pub trace: TraceContext,
+}
+
+/// How a function that ran went wrong: the value of `X-Amz-Function-Error`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FunctionError {
+    /// The runtime itself answered with an error. AWS keeps this word for old runtimes; ours never say it.
+    Handled,
+    /// The handler threw, the runtime ended, time or memory ran out.
+    Unhandled,
+}
+
+impl FunctionError {
+    /// The header's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Handled => "Handled",
+            Self::Unhandled => "Unhandled",
+        }
+    }
+}
+
+/// What an invocation that ran came to (L6: always HTTP 200).
+#[derive(Clone, Debug)]
+pub struct InvokeOutcome {
+    /// The handler's answer, or the JSON of its error.
+    pub payload: Bytes,
+    /// Set when the function failed.
+    pub function_error: Option<FunctionError>,
+    /// The last 4 KB of this invocation's log, for `LogType=Tail` (not yet base64).
+    pub log_tail: Vec<u8>,
+    /// `$LATEST` or the published number.
+    pub executed_version: String,
+    /// What it used and cost.
+    pub report: Report,
+}
+
+/// Temporary credentials of one execution environment.
+#[derive(Clone)]
+pub struct Credentials {
+    /// Access key id (`ASIA…`).
+    pub access_key_id: String,
+    /// Secret key.
+    pub secret_access_key: String,
+    /// Session token.
+    pub session_token: String,
+}
+
+/// Who is at the other end of a connection that was made inside an execution environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvironmentPeer {
+    /// The function's account.
+    pub account: AccountId,
+    /// The function's region.
+    pub region: String,
+    /// ARN of the function (unqualified).
+    pub function_arn: String,
+    /// The version that runs there.
+    pub version: String,
+    /// Id of the execution environment: the hexadecimal end of its log stream's name.
+    pub environment_id: String,
+}
+
+/// A boxed future that crosses threads.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What the data plane asks of the rest of the server.
+#[derive(Clone)]
+pub struct Hooks {
+    /// Makes sure that a package lies unpacked on this node and says where.
+    pub code: Arc<dyn Fn(CodeRef) -> BoxFuture<std::io::Result<PathBuf>> + Send + Sync>,
+    /// Makes the temporary credentials of a new environment and registers them with the gateway.
+    pub issue_credentials: Arc<dyn Fn(&EnvironmentPeer) -> Credentials + Send + Sync>,
+    /// Forgets the credentials (by access key id) of an environment that has ended.
+    pub revoke_credentials: Arc<dyn Fn(&str) + Send + Sync>,
+    /// Serves a connection that a function opened to its `AWS_ENDPOINT_URL`.
+    pub connection: ConnectionHook,
+}
+
+/// Serves a connection that was made inside an execution environment.
+pub type ConnectionHook = Arc<dyn Fn(TcpStream, EnvironmentPeer) + Send + Sync>;
+
+/// Takes lines for a log stream (named by the text) of a function's log group. Must not wait.
+pub type LogSink = Arc<dyn Fn(&FunctionVersion, &str, Vec<LogLine>) + Send + Sync>;
+
+/// Bounds of the data plane. The defaults are AWS's where AWS has one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvokeLimits {
+    /// Invocations of one account at the same time (AWS: 1,000).
+    pub concurrency_max: usize,
+    /// Environments that start at the same time on this machine; further cold starts queue.
+    pub starting_max: usize,
+    /// How long an invocation may wait for an environment before it is throttled.
+    pub wait_max: Duration,
+    /// Sum of the configured memory of all environments, in MB.
+    pub memory_budget_mb: u32,
+    /// The init phase, before it is killed and run again within the first invocation (AWS: 10 s).
+    pub init_max: Duration,
+    /// Least CPU of an environment, in thousandths of one. CPU follows memory above it (1 vCPU at 1,769 MB).
+    pub cpu_millis_min: u32,
+    /// A ready environment that gets no event for this long is frozen.
+    pub freeze_after: Duration,
+    /// A frozen environment that gets no event for this long is stopped.
+    pub idle_max: Duration,
+    /// Bytes of log that one environment may write at once …
+    pub log_burst_bytes: u64,
+    /// … and per second after that; the rest is dropped and counted.
+    pub log_bytes_per_s: u64,
+}
+
+impl Default for InvokeLimits {
+    fn default() -> Self {
+        Self {
+            concurrency_max: 1_000,
+            starting_max: 4,
+            wait_max: Duration::from_secs(60),
+            memory_budget_mb: 64 * 1024,
+            init_max: Duration::from_secs(10),
+            cpu_millis_min: 1_000,
+            freeze_after: Duration::from_millis(2),
+            idle_max: Duration::from_secs(600),
+            log_burst_bytes: 4 << 20,
+            log_bytes_per_s: 1 << 20,
+        }
+    }
+}
+
+/// The in-sandbox address of the Runtime API.
+pub const RUNTIME_API: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9001);
+
+/// The in-sandbox address of the AWS endpoint (`AWS_ENDPOINT_URL`).
+pub const AWS_ENDPOINT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4566);
+
+/// Everything an [`Invoker`] is made from.
+pub struct InvokerParts {
+    /// Time.
+    pub clock: sys::Clock,
+    /// Chance.
+    pub rng: sys::Rng,
+    /// Makes sandboxes.
+    pub launcher: Launcher,
+    /// The language runtimes of this host.
+    pub runtimes: Runtimes,
+    /// Bounds.
+    pub limits: InvokeLimits,
+    /// Prices.
+    pub prices: PriceTable,
+    /// Takes spans.
+    pub recorder: Recorder,
+    /// Takes log lines.
+    pub logs: LogSink,
+    /// The rest of the server.
+    pub hooks: Hooks,
+}
+
+/// The data plane's front. Cloning is cheap.
+#[derive(Clone)]
+pub struct Invoker(Arc<Shared>);
+
+struct Shared {
+    clock: sys::Clock,
+    rng: sys::Rng,
+    launcher: Launcher,
+    runtimes: Runtimes,
+    limits: InvokeLimits,
+    prices: PriceTable,
+    recorder: Recorder,
+    logs: LogSink,
+    hooks: Hooks,
+    admission: Admission,
+    environments: Environments,
+    /// Invocations that run now.
+    in_flight: watch::Sender<usize>,
+    /// Cancelled when what still runs must end.
+    shutdown: CancellationToken,
+}
+
+impl Invoker {
+    /// An invoker without any environment yet. Must be called inside a tokio runtime.
+    pub fn new(parts: InvokerParts) -> Self {
+        let InvokerParts { clock, rng, launcher, runtimes, limits, prices, recorder, logs, hooks } = parts;
+        Self(Arc::new(Shared {
+            admission: Admission::new(limits.concurrency_max),
+            environments: Environments::new(&limits, clock.clone()),
+            in_flight: watch::Sender::new(0),
+            shutdown: CancellationToken::new(),
+            clock,
+            rng,
+            launcher,
+            runtimes,
+            limits,
+            prices,
+            recorder,
+            logs,
+            hooks,
+        }))
+    }
+
+    /// Runs `function` with `invocation` and waits for the answer. Runs to its end even when the caller goes away.
+    ///
+    /// # Errors
+    /// Only when the function did not run; see [`InvokeError`].
+    pub async fn invoke(
+        &self,
+        function: &Arc<FunctionVersion>,
+        invocation: Invocation,
+    ) -> Result<InvokeOutcome, InvokeError> {
+        let length = invocation.payload.len();
+        if length > PAYLOAD_BYTES_MAX {
+            return Err(InvokeError::RequestTooLarge { length, limit: PAYLOAD_BYTES_MAX });
+        }
+        let run = run::Run::admit(self.clone(), Arc::clone(function), invocation)?;
+        let task = sys::task::spawn("invocation", run.run());
+        let cause = "the invocation ended without an outcome";
+        task.await.ok().flatten().unwrap_or_else(|| Err(InvokeError::Unavailable { cause: cause.to_owned() }))
+    }
+
+    /// Ends the environments of a function (of one version, or of all) after a change or a deletion: idle ones now,
+    /// those in use when they have answered.
+    pub async fn retire(&self, function_arn: &str, version: Option<&str>) {
+        self.0.environments.retire(function_arn, version).await;
+    }
+
+    /// Takes no more invocations, lets those that run go on for at most `grace`, then ends every environment.
+    pub async fn shutdown(&self, grace: Duration) {
+        self.0.environments.close().await;
+        let mut in_flight = self.0.in_flight.subscribe();
+        // The sender lives in `self`: it cannot close while this waits.
+        let _ = self.0.clock.timeout(grace, in_flight.wait_for(|running| *running == 0)).await;
+        self.0.shutdown.cancel();
+        let _ = self.0.clock.timeout(Duration::from_secs(2), in_flight.wait_for(|running| *running == 0)).await;
+    }
+
+    /// The language runtimes of this host.
+    pub fn runtimes(&self) -> &Runtimes {
+        &self.0.runtimes
+    }
+
+    /// Invocations of `account` that run now.
+    pub fn running(&self, account: &AccountId) -> usize {
+        self.0.admission.running(account)
+    }
+
+    /// Idle environments (frozen, or about to be) of `function`.
+    pub fn idle(&self, function: &FunctionVersion) -> usize {
+        self.0.environments.idle(&EnvironmentKey::of(function))
+    }
+}

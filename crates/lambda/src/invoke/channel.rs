@@ -1,0 +1,215 @@
+//! The channel to our own bootstraps: length-prefixed frames on a unix stream socket.
+//!
+//! ```text
+//!   u32 length (big-endian, of what follows) │ u8 kind │ payload
+//!
+//!   server → runtime   1 INVOKE      u32 header length │ header JSON │ event
+//!   runtime → server   2 READY       nothing; init is done
+//!                      3 RESPONSE    36 bytes request id │ body
+//!                      4 ERROR       36 bytes request id │ error JSON
+//!                      5 INIT_ERROR  error JSON
+//!                      6 LOADING     nothing; the runtime is up and begins to load the function's code (optional)
+//! ```
+//!
+//! The peer is untrusted: every length is checked before anything is kept, and a frame that fits nothing ends the
+//! environment.
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use serde::Serialize;
+
+use super::PAYLOAD_BYTES_MAX;
+
+/// Longest frame that a runtime may send: an answer of the full size, its request id, and slack for error JSON.
+pub(crate) const FRAME_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + (1 << 20);
+
+const REQUEST_ID_BYTES: usize = 36;
+
+/// What the runtime learns beside the event. Absent fields are left out of the JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct InvokeHeader {
+    pub(crate) request_id: String,
+    pub(crate) deadline_ms: i64,
+    pub(crate) invoked_function_arn: String,
+    pub(crate) trace_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_context: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cognito_identity: Option<String>,
+}
+
+/// A frame from the runtime.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Frame {
+    Ready,
+    Loading,
+    Response { request_id: String, body: Bytes },
+    Error { request_id: String, json: Bytes },
+    InitError { json: Bytes },
+}
+
+/// Why bytes are no frame. The environment that sent them is not used again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FrameError {
+    #[error("a frame of {0} bytes is longer than the largest answer")]
+    TooLong(usize),
+    #[error("a frame of kind {0} does not exist in this direction")]
+    Kind(u8),
+    #[error("a frame is too short for its kind, or its request id is not text")]
+    Malformed,
+}
+
+/// The bytes of an INVOKE frame.
+pub(crate) fn encode_invoke(header: &InvokeHeader, event: &[u8]) -> Bytes {
+    let json = serde_json::to_vec(header).expect("strings and a number are always JSON");
+    let length = 1 + 4 + json.len() + event.len();
+    let mut frame = BytesMut::with_capacity(4 + length);
+    frame.put_u32(u32::try_from(length).expect("an event is at most 6 MB"));
+    frame.put_u8(1);
+    frame.put_u32(u32::try_from(json.len()).expect("a header is far below 4 GiB"));
+    frame.put_slice(&json);
+    frame.put_slice(event);
+    frame.freeze()
+}
+
+/// Takes the first whole frame from `buffer`; `None` when more bytes are needed.
+pub(crate) fn decode(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
+    let Some(prefix) = buffer.first_chunk::<4>() else { return Ok(None) };
+    let length = usize::try_from(u32::from_be_bytes(*prefix)).unwrap_or(usize::MAX);
+    if length > FRAME_BYTES_MAX {
+        return Err(FrameError::TooLong(length));
+    }
+    if length == 0 {
+        return Err(FrameError::Malformed);
+    }
+    // The kind is known early: nothing is buffered for a frame that cannot be right.
+    if let Some(kind) = buffer.get(4)
+        && !(2..=6).contains(kind)
+    {
+        return Err(FrameError::Kind(*kind));
+    }
+    if buffer.len() < 4 + length {
+        return Ok(None);
+    }
+    buffer.advance(4);
+    let kind = buffer.get_u8();
+    let mut payload = buffer.split_to(length - 1).freeze();
+    match kind {
+        2 | 6 if !payload.is_empty() => Err(FrameError::Malformed),
+        2 => Ok(Some(Frame::Ready)),
+        6 => Ok(Some(Frame::Loading)),
+        5 => Ok(Some(Frame::InitError { json: payload })),
+        3 | 4 => {
+            if payload.len() < REQUEST_ID_BYTES {
+                return Err(FrameError::Malformed);
+            }
+            let id = payload.split_to(REQUEST_ID_BYTES);
+            let request_id = std::str::from_utf8(&id).map_err(|_| FrameError::Malformed)?.to_owned();
+            Ok(Some(match kind {
+                3 => Frame::Response { request_id, body: payload },
+                _ => Frame::Error { request_id, json: payload },
+            }))
+        }
+        other => Err(FrameError::Kind(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{Strategy, any, prop_oneof, proptest};
+
+    use super::*;
+
+    const ID: &str = "8476a536-e9f4-11e8-9739-2dfe598c3fcd";
+
+    fn encode(frame: &Frame) -> Vec<u8> {
+        let (kind, payload) = match frame {
+            Frame::Ready => (2, Vec::new()),
+            Frame::Loading => (6, Vec::new()),
+            Frame::Response { request_id, body } => (3, [request_id.as_bytes(), body].concat()),
+            Frame::Error { request_id, json } => (4, [request_id.as_bytes(), json].concat()),
+            Frame::InitError { json } => (5, json.to_vec()),
+        };
+        let mut bytes = u32::try_from(payload.len() + 1).unwrap().to_be_bytes().to_vec();
+        bytes.push(kind);
+        bytes.extend(payload);
+        bytes
+    }
+
+    fn any_frame() -> impl Strategy<Value = Frame> {
+        let body = || proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from);
+        let id = || "[0-9a-f-]{36}";
+        prop_oneof![
+            proptest::strategy::Just(Frame::Ready),
+            proptest::strategy::Just(Frame::Loading),
+            (id(), body()).prop_map(|(request_id, body)| Frame::Response { request_id, body }),
+            (id(), body()).prop_map(|(request_id, json)| Frame::Error { request_id, json }),
+            body().prop_map(|json| Frame::InitError { json }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn frames_survive_any_cutting_of_the_stream(
+            frames in proptest::collection::vec(any_frame(), 0..8),
+            cuts in proptest::collection::vec(1usize..200, 1..50),
+        ) {
+            let stream: Vec<u8> = frames.iter().flat_map(encode).collect();
+            let (mut buffer, mut seen, mut rest) = (BytesMut::new(), Vec::new(), &stream[..]);
+            let mut cuts = cuts.iter().cycle();
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
+                buffer.extend_from_slice(now);
+                rest = later;
+                while let Some(frame) = decode(&mut buffer).unwrap() {
+                    seen.push(frame);
+                }
+            }
+            assert_eq!((seen, buffer.len()), (frames, 0));
+        }
+
+        #[test]
+        fn any_bytes_decode_or_fail_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let mut buffer = BytesMut::from(&bytes[..]);
+            while let Ok(Some(_)) = decode(&mut buffer) {}
+        }
+    }
+
+    #[test]
+    fn what_fits_no_frame_is_refused() {
+        let mut long = u32::MAX.to_be_bytes().to_vec();
+        long.push(3);
+        for (bytes, error) in [
+            (long, FrameError::TooLong(usize::try_from(u32::MAX).unwrap())),
+            (vec![0, 0, 0, 0, 2], FrameError::Malformed),
+            (vec![0, 0, 0, 1, 1], FrameError::Kind(1)),
+            (vec![0, 0, 0, 9, 77], FrameError::Kind(77)),
+            (vec![0, 0, 0, 2, 2, 0], FrameError::Malformed),
+            (vec![0, 0, 0, 3, 3, b'a', b'b'], FrameError::Malformed),
+            ([&[0, 0, 0, 37, 4][..], &[0xff; 36]].concat(), FrameError::Malformed),
+        ] {
+            assert_eq!(decode(&mut BytesMut::from(&bytes[..])), Err(error), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn an_invoke_carries_the_event_byte_for_byte_and_leaves_absent_fields_out() {
+        let header = InvokeHeader {
+            request_id: ID.to_owned(),
+            deadline_ms: 1_700_000_003_000,
+            invoked_function_arn: "arn:aws:lambda:us-east-1:000000000000:function:f".to_owned(),
+            trace_id: "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1".to_owned(),
+            client_context: None,
+            cognito_identity: None,
+        };
+        let frame = encode_invoke(&header, b" {\"a\" : 1}\n");
+        let length = usize::try_from(u32::from_be_bytes(frame[..4].try_into().unwrap())).unwrap();
+        assert_eq!((length, frame[4]), (frame.len() - 4, 1));
+        let json_length = usize::try_from(u32::from_be_bytes(frame[5..9].try_into().unwrap())).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&frame[9..9 + json_length]).unwrap();
+        assert_eq!(json["requestId"], ID);
+        assert_eq!(json["deadlineMs"], 1_700_000_003_000i64);
+        assert!(json.get("clientContext").is_none());
+        assert_eq!(&frame[9 + json_length..], b" {\"a\" : 1}\n");
+    }
+}

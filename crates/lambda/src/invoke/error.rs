@@ -1,0 +1,92 @@
+//! Why an invocation did not run. What a function did wrong is no error here: it is an [`super::InvokeOutcome`] (L6).
+
+use wire::Value;
+use wire::error::{Fault, ServiceError};
+
+/// The platform could not run the function. Nothing of the function's code saw the event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvokeError {
+    /// Too many invocations at the same time (L10).
+    #[error("Rate Exceeded.")]
+    TooManyRequests {
+        /// Which limit was reached.
+        reason: ThrottleReason,
+    },
+    /// The event is larger than an invocation takes (L7).
+    #[error("{length} byte payload is too large for the RequestResponse invocation type (limit {limit} bytes)")]
+    RequestTooLarge {
+        /// Length of the event in bytes.
+        length: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// This host has nothing that runs the function's runtime. The text says what to install.
+    #[error("{remedy}")]
+    RuntimeMissing {
+        /// What is missing and how to get it.
+        remedy: String,
+    },
+    /// The platform is shutting down or could not make an execution environment.
+    #[error("The service cannot start an execution environment now: {cause}")]
+    Unavailable {
+        /// What failed, for the operator's log and the client.
+        cause: String,
+    },
+}
+
+/// `Reason` of a throttled call; the names are the API model's (`ThrottleReason`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThrottleReason {
+    /// The account's concurrency is used up.
+    ConcurrentInvocationLimitExceeded,
+    /// The function's reserved concurrency is used up.
+    ReservedFunctionConcurrentInvocationLimitExceeded,
+}
+
+impl ThrottleReason {
+    /// AWS's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConcurrentInvocationLimitExceeded => "ConcurrentInvocationLimitExceeded",
+            Self::ReservedFunctionConcurrentInvocationLimitExceeded => {
+                "ReservedFunctionConcurrentInvocationLimitExceeded"
+            }
+        }
+    }
+}
+
+impl ServiceError for InvokeError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::TooManyRequests { .. } => "TooManyRequestsException",
+            Self::RequestTooLarge { .. } => "RequestTooLargeException",
+            Self::RuntimeMissing { .. } => "InvalidRuntimeException",
+            Self::Unavailable { .. } => "ServiceException",
+        }
+    }
+
+    fn status(&self) -> u16 {
+        match self {
+            Self::TooManyRequests { .. } => 429,
+            Self::RequestTooLarge { .. } => 413,
+            Self::RuntimeMissing { .. } => 502,
+            Self::Unavailable { .. } => 500,
+        }
+    }
+
+    fn fault(&self) -> Fault {
+        match self {
+            Self::TooManyRequests { .. } | Self::RequestTooLarge { .. } => Fault::Client,
+            Self::RuntimeMissing { .. } | Self::Unavailable { .. } => Fault::Server,
+        }
+    }
+
+    fn members(&self) -> Vec<(&'static str, Value)> {
+        let text = |text: &str| Value::String(text.to_owned());
+        match self {
+            Self::TooManyRequests { reason } => vec![("Reason", text(reason.as_str())), ("Type", text("User"))],
+            Self::RequestTooLarge { .. } => vec![("Type", text("User"))],
+            Self::RuntimeMissing { .. } | Self::Unavailable { .. } => vec![("Type", text("Service"))],
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The Lambda Runtime API, version 2018-06-01, on a listener inside the execution environment.
+//!
+//! ```text
+//!            GET next            (event)          POST {id}/response | error
+//!   Starting ────────▶ Waiting ─────────▶ Running ────────────────────────▶ Answered
+//!      │ POST init/error  ▲                                                   │
+//!      ▼                  └───────────────────── GET next ────────────────────┘
+//!   InitFailed
+//! ```
+//!
+//! Strict, as AWS is: an answer to another request id gets 400, a step that the diagram has not gets 403, an answer
+//! above the limit 413. A refused call changes nothing. Source: Lambda developer guide, "Using the Lambda runtime API".
+
+mod http;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use sys::task::CancellationToken;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc};
+
+use super::channel::InvokeHeader;
+use super::line::Said;
+
+/// The platform's end of the API of one environment. Dropping it closes every connection.
+#[derive(Debug)]
+pub(crate) struct RuntimeApi {
+    shared: Arc<Shared>,
+    said: mpsc::Receiver<Said>,
+    open: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Shared {
+    conversation: Mutex<Conversation>,
+    /// Wakes the call to `next` that waits.
+    event: Notify,
+    said: mpsc::Sender<Said>,
+}
+
+#[derive(Debug)]
+struct Conversation {
+    phase: Phase,
+    /// The event that waits for a call to `next`.
+    pending: Option<(InvokeHeader, Bytes)>,
+    /// True while a call to `next` waits.
+    asked: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    Starting,
+    Waiting,
+    Running { request_id: String },
+    Answered { request_id: String },
+    InitFailed,
+}
+
+impl Phase {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Starting => "Started",
+            Self::Waiting => "Ready",
+            Self::Running { .. } => "Running",
+            Self::Answered { .. } => "InvocationResponseSent",
+            Self::InitFailed => "InitError",
+        }
+    }
+}
+
+/// A call that the API refuses: HTTP status and the error that the runtime reads.
+#[derive(Debug, PartialEq, Eq)]
+struct Refused {
+    status: u16,
+    error_type: &'static str,
+    message: String,
+}
+
+impl Refused {
+    fn transition(from: &Phase, to: &str) -> Self {
+        let message = format!(
+            "State transition from {} to {to} failed for runtime. Error: State transition is not allowed",
+            from.name()
+        );
+        Self { status: 403, error_type: "InvalidStateTransition", message }
+    }
+
+    fn request_id() -> Self {
+        Self { status: 400, error_type: "InvalidRequestID", message: "Invalid request ID".to_owned() }
+    }
+}
+
+/// How an invocation was answered.
+#[derive(Debug)]
+enum Answer {
+    Response(Bytes),
+    Error(Bytes),
+    TooLarge,
+}
+
+/// More events than this wait only when a runtime misbehaves; what comes after is refused by the diagram anyway.
+const SAID_MAX: usize = 8;
+
+impl RuntimeApi {
+    /// Serves the API on `listener` until it is dropped.
+    pub(crate) fn serve(listener: TcpListener) -> Self {
+        let (sender, said) = mpsc::channel(SAID_MAX);
+        let conversation = Conversation { phase: Phase::Starting, pending: None, asked: false };
+        let shared = Arc::new(Shared { conversation: Mutex::new(conversation), event: Notify::new(), said: sender });
+        let open = CancellationToken::new();
+        let serving = http::serve(listener, Arc::clone(&shared), open.clone());
+        drop(sys::task::spawn("runtime api", serving));
+        Self { shared, said, open }
+    }
+
+    pub(crate) async fn listen(&mut self) -> Said {
+        self.said.recv().await.unwrap_or(Said::Closed { undelivered: false })
+    }
+
+    /// Puts the event where the next call to `next` finds it.
+    pub(crate) fn deliver(&self, header: InvokeHeader, event: Bytes) {
+        self.shared.conversation.lock().pending = Some((header, event));
+        self.shared.event.notify_one();
+    }
+
+    pub(crate) fn holds_event(&self) -> bool {
+        self.shared.conversation.lock().pending.is_some()
+    }
+}
+
+impl Drop for RuntimeApi {
+    fn drop(&mut self) {
+        self.open.cancel();
+    }
+}
+
+impl Shared {
+    /// `GET /runtime/invocation/next`: waits for an event.
+    async fn next(self: &Arc<Self>) -> Result<(InvokeHeader, Bytes), Refused> {
+        let asked = Asked::begin(Arc::clone(self))?;
+        loop {
+            let woken = self.event.notified();
+            if let Some(event) = asked.take() {
+                return Ok(event);
+            }
+            woken.await;
+        }
+    }
+
+    /// `POST /runtime/invocation/{id}/response` and `/error`: checked before the body is read and again after.
+    fn may_answer(&self, request_id: &str) -> Result<(), Refused> {
+        self.conversation.lock().may_answer(request_id)
+    }
+
+    fn answer(&self, request_id: &str, answer: Answer) -> Result<(), Refused> {
+        let mut conversation = self.conversation.lock();
+        conversation.may_answer(request_id)?;
+        conversation.phase = Phase::Answered { request_id: request_id.to_owned() };
+        let request_id = request_id.to_owned();
+        self.say(match answer {
+            Answer::Response(body) => Said::Response { request_id, body },
+            Answer::Error(json) => Said::Error { request_id, json },
+            Answer::TooLarge => Said::TooLarge,
+        });
+        Ok(())
+    }
+
+    /// `POST /runtime/init/error`
+    fn init_error(&self, json: Bytes) -> Result<(), Refused> {
+        let mut conversation = self.conversation.lock();
+        if conversation.phase != Phase::Starting {
+            return Err(Refused::transition(&conversation.phase, Phase::InitFailed.name()));
+        }
+        conversation.phase = Phase::InitFailed;
+        self.say(Said::InitError(json));
+        Ok(())
+    }
+
+    fn say(&self, said: Said) {
+        // The diagram allows one thing to be said for each event, and an event is delivered only after the last answer
+        // was heard; so the queue never fills. A closed queue means that the environment is being stopped.
+        let _ = self.said.try_send(said);
+    }
+}
+
+impl Conversation {
+    fn may_answer(&self, request_id: &str) -> Result<(), Refused> {
+        match &self.phase {
+            Phase::Running { request_id: running } if running == request_id => Ok(()),
+            Phase::Answered { request_id: answered } if answered == request_id => {
+                Err(Refused::transition(&self.phase, "InvocationResponse"))
+            }
+            Phase::Starting | Phase::InitFailed => Err(Refused::transition(&self.phase, "InvocationResponse")),
+            _ => Err(Refused::request_id()),
+        }
+    }
+}
+
+/// One waiting call to `next`. A client that hangs up while it waits leaves no trace.
+struct Asked(Arc<Shared>);
+
+impl Asked {
+    fn begin(shared: Arc<Shared>) -> Result<Self, Refused> {
+        let mut conversation = shared.conversation.lock();
+        let allowed = !matches!(conversation.phase, Phase::Running { .. } | Phase::InitFailed);
+        if !allowed || conversation.asked {
+            return Err(Refused::transition(&conversation.phase, Phase::Waiting.name()));
+        }
+        if conversation.phase == Phase::Starting {
+            shared.say(Said::Ready);
+        }
+        conversation.phase = Phase::Waiting;
+        conversation.asked = true;
+        drop(conversation);
+        Ok(Self(shared))
+    }
+
+    fn take(&self) -> Option<(InvokeHeader, Bytes)> {
+        let mut conversation = self.0.conversation.lock();
+        let (header, event) = conversation.pending.take()?;
+        conversation.phase = Phase::Running { request_id: header.request_id.clone() };
+        Some((header, event))
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.conversation.lock().asked = false;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::invoke::PAYLOAD_BYTES_MAX;
+
+const ID: &str = "8476a536-e9f4-11e8-9739-2dfe598c3fcd";
+
+async fn api() -> (RuntimeApi, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (RuntimeApi::serve(listener), address)
+}
+
+fn header(request_id: &str) -> InvokeHeader {
+    InvokeHeader {
+        request_id: request_id.to_owned(),
+        deadline_ms: 1_700_000_003_000,
+        invoked_function_arn: "arn:aws:lambda:us-east-1:000000000000:function:f".to_owned(),
+        trace_id: "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1".to_owned(),
+        client_context: Some("{\"custom\":{\"k\":\"ü\"}}".to_owned()),
+        cognito_identity: Some("line\nbreak".to_owned()),
+    }
+}
+
+/// Sends one request on a fresh connection and returns status, head and body.
+async fn call(address: SocketAddr, method: &str, path: &str, body: &[u8]) -> (u16, String, Vec<u8>) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "{method} /2018-06-01/runtime{path} HTTP/1.1\r\nhost: h\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a whole head");
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    (head[9..12].parse().unwrap(), head, answer[end + 4..].to_vec())
+}
+
+async fn status(address: SocketAddr, method: &str, path: &str, body: &[u8]) -> u16 {
+    call(address, method, path, body).await.0
+}
+
+/// An API with one event taken by the runtime.
+async fn running() -> (RuntimeApi, SocketAddr) {
+    let (mut api, address) = api().await;
+    api.deliver(header(ID), Bytes::from_static(b"{}"));
+    assert_eq!(status(address, "GET", "/invocation/next", b"").await, 200);
+    assert_eq!(api.listen().await, Said::Ready);
+    (api, address)
+}
+
+#[tokio::test]
+async fn next_carries_the_event_and_every_header_that_fits() {
+    let (mut api, address) = api().await;
+    api.deliver(header(ID), Bytes::from_static(b"{\"k\": 1}"));
+    assert!(api.holds_event());
+    let (status, head, body) = call(address, "GET", "/invocation/next", b"").await;
+    assert_eq!((status, body.as_slice()), (200, &b"{\"k\": 1}"[..]));
+    for expected in [
+        "lambda-runtime-aws-request-id: 8476a536-e9f4-11e8-9739-2dfe598c3fcd",
+        "lambda-runtime-deadline-ms: 1700000003000",
+        "lambda-runtime-invoked-function-arn: arn:aws:lambda:us-east-1:000000000000:function:f",
+        "lambda-runtime-trace-id: Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1",
+        "lambda-runtime-client-context: {\"custom\":{\"k\":\"ü\"}}",
+        "content-length: 8",
+    ] {
+        assert!(head.contains(expected), "{expected} is not in {head}");
+    }
+    assert!(!head.contains("cognito"), "a value with a line break cannot be a header");
+    assert!(!api.holds_event());
+    assert_eq!(api.listen().await, Said::Ready);
+}
+
+#[tokio::test]
+async fn a_response_is_accepted_once_and_for_its_own_id_only() {
+    let (mut api, address) = running().await;
+    let response = format!("/invocation/{ID}/response");
+    assert_eq!(status(address, "POST", "/invocation/other/response", b"1").await, 400);
+    assert_eq!(status(address, "POST", "/invocation/other/error", b"{}").await, 400);
+    assert_eq!(status(address, "GET", "/invocation/next", b"").await, 403, "an event is open");
+    assert_eq!(status(address, "POST", &response, b"\"yes\"").await, 202);
+    assert_eq!(status(address, "POST", &response, b"\"again\"").await, 403);
+    assert_eq!(status(address, "POST", &format!("/invocation/{ID}/error"), b"{}").await, 403);
+    assert_eq!(api.listen().await, Said::Response { request_id: ID.to_owned(), body: Bytes::from_static(b"\"yes\"") });
+    api.deliver(header("second"), Bytes::from_static(b"{}"));
+    assert_eq!(status(address, "GET", "/invocation/next", b"").await, 200);
+    assert_eq!(status(address, "POST", &response, b"late").await, 400, "the first id is over");
+    assert_eq!(status(address, "POST", "/invocation/second/error", b"{\"errorType\":\"E\"}").await, 202);
+    let json = Bytes::from_static(b"{\"errorType\":\"E\"}");
+    assert_eq!(api.listen().await, Said::Error { request_id: "second".to_owned(), json });
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_refused() {
+    let (_api, address) = api().await;
+    for (method, path, expected) in [
+        ("GET", "/nothing", 404),
+        ("GET", "/invocation", 404),
+        ("POST", "/invocation/next", 405),
+        ("GET", "/invocation/x/response", 405),
+        ("PUT", "/init/error", 405),
+        ("POST", "/invocation/x/response", 403),
+    ] {
+        assert_eq!(status(address, method, path, b"").await, expected, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_over_six_megabytes_gets_413_and_ends_the_invocation() {
+    let (mut api, address) = running().await;
+    let path = format!("/invocation/{ID}/response");
+    let (status, _, body) = call(address, "POST", &path, &vec![b'x'; PAYLOAD_BYTES_MAX + 1]).await;
+    let error: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((status, &error["errorType"]), (413, &serde_json::json!("RequestEntityTooLarge")));
+    assert_eq!(error["errorMessage"], "Exceeded maximum allowed payload size (6291556 bytes).");
+    assert_eq!(api.listen().await, Said::TooLarge);
+    let (mut api, address) = running().await;
+    assert_eq!(call(address, "POST", &path, &vec![b'x'; PAYLOAD_BYTES_MAX]).await.0, 202);
+    assert!(matches!(api.listen().await, Said::Response { body, .. } if body.len() == PAYLOAD_BYTES_MAX));
+}
+
+#[tokio::test]
+async fn half_a_reply_changes_nothing() {
+    let (mut api, address) = running().await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /2018-06-01/runtime/invocation/{ID}/response HTTP/1.1\r\nhost: h\r\ncontent-length: 10\r\n\r\nhalf"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    drop(stream);
+    assert_eq!(status(address, "POST", &format!("/invocation/{ID}/response"), b"whole").await, 202);
+    assert!(matches!(api.listen().await, Said::Response { body, .. } if body == "whole"));
+}
+
+#[tokio::test]
+async fn init_errors_are_taken_before_the_first_next_only() {
+    let (mut api, address) = api().await;
+    assert_eq!(status(address, "POST", "/init/error", b"{\"errorType\":\"Runtime.X\"}").await, 202);
+    assert_eq!(api.listen().await, Said::InitError(Bytes::from_static(b"{\"errorType\":\"Runtime.X\"}")));
+    assert_eq!(status(address, "POST", "/init/error", b"{}").await, 403);
+    assert_eq!(status(address, "GET", "/invocation/next", b"").await, 403);
+    let (_api, address) = running().await;
+    assert_eq!(status(address, "POST", "/init/error", b"{}").await, 403);
+}
+
+#[tokio::test]
+async fn a_streamed_response_is_put_together_and_its_trailing_error_wins() {
+    for (trailers, failed) in [
+        ("", false),
+        ("Lambda-Runtime-Function-Error-Type: T\r\nLambda-Runtime-Function-Error-Body: eyJhIjoxfQ==\r\n", true),
+    ] {
+        let (mut api, address) = running().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!(
+            "POST /2018-06-01/runtime/invocation/{ID}/response HTTP/1.1\r\nhost: h\r\n\
+             Lambda-Runtime-Function-Response-Mode: streaming\r\ntransfer-encoding: chunked\r\n\
+             trailer: Lambda-Runtime-Function-Error-Type\r\ntrailer: Lambda-Runtime-Function-Error-Body\r\n\r\n\
+             2\r\nab\r\n1\r\nc\r\n0\r\n{trailers}\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let (request_id, whole) = (ID.to_owned(), Bytes::from_static(b"abc"));
+        let expected = match failed {
+            false => Said::Response { request_id, body: whole },
+            true => Said::Error { request_id, json: Bytes::from_static(b"{\"a\":1}") },
+        };
+        assert_eq!(api.listen().await, expected);
+    }
+}
+
+#[tokio::test]
+async fn d4_a_thousand_calls_to_next_leave_one_that_waits() {
+    let (api, address) = api().await;
+    let first = tokio::spawn(async move { call(address, "GET", "/invocation/next", b"").await });
+    while !api.shared.conversation.lock().asked {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..1_000 {
+        assert_eq!(status(address, "GET", "/invocation/next", b"").await, 403);
+    }
+    api.deliver(header(ID), Bytes::from_static(b"{}"));
+    assert_eq!(first.await.unwrap().0, 200);
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_while_it_waits_may_ask_again() {
+    let (api, address) = api().await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+    while !api.shared.conversation.lock().asked {
+        tokio::task::yield_now().await;
+    }
+    drop(stream);
+    while api.shared.conversation.lock().asked {
+        tokio::task::yield_now().await;
+    }
+    api.deliver(header(ID), Bytes::from_static(b"{}"));
+    assert_eq!(status(address, "GET", "/invocation/next", b"").await, 200);
+}
+
+#[tokio::test]
+async fn dropping_the_api_closes_its_connections() {
+    let (api, address) = api().await;
+    let waiting = tokio::spawn(async move {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.map(|_| answer)
+    });
+    while !api.shared.conversation.lock().asked {
+        tokio::task::yield_now().await;
+    }
+    drop(api);
+    assert!(waiting.await.unwrap().is_ok_and(|answer| answer.is_empty()));
+}

@@ -1,0 +1,263 @@
+//! Function packages: stored by content, unpacked once per node.
+//!
+//! ```text
+//!  zip bytes ─► unpack in a fresh folder (archive.rs, path.rs, unpack.rs) ─► rename into place ─► CODE/BOOT/DIGEST/
+//!      │                                                                      ▲
+//!      └─► blob store (durable) ──── the folder is missing (other node, restart): unpack again
+//! ```
+//!
+//! - The blob is the truth, the folder a cache. Folders are named by the machine's boot: what was written before a
+//!   power cut is not trusted, so nothing needs an fsync here, and kill -9 costs nothing (the page cache survives it).
+//! - Whoever sees CODE/BOOT/DIGEST sees all of it: it appears by one rename.
+//! - At most [`UNPACKS_AT_ONCE`] packages are unpacked at a time; each needs its zip bytes and a 64 KiB buffer.
+//! - Fault tests E1–E3: see `tests.rs` beside this file.
+
+mod archive;
+mod path;
+mod unpack;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use blob::{BlobRef, Blobs};
+use bytes::Bytes;
+use sys::Rng;
+use tokio::sync::{Mutex, Semaphore};
+
+pub use unpack::{UnpackLimits, Unpacked, unpack};
+
+use crate::function::CodeRef;
+
+/// How many packages are unpacked at the same time.
+pub const UNPACKS_AT_ONCE: usize = 2;
+/// One package is unpacked by one task at a time; different packages rarely share a lock.
+const LOCKS: usize = 64;
+
+/// What is wrong with a package. `Display` is the client's message; the first three texts are AWS's.
+#[derive(Debug, thiserror::Error)]
+pub enum PackageError {
+    /// Not a zip file, or a damaged one.
+    #[error("Could not unzip uploaded file. Please check your file, then try to upload again.")]
+    NotAZip,
+    /// No file in it.
+    #[error("Uploaded file must be a non-empty zip")]
+    Empty,
+    /// Too large once unpacked.
+    #[error("Unzipped size must be smaller than {max} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// Too many files, folders and links.
+    #[error("Could not unzip uploaded file: it has more than {max} files and folders.")]
+    TooManyFiles {
+        /// The limit.
+        max: u64,
+    },
+    /// Two entries share stored bytes, the trick behind non-recursive zip bombs.
+    #[error("Could not unzip uploaded file: its entries overlap.")]
+    Overlap,
+    /// One entry is not acceptable.
+    #[error("Could not unzip uploaded file: the entry {entry:?} is refused because {reason}.")]
+    Refused {
+        /// The entry's name, cut and escaped.
+        entry: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The disk failed.
+    #[error("The package could not be unpacked.")]
+    Io(#[from] io::Error),
+    /// The blob store failed.
+    #[error("The package could not be stored or read.")]
+    Blob(#[from] blob::BlobError),
+}
+
+impl PackageError {
+    fn refused(name: &[u8], reason: &'static str) -> Self {
+        const SHOWN_MAX: usize = 200;
+        let entry = String::from_utf8_lossy(&name[..name.len().min(SHOWN_MAX)]).into_owned();
+        Self::Refused { entry, reason }
+    }
+
+    /// Whether the package is at fault, and not this node.
+    pub fn is_clients(&self) -> bool {
+        !matches!(self, Self::Io(_) | Self::Blob(_))
+    }
+}
+
+/// The packages of one node. Cloning is cheap.
+#[derive(Clone)]
+pub struct Packages {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    blobs: Blobs,
+    rng: Rng,
+    /// `CODE/BOOT`.
+    folder: PathBuf,
+    limits: UnpackLimits,
+    locks: Vec<Mutex<()>>,
+    slots: Semaphore,
+}
+
+impl Packages {
+    /// Opens the folder `code` (made when missing) and removes what earlier boots and interrupted unpacks left.
+    /// Blocks on the disk: call it at start.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or read.
+    pub fn open(code: &Path, blobs: Blobs, rng: Rng, limits: UnpackLimits) -> io::Result<Self> {
+        let boot = boot_name(&rng);
+        let folder = code.join(&boot);
+        fs::create_dir_all(&folder)?;
+        for entry in fs::read_dir(code)? {
+            let entry = entry?;
+            if entry.file_name() != *boot {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        let locks = (0..LOCKS).map(|_| Mutex::new(())).collect();
+        let slots = Semaphore::new(UNPACKS_AT_ONCE);
+        Ok(Self { inner: Arc::new(Inner { blobs, rng, folder, limits, locks, slots }) })
+    }
+
+    /// Checks a package by unpacking it, then stores it durably. After this the package can run on this node at once.
+    ///
+    /// # Errors
+    /// What is wrong with the package; then nothing was stored.
+    pub async fn store(&self, zip: Bytes) -> Result<CodeRef, PackageError> {
+        if zip.is_empty() {
+            return Err(PackageError::Empty);
+        }
+        let hashed = zip.clone();
+        let digest = sys::task::blocking(move || sha256_hex(&hashed)).await.ok_or_else(cancelled)?;
+        let code = CodeRef { digest, length: zip.len() as u64 };
+        self.unpack_once(&code, Some(zip.clone())).await?;
+        let stored = self.inner.blobs.put(zip).await?;
+        debug_assert_eq!(stored.digest.to_string(), code.digest, "both sides hash the same bytes");
+        Ok(code)
+    }
+
+    /// Checks a package without keeping anything of it (`DryRun`).
+    ///
+    /// # Errors
+    /// What is wrong with the package.
+    pub async fn check(&self, zip: Bytes) -> Result<CodeRef, PackageError> {
+        if zip.is_empty() {
+            return Err(PackageError::Empty);
+        }
+        let _slot = self.inner.slots.acquire().await.map_err(|_| cancelled())?;
+        let (folder, limits) = (self.inner.unfinished(), self.inner.limits);
+        let work = move || {
+            let code = CodeRef { digest: sha256_hex(&zip), length: zip.len() as u64 };
+            let folder = Unfinished::create(folder)?;
+            unpack(&zip, &folder.0, limits)?;
+            Ok(code)
+        };
+        sys::task::blocking(work).await.ok_or_else(cancelled)?
+    }
+
+    /// The folder that holds the unpacked package; unpacks it when this node has not done so since it booted.
+    ///
+    /// # Errors
+    /// When the blob is missing or rotten, or the disk failed.
+    pub async fn unpacked(&self, code: &CodeRef) -> Result<PathBuf, PackageError> {
+        self.unpack_once(code, None).await
+    }
+
+    /// The zip file.
+    ///
+    /// # Errors
+    /// When the blob is missing or rotten.
+    pub async fn zip(&self, code: &CodeRef) -> Result<Bytes, PackageError> {
+        Ok(self.inner.blobs.get(&blob_ref(code)?).await?)
+    }
+
+    /// The folder for `code`, whether it exists or not.
+    pub fn folder(&self, code: &CodeRef) -> PathBuf {
+        self.inner.folder.join(&code.digest)
+    }
+
+    async fn unpack_once(&self, code: &CodeRef, zip: Option<Bytes>) -> Result<PathBuf, PackageError> {
+        let folder = self.folder(code);
+        let lock = code.digest.bytes().fold(0usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        let _flight = self.inner.locks[lock % LOCKS].lock().await;
+        let (probe, unfinished, limits) = (folder.clone(), self.inner.unfinished(), self.inner.limits);
+        if sys::task::blocking(move || probe.is_dir()).await.ok_or_else(cancelled)? {
+            return Ok(folder);
+        }
+        let _slot = self.inner.slots.acquire().await.map_err(|_| cancelled())?;
+        let zip = match zip {
+            Some(zip) => zip,
+            None => self.zip(code).await?,
+        };
+        let place = folder.clone();
+        let work = move || {
+            let unfinished = Unfinished::create(unfinished)?;
+            unpack(&zip, &unfinished.0, limits)?;
+            Ok::<_, PackageError>(fs::rename(&unfinished.0, place)?)
+        };
+        sys::task::blocking(work).await.ok_or_else(cancelled)??;
+        Ok(folder)
+    }
+}
+
+impl Inner {
+    fn unfinished(&self) -> PathBuf {
+        self.folder.join(format!("{UNFINISHED}{}", sys::id::hex::<8>(&self.rng)))
+    }
+}
+
+/// Names of folders that are still being filled.
+const UNFINISHED: &str = "unfinished-";
+
+/// A folder that goes away unless it was renamed into place.
+struct Unfinished(PathBuf);
+
+impl Unfinished {
+    fn create(folder: PathBuf) -> io::Result<Self> {
+        fs::create_dir(&folder)?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // After the rename there is nothing left under this name; what a failure leaves is swept at the next start.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn cancelled() -> PackageError {
+    PackageError::Io(io::Error::other("the server is shutting down"))
+}
+
+fn sha256_hex(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn blob_ref(code: &CodeRef) -> Result<BlobRef, PackageError> {
+    let digest = code.digest.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok(BlobRef { digest, length: code.length })
+}
+
+/// A name that changes with every boot of the machine; a fresh one where the kernel does not tell.
+fn boot_name(rng: &Rng) -> std::ffi::OsString {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    let boot = boot.map(|id| id.trim().to_owned()).unwrap_or_else(|_| sys::id::uuid(rng));
+    format!("boot-{boot}").into()
+}
+
+#[cfg(test)]
+mod tests;

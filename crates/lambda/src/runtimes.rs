@@ -1,0 +1,17 @@
+//! Which language runtimes this host has, and what each needs inside an execution environment.
+//!
+//! ```text
+//!   nodejs*    → the host's node     + our bootstrap (frames on a descriptor)
+//!   python3.*  → the host's python3  + our bootstrap
+//!   provided.* → the package's own `bootstrap` (Runtime API)
+//! ```
+//!
+//! Discovery runs once at start. An identifier that the host has in another version runs on what is there, with a
+//! warning; one that the host has not at all is refused with the remedy.
+
+mod bootstraps;
+mod discover;
+mod registry;
+
+pub use registry::{Family, LaunchPlan, MissingRuntime, Resolved, RuntimeVersion, Runtimes};
+pub(crate) use registry::{Protocol, RUNTIME_DIR};

@@ -1,0 +1,180 @@
+//! Looks for language runtimes on the host and asks each for its version and its files, once.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sys::Clock;
+use tokio::process::Command;
+
+/// Longest time that a runtime may take to say its version; a version shim without a version never answers usefully.
+const PROBE_MAX: Duration = Duration::from_secs(10);
+
+/// A language runtime of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The real executable, symbolic links and version shims followed.
+    pub(super) executable: PathBuf,
+    /// Version as the runtime says it: major, minor, patch.
+    pub(super) version: [u32; 3],
+    /// Folders that must be visible for it to run, beside the system's own.
+    pub(super) folders: Vec<PathBuf>,
+    /// Where the AWS SDK lies that comes with the runtime, if the host has one (a site-packages folder).
+    pub(super) sdk: Option<PathBuf>,
+}
+
+/// Prints, one a line: version, executable, prefix, folder of boto3 (or an empty line).
+const PYTHON_PROBE: &str = "import sys, os, importlib.util as u\n\
+    b = u.find_spec('boto3')\n\
+    print('%d.%d.%d' % sys.version_info[:3])\n\
+    print(os.path.realpath(sys.executable))\n\
+    print(os.path.realpath(sys.base_prefix))\n\
+    print(os.path.dirname(os.path.dirname(b.origin)) if b and b.origin else '')\n";
+
+/// Prints, one a line: version, executable.
+const NODE_PROBE: &str = "console.log(process.versions.node + '\\n' + require('fs').realpathSync(process.execPath))";
+
+/// Every node that `folders` hold, newest first, each executable once.
+pub(super) async fn nodes(clock: &Clock, folders: &[PathBuf]) -> Vec<Found> {
+    let mut found = Vec::new();
+    for candidate in candidates(folders, |name| name == "node" || name == "nodejs") {
+        let Some(lines) = probe(clock, &candidate, &["-e", NODE_PROBE]).await else { continue };
+        let [version, executable] = lines.as_slice() else { continue };
+        let Some(version) = parse_version(version) else { continue };
+        let executable = PathBuf::from(executable);
+        let folders = executable.parent().map(Path::to_owned).into_iter().collect();
+        found.push(Found { executable, version, folders, sdk: None });
+    }
+    newest_first(found)
+}
+
+/// Every Python 3 that `folders` hold, newest first, each executable once.
+pub(super) async fn pythons(clock: &Clock, folders: &[PathBuf]) -> Vec<Found> {
+    let mut found = Vec::new();
+    let named = |name: &str| {
+        name == "python3" || name.strip_prefix("python3.").is_some_and(|minor| minor.parse::<u32>().is_ok())
+    };
+    for candidate in candidates(folders, named) {
+        let Some(lines) = probe(clock, &candidate, &["-c", PYTHON_PROBE]).await else { continue };
+        let [version, executable, prefix, sdk] = lines.as_slice() else { continue };
+        let Some(version) = parse_version(version) else { continue };
+        let sdk = (!sdk.is_empty()).then(|| PathBuf::from(sdk));
+        found.push(Found {
+            executable: PathBuf::from(executable),
+            version,
+            folders: [PathBuf::from(prefix)].into_iter().chain(sdk.clone()).collect(),
+            sdk,
+        });
+    }
+    newest_first(found)
+}
+
+/// The folders that are searched: `PATH`, then the usual places, then what version tools keep in `home`.
+pub(super) fn usual_folders(path: Option<&std::ffi::OsStr>, home: Option<&Path>) -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = path.map(|path| std::env::split_paths(path).collect()).unwrap_or_default();
+    folders.extend(["/usr/local/bin", "/usr/bin", "/opt/node/bin"].map(PathBuf::from));
+    for (kept, inside) in [(".pyenv/versions", "bin"), (".nvm/versions/node", "bin")] {
+        let Some(entries) = home.and_then(|home| std::fs::read_dir(home.join(kept)).ok()) else { continue };
+        folders.extend(entries.flatten().map(|entry| entry.path().join(inside)));
+    }
+    let mut seen = BTreeSet::new();
+    folders.retain(|folder| folder.is_absolute() && seen.insert(folder.clone()));
+    folders
+}
+
+/// Files in `folders` whose name fits, in order, each target of a symbolic link once.
+fn candidates(folders: &[PathBuf], fits: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    for folder in folders {
+        let Ok(entries) = std::fs::read_dir(folder) else { continue };
+        let mut names: Vec<PathBuf> = entries
+            .flatten()
+            .filter(|entry| entry.file_name().to_str().is_some_and(&fits))
+            .map(|entry| entry.path())
+            .collect();
+        names.sort();
+        for name in names {
+            if std::fs::canonicalize(&name).is_ok_and(|real| seen.insert(real)) {
+                found.push(name);
+            }
+        }
+    }
+    found
+}
+
+/// Runs `program` and returns the lines that it printed; `None` when it failed or took too long.
+async fn probe(clock: &Clock, program: &Path, arguments: &[&str]) -> Option<Vec<String>> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(std::process::Stdio::null()).kill_on_drop(true);
+    let output = clock.timeout(PROBE_MAX, command.output()).await?.ok()?;
+    if !output.status.success() {
+        return None;
+    }
+    let text = String::from_utf8(output.stdout).ok()?;
+    Some(text.strip_suffix('\n').unwrap_or(&text).split('\n').map(str::to_owned).collect())
+}
+
+fn parse_version(text: &str) -> Option<[u32; 3]> {
+    let mut parts = text.split('.').map(|part| part.parse().ok());
+    let version = [parts.next()??, parts.next()??, parts.next()??];
+    parts.next().is_none().then_some(version)
+}
+
+fn newest_first(mut found: Vec<Found>) -> Vec<Found> {
+    let mut seen = BTreeSet::new();
+    found.retain(|one| seen.insert(one.executable.clone()));
+    // Stable: of two with the same version, the one found first (nearer the front of PATH) wins.
+    found.sort_by_key(|one| std::cmp::Reverse(one.version));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_three_numbers() {
+        for (text, version) in [
+            ("20.20.2", Some([20, 20, 2])),
+            ("3.11.7", Some([3, 11, 7])),
+            ("3.11", None),
+            ("3.11.7.1", None),
+            ("v20.1.1", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_version(text), version, "{text}");
+        }
+    }
+
+    #[test]
+    fn relative_and_repeated_folders_are_not_searched() {
+        let folders = usual_folders(Some(std::ffi::OsStr::new("bin:/usr/bin::/usr/bin:/x")), None);
+        assert_eq!(folders[..2], [PathBuf::from("/usr/bin"), PathBuf::from("/x")]);
+        assert_eq!(folders.iter().filter(|folder| *folder == Path::new("/usr/bin")).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_shim_that_fails_and_a_file_that_is_no_program_are_passed_over() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str, mode| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        write("node", "#!/bin/sh\necho 'version not set' >&2; exit 127\n", 0o755);
+        write("nodejs", "#!/bin/sh\necho 24.1.0; echo /opt/fake/bin/node\n", 0o755);
+        write("python3", "no program", 0o644);
+        write("python3.99", "#!/bin/sh\necho 3.99.1; echo /p/bin/python3.99; echo /p; echo\n", 0o755);
+        write("python3-config", "#!/bin/sh\necho never asked; exit 1\n", 0o755);
+        let clock = Clock::system();
+        let folders = [folder.path().to_owned()];
+        let nodes = nodes(&clock, &folders).await;
+        assert_eq!(nodes.iter().map(|node| node.version).collect::<Vec<_>>(), [[24, 1, 0]]);
+        let pythons = pythons(&clock, &folders).await;
+        assert_eq!(pythons.len(), 1);
+        assert_eq!((pythons[0].version, &pythons[0].sdk), ([3, 99, 1], &None));
+        assert_eq!(pythons[0].folders, [PathBuf::from("/p")]);
+    }
+}

@@ -1,0 +1,384 @@
+//! The runtimes of this host as the control plane and the data plane ask for them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sys::Clock;
+
+use super::bootstraps::{self, Bootstraps};
+use super::discover::{self, Found};
+
+/// A language family of runtime identifiers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// `nodejs*`
+    Node,
+    /// `python3.*`
+    Python,
+    /// `provided.al2`, `provided.al2023`: the package brings the runtime.
+    Provided,
+}
+
+impl Family {
+    /// Its name in logs and in `doctor`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Python => "python",
+            Self::Provided => "provided",
+        }
+    }
+}
+
+/// Version of a language runtime: major, minor, patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RuntimeVersion(pub [u32; 3]);
+
+impl std::fmt::Display for RuntimeVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [major, minor, patch] = self.0;
+        write!(f, "{major}.{minor}.{patch}")
+    }
+}
+
+/// What an identifier runs on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// The family.
+    pub family: Family,
+    /// The host's version; `None` for `provided.*`.
+    pub version: Option<RuntimeVersion>,
+    /// Set when the host's version is not the one asked for.
+    pub warning: Option<String>,
+}
+
+/// No runtime of this host serves the identifier. The text names the remedy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{remedy}")]
+pub struct MissingRuntime {
+    /// What is missing and how to get it.
+    pub remedy: String,
+}
+
+/// How the platform talks to the process in the sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// Frames on the channel descriptor: our own bootstraps.
+    Frames,
+    /// The Runtime API over HTTP: everyone else's.
+    RuntimeApi,
+}
+
+/// What to start in a sandbox for a runtime: the part of the sandbox's specification that depends on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaunchPlan {
+    /// Program and arguments, as seen inside.
+    pub argv: Vec<String>,
+    /// Read-only folders and files: host path, path inside.
+    pub mounts: Vec<(PathBuf, PathBuf)>,
+    /// Variables that only this runtime needs.
+    pub environment: Vec<(String, String)>,
+    /// How the process is talked to.
+    pub(crate) protocol: Protocol,
+    /// For `AWS_EXECUTION_ENV` and the `INIT_START` line, such as `node 24.19.0`.
+    pub description: String,
+}
+
+/// The language runtimes of this host and our bootstraps. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Runtimes(Arc<Inventory>);
+
+#[derive(Debug)]
+struct Inventory {
+    nodes: Vec<Found>,
+    pythons: Vec<Found>,
+    bootstraps: Bootstraps,
+}
+
+/// System folders that every runtime needs: the dynamic loader, libraries, certificates, time zones, a shell.
+const SYSTEM: [&str; 12] = [
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/etc/ssl",
+    "/etc/pki",
+    "/etc/ca-certificates",
+    "/etc/ld.so.cache",
+    "/etc/alternatives",
+    "/etc/mime.types",
+];
+
+impl Runtimes {
+    /// Looks for runtimes in the usual places and writes our bootstraps below `data`.
+    ///
+    /// # Errors
+    /// When the bootstraps cannot be written.
+    pub async fn discover(clock: &Clock, data: &Path) -> std::io::Result<Self> {
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        let folders = discover::usual_folders(std::env::var_os("PATH").as_deref(), home.as_deref());
+        Self::discover_in(clock, data, &folders).await
+    }
+
+    /// Looks for runtimes in `folders` only.
+    ///
+    /// # Errors
+    /// When the bootstraps cannot be written.
+    pub async fn discover_in(clock: &Clock, data: &Path, folders: &[PathBuf]) -> std::io::Result<Self> {
+        let data = data.to_owned();
+        let bootstraps = sys::task::blocking(move || bootstraps::write(&data))
+            .await
+            .unwrap_or_else(|| Err(std::io::Error::other("the server is shutting down")))?;
+        let nodes = discover::nodes(clock, folders).await;
+        let pythons = discover::pythons(clock, folders).await;
+        Ok(Self(Arc::new(Inventory { nodes, pythons, bootstraps })))
+    }
+
+    /// Everything that was found: family, version and executable, newest first in each family. For `doctor`.
+    pub fn found(&self) -> Vec<(Family, RuntimeVersion, &Path)> {
+        let nodes = self.0.nodes.iter().map(|one| (Family::Node, one));
+        let pythons = self.0.pythons.iter().map(|one| (Family::Python, one));
+        nodes.chain(pythons).map(|(family, one)| (family, RuntimeVersion(one.version), &*one.executable)).collect()
+    }
+
+    /// What `identifier` (such as `nodejs24.x`) runs on here.
+    ///
+    /// # Errors
+    /// When this host has nothing that runs it.
+    pub fn resolve(&self, identifier: &str) -> Result<Resolved, MissingRuntime> {
+        let (family, found) = self.find(identifier)?;
+        let version = found.map(|found| RuntimeVersion(found.version));
+        let warning = found.and_then(|found| warning(identifier, family, found));
+        Ok(Resolved { family, version, warning })
+    }
+
+    /// How to start `identifier` with the package that lies unpacked in `package`.
+    ///
+    /// # Errors
+    /// When this host has nothing that runs it.
+    pub(crate) fn plan(&self, identifier: &str, package: &Path) -> Result<LaunchPlan, MissingRuntime> {
+        let (family, found) = self.find(identifier)?;
+        let mut mounts = system_mounts();
+        let bootstraps = &self.0.bootstraps;
+        let plan = match (family, found) {
+            (Family::Node, Some(node)) => {
+                mounts.push((bootstraps.node.clone(), PathBuf::from(RUNTIME_DIR)));
+                add_folders(&mut mounts, &node.folders);
+                LaunchPlan {
+                    argv: vec![display(&node.executable), format!("{RUNTIME_DIR}/{}", bootstraps::NODE_ENTRY)],
+                    mounts,
+                    environment: vec![("NODE_PATH".to_owned(), node_path(node.version[0]))],
+                    protocol: Protocol::Frames,
+                    description: format!("node {}", RuntimeVersion(node.version)),
+                }
+            }
+            (Family::Python, Some(python)) => {
+                mounts.push((bootstraps.python.clone(), PathBuf::from(RUNTIME_DIR)));
+                add_folders(&mut mounts, &python.folders);
+                LaunchPlan {
+                    argv: vec![
+                        display(&python.executable),
+                        // Half of a Python start is `site`; the bootstrap adds back what functions rely on.
+                        "-S".to_owned(),
+                        format!("{RUNTIME_DIR}/{}", bootstraps::PYTHON_ENTRY),
+                    ],
+                    mounts,
+                    environment: vec![("PYTHONPATH".to_owned(), python_path(python))],
+                    protocol: Protocol::Frames,
+                    description: format!("python {}", RuntimeVersion(python.version)),
+                }
+            }
+            (Family::Provided, _) | (_, None) => {
+                let inside = if package.join("bootstrap").exists() { "/var/task/bootstrap" } else { "/opt/bootstrap" };
+                for language in self.0.nodes.iter().take(1).chain(self.0.pythons.iter().take(1)) {
+                    add_folders(&mut mounts, &language.folders);
+                }
+                LaunchPlan {
+                    argv: vec![inside.to_owned()],
+                    mounts,
+                    environment: Vec::new(),
+                    protocol: Protocol::RuntimeApi,
+                    description: identifier.to_owned(),
+                }
+            }
+        };
+        Ok(plan)
+    }
+
+    fn find(&self, identifier: &str) -> Result<(Family, Option<&Found>), MissingRuntime> {
+        if let Some(asked) = identifier.strip_prefix("nodejs") {
+            let major = asked.split('.').next().and_then(|major| major.parse().ok());
+            let node = closest(&self.0.nodes, |version| major == Some(version[0]));
+            return node.map(|node| (Family::Node, Some(node))).ok_or_else(|| missing(identifier, NODE_REMEDY));
+        }
+        if let Some(asked) = identifier.strip_prefix("python3.") {
+            let minor = asked.parse().ok();
+            let python = closest(&self.0.pythons, |version| minor == Some(version[1]));
+            return python
+                .map(|python| (Family::Python, Some(python)))
+                .ok_or_else(|| missing(identifier, PYTHON_REMEDY));
+        }
+        match identifier {
+            "provided" | "provided.al2" | "provided.al2023" => Ok((Family::Provided, None)),
+            _ => Err(missing(identifier, remedy_of_unsupported(identifier))),
+        }
+    }
+}
+
+/// Where our bootstraps are seen inside: `LAMBDA_RUNTIME_DIR`.
+pub(crate) const RUNTIME_DIR: &str = "/var/runtime";
+
+const NODE_REMEDY: &str = "No Node.js was found. Install it (Debian: apt-get install nodejs; or https://nodejs.org) so that `node` is on PATH, and start Tinderbox again.";
+const PYTHON_REMEDY: &str = "No Python 3 was found. Install it (Debian: apt-get install python3) so that `python3` is on PATH, and start Tinderbox again.";
+
+fn remedy_of_unsupported(identifier: &str) -> &'static str {
+    let language = identifier.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == 'x');
+    match language {
+        "java" | "ruby" | "dotnet" | "dotnetcore" | "dotnet.al" | "java.al" => {
+            "Tinderbox has no bootstrap for this language yet. Put the language's runtime and AWS's runtime interface client into the package behind an executable file named `bootstrap`, and use the runtime provided.al2023."
+        }
+        "go" => {
+            "AWS has ended go1.x. Build the function as an executable file named `bootstrap` and use the runtime provided.al2023."
+        }
+        _ => "Use nodejs*, python3.* or provided.al2023.",
+    }
+}
+
+fn missing(identifier: &str, remedy: &str) -> MissingRuntime {
+    MissingRuntime { remedy: format!("The runtime {identifier} cannot run on this host. {remedy}") }
+}
+
+/// The newest that fits exactly, else the newest at all (`list` is sorted, newest first).
+fn closest(list: &[Found], exact: impl Fn(&[u32; 3]) -> bool) -> Option<&Found> {
+    list.iter().find(|found| exact(&found.version)).or_else(|| list.first())
+}
+
+fn warning(identifier: &str, family: Family, found: &Found) -> Option<String> {
+    let [major, minor, _] = found.version;
+    let (served, language) = match family {
+        Family::Node => (format!("nodejs{major}.x"), "Node.js"),
+        Family::Python => (format!("python{major}.{minor}"), "Python"),
+        Family::Provided => return None,
+    };
+    let version = RuntimeVersion(found.version);
+    (served != identifier).then(|| {
+        format!("{identifier} was asked for; this host has {language} {version}, so the function runs on that. Install the version that it needs, or change its runtime to {served}.")
+    })
+}
+
+fn system_mounts() -> Vec<(PathBuf, PathBuf)> {
+    SYSTEM.map(PathBuf::from).into_iter().filter(|path| path.exists()).map(|path| (path.clone(), path)).collect()
+}
+
+/// Adds `folders` at their own paths, unless they are inside one that is there already.
+fn add_folders(mounts: &mut Vec<(PathBuf, PathBuf)>, folders: &[PathBuf]) {
+    for folder in folders {
+        if !mounts.iter().any(|(source, target)| source == target && folder.starts_with(target)) {
+            mounts.push((folder.clone(), folder.clone()));
+        }
+    }
+}
+
+fn node_path(major: u32) -> String {
+    format!(
+        "/opt/nodejs/node{major}/node_modules:/opt/nodejs/node_modules:{RUNTIME_DIR}/node_modules:{RUNTIME_DIR}:/var/task"
+    )
+}
+
+/// The layers' folders come first, then ours, then the host's AWS SDK: a package may always bring its own.
+fn python_path(python: &Found) -> String {
+    let [major, minor, _] = python.version;
+    let mut path = format!("/opt/python/lib/python{major}.{minor}/site-packages:/opt/python:{RUNTIME_DIR}");
+    if let Some(sdk) = &python.sdk {
+        path.push(':');
+        path.push_str(&sdk.to_string_lossy());
+    }
+    path
+}
+
+fn display(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(version: [u32; 3]) -> Found {
+        Found { executable: PathBuf::from("/usr/bin/x"), version, folders: vec![PathBuf::from("/p")], sdk: None }
+    }
+
+    fn runtimes(nodes: &[[u32; 3]], pythons: &[[u32; 3]]) -> Runtimes {
+        Runtimes(Arc::new(Inventory {
+            nodes: nodes.iter().copied().map(found).collect(),
+            pythons: pythons.iter().copied().map(found).collect(),
+            bootstraps: Bootstraps { node: PathBuf::from("/d/node"), python: PathBuf::from("/d/python") },
+        }))
+    }
+
+    #[test]
+    fn an_identifier_runs_on_its_own_version_or_on_what_is_there_with_a_warning() {
+        let host = runtimes(&[[24, 1, 0], [20, 20, 2]], &[[3, 13, 1], [3, 11, 7]]);
+        for (identifier, version, warned) in [
+            ("nodejs20.x", Some([20, 20, 2]), false),
+            ("nodejs24.x", Some([24, 1, 0]), false),
+            ("nodejs18.x", Some([24, 1, 0]), true),
+            ("nodejs26.x", Some([24, 1, 0]), true),
+            ("nodejs", Some([24, 1, 0]), true),
+            ("python3.11", Some([3, 11, 7]), false),
+            ("python3.9", Some([3, 13, 1]), true),
+            ("provided.al2023", None, false),
+            ("provided.al2", None, false),
+        ] {
+            let resolved = host.resolve(identifier).expect(identifier);
+            assert_eq!(resolved.version.map(|version| version.0), version, "{identifier}");
+            assert_eq!(resolved.warning.is_some(), warned, "{identifier}: {:?}", resolved.warning);
+        }
+    }
+
+    #[test]
+    fn a_runtime_that_is_missing_is_refused_with_the_remedy() {
+        let bare = runtimes(&[], &[]);
+        for (identifier, says) in [
+            ("nodejs22.x", "apt-get install nodejs"),
+            ("python3.12", "apt-get install python3"),
+            ("java21", "named `bootstrap`"),
+            ("ruby3.4", "named `bootstrap`"),
+            ("dotnet8", "named `bootstrap`"),
+            ("go1.x", "ended go1.x"),
+            ("cobol1", "Use nodejs*"),
+        ] {
+            let refused = bare.resolve(identifier).expect_err(identifier);
+            assert!(refused.remedy.contains(says), "{identifier}: {refused}");
+            assert!(refused.remedy.contains(identifier));
+        }
+        assert!(bare.resolve("provided.al2023").is_ok());
+    }
+
+    #[test]
+    fn a_plan_shows_the_runtime_its_own_files_and_nothing_twice() {
+        let plan = runtimes(&[[24, 1, 0]], &[]).plan("nodejs24.x", Path::new("/pkg")).expect("node is there");
+        assert_eq!(plan.protocol, Protocol::Frames);
+        assert!(plan.mounts.contains(&(PathBuf::from("/d/node"), PathBuf::from("/var/runtime"))));
+        assert!(plan.mounts.contains(&(PathBuf::from("/p"), PathBuf::from("/p"))));
+        let mut targets: Vec<_> = plan.mounts.iter().map(|(_, target)| target).collect();
+        targets.sort();
+        let before = targets.len();
+        targets.dedup();
+        assert_eq!(targets.len(), before);
+        assert!(plan.environment[0].1.starts_with("/opt/nodejs/node24/node_modules:"));
+    }
+
+    #[test]
+    fn provided_runs_the_packages_own_bootstrap_else_a_layers() {
+        let package = tempfile::tempdir().unwrap();
+        let host = runtimes(&[], &[]);
+        let plan = host.plan("provided.al2023", package.path()).unwrap();
+        assert_eq!(plan.argv, ["/opt/bootstrap"]);
+        std::fs::write(package.path().join("bootstrap"), "#!/bin/sh\n").unwrap();
+        let plan = host.plan("provided.al2023", package.path()).unwrap();
+        assert_eq!((plan.argv, plan.protocol), (vec!["/var/task/bootstrap".to_owned()], Protocol::RuntimeApi));
+    }
+}

@@ -1,0 +1,191 @@
+//! What runs in a sandbox, and with how much of each resource.
+
+use std::net::SocketAddr;
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Most host directories or files that one sandbox may see beside the base root.
+pub const MOUNTS_MAX: usize = 64;
+/// Most listeners that one sandbox may have.
+pub const LISTENERS_MAX: usize = 16;
+/// Most bytes of arguments, environment and paths together.
+pub const SPEC_BYTES_MAX: usize = 96 << 10;
+
+/// One program, what it sees of the host and its limits.
+///
+/// The program starts with exactly five open descriptors: 0 reads nothing (`/dev/null`), 1 and 2 are the output pipes,
+/// 3 is the channel (a unix stream socket), 4 is the log pipe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Host paths shown read-only, without devices and setuid bits. Missing parents of a target are made with mode 0755.
+    pub mounts: Vec<Mount>,
+    /// The program (absolute, or found through the `PATH` of `env`) and its arguments; at least one element.
+    pub argv: Vec<String>,
+    /// The whole environment; nothing is inherited.
+    pub env: Vec<(String, String)>,
+    /// Variables whose value is the address of a listener. They exist because `Isolation::None` must take
+    /// whatever port is free, so that the address is not known before the launch.
+    pub address_env: Vec<AddressVariable>,
+    /// Working directory inside the sandbox; absolute.
+    pub cwd: PathBuf,
+    /// Memory that the program may use, in bytes, beside what it keeps in `/tmp`.
+    pub memory_bytes: u64,
+    /// CPU time per second in milliseconds: 1000 is one CPU.
+    pub cpu_millis: u32,
+    /// Most processes and threads at one time.
+    pub processes_max: u32,
+    /// Most open descriptors per process; lowered to the host's own hard limit where that is smaller.
+    pub open_files_max: u32,
+    /// Size of `/tmp` in bytes.
+    pub scratch_bytes: u64,
+    /// Loopback TCP addresses to listen on inside the sandbox's own network.
+    pub listeners: Vec<SocketAddr>,
+}
+
+/// A host directory or file, shown read-only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Absolute path on the host.
+    pub source: PathBuf,
+    /// Absolute path inside, without `..`.
+    pub target: PathBuf,
+}
+
+/// An environment variable that holds `prefix` followed by the `address:port` of a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressVariable {
+    /// Name of the variable.
+    pub name: String,
+    /// Text before the address, for example `http://`.
+    pub prefix: String,
+    /// Index into [`Spec::listeners`].
+    pub listener: usize,
+}
+
+impl Spec {
+    /// A spec of `argv` with small limits and nothing else: 128 MiB, one CPU, 64 processes, 256 descriptors, 16 MiB of `/tmp`.
+    pub fn new(argv: Vec<String>) -> Self {
+        Self {
+            mounts: Vec::new(),
+            argv,
+            env: vec![("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())],
+            address_env: Vec::new(),
+            cwd: PathBuf::from("/"),
+            memory_bytes: 128 << 20,
+            cpu_millis: 1000,
+            processes_max: 64,
+            open_files_max: 256,
+            scratch_bytes: 16 << 20,
+            listeners: Vec::new(),
+        }
+    }
+
+    /// Checks what the kernel would otherwise refuse half way through a launch.
+    ///
+    /// # Errors
+    /// One sentence that says what is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        if self.argv.first().is_none_or(String::is_empty) {
+            return Err("argv is empty".to_owned());
+        }
+        if self.mounts.len() > MOUNTS_MAX || self.listeners.len() > LISTENERS_MAX {
+            return Err(format!("more than {MOUNTS_MAX} mounts or {LISTENERS_MAX} listeners"));
+        }
+        let paths = self.mounts.iter().flat_map(|m| [&m.source, &m.target]).chain([&self.cwd]);
+        for path in paths {
+            if !is_plain(path) {
+                return Err(format!("{} is not an absolute path without '..'", path.display()));
+            }
+        }
+        if let Some(mount) = self.mounts.iter().find(|m| is_reserved(&m.target)) {
+            return Err(format!("{} is a mount target that the sandbox itself needs", mount.target.display()));
+        }
+        let names = self.env.iter().map(|(name, _)| name).chain(self.address_env.iter().map(|a| &a.name));
+        if let Some(name) = names.into_iter().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
+            return Err(format!("{name:?} is not a name for an environment variable"));
+        }
+        if self.argv.iter().chain(self.env.iter().map(|(_, value)| value)).any(|text| text.contains('\0')) {
+            return Err("an argument or a variable contains a zero byte".to_owned());
+        }
+        if let Some(address) = self.listeners.iter().find(|address| !address.ip().is_loopback()) {
+            return Err(format!("{address} is not a loopback address"));
+        }
+        if self.address_env.iter().any(|variable| variable.listener >= self.listeners.len()) {
+            return Err("an address variable names a listener that does not exist".to_owned());
+        }
+        if self.memory_bytes < 4 << 20 || self.cpu_millis < 10 || self.processes_max < 1 || self.open_files_max < 8 {
+            return Err(
+                "a limit is below what any program needs (4 MiB, 10 millis, 1 process, 8 descriptors)".to_owned()
+            );
+        }
+        match self.bytes() <= SPEC_BYTES_MAX {
+            true => Ok(()),
+            false => Err(format!("arguments, environment and paths are over {SPEC_BYTES_MAX} bytes")),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let paths = self.mounts.iter().map(|m| m.source.as_os_str().len() + m.target.as_os_str().len());
+        let env = self.env.iter().map(|(name, value)| name.len() + value.len());
+        let addresses = self.address_env.iter().map(|a| a.name.len() + a.prefix.len());
+        paths.chain(env).chain(addresses).chain(self.argv.iter().map(String::len)).sum()
+    }
+}
+
+/// True for an absolute UTF-8 path that climbs nowhere.
+fn is_plain(path: &Path) -> bool {
+    let climbs = path.components().any(|part| !matches!(part, Component::RootDir | Component::Normal(_)));
+    let text = path.to_str().is_some_and(|text| !text.contains('\0'));
+    path.is_absolute() && text && !climbs
+}
+
+/// True for the root itself and for what the sandbox builds: a mount there would hide it.
+fn is_reserved(target: &Path) -> bool {
+    let own = ["/proc", "/dev", "/tmp", "/sys"];
+    target == Path::new("/") || own.iter().any(|path| target.starts_with(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> Spec {
+        Spec::new(vec!["/bin/true".to_owned()])
+    }
+
+    #[test]
+    fn a_plain_spec_passes() {
+        assert_eq!(spec().check(), Ok(()));
+    }
+
+    #[test]
+    fn what_the_kernel_would_refuse_is_refused_first() {
+        let mount = |source: &str, target: &str| Mount { source: source.into(), target: target.into() };
+        let cases: Vec<(&str, Box<dyn Fn(&mut Spec)>)> = vec![
+            ("argv is empty", Box::new(|s| s.argv.clear())),
+            ("without '..'", Box::new(move |s| s.mounts.push(mount("/usr", "/var/../etc")))),
+            ("without '..'", Box::new(move |s| s.mounts.push(mount("usr", "/var/task")))),
+            ("itself needs", Box::new(move |s| s.mounts.push(mount("/usr", "/proc/self")))),
+            ("itself needs", Box::new(move |s| s.mounts.push(mount("/usr", "/")))),
+            ("not a name", Box::new(|s| s.env.push(("A=B".into(), String::new())))),
+            ("zero byte", Box::new(|s| s.env.push(("A".into(), "\0".into())))),
+            ("not a loopback", Box::new(|s| s.listeners.push(([10, 0, 0, 1], 80).into()))),
+            (
+                "does not exist",
+                Box::new(|s| {
+                    s.address_env.push(AddressVariable { name: "A".into(), prefix: String::new(), listener: 0 })
+                }),
+            ),
+            ("a limit is below", Box::new(|s| s.processes_max = 0)),
+            ("over 98304 bytes", Box::new(|s| s.argv.push("x".repeat(SPEC_BYTES_MAX)))),
+            ("more than 64 mounts", Box::new(move |s| s.mounts = vec![mount("/usr", "/opt"); 65])),
+        ];
+        for (expect, spoil) in cases {
+            let mut spec = spec();
+            spoil(&mut spec);
+            let error = spec.check().expect_err(expect);
+            assert!(error.contains(expect), "{error:?} does not say {expect:?}");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! One file per subcommand.
+
+pub(crate) mod demo;
+pub(crate) mod doctor;
+pub(crate) mod functions;
+pub(crate) mod invoke;
+pub(crate) mod logs;
+pub(crate) mod serve;
+pub(crate) mod trace;

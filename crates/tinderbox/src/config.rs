@@ -1,0 +1,235 @@
+//! Configuration: flag > environment (`TINDERBOX_*`) > TOML file > default. Starts with no file at all.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use wire::AccountId;
+
+/// Where the file is looked for when neither `--config` nor `TINDERBOX_CONFIG` names one.
+const DEFAULT_FILE: &str = "/etc/tinderbox/tinderbox.toml";
+
+/// Whether signatures and rights are enforced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Auth {
+    /// Every request must carry a valid signature of a principal that may do what it asks.
+    #[default]
+    Enforced,
+    /// Any key is accepted and what enforcement would have refused is logged. For moving from an emulator.
+    Permissive,
+}
+
+/// What keeps functions apart from each other and from this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Isolation {
+    /// Namespaces, seccomp, cgroups: the default.
+    #[default]
+    Process,
+    /// Plain child processes that can read this machine: development only.
+    None,
+}
+
+/// Everything that can be set. Each field is a flag, an environment variable and a key of the file.
+#[derive(Clone, Debug, Default, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Options {
+    /// Address to listen on; port 0 picks a free one [default: 127.0.0.1:4566]
+    #[arg(long, env = "TINDERBOX_LISTEN", value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+
+    /// Folder that holds everything Tinderbox keeps [default: ~/.local/share/tinderbox]
+    #[arg(long, env = "TINDERBOX_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// Whether signatures and rights are enforced [default: enforced]
+    #[arg(long, env = "TINDERBOX_AUTH", value_enum)]
+    auth: Option<Auth>,
+
+    /// Writes the server's own log as JSON lines
+    #[arg(long, env = "TINDERBOX_JSON_LOGS", num_args = 0..=1, default_missing_value = "true")]
+    json_logs: Option<bool>,
+
+    /// Account id of this installation: 12 digits [default: 000000000000]
+    #[arg(long, env = "TINDERBOX_ACCOUNT", value_name = "ID")]
+    account: Option<String>,
+
+    /// Region that ARNs and signatures name [default: us-east-1]
+    #[arg(long, env = "TINDERBOX_REGION", value_name = "NAME")]
+    region: Option<String>,
+
+    /// What keeps functions apart [default: process]
+    #[arg(long, env = "TINDERBOX_ISOLATION", value_enum)]
+    isolation: Option<Isolation>,
+
+    /// Domain of function URLs, which must resolve to this machine [default: localhost]
+    #[arg(long, env = "TINDERBOX_DOMAIN", value_name = "NAME")]
+    domain: Option<String>,
+
+    /// Invocations that the account may run at once, 1 to 100,000 [default: 1000]
+    #[arg(long, env = "TINDERBOX_CONCURRENCY", value_name = "N")]
+    concurrency: Option<u32>,
+
+    /// Memory in MB that all execution environments may have configured together [default: 3/4 of this machine's]
+    #[arg(long, env = "TINDERBOX_MEMORY_MB", value_name = "MB")]
+    memory_mb: Option<u64>,
+
+    /// Seconds after which an idle execution environment is stopped [default: 600]
+    #[arg(long, env = "TINDERBOX_IDLE_S", value_name = "SECONDS")]
+    idle_s: Option<u64>,
+
+    /// Price in USD of a million requests [default: 0.20]
+    #[arg(long, env = "TINDERBOX_PRICE_MILLION_REQUESTS", value_name = "USD")]
+    price_million_requests: Option<f64>,
+
+    /// Price in USD of one GB-second [default: 0.0000166667]
+    #[arg(long, env = "TINDERBOX_PRICE_GB_SECOND", value_name = "USD")]
+    price_gb_second: Option<f64>,
+}
+
+impl Options {
+    /// What `self` leaves open is taken from `lower`.
+    fn over(self, lower: Self) -> Self {
+        Self {
+            listen: self.listen.or(lower.listen),
+            data: self.data.or(lower.data),
+            auth: self.auth.or(lower.auth),
+            json_logs: self.json_logs.or(lower.json_logs),
+            account: self.account.or(lower.account),
+            region: self.region.or(lower.region),
+            isolation: self.isolation.or(lower.isolation),
+            domain: self.domain.or(lower.domain),
+            concurrency: self.concurrency.or(lower.concurrency),
+            memory_mb: self.memory_mb.or(lower.memory_mb),
+            idle_s: self.idle_s.or(lower.idle_s),
+            price_million_requests: self.price_million_requests.or(lower.price_million_requests),
+            price_gb_second: self.price_gb_second.or(lower.price_gb_second),
+        }
+    }
+
+    /// Reads the file and fills in the defaults.
+    ///
+    /// # Errors
+    /// When a named file is missing or malformed, or a value is out of its range.
+    pub(crate) fn resolve(self, file: Option<&Path>) -> anyhow::Result<Config> {
+        let from_file = match file {
+            Some(path) => read(path)?,
+            None if Path::new(DEFAULT_FILE).exists() => read(Path::new(DEFAULT_FILE))?,
+            None => Self::default(),
+        };
+        Config::new(self.over(from_file))
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Options> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("could not read {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("{} is not a valid configuration", path.display()))
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) data: PathBuf,
+    pub(crate) auth: Auth,
+    pub(crate) json_logs: bool,
+    pub(crate) account: AccountId,
+    pub(crate) region: String,
+    pub(crate) isolation: Isolation,
+    pub(crate) domain: String,
+    pub(crate) concurrency: u32,
+    pub(crate) memory_mb: u64,
+    pub(crate) idle_s: u64,
+    pub(crate) price_million_requests: f64,
+    pub(crate) price_gb_second: f64,
+}
+
+impl Config {
+    fn new(options: Options) -> anyhow::Result<Self> {
+        let account = options.account.unwrap_or_else(|| "000000000000".to_owned());
+        let account = AccountId::parse(&account).with_context(|| format!("account {account:?} is not 12 digits"))?;
+        let region = options.region.unwrap_or_else(|| "us-east-1".to_owned());
+        let well_formed =
+            !region.is_empty() && region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        anyhow::ensure!(well_formed, "region {region:?} is not of the form us-east-1");
+        let concurrency = options.concurrency.unwrap_or(1000);
+        anyhow::ensure!((1..=100_000).contains(&concurrency), "concurrency {concurrency} is not in 1 to 100,000");
+        let price = |name, value: Option<f64>, default: f64| {
+            let value = value.unwrap_or(default);
+            anyhow::ensure!(value.is_finite() && value >= 0.0, "{name} {value} is not a price");
+            Ok(value)
+        };
+        Ok(Self {
+            listen: options.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4566))),
+            data: options.data.map_or_else(default_data, Ok)?,
+            auth: options.auth.unwrap_or_default(),
+            json_logs: options.json_logs.unwrap_or(false),
+            account,
+            region,
+            isolation: options.isolation.unwrap_or_default(),
+            domain: options.domain.unwrap_or_else(|| "localhost".to_owned()),
+            concurrency,
+            memory_mb: options.memory_mb.unwrap_or_else(three_quarters_of_memory_mb),
+            idle_s: options.idle_s.unwrap_or(600),
+            price_million_requests: price("price-million-requests", options.price_million_requests, 0.20)?,
+            price_gb_second: price("price-gb-second", options.price_gb_second, 0.000_016_666_7)?,
+        })
+    }
+}
+
+/// The data folder when none is configured: `$XDG_DATA_HOME/tinderbox`, else `~/.local/share/tinderbox`.
+pub(crate) fn default_data() -> anyhow::Result<PathBuf> {
+    if let Some(base) = std::env::var_os("XDG_DATA_HOME").filter(|base| !base.is_empty()) {
+        return Ok(PathBuf::from(base).join("tinderbox"));
+    }
+    let home = std::env::var_os("HOME").context("HOME is not set: name a data folder with --data")?;
+    Ok(PathBuf::from(home).join(".local/share/tinderbox"))
+}
+
+/// Three quarters of what `/proc/meminfo` calls `MemTotal`; 1,024 MB where it cannot be read.
+fn three_quarters_of_memory_mb() -> u64 {
+    let total_kb = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    total_kb.map_or(1024, |kb| kb / 1024 * 3 / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_beat_the_file_and_the_file_beats_the_default() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), "region = \"eu-west-1\"\naccount = \"123456789012\"").expect("written");
+        let flags = Options { region: Some("ap-south-1".to_owned()), data: Some("/d".into()), ..Options::default() };
+        let config = flags.resolve(Some(file.path())).expect("valid");
+        assert_eq!(config.region, "ap-south-1");
+        assert_eq!(config.account.as_str(), "123456789012");
+        assert_eq!(config.listen.to_string(), "127.0.0.1:4566");
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let check = |options: Options, part: &str| {
+            let error = Config::new(options).expect_err(part).to_string();
+            assert!(error.contains(part), "{error}");
+        };
+        check(Options { account: Some("12".to_owned()), ..Options::default() }, "12 digits");
+        check(Options { region: Some("EU".to_owned()), ..Options::default() }, "region");
+        check(Options { concurrency: Some(0), ..Options::default() }, "concurrency");
+        check(Options { price_gb_second: Some(-1.0), ..Options::default() }, "price-gb-second");
+    }
+
+    #[test]
+    fn an_unknown_key_in_the_file_is_refused() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), "regoin = \"eu-west-1\"").expect("written");
+        let error = Options::default().resolve(Some(file.path())).expect_err("misspelt");
+        assert!(format!("{error:#}").contains("regoin"), "{error:#}");
+    }
+}

@@ -1,0 +1,70 @@
+"""What suites install or build once: kept below target/suites under the digest of what it was made from."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from blackbox.server import target_folder
+
+BUILD_S = 1800
+
+
+def cached(name, inputs, build):
+    """The folder that `build(folder)` filled, made once per content of the files `inputs`."""
+    digest = hashlib.sha256(sys.version.encode())
+    for path in inputs:
+        digest.update(Path(path).read_bytes())
+    folder = target_folder() / "suites" / f"{name}-{digest.hexdigest()[:16]}"
+    if not folder.exists():
+        partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        build(partial)
+        partial.rename(folder)
+    return folder
+
+
+def run(*command, cwd=None, env=None):
+    done = subprocess.run(
+        command, cwd=cwd, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=BUILD_S
+    )
+    assert done.returncode == 0, f"{command} failed:\n{done.stdout[-6000:]}"
+    return done.stdout
+
+
+def npm_packages(name, source):
+    """node_modules of the package.json and lock in `source`; install scripts do not run."""
+
+    def build(folder):
+        for file in ("package.json", "package-lock.json"):
+            shutil.copy(Path(source) / file, folder)
+        run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", cwd=folder)
+
+    return cached(name, [Path(source) / "package.json", Path(source) / "package-lock.json"], build)
+
+
+def python_packages(name, *requirements):
+    """`pip install --target` of exact requirements."""
+
+    def build(folder):
+        run(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", str(folder), *requirements)
+
+    return cached(f"{name}-{'-'.join(requirements).replace('==', '-')}", [], build)
+
+
+def compiled_node_ric(source):
+    """aws-lambda-ric with its addon: compiles libcurl and aws-lambda-cpp, about three minutes, once."""
+
+    def build(folder):
+        shutil.copytree(npm_packages("node-ric", source), folder, dirs_exist_ok=True, symlinks=True)
+        client = folder / "node_modules" / "aws-lambda-ric"
+        tools = python_packages("cmake", "cmake==4.4.4")
+        path = f"{tools}/bin:{client.parent}/.bin:{os.environ['PATH']}"
+        # npm 11 skips install scripts, so the package's own two run here.
+        for script in ("preinstall", "postinstall"):
+            run("sh", f"scripts/{script}.sh", cwd=client, env={"PATH": path, "PYTHONPATH": str(tools)})
+
+    return cached("node-ric-built", [Path(source) / "package-lock.json"], build)

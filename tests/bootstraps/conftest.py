@@ -1,0 +1,21 @@
+import pytest
+from environment import NODE, Environment
+
+
+@pytest.fixture
+def start(tmp_path):
+    """start(language, files, handler, **env): an Environment that ends with the test."""
+    started = []
+
+    def begin(language, files, handler="index.handler", **env):
+        if language == "node" and NODE is None:
+            pytest.skip("no node on this machine")
+        if isinstance(files, str):
+            files = {"index.js" if language == "node" else "index.py": files}
+        environment = Environment(language, tmp_path, files, handler, **env)
+        started.append(environment)
+        return environment
+
+    yield begin
+    for environment in started:
+        environment.close()

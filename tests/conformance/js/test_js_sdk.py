@@ -1,0 +1,28 @@
+"""Runs lambda.test.mjs, the AWS SDK for JavaScript v3."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from blackbox.functions import javascript
+from blackbox.suites import npm_packages
+
+HERE = Path(__file__).parent
+CODE = "exports.handler = async (event) => { console.log('said', event.name); return `${process.env.GREETING} ${event.name}`; };"
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node on this machine")
+def test_js_sdk(server, tmp_path):
+    packages = npm_packages("conformance-js", HERE)
+    shutil.copy(HERE / "lambda.test.mjs", packages)
+    (tmp_path / "code.zip").write_bytes(javascript(CODE))
+    done = subprocess.run(
+        ["node", "--test", "lambda.test.mjs"],
+        cwd=packages,
+        env={**server.client_env(), "CODE_ZIP": str(tmp_path / "code.zip")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

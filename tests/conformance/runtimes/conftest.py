@@ -1,0 +1,77 @@
+"""The three official runtime clients, unmodified, each in a package of its own."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from blackbox.functions import package
+from blackbox.server import target_folder
+from blackbox.suites import compiled_node_ric, python_packages, run
+
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
+AWSLAMBDARIC = ["awslambdaric==4.2.2"]
+
+PYTHON_HANDLER = """import os, sys
+invokes = 0
+def handler(event, context):
+    global invokes
+    invokes += 1
+    print(f"invoke {invokes}")
+    if event.get("fail"):
+        raise RuntimeError("as asked")
+    if event.get("end"):
+        sys.exit(3)
+    return {"invoke": invokes, "event": event, "request_id": context.aws_request_id, "arn": context.invoked_function_arn,
+            "trace": os.environ.get("_X_AMZN_TRACE_ID"), "client": sys.modules["awslambdaric"].__name__}
+"""
+
+NODE_HANDLER = """let invokes = 0;
+export const handler = async (event, context) => {
+  invokes += 1;
+  console.log(`invoke ${invokes}`);
+  if (event.fail) throw new RangeError('as asked');
+  if (event.end) process.exit(3);
+  return { invoke: invokes, event, request_id: context.awsRequestId, arn: context.invokedFunctionArn, trace: process.env._X_AMZN_TRACE_ID };
+};
+"""
+
+PYTHON_BOOTSTRAP = """#!/bin/sh
+export PYTHONPATH=/var/task/packages:/var/task PYTHONDONTWRITEBYTECODE=1
+exec {python} -m awslambdaric "$_HANDLER"
+"""
+
+NODE_BOOTSTRAP = """#!/bin/sh
+exec {node} /var/task/node_modules/aws-lambda-ric/index.mjs "$_HANDLER"
+"""
+
+
+@pytest.fixture(scope="session")
+def python_ric():
+    """A package with awslambdaric inside and a bootstrap that starts it."""
+    folder = python_packages("awslambdaric", *AWSLAMBDARIC)
+    files = {f"packages/{path.relative_to(folder)}": path.read_bytes() for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    python = os.path.realpath(sys.executable)
+    return package({**files, "index.py": PYTHON_HANDLER, "bootstrap": PYTHON_BOOTSTRAP.format(python=python)})
+
+
+@pytest.fixture(scope="session")
+def node_ric():
+    """A package with aws-lambda-ric and its compiled addon; compiling libcurl takes minutes, once."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node on this machine")
+    client = compiled_node_ric(FIXTURES / "node-ric") / "node_modules" / "aws-lambda-ric"
+    names = ["index.mjs", "package.json", "rapid-client.node"]
+    files = {f"node_modules/aws-lambda-ric/{name}": (client / name).read_bytes() for name in names}
+    bootstrap = NODE_BOOTSTRAP.format(node=os.path.realpath(node))
+    return package({**files, "index.mjs": NODE_HANDLER, "bootstrap": bootstrap})
+
+
+@pytest.fixture(scope="session")
+def rust_client():
+    """tests/fixtures/rust-lambda, a binary on the crate lambda_runtime."""
+    folder = target_folder() / "suites" / "rust-lambda"
+    run("cargo", "build", "--locked", cwd=FIXTURES / "rust-lambda", env={"CARGO_TARGET_DIR": str(folder)})
+    return package({"bootstrap": (folder / "debug" / "bootstrap").read_bytes()})
