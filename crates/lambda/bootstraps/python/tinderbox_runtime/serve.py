@@ -22,7 +22,11 @@ def prepare_path():
     sys.path.append(runtime_folder)
     if sys.flags.no_site:
         # `-S` saves the cost of `site`; these are the parts of it that functions rely on.
-        prefixes = (f"{sys.prefix}/lib/{version}/site-packages", "/usr/local/lib/python3/dist-packages", "/usr/lib/python3/dist-packages")
+        prefixes = (
+            f"{sys.prefix}/lib/{version}/site-packages",
+            "/usr/local/lib/python3/dist-packages",
+            "/usr/lib/python3/dist-packages",
+        )
         sys.path.extend(folder for folder in prefixes if os.path.isdir(folder))
         import builtins
 
