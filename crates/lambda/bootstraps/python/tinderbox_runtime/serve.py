@@ -5,6 +5,7 @@ import sys
 
 from tinderbox_runtime import channel as frames
 from tinderbox_runtime import sink
+from tinderbox_runtime.context import LambdaContext
 from tinderbox_runtime.fault import Fault, describe
 from tinderbox_runtime.lazy import hook_logging
 from tinderbox_runtime.marshal_json import dumps, loads, marshal, optional_object, unmarshal
@@ -60,8 +61,6 @@ def load_handler(name):
 
 
 def make_context(header):
-    from tinderbox_runtime.context import LambdaContext
-
     return LambdaContext(
         header["requestId"],
         header.get("invokedFunctionArn"),
