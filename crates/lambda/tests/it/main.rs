@@ -1,0 +1,7 @@
+//! The Lambda service over raw wire bytes: memory engine, manual clock, a data plane that answers from a script.
+
+mod functions;
+mod invoke;
+mod listing;
+mod stage;
+mod urls;
