@@ -5,6 +5,7 @@ mod data_folder;
 mod wiring;
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -123,10 +124,11 @@ pub(crate) fn launcher_program() -> std::io::Result<Vec<OsString>> {
 
 /// The server's own log, on stderr. `RUST_LOG` sets the levels.
 pub(crate) fn start_log(json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,fjall=warn,lsm_tree=warn"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colors = std::io::stderr().is_terminal();
     match json {
         true => log.json().init(),
-        false => log.with_target(false).init(),
+        false => log.with_target(false).with_ansi(colors).init(),
     }
 }
