@@ -5,11 +5,11 @@ mod data_folder;
 mod wiring;
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use gateway::Gateway;
 use sys::Clock;
 use sys::task::CancellationToken;
 use tokio::net::TcpListener;
@@ -51,7 +51,7 @@ impl Server {
         let (root_key, origin) = RootKey::obtain(folder.path(), &sys::Rng::system())?;
         let stop = CancellationToken::new();
         let (parts, gateway) = wiring::wire(&config, folder.path(), &root_key, stop.clone()).await?;
-        let serving = sys::task::spawn("gateway", serve(gateway, listener));
+        let serving = sys::task::spawn("gateway", async move { gateway.serve(listener).await });
         tracing::info!(%address, "serving");
         Ok(Self { address, root_key, origin, parts, stop, serving, _folder: folder })
     }
@@ -91,12 +91,6 @@ impl Server {
     }
 }
 
-async fn serve(gateway: Gateway, listener: TcpListener) {
-    if let Err(error) = gateway.serve(listener).await {
-        tracing::error!(%error, "the listener failed");
-    }
-}
-
 /// Waits for SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -130,10 +124,11 @@ pub(crate) fn launcher_program() -> std::io::Result<Vec<OsString>> {
 
 /// The server's own log, on stderr. `RUST_LOG` sets the levels.
 pub(crate) fn start_log(json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,fjall=warn,lsm_tree=warn"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colors = std::io::stderr().is_terminal();
     match json {
         true => log.json().init(),
-        false => log.with_target(false).init(),
+        false => log.with_target(false).with_ansi(colors).init(),
     }
 }
