@@ -14,13 +14,22 @@
 
 mod admission;
 mod channel;
+mod ending;
+mod environment;
+mod environments;
 pub mod error;
 mod line;
 mod log_lines;
 mod log_records;
+mod log_stream;
+mod plane;
 pub mod report;
+mod run;
 mod runtime_api;
+mod spans;
+mod start;
 mod state;
+mod variables;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -30,12 +39,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use sandbox::Launcher;
+use sys::task::CancellationToken;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
+use trace::Recorder;
 use wire::{AccountId, TraceContext};
 
+pub use environments::EnvironmentKey;
 pub use error::{InvokeError, ThrottleReason};
+pub use log_stream::LogLine;
 pub use report::{ColdStart, PriceTable, Report, Status};
+pub use state::State;
 
+use admission::Admission;
+use environments::Environments;
+
+use crate::runtimes::Runtimes;
 use crate::{CodeRef, FunctionVersion};
 
 /// Largest event and largest answer of a synchronous invocation: 6 MB plus the 100 bytes that AWS adds
@@ -132,8 +152,14 @@ pub struct Hooks {
     /// Forgets the credentials (by access key id) of an environment that has ended.
     pub revoke_credentials: Arc<dyn Fn(&str) + Send + Sync>,
     /// Serves a connection that a function opened to its `AWS_ENDPOINT_URL`.
-    pub connection: Arc<dyn Fn(TcpStream, EnvironmentPeer) + Send + Sync>,
+    pub connection: ConnectionHook,
 }
+
+/// Serves a connection that was made inside an execution environment.
+pub type ConnectionHook = Arc<dyn Fn(TcpStream, EnvironmentPeer) + Send + Sync>;
+
+/// Takes lines for a log stream (named by the text) of a function's log group. Must not wait.
+pub type LogSink = Arc<dyn Fn(&FunctionVersion, &str, Vec<LogLine>) + Send + Sync>;
 
 /// Bounds of the data plane. The defaults are AWS's where AWS has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,6 +174,8 @@ pub struct InvokeLimits {
     pub memory_budget_mb: u32,
     /// The init phase, before it is killed and run again within the first invocation (AWS: 10 s).
     pub init_max: Duration,
+    /// Least CPU of an environment, in thousandths of one. CPU follows memory above it (1 vCPU at 1,769 MB).
+    pub cpu_millis_min: u32,
     /// A ready environment that gets no event for this long is frozen.
     pub freeze_after: Duration,
     /// A frozen environment that gets no event for this long is stopped.
@@ -166,6 +194,7 @@ impl Default for InvokeLimits {
             wait_max: Duration::from_secs(60),
             memory_budget_mb: 64 * 1024,
             init_max: Duration::from_secs(10),
+            cpu_millis_min: 1_000,
             freeze_after: Duration::from_millis(2),
             idle_max: Duration::from_secs(600),
             log_burst_bytes: 4 << 20,
@@ -186,22 +215,63 @@ pub struct InvokerParts {
     pub clock: sys::Clock,
     /// Chance.
     pub rng: sys::Rng,
+    /// Makes sandboxes.
+    pub launcher: Launcher,
+    /// The language runtimes of this host.
+    pub runtimes: Runtimes,
     /// Bounds.
     pub limits: InvokeLimits,
     /// Prices.
     pub prices: PriceTable,
+    /// Takes spans.
+    pub recorder: Recorder,
+    /// Takes log lines.
+    pub logs: LogSink,
     /// The rest of the server.
     pub hooks: Hooks,
 }
 
 /// The data plane's front. Cloning is cheap.
 #[derive(Clone)]
-pub struct Invoker(Arc<InvokerParts>);
+pub struct Invoker(Arc<Shared>);
+
+struct Shared {
+    clock: sys::Clock,
+    rng: sys::Rng,
+    launcher: Launcher,
+    runtimes: Runtimes,
+    limits: InvokeLimits,
+    prices: PriceTable,
+    recorder: Recorder,
+    logs: LogSink,
+    hooks: Hooks,
+    admission: Admission,
+    environments: Environments,
+    /// Invocations that run now.
+    in_flight: watch::Sender<usize>,
+    /// Cancelled when what still runs must end.
+    shutdown: CancellationToken,
+}
 
 impl Invoker {
-    /// An invoker without any environment yet.
+    /// An invoker without any environment yet. Must be called inside a tokio runtime.
     pub fn new(parts: InvokerParts) -> Self {
-        Self(Arc::new(parts))
+        let InvokerParts { clock, rng, launcher, runtimes, limits, prices, recorder, logs, hooks } = parts;
+        Self(Arc::new(Shared {
+            admission: Admission::new(limits.concurrency_max),
+            environments: Environments::new(&limits, clock.clone()),
+            in_flight: watch::Sender::new(0),
+            shutdown: CancellationToken::new(),
+            clock,
+            rng,
+            launcher,
+            runtimes,
+            limits,
+            prices,
+            recorder,
+            logs,
+            hooks,
+        }))
     }
 
     /// Runs `function` with `invocation` and waits for the answer. Runs to its end even when the caller goes away.
@@ -217,6 +287,40 @@ impl Invoker {
         if length > PAYLOAD_BYTES_MAX {
             return Err(InvokeError::RequestTooLarge { length, limit: PAYLOAD_BYTES_MAX });
         }
-        Err(InvokeError::Unavailable { cause: format!("{} is not wired", function.arn) })
+        let run = run::Run::admit(self.clone(), Arc::clone(function), invocation)?;
+        let task = sys::task::spawn("invocation", run.run());
+        let cause = "the invocation ended without an outcome";
+        task.await.ok().flatten().unwrap_or_else(|| Err(InvokeError::Unavailable { cause: cause.to_owned() }))
+    }
+
+    /// Ends the environments of a function (of one version, or of all) after a change or a deletion: idle ones now,
+    /// those in use when they have answered.
+    pub async fn retire(&self, function_arn: &str, version: Option<&str>) {
+        self.0.environments.retire(function_arn, version).await;
+    }
+
+    /// Takes no more invocations, lets those that run go on for at most `grace`, then ends every environment.
+    pub async fn shutdown(&self, grace: Duration) {
+        self.0.environments.close().await;
+        let mut in_flight = self.0.in_flight.subscribe();
+        // The sender lives in `self`: it cannot close while this waits.
+        let _ = self.0.clock.timeout(grace, in_flight.wait_for(|running| *running == 0)).await;
+        self.0.shutdown.cancel();
+        let _ = self.0.clock.timeout(Duration::from_secs(2), in_flight.wait_for(|running| *running == 0)).await;
+    }
+
+    /// The language runtimes of this host.
+    pub fn runtimes(&self) -> &Runtimes {
+        &self.0.runtimes
+    }
+
+    /// Invocations of `account` that run now.
+    pub fn running(&self, account: &AccountId) -> usize {
+        self.0.admission.running(account)
+    }
+
+    /// Idle environments (frozen, or about to be) of `function`.
+    pub fn idle(&self, function: &FunctionVersion) -> usize {
+        self.0.environments.idle(&EnvironmentKey::of(function))
     }
 }

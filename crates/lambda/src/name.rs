@@ -10,11 +10,11 @@ use crate::limits::NAME_LENGTH_MAX;
 
 /// A function of the caller's account and region, and the version or alias that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FunctionName {
+pub(crate) struct FunctionName {
     /// The name alone.
-    pub name: String,
+    pub(crate) name: String,
     /// What stood behind the name, or in `Qualifier`.
-    pub qualifier: Option<String>,
+    pub(crate) qualifier: Option<String>,
 }
 
 /// The parts of a name as given; absent ones were not given.
@@ -31,7 +31,7 @@ impl FunctionName {
     ///
     /// # Errors
     /// Another region's function is not reachable, another account's is denied, contradicting qualifiers are invalid.
-    pub fn parse(cx: &Cx, given: &str, qualifier: Option<&str>) -> Result<Self, LambdaError> {
+    pub(crate) fn parse(cx: &Cx, given: &str, qualifier: Option<&str>) -> Result<Self, LambdaError> {
         let parts = split(given);
         let length = parts.name.len();
         if length > NAME_LENGTH_MAX || length == 0 {
@@ -65,12 +65,12 @@ impl FunctionName {
     }
 
     /// The unqualified ARN.
-    pub fn arn(&self, cx: &Cx) -> String {
+    pub(crate) fn arn(&self, cx: &Cx) -> String {
         function_arn(&cx.region, cx.account.as_str(), &self.name)
     }
 
     /// The ARN with the qualifier, where one was given.
-    pub fn qualified_arn(&self, cx: &Cx) -> String {
+    pub(crate) fn qualified_arn(&self, cx: &Cx) -> String {
         match &self.qualifier {
             Some(qualifier) => format!("{}:{qualifier}", self.arn(cx)),
             None => self.arn(cx),
@@ -81,7 +81,7 @@ impl FunctionName {
     ///
     /// # Errors
     /// `ResourceNotFoundException` with AWS's text.
-    pub fn only_latest(&self, cx: &Cx) -> Result<(), LambdaError> {
+    pub(crate) fn only_latest(&self, cx: &Cx) -> Result<(), LambdaError> {
         match self.qualifier.as_deref() {
             None | Some(LATEST) => Ok(()),
             Some(_) => Err(LambdaError::function_not_found(&self.qualified_arn(cx))),
@@ -90,12 +90,12 @@ impl FunctionName {
 }
 
 /// The ARN of a function.
-pub fn function_arn(region: &str, account: &str, name: &str) -> String {
+pub(crate) fn function_arn(region: &str, account: &str, name: &str) -> String {
     Arn::new("lambda", region, account, format!("function:{name}")).to_string()
 }
 
 /// The resource column of the table: the function's ARN as the caller means it, also where it is not reachable.
-pub fn resource(cx: &Cx, given: &str) -> Resource {
+pub(crate) fn resource(cx: &Cx, given: &str) -> Resource {
     let parts = split(given);
     let region = parts.region.unwrap_or(&cx.region);
     let account = parts.account.unwrap_or(cx.account.as_str());

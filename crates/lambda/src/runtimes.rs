@@ -14,3 +14,4 @@ mod discover;
 mod registry;
 
 pub use registry::{Family, LaunchPlan, MissingRuntime, Resolved, RuntimeVersion, Runtimes};
+pub(crate) use registry::{Protocol, RUNTIME_DIR};

@@ -15,9 +15,9 @@ pub const PAGE_BYTES_MAX: u64 = 1 << 20;
 /// Groups or streams in one answer of a Describe operation (AWS); also the default.
 pub const PAGE_NAMES_MAX: usize = 50;
 /// Stored events that one FilterLogEvents looks at; then it answers with what it has and a token, as AWS does.
-pub const SCAN_EVENTS_MAX: usize = 50_000;
+pub const SCAN_EVENTS_MAX: usize = 20_000;
 /// Bytes of messages that one FilterLogEvents looks at; then it answers with what it has and a token.
-pub const SCAN_BYTES_MAX: u64 = 32 << 20;
+pub const SCAN_BYTES_MAX: u64 = 16 << 20;
 /// Groups that one DescribeLogGroups looks at; then it answers with what it has and a token.
 pub const SCAN_NAMES_MAX: usize = 5_000;
 /// Pairs read from the store at once. With values of at most 64 KiB this stays under the store's 10 MB.

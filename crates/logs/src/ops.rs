@@ -9,7 +9,7 @@ use wire::{Arn, Cx};
 use crate::LogsError;
 use crate::keys::GroupName;
 
-/// The group that an operation names, by name or by identifier (a name or an ARN, with or without `:*`).
+/// The group that an operation names, by name or by identifier: a name or an ARN, which the model does not let end in `:*`.
 ///
 /// # Errors
 /// [`LogsError::InvalidParameterException`] unless exactly one is given and well formed;
@@ -38,7 +38,7 @@ fn name_of_identifier(cx: &Cx, identifier: &str) -> Result<String, LogsError> {
     if arn.region != cx.region || arn.account != cx.account.as_str() {
         return Err(LogsError::GroupNotFound);
     }
-    Ok(name.strip_suffix(":*").unwrap_or(name).to_owned())
+    Ok(name.to_owned())
 }
 
 /// The ARN of a group, without the `:*` that some operations put behind it.

@@ -75,6 +75,8 @@ impl Scan {
 
     async fn next_pair(&mut self) -> Result<Option<(Bytes, Bytes)>, LogsError> {
         if self.read.is_empty() && !self.at_end {
+            // Reading never waits, so a long scan lets others run now and then.
+            tokio::task::yield_now().await;
             let options = RangeOptions { limit: limits::READ_PAIRS_MAX, reverse: self.reverse, snapshot: true };
             self.read = self.tx.range(&self.rest.begin, &self.rest.end, options).await?.into();
             self.at_end = self.read.len() < limits::READ_PAIRS_MAX;

@@ -110,12 +110,6 @@ impl Options {
         }
     }
 
-    /// A listener that tests and `demo` choose themselves.
-    pub(crate) fn listen_on(mut self, address: SocketAddr) -> Self {
-        self.listen = Some(address);
-        self
-    }
-
     /// Reads the file and fills in the defaults.
     ///
     /// # Errors

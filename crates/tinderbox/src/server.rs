@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use gateway::Gateway;
 use sys::Clock;
 use sys::task::CancellationToken;
 use tokio::net::TcpListener;
@@ -51,7 +50,7 @@ impl Server {
         let (root_key, origin) = RootKey::obtain(folder.path(), &sys::Rng::system())?;
         let stop = CancellationToken::new();
         let (parts, gateway) = wiring::wire(&config, folder.path(), &root_key, stop.clone()).await?;
-        let serving = sys::task::spawn("gateway", serve(gateway, listener));
+        let serving = sys::task::spawn("gateway", async move { gateway.serve(listener).await });
         tracing::info!(%address, "serving");
         Ok(Self { address, root_key, origin, parts, stop, serving, _folder: folder })
     }
@@ -88,12 +87,6 @@ impl Server {
         };
         let in_time = Clock::system().timeout(STOP_MAX, ended).await;
         in_time.context("the server could not end everything in time; what was acknowledged is safe")
-    }
-}
-
-async fn serve(gateway: Gateway, listener: TcpListener) {
-    if let Err(error) = gateway.serve(listener).await {
-        tracing::error!(%error, "the listener failed");
     }
 }
 

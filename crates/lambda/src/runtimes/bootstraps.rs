@@ -11,8 +11,26 @@ pub(super) const NODE_ENTRY: &str = "bootstrap.cjs";
 /// The file that python is started with.
 pub(super) const PYTHON_ENTRY: &str = "bootstrap.py";
 
-const NODE: &[(&str, &str)] = &[];
-const PYTHON: &[(&str, &str)] = &[];
+const NODE: &[(&str, &str)] = &[
+    ("bootstrap.cjs", include_str!("../../bootstraps/node/bootstrap.cjs")),
+    ("channel.cjs", include_str!("../../bootstraps/node/channel.cjs")),
+    ("errors.cjs", include_str!("../../bootstraps/node/errors.cjs")),
+    ("handler.cjs", include_str!("../../bootstraps/node/handler.cjs")),
+    ("logs.cjs", include_str!("../../bootstraps/node/logs.cjs")),
+    ("streaming.cjs", include_str!("../../bootstraps/node/streaming.cjs")),
+];
+const PYTHON: &[(&str, &str)] = &[
+    ("bootstrap.py", include_str!("../../bootstraps/python/bootstrap.py")),
+    ("tinderbox_runtime/__init__.py", include_str!("../../bootstraps/python/tinderbox_runtime/__init__.py")),
+    ("tinderbox_runtime/channel.py", include_str!("../../bootstraps/python/tinderbox_runtime/channel.py")),
+    ("tinderbox_runtime/context.py", include_str!("../../bootstraps/python/tinderbox_runtime/context.py")),
+    ("tinderbox_runtime/fault.py", include_str!("../../bootstraps/python/tinderbox_runtime/fault.py")),
+    ("tinderbox_runtime/lazy.py", include_str!("../../bootstraps/python/tinderbox_runtime/lazy.py")),
+    ("tinderbox_runtime/logs.py", include_str!("../../bootstraps/python/tinderbox_runtime/logs.py")),
+    ("tinderbox_runtime/marshal_json.py", include_str!("../../bootstraps/python/tinderbox_runtime/marshal_json.py")),
+    ("tinderbox_runtime/serve.py", include_str!("../../bootstraps/python/tinderbox_runtime/serve.py")),
+    ("tinderbox_runtime/sink.py", include_str!("../../bootstraps/python/tinderbox_runtime/sink.py")),
+];
 
 /// Folders with our bootstraps, ready to be mounted read-only.
 #[derive(Debug)]
@@ -31,7 +49,9 @@ pub(super) fn write(data: &Path) -> io::Result<Bootstraps> {
         for (language, files) in [("node", NODE), ("python", PYTHON)] {
             fs::create_dir_all(partial.join(language))?;
             for (name, text) in files {
-                let mut file = fs::File::create(partial.join(language).join(name))?;
+                let path = partial.join(language).join(name);
+                fs::create_dir_all(path.parent().unwrap_or(&partial))?;
+                let mut file = fs::File::create(path)?;
                 file.write_all(text.as_bytes())?;
                 file.sync_all()?;
             }
@@ -72,6 +92,28 @@ mod tests {
                 assert_eq!(&fs::read_to_string(folder.join(name)).unwrap(), text);
             }
         }
+        let embedded = |files: &[(&str, &str)], language: &str| {
+            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("bootstraps").join(language);
+            let mut expected = Vec::new();
+            let mut folders = vec![source.clone()];
+            while let Some(folder) = folders.pop() {
+                for entry in fs::read_dir(folder).unwrap().flatten() {
+                    match entry.path() {
+                        path if path.is_dir() && !path.ends_with("__pycache__") => folders.push(path),
+                        path if path.extension().is_some_and(|it| it == "cjs" || it == "py") => {
+                            expected.push(path.strip_prefix(&source).unwrap().to_str().unwrap().to_owned());
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            expected.sort();
+            let mut names: Vec<_> = files.iter().map(|(name, _)| (*name).to_owned()).collect();
+            names.sort();
+            assert_eq!(names, expected, "every source file is embedded");
+        };
+        embedded(NODE, "node");
+        embedded(PYTHON, "python");
         let modified = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
         let before = modified(&first.node);
         let second = write(data.path()).unwrap();

@@ -19,6 +19,17 @@ pub enum Family {
     Provided,
 }
 
+impl Family {
+    /// Its name in logs and in `doctor`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Python => "python",
+            Self::Provided => "provided",
+        }
+    }
+}
+
 /// Version of a language runtime: major, minor, patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RuntimeVersion(pub [u32; 3]);
@@ -167,7 +178,12 @@ impl Runtimes {
                 mounts.push((bootstraps.python.clone(), PathBuf::from(RUNTIME_DIR)));
                 add_folders(&mut mounts, &python.folders);
                 LaunchPlan {
-                    argv: vec![display(&python.executable), format!("{RUNTIME_DIR}/{}", bootstraps::PYTHON_ENTRY)],
+                    argv: vec![
+                        display(&python.executable),
+                        // Half of a Python start is `site`; the bootstrap adds back what functions rely on.
+                        "-S".to_owned(),
+                        format!("{RUNTIME_DIR}/{}", bootstraps::PYTHON_ENTRY),
+                    ],
                     mounts,
                     environment: vec![("PYTHONPATH".to_owned(), python_path(python))],
                     protocol: Protocol::Frames,

@@ -150,7 +150,14 @@ pub(crate) async fn filter(
                     read::check_stream(&tx, &group, name).await?;
                 }
             }
-            let scan = Scan::of_group(tx, group, from, to, reverse);
+            let scan = match &streams {
+                // The index of one stream spares reading all the others.
+                Streams::Named(names) if names.len() == 1 => {
+                    let stream = names.iter().cloned().collect();
+                    Scan::of_stream(tx, StreamName { group, stream }, from, to, reverse)
+                }
+                _ => Scan::of_group(tx, group, from, to, reverse),
+            };
             matching(scan, size, |event| streams.contain(&event.stream) && pattern.matches(&event.message)).await
         })
         .await?;

@@ -8,12 +8,12 @@ use anyhow::Context;
 use blob::Blobs;
 use gateway::{CredentialStore, FunctionUrls, Gateway, Handle, Peer, UrlRequest, Wiring};
 use kv::Kv;
+use lambda::invoke::{Credentials, LogLine, LogSink};
+use lambda::limits;
 use lambda::package::{Packages, UnpackLimits};
 use lambda::runtimes::Runtimes;
-use lambda::{
-    Credentials, EnvironmentPeer, Hooks, InvokeLimits, Invoker, InvokerParts, Lambda, LambdaParts, PriceTable,
-};
-use logs::Logs;
+use lambda::{EnvironmentPeer, Hooks, InvokeLimits, Invoker, InvokerParts, Lambda, LambdaParts, PriceTable};
+use logs::{LogEvent, Logs};
 use sandbox::{Launcher, LauncherConfig};
 use sys::task::CancellationToken;
 use sys::{Clock, Rng};
@@ -23,6 +23,9 @@ use wire::sigv4::{Credential, Secret};
 use super::{admin, launcher_program};
 use crate::config::{self, Config};
 use crate::root_key::RootKey;
+
+/// How long invocations in flight may go on once the server is told to stop.
+const IN_FLIGHT_GRACE: Duration = Duration::from_millis(1_500);
 
 /// What has to be stopped in order.
 pub(super) struct Parts {
@@ -34,7 +37,7 @@ pub(super) struct Parts {
 impl Parts {
     /// Ends all environments, then writes what they and the requests left to be written.
     pub(super) async fn stop(&self) {
-        self.invoker.shutdown().await;
+        self.invoker.shutdown(IN_FLIGHT_GRACE).await;
         if let Err(error) = self.logs.flush().await {
             tracing::error!(%error, "the last log events could not be written");
         }
@@ -63,7 +66,7 @@ pub(super) async fn wire(
     let launcher = start_launcher(config).await?;
     let runtimes = Runtimes::discover(&clock, data).await.context("the bootstraps could not be written")?;
     tracing::info!(runtimes = ?runtimes.found(), "runtimes found");
-    let packages = Packages::open(&data.join("code"), blobs, rng.clone(), UnpackLimits::default());
+    let packages = Packages::open(&data.join("code"), blobs, rng.clone(), unpack_limits());
     let packages = packages.context("the code folder does not open")?;
 
     let credentials = CredentialStore::new();
@@ -73,15 +76,15 @@ pub(super) async fn wire(
         config.account.clone(),
     );
     let handle = Handle::new();
-    let invoker = Invoker::start(InvokerParts {
+    let invoker = Invoker::new(InvokerParts {
         clock: clock.clone(),
         rng: rng.clone(),
-        limits: limits(config),
+        limits: invoke_limits(config),
         prices: PriceTable { request_usd: config.price_million_requests / 1e6, gb_second_usd: config.price_gb_second },
         hooks: hooks(&packages, &credentials, &handle, &rng),
         launcher,
         runtimes,
-        logs: logs.clone(),
+        logs: log_sink(logs.clone()),
         recorder: recorder.clone(),
     });
     let lambda = Lambda::new(LambdaParts {
@@ -126,7 +129,7 @@ async fn start_launcher(config: &Config) -> anyhow::Result<Launcher> {
     Ok(launcher)
 }
 
-fn limits(config: &Config) -> InvokeLimits {
+fn invoke_limits(config: &Config) -> InvokeLimits {
     InvokeLimits {
         concurrency_max: usize::try_from(config.concurrency).unwrap_or(usize::MAX),
         memory_budget_mb: u32::try_from(config.memory_mb).unwrap_or(u32::MAX),
@@ -165,6 +168,10 @@ fn function_urls(lambda: Lambda) -> FunctionUrls {
     })
 }
 
+fn unpack_limits() -> UnpackLimits {
+    UnpackLimits { bytes_max: limits::PACKAGE_UNZIPPED_BYTES_MAX, nodes_max: limits::PACKAGE_NODES_MAX }
+}
+
 /// What the data plane asks of the rest of the server.
 fn hooks(packages: &Packages, credentials: &CredentialStore, handle: &Handle, rng: &Rng) -> Hooks {
     let (packages, handle, rng) = (packages.clone(), handle.clone(), rng.clone());
@@ -184,6 +191,15 @@ fn hooks(packages: &Packages, credentials: &CredentialStore, handle: &Handle, rn
             sys::task::spawn("sandbox connection", async move { handle.serve_connection(stream, peer).await });
         }),
     }
+}
+
+/// A function's lines become events of its log group.
+fn log_sink(logs: Logs) -> LogSink {
+    Arc::new(move |function, stream, lines| {
+        let event = |line: LogLine| LogEvent { timestamp_ms: line.timestamp_ms, message: line.message };
+        let events = lines.into_iter().map(event).collect();
+        logs.append(&function.account, &function.region, &function.logging.group, stream, events);
+    })
 }
 
 /// Placeholder credentials of one environment: valid, and without any right until functions have roles.

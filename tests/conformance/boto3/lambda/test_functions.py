@@ -146,7 +146,12 @@ def test_delete_is_final(deploy, lambda_client):
     assert function.result() == 1
     answer = lambda_client.delete_function(FunctionName=function.name)
     assert answer["ResponseMetadata"]["HTTPStatusCode"] in (200, 204)
-    for call in (lambda_client.get_function, lambda_client.get_function_configuration, lambda_client.delete_function, lambda_client.invoke):
+    for call in (
+        lambda_client.get_function,
+        lambda_client.get_function_configuration,
+        lambda_client.delete_function,
+        lambda_client.invoke,
+    ):
         code, status, message = refused(call, FunctionName=function.name)
         assert (code, status) == ("ResourceNotFoundException", 404)
         assert f"function:{function.name}" in message
@@ -183,16 +188,20 @@ def test_an_identifier_newer_than_the_host_runs_with_a_warning(deploy):
 @pytest.mark.parametrize("runtime", [NODE, PYTHON])
 def test_task_root_is_read_only_and_tmp_is_not(deploy, runtime):
     if runtime == NODE:
-        source = {"index.js": """const fs = require('fs');
+        source = {
+            "index.js": """const fs = require('fs');
 exports.handler = async () => { fs.writeFileSync('/tmp/a', 'x');
-  try { fs.writeFileSync('/var/task/a', 'x'); } catch (e) { return [fs.readFileSync('/tmp/a', 'utf8'), e.code]; } };"""}
+  try { fs.writeFileSync('/var/task/a', 'x'); } catch (e) { return [fs.readFileSync('/tmp/a', 'utf8'), e.code]; } };"""
+        }
     else:
-        source = {"index.py": """def handler(event, context):
+        source = {
+            "index.py": """def handler(event, context):
     open('/tmp/a', 'w').write('x')
     try:
         open('/var/task/a', 'w')
     except OSError as error:
         import errno
         return [open('/tmp/a').read(), errno.errorcode[error.errno]]
-"""}
+"""
+        }
     assert deploy(package(source), runtime=runtime).result() == ["x", "EROFS"]

@@ -57,7 +57,14 @@ def test_create_refuses(server, name):
         client.get_function(FunctionName=function_name)
 
 
-UPDATES = ["handler_with_space", "memory_small", "timeout_zero", "environment_too_large", "t23_environment_reserved", "role_is_no_arn"]
+UPDATES = [
+    "handler_with_space",
+    "memory_small",
+    "timeout_zero",
+    "environment_too_large",
+    "t23_environment_reserved",
+    "role_is_no_arn",
+]
 
 
 @pytest.mark.parametrize("name", UPDATES)

@@ -1,0 +1,279 @@
+//! One execution environment: a sandbox, the line to the runtime in it, its log stream, its credentials.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use sandbox::{Exit, Sandbox};
+use sys::task::CancellationToken;
+use sys::{Clock, Rng, Timestamp};
+use tokio::sync::OwnedSemaphorePermit;
+use trace::Recorder;
+use wire::TraceContext;
+
+use super::channel::InvokeHeader;
+use super::ending::Ending;
+use super::line::{Line, Said};
+use super::log_stream::LogStream;
+use super::state::State;
+use super::{Hooks, spans};
+
+/// How long a runtime that closed its line, or whose process ended, has for its last words to arrive.
+const LAST_WORDS: Duration = Duration::from_millis(50);
+/// How long the end of a killed process tree is awaited; the sandbox promises 100 ms.
+const KILL_MAX: Duration = Duration::from_secs(1);
+
+/// An execution environment. Dropping it kills what runs in it and forgets its credentials.
+pub(crate) struct Environment {
+    /// Hexadecimal end of its log stream's name.
+    pub(crate) id: String,
+    pub(crate) logs: LogStream,
+    /// The trace of the last invocation, for the freeze that follows it.
+    pub(crate) last_trace: Option<TraceContext>,
+    pub(super) state: State,
+    pub(super) sandbox: Sandbox,
+    pub(super) line: Line,
+    pub(super) clock: Clock,
+    pub(super) shutdown: CancellationToken,
+    /// Its share of the machine's memory budget.
+    pub(super) memory: OwnedSemaphorePermit,
+    pub(super) recorder: Recorder,
+    pub(super) rng: Rng,
+    /// Everything that ends with it.
+    pub(super) _held: Held,
+}
+
+/// What an environment holds of the rest of the server.
+pub(super) struct Held {
+    pub(super) hooks: Hooks,
+    pub(super) access_key_id: String,
+    /// Cancelled at the end: stops accepting connections to the AWS endpoint.
+    pub(super) open: CancellationToken,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.open.cancel();
+        (self.hooks.revoke_credentials)(&self.access_key_id);
+    }
+}
+
+/// When each part of the init phase was over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Initialised {
+    pub(crate) began: Timestamp,
+    /// When the function's code began to load; `None` when the runtime does not say.
+    pub(crate) loading: Option<Timestamp>,
+    pub(crate) ended: Timestamp,
+    pub(crate) runtime_init: Duration,
+    pub(crate) user_init: Duration,
+}
+
+/// What was heard while waiting.
+enum Heard {
+    Said(Said),
+    Exited(Exit),
+    TimeUp,
+    Shutdown,
+}
+
+impl Environment {
+    /// Runs the init phase for at most `limit`.
+    pub(crate) async fn initialise(&mut self, limit: Duration) -> Result<Initialised, Ending> {
+        self.state.become_(State::Initialising);
+        let (began, start) = (self.clock.now(), self.clock.elapsed());
+        let brings_own_runtime = matches!(self.line, Line::RuntimeApi(_));
+        let mut loading = None;
+        loop {
+            let ending = match self.hear(start + limit).await {
+                Heard::Said(Said::Loading) if loading.is_none() => {
+                    loading = Some((self.clock.now(), self.clock.elapsed() - start));
+                    continue;
+                }
+                Heard::Said(Said::Ready) => {
+                    self.state.become_(State::Ready);
+                    let whole = self.clock.elapsed() - start;
+                    // A package that brings its own runtime is the user's code from its first instruction.
+                    let runtime_init = match loading {
+                        Some((_, runtime_init)) => runtime_init,
+                        None if brings_own_runtime => Duration::ZERO,
+                        None => whole,
+                    };
+                    return Ok(Initialised {
+                        began,
+                        loading: loading.map(|(at, _)| at),
+                        ended: self.clock.now(),
+                        runtime_init,
+                        user_init: whole - runtime_init,
+                    });
+                }
+                Heard::Said(Said::InitError(json)) => Ending::Error(json),
+                Heard::Said(Said::Closed { .. }) => self.closed().await,
+                Heard::Said(said) => Ending::Violation(format!("{} during init", name_of(&said))),
+                Heard::Exited(exit) => Ending::Exited(exit),
+                Heard::TimeUp => Ending::TimedOut(limit),
+                Heard::Shutdown => Ending::Exited(Exit::Signal(9)),
+            };
+            self.fail().await;
+            return Err(ending);
+        }
+    }
+
+    /// Hands over an event and waits for the answer, for at most `limit` (which the caller sees as `told_limit`).
+    ///
+    /// # Errors
+    /// [`NeverTaken`] when the runtime was gone before it took the event; another environment may take it.
+    pub(crate) async fn invoke(
+        &mut self,
+        header: InvokeHeader,
+        event: Bytes,
+        limit: Duration,
+        told_limit: Duration,
+    ) -> Result<Ending, NeverTaken> {
+        self.state.become_(State::Invoking);
+        let request_id = header.request_id.clone();
+        let deadline = self.clock.elapsed() + limit;
+        let delivered = tokio::select! {
+            biased;
+            () = self.line.deliver(header, event) => true,
+            () = self.clock.sleep(limit) => false,
+        };
+        let ending = match delivered {
+            true => self.answer(&request_id, deadline, told_limit).await,
+            false => Ok(Ending::TimedOut(told_limit)),
+        };
+        match ending {
+            Ok(ending) if ending.leaves_ready() => {
+                self.state.become_(State::Ready);
+                self.logs.drain();
+                Ok(ending)
+            }
+            broken => {
+                self.fail().await;
+                broken
+            }
+        }
+    }
+
+    async fn answer(&mut self, request_id: &str, deadline: Duration, limit: Duration) -> Result<Ending, NeverTaken> {
+        let ending = match self.hear(deadline).await {
+            Heard::Said(Said::Response { request_id: id, body }) if id == request_id => Ending::Response(body),
+            Heard::Said(Said::Error { request_id: id, json }) if id == request_id => Ending::Error(json),
+            Heard::Said(Said::TooLarge) => Ending::TooLarge,
+            Heard::Said(Said::Closed { undelivered: true }) => return Err(NeverTaken),
+            Heard::Said(Said::Closed { undelivered: false }) => self.closed().await,
+            Heard::Said(said) => Ending::Violation(format!("{} during an invocation", name_of(&said))),
+            Heard::Exited(_) if self.line.holds_event() => return Err(NeverTaken),
+            Heard::Exited(exit) => Ending::Exited(exit),
+            Heard::TimeUp => Ending::TimedOut(limit),
+            Heard::Shutdown => Ending::Exited(Exit::Signal(9)),
+        };
+        Ok(ending)
+    }
+
+    /// Waits until the runtime says something, ends, or time is up; logs what it writes meanwhile.
+    async fn hear(&mut self, deadline: Duration) -> Heard {
+        let left = deadline.saturating_sub(self.clock.elapsed());
+        let mut time_up = std::pin::pin!(self.clock.sleep(left));
+        loop {
+            tokio::select! {
+                said = self.line.listen() => return Heard::Said(said),
+                exit = self.sandbox.exited() => {
+                    // The last words may still be on the line: an answer counts, the close that follows does not.
+                    return match self.clock.timeout(LAST_WORDS, self.line.listen()).await {
+                        Some(said) if !matches!(said, Said::Closed { undelivered: false }) => Heard::Said(said),
+                        _ => Heard::Exited(exit),
+                    };
+                }
+                () = &mut time_up => return Heard::TimeUp,
+                () = self.shutdown.cancelled() => return Heard::Shutdown,
+                () = self.logs.pump() => {}
+            }
+        }
+    }
+
+    /// The runtime closed its line: it has ended, or is about to, or it runs on without being able to answer.
+    async fn closed(&self) -> Ending {
+        let exit = self.clock.timeout(LAST_WORDS, self.sandbox.exited()).await;
+        Ending::Exited(exit.unwrap_or(Exit::Code(0)))
+    }
+
+    /// Kills the tree and waits for its end.
+    async fn fail(&mut self) {
+        self.state.become_(State::Failed);
+        self.end().await;
+    }
+
+    async fn end(&mut self) {
+        self.sandbox.kill();
+        if self.clock.timeout(KILL_MAX, self.sandbox.exited()).await.is_none() {
+            tracing::error!(environment = self.id, "a killed process tree has not ended after a second");
+        }
+        self.logs.drain();
+    }
+
+    /// True when it can take an event and its process still runs.
+    pub(crate) fn is_usable(&self) -> bool {
+        use futures_util::FutureExt as _;
+        let alive = self.sandbox.exited().now_or_never().is_none();
+        alive && matches!(self.state, State::Ready | State::Frozen)
+    }
+
+    /// True when it can be given back.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.state == State::Ready
+    }
+
+    /// The freeze that followed the last invocation, as a span of it.
+    pub(crate) fn record_freeze(&mut self, began: Timestamp) {
+        if let Some(context) = self.last_trace.take() {
+            self.recorder.record(spans::phase(&context, &self.rng, "freeze", began, self.clock.now()));
+        }
+    }
+
+    /// Gives it no more CPU until [`Environment::thaw`] (L13).
+    pub(crate) async fn freeze(&mut self) -> std::io::Result<()> {
+        self.sandbox.freeze().await?;
+        self.state.become_(State::Frozen);
+        Ok(())
+    }
+
+    /// Lets it run, if it is frozen.
+    pub(crate) async fn thaw(&mut self) -> std::io::Result<()> {
+        if self.state == State::Frozen {
+            self.sandbox.thaw().await?;
+            self.state.become_(State::Ready);
+        }
+        Ok(())
+    }
+
+    /// Ends an environment that is in good order: it was idle for long, its version changed, memory is needed.
+    pub(crate) async fn stop(mut self) {
+        if matches!(self.state, State::Ready | State::Frozen) {
+            self.state.become_(State::Reclaimed);
+            self.end().await;
+            self.state.become_(State::Stopped);
+        }
+    }
+
+    /// Highest memory use so far, in bytes.
+    pub(crate) fn memory_peak_bytes(&self) -> u64 {
+        self.sandbox.usage().memory_peak_bytes
+    }
+}
+
+/// The runtime was gone before it took the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NeverTaken;
+
+fn name_of(said: &Said) -> &'static str {
+    match said {
+        Said::Loading => "LOADING",
+        Said::Ready => "READY",
+        Said::InitError(_) => "INIT_ERROR",
+        Said::Response { .. } => "an answer to another request id",
+        Said::Error { .. } => "an error for another request id",
+        Said::TooLarge => "a frame that is too long",
+        Said::Violation(_) => "a malformed frame",
+        Said::Closed { .. } => "the end",
+    }
+}

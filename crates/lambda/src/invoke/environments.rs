@@ -1,0 +1,351 @@
+//! The environments that are idle, by what they were made from; who waits for one; and what bounds their number.
+//!
+//! ```text
+//!   checkout ─┬─ idle: the most recently used one ──────────────────────────────► warm
+//!             ├─ one is being frozen: it is as good as idle, wait for it ───────► warm
+//!             └─ race ─┬─ another invocation gives one back (hand-over, unfrozen)► warm
+//!                      └─ a start slot, then memory ────────────────────────────► cold
+//!   give back ─┬─ somebody waits: hand over
+//!              └─ nobody: keep, freeze after a moment, stop after long idleness
+//! ```
+//!
+//! An environment is reused for the same [`EnvironmentKey`] only (L12).
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sys::Clock;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use wire::AccountId;
+
+use super::environment::Environment;
+use super::{InvokeError, InvokeLimits, ThrottleReason};
+use crate::FunctionVersion;
+
+/// What environments are kept by. Two function versions with the same key have the same code and configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EnvironmentKey {
+    account: AccountId,
+    arn: String,
+    version: String,
+    revision_id: String,
+}
+
+impl EnvironmentKey {
+    /// The key of `function`.
+    pub fn of(function: &FunctionVersion) -> Self {
+        let (arn, version, revision_id) = function.environment_key();
+        Self {
+            account: function.account.clone(),
+            arn: arn.to_owned(),
+            version: version.to_owned(),
+            revision_id: revision_id.to_owned(),
+        }
+    }
+}
+
+/// What [`Environments::checkout`] gives.
+pub(crate) enum Checkout {
+    /// An environment that has served before.
+    Warm(Box<Environment>),
+    /// The right to make one.
+    Cold(StartRight),
+}
+
+/// The right to start one environment: a place among those that start, and memory.
+pub(crate) struct StartRight {
+    /// Given back when init is over.
+    pub(crate) slot: OwnedSemaphorePermit,
+    /// Kept by the environment.
+    pub(crate) memory: OwnedSemaphorePermit,
+}
+
+/// All environments that run nothing now. Cloning is cheap.
+#[derive(Clone)]
+pub(crate) struct Environments(Arc<Shared>);
+
+struct Shared {
+    clock: Clock,
+    starting: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
+    memory_budget_mb: u32,
+    wait_max: Duration,
+    freeze_after: Duration,
+    idle_max: Duration,
+    pools: Mutex<Pools>,
+}
+
+#[derive(Default)]
+struct Pools {
+    by_key: HashMap<EnvironmentKey, Pool>,
+    /// Grows with every environment that is put down: finds the least recently used and tells stale timers.
+    stamp: u64,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Pool {
+    /// Least recently used first.
+    idle: Vec<Idle>,
+    /// Environments that are being frozen and come back in a moment.
+    freezing: usize,
+    /// Environments that serve or start.
+    busy: usize,
+    waiting: VecDeque<oneshot::Sender<Box<Environment>>>,
+}
+
+struct Idle {
+    stamp: u64,
+    environment: Box<Environment>,
+}
+
+impl Pool {
+    fn is_unused(&self) -> bool {
+        self.idle.is_empty() && self.freezing == 0 && self.busy == 0 && self.waiting.is_empty()
+    }
+}
+
+impl Environments {
+    pub(crate) fn new(limits: &InvokeLimits, clock: Clock) -> Self {
+        Self(Arc::new(Shared {
+            clock,
+            starting: Arc::new(Semaphore::new(limits.starting_max)),
+            memory: Arc::new(Semaphore::new(usize::try_from(limits.memory_budget_mb).unwrap_or(usize::MAX))),
+            memory_budget_mb: limits.memory_budget_mb,
+            wait_max: limits.wait_max,
+            freeze_after: limits.freeze_after,
+            idle_max: limits.idle_max,
+            pools: Mutex::default(),
+        }))
+    }
+
+    /// An environment for `key`, or the right to make one, within the wait that the limits allow.
+    pub(crate) async fn checkout(&self, key: &EnvironmentKey, memory_mb: u32) -> Result<(Checkout, Busy), InvokeError> {
+        let (mut handed, soon, busy) = {
+            let mut pools = self.0.pools.lock();
+            if pools.closed {
+                return Err(closed());
+            }
+            let pool = pools.by_key.entry(key.clone()).or_default();
+            pool.busy += 1;
+            let busy = Busy { environments: self.clone(), key: key.clone(), counted: true };
+            while let Some(idle) = pool.idle.pop() {
+                if idle.environment.is_usable() {
+                    return Ok((Checkout::Warm(idle.environment), busy));
+                }
+            }
+            pool.waiting.retain(|waiting| !waiting.is_closed());
+            // A frozen one is handed over by whoever froze it.
+            let soon = pool.waiting.len() < pool.freezing;
+            let (sender, receiver) = oneshot::channel();
+            pool.waiting.push_back(sender);
+            (receiver, soon, busy)
+        };
+        let waited = self.0.clock.timeout(self.0.wait_max, self.wait(&mut handed, soon, memory_mb)).await;
+        handed.close();
+        // Handed over in the very moment in which the wait ended otherwise.
+        if let Ok(environment) = handed.try_recv() {
+            return Ok((Checkout::Warm(environment), busy));
+        }
+        let throttled = InvokeError::TooManyRequests { reason: ThrottleReason::ConcurrentInvocationLimitExceeded };
+        waited.unwrap_or(Err(throttled)).map(|checkout| (checkout, busy))
+    }
+
+    async fn wait(
+        &self,
+        handed: &mut oneshot::Receiver<Box<Environment>>,
+        soon: bool,
+        memory_mb: u32,
+    ) -> Result<Checkout, InvokeError> {
+        if soon {
+            return match handed.await {
+                Ok(environment) => Ok(Checkout::Warm(environment)),
+                // It could not be frozen, or the version was retired.
+                Err(_) => self.start_right(memory_mb).await.map(Checkout::Cold),
+            };
+        }
+        tokio::select! {
+            biased;
+            Ok(environment) = handed => Ok(Checkout::Warm(environment)),
+            right = self.start_right(memory_mb) => right.map(Checkout::Cold),
+        }
+    }
+
+    async fn start_right(&self, memory_mb: u32) -> Result<StartRight, InvokeError> {
+        if memory_mb > self.0.memory_budget_mb {
+            let budget = self.0.memory_budget_mb;
+            let cause = format!("{memory_mb} MB are more than this node's whole budget of {budget} MB");
+            return Err(InvokeError::Unavailable { cause });
+        }
+        let slot = Arc::clone(&self.0.starting).acquire_owned().await.map_err(|_| closed())?;
+        loop {
+            match Arc::clone(&self.0.memory).try_acquire_many_owned(memory_mb) {
+                Ok(memory) => return Ok(StartRight { slot, memory }),
+                Err(_) => match self.take_least_recently_used() {
+                    Some(idle) => idle.stop().await,
+                    None => break,
+                },
+            }
+        }
+        let memory = Arc::clone(&self.0.memory).acquire_many_owned(memory_mb).await.map_err(|_| closed())?;
+        Ok(StartRight { slot, memory })
+    }
+
+    fn take_least_recently_used(&self) -> Option<Box<Environment>> {
+        let mut pools = self.0.pools.lock();
+        let oldest = |pool: &Pool| pool.idle.first().map(|idle| idle.stamp);
+        let (_, pool) =
+            pools.by_key.iter_mut().filter(|(_, pool)| !pool.idle.is_empty()).min_by_key(|(_, pool)| oldest(pool))?;
+        Some(pool.idle.remove(0).environment)
+    }
+
+    fn put_down(&self, key: &EnvironmentKey, mut environment: Box<Environment>, was_busy: bool) -> PutDown {
+        let mut pools = self.0.pools.lock();
+        let stamp = pools.stamp;
+        let closed = pools.closed;
+        // No pool: the version was retired while this environment was away.
+        let Some(pool) = pools.by_key.get_mut(key) else { return PutDown::Unwanted(environment) };
+        match was_busy {
+            true => pool.busy = pool.busy.saturating_sub(1),
+            false => pool.freezing = pool.freezing.saturating_sub(1),
+        }
+        while let Some(waiting) = pool.waiting.pop_front() {
+            match waiting.send(environment) {
+                Ok(()) => return PutDown::Handed,
+                Err(back) => environment = back,
+            }
+        }
+        if closed || !environment.is_usable() {
+            return PutDown::Unwanted(environment);
+        }
+        pool.idle.push(Idle { stamp, environment });
+        pools.stamp += 1;
+        PutDown::Idle(stamp)
+    }
+
+    /// Freezes the idle environment `stamp` after a moment and stops it after long idleness, unless it was used again.
+    async fn grow_old(&self, key: &EnvironmentKey, stamp: u64) {
+        self.0.clock.sleep(self.0.freeze_after).await;
+        let Some(mut environment) = self.take_idle(key, stamp, true) else { return };
+        let began = self.0.clock.now();
+        let frozen = environment.freeze().await;
+        if let Err(error) = frozen {
+            tracing::warn!(environment = environment.id, %error, "an idle environment cannot be frozen; it is stopped");
+            self.frozen_is_gone(key);
+            return environment.stop().await;
+        }
+        environment.record_freeze(began);
+        let stamp = match self.put_down(key, environment, false) {
+            PutDown::Handed => return,
+            PutDown::Unwanted(environment) => return environment.stop().await,
+            PutDown::Idle(stamp) => stamp,
+        };
+        self.0.clock.sleep(self.0.idle_max).await;
+        if let Some(environment) = self.take_idle(key, stamp, false) {
+            environment.stop().await;
+        }
+    }
+
+    fn take_idle(&self, key: &EnvironmentKey, stamp: u64, to_freeze: bool) -> Option<Box<Environment>> {
+        let mut pools = self.0.pools.lock();
+        let pool = pools.by_key.get_mut(key)?;
+        let at = pool.idle.iter().position(|idle| idle.stamp == stamp)?;
+        let idle = pool.idle.remove(at);
+        pool.freezing += usize::from(to_freeze);
+        if pool.is_unused() {
+            pools.by_key.remove(key);
+        }
+        Some(idle.environment)
+    }
+
+    fn frozen_is_gone(&self, key: &EnvironmentKey) {
+        let mut pools = self.0.pools.lock();
+        if let Some(pool) = pools.by_key.get_mut(key) {
+            pool.freezing = pool.freezing.saturating_sub(1);
+            // Whoever waited for it competes for a start again.
+            pool.waiting.clear();
+        }
+    }
+
+    /// Stops the idle environments of a function (of one version, or of all), and those in use when they are done.
+    pub(crate) async fn retire(&self, arn: &str, version: Option<&str>) {
+        let gone: Vec<Pool> = {
+            let mut pools = self.0.pools.lock();
+            let concerned =
+                |key: &EnvironmentKey| key.arn == arn && version.is_none_or(|version| key.version == version);
+            pools.by_key.extract_if(|key, _| concerned(key)).map(|(_, pool)| pool).collect()
+        };
+        for idle in gone.into_iter().flat_map(|pool| pool.idle) {
+            idle.environment.stop().await;
+        }
+    }
+
+    /// Lets nobody in any more and stops everything that is idle.
+    pub(crate) async fn close(&self) {
+        let gone: Vec<Pool> = {
+            let mut pools = self.0.pools.lock();
+            pools.closed = true;
+            pools.by_key.drain().map(|(_, pool)| pool).collect()
+        };
+        self.0.starting.close();
+        self.0.memory.close();
+        for idle in gone.into_iter().flat_map(|pool| pool.idle) {
+            idle.environment.stop().await;
+        }
+    }
+
+    /// Idle environments of a key.
+    pub(crate) fn idle(&self, key: &EnvironmentKey) -> usize {
+        self.0.pools.lock().by_key.get(key).map_or(0, |pool| pool.idle.len())
+    }
+}
+
+enum PutDown {
+    Handed,
+    Idle(u64),
+    Unwanted(Box<Environment>),
+}
+
+/// One checkout: it counts until the environment is given back or is gone.
+pub(crate) struct Busy {
+    environments: Environments,
+    key: EnvironmentKey,
+    counted: bool,
+}
+
+impl Busy {
+    /// Puts an environment that is ready back, or lets it end when nobody may use it again.
+    pub(crate) async fn give_back(mut self, environment: Box<Environment>) {
+        self.counted = false;
+        match self.environments.put_down(&self.key, environment, true) {
+            PutDown::Handed => {}
+            PutDown::Unwanted(environment) => environment.stop().await,
+            PutDown::Idle(stamp) => {
+                let (environments, key) = (self.environments.clone(), self.key.clone());
+                drop(sys::task::spawn("idle environment", async move { environments.grow_old(&key, stamp).await }));
+            }
+        }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if !self.counted {
+            return;
+        }
+        let mut pools = self.environments.0.pools.lock();
+        if let Some(pool) = pools.by_key.get_mut(&self.key) {
+            pool.busy = pool.busy.saturating_sub(1);
+            pool.waiting.retain(|waiting| !waiting.is_closed());
+            if pool.is_unused() {
+                pools.by_key.remove(&self.key);
+            }
+        }
+    }
+}
+
+fn closed() -> InvokeError {
+    InvokeError::Unavailable { cause: "the server is shutting down".to_owned() }
+}

@@ -1,0 +1,198 @@
+//! One log stream: what an execution environment writes and what the platform writes about it, in order.
+//!
+//! ```text
+//!   stdout ─┐
+//!   stderr ─┼─► lines ─┐
+//!   log fd ─┴─► frames ┼─► allowance ─► log events (written behind)
+//!   platform: START …  ┘              └► tail (LogType=Tail)
+//! ```
+//!
+//! Nobody reads in the background: whoever runs the environment calls [`LogStream::pump`] while it waits and
+//! [`LogStream::drain`] when the answer is there. What was written before the answer is in the pipe by then, so it
+//! always precedes `END`. What is written after it waits in the pipe for the next invocation, as on AWS.
+
+use std::io;
+use std::sync::Arc;
+
+use sandbox::Sandbox;
+use sys::Clock;
+use tokio::net::unix::pipe;
+
+use super::log_lines::{Allowance, Assembler, Record, Tail};
+use super::log_records::PlatformRecords;
+use super::{InvokeLimits, LogSink};
+use crate::FunctionVersion;
+
+/// Most bytes that one pump takes from a descriptor, so that a flood does not starve the others.
+const PUMP_BYTES_MAX: usize = 256 * 1024;
+/// Most bytes that a drain takes from a descriptor: the largest pipe that Linux allows without privileges.
+const DRAIN_BYTES_MAX: usize = 1 << 20;
+
+/// The writing end of one environment's log stream.
+pub(crate) struct LogStream {
+    pub(crate) platform: PlatformRecords,
+    clock: Clock,
+    sink: LogSink,
+    function: Arc<FunctionVersion>,
+    /// Name of the log stream.
+    name: String,
+    sources: Vec<Source>,
+    tail: Tail,
+    allowance: Allowance,
+    buffer: Box<[u8]>,
+}
+
+struct Source {
+    pipe: pipe::Receiver,
+    assembler: Assembler,
+}
+
+/// One event on its way to the log store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// Milliseconds since 1970.
+    pub timestamp_ms: i64,
+    /// One record; may hold several lines.
+    pub message: String,
+}
+
+impl LogStream {
+    pub(crate) fn new(
+        function: Arc<FunctionVersion>,
+        name: String,
+        platform: PlatformRecords,
+        limits: &InvokeLimits,
+        clock: Clock,
+        sink: LogSink,
+    ) -> Self {
+        Self {
+            platform,
+            clock,
+            sink,
+            function,
+            name,
+            sources: Vec::new(),
+            tail: Tail::default(),
+            allowance: Allowance::new(limits.log_burst_bytes, limits.log_bytes_per_s),
+            buffer: vec![0; 64 * 1024].into_boxed_slice(),
+        }
+    }
+
+    /// The name of the log stream.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Reads `sandbox`'s output from now on. What an earlier sandbox of this stream left unfinished is written first.
+    pub(crate) fn attach(&mut self, sandbox: &mut Sandbox) {
+        self.finish();
+        let lines = |pipe| Source { pipe, assembler: Assembler::lines() };
+        self.sources.extend(sandbox.take_stdout().map(lines));
+        self.sources.extend(sandbox.take_stderr().map(lines));
+        self.sources.extend(sandbox.take_log().map(|pipe| Source { pipe, assembler: Assembler::frames() }));
+    }
+
+    /// Waits for output and logs it. Never returns once every descriptor is closed. Dropping the future loses nothing.
+    pub(crate) async fn pump(&mut self) {
+        let readable = self.sources.iter().map(|source| Box::pin(source.pipe.readable()));
+        let readable: Vec<_> = readable.collect();
+        if readable.is_empty() {
+            return std::future::pending().await;
+        }
+        let (_, at, _) = futures_util::future::select_all(readable).await;
+        let mut records = Vec::new();
+        let source = &mut self.sources[at];
+        let mut taken = 0;
+        let open = loop {
+            match source.pipe.try_read(&mut self.buffer) {
+                Ok(0) => break false,
+                Ok(length) => {
+                    source.assembler.push(&self.buffer[..length], &mut records);
+                    taken += length;
+                }
+                Err(error) => break error.kind() == io::ErrorKind::WouldBlock,
+            }
+            if taken >= PUMP_BYTES_MAX {
+                break true;
+            }
+        };
+        if !open {
+            let mut closed = self.sources.swap_remove(at);
+            closed.assembler.flush(&mut records);
+        }
+        self.log(records);
+    }
+
+    /// Logs everything that the environment has written up to now, unfinished lines included.
+    pub(crate) fn drain(&mut self) {
+        let mut records = Vec::new();
+        for source in &mut self.sources {
+            let mut taken = 0;
+            // Past tokio's readiness, which may lag behind the kernel: what was written before now must be seen now.
+            while taken < DRAIN_BYTES_MAX {
+                match rustix::io::read(&source.pipe, &mut self.buffer[..]) {
+                    Ok(0) => break,
+                    Ok(length) => {
+                        source.assembler.push(&self.buffer[..length], &mut records);
+                        taken += length;
+                    }
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(_) => break,
+                }
+            }
+            source.assembler.flush(&mut records);
+        }
+        self.log(records);
+        if let Some((records, bytes)) = self.allowance.take_dropped() {
+            let message = self.platform.logs_dropped(records, bytes, self.clock.now());
+            self.write(message);
+        }
+    }
+
+    /// Writes one record of the platform. `None` is a record that the function's log level hides.
+    pub(crate) fn write(&mut self, message: impl Into<Option<String>>) {
+        if let Some(message) = message.into() {
+            self.tail.push(&message);
+            self.send(vec![LogLine { timestamp_ms: self.clock.now().unix_ms(), message }]);
+        }
+    }
+
+    /// The last 4 KB since the last call.
+    pub(crate) fn take_tail(&mut self) -> Vec<u8> {
+        self.tail.take()
+    }
+
+    fn finish(&mut self) {
+        self.drain();
+        self.sources.clear();
+    }
+
+    fn log(&mut self, records: Vec<Record>) {
+        if records.is_empty() {
+            return;
+        }
+        let (now_ms, elapsed) = (self.clock.now().unix_ms(), self.clock.elapsed());
+        let mut lines = Vec::with_capacity(records.len());
+        for Record { time_ms, message } in records {
+            if self.allowance.take(message.len(), elapsed) {
+                self.tail.push(&message);
+                // The function's own time is only believed when it lies in the last minute.
+                let timestamp_ms = time_ms.filter(|time| (now_ms - 60_000..=now_ms).contains(time)).unwrap_or(now_ms);
+                lines.push(LogLine { timestamp_ms, message });
+            }
+        }
+        if !lines.is_empty() {
+            self.send(lines);
+        }
+    }
+
+    fn send(&self, lines: Vec<LogLine>) {
+        (self.sink)(&self.function, &self.name, lines);
+    }
+}
+
+impl Drop for LogStream {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}

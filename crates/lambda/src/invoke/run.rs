@@ -1,0 +1,323 @@
+//! One invocation from admission to report.
+//!
+//! ```text
+//!   admit ─► checkout ─┬─ warm: thaw ──────────────────────────────┐
+//!                      └─ cold: code, sandbox, init ─┬─ ready ─────┼─► START ─► handler ─► END, REPORT ─► give back
+//!                                   init went wrong: │             │
+//!                                   INIT_REPORT, START, a fresh environment within the function's own timeout
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sys::Timestamp;
+use tokio::sync::watch;
+use trace::{Attribute, COST_USD};
+
+use super::admission::Admitted;
+use super::channel::InvokeHeader;
+use super::ending::Ending;
+use super::environment::{Environment, Initialised};
+use super::environments::{Checkout, EnvironmentKey, StartRight};
+use super::log_records::InitPhase;
+use super::log_stream::LogStream;
+use super::report::{ColdStart, Measured};
+use super::spans::Spans;
+use super::start::{StartFailure, StartTimings, Started};
+use super::{FunctionError, Invocation, InvokeError, InvokeOutcome, Invoker};
+use crate::FunctionVersion;
+
+/// Environments that may turn out to be gone before they take the event; the last try is a cold start anyway.
+const ATTEMPTS_MAX: usize = 4;
+
+/// An admitted invocation.
+pub(super) struct Run {
+    invoker: Invoker,
+    function: Arc<FunctionVersion>,
+    key: EnvironmentKey,
+    invocation: Invocation,
+    spans: Spans,
+    cold: Option<ColdStart>,
+    init: Option<Duration>,
+    /// Monotonic moment of the `START` record: the function's time runs.
+    started: Option<Duration>,
+    _admitted: Admitted,
+    _counted: InFlight,
+}
+
+struct InFlight(watch::Sender<usize>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.send_modify(|running| *running -= 1);
+    }
+}
+
+/// A cold start that did not lead to an environment.
+enum ColdEnd {
+    Refused(InvokeError),
+    /// The function went wrong: log stream, how, and the most memory it used.
+    Ended(Box<LogStream>, Ending, u64),
+}
+
+impl Run {
+    /// Admits the invocation, or throttles it.
+    pub(super) fn admit(
+        invoker: Invoker,
+        function: Arc<FunctionVersion>,
+        invocation: Invocation,
+    ) -> Result<Self, InvokeError> {
+        let shared = &invoker.0;
+        let began = shared.clock.now();
+        let spans = Spans::begin(&shared.recorder, &shared.rng, invocation.trace.clone(), began);
+        match shared.admission.admit(&function.account) {
+            Ok(admitted) => {
+                spans.phase("admission", began, shared.clock.now());
+                let in_flight = shared.in_flight.clone();
+                in_flight.send_modify(|running| *running += 1);
+                Ok(Self {
+                    key: EnvironmentKey::of(&function),
+                    function,
+                    invocation,
+                    spans,
+                    cold: None,
+                    init: None,
+                    started: None,
+                    _admitted: admitted,
+                    _counted: InFlight(in_flight),
+                    invoker,
+                })
+            }
+            Err(error) => {
+                spans.end(format!("invoke {}", function.name), shared.clock.now(), Vec::new(), Some(error.to_string()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Runs it.
+    pub(super) async fn run(mut self) -> Result<InvokeOutcome, InvokeError> {
+        let outcome = self.attempts().await;
+        let (attributes, error) = match &outcome {
+            Ok(outcome) => (self.attributes(outcome), outcome.function_error.map(|_| error_text(outcome))),
+            Err(error) => (Vec::new(), Some(error.to_string())),
+        };
+        let name = format!("invoke {}", self.function.name);
+        self.spans.end(name, self.invoker.0.clock.now(), attributes, error);
+        outcome
+    }
+
+    async fn attempts(&mut self) -> Result<InvokeOutcome, InvokeError> {
+        let invoker = self.invoker.clone();
+        let (clock, environments) = (&invoker.0.clock, &invoker.0.environments);
+        for _ in 0..ATTEMPTS_MAX {
+            let began = clock.now();
+            let (checkout, busy) = environments.checkout(&self.key, self.function.memory_mb).await?;
+            self.spans.phase("queueing", began, clock.now());
+            let mut environment = match checkout {
+                Checkout::Warm(mut environment) => {
+                    let began = clock.now();
+                    if let Err(error) = environment.thaw().await {
+                        tracing::warn!(environment = environment.id, %error, "an environment cannot be thawed");
+                        continue;
+                    }
+                    self.spans.phase("thaw", began, clock.now());
+                    environment
+                }
+                Checkout::Cold(right) => match self.cold(right).await {
+                    Ok(environment) => environment,
+                    Err(ColdEnd::Refused(error)) => return Err(error),
+                    Err(ColdEnd::Ended(mut logs, ending, peak)) => {
+                        return Ok(self.conclude(&mut logs, ending, peak));
+                    }
+                },
+            };
+            let Some(outcome) = self.serve(&mut environment).await else { continue };
+            if environment.is_ready() {
+                environment.last_trace = Some(self.spans.context().clone());
+                busy.give_back(environment).await;
+            }
+            return Ok(outcome);
+        }
+        Err(InvokeError::Unavailable {
+            cause: "one environment after another ended before it took the event".to_owned(),
+        })
+    }
+
+    /// Makes an environment; runs its init phase again, within the function's own timeout, when it goes wrong.
+    async fn cold(&mut self, right: StartRight) -> Result<Box<Environment>, ColdEnd> {
+        let StartRight { slot, memory } = right;
+        let invoker = self.invoker.clone();
+        let shared = &invoker.0;
+        let (id, logs) = invoker.open_log_stream(&self.function).map_err(ColdEnd::Refused)?;
+        let first = invoker.start_environment(&self.function, memory, id, logs).await;
+        let Started { mut environment, timings } = first.map_err(|failure| self.not_started(failure))?;
+        let init_began = shared.clock.elapsed();
+        let first = environment.initialise(shared.limits.init_max).await;
+        let ending = match first {
+            Ok(initialised) => {
+                self.initialised(timings, initialised);
+                self.init = Some(initialised.runtime_init + initialised.user_init);
+                return Ok(Box::new(environment));
+            }
+            Err(ending) => ending,
+        };
+        let lasted = shared.clock.elapsed() - init_began;
+        self.init_report(&mut environment.logs, InitPhase::Init, lasted, &ending);
+        if shared.shutdown.is_cancelled() {
+            let cause = "the server is shutting down".to_owned();
+            return Err(ColdEnd::Refused(InvokeError::Unavailable { cause }));
+        }
+        let Environment { id, mut logs, memory, .. } = environment;
+        self.start_record(&mut logs);
+        let began = shared.clock.elapsed();
+        let second = invoker.start_environment(&self.function, memory, id, logs).await;
+        let Started { mut environment, timings } = second.map_err(|failure| self.not_started(failure))?;
+        match environment.initialise(self.timeout()).await {
+            Ok(initialised) => {
+                drop(slot);
+                self.initialised(timings, initialised);
+                Ok(Box::new(environment))
+            }
+            Err(ending) => {
+                let lasted = shared.clock.elapsed() - began;
+                self.init_report(&mut environment.logs, InitPhase::Invoke, lasted, &ending);
+                let peak = environment.memory_peak_bytes();
+                let Environment { logs, .. } = environment;
+                Err(ColdEnd::Ended(Box::new(logs), ending, peak))
+            }
+        }
+    }
+
+    fn not_started(&mut self, failure: StartFailure) -> ColdEnd {
+        match failure {
+            StartFailure::Platform(error) => ColdEnd::Refused(error),
+            StartFailure::Package(ending, mut logs) => {
+                if self.started.is_none() {
+                    self.start_record(&mut logs);
+                }
+                ColdEnd::Ended(logs, ending, 0)
+            }
+        }
+    }
+
+    /// Records the terms of a cold start.
+    fn initialised(&mut self, timings: StartTimings, initialised: Initialised) {
+        let StartTimings { code_began, code_download, sandbox_began, sandbox_start, pooled } = timings;
+        let digest = Attribute::Text(self.function.code.digest.clone());
+        self.spans.phase_for("code download", code_began, code_download, ("digest", digest));
+        self.spans.phase_for("sandbox start", sandbox_began, sandbox_start, ("pooled", Attribute::Boolean(pooled)));
+        let Initialised { began, loading, ended, runtime_init, user_init } = initialised;
+        let border = loading.unwrap_or(if user_init.is_zero() { ended } else { began });
+        self.spans.phase("runtime init", began, border);
+        self.spans.phase("user init", border, ended);
+        self.cold = Some(ColdStart { code_download, sandbox_start, runtime_init, user_init });
+    }
+
+    fn init_report(&self, logs: &mut LogStream, phase: InitPhase, lasted: Duration, ending: &Ending) {
+        let now = self.invoker.0.clock.now();
+        let record = logs.platform.init_report(phase, lasted, &ending.init_status(), now);
+        logs.write(record);
+    }
+
+    /// Writes `START`; the function's time runs from here.
+    fn start_record(&mut self, logs: &mut LogStream) {
+        let clock = &self.invoker.0.clock;
+        let record = logs.platform.start(&self.invocation.request_id, clock.now());
+        logs.write(record);
+        self.started = Some(clock.elapsed());
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(u64::from(self.function.timeout_s))
+    }
+
+    /// Hands the event to `environment`. `None` when it was gone before it took it.
+    async fn serve(&mut self, environment: &mut Environment) -> Option<InvokeOutcome> {
+        if self.started.is_none() {
+            self.start_record(&mut environment.logs);
+        }
+        let clock = self.invoker.0.clock.clone();
+        let spent = clock.elapsed().saturating_sub(self.started.unwrap_or_default());
+        let left = self.timeout().saturating_sub(spent);
+        let began = clock.now();
+        let header = self.header(began + left);
+        let event = self.invocation.payload.clone();
+        let ending = environment.invoke(header, event, left, self.timeout()).await;
+        let Ok(ending) = ending else {
+            // The next environment writes its own START, and the function's time starts anew.
+            self.started = None;
+            self.cold = None;
+            self.init = None;
+            return None;
+        };
+        self.spans.phase("handler", began, clock.now());
+        let peak = environment.memory_peak_bytes();
+        Some(self.conclude(&mut environment.logs, ending, peak))
+    }
+
+    fn header(&self, deadline: Timestamp) -> InvokeHeader {
+        InvokeHeader {
+            request_id: self.invocation.request_id.clone(),
+            deadline_ms: deadline.unix_ms(),
+            invoked_function_arn: self.invocation.invoked_arn.clone(),
+            trace_id: self.spans.context().header(),
+            client_context: self.invocation.client_context.clone(),
+            cognito_identity: self.invocation.cognito_identity.clone(),
+        }
+    }
+
+    /// Writes the last records and makes what the caller reads.
+    fn conclude(&mut self, logs: &mut LogStream, ending: Ending, memory_peak_bytes: u64) -> InvokeOutcome {
+        let shared = &self.invoker.0;
+        let (now, elapsed) = (shared.clock.now(), shared.clock.elapsed());
+        let request_id = &self.invocation.request_id;
+        // AWS reports a timeout as the limit itself.
+        let duration = match ending {
+            Ending::TimedOut(limit) => limit,
+            _ => elapsed.saturating_sub(self.started.unwrap_or(elapsed)),
+        };
+        let told = ending.tell(request_id, now);
+        let measured = Measured {
+            duration,
+            init: self.init,
+            cold: self.cold,
+            memory_peak_bytes,
+            memory_mb: self.function.memory_mb,
+            status: told.status,
+        };
+        let report = measured.bill(&shared.prices);
+        logs.write(told.log);
+        logs.write(logs.platform.end(request_id));
+        logs.write(logs.platform.report(request_id, &report, now));
+        InvokeOutcome {
+            payload: told.payload,
+            function_error: told.failed.then_some(FunctionError::Unhandled),
+            log_tail: logs.take_tail(),
+            executed_version: self.function.version.clone(),
+            report,
+        }
+    }
+
+    fn attributes(&self, outcome: &InvokeOutcome) -> Vec<(String, Attribute)> {
+        let report = &outcome.report;
+        let integer = |number: u64| Attribute::Integer(i64::try_from(number).unwrap_or(i64::MAX));
+        [
+            ("function_arn", Attribute::Text(self.function.arn.clone())),
+            ("version", Attribute::Text(self.function.version.clone())),
+            ("request_id", Attribute::Text(self.invocation.request_id.clone())),
+            ("cold", Attribute::Boolean(self.cold.is_some())),
+            ("memory_mb", integer(u64::from(report.memory_mb))),
+            ("max_memory_mb", integer(u64::from(report.max_memory_mb))),
+            ("billed_ms", integer(report.billed_ms)),
+            (COST_USD, Attribute::Double(report.cost_usd)),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .to_vec()
+    }
+}
+
+/// The beginning of a function's error, for its span.
+fn error_text(outcome: &InvokeOutcome) -> String {
+    String::from_utf8_lossy(&outcome.payload[..outcome.payload.len().min(1_024)]).into_owned()
+}

@@ -1,0 +1,72 @@
+//! The spans of one invocation (architecture, invariant 7): recorded by the platform, written behind.
+
+use std::time::Duration;
+
+use sys::{Rng, Timestamp};
+use trace::{Attribute, Recorder, Span};
+use wire::{SpanId, TraceContext};
+
+/// Collects the phases of one invocation under one span.
+pub(crate) struct Spans {
+    recorder: Recorder,
+    rng: Rng,
+    /// The caller's context.
+    caller: TraceContext,
+    /// Inside the invocation's own span.
+    inner: TraceContext,
+    span: SpanId,
+    start: Timestamp,
+}
+
+impl Spans {
+    pub(crate) fn begin(recorder: &Recorder, rng: &Rng, caller: TraceContext, start: Timestamp) -> Self {
+        let span = SpanId::new(rng);
+        let inner = caller.under(span.clone());
+        Self { recorder: recorder.clone(), rng: rng.clone(), caller, inner, span, start }
+    }
+
+    /// The context that the function sees and that hangs below the invocation.
+    pub(crate) fn context(&self) -> &TraceContext {
+        &self.inner
+    }
+
+    /// One phase that is over.
+    pub(crate) fn phase(&self, name: &str, start: Timestamp, end: Timestamp) {
+        self.recorder.record(phase(&self.inner, &self.rng, name, start, end));
+    }
+
+    /// One phase with its length measured on the monotonic clock, and a fact about it.
+    pub(crate) fn phase_for(&self, name: &str, start: Timestamp, duration: Duration, fact: (&str, Attribute)) {
+        let mut span = phase(&self.inner, &self.rng, name, start, start + duration);
+        span.attributes.push((fact.0.to_owned(), fact.1));
+        self.recorder.record(span);
+    }
+
+    /// The invocation's own span; the last one.
+    pub(crate) fn end(self, name: String, end: Timestamp, attributes: Vec<(String, Attribute)>, error: Option<String>) {
+        self.recorder.record(Span {
+            trace_id: self.caller.trace_id,
+            span_id: self.span,
+            parent: self.caller.parent,
+            name,
+            start: self.start,
+            end,
+            attributes,
+            error,
+        });
+    }
+}
+
+/// One phase under `context`.
+pub(crate) fn phase(context: &TraceContext, rng: &Rng, name: &str, start: Timestamp, end: Timestamp) -> Span {
+    Span {
+        trace_id: context.trace_id.clone(),
+        span_id: SpanId::new(rng),
+        parent: context.parent.clone(),
+        name: name.to_owned(),
+        start,
+        end,
+        attributes: Vec::new(),
+        error: None,
+    }
+}

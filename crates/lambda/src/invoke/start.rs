@@ -1,0 +1,278 @@
+//! Makes an execution environment: code, sandbox, line, log stream, credentials. The init phase comes after.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sandbox::{AddressVariable, Isolation, LaunchError, Mount, Sandbox, Spec};
+use sys::task::CancellationToken;
+use sys::{ByteSize, Timestamp};
+use tokio::net::TcpListener;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::ending::Ending;
+use super::environment::{Environment, Held};
+use super::line::{FrameLine, Line};
+use super::log_records::{PlatformRecords, stream_date};
+use super::log_stream::LogStream;
+use super::runtime_api::RuntimeApi;
+use super::state::State;
+use super::variables::TASK_ROOT;
+use super::{AWS_ENDPOINT, EnvironmentPeer, InvokeError, Invoker, RUNTIME_API};
+use crate::FunctionVersion;
+use crate::runtimes::{LaunchPlan, Protocol};
+
+/// L14: processes and threads, and open files, of one environment.
+const PROCESSES_MAX: u32 = 1_024;
+const OPEN_FILES_MAX: u32 = 1_024;
+/// One virtual CPU belongs to this much memory (Lambda developer guide, "Configure Lambda function memory").
+const MB_PER_CPU: u64 = 1_769;
+
+/// An environment before its init phase, and how long it took to get there.
+pub(super) struct Started {
+    pub(super) environment: Environment,
+    pub(super) timings: StartTimings,
+}
+
+/// When the parts of a start began and ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StartTimings {
+    pub(super) code_began: Timestamp,
+    pub(super) code_download: Duration,
+    pub(super) sandbox_began: Timestamp,
+    pub(super) sandbox_start: Duration,
+    pub(super) pooled: bool,
+}
+
+/// Why there is no environment.
+pub(super) enum StartFailure {
+    /// The platform's fault, or the host's.
+    Platform(InvokeError),
+    /// The package's fault: what it brings cannot be executed. The log stream comes back for the records of it.
+    Package(Ending, Box<LogStream>),
+}
+
+impl Invoker {
+    /// The log stream of a new environment, with its `INIT_START` record, and the environment's id.
+    pub(super) fn open_log_stream(&self, function: &Arc<FunctionVersion>) -> Result<(String, LogStream), InvokeError> {
+        let shared = &self.0;
+        let resolved = shared.runtimes.resolve(&function.runtime).map_err(missing)?;
+        let runtime = match resolved.version {
+            Some(version) => format!("{} ({} {version})", function.runtime, resolved.family.as_str()),
+            None => function.runtime.clone(),
+        };
+        let id = sys::id::hex::<16>(&shared.rng);
+        let now = shared.clock.now();
+        let name = format!("{}/[{}]{id}", stream_date(now), function.version);
+        let platform = PlatformRecords::new(&function.logging, &function.version, &runtime);
+        let init_start = platform.init_start(now);
+        let function = Arc::clone(function);
+        let (clock, sink) = (shared.clock.clone(), Arc::clone(&shared.logs));
+        let mut logs = LogStream::new(function, name, platform, &shared.limits, clock, sink);
+        logs.write(init_start);
+        if let Some(warning) = resolved.warning {
+            let warning = logs.platform.fault(&format!("WARNING {warning}"), now);
+            logs.write(warning);
+        }
+        Ok((id, logs))
+    }
+
+    /// Fetches the code and starts the runtime's process.
+    pub(super) async fn start_environment(
+        &self,
+        function: &Arc<FunctionVersion>,
+        memory: OwnedSemaphorePermit,
+        id: String,
+        mut logs: LogStream,
+    ) -> Result<Started, StartFailure> {
+        let shared = &self.0;
+        let clock = &shared.clock;
+        let (code_began, start) = (clock.now(), clock.elapsed());
+        let unavailable = |cause: String| StartFailure::Platform(InvokeError::Unavailable { cause });
+        let package = (shared.hooks.code)(function.code.clone())
+            .await
+            .map_err(|error| unavailable(format!("the package cannot be read: {error}")))?;
+        let code_download = clock.elapsed() - start;
+        let plan = shared
+            .runtimes
+            .plan(&function.runtime, &package)
+            .map_err(|error| StartFailure::Platform(missing(error)))?;
+        let mut state = State::Empty;
+        let peer = peer(function, &id);
+        let credentials = (shared.hooks.issue_credentials)(&peer);
+        let held = Held {
+            hooks: shared.hooks.clone(),
+            access_key_id: credentials.access_key_id.clone(),
+            open: CancellationToken::new(),
+        };
+        let variables = Self::variables(function, &plan, logs.name(), &credentials);
+        let protocol = plan.protocol;
+        let spec = self.spec(function, plan, package, variables);
+        let (sandbox_began, start) = (clock.now(), clock.elapsed());
+        let mut sandbox = match shared.launcher.launch(spec).await {
+            Ok(sandbox) => sandbox,
+            Err(error) if error.is_exec() => {
+                return Err(StartFailure::Package(no_entry(protocol, &error), Box::new(logs)));
+            }
+            Err(error) => return Err(unavailable(error.to_string())),
+        };
+        state.become_(State::Prepared);
+        let timings = StartTimings {
+            code_began,
+            code_download,
+            sandbox_began,
+            sandbox_start: clock.elapsed() - start,
+            pooled: sandbox.timings().pooled,
+        };
+        state.become_(State::Assigned);
+        logs.attach(&mut sandbox);
+        let line = connect(&mut sandbox, protocol, &held, peer).map_err(|cause| unavailable(cause.to_owned()))?;
+        let environment = Environment {
+            id,
+            logs,
+            last_trace: None,
+            state,
+            sandbox,
+            line,
+            clock: clock.clone(),
+            shutdown: shared.shutdown.clone(),
+            memory,
+            recorder: shared.recorder.clone(),
+            rng: shared.rng.clone(),
+            _held: held,
+        };
+        Ok(Started { environment, timings })
+    }
+
+    fn spec(
+        &self,
+        function: &FunctionVersion,
+        plan: LaunchPlan,
+        package: PathBuf,
+        variables: Vec<(String, String)>,
+    ) -> Spec {
+        let mut mounts: Vec<Mount> = plan.mounts.into_iter().map(|(source, target)| Mount { source, target }).collect();
+        mounts.push(Mount { source: package, target: PathBuf::from(TASK_ROOT) });
+        let mut spec = Spec {
+            argv: plan.argv,
+            env: variables,
+            address_env: vec![
+                AddressVariable { name: "AWS_LAMBDA_RUNTIME_API".to_owned(), prefix: String::new(), listener: 0 },
+                AddressVariable { name: "AWS_ENDPOINT_URL".to_owned(), prefix: "http://".to_owned(), listener: 1 },
+            ],
+            cwd: PathBuf::from(TASK_ROOT),
+            memory_bytes: ByteSize::mib(u64::from(function.memory_mb)).bytes(),
+            cpu_millis: cpu_millis(function.memory_mb).max(self.0.limits.cpu_millis_min),
+            processes_max: PROCESSES_MAX,
+            open_files_max: OPEN_FILES_MAX,
+            scratch_bytes: ByteSize::mib(u64::from(function.ephemeral_mb)).bytes(),
+            listeners: vec![RUNTIME_API, AWS_ENDPOINT],
+            mounts,
+        };
+        // Who points the SDK elsewhere means it.
+        if spec.env.iter().any(|(name, _)| name == "AWS_ENDPOINT_URL") {
+            spec.address_env.truncate(1);
+        }
+        if self.0.launcher.isolation() == Isolation::None {
+            show_host_paths(&mut spec);
+        }
+        spec
+    }
+}
+
+/// Without isolation nothing is mounted: paths of the inside become the host's.
+fn show_host_paths(spec: &mut Spec) {
+    let mounts = std::mem::take(&mut spec.mounts);
+    let outside = |text: &str| {
+        let mut text = text.to_owned();
+        for mount in mounts.iter().filter(|mount| mount.source != mount.target) {
+            text = text.replace(&*mount.target.to_string_lossy(), &mount.source.to_string_lossy());
+        }
+        text
+    };
+    spec.argv = spec.argv.iter().map(|argument| outside(argument)).collect();
+    for (_, value) in &mut spec.env {
+        *value = outside(value);
+    }
+    spec.cwd = PathBuf::from(outside(&spec.cwd.to_string_lossy()));
+}
+
+/// Takes the sandbox's ends: the line to the runtime, and the AWS endpoint.
+fn connect(
+    sandbox: &mut Sandbox,
+    protocol: Protocol,
+    held: &Held,
+    peer: EnvironmentPeer,
+) -> Result<Line, &'static str> {
+    let mut listeners = sandbox.take_listeners().into_iter();
+    let (Some(runtime_api), Some(endpoint)) = (listeners.next(), listeners.next()) else {
+        return Err("the sandbox has no listeners");
+    };
+    let hooks = held.hooks.clone();
+    let open = held.open.clone();
+    drop(sys::task::spawn("function endpoint", async move {
+        tokio::select! {
+            () = open.cancelled() => {}
+            () = accept(endpoint, &hooks.connection, &peer) => {}
+        }
+    }));
+    match protocol {
+        Protocol::RuntimeApi => Ok(Line::RuntimeApi(RuntimeApi::serve(runtime_api))),
+        Protocol::Frames => {
+            let channel = sandbox.take_channel().ok_or("the sandbox has no channel")?;
+            Ok(Line::Frames(FrameLine::new(channel)))
+        }
+    }
+}
+
+/// Passes connections of the function to the gateway; the socket says whose they are. The function's own limit of open
+/// files bounds their number.
+async fn accept(listener: TcpListener, connection: &super::ConnectionHook, peer: &EnvironmentPeer) {
+    while let Ok((stream, _)) = listener.accept().await {
+        if stream.set_nodelay(true).is_ok() {
+            connection(stream, peer.clone());
+        }
+    }
+}
+
+fn peer(function: &FunctionVersion, id: &str) -> EnvironmentPeer {
+    EnvironmentPeer {
+        account: function.account.clone(),
+        region: function.region.clone(),
+        function_arn: function.arn.clone(),
+        version: function.version.clone(),
+        environment_id: id.to_owned(),
+    }
+}
+
+fn missing(error: crate::runtimes::MissingRuntime) -> InvokeError {
+    InvokeError::RuntimeMissing { remedy: error.remedy }
+}
+
+/// AWS's words for a package whose entry cannot be executed.
+fn no_entry(protocol: Protocol, error: &LaunchError) -> Ending {
+    let missing = matches!(error, LaunchError::Step(step) if step.errno == 2);
+    Ending::NoEntry(match (protocol, missing) {
+        (Protocol::RuntimeApi, true) => {
+            "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]".to_owned()
+        }
+        _ => error.to_string(),
+    })
+}
+
+/// CPU in thousandths of one, by memory.
+fn cpu_millis(memory_mb: u32) -> u32 {
+    u32::try_from(u64::from(memory_mb) * 1_000 / MB_PER_CPU).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_follows_memory() {
+        for (memory_mb, millis) in [(128, 72), (1_769, 1_000), (3_538, 2_000), (10_240, 5_788)] {
+            assert_eq!(cpu_millis(memory_mb), millis, "{memory_mb} MB");
+        }
+    }
+}
