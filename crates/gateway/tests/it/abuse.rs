@@ -143,7 +143,7 @@ async fn f2_a_client_that_does_not_read_is_cut_off() {
     let (mut ours, theirs) = tokio::io::duplex(1024);
     let gateway = server.gateway.clone();
     let peer = gateway::Peer::Sandbox { function_arn: crate::server::FUNCTION_ARN.to_owned() };
-    let serving = tokio::spawn(async move { gateway.serve_connection(theirs, peer).await });
+    let serving = sys::task::spawn("test", async move { gateway.serve_connection(theirs, peer).await });
     let call = Call::echo().body(format!("{{\"Text\":\"{}\"}}", "x".repeat(100_000)));
     ours.write_all(&call.bytes(&server.clock)).await.expect("written");
     // Nothing is read: the server gives up by itself.

@@ -13,7 +13,7 @@ pub(crate) async fn http2(server: &Server) -> hyper::client::conn::http2::SendRe
     let io = TokioIo::new(server.connect().await);
     let (sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.expect("HTTP/2 is spoken");
-    tokio::spawn(connection);
+    sys::task::spawn("test", connection);
     sender
 }
 
@@ -53,12 +53,12 @@ async fn a_slow_operation_does_not_hold_up_others_on_its_connection() {
     let server = Server::start().await;
     let mut sender = http2(&server).await;
     let waiting = sender.send_request(http2_request(&server, &Call::new("POST", "/wait/x").signed(ROOT, "rest")));
-    let waiting = tokio::spawn(waiting);
+    let waiting = sys::task::spawn("test", waiting);
     server.until(|state| state.begun() == 1).await;
     let quick = sender.send_request(http2_request(&server, &Call::echo())).await.expect("answered");
     assert_eq!(quick.status(), 200);
     server.state.gate.add_permits(1);
-    assert_eq!(waiting.await.expect("runs").expect("answered").status(), 200);
+    assert_eq!(waiting.await.expect("runs").expect("no panic").expect("answered").status(), 200);
 }
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn a_handle_without_a_gateway_closes_and_with_one_serves() {
         }
         let (mut ours, theirs) = tokio::io::duplex(1 << 16);
         let peer = gateway::Peer::Sandbox { function_arn: crate::server::FUNCTION_ARN.to_owned() };
-        tokio::spawn({
+        sys::task::spawn("test", {
             let handle = handle.clone();
             async move { handle.serve_connection(theirs, peer).await }
         });

@@ -36,7 +36,7 @@ pub(crate) struct Server {
     pub(crate) traces: trace::Store,
     pub(crate) clock: Clock,
     pub(crate) stop: CancellationToken,
-    pub(crate) running: tokio::task::JoinHandle<()>,
+    pub(crate) running: tokio::task::JoinHandle<Option<()>>,
 }
 
 impl Server {
@@ -73,7 +73,7 @@ impl Server {
         let gateway = Gateway::new(config, wiring);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("bound");
-        let running = tokio::spawn({
+        let running = sys::task::spawn("test", {
             let gateway = gateway.clone();
             async move { gateway.serve(listener).await }
         });
@@ -101,7 +101,7 @@ impl Server {
         let (mut ours, theirs) = tokio::io::duplex(1 << 16);
         let gateway = self.gateway.clone();
         let peer = Peer::Sandbox { function_arn: FUNCTION_ARN.to_owned() };
-        tokio::spawn(async move { gateway.serve_connection(theirs, peer).await });
+        sys::task::spawn("test", async move { gateway.serve_connection(theirs, peer).await });
         ours.write_all(&request.bytes(&self.clock)).await.expect("written");
         let mut text = Vec::new();
         ours.read_to_end(&mut text).await.expect("read");
