@@ -35,9 +35,13 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Ends all environments, then writes what they and the requests left to be written.
-    pub(super) async fn stop(&self) {
+    /// Takes no more invocations, gives those in flight a moment, then ends all environments.
+    pub(super) async fn end_invocations(&self) {
         self.invoker.shutdown(IN_FLIGHT_GRACE).await;
+    }
+
+    /// Writes what requests and environments left to be written.
+    pub(super) async fn flush(&self) {
         if let Err(error) = self.logs.flush().await {
             tracing::error!(%error, "the last log events could not be written");
         }
@@ -154,6 +158,8 @@ fn gateway_config(config: &Config) -> gateway::Config {
         config::Auth::Enforced => gateway::Auth::Enforced,
         config::Auth::Permissive => gateway::Auth::Permissive,
     };
+    // Within the 5 s that SIGTERM promises, with time left to write what was left behind.
+    settings.limits.shutdown_grace = Duration::from_millis(3_500);
     settings
 }
 
