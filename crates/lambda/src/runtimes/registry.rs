@@ -118,8 +118,7 @@ impl Runtimes {
         let bootstraps = sys::task::blocking(move || bootstraps::write(&data))
             .await
             .unwrap_or_else(|| Err(std::io::Error::other("the server is shutting down")))?;
-        let nodes = discover::nodes(clock, folders).await;
-        let pythons = discover::pythons(clock, folders).await;
+        let (nodes, pythons) = tokio::join!(discover::nodes(clock, folders), discover::pythons(clock, folders));
         Ok(Self(Arc::new(Inventory { nodes, pythons, bootstraps })))
     }
 
