@@ -75,7 +75,8 @@ pub(crate) fn abandon(spawned: Spawned) {
 /// The new process's side: keeps nothing of the helper's but standard error and its own socket.
 fn first_process(theirs: OwnedFd, slot: u32, mode: Mode, filter: &BpfProgram) {
     let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") else { return };
-    let Ok(control) = raw::place_descriptors(&[null.as_fd(), null.as_fd(), std::io::stderr().as_fd()], theirs.as_fd()) else {
+    let Ok(control) = raw::place_descriptors(&[null.as_fd(), null.as_fd(), std::io::stderr().as_fd()], theirs.as_fd())
+    else {
         return;
     };
     // Their numbers are closed or mean something else by now.
