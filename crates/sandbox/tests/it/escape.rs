@@ -158,7 +158,10 @@ async fn h14_setuid_programs_are_inert() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let copy = folder.path().join("probe");
-    std::fs::copy(PROBE, &copy).expect("copied");
+    // By another process: a descriptor open for writing here could be inherited by a test that forks right now.
+    let copied =
+        std::process::Command::new("/bin/cp").args([PROBE.as_ref(), copy.as_path()]).status().expect("cp runs");
+    assert!(copied.success());
     std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o4755)).expect("setuid");
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("open");
     let mut control = std::process::Command::new(&copy);

@@ -12,7 +12,7 @@ async fn b4_a_full_scratch_folder_gives_enospc_and_ends_nothing() {
     let launcher = launcher(0).await;
     let mut spec = sh(
         "dd if=/dev/zero of=/tmp/big bs=1M count=64 2>&1 | tail -1 >/dev/null; ls -l /tmp/big | awk '{print $5}'; \
-                       echo more > /tmp/more; i=0; rm /tmp/big; while [ $i -lt 3000 ]; do : > /tmp/$i || break; i=$((i+1)); done; echo $i",
+                       echo more > /tmp/more; i=0; rm /tmp/big; while [ $i -lt 3000 ]; do true > /tmp/$i || break; i=$((i+1)); done; echo $i",
     );
     spec.scratch_bytes = 4 << 20;
     let outcome = run(&launcher, spec).await;

@@ -2,6 +2,7 @@
 
 mod escape;
 mod kill;
+mod latency;
 mod launch;
 mod limits;
 mod orphans;
