@@ -12,7 +12,10 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |at: usize| arguments.get(at).and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
     match arguments.first().map_or("", String::as_str) {
-        "calls" => calls(),
+        "calls" => {
+            calls();
+            sockets();
+        }
         "x32" => x32(),
         "ia32" => ia32(),
         "descriptors" => descriptors(),
@@ -141,6 +144,10 @@ fn calls() {
         let fd = |fd: i32| usize::try_from(fd).unwrap_or(usize::MAX);
         call(libc::SYS_splice, [fd(null), 0, fd(pipe[1]), 0, 16])
     });
+}
+
+/// One line per socket family.
+fn sockets() {
     for (name, family, kind, protocol) in [
         ("socket_unix", libc::AF_UNIX, libc::SOCK_STREAM, 0),
         ("socket_inet", libc::AF_INET, libc::SOCK_STREAM, 0),

@@ -289,9 +289,7 @@ impl Helper {
         live.memory_bytes = spec.memory_bytes;
         let control = live.spawned.control.as_ref().expect("a sandbox has a control socket");
         protocol::send(control, &Order::Run { spec, targets }, &all, SendFlags::empty())
-            .map_err(|error| StepError::new("assign", "control socket", error))?;
-        self.check_memory(id);
-        Ok(())
+            .map_err(|error| StepError::new("assign", "control socket", error))
     }
 
     /// Kills a sandbox whose program uses more memory of its own than it may; else asks to be woken when it could. What
@@ -349,7 +347,12 @@ impl Helper {
             Report::Running(result) => {
                 live.stage = Stage::Running;
                 let listeners: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+                let runs = result.is_ok();
                 self.reply(&Reply::Running { id, result }, &listeners);
+                // After the answer: on cgroup v1 the kernel takes milliseconds to set an alarm (a grace period of RCU).
+                if runs {
+                    self.check_memory(id);
+                }
             }
             Report::Ended(exit) => live.exit = Some(exit),
         }

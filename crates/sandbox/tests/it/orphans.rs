@@ -3,13 +3,15 @@
 use std::io::BufRead;
 use std::process::{Command, Stdio};
 
-use crate::support::{cgroups_of, eventually, helpers_of, is_root, launcher, processes_with, run, sh};
+use crate::support::{
+    cgroups_of, eventually, helper_marked, is_root, launcher, marked_launcher, processes_with, run, sh,
+};
 
 /// Not a test: the server that the next one kills. Started by it with a marker in the environment.
 #[tokio::test]
 async fn server_to_be_killed() {
     let Ok(marker) = std::env::var("SANDBOX_TEST_SERVER") else { return };
-    let launcher = launcher(2).await;
+    let (launcher, _) = marked_launcher(2, &format!("mark-{marker}")).await;
     let mut alive = Vec::new();
     for _ in 0..3 {
         let mut sandbox =
@@ -38,14 +40,13 @@ async fn a_killed_server_leaves_no_process_and_no_cgroup() {
     assert!(lines.any(|line| line.expect("a line") == "server is up"));
     let sleep = format!("sleep {marker}");
     assert!(processes_with(&sleep).len() >= 6, "the control: they run");
-    let helpers = helpers_of(server.id());
-    assert_eq!(helpers.len(), 1);
-    assert!(!cgroups_of(helpers[0]).is_empty(), "the control: there are cgroups");
+    let helper = helper_marked(&format!("mark-{marker}")).expect("the helper runs");
+    assert!(!cgroups_of(helper).is_empty(), "the control: there are cgroups");
     server.kill().expect("killed with SIGKILL");
     server.wait().expect("reaped");
     eventually("every program is gone", || processes_with(&sleep).is_empty()).await;
-    eventually("the helper is gone", || !std::path::Path::new(&format!("/proc/{}", helpers[0])).exists()).await;
-    assert_eq!(cgroups_of(helpers[0]), Vec::<std::path::PathBuf>::new());
+    eventually("the helper is gone", || !std::path::Path::new(&format!("/proc/{helper}")).exists()).await;
+    assert_eq!(cgroups_of(helper), Vec::<std::path::PathBuf>::new());
 }
 
 #[tokio::test]
@@ -54,9 +55,7 @@ async fn what_a_killed_helper_left_is_swept_at_the_next_start() {
         return;
     }
     let own = std::process::id();
-    let before = helpers_of(own);
-    let first = launcher(0).await;
-    let helper = *helpers_of(own).iter().find(|pid| !before.contains(pid)).expect("the helper runs");
+    let (first, helper) = marked_launcher(0, "mark-killed").await;
     let marker = format!("87{own}.5");
     let sandbox = first.launch(sh(&format!("sleep {marker}"))).await.expect("it launches");
     let sleep = format!("sleep {marker}");
@@ -76,10 +75,7 @@ async fn a_hundred_launches_leak_nothing() {
     if !is_root() {
         return;
     }
-    let own = std::process::id();
-    let before = helpers_of(own);
-    let launcher = launcher(1).await;
-    let helper = *helpers_of(own).iter().find(|pid| !before.contains(pid)).expect("the helper runs");
+    let (launcher, helper) = marked_launcher(1, "mark-leak").await;
     let children =
         |parent: u32| std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
     let count = || {

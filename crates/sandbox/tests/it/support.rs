@@ -25,6 +25,25 @@ pub(crate) async fn launcher_with(config: LauncherConfig) -> Launcher {
     Launcher::start(vec![HELPER.into()], config).await.expect("the launcher starts")
 }
 
+/// A launcher whose helper can be found among the processes by `mark`, and the helper's pid.
+pub(crate) async fn marked_launcher(pool_size: usize, mark: &str) -> (Launcher, u32) {
+    let config = LauncherConfig { pool_size, ..LauncherConfig::default() };
+    let launcher = Launcher::start(vec![HELPER.into(), mark.into()], config).await.expect("the launcher starts");
+    let helper = helper_marked(mark).expect("the helper runs");
+    (launcher, helper)
+}
+
+/// The helper that was started with `mark`: the eldest process that shows it, for each pid 1 is its copy.
+pub(crate) fn helper_marked(mark: &str) -> Option<u32> {
+    let marked = processes_with(&format!("{HELPER} {mark}"));
+    let is_child = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+        parent.is_some_and(|parent| marked.contains(&parent))
+    };
+    marked.iter().copied().find(|pid| !is_child(pid))
+}
+
 pub(crate) async fn plain_launcher() -> Launcher {
     launcher_with(LauncherConfig { isolation: Isolation::None, ..LauncherConfig::default() }).await
 }
@@ -123,13 +142,4 @@ fn walk(folder: &Path, prefix: &str, found: &mut Vec<std::path::PathBuf>) {
             walk(&entry.path(), prefix, found);
         }
     }
-}
-
-/// The pid of the helper that this process started last.
-pub(crate) fn helpers_of(parent: u32) -> Vec<u32> {
-    let is_child = |pid: &u32| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok()) == Some(parent)
-    };
-    processes_with(HELPER).into_iter().filter(is_child).collect()
 }
