@@ -34,7 +34,7 @@ REFUSALS = {
 def test_wrong_credentials_and_scopes_are_refused(server, name):
     how, codes = REFUSALS[name]
     reply = send(server, "GET", LIST, headers=sign(server, "GET", LIST, **how))
-    assert reply.status in (400, 403)
+    assert reply.status in (400, 403, 501)  # 501: a service that is not served, told before the signature
     if codes is not None:
         assert error_code(reply) in codes
 
@@ -107,7 +107,7 @@ def test_g2_i9_a_bent_request_is_refused_and_runs_nothing(server, deploy, bend):
     request = {"method": "POST", "path": path, "body": b'{"a":1}', "headers": headers}
     bend(request)
     reply = send(server, request["method"], request["path"], request["body"], request["headers"])
-    assert reply.status in (400, 403), reply
+    assert reply.status in (400, 403, 404), reply  # 404: no operation has that method
     assert function.result() == 1, "nothing ran before"
 
 

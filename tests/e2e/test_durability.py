@@ -122,7 +122,7 @@ def test_logs_that_were_read_are_there_after_kill_9(new_server):
 def test_restart_keeps_functions_urls_and_configuration(new_server):
     server = new_server()
     function = Function(
-        server, javascript("exports.handler = async () => process.env.A;"), Environment={"Variables": {"A": "kept"}}
+        server, javascript("exports.handler = async () => process.env.KEY;"), Environment={"Variables": {"KEY": "kept"}}
     )
     prefix = function.url()
     assert server.get(prefix + "/")[2] in (b"kept", b'"kept"')

@@ -57,7 +57,7 @@ def test_a_functions_life(aws, tmp_path):
         "--zip-file",
         "fileb://code.zip",
         "--environment",
-        "Variables={A=1}",
+        "Variables={KEY=1}",
         "--timeout",
         "5",
     )

@@ -6,7 +6,7 @@ import json
 import pytest
 from blackbox.functions import javascript
 
-ECHO = javascript("exports.handler = async (event) => event;")
+ECHO = javascript("exports.handler = async (event) => ({ statusCode: 200, body: JSON.stringify(event) });")
 ANSWER = javascript("exports.handler = async (event) => JSON.parse(event.body);")
 
 

@@ -35,7 +35,7 @@ def test_create_answers_the_configuration(deploy):
         Description="what it is",
         Timeout=7,
         MemorySize=256,
-        Environment={"Variables": {"A": "1"}},
+        Environment={"Variables": {"KEY": "1"}},
         EphemeralStorage={"Size": 600},
     )
     created = function.created
@@ -57,7 +57,7 @@ def test_create_answers_the_configuration(deploy):
         "Architectures": ["x86_64"],
     }
     assert {key: created[key] for key in expected} == expected
-    assert created["Environment"] == {"Variables": {"A": "1"}}
+    assert created["Environment"] == {"Variables": {"KEY": "1"}}
     assert created["EphemeralStorage"] == {"Size": 600}
     assert created["State"] in ("Pending", "Active")
     assert created["RevisionId"] and created["LastModified"]
@@ -119,11 +119,11 @@ def test_revision_id_guards_updates(deploy, lambda_client):
 
 
 def test_update_configuration_reaches_the_function(deploy, lambda_client):
-    source = "exports.handler = async (e, c) => [process.env.A ?? null, c.memoryLimitInMB];"
-    function = deploy(javascript(source), Environment={"Variables": {"A": "1"}})
+    source = "exports.handler = async (e, c) => [process.env.KEY ?? null, c.memoryLimitInMB];"
+    function = deploy(javascript(source), Environment={"Variables": {"KEY": "1"}})
     assert function.result() == ["1", "128"]
     lambda_client.update_function_configuration(
-        FunctionName=function.name, Environment={"Variables": {"A": "2"}}, MemorySize=192, Description="new"
+        FunctionName=function.name, Environment={"Variables": {"KEY": "2"}}, MemorySize=192, Description="new"
     )
     lambda_client.get_waiter("function_updated_v2").wait(FunctionName=function.name, WaiterConfig={"Delay": 1})
     assert function.result() == ["2", "192"]

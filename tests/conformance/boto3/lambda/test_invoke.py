@@ -199,11 +199,11 @@ def test_what_the_function_sees(deploy, lambda_client):
 def test_the_host_is_not_visible(deploy):
     source = """const fs = require('fs');
 exports.handler = async () => ({ uid: process.getuid(), pids: fs.readdirSync('/proc').filter((n) => /^\\d+$/.test(n)).length,
-  root: fs.readdirSync('/').filter((n) => ['root', 'work', 'home', 'boot'].includes(n)), interfaces: Object.keys(require('os').networkInterfaces()) });"""
+  root: fs.readdirSync('/').filter((n) => ['root', 'work', 'boot'].includes(n)), home: fs.readdirSync('/home'), interfaces: Object.keys(require('os').networkInterfaces()) });"""
     seen = deploy(javascript(source)).result()
     assert seen["uid"] != 0
     assert seen["pids"] <= 4
-    assert seen["root"] == []
+    assert seen["root"] == [] and seen["home"] == []
     assert set(seen["interfaces"]) <= {"lo"}
 
 
