@@ -1,0 +1,3 @@
+//! Integration tests of the Lambda service, in one binary.
+
+mod data_plane;
