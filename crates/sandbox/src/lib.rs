@@ -1,13 +1,19 @@
 //! Runs untrusted programs, each in a sandbox of its own. API first; the page is written with the code.
 
+mod connection;
 mod error;
 mod exit;
 mod launcher;
+mod pool;
 mod probe;
 mod process;
+mod protocol;
 mod sandbox;
 mod spec;
 mod state;
+mod tree;
+
+pub(crate) use process::keyed;
 
 pub use error::{LaunchError, StepError};
 pub use exit::{Exit, Usage};

@@ -1,0 +1,2 @@
+//! probe placeholder
+fn main() {}
