@@ -7,12 +7,12 @@ use rustix::net::SendFlags;
 use rustix::process::Pid;
 use seccompiler::BpfProgram;
 
-use crate::process::cgroup::{Group, Layout};
+use crate::process::cgroup::{self, Group, Layout};
 use crate::process::init::{self, Init};
 use crate::process::namespaces::Mode;
 use crate::process::raw::{self, Fork};
 use crate::process::rootfs;
-use crate::protocol::{self, Order, Target};
+use crate::protocol::{self, Order, Report, Target};
 use crate::{Spec, StepError};
 
 /// A process that was just started.
@@ -34,10 +34,17 @@ pub(crate) fn sandbox(
 ) -> Result<Spawned, StepError> {
     let (ours, theirs) = protocol::socket_pair().map_err(|error| StepError::new("clone", "socket pair", error))?;
     let group = layout.create(id).map_err(|error| StepError::new("cgroup", "create", error))?;
+    let doors = match group.doors() {
+        Ok(doors) => doors,
+        Err(error) => {
+            group.remove();
+            return Err(StepError::new("cgroup", "open", error));
+        }
+    };
     let spawned = raw::clone_into(mode.flags()).map_err(|error| StepError::new("clone", "new namespaces", error));
     let (pid, pidfd) = match spawned {
         Ok(Fork::Parent(pid, Some(pidfd))) => (pid, pidfd),
-        Ok(Fork::Child) => init::leave(move || first_process(theirs, slot, mode, filter)),
+        Ok(Fork::Child) => init::leave(move || first_process(theirs, doors, slot, mode, filter)),
         Ok(Fork::Parent(_, None)) => unreachable!("clone_into always gives a pidfd"),
         Err(error) => {
             group.remove();
@@ -55,7 +62,6 @@ pub(crate) fn sandbox(
 }
 
 fn prepare(spawned: &Spawned, slot: u32, mode: Mode) -> Result<(), StepError> {
-    spawned.group.attach(spawned.pid).map_err(|error| StepError::new("cgroup", "attach", error))?;
     // The kernel's first choice when memory runs out anywhere: never the server.
     std::fs::write(format!("/proc/{}/oom_score_adj", spawned.pid.as_raw_nonzero()), "1000")
         .map_err(|error| StepError::new("limits", "oom_score_adj", error))?;
@@ -76,14 +82,20 @@ pub(crate) fn abandon(spawned: Spawned) {
 }
 
 /// The new process's side: keeps nothing of the helper's but standard error and its own socket.
-fn first_process(theirs: OwnedFd, slot: u32, mode: Mode, filter: &BpfProgram) {
+fn first_process(theirs: OwnedFd, doors: Vec<std::fs::File>, slot: u32, mode: Mode, filter: &BpfProgram) {
+    if let Err(error) = cgroup::enter(&doors) {
+        let error = StepError::new("cgroup", "enter", error);
+        // If nobody hears, the helper is gone.
+        let _ = protocol::send(&theirs, &Report::Built(Err(error)), &[], SendFlags::empty());
+        return;
+    }
     let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") else { return };
     let Ok(control) = raw::place_descriptors(&[null.as_fd(), null.as_fd(), std::io::stderr().as_fd()], theirs.as_fd())
     else {
         return;
     };
     // Their numbers are closed or mean something else by now.
-    std::mem::forget((null, theirs));
+    std::mem::forget((null, theirs, doors));
     // An error has been reported through `control`, unless it was `control` that failed: then the helper is gone.
     let _ = Init { control, ids: mode.ids(slot), filter }.run();
 }
