@@ -253,7 +253,7 @@ impl Helper {
             Request::Freeze { id, frozen } => {
                 let signal = if frozen { Signal::STOP } else { Signal::CONT };
                 let result = match self.live.get(&id) {
-                    Some(live) => tree::signal(live.spawned.pid, self.isolation, signal),
+                    Some(live) => tree::signal(live.spawned.pid, live.spawned.namespace.as_ref(), signal),
                     None => Err(StepError::new("freeze", "sandbox", Errno::SRCH)),
                 };
                 self.reply(&Reply::Frozen { id, result }, &[]);

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::net::SendFlags;
 use rustix::process::Pid;
@@ -11,7 +12,7 @@ use crate::process::cgroup::{self, Group, Layout};
 use crate::process::init::{self, Init};
 use crate::process::namespaces::Mode;
 use crate::process::raw::{self, Fork};
-use crate::process::rootfs;
+use crate::process::{rootfs, tree};
 use crate::protocol::{self, Order, Report, Target};
 use crate::{Spec, StepError};
 
@@ -22,6 +23,8 @@ pub(crate) struct Spawned {
     /// The helper's end of the socket to pid 1; `None` for a plain child.
     pub(crate) control: Option<OwnedFd>,
     pub(crate) group: Group,
+    /// Names the pid namespace; `None` for a plain child.
+    pub(crate) namespace: Option<PathBuf>,
 }
 
 /// Starts pid 1 of a new, empty sandbox and tells it to build its root.
@@ -52,7 +55,9 @@ pub(crate) fn sandbox(
         }
     };
     drop(theirs);
-    let spawned = Spawned { pid, pidfd, control: Some(ours), group };
+    // Now: once pid 1 has hidden itself, an unprivileged helper may not look any more.
+    let namespace = tree::namespace_of(&pid.as_raw_nonzero().to_string());
+    let spawned = Spawned { pid, pidfd, control: Some(ours), group, namespace };
     let ready = prepare(&spawned, slot, mode);
     if let Err(error) = ready {
         abandon(spawned);
@@ -114,5 +119,5 @@ pub(crate) fn plain(spec: &Spec, descriptors: &[OwnedFd]) -> Result<(Spawned, Ve
     let pid = init::fork_program(descriptors, prepare, None)?;
     let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
         .map_err(|error| StepError::new("clone", "pidfd", error))?;
-    Ok((Spawned { pid, pidfd, control: None, group: Group::none() }, listeners))
+    Ok((Spawned { pid, pidfd, control: None, group: Group::none(), namespace: None }, listeners))
 }

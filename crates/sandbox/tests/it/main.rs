@@ -10,3 +10,4 @@ mod limits;
 mod orphans;
 mod plain;
 mod support;
+mod unprivileged;
