@@ -1,1 +1,29 @@
-fn main() {}
+//! Benchmarks. Each prints ratios within one run, because absolute times say more about the machine than about us.
+
+mod invoke;
+mod kv;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Benchmarks of Tinderbox, as ratios within one run")]
+struct Arguments {
+    #[command(subcommand)]
+    benchmark: Benchmark,
+}
+
+#[derive(Subcommand)]
+enum Benchmark {
+    /// Durable commits per second beside a bare loop of append and fdatasync.
+    Kv(kv::Arguments),
+    /// Warm invocations beside bare `node:http`; cold starts beside a bare start of the language runtime.
+    Invoke(invoke::Arguments),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Arguments::parse().benchmark {
+        Benchmark::Kv(arguments) => kv::run(arguments).await,
+        Benchmark::Invoke(arguments) => invoke::run(arguments).await,
+    }
+}

@@ -1,9 +1,22 @@
-//! API sketch; filled next.
+//! Starts the helper process and launches programs through it.
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::Stdio;
+use std::sync::Arc;
 
-use crate::{LaunchError, Sandbox, Spec};
+use sys::Clock;
+use sys::task::CancellationToken;
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
+
+use crate::connection::Connection;
+use crate::pool::{Pool, Prepared};
+use crate::protocol::{self, Reply, Request};
+use crate::sandbox::{Ends, Timings};
+use crate::tree::Tree;
+use crate::{LaunchError, Sandbox, Spec, State};
 
 /// How strongly programs are kept apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -56,34 +69,184 @@ pub struct Capabilities {
 /// [`Sandbox`] are gone, or this process dies, the helper ends and takes every sandbox with it.
 #[derive(Clone, Debug)]
 pub struct Launcher {
-    _config: LauncherConfig,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    isolation: Isolation,
+    capabilities: Capabilities,
+    pub(crate) clock: Clock,
+    connection: Arc<Connection>,
+    pool: Pool,
+    /// Ends the task that reads replies, and with it the connection.
+    ended: CancellationToken,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.ended.cancel();
+    }
 }
 
 impl Launcher {
-    /// Starts the helper process `program` (argv; it must call [`crate::launcher_main`]) and checks that a sandbox can be made.
+    /// Starts the helper process `program` (argv; it must call [`crate::launcher_main`] before it has a second thread) and
+    /// checks that a sandbox can be made.
     ///
     /// # Errors
     /// When the helper does not start, or this host allows neither root nor unprivileged sandboxes; the text says why.
-    pub async fn start(_program: Vec<OsString>, config: LauncherConfig) -> io::Result<Self> {
-        Ok(Self { _config: config })
+    pub async fn start(program: Vec<OsString>, config: LauncherConfig) -> io::Result<Self> {
+        let Some((path, arguments)) = program.split_first() else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the launcher's argv is empty"));
+        };
+        let (ours, theirs) = protocol::socket_pair()?;
+        // Not `kill_on_drop`: it ends by itself when `ours` closes, after it has cleaned up.
+        let child = tokio::process::Command::new(path).args(arguments).stdin(Stdio::from(theirs)).spawn()?;
+        tracing::debug!(pid = child.id(), "sandbox launcher started");
+        let connection = Arc::new(Connection::new(ours)?);
+        connection.send(&Request::Start(config.clone()), &[]).await.map_err(io::Error::other)?;
+        let capabilities = match connection.receive().await? {
+            Some((Reply::Started(Ok(capabilities)), _)) => capabilities,
+            Some((Reply::Started(Err(reason)), _)) => return Err(io::Error::new(io::ErrorKind::Unsupported, reason)),
+            Some((reply, _)) => return Err(io::Error::other(format!("the sandbox launcher began with {reply:?}"))),
+            None => return Err(io::Error::other("the sandbox launcher ended before it began")),
+        };
+        let (clock, ended) = (Clock::system(), CancellationToken::new());
+        let size = if config.isolation == Isolation::Process { config.pool_size } else { 0 };
+        let pool = Pool::new(Arc::clone(&connection), clock.clone(), size);
+        let dispatch = Arc::clone(&connection).dispatch();
+        let until = ended.clone();
+        sys::task::spawn("sandbox launcher replies", async move {
+            tokio::select! {
+                () = dispatch => tracing::debug!("the sandbox launcher has ended"),
+                () = until.cancelled() => {}
+            }
+            drop(child);
+        });
+        let shared = Shared { isolation: config.isolation, capabilities, clock, connection, pool, ended };
+        let launcher = Self { shared: Arc::new(shared) };
+        launcher.refill();
+        Ok(launcher)
     }
 
     /// What this host allows.
     pub fn capabilities(&self) -> Capabilities {
-        Capabilities::default()
+        self.shared.capabilities.clone()
     }
 
     /// How strongly programs are kept apart.
     pub fn isolation(&self) -> Isolation {
-        self._config.isolation
+        self.shared.isolation
+    }
+
+    /// Number of prepared, empty sandboxes that wait for a program.
+    pub fn pooled(&self) -> usize {
+        self.shared.pool.ready()
+    }
+
+    /// Makes what the pool lacks, in the background.
+    fn refill(&self) {
+        let shared = Arc::downgrade(&self.shared);
+        let ended = self.shared.ended.clone();
+        sys::task::spawn("sandbox pool", async move {
+            // Weak and cancelled: a pool must not keep its own launcher alive.
+            let Some(shared) = shared.upgrade() else { return };
+            tokio::select! {
+                () = shared.pool.refill() => {}
+                () = ended.cancelled() => {}
+            }
+        });
     }
 
     /// Runs `spec` in a prepared sandbox, or in one made on the spot. Returns when the program has been executed.
     ///
     /// # Errors
-    /// See [`LaunchError`]; nothing is left behind.
+    /// See [`LaunchError`]; nothing is left behind. Dropping the future kills what was begun.
     pub async fn launch(&self, spec: Spec) -> Result<Sandbox, LaunchError> {
         spec.check().map_err(LaunchError::Invalid)?;
-        Err(LaunchError::LauncherGone)
+        let shared = &self.shared;
+        let begun = shared.clock.elapsed();
+        let mut timings = Timings::default();
+        let mut state = State::Empty;
+        let (ends, theirs) = Ends::make()?;
+        let mut tree = match shared.isolation {
+            Isolation::Process => {
+                let Prepared { tree, took } = match shared.pool.take() {
+                    Some(prepared) => {
+                        timings.pooled = true;
+                        prepared
+                    }
+                    None => shared.pool.prepare().await?,
+                };
+                timings.prepare = took;
+                tree
+            }
+            Isolation::None => {
+                let seat = shared.connection.seat()?;
+                return self.launch_plain(spec, seat, ends, theirs, timings).await;
+            }
+        };
+        state.become_(State::Prepared);
+        timings.wait = shared.clock.elapsed() - begun;
+        tree.start_counting();
+        let running = shared.connection.await_running(tree.id);
+        self.assign(tree.id, spec, theirs).await?;
+        state.become_(State::Assigned);
+        let (addresses, listeners) = running.await.map_err(|_| LaunchError::LauncherGone)??;
+        state.become_(State::Running);
+        timings.assign = shared.clock.elapsed() - begun - timings.wait;
+        // Only now: making the next one would keep the helper from starting this one.
+        self.refill();
+        Sandbox::new(Arc::clone(shared), tree, state, ends, addresses, listeners, timings)
+    }
+
+    /// Without isolation nothing is prepared: the process comes with the spec.
+    async fn launch_plain(
+        &self,
+        spec: Spec,
+        seat: crate::connection::Seat,
+        ends: Ends,
+        theirs: [OwnedFd; 4],
+        mut timings: Timings,
+    ) -> Result<Sandbox, LaunchError> {
+        let shared = &self.shared;
+        let begun = shared.clock.elapsed();
+        let running = shared.connection.await_running(seat.id);
+        self.assign(seat.id, spec, theirs).await?;
+        let (addresses, listeners) = running.await.map_err(|_| LaunchError::LauncherGone)??;
+        let (handles, files) = seat.prepared.await.map_err(|_| LaunchError::LauncherGone)??;
+        let files = handles.into_iter().zip(files).collect();
+        let tree = Tree::new(seat.id, Arc::clone(&shared.connection), Isolation::None, files, seat.end);
+        timings.assign = shared.clock.elapsed() - begun;
+        Sandbox::new(Arc::clone(shared), tree, State::Running, ends, addresses, listeners, timings)
+    }
+
+    async fn assign(&self, id: u64, spec: Spec, theirs: [OwnedFd; 4]) -> Result<(), LaunchError> {
+        let descriptors = theirs.each_ref().map(AsFd::as_fd);
+        self.shared.connection.send(&Request::Assign { id, spec: Box::new(spec) }, &descriptors).await
+    }
+}
+
+impl Ends {
+    /// Makes the pipes and the channel; returns the server's ends and the program's descriptors 1–4.
+    fn make() -> Result<(Self, [OwnedFd; 4]), LaunchError> {
+        let pipe = || -> Result<(pipe::Receiver, OwnedFd), LaunchError> {
+            let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+                .map_err(|e| LaunchError::Io("pipe", e.into()))?;
+            Ok((pipe::Receiver::from_owned_fd(read).map_err(|e| LaunchError::Io("pipe", e))?, write))
+        };
+        let (stdout, stdout_end) = pipe()?;
+        let (stderr, stderr_end) = pipe()?;
+        let (log, log_end) = pipe()?;
+        let channel = |error| LaunchError::Io("channel", error);
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(channel)?;
+        ours.set_nonblocking(true).map_err(channel)?;
+        let ends = Self {
+            stdout: Some(stdout),
+            stderr: Some(stderr),
+            log: Some(log),
+            channel: Some(UnixStream::from_std(ours).map_err(channel)?),
+        };
+        Ok((ends, [stdout_end, stderr_end, theirs.into(), log_end]))
     }
 }

@@ -1,7 +1,17 @@
-//! API sketch; filled next.
+//! The process tier: the helper process and everything that it starts.
 
-/// What the helper process runs; never returns.
-#[expect(clippy::exit, reason = "this process is the helper and ends here")]
-pub fn launcher_main() -> ! {
-    std::process::exit(1)
-}
+mod cgroup;
+mod init;
+mod memory;
+mod namespaces;
+mod privileges;
+mod raw;
+mod rootfs;
+mod seccomp;
+mod serve;
+mod spawn;
+mod tree;
+
+pub(crate) use cgroup::{findings as cgroup_findings, keyed};
+pub(crate) use privileges::landlock_abi;
+pub use serve::launcher_main;

@@ -1,12 +1,16 @@
-//! API sketch; filled next.
+//! What the server holds of a running program.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::unix::pipe;
 use tokio::net::{TcpListener, UnixStream};
 
-use crate::{Exit, State, Usage};
+use crate::launcher::Shared;
+use crate::tree::Tree;
+use crate::{Exit, LaunchError, State, Usage};
 
 /// How long each part of a launch took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,41 +25,76 @@ pub struct Timings {
     pub assign: Duration,
 }
 
+/// The server's ends of what the program writes to and talks over.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    pub(crate) stdout: Option<pipe::Receiver>,
+    pub(crate) stderr: Option<pipe::Receiver>,
+    pub(crate) log: Option<pipe::Receiver>,
+    pub(crate) channel: Option<UnixStream>,
+}
+
 /// A running program with its whole process tree. Dropping it kills the tree.
 #[derive(Debug)]
 pub struct Sandbox {
+    tree: Tree,
+    /// Keeps the helper alive; dropped after `tree`, whose drop still needs it.
+    shared: Arc<Shared>,
     state: State,
+    ends: Ends,
+    addresses: Vec<SocketAddr>,
+    listeners: Vec<TcpListener>,
+    timings: Timings,
 }
 
 impl Sandbox {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        tree: Tree,
+        state: State,
+        ends: Ends,
+        addresses: Vec<SocketAddr>,
+        listeners: Vec<OwnedFd>,
+        timings: Timings,
+    ) -> Result<Self, LaunchError> {
+        let listen = |fd: OwnedFd| {
+            let listener = std::net::TcpListener::from(fd);
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        };
+        let listeners = listeners.into_iter().map(listen).collect::<std::io::Result<Vec<_>>>();
+        let listeners = listeners.map_err(|error| LaunchError::Io("listener", error))?;
+        Ok(Self { shared, tree, state, ends, addresses, listeners, timings })
+    }
+
     /// The listeners of the spec, in its order, open inside the sandbox's own network. Empty the second time.
     pub fn take_listeners(&mut self) -> Vec<TcpListener> {
-        Vec::new()
+        std::mem::take(&mut self.listeners)
     }
 
     /// The addresses that the listeners really have (they differ from the spec's only without isolation).
     pub fn addresses(&self) -> &[SocketAddr] {
-        &[]
+        &self.addresses
     }
 
     /// The server's end of descriptor 3. `None` the second time.
     pub fn take_channel(&mut self) -> Option<UnixStream> {
-        None
+        self.ends.channel.take()
     }
 
     /// What the program writes to descriptor 1. `None` the second time.
     pub fn take_stdout(&mut self) -> Option<pipe::Receiver> {
-        None
+        self.ends.stdout.take()
     }
 
     /// What the program writes to descriptor 2. `None` the second time.
     pub fn take_stderr(&mut self) -> Option<pipe::Receiver> {
-        None
+        self.ends.stderr.take()
     }
 
     /// What the program writes to descriptor 4. `None` the second time.
     pub fn take_log(&mut self) -> Option<pipe::Receiver> {
-        None
+        self.ends.log.take()
     }
 
     /// Stops every process of the tree; returns when none can run any more.
@@ -63,6 +102,12 @@ impl Sandbox {
     /// # Errors
     /// When the kernel refuses or takes longer than a second.
     pub async fn freeze(&mut self) -> std::io::Result<()> {
+        match self.state() {
+            State::Frozen => return Ok(()),
+            State::Running => self.tree.freeze(&self.shared.clock).await?,
+            _ => return Err(std::io::Error::other("the sandbox has ended")),
+        }
+        self.state.become_(State::Frozen);
         Ok(())
     }
 
@@ -71,29 +116,40 @@ impl Sandbox {
     /// # Errors
     /// When the kernel refuses.
     pub async fn thaw(&mut self) -> std::io::Result<()> {
+        match self.state() {
+            State::Running => return Ok(()),
+            State::Frozen => self.tree.thaw().await?,
+            _ => return Err(std::io::Error::other("the sandbox has ended")),
+        }
+        self.state.become_(State::Running);
         Ok(())
     }
 
     /// Kills the whole tree, frozen or not; it is gone within 100 ms. Calling it again does nothing.
-    pub fn kill(&self) {}
+    pub fn kill(&self) {
+        self.tree.kill();
+    }
 
     /// Waits for the end of the tree. Takes `&self` and may be called any number of times, by any number of tasks.
     pub async fn exited(&self) -> Exit {
-        Exit::Signal(9)
+        self.tree.exited().await
     }
 
     /// What the tree has used so far; after its end, what it used in all.
     pub fn usage(&self) -> Usage {
-        Usage::default()
+        self.tree.usage()
     }
 
     /// How long each part of the launch took.
     pub fn timings(&self) -> Timings {
-        Timings::default()
+        self.timings
     }
 
     /// Where the sandbox is in its life.
     pub fn state(&self) -> State {
-        self.state
+        match self.tree.has_ended() {
+            true => State::Stopped,
+            false => self.state,
+        }
     }
 }

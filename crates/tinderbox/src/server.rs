@@ -5,11 +5,11 @@ mod data_folder;
 mod wiring;
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use gateway::Gateway;
 use sys::Clock;
 use sys::task::CancellationToken;
 use tokio::net::TcpListener;
@@ -45,12 +45,13 @@ impl Server {
     /// When the data folder is in use or damaged, functions cannot be isolated here, or the address is taken.
     pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
         let folder = DataFolder::open(&config.data)?;
-        let listener = TcpListener::bind(config.listen).await.with_context(|| format!("could not listen on {}", config.listen))?;
+        let listener =
+            TcpListener::bind(config.listen).await.with_context(|| format!("could not listen on {}", config.listen))?;
         let address = listener.local_addr()?;
         let (root_key, origin) = RootKey::obtain(folder.path(), &sys::Rng::system())?;
         let stop = CancellationToken::new();
-        let (parts, gateway) = wiring::wire(&config, folder.path(), address, &root_key, stop.clone()).await?;
-        let serving = sys::task::spawn("gateway", serve(gateway, listener));
+        let (parts, gateway) = wiring::wire(&config, folder.path(), &root_key, stop.clone()).await?;
+        let serving = sys::task::spawn("gateway", async move { gateway.serve(listener).await });
         tracing::info!(%address, "serving");
         Ok(Self { address, root_key, origin, parts, stop, serving, _folder: folder })
     }
@@ -81,18 +82,13 @@ impl Server {
         tracing::info!("stopping");
         self.stop.cancel();
         let ended = async {
+            // The gateway waits for requests in flight, and those wait for their invocations: so both end together.
             // A gateway that panicked has nothing left to wait for.
-            let _ = self.serving.await;
-            self.parts.stop().await;
+            let _ = tokio::join!(self.serving, self.parts.end_invocations());
+            self.parts.flush().await;
         };
         let in_time = Clock::system().timeout(STOP_MAX, ended).await;
         in_time.context("the server could not end everything in time; what was acknowledged is safe")
-    }
-}
-
-async fn serve(gateway: Gateway, listener: TcpListener) {
-    if let Err(error) = gateway.serve(listener).await {
-        tracing::error!(%error, "the listener failed");
     }
 }
 
@@ -129,10 +125,11 @@ pub(crate) fn launcher_program() -> std::io::Result<Vec<OsString>> {
 
 /// The server's own log, on stderr. `RUST_LOG` sets the levels.
 pub(crate) fn start_log(json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,fjall=warn,lsm_tree=warn"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colors = std::io::stderr().is_terminal();
     match json {
         true => log.json().init(),
-        false => log.with_target(false).init(),
+        false => log.with_target(false).with_ansi(colors).init(),
     }
 }

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from blackbox.functions import package
-from blackbox.suites import cached, npm_packages, python_packages, run
-from blackbox.server import target_folder
+from blackbox.suites import absent, compiled_node_ric, python_packages, run, suites_folder
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 AWSLAMBDARIC = ["awslambdaric==4.2.2"]
@@ -51,7 +50,11 @@ exec {node} /var/task/node_modules/aws-lambda-ric/index.mjs "$_HANDLER"
 def python_ric():
     """A package with awslambdaric inside and a bootstrap that starts it."""
     folder = python_packages("awslambdaric", *AWSLAMBDARIC)
-    files = {f"packages/{path.relative_to(folder)}": path.read_bytes() for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    files = {
+        f"packages/{path.relative_to(folder)}": path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
     python = os.path.realpath(sys.executable)
     return package({**files, "index.py": PYTHON_HANDLER, "bootstrap": PYTHON_BOOTSTRAP.format(python=python)})
 
@@ -61,20 +64,8 @@ def node_ric():
     """A package with aws-lambda-ric and its compiled addon; compiling libcurl takes minutes, once."""
     node = shutil.which("node")
     if node is None:
-        pytest.skip("no node on this machine")
-    source = FIXTURES / "node-ric"
-
-    def build(folder):
-        shutil.copytree(npm_packages("node-ric", source), folder, dirs_exist_ok=True, symlinks=True)
-        client = folder / "node_modules" / "aws-lambda-ric"
-        tools = python_packages("cmake", "cmake==4.1.2")
-        env = {"PATH": f"{tools}/bin:{client.parent}/.bin:{os.environ['PATH']}", "PYTHONPATH": str(tools)}
-        # npm 11 skips install scripts, so the package's own two run here.
-        for script in ("preinstall", "postinstall"):
-            run("sh", f"scripts/{script}.sh", cwd=client, env=env)
-
-    built = cached("node-ric-built", [source / "package-lock.json"], build)
-    client = built / "node_modules" / "aws-lambda-ric"
+        absent("node")
+    client = compiled_node_ric(FIXTURES / "node-ric") / "node_modules" / "aws-lambda-ric"
     names = ["index.mjs", "package.json", "rapid-client.node"]
     files = {f"node_modules/aws-lambda-ric/{name}": (client / name).read_bytes() for name in names}
     bootstrap = NODE_BOOTSTRAP.format(node=os.path.realpath(node))
@@ -84,6 +75,6 @@ def node_ric():
 @pytest.fixture(scope="session")
 def rust_client():
     """tests/fixtures/rust-lambda, a binary on the crate lambda_runtime."""
-    folder = target_folder() / "suites" / "rust-lambda"
+    folder = suites_folder() / "rust-lambda"
     run("cargo", "build", "--locked", cwd=FIXTURES / "rust-lambda", env={"CARGO_TARGET_DIR": str(folder)})
     return package({"bootstrap": (folder / "debug" / "bootstrap").read_bytes()})

@@ -123,10 +123,13 @@ fn query(service: &ServiceShape, known: Known, request_id: &str, error: &ApiErro
     xml.open("Error", None);
     xml.element("Type", sender(error.fault));
     xml.element("Code", known.map_or(error.code.as_ref(), |(_, shape)| shape.code));
-    xml.element("Message", &error.message);
+    if !error.message.is_empty() {
+        xml.element("Message", &error.message);
+    }
     if let Some((shapes, known)) = known {
+        let further = error.members.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("message"));
         let further: Vec<(Cow<'static, str>, Value)> =
-            error.members.iter().map(|(name, value)| (Cow::Borrowed(*name), value.clone())).collect();
+            further.map(|(name, value)| (Cow::Borrowed(*name), value.clone())).collect();
         // What does not fit its shape is left out: the client must still learn the code.
         let mut trial = Xml::new(shapes);
         if trial.members(shapes.get(known.shape), &Value::Map(further)).is_ok() {

@@ -153,6 +153,7 @@ impl Request<'_> {
             let of = self.shapes.get(list.member);
             let dates = matches!(of.kind, Kind::Timestamp(own) if member.timestamp.or(own).unwrap_or(format) == format);
             let texts = split_list(&lines.join(","), dates).ok_or_else(|| malformed_member(member))?;
+            let texts = if texts.iter().all(String::is_empty) { Vec::new() } else { texts };
             let elements = texts.iter().map(|text| self.scalar(member, of, format, text));
             return Ok(Some(Value::List(elements.collect::<Result<_, _>>()?)));
         }

@@ -1,0 +1,166 @@
+//! The server's side of the socket to the helper process.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
+use tokio::sync::{oneshot, watch};
+
+use crate::protocol::{self, Handle, Reply, Request};
+use crate::{Exit, LaunchError, StepError, Usage};
+
+/// How a sandbox ended, once it has.
+pub(crate) type End = Option<(Exit, Usage)>;
+
+type Prepared = (Vec<Handle>, Vec<OwnedFd>);
+type Running = (Vec<SocketAddr>, Vec<OwnedFd>);
+
+/// Sends requests and hands each reply to whoever waits for it.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// A packet socket; tokio's type for datagrams knows when it is ready, and is used for nothing else.
+    socket: UnixDatagram,
+    next_id: AtomicU64,
+    /// `None` once the helper has ended.
+    waiting: Mutex<Option<HashMap<u64, Waiting>>>,
+}
+
+/// Who waits for news of one sandbox.
+#[derive(Debug)]
+struct Waiting {
+    prepared: Option<oneshot::Sender<Result<Prepared, StepError>>>,
+    running: Option<oneshot::Sender<Result<Running, StepError>>>,
+    frozen: Option<oneshot::Sender<Result<(), StepError>>>,
+    end: watch::Sender<End>,
+}
+
+/// A place on the list of those who wait.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) id: u64,
+    pub(crate) prepared: oneshot::Receiver<Result<Prepared, StepError>>,
+    pub(crate) end: watch::Receiver<End>,
+}
+
+impl Connection {
+    pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
+        let socket = std::os::unix::net::UnixDatagram::from(socket);
+        socket.set_nonblocking(true)?;
+        let socket = UnixDatagram::from_std(socket)?;
+        Ok(Self { socket, next_id: AtomicU64::new(1), waiting: Mutex::new(Some(HashMap::new())) })
+    }
+
+    /// Registers a new sandbox.
+    pub(crate) fn seat(&self) -> Result<Seat, LaunchError> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let (prepared_sender, prepared) = oneshot::channel();
+        let (end_sender, end) = watch::channel(None);
+        let waiting = Waiting { prepared: Some(prepared_sender), running: None, frozen: None, end: end_sender };
+        self.waiting.lock().as_mut().ok_or(LaunchError::LauncherGone)?.insert(id, waiting);
+        Ok(Seat { id, prepared, end })
+    }
+
+    /// Waits for the program of `id` to run.
+    pub(crate) fn await_running(&self, id: u64) -> oneshot::Receiver<Result<Running, StepError>> {
+        let (sender, receiver) = oneshot::channel();
+        // Without an entry the sender is dropped here, which reads as "the launcher has ended".
+        self.with(id, |waiting| waiting.running = Some(sender));
+        receiver
+    }
+
+    /// Waits for `id` to be stopped or resumed.
+    pub(crate) fn await_frozen(&self, id: u64) -> oneshot::Receiver<Result<(), StepError>> {
+        let (sender, receiver) = oneshot::channel();
+        self.with(id, |waiting| waiting.frozen = Some(sender));
+        receiver
+    }
+
+    fn with(&self, id: u64, change: impl FnOnce(&mut Waiting)) {
+        if let Some(waiting) = self.waiting.lock().as_mut().and_then(|all| all.get_mut(&id)) {
+            change(waiting);
+        }
+    }
+
+    /// Sends one request, waiting while the socket is full.
+    pub(crate) async fn send(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<(), LaunchError> {
+        let attempt =
+            || protocol::send(&self.socket, request, descriptors, SendFlags::DONTWAIT).map_err(io::Error::from);
+        match self.socket.async_io(Interest::WRITABLE, attempt).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error()) => {
+                Err(LaunchError::Invalid("arguments, environment and paths are too long once encoded".to_owned()))
+            }
+            Err(_) => Err(LaunchError::LauncherGone),
+        }
+    }
+
+    /// Sends one request now, or not at all when the socket is full or closed.
+    pub(crate) fn send_now(&self, request: &Request) {
+        if let Err(error) = protocol::send(&self.socket, request, &[], SendFlags::DONTWAIT) {
+            tracing::debug!(%error, ?request, "the sandbox launcher did not take a request");
+        }
+    }
+
+    /// Receives one reply; `None` when the helper has ended.
+    pub(crate) async fn receive(&self) -> io::Result<Option<(Reply, Vec<OwnedFd>)>> {
+        let attempt = || protocol::receive::<Reply>(&self.socket, RecvFlags::DONTWAIT).map_err(io::Error::from);
+        self.socket.async_io(Interest::READABLE, attempt).await
+    }
+
+    /// Hands out replies until the helper ends.
+    pub(crate) async fn dispatch(self: Arc<Self>) {
+        loop {
+            match self.receive().await {
+                Ok(Some((reply, descriptors))) => self.deliver(reply, descriptors),
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::error!(%error, "the sandbox launcher sent what cannot be read");
+                    break;
+                }
+            }
+        }
+        // Whoever still waits sees its sender gone: the launcher has ended.
+        self.waiting.lock().take();
+    }
+
+    fn deliver(&self, reply: Reply, descriptors: Vec<OwnedFd>) {
+        let mut waiting = self.waiting.lock();
+        let Some(waiting) = waiting.as_mut() else { return };
+        // In every arm: whoever asked may have given up, and then the sandbox is being killed.
+        match reply {
+            Reply::Started(_) => {}
+            Reply::Prepared { id, result } => {
+                let failed = result.is_err();
+                if let Some(sender) = waiting.get_mut(&id).and_then(|entry| entry.prepared.take()) {
+                    let _ = sender.send(result.map(|handles| (handles, descriptors)));
+                }
+                if failed {
+                    waiting.remove(&id);
+                }
+            }
+            Reply::Running { id, result } => {
+                if let Some(sender) = waiting.get_mut(&id).and_then(|entry| entry.running.take()) {
+                    let _ = sender.send(result.map(|addresses| (addresses, descriptors)));
+                }
+            }
+            Reply::Frozen { id, result } => {
+                if let Some(sender) = waiting.get_mut(&id).and_then(|entry| entry.frozen.take()) {
+                    let _ = sender.send(result);
+                }
+            }
+            Reply::Exited { id, exit, usage } => {
+                if let Some(entry) = waiting.remove(&id) {
+                    let _ = entry.end.send(Some((exit, usage)));
+                }
+            }
+        }
+    }
+}

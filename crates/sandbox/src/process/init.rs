@@ -1,0 +1,252 @@
+//! The first process of a sandbox: it builds the root, starts the program, reaps orphans and ends with the program.
+//!
+//! ```text
+//!   clone3 ─▶ build root ─▶ "built" ─▶ wait for a spec ─▶ mounts, listeners ─▶ fork ─▶ reap until the program ends
+//!                                                                               └─▶ drop privileges ─▶ execve
+//! ```
+//! It is pid 1 of the pid namespace: when it ends, for whatever reason, the kernel kills everything else inside.
+
+use std::convert::Infallible;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::net::{RecvFlags, SendFlags};
+use rustix::process::{Pid, Signal, WaitOptions};
+use seccompiler::BpfProgram;
+
+use crate::process::raw::{self, Fork};
+use crate::process::rootfs::{self, Owner};
+use crate::process::{privileges, seccomp};
+use crate::protocol::{self, Order, Report, Target};
+use crate::{Exit, Spec, StepError};
+
+/// The ids of one sandbox, as seen inside its user namespace (or on the host, where there is none).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ids {
+    /// Builds the root.
+    pub(crate) build: Owner,
+    /// Pid 1 after that.
+    pub(crate) init: Owner,
+    /// The program.
+    pub(crate) program: Owner,
+}
+
+/// What the first process gets from the helper by being forked from it.
+pub(crate) struct Init<'helper> {
+    pub(crate) control: OwnedFd,
+    pub(crate) ids: Ids,
+    pub(crate) filter: &'helper BpfProgram,
+}
+
+impl Init<'_> {
+    /// Runs to the end of the sandbox. Every error is reported to the helper first.
+    pub(crate) fn run(self) -> Result<(), StepError> {
+        let Init { control, ids, filter } = self;
+        let Some((Order::Build { targets }, mounts)) = self::receive::<Order>(&control)? else { return Ok(()) };
+        let pieces = mounts.into_iter().zip(targets).collect();
+        let built = build(pieces, ids);
+        let failed = built.is_err();
+        report(&control, &Report::Built(built), &[])?;
+        if failed {
+            return Ok(());
+        }
+        let Some((Order::Run { spec, targets }, descriptors)) = self::receive::<Order>(&control)? else {
+            return Ok(());
+        };
+        match start(&spec, targets, descriptors, ids.program, filter) {
+            Err(error) => report(&control, &Report::Running(Err(error)), &[]),
+            Ok((pid, listeners)) => {
+                lock_down(ids.init)?;
+                let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
+                let addresses = addresses.map_err(|error| StepError::new("listener", "address", error));
+                let descriptors: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).collect();
+                report(&control, &Report::Running(addresses), &descriptors)?;
+                drop(listeners);
+                let exit = reap_until(pid)?;
+                report(&control, &Report::Ended(exit), &[])
+            }
+        }
+    }
+}
+
+fn build(pieces: Vec<(OwnedFd, Target)>, ids: Ids) -> Result<(), StepError> {
+    privileges::become_ids(ids.build.uid, ids.build.gid)?;
+    // Changing ids clears this, so it comes after. It is the second line: the helper's end also closes `control`.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| StepError::new("namespaces", "parent death signal", error))?;
+    rustix::system::sethostname(b"sandbox").map_err(|error| StepError::new("namespaces", "hostname", error))?;
+    raw::loopback_up().map_err(|error| StepError::new("namespaces", "loopback", error))?;
+    rootfs::enter(pieces, ids.program)
+}
+
+/// Makes what the spec asks for and executes the program. Returns its pid and the open listeners.
+fn start(
+    spec: &Spec,
+    targets: Vec<Target>,
+    mut descriptors: Vec<OwnedFd>,
+    program: Owner,
+    filter: &BpfProgram,
+) -> Result<(Pid, Vec<TcpListener>), StepError> {
+    if descriptors.len() != 4 + targets.len() {
+        return Err(StepError::new("mount", "descriptors", rustix::io::Errno::BADMSG));
+    }
+    let mounts = descriptors.split_off(4).into_iter().zip(targets).collect();
+    rootfs::finish(mounts, spec.scratch_bytes, program)?;
+    let listeners = listen(&spec.listeners)?;
+    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
+    let addresses = addresses.map_err(|error| StepError::new("listener", "address", error))?;
+    let ready = |error: StepError| error;
+    let pid = fork_program(
+        &descriptors,
+        || {
+            privileges::limit(spec).map_err(ready)?;
+            privileges::drop_all(program.uid, program.gid)?;
+            privileges::landlock()?;
+            Ok(command(spec, &addresses))
+        },
+        Some(filter),
+    )?;
+    Ok((pid, listeners))
+}
+
+/// Opens the listeners of a spec.
+pub(crate) fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StepError> {
+    addresses
+        .iter()
+        .map(|address| TcpListener::bind(address).map_err(|error| StepError::new("listener", address, error)))
+        .collect()
+}
+
+/// The command of a spec, its environment complete with the listeners' addresses.
+pub(crate) fn command(spec: &Spec, addresses: &[SocketAddr]) -> Command {
+    let mut command = Command::new(OsStr::new(&spec.argv[0]));
+    command
+        .args(&spec.argv[1..])
+        .env_clear()
+        .envs(spec.env.iter().map(|(name, value)| (name, value)))
+        .current_dir(&spec.cwd);
+    for variable in &spec.address_env {
+        if let Some(address) = addresses.get(variable.listener) {
+            command.env(&variable.name, format!("{}{address}", variable.prefix));
+        }
+    }
+    command
+}
+
+/// Forks; the child takes on descriptors 0–4, runs `prepare`, loads the filter and executes the command. Returns when it
+/// has been executed, or with the step that failed.
+pub(crate) fn fork_program(
+    descriptors: &[OwnedFd],
+    prepare: impl FnOnce() -> Result<Command, StepError>,
+    filter: Option<&BpfProgram>,
+) -> Result<Pid, StepError> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map_err(|error| StepError::new("exec", "pipe", error))?;
+    match raw::fork().map_err(|error| StepError::new("clone", "fork", error))? {
+        Fork::Parent(pid, _) => {
+            drop(write);
+            let mut failure = Vec::new();
+            File::from(read).read_to_end(&mut failure).map_err(|error| StepError::new("exec", "pipe", error))?;
+            match failure.is_empty() {
+                true => Ok(pid),
+                false => {
+                    // Reap it: it has said why and is about to end.
+                    let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+                    Err(serde_json::from_slice(&failure).unwrap_or(StepError {
+                        step: "exec".to_owned(),
+                        detail: "the child failed without a word".to_owned(),
+                        errno: 0,
+                    }))
+                }
+            }
+        }
+        Fork::Child => leave(|| execute(descriptors, &write, prepare, filter)),
+    }
+}
+
+/// The child's side of [`fork_program`]: only returns to report failure.
+fn execute(
+    descriptors: &[OwnedFd],
+    status: &OwnedFd,
+    prepare: impl FnOnce() -> Result<Command, StepError>,
+    filter: Option<&BpfProgram>,
+) {
+    let place = || {
+        raw::reset_signals();
+        let null = File::options().read(true).open("/dev/null")?;
+        let mut first = vec![null.as_fd()];
+        first.extend(descriptors.iter().map(AsFd::as_fd));
+        let status = raw::place_descriptors(&first, status.as_fd())?;
+        std::mem::forget(null);
+        Ok(status)
+    };
+    let status: std::io::Result<OwnedFd> = place();
+    let Ok(status) = status else { return };
+    let attempt = || -> Result<Infallible, StepError> {
+        rustix::process::setsid().map_err(|error| StepError::new("exec", "setsid", error))?;
+        let mut command = prepare()?;
+        if let Some(filter) = filter {
+            seccomp::load(filter)?;
+        }
+        let error = command.exec();
+        Err(StepError::new("exec", command.get_program().display(), error))
+    };
+    let Err(error) = attempt();
+    let text = serde_json::to_vec(&error).unwrap_or_else(|_| b"{}".to_vec());
+    // Nobody is left to hear if this fails; the parent then reports a failure without a word.
+    let _ = File::from(status).write_all(&text);
+}
+
+/// Runs the rest of a forked child's life; never returns into the parent's code, not even by a panic.
+pub(crate) fn leave(life: impl FnOnce()) -> ! {
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(life));
+    exit(if outcome.is_ok() { 0 } else { 101 })
+}
+
+#[expect(clippy::exit, reason = "a forked child ends here and must not return into its parent's code")]
+fn exit(code: i32) -> ! {
+    std::process::exit(code)
+}
+
+/// Gives up what pid 1 no longer needs, and hides it from the program.
+fn lock_down(own: Owner) -> Result<(), StepError> {
+    privileges::drop_all(own.uid, own.gid)?;
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .map_err(|error| StepError::new("privileges", "dumpable", error))?;
+    // Changing ids has cleared it. If the helper ended in between, `control` is closed and the report that follows fails.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| StepError::new("privileges", "parent death signal", error))
+}
+
+/// Waits for children, its own and adopted ones, until `program` has ended.
+fn reap_until(program: Pid) -> Result<Exit, StepError> {
+    loop {
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == program => return Ok(exit_of(status)),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(StepError::new("wait", "children", error)),
+        }
+    }
+}
+
+/// How a process ended.
+pub(crate) fn exit_of(status: rustix::process::WaitStatus) -> Exit {
+    match status.terminating_signal() {
+        Some(signal) => Exit::Signal(signal),
+        None => Exit::Code(status.exit_status().unwrap_or(0)),
+    }
+}
+
+fn report(control: &OwnedFd, report: &Report, descriptors: &[BorrowedFd<'_>]) -> Result<(), StepError> {
+    protocol::send(control, report, descriptors, SendFlags::empty())
+        .map_err(|error| StepError::new("report", "control socket", error))
+}
+
+fn receive<M: serde::de::DeserializeOwned>(control: &OwnedFd) -> Result<Option<(M, Vec<OwnedFd>)>, StepError> {
+    protocol::receive(control, RecvFlags::empty()).map_err(|error| StepError::new("receive", "control socket", error))
+}

@@ -1,0 +1,103 @@
+//! Which namespaces a sandbox gets on this host, and which ids it lives under.
+
+use std::fs;
+use std::io;
+
+use rustix::process::Pid;
+
+use crate::process::init::Ids;
+use crate::process::rootfs::Owner;
+
+/// The namespaces that every sandbox has.
+const ALWAYS: libc::c_int =
+    libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+/// Uid and gid of the program as it sees itself in a user namespace.
+const INSIDE: Owner = Owner { uid: 1000, gid: 1000 };
+const ROOT: Owner = Owner { uid: 0, gid: 0 };
+
+/// How sandboxes are made on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// As root, with user namespaces: pid 1 and the program have unprivileged host ids of their own.
+    Mapped { uid_first: u32 },
+    /// As root, where user namespaces do not work: the same host ids, unmapped.
+    Plain { uid_first: u32 },
+    /// Without root: the helper is in a user namespace of its own and every sandbox has the user's id.
+    Unprivileged,
+}
+
+impl Mode {
+    /// The flags for `clone3`.
+    pub(crate) fn flags(self) -> libc::c_int {
+        let cgroup = if fs::exists("/proc/self/ns/cgroup").unwrap_or(false) { libc::CLONE_NEWCGROUP } else { 0 };
+        ALWAYS | cgroup | if self.has_user_namespace() { libc::CLONE_NEWUSER } else { 0 }
+    }
+
+    pub(crate) fn has_user_namespace(self) -> bool {
+        !matches!(self, Self::Plain { .. })
+    }
+
+    pub(crate) fn has_own_uid(self) -> bool {
+        !matches!(self, Self::Unprivileged)
+    }
+
+    /// The ids of the sandbox in slot `slot` as seen inside.
+    pub(crate) fn ids(self, slot: u32) -> Ids {
+        match self {
+            Self::Mapped { .. } => Ids { build: ROOT, init: ROOT, program: INSIDE },
+            Self::Plain { uid_first } => {
+                let (init, program) = host_ids(uid_first, slot);
+                Ids { build: ROOT, init: Owner { uid: init, gid: init }, program: Owner { uid: program, gid: program } }
+            }
+            Self::Unprivileged => Ids { build: INSIDE, init: INSIDE, program: INSIDE },
+        }
+    }
+
+    /// Writes the id maps of a new sandbox; it must be waiting.
+    pub(crate) fn map_ids(self, pid: Pid, slot: u32) -> io::Result<()> {
+        let directory = format!("/proc/{}", pid.as_raw_nonzero());
+        let map = match self {
+            Self::Plain { .. } => return Ok(()),
+            Self::Mapped { uid_first } => {
+                let (init, program) = host_ids(uid_first, slot);
+                format!("0 {init} 1\n{} {program} 1\n", INSIDE.uid)
+            }
+            Self::Unprivileged => {
+                fs::write(format!("{directory}/setgroups"), "deny")?;
+                format!("{} 0 1\n", INSIDE.uid)
+            }
+        };
+        fs::write(format!("{directory}/gid_map"), &map)?;
+        fs::write(format!("{directory}/uid_map"), &map)
+    }
+}
+
+/// The host ids of a slot's pid 1 and of its program: two of its own, so that not even signals cross sandboxes.
+fn host_ids(uid_first: u32, slot: u32) -> (u32, u32) {
+    (uid_first + 2 * slot, uid_first + 2 * slot + 1)
+}
+
+/// Puts this process, which has no privilege, into a user and a mount namespace in which it has all of them.
+pub(crate) fn enter_own_user_namespace() -> io::Result<()> {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let flags = rustix::thread::UnshareFlags::NEWUSER | rustix::thread::UnshareFlags::NEWNS;
+    crate::process::raw::unshare(flags)?;
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
+    fs::write("/proc/self/uid_map", format!("0 {uid} 1"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_slots_share_a_host_id() {
+        let mut seen = std::collections::BTreeSet::new();
+        for slot in 0..100 {
+            let (init, program) = host_ids(200_000, slot);
+            assert!(seen.insert(init) && seen.insert(program));
+        }
+        assert_eq!(seen.first(), Some(&200_000));
+    }
+}

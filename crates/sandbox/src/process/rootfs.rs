@@ -1,0 +1,283 @@
+//! The root that a sandbox sees: a small tmpfs, filled through descriptors before any foreign byte is inside.
+//!
+//! ```text
+//!   /usr /bin /lib …   the host's, read-only            /dev    null zero full random urandom, nothing else
+//!   /etc               made up, plus certificates       /tmp    tmpfs with a quota, the only writable place
+//!   /proc              own pid namespace, hidepid, read-only, kernel internals masked
+//!   mounts of the spec read-only                        /sys    absent
+//! ```
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+
+use crate::StepError;
+use crate::process::raw;
+use crate::protocol::Target;
+
+/// Host folders that programs and their libraries come from. Those that are symlinks are copied as symlinks.
+const RUNTIME_FOLDERS: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+/// Parts of the host's `/etc` that hold no secret and no name of the host.
+const ETC_PARTS: [&str; 9] = [
+    "etc/ssl/certs",
+    "etc/ssl/openssl.cnf",
+    "etc/ca-certificates",
+    "etc/pki/ca-trust",
+    "etc/pki/tls/certs",
+    "etc/ld.so.cache",
+    "etc/alternatives",
+    "etc/localtime",
+    "etc/mime.types",
+];
+const DEVICES: [&str; 5] = ["dev/null", "dev/zero", "dev/full", "dev/random", "dev/urandom"];
+/// What `/proc` tells or lets do beyond the sandbox's own processes, as runc and Docker mask it, and more.
+const MASKED_FILES: [&str; 26] = [
+    "kcore",
+    "keys",
+    "key-users",
+    "kmsg",
+    "kallsyms",
+    "kpagecount",
+    "kpageflags",
+    "kpagecgroup",
+    "sysrq-trigger",
+    "timer_list",
+    "sched_debug",
+    "latency_stats",
+    "slabinfo",
+    "vmallocinfo",
+    "zoneinfo",
+    "pagetypeinfo",
+    "buddyinfo",
+    "iomem",
+    "ioports",
+    "interrupts",
+    "modules",
+    "partitions",
+    "diskstats",
+    "swaps",
+    "cmdline",
+    "config.gz",
+];
+const MASKED_FOLDERS: [&str; 9] = ["acpi", "bus", "driver", "fs", "irq", "scsi", "asound", "pressure", "dynamic_debug"];
+/// Size of the root itself: a few small files and mount points.
+const ROOT_BYTES: u64 = 1 << 20;
+const ROOT_INODES: u64 = 2048;
+/// One inode per this many bytes of `/tmp`, and never fewer than [`SCRATCH_INODES_MIN`].
+const BYTES_PER_INODE: u64 = 4096;
+const SCRATCH_INODES_MIN: u64 = 1024;
+
+/// A detached copy of a host mount, ready to be moved to its target in a root.
+pub(crate) type Piece = (OwnedFd, Target);
+
+/// Detached copies of the host paths in every sandbox. Made by the helper, which may look everywhere on the host, just
+/// before it forks a sandbox.
+pub(crate) fn base_pieces() -> Result<Vec<Piece>, StepError> {
+    let mut pieces = Vec::new();
+    for (paths, device) in [(&RUNTIME_FOLDERS[..], false), (&ETC_PARTS[..], false), (&DEVICES[..], true)] {
+        for path in paths {
+            let source = Path::new("/").join(path);
+            // A symlink among the folders is copied as one; those in /etc lead to what they point at.
+            if !source.exists() || (source.is_symlink() && RUNTIME_FOLDERS.contains(path)) {
+                continue;
+            }
+            pieces.push(piece(&source, PathBuf::from(path), device)?);
+        }
+    }
+    Ok(pieces)
+}
+
+/// A detached, read-only, private copy of the mount of `source`, without devices (unless it is one) and setuid bits.
+pub(crate) fn piece(source: &Path, target: PathBuf, device: bool) -> Result<Piece, StepError> {
+    let fail = |error: std::io::Error| StepError::new("mount", source.display(), error);
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let mount = match open_tree(CWD, source, flags) {
+        // Without privilege a mount may only be copied together with what covers parts of it.
+        Err(Errno::INVAL) => open_tree(CWD, source, flags | OpenTreeFlags::AT_RECURSIVE),
+        other => other,
+    }
+    .map_err(|error| fail(error.into()))?;
+    let mut attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID;
+    attributes |= if device { libc::MOUNT_ATTR_NOEXEC } else { libc::MOUNT_ATTR_NODEV };
+    raw::restrict_mount(mount.as_fd(), attributes, true).map_err(fail)?;
+    let stat = rustix::fs::fstat(&mount).map_err(|error| fail(error.into()))?;
+    let directory = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
+    Ok((mount, Target { path: target, directory }))
+}
+
+/// Ids and names that the made-up `/etc` shows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// Builds the root, enters it and lets go of the host's. Runs in fresh mount and pid namespaces.
+pub(crate) fn enter(pieces: Vec<Piece>, owner: Owner) -> Result<(), StepError> {
+    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .map_err(step("make / private"))?;
+    let root =
+        tmpfs(ROOT_BYTES, ROOT_INODES, "0755", MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV)?;
+    // Any folder will do: this namespace's view of the host goes away below.
+    attach(&root, CWD, Path::new("/proc"))?;
+    let proc = proc_mount()?;
+    fill(&root, pieces, owner)?;
+    make_folder(&root, Path::new("proc"))?;
+    attach(&proc, root.as_fd(), Path::new("proc"))?;
+    mask(&root)?;
+    rustix::process::fchdir(&root).map_err(step("enter the new root"))?;
+    rustix::process::pivot_root(".", ".").map_err(step("pivot_root"))?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(step("detach the host's root"))?;
+    rustix::process::chdir("/").map_err(step("chdir /"))
+}
+
+fn fill(root: &OwnedFd, pieces: Vec<Piece>, owner: Owner) -> Result<(), StepError> {
+    for folder in RUNTIME_FOLDERS {
+        if let Ok(link) = std::fs::read_link(Path::new("/").join(folder)) {
+            rustix::fs::symlinkat(&link, root, folder).map_err(step(folder))?;
+        }
+    }
+    for (mount, Target { path, directory }) in pieces {
+        make_mount_point(root, &path, directory)?;
+        attach(&mount, root.as_fd(), &path)?;
+    }
+    for (name, target) in [("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")] {
+        rustix::fs::symlinkat(format!("/proc/self/{target}"), root, format!("dev/{name}")).map_err(step(name))?;
+    }
+    for folder in ["tmp", "var", "opt", "home", "run"] {
+        make_folder(root, Path::new(folder))?;
+    }
+    let Owner { uid, gid } = owner;
+    let files = [
+        ("etc/passwd", format!("root:x:0:0:root:/:/usr/sbin/nologin\nuser:x:{uid}:{gid}:user:/tmp:/bin/sh\n")),
+        ("etc/group", format!("root:x:0:\nuser:x:{gid}:\n")),
+        ("etc/hosts", "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost\n".to_owned()),
+        ("etc/hostname", "sandbox\n".to_owned()),
+        (
+            "etc/resolv.conf",
+            "# no name server: the sandbox has no network but loopback\noptions attempts:1 timeout:1\n".to_owned(),
+        ),
+        ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\n".to_owned()),
+        ("etc/services", "domain 53/udp\nhttp 80/tcp\nhttps 443/tcp\n".to_owned()),
+    ];
+    for (name, text) in files {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(root, name, flags, Mode::from_raw_mode(0o644)).map_err(step(name))?;
+        rustix::io::write(&file, text.as_bytes()).map_err(step(name))?;
+    }
+    Ok(())
+}
+
+/// Hides parts of the new `/proc` under `/dev/null` and under an empty folder.
+fn mask(root: &OwnedFd) -> Result<(), StepError> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let proc = rustix::fs::openat(root, "proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(step("proc"))?;
+    for name in MASKED_FILES {
+        if rustix::fs::statat(&proc, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            let null = open_tree(root, "dev/null", flags).map_err(step("dev/null"))?;
+            attach(&null, proc.as_fd(), Path::new(name))?;
+        }
+    }
+    let attributes =
+        MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    for name in MASKED_FOLDERS {
+        if rustix::fs::statat(&proc, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            attach(&tmpfs(4096, 2, "0555", attributes)?, proc.as_fd(), Path::new(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds the mounts of a spec and `/tmp`, then makes the root itself read-only. Runs inside the root.
+pub(crate) fn finish(mounts: Vec<Piece>, scratch_bytes: u64, owner: Owner) -> Result<(), StepError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open("/", flags, Mode::empty()).map_err(step("/"))?;
+    for (mount, Target { path, directory }) in mounts {
+        let target = path.strip_prefix("/").unwrap_or(&path).to_path_buf();
+        make_mount_point(&root, &target, directory)?;
+        attach(&mount, root.as_fd(), &target)?;
+    }
+    let inodes = (scratch_bytes / BYTES_PER_INODE).max(SCRATCH_INODES_MIN);
+    let scratch =
+        tmpfs(scratch_bytes, inodes, "1777", MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV)?;
+    let (uid, gid) = (rustix::fs::Uid::from_raw(owner.uid), rustix::fs::Gid::from_raw(owner.gid));
+    rustix::fs::chownat(&scratch, "", Some(uid), Some(gid), rustix::fs::AtFlags::EMPTY_PATH)
+        .map_err(step("own /tmp"))?;
+    attach(&scratch, root.as_fd(), Path::new("tmp"))?;
+    let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    raw::restrict_mount(root.as_fd(), attributes, false)
+        .map_err(|error| StepError::new("root", "make / read-only", error))
+}
+
+fn proc_mount() -> Result<OwnedFd, StepError> {
+    let fs = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC).map_err(step("open proc"))?;
+    fsconfig_set_string(&fs, "hidepid", "invisible").map_err(step("proc hidepid"))?;
+    fsconfig_create(&fs).map_err(step("make proc"))?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(step("mount proc"))
+}
+
+fn tmpfs(bytes: u64, inodes: u64, mode: &str, attributes: MountAttrFlags) -> Result<OwnedFd, StepError> {
+    let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(step("open tmpfs"))?;
+    for (key, value) in
+        [("size", bytes.max(4096).to_string()), ("nr_inodes", inodes.to_string()), ("mode", mode.to_owned())]
+    {
+        fsconfig_set_string(&fs, key, value).map_err(step("configure tmpfs"))?;
+    }
+    fsconfig_create(&fs).map_err(step("make tmpfs"))?;
+    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(step("mount tmpfs"))
+}
+
+/// Moves a detached mount onto `target` under `root`, following no symlink of the last part.
+fn attach(mount: &OwnedFd, root: BorrowedFd<'_>, target: &Path) -> Result<(), StepError> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(mount, "", root, target, flags).map_err(|error| StepError::new("mount", target.display(), error))
+}
+
+fn make_mount_point(root: &OwnedFd, target: &Path, directory: bool) -> Result<(), StepError> {
+    if directory {
+        return make_folder(root, target);
+    }
+    if let Some(parent) = target.parent() {
+        make_folder(root, parent)?;
+    }
+    let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    match rustix::fs::openat(root, target, flags, Mode::from_raw_mode(0o644)) {
+        Ok(_) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(StepError::new("mount", target.display(), error)),
+    }
+}
+
+/// Makes `path` and its parents under `root` with mode 0755; refuses to pass through a symlink.
+fn make_folder(root: &OwnedFd, path: &Path) -> Result<(), StepError> {
+    let fail = |at: &Path, error: Errno| StepError::new("mount", format!("make {}", at.display()), error);
+    let mut at = PathBuf::new();
+    for part in path.components() {
+        at.push(part);
+        match rustix::fs::mkdirat(root, &at, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            // Inside a read-only mount an existing folder is fine; a missing one cannot be made.
+            Err(Errno::ROFS) if rustix::fs::statat(root, &at, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok() => {}
+            Err(error) => return Err(fail(&at, error)),
+        }
+    }
+    if at.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(root, &at, flags, Mode::empty(), resolve).map(drop).map_err(|error| fail(&at, error))
+}
+
+fn step(what: &str) -> impl FnOnce(Errno) -> StepError + '_ {
+    move |error| StepError::new("root", what, error)
+}

@@ -1,0 +1,449 @@
+//! The helper process: one thread, one loop, all forks.
+//!
+//! ```text
+//!   server's socket ─┐
+//!   pid 1's sockets ─┼─▶ epoll ─▶ one message or one end at a time
+//!   pidfds          ─┘
+//! ```
+//! When the server's end of the socket closes, for whatever reason, every sandbox is killed, its cgroups are removed and
+//! the helper ends.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+use rustix::process::{Signal, WaitOptions};
+use seccompiler::BpfProgram;
+
+use crate::process::cgroup::{Controller, Layout};
+use crate::process::memory::Watch;
+use crate::process::namespaces::{self, Mode};
+use crate::process::spawn::{self, Spawned};
+use crate::process::{privileges, raw, rootfs, seccomp, tree};
+use crate::protocol::{self, Handle, Order, Reply, Report, Request};
+use crate::{Capabilities, Exit, Isolation, LauncherConfig, Spec, StepError};
+
+/// The epoll number of the server's socket. Sandbox `id` has `TOKENS` numbers from `TOKENS·id` on: its socket, then these.
+const SERVER: u64 = u64::MAX;
+/// The number of the memory watch's socket.
+const WATCH: u64 = u64::MAX - 1;
+const TOKENS: u64 = 2;
+const ENDED: u64 = 1;
+/// Pause before the kernel is asked again to let go of a cgroup.
+const STALE_RETRY_NS: i64 = 20_000_000;
+/// How often the end waits a millisecond for the kernel to let go of a cgroup.
+const CGROUP_TRIES: u32 = 200;
+
+/// What the helper process runs: serves sandboxes over the socket that is its standard input until that closes. Must be
+/// called before the process has a second thread. Never returns.
+#[expect(clippy::exit, reason = "this process is the helper and ends here")]
+pub fn launcher_main() -> ! {
+    let outcome = run();
+    if let Err(error) = &outcome {
+        tracing::error!(%error, "the sandbox launcher failed");
+    }
+    std::process::exit(i32::from(outcome.is_err()))
+}
+
+fn run() -> Result<(), StepError> {
+    let fail = |what: &'static str| move |error: Errno| StepError::new("launcher", what, error);
+    let server = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3).map_err(fail("standard input"))?;
+    let null = std::fs::File::open("/dev/null").map_err(|error| StepError::new("launcher", "/dev/null", error))?;
+    raw::replace_stdin(null.as_fd()).map_err(|error| StepError::new("launcher", "standard input", error))?;
+    rustix::process::chdir("/").map_err(fail("chdir /"))?;
+    let Some((Request::Start(config), _)) = protocol::receive(&server, RecvFlags::empty()).map_err(fail("start"))?
+    else {
+        return Ok(());
+    };
+    let mut helper = match Helper::start(config, server) {
+        Ok(helper) => helper,
+        Err((server, reason)) => {
+            return protocol::send(&server, &Reply::Started(Err(reason)), &[], SendFlags::empty())
+                .map_err(fail("answer"));
+        }
+    };
+    let outcome = helper.serve();
+    helper.end();
+    outcome
+}
+
+struct Helper {
+    server: OwnedFd,
+    epoll: OwnedFd,
+    isolation: Isolation,
+    mode: Mode,
+    layout: Layout,
+    filter: BpfProgram,
+    live: HashMap<u64, Live>,
+    /// Slots (host ids) in use.
+    slots: BTreeSet<u32>,
+    /// Prepared only when nothing else is to be done: a launch is worth more than the pool.
+    to_prepare: VecDeque<u64>,
+    /// Tells which sandbox uses too much memory; `None` without a memory controller.
+    watch: Option<Watch>,
+    /// Cgroups that the kernel did not let go of at once.
+    stale: Vec<crate::process::cgroup::Group>,
+}
+
+struct Live {
+    spawned: Spawned,
+    slot: u32,
+    stage: Stage,
+    /// What pid 1 said about the program's end.
+    exit: Option<Exit>,
+    /// What the program may use beside files and `/tmp`, in bytes.
+    memory_bytes: u64,
+    /// It was killed for using more.
+    starved: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Building,
+    Prepared,
+    Starting,
+    Running,
+}
+
+impl Helper {
+    fn start(config: LauncherConfig, server: OwnedFd) -> Result<Self, (OwnedFd, String)> {
+        let isolated = config.isolation == Isolation::Process;
+        let mode = match rustix::process::geteuid().is_root() {
+            true => Mode::Mapped { uid_first: config.uid_first },
+            false => Mode::Unprivileged,
+        };
+        let layout = if isolated { Layout::set_up() } else { Layout::default() };
+        if isolated
+            && mode == Mode::Unprivileged
+            && let Err(error) = namespaces::enter_own_user_namespace()
+        {
+            let reason = format!(
+                "sandboxes need root or unprivileged user namespaces, and this process has neither ({error}); run as root, or set \
+                 kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0 and user.max_user_namespaces above 0"
+            );
+            return Err((server, reason));
+        }
+        let epoll = match epoll::create(epoll::CreateFlags::CLOEXEC) {
+            Ok(epoll) => epoll,
+            Err(error) => return Err((server, format!("epoll: {error}"))),
+        };
+        let filter = seccomp::program();
+        let mut helper = Self {
+            server,
+            epoll,
+            isolation: config.isolation,
+            mode,
+            layout,
+            filter,
+            live: HashMap::new(),
+            slots: BTreeSet::new(),
+            to_prepare: VecDeque::new(),
+            watch: None,
+            stale: Vec::new(),
+        };
+        let tried = if isolated { helper.choose_mode(config.uid_first) } else { Ok(()) };
+        match tried.and_then(|()| helper.welcome().map_err(|error| error.to_string())) {
+            Ok(()) => Ok(helper),
+            Err(reason) => {
+                helper.layout.remove();
+                Err((helper.server, reason))
+            }
+        }
+    }
+
+    /// Makes one sandbox to see whether and how it works here.
+    fn choose_mode(&mut self, uid_first: u32) -> Result<(), String> {
+        let first = self.trial();
+        let Err(error) = first else { return Ok(()) };
+        if self.mode == Mode::Unprivileged {
+            return Err(format!("this host lets an unprivileged user make no sandbox: {error}"));
+        }
+        self.mode = Mode::Plain { uid_first };
+        self.trial()
+            .map_err(|plain| format!("this host lets root make no sandbox: {error}; without a user namespace: {plain}"))
+    }
+
+    fn trial(&self) -> Result<(), StepError> {
+        let spawned = spawn::sandbox(0, 0, self.mode, &self.layout, &self.filter)?;
+        let control = spawned.control.as_ref().expect("a sandbox has a control socket");
+        let answer = protocol::receive::<Report>(control, RecvFlags::empty());
+        spawn::abandon(spawned);
+        match answer {
+            Ok(Some((Report::Built(result), _))) => result,
+            _ => Err(StepError {
+                step: "root".to_owned(),
+                detail: "the first process ended without a word".to_owned(),
+                errno: 0,
+            }),
+        }
+    }
+
+    fn welcome(&mut self) -> Result<(), Errno> {
+        if self.layout.has(Controller::Memory) {
+            let watch = Watch::start().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+            epoll::add(&self.epoll, watch.socket(), EventData::new_u64(WATCH), EventFlags::IN)?;
+            self.watch = Some(watch);
+        }
+        epoll::add(&self.epoll, &self.server, EventData::new_u64(SERVER), EventFlags::IN)?;
+        let isolated = self.isolation == Isolation::Process;
+        let capabilities = Capabilities {
+            user_namespace: isolated && self.mode.has_user_namespace(),
+            own_uid: isolated && self.mode.has_own_uid(),
+            memory_limit: self.layout.has(Controller::Memory),
+            cpu_limit: self.layout.has(Controller::Cpu),
+            process_limit: self.layout.has(Controller::Processes),
+            freezer: self.layout.has(Controller::Freezer),
+            landlock_abi: if isolated { privileges::landlock_abi() } else { 0 },
+        };
+        protocol::send(&self.server, &Reply::Started(Ok(capabilities)), &[], SendFlags::empty())
+    }
+
+    /// Runs until the server has gone.
+    fn serve(&mut self) -> Result<(), StepError> {
+        loop {
+            let mut events = Vec::with_capacity(64);
+            let at_once = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+            let soon = rustix::event::Timespec { tv_sec: 0, tv_nsec: STALE_RETRY_NS };
+            let patience = match (self.to_prepare.is_empty(), self.stale.is_empty()) {
+                (false, _) => Some(&at_once),
+                (true, false) => Some(&soon),
+                (true, true) => None,
+            };
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), patience) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(StepError::new("launcher", "epoll", error)),
+            }
+            if events.is_empty()
+                && let Some(id) = self.to_prepare.pop_front()
+                && let Err(error) = self.prepare(id)
+            {
+                self.reply(&Reply::Prepared { id, result: Err(error) }, &[]);
+            }
+            for event in events {
+                let token = event.data.u64();
+                match (token, token % TOKENS) {
+                    (SERVER, _) => match protocol::receive::<Request>(&self.server, RecvFlags::empty()) {
+                        Ok(Some((request, descriptors))) => self.request(request, descriptors),
+                        Ok(None) => return Ok(()),
+                        Err(error) => return Err(StepError::new("launcher", "server's socket", error)),
+                    },
+                    (WATCH, _) => self.starved(),
+                    (_, ENDED) => self.ended(token / TOKENS),
+                    _ => drop(self.heard(token / TOKENS)),
+                }
+            }
+            self.stale.retain(|group| !group.remove());
+        }
+    }
+
+    fn request(&mut self, request: Request, descriptors: Vec<OwnedFd>) {
+        match request {
+            // A second start changes nothing.
+            Request::Start(_) => {}
+            Request::Prepare { id } => self.to_prepare.push_back(id),
+            Request::Assign { id, spec } => {
+                if let Err(error) = self.assign(id, spec, descriptors) {
+                    self.reply(&Reply::Running { id, result: Err(error) }, &[]);
+                    self.kill(id);
+                }
+            }
+            Request::Freeze { id, frozen } => {
+                let signal = if frozen { Signal::STOP } else { Signal::CONT };
+                let result = match self.live.get(&id) {
+                    Some(live) => tree::signal(live.spawned.pid, live.spawned.namespace.as_ref(), signal),
+                    None => Err(StepError::new("freeze", "sandbox", Errno::SRCH)),
+                };
+                self.reply(&Reply::Frozen { id, result }, &[]);
+            }
+            Request::Kill { id } => self.kill(id),
+        }
+    }
+
+    fn prepare(&mut self, id: u64) -> Result<(), StepError> {
+        let slot = (1..).find(|slot| !self.slots.contains(slot)).expect("fewer sandboxes than 2³²");
+        let spawned = spawn::sandbox(id, slot, self.mode, &self.layout, &self.filter)?;
+        self.slots.insert(slot);
+        self.watch(id, slot, spawned, Stage::Building)
+    }
+
+    /// Starts listening to a new process.
+    fn watch(&mut self, id: u64, slot: u32, spawned: Spawned, stage: Stage) -> Result<(), StepError> {
+        let fail = |error| StepError::new("launcher", "epoll", error);
+        epoll::add(&self.epoll, &spawned.pidfd, EventData::new_u64(TOKENS * id + ENDED), EventFlags::IN)
+            .map_err(fail)?;
+        if let Some(control) = &spawned.control {
+            epoll::add(&self.epoll, control, EventData::new_u64(TOKENS * id), EventFlags::IN).map_err(fail)?;
+        }
+        let live = Live { spawned, slot, stage, exit: None, memory_bytes: u64::MAX, starved: false };
+        self.live.insert(id, live);
+        Ok(())
+    }
+
+    fn assign(&mut self, id: u64, spec: Box<Spec>, descriptors: Vec<OwnedFd>) -> Result<(), StepError> {
+        if self.isolation == Isolation::None {
+            let (spawned, listeners) = spawn::plain(&spec, &descriptors)?;
+            let pidfd =
+                rustix::io::fcntl_dupfd_cloexec(&spawned.pidfd, 3).map_err(|e| StepError::new("clone", "pidfd", e))?;
+            self.watch(id, 0, spawned, Stage::Running)?;
+            self.reply(&Reply::Prepared { id, result: Ok(vec![Handle::Pidfd]) }, &[pidfd.as_fd()]);
+            let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<SocketAddr>, _>>();
+            let addresses = addresses.map_err(|error| StepError::new("listener", "address", error))?;
+            let listeners: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).collect();
+            self.reply(&Reply::Running { id, result: Ok(addresses) }, &listeners);
+            return Ok(());
+        }
+        let live = self.live.get_mut(&id).filter(|live| live.stage == Stage::Prepared);
+        let live = live.ok_or_else(|| StepError::new("assign", "sandbox", Errno::SRCH))?;
+        live.spawned.group.limit(&spec).map_err(|error| StepError::new("cgroup", "limits", error))?;
+        let mut targets = Vec::with_capacity(spec.mounts.len());
+        let mut all = descriptors;
+        for mount in &spec.mounts {
+            let (tree, target) = rootfs::piece(&mount.source, mount.target.clone(), false)?;
+            all.push(tree);
+            targets.push(target);
+        }
+        let all: Vec<BorrowedFd<'_>> = all.iter().map(AsFd::as_fd).collect();
+        live.stage = Stage::Starting;
+        live.memory_bytes = spec.memory_bytes;
+        let control = live.spawned.control.as_ref().expect("a sandbox has a control socket");
+        protocol::send(control, &Order::Run { spec, targets }, &all, SendFlags::empty())
+            .map_err(|error| StepError::new("assign", "control socket", error))
+    }
+
+    /// Takes one message from a sandbox's first process; false when there is none.
+    fn heard(&mut self, id: u64) -> bool {
+        let Some(live) = self.live.get_mut(&id) else { return false };
+        let Some(control) = &live.spawned.control else { return false };
+        let (report, descriptors) = match protocol::receive::<Report>(control, RecvFlags::DONTWAIT) {
+            Ok(Some(heard)) => heard,
+            Err(Errno::AGAIN) => return false,
+            // It has closed its end, so it is ending: the pidfd tells when it has. Closing ours takes it out of epoll.
+            Ok(None) | Err(_) => {
+                live.spawned.control = None;
+                return false;
+            }
+        };
+        match report {
+            Report::Built(Ok(())) => {
+                live.stage = Stage::Prepared;
+                match handles(&live.spawned) {
+                    Ok((names, files)) => {
+                        let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
+                        self.reply(&Reply::Prepared { id, result: Ok(names) }, &files);
+                    }
+                    Err(error) => {
+                        self.reply(&Reply::Prepared { id, result: Err(error) }, &[]);
+                        self.kill(id);
+                    }
+                }
+            }
+            Report::Built(Err(error)) => self.reply(&Reply::Prepared { id, result: Err(error) }, &[]),
+            Report::Running(result) => {
+                live.stage = Stage::Running;
+                let (memory_bytes, group) = (live.memory_bytes, live.spawned.group.memory());
+                let listeners: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+                let runs = result.is_ok();
+                self.reply(&Reply::Running { id, result }, &listeners);
+                if runs && let Some(watch) = &self.watch {
+                    watch.add(id, memory_bytes, group);
+                }
+            }
+            Report::Ended(exit) => live.exit = Some(exit),
+        }
+        true
+    }
+
+    /// A sandbox's first process has ended, and with it everything inside.
+    fn ended(&mut self, id: u64) {
+        // Its last words first.
+        while self.heard(id) {}
+        let Some(live) = self.live.remove(&id) else { return };
+        let status = rustix::process::waitpid(Some(live.spawned.pid), WaitOptions::empty());
+        let own = status.ok().flatten().map_or(Exit::Signal(9), |(_, status)| crate::process::init::exit_of(status));
+        // What pid 1 exits with says nothing about the program, unless it is the program.
+        let exit = match (live.exit, self.isolation) {
+            (Some(exit), _) => exit,
+            (None, Isolation::None) => own,
+            (None, Isolation::Process) => Exit::Signal(9),
+        };
+        let group = live.spawned.group;
+        let starved = live.starved || (exit != Exit::Code(0) && group.out_of_memory_kills() > 0);
+        let exit = if starved { Exit::OutOfMemory } else { exit };
+        let usage = group.usage();
+        if self.isolation == Isolation::None {
+            tree::kill_group(live.spawned.pid);
+        }
+        self.slots.remove(&live.slot);
+        self.reply(&Reply::Exited { id, exit, usage }, &[]);
+        // Last: nobody waits for it.
+        if !group.remove() {
+            self.stale.push(group);
+        }
+    }
+
+    /// The memory watch names a sandbox that uses too much, or has ended.
+    fn starved(&mut self) {
+        match self.watch.as_ref().map(Watch::next) {
+            Some(Some(id)) => {
+                if let Some(live) = self.live.get_mut(&id) {
+                    live.starved = true;
+                    self.kill(id);
+                }
+            }
+            // Without it the kernel still enforces the sum of memory and scratch space.
+            _ => self.watch = None,
+        }
+    }
+
+    fn kill(&self, id: u64) {
+        let Some(live) = self.live.get(&id) else { return };
+        if self.isolation == Isolation::None {
+            tree::kill_group(live.spawned.pid);
+        }
+        // It may have ended already.
+        let _ = rustix::process::pidfd_send_signal(&live.spawned.pidfd, Signal::KILL);
+        // cgroup v1 does not even kill what is frozen.
+        live.spawned.group.thaw();
+    }
+
+    fn reply(&self, reply: &Reply, descriptors: &[BorrowedFd<'_>]) {
+        // A server that is gone shows as the end of its socket in the loop.
+        let _ = protocol::send(&self.server, reply, descriptors, SendFlags::empty());
+    }
+
+    /// Kills everything and removes every trace.
+    fn end(&mut self) {
+        let ids: Vec<u64> = self.live.keys().copied().collect();
+        for id in &ids {
+            self.kill(*id);
+        }
+        for id in ids {
+            self.ended(id);
+        }
+        for _ in 0..CGROUP_TRIES {
+            self.stale.retain(|group| !group.remove());
+            if self.stale.is_empty() {
+                break;
+            }
+            let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+            let _ = rustix::event::poll(&mut [], Some(&pause));
+        }
+        self.layout.remove();
+    }
+}
+
+/// The descriptors through which the server watches, freezes and measures a sandbox.
+fn handles(spawned: &Spawned) -> Result<(Vec<Handle>, Vec<OwnedFd>), StepError> {
+    let pidfd =
+        rustix::io::fcntl_dupfd_cloexec(&spawned.pidfd, 3).map_err(|error| StepError::new("clone", "pidfd", error))?;
+    let files = spawned.group.handles().map_err(|error| StepError::new("cgroup", "open", error))?;
+    let (mut names, mut descriptors) = (vec![Handle::Pidfd], vec![pidfd]);
+    for (name, file) in files {
+        names.push(name);
+        descriptors.push(file);
+    }
+    Ok((names, descriptors))
+}
