@@ -25,15 +25,16 @@ pub(super) fn check(root: &Path) -> anyhow::Result<Vec<Finding>> {
 }
 
 fn is_named(operation: &str, tests: &str) -> bool {
-    let mut boto3 = String::from(".");
+    let mut boto3 = String::new();
     for c in operation.chars() {
-        if c.is_uppercase() && boto3.len() > 1 {
+        if c.is_uppercase() && !boto3.is_empty() {
             boto3.push('_');
         }
         boto3.extend(c.to_lowercase());
     }
-    boto3.push('(');
-    tests.contains(operation) || tests.contains(&boto3)
+    // Called, or handed to a paginator.
+    let forms = [operation.to_owned(), format!(".{boto3}("), format!("\"{boto3}\"")];
+    forms.iter().any(|form| tests.contains(form))
 }
 
 /// The operations that a table serves: the last path segment of each `.op::<…>`.
