@@ -1,1 +1,25 @@
-fn main() {}
+//! Benchmarks. Each prints ratios within one run, because absolute times say more about the machine than about us.
+
+mod kv;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Benchmarks of Tinderbox, as ratios within one run")]
+struct Arguments {
+    #[command(subcommand)]
+    benchmark: Benchmark,
+}
+
+#[derive(Subcommand)]
+enum Benchmark {
+    /// Durable commits per second beside a bare loop of append and fdatasync.
+    Kv(kv::Arguments),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Arguments::parse().benchmark {
+        Benchmark::Kv(arguments) => kv::run(arguments).await,
+    }
+}

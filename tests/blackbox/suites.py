@@ -53,3 +53,18 @@ def python_packages(name, *requirements):
         run(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", str(folder), *requirements)
 
     return cached(f"{name}-{'-'.join(requirements).replace('==', '-')}", [], build)
+
+
+def compiled_node_ric(source):
+    """aws-lambda-ric with its addon: compiles libcurl and aws-lambda-cpp, about three minutes, once."""
+
+    def build(folder):
+        shutil.copytree(npm_packages("node-ric", source), folder, dirs_exist_ok=True, symlinks=True)
+        client = folder / "node_modules" / "aws-lambda-ric"
+        tools = python_packages("cmake", "cmake==4.4.4")
+        path = f"{tools}/bin:{client.parent}/.bin:{os.environ['PATH']}"
+        # npm 11 skips install scripts, so the package's own two run here.
+        for script in ("preinstall", "postinstall"):
+            run("sh", f"scripts/{script}.sh", cwd=client, env={"PATH": path, "PYTHONPATH": str(tools)})
+
+    return cached("node-ric-built", [Path(source) / "package-lock.json"], build)

@@ -16,8 +16,8 @@ BOOTSTRAPS = Path(__file__).resolve().parents[2] / "crates" / "lambda" / "bootst
 NODE = os.environ.get("TINDERBOX_TEST_NODE") or shutil.which("node")
 PYTHON = shutil.which("python3") or sys.executable
 
-INVOKE, READY, RESPONSE, ERROR, INIT_ERROR = 1, 2, 3, 4, 5
-KINDS = {2: "READY", 3: "RESPONSE", 4: "ERROR", 5: "INIT_ERROR"}
+INVOKE, READY, RESPONSE, ERROR, INIT_ERROR, LOADING = 1, 2, 3, 4, 5, 6
+KINDS = {READY: "READY", RESPONSE: "RESPONSE", ERROR: "ERROR", INIT_ERROR: "INIT_ERROR", LOADING: "LOADING"}
 DEADLINE_S = 30  # generous: a busy machine must not fail a test
 
 Frame = namedtuple("Frame", "kind request_id body")
@@ -70,10 +70,16 @@ class Environment:
         theirs.close()
         os.close(logs_in)
         ours.settimeout(DEADLINE_S)
-        self.channel, self.logs, self.invokes = ours, logs, 0
+        self.channel, self.logs, self.invokes, self.loading = ours, logs, 0, None
 
     def receive(self):
-        """The next frame, or None when the bootstrap has closed its end."""
+        """The next frame, or None when the bootstrap has closed its end. LOADING comes first, and only then."""
+        if not self.loading:
+            self.loading = self._frame()
+            assert self.loading == Frame("LOADING", "", b""), (self.loading, self.finish())
+        return self._frame()
+
+    def _frame(self):
         head = self._exactly(4)
         if head is None:
             return None

@@ -3,8 +3,20 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, Response};
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+use http_body::Body;
+use sys::ByteSize;
 use wire::service::BoxFuture;
+use wire::sigv4::SigV4Error;
+use wire::{ApiError, Principal, shape};
+
+use crate::answers::{json, signature_error};
+use crate::authenticate::Caller;
+use crate::body::Share;
+use crate::exchange::Exchange;
+use crate::pipeline::Waiting;
+use crate::{Auth, Gateway, Peer};
 
 /// A request to an admin route.
 #[derive(Debug)]
@@ -32,4 +44,106 @@ pub struct AdminRoute {
     pub open_to_loopback: bool,
     /// What answers.
     pub handler: AdminHandler,
+}
+
+/// The service that signed admin requests name in their scope.
+const SIGNING_NAME: &str = "tinderbox";
+const HEALTH: &str = "/_tinderbox/health";
+const BODY_MAX: ByteSize = ByteSize::mib(1);
+
+/// The route of a path, and what follows the route's own part. The longest route wins.
+fn route<'r>(routes: &'r [AdminRoute], method: &Method, path: &str) -> Option<(&'r AdminRoute, String)> {
+    let matching = routes.iter().filter(|route| route.method == *method).filter_map(|route| {
+        let rest = path.strip_prefix(route.path)?;
+        (rest.is_empty() || route.path.ends_with('/')).then(|| (route, rest.to_owned()))
+    });
+    matching.max_by_key(|(route, _)| route.path.len())
+}
+
+/// Whether a signature that verified opens the closed routes.
+fn may_administer(auth: Auth, caller: &Caller) -> bool {
+    auth == Auth::Permissive || matches!(caller.principal, Principal::Root { .. })
+}
+
+impl Gateway {
+    /// Steps of a request to `/_tinderbox/…`.
+    pub(crate) async fn administer<B: Body<Data = Bytes>>(
+        &self,
+        exchange: &mut Exchange,
+        head: &Parts,
+        body: &mut Waiting<B>,
+    ) -> Result<Response<Bytes>, ApiError> {
+        let path = head.uri.path();
+        let absent = || ApiError::client("NotFoundException", 404, "There is nothing here.");
+        if matches!(*exchange.peer, Peer::Sandbox { .. }) {
+            return Err(absent());
+        }
+        if path == HEALTH && head.method == Method::GET {
+            let version = self.0.config.version;
+            return Ok(json(StatusCode::OK, &serde_json::json!({"status": "ready", "version": version})));
+        }
+        let (route, rest) = route(&self.0.wiring.admin, &head.method, path).ok_or_else(absent)?;
+        let is_open = route.open_to_loopback && exchange.peer.is_loopback();
+
+        exchange.enter("admit");
+        let refused = |error: SigV4Error| signature_error(&error, shape::Protocol::RestJson1);
+        let admission = match is_open {
+            true => None,
+            false => Some(self.authenticator().admit(head, SIGNING_NAME).map_err(refused)?),
+        };
+        if let Some(admission) = &admission {
+            admission.suffices_for(shape::Auth::Signature).map_err(refused)?;
+        }
+
+        exchange.enter("receive");
+        let mut share = Share::of(&self.0.bodies);
+        let bytes = self.receive(body, BODY_MAX, (path, "RequestEntityTooLargeException"), &mut share).await?;
+
+        exchange.enter("verify");
+        if let Some(admission) = admission {
+            let caller = self.authenticator().verify(admission, head, &bytes).map_err(refused)?;
+            if !may_administer(self.0.config.auth, &caller) {
+                return Err(ApiError::client("AccessDeniedException", 403, "Only the root user may ask this."));
+            }
+        }
+
+        exchange.enter("operate");
+        let query = head.uri.query().unwrap_or_default().to_owned();
+        Ok((route.handler)(AdminRequest { rest, query, body: bytes }).await)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn the_longest_route_wins_and_only_folders_take_what_is_below_them() {
+        let of = |method, path| AdminRoute {
+            method,
+            path,
+            open_to_loopback: true,
+            handler: Arc::new(|_| Box::pin(async { Response::new(Bytes::new()) })),
+        };
+        let routes = [
+            of(Method::GET, "/_tinderbox/traces"),
+            of(Method::GET, "/_tinderbox/traces/"),
+            of(Method::GET, "/_tinderbox/traces/recent"),
+            of(Method::POST, "/_tinderbox/stop"),
+        ];
+        for (method, path, expected) in [
+            (Method::GET, "/_tinderbox/traces", Some(("/_tinderbox/traces", ""))),
+            (Method::GET, "/_tinderbox/traces/1-2", Some(("/_tinderbox/traces/", "1-2"))),
+            (Method::GET, "/_tinderbox/traces/recent", Some(("/_tinderbox/traces/recent", ""))),
+            (Method::GET, "/_tinderbox/tracesx", None),
+            (Method::GET, "/_tinderbox/stop", None),
+            (Method::POST, "/_tinderbox/stop", Some(("/_tinderbox/stop", ""))),
+        ] {
+            let found = route(&routes, &method, path);
+            let found = found.as_ref().map(|(route, rest)| (route.path, rest.as_str()));
+            assert_eq!(found, expected, "{method} {path}");
+        }
+    }
 }

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use sys::task::CancellationToken;
 use sys::{Clock, Rng};
+use trace::Recorder;
 use wire::Service;
 use wire::shape::ServiceShape;
 
+use crate::body::Budget;
+use crate::identify::Directory;
 use crate::listener::Connections;
 use crate::{AdminRoute, Config, CredentialStore, FunctionUrls, Limits};
 
@@ -16,6 +19,8 @@ pub struct Wiring {
     pub services: Vec<Service>,
     /// All services whose models are known, served or not: requests to them are told so by name.
     pub known: &'static [&'static ServiceShape],
+    /// Where the spans go.
+    pub recorder: Recorder,
     /// The access keys.
     pub credentials: CredentialStore,
     /// What answers function URLs.
@@ -38,13 +43,17 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) wiring: Wiring,
     pub(crate) connections: Connections,
+    pub(crate) directory: Directory,
+    pub(crate) bodies: Arc<Budget>,
 }
 
 impl Gateway {
     /// A gateway with these settings and parts.
     pub fn new(config: Config, wiring: Wiring) -> Self {
         let connections = Connections::new(&config.limits);
-        Self(Arc::new(Inner { config, wiring, connections }))
+        let directory = Directory::new(&wiring.services, wiring.known);
+        let bodies = Budget::new(config.limits.bodies_in_memory);
+        Self(Arc::new(Inner { config, wiring, connections, directory, bodies }))
     }
 
     pub(crate) fn clock(&self) -> &Clock {

@@ -3,19 +3,18 @@
 //! Promise wire:W1, in this order: what the platform itself answers (`/_tinderbox/…`, function URLs) → the service in the
 //! signature's scope → `X-Amz-Target` → `smithy-protocol` → `Action=` → host → path.
 
-mod template;
-
 use http::HeaderMap;
 use http::request::Parts;
 use wire::Service;
 use wire::shape::{OperationName, Protocol, ServiceShape};
 use wire::sigv4::{percent_decode, query_pairs};
-
-use self::template::Template;
+use wire::uri::{self, Specificity};
 
 /// Where the admin routes and the path form of function URLs live.
 pub(crate) const ADMIN_PREFIX: &str = "/_tinderbox/";
 const URL_PREFIX: &str = "/_tinderbox/url/";
+
+const REST: [Protocol; 2] = [Protocol::RestJson1, Protocol::RestXml];
 
 /// What a request is for.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,16 +41,11 @@ pub(crate) enum Target {
 pub(crate) struct Known {
     pub(crate) shape: &'static ServiceShape,
     pub(crate) service: Option<Service>,
-    templates: Vec<Template>,
 }
 
 impl Known {
     fn speaks(&self, protocol: Protocol) -> bool {
         self.shape.protocols.contains(&protocol)
-    }
-
-    fn operation(&self, name: &str) -> Option<&'static OperationName> {
-        self.shape.operations.iter().find(|operation| operation.name == name)
     }
 
     /// The protocol of requests in that family; the service's first one when it speaks none of them.
@@ -72,8 +66,7 @@ impl Directory {
         let served = services.iter().map(|service| (service.shape, Some(service.clone())));
         let unserved = known.iter().filter(|shape| !services.iter().any(|service| service.shape.name == shape.name));
         let all = served.chain(unserved.map(|shape| (*shape, None)));
-        let known =
-            all.map(|(shape, service)| Known { shape, service, templates: template::templates(shape) }).collect();
+        let known = all.map(|(shape, service)| Known { shape, service }).collect();
         Self { known }
     }
 
@@ -132,7 +125,7 @@ impl Directory {
     }
 
     fn named(&self, at: usize, protocol: Protocol, name: &str) -> Target {
-        match self.known[at].operation(name) {
+        match wire::identify::named(self.known[at].shape, name) {
             Some(operation) => Target::Operation { known: at, protocol, operation },
             None => Target::UnknownOperation { known: at, protocol, operation: name.to_owned() },
         }
@@ -177,7 +170,7 @@ impl Directory {
             return may_be_in_body.then_some(Target::InBody { candidates: speakers });
         };
         let version = field("Version");
-        let has = |at: &&usize| self.known[**at].operation(&action).is_some();
+        let has = |at: &&usize| wire::identify::named(self.known[**at].shape, &action).is_some();
         let of_version = |at: &&usize| version.as_deref().is_none_or(|v| v == self.known[**at].shape.api_version);
         let exact = speakers.iter().find(|at| has(at) && of_version(at));
         let at = *exact.or_else(|| speakers.iter().find(has)).or(speakers.first().filter(|_| speakers.len() == 1))?;
@@ -185,31 +178,29 @@ impl Directory {
     }
 
     fn by_path(&self, candidates: &[usize], head: &Parts, host: &str) -> Option<Target> {
-        let query = head.uri.query().unwrap_or("");
-        let path = head.uri.path();
-        let mut best: Option<(usize, (usize, &Template))> = None;
+        let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
+        let mut best: Option<(Specificity, usize, &'static OperationName)> = None;
         for &at in candidates {
             let known = &self.known[at];
-            let family = [Protocol::RestJson1, Protocol::RestXml];
-            if !family.iter().any(|protocol| known.speaks(*protocol)) {
+            if !REST.iter().any(|protocol| known.speaks(*protocol)) {
                 continue;
             }
             let in_bucket = bucket_of(host).filter(|_| known.shape.signing_name == "s3").map(|b| format!("/{b}{path}"));
             let path = in_bucket.as_deref().unwrap_or(path);
             // Only a signature or a bucket host makes a bare path an object's path.
             let anything_goes = candidates.len() == 1 || in_bucket.is_some();
-            for template in &known.templates {
-                let Some(score) = template.matches(head.method.as_str(), path, query) else { continue };
-                let wins = best.as_ref().is_none_or(|(_, (best_score, _))| score > *best_score);
-                if wins && (anything_goes || score >= template::LITERAL) {
-                    best = Some((at, (score, template)));
+            for operation in known.shape.operations {
+                if head.method != operation.method || !(anything_goes || starts_literally(operation.uri)) {
+                    continue;
+                }
+                let Some(fit) = uri::fits(operation.uri, path, query) else { continue };
+                if best.as_ref().is_none_or(|(best, ..)| fit > *best) {
+                    best = Some((fit, at, operation));
                 }
             }
         }
-        best.map(|(at, (_, template))| {
-            let protocol = self.known[at].protocol(&[Protocol::RestJson1, Protocol::RestXml]);
-            Target::Operation { known: at, protocol, operation: template.operation }
-        })
+        let (_, known, operation) = best?;
+        Some(Target::Operation { known, protocol: self.known[known].protocol(&REST), operation })
     }
 
     fn by_host(&self, host: &str) -> Option<usize> {
@@ -225,6 +216,11 @@ impl Directory {
         };
         Target::UnknownOperation { known: at, protocol, operation: format!("{} {}", head.method, head.uri.path()) }
     }
+}
+
+/// Whether a URI template begins with a fixed segment, as all but S3's do.
+fn starts_literally(uri: &str) -> bool {
+    uri != "/" && !uri.starts_with("/{") && !uri.starts_with("/?")
 }
 
 /// Whether the request names its operation itself, instead of by its path.
@@ -256,17 +252,19 @@ fn guess(head: &Parts) -> Protocol {
     }
 }
 
-/// The service in the scope of a header or query signature, unverified.
-fn scope_service(headers: &HeaderMap, query: &str) -> Option<String> {
-    let of_scope = |scope: &str| scope.split('/').nth(3).map(str::to_owned);
-    let header = text(headers, "authorization").filter(|value| value.starts_with("AWS4-"));
-    match header {
+/// `key/date/region/service/aws4_request` of a header or query signature, unverified.
+pub(crate) fn scope(headers: &HeaderMap, query: &str) -> Option<String> {
+    match text(headers, "authorization").filter(|value| value.starts_with("AWS4-")) {
         Some(value) => {
             let (_, scope) = value.split_once("Credential=")?;
-            of_scope(scope.split([',', ' ']).next()?)
+            scope.split([',', ' ']).next().map(str::to_owned)
         }
-        None => of_scope(&form_field(query, "X-Amz-Credential")?),
+        None => form_field(query, "X-Amz-Credential"),
     }
+}
+
+fn scope_service(headers: &HeaderMap, query: &str) -> Option<String> {
+    scope(headers, query)?.split('/').nth(3).map(str::to_owned)
 }
 
 /// `<id>.lambda-url.<anything>`

@@ -16,8 +16,13 @@
 
 mod activity;
 pub mod admin;
+mod answers;
+mod authenticate;
+mod authorize;
+mod body;
 pub mod config;
 pub mod credentials;
+mod exchange;
 pub mod function_url;
 mod gateway;
 mod identify;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use http::request::Parts;
 use sys::ByteSize;
+use wire::ApiError;
 
 /// A body limit of one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,5 +67,34 @@ impl Default for Limits {
             connections: 4096,
             shutdown_grace: Duration::from_millis(4500),
         }
+    }
+}
+
+impl Limits {
+    /// The largest body of an operation, and the code of the 413.
+    pub(crate) fn body_of(&self, service: &str, operation: &str) -> (ByteSize, &'static str) {
+        let own = self.bodies.iter().find(|limit| limit.service == service && limit.operation == operation);
+        own.map_or((self.body, "RequestEntityTooLargeException"), |limit| (limit.size, limit.code))
+    }
+
+    /// The request line and headers, before anything else is looked at.
+    ///
+    /// # Errors
+    /// 414 for a long URL, 431 for long headers, 400 unless there is one `Host` at most.
+    pub(crate) fn check_head(&self, head: &Parts) -> Result<(), ApiError> {
+        let url_bytes = head.uri.path_and_query().map_or(0, |url| url.as_str().len());
+        if url_bytes > self.url_bytes {
+            let message = format!("The URL is longer than {} bytes.", self.url_bytes);
+            return Err(ApiError::client("RequestURITooLong", 414, message));
+        }
+        let header_bytes: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        if (header_bytes as u64) > self.headers.bytes() || head.headers.len() > self.headers_max {
+            let message = format!("The headers are larger than {} or more than {}.", self.headers, self.headers_max);
+            return Err(ApiError::client("RequestHeaderSectionTooLarge", 431, message));
+        }
+        if head.headers.get_all(http::header::HOST).iter().nth(1).is_some() {
+            return Err(ApiError::client("BadRequestException", 400, "The request has more than one Host."));
+        }
+        Ok(())
     }
 }

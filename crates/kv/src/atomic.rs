@@ -48,7 +48,8 @@ mod tests {
     #[test]
     fn operations_follow_the_length_of_the_operand() {
         use Atomic::{Add, Max, Min};
-        let cases: &[(Atomic, Option<&[u8]>, &[u8], &[u8])] = &[
+        type Case<'a> = (Atomic, Option<&'a [u8]>, &'a [u8], &'a [u8]);
+        let cases: &[Case<'_>] = &[
             (Add, None, &[5, 0], &[5, 0]),
             (Add, Some(&[250]), &[10, 0], &[4, 1]),
             (Add, Some(&[255, 255]), &[1, 0], &[0, 0]),

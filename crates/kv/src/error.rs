@@ -2,6 +2,7 @@
 
 /// An error of the store. [`crate::Kv::transact`] retries `Conflict` itself, so service code never sees one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(clippy::error_impl_error, reason = "the one error of this crate, read as `kv::Error`")]
 pub enum Error {
     /// Another transaction wrote what this one had read, or the read version left the window of remembered commits.
     #[error("the transaction conflicts with another one")]

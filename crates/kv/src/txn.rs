@@ -199,7 +199,7 @@ impl Txn {
     }
 
     /// Writes `value` under a key that holds the versionstamp of this commit. The key does not exist for the reads
-    /// of this transaction. Make `key` with [`crate::key::pack_stamped`].
+    /// and range clears of this transaction. Make `key` with [`crate::key::pack_stamped`].
     pub fn set_versionstamped_key(&self, key: Stamped, value: impl Into<Bytes>) {
         let value = value.into();
         self.write(|inner| {

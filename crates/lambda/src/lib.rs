@@ -8,12 +8,22 @@
 //!                              invoke/ (data plane) ─► sandbox, logs, trace
 //! ```
 
+pub mod api;
+mod code_link;
+pub mod error;
 pub mod function;
 pub mod invoke;
+mod keys;
+pub mod limits;
+mod name;
+mod ops;
 pub mod package;
 pub mod runtimes;
+mod state;
 pub mod url;
 
+pub use api::service;
+pub use error::LambdaError;
 pub use function::{
     Architecture, CodeRef, EnvironmentVariables, FunctionVersion, LATEST, LogFormat, Logging, TracingMode,
 };
@@ -21,3 +31,4 @@ pub use invoke::{
     EnvironmentPeer, FunctionError, Hooks, Invocation, InvokeError, InvokeLimits, InvokeOutcome, Invoker, InvokerParts,
     PriceTable, Report, ThrottleReason,
 };
+pub use state::{Config, DataPlane, Lambda, LambdaParts};

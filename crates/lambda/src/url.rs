@@ -1,5 +1,163 @@
 //! Function URLs: an HTTP request in, an HTTP response out.
+//!
+//! ```text
+//!  Host: ID.lambda-url.REGION.… ─► owner of ID ─► preflight? ─► AuthType ─► event.rs ─► data plane ─► result.rs ─► CORS
+//!                                     403            200          403         413        429, 502       502
+//! ```
+//!
+//! Source: AWS Lambda developer guide, "Invoking Lambda function URLs", "Security and auth model".
 
 pub mod cors;
 pub mod event;
 pub mod result;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use wire::{AccountId, Arn, Cx, Principal};
+
+use crate::error::LambdaError;
+use crate::invoke::{Invocation, InvokeError, PAYLOAD_BYTES_MAX};
+use crate::keys::{self, FunctionRecord, Key, UrlAuth, UrlOwner, UrlRecord};
+use crate::name::function_arn;
+use crate::state::Lambda;
+use event::{Caller, EventContext};
+
+/// What stands behind a URL's id.
+struct Target {
+    owner: UrlOwner,
+    url: UrlRecord,
+    function: FunctionRecord,
+}
+
+impl Lambda {
+    /// Serves a request to the function URL with the id `id`. The body is limited to 6 MB by the caller or here.
+    ///
+    /// `cx` is the request's: its principal decides over `AWS_IAM` URLs; account and region are the function's, whatever it says.
+    pub async fn serve_url(&self, id: &str, cx: Cx, request: Request<Bytes>) -> Response<Bytes> {
+        let mut response = match self.target(id).await {
+            Ok(Some(target)) => self.serve_target(target, &cx, request).await,
+            // Forbidden and not absent: whether a URL exists is nobody's business. The shape is AWS's.
+            Ok(None) => {
+                let mut response = result::refusal(StatusCode::FORBIDDEN, r#"{"Message":null}"#);
+                let kind = HeaderValue::from_static("AccessDeniedException");
+                response.headers_mut().insert("x-amzn-errortype", kind);
+                response
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    url_id = id,
+                    "a function URL cannot be served"
+                );
+                result::bad_gateway()
+            }
+        };
+        for (name, value) in [("x-amzn-requestid", cx.request_id), ("x-amzn-trace-id", cx.trace.header())] {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response
+    }
+
+    /// The zip file behind a `Code.Location` link, `/_tinderbox/code/TOKEN`; `None` when the link is forged or expired.
+    ///
+    /// # Errors
+    /// `ServiceException` when the package cannot be read.
+    pub async fn code_download(&self, token: &str) -> Result<Option<Bytes>, LambdaError> {
+        match self.code_links.open(token, self.clock.now()) {
+            Some(code) => Ok(Some(self.packages.zip(&code).await?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn target(&self, id: &str) -> Result<Option<Target>, LambdaError> {
+        let read = self.kv.read(|tx| async move {
+            let Some(owner) = keys::get::<UrlOwner>(&tx, &Key::UrlOwner { id }).await? else { return Ok(None) };
+            let UrlOwner { account, region, name } = &owner;
+            let url = keys::get(&tx, &Key::Url { account, region, name }).await?;
+            let function = keys::get(&tx, &Key::Function { account, region, name }).await?;
+            Ok::<_, kv::Error>(url.zip(function).map(|(url, function)| Target { owner, url, function }))
+        });
+        Ok(read.await?)
+    }
+
+    async fn serve_target(&self, target: Target, cx: &Cx, request: Request<Bytes>) -> Response<Bytes> {
+        let cors = target.url.cors.as_ref();
+        if let Some(answer) = cors.and_then(|cors| cors.preflight(&request)) {
+            return answer;
+        }
+        let origin = request.headers().get(header::ORIGIN).cloned();
+        let cors = target.url.cors.clone();
+        let mut response = self.invoke_target(target, cx, request).await;
+        if let Some(cors) = cors {
+            cors.apply(origin.as_ref(), response.headers_mut());
+        }
+        response
+    }
+
+    async fn invoke_target(&self, target: Target, cx: &Cx, request: Request<Bytes>) -> Response<Bytes> {
+        let Target { owner, url, function } = target;
+        let caller = caller(&cx.principal);
+        if url.auth == UrlAuth::AwsIam && caller.as_ref().is_none_or(|caller| caller.account_id != owner.account) {
+            return result::refusal(StatusCode::FORBIDDEN, r#"{"Message":"Forbidden"}"#);
+        }
+        let Some(account) = AccountId::parse(&owner.account) else { return result::bad_gateway() };
+        let cx = Cx { account, region: owner.region, ..cx.clone() };
+        let context = EventContext {
+            url_id: &url.id,
+            request_id: &cx.request_id,
+            now: self.clock.now(),
+            source_ip: cx.source_ip,
+            caller: caller.filter(|_| url.auth == UrlAuth::AwsIam),
+            trace_header: &cx.trace.header(),
+        };
+        let too_large = || result::refusal(StatusCode::PAYLOAD_TOO_LARGE, r#"{"Message":"Request Entity Too Large"}"#);
+        if request.body().len() > PAYLOAD_BYTES_MAX {
+            return too_large();
+        }
+        let payload = event::encode(&request, &context);
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return too_large();
+        }
+        let invocation = Invocation {
+            request_id: cx.request_id.clone(),
+            payload,
+            client_context: None,
+            cognito_identity: None,
+            invoked_arn: function_arn(&cx.region, cx.account.as_str(), &owner.name),
+            trace: cx.trace.clone(),
+        };
+        let version = Arc::new(self.version(&cx, &owner.name, function));
+        match self.plane.invoke(version, invocation).await {
+            Ok(outcome) if outcome.function_error.is_none() => result::decode(&outcome.payload),
+            Ok(_) => result::bad_gateway(),
+            Err(InvokeError::TooManyRequests { .. }) => {
+                result::refusal(StatusCode::TOO_MANY_REQUESTS, r#"{"Message":"Too Many Requests"}"#)
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a function behind a URL did not run");
+                result::bad_gateway()
+            }
+        }
+    }
+}
+
+/// Who signed, as the event tells it.
+fn caller(principal: &Principal) -> Option<Caller> {
+    let (account, arn, id) = match principal {
+        Principal::Anonymous => return None,
+        // The ARN and the id of the root user are those that STS shows.
+        Principal::Root { account } => {
+            let account = account.as_str().to_owned();
+            (account.clone(), format!("arn:aws:iam::{account}:root"), account)
+        }
+        Principal::Function { function_arn } => {
+            let account = Arn::parse(function_arn)?.account;
+            (account, function_arn.clone(), function_arn.clone())
+        }
+    };
+    Some(Caller { access_key: None, account_id: account, caller_id: id.clone(), user_arn: arn, user_id: id })
+}

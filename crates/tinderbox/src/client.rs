@@ -91,7 +91,12 @@ impl Client {
             Some(key) => Some(key),
             None => from_aws().map_or_else(|| RootKey::kept(&data), |key| Ok(Some(key)))?,
         };
-        let key = key.with_context(|| format!("no key: neither TINDERBOX_ROOT_ACCESS_KEY_ID nor AWS_ACCESS_KEY_ID is set, and {} holds none", data.display()))?;
+        let key = key.with_context(|| {
+            format!(
+                "no key: neither TINDERBOX_ROOT_ACCESS_KEY_ID nor AWS_ACCESS_KEY_ID is set, and {} holds none",
+                data.display()
+            )
+        })?;
         Ok(Self::with_key(options.endpoint, options.region, &key))
     }
 
@@ -158,10 +163,17 @@ impl Client {
         Ok(serde_json::from_slice(&answer.body)?)
     }
 
-    fn request(&self, method: &str, path_and_query: &str, headers: &[(&str, &str)], body: Vec<u8>) -> anyhow::Result<Request<Bytes>> {
+    fn request(
+        &self,
+        method: &str,
+        path_and_query: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> anyhow::Result<Request<Bytes>> {
         let uri: Uri = format!("{}{path_and_query}", self.endpoint).parse().context("the endpoint is not a URL")?;
         let host = uri.authority().context("the endpoint names no host")?.to_string();
-        let mut request = Request::builder().method(Method::from_bytes(method.as_bytes())?).uri(uri).header("host", host);
+        let mut request =
+            Request::builder().method(Method::from_bytes(method.as_bytes())?).uri(uri).header("host", host);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -170,7 +182,8 @@ impl Client {
 
     async fn send(&self, request: Request<Bytes>) -> anyhow::Result<Answer> {
         let answer = self.http.request(request.map(Full::new)).await;
-        let answer = answer.with_context(|| format!("no server answers at {} (start one: tinderbox serve)", self.endpoint))?;
+        let answer =
+            answer.with_context(|| format!("no server answers at {} (start one: tinderbox serve)", self.endpoint))?;
         let (parts, body) = answer.into_parts();
         let body = http_body_util::Limited::new(body, ANSWER_BYTES_MAX).collect().await;
         let body = body.map_err(|error| anyhow::anyhow!("the answer could not be read: {error}"))?.to_bytes();

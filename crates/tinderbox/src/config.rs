@@ -110,12 +110,6 @@ impl Options {
         }
     }
 
-    /// A listener that tests and `demo` choose themselves.
-    pub(crate) fn listen_on(mut self, address: SocketAddr) -> Self {
-        self.listen = Some(address);
-        self
-    }
-
     /// Reads the file and fills in the defaults.
     ///
     /// # Errors
@@ -158,7 +152,8 @@ impl Config {
         let account = options.account.unwrap_or_else(|| "000000000000".to_owned());
         let account = AccountId::parse(&account).with_context(|| format!("account {account:?} is not 12 digits"))?;
         let region = options.region.unwrap_or_else(|| "us-east-1".to_owned());
-        let well_formed = !region.is_empty() && region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        let well_formed =
+            !region.is_empty() && region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         anyhow::ensure!(well_formed, "region {region:?} is not of the form us-east-1");
         let concurrency = options.concurrency.unwrap_or(1000);
         anyhow::ensure!((1..=100_000).contains(&concurrency), "concurrency {concurrency} is not in 1 to 100,000");

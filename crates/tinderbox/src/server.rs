@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use gateway::Gateway;
 use sys::Clock;
 use sys::task::CancellationToken;
 use tokio::net::TcpListener;
@@ -45,12 +44,13 @@ impl Server {
     /// When the data folder is in use or damaged, functions cannot be isolated here, or the address is taken.
     pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
         let folder = DataFolder::open(&config.data)?;
-        let listener = TcpListener::bind(config.listen).await.with_context(|| format!("could not listen on {}", config.listen))?;
+        let listener =
+            TcpListener::bind(config.listen).await.with_context(|| format!("could not listen on {}", config.listen))?;
         let address = listener.local_addr()?;
         let (root_key, origin) = RootKey::obtain(folder.path(), &sys::Rng::system())?;
         let stop = CancellationToken::new();
-        let (parts, gateway) = wiring::wire(&config, folder.path(), address, &root_key, stop.clone()).await?;
-        let serving = sys::task::spawn("gateway", serve(gateway, listener));
+        let (parts, gateway) = wiring::wire(&config, folder.path(), &root_key, stop.clone()).await?;
+        let serving = sys::task::spawn("gateway", async move { gateway.serve(listener).await });
         tracing::info!(%address, "serving");
         Ok(Self { address, root_key, origin, parts, stop, serving, _folder: folder })
     }
@@ -87,12 +87,6 @@ impl Server {
         };
         let in_time = Clock::system().timeout(STOP_MAX, ended).await;
         in_time.context("the server could not end everything in time; what was acknowledged is safe")
-    }
-}
-
-async fn serve(gateway: Gateway, listener: TcpListener) {
-    if let Err(error) = gateway.serve(listener).await {
-        tracing::error!(%error, "the listener failed");
     }
 }
 

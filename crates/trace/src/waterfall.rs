@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use sys::Timestamp;
 
-use self::tree::Row;
+use self::tree::{Orphan, Row};
 use crate::{Span, limits};
 
 /// Narrowest picture, in columns.
@@ -83,10 +83,11 @@ fn notes(row: &Row<'_>) -> Vec<String> {
     if let Some(error) = &row.span.error {
         notes.push(format!("! {}", printable(error.lines().next().unwrap_or_default())));
     }
-    if row.orphan
-        && let Some(parent) = &row.span.parent
-    {
-        notes.push(format!("(parent {parent} is not in this trace)"));
+    if let (Some(orphan), Some(parent)) = (row.orphan, &row.span.parent) {
+        notes.push(match orphan {
+            Orphan::Missing => format!("(parent {parent} is not in this trace)"),
+            Orphan::Cycle => format!("(parent {parent} hangs under this span)"),
+        });
     }
     if row.span.end < row.span.start {
         let back = row.span.start.since(row.span.end);

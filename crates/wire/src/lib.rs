@@ -13,12 +13,16 @@ pub mod arn;
 pub mod convert;
 pub mod cx;
 pub mod error;
+pub mod identify;
 pub mod operation;
 mod pattern;
+pub mod protocol;
 pub mod service;
 pub mod shape;
 pub mod sigv4;
 pub mod trace_context;
+pub mod uri;
+pub mod validation;
 pub mod value;
 
 pub use arn::Arn;

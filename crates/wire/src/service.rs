@@ -4,9 +4,13 @@ use std::any::Any;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::Response;
+use http::request::Parts;
+
 use crate::error::to_api_error;
-use crate::shape::{OperationShape, ServiceShape};
-use crate::{ApiError, Cx, FromValue, IntoValue, Operation, ServiceError, Value};
+use crate::shape::{OperationName, OperationShape, Protocol, ServiceShape};
+use crate::{ApiError, Cx, FromValue, IntoValue, Operation, ServiceError, Value, identify, protocol, validation};
 
 /// The ARNs that an operation touches: what authorisation is asked about. `*` when the action has no resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +95,72 @@ impl Service {
     pub fn lines(&self) -> &[Line] {
         &self.lines
     }
+
+    /// The line that serves the request.
+    ///
+    /// # Errors
+    /// `UnknownOperationException`, 404, when the model has no such operation; `NotImplemented`, 501, naming the
+    /// operation, when it is known but not served yet (wire:W3).
+    pub fn identify(&self, protocol: Protocol, parts: &Parts, body: &[u8]) -> Result<&Line, ApiError> {
+        match identify::operation(protocol, self.shape, parts, body) {
+            Some(operation) => self.line(operation.name).ok_or_else(|| not_served(self.shape, operation)),
+            None => Err(unknown_operation(self.shape)),
+        }
+    }
+
+    /// One line's input out of a request: decoded, validated, typed.
+    ///
+    /// # Errors
+    /// `SerializationException` or the service's validation code, 400.
+    pub fn decode(&self, line: &Line, protocol: Protocol, parts: &Parts, body: &Bytes) -> Result<Input, ApiError> {
+        let value = protocol::decode(protocol, line.shape, parts, body)?;
+        validation::validate(self.shape, line.shape, &value)?;
+        line.decode(value)
+    }
+
+    /// The answer to a request, or to its failure.
+    pub fn encode(
+        &self,
+        line: Option<&Line>,
+        protocol: Protocol,
+        request_id: &str,
+        outcome: Result<Value, ApiError>,
+    ) -> Response<Bytes> {
+        let shape = line.map(|line| line.shape);
+        let encoded = match (outcome, shape) {
+            (Ok(output), Some(operation)) => protocol::encode(protocol, self.shape, operation, request_id, output),
+            (Ok(_), None) => Err(ApiError::internal("an output without an operation")),
+            (Err(error), _) => Err(error),
+        };
+        encoded.unwrap_or_else(|error| protocol::encode_error(protocol, self.shape, shape, request_id, &error))
+    }
+
+    /// From raw bytes to raw bytes, without authorisation: identify, decode, validate, call, encode. For tests of
+    /// services; the gateway runs the same columns with authorisation in between.
+    pub async fn call(&self, cx: Cx, protocol: Protocol, parts: &Parts, body: Bytes) -> Response<Bytes> {
+        let request_id = cx.request_id.clone();
+        let line = match self.identify(protocol, parts, &body) {
+            Ok(line) => line,
+            Err(error) => return self.encode(None, protocol, &request_id, Err(error)),
+        };
+        let outcome = match self.decode(line, protocol, parts, &body) {
+            Ok(input) => line.call(cx, input).await,
+            Err(error) => Err(error),
+        };
+        self.encode(Some(line), protocol, &request_id, outcome)
+    }
+}
+
+/// What a client hears about an operation that its service does not have.
+pub fn unknown_operation(service: &ServiceShape) -> ApiError {
+    let message = format!("The operation is not one of {} ({}).", service.name, service.api_version);
+    ApiError::client("UnknownOperationException", 404, message)
+}
+
+/// What a client hears about an operation that we do not serve yet.
+pub fn not_served(service: &ServiceShape, operation: &OperationName) -> ApiError {
+    let message = format!("{}:{} is not implemented by Tinderbox yet.", service.name, operation.name);
+    ApiError::client("NotImplemented", 501, message)
 }
 
 /// A [`Service`] under construction.

@@ -285,14 +285,12 @@ pub struct List {
     pub member_name: &'static str,
     /// Elements stand directly in the parent, in XML and query.
     pub flattened: bool,
-    /// May hold nulls.
-    pub sparse: bool,
 }
 
 impl List {
     /// A list of `member` with default names.
     pub const fn of(member: ShapeId) -> Self {
-        Self { member, member_name: "", flattened: false, sparse: false }
+        Self { member, member_name: "", flattened: false }
     }
 }
 
@@ -309,14 +307,12 @@ pub struct Map {
     pub value_name: &'static str,
     /// Entries stand directly in the parent, in XML and query.
     pub flattened: bool,
-    /// May hold nulls.
-    pub sparse: bool,
 }
 
 impl Map {
     /// A map with default names.
     pub const fn of(key: ShapeId, value: ShapeId) -> Self {
-        Self { key, value, key_name: "", value_name: "", flattened: false, sparse: false }
+        Self { key, value, key_name: "", value_name: "", flattened: false }
     }
 }
 

@@ -45,7 +45,7 @@ def test_a_functions_life(aws, tmp_path):
     aws("lambda", "wait", "function-active-v2", "--function-name", name)
 
     (tmp_path / "event.json").write_text('{"name": "tinder"}')
-    invoked = aws("lambda", "invoke", "--function-name", name, "--payload", "file://event.json", "--log-type", "Tail", "out.json")
+    invoked = aws("lambda", "invoke", "--function-name", name, "--payload", "fileb://event.json", "--log-type", "Tail", "out.json")
     assert invoked["StatusCode"] == 200 and invoked["ExecutedVersion"] == "$LATEST" and "FunctionError" not in invoked
     assert json.loads((tmp_path / "out.json").read_text()) == "hello tinder"
     assert "said tinder" in base64.b64decode(invoked["LogResult"]).decode()

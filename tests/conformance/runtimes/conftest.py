@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from blackbox.functions import package
-from blackbox.suites import cached, npm_packages, python_packages, run
 from blackbox.server import target_folder
+from blackbox.suites import compiled_node_ric, python_packages, run
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 AWSLAMBDARIC = ["awslambdaric==4.2.2"]
@@ -62,19 +62,7 @@ def node_ric():
     node = shutil.which("node")
     if node is None:
         pytest.skip("no node on this machine")
-    source = FIXTURES / "node-ric"
-
-    def build(folder):
-        shutil.copytree(npm_packages("node-ric", source), folder, dirs_exist_ok=True, symlinks=True)
-        client = folder / "node_modules" / "aws-lambda-ric"
-        tools = python_packages("cmake", "cmake==4.1.2")
-        env = {"PATH": f"{tools}/bin:{client.parent}/.bin:{os.environ['PATH']}", "PYTHONPATH": str(tools)}
-        # npm 11 skips install scripts, so the package's own two run here.
-        for script in ("preinstall", "postinstall"):
-            run("sh", f"scripts/{script}.sh", cwd=client, env=env)
-
-    built = cached("node-ric-built", [source / "package-lock.json"], build)
-    client = built / "node_modules" / "aws-lambda-ric"
+    client = compiled_node_ric(FIXTURES / "node-ric") / "node_modules" / "aws-lambda-ric"
     names = ["index.mjs", "package.json", "rapid-client.node"]
     files = {f"node_modules/aws-lambda-ric/{name}": (client / name).read_bytes() for name in names}
     bootstrap = NODE_BOOTSTRAP.format(node=os.path.realpath(node))

@@ -216,7 +216,7 @@ impl Tables<'_> {
         if let Some(name) = member["locationName"].as_str() {
             write!(changes, "member_name: {name:?}, ")?;
         }
-        push_flags(&mut changes, shape, &["flattened", "sparse"]);
+        push_flags(&mut changes, shape, &["flattened"]);
         let of = format!("List::of(ShapeId({}))", self.id(member)?);
         Ok(if changes.is_empty() {
             format!("Kind::List({of})")
@@ -232,7 +232,7 @@ impl Tables<'_> {
                 write!(changes, "{part}_name: {name:?}, ")?;
             }
         }
-        push_flags(&mut changes, shape, &["flattened", "sparse"]);
+        push_flags(&mut changes, shape, &["flattened"]);
         let of = format!("Map::of(ShapeId({}), ShapeId({}))", self.id(&shape["key"])?, self.id(&shape["value"])?);
         Ok(if changes.is_empty() {
             format!("Kind::Map({of})")

@@ -91,15 +91,18 @@ impl Resolver {
         let mut before = self.version_at(&self.sweep_from);
         let steps = (Bound::Excluded(&self.sweep_from), Bound::Unbounded);
         let mut joined = Vec::new();
-        let mut last = None;
+        let mut seen = 0;
+        let mut last = Bytes::new();
         for (boundary, version) in self.boundaries.range::<Bytes, _>(steps).take(SWEEP_STEPS) {
             match *version <= self.oldest && before <= self.oldest {
                 true => joined.push(boundary.clone()),
                 false => before = *version,
             }
-            last = Some(boundary.clone());
+            last = boundary.clone();
+            seen += 1;
         }
-        self.sweep_from = last.unwrap_or_default();
+        // At the end it starts over, also when writers keep adding keys there.
+        self.sweep_from = if seen == SWEEP_STEPS { last } else { Bytes::new() };
         for boundary in joined {
             self.boundaries.remove(&boundary);
         }

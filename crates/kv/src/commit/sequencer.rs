@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use sys::Clock;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::resolver::Resolver;
@@ -15,6 +18,10 @@ use crate::engine::{Batch, Engine, Snapshot};
 use crate::limits::{GROUP_BYTES_MAX, TRANSACTION_BYTES_MAX, WAITING_MAX};
 use crate::txn::{Commit, Merge};
 use crate::{Error, KeyRange, watch};
+
+/// Longest wait of a group for more members.
+const LINGER_MAX: Duration = Duration::from_millis(1);
+const LINGER_YIELDS_MAX: u32 = 10_000;
 
 /// The state that new transactions read: a version and its snapshot, always a pair that belongs together.
 pub(crate) struct Latest(Mutex<(u64, Arc<dyn Snapshot>)>);
@@ -124,7 +131,9 @@ impl Sequencer {
 
     /// Makes the batch durable and lets the world see it.
     fn write(&mut self, batch: &Batch) -> Result<(), Error> {
-        if let Err(error) = self.engine.apply(batch) {
+        let applied = catch_unwind(AssertUnwindSafe(|| self.engine.apply(batch)))
+            .unwrap_or_else(|_| Err(Error::unavailable("the engine panicked")));
+        if let Err(error) = applied {
             // Whether the batch is on disk is unknown, and asking again would not tell: a failed fsync may drop dirty
             // pages and then succeed (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020).
             tracing::error!(%error, "a commit failed; nothing is acknowledged any more until a restart");
@@ -144,20 +153,54 @@ impl Sequencer {
 
     /// Serves `queue` until every sender is gone. Runs on a thread of its own, because fsync blocks.
     pub(crate) fn serve(mut self, mut queue: mpsc::Receiver<Waiting>) {
+        let mut patience = Patience { group: 1, time: Duration::ZERO };
         while let Some(first) = queue.blocking_recv() {
-            let mut bytes = first.commit.bytes;
-            let mut group = vec![first];
-            while group.len() < WAITING_MAX
-                && bytes < GROUP_BYTES_MAX
-                && let Ok(next) = queue.try_recv()
-            {
-                bytes += next.commit.bytes;
-                group.push(next);
-            }
+            let group = gather(first, &mut queue, &patience, &self.clock);
+            let (size, start) = (group.len(), self.clock.elapsed());
             self.commit(group);
+            let took = self.clock.elapsed().saturating_sub(start);
+            patience = Patience { group: size, time: (took / 4).min(LINGER_MAX) };
         }
         self.watches.stop();
     }
+}
+
+/// How long a group waits for those who are about to come.
+///
+/// Whoever was answered a moment ago often commits again at once, but needs a moment for it. A sequencer that ran off
+/// with the first of them would spend every other fsync on a group of one.
+struct Patience {
+    /// So many are expected: the size of the group before.
+    group: usize,
+    /// A part of what the commit before took, so that waiting is always cheap beside the fsync that it saves.
+    time: Duration,
+}
+
+/// `first` and all that wait with it.
+fn gather(first: Waiting, queue: &mut mpsc::Receiver<Waiting>, patience: &Patience, clock: &Clock) -> Vec<Waiting> {
+    let start = clock.elapsed();
+    let mut bytes = first.commit.bytes;
+    let mut group = vec![first];
+    let mut yields = 0;
+    while group.len() < WAITING_MAX && bytes < GROUP_BYTES_MAX {
+        match queue.try_recv() {
+            Ok(next) => {
+                bytes += next.commit.bytes;
+                group.push(next);
+            }
+            // Yields are counted as well, because a clock under test may stand still.
+            Err(TryRecvError::Empty)
+                if group.len() < patience.group
+                    && yields < LINGER_YIELDS_MAX
+                    && clock.elapsed().saturating_sub(start) < patience.time =>
+            {
+                yields += 1;
+                std::thread::yield_now();
+            }
+            Err(_) => break,
+        }
+    }
+    group
 }
 
 /// The plain writes of one transaction on top of the batch before it.

@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -44,9 +45,9 @@ impl Fjall {
     pub fn open(folder: &Path) -> Result<Self, Error> {
         make_folder(folder).map_err(|error| Error::unavailable(format_args!("{}: {error}", folder.display())))?;
         let marked = HighWater::read(folder)?;
-        let database = Database::builder(folder.join("fjall")).open().map_err(from_fjall)?;
-        let keyspace = database.keyspace("kv", KeyspaceCreateOptions::default).map_err(from_fjall)?;
-        let version = recovered_version(&keyspace)?;
+        // fjall answers some damaged journals with a failed assertion instead of an error.
+        let (database, keyspace, version) = catch_unwind(|| recover(&folder.join("fjall")))
+            .unwrap_or_else(|_| Err(Error::corrupt("the engine panicked while it recovered")))?;
         match marked {
             Some(marked) if marked > version => {
                 return Err(Error::corrupt(format_args!(
@@ -150,6 +151,13 @@ fn checksum(version: u64, writes: &BTreeMap<Bytes, Option<Bytes>>) -> u64 {
         digest.update(value.as_deref().unwrap_or_default());
     }
     digest.finalize()
+}
+
+fn recover(folder: &Path) -> Result<(Database, Keyspace, u64), Error> {
+    let database = Database::builder(folder).open().map_err(from_fjall)?;
+    let keyspace = database.keyspace("kv", KeyspaceCreateOptions::default).map_err(from_fjall)?;
+    let version = recovered_version(&keyspace)?;
+    Ok((database, keyspace, version))
 }
 
 /// The number of the newest batch that is there, after a check that all of it is.

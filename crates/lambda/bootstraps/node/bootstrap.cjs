@@ -198,6 +198,7 @@ async function serveOne(loaded, { header, event }) {
 
 async function main() {
   streaming.install();
+  channel.loading();
   let loaded;
   try {
     loaded = await load(env.LAMBDA_TASK_ROOT ?? process.cwd(), env._HANDLER ?? '', allowCallbacks);

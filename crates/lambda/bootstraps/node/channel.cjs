@@ -7,6 +7,7 @@
 //                       3 RESPONSE    36 bytes request id, body
 //                       4 ERROR       36 bytes request id, error JSON
 //                       5 INIT_ERROR  error JSON
+//                       6 LOADING     empty: the bootstrap is up and begins to load the user's code
 //
 // Reads block the whole process on purpose. Between two invokes Lambda promises nothing to background work (the
 // environment is frozen), and a blocking read is the shortest way from the server's write to the handler's first line.
@@ -19,6 +20,7 @@ const KIND_READY = 2;
 const KIND_RESPONSE = 3;
 const KIND_ERROR = 4;
 const KIND_INIT_ERROR = 5;
+const KIND_LOADING = 6;
 
 const REQUEST_ID_BYTES = 36;
 const PREFIX_BYTES = 5; // u32 length, u8 kind
@@ -98,6 +100,10 @@ class Channel {
       this.end += received;
     }
     return true;
+  }
+
+  loading() {
+    this.send(KIND_LOADING, '', '');
   }
 
   ready() {

@@ -1,3 +1,9 @@
-//! Integration tests of the Lambda service, in one binary.
+//! The Lambda service over raw wire bytes (memory engine, manual clock, a data plane that answers from a script), and
+//! its data plane with real sandboxes.
 
 mod data_plane;
+mod functions;
+mod invoke;
+mod listing;
+mod stage;
+mod urls;

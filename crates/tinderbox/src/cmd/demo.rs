@@ -79,8 +79,14 @@ impl Demo {
         let package = package::choose(data, self.print).await?;
         let url = self.deploy(&package).await?;
         self.print.text(&format!("deployed {FUNCTION} ({}): {url}\n", package.runtime));
-        let mut calls = vec![self.through_url("COLD  POST /items  (function URL)", &url, "POST", "/items", r#"{"name":"first"}"#).await?];
-        calls.push(self.through_url("WARM  POST /items  (function URL)", &url, "POST", "/items", r#"{"name":"second"}"#).await?);
+        let mut calls = vec![
+            self.through_url("COLD  POST /items  (function URL)", &url, "POST", "/items", r#"{"name":"first"}"#)
+                .await?,
+        ];
+        calls.push(
+            self.through_url("WARM  POST /items  (function URL)", &url, "POST", "/items", r#"{"name":"second"}"#)
+                .await?,
+        );
         for _ in 0..2 {
             calls.push(self.through_url("WARM  GET /items   (function URL)", &url, "GET", "/items", "").await?);
         }
@@ -94,7 +100,8 @@ impl Demo {
     /// Creates the function, or brings the one of an earlier run up to date.
     async fn deploy(&self, package: &package::Package) -> anyhow::Result<String> {
         let code = BASE64.encode(&package.zip);
-        let existing = self.client.call("lambda", "GET", &format!("/2015-03-31/functions/{FUNCTION}"), &[], Vec::new()).await?;
+        let existing =
+            self.client.call("lambda", "GET", &format!("/2015-03-31/functions/{FUNCTION}"), &[], Vec::new()).await?;
         if existing.status == 200 {
             // Anew, so that the first call is cold in every run.
             self.lambda("DELETE", &format!("/2015-03-31/functions/{FUNCTION}"), &Value::Null).await?;
@@ -117,7 +124,8 @@ impl Demo {
 
     async fn lambda(&self, method: &str, path: &str, input: &Value) -> anyhow::Result<Value> {
         let body = if input.is_null() { Vec::new() } else { input.to_string().into_bytes() };
-        let answer = self.client.call("lambda", method, path, &[("content-type", "application/json")], body).await?.success()?;
+        let answer =
+            self.client.call("lambda", method, path, &[("content-type", "application/json")], body).await?.success()?;
         Ok(if answer.body.is_empty() { Value::Null } else { serde_json::from_slice(&answer.body)? })
     }
 
@@ -142,10 +150,19 @@ impl Demo {
     async fn show(&self, call: &Call) -> anyhow::Result<()> {
         let trace = call.answer.header("x-amzn-trace-id").context("the answer names no trace")?;
         let trace = trace.split(';').next().unwrap_or_default().trim_start_matches("Root=").to_owned();
-        let spans = self.client.call("tinderbox", "GET", &format!("/_tinderbox/traces/{trace}"), &[], Vec::new()).await?.success()?;
+        let spans = self
+            .client
+            .call("tinderbox", "GET", &format!("/_tinderbox/traces/{trace}"), &[], Vec::new())
+            .await?
+            .success()?;
         let spans: Value = serde_json::from_slice(&spans.body)?;
         let figures = waterfall::Figures::read(&spans);
-        self.print.text(&format!("{:<42} {:>9.2} ms   {}", call.title, call.elapsed.as_secs_f64() * 1e3, figures.cost_line()));
+        self.print.text(&format!(
+            "{:<42} {:>9.2} ms   {}",
+            call.title,
+            call.elapsed.as_secs_f64() * 1e3,
+            figures.cost_line()
+        ));
         for line in figures.cold_lines() {
             self.print.text(&line);
         }
@@ -171,7 +188,8 @@ impl Demo {
     }
 
     fn next_steps(&self, url: &str, key: &RootKey, data: &Path) {
-        let program = std::env::current_exe().map_or_else(|_| "tinderbox".to_owned(), |path| path.display().to_string());
+        let program =
+            std::env::current_exe().map_or_else(|_| "tinderbox".to_owned(), |path| path.display().to_string());
         let endpoint = format!("--endpoint {url} --data {}", data.display());
         self.print.text("\ntry next, in another terminal:");
         for line in server::export_lines(url, key, self.client.region()) {

@@ -77,7 +77,11 @@ async fn runtimes() -> anyhow::Result<Vec<Finding>> {
         Finding {
             name: name.to_owned(),
             ok: !found.is_empty(),
-            detail: if found.is_empty() { format!("not found: {what} functions are refused") } else { found.join(", ") },
+            detail: if found.is_empty() {
+                format!("not found: {what} functions are refused")
+            } else {
+                found.join(", ")
+            },
             remedy: format!("apt-get install {package}"),
         }
     };

@@ -26,12 +26,18 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<ExitCode> {
 
 fn warn_about(config: &Config) {
     if config.auth == Auth::Permissive {
-        print::talk("WARNING: --auth permissive: any key, or none, may do everything. Use it only to move from an emulator.");
+        print::talk(
+            "WARNING: --auth permissive: any key, or none, may do everything. Use it only to move from an emulator.",
+        );
     }
     if config.isolation == Isolation::None {
-        print::talk("WARNING: --isolation none: functions run unprotected and can read this machine. Development only.");
+        print::talk(
+            "WARNING: --isolation none: functions run unprotected and can read this machine. Development only.",
+        );
     }
     if !config.listen.ip().is_loopback() {
-        print::talk("WARNING: listening beyond this machine without TLS: keys are not sent, but everything else is readable.");
+        print::talk(
+            "WARNING: listening beyond this machine without TLS: keys are not sent, but everything else is readable.",
+        );
     }
 }

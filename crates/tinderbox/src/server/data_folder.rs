@@ -19,7 +19,11 @@ impl DataFolder {
     /// When it cannot be created or written, or another server holds it.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
-        DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("could not create {shown}"))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .with_context(|| format!("could not create {shown}"))?;
         let path = path.canonicalize()?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock"));
         let lock = lock.with_context(|| format!("could not write in {shown}"))?;

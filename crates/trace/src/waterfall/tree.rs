@@ -6,16 +6,27 @@ use super::printable;
 use crate::Span;
 
 /// Levels that are drawn as indentation; deeper rows stand at the last level.
-const DEPTH_MAX: usize = 12;
+const DEPTH_MAX: usize = 8;
+/// Columns that a name keeps, whatever its depth.
+const NAME_WIDTH_MIN: usize = 10;
 
 /// A span at its place in the tree.
 pub(super) struct Row<'a> {
     pub(super) span: &'a Span,
     /// The span that it hangs under.
     pub(super) parent: Option<&'a Span>,
-    /// It names a parent and yet stands at the root.
-    pub(super) orphan: bool,
+    /// Why it stands at the root although it names a parent.
+    pub(super) orphan: Option<Orphan>,
     guides: String,
+}
+
+/// Why a span that names a parent stands at the root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Orphan {
+    /// The parent was not recorded, or is the caller's.
+    Missing,
+    /// The parent hangs under it.
+    Cycle,
 }
 
 impl Row<'_> {
@@ -25,9 +36,12 @@ impl Row<'_> {
 
     /// Guides and name, together at most `width` columns.
     pub(super) fn label(&self, width: usize) -> (String, String) {
-        let guides: String = self.guides.chars().take(width).collect();
-        let room = width - guides.chars().count();
         let name = printable(&self.span.name);
+        let depth = self.guides.chars().count();
+        let shown = depth.min(width.saturating_sub(NAME_WIDTH_MIN.min(name.chars().count())));
+        // The guides next to the name say more than those of its ancestors.
+        let guides: String = self.guides.chars().skip(depth - shown).collect();
+        let room = width - shown;
         if name.chars().count() <= room {
             return (guides, name);
         }
@@ -102,7 +116,12 @@ pub(super) fn rows(spans: &[Span], rows_max: usize) -> Vec<Row<'_>> {
             }
             let span = &spans[next.at];
             let parent = next.parent.map(|at| &spans[at]);
-            rows.push(Row { span, parent, orphan: parent.is_none() && span.parent.is_some(), guides: next.guides });
+            let orphan = match (parent, &span.parent) {
+                (None, Some(named)) if by_id.contains_key(named) => Some(Orphan::Cycle),
+                (None, Some(_)) => Some(Orphan::Missing),
+                _ => None,
+            };
+            rows.push(Row { span, parent, orphan, guides: next.guides });
         }
     }
     rows

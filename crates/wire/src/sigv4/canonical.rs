@@ -178,7 +178,8 @@ pub fn query_pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
 
 /// Percent-decodes; a `%` that starts no escape stands for itself.
 pub fn percent_decode(text: &str, plus_is_space: bool) -> Cow<'_, [u8]> {
-    if !text.contains('%') && !(plus_is_space && text.contains('+')) {
+    let is_plain = |b: u8| b != b'%' && !(plus_is_space && b == b'+');
+    if text.bytes().all(is_plain) {
         return Cow::Borrowed(text.as_bytes());
     }
     let bytes = text.as_bytes();

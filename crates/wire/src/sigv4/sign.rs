@@ -26,6 +26,7 @@ pub struct Signer<'a> {
 impl Signer<'_> {
     /// Signs a request and puts `x-amz-date`, `authorization` and, for temporary credentials, `x-amz-security-token`
     /// into `headers`, which must hold `host` already. All headers are signed but those that proxies rewrite.
+    /// An `x-amz-content-sha256` that stands there already is taken as the body's hash.
     pub fn sign_headers(
         &self,
         method: &str,
@@ -43,8 +44,10 @@ impl Signer<'_> {
         let mut names: Vec<String> = headers.keys().map(HeaderName::as_str).map(str::to_owned).collect();
         names.retain(|name| !NEVER_SIGNED.contains(&name.as_str()));
         names.sort();
+        let stated = headers.get("x-amz-content-sha256").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let hash = stated.unwrap_or_else(|| payload_hash(body));
         let parts = RequestParts { method, path, query, headers };
-        let request = canonical_request(&parts, self.service, &names, &payload_hash(body));
+        let request = canonical_request(&parts, self.service, &names, &hash);
         let signature = self.signature(&time, &request);
         let value = format!(
             "{ALGORITHM} Credential={}/{}, SignedHeaders={}, Signature={signature}",

@@ -7,6 +7,7 @@
                         3 RESPONSE    36 bytes request id, body
                         4 ERROR       36 bytes request id, error JSON
                         5 INIT_ERROR  error JSON
+                        6 LOADING     empty: the bootstrap is up and begins to load the user's code
 """
 
 import os
@@ -16,6 +17,7 @@ READY = 2
 RESPONSE = 3
 ERROR = 4
 INIT_ERROR = 5
+LOADING = 6
 
 REQUEST_ID_BYTES = 36
 READ_BYTES = 64 * 1024

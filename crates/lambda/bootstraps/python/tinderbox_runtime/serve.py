@@ -112,6 +112,7 @@ def main():
     sys.stdout.reconfigure(line_buffering=True)
     hook_logging()
     prepare_path()
+    channel.send(frames.LOADING, "", b"")
     try:
         handler = load_handler(os.environ.get("_HANDLER", ""))
     except Exception as error:

@@ -47,7 +47,8 @@ pub(super) async fn choose(data: &Path, print: Print) -> anyhow::Result<Package>
         let zip = zip(PYTHON_SOURCES.iter().map(|(name, text)| (name.to_string(), text.as_bytes().to_vec())))?;
         return Ok(Package { runtime: format!("python{major}.{minor}"), handler: "app.handler", zip });
     }
-    print.text("neither node nor python3 is here (apt-get install nodejs, or python3): deploying a `provided` function");
+    print
+        .text("neither node nor python3 is here (apt-get install nodejs, or python3): deploying a `provided` function");
     provided_package(print)
 }
 
@@ -62,7 +63,8 @@ fn node_package(folder: &Path, node: RuntimeVersion, print: Print) -> anyhow::Re
         // npm writes this file last, so its presence means a finished installation.
         if !modules.join(".package-lock.json").exists() {
             print.text("npm ci: SQLite as WebAssembly, because this node has none of its own …");
-            let npm = Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--silent"]).current_dir(folder).output();
+            let npm =
+                Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--silent"]).current_dir(folder).output();
             let npm = npm.context("npm cannot be started")?;
             ensure!(npm.status.success(), "npm ci failed: {}", String::from_utf8_lossy(&npm.stderr).trim());
         }
@@ -96,7 +98,10 @@ fn provided_package(print: Print) -> anyhow::Result<Package> {
     if !beside.exists() {
         print.text("cargo build --release --package items-provided …");
         let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let cargo = Command::new("cargo").args(["build", "--release", "--package", "items-provided"]).current_dir(workspace).status();
+        let cargo = Command::new("cargo")
+            .args(["build", "--release", "--package", "items-provided"])
+            .current_dir(workspace)
+            .status();
         ensure!(cargo.context("cargo cannot be started")?.success(), "the provided example could not be built");
     }
     let bootstrap = std::fs::read(&beside).with_context(|| format!("{} is missing", beside.display()))?;

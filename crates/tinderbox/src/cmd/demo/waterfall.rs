@@ -48,7 +48,8 @@ impl Figures {
             return Vec::new();
         }
         let total: f64 = self.cold.iter().map(|(_, ms)| ms).sum();
-        let mut lines: Vec<String> = self.cold.iter().map(|(term, ms)| format!("      {term:<16} {ms:>9.2} ms")).collect();
+        let mut lines: Vec<String> =
+            self.cold.iter().map(|(term, ms)| format!("      {term:<16} {ms:>9.2} ms")).collect();
         lines.push(format!("      {:<16} {total:>9.2} ms", "= cold start"));
         lines.extend(self.handler_ms.map(|ms| format!("      {:<16} {ms:>9.2} ms", "handler")));
         lines
@@ -56,7 +57,8 @@ impl Figures {
 
     /// The same for programs.
     pub(super) fn to_json(&self) -> Value {
-        let cold: serde_json::Map<String, Value> = self.cold.iter().map(|(term, ms)| ((*term).to_owned(), json!(ms))).collect();
+        let cold: serde_json::Map<String, Value> =
+            self.cold.iter().map(|(term, ms)| ((*term).to_owned(), json!(ms))).collect();
         json!({
             "coldMs": cold,
             "handlerMs": self.handler_ms,
@@ -74,7 +76,8 @@ mod tests {
     #[test]
     fn a_cold_call_shows_its_terms_and_their_sum() {
         let span = |name: &str, us: u64| json!({ "name": name, "duration_us": us, "attributes": {} });
-        let mut trace = json!({ "spans": [span("sandbox start", 2_000), span("user init", 3_000), span("handler", 500)] });
+        let mut trace =
+            json!({ "spans": [span("sandbox start", 2_000), span("user init", 3_000), span("handler", 500)] });
         trace["spans"][2]["attributes"] = json!({ "cost_usd": 4.0e-7, "billed_ms": 6, "memory_mb": 512 });
         let figures = Figures::read(&trace);
         let lines = figures.cold_lines();

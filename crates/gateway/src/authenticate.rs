@@ -1,0 +1,132 @@
+//! Who calls: from the signature, in two steps, so that strangers are refused before their body is read.
+
+use http::request::Parts;
+use sys::Timestamp;
+use wire::shape;
+use wire::sigv4::{Admitted, Claim, Expectations, RegionPolicy, RequestParts, SigV4Error};
+use wire::{AccountId, Principal};
+
+use crate::identify::scope;
+use crate::{Auth, Config, CredentialStore, Entry};
+
+/// Who calls, and what enforcement would have said.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) principal: Principal,
+    pub(crate) account: AccountId,
+    pub(crate) region: String,
+    /// Permissive mode: why enforcement would have refused the signature.
+    pub(crate) objection: Option<SigV4Error>,
+}
+
+/// A request whose signature's scope, key and time are in order; or one that needs none.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// The signature is still to be checked over the body.
+    Signed { admitted: Admitted, entry: Entry },
+    /// Nothing is left to check.
+    Decided(Caller),
+}
+
+impl Admission {
+    /// Whether an operation takes such a request: all but those that the model opens (wire:W10) must be signed.
+    ///
+    /// # Errors
+    /// [`SigV4Error::Missing`] for a stranger.
+    pub(crate) fn suffices_for(&self, model: shape::Auth) -> Result<(), SigV4Error> {
+        match self {
+            Self::Decided(Caller { principal: Principal::Anonymous, .. }) if model == shape::Auth::Signature => {
+                Err(SigV4Error::Missing)
+            }
+            Self::Signed { .. } | Self::Decided(_) => Ok(()),
+        }
+    }
+}
+
+/// What the two steps look at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Authenticator<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) credentials: &'a CredentialStore,
+    pub(crate) now: Timestamp,
+}
+
+impl Authenticator<'_> {
+    /// Step 1, without the body. `service` is what the scope must name.
+    pub(crate) fn admit(&self, head: &Parts, service: &str) -> Result<Admission, SigV4Error> {
+        let admission = self.admit_enforced(head, service);
+        match (self.config.auth, admission) {
+            (Auth::Permissive, Err(objection)) => Ok(Admission::Decided(self.permit(head, objection))),
+            (_, admission) => admission,
+        }
+    }
+
+    /// Step 2, with the body.
+    pub(crate) fn verify(&self, admission: Admission, head: &Parts, body: &[u8]) -> Result<Caller, SigV4Error> {
+        let (admitted, entry) = match admission {
+            Admission::Decided(caller) => return Ok(caller),
+            Admission::Signed { admitted, entry } => (admitted, entry),
+        };
+        match (self.config.auth, admitted.check(&request_parts(head), body)) {
+            (_, Ok(verified)) => {
+                let Entry { principal, account, .. } = entry;
+                Ok(Caller { principal, account, region: verified.region, objection: None })
+            }
+            (Auth::Permissive, Err(objection)) => Ok(self.permit(head, objection)),
+            (Auth::Enforced, Err(error)) => Err(error),
+        }
+    }
+
+    fn admit_enforced(&self, head: &Parts, service: &str) -> Result<Admission, SigV4Error> {
+        let Some(claim) = Claim::read(&request_parts(head))? else {
+            return Ok(Admission::Decided(self.anonymous()));
+        };
+        let entry = self.credentials.get(&claim.access_key_id).ok_or(SigV4Error::UnknownKey)?;
+        let expect =
+            Expectations { service, regions: RegionPolicy::Only(&self.config.regions), skew: self.config.skew };
+        let admitted = claim.admit(|_| Some(entry.credential.clone()), self.now, &expect)?;
+        Ok(Admission::Signed { admitted, entry })
+    }
+
+    fn anonymous(&self) -> Caller {
+        let (account, region) = (self.config.account.clone(), self.config.default_region().to_owned());
+        match self.config.auth {
+            Auth::Enforced => Caller { principal: Principal::Anonymous, account, region, objection: None },
+            Auth::Permissive => {
+                let principal = Principal::Root { account: account.clone() };
+                Caller { principal, account, region, objection: Some(SigV4Error::Missing) }
+            }
+        }
+    }
+
+    /// Permissive mode believes what the signature says without checking it.
+    fn permit(&self, head: &Parts, objection: SigV4Error) -> Caller {
+        let scope = scope(&head.headers, head.uri.query().unwrap_or_default());
+        let mut parts = scope.as_deref().unwrap_or_default().split('/');
+        let (key, region) = (parts.next().unwrap_or_default(), parts.nth(1).unwrap_or_default());
+        let region = if is_region(region) { region } else { self.config.default_region() };
+        let (principal, account) = match (self.credentials.get(key), AccountId::parse(key)) {
+            (Some(entry), _) => (entry.principal, entry.account),
+            // wire:W5: emulators take a 12-digit access key id as the account.
+            (None, account) => {
+                let account = account.unwrap_or_else(|| self.config.account.clone());
+                (Principal::Root { account: account.clone() }, account)
+            }
+        };
+        Caller { principal, account, region: region.to_owned(), objection: Some(objection) }
+    }
+}
+
+/// Regions end up in ARNs and keys: only what looks like one is taken unverified.
+fn is_region(text: &str) -> bool {
+    (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+fn request_parts(head: &Parts) -> RequestParts<'_> {
+    RequestParts {
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        query: head.uri.query().unwrap_or_default(),
+        headers: &head.headers,
+    }
+}

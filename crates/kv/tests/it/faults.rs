@@ -1,0 +1,163 @@
+//! Group commit, and what happens when the disk fails. The seam is the engine trait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use kv::engine::fjall::Fjall;
+use kv::engine::memory::Memory;
+use kv::engine::{Batch, Engine, Snapshot};
+use kv::{Error, Kv};
+use sys::{Clock, Rng};
+
+use crate::stores::{put, show_all};
+
+/// Fails the batch `fails_at`, and counts the calls.
+struct Failing {
+    inner: Box<dyn Engine>,
+    fails_at: u64,
+    how: Failure,
+    calls: Arc<AtomicU64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Failure {
+    /// The fsync failed and the batch is not on the disk.
+    Lost,
+    /// The fsync failed and the batch is on the disk all the same.
+    Kept,
+    Panic,
+}
+
+impl Engine for Failing {
+    fn version(&self) -> u64 {
+        self.inner.version()
+    }
+
+    fn snapshot(&self) -> Arc<dyn Snapshot> {
+        self.inner.snapshot()
+    }
+
+    fn apply(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        if batch.version == self.fails_at {
+            match self.how {
+                Failure::Lost => {}
+                Failure::Kept => self.inner.apply(batch)?,
+                Failure::Panic => panic!("on purpose"),
+            }
+            return Err(Error::unavailable("fsync: Input/output error"));
+        }
+        self.inner.apply(batch)
+    }
+}
+
+#[tokio::test]
+async fn an_fsync_error_ends_acknowledgement_for_good() {
+    let cases = [
+        (false, false, Failure::Lost),
+        (false, false, Failure::Panic),
+        (true, false, Failure::Kept),
+        (true, true, Failure::Lost),
+        (true, true, Failure::Kept),
+        (true, true, Failure::Panic),
+    ];
+    for (threaded, durable, how) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let inner: Box<dyn Engine> = match durable {
+            true => Box::new(Fjall::open(folder.path()).unwrap()),
+            false => Box::new(Memory::default()),
+        };
+        let calls = Arc::new(AtomicU64::new(0));
+        let engine = Box::new(Failing { inner, fails_at: 3, how, calls: Arc::clone(&calls) });
+        let kv = match threaded {
+            true => Kv::threaded(engine, Clock::system(), Rng::seeded(1)).unwrap(),
+            false => Kv::inline(engine, Clock::system(), Rng::seeded(1)),
+        };
+        put(&kv, &[("a", "1")]).await;
+        put(&kv, &[("b", "2")]).await;
+        let mut watch = kv.watch("c").unwrap();
+        for attempt in 0..5 {
+            let outcome = kv
+                .transact(|tx| async move {
+                    tx.set("c", "3");
+                    Ok::<_, Error>(tx.versionstamp())
+                })
+                .await;
+            assert!(matches!(outcome, Err(Error::Unavailable { .. })), "attempt {attempt}, {how:?}");
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), 3, "the engine is not asked again");
+        assert_eq!(show_all(&kv).await, "a=1 b=2", "what was acknowledged can be read, what was not is not shown");
+        assert!(matches!(watch.changed().await, Err(Error::Unavailable { .. })));
+        assert!(matches!(kv.watch("d"), Err(Error::Unavailable { .. })));
+    }
+}
+
+/// Tells when a batch has come, and waits for leave to go on.
+struct Gated {
+    inner: Memory,
+    came: SyncSender<usize>,
+    leave: Receiver<()>,
+}
+
+impl Engine for Gated {
+    fn version(&self) -> u64 {
+        self.inner.version()
+    }
+
+    fn snapshot(&self) -> Arc<dyn Snapshot> {
+        self.inner.snapshot()
+    }
+
+    fn apply(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.came.send(batch.writes.len()).map_err(Error::unavailable)?;
+        self.leave.recv().map_err(Error::unavailable)?;
+        self.inner.apply(batch)
+    }
+}
+
+// On one thread, so that the order of events is known.
+#[tokio::test(flavor = "current_thread")]
+async fn all_that_wait_share_one_batch_and_nobody_hears_before_it_is_done() {
+    let (came, batches) = sync_channel(10);
+    let (go, leave) = sync_channel(10);
+    let engine = Box::new(Gated { inner: Memory::default(), came, leave });
+    let kv = Kv::threaded(engine, Clock::system(), Rng::seeded(1)).unwrap();
+    let commit = |n: u32| {
+        let kv = kv.clone();
+        sys::task::spawn("commit", async move {
+            kv.transact(|tx| async move {
+                tx.set(format!("key {n}"), "x");
+                Ok::<_, Error>(tx.versionstamp())
+            })
+            .await
+            .unwrap()
+            .get()
+            .unwrap()
+        })
+    };
+    let first = commit(0);
+    tokio::task::yield_now().await;
+    assert_eq!(batches.recv().unwrap(), 1);
+    // The first batch is on its way to the disk; these come meanwhile.
+    let others: Vec<_> = (1..=49).map(commit).collect();
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!first.is_finished());
+    go.send(()).unwrap();
+    assert_eq!(batches.recv().unwrap(), 49, "all that waited are one batch");
+    let first = first.await.unwrap().unwrap();
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    assert!(others.iter().all(|other| !other.is_finished()));
+    assert_eq!(show_all(&kv).await, "key 0=x");
+    go.send(()).unwrap();
+    let mut stamps = vec![first];
+    for other in others {
+        stamps.push(other.await.unwrap().unwrap());
+    }
+    assert!(stamps.is_sorted_by(|a, b| a < b), "the order within the batch is the order of arrival");
+    assert!(stamps[1..].iter().all(|stamp| stamp.as_bytes()[..8] == stamps[1].as_bytes()[..8]));
+}

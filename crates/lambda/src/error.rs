@@ -1,0 +1,134 @@
+//! What the Lambda API answers when it cannot do what was asked.
+
+use wire::Value;
+use wire::error::{Fault, ServiceError};
+
+use crate::InvokeError;
+use crate::package::PackageError;
+
+/// Errors of the control plane, named as the AWS codes. `Display` is the client's message.
+#[derive(Debug, thiserror::Error)]
+pub enum LambdaError {
+    /// 400: a parameter is well formed but not acceptable.
+    #[error("{0}")]
+    InvalidParameterValueException(String),
+    /// 400: a parameter breaks a constraint of the model that depends on others.
+    #[error("{0}")]
+    ValidationException(String),
+    /// 400: the payload or the client context is not what it must be.
+    #[error("{0}")]
+    InvalidRequestContentException(String),
+    /// 403: the resource belongs to somebody else.
+    #[error("{0}")]
+    AccessDeniedException(String),
+    /// 404: no such function, version, alias or URL.
+    #[error("{0}")]
+    ResourceNotFoundException(String),
+    /// 409: it exists already.
+    #[error("{0}")]
+    ResourceConflictException(String),
+    /// 412: the revision is not the one that the caller knows.
+    #[error(
+        "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve \
+         the latest Revision Id"
+    )]
+    PreconditionFailedException,
+    /// 400: the account's packages are too large together.
+    #[error("Code storage limit exceeded.")]
+    CodeStorageExceededException,
+    /// 413: the package is too large for a request.
+    #[error("Request must be smaller than {limit} bytes for the {operation} operation")]
+    RequestEntityTooLargeException {
+        /// The limit in bytes.
+        limit: u64,
+        /// The operation's name.
+        operation: &'static str,
+    },
+    /// The data plane did not run the function.
+    #[error(transparent)]
+    Invoke(#[from] InvokeError),
+    /// 500: we failed.
+    #[error("An error occurred and the request cannot be processed.")]
+    ServiceException(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl LambdaError {
+    /// A member or a value that Tinderbox does not serve yet: named, and never silently ignored.
+    pub fn not_supported(what: &str, instead: &str) -> Self {
+        Self::InvalidParameterValueException(format!("{what} is not supported by Tinderbox yet. {instead}"))
+    }
+
+    /// A parameter that is not acceptable.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::InvalidParameterValueException(message.into())
+    }
+
+    /// No such function or version.
+    pub fn function_not_found(arn: &str) -> Self {
+        Self::ResourceNotFoundException(format!("Function not found: {arn}"))
+    }
+
+    /// Our own failure.
+    pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::ServiceException(source.into())
+    }
+}
+
+impl From<kv::Error> for LambdaError {
+    fn from(error: kv::Error) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<PackageError> for LambdaError {
+    fn from(error: PackageError) -> Self {
+        match error.is_clients() {
+            true => Self::InvalidParameterValueException(error.to_string()),
+            false => Self::internal(error),
+        }
+    }
+}
+
+impl ServiceError for LambdaError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidParameterValueException(_) => "InvalidParameterValueException",
+            Self::ValidationException(_) => "ValidationException",
+            Self::InvalidRequestContentException(_) => "InvalidRequestContentException",
+            Self::AccessDeniedException(_) => "AccessDeniedException",
+            Self::ResourceNotFoundException(_) => "ResourceNotFoundException",
+            Self::ResourceConflictException(_) => "ResourceConflictException",
+            Self::PreconditionFailedException => "PreconditionFailedException",
+            Self::CodeStorageExceededException => "CodeStorageExceededException",
+            Self::RequestEntityTooLargeException { .. } => "RequestEntityTooLargeException",
+            Self::Invoke(error) => error.code(),
+            Self::ServiceException(_) => "ServiceException",
+        }
+    }
+
+    fn status(&self) -> u16 {
+        match self {
+            Self::InvalidParameterValueException(_)
+            | Self::ValidationException(_)
+            | Self::InvalidRequestContentException(_)
+            | Self::CodeStorageExceededException => 400,
+            Self::AccessDeniedException(_) => 403,
+            Self::ResourceNotFoundException(_) => 404,
+            Self::ResourceConflictException(_) => 409,
+            Self::PreconditionFailedException => 412,
+            Self::RequestEntityTooLargeException { .. } => 413,
+            Self::Invoke(error) => error.status(),
+            Self::ServiceException(_) => 500,
+        }
+    }
+
+    fn members(&self) -> Vec<(&'static str, Value)> {
+        let kind = match self {
+            Self::Invoke(error) => return error.members(),
+            Self::ValidationException(_) | Self::AccessDeniedException(_) => return Vec::new(),
+            _ if self.fault() == Fault::Server => "Service",
+            _ => "User",
+        };
+        vec![("Type", Value::String(kind.to_owned()))]
+    }
+}

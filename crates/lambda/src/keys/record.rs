@@ -1,0 +1,100 @@
+//! The values of the service.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::function::{Architecture, CodeRef, EnvironmentVariables, Logging, TracingMode};
+use crate::url::cors::Cors;
+
+/// A function: what `$LATEST` is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FunctionRecord {
+    /// Role ARN.
+    pub(crate) role: String,
+    /// Runtime identifier.
+    pub(crate) runtime: String,
+    /// Handler.
+    pub(crate) handler: String,
+    /// The package.
+    pub(crate) code: CodeRef,
+    /// Free text of the user.
+    pub(crate) description: String,
+    /// 1–900 s.
+    pub(crate) timeout_s: u32,
+    /// 128–10,240 MB.
+    pub(crate) memory_mb: u32,
+    /// 512–10,240 MB.
+    pub(crate) ephemeral_mb: u32,
+    /// Absent when the user never gave any: then the answer has none either.
+    pub(crate) environment: Option<EnvironmentVariables>,
+    pub(crate) kms_key_arn: Option<String>,
+    /// Target of `DeadLetterConfig`.
+    pub(crate) dead_letter_arn: Option<String>,
+    pub(crate) vpc: Option<VpcRecord>,
+    pub(crate) file_systems: Vec<FileSystemRecord>,
+    pub(crate) tracing: TracingMode,
+    pub(crate) logging: Logging,
+    pub(crate) architecture: Architecture,
+    pub(crate) tags: BTreeMap<String, String>,
+    /// UUID, new with every change.
+    pub(crate) revision_id: String,
+    /// Milliseconds since the Unix epoch.
+    pub(crate) last_modified_ms: i64,
+}
+
+/// `VpcConfig`: stored and given back; the sandbox has a network of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct VpcRecord {
+    pub(crate) subnet_ids: Vec<String>,
+    pub(crate) security_group_ids: Vec<String>,
+    pub(crate) ipv6: Option<bool>,
+}
+
+/// One of `FileSystemConfigs`: stored and given back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FileSystemRecord {
+    pub(crate) arn: String,
+    pub(crate) local_mount_path: String,
+}
+
+/// A function URL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UrlRecord {
+    /// 32 lower-case letters and digits.
+    pub(crate) id: String,
+    pub(crate) auth: UrlAuth,
+    pub(crate) cors: Option<Cors>,
+    /// Microseconds since the Unix epoch.
+    pub(crate) created_us: i64,
+    /// Microseconds since the Unix epoch.
+    pub(crate) last_modified_us: i64,
+}
+
+/// Who may call a function URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum UrlAuth {
+    /// Everyone.
+    #[serde(rename = "NONE")]
+    None,
+    /// Whoever signs as a principal of the function's account.
+    #[serde(rename = "AWS_IAM")]
+    AwsIam,
+}
+
+/// The function behind a URL's id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UrlOwner {
+    pub(crate) account: String,
+    pub(crate) region: String,
+    pub(crate) name: String,
+}
+
+/// What an account uses in one region.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UsageRecord {
+    /// Zipped packages of all functions together, in bytes. A package that two functions share counts twice, as on AWS.
+    pub(crate) code_bytes: u64,
+    /// Number of functions.
+    pub(crate) functions: u64,
+}

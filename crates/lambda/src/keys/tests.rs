@@ -1,0 +1,77 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::function::{Architecture, CodeRef, EnvironmentVariables, LogFormat, Logging, TracingMode};
+
+fn record() -> FunctionRecord {
+    FunctionRecord {
+        role: "arn:aws:iam::000000000000:role/r".to_owned(),
+        runtime: "nodejs24.x".to_owned(),
+        handler: "index.handler".to_owned(),
+        code: CodeRef { digest: "ab".repeat(32), length: 7 },
+        description: String::new(),
+        timeout_s: 3,
+        memory_mb: 128,
+        ephemeral_mb: 512,
+        environment: Some(EnvironmentVariables([("A".to_owned(), "s3cret".to_owned())].into())),
+        kms_key_arn: None,
+        dead_letter_arn: None,
+        vpc: None,
+        file_systems: Vec::new(),
+        tracing: TracingMode::PassThrough,
+        logging: Logging {
+            group: "/aws/lambda/f".to_owned(),
+            format: LogFormat::Text,
+            application_level: None,
+            system_level: None,
+        },
+        architecture: Architecture::X86_64,
+        tags: [("team".to_owned(), "a".to_owned())].into(),
+        revision_id: "r".to_owned(),
+        last_modified_ms: 1,
+    }
+}
+
+#[test]
+fn records_survive_the_round_trip_and_keep_their_stored_form() {
+    let value = encode(&record());
+    assert_eq!(decode::<FunctionRecord>(&value).unwrap(), record());
+    // What is on disk today must be readable tomorrow: this text never changes, new members are optional.
+    insta::assert_snapshot!(std::str::from_utf8(&value).unwrap());
+}
+
+#[test]
+fn a_newer_format_and_damaged_values_are_corrupt() {
+    let newer = String::from_utf8(encode(&record()).to_vec()).unwrap().replace("\"format\":1", "\"format\":2");
+    for value in [newer.as_bytes(), b"{}", b"", b"{\"format\":1}"] {
+        assert!(matches!(decode::<FunctionRecord>(value), Err(kv::Error::Corrupt { .. })));
+    }
+}
+
+#[test]
+fn debug_of_a_record_shows_no_secret() {
+    assert!(!format!("{:?}", record()).contains("s3cret"));
+}
+
+proptest! {
+    #[test]
+    fn keys_are_distinct_ordered_by_name_and_inside_their_range(
+        account in "[0-9]{12}", region in "[a-z-]{1,9}", a in "[a-zA-Z0-9_-]{1,20}", b in "[a-zA-Z0-9_-]{1,20}",
+    ) {
+        let key = |name| Key::Function { account: &account, region: &region, name }.pack();
+        let (key_a, key_b) = (key(&a), key(&b));
+        prop_assert_eq!(key_a.cmp(&key_b), a.cmp(&b));
+        prop_assert_eq!(function_name(&key_a).unwrap(), a.clone());
+        let range = functions_of(&account, &region);
+        prop_assert!(range.contains(&key_a));
+        let other = format!("{region}x");
+        for outside in [
+            Key::Function { account: &account, region: &other, name: &a },
+            Key::Url { account: &account, region: &region, name: &a },
+            Key::UrlOwner { id: &a },
+            Key::Usage { account: &account, region: &region },
+        ] {
+            prop_assert!(!range.contains(&outside.pack()));
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The ways to name a function: `name`, partial ARN, full ARN, each with or without a qualifier.
+//!
+//! Source: API model, `FunctionName` and `NamespacedFunctionName`.
+
+use wire::{Arn, Cx, Resource};
+
+use crate::LATEST;
+use crate::error::LambdaError;
+use crate::limits::NAME_LENGTH_MAX;
+
+/// A function of the caller's account and region, and the version or alias that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FunctionName {
+    /// The name alone.
+    pub(crate) name: String,
+    /// What stood behind the name, or in `Qualifier`.
+    pub(crate) qualifier: Option<String>,
+}
+
+/// The parts of a name as given; absent ones were not given.
+#[derive(Debug, PartialEq, Eq)]
+struct Parts<'a> {
+    region: Option<&'a str>,
+    account: Option<&'a str>,
+    name: &'a str,
+    qualifier: Option<&'a str>,
+}
+
+impl FunctionName {
+    /// Reads what the client gave as `FunctionName` and `Qualifier`. The model has checked the pattern.
+    ///
+    /// # Errors
+    /// Another region's function is not reachable, another account's is denied, contradicting qualifiers are invalid.
+    pub(crate) fn parse(cx: &Cx, given: &str, qualifier: Option<&str>) -> Result<Self, LambdaError> {
+        let parts = split(given);
+        let length = parts.name.len();
+        if length > NAME_LENGTH_MAX || length == 0 {
+            return Err(LambdaError::ValidationException(format!(
+                "1 validation error detected: Value '{}' at 'functionName' failed to satisfy constraint: Member must have \
+                 length less than or equal to {NAME_LENGTH_MAX}",
+                parts.name
+            )));
+        }
+        if let Some(region) = parts.region.filter(|region| *region != cx.region) {
+            return Err(LambdaError::ResourceNotFoundException(format!(
+                "Functions from '{region}' are not reachable in this region ('{}')",
+                cx.region
+            )));
+        }
+        if parts.account.is_some_and(|account| account != cx.account.as_str()) {
+            return Err(LambdaError::AccessDeniedException(format!(
+                "The function {given} belongs to another account, and no policy opens it to {}",
+                cx.account
+            )));
+        }
+        let qualifier = match (parts.qualifier, qualifier) {
+            (Some(named), Some(asked)) if named != asked => {
+                return Err(LambdaError::invalid(
+                    "The derived qualifier from the function name does not match the specified qualifier.",
+                ));
+            }
+            (named, asked) => named.or(asked),
+        };
+        Ok(Self { name: parts.name.to_owned(), qualifier: qualifier.map(str::to_owned) })
+    }
+
+    /// The unqualified ARN.
+    pub(crate) fn arn(&self, cx: &Cx) -> String {
+        function_arn(&cx.region, cx.account.as_str(), &self.name)
+    }
+
+    /// The ARN with the qualifier, where one was given.
+    pub(crate) fn qualified_arn(&self, cx: &Cx) -> String {
+        match &self.qualifier {
+            Some(qualifier) => format!("{}:{qualifier}", self.arn(cx)),
+            None => self.arn(cx),
+        }
+    }
+
+    /// Fails unless the qualifier is absent or `$LATEST`: there are no published versions and no aliases yet.
+    ///
+    /// # Errors
+    /// `ResourceNotFoundException` with AWS's text.
+    pub(crate) fn only_latest(&self, cx: &Cx) -> Result<(), LambdaError> {
+        match self.qualifier.as_deref() {
+            None | Some(LATEST) => Ok(()),
+            Some(_) => Err(LambdaError::function_not_found(&self.qualified_arn(cx))),
+        }
+    }
+}
+
+/// The ARN of a function.
+pub(crate) fn function_arn(region: &str, account: &str, name: &str) -> String {
+    Arn::new("lambda", region, account, format!("function:{name}")).to_string()
+}
+
+/// The resource column of the table: the function's ARN as the caller means it, also where it is not reachable.
+pub(crate) fn resource(cx: &Cx, given: &str) -> Resource {
+    let parts = split(given);
+    let region = parts.region.unwrap_or(&cx.region);
+    let account = parts.account.unwrap_or(cx.account.as_str());
+    Resource::arn(function_arn(region, account, parts.name))
+}
+
+/// `[arn:PARTITION:lambda:][REGION:][ACCOUNT:][function:]NAME[:QUALIFIER]`
+fn split(given: &str) -> Parts<'_> {
+    let words: Vec<&str> = given.split(':').collect();
+    let mut rest = words.as_slice();
+    if let ["arn", _partition, _service, after @ ..] = rest
+        && !after.is_empty()
+    {
+        rest = after;
+    }
+    // A word is only a prefix when something follows: the last but the qualifier is always the name.
+    let mut prefix = |is_one: fn(&str) -> bool| match rest {
+        [first, after @ ..] if !after.is_empty() && is_one(first) => {
+            rest = after;
+            Some(*first)
+        }
+        _ => None,
+    };
+    let region = prefix(is_region);
+    let account = prefix(|word| word.len() == 12 && word.bytes().all(|b| b.is_ascii_digit()));
+    prefix(|word| word == "function");
+    Parts { region, account, name: rest[0], qualifier: rest.get(1).copied() }
+}
+
+/// `us-east-1`, `us-gov-west-1`: two letters, words, one digit.
+fn is_region(word: &str) -> bool {
+    let mut parts = word.split('-');
+    let country = parts.next().is_some_and(|part| part.len() == 2 || part == "eusc");
+    let digit = parts.next_back().is_some_and(|part| part.len() == 1 && part.bytes().all(|b| b.is_ascii_digit()));
+    country && digit && parts.next().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::{AccountId, Principal, TraceContext};
+
+    use super::*;
+
+    fn cx() -> Cx {
+        let account = AccountId::parse("123456789012").unwrap();
+        Cx {
+            account: account.clone(),
+            region: "us-west-2".to_owned(),
+            principal: Principal::Root { account },
+            request_id: "r".to_owned(),
+            trace: TraceContext::new(sys::Timestamp::default(), &sys::Rng::seeded(1)),
+            source_ip: None,
+            host: "localhost".to_owned(),
+        }
+    }
+
+    #[test]
+    fn every_form_of_a_name_means_the_same_function() {
+        for (given, qualifier) in [
+            ("my-function", None),
+            ("my-function:v1", Some("v1")),
+            ("my-function:$LATEST", Some("$LATEST")),
+            ("function:my-function", None),
+            ("123456789012:function:my-function", None),
+            ("123456789012:my-function:v1", Some("v1")),
+            ("us-west-2:123456789012:function:my-function", None),
+            ("arn:aws:lambda:us-west-2:123456789012:function:my-function", None),
+            ("arn:aws:lambda:us-west-2:123456789012:function:my-function:$LATEST", Some("$LATEST")),
+        ] {
+            let parsed = FunctionName::parse(&cx(), given, None).unwrap();
+            assert_eq!((parsed.name.as_str(), parsed.qualifier.as_deref()), ("my-function", qualifier), "{given}");
+        }
+        for odd in ["function", "123456789012", "us-west-2"] {
+            assert_eq!(FunctionName::parse(&cx(), odd, None).unwrap().name, odd);
+        }
+    }
+
+    #[test]
+    fn other_regions_accounts_and_qualifiers_are_refused() {
+        let code = |given: &str, qualifier| {
+            use wire::ServiceError as _;
+            FunctionName::parse(&cx(), given, qualifier).map_err(|error| error.code())
+        };
+        let here = "arn:aws:lambda:us-west-2:123456789012:function:f:a";
+        let region = "arn:aws:lambda:eu-west-1:123456789012:function:f";
+        let account = "arn:aws:lambda:us-west-2:999999999999:function:f";
+        assert_eq!(code(here, Some("b")).unwrap_err(), "InvalidParameterValueException");
+        assert_eq!(code(here, Some("a")).unwrap().qualifier.as_deref(), Some("a"));
+        assert_eq!(code(region, None).unwrap_err(), "ResourceNotFoundException");
+        assert_eq!(code(account, None).unwrap_err(), "AccessDeniedException");
+        assert_eq!(code(&"x".repeat(65), None).unwrap_err(), "ValidationException");
+    }
+
+    #[test]
+    fn the_resource_is_what_the_caller_means() {
+        let resource = |given: &str| resource(&cx(), given).0[0].clone();
+        assert_eq!(resource("f:v1"), "arn:aws:lambda:us-west-2:123456789012:function:f");
+        let foreign = "arn:aws:lambda:eu-west-1:999999999999:function:f";
+        assert_eq!(resource(foreign), foreign);
+    }
+}

@@ -1,0 +1,144 @@
+//! UpdateFunctionCode, UpdateFunctionConfiguration.
+
+use model::lambda as m;
+use wire::Cx;
+
+use super::configuration::configuration;
+use super::functions::{account_for, check_zip_length, key, record};
+use super::settings;
+use crate::error::LambdaError;
+use crate::keys::{self, FunctionRecord};
+use crate::name::FunctionName;
+use crate::state::Lambda;
+
+/// The function that an update means; only `$LATEST` can change.
+fn target(cx: &Cx, given: &str) -> Result<FunctionName, LambdaError> {
+    let name = FunctionName::parse(cx, given, None)?;
+    name.only_latest(cx)?;
+    Ok(FunctionName { qualifier: None, ..name })
+}
+
+fn check_revision(record: &FunctionRecord, expected: Option<&str>) -> Result<(), LambdaError> {
+    match expected.is_none_or(|expected| expected == record.revision_id) {
+        true => Ok(()),
+        false => Err(LambdaError::PreconditionFailedException),
+    }
+}
+
+pub(crate) async fn update_code(
+    lambda: Lambda,
+    cx: Cx,
+    input: m::UpdateFunctionCodeInput,
+) -> Result<m::UpdateFunctionCodeOutput, LambdaError> {
+    let name = target(&cx, &input.function_name)?;
+    settings::refuse_unserved(&[
+        ("S3Bucket", input.s3_bucket.is_some()),
+        ("S3Key", input.s3_key.is_some()),
+        ("S3ObjectVersion", input.s3_object_version.is_some()),
+        ("S3ObjectStorageMode", input.s3_object_storage_mode.is_some()),
+        ("ImageUri", input.image_uri.is_some()),
+        ("SourceKMSKeyArn", input.source_kms_key_arn.is_some()),
+        ("Publish", input.publish == Some(true)),
+        ("PublishTo", input.publish_to.is_some()),
+    ])?;
+    let architecture = input.architectures.as_deref().map(|given| settings::architecture(Some(given))).transpose()?;
+    let zip = input.zip_file.ok_or_else(|| LambdaError::invalid("Please provide a source for function code."))?;
+    check_zip_length(&zip, "UpdateFunctionCode")?;
+    let revision = input.revision_id.as_deref();
+    // A wrong name or revision spares the work on the package; the transaction asks again.
+    let before = lambda.kv.read(|tx| async { record(&{ tx }, &cx, &name).await }).await?;
+    check_revision(&before, revision)?;
+    if input.dry_run == Some(true) {
+        let code = lambda.packages.check(zip).await?;
+        let tried = FunctionRecord { code, architecture: architecture.unwrap_or(before.architecture), ..before };
+        return Ok(configuration(&lambda, &cx, &name.name, tried));
+    }
+    let code = lambda.packages.store(zip).await?;
+    let (now_ms, new_revision) = (lambda.now_ms(), sys::id::uuid(&lambda.rng));
+    let changed = lambda
+        .kv
+        .transact(|tx| {
+            let (lambda, cx, name, code, new_revision) = (&lambda, &cx, &name, &code, &new_revision);
+            async move {
+                let mut record = record(&tx, cx, name).await?;
+                check_revision(&record, revision)?;
+                let freed = record.code.length;
+                account_for(&tx, lambda, cx, |usage| {
+                    usage.code_bytes = usage.code_bytes.saturating_sub(freed) + code.length;
+                })
+                .await?;
+                record.code = code.clone();
+                record.architecture = architecture.unwrap_or(record.architecture);
+                record.last_modified_ms = now_ms;
+                record.revision_id = new_revision.clone();
+                keys::set(&tx, &key(cx, name), &record);
+                Ok::<_, LambdaError>(record)
+            }
+        })
+        .await?;
+    lambda.plane.retire(&name.arn(&cx));
+    Ok(configuration(&lambda, &cx, &name.name, changed))
+}
+
+pub(crate) async fn update_configuration(
+    lambda: Lambda,
+    cx: Cx,
+    input: m::UpdateFunctionConfigurationInput,
+) -> Result<m::UpdateFunctionConfigurationOutput, LambdaError> {
+    let name = target(&cx, &input.function_name)?;
+    settings::refuse_unserved(&[
+        ("ImageConfig", input.image_config.is_some()),
+        ("Layers", input.layers.as_ref().is_some_and(|layers| !layers.is_empty())),
+        ("SnapStart", settings::wants_snap_start(input.snap_start.as_ref())),
+        ("CapacityProviderConfig", input.capacity_provider_config.is_some()),
+        ("DurableConfig", input.durable_config.is_some()),
+        ("RuntimeConfig", input.runtime_config.is_some()),
+        ("AcceleratorConfig", input.accelerator_config.is_some()),
+    ])?;
+    if let Some(runtime) = input.runtime {
+        lambda.check_runtime(runtime.as_str())?;
+    }
+    let (now_ms, new_revision) = (lambda.now_ms(), sys::id::uuid(&lambda.rng));
+    let changed = lambda
+        .kv
+        .transact(|tx| {
+            let (cx, name, input, new_revision) = (&cx, &name, &input, &new_revision);
+            async move {
+                let before = record(&tx, cx, name).await?;
+                check_revision(&before, input.revision_id.as_deref())?;
+                let mut record = apply(before, input.clone())?;
+                record.last_modified_ms = now_ms;
+                record.revision_id = new_revision.clone();
+                keys::set(&tx, &key(cx, name), &record);
+                Ok::<_, LambdaError>(record)
+            }
+        })
+        .await?;
+    lambda.plane.retire(&name.arn(&cx));
+    Ok(configuration(&lambda, &cx, &name.name, changed))
+}
+
+/// The record with everything changed that the input names.
+fn apply(before: FunctionRecord, input: m::UpdateFunctionConfigurationInput) -> Result<FunctionRecord, LambdaError> {
+    let storage = input.ephemeral_storage.as_ref().map(settings::ephemeral_mb).transpose()?;
+    Ok(FunctionRecord {
+        role: input.role.unwrap_or(before.role),
+        runtime: input.runtime.map_or(before.runtime, |runtime| runtime.as_str().to_owned()),
+        handler: input.handler.unwrap_or(before.handler),
+        description: input.description.unwrap_or(before.description),
+        timeout_s: input.timeout.map_or(Ok(before.timeout_s), settings::timeout_s)?,
+        memory_mb: input.memory_size.map_or(Ok(before.memory_mb), settings::memory_mb)?,
+        ephemeral_mb: storage.unwrap_or(before.ephemeral_mb),
+        environment: match input.environment {
+            Some(given) => Some(settings::environment(given)?).filter(|variables| !variables.0.is_empty()),
+            None => before.environment,
+        },
+        kms_key_arn: input.kms_key_arn.map_or(before.kms_key_arn, settings::kms_key_arn),
+        dead_letter_arn: input.dead_letter_config.map_or(before.dead_letter_arn, settings::dead_letter_arn),
+        vpc: input.vpc_config.map_or(before.vpc, settings::vpc),
+        file_systems: input.file_system_configs.map_or(Ok(before.file_systems), settings::file_systems)?,
+        tracing: input.tracing_config.map_or(before.tracing, |config| settings::tracing(Some(&config))),
+        logging: settings::logging(input.logging_config.as_ref(), before.logging)?,
+        ..before
+    })
+}

@@ -1,0 +1,102 @@
+//! A function's record as the API shows it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use model::lambda as m;
+use sha2::Digest as _;
+use wire::Cx;
+
+use crate::function::{CodeRef, LogFormat, Logging, TracingMode};
+use crate::keys::{FileSystemRecord, FunctionRecord, VpcRecord};
+use crate::name::function_arn;
+use crate::state::{Lambda, last_modified};
+
+/// `FunctionConfiguration` of `$LATEST`. `State` is `Active` truthfully: a package is unpacked before its record exists (T12).
+pub(crate) fn configuration(lambda: &Lambda, cx: &Cx, name: &str, record: FunctionRecord) -> m::FunctionConfiguration {
+    let warning = lambda.warning(&record.runtime);
+    let runtime_arn = runtime_version_arn(&cx.region, &record.runtime);
+    m::FunctionConfiguration {
+        architectures: record.architecture.as_str().parse().ok().map(|one| vec![one]),
+        code_sha256: Some(code_sha256(&record.code)),
+        code_size: i64::try_from(record.code.length).ok(),
+        dead_letter_config: record.dead_letter_arn.map(|arn| m::DeadLetterConfig { target_arn: Some(arn) }),
+        description: Some(record.description),
+        environment: record
+            .environment
+            .map(|variables| m::EnvironmentResponse { variables: Some(variables.0), error: None }),
+        ephemeral_storage: Some(m::EphemeralStorage { size: record.ephemeral_mb.cast_signed() }),
+        file_system_configs: Some(record.file_systems)
+            .filter(|systems| !systems.is_empty())
+            .map(|systems| systems.into_iter().map(file_system).collect()),
+        function_arn: Some(function_arn(&cx.region, cx.account.as_str(), name)),
+        function_name: Some(name.to_owned()),
+        handler: Some(record.handler),
+        kms_key_arn: record.kms_key_arn,
+        last_modified: Some(last_modified(record.last_modified_ms)),
+        last_update_status: Some(m::LastUpdateStatus::Successful),
+        logging_config: Some(logging_config(record.logging)),
+        memory_size: Some(record.memory_mb.cast_signed()),
+        package_type: Some(m::PackageType::Zip),
+        revision_id: Some(record.revision_id),
+        role: Some(record.role),
+        runtime: record.runtime.parse().ok(),
+        runtime_version_config: Some(m::RuntimeVersionConfig { runtime_version_arn: Some(runtime_arn), error: None }),
+        snap_start: Some(m::SnapStartResponse {
+            apply_on: Some(m::SnapStartApplyOn::None),
+            optimization_status: Some(m::SnapStartOptimizationStatus::Off),
+        }),
+        state: Some(m::State::Active),
+        state_reason: warning,
+        timeout: Some(record.timeout_s.cast_signed()),
+        tracing_config: Some(m::TracingConfigResponse { mode: Some(tracing_mode(record.tracing)) }),
+        version: Some(crate::LATEST.to_owned()),
+        vpc_config: record.vpc.map(vpc_config),
+        ..m::FunctionConfiguration::default()
+    }
+}
+
+/// SHA-256 of the zip file in base64, as AWS shows it.
+pub(crate) fn code_sha256(code: &CodeRef) -> String {
+    let digits = code.digest.as_bytes().chunks(2).filter_map(|pair| std::str::from_utf8(pair).ok());
+    let bytes: Vec<u8> = digits.filter_map(|pair| u8::from_str_radix(pair, 16).ok()).collect();
+    STANDARD.encode(bytes)
+}
+
+/// AWS names the patch of a runtime by an opaque ARN that clients only compare; ours follows from the identifier.
+fn runtime_version_arn(region: &str, runtime: &str) -> String {
+    let hash: String = sha2::Sha256::digest(runtime).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("arn:aws:lambda:{region}::runtime:{hash}")
+}
+
+fn file_system(record: FileSystemRecord) -> m::FileSystemConfig {
+    m::FileSystemConfig { arn: record.arn, local_mount_path: record.local_mount_path, s3_files_config: None }
+}
+
+fn vpc_config(record: VpcRecord) -> m::VpcConfigResponse {
+    m::VpcConfigResponse {
+        subnet_ids: Some(record.subnet_ids),
+        security_group_ids: Some(record.security_group_ids),
+        ipv6_allowed_for_dual_stack: record.ipv6,
+        vpc_id: None,
+    }
+}
+
+fn tracing_mode(mode: TracingMode) -> m::TracingMode {
+    match mode {
+        TracingMode::Active => m::TracingMode::Active,
+        TracingMode::PassThrough => m::TracingMode::PassThrough,
+    }
+}
+
+/// Always filled in: `sam logs` takes the group from here (T18).
+fn logging_config(logging: Logging) -> m::LoggingConfig {
+    m::LoggingConfig {
+        application_log_level: logging.application_level.and_then(|level| level.parse().ok()),
+        system_log_level: logging.system_level.and_then(|level| level.parse().ok()),
+        log_format: Some(match logging.format {
+            LogFormat::Text => m::LogFormat::Text,
+            LogFormat::Json => m::LogFormat::Json,
+        }),
+        log_group: Some(logging.group),
+    }
+}

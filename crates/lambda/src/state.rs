@@ -1,0 +1,167 @@
+//! What every handler of the service holds.
+
+use std::sync::Arc;
+
+use kv::Kv;
+use sys::{Clock, Rng, Timestamp};
+use wire::Cx;
+
+use crate::code_link::CodeLinks;
+use crate::error::LambdaError;
+use crate::function::FunctionVersion;
+use crate::invoke::{BoxFuture, Invocation, InvokeError, InvokeOutcome};
+use crate::keys::FunctionRecord;
+use crate::limits;
+use crate::name::function_arn;
+use crate::package::Packages;
+use crate::runtimes::{MissingRuntime, Resolved};
+
+/// What the control plane asks of the data plane. A trait, so that service tests run without a sandbox.
+pub trait DataPlane: Send + Sync + 'static {
+    /// What a runtime identifier runs on here.
+    ///
+    /// # Errors
+    /// When this host has nothing that runs it.
+    fn resolve(&self, runtime: &str) -> Result<Resolved, MissingRuntime>;
+
+    /// Runs a function.
+    fn invoke(
+        &self,
+        function: Arc<FunctionVersion>,
+        invocation: Invocation,
+    ) -> BoxFuture<Result<InvokeOutcome, InvokeError>>;
+
+    /// Ends the execution environments of all versions of a function that was changed or deleted. Those that are
+    /// running an invocation end after it.
+    fn retire(&self, function_arn: &str);
+}
+
+/// What the operator may change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Function URLs are `http://ID.lambda-url.REGION.` + this, with the port of the `Host` that asked. Every name below
+    /// `localhost` is this machine for curl, browsers and resolvers with systemd.
+    pub url_domain: String,
+    /// Zipped packages of one account in one region, in bytes.
+    pub account_code_bytes_max: u64,
+    /// Concurrent executions of one account in one region, as GetAccountSettings reports them.
+    pub account_concurrency_max: i32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            url_domain: "localhost".to_owned(),
+            account_code_bytes_max: limits::ACCOUNT_CODE_BYTES_MAX,
+            account_concurrency_max: limits::ACCOUNT_CONCURRENCY_MAX,
+        }
+    }
+}
+
+/// Everything the service is made from.
+pub struct LambdaParts {
+    /// Records.
+    pub kv: Kv,
+    /// Packages of this node.
+    pub packages: Packages,
+    /// Runs functions.
+    pub plane: Arc<dyn DataPlane>,
+    /// Time.
+    pub clock: Clock,
+    /// Chance.
+    pub rng: Rng,
+    /// What the operator may change.
+    pub config: Config,
+}
+
+/// The Lambda service's state. Cloning is cheap.
+#[derive(Clone)]
+pub struct Lambda(Arc<State>);
+
+/// Inside of [`Lambda`]; opaque outside of this crate.
+pub struct State {
+    pub(crate) kv: Kv,
+    pub(crate) packages: Packages,
+    pub(crate) plane: Arc<dyn DataPlane>,
+    pub(crate) clock: Clock,
+    pub(crate) rng: Rng,
+    pub(crate) config: Config,
+    pub(crate) code_links: CodeLinks,
+}
+
+impl std::ops::Deref for Lambda {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0
+    }
+}
+
+impl Lambda {
+    /// The service over `parts`.
+    pub fn new(parts: LambdaParts) -> Self {
+        let LambdaParts { kv, packages, plane, clock, rng, config } = parts;
+        let code_links = CodeLinks::new(&rng);
+        Self(Arc::new(State { kv, packages, plane, clock, rng, config, code_links }))
+    }
+
+    /// The time as records keep it.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.clock.now().unix_ms()
+    }
+
+    /// The version that the data plane runs.
+    pub(crate) fn version(&self, cx: &Cx, name: &str, record: FunctionRecord) -> FunctionVersion {
+        FunctionVersion {
+            account: cx.account.clone(),
+            region: cx.region.clone(),
+            name: name.to_owned(),
+            arn: function_arn(&cx.region, cx.account.as_str(), name),
+            version: crate::LATEST.to_owned(),
+            revision_id: record.revision_id,
+            runtime_warning: self.warning(&record.runtime),
+            runtime: record.runtime,
+            handler: record.handler,
+            unpacked_dir: self.packages.folder(&record.code),
+            code: record.code,
+            environment: record.environment.unwrap_or_default(),
+            memory_mb: record.memory_mb,
+            timeout_s: record.timeout_s,
+            ephemeral_mb: record.ephemeral_mb,
+            tracing: record.tracing,
+            logging: record.logging,
+            architecture: record.architecture,
+        }
+    }
+
+    /// What there is to say about a runtime identifier; nothing when the host has just that version.
+    pub(crate) fn warning(&self, runtime: &str) -> Option<String> {
+        match self.plane.resolve(runtime) {
+            Ok(resolved) => resolved.warning,
+            Err(missing) => Some(missing.remedy),
+        }
+    }
+
+    /// Fails when nothing here runs `runtime`.
+    pub(crate) fn check_runtime(&self, runtime: &str) -> Result<(), LambdaError> {
+        match self.plane.resolve(runtime) {
+            Ok(_) => Ok(()),
+            Err(missing) => Err(LambdaError::invalid(format!(
+                "The runtime {runtime} is not available on this host. {}",
+                missing.remedy
+            ))),
+        }
+    }
+}
+
+/// `2026-11-23T09:00:00.000+0000`, the form of `LastModified`.
+pub(crate) fn last_modified(unix_ms: i64) -> String {
+    let time = jiff::Timestamp::from_millisecond(unix_ms).unwrap_or_default();
+    time.strftime("%Y-%m-%dT%H:%M:%S.%3f+0000").to_string()
+}
+
+/// `2026-11-23T09:00:00.000000Z`, the form of times of function URLs.
+pub(crate) fn url_time(time: Timestamp) -> String {
+    let time = jiff::Timestamp::from_microsecond(time.unix_us()).unwrap_or_default();
+    time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}

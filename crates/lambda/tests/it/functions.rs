@@ -1,0 +1,261 @@
+//! Create, get, update, delete: answers, errors, and what is left behind.
+
+use serde_json::{Value, json};
+
+use crate::stage::{FUNCTIONS, Stage, package, zipped};
+
+fn path(name: &str) -> String {
+    format!("{FUNCTIONS}/{name}")
+}
+
+fn arn(name: &str) -> String {
+    format!("arn:aws:lambda:us-east-1:000000000000:function:{name}")
+}
+
+/// Snapshots hold on every machine: the architecture is the host's.
+fn take_architecture(configuration: &mut Value) {
+    let host = lambda::Architecture::host().expect("tests run on a machine that Lambda knows");
+    let taken = configuration.as_object_mut().unwrap().remove("Architectures");
+    assert_eq!(taken, Some(json!([host.as_str()])));
+}
+
+#[tokio::test]
+async fn create_function_answers_with_every_member_filled() {
+    let stage = Stage::new().await;
+    let mut created = stage.create("f", json!({})).await.expect(201);
+    take_architecture(&mut created);
+    insta::assert_json_snapshot!(created);
+}
+
+#[tokio::test]
+async fn create_function_keeps_and_gives_back_what_was_given() {
+    let stage = Stage::new().await;
+    let given = json!({
+        "Runtime": "nodejs24.x",
+        "Description": "d",
+        "Timeout": 900,
+        "MemorySize": 10_240,
+        "Environment": { "Variables": { "KEY_1": "v" } },
+        "EphemeralStorage": { "Size": 1024 },
+        "TracingConfig": { "Mode": "Active" },
+        "DeadLetterConfig": { "TargetArn": "arn:aws:sqs:us-east-1:000000000000:q" },
+        "VpcConfig": { "SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"] },
+        "KMSKeyArn": "arn:aws:kms:us-east-1:000000000000:key/k",
+        "Tags": { "team": "a" },
+        "LoggingConfig": { "LogFormat": "JSON", "LogGroup": "/my/group", "ApplicationLogLevel": "DEBUG" },
+    });
+    let mut created = stage.create("f", given).await.expect(201);
+    let got = stage.get(&path("f")).await.expect(200);
+    assert_eq!(got["Configuration"], created);
+    assert_eq!(got["Tags"], json!({ "team": "a" }));
+    assert_eq!(stage.get(&format!("{}/configuration", path("f"))).await.expect(200), created);
+    take_architecture(&mut created);
+    insta::assert_json_snapshot!(created);
+}
+
+#[tokio::test]
+async fn get_function_links_to_the_package_until_the_link_expires() {
+    let stage = Stage::new().await;
+    stage.create("f", json!({})).await.expect(201);
+    let got = stage.get(&path("f")).await.expect(200);
+    let link = got["Code"]["Location"].as_str().unwrap();
+    let token = link.strip_prefix("http://127.0.0.1:4566/_tinderbox/code/").expect("an admin path of this server");
+    let zip = stage.lambda.code_download(token).await.unwrap().expect("the link is valid");
+    assert_eq!(zip, zipped("exports.handler = async () => 1"));
+    stage.clock.advance(std::time::Duration::from_secs(600));
+    assert_eq!(stage.lambda.code_download(token).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn absent_and_present_functions_get_awss_errors() {
+    let stage = Stage::new().await;
+    let not_found = (404, "ResourceNotFoundException".to_owned(), format!("Function not found: {}", arn("f")));
+    assert_eq!(stage.get(&path("f")).await.error(), not_found);
+    assert_eq!(stage.get(&format!("{}/configuration", path("f"))).await.error(), not_found);
+    assert_eq!(stage.delete(&path("f")).await.error(), not_found);
+    let code = json!({ "ZipFile": package("x") });
+    assert_eq!(stage.send("PUT", &format!("{}/code", path("f")), code).await.error(), not_found);
+    assert_eq!(stage.send("PUT", &format!("{}/configuration", path("f")), json!({})).await.error(), not_found);
+
+    stage.create("f", json!({})).await.expect(201);
+    let conflict = (409, "ResourceConflictException".to_owned(), "Function already exist: f".to_owned());
+    assert_eq!(stage.create("f", json!({})).await.error(), conflict);
+    for qualifier in ["1", "prod"] {
+        let (status, code, message) = stage.get(&format!("{}?Qualifier={qualifier}", path("f"))).await.error();
+        assert_eq!((status, code.as_str()), (404, "ResourceNotFoundException"));
+        assert_eq!(message, format!("Function not found: {}:{qualifier}", arn("f")));
+    }
+    let latest = stage.get(&format!("{}?Qualifier=$LATEST", path("f"))).await.expect(200);
+    assert_eq!(latest["Configuration"]["FunctionArn"], format!("{}:$LATEST", arn("f")));
+    for (name, status) in
+        [(arn("f"), 200), ("000000000000:function:f".to_owned(), 200), (arn("f").replace("east", "west"), 404)]
+    {
+        let escaped = name.replace(':', "%3A");
+        assert_eq!(stage.get(&path(&escaped)).await.status, status, "{name}");
+    }
+    let foreign = arn("f").replace("000000000000", "111111111111").replace(':', "%3A");
+    assert_eq!(stage.get(&path(&foreign)).await.status, 403);
+}
+
+#[tokio::test]
+async fn inputs_that_cannot_be_served_are_refused_and_leave_nothing() {
+    let stage = Stage::new().await;
+    let zip = package("x");
+    let cases = [
+        (json!({ "Runtime": null }), "Runtime and Handler are mandatory parameters"),
+        (json!({ "Handler": null }), "Runtime and Handler are mandatory parameters"),
+        (json!({ "Runtime": "ruby3.4" }), "The runtime ruby3.4 is not available on this host. Install something"),
+        (json!({ "Code": {} }), "Please provide a source for function code."),
+        (json!({ "Code": { "ZipFile": "" } }), "Uploaded file must be a non-empty zip"),
+        (json!({ "Code": { "ZipFile": "bm8gemlw" } }), "Could not unzip uploaded file. Please check your file"),
+        (json!({ "Code": { "S3Bucket": "buck", "S3Key": "k" } }), "Code.S3Bucket is not supported"),
+        (json!({ "Code": { "ImageUri": "i" } }), "Code.ImageUri is not supported"),
+        (json!({ "MemorySize": 10_241 }), "'MemorySize' value failed to satisfy constraint"),
+        (json!({ "Timeout": 901 }), "'Timeout' value failed to satisfy constraint"),
+        (json!({ "EphemeralStorage": { "Size": 20_000 } }), "'EphemeralStorage.Size' value failed"),
+        (
+            json!({ "Environment": { "Variables": { "AWS_REGION": "x" } } }),
+            "Reserved keys used in this request: AWS_REGION",
+        ),
+        (json!({ "Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:l:1"] }), "Layers is not supported"),
+        (json!({ "Publish": true }), "Publish is not supported"),
+        (json!({ "SnapStart": { "ApplyOn": "PublishedVersions" } }), "SnapStart is not supported"),
+        (json!({ "PackageType": "Image", "Code": { "ZipFile": zip } }), "PackageType Image is not supported"),
+        (json!({ "Tags": { "aws:x": "1" } }), "is reserved"),
+    ];
+    for (change, text) in cases {
+        let (status, code, message) = stage.create("f", change.clone()).await.error();
+        assert_eq!((status, code.as_str()), (400, "InvalidParameterValueException"), "{change} {message}");
+        assert!(message.contains(text), "{change}: {message}");
+    }
+    for change in [
+        json!({ "Role": "r" }),
+        json!({ "Role": null }),
+        json!({ "MemorySize": 127 }),
+        json!({ "Timeout": 0 }),
+        json!({ "Handler": "has space" }),
+        json!({ "FunctionName": "a b" }),
+        json!({ "FunctionName": "x".repeat(65) }),
+        json!({ "Runtime": "cobol" }),
+    ] {
+        let (status, code, message) = stage.create("f", change.clone()).await.error();
+        assert_eq!((status, code.as_str()), (400, "ValidationException"), "{change} {message}");
+    }
+    assert_eq!(stage.get(FUNCTIONS).await.expect(200)["Functions"], json!([]));
+}
+
+#[tokio::test]
+async fn update_function_code_changes_the_code_and_retires_environments() {
+    let stage = Stage::new().await;
+    let before = stage.create("f", json!({})).await.expect(201);
+    stage.clock.advance(std::time::Duration::from_secs(1));
+    let code = format!("{}/code", path("f"));
+    let dry = stage.send("PUT", &code, json!({ "ZipFile": package("v2"), "DryRun": true })).await.expect(200);
+    assert_ne!(dry["CodeSha256"], before["CodeSha256"]);
+    assert_eq!(stage.get(&format!("{}/configuration", path("f"))).await.expect(200), before);
+    assert!(stage.script.retired.lock().is_empty());
+
+    let stale = stage.send("PUT", &code, json!({ "ZipFile": package("v2"), "RevisionId": "no" })).await;
+    assert_eq!(stale.error().0, 412);
+    assert_eq!(stale.error().1, "PreconditionFailedException");
+    let revision = &before["RevisionId"];
+    let after = stage.send("PUT", &code, json!({ "ZipFile": package("v2"), "RevisionId": revision })).await.expect(200);
+    assert_eq!(after["CodeSha256"], dry["CodeSha256"]);
+    assert_ne!(&after["RevisionId"], revision);
+    assert_ne!(after["LastModified"], before["LastModified"]);
+    assert_eq!(*stage.script.retired.lock(), [arn("f")]);
+    for (input, text) in [
+        (json!({ "ZipFile": package("v2"), "Publish": true }), "Publish is not supported"),
+        (json!({ "S3Bucket": "buck", "S3Key": "k" }), "S3Bucket is not supported"),
+        (json!({}), "Please provide a source for function code."),
+        (json!({ "ZipFile": "bm8gemlw" }), "Could not unzip uploaded file."),
+    ] {
+        let (status, _, message) = stage.send("PUT", &code, input).await.error();
+        assert_eq!(status, 400);
+        assert!(message.contains(text), "{message}");
+    }
+    assert_eq!(stage.get(&format!("{}/configuration", path("f"))).await.expect(200), after);
+}
+
+#[tokio::test]
+async fn update_function_configuration_changes_what_is_named_only() {
+    let stage = Stage::new().await;
+    let before = stage.create("f", json!({ "Environment": { "Variables": { "AB": "1" } } })).await.expect(201);
+    let uri = format!("{}/configuration", path("f"));
+    let changes = [
+        ("Timeout", json!(60)),
+        ("MemorySize", json!(256)),
+        ("Handler", json!("other.handler")),
+        ("Description", json!("new")),
+        ("Environment", json!({ "Variables": { "CD": "2" } })),
+        ("Runtime", json!("nodejs24.x")),
+        ("EphemeralStorage", json!({ "Size": 600 })),
+        ("TracingConfig", json!({ "Mode": "Active" })),
+        ("Role", json!("arn:aws:iam::000000000000:role/other")),
+        ("DeadLetterConfig", json!({ "TargetArn": "arn:aws:sqs:us-east-1:000000000000:q" })),
+    ];
+    let mut expected = before.as_object().unwrap().clone();
+    for (member, value) in changes {
+        let after = stage.send("PUT", &uri, json!({ (member): value })).await.expect(200);
+        expected.insert(member.to_owned(), value);
+        for moving in ["RevisionId", "StateReason", "RuntimeVersionConfig"] {
+            expected.remove(moving);
+            if let Some(moved) = after.get(moving) {
+                expected.insert(moving.to_owned(), moved.clone());
+            }
+        }
+        assert_eq!(after, Value::Object(expected.clone()), "{member}");
+    }
+    let none = stage.send("PUT", &uri, json!({ "Environment": {}, "DeadLetterConfig": { "TargetArn": "" } })).await;
+    let none = none.expect(200);
+    assert_eq!((none.get("Environment"), none.get("DeadLetterConfig")), (None, None));
+    let refused = stage.send("PUT", &uri, json!({ "Timeout": 901, "Description": "half" })).await;
+    assert_eq!(refused.error().0, 400);
+    assert_eq!(stage.get(&uri).await.expect(200), none);
+}
+
+#[tokio::test]
+async fn delete_function_removes_its_url_and_frees_its_share() {
+    let stage = Stage::new().await;
+    stage.create("f", json!({})).await.expect(201);
+    let url = stage.send("POST", "/2021-10-31/functions/f/url", json!({ "AuthType": "NONE" })).await.expect(201);
+    assert!(url["FunctionUrl"].is_string());
+    let latest = stage.delete(&format!("{}?Qualifier=$LATEST", path("f"))).await.error();
+    assert_eq!((latest.0, latest.1.as_str()), (400, "InvalidParameterValueException"));
+    assert_eq!(stage.delete(&path("f")).await.status, 204);
+    assert_eq!(*stage.script.retired.lock(), [arn("f")]);
+    assert_eq!(stage.get("/2021-10-31/functions/f/url").await.status, 404);
+    let settings = stage.get("/2016-08-19/account-settings").await.expect(200);
+    assert_eq!(settings["AccountUsage"], json!({ "FunctionCount": 0, "TotalCodeSize": 0 }));
+    stage.create("f", json!({})).await.expect(201);
+    assert_eq!(stage.get("/2021-10-31/functions/f/url").await.status, 404, "a new function has no old URL");
+}
+
+#[tokio::test]
+async fn the_account_stores_at_most_its_limit() {
+    let length = zipped("exports.handler = async () => 1").len() as u64;
+    let config = lambda::Config { account_code_bytes_max: 2 * length, ..lambda::Config::default() };
+    let stage = Stage::with(config).await;
+    stage.create("a", json!({})).await.expect(201);
+    stage.create("b", json!({})).await.expect(201);
+    let full = stage.create("c", json!({})).await.error();
+    assert_eq!(full, (400, "CodeStorageExceededException".to_owned(), "Code storage limit exceeded.".to_owned()));
+    let larger = json!({ "ZipFile": package("exports.handler = async () => 12345") });
+    assert_eq!(
+        stage.send("PUT", &format!("{}/code", path("a")), larger).await.error().1,
+        "CodeStorageExceededException"
+    );
+    let smaller = json!({ "ZipFile": package("1") });
+    stage.send("PUT", &format!("{}/code", path("a")), smaller).await.expect(200);
+    insta::assert_json_snapshot!(stage.get("/2016-08-19/account-settings").await.expect(200));
+    assert!(stage.folder.path().join("code").is_dir());
+}
+
+#[tokio::test]
+async fn operations_that_are_not_served_yet_say_so() {
+    let stage = Stage::new().await;
+    let answer = stage.send("POST", "/2015-03-31/functions/f/versions", json!({})).await;
+    let (status, _, message) = answer.error();
+    assert_eq!(status, 501);
+    assert!(message.contains("PublishVersion"), "{message}");
+}

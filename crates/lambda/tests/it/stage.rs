@@ -1,0 +1,217 @@
+//! What a test stands on.
+
+use std::io::{Cursor, Write as _};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Request;
+use kv::Kv;
+use lambda::invoke::{BoxFuture, Report, Status};
+use lambda::package::{Packages, UnpackLimits};
+use lambda::runtimes::{Family, MissingRuntime, Resolved, RuntimeVersion};
+use lambda::{
+    Config, DataPlane, FunctionError, FunctionVersion, Invocation, InvokeError, InvokeOutcome, Lambda, LambdaParts,
+};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use sys::{Clock, Rng, Timestamp};
+use tempfile::TempDir;
+use wire::shape::Protocol;
+use wire::{AccountId, Cx, Principal, Service, TraceContext};
+
+pub(crate) const FUNCTIONS: &str = "/2015-03-31/functions";
+
+/// A data plane that remembers what it was asked and answers what a test set.
+#[derive(Default)]
+pub(crate) struct Script {
+    pub(crate) invoked: Mutex<Vec<(Arc<FunctionVersion>, Invocation)>>,
+    pub(crate) retired: Mutex<Vec<String>>,
+    pub(crate) answer: Mutex<Option<Result<(Bytes, bool), InvokeError>>>,
+}
+
+impl DataPlane for Script {
+    fn resolve(&self, runtime: &str) -> Result<Resolved, MissingRuntime> {
+        let version = RuntimeVersion([22, 1, 0]);
+        match runtime {
+            "nodejs22.x" => Ok(Resolved { family: Family::Node, version: Some(version), warning: None }),
+            "nodejs24.x" => {
+                let warning = Some("nodejs24.x runs on node 22.1.0".to_owned());
+                Ok(Resolved { family: Family::Node, version: Some(version), warning })
+            }
+            _ => Err(MissingRuntime { remedy: format!("Install something for {runtime}.") }),
+        }
+    }
+
+    fn invoke(
+        &self,
+        function: Arc<FunctionVersion>,
+        invocation: Invocation,
+    ) -> BoxFuture<Result<InvokeOutcome, InvokeError>> {
+        let echo = invocation.payload.clone();
+        self.invoked.lock().push((function, invocation));
+        let answer = self.answer.lock().clone().unwrap_or(Ok((echo, false)));
+        Box::pin(async move {
+            let (payload, failed) = answer?;
+            Ok(InvokeOutcome {
+                payload,
+                function_error: failed.then_some(FunctionError::Unhandled),
+                log_tail: vec![b'x'; 5_000],
+                executed_version: "$LATEST".to_owned(),
+                report: report(),
+            })
+        })
+    }
+
+    fn retire(&self, function_arn: &str) {
+        self.retired.lock().push(function_arn.to_owned());
+    }
+}
+
+fn report() -> Report {
+    Report {
+        duration: std::time::Duration::from_millis(1),
+        billed_ms: 1,
+        init: None,
+        max_memory_mb: 1,
+        memory_mb: 128,
+        cold: None,
+        cost_usd: 0.0,
+        status: Status::Answered,
+    }
+}
+
+/// The service with everything around it.
+pub(crate) struct Stage {
+    pub(crate) lambda: Lambda,
+    pub(crate) script: Arc<Script>,
+    pub(crate) clock: Clock,
+    pub(crate) folder: TempDir,
+    service: Service,
+}
+
+/// An answer, its body as JSON where it is JSON.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) json: Value,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// Status, error code and message of a failed call.
+    #[track_caller]
+    pub(crate) fn error(&self) -> (u16, String, String) {
+        let code = self.headers["x-amzn-errortype"].to_str().unwrap().to_owned();
+        let message = self.json.get("message").or(self.json.get("Message")).and_then(Value::as_str);
+        (self.status, code, message.unwrap_or_default().to_owned())
+    }
+
+    #[track_caller]
+    pub(crate) fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.json);
+        self.json
+    }
+}
+
+impl Stage {
+    pub(crate) async fn new() -> Self {
+        Self::with(Config::default()).await
+    }
+
+    pub(crate) async fn with(config: Config) -> Self {
+        let clock = Clock::manual(Timestamp::from_unix_s(1_795_424_400));
+        let rng = Rng::seeded(7);
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = blob::Blobs::local(folder.path().join("blobs"), clock.clone(), rng.clone()).await.unwrap();
+        let limits = UnpackLimits { bytes_max: 1 << 20, nodes_max: 100 };
+        let packages = Packages::open(&folder.path().join("code"), blobs, rng.clone(), limits).unwrap();
+        let script = Arc::new(Script::default());
+        let parts = LambdaParts {
+            kv: Kv::memory(clock.clone(), rng.clone()),
+            packages,
+            plane: script.clone(),
+            clock: clock.clone(),
+            rng,
+            config,
+        };
+        let lambda = Lambda::new(parts);
+        Self { service: lambda::service(lambda.clone()), lambda, script, clock, folder }
+    }
+
+    /// The context of a request by the account's root.
+    pub(crate) fn cx(&self) -> Cx {
+        let account = AccountId::parse("000000000000").unwrap();
+        Cx {
+            account: account.clone(),
+            region: "us-east-1".to_owned(),
+            principal: Principal::Root { account },
+            request_id: "11111111-2222-4333-8444-555555555555".to_owned(),
+            trace: TraceContext::new(self.clock.now(), &Rng::seeded(9)),
+            source_ip: Some([127, 0, 0, 1].into()),
+            host: "127.0.0.1:4566".to_owned(),
+        }
+    }
+
+    /// Raw bytes in, raw bytes out.
+    pub(crate) async fn call(
+        &self,
+        method: &str,
+        uri: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (parts, body) = request.body(body.into()).unwrap().into_parts();
+        let response = self.service.call(self.cx(), Protocol::RestJson1, &parts, body).await;
+        let (parts, body) = response.into_parts();
+        let json = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        Answer { status: parts.status.as_u16(), headers: parts.headers, json, body }
+    }
+
+    pub(crate) async fn get(&self, uri: &str) -> Answer {
+        self.call("GET", uri, &[], "").await
+    }
+
+    pub(crate) async fn delete(&self, uri: &str) -> Answer {
+        self.call("DELETE", uri, &[], "").await
+    }
+
+    pub(crate) async fn send(&self, method: &str, uri: &str, body: Value) -> Answer {
+        self.call(method, uri, &[], body.to_string()).await
+    }
+
+    /// CreateFunction with `change` laid over a plain input.
+    pub(crate) async fn create(&self, name: &str, change: Value) -> Answer {
+        let mut input = json!({
+            "FunctionName": name,
+            "Role": "arn:aws:iam::000000000000:role/r",
+            "Runtime": "nodejs22.x",
+            "Handler": "index.handler",
+            "Code": { "ZipFile": package("exports.handler = async () => 1") },
+        });
+        for (member, value) in change.as_object().unwrap() {
+            match value {
+                Value::Null => input.as_object_mut().unwrap().remove(member),
+                value => input.as_object_mut().unwrap().insert(member.clone(), value.clone()),
+            };
+        }
+        self.send("POST", FUNCTIONS, input).await
+    }
+}
+
+/// A zip file with one `index.js`, in base64.
+pub(crate) fn package(code: &str) -> String {
+    base64::Engine::encode(&base64::engine::general_purpose::STANDARD, zipped(code))
+}
+
+/// A zip file with one `index.js`.
+pub(crate) fn zipped(code: &str) -> Vec<u8> {
+    let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    writer.start_file("index.js", zip::write::SimpleFileOptions::default()).unwrap();
+    writer.write_all(code.as_bytes()).unwrap();
+    writer.finish().unwrap().into_inner()
+}

@@ -1,0 +1,156 @@
+//! Function URLs: their configuration and the requests that they serve.
+
+use bytes::Bytes;
+use http::{Request, Response};
+use lambda::{InvokeError, ThrottleReason};
+use serde_json::{Value, json};
+use wire::{AccountId, Principal};
+
+use crate::stage::Stage;
+
+const URI: &str = "/2021-10-31/functions/f/url";
+
+async fn stage(config: Value) -> (Stage, String) {
+    let stage = Stage::new().await;
+    stage.create("f", json!({})).await.expect(201);
+    let created = stage.send("POST", URI, config).await.expect(201);
+    let url = created["FunctionUrl"].as_str().unwrap();
+    let id = url.strip_prefix("http://").unwrap().split('.').next().unwrap().to_owned();
+    assert_eq!(url, format!("http://{id}.lambda-url.us-east-1.localhost:4566/"));
+    assert!(id.len() == 32 && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()), "{id}");
+    (stage, id)
+}
+
+async fn request(stage: &Stage, id: &str, request: http::request::Builder, body: &'static str) -> Response<Bytes> {
+    let request = request.header("host", format!("{id}.lambda-url.us-east-1.localhost:4566"));
+    stage.lambda.serve_url(id, stage.cx(), request.body(Bytes::from(body)).unwrap()).await
+}
+
+#[tokio::test]
+async fn configurations_are_created_changed_and_deleted() {
+    let cors = json!({ "AllowOrigins": ["https://a.example"], "AllowMethods": ["GET"], "MaxAge": 60 });
+    let (stage, _) = stage(json!({ "AuthType": "AWS_IAM", "Cors": cors })).await;
+    insta::assert_json_snapshot!(stage.get(URI).await.expect(200));
+    let again = stage.send("POST", URI, json!({ "AuthType": "NONE" })).await.error();
+    assert_eq!((again.0, again.1.as_str()), (409, "ResourceConflictException"));
+    stage.clock.advance(std::time::Duration::from_secs(5));
+    let changed = stage.send("PUT", URI, json!({ "AuthType": "NONE" })).await.expect(200);
+    assert_eq!((&changed["AuthType"], &changed["Cors"]), (&json!("NONE"), &cors));
+    assert_ne!(changed["CreationTime"], changed["LastModifiedTime"]);
+    let changed = stage.send("PUT", URI, json!({ "Cors": {} })).await.expect(200);
+    assert_eq!(changed.get("Cors"), None);
+    let listed = stage.get("/2021-10-31/functions/f/urls").await.expect(200);
+    assert_eq!(listed["FunctionUrlConfigs"], json!([changed]));
+    assert_eq!(stage.delete(URI).await.status, 204);
+    let absent = (404, "ResourceNotFoundException".to_owned(), "The resource you requested does not exist.".to_owned());
+    assert_eq!(stage.get(URI).await.error(), absent);
+    assert_eq!(stage.delete(URI).await.error(), absent);
+    assert_eq!(stage.send("PUT", URI, json!({})).await.error(), absent);
+    assert_eq!(stage.get("/2021-10-31/functions/f/urls").await.expect(200)["FunctionUrlConfigs"], json!([]));
+}
+
+#[tokio::test]
+async fn configurations_that_cannot_be_served_are_refused() {
+    let stage = Stage::new().await;
+    let absent = stage.send("POST", URI, json!({ "AuthType": "NONE" })).await.error();
+    assert_eq!((absent.0, absent.2.as_str()), (404, "Function does not exist"));
+    stage.create("f", json!({})).await.expect(201);
+    for bad in [
+        json!({ "InvokeMode": "RESPONSE_STREAM" }),
+        json!({ "Cors": { "AllowMethods": ["PURGE"] } }),
+        json!({ "Cors": { "MaxAge": 86_401 } }),
+        json!({ "Cors": { "AllowHeaders": ["a\r\nb"] } }),
+        json!({ "Cors": { "AllowOrigins": ["https://ü.example"] } }),
+    ] {
+        let mut input = json!({ "AuthType": "NONE" });
+        input.as_object_mut().unwrap().extend(bad.as_object().unwrap().clone());
+        let (status, _, message) = stage.send("POST", URI, input).await.error();
+        assert_eq!(status, 400, "{bad} {message}");
+    }
+    let alias = stage.send("POST", &format!("{URI}?Qualifier=prod"), json!({ "AuthType": "NONE" })).await.error();
+    assert_eq!(alias.0, 404);
+    assert_eq!(stage.get(URI).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_request_becomes_an_event_and_the_result_a_response() {
+    let (stage, id) = stage(json!({ "AuthType": "NONE" })).await;
+    let result = json!({ "statusCode": 201, "body": "made", "headers": { "x-a": "b" }, "cookies": ["c=d"] });
+    *stage.script.answer.lock() = Some(Ok((Bytes::from(result.to_string()), false)));
+    let response = request(&stage, &id, Request::post("/items?a=1").header("content-type", "text/plain"), "hi").await;
+    assert_eq!((response.status().as_u16(), response.body().as_ref()), (201, b"made".as_slice()));
+    assert_eq!(response.headers()["x-a"], "b");
+    assert_eq!(response.headers()["set-cookie"], "c=d");
+    assert_eq!(response.headers()["x-amzn-requestid"], "11111111-2222-4333-8444-555555555555");
+    let invoked = stage.script.invoked.lock();
+    let event: Value = serde_json::from_slice(&invoked[0].1.payload).unwrap();
+    insta::assert_json_snapshot!(event);
+}
+
+#[tokio::test]
+async fn failures_become_the_gateways_statuses() {
+    let (stage, id) = stage(json!({ "AuthType": "NONE" })).await;
+    let throttled = InvokeError::TooManyRequests { reason: ThrottleReason::ConcurrentInvocationLimitExceeded };
+    let unavailable = InvokeError::Unavailable { cause: "no sandbox".to_owned() };
+    let error = Bytes::from(r#"{"errorMessage":"secret of the function"}"#);
+    for (answer, status) in
+        [(Ok((error, true)), 502), (Ok((Bytes::from("{"), false)), 502), (Err(throttled), 429), (Err(unavailable), 502)]
+    {
+        *stage.script.answer.lock() = Some(answer);
+        let response = request(&stage, &id, Request::get("/"), "").await;
+        assert_eq!(response.status(), status);
+        assert!(!String::from_utf8_lossy(response.body()).contains("secret"));
+    }
+    let response = request(&stage, "0123456789abcdef0123456789abcdef", Request::get("/"), "").await;
+    assert_eq!((response.status().as_u16(), response.body().as_ref()), (403, br#"{"Message":null}"#.as_slice()));
+}
+
+#[tokio::test]
+async fn l7_large_requests_are_refused_before_the_function_runs() {
+    let (stage, id) = stage(json!({ "AuthType": "NONE" })).await;
+    for length in [6 * 1024 * 1024 + 101, 5 * 1024 * 1024] {
+        // The second is small enough as bytes, but not as base64 in an event.
+        let body = Bytes::from(vec![0xff; length]);
+        let request = Request::post("/").body(body).unwrap();
+        assert_eq!(stage.lambda.serve_url(&id, stage.cx(), request).await.status(), 413, "{length}");
+    }
+    assert!(stage.script.invoked.lock().is_empty());
+}
+
+#[tokio::test]
+async fn aws_iam_urls_need_a_principal_of_the_account() {
+    let (stage, id) = stage(json!({ "AuthType": "AWS_IAM" })).await;
+    let other = AccountId::parse("111111111111").unwrap();
+    for (principal, status) in [
+        (stage.cx().principal, 200),
+        (Principal::Anonymous, 403),
+        (Principal::Root { account: other }, 403),
+        (Principal::Function { function_arn: "arn:aws:lambda:us-east-1:000000000000:function:g".to_owned() }, 200),
+    ] {
+        let cx = wire::Cx { principal: principal.clone(), ..stage.cx() };
+        let response = stage.lambda.serve_url(&id, cx, Request::get("/").body(Bytes::new()).unwrap()).await;
+        assert_eq!(response.status(), status, "{principal:?}");
+        if status == 403 {
+            assert_eq!(response.body().as_ref(), br#"{"Message":"Forbidden"}"#);
+        }
+    }
+    let invoked = stage.script.invoked.lock();
+    assert_eq!(invoked.len(), 2);
+    let event: Value = serde_json::from_slice(&invoked[0].1.payload).unwrap();
+    assert_eq!(event["requestContext"]["authorizer"]["iam"]["userArn"], "arn:aws:iam::000000000000:root");
+}
+
+#[tokio::test]
+async fn preflights_are_answered_without_the_function() {
+    let cors = json!({ "AllowOrigins": ["*"], "AllowMethods": ["POST"] });
+    let (stage, id) = stage(json!({ "AuthType": "AWS_IAM", "Cors": cors })).await;
+    let preflight =
+        Request::options("/").header("origin", "https://a.example").header("access-control-request-method", "POST");
+    let response = request(&stage, &id, preflight, "").await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["access-control-allow-origin"], "*");
+    assert!(stage.script.invoked.lock().is_empty());
+    let response = request(&stage, &id, Request::post("/").header("origin", "https://a.example"), "").await;
+    assert_eq!(response.headers()["access-control-allow-origin"], "*");
+    assert_eq!(stage.script.invoked.lock().len(), 1);
+}

@@ -1,0 +1,69 @@
+//! Tinderbox's own routes below `/_tinderbox/`, beside `health`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gateway::AdminRoute;
+use http::{Method, Response};
+use serde_json::{Value, json};
+use wire::TraceId;
+
+/// `GET traces/{id}`: the spans of a trace as JSON. The id is the capability: 96 random bits.
+pub(super) fn traces(store: trace::Store) -> AdminRoute {
+    AdminRoute {
+        method: Method::GET,
+        path: "/_tinderbox/traces/",
+        open_to_loopback: true,
+        handler: Arc::new(move |request| {
+            let store = store.clone();
+            Box::pin(async move {
+                let Some(id) = TraceId::parse(&request.rest) else {
+                    return answer(
+                        400,
+                        &json!({ "message": "a trace id looks like 1-5759e988-bd862e3fe1be46a994272793" }),
+                    );
+                };
+                match store.spans(&id).await {
+                    Ok(spans) if spans.is_empty() => answer(404, &json!({ "message": "no such trace" })),
+                    Ok(spans) => answer(200, &trace::to_json(&id, &spans)),
+                    Err(error) => {
+                        tracing::error!(%error, trace = %id, "a trace could not be read");
+                        answer(500, &json!({ "message": "the trace could not be read" }))
+                    }
+                }
+            })
+        }),
+    }
+}
+
+/// `GET code/{token}`: a package, where `GetFunction` said it could be downloaded. The token is the capability.
+pub(super) fn code(lambda: lambda::Lambda) -> AdminRoute {
+    AdminRoute {
+        method: Method::GET,
+        path: "/_tinderbox/code/",
+        open_to_loopback: true,
+        handler: Arc::new(move |request| {
+            let lambda = lambda.clone();
+            Box::pin(async move {
+                match lambda.code_download(&request.rest).await {
+                    Ok(Some(zip)) => Response::new(zip),
+                    Ok(None) => {
+                        answer(403, &json!({ "message": "the link is not valid any more; call GetFunction again" }))
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "a package could not be read");
+                        answer(500, &json!({ "message": "the package could not be read" }))
+                    }
+                }
+            })
+        }),
+    }
+}
+
+/// A JSON answer.
+pub(super) fn answer(status: u16, body: &Value) -> Response<Bytes> {
+    let mut answer = Response::new(Bytes::from(body.to_string()));
+    *answer.status_mut() = http::StatusCode::from_u16(status).expect("a status of ours is a status");
+    answer.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    answer
+}

@@ -1,0 +1,225 @@
+//! Everything wired together, bottom to top.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use blob::Blobs;
+use gateway::{CredentialStore, FunctionUrls, Gateway, Handle, Peer, UrlRequest, Wiring};
+use kv::Kv;
+use lambda::invoke::{Credentials, LogLine, LogSink};
+use lambda::limits;
+use lambda::package::{Packages, UnpackLimits};
+use lambda::runtimes::Runtimes;
+use lambda::{EnvironmentPeer, Hooks, InvokeLimits, Invoker, InvokerParts, Lambda, LambdaParts, PriceTable};
+use logs::{LogEvent, Logs};
+use sandbox::{Launcher, LauncherConfig};
+use sys::task::CancellationToken;
+use sys::{Clock, Rng};
+use trace::Recorder;
+use wire::sigv4::{Credential, Secret};
+
+use super::{admin, launcher_program};
+use crate::config::{self, Config};
+use crate::root_key::RootKey;
+
+/// How long invocations in flight may go on once the server is told to stop.
+const IN_FLIGHT_GRACE: Duration = Duration::from_millis(1_500);
+
+/// What has to be stopped in order.
+pub(super) struct Parts {
+    invoker: Invoker,
+    logs: Logs,
+    recorder: Recorder,
+}
+
+impl Parts {
+    /// Ends all environments, then writes what they and the requests left to be written.
+    pub(super) async fn stop(&self) {
+        self.invoker.shutdown(IN_FLIGHT_GRACE).await;
+        if let Err(error) = self.logs.flush().await {
+            tracing::error!(%error, "the last log events could not be written");
+        }
+        if let Err(error) = self.recorder.flush().await {
+            tracing::error!(%error, "the last spans could not be written");
+        }
+    }
+}
+
+/// Opens the stores, starts the launcher, builds the services and puts the gateway in front of them.
+pub(super) async fn wire(
+    config: &Config,
+    data: &Path,
+    root_key: &RootKey,
+    stop: CancellationToken,
+) -> anyhow::Result<(Parts, Gateway)> {
+    let (clock, rng) = (Clock::system(), Rng::system());
+    let kv =
+        Kv::open_fjall(data.join("kv"), clock.clone(), rng.clone()).context("the key-value store does not open")?;
+    let blobs =
+        Blobs::local(data.join("blobs"), clock.clone(), rng.clone()).await.context("the blob store does not open")?;
+    tracing::info!(folder = %data.display(), "stores open");
+    let logs = Logs::start(kv.clone(), clock.clone());
+    let traces = trace::Store::start(kv.clone(), clock.clone());
+    let recorder = traces.recorder();
+    let launcher = start_launcher(config).await?;
+    let runtimes = Runtimes::discover(&clock, data).await.context("the bootstraps could not be written")?;
+    tracing::info!(runtimes = ?runtimes.found(), "runtimes found");
+    let packages = Packages::open(&data.join("code"), blobs, rng.clone(), unpack_limits());
+    let packages = packages.context("the code folder does not open")?;
+
+    let credentials = CredentialStore::new();
+    credentials.insert_root(
+        &root_key.access_key_id,
+        credential(&root_key.secret_access_key, None),
+        config.account.clone(),
+    );
+    let handle = Handle::new();
+    let invoker = Invoker::new(InvokerParts {
+        clock: clock.clone(),
+        rng: rng.clone(),
+        limits: invoke_limits(config),
+        prices: PriceTable { request_usd: config.price_million_requests / 1e6, gb_second_usd: config.price_gb_second },
+        hooks: hooks(&packages, &credentials, &handle, &rng),
+        launcher,
+        runtimes,
+        logs: log_sink(logs.clone()),
+        recorder: recorder.clone(),
+    });
+    let lambda = Lambda::new(LambdaParts {
+        kv: kv.clone(),
+        packages,
+        plane: Arc::new(invoker.clone()),
+        clock: clock.clone(),
+        rng: rng.clone(),
+        config: lambda::Config {
+            url_domain: config.domain.clone(),
+            account_concurrency_max: i32::try_from(config.concurrency).unwrap_or(i32::MAX),
+            ..lambda::Config::default()
+        },
+    });
+    let gateway = Gateway::new(
+        gateway_config(config),
+        Wiring {
+            services: vec![lambda::service(lambda.clone()), logs::service(logs.clone())],
+            known: model::SERVICES,
+            credentials,
+            recorder: recorder.clone(),
+            function_urls: Some(function_urls(lambda.clone())),
+            admin: vec![admin::traces(traces), admin::code(lambda)],
+            clock,
+            rng,
+            stop,
+        },
+    );
+    handle.attach(gateway.clone());
+    Ok((Parts { invoker, logs, recorder }, gateway))
+}
+
+async fn start_launcher(config: &Config) -> anyhow::Result<Launcher> {
+    let isolation = match config.isolation {
+        config::Isolation::Process => sandbox::Isolation::Process,
+        config::Isolation::None => sandbox::Isolation::None,
+    };
+    let launcher =
+        Launcher::start(launcher_program()?, LauncherConfig { isolation, ..LauncherConfig::default() }).await;
+    let launcher = launcher.context("functions cannot be isolated here (`tinderbox doctor` tells more)")?;
+    tracing::info!(capabilities = ?launcher.capabilities(), "sandboxes ready");
+    Ok(launcher)
+}
+
+fn invoke_limits(config: &Config) -> InvokeLimits {
+    InvokeLimits {
+        concurrency_max: usize::try_from(config.concurrency).unwrap_or(usize::MAX),
+        memory_budget_mb: u32::try_from(config.memory_mb).unwrap_or(u32::MAX),
+        idle_max: Duration::from_secs(config.idle_s),
+        ..InvokeLimits::default()
+    }
+}
+
+fn gateway_config(config: &Config) -> gateway::Config {
+    let mut settings = gateway::Config::new(config.account.clone(), &config.region, env!("CARGO_PKG_VERSION"));
+    settings.auth = match config.auth {
+        config::Auth::Enforced => gateway::Auth::Enforced,
+        config::Auth::Permissive => gateway::Auth::Permissive,
+    };
+    settings
+}
+
+/// Hands requests to function URLs over to `lambda`.
+fn function_urls(lambda: Lambda) -> FunctionUrls {
+    Arc::new(move |request: UrlRequest| {
+        let lambda = lambda.clone();
+        Box::pin(async move {
+            let UrlRequest { url_id, method, raw_path, raw_query, protocol, headers, body, cx, .. } = request;
+            let target = if raw_query.is_empty() { raw_path } else { format!("{raw_path}?{raw_query}") };
+            let mut forwarded = http::Request::new(body);
+            *forwarded.method_mut() = method;
+            *forwarded.headers_mut() = headers;
+            *forwarded.version_mut() =
+                if protocol == "HTTP/2.0" { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
+            match target.parse() {
+                Ok(uri) => *forwarded.uri_mut() = uri,
+                Err(_) => return admin::answer(400, &serde_json::json!({ "message": "Bad Request" })),
+            }
+            lambda.serve_url(&url_id, cx, forwarded).await
+        })
+    })
+}
+
+fn unpack_limits() -> UnpackLimits {
+    UnpackLimits { bytes_max: limits::PACKAGE_UNZIPPED_BYTES_MAX, nodes_max: limits::PACKAGE_NODES_MAX }
+}
+
+/// What the data plane asks of the rest of the server.
+fn hooks(packages: &Packages, credentials: &CredentialStore, handle: &Handle, rng: &Rng) -> Hooks {
+    let (packages, handle, rng) = (packages.clone(), handle.clone(), rng.clone());
+    let (issued, revoked) = (credentials.clone(), credentials.clone());
+    Hooks {
+        code: Arc::new(move |code| {
+            let packages = packages.clone();
+            Box::pin(async move { packages.unpacked(&code).await.map_err(std::io::Error::other) })
+        }),
+        issue_credentials: Arc::new(move |peer| issue(&issued, peer, &rng)),
+        revoke_credentials: Arc::new(move |access_key_id| {
+            revoked.remove(access_key_id);
+        }),
+        connection: Arc::new(move |stream, peer| {
+            let handle = handle.clone();
+            let peer = Peer::Sandbox { function_arn: peer.function_arn };
+            sys::task::spawn("sandbox connection", async move { handle.serve_connection(stream, peer).await });
+        }),
+    }
+}
+
+/// A function's lines become events of its log group.
+fn log_sink(logs: Logs) -> LogSink {
+    Arc::new(move |function, stream, lines| {
+        let event = |line: LogLine| LogEvent { timestamp_ms: line.timestamp_ms, message: line.message };
+        let events = lines.into_iter().map(event).collect();
+        logs.append(&function.account, &function.region, &function.logging.group, stream, events);
+    })
+}
+
+/// Placeholder credentials of one environment: valid, and without any right until functions have roles.
+fn issue(store: &CredentialStore, peer: &EnvironmentPeer, rng: &Rng) -> Credentials {
+    const BASE32: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    const BASE62: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let made = Credentials {
+        access_key_id: format!("ASIA{}", rng.string(BASE32, 16)),
+        secret_access_key: rng.string(BASE62, 40),
+        session_token: rng.string(BASE62, 128),
+    };
+    let entry = gateway::Entry {
+        credential: credential(&made.secret_access_key, Some(&made.session_token)),
+        principal: wire::Principal::Function { function_arn: peer.function_arn.clone() },
+        account: peer.account.clone(),
+    };
+    store.insert(&made.access_key_id, entry);
+    made
+}
+
+fn credential(secret: &str, token: Option<&str>) -> Credential {
+    Credential { secret: Secret::new(secret), session_token: token.map(Secret::new) }
+}

@@ -1,0 +1,73 @@
+//! Round trips of every key and value.
+
+use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
+use proptest::test_runner::Config;
+use sys::Timestamp;
+use trace::keys::{Key, decode_span, encode_span};
+use trace::{Attribute, Span, TraceError};
+
+use crate::{span_id, trace_id};
+
+fn keys() -> impl Strategy<Value = Key> {
+    let parts = (any::<i64>(), any::<u64>(), any::<u64>(), any::<i64>());
+    (0..3, parts).prop_map(|(variant, (day, trace, span, written_us))| match variant {
+        0 => Key::Span { day, trace_id: trace_id(trace), span_id: span_id(span) },
+        1 => Key::Recent { day, written_us, trace_id: trace_id(trace) },
+        _ => Key::Seen { day, trace_id: trace_id(trace) },
+    })
+}
+
+fn attributes() -> impl Strategy<Value = Attribute> {
+    prop_oneof![
+        any::<String>().prop_map(Attribute::Text),
+        any::<i64>().prop_map(Attribute::Integer),
+        any::<f64>().prop_map(Attribute::Double),
+        any::<bool>().prop_map(Attribute::Boolean),
+        Just(Attribute::Double(f64::INFINITY)),
+    ]
+}
+
+fn spans() -> impl Strategy<Value = Span> {
+    let times = (any::<i64>(), any::<i64>());
+    let texts = (any::<String>(), any::<Option<String>>());
+    let attributes = proptest::collection::vec((any::<String>(), attributes()), 0..5);
+    (any::<Option<u64>>(), times, texts, attributes).prop_map(|(parent, (start, end), (name, error), attributes)| {
+        Span {
+            trace_id: trace_id(1),
+            span_id: span_id(2),
+            parent: parent.map(span_id),
+            name,
+            start: Timestamp::from_unix_us(start),
+            end: Timestamp::from_unix_us(end),
+            attributes,
+            error,
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(Config { failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn keys_survive_the_round_trip(key in keys()) {
+        prop_assert_eq!(Key::decode(&key.encode()).expect("our own key"), key);
+    }
+
+    #[test]
+    fn spans_survive_the_round_trip(span in spans()) {
+        let decoded = decode_span(&span.trace_id, span.span_id.clone(), &encode_span(&span)).expect("our own value");
+        prop_assert_eq!(decoded, span);
+    }
+
+    #[test]
+    fn foreign_bytes_are_reported_and_never_panic(bytes in any::<Vec<u8>>()) {
+        let _ = Key::decode(&bytes);
+        let _ = decode_span(&trace_id(1), span_id(1), &bytes);
+    }
+}
+
+#[test]
+fn another_format_version_is_corrupt() {
+    let outcome = decode_span(&trace_id(1), span_id(1), b"\x02{}");
+    assert!(matches!(outcome, Err(TraceError::Corrupt(what)) if what.contains("format version")));
+}
