@@ -13,7 +13,7 @@ use server::{BareNode, Tinderbox};
 
 /// Bounds of one run.
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct Arguments {
     /// The server's binary
     #[arg(long, default_value = "target/release/tinderbox", value_name = "FILE")]
     binary: std::path::PathBuf,
@@ -33,10 +33,15 @@ pub(crate) struct Args {
     /// Connections of the concurrent warm run
     #[arg(long, default_value_t = 16)]
     connections: usize,
+
+    /// Prints one JSON object instead of tables
+    #[arg(long)]
+    json: bool,
 }
 
-/// Runs everything and prints a table, or JSON.
-pub(crate) async fn run(args: Args, as_json: bool) -> anyhow::Result<()> {
+/// Runs everything and prints it.
+#[expect(clippy::print_stdout, reason = "the figures are this program's output")]
+pub(crate) async fn run(args: Arguments) -> anyhow::Result<()> {
     let tinderbox = Tinderbox::start(&args.binary).await?;
     let bare = BareNode::start().await?;
     let url = tinderbox.deploy_node("warm").await?;
@@ -46,9 +51,9 @@ pub(crate) async fn run(args: Args, as_json: bool) -> anyhow::Result<()> {
     }
     results.push(cold::compare_node(&tinderbox, args.colds).await?);
     results.push(cold::compare_python(&tinderbox, args.colds).await?);
-    match as_json {
-        true => crate::print(&json!({ "invoke": results }).to_string()),
-        false => results.iter().for_each(|result| crate::print(&table(result))),
+    match args.json {
+        true => println!("{}", json!({ "invoke": results })),
+        false => results.iter().for_each(|result| println!("{}", table(result))),
     }
     Ok(())
 }

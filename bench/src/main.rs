@@ -1,5 +1,6 @@
 //! Benchmarks. Each prints ratios within one run, because absolute times say more about the machine than about us.
 
+mod invoke;
 mod kv;
 
 use clap::{Parser, Subcommand};
@@ -15,11 +16,14 @@ struct Arguments {
 enum Benchmark {
     /// Durable commits per second beside a bare loop of append and fdatasync.
     Kv(kv::Arguments),
+    /// Warm invocations beside bare `node:http`; cold starts beside a bare start of the language runtime.
+    Invoke(invoke::Arguments),
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Arguments::parse().benchmark {
         Benchmark::Kv(arguments) => kv::run(arguments).await,
+        Benchmark::Invoke(arguments) => invoke::run(arguments).await,
     }
 }

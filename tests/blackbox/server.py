@@ -46,18 +46,19 @@ class Server:
         self.process = None
 
     def start(self):
+        env = {
+            **os.environ,
+            "TINDERBOX_ROOT_ACCESS_KEY_ID": ACCESS_KEY,
+            "TINDERBOX_ROOT_SECRET_ACCESS_KEY": SECRET_KEY,
+            **self.env,  # None takes a variable away
+        }
         self.process = subprocess.Popen(
             [binary(), "serve", "--listen", "127.0.0.1:0", "--data", str(self.data), *self.arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=open(self.data.parent / f"{self.data.name}.stderr", "ab"),
             text=True,
-            env={
-                **os.environ,
-                "TINDERBOX_ROOT_ACCESS_KEY_ID": ACCESS_KEY,
-                "TINDERBOX_ROOT_SECRET_ACCESS_KEY": SECRET_KEY,
-                **self.env,
-            },
+            env={name: value for name, value in env.items() if value is not None},
         )
         self.lines, lines = [], queue.Queue()
 

@@ -4,15 +4,27 @@ import http.client
 import json
 from collections import namedtuple
 
-from blackbox.server import ACCESS_KEY, REGION, SECRET_KEY
 from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from blackbox.server import ACCESS_KEY, REGION, SECRET_KEY
+
 Reply = namedtuple("Reply", "status headers body")
 
 
-def sign(server, method, path, body=b"", headers=None, service="lambda", region=REGION, access_key=ACCESS_KEY, secret_key=SECRET_KEY, token=None):
+def sign(
+    server,
+    method,
+    path,
+    body=b"",
+    headers=None,
+    service="lambda",
+    region=REGION,
+    access_key=ACCESS_KEY,
+    secret_key=SECRET_KEY,
+    token=None,
+):
     """The headers of a request signed by botocore."""
     host = server.url.removeprefix("http://")
     request = AWSRequest(method, server.url + path, data=body, headers={"Host": host, **(headers or {})})

@@ -7,9 +7,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from blackbox.server import target_folder
 
 BUILD_S = 1800
+
+
+def suites_folder():
+    """TINDERBOX_SUITES, else target/suites."""
+    return Path(os.environ.get("TINDERBOX_SUITES", target_folder() / "suites"))
+
+
+def absent(what):
+    """Skips a test whose tool is not here; under CI that is a failure, so nothing is left out in silence."""
+    message = f"{what} is not on this machine"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 def cached(name, inputs, build):
@@ -17,7 +32,7 @@ def cached(name, inputs, build):
     digest = hashlib.sha256(sys.version.encode())
     for path in inputs:
         digest.update(Path(path).read_bytes())
-    folder = target_folder() / "suites" / f"{name}-{digest.hexdigest()[:16]}"
+    folder = suites_folder() / f"{name}-{digest.hexdigest()[:16]}"
     if not folder.exists():
         partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
         shutil.rmtree(partial, ignore_errors=True)
@@ -29,7 +44,13 @@ def cached(name, inputs, build):
 
 def run(*command, cwd=None, env=None):
     done = subprocess.run(
-        command, cwd=cwd, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=BUILD_S
+        command,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=BUILD_S,
     )
     assert done.returncode == 0, f"{command} failed:\n{done.stdout[-6000:]}"
     return done.stdout
@@ -50,7 +71,17 @@ def python_packages(name, *requirements):
     """`pip install --target` of exact requirements."""
 
     def build(folder):
-        run(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", str(folder), *requirements)
+        run(
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--target",
+            str(folder),
+            *requirements,
+        )
 
     return cached(f"{name}-{'-'.join(requirements).replace('==', '-')}", [], build)
 

@@ -1,4 +1,5 @@
 import pytest
+from blackbox.suites import absent
 from environment import NODE, Environment
 
 
@@ -9,7 +10,7 @@ def start(tmp_path):
 
     def begin(language, files, handler="index.handler", **env):
         if language == "node" and NODE is None:
-            pytest.skip("no node on this machine")
+            absent("node")
         if isinstance(files, str):
             files = {"index.js" if language == "node" else "index.py": files}
         environment = Environment(language, tmp_path, files, handler, **env)

@@ -30,7 +30,9 @@ def items(request, start, tmp_path):
     environment = start(request.param, {}, handler, LAMBDA_TASK_ROOT=str(root), DB_PATH=str(database)).ready()
 
     def call(method=None, path=None, body=None, **fields):
-        event = {} if method is None else {"rawPath": path, "requestContext": {"http": {"method": method}}, "body": body, **fields}
+        event = (
+            {} if method is None else {"rawPath": path, "requestContext": {"http": {"method": method}}, "body": body, **fields}
+        )
         answer = environment.result(event)
         return answer["statusCode"], json.loads(answer["body"])
 

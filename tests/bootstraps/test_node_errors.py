@@ -21,7 +21,11 @@ THROWN = {
         "handled",
         "callback called with Error argument",
     ),
-    "cyclic_answer": ("async () => { const a = {}; a.a = a; return a }", "Runtime.JSONStringifyError", "Unable to stringify response body"),
+    "cyclic_answer": (
+        "async () => { const a = {}; a.a = a; return a }",
+        "Runtime.JSONStringifyError",
+        "Unable to stringify response body",
+    ),
     "bigint_answer": ("async () => 1n", "Runtime.JSONStringifyError", "Unable to stringify response body"),
     "answer_over_6_mib": ("async () => 'x'.repeat(6291555)", "Function.ResponseSizeTooLarge", "Response payload size exceeded"),
     "never_settles": ("() => new Promise(() => {})", "Runtime.NodeJsExit", "The Lambda runtime client detected"),
@@ -144,7 +148,9 @@ def test_context(start):
 
 
 def test_old_context_methods_exist_up_to_nodejs22_only(start):
-    source = "exports.handler = async (e, c) => ['done', 'succeed', 'fail', 'callbackWaitsForEmptyEventLoop'].filter((k) => k in c);"
+    source = (
+        "exports.handler = async (e, c) => ['done', 'succeed', 'fail', 'callbackWaitsForEmptyEventLoop'].filter((k) => k in c);"
+    )
     assert start("node", source, **NODE22).ready().result() == ["done", "succeed", "fail", "callbackWaitsForEmptyEventLoop"]
     assert start("node", source).ready().result() == []
 
@@ -153,13 +159,15 @@ LEVELS = {"trace": 4, "debug": 8, "log": 12, "info": 12, "warn": 16, "error": 20
 
 
 def test_console_levels_as_text(start):
-    source = f"exports.handler = async () => {{ for (const m of {list(LEVELS)}) console[m]('m %s', m, {{ a: 1 }}, '\\nsecond'); }};"
+    source = (
+        f"exports.handler = async () => {{ for (const m of {list(LEVELS)}) console[m]('m %s', m, {{ a: 1 }}, '\\nsecond'); }};"
+    )
     environment = start("node", source).ready()
     before = time.time_ns() // 1000 - 1000
     environment.result()
     records = environment.records()
     assert [record.frame_type for record in records] == [0xA55A0003 | bits for bits in LEVELS.values()]
-    for method, record in zip(LEVELS, records):
+    for method, record in zip(LEVELS, records, strict=False):
         moment, request, level, message = record.message.split("\t")
         assert moment.endswith("Z") and len(moment) == 24
         assert request == request_id(1)

@@ -21,7 +21,10 @@ FOUND = {
     "folder": ({"src/api/index.js": f"exports.handler = {ECHO};"}, "src/api/index.handler"),
     "folder_with_dot": ({"v1.2/index.js": f"exports.handler = {ECHO};"}, "v1.2/index.handler"),
     "odd_file_name": ({"a#b%20c.mjs": f"export const handler = {ECHO};"}, "a#b%20c.handler"),
-    "js_wins_over_mjs": ({"index.js": f"exports.handler = {ECHO};", "index.mjs": "throw new Error('wrong file')"}, "index.handler"),
+    "js_wins_over_mjs": (
+        {"index.js": f"exports.handler = {ECHO};", "index.mjs": "throw new Error('wrong file')"},
+        "index.handler",
+    ),
     "package_in_node_modules": (
         {"node_modules/app/package.json": '{"main":"m.js"}', "node_modules/app/m.js": f"exports.handler = {ECHO};"},
         "app.handler",
@@ -42,7 +45,12 @@ def test_handler_is_found(start, name):
 INIT_ERRORS = {
     "missing_file": ("exports.handler = 1", "nope.handler", "Runtime.ImportModuleError", "Error: Cannot find module 'nope'"),
     "missing_require": ("require('gone')", "index.handler", "Runtime.ImportModuleError", "Error: Cannot find module 'gone'"),
-    "missing_export": ("exports.other = 1", "index.handler", "Runtime.HandlerNotFound", "index.handler is undefined or not exported"),
+    "missing_export": (
+        "exports.other = 1",
+        "index.handler",
+        "Runtime.HandlerNotFound",
+        "index.handler is undefined or not exported",
+    ),
     "not_a_function": ("exports.handler = 1", "index.handler", "Runtime.HandlerNotFound", "index.handler is not a function"),
     "no_dot": ("", "index", "Runtime.MalformedHandlerName", "Bad handler"),
     "empty": ("", "", "Runtime.MalformedHandlerName", "Bad handler"),
@@ -50,7 +58,12 @@ INIT_ERRORS = {
     "syntax": ("exports.handler = (", "index.handler", "Runtime.UserCodeSyntaxError", "SyntaxError: Unexpected end of input"),
     "throws": ("throw new RangeError('at init')", "index.handler", "RangeError", "at init"),
     "throws_text": ("throw 'plain'", "index.handler", "string", "plain"),
-    "callback_on_24": ("exports.handler = (a, b, c) => c()", "index.handler", "Runtime.CallbackHandlerDeprecated", "ERROR: AWS Lambda has removed"),
+    "callback_on_24": (
+        "exports.handler = (a, b, c) => c()",
+        "index.handler",
+        "Runtime.CallbackHandlerDeprecated",
+        "ERROR: AWS Lambda has removed",
+    ),
 }
 
 

@@ -72,7 +72,7 @@ def test_logging_as_text(start):
     first, *records = environment.records()
     assert first.message.startswith("[WARNING]\t") and first.message.endswith("Z\t\tat init\n")
     assert [record.frame_type for record in records] == [0xA55A0003 | bits for bits in LEVELS.values()]
-    for name, record in zip(LEVELS, records):
+    for name, record in zip(LEVELS, records, strict=False):
         level, moment, request, message = record.message.split("\t")
         assert level == f"[{name.upper()}]"
         assert len(moment) == len("2026-11-23T09:00:00.000Z") and moment.endswith("Z")
@@ -81,7 +81,9 @@ def test_logging_as_text(start):
 
 
 def test_default_level_is_warning(start):
-    environment = start("python", "import logging\ndef handler(e, c):\n    logging.info('no')\n    logging.warning('yes')\n").ready()
+    environment = start(
+        "python", "import logging\ndef handler(e, c):\n    logging.info('no')\n    logging.warning('yes')\n"
+    ).ready()
     environment.result()
     assert [record.message.split("\t")[3] for record in environment.records()] == ["yes\n"]
 
@@ -107,7 +109,11 @@ def test_logging_as_json_with_level(start):
     info, failed, error = (json.loads(record.message) for record in records)
     assert info["message"] == {"a": 1} and info["order"] == 7 and "class 'object'" in info["odd"]
     assert (info["level"], info["logger"], info["requestId"], info["tenantId"]) == ("INFO", "app", request_id(1), "blue")
-    assert (failed["message"], failed["errorType"], failed["errorMessage"]) == ("failed 1", "ZeroDivisionError", "division by zero")
+    assert (failed["message"], failed["errorType"], failed["errorMessage"]) == (
+        "failed 1",
+        "ZeroDivisionError",
+        "division by zero",
+    )
     assert "1 / 0" in failed["stackTrace"][0] and failed["location"].endswith("index.py:handler:9")
     assert (error["level"], error["errorType"], error["errorMessage"]) == ("ERROR", "KeyError", "'k'")
 

@@ -8,7 +8,9 @@ CALLERS = 200
 
 
 def test_200_concurrent_invokes_of_one_function(deploy):
-    source = "import time\ndef handler(event, context):\n    time.sleep(0.05)\n    return [event['caller'], context.aws_request_id]\n"
+    source = (
+        "import time\ndef handler(event, context):\n    time.sleep(0.05)\n    return [event['caller'], context.aws_request_id]\n"
+    )
     function = deploy(python(source), runtime=PYTHON, Timeout=60)
     with ThreadPoolExecutor(CALLERS) as callers:
         answers = list(callers.map(lambda caller: function.result({"caller": caller}), range(CALLERS)))

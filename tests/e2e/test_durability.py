@@ -121,7 +121,9 @@ def test_logs_that_were_read_are_there_after_kill_9(new_server):
 
 def test_restart_keeps_functions_urls_and_configuration(new_server):
     server = new_server()
-    function = Function(server, javascript("exports.handler = async () => process.env.A;"), Environment={"Variables": {"A": "kept"}})
+    function = Function(
+        server, javascript("exports.handler = async () => process.env.KEY;"), Environment={"Variables": {"KEY": "kept"}}
+    )
     prefix = function.url()
     assert server.get(prefix + "/")[2] in (b"kept", b'"kept"')
     before = function.client.get_function_configuration(FunctionName=function.name)
@@ -164,7 +166,9 @@ def test_no_function_process_outlives_the_server(new_server, end):
 
 def test_sigterm_during_an_invoke_ends_cleanly(new_server):
     server = new_server()
-    function = Function(server, javascript("exports.handler = async () => new Promise((ok) => setTimeout(() => ok(1), 60000));"), Timeout=90)
+    function = Function(
+        server, javascript("exports.handler = async () => new Promise((ok) => setTimeout(() => ok(1), 60000));"), Timeout=90
+    )
     outcome = []
 
     def call():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from blackbox.functions import NODE, PYTHON, package_folder
-from blackbox.suites import npm_packages
+from blackbox.suites import absent, npm_packages
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "items-api"
 
@@ -16,7 +16,7 @@ def items(request, deploy):
     if request.param == PYTHON:
         return deploy(package_folder(EXAMPLE / "python"), runtime=PYTHON, handler="app.handler", MemorySize=256, Timeout=20)
     if shutil.which("node") is None:
-        pytest.skip("no node on this machine")
+        absent("node")
     installed = npm_packages("items-api", EXAMPLE / "node")
     files = {name: (EXAMPLE / "node" / name).read_text() for name in ("index.js", "database.js", "package.json")}
     return deploy(package_folder(installed, files), runtime=NODE, MemorySize=256, Timeout=20)

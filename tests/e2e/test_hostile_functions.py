@@ -227,7 +227,10 @@ def handler(event, context):
     assert answer.body == "done"
     assert answer.log.count("Max Memory Used") == 1
     assert function.invoke().body == "done", "the broken frame did not break the environment for good"
-    real = lambda messages: [message for message in messages if message.startswith("REPORT") and "Max Memory Used" in message]
+
+    def real(messages):
+        return [message for message in messages if message.startswith("REPORT") and "Max Memory Used" in message]
+
     messages = function.messages(lambda found: len(real(found)) == 2)
     assert all("forged" not in message for message in real(messages))
 

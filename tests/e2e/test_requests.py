@@ -44,7 +44,12 @@ def test_every_answer_has_a_request_id(server):
 
 
 def test_raw_garbage_is_answered_or_closed(server):
-    for data in (b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n", b"\0" * 5000):
+    for data in (
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+        b"\0" * 5000,
+    ):
         with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
@@ -57,9 +62,7 @@ def test_raw_garbage_is_answered_or_closed(server):
 
 
 def test_f1_conflicting_lengths_are_refused(server):
-    text = (
-        f"POST {FUNCTIONS} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n{{}}   "
-    )
+    text = f"POST {FUNCTIONS} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n{{}}   "
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(text.encode())
         assert connection.recv(65536).startswith(b"HTTP/1.1 400")

@@ -4,6 +4,7 @@ mod codegen;
 mod commands;
 mod paths;
 mod setup;
+mod suites;
 mod tests_run;
 mod tidy;
 

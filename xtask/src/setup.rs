@@ -19,6 +19,7 @@ const NPM_FOLDERS: &[&str] = &["examples/items-api/node", "tests/conformance/js"
 pub(crate) fn all() -> anyhow::Result<()> {
     debian()?;
     venv()?;
+    crate::suites::ensure_botocore_sdist()?;
     npm()
 }
 

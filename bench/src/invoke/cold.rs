@@ -31,6 +31,7 @@ pub(crate) async fn compare_python(tinderbox: &Tinderbox, count: usize) -> anyho
     Ok(summary("cold python: first call through the function URL beside `python3 -c 0`", ours, theirs))
 }
 
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's own time")]
 async fn process(program: &str, args: &[&str]) -> anyhow::Result<Duration> {
     let started = Instant::now();
     let status = tokio::process::Command::new(program).args(args).stdin(Stdio::null()).status().await?;

@@ -61,6 +61,7 @@ impl Connection {
     }
 
     /// One request; its latency. Any status but 200 is an error.
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's own time")]
     pub(crate) async fn get(&mut self) -> anyhow::Result<Duration> {
         let request = Request::get(&self.target.path).header("host", &self.target.host).body(Empty::new())?;
         let started = Instant::now();
@@ -74,6 +75,7 @@ impl Connection {
 }
 
 /// Loads `target` from `connections` connections for `duration`.
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's own time")]
 pub(crate) async fn run(target: &Target, connections: usize, duration: Duration) -> anyhow::Result<Seen> {
     let mut open = Vec::new();
     for _ in 0..connections {

@@ -101,7 +101,8 @@ impl BareNode {
 
 /// Starts a process and waits for its line `listening on http://ADDRESS`.
 async fn listening(command: &mut Command) -> anyhow::Result<(Child, SocketAddr)> {
-    let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
+    let mut process =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
     let mut lines = BufReader::new(process.stdout.take().context("no stdout")?).lines();
     while let Some(line) = lines.next_line().await? {
         if let Some(address) = line.strip_prefix("listening on http://") {

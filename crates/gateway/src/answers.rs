@@ -1,7 +1,7 @@
 //! Answers that no handler gives: refusals, probes, and what every answer carries.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, DATE};
+use http::header::{CONNECTION, CONTENT_TYPE, DATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use wire::shape::{Protocol, ServiceShape};
@@ -127,6 +127,9 @@ impl Gateway {
             if let Ok(value) = HeaderValue::from_str(text) {
                 headers.insert(name, value);
             }
+        }
+        if exchange.must_close {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if self.0.config.auth == Auth::Permissive {
             headers.insert(AUTH_MODE, HeaderValue::from_static("permissive"));

@@ -25,6 +25,8 @@ pub(crate) struct Exchange {
     pub(crate) operation: Option<&'static OperationShape>,
     /// It carries something that looks like a signature.
     pub(crate) is_signed: bool,
+    /// The connection ends with the answer (HTTP/1).
+    pub(crate) must_close: bool,
     /// What the trace calls this request: the operation, else method and path.
     pub(crate) name: String,
     pub(crate) attributes: Vec<(String, Attribute)>,
@@ -52,6 +54,7 @@ impl Exchange {
             shape: None,
             operation: None,
             is_signed: false,
+            must_close: false,
             name,
             attributes: Vec::new(),
             parent: outer.parent,

@@ -19,7 +19,7 @@ use crate::{Gateway, Limits, Peer};
 const HTTP2_STREAMS_MAX: u32 = 128;
 
 /// What a connection past the cap is told before it is closed.
-const SHED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 46\r\n\
+const SHED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 47\r\n\
     retry-after: 1\r\nconnection: close\r\n\r\n{\"message\":\"Too many connections. Slow down.\"}\n";
 
 /// Connections that are open now, and the two signals that end them.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{EXPECT, HOST};
 use http::request::Parts;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, Version};
 use http_body::Body;
 use http_body_util::Full;
 use sys::ByteSize;
@@ -54,8 +54,11 @@ impl Gateway {
         body: &mut Waiting<B>,
     ) -> Result<Response<Bytes>, ApiError> {
         exchange.enter("identify");
+        // A head that is refused may hide another request behind it.
+        exchange.must_close = head.version < Version::HTTP_2;
         self.limits().check_head(head)?;
         exchange.host = settle_host(head)?;
+        exchange.must_close = false;
         exchange.is_signed = scope(&head.headers, head.uri.query().unwrap_or_default()).is_some();
         let mut share = Share::of(&self.0.bodies);
         let (target, form) = self.identify(exchange, head, body, &mut share).await?;

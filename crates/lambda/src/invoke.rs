@@ -22,7 +22,6 @@ mod line;
 mod log_lines;
 mod log_records;
 mod log_stream;
-mod plane;
 pub mod report;
 mod run;
 mod runtime_api;
@@ -307,11 +306,6 @@ impl Invoker {
         let _ = self.0.clock.timeout(grace, in_flight.wait_for(|running| *running == 0)).await;
         self.0.shutdown.cancel();
         let _ = self.0.clock.timeout(Duration::from_secs(2), in_flight.wait_for(|running| *running == 0)).await;
-    }
-
-    /// The language runtimes of this host.
-    pub fn runtimes(&self) -> &Runtimes {
-        &self.0.runtimes
     }
 
     /// Invocations of `account` that run now.

@@ -18,6 +18,7 @@ pub mod limits;
 mod name;
 mod ops;
 pub mod package;
+mod plane;
 pub mod runtimes;
 mod state;
 pub mod url;
@@ -31,4 +32,5 @@ pub use invoke::{
     EnvironmentPeer, FunctionError, Hooks, Invocation, InvokeError, InvokeLimits, InvokeOutcome, Invoker, InvokerParts,
     PriceTable, Report, ThrottleReason,
 };
-pub use state::{Config, DataPlane, Lambda, LambdaParts};
+pub use plane::{DataPlane, NodePlane};
+pub use state::{Config, Lambda, LambdaParts};

@@ -29,6 +29,7 @@ use tokio::sync::{Mutex, Semaphore};
 pub use unpack::{UnpackLimits, Unpacked, unpack};
 
 use crate::function::CodeRef;
+use crate::invoke::BoxFuture;
 
 /// How many packages are unpacked at the same time.
 pub const UNPACKS_AT_ONCE: usize = 2;
@@ -181,6 +182,15 @@ impl Packages {
     /// When the blob is missing or rotten.
     pub async fn zip(&self, code: &CodeRef) -> Result<Bytes, PackageError> {
         Ok(self.inner.blobs.get(&blob_ref(code)?).await?)
+    }
+
+    /// [`Packages::unpacked`] as the data plane asks for it.
+    pub fn hook(&self) -> Arc<dyn Fn(CodeRef) -> BoxFuture<io::Result<PathBuf>> + Send + Sync> {
+        let packages = self.clone();
+        Arc::new(move |code| {
+            let packages = packages.clone();
+            Box::pin(async move { packages.unpacked(&code).await.map_err(io::Error::other) })
+        })
     }
 
     /// The folder for `code`, whether it exists or not.

@@ -9,32 +9,11 @@ use wire::Cx;
 use crate::code_link::CodeLinks;
 use crate::error::LambdaError;
 use crate::function::FunctionVersion;
-use crate::invoke::{BoxFuture, Invocation, InvokeError, InvokeOutcome};
 use crate::keys::FunctionRecord;
 use crate::limits;
 use crate::name::function_arn;
 use crate::package::Packages;
-use crate::runtimes::{MissingRuntime, Resolved};
-
-/// What the control plane asks of the data plane. A trait, so that service tests run without a sandbox.
-pub trait DataPlane: Send + Sync + 'static {
-    /// What a runtime identifier runs on here.
-    ///
-    /// # Errors
-    /// When this host has nothing that runs it.
-    fn resolve(&self, runtime: &str) -> Result<Resolved, MissingRuntime>;
-
-    /// Runs a function.
-    fn invoke(
-        &self,
-        function: Arc<FunctionVersion>,
-        invocation: Invocation,
-    ) -> BoxFuture<Result<InvokeOutcome, InvokeError>>;
-
-    /// Ends the execution environments of all versions of a function that was changed or deleted. Those that are
-    /// running an invocation end after it.
-    fn retire(&self, function_arn: &str);
-}
+use crate::plane::DataPlane;
 
 /// What the operator may change.
 #[derive(Clone, Debug, PartialEq, Eq)]

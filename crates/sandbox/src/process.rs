@@ -11,5 +11,6 @@ mod serve;
 mod spawn;
 mod tree;
 
-pub(crate) use cgroup::keyed;
+pub(crate) use cgroup::{findings as cgroup_findings, keyed};
+pub(crate) use privileges::landlock_abi;
 pub use serve::launcher_main;

@@ -5,6 +5,7 @@ mod data_folder;
 mod wiring;
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -81,9 +82,10 @@ impl Server {
         tracing::info!("stopping");
         self.stop.cancel();
         let ended = async {
+            // The gateway waits for requests in flight, and those wait for their invocations: so both end together.
             // A gateway that panicked has nothing left to wait for.
-            let _ = self.serving.await;
-            self.parts.stop().await;
+            let _ = tokio::join!(self.serving, self.parts.end_invocations());
+            self.parts.flush().await;
         };
         let in_time = Clock::system().timeout(STOP_MAX, ended).await;
         in_time.context("the server could not end everything in time; what was acknowledged is safe")
@@ -123,10 +125,11 @@ pub(crate) fn launcher_program() -> std::io::Result<Vec<OsString>> {
 
 /// The server's own log, on stderr. `RUST_LOG` sets the levels.
 pub(crate) fn start_log(json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,fjall=warn,lsm_tree=warn"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colors = std::io::stderr().is_terminal();
     match json {
         true => log.json().init(),
-        false => log.with_target(false).init(),
+        false => log.with_target(false).with_ansi(colors).init(),
     }
 }

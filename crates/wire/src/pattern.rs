@@ -5,9 +5,20 @@ use regex::Regex;
 /// The largest compiled program (bytes): models hold repetitions such as `{1,1024}` of Unicode classes.
 const COMPILED_BYTES_MAX: usize = 8 << 20;
 
+/// Parts with look-around, and the same without. They stand at the end of their patterns, so `$` is the text's end.
+const EQUIVALENTS: &[(&str, &str)] = &[
+    // An alias: not only digits.
+    (r"(?!\d+$)[0-9a-zA-Z-_]+", r"[0-9a-zA-Z-_]*[a-zA-Z-_][0-9a-zA-Z-_]*"),
+    (r"(?!^\d+$)^[0-9a-zA-Z-_]+$", r"[0-9a-zA-Z-_]*[a-zA-Z-_][0-9a-zA-Z-_]*"),
+    (r"(?!^[0-9]+$)([a-zA-Z0-9-_]+)", r"([0-9a-zA-Z-_]*[a-zA-Z-_][0-9a-zA-Z-_]*)"),
+    // A bucket: no dot at the end.
+    (r"[0-9A-Za-z\.\-_]*(?<!\.)", r"([0-9A-Za-z\.\-_]*[0-9A-Za-z\-_])?"),
+];
+
 /// Compiles a Java pattern that must match the whole text; `None` when it cannot be expressed (look-around, back-references).
 pub(crate) fn compile(java: &str) -> Option<Regex> {
-    let anchored = format!(r"\A(?:{})\z", translate(java));
+    let plain = EQUIVALENTS.iter().fold(java.to_owned(), |text, (with, without)| text.replace(with, without));
+    let anchored = format!(r"\A(?:{})\z", translate(&plain));
     regex::RegexBuilder::new(&anchored).size_limit(COMPILED_BYTES_MAX).build().ok()
 }
 
@@ -43,7 +54,6 @@ fn translate(java: &str) -> String {
                 out.push('\\');
                 out.push(c);
             }
-            '/' | '"' | '\'' => out.push(c),
             _ => out.push(c),
         }
     }
@@ -58,9 +68,7 @@ fn push_escape(out: &mut String, escaped: char, in_class: bool) {
         'D' => ("0-9", true),
         'W' => ("0-9A-Za-z_", true),
         'S' => (r" \t\n\x0B\f\r", true),
-        // `\p{IsLetter}` is Java's long form, `\uXXXX` is understood by both.
         _ => {
-            // The `regex` crate refuses escapes of letters without a meaning, Java does too; punctuation is safe.
             out.push('\\');
             out.push(escaped);
             return;
@@ -106,6 +114,14 @@ mod tests {
         check(r"[[a]+", &["[a"], &["b"]);
         check(r"[a--]+", &["a-"], &["b"]);
         check(r"[]a]+", &["]a"], &["b"]);
+    }
+
+    #[test]
+    fn known_look_around_has_an_equivalent() {
+        check(r"(:((?!\d+$)[0-9a-zA-Z-_]+))?", &["", ":a", ":1a", ":a1", ":1-2"], &[":", ":12", ":a b"]);
+        check(r"(?!^[0-9]+$)([a-zA-Z0-9-_]+)", &["a", "1a1"], &["1", ""]);
+        check(r"((?!^\d+$)^[0-9a-zA-Z-_]+$)", &["a", "1a1"], &["1", ""]);
+        check(r"[0-9A-Za-z\.\-_]*(?<!\.)", &["", "a", "a.b"], &["a.", "."]);
     }
 
     #[test]

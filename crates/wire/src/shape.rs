@@ -386,6 +386,11 @@ impl Member {
         }
     }
 
+    /// Its name in a body: HTTP bindings mean nothing to protocols that put every member there.
+    pub fn body_name(&self) -> &'static str {
+        if self.location == Location::Body { self.wire_name } else { self.name }
+    }
+
     /// Marks it as required.
     #[must_use]
     pub const fn required(mut self) -> Self {

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from blackbox.functions import NODE, javascript, package, unique
 from blackbox.server import ROLE
+from blackbox.suites import absent
 
 AWS = shutil.which("aws", path=str(Path(sys.executable).parent)) or shutil.which("aws")
 CODE = javascript("exports.handler = async (event) => { console.log('said', event.name); return `hello ${event.name}`; };")
@@ -19,11 +20,16 @@ CODE = javascript("exports.handler = async (event) => { console.log('said', even
 def aws(server, tmp_path):
     """aws("lambda", "invoke", …): the parsed JSON that the tool printed."""
     if AWS is None:
-        pytest.skip("the aws cli is not installed")
+        absent("the aws cli")
 
     def run(*arguments, fails=False):
         done = subprocess.run(
-            [AWS, *arguments, "--output", "json"], cwd=tmp_path, env=server.client_env(), capture_output=True, text=True, timeout=120
+            [AWS, *arguments, "--output", "json"],
+            cwd=tmp_path,
+            env=server.client_env(),
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
         if fails:
             assert done.returncode != 0
@@ -38,14 +44,30 @@ def test_a_functions_life(aws, tmp_path):
     name = unique("cli")
     (tmp_path / "code.zip").write_bytes(CODE)
     created = aws(
-        "lambda", "create-function", "--function-name", name, "--runtime", NODE, "--handler", "index.handler",
-        "--role", ROLE, "--zip-file", "fileb://code.zip", "--environment", "Variables={A=1}", "--timeout", "5",
+        "lambda",
+        "create-function",
+        "--function-name",
+        name,
+        "--runtime",
+        NODE,
+        "--handler",
+        "index.handler",
+        "--role",
+        ROLE,
+        "--zip-file",
+        "fileb://code.zip",
+        "--environment",
+        "Variables={KEY=1}",
+        "--timeout",
+        "5",
     )
     assert created["FunctionName"] == name and created["Timeout"] == 5
     aws("lambda", "wait", "function-active-v2", "--function-name", name)
 
     (tmp_path / "event.json").write_text('{"name": "tinder"}')
-    invoked = aws("lambda", "invoke", "--function-name", name, "--payload", "fileb://event.json", "--log-type", "Tail", "out.json")
+    invoked = aws(
+        "lambda", "invoke", "--function-name", name, "--payload", "fileb://event.json", "--log-type", "Tail", "out.json"
+    )
     assert invoked["StatusCode"] == 200 and invoked["ExecutedVersion"] == "$LATEST" and "FunctionError" not in invoked
     assert json.loads((tmp_path / "out.json").read_text()) == "hello tinder"
     assert "said tinder" in base64.b64decode(invoked["LogResult"]).decode()

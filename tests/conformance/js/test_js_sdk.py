@@ -4,16 +4,16 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
 from blackbox.functions import javascript
-from blackbox.suites import npm_packages
+from blackbox.suites import absent, npm_packages
 
 HERE = Path(__file__).parent
 CODE = "exports.handler = async (event) => { console.log('said', event.name); return `${process.env.GREETING} ${event.name}`; };"
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="no node on this machine")
 def test_js_sdk(server, tmp_path):
+    if shutil.which("node") is None:
+        absent("node")
     packages = npm_packages("conformance-js", HERE)
     shutil.copy(HERE / "lambda.test.mjs", packages)
     (tmp_path / "code.zip").write_bytes(javascript(CODE))

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from blackbox.functions import package
-from blackbox.server import target_folder
-from blackbox.suites import compiled_node_ric, python_packages, run
+from blackbox.suites import absent, compiled_node_ric, python_packages, run, suites_folder
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 AWSLAMBDARIC = ["awslambdaric==4.2.2"]
@@ -51,7 +50,11 @@ exec {node} /var/task/node_modules/aws-lambda-ric/index.mjs "$_HANDLER"
 def python_ric():
     """A package with awslambdaric inside and a bootstrap that starts it."""
     folder = python_packages("awslambdaric", *AWSLAMBDARIC)
-    files = {f"packages/{path.relative_to(folder)}": path.read_bytes() for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    files = {
+        f"packages/{path.relative_to(folder)}": path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
     python = os.path.realpath(sys.executable)
     return package({**files, "index.py": PYTHON_HANDLER, "bootstrap": PYTHON_BOOTSTRAP.format(python=python)})
 
@@ -61,7 +64,7 @@ def node_ric():
     """A package with aws-lambda-ric and its compiled addon; compiling libcurl takes minutes, once."""
     node = shutil.which("node")
     if node is None:
-        pytest.skip("no node on this machine")
+        absent("node")
     client = compiled_node_ric(FIXTURES / "node-ric") / "node_modules" / "aws-lambda-ric"
     names = ["index.mjs", "package.json", "rapid-client.node"]
     files = {f"node_modules/aws-lambda-ric/{name}": (client / name).read_bytes() for name in names}
@@ -72,6 +75,6 @@ def node_ric():
 @pytest.fixture(scope="session")
 def rust_client():
     """tests/fixtures/rust-lambda, a binary on the crate lambda_runtime."""
-    folder = target_folder() / "suites" / "rust-lambda"
+    folder = suites_folder() / "rust-lambda"
     run("cargo", "build", "--locked", cwd=FIXTURES / "rust-lambda", env={"CARGO_TARGET_DIR": str(folder)})
     return package({"bootstrap": (folder / "debug" / "bootstrap").read_bytes()})

@@ -13,7 +13,9 @@ TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793"
 @pytest.fixture
 def client_function(request, deploy):
     def make(client, **fields):
-        return deploy(request.getfixturevalue(client), runtime=PROVIDED, handler="index.handler", MemorySize=512, Timeout=30, **fields)
+        return deploy(
+            request.getfixturevalue(client), runtime=PROVIDED, handler="index.handler", MemorySize=512, Timeout=30, **fields
+        )
 
     return make
 

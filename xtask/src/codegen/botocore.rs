@@ -105,6 +105,6 @@ pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 }
 
 /// The name of the shape that `value` refers to.
-pub(super) fn shape_name<'a>(value: &'a Value) -> anyhow::Result<&'a str> {
+pub(super) fn shape_name(value: &Value) -> anyhow::Result<&str> {
     value["shape"].as_str().with_context(|| format!("no reference to a shape: {value}"))
 }

@@ -191,3 +191,76 @@ fn broken_scopes_do_not_panic() {
         assert_eq!(scope_service(&head.headers, ""), None, "{value}");
     }
 }
+
+/// A path and query that a URI template stands for.
+fn example_of(uri: &str) -> String {
+    let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+    let segments = path.split('/').map(|segment| match segment {
+        greedy if greedy.ends_with("+}") => "a/b",
+        label if label.starts_with('{') => "label",
+        literal => literal,
+    });
+    let path = segments.collect::<Vec<_>>().join("/");
+    if query.is_empty() { path } else { format!("{path}?{query}") }
+}
+
+/// Operations of S3 whose method and template another one has too: parameters and headers beyond the template tell them
+/// apart, which is for the S3 slice to do. May only shrink.
+const SAME_PATH: &[&str] = &[
+    "s3.DeleteObject RestXml",
+    "s3.GetBucketLifecycleConfiguration RestXml",
+    "s3.GetBucketNotificationConfiguration RestXml",
+    "s3.ListBucketAnalyticsConfigurations RestXml",
+    "s3.ListBucketIntelligentTieringConfigurations RestXml",
+    "s3.ListBucketInventoryConfigurations RestXml",
+    "s3.ListBucketMetricsConfigurations RestXml",
+    "s3.ListDirectoryBuckets RestXml",
+    "s3.ListObjectAnnotations RestXml",
+    "s3.ListParts RestXml",
+    "s3.PutBucketLifecycleConfiguration RestXml",
+    "s3.PutBucketNotificationConfiguration RestXml",
+    "s3.PutObject RestXml",
+    "s3.UploadPart RestXml",
+    "s3.UploadPartCopy RestXml",
+];
+
+#[test]
+fn w1_every_operation_of_every_model_is_found_in_every_protocol_of_its_service() {
+    let directory = Directory::new(&[], model::SERVICES);
+    let mut seen = 0;
+    let mut wrong = Vec::new();
+    for shape in model::SERVICES {
+        for (protocol, operation) in shape.protocols.iter().flat_map(|p| shape.operations.iter().map(move |o| (*p, o)))
+        {
+            let scope = shape.signing_name;
+            let auth = format!("AWS4-HMAC-SHA256 Credential=A/20150830/us-east-1/{scope}/aws4_request, Signature=0");
+            let target = format!("{}.{}", shape.target_prefix, operation.name);
+            let cbor = format!("/service/{}/operation/{}", shape.target_prefix, operation.name);
+            let form = format!("Action={}&Version={}", operation.name, shape.api_version);
+            let request = Request::builder().header("authorization", auth);
+            let request = match protocol {
+                Protocol::RestJson1 | Protocol::RestXml => {
+                    request.method(operation.method).uri(example_of(operation.uri))
+                }
+                Protocol::AwsJson1_0 => request.method("POST").uri("/").header("x-amz-target", target),
+                Protocol::AwsJson1_1 => request.method("POST").uri("/").header("x-amz-target", target),
+                Protocol::AwsQuery => request.method("POST").uri("/").header(FORM.0, FORM.1),
+                Protocol::RpcV2Cbor => request.method("POST").uri(cbor).header("smithy-protocol", "rpc-v2-cbor"),
+            };
+            let (head, ()) = request.body(()).expect("well formed").into_parts();
+            let mut found = directory.identify(&head, "localhost");
+            if let Target::InBody { candidates } = &found {
+                found = directory.identify_in_body(candidates, &head, "localhost", form.as_bytes());
+            }
+            let same = matches!(&found, Target::Operation { known, protocol: p, operation: o }
+                if directory.known(*known).shape.name == shape.name && *p == protocol && o.name == operation.name);
+            let label = format!("{}.{} {protocol:?}", shape.name, operation.name);
+            if !same && !SAME_PATH.contains(&label.as_str()) {
+                wrong.push((label, found));
+            }
+            seen += 1;
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {seen}: {wrong:#?}", wrong.len());
+    assert!(seen > 1000, "only {seen}");
+}

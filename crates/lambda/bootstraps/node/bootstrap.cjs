@@ -68,13 +68,11 @@ process.on('unhandledRejection', (reason, promise) => {
   die('Unhandled Promise Rejection', Object.assign(error, { reason, promise }), EXIT_UNHANDLED_REJECTION);
 });
 
-const environmentFields = {
-  functionName: env.AWS_LAMBDA_FUNCTION_NAME,
-  functionVersion: env.AWS_LAMBDA_FUNCTION_VERSION,
-  memoryLimitInMB: env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
-  logGroupName: env.AWS_LAMBDA_LOG_GROUP_NAME,
-  logStreamName: env.AWS_LAMBDA_LOG_STREAM_NAME,
-};
+const functionName = env.AWS_LAMBDA_FUNCTION_NAME;
+const functionVersion = env.AWS_LAMBDA_FUNCTION_VERSION;
+const memoryLimitInMB = env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE;
+const logGroupName = env.AWS_LAMBDA_LOG_GROUP_NAME;
+const logStreamName = env.AWS_LAMBDA_LOG_STREAM_NAME;
 
 // Client context and identity travel as JSON text (a header on the Runtime API) or already as an object.
 const decoded = (value) => (typeof value === 'string' && value !== '' ? JSON.parse(value) : value || undefined);
@@ -82,7 +80,11 @@ const decoded = (value) => (typeof value === 'string' && value !== '' ? JSON.par
 function createContext(header) {
   const deadline = header.deadlineMs;
   return {
-    ...environmentFields,
+    functionName,
+    functionVersion,
+    memoryLimitInMB,
+    logGroupName,
+    logStreamName,
     clientContext: decoded(header.clientContext),
     identity: decoded(header.cognitoIdentity),
     invokedFunctionArn: header.invokedFunctionArn,

@@ -76,7 +76,7 @@ pub(crate) async fn update_code(
             }
         })
         .await?;
-    lambda.plane.retire(&name.arn(&cx));
+    lambda.plane.retire(&name.arn(&cx)).await;
     Ok(configuration(&lambda, &cx, &name.name, changed))
 }
 
@@ -114,7 +114,7 @@ pub(crate) async fn update_configuration(
             }
         })
         .await?;
-    lambda.plane.retire(&name.arn(&cx));
+    lambda.plane.retire(&name.arn(&cx)).await;
     Ok(configuration(&lambda, &cx, &name.name, changed))
 }
 

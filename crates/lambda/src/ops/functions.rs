@@ -287,6 +287,6 @@ pub(crate) async fn delete(
             }
         })
         .await?;
-    lambda.plane.retire(&name.arn(&cx));
+    lambda.plane.retire(&name.arn(&cx)).await;
     Ok(m::DeleteFunctionOutput { status_code: Some(204) })
 }

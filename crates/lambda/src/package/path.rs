@@ -99,7 +99,8 @@ mod tests {
     fn e1_names_that_could_leave_the_package_are_refused() {
         let long = "a".repeat(256);
         let deep = "a/".repeat(65);
-        let cases: &[(&[u8], Result<Option<&str>, &str>)] = &[
+        type Expected = Result<Option<&'static str>, &'static str>;
+        let cases: &[(&[u8], Expected)] = &[
             (b"index.js", Ok(Some("index.js"))),
             (b"./a//b/./c.js", Ok(Some("a/b/c.js"))),
             (b"..a/b..", Ok(Some("..a/b.."))),

@@ -95,21 +95,8 @@ struct Inventory {
     bootstraps: Bootstraps,
 }
 
-/// System folders that every runtime needs: the dynamic loader, libraries, certificates, time zones, a shell.
-const SYSTEM: [&str; 12] = [
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/etc/ssl",
-    "/etc/pki",
-    "/etc/ca-certificates",
-    "/etc/ld.so.cache",
-    "/etc/alternatives",
-    "/etc/mime.types",
-];
+/// What the sandbox's root holds anyway: nothing below it is mounted again.
+const IN_THE_ROOT: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 
 impl Runtimes {
     /// Looks for runtimes in the usual places and writes our bootstraps below `data`.
@@ -131,8 +118,7 @@ impl Runtimes {
         let bootstraps = sys::task::blocking(move || bootstraps::write(&data))
             .await
             .unwrap_or_else(|| Err(std::io::Error::other("the server is shutting down")))?;
-        let nodes = discover::nodes(clock, folders).await;
-        let pythons = discover::pythons(clock, folders).await;
+        let (nodes, pythons) = tokio::join!(discover::nodes(clock, folders), discover::pythons(clock, folders));
         Ok(Self(Arc::new(Inventory { nodes, pythons, bootstraps })))
     }
 
@@ -160,7 +146,7 @@ impl Runtimes {
     /// When this host has nothing that runs it.
     pub(crate) fn plan(&self, identifier: &str, package: &Path) -> Result<LaunchPlan, MissingRuntime> {
         let (family, found) = self.find(identifier)?;
-        let mut mounts = system_mounts();
+        let mut mounts = Vec::new();
         let bootstraps = &self.0.bootstraps;
         let plan = match (family, found) {
             (Family::Node, Some(node)) => {
@@ -268,14 +254,11 @@ fn warning(identifier: &str, family: Family, found: &Found) -> Option<String> {
     })
 }
 
-fn system_mounts() -> Vec<(PathBuf, PathBuf)> {
-    SYSTEM.map(PathBuf::from).into_iter().filter(|path| path.exists()).map(|path| (path.clone(), path)).collect()
-}
-
 /// Adds `folders` at their own paths, unless they are inside one that is there already.
 fn add_folders(mounts: &mut Vec<(PathBuf, PathBuf)>, folders: &[PathBuf]) {
     for folder in folders {
-        if !mounts.iter().any(|(source, target)| source == target && folder.starts_with(target)) {
+        let in_the_root = IN_THE_ROOT.iter().any(|base| folder.starts_with(base));
+        if !in_the_root && !mounts.iter().any(|(source, target)| source == target && folder.starts_with(target)) {
             mounts.push((folder.clone(), folder.clone()));
         }
     }

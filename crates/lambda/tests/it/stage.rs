@@ -62,8 +62,9 @@ impl DataPlane for Script {
         })
     }
 
-    fn retire(&self, function_arn: &str) {
+    fn retire(&self, function_arn: &str) -> BoxFuture<()> {
         self.retired.lock().push(function_arn.to_owned());
+        Box::pin(std::future::ready(()))
     }
 }
 

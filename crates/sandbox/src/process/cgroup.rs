@@ -9,9 +9,10 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::event::epoll::EventFlags;
 use rustix::process::Pid;
 
 use crate::protocol::Handle;
@@ -132,6 +133,14 @@ impl Layout {
     }
 }
 
+/// Tells when a sandbox uses much memory.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    pub(crate) event: OwnedFd,
+    /// How epoll sees it.
+    pub(crate) flags: EventFlags,
+}
+
 /// The groups of one sandbox, one per controller; several controllers may share a folder.
 #[derive(Debug)]
 pub(crate) struct Group {
@@ -163,7 +172,8 @@ impl Group {
 
     /// Sets the limits of `spec` and starts counting from here.
     pub(crate) fn limit(&mut self, spec: &Spec) -> io::Result<()> {
-        // /tmp is memory too, but it has a quota of its own: filling it must not look like a leak.
+        // /tmp is memory too, but it has a quota of its own: filling it must not look like a leak. The kernel therefore
+        // enforces the sum, and the helper the program's own part (see `Group::memory_alarm`).
         let memory = spec.memory_bytes.saturating_add(spec.scratch_bytes);
         let quota_us = (u64::from(spec.cpu_millis) * CPU_PERIOD_US / 1000).max(1000);
         for site in &self.sites {
@@ -247,6 +257,39 @@ impl Group {
         fs::read_to_string(site.base.join(file)).ok().and_then(|text| keyed(&text, "oom_kill")).unwrap_or(0)
     }
 
+    /// A descriptor that becomes ready when the sandbox uses `bytes` or more; `None` without a memory controller.
+    pub(crate) fn memory_alarm(&self, bytes: u64) -> io::Result<Option<Alarm>> {
+        let Some(site) = self.site(Controller::Memory) else { return Ok(None) };
+        match site.version {
+            Version::V1 => {
+                let event = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
+                let usage = fs::File::open(site.base.join("memory.usage_in_bytes"))?;
+                let line = format!("{} {} {bytes}", event.as_raw_fd(), usage.as_raw_fd());
+                fs::write(site.base.join("cgroup.event_control"), line)?;
+                Ok(Some(Alarm { event, flags: EventFlags::IN }))
+            }
+            Version::V2 => {
+                fs::write(site.base.join("memory.high"), bytes.to_string())?;
+                let mut events = fs::File::open(site.base.join("memory.events"))?;
+                // Reading arms it: it becomes ready at the next change.
+                io::Read::read_to_string(&mut events, &mut String::new())?;
+                Ok(Some(Alarm { event: events.into(), flags: EventFlags::PRI }))
+            }
+        }
+    }
+
+    /// (all memory in use, the part of it that is no file's: heaps, stacks, kernel memory), in bytes.
+    pub(crate) fn memory_in_use(&self) -> Option<(u64, u64)> {
+        let site = self.site(Controller::Memory)?;
+        let (usage, cache) = match site.version {
+            Version::V1 => ("memory.usage_in_bytes", "cache"),
+            Version::V2 => ("memory.current", "file"),
+        };
+        let used: u64 = fs::read_to_string(site.base.join(usage)).ok()?.trim().parse().ok()?;
+        let files = keyed(&fs::read_to_string(site.base.join("memory.stat")).ok()?, cache)?;
+        Some((used, used.saturating_sub(files)))
+    }
+
     /// What was used since [`Group::limit`].
     pub(crate) fn usage(&self) -> Usage {
         let memory_peak_bytes = self.site(Controller::Memory).map_or(0, |site| {
@@ -296,6 +339,29 @@ fn start_of(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may contain anything; field 22 is the 20th after it.
     stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+}
+
+/// What `doctor` says about each controller.
+pub(crate) fn findings() -> Vec<crate::Finding> {
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let sites = find_sites(&mountinfo, &own, &|path| fs::read_to_string(path).unwrap_or_default());
+    let find = |controller: Controller| {
+        let site = sites.iter().find(|site| site.controller == controller);
+        let usable = site.filter(|site| rustix::fs::access(&site.base, rustix::fs::Access::WRITE_OK).is_ok());
+        let detail = match (site, usable) {
+            (Some(site), Some(_)) => format!("{:?} at {}", site.version, site.base.display()).to_lowercase(),
+            (Some(site), None) => format!("{} is not writable", site.base.display()),
+            (None, _) => "no controller".to_owned(),
+        };
+        let remedy = match usable {
+            Some(_) => "",
+            None => "run as root, or in a delegated cgroup (systemd: Delegate=yes) of a kernel with this controller",
+        };
+        let name = format!("cgroup {}", controller.name_v1());
+        crate::Finding { name, ok: usable.is_some(), detail, remedy: remedy.to_owned() }
+    };
+    CONTROLLERS.into_iter().map(find).collect()
 }
 
 /// Ends and removes what helpers that no longer live have left under `base`.

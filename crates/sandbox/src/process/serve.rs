@@ -18,15 +18,20 @@ use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::{Signal, WaitOptions};
 use seccompiler::BpfProgram;
 
-use crate::process::cgroup::{Controller, Layout};
+use crate::process::cgroup::{Alarm, Controller, Layout};
 use crate::process::namespaces::{self, Mode};
 use crate::process::spawn::{self, Spawned};
 use crate::process::{privileges, raw, rootfs, seccomp, tree};
 use crate::protocol::{self, Handle, Order, Reply, Report, Request};
 use crate::{Capabilities, Exit, Isolation, LauncherConfig, Spec, StepError};
 
-/// The epoll number of the server's socket; sandboxes use `2·id` for the socket and `2·id + 1` for the pidfd.
+/// The epoll number of the server's socket. Sandbox `id` has `TOKENS` numbers from `TOKENS·id` on: its socket, then these.
 const SERVER: u64 = u64::MAX;
+const TOKENS: u64 = 4;
+const ENDED: u64 = 1;
+const MEMORY: u64 = 2;
+/// The least distance to the next memory alarm: bounds how often a program at its limit wakes the helper.
+const ALARM_STEP_BYTES: u64 = 256 << 10;
 /// How often the end waits a millisecond for the kernel to let go of a cgroup.
 const CGROUP_TRIES: u32 = 200;
 
@@ -83,6 +88,11 @@ struct Live {
     stage: Stage,
     /// What pid 1 said about the program's end.
     exit: Option<Exit>,
+    /// What the program may use beside files and `/tmp`, in bytes.
+    memory_bytes: u64,
+    alarm: Option<Alarm>,
+    /// It was killed for using more.
+    starved: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -189,14 +199,15 @@ impl Helper {
             }
             for event in events {
                 let token = event.data.u64();
-                match (token, token % 2) {
+                match (token, token % TOKENS) {
                     (SERVER, _) => match protocol::receive::<Request>(&self.server, RecvFlags::empty()) {
                         Ok(Some((request, descriptors))) => self.request(request, descriptors),
                         Ok(None) => return Ok(()),
                         Err(error) => return Err(StepError::new("launcher", "server's socket", error)),
                     },
-                    (_, 0) => drop(self.heard(token / 2)),
-                    _ => self.ended(token / 2),
+                    (_, ENDED) => self.ended(token / TOKENS),
+                    (_, MEMORY) => self.check_memory(token / TOKENS),
+                    _ => drop(self.heard(token / TOKENS)),
                 }
             }
             self.stale.retain(|group| !group.remove());
@@ -240,11 +251,13 @@ impl Helper {
     /// Starts listening to a new process.
     fn watch(&mut self, id: u64, slot: u32, spawned: Spawned, stage: Stage) -> Result<(), StepError> {
         let fail = |error| StepError::new("launcher", "epoll", error);
-        epoll::add(&self.epoll, &spawned.pidfd, EventData::new_u64(2 * id + 1), EventFlags::IN).map_err(fail)?;
+        epoll::add(&self.epoll, &spawned.pidfd, EventData::new_u64(TOKENS * id + ENDED), EventFlags::IN)
+            .map_err(fail)?;
         if let Some(control) = &spawned.control {
-            epoll::add(&self.epoll, control, EventData::new_u64(2 * id), EventFlags::IN).map_err(fail)?;
+            epoll::add(&self.epoll, control, EventData::new_u64(TOKENS * id), EventFlags::IN).map_err(fail)?;
         }
-        self.live.insert(id, Live { spawned, slot, stage, exit: None });
+        let live = Live { spawned, slot, stage, exit: None, memory_bytes: u64::MAX, alarm: None, starved: false };
+        self.live.insert(id, live);
         Ok(())
     }
 
@@ -273,9 +286,34 @@ impl Helper {
         }
         let all: Vec<BorrowedFd<'_>> = all.iter().map(AsFd::as_fd).collect();
         live.stage = Stage::Starting;
+        live.memory_bytes = spec.memory_bytes;
         let control = live.spawned.control.as_ref().expect("a sandbox has a control socket");
         protocol::send(control, &Order::Run { spec, targets }, &all, SendFlags::empty())
             .map_err(|error| StepError::new("assign", "control socket", error))
+    }
+
+    /// Kills a sandbox whose program uses more memory of its own than it may; else asks to be woken when it could. What
+    /// it keeps in files counts in the kernel's alarm but not here, so that the alarm is moved up as files grow.
+    fn check_memory(&mut self, id: u64) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        live.alarm = None;
+        loop {
+            let Some((used, own)) = live.spawned.group.memory_in_use() else { return };
+            if own > live.memory_bytes {
+                live.starved = true;
+                self.kill(id);
+                return;
+            }
+            let next = used + (live.memory_bytes - own).max(ALARM_STEP_BYTES);
+            let Ok(Some(alarm)) = live.spawned.group.memory_alarm(next) else { return };
+            let watched = epoll::add(&self.epoll, &alarm.event, EventData::new_u64(TOKENS * id + MEMORY), alarm.flags);
+            live.alarm = Some(alarm);
+            // An alarm below what is used by now would never ring.
+            let missed = live.spawned.group.memory_in_use().is_some_and(|(used, _)| used >= next);
+            if watched.is_err() || !missed {
+                return;
+            }
+        }
     }
 
     /// Takes one message from a sandbox's first process; false when there is none.
@@ -309,7 +347,12 @@ impl Helper {
             Report::Running(result) => {
                 live.stage = Stage::Running;
                 let listeners: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+                let runs = result.is_ok();
                 self.reply(&Reply::Running { id, result }, &listeners);
+                // After the answer: on cgroup v1 the kernel takes milliseconds to set an alarm (a grace period of RCU).
+                if runs {
+                    self.check_memory(id);
+                }
             }
             Report::Ended(exit) => live.exit = Some(exit),
         }
@@ -330,7 +373,7 @@ impl Helper {
             (None, Isolation::Process) => Exit::Signal(9),
         };
         let group = live.spawned.group;
-        let starved = exit != Exit::Code(0) && group.out_of_memory_kills() > 0;
+        let starved = live.starved || (exit != Exit::Code(0) && group.out_of_memory_kills() > 0);
         let exit = if starved { Exit::OutOfMemory } else { exit };
         let usage = group.usage();
         if self.isolation == Isolation::None {

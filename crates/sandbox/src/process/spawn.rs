@@ -56,6 +56,9 @@ pub(crate) fn sandbox(
 
 fn prepare(spawned: &Spawned, slot: u32, mode: Mode) -> Result<(), StepError> {
     spawned.group.attach(spawned.pid).map_err(|error| StepError::new("cgroup", "attach", error))?;
+    // The kernel's first choice when memory runs out anywhere: never the server.
+    std::fs::write(format!("/proc/{}/oom_score_adj", spawned.pid.as_raw_nonzero()), "1000")
+        .map_err(|error| StepError::new("limits", "oom_score_adj", error))?;
     mode.map_ids(spawned.pid, slot).map_err(|error| StepError::new("namespaces", "id map", error))?;
     let (mounts, targets): (Vec<OwnedFd>, Vec<Target>) = rootfs::base_pieces()?.into_iter().unzip();
     let mounts: Vec<BorrowedFd<'_>> = mounts.iter().map(AsFd::as_fd).collect();
@@ -75,7 +78,8 @@ pub(crate) fn abandon(spawned: Spawned) {
 /// The new process's side: keeps nothing of the helper's but standard error and its own socket.
 fn first_process(theirs: OwnedFd, slot: u32, mode: Mode, filter: &BpfProgram) {
     let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") else { return };
-    let Ok(control) = raw::place_descriptors(&[null.as_fd(), null.as_fd(), std::io::stderr().as_fd()], theirs.as_fd()) else {
+    let Ok(control) = raw::place_descriptors(&[null.as_fd(), null.as_fd(), std::io::stderr().as_fd()], theirs.as_fd())
+    else {
         return;
     };
     // Their numbers are closed or mean something else by now.

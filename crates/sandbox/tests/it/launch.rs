@@ -1,8 +1,9 @@
 //! Programs of every kind start, see what the spec says and end as they end.
 
-use sandbox::{Exit, Spec};
+use sandbox::{AddressVariable, Exit, LaunchError, Mount, Spec};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{is_root, launcher, pyenv, run, sh};
+use crate::support::{eventually, is_root, launcher, pyenv, run, sh};
 
 #[tokio::test]
 async fn hello_from_sh_node_and_python() {
@@ -28,4 +29,113 @@ async fn hello_from_sh_node_and_python() {
         let outcome = run(&launcher, spec).await;
         assert_eq!((outcome.stdout.as_str(), outcome.exit), ("hello (3, 11)\n", Exit::Code(0)), "{outcome:?}");
     }
+}
+
+#[tokio::test]
+async fn the_environment_and_the_folder_are_exactly_those_of_the_spec() {
+    if !is_root() {
+        return;
+    }
+    let launcher = launcher(0).await;
+    let mut spec = Spec::new(vec!["/usr/bin/env".into()]);
+    spec.env = vec![("A".into(), "1 2".into()), ("EMPTY".into(), String::new())];
+    spec.listeners = vec![([127, 0, 0, 1], 9001).into()];
+    spec.address_env = vec![AddressVariable { name: "URL".into(), prefix: "http://".into(), listener: 0 }];
+    let outcome = run(&launcher, spec).await;
+    let mut lines: Vec<&str> = outcome.stdout.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["A=1 2", "EMPTY=", "URL=http://127.0.0.1:9001"]);
+    let mut spec = sh("pwd; hostname; echo $$ $PPID; id -un; umask 2>/dev/null; cat; read x || echo end");
+    spec.cwd = "/tmp".into();
+    let outcome = run(&launcher, spec).await;
+    assert!(outcome.stdout.starts_with("/tmp\nsandbox\n2 "), "{outcome:?}");
+    assert!(outcome.stdout.contains("\nuser\n") && outcome.stdout.ends_with("end\n"), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_program_that_cannot_be_executed_is_told_apart_from_a_host_that_fails() {
+    if !is_root() {
+        return;
+    }
+    let launcher = launcher(0).await;
+    let missing = launcher.launch(Spec::new(vec!["/no/such/program".into()])).await.expect_err("missing");
+    assert!(missing.is_exec() && missing.to_string().contains("/no/such/program"), "{missing}");
+    let mut spec = sh("true");
+    spec.cwd = "/no/such/folder".into();
+    assert!(launcher.launch(spec).await.expect_err("no folder").is_exec());
+    let mut spec = sh("true");
+    spec.mounts = vec![Mount { source: "/no/such/source".into(), target: "/opt".into() }];
+    let failed = launcher.launch(spec).await.expect_err("no source");
+    assert!(!failed.is_exec() && failed.to_string().contains("/no/such/source"), "{failed}");
+    let invalid = launcher.launch(Spec::new(Vec::new())).await.expect_err("empty");
+    assert!(matches!(invalid, LaunchError::Invalid(_)));
+    assert_eq!(run(&launcher, sh("echo still works")).await.stdout, "still works\n");
+}
+
+#[tokio::test]
+async fn signals_and_statuses_are_reported_as_they_are() {
+    if !is_root() {
+        return;
+    }
+    let launcher = launcher(0).await;
+    for (script, expect) in [
+        ("exit 0", Exit::Code(0)),
+        ("exit 255", Exit::Code(255)),
+        ("kill -9 $$", Exit::Signal(9)),
+        ("kill -15 $$", Exit::Signal(15)),
+        ("sleep 600 & exit 7", Exit::Code(7)),
+    ] {
+        assert_eq!(run(&launcher, sh(script)).await.exit, expect, "{script}");
+    }
+}
+
+#[tokio::test]
+async fn fifty_programs_start_side_by_side() {
+    if !is_root() {
+        return;
+    }
+    let launcher = launcher(4).await;
+    let launches = (0..50).map(|n| {
+        let launcher = launcher.clone();
+        tokio::spawn(async move { run(&launcher, sh(&format!("echo {n}"))).await })
+    });
+    for (n, launch) in launches.collect::<Vec<_>>().into_iter().enumerate() {
+        let outcome = launch.await.expect("no panic");
+        assert_eq!((outcome.stdout, outcome.exit), (format!("{n}\n"), Exit::Code(0)));
+    }
+}
+
+#[tokio::test]
+async fn the_channel_and_the_log_are_descriptors_three_and_four() {
+    if !is_root() {
+        return;
+    }
+    let launcher = launcher(1).await;
+    let mut sandbox =
+        launcher.launch(sh("read line <&3; echo \"got $line\" >&3; echo logged >&4")).await.expect("it launches");
+    let mut channel = sandbox.take_channel().expect("first time");
+    assert!(sandbox.take_channel().is_none());
+    channel.write_all(b"question\n").await.expect("written");
+    let mut answer = String::new();
+    channel.read_to_string(&mut answer).await.expect("read to the end");
+    let mut log = String::new();
+    sandbox.take_log().expect("first time").read_to_string(&mut log).await.expect("read to the end");
+    assert_eq!((answer.as_str(), log.as_str()), ("got question\n", "logged\n"));
+    assert_eq!(sandbox.exited().await, Exit::Code(0));
+}
+
+#[tokio::test]
+async fn a_pool_is_refilled_and_its_sandboxes_are_used() {
+    if !is_root() {
+        return;
+    }
+    let launcher = launcher(2).await;
+    eventually("the pool is full", || launcher.pooled() == 2).await;
+    let sandbox = launcher.launch(sh("sleep 600")).await.expect("it launches");
+    assert!(sandbox.timings().pooled);
+    eventually("the pool is full again", || launcher.pooled() == 2).await;
+    drop(sandbox);
+    let unpooled = crate::support::launcher(0).await;
+    let sandbox = unpooled.launch(sh("sleep 600")).await.expect("it launches");
+    assert!(!sandbox.timings().pooled);
 }

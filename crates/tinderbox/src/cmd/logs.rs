@@ -1,5 +1,6 @@
 //! `tinderbox logs FUNCTION [-f]`: a function's log, once or as it grows.
 
+use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use crate::print::{self, Print};
 
 /// How often `-f` asks for more, in milliseconds.
 const FOLLOW_EVERY_MS: u64 = 500;
+
+/// How far behind the newest event `-f` asks again: events may be written late, and with an older time.
+const LATE_MS: i64 = 10_000;
 
 /// Events of the newest that a follower remembers, so that none of the same millisecond is shown twice.
 const REMEMBERED: usize = 10_000;
@@ -40,10 +44,11 @@ pub(crate) async fn run(args: Args, print: Print) -> anyhow::Result<ExitCode> {
     let client = Client::new(args.client)?;
     let clock = Clock::system();
     let group = if args.target.starts_with('/') { args.target } else { format!("/aws/lambda/{}", args.target) };
-    let mut start_ms = (clock.now().unix_ms() - i64::try_from(args.since.as_millis())?).max(0);
-    let mut shown: Vec<String> = Vec::new();
+    let first_ms = (clock.now().unix_ms() - i64::try_from(args.since.as_millis())?).max(0);
+    let mut newest_ms = first_ms;
+    let mut shown: VecDeque<String> = VecDeque::new();
     loop {
-        let events = match fetch(&client, &group, &args.filter, start_ms).await {
+        let events = match fetch(&client, &group, &args.filter, first_ms.max(newest_ms - LATE_MS)).await {
             // A follower may come before the first log line.
             Err(error) if args.follow && error.to_string().contains("ResourceNotFoundException") => Vec::new(),
             other => other?,
@@ -53,8 +58,9 @@ pub(crate) async fn run(args: Args, print: Print) -> anyhow::Result<ExitCode> {
             if shown.contains(&id) {
                 continue;
             }
-            start_ms = start_ms.max(event["timestamp"].as_i64().unwrap_or(start_ms));
-            shown.push(id);
+            // A function may claim any time: one from the future must not hide what comes next.
+            newest_ms = newest_ms.max(event["timestamp"].as_i64().unwrap_or_default().min(clock.now().unix_ms()));
+            shown.push_back(id);
             show(&event, print);
         }
         let excess = shown.len().saturating_sub(REMEMBERED);

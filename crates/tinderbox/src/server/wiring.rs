@@ -12,7 +12,7 @@ use lambda::invoke::{Credentials, LogLine, LogSink};
 use lambda::limits;
 use lambda::package::{Packages, UnpackLimits};
 use lambda::runtimes::Runtimes;
-use lambda::{EnvironmentPeer, Hooks, InvokeLimits, Invoker, InvokerParts, Lambda, LambdaParts, PriceTable};
+use lambda::{EnvironmentPeer, Hooks, InvokeLimits, Invoker, InvokerParts, Lambda, LambdaParts, NodePlane, PriceTable};
 use logs::{LogEvent, Logs};
 use sandbox::{Launcher, LauncherConfig};
 use sys::task::CancellationToken;
@@ -35,9 +35,13 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Ends all environments, then writes what they and the requests left to be written.
-    pub(super) async fn stop(&self) {
+    /// Takes no more invocations, gives those in flight a moment, then ends all environments.
+    pub(super) async fn end_invocations(&self) {
         self.invoker.shutdown(IN_FLIGHT_GRACE).await;
+    }
+
+    /// Writes what requests and environments left to be written.
+    pub(super) async fn flush(&self) {
         if let Err(error) = self.logs.flush().await {
             tracing::error!(%error, "the last log events could not be written");
         }
@@ -63,6 +67,7 @@ pub(super) async fn wire(
     let logs = Logs::start(kv.clone(), clock.clone());
     let traces = trace::Store::start(kv.clone(), clock.clone());
     let recorder = traces.recorder();
+    sys::task::spawn("expire traces", expire_hourly(traces.clone(), clock.clone(), stop.clone()));
     let launcher = start_launcher(config).await?;
     let runtimes = Runtimes::discover(&clock, data).await.context("the bootstraps could not be written")?;
     tracing::info!(runtimes = ?runtimes.found(), "runtimes found");
@@ -83,14 +88,14 @@ pub(super) async fn wire(
         prices: PriceTable { request_usd: config.price_million_requests / 1e6, gb_second_usd: config.price_gb_second },
         hooks: hooks(&packages, &credentials, &handle, &rng),
         launcher,
-        runtimes,
+        runtimes: runtimes.clone(),
         logs: log_sink(logs.clone()),
         recorder: recorder.clone(),
     });
     let lambda = Lambda::new(LambdaParts {
         kv: kv.clone(),
         packages,
-        plane: Arc::new(invoker.clone()),
+        plane: Arc::new(NodePlane { invoker: invoker.clone(), runtimes: runtimes.clone() }),
         clock: clock.clone(),
         rng: rng.clone(),
         config: lambda::Config {
@@ -115,6 +120,15 @@ pub(super) async fn wire(
     );
     handle.attach(gateway.clone());
     Ok((Parts { invoker, logs, recorder }, gateway))
+}
+
+/// Drops spans that are older than a trace is kept.
+async fn expire_hourly(traces: trace::Store, clock: Clock, stop: CancellationToken) {
+    while stop.run_until_cancelled(clock.sleep(Duration::from_secs(3_600))).await.is_some() {
+        if let Err(error) = trace::jobs::expire(&traces).await {
+            tracing::error!(%error, "old traces could not be dropped; the next try is in an hour");
+        }
+    }
 }
 
 async fn start_launcher(config: &Config) -> anyhow::Result<Launcher> {
@@ -144,6 +158,8 @@ fn gateway_config(config: &Config) -> gateway::Config {
         config::Auth::Enforced => gateway::Auth::Enforced,
         config::Auth::Permissive => gateway::Auth::Permissive,
     };
+    // Within the 5 s that SIGTERM promises, with time left to write what was left behind.
+    settings.limits.shutdown_grace = Duration::from_millis(3_500);
     settings
 }
 

@@ -74,7 +74,7 @@ impl Tree {
             let of = self.shapes.get(member.shape);
             let name = match &of.kind {
                 Kind::List(list) if list.flattened || member.flattened => flat_name(member, list),
-                _ => member.wire_name,
+                _ => member.body_name(),
             };
             if let Some(node) = node.children.get(name) {
                 members.push((Cow::Borrowed(member.name), self.value(of, Some(member), node)?));

@@ -79,7 +79,7 @@ impl Seed {
     }
 
     fn is_meant(self, member: &Member, key: &str) -> bool {
-        (!self.body_only || member.location == Location::Body) && member.wire_name == key
+        (!self.body_only || member.location == Location::Body) && member.body_name() == key
     }
 }
 
@@ -278,7 +278,7 @@ impl Encoding {
     ) -> Result<(), ApiError> {
         let present = members.iter().filter(|(_, value)| *value != Value::Null).filter_map(|(name, value)| {
             let member = structure.members.iter().find(|member| member.name == name)?;
-            (!self.body_only || member.location == Location::Body).then_some((member.wire_name, (member, value)))
+            (!self.body_only || member.location == Location::Body).then_some((member.body_name(), (member, value)))
         });
         object(present, out, |(member, value), out| {
             self.inner().value(self.shapes.get(member.shape), member.timestamp, value, out)

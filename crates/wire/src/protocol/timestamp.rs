@@ -30,13 +30,16 @@ fn parse_http_date(text: &str) -> Option<Timestamp> {
 }
 
 fn parse_seconds(text: &str) -> Option<Timestamp> {
+    if text.contains(['e', 'E']) {
+        return from_seconds(super::scalar::parse_double(text)?);
+    }
     let (negative, digits) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text),
     };
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
     if whole.is_empty() || !whole.bytes().all(|b| b.is_ascii_digit()) {
-        return digits.contains(['e', 'E']).then(|| from_seconds(text.parse().ok()?))?;
+        return None;
     }
     let us = whole.parse::<i64>().ok()?.checked_mul(1_000_000)?.checked_add(fraction_us(fraction)?)?;
     Some(Timestamp::from_unix_us(if negative { -us } else { us }))

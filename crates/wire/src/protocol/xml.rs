@@ -70,7 +70,7 @@ impl Xml {
 
     fn member(&mut self, member: &Member, value: &Value) -> Result<(), ApiError> {
         let shape = self.shapes.get(member.shape);
-        let name = member.wire_name;
+        let name = member.body_name();
         match (&shape.kind, value) {
             (Kind::List(list), Value::List(elements)) => {
                 if list.flattened || member.flattened {
@@ -146,7 +146,7 @@ impl Xml {
 /// The element name of a flattened list. Old models flatten the list itself and name its elements there (SQS); newer ones
 /// flatten the member that holds it, whose name then counts.
 pub(super) fn flat_name<'m>(member: &'m Member, list: &'m List) -> &'m str {
-    if list.flattened { inner_name(list.member_name, member.wire_name) } else { member.wire_name }
+    if list.flattened { inner_name(list.member_name, member.body_name()) } else { member.body_name() }
 }
 
 /// The model's name or the protocol's default.

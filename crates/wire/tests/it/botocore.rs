@@ -131,7 +131,7 @@ fn kind(ids: &BTreeMap<String, ShapeId>, shape: &Json) -> Kind {
                 .map(|(name, definition)| member(name, definition, id(definition), &shape["required"]))
                 .collect();
             Kind::Structure(Structure {
-                payload: shape["payload"].as_str().map(|name| &*leak(name.to_owned().into_boxed_str())),
+                payload: shape["payload"].as_str().map(|name| leak(name.to_owned().into_boxed_str()) as &'static str),
                 union: shape["union"] == true,
                 xml_namespace: namespace(&shape["xmlNamespace"]),
                 ..Structure::of(leak(members.into_boxed_slice()))

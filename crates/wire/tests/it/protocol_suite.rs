@@ -138,7 +138,7 @@ fn output(table: &Table, suite: &Json, case: &Json) -> Result<(), String> {
             let error = ApiError {
                 members: members
                     .into_iter()
-                    .map(|(name, value)| (&*leak(name.into_owned().into_boxed_str()), value))
+                    .map(|(name, value)| (leak(name.into_owned().into_boxed_str()) as &'static str, value))
                     .collect(),
                 fault: shape.fault,
                 ..ApiError::client(shape.name, shape.status, case["errorMessage"].as_str().unwrap_or_default())

@@ -6,7 +6,7 @@ import json
 import pytest
 from blackbox.functions import javascript
 
-ECHO = javascript("exports.handler = async (event) => event;")
+ECHO = javascript("exports.handler = async (event) => ({ statusCode: 200, body: JSON.stringify(event) });")
 ANSWER = javascript("exports.handler = async (event) => JSON.parse(event.body);")
 
 
@@ -111,7 +111,9 @@ def test_answer(server, deploy, name):
 
 
 def test_cookies_of_the_answer_become_headers(server, deploy):
-    function = deploy(javascript("exports.handler = async () => ({ statusCode: 200, cookies: ['a=1; Secure', 'b=2'], body: '' });"))
+    function = deploy(
+        javascript("exports.handler = async () => ({ statusCode: 200, cookies: ['a=1; Secure', 'b=2'], body: '' });")
+    )
     function.url()
     _, headers, _ = request(server, function, "/")
     assert headers.get_all("set-cookie") == ["a=1; Secure", "b=2"]

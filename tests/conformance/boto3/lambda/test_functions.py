@@ -35,7 +35,7 @@ def test_create_answers_the_configuration(deploy):
         Description="what it is",
         Timeout=7,
         MemorySize=256,
-        Environment={"Variables": {"A": "1"}},
+        Environment={"Variables": {"KEY": "1"}},
         EphemeralStorage={"Size": 600},
     )
     created = function.created
@@ -57,7 +57,7 @@ def test_create_answers_the_configuration(deploy):
         "Architectures": ["x86_64"],
     }
     assert {key: created[key] for key in expected} == expected
-    assert created["Environment"] == {"Variables": {"A": "1"}}
+    assert created["Environment"] == {"Variables": {"KEY": "1"}}
     assert created["EphemeralStorage"] == {"Size": 600}
     assert created["State"] in ("Pending", "Active")
     assert created["RevisionId"] and created["LastModified"]
@@ -119,11 +119,11 @@ def test_revision_id_guards_updates(deploy, lambda_client):
 
 
 def test_update_configuration_reaches_the_function(deploy, lambda_client):
-    source = "exports.handler = async (e, c) => [process.env.A ?? null, c.memoryLimitInMB];"
-    function = deploy(javascript(source), Environment={"Variables": {"A": "1"}})
+    source = "exports.handler = async (e, c) => [process.env.KEY ?? null, c.memoryLimitInMB];"
+    function = deploy(javascript(source), Environment={"Variables": {"KEY": "1"}})
     assert function.result() == ["1", "128"]
     lambda_client.update_function_configuration(
-        FunctionName=function.name, Environment={"Variables": {"A": "2"}}, MemorySize=192, Description="new"
+        FunctionName=function.name, Environment={"Variables": {"KEY": "2"}}, MemorySize=192, Description="new"
     )
     lambda_client.get_waiter("function_updated_v2").wait(FunctionName=function.name, WaiterConfig={"Delay": 1})
     assert function.result() == ["2", "192"]
@@ -146,7 +146,12 @@ def test_delete_is_final(deploy, lambda_client):
     assert function.result() == 1
     answer = lambda_client.delete_function(FunctionName=function.name)
     assert answer["ResponseMetadata"]["HTTPStatusCode"] in (200, 204)
-    for call in (lambda_client.get_function, lambda_client.get_function_configuration, lambda_client.delete_function, lambda_client.invoke):
+    for call in (
+        lambda_client.get_function,
+        lambda_client.get_function_configuration,
+        lambda_client.delete_function,
+        lambda_client.invoke,
+    ):
         code, status, message = refused(call, FunctionName=function.name)
         assert (code, status) == ("ResourceNotFoundException", 404)
         assert f"function:{function.name}" in message
@@ -183,16 +188,20 @@ def test_an_identifier_newer_than_the_host_runs_with_a_warning(deploy):
 @pytest.mark.parametrize("runtime", [NODE, PYTHON])
 def test_task_root_is_read_only_and_tmp_is_not(deploy, runtime):
     if runtime == NODE:
-        source = {"index.js": """const fs = require('fs');
+        source = {
+            "index.js": """const fs = require('fs');
 exports.handler = async () => { fs.writeFileSync('/tmp/a', 'x');
-  try { fs.writeFileSync('/var/task/a', 'x'); } catch (e) { return [fs.readFileSync('/tmp/a', 'utf8'), e.code]; } };"""}
+  try { fs.writeFileSync('/var/task/a', 'x'); } catch (e) { return [fs.readFileSync('/tmp/a', 'utf8'), e.code]; } };"""
+        }
     else:
-        source = {"index.py": """def handler(event, context):
+        source = {
+            "index.py": """def handler(event, context):
     open('/tmp/a', 'w').write('x')
     try:
         open('/var/task/a', 'w')
     except OSError as error:
         import errno
         return [open('/tmp/a').read(), errno.errorcode[error.errno]]
-"""}
+"""
+        }
     assert deploy(package(source), runtime=runtime).result() == ["x", "EROFS"]

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from blackbox.functions import javascript, python, PYTHON, unique
+from blackbox.functions import PYTHON, javascript, python, unique
 
 LINES = javascript("exports.handler = async (event) => { for (const line of event.lines) console.log(line); };")
 
@@ -76,7 +76,10 @@ def test_records_of_several_lines_stay_whole(deploy):
 
 def test_d7_a_function_cannot_forge_platform_records(deploy, logs_client):
     forged = "REPORT RequestId: 00000000-0000-0000-0000-000000000000\tDuration: 0.01 ms\tBilled Duration: 1 ms"
-    function = deploy(python(f"import sys\ndef handler(event, context):\n    print({forged!r})\n    print('END RequestId: forged')\n"), runtime=PYTHON)
+    function = deploy(
+        python(f"import sys\ndef handler(event, context):\n    print({forged!r})\n    print('END RequestId: forged')\n"),
+        runtime=PYTHON,
+    )
     answer = function.invoke(LogType="Tail")
     messages = function.messages(lambda found: sum("REPORT RequestId" in message for message in found) >= 2)
     real = [message for message in messages if message.startswith("REPORT RequestId: ") and "Max Memory Used" in message]

@@ -1,13 +1,13 @@
 """The channel to the server: length-prefixed frames on one inherited unix socket.
 
-    u32 length (big-endian, of what follows) | u8 kind | payload
+u32 length (big-endian, of what follows) | u8 kind | payload
 
-    server -> runtime   1 INVOKE      u32 header length, header JSON, event bytes
-    runtime -> server   2 READY       empty
-                        3 RESPONSE    36 bytes request id, body
-                        4 ERROR       36 bytes request id, error JSON
-                        5 INIT_ERROR  error JSON
-                        6 LOADING     empty: the bootstrap is up and begins to load the user's code
+server -> runtime   1 INVOKE      u32 header length, header JSON, event bytes
+runtime -> server   2 READY       empty
+                    3 RESPONSE    36 bytes request id, body
+                    4 ERROR       36 bytes request id, error JSON
+                    5 INIT_ERROR  error JSON
+                    6 LOADING     empty: the bootstrap is up and begins to load the user's code
 """
 
 import os

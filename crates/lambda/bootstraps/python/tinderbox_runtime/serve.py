@@ -5,6 +5,7 @@ import sys
 
 from tinderbox_runtime import channel as frames
 from tinderbox_runtime import sink
+from tinderbox_runtime.context import LambdaContext
 from tinderbox_runtime.fault import Fault, describe
 from tinderbox_runtime.lazy import hook_logging
 from tinderbox_runtime.marshal_json import dumps, loads, marshal, optional_object, unmarshal
@@ -22,7 +23,11 @@ def prepare_path():
     sys.path.append(runtime_folder)
     if sys.flags.no_site:
         # `-S` saves the cost of `site`; these are the parts of it that functions rely on.
-        prefixes = (f"{sys.prefix}/lib/{version}/site-packages", "/usr/local/lib/python3/dist-packages", "/usr/lib/python3/dist-packages")
+        prefixes = (
+            f"{sys.prefix}/lib/{version}/site-packages",
+            "/usr/local/lib/python3/dist-packages",
+            "/usr/lib/python3/dist-packages",
+        )
         sys.path.extend(folder for folder in prefixes if os.path.isdir(folder))
         import builtins
 
@@ -56,8 +61,6 @@ def load_handler(name):
 
 
 def make_context(header):
-    from tinderbox_runtime.context import LambdaContext
-
     return LambdaContext(
         header["requestId"],
         header.get("invokedFunctionArn"),

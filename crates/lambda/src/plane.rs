@@ -1,0 +1,56 @@
+//! The seam between control plane and data plane.
+
+use std::sync::Arc;
+
+use crate::function::FunctionVersion;
+use crate::invoke::{BoxFuture, Invocation, InvokeError, InvokeOutcome, Invoker};
+use crate::runtimes::{MissingRuntime, Resolved, Runtimes};
+
+/// What the control plane asks of the data plane. A trait, so that service tests run without a sandbox.
+pub trait DataPlane: Send + Sync + 'static {
+    /// What a runtime identifier runs on here.
+    ///
+    /// # Errors
+    /// When this host has nothing that runs it.
+    fn resolve(&self, runtime: &str) -> Result<Resolved, MissingRuntime>;
+
+    /// Runs a function.
+    fn invoke(
+        &self,
+        function: Arc<FunctionVersion>,
+        invocation: Invocation,
+    ) -> BoxFuture<Result<InvokeOutcome, InvokeError>>;
+
+    /// Ends the execution environments of all versions of a function that was changed or deleted: idle ones now, those
+    /// in use when they have answered.
+    fn retire(&self, function_arn: &str) -> BoxFuture<()>;
+}
+
+/// The data plane of this node.
+#[derive(Clone)]
+pub struct NodePlane {
+    /// Runs functions.
+    pub invoker: Invoker,
+    /// The language runtimes of this host: those that the invoker was made with.
+    pub runtimes: Runtimes,
+}
+
+impl DataPlane for NodePlane {
+    fn resolve(&self, runtime: &str) -> Result<Resolved, MissingRuntime> {
+        self.runtimes.resolve(runtime)
+    }
+
+    fn invoke(
+        &self,
+        function: Arc<FunctionVersion>,
+        invocation: Invocation,
+    ) -> BoxFuture<Result<InvokeOutcome, InvokeError>> {
+        let invoker = self.invoker.clone();
+        Box::pin(async move { invoker.invoke(&function, invocation).await })
+    }
+
+    fn retire(&self, function_arn: &str) -> BoxFuture<()> {
+        let (invoker, function_arn) = (self.invoker.clone(), function_arn.to_owned());
+        Box::pin(async move { invoker.retire(&function_arn, None).await })
+    }
+}
