@@ -178,7 +178,8 @@ impl Runtimes {
             }
             (Family::Provided, _) | (_, None) => {
                 let inside = if package.join("bootstrap").exists() { "/var/task/bootstrap" } else { "/opt/bootstrap" };
-                for language in self.0.nodes.iter().take(1).chain(self.0.pythons.iter().take(1)) {
+                // A package may bring a runtime client and expect its language at the path where this host has it.
+                for language in self.0.nodes.iter().chain(&self.0.pythons) {
                     add_folders(&mut mounts, &language.folders);
                 }
                 LaunchPlan {

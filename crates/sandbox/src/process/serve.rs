@@ -58,7 +58,7 @@ fn run() -> Result<(), StepError> {
     else {
         return Ok(());
     };
-    let mut helper = match Helper::start(config, server) {
+    let mut helper = match LauncherProcess::start(config, server) {
         Ok(helper) => helper,
         Err((server, reason)) => {
             return protocol::send(&server, &Reply::Started(Err(reason)), &[], SendFlags::empty())
@@ -70,7 +70,7 @@ fn run() -> Result<(), StepError> {
     outcome
 }
 
-struct Helper {
+struct LauncherProcess {
     server: OwnedFd,
     epoll: OwnedFd,
     isolation: Isolation,
@@ -108,7 +108,7 @@ enum Stage {
     Running,
 }
 
-impl Helper {
+impl LauncherProcess {
     fn start(config: LauncherConfig, server: OwnedFd) -> Result<Self, (OwnedFd, String)> {
         let isolated = config.isolation == Isolation::Process;
         let mode = match rustix::process::geteuid().is_root() {

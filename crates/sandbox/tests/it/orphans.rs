@@ -4,7 +4,7 @@ use std::io::BufRead;
 use std::process::{Command, Stdio};
 
 use crate::support::{
-    cgroups_of, eventually, helper_marked, is_root, launcher, marked_launcher, processes_with, run, sh,
+    cgroups_of, eventually, is_root, launcher, launcher_marked, marked_launcher, processes_with, run, sh,
 };
 
 /// Not a test: the server that the next one kills. Started by it with a marker in the environment.
@@ -40,7 +40,7 @@ async fn a_killed_server_leaves_no_process_and_no_cgroup() {
     assert!(lines.any(|line| line.expect("a line") == "server is up"));
     let sleep = format!("sleep {marker}");
     assert!(processes_with(&sleep).len() >= 6, "the control: they run");
-    let helper = helper_marked(&format!("mark-{marker}")).expect("the helper runs");
+    let helper = launcher_marked(&format!("mark-{marker}")).expect("the helper runs");
     assert!(!cgroups_of(helper).is_empty(), "the control: there are cgroups");
     server.kill().expect("killed with SIGKILL");
     server.wait().expect("reaped");

@@ -175,7 +175,7 @@ async fn a_streamed_response_is_put_together_and_its_trailing_error_wins() {
 #[tokio::test]
 async fn d4_a_thousand_calls_to_next_leave_one_that_waits() {
     let (api, address) = api().await;
-    let first = sys::task::spawn("client", async move { call(address, "GET", "/invocation/next", b"").await });
+    let first = sys::task::spawn("caller", async move { call(address, "GET", "/invocation/next", b"").await });
     while !api.shared.conversation.lock().asked {
         tokio::task::yield_now().await;
     }
@@ -205,7 +205,7 @@ async fn a_client_that_hangs_up_while_it_waits_may_ask_again() {
 #[tokio::test]
 async fn dropping_the_api_closes_its_connections() {
     let (api, address) = api().await;
-    let waiting = sys::task::spawn("client", async move {
+    let waiting = sys::task::spawn("caller", async move {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
         let mut answer = Vec::new();
