@@ -1,6 +1,6 @@
 //! Functions that go wrong (fault tests D1–D5; L6, L8, L9): the caller reads AWS's error, the next invocation is well.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lambda::invoke::Status;
 use lambda::{FunctionError, FunctionVersion, InvokeLimits, InvokeOutcome};
@@ -63,9 +63,9 @@ async fn l8_timeout_kills_the_whole_tree_and_the_next_invocation_is_fresh() {
     function.timeout_s = 1;
     function.revision_id = "short".to_owned();
     let start = stage.answer(&function, "false").await;
-    let began = Instant::now();
+    let began = stage.clock.elapsed();
     let outcome = stage.invoke(&function, "true").await;
-    let took = began.elapsed();
+    let took = stage.clock.elapsed() - began;
     let (error, log) = failure(&outcome);
     let id = request_id(&log);
     let message = format!("RequestId: {id} Error: Task timed out after 1.00 seconds");
