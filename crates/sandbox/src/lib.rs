@@ -1,4 +1,38 @@
-//! Runs untrusted programs, each in a sandbox of its own. API first; the page is written with the code.
+//! Runs untrusted programs, each in a sandbox of its own, on one Linux host. Knows nothing of what the programs are for.
+//!
+//! ```text
+//!   server (many threads, never forks)                 helper (one thread, all forks)
+//!   ┌────────────────────────────────┐   packets +    ┌──────────────────────────────┐
+//!   │ Launcher ── Pool of prepared   │   descriptors  │ cgroups, clone3, id maps,    │
+//!   │    │        empty sandboxes    │◀──────────────▶│ detached mounts, the reaping │
+//!   │    ▼                           │                └───────┬──────────────────────┘
+//!   │ Sandbox: kill, freeze, thaw,   │                        │ one per sandbox
+//!   │ usage, exited, listeners,      │                ┌───────▼──────────────────────┐
+//!   │ channel, stdout, stderr, log   │◀──────────────▶│ pid 1 ─▶ the program         │
+//!   └────────────────────────────────┘  pipes, sockets└──────────────────────────────┘
+//! ```
+//!
+//! A launch has two phases. *Prepare*, off the request path: namespaces, cgroups and a base root, before any foreign byte
+//! is inside. *Assign*: mounts, limits and listeners of a [`Spec`], then `execve`. [`State`] has the diagram.
+//!
+//! # What contains a program
+//! | wall | stops |
+//! |---|---|
+//! | user namespace, a host uid of its own, no capability in any set, no_new_privs | privilege, signals and files across sandboxes |
+//! | pid, mount, net, ipc, uts, cgroup namespaces | seeing or reaching anything of the host or of others |
+//! | root built from descriptors, `pivot_root`, all read-only but `/tmp` | changing what others run; symlink races |
+//! | network with loopback only; the server listens *inside* | every connection but those to the server's listeners |
+//! | cgroups (v1 and v2), rlimits, tmpfs quotas | using up memory, CPU, processes, descriptors, space |
+//! | seccomp: 90 system calls, 10 of them by their arguments | most of the kernel's attack surface |
+//! | Landlock, where the kernel has it | writing outside `/tmp`, signals, abstract sockets, even if another wall falls |
+//!
+//! Not contained: bugs in the allowed part of the kernel, side channels of shared hardware, and the page cache of host
+//! files that several sandboxes read. Programs that need more walls belong in a microVM.
+//!
+//! # Ends
+//! A program's end is the end of its tree: pid 1 exits, and the kernel kills the rest. The helper ends when the server's
+//! socket closes, whatever the reason, and takes all sandboxes and their cgroups with it; if the helper itself is killed,
+//! the kernel kills every pid 1 (parent-death signal), and the next helper sweeps the cgroups.
 
 mod connection;
 mod error;

@@ -2,6 +2,7 @@
 
 mod cgroup;
 mod init;
+mod memory;
 mod namespaces;
 mod privileges;
 mod raw;
@@ -11,5 +12,6 @@ mod serve;
 mod spawn;
 mod tree;
 
-pub(crate) use cgroup::keyed;
+pub(crate) use cgroup::{findings as cgroup_findings, keyed};
+pub(crate) use privileges::landlock_abi;
 pub use serve::launcher_main;

@@ -162,7 +162,8 @@ mod tests {
     #[test]
     fn what_the_kernel_would_refuse_is_refused_first() {
         let mount = |source: &str, target: &str| Mount { source: source.into(), target: target.into() };
-        let cases: Vec<(&str, Box<dyn Fn(&mut Spec)>)> = vec![
+        type Spoil = Box<dyn Fn(&mut Spec)>;
+        let cases: Vec<(&str, Spoil)> = vec![
             ("argv is empty", Box::new(|s| s.argv.clear())),
             ("without '..'", Box::new(move |s| s.mounts.push(mount("/usr", "/var/../etc")))),
             ("without '..'", Box::new(move |s| s.mounts.push(mount("usr", "/var/task")))),

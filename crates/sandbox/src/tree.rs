@@ -39,10 +39,6 @@ impl Tree {
         Self { id, connection, isolation, files, end, cpu_us_at_start: 0 }
     }
 
-    pub(crate) fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
     fn file(&self, wanted: Handle) -> Option<&OwnedFd> {
         self.files.iter().find(|(handle, _)| *handle == wanted).map(|(_, file)| file)
     }

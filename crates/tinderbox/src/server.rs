@@ -82,9 +82,10 @@ impl Server {
         tracing::info!("stopping");
         self.stop.cancel();
         let ended = async {
+            // The gateway waits for requests in flight, and those wait for their invocations: so both end together.
             // A gateway that panicked has nothing left to wait for.
-            let _ = self.serving.await;
-            self.parts.stop().await;
+            let _ = tokio::join!(self.serving, self.parts.end_invocations());
+            self.parts.flush().await;
         };
         let in_time = Clock::system().timeout(STOP_MAX, ended).await;
         in_time.context("the server could not end everything in time; what was acknowledged is safe")

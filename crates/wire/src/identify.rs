@@ -1,30 +1,9 @@
-//! Which operation of a service a request asks for.
+//! Which operation of a service a request asks for, once its service and protocol are known.
 
 use http::request::Parts;
 
 use crate::shape::{OperationName, Protocol, ServiceShape};
 use crate::uri;
-
-/// The protocol that the request speaks, among those of the service; the service's first one when nothing tells.
-pub fn protocol(service: &ServiceShape, parts: &Parts) -> Protocol {
-    let knows = |protocol: &Protocol| service.protocols.contains(protocol);
-    let first = service.protocols.first().copied().unwrap_or(Protocol::RestJson1);
-    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-    let content_type = header("content-type").unwrap_or_default();
-    let spoken = if header("smithy-protocol") == Some("rpc-v2-cbor") {
-        Protocol::RpcV2Cbor
-    } else if header("x-amz-target").is_some() {
-        let json: Option<&Protocol> =
-            service.protocols.iter().find(|protocol| matches!(protocol, Protocol::AwsJson1_0 | Protocol::AwsJson1_1));
-        json.copied().unwrap_or(first)
-    } else if content_type.starts_with("application/x-www-form-urlencoded") {
-        // Old clients of services that now prefer JSON; those clients also read the query protocol's answers.
-        return if knows(&Protocol::AwsQuery) || service.query_compatible { Protocol::AwsQuery } else { first };
-    } else {
-        first
-    };
-    if knows(&spoken) { spoken } else { first }
-}
 
 /// The operation's name and HTTP binding; `None` when the service has no such operation.
 /// `body` is only looked at by the query protocol.

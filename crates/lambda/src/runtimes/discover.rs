@@ -37,8 +37,9 @@ const NODE_PROBE: &str = "console.log(process.versions.node + '\\n' + require('f
 /// Every node that `folders` hold, newest first, each executable once.
 pub(super) async fn nodes(clock: &Clock, folders: &[PathBuf]) -> Vec<Found> {
     let mut found = Vec::new();
-    for candidate in candidates(folders, |name| name == "node" || name == "nodejs") {
-        let Some(lines) = probe(clock, &candidate, &["-e", NODE_PROBE]).await else { continue };
+    for lines in
+        probe_all(clock, candidates(folders, |name| name == "node" || name == "nodejs"), &["-e", NODE_PROBE]).await
+    {
         let [version, executable] = lines.as_slice() else { continue };
         let Some(version) = parse_version(version) else { continue };
         let executable = PathBuf::from(executable);
@@ -54,8 +55,7 @@ pub(super) async fn pythons(clock: &Clock, folders: &[PathBuf]) -> Vec<Found> {
     let named = |name: &str| {
         name == "python3" || name.strip_prefix("python3.").is_some_and(|minor| minor.parse::<u32>().is_ok())
     };
-    for candidate in candidates(folders, named) {
-        let Some(lines) = probe(clock, &candidate, &["-c", PYTHON_PROBE]).await else { continue };
+    for lines in probe_all(clock, candidates(folders, named), &["-c", PYTHON_PROBE]).await {
         let [version, executable, prefix, sdk] = lines.as_slice() else { continue };
         let Some(version) = parse_version(version) else { continue };
         let sdk = (!sdk.is_empty()).then(|| PathBuf::from(sdk));
@@ -78,7 +78,9 @@ pub(super) fn usual_folders(path: Option<&std::ffi::OsStr>, home: Option<&Path>)
         folders.extend(entries.flatten().map(|entry| entry.path().join(inside)));
     }
     let mut seen = BTreeSet::new();
-    folders.retain(|folder| folder.is_absolute() && seen.insert(folder.clone()));
+    // pyenv's shims are scripts that take half a second to reach a version that is searched anyway.
+    let is_shims = |folder: &Path| folder.ends_with(".pyenv/shims");
+    folders.retain(|folder| folder.is_absolute() && !is_shims(folder) && seen.insert(folder.clone()));
     folders
 }
 
@@ -101,6 +103,12 @@ fn candidates(folders: &[PathBuf], fits: impl Fn(&str) -> bool) -> Vec<PathBuf> 
         }
     }
     found
+}
+
+/// Asks all of `programs` at the same time, for the server waits for the answers; they come in order.
+async fn probe_all(clock: &Clock, programs: Vec<PathBuf>, arguments: &[&str]) -> Vec<Vec<String>> {
+    let answers = programs.iter().map(|program| probe(clock, program, arguments));
+    futures_util::future::join_all(answers).await.into_iter().flatten().collect()
 }
 
 /// Runs `program` and returns the lines that it printed; `None` when it failed or took too long.

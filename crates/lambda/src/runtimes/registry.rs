@@ -118,8 +118,7 @@ impl Runtimes {
         let bootstraps = sys::task::blocking(move || bootstraps::write(&data))
             .await
             .unwrap_or_else(|| Err(std::io::Error::other("the server is shutting down")))?;
-        let nodes = discover::nodes(clock, folders).await;
-        let pythons = discover::pythons(clock, folders).await;
+        let (nodes, pythons) = tokio::join!(discover::nodes(clock, folders), discover::pythons(clock, folders));
         Ok(Self(Arc::new(Inventory { nodes, pythons, bootstraps })))
     }
 
@@ -179,7 +178,8 @@ impl Runtimes {
             }
             (Family::Provided, _) | (_, None) => {
                 let inside = if package.join("bootstrap").exists() { "/var/task/bootstrap" } else { "/opt/bootstrap" };
-                for language in self.0.nodes.iter().take(1).chain(self.0.pythons.iter().take(1)) {
+                // A package may bring a runtime client and expect its language at the path where this host has it.
+                for language in self.0.nodes.iter().chain(&self.0.pythons) {
                     add_folders(&mut mounts, &language.folders);
                 }
                 LaunchPlan {

@@ -1,5 +1,9 @@
-//! The Lambda service over raw wire bytes: memory engine, manual clock, a data plane that answers from a script.
+//! Integration tests of the Lambda service, in one binary: the control plane over raw wire bytes with a data plane that
+//! answers from a script, and the data plane with real sandboxes.
+#![expect(clippy::disallowed_methods, reason = "sandboxes run in real time")]
 
+#[cfg(test)]
+mod data_plane;
 #[cfg(test)]
 mod functions;
 #[cfg(test)]

@@ -9,21 +9,25 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::event::epoll::EventFlags;
 use rustix::process::Pid;
+use serde::{Deserialize, Serialize};
 
 use crate::protocol::Handle;
 use crate::{Spec, Usage};
 
 /// Period of the CPU limit in microseconds: the kernel's default.
 const CPU_PERIOD_US: u64 = 100_000;
+/// How often a start waits a millisecond for processes in a leftover group to die.
+const SWEEP_TRIES: u32 = 100;
 const GROUP_PREFIX: &str = "tinderbox.";
 const CONTROLLERS: [Controller; 5] =
     [Controller::Memory, Controller::Cpu, Controller::CpuAccounting, Controller::Processes, Controller::Freezer];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Controller {
     Memory,
     Cpu,
@@ -54,14 +58,14 @@ impl Controller {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Version {
     V1,
     V2,
 }
 
 /// Where one controller's groups are made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Site {
     controller: Controller,
     version: Version,
@@ -132,8 +136,16 @@ impl Layout {
     }
 }
 
-/// The groups of one sandbox, one per controller; several controllers may share a folder.
+/// Tells when a sandbox uses much memory.
 #[derive(Debug)]
+pub(crate) struct Alarm {
+    pub(crate) event: OwnedFd,
+    /// How epoll sees it.
+    pub(crate) flags: EventFlags,
+}
+
+/// The groups of one sandbox, one per controller; several controllers may share a folder.
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Group {
     sites: Vec<Site>,
     cpu_us_at_start: u64,
@@ -149,21 +161,22 @@ impl Group {
         self.sites.iter().find(|site| site.controller == controller)
     }
 
-    /// Moves a process, and with it all its later children, into the groups.
-    pub(crate) fn attach(&self, pid: Pid) -> io::Result<()> {
-        let mut done: Vec<&Path> = Vec::new();
-        for site in &self.sites {
-            if !done.contains(&site.base.as_path()) {
-                fs::write(site.base.join("cgroup.procs"), pid.as_raw_nonzero().to_string())?;
-                done.push(&site.base);
-            }
-        }
-        Ok(())
+    /// Opens the doors through which a process moves itself into the groups, see [`enter`].
+    pub(crate) fn doors(&self) -> io::Result<Vec<fs::File>> {
+        let door = |site: &Site| match site.version {
+            Version::V1 => site.base.join("tasks"),
+            Version::V2 => site.base.join("cgroup.procs"),
+        };
+        let mut paths: Vec<PathBuf> = self.sites.iter().map(door).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        paths.iter().map(|path| OpenOptions::new().write(true).open(path)).collect()
     }
 
     /// Sets the limits of `spec` and starts counting from here.
     pub(crate) fn limit(&mut self, spec: &Spec) -> io::Result<()> {
-        // /tmp is memory too, but it has a quota of its own: filling it must not look like a leak.
+        // /tmp is memory too, but it has a quota of its own: filling it must not look like a leak. The kernel therefore
+        // enforces the sum, and `memory.rs` the program's own part.
         let memory = spec.memory_bytes.saturating_add(spec.scratch_bytes);
         let quota_us = (u64::from(spec.cpu_millis) * CPU_PERIOD_US / 1000).max(1000);
         for site in &self.sites {
@@ -196,6 +209,11 @@ impl Group {
         }
         self.cpu_us_at_start = self.cpu_us();
         Ok(())
+    }
+
+    /// The part of the group that limits memory.
+    pub(crate) fn memory(&self) -> Self {
+        Self { sites: self.site(Controller::Memory).cloned().into_iter().collect(), cpu_us_at_start: 0 }
     }
 
     /// Opens the files through which the server itself freezes and measures.
@@ -247,6 +265,39 @@ impl Group {
         fs::read_to_string(site.base.join(file)).ok().and_then(|text| keyed(&text, "oom_kill")).unwrap_or(0)
     }
 
+    /// A descriptor that becomes ready when the sandbox uses `bytes` or more; `None` without a memory controller.
+    pub(crate) fn memory_alarm(&self, bytes: u64) -> io::Result<Option<Alarm>> {
+        let Some(site) = self.site(Controller::Memory) else { return Ok(None) };
+        match site.version {
+            Version::V1 => {
+                let event = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
+                let usage = fs::File::open(site.base.join("memory.usage_in_bytes"))?;
+                let line = format!("{} {} {bytes}", event.as_raw_fd(), usage.as_raw_fd());
+                fs::write(site.base.join("cgroup.event_control"), line)?;
+                Ok(Some(Alarm { event, flags: EventFlags::IN }))
+            }
+            Version::V2 => {
+                fs::write(site.base.join("memory.high"), bytes.to_string())?;
+                let mut events = fs::File::open(site.base.join("memory.events"))?;
+                // Reading arms it: it becomes ready at the next change.
+                io::Read::read_to_string(&mut events, &mut String::new())?;
+                Ok(Some(Alarm { event: events.into(), flags: EventFlags::PRI }))
+            }
+        }
+    }
+
+    /// (all memory in use, the part of it that is no file's: heaps, stacks, kernel memory), in bytes.
+    pub(crate) fn memory_in_use(&self) -> Option<(u64, u64)> {
+        let site = self.site(Controller::Memory)?;
+        let (usage, cache) = match site.version {
+            Version::V1 => ("memory.usage_in_bytes", "cache"),
+            Version::V2 => ("memory.current", "file"),
+        };
+        let used: u64 = fs::read_to_string(site.base.join(usage)).ok()?.trim().parse().ok()?;
+        let files = keyed(&fs::read_to_string(site.base.join("memory.stat")).ok()?, cache)?;
+        Some((used, used.saturating_sub(files)))
+    }
+
     /// What was used since [`Group::limit`].
     pub(crate) fn usage(&self) -> Usage {
         let memory_peak_bytes = self.site(Controller::Memory).map_or(0, |site| {
@@ -279,6 +330,13 @@ impl Group {
     }
 }
 
+/// Moves this single-threaded process, and with it all its later children, through the doors of a group.
+///
+/// A v1 task that moves itself needs no lock over all processes; moving another waits for a grace period of RCU, some 10 ms.
+pub(crate) fn enter(doors: &[fs::File]) -> io::Result<()> {
+    doors.iter().try_for_each(|mut door| io::Write::write_all(&mut door, b"0"))
+}
+
 /// The number after `key` in a file of `key value` lines.
 pub(crate) fn keyed(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
@@ -291,11 +349,39 @@ fn make_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-/// When a process started, in clock ticks since boot: with its id it names a process for ever.
+/// When a living process started, in clock ticks since boot: with its id it names a process for ever.
 fn start_of(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may contain anything; field 22 is the 20th after it.
-    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    // A zombie has ended, whoever has yet to notice.
+    match *fields.first()? {
+        "Z" | "X" => None,
+        _ => fields.get(19)?.parse().ok(),
+    }
+}
+
+/// What `doctor` says about each controller.
+pub(crate) fn findings() -> Vec<crate::Finding> {
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let sites = find_sites(&mountinfo, &own, &|path| fs::read_to_string(path).unwrap_or_default());
+    let find = |controller: Controller| {
+        let site = sites.iter().find(|site| site.controller == controller);
+        let usable = site.filter(|site| rustix::fs::access(&site.base, rustix::fs::Access::WRITE_OK).is_ok());
+        let detail = match (site, usable) {
+            (Some(site), Some(_)) => format!("{:?} at {}", site.version, site.base.display()).to_lowercase(),
+            (Some(site), None) => format!("{} is not writable", site.base.display()),
+            (None, _) => "no controller".to_owned(),
+        };
+        let remedy = match usable {
+            Some(_) => "",
+            None => "run as root, or in a delegated cgroup (systemd: Delegate=yes) of a kernel with this controller",
+        };
+        let name = format!("cgroup {}", controller.name_v1());
+        crate::Finding { name, ok: usable.is_some(), detail, remedy: remedy.to_owned() }
+    };
+    CONTROLLERS.into_iter().map(find).collect()
 }
 
 /// Ends and removes what helpers that no longer live have left under `base`.
@@ -328,8 +414,16 @@ fn remove_tree(group: &Path) {
     }
     // Not there for every controller.
     let _ = fs::write(group.join("freezer.state"), "THAWED");
-    // What is still busy goes at the next start.
-    let _ = fs::remove_dir(group);
+    for _ in 0..SWEEP_TRIES {
+        // Busy while the killed are still dying; what stays busy goes at the next start.
+        match fs::remove_dir(group) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+                let _ = rustix::event::poll(&mut [], Some(&pause));
+            }
+            _ => break,
+        }
+    }
 }
 
 /// Chooses a site for each controller from the texts of `/proc/self/mountinfo` and `/proc/self/cgroup`.

@@ -8,7 +8,7 @@
 //! When the server's end of the socket closes, for whatever reason, every sandbox is killed, its cgroups are removed and
 //! the helper ends.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -19,14 +19,21 @@ use rustix::process::{Signal, WaitOptions};
 use seccompiler::BpfProgram;
 
 use crate::process::cgroup::{Controller, Layout};
+use crate::process::memory::Watch;
 use crate::process::namespaces::{self, Mode};
 use crate::process::spawn::{self, Spawned};
 use crate::process::{privileges, raw, rootfs, seccomp, tree};
 use crate::protocol::{self, Handle, Order, Reply, Report, Request};
 use crate::{Capabilities, Exit, Isolation, LauncherConfig, Spec, StepError};
 
-/// The epoll number of the server's socket; sandboxes use `2·id` for the socket and `2·id + 1` for the pidfd.
+/// The epoll number of the server's socket. Sandbox `id` has `TOKENS` numbers from `TOKENS·id` on: its socket, then these.
 const SERVER: u64 = u64::MAX;
+/// The number of the memory watch's socket.
+const WATCH: u64 = u64::MAX - 1;
+const TOKENS: u64 = 2;
+const ENDED: u64 = 1;
+/// Pause before the kernel is asked again to let go of a cgroup.
+const STALE_RETRY_NS: i64 = 20_000_000;
 /// How often the end waits a millisecond for the kernel to let go of a cgroup.
 const CGROUP_TRIES: u32 = 200;
 
@@ -51,7 +58,7 @@ fn run() -> Result<(), StepError> {
     else {
         return Ok(());
     };
-    let mut helper = match Helper::start(config, server) {
+    let mut helper = match LauncherProcess::start(config, server) {
         Ok(helper) => helper,
         Err((server, reason)) => {
             return protocol::send(&server, &Reply::Started(Err(reason)), &[], SendFlags::empty())
@@ -63,7 +70,7 @@ fn run() -> Result<(), StepError> {
     outcome
 }
 
-struct Helper {
+struct LauncherProcess {
     server: OwnedFd,
     epoll: OwnedFd,
     isolation: Isolation,
@@ -73,6 +80,10 @@ struct Helper {
     live: HashMap<u64, Live>,
     /// Slots (host ids) in use.
     slots: BTreeSet<u32>,
+    /// Prepared only when nothing else is to be done: a launch is worth more than the pool.
+    to_prepare: VecDeque<u64>,
+    /// Tells which sandbox uses too much memory; `None` without a memory controller.
+    watch: Option<Watch>,
     /// Cgroups that the kernel did not let go of at once.
     stale: Vec<crate::process::cgroup::Group>,
 }
@@ -83,6 +94,10 @@ struct Live {
     stage: Stage,
     /// What pid 1 said about the program's end.
     exit: Option<Exit>,
+    /// What the program may use beside files and `/tmp`, in bytes.
+    memory_bytes: u64,
+    /// It was killed for using more.
+    starved: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -93,7 +108,7 @@ enum Stage {
     Running,
 }
 
-impl Helper {
+impl LauncherProcess {
     fn start(config: LauncherConfig, server: OwnedFd) -> Result<Self, (OwnedFd, String)> {
         let isolated = config.isolation == Isolation::Process;
         let mode = match rustix::process::geteuid().is_root() {
@@ -125,6 +140,8 @@ impl Helper {
             filter,
             live: HashMap::new(),
             slots: BTreeSet::new(),
+            to_prepare: VecDeque::new(),
+            watch: None,
             stale: Vec::new(),
         };
         let tried = if isolated { helper.choose_mode(config.uid_first) } else { Ok(()) };
@@ -164,7 +181,12 @@ impl Helper {
         }
     }
 
-    fn welcome(&self) -> Result<(), Errno> {
+    fn welcome(&mut self) -> Result<(), Errno> {
+        if self.layout.has(Controller::Memory) {
+            let watch = Watch::start().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+            epoll::add(&self.epoll, watch.socket(), EventData::new_u64(WATCH), EventFlags::IN)?;
+            self.watch = Some(watch);
+        }
         epoll::add(&self.epoll, &self.server, EventData::new_u64(SERVER), EventFlags::IN)?;
         let isolated = self.isolation == Isolation::Process;
         let capabilities = Capabilities {
@@ -183,20 +205,34 @@ impl Helper {
     fn serve(&mut self) -> Result<(), StepError> {
         loop {
             let mut events = Vec::with_capacity(64);
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
+            let at_once = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+            let soon = rustix::event::Timespec { tv_sec: 0, tv_nsec: STALE_RETRY_NS };
+            let patience = match (self.to_prepare.is_empty(), self.stale.is_empty()) {
+                (false, _) => Some(&at_once),
+                (true, false) => Some(&soon),
+                (true, true) => None,
+            };
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), patience) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(StepError::new("launcher", "epoll", error)),
             }
+            if events.is_empty()
+                && let Some(id) = self.to_prepare.pop_front()
+                && let Err(error) = self.prepare(id)
+            {
+                self.reply(&Reply::Prepared { id, result: Err(error) }, &[]);
+            }
             for event in events {
                 let token = event.data.u64();
-                match (token, token % 2) {
+                match (token, token % TOKENS) {
                     (SERVER, _) => match protocol::receive::<Request>(&self.server, RecvFlags::empty()) {
                         Ok(Some((request, descriptors))) => self.request(request, descriptors),
                         Ok(None) => return Ok(()),
                         Err(error) => return Err(StepError::new("launcher", "server's socket", error)),
                     },
-                    (_, 0) => drop(self.heard(token / 2)),
-                    _ => self.ended(token / 2),
+                    (WATCH, _) => self.starved(),
+                    (_, ENDED) => self.ended(token / TOKENS),
+                    _ => drop(self.heard(token / TOKENS)),
                 }
             }
             self.stale.retain(|group| !group.remove());
@@ -207,11 +243,7 @@ impl Helper {
         match request {
             // A second start changes nothing.
             Request::Start(_) => {}
-            Request::Prepare { id } => {
-                if let Err(error) = self.prepare(id) {
-                    self.reply(&Reply::Prepared { id, result: Err(error) }, &[]);
-                }
-            }
+            Request::Prepare { id } => self.to_prepare.push_back(id),
             Request::Assign { id, spec } => {
                 if let Err(error) = self.assign(id, spec, descriptors) {
                     self.reply(&Reply::Running { id, result: Err(error) }, &[]);
@@ -221,7 +253,7 @@ impl Helper {
             Request::Freeze { id, frozen } => {
                 let signal = if frozen { Signal::STOP } else { Signal::CONT };
                 let result = match self.live.get(&id) {
-                    Some(live) => tree::signal(live.spawned.pid, self.isolation, signal),
+                    Some(live) => tree::signal(live.spawned.pid, live.spawned.namespace.as_ref(), signal),
                     None => Err(StepError::new("freeze", "sandbox", Errno::SRCH)),
                 };
                 self.reply(&Reply::Frozen { id, result }, &[]);
@@ -240,11 +272,13 @@ impl Helper {
     /// Starts listening to a new process.
     fn watch(&mut self, id: u64, slot: u32, spawned: Spawned, stage: Stage) -> Result<(), StepError> {
         let fail = |error| StepError::new("launcher", "epoll", error);
-        epoll::add(&self.epoll, &spawned.pidfd, EventData::new_u64(2 * id + 1), EventFlags::IN).map_err(fail)?;
+        epoll::add(&self.epoll, &spawned.pidfd, EventData::new_u64(TOKENS * id + ENDED), EventFlags::IN)
+            .map_err(fail)?;
         if let Some(control) = &spawned.control {
-            epoll::add(&self.epoll, control, EventData::new_u64(2 * id), EventFlags::IN).map_err(fail)?;
+            epoll::add(&self.epoll, control, EventData::new_u64(TOKENS * id), EventFlags::IN).map_err(fail)?;
         }
-        self.live.insert(id, Live { spawned, slot, stage, exit: None });
+        let live = Live { spawned, slot, stage, exit: None, memory_bytes: u64::MAX, starved: false };
+        self.live.insert(id, live);
         Ok(())
     }
 
@@ -273,6 +307,7 @@ impl Helper {
         }
         let all: Vec<BorrowedFd<'_>> = all.iter().map(AsFd::as_fd).collect();
         live.stage = Stage::Starting;
+        live.memory_bytes = spec.memory_bytes;
         let control = live.spawned.control.as_ref().expect("a sandbox has a control socket");
         protocol::send(control, &Order::Run { spec, targets }, &all, SendFlags::empty())
             .map_err(|error| StepError::new("assign", "control socket", error))
@@ -308,8 +343,13 @@ impl Helper {
             Report::Built(Err(error)) => self.reply(&Reply::Prepared { id, result: Err(error) }, &[]),
             Report::Running(result) => {
                 live.stage = Stage::Running;
+                let (memory_bytes, group) = (live.memory_bytes, live.spawned.group.memory());
                 let listeners: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+                let runs = result.is_ok();
                 self.reply(&Reply::Running { id, result }, &listeners);
+                if runs && let Some(watch) = &self.watch {
+                    watch.add(id, memory_bytes, group);
+                }
             }
             Report::Ended(exit) => live.exit = Some(exit),
         }
@@ -330,17 +370,32 @@ impl Helper {
             (None, Isolation::Process) => Exit::Signal(9),
         };
         let group = live.spawned.group;
-        let starved = exit != Exit::Code(0) && group.out_of_memory_kills() > 0;
+        let starved = live.starved || (exit != Exit::Code(0) && group.out_of_memory_kills() > 0);
         let exit = if starved { Exit::OutOfMemory } else { exit };
         let usage = group.usage();
         if self.isolation == Isolation::None {
             tree::kill_group(live.spawned.pid);
         }
+        self.slots.remove(&live.slot);
+        self.reply(&Reply::Exited { id, exit, usage }, &[]);
+        // Last: nobody waits for it.
         if !group.remove() {
             self.stale.push(group);
         }
-        self.slots.remove(&live.slot);
-        self.reply(&Reply::Exited { id, exit, usage }, &[]);
+    }
+
+    /// The memory watch names a sandbox that uses too much, or has ended.
+    fn starved(&mut self) {
+        match self.watch.as_ref().map(Watch::next) {
+            Some(Some(id)) => {
+                if let Some(live) = self.live.get_mut(&id) {
+                    live.starved = true;
+                    self.kill(id);
+                }
+            }
+            // Without it the kernel still enforces the sum of memory and scratch space.
+            _ => self.watch = None,
+        }
     }
 
     fn kill(&self, id: u64) {

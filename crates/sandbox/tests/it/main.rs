@@ -1,4 +1,13 @@
 //! Sandboxes on this machine, through the public API and the crate's own helper binary.
+#![expect(clippy::disallowed_methods, reason = "the tests watch real processes in the machine's own time")]
+#![expect(clippy::print_stderr, reason = "skips are told to whoever runs the tests")]
 
+mod escape;
+mod kill;
+mod latency;
 mod launch;
+mod limits;
+mod orphans;
+mod plain;
 mod support;
+mod unprivileged;

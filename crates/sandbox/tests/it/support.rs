@@ -25,6 +25,25 @@ pub(crate) async fn launcher_with(config: LauncherConfig) -> Launcher {
     Launcher::start(vec![HELPER.into()], config).await.expect("the launcher starts")
 }
 
+/// A launcher whose helper can be found among the processes by `mark`, and the helper's pid.
+pub(crate) async fn marked_launcher(pool_size: usize, mark: &str) -> (Launcher, u32) {
+    let config = LauncherConfig { pool_size, ..LauncherConfig::default() };
+    let launcher = Launcher::start(vec![HELPER.into(), mark.into()], config).await.expect("the launcher starts");
+    let helper = launcher_marked(mark).expect("the helper runs");
+    (launcher, helper)
+}
+
+/// The helper that was started with `mark`: the eldest process that shows it, for each pid 1 is its copy.
+pub(crate) fn launcher_marked(mark: &str) -> Option<u32> {
+    let marked = processes_with(&format!("{HELPER} {mark}"));
+    let is_child = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+        parent.is_some_and(|parent| marked.contains(&parent))
+    };
+    marked.iter().copied().find(|pid| !is_child(pid))
+}
+
 pub(crate) async fn plain_launcher() -> Launcher {
     launcher_with(LauncherConfig { isolation: Isolation::None, ..LauncherConfig::default() }).await
 }
@@ -75,4 +94,52 @@ pub(crate) async fn finish(mut sandbox: Sandbox) -> Outcome {
 /// Launches and finishes.
 pub(crate) async fn run(launcher: &Launcher, spec: Spec) -> Outcome {
     finish(launcher.launch(spec).await.expect("it launches")).await
+}
+
+/// Waits until `condition` holds; fails after ten seconds, which is far more than anything here takes.
+pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    for _ in 0..2000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("never happened: {what}");
+}
+
+/// Reads a program's first line.
+pub(crate) async fn first_line(sandbox: &mut Sandbox) -> String {
+    let mut lines = tokio::io::BufReader::new(sandbox.take_stdout().expect("first time"));
+    let mut line = String::new();
+    tokio::io::AsyncBufReadExt::read_line(&mut lines, &mut line).await.expect("a line");
+    line
+}
+
+/// Host ids of the processes whose command line contains `text`.
+pub(crate) fn processes_with(text: &str) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").expect("proc").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let matches = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        *pid != std::process::id() && String::from_utf8_lossy(&line).replace('\0', " ").contains(text)
+    };
+    pids.filter(matches).collect()
+}
+
+/// Folders of sandboxes in all cgroup hierarchies, of the helper with this pid.
+pub(crate) fn cgroups_of(helper: u32) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    walk(Path::new("/sys/fs/cgroup"), &format!("tinderbox.{helper}."), &mut found);
+    found
+}
+
+fn walk(folder: &Path, prefix: &str, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if name(&entry.path()).starts_with(prefix) {
+                found.push(entry.path());
+            }
+            walk(&entry.path(), prefix, found);
+        }
+    }
 }

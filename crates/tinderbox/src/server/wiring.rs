@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use blob::Blobs;
-use gateway::{CredentialStore, FunctionUrls, Gateway, Handle, Peer, UrlRequest, Wiring};
+use gateway::{BodyLimit, CredentialStore, FunctionUrls, Gateway, Handle, Peer, UrlRequest, Wiring};
 use kv::Kv;
 use lambda::invoke::{Credentials, LogLine, LogSink};
 use lambda::limits;
@@ -16,7 +16,7 @@ use lambda::{EnvironmentPeer, Hooks, InvokeLimits, Invoker, InvokerParts, Lambda
 use logs::{LogEvent, Logs};
 use sandbox::{Launcher, LauncherConfig};
 use sys::task::CancellationToken;
-use sys::{Clock, Rng};
+use sys::{ByteSize, Clock, Rng};
 use trace::Recorder;
 use wire::sigv4::{Credential, Secret};
 
@@ -35,9 +35,13 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Ends all environments, then writes what they and the requests left to be written.
-    pub(super) async fn stop(&self) {
+    /// Takes no more invocations, gives those in flight a moment, then ends all environments.
+    pub(super) async fn end_invocations(&self) {
         self.invoker.shutdown(IN_FLIGHT_GRACE).await;
+    }
+
+    /// Writes what requests and environments left to be written.
+    pub(super) async fn flush(&self) {
         if let Err(error) = self.logs.flush().await {
             tracing::error!(%error, "the last log events could not be written");
         }
@@ -154,6 +158,9 @@ fn gateway_config(config: &Config) -> gateway::Config {
         config::Auth::Enforced => gateway::Auth::Enforced,
         config::Auth::Permissive => gateway::Auth::Permissive,
     };
+    settings.limits.bodies = body_limits();
+    // Within the 5 s that SIGTERM promises, with time left to write what was left behind.
+    settings.limits.shutdown_grace = Duration::from_millis(3_500);
     settings
 }
 
@@ -176,6 +183,18 @@ fn function_urls(lambda: Lambda) -> FunctionUrls {
             lambda.serve_url(&url_id, cx, forwarded).await
         })
     })
+}
+
+/// Operations whose bodies may be larger, or must be smaller, than the gateway's 10 MB.
+/// Codes and sizes: AWS Lambda developer guide, "Lambda quotas"; API Invoke, RequestTooLargeException.
+fn body_limits() -> Vec<BodyLimit> {
+    let limit = |operation, bytes, code| BodyLimit { service: "lambda", operation, size: ByteSize(bytes), code };
+    let (package, payload) = (limits::PACKAGE_REQUEST_BYTES_MAX, lambda::invoke::PAYLOAD_BYTES_MAX as u64);
+    vec![
+        limit("CreateFunction", package, "RequestEntityTooLargeException"),
+        limit("UpdateFunctionCode", package, "RequestEntityTooLargeException"),
+        limit("Invoke", payload, "RequestTooLargeException"),
+    ]
 }
 
 fn unpack_limits() -> UnpackLimits {

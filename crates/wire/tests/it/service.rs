@@ -237,16 +237,3 @@ async fn w3_unknown_operations_and_those_not_served_are_told_apart() {
         assert_eq!((answer.status().as_u16(), header(&answer, "x-amzn-errortype")), (status, code), "{method} {path}");
     }
 }
-
-#[test]
-fn protocols_are_told_apart() {
-    for (name, value, expect) in [
-        ("x-amz-target", "Greetings_1.Greet", Protocol::AwsJson1_1),
-        ("content-type", "application/x-www-form-urlencoded; charset=utf-8", Protocol::AwsQuery),
-        ("content-type", "application/json", Protocol::RestJson1),
-        ("smithy-protocol", "rpc-v2-cbor", Protocol::RestJson1),
-    ] {
-        let (parts, ()) = http::Request::post("/").header(name, value).body(()).unwrap().into_parts();
-        assert_eq!(wire::identify::protocol(&SERVICE, &parts), expect, "{name}: {value}");
-    }
-}

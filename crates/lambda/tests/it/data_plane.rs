@@ -1,0 +1,9 @@
+//! The data plane with real sandboxes and real processes.
+
+mod faults;
+mod lifecycle;
+mod load;
+mod logging;
+mod protocol;
+mod runtimes;
+mod stage;

@@ -1,0 +1,107 @@
+//! The managed runtimes on our own bootstraps, and runtimes that this host has not.
+
+use lambda::InvokeError;
+use serde_json::json;
+use wire::ServiceError as _;
+
+use super::stage::{Stage, text};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodejs_runs_on_the_hosts_node() {
+    let stage = Stage::new().await;
+    let index = "
+let calls = 0;
+exports.handler = async (event, context) => {
+  console.log('hello from node');
+  if (event.fail) throw new TypeError('on purpose');
+  return { calls: ++calls, id: context.awsRequestId, name: context.functionName, trace: process.env._X_AMZN_TRACE_ID };
+};
+";
+    let function = stage.function("nodejs20.x", "index.handler", &[("index.js", index)]);
+    let first = stage.answer(&function, "{}").await;
+    assert_eq!((&first["calls"], &first["name"]), (&json!(1), &json!(function.name)));
+    assert!(first["trace"].as_str().unwrap().starts_with("Root=1-"));
+    let warm = stage.invoke(&function, "{}").await;
+    assert_eq!((super::stage::json(&warm)["calls"].clone(), warm.report.cold), (json!(2), None));
+    assert!(text(&warm.log_tail).contains("\tINFO\thello from node\n"), "{}", text(&warm.log_tail));
+    let failed = stage.invoke(&function, "{\"fail\": true}").await;
+    let error = super::stage::json(&failed);
+    assert!(failed.function_error.is_some());
+    assert_eq!((&error["errorType"], &error["errorMessage"]), (&json!("TypeError"), &json!("on purpose")));
+    assert_eq!(stage.answer(&function, "{}").await["calls"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_runs_on_the_hosts_python() {
+    let stage = Stage::new().await;
+    let index = "
+import json, os
+calls = 0
+def handler(event, context):
+    global calls
+    calls += 1
+    print('hello from python')
+    if event.get('fail'):
+        raise ValueError('on purpose')
+    return {'calls': calls, 'id': context.aws_request_id, 'left': context.get_remaining_time_in_millis() > 1000}
+";
+    let function = stage.function("python3.11", "index.handler", &[("index.py", index)]);
+    let first = stage.answer(&function, "{}").await;
+    assert_eq!((&first["calls"], &first["left"]), (&json!(1), &json!(true)));
+    let warm = stage.invoke(&function, "{}").await;
+    assert_eq!((super::stage::json(&warm)["calls"].clone(), warm.report.cold), (json!(2), None));
+    assert!(text(&warm.log_tail).contains("hello from python\n"), "{}", text(&warm.log_tail));
+    let failed = stage.invoke(&function, "{\"fail\": true}").await;
+    assert_eq!(super::stage::json(&failed)["errorType"], "ValueError");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_handler_or_module_is_awss_init_error() {
+    let stage = Stage::new().await;
+    for (runtime, handler, file, error_type) in [
+        ("nodejs20.x", "index.nothing", "index.js", "Runtime.HandlerNotFound"),
+        ("nodejs20.x", "missing.handler", "index.js", "Runtime.ImportModuleError"),
+        ("python3.11", "index.nothing", "index.py", "Runtime.HandlerNotFound"),
+        ("python3.11", "missing.handler", "index.py", "Runtime.ImportModuleError"),
+        ("python3.11", "nodot", "index.py", "Runtime.MalformedHandlerName"),
+    ] {
+        let function = stage.function(runtime, handler, &[(file, "")]);
+        let outcome = stage.invoke(&function, "{}").await;
+        assert_eq!(super::stage::json(&outcome)["errorType"], error_type, "{runtime} {handler}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn process_exit_in_node_is_a_runtime_exit() {
+    let stage = Stage::new().await;
+    let index =
+        "exports.handler = async (event) => { if (event.exit !== undefined) process.exit(event.exit); return 1; };";
+    let function = stage.function("nodejs20.x", "index.handler", &[("index.js", index)]);
+    for (exit, words) in
+        [(0, "Runtime exited without providing a reason"), (5, "Runtime exited with error: exit status 5")]
+    {
+        let outcome = stage.invoke(&function, &json!({ "exit": exit }).to_string()).await;
+        let error = super::stage::json(&outcome);
+        assert_eq!(error["errorType"], "Runtime.ExitError");
+        assert!(error["errorMessage"].as_str().unwrap().ends_with(words), "{error}");
+        assert_eq!(stage.answer(&function, "{}").await, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_that_this_host_has_not_is_refused_with_the_remedy() {
+    let stage = Stage::new().await;
+    let function = stage.function("java21", "a.B::c", &[("x", "")]);
+    let error = stage.try_invoke(&function, "{}").await.unwrap_err();
+    assert!(matches!(&error, InvokeError::RuntimeMissing { remedy } if remedy.contains("named `bootstrap`")));
+    assert_eq!((error.code(), error.status()), ("InvalidRuntimeException", 502));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_version_of_the_runtime_runs_with_a_warning_in_the_log() {
+    let stage = Stage::new().await;
+    let function = stage.function("nodejs10.x", "index.handler", &[("index.js", "exports.handler = async () => 1;")]);
+    assert_eq!(stage.answer(&function, "{}").await, 1);
+    let messages = stage.messages();
+    assert!(messages.iter().any(|line| line.starts_with("WARNING nodejs10.x was asked for")), "{messages:#?}");
+}

@@ -1,0 +1,268 @@
+//! What the tests stand on: an invoker with a real launcher, functions written on the spot, and what they logged.
+
+use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lambda::invoke::{ConnectionHook, Credentials, LogLine};
+use lambda::runtimes::{Family, Runtimes};
+use lambda::{
+    Architecture, CodeRef, EnvironmentVariables, FunctionVersion, Hooks, Invocation, InvokeError, InvokeLimits,
+    InvokeOutcome, Invoker, InvokerParts, LogFormat, Logging, PriceTable, TracingMode,
+};
+use parking_lot::Mutex;
+use sandbox::{Launcher, LauncherConfig};
+use serde_json::Value;
+use sys::{Clock, Rng, Timestamp};
+use tempfile::TempDir;
+use wire::{AccountId, TraceContext};
+
+/// One server's data plane, alone.
+pub(crate) struct Stage {
+    pub(crate) invoker: Invoker,
+    pub(crate) clock: Clock,
+    pub(crate) store: trace::Store,
+    recorder: trace::Recorder,
+    lines: Arc<Mutex<Vec<(String, LogLine)>>>,
+    packages: Arc<Mutex<HashMap<String, PathBuf>>>,
+    credentials: Arc<Mutex<Vec<String>>>,
+    runtimes: Runtimes,
+    folder: TempDir,
+    rng: Rng,
+}
+
+/// How a stage differs from the usual one.
+pub(crate) struct Setting {
+    pub(crate) limits: InvokeLimits,
+    pub(crate) clock: Clock,
+    pub(crate) connection: ConnectionHook,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self { limits: InvokeLimits::default(), clock: Clock::system(), connection: Arc::new(|_, _| {}) }
+    }
+}
+
+impl Stage {
+    pub(crate) async fn new() -> Self {
+        Self::with(Setting::default()).await
+    }
+
+    pub(crate) async fn with(setting: Setting) -> Self {
+        let Setting { limits, clock, connection } = setting;
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let rng = Rng::system();
+        let program = vec![env!("CARGO_BIN_EXE_lambda-launcher").into()];
+        let launcher = Launcher::start(program, LauncherConfig::default()).await.expect("a launcher starts");
+        // Discovery has a time limit of its own: it runs on the real clock even where a test stops time.
+        let runtimes = Runtimes::discover(&Clock::system(), folder.path()).await.unwrap();
+        let kv = kv::Kv::memory(clock.clone(), rng.clone());
+        let store = trace::Store::start(kv, clock.clone());
+        let recorder = store.recorder();
+        let lines: Arc<Mutex<Vec<(String, LogLine)>>> = Arc::default();
+        let packages: Arc<Mutex<HashMap<String, PathBuf>>> = Arc::default();
+        let credentials: Arc<Mutex<Vec<String>>> = Arc::default();
+        let invoker = Invoker::new(InvokerParts {
+            clock: clock.clone(),
+            rng: rng.clone(),
+            launcher,
+            runtimes: runtimes.clone(),
+            limits,
+            prices: PriceTable::default(),
+            recorder: recorder.clone(),
+            logs: {
+                let lines = Arc::clone(&lines);
+                Arc::new(move |_, stream, new| {
+                    lines.lock().extend(new.into_iter().map(|line| (stream.to_owned(), line)));
+                })
+            },
+            hooks: hooks(&packages, &credentials, connection),
+        });
+        Self { invoker, clock, store, recorder, lines, packages, credentials, runtimes, folder, rng }
+    }
+
+    /// A `provided.al2023` function whose bootstrap is a Python script with `api` and `json` at hand.
+    pub(crate) fn provided(&self, script: &str) -> FunctionVersion {
+        let bootstrap = format!("#!{} -SE\n{MINI_RUNTIME}\n{script}", self.python().display());
+        self.function("provided.al2023", "unused", &[("bootstrap", &bootstrap)])
+    }
+
+    /// The host's Python.
+    pub(crate) fn python(&self) -> PathBuf {
+        let found = self.runtimes.found();
+        let python = found.iter().find(|(family, ..)| *family == Family::Python);
+        python.expect("tests need a Python 3").2.to_owned()
+    }
+
+    /// A function with a package of these files.
+    pub(crate) fn function(&self, runtime: &str, handler: &str, files: &[(&str, &str)]) -> FunctionVersion {
+        let digest = sys::id::hex::<32>(&self.rng);
+        let unpacked_dir = self.folder.path().join(&digest);
+        for (name, text) in files {
+            let path = unpacked_dir.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        std::fs::create_dir_all(&unpacked_dir).unwrap();
+        self.packages.lock().insert(digest.clone(), unpacked_dir.clone());
+        let name = format!("f-{}", &digest[..8]);
+        FunctionVersion {
+            account: AccountId::parse("000000000000").unwrap(),
+            region: "us-east-1".to_owned(),
+            arn: format!("arn:aws:lambda:us-east-1:000000000000:function:{name}"),
+            version: lambda::LATEST.to_owned(),
+            revision_id: sys::id::uuid(&self.rng),
+            runtime: runtime.to_owned(),
+            handler: handler.to_owned(),
+            code: CodeRef { digest, length: 1 },
+            unpacked_dir,
+            environment: EnvironmentVariables::default(),
+            memory_mb: 256,
+            timeout_s: 20,
+            ephemeral_mb: 512,
+            tracing: TracingMode::default(),
+            logging: Logging {
+                group: format!("/aws/lambda/{name}"),
+                format: LogFormat::Text,
+                application_level: None,
+                system_level: None,
+            },
+            architecture: Architecture::host().unwrap(),
+            runtime_warning: None,
+            name,
+        }
+    }
+
+    pub(crate) fn invocation(&self, function: &FunctionVersion, event: &str) -> Invocation {
+        Invocation {
+            request_id: sys::id::uuid(&self.rng),
+            payload: Bytes::from(event.to_owned()),
+            client_context: None,
+            cognito_identity: None,
+            invoked_arn: function.arn.clone(),
+            trace: TraceContext::new(self.clock.now(), &self.rng),
+        }
+    }
+
+    pub(crate) async fn try_invoke(
+        &self,
+        function: &FunctionVersion,
+        event: &str,
+    ) -> Result<InvokeOutcome, InvokeError> {
+        self.invoker.invoke(&Arc::new(function.clone()), self.invocation(function, event)).await
+    }
+
+    pub(crate) async fn invoke(&self, function: &FunctionVersion, event: &str) -> InvokeOutcome {
+        self.try_invoke(function, event).await.expect("the function runs")
+    }
+
+    /// Invokes and returns the answer's JSON; panics when the function failed.
+    pub(crate) async fn answer(&self, function: &FunctionVersion, event: &str) -> Value {
+        let outcome = self.invoke(function, event).await;
+        assert_eq!(outcome.function_error, None, "{} — {}", text(&outcome.payload), text(&outcome.log_tail));
+        json(&outcome)
+    }
+
+    /// Every message logged so far, in order.
+    pub(crate) fn messages(&self) -> Vec<String> {
+        self.lines.lock().iter().map(|(_, line)| line.message.clone()).collect()
+    }
+
+    /// Names of the log streams written so far.
+    pub(crate) fn streams(&self) -> Vec<String> {
+        let mut streams: Vec<String> = self.lines.lock().iter().map(|(stream, _)| stream.clone()).collect();
+        streams.sort();
+        streams.dedup();
+        streams
+    }
+
+    /// Access keys that are registered now.
+    pub(crate) fn registered_keys(&self) -> Vec<String> {
+        self.credentials.lock().clone()
+    }
+
+    /// Spans of a trace, by name.
+    pub(crate) async fn span_names(&self, context: &TraceContext) -> Vec<String> {
+        self.recorder.flush().await.unwrap();
+        let spans = self.store.spans(&context.trace_id).await.unwrap();
+        spans.into_iter().map(|span| span.name).collect()
+    }
+
+    /// Waits until `condition` holds; panics after a time that no machine needs.
+    pub(crate) async fn until(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
+        for _ in 0..20_000 {
+            if condition(self) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        panic!("never happened: {what}");
+    }
+}
+
+fn hooks(
+    packages: &Arc<Mutex<HashMap<String, PathBuf>>>,
+    credentials: &Arc<Mutex<Vec<String>>>,
+    connection: ConnectionHook,
+) -> Hooks {
+    let (packages, registered, revoked) = (Arc::clone(packages), Arc::clone(credentials), Arc::clone(credentials));
+    Hooks {
+        code: Arc::new(move |code| {
+            let found = packages.lock().get(&code.digest).cloned();
+            Box::pin(async move { found.ok_or_else(|| std::io::ErrorKind::NotFound.into()) })
+        }),
+        issue_credentials: Arc::new(move |peer| {
+            let access_key_id = format!("ASIA{}", peer.environment_id);
+            registered.lock().push(access_key_id.clone());
+            Credentials { access_key_id, secret_access_key: "secret".to_owned(), session_token: "token".to_owned() }
+        }),
+        revoke_credentials: Arc::new(move |access_key_id| revoked.lock().retain(|key| key != access_key_id)),
+        connection,
+    }
+}
+
+pub(crate) fn json(outcome: &InvokeOutcome) -> Value {
+    serde_json::from_slice(&outcome.payload).expect("the answer is JSON")
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A clock that stands still at a date of this decade.
+pub(crate) fn still_clock() -> Clock {
+    Clock::manual(Timestamp::from_unix_s(1_780_000_000))
+}
+
+/// A Runtime API client in a few lines of the standard library.
+const MINI_RUNTIME: &str = r#"
+import http.client, json, os, sys, threading, time
+
+def call(method, path, body=None):
+    connection = http.client.HTTPConnection(os.environ['AWS_LAMBDA_RUNTIME_API'])
+    connection.request(method, '/2018-06-01/runtime' + path, body)
+    answer = connection.getresponse()
+    return answer.status, answer.headers, answer.read()
+
+def next_event():
+    status, headers, body = call('GET', '/invocation/next')
+    assert status == 200, (status, body)
+    return headers['Lambda-Runtime-Aws-Request-Id'], json.loads(body), headers
+
+def respond(request_id, value):
+    return call('POST', f'/invocation/{request_id}/response', json.dumps(value))[0]
+
+def fail(request_id, error_type, message):
+    error = json.dumps({'errorType': error_type, 'errorMessage': message})
+    return call('POST', f'/invocation/{request_id}/error', error)[0]
+
+def serve(handler):
+    while True:
+        request_id, event, headers = next_event()
+        respond(request_id, handler(event, headers))
+"#;
