@@ -119,10 +119,15 @@ impl Runtimes {
             .await
             .unwrap_or_else(|| Err(std::io::Error::other("the server is shutting down")))?;
         let (nodes, pythons) = tokio::join!(discover::nodes(clock, folders), discover::pythons(clock, folders));
-        let executables = pythons.iter().map(|python| python.executable.clone()).collect();
-        // Behind the start: until it is done, Python compiles our few files at each cold start.
-        sys::task::spawn("compile bootstraps", discover::compile(executables, bootstraps.python.clone()));
         Ok(Self(Arc::new(Inventory { nodes, pythons, bootstraps })))
+    }
+
+    /// Compiles the Python bootstrap ahead, for each Python. Takes a second or so and may run behind everything else:
+    /// until it is done, Python compiles a few small files at each cold start.
+    pub async fn compile_ahead(&self) {
+        for python in &self.0.pythons {
+            discover::compile(&python.executable, &self.0.bootstraps.python).await;
+        }
     }
 
     /// Everything that was found: family, version and executable, newest first in each family. For `doctor`.

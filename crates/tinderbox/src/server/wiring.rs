@@ -71,6 +71,8 @@ pub(super) async fn wire(
     let launcher = start_launcher(config).await?;
     let runtimes = Runtimes::discover(&clock, data).await.context("the bootstraps could not be written")?;
     tracing::info!(runtimes = ?runtimes.found(), "runtimes found");
+    let compiling = runtimes.clone();
+    sys::task::spawn("compile bootstraps", async move { compiling.compile_ahead().await });
     let packages = Packages::open(&data.join("code"), blobs, rng.clone(), unpack_limits());
     let packages = packages.context("the code folder does not open")?;
 
