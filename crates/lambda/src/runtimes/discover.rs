@@ -69,6 +69,20 @@ pub(super) async fn pythons(clock: &Clock, folders: &[PathBuf]) -> Vec<Found> {
     newest_first(found)
 }
 
+/// Lets every Python compile the files in `folder` to bytecode, which each keeps under its own version's name: inside a
+/// sandbox the folder is read-only. Files that are compiled already are left alone.
+pub(super) async fn compile(pythons: Vec<PathBuf>, folder: PathBuf) {
+    for python in pythons {
+        let mut command = Command::new(&python);
+        command.args(["-m", "compileall", "-q"]).arg(&folder).kill_on_drop(true);
+        command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+        match command.status().await {
+            Ok(status) if status.success() => {}
+            other => tracing::warn!(python = %python.display(), ?other, "our bootstrap could not be compiled ahead"),
+        }
+    }
+}
+
 /// The folders that are searched: `PATH`, then the usual places, then what version tools keep in `home`.
 pub(super) fn usual_folders(path: Option<&std::ffi::OsStr>, home: Option<&Path>) -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = path.map(|path| std::env::split_paths(path).collect()).unwrap_or_default();

@@ -119,6 +119,9 @@ impl Runtimes {
             .await
             .unwrap_or_else(|| Err(std::io::Error::other("the server is shutting down")))?;
         let (nodes, pythons) = tokio::join!(discover::nodes(clock, folders), discover::pythons(clock, folders));
+        let executables = pythons.iter().map(|python| python.executable.clone()).collect();
+        // Behind the start: until it is done, Python compiles our few files at each cold start.
+        sys::task::spawn("compile bootstraps", discover::compile(executables, bootstraps.python.clone()));
         Ok(Self(Arc::new(Inventory { nodes, pythons, bootstraps })))
     }
 

@@ -1,6 +1,5 @@
 //! Integration tests of the Lambda service, in one binary: the control plane over raw wire bytes with a data plane that
 //! answers from a script, and the data plane with real sandboxes.
-#![expect(clippy::disallowed_methods, reason = "sandboxes run in real time")]
 
 #[cfg(test)]
 mod data_plane;

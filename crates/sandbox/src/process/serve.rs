@@ -32,6 +32,8 @@ const SERVER: u64 = u64::MAX;
 const WATCH: u64 = u64::MAX - 1;
 const TOKENS: u64 = 2;
 const ENDED: u64 = 1;
+/// Sandboxes that may wait to be prepared while the launcher is busy with others.
+const PREPARE_BACKLOG_MAX: usize = 8;
 /// Pause before the kernel is asked again to let go of a cgroup.
 const STALE_RETRY_NS: i64 = 20_000_000;
 /// How often the end waits a millisecond for the kernel to let go of a cgroup.
@@ -106,6 +108,13 @@ enum Stage {
     Prepared,
     Starting,
     Running,
+}
+
+/// Stops listening to a descriptor. Closing it would not be enough: the server holds a copy of the pidfd, and processes
+/// that were forked meanwhile hold copies of all; epoll then goes on telling about what nobody can take out any more.
+fn forget(epoll: &OwnedFd, descriptor: impl AsFd) {
+    // It may never have been added.
+    let _ = epoll::delete(epoll, descriptor);
 }
 
 impl LauncherProcess {
@@ -216,7 +225,9 @@ impl LauncherProcess {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(StepError::new("launcher", "epoll", error)),
             }
-            if events.is_empty()
+            // Only when nothing else is to be done; but a launcher that is never idle must not starve those who wait.
+            let idle = events.is_empty() || self.to_prepare.len() > PREPARE_BACKLOG_MAX;
+            if idle
                 && let Some(id) = self.to_prepare.pop_front()
                 && let Err(error) = self.prepare(id)
             {
@@ -320,9 +331,11 @@ impl LauncherProcess {
         let (report, descriptors) = match protocol::receive::<Report>(control, RecvFlags::DONTWAIT) {
             Ok(Some(heard)) => heard,
             Err(Errno::AGAIN) => return false,
-            // It has closed its end, so it is ending: the pidfd tells when it has. Closing ours takes it out of epoll.
+            // It has closed its end, so it is ending: the pidfd tells when it has.
             Ok(None) | Err(_) => {
-                live.spawned.control = None;
+                if let Some(control) = live.spawned.control.take() {
+                    forget(&self.epoll, &control);
+                }
                 return false;
             }
         };
@@ -361,6 +374,10 @@ impl LauncherProcess {
         // Its last words first.
         while self.heard(id) {}
         let Some(live) = self.live.remove(&id) else { return };
+        forget(&self.epoll, &live.spawned.pidfd);
+        if let Some(control) = &live.spawned.control {
+            forget(&self.epoll, control);
+        }
         let status = rustix::process::waitpid(Some(live.spawned.pid), WaitOptions::empty());
         let own = status.ok().flatten().map_or(Exit::Signal(9), |(_, status)| crate::process::init::exit_of(status));
         // What pid 1 exits with says nothing about the program, unless it is the program.
@@ -394,7 +411,11 @@ impl LauncherProcess {
                 }
             }
             // Without it the kernel still enforces the sum of memory and scratch space.
-            _ => self.watch = None,
+            _ => {
+                if let Some(watch) = self.watch.take() {
+                    forget(&self.epoll, watch.socket());
+                }
+            }
         }
     }
 

@@ -32,6 +32,22 @@ async fn hello_from_sh_node_and_python() {
 }
 
 #[tokio::test]
+async fn a_sandbox_that_has_ended_and_is_kept_does_not_keep_the_launcher_from_others() {
+    if !is_root() {
+        return;
+    }
+    let launcher = launcher(0).await;
+    // The pidfd that the caller holds stays readable for ever; the launcher once spun on its own copy of it.
+    let mut kept = Vec::new();
+    for _ in 0..3 {
+        let sandbox = launcher.launch(sh("exit 0")).await.expect("it starts");
+        assert_eq!(sandbox.exited().await, Exit::Code(0));
+        kept.push(sandbox);
+    }
+    assert_eq!(run(&launcher, sh("exit 7")).await.exit, Exit::Code(7));
+}
+
+#[tokio::test]
 async fn the_environment_and_the_folder_are_exactly_those_of_the_spec() {
     if !is_root() {
         return;

@@ -104,6 +104,8 @@ pub(super) async fn wire(
             ..lambda::Config::default()
         },
     });
+    let swept = lambda.sweep_packages().await.context("packages of the past cannot be swept")?;
+    tracing::info!(swept, "packages ready");
     let gateway = Gateway::new(
         gateway_config(config),
         Wiring {
