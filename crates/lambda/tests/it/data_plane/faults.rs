@@ -189,13 +189,18 @@ sys.exit(1)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_package_without_an_executable_bootstrap_is_told_so() {
+async fn a_bootstrap_that_cannot_be_executed_is_told_in_awss_words() {
     let stage = Stage::new().await;
-    let function = stage.function("provided.al2023", "h", &[("readme.txt", "nothing to run")]);
-    let (error, _) = failure(&stage.invoke(&function, "{}").await);
-    assert_eq!(error["errorType"], "Runtime.InvalidEntrypoint");
-    let message = error["errorMessage"].as_str().unwrap();
-    assert!(message.ends_with("Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"), "{message}");
+    for (file, content, words) in [
+        ("readme.txt", "nothing to run", "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"),
+        ("bootstrap", "#!/no/such/shell\n", "fork/exec /var/task/bootstrap: no such file or directory"),
+    ] {
+        let function = stage.function("provided.al2023", "h", &[(file, content)]);
+        let (error, _) = failure(&stage.invoke(&function, "{}").await);
+        assert_eq!(error["errorType"], "Runtime.InvalidEntrypoint");
+        let message = error["errorMessage"].as_str().unwrap();
+        assert!(message.ends_with(&format!(" Error: {words}")), "{message}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

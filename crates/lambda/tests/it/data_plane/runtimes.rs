@@ -18,7 +18,13 @@ exports.handler = async (event, context) => {
 };
 ";
     let function = stage.function("nodejs20.x", "index.handler", &[("index.js", index)]);
-    let first = stage.answer(&function, "{}").await;
+    let cold = stage.invoke(&function, "{}").await;
+    let terms = cold.report.cold.expect("the first call is cold");
+    assert!(
+        !terms.runtime_init.is_zero() && !terms.user_init.is_zero(),
+        "both parts of init are told apart: {terms:?}"
+    );
+    let first = super::stage::json(&cold);
     assert_eq!((&first["calls"], &first["name"]), (&json!(1), &json!(function.name)));
     assert!(first["trace"].as_str().unwrap().starts_with("Root=1-"));
     let warm = stage.invoke(&function, "{}").await;
@@ -46,7 +52,13 @@ def handler(event, context):
     return {'calls': calls, 'id': context.aws_request_id, 'left': context.get_remaining_time_in_millis() > 1000}
 ";
     let function = stage.function("python3.11", "index.handler", &[("index.py", index)]);
-    let first = stage.answer(&function, "{}").await;
+    let cold = stage.invoke(&function, "{}").await;
+    let terms = cold.report.cold.expect("the first call is cold");
+    assert!(
+        !terms.runtime_init.is_zero() && !terms.user_init.is_zero(),
+        "both parts of init are told apart: {terms:?}"
+    );
+    let first = super::stage::json(&cold);
     assert_eq!((&first["calls"], &first["left"]), (&json!(1), &json!(true)));
     let warm = stage.invoke(&function, "{}").await;
     assert_eq!((super::stage::json(&warm)["calls"].clone(), warm.report.cold), (json!(2), None));
