@@ -21,6 +21,7 @@ use trace::Recorder;
 use wire::sigv4::{Credential, Secret};
 
 use super::{admin, launcher_program};
+use crate::access_key;
 use crate::config::{self, Config};
 use crate::root_key::RootKey;
 
@@ -237,12 +238,10 @@ fn log_sink(logs: Logs) -> LogSink {
 
 /// Placeholder credentials of one environment: valid, and without any right until functions have roles.
 fn issue(store: &CredentialStore, peer: &EnvironmentPeer, rng: &Rng) -> Credentials {
-    const BASE32: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-    const BASE62: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let made = Credentials {
-        access_key_id: format!("ASIA{}", rng.string(BASE32, 16)),
-        secret_access_key: rng.string(BASE62, 40),
-        session_token: rng.string(BASE62, 128),
+        access_key_id: access_key::id("ASIA", rng),
+        secret_access_key: access_key::secret(40, rng),
+        session_token: access_key::secret(128, rng),
     };
     let entry = gateway::Entry {
         credential: credential(&made.secret_access_key, Some(&made.session_token)),
