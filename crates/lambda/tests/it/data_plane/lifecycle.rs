@@ -228,7 +228,8 @@ async fn shutdown_lets_running_invocations_end_and_takes_no_more() {
         let (stage, function) = (Arc::clone(&stage), function.clone());
         async move { stage.try_invoke(&function, "0.5").await }
     });
-    stage.until("it runs", |stage| stage.invoker.running(&function.account) == 1).await;
+    let starts = |stage: &Stage| stage.messages().iter().filter(|line| line.starts_with("START")).count();
+    stage.until("it has its environment", |stage| starts(stage) == 2).await;
     stage.invoker.shutdown(Duration::from_secs(10)).await;
     assert_eq!(running.await.unwrap().unwrap().unwrap().function_error, None);
     assert!(matches!(stage.try_invoke(&function, "0").await, Err(InvokeError::Unavailable { .. })));
