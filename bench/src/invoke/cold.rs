@@ -20,13 +20,21 @@ pub(crate) async fn compare_node(tinderbox: &Tinderbox, count: usize) -> anyhow:
     Ok(summary("cold node: first call through the function URL beside `node -e 0`", ours, theirs))
 }
 
+/// The interpreter behind `python3`, which may be a version tool's script that takes longer than Python itself.
+async fn interpreter() -> anyhow::Result<String> {
+    let ask = "import os, sys; print(os.path.realpath(sys.executable))";
+    let output = tokio::process::Command::new("python3").args(["-c", ask]).output().await?;
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
 /// A python function's first invocation beside `python3 -c 0`.
 pub(crate) async fn compare_python(tinderbox: &Tinderbox, count: usize) -> anyhow::Result<Value> {
+    let python = interpreter().await?;
     let (mut ours, mut theirs) = (Seen::default(), Seen::default());
     for n in 0..count {
         let target = tinderbox.deploy_python(&format!("cold-python-{n}")).await?;
         ours.latencies.push(Connection::open(&target).await?.get().await?);
-        theirs.latencies.push(process("python3", &["-c", "0"]).await?);
+        theirs.latencies.push(process(&python, &["-c", "0"]).await?);
     }
     Ok(summary("cold python: first call through the function URL beside `python3 -c 0`", ours, theirs))
 }
