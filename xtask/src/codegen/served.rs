@@ -92,7 +92,6 @@ pub(super) const SERVICES: &[Served] = &[
             "DetachRolePolicy",
             "DetachUserPolicy",
             "GetAccessKeyLastUsed",
-            "GetAccountAuthorizationDetails",
             "GetAccountSummary",
             "GetGroup",
             "GetGroupPolicy",
@@ -162,8 +161,6 @@ pub(super) const SERVICES: &[Served] = &[
         validation_code: VALIDATION_ERROR,
         operations: &[
             "AssumeRole",
-            "AssumeRoleWithWebIdentity",
-            "DecodeAuthorizationMessage",
             "GetAccessKeyInfo",
             "GetCallerIdentity",
             "GetFederationToken",
