@@ -149,7 +149,10 @@ pub(crate) struct AccessKeyRecord {
 
 impl fmt::Debug for AccessKeyRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AccessKeyRecord").field("user", &self.user).field("active", &self.active).finish_non_exhaustive()
+        f.debug_struct("AccessKeyRecord")
+            .field("user", &self.user)
+            .field("active", &self.active)
+            .finish_non_exhaustive()
     }
 }
 

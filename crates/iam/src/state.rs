@@ -9,13 +9,13 @@ use sys::{Clock, Rng, Timestamp};
 use wire::sigv4::{Credential, Secret};
 use wire::{AccountId, Principal, SessionFacts};
 
+use crate::aws_managed;
 use crate::cache::Cache;
 use crate::error::IamError;
 use crate::keys::{self, AccessKeyRecord, Identity, IdentityKind, LastUsed, Managed, Master};
 use crate::limits::{FUNCTION_SESSION_S, LAST_USED_STEP_US};
 use crate::policy::{Kind, Named};
 use crate::session::{Seal, TemporaryKeys};
-use crate::aws_managed;
 
 /// IAM and STS of all accounts. Cloning is cheap.
 #[derive(Clone)]
@@ -94,7 +94,11 @@ impl Iam {
     ///
     /// # Errors
     /// The store's.
-    pub async fn credential(&self, access_key_id: &str, session_token: Option<&str>) -> Result<Option<Found>, IamError> {
+    pub async fn credential(
+        &self,
+        access_key_id: &str,
+        session_token: Option<&str>,
+    ) -> Result<Option<Found>, IamError> {
         let found = match session_token {
             Some(token) => self.0.seal.open(access_key_id, token).map(|(credential, principal)| {
                 let expires = principal.session().map(|session| session.expires);
@@ -205,8 +209,7 @@ impl Iam {
         };
         let epoch = self.0.cache.epoch();
         let session = principal.session();
-        let restricted =
-            session.filter(|s| s.policy.is_some() || !s.policy_arns.is_empty() || !s.tags.is_empty());
+        let restricted = session.filter(|s| s.policy.is_some() || !s.policy_arns.is_empty() || !s.tags.is_empty());
         let is_federated = matches!(principal, Principal::FederatedUser { .. });
         let key = match restricted {
             Some(s) => format!("{account}/{kind:?}/{name}/{id:?}/{:?}/{:?}/{:?}", s.policy, s.policy_arns, s.tags),

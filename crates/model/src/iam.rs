@@ -865,16 +865,6 @@ impl Operation for GetAccessKeyLastUsed {
     type Output = GetAccessKeyLastUsedOutput;
 }
 
-/// Retrieves information about all IAM users, groups, roles, and policies in your Amazon Web Services account, including their relationships to one another.
-#[derive(Clone, Copy, Debug)]
-pub struct GetAccountAuthorizationDetails;
-
-impl Operation for GetAccountAuthorizationDetails {
-    const SHAPE: &'static OperationShape = &GET_ACCOUNT_AUTHORIZATION_DETAILS;
-    type Input = GetAccountAuthorizationDetailsInput;
-    type Output = GetAccountAuthorizationDetailsOutput;
-}
-
 /// GetAccountSummary has no members here.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GetAccountSummaryInput {}
@@ -1734,7 +1724,7 @@ pub struct AccessKey {
     /// The secret key used to sign requests.
     pub secret_access_key: String,
     /// The status of the access key.
-    pub status: statusType,
+    pub status: StatusType,
     /// The name of the IAM user that the access key is associated with.
     pub user_name: String,
 }
@@ -1816,7 +1806,7 @@ pub struct AccessKeyMetadata {
     /// The date when the access key was created.
     pub create_date: Option<Timestamp>,
     /// The status of the access key.
-    pub status: Option<statusType>,
+    pub status: Option<StatusType>,
     /// The name of the IAM user that the key is associated with.
     pub user_name: Option<String>,
 }
@@ -3295,82 +3285,6 @@ impl IntoValue for GetAccessKeyLastUsedOutput {
     }
 }
 
-/// GetAccountAuthorizationDetailsRequest
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct GetAccountAuthorizationDetailsInput {
-    /// A list of entity types used to filter the results.
-    pub filter: Option<Vec<EntityType>>,
-    /// Use this parameter only when paginating results and only after you receive a response indicating that the results are truncated.
-    pub marker: Option<String>,
-    /// Use this only when paginating results to indicate the maximum number of items you want in the response.
-    pub max_items: Option<i32>,
-}
-
-impl FromValue for GetAccountAuthorizationDetailsInput {
-    fn from_value(value: Value) -> Result<Self, ApiError> {
-        let mut members = Members::open(value)?;
-        Ok(Self {
-            filter: members.optional("Filter")?,
-            marker: members.optional("Marker")?,
-            max_items: members.optional("MaxItems")?,
-        })
-    }
-}
-
-impl IntoValue for GetAccountAuthorizationDetailsInput {
-    fn into_value(self) -> Value {
-        let mut fields = Fields::with_capacity(3);
-        fields.optional("Filter", self.filter);
-        fields.optional("Marker", self.marker);
-        fields.optional("MaxItems", self.max_items);
-        fields.finish()
-    }
-}
-
-/// Contains the response to a successful GetAccountAuthorizationDetails request.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct GetAccountAuthorizationDetailsOutput {
-    /// A list containing information about IAM groups.
-    pub group_detail_list: Option<Vec<GroupDetail>>,
-    /// A flag that indicates whether there are more items to return.
-    pub is_truncated: Option<bool>,
-    /// When IsTruncated is true, this element is present and contains the value to use for the Marker parameter in a subsequent pagination request.
-    pub marker: Option<String>,
-    /// A list containing information about managed policies.
-    pub policies: Option<Vec<ManagedPolicyDetail>>,
-    /// A list containing information about IAM roles.
-    pub role_detail_list: Option<Vec<RoleDetail>>,
-    /// A list containing information about IAM users.
-    pub user_detail_list: Option<Vec<UserDetail>>,
-}
-
-impl FromValue for GetAccountAuthorizationDetailsOutput {
-    fn from_value(value: Value) -> Result<Self, ApiError> {
-        let mut members = Members::open(value)?;
-        Ok(Self {
-            group_detail_list: members.optional("GroupDetailList")?,
-            is_truncated: members.optional("IsTruncated")?,
-            marker: members.optional("Marker")?,
-            policies: members.optional("Policies")?,
-            role_detail_list: members.optional("RoleDetailList")?,
-            user_detail_list: members.optional("UserDetailList")?,
-        })
-    }
-}
-
-impl IntoValue for GetAccountAuthorizationDetailsOutput {
-    fn into_value(self) -> Value {
-        let mut fields = Fields::with_capacity(6);
-        fields.optional("GroupDetailList", self.group_detail_list);
-        fields.optional("IsTruncated", self.is_truncated);
-        fields.optional("Marker", self.marker);
-        fields.optional("Policies", self.policies);
-        fields.optional("RoleDetailList", self.role_detail_list);
-        fields.optional("UserDetailList", self.user_detail_list);
-        fields.finish()
-    }
-}
-
 /// Contains the response to a successful GetAccountSummary request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GetAccountSummaryOutput {
@@ -3938,54 +3852,6 @@ impl IntoValue for Group {
         fields.required("GroupId", self.group_id);
         fields.required("GroupName", self.group_name);
         fields.required("Path", self.path);
-        fields.finish()
-    }
-}
-
-/// Contains information about an IAM group, including all of the group's policies.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct GroupDetail {
-    /// Arn
-    pub arn: Option<String>,
-    /// A list of the managed policies attached to the group.
-    pub attached_managed_policies: Option<Vec<AttachedPolicy>>,
-    /// The date and time, in ISO 8601 date-time format, when the group was created.
-    pub create_date: Option<Timestamp>,
-    /// The stable and unique string identifying the group.
-    pub group_id: Option<String>,
-    /// The friendly name that identifies the group.
-    pub group_name: Option<String>,
-    /// A list of the inline policies embedded in the group.
-    pub group_policy_list: Option<Vec<PolicyDetail>>,
-    /// The path to the group.
-    pub path: Option<String>,
-}
-
-impl FromValue for GroupDetail {
-    fn from_value(value: Value) -> Result<Self, ApiError> {
-        let mut members = Members::open(value)?;
-        Ok(Self {
-            arn: members.optional("Arn")?,
-            attached_managed_policies: members.optional("AttachedManagedPolicies")?,
-            create_date: members.optional("CreateDate")?,
-            group_id: members.optional("GroupId")?,
-            group_name: members.optional("GroupName")?,
-            group_policy_list: members.optional("GroupPolicyList")?,
-            path: members.optional("Path")?,
-        })
-    }
-}
-
-impl IntoValue for GroupDetail {
-    fn into_value(self) -> Value {
-        let mut fields = Fields::with_capacity(7);
-        fields.optional("Arn", self.arn);
-        fields.optional("AttachedManagedPolicies", self.attached_managed_policies);
-        fields.optional("CreateDate", self.create_date);
-        fields.optional("GroupId", self.group_id);
-        fields.optional("GroupName", self.group_name);
-        fields.optional("GroupPolicyList", self.group_policy_list);
-        fields.optional("Path", self.path);
         fields.finish()
     }
 }
@@ -4756,7 +4622,7 @@ pub struct ListPoliciesInput {
     /// The policy usage method to use for filtering the results.
     pub policy_usage_filter: Option<PolicyUsageType>,
     /// The scope to use for filtering the results.
-    pub scope: Option<policyScopeType>,
+    pub scope: Option<PolicyScopeType>,
 }
 
 impl FromValue for ListPoliciesInput {
@@ -5330,74 +5196,6 @@ impl IntoValue for ListUsersOutput {
     }
 }
 
-/// Contains information about a managed policy, including the policy's ARN, versions, and the number of principal entities (users, groups, and roles) that the…
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ManagedPolicyDetail {
-    /// Arn
-    pub arn: Option<String>,
-    /// The number of principal entities (users, groups, and roles) that the policy is attached to.
-    pub attachment_count: Option<i32>,
-    /// The date and time, in ISO 8601 date-time format, when the policy was created.
-    pub create_date: Option<Timestamp>,
-    /// The identifier for the version of the policy that is set as the default (operative) version.
-    pub default_version_id: Option<String>,
-    /// A friendly description of the policy.
-    pub description: Option<String>,
-    /// Specifies whether the policy can be attached to an IAM user, group, or role.
-    pub is_attachable: Option<bool>,
-    /// The path to the policy.
-    pub path: Option<String>,
-    /// The number of entities (users and roles) for which the policy is used as the permissions boundary.
-    pub permissions_boundary_usage_count: Option<i32>,
-    /// The stable and unique string identifying the policy.
-    pub policy_id: Option<String>,
-    /// The friendly name (not ARN) identifying the policy.
-    pub policy_name: Option<String>,
-    /// A list containing information about the versions of the policy.
-    pub policy_version_list: Option<Vec<PolicyVersion>>,
-    /// The date and time, in ISO 8601 date-time format, when the policy was last updated.
-    pub update_date: Option<Timestamp>,
-}
-
-impl FromValue for ManagedPolicyDetail {
-    fn from_value(value: Value) -> Result<Self, ApiError> {
-        let mut members = Members::open(value)?;
-        Ok(Self {
-            arn: members.optional("Arn")?,
-            attachment_count: members.optional("AttachmentCount")?,
-            create_date: members.optional("CreateDate")?,
-            default_version_id: members.optional("DefaultVersionId")?,
-            description: members.optional("Description")?,
-            is_attachable: members.optional("IsAttachable")?,
-            path: members.optional("Path")?,
-            permissions_boundary_usage_count: members.optional("PermissionsBoundaryUsageCount")?,
-            policy_id: members.optional("PolicyId")?,
-            policy_name: members.optional("PolicyName")?,
-            policy_version_list: members.optional("PolicyVersionList")?,
-            update_date: members.optional("UpdateDate")?,
-        })
-    }
-}
-
-impl IntoValue for ManagedPolicyDetail {
-    fn into_value(self) -> Value {
-        let mut fields = Fields::with_capacity(12);
-        fields.optional("Arn", self.arn);
-        fields.optional("AttachmentCount", self.attachment_count);
-        fields.optional("CreateDate", self.create_date);
-        fields.optional("DefaultVersionId", self.default_version_id);
-        fields.optional("Description", self.description);
-        fields.optional("IsAttachable", self.is_attachable);
-        fields.optional("Path", self.path);
-        fields.optional("PermissionsBoundaryUsageCount", self.permissions_boundary_usage_count);
-        fields.optional("PolicyId", self.policy_id);
-        fields.optional("PolicyName", self.policy_name);
-        fields.optional("PolicyVersionList", self.policy_version_list);
-        fields.optional("UpdateDate", self.update_date);
-        fields.finish()
-    }
-}
-
 /// Represents one level of an Organizations hierarchy—the organization root, an organizational unit (OU), or an account—together with the service control policies…
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OrderedOrganizationPolicyType {
@@ -5576,31 +5374,6 @@ impl IntoValue for Policy {
         fields.optional("PolicyName", self.policy_name);
         fields.optional("Tags", self.tags);
         fields.optional("UpdateDate", self.update_date);
-        fields.finish()
-    }
-}
-
-/// Contains information about an IAM policy, including the policy document.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct PolicyDetail {
-    /// The policy document.
-    pub policy_document: Option<String>,
-    /// The name of the policy.
-    pub policy_name: Option<String>,
-}
-
-impl FromValue for PolicyDetail {
-    fn from_value(value: Value) -> Result<Self, ApiError> {
-        let mut members = Members::open(value)?;
-        Ok(Self { policy_document: members.optional("PolicyDocument")?, policy_name: members.optional("PolicyName")? })
-    }
-}
-
-impl IntoValue for PolicyDetail {
-    fn into_value(self) -> Value {
-        let mut fields = Fields::with_capacity(2);
-        fields.optional("PolicyDocument", self.policy_document);
-        fields.optional("PolicyName", self.policy_name);
         fields.finish()
     }
 }
@@ -6326,74 +6099,6 @@ impl IntoValue for Role {
     }
 }
 
-/// Contains information about an IAM role, including all of the role's policies.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RoleDetail {
-    /// Arn
-    pub arn: Option<String>,
-    /// The trust policy that grants permission to assume the role.
-    pub assume_role_policy_document: Option<String>,
-    /// A list of managed policies attached to the role.
-    pub attached_managed_policies: Option<Vec<AttachedPolicy>>,
-    /// The date and time, in ISO 8601 date-time format, when the role was created.
-    pub create_date: Option<Timestamp>,
-    /// A list of instance profiles that contain this role.
-    pub instance_profile_list: Option<Vec<InstanceProfile>>,
-    /// The path to the role.
-    pub path: Option<String>,
-    /// The ARN of the policy used to set the permissions boundary for the role.
-    pub permissions_boundary: Option<AttachedPermissionsBoundary>,
-    /// The stable and unique string identifying the role.
-    pub role_id: Option<String>,
-    /// Contains information about the last time that an IAM role was used.
-    pub role_last_used: Option<RoleLastUsed>,
-    /// The friendly name that identifies the role.
-    pub role_name: Option<String>,
-    /// A list of inline policies embedded in the role.
-    pub role_policy_list: Option<Vec<PolicyDetail>>,
-    /// A list of tags that are attached to the role.
-    pub tags: Option<Vec<Tag>>,
-}
-
-impl FromValue for RoleDetail {
-    fn from_value(value: Value) -> Result<Self, ApiError> {
-        let mut members = Members::open(value)?;
-        Ok(Self {
-            arn: members.optional("Arn")?,
-            assume_role_policy_document: members.optional("AssumeRolePolicyDocument")?,
-            attached_managed_policies: members.optional("AttachedManagedPolicies")?,
-            create_date: members.optional("CreateDate")?,
-            instance_profile_list: members.optional("InstanceProfileList")?,
-            path: members.optional("Path")?,
-            permissions_boundary: members.optional("PermissionsBoundary")?,
-            role_id: members.optional("RoleId")?,
-            role_last_used: members.optional("RoleLastUsed")?,
-            role_name: members.optional("RoleName")?,
-            role_policy_list: members.optional("RolePolicyList")?,
-            tags: members.optional("Tags")?,
-        })
-    }
-}
-
-impl IntoValue for RoleDetail {
-    fn into_value(self) -> Value {
-        let mut fields = Fields::with_capacity(12);
-        fields.optional("Arn", self.arn);
-        fields.optional("AssumeRolePolicyDocument", self.assume_role_policy_document);
-        fields.optional("AttachedManagedPolicies", self.attached_managed_policies);
-        fields.optional("CreateDate", self.create_date);
-        fields.optional("InstanceProfileList", self.instance_profile_list);
-        fields.optional("Path", self.path);
-        fields.optional("PermissionsBoundary", self.permissions_boundary);
-        fields.optional("RoleId", self.role_id);
-        fields.optional("RoleLastUsed", self.role_last_used);
-        fields.optional("RoleName", self.role_name);
-        fields.optional("RolePolicyList", self.role_policy_list);
-        fields.optional("Tags", self.tags);
-        fields.finish()
-    }
-}
-
 /// Contains information about the last time that an IAM role was used.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RoleLastUsed {
@@ -6886,7 +6591,7 @@ pub struct UpdateAccessKeyInput {
     /// The access key ID of the secret access key you want to update.
     pub access_key_id: String,
     /// The status you want to assign to the secret access key.
-    pub status: statusType,
+    pub status: StatusType,
     /// The name of the user whose key you want to update.
     pub user_name: Option<String>,
 }
@@ -7150,69 +6855,9 @@ impl IntoValue for User {
     }
 }
 
-/// Contains information about an IAM user, including all the user's policies and all the IAM groups the user is in.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct UserDetail {
-    /// Arn
-    pub arn: Option<String>,
-    /// A list of the managed policies attached to the user.
-    pub attached_managed_policies: Option<Vec<AttachedPolicy>>,
-    /// The date and time, in ISO 8601 date-time format, when the user was created.
-    pub create_date: Option<Timestamp>,
-    /// A list of IAM groups that the user is in.
-    pub group_list: Option<Vec<String>>,
-    /// The path to the user.
-    pub path: Option<String>,
-    /// The ARN of the policy used to set the permissions boundary for the user.
-    pub permissions_boundary: Option<AttachedPermissionsBoundary>,
-    /// A list of tags that are associated with the user.
-    pub tags: Option<Vec<Tag>>,
-    /// The stable and unique string identifying the user.
-    pub user_id: Option<String>,
-    /// The friendly name identifying the user.
-    pub user_name: Option<String>,
-    /// A list of the inline policies embedded in the user.
-    pub user_policy_list: Option<Vec<PolicyDetail>>,
-}
-
-impl FromValue for UserDetail {
-    fn from_value(value: Value) -> Result<Self, ApiError> {
-        let mut members = Members::open(value)?;
-        Ok(Self {
-            arn: members.optional("Arn")?,
-            attached_managed_policies: members.optional("AttachedManagedPolicies")?,
-            create_date: members.optional("CreateDate")?,
-            group_list: members.optional("GroupList")?,
-            path: members.optional("Path")?,
-            permissions_boundary: members.optional("PermissionsBoundary")?,
-            tags: members.optional("Tags")?,
-            user_id: members.optional("UserId")?,
-            user_name: members.optional("UserName")?,
-            user_policy_list: members.optional("UserPolicyList")?,
-        })
-    }
-}
-
-impl IntoValue for UserDetail {
-    fn into_value(self) -> Value {
-        let mut fields = Fields::with_capacity(10);
-        fields.optional("Arn", self.arn);
-        fields.optional("AttachedManagedPolicies", self.attached_managed_policies);
-        fields.optional("CreateDate", self.create_date);
-        fields.optional("GroupList", self.group_list);
-        fields.optional("Path", self.path);
-        fields.optional("PermissionsBoundary", self.permissions_boundary);
-        fields.optional("Tags", self.tags);
-        fields.optional("UserId", self.user_id);
-        fields.optional("UserName", self.user_name);
-        fields.optional("UserPolicyList", self.user_policy_list);
-        fields.finish()
-    }
-}
-
-/// policyScopeType
+/// PolicyScopeType
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum policyScopeType {
+pub enum PolicyScopeType {
     /// `All`
     All,
     /// `AWS`
@@ -7221,7 +6866,7 @@ pub enum policyScopeType {
     Local,
 }
 
-impl policyScopeType {
+impl PolicyScopeType {
     /// Every value, in the model's order.
     pub const ALL: &'static [Self] = &[Self::All, Self::Aws, Self::Local];
 
@@ -7235,38 +6880,38 @@ impl policyScopeType {
     }
 }
 
-impl fmt::Display for policyScopeType {
+impl fmt::Display for PolicyScopeType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl FromStr for policyScopeType {
+impl FromStr for PolicyScopeType {
     type Err = UnknownVariant;
     fn from_str(text: &str) -> Result<Self, UnknownVariant> {
         Self::ALL
             .iter()
             .copied()
             .find(|value| value.as_str() == text)
-            .ok_or_else(|| UnknownVariant { name: "policyScopeType", text: text.to_owned() })
+            .ok_or_else(|| UnknownVariant { name: "PolicyScopeType", text: text.to_owned() })
     }
 }
 
-impl FromValue for policyScopeType {
+impl FromValue for PolicyScopeType {
     fn from_value(value: Value) -> Result<Self, ApiError> {
         enum_from_value(value)
     }
 }
 
-impl IntoValue for policyScopeType {
+impl IntoValue for PolicyScopeType {
     fn into_value(self) -> Value {
         Value::String(self.as_str().to_owned())
     }
 }
 
-/// statusType
+/// StatusType
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum statusType {
+pub enum StatusType {
     /// `Active`
     Active,
     /// `Inactive`
@@ -7275,7 +6920,7 @@ pub enum statusType {
     Expired,
 }
 
-impl statusType {
+impl StatusType {
     /// Every value, in the model's order.
     pub const ALL: &'static [Self] = &[Self::Active, Self::Inactive, Self::Expired];
 
@@ -7289,38 +6934,38 @@ impl statusType {
     }
 }
 
-impl fmt::Display for statusType {
+impl fmt::Display for StatusType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl FromStr for statusType {
+impl FromStr for StatusType {
     type Err = UnknownVariant;
     fn from_str(text: &str) -> Result<Self, UnknownVariant> {
         Self::ALL
             .iter()
             .copied()
             .find(|value| value.as_str() == text)
-            .ok_or_else(|| UnknownVariant { name: "statusType", text: text.to_owned() })
+            .ok_or_else(|| UnknownVariant { name: "StatusType", text: text.to_owned() })
     }
 }
 
-impl FromValue for statusType {
+impl FromValue for StatusType {
     fn from_value(value: Value) -> Result<Self, ApiError> {
         enum_from_value(value)
     }
 }
 
-impl IntoValue for statusType {
+impl IntoValue for StatusType {
     fn into_value(self) -> Value {
         Value::String(self.as_str().to_owned())
     }
 }
 
-/// summaryKeyType
+/// SummaryKeyType
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum summaryKeyType {
+pub enum SummaryKeyType {
     /// `Users`
     Users,
     /// `UsersQuota`
@@ -7391,7 +7036,7 @@ pub enum summaryKeyType {
     RolesQuota,
 }
 
-impl summaryKeyType {
+impl SummaryKeyType {
     /// Every value, in the model's order.
     pub const ALL: &'static [Self] = &[
         Self::Users,
@@ -7471,30 +7116,30 @@ impl summaryKeyType {
     }
 }
 
-impl fmt::Display for summaryKeyType {
+impl fmt::Display for SummaryKeyType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl FromStr for summaryKeyType {
+impl FromStr for SummaryKeyType {
     type Err = UnknownVariant;
     fn from_str(text: &str) -> Result<Self, UnknownVariant> {
         Self::ALL
             .iter()
             .copied()
             .find(|value| value.as_str() == text)
-            .ok_or_else(|| UnknownVariant { name: "summaryKeyType", text: text.to_owned() })
+            .ok_or_else(|| UnknownVariant { name: "SummaryKeyType", text: text.to_owned() })
     }
 }
 
-impl FromValue for summaryKeyType {
+impl FromValue for SummaryKeyType {
     fn from_value(value: Value) -> Result<Self, ApiError> {
         enum_from_value(value)
     }
 }
 
-impl IntoValue for summaryKeyType {
+impl IntoValue for SummaryKeyType {
     fn into_value(self) -> Value {
         Value::String(self.as_str().to_owned())
     }
@@ -7511,7 +7156,7 @@ static ADD_ROLE_TO_INSTANCE_PROFILE: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "EntityAlreadyExistsException",
@@ -7525,21 +7170,21 @@ static ADD_ROLE_TO_INSTANCE_PROFILE: OperationShape = OperationShape {
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "UnmodifiableEntityException",
             code: "UnmodifiableEntity",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(199),
+            shape: ShapeId(192),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("AddRoleToInstanceProfile", SHAPES)
@@ -7556,21 +7201,21 @@ static ADD_USER_TO_GROUP: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("AddUserToGroup", SHAPES)
@@ -7587,35 +7232,35 @@ static ATTACH_GROUP_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "PolicyNotAttachableException",
             code: "PolicyNotAttachable",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(158),
+            shape: ShapeId(152),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("AttachGroupPolicy", SHAPES)
@@ -7632,42 +7277,42 @@ static ATTACH_ROLE_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "UnmodifiableEntityException",
             code: "UnmodifiableEntity",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(199),
+            shape: ShapeId(192),
         },
         ErrorShape {
             name: "PolicyNotAttachableException",
             code: "PolicyNotAttachable",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(158),
+            shape: ShapeId(152),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("AttachRolePolicy", SHAPES)
@@ -7684,35 +7329,35 @@ static ATTACH_USER_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "PolicyNotAttachableException",
             code: "PolicyNotAttachable",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(158),
+            shape: ShapeId(152),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("AttachUserPolicy", SHAPES)
@@ -7731,21 +7376,21 @@ static CREATE_ACCESS_KEY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("CreateAccessKey", SHAPES)
@@ -7764,7 +7409,7 @@ static CREATE_GROUP: OperationShape = OperationShape {
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "EntityAlreadyExistsException",
@@ -7778,14 +7423,14 @@ static CREATE_GROUP: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("CreateGroup", SHAPES)
@@ -7811,14 +7456,14 @@ static CREATE_INSTANCE_PROFILE: OperationShape = OperationShape {
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "ConcurrentModificationException",
@@ -7832,7 +7477,7 @@ static CREATE_INSTANCE_PROFILE: OperationShape = OperationShape {
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("CreateInstanceProfile", SHAPES)
@@ -7851,14 +7496,14 @@ static CREATE_POLICY: OperationShape = OperationShape {
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "EntityAlreadyExistsException",
@@ -7872,7 +7517,7 @@ static CREATE_POLICY: OperationShape = OperationShape {
             code: "MalformedPolicyDocument",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(139),
+            shape: ShapeId(136),
         },
         ErrorShape {
             name: "ConcurrentModificationException",
@@ -7886,7 +7531,7 @@ static CREATE_POLICY: OperationShape = OperationShape {
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("CreatePolicy", SHAPES)
@@ -7905,35 +7550,35 @@ static CREATE_POLICY_VERSION: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "MalformedPolicyDocumentException",
             code: "MalformedPolicyDocument",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(139),
+            shape: ShapeId(136),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("CreatePolicyVersion", SHAPES)
@@ -7952,14 +7597,14 @@ static CREATE_ROLE: OperationShape = OperationShape {
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "EntityAlreadyExistsException",
@@ -7973,7 +7618,7 @@ static CREATE_ROLE: OperationShape = OperationShape {
             code: "MalformedPolicyDocument",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(139),
+            shape: ShapeId(136),
         },
         ErrorShape {
             name: "ConcurrentModificationException",
@@ -7987,7 +7632,7 @@ static CREATE_ROLE: OperationShape = OperationShape {
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("CreateRole", SHAPES)
@@ -8006,28 +7651,28 @@ static CREATE_SERVICE_LINKED_ROLE: OperationShape = OperationShape {
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("CreateServiceLinkedRole", SHAPES)
@@ -8046,7 +7691,7 @@ static CREATE_USER: OperationShape = OperationShape {
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "EntityAlreadyExistsException",
@@ -8060,14 +7705,14 @@ static CREATE_USER: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "ConcurrentModificationException",
@@ -8081,7 +7726,7 @@ static CREATE_USER: OperationShape = OperationShape {
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("CreateUser", SHAPES)
@@ -8098,21 +7743,21 @@ static DELETE_ACCESS_KEY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("DeleteAccessKey", SHAPES)
@@ -8129,7 +7774,7 @@ static DELETE_GROUP: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "DeleteConflictException",
@@ -8143,14 +7788,14 @@ static DELETE_GROUP: OperationShape = OperationShape {
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("DeleteGroup", SHAPES)
@@ -8167,21 +7812,21 @@ static DELETE_GROUP_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("DeleteGroupPolicy", SHAPES)
@@ -8198,7 +7843,7 @@ static DELETE_INSTANCE_PROFILE: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "DeleteConflictException",
@@ -8212,14 +7857,14 @@ static DELETE_INSTANCE_PROFILE: OperationShape = OperationShape {
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("DeleteInstanceProfile", SHAPES)
@@ -8236,21 +7881,21 @@ static DELETE_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "DeleteConflictException",
@@ -8264,7 +7909,7 @@ static DELETE_POLICY: OperationShape = OperationShape {
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("DeletePolicy", SHAPES)
@@ -8281,21 +7926,21 @@ static DELETE_POLICY_VERSION: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "DeleteConflictException",
@@ -8309,7 +7954,7 @@ static DELETE_POLICY_VERSION: OperationShape = OperationShape {
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("DeletePolicyVersion", SHAPES)
@@ -8326,7 +7971,7 @@ static DELETE_ROLE: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "DeleteConflictException",
@@ -8340,14 +7985,14 @@ static DELETE_ROLE: OperationShape = OperationShape {
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "UnmodifiableEntityException",
             code: "UnmodifiableEntity",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(199),
+            shape: ShapeId(192),
         },
         ErrorShape {
             name: "ConcurrentModificationException",
@@ -8361,7 +8006,7 @@ static DELETE_ROLE: OperationShape = OperationShape {
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("DeleteRole", SHAPES)
@@ -8378,21 +8023,21 @@ static DELETE_ROLE_PERMISSIONS_BOUNDARY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "UnmodifiableEntityException",
             code: "UnmodifiableEntity",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(199),
+            shape: ShapeId(192),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("DeleteRolePermissionsBoundary", SHAPES)
@@ -8409,28 +8054,28 @@ static DELETE_ROLE_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "UnmodifiableEntityException",
             code: "UnmodifiableEntity",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(199),
+            shape: ShapeId(192),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("DeleteRolePolicy", SHAPES)
@@ -8449,21 +8094,21 @@ static DELETE_SERVICE_LINKED_ROLE: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("DeleteServiceLinkedRole", SHAPES)
@@ -8480,14 +8125,14 @@ static DELETE_USER: OperationShape = OperationShape {
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "DeleteConflictException",
@@ -8508,7 +8153,7 @@ static DELETE_USER: OperationShape = OperationShape {
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("DeleteUser", SHAPES)
@@ -8525,14 +8170,14 @@ static DELETE_USER_PERMISSIONS_BOUNDARY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("DeleteUserPermissionsBoundary", SHAPES)
@@ -8549,21 +8194,21 @@ static DELETE_USER_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("DeleteUserPolicy", SHAPES)
@@ -8580,28 +8225,28 @@ static DETACH_GROUP_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("DetachGroupPolicy", SHAPES)
@@ -8618,35 +8263,35 @@ static DETACH_ROLE_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "UnmodifiableEntityException",
             code: "UnmodifiableEntity",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(199),
+            shape: ShapeId(192),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("DetachRolePolicy", SHAPES)
@@ -8663,28 +8308,28 @@ static DETACH_USER_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("DetachUserPolicy", SHAPES)
@@ -8700,35 +8345,18 @@ static GET_ACCESS_KEY_LAST_USED: OperationShape = OperationShape {
     ..OperationShape::new("GetAccessKeyLastUsed", SHAPES)
 };
 
-static GET_ACCOUNT_AUTHORIZATION_DETAILS: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(71)),
-    output: Some(ShapeId(72)),
-    result_element: "GetAccountAuthorizationDetailsResult",
-    errors: &[ErrorShape {
-        name: "ServiceFailureException",
-        code: "ServiceFailure",
-        status: 500,
-        fault: Fault::Client,
-        shape: ShapeId(186),
-    }],
-    ..OperationShape::new("GetAccountAuthorizationDetails", SHAPES)
-};
-
 static GET_ACCOUNT_SUMMARY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    output: Some(ShapeId(73)),
+    output: Some(ShapeId(71)),
     result_element: "GetAccountSummaryResult",
     errors: &[ErrorShape {
         name: "ServiceFailureException",
         code: "ServiceFailure",
         status: 500,
         fault: Fault::Client,
-        shape: ShapeId(186),
+        shape: ShapeId(179),
     }],
     ..OperationShape::new("GetAccountSummary", SHAPES)
 };
@@ -8737,8 +8365,8 @@ static GET_GROUP: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(76)),
-    output: Some(ShapeId(77)),
+    input: Some(ShapeId(74)),
+    output: Some(ShapeId(75)),
     result_element: "GetGroupResult",
     errors: &[
         ErrorShape {
@@ -8746,14 +8374,14 @@ static GET_GROUP: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("GetGroup", SHAPES)
@@ -8763,8 +8391,8 @@ static GET_GROUP_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(74)),
-    output: Some(ShapeId(75)),
+    input: Some(ShapeId(72)),
+    output: Some(ShapeId(73)),
     result_element: "GetGroupPolicyResult",
     errors: &[
         ErrorShape {
@@ -8772,14 +8400,14 @@ static GET_GROUP_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("GetGroupPolicy", SHAPES)
@@ -8789,8 +8417,8 @@ static GET_INSTANCE_PROFILE: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(78)),
-    output: Some(ShapeId(79)),
+    input: Some(ShapeId(76)),
+    output: Some(ShapeId(77)),
     result_element: "GetInstanceProfileResult",
     errors: &[
         ErrorShape {
@@ -8798,14 +8426,14 @@ static GET_INSTANCE_PROFILE: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("GetInstanceProfile", SHAPES)
@@ -8815,8 +8443,8 @@ static GET_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(80)),
-    output: Some(ShapeId(81)),
+    input: Some(ShapeId(78)),
+    output: Some(ShapeId(79)),
     result_element: "GetPolicyResult",
     errors: &[
         ErrorShape {
@@ -8824,21 +8452,21 @@ static GET_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("GetPolicy", SHAPES)
@@ -8848,8 +8476,8 @@ static GET_POLICY_VERSION: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(82)),
-    output: Some(ShapeId(83)),
+    input: Some(ShapeId(80)),
+    output: Some(ShapeId(81)),
     result_element: "GetPolicyVersionResult",
     errors: &[
         ErrorShape {
@@ -8857,21 +8485,21 @@ static GET_POLICY_VERSION: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("GetPolicyVersion", SHAPES)
@@ -8881,8 +8509,8 @@ static GET_ROLE: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(86)),
-    output: Some(ShapeId(87)),
+    input: Some(ShapeId(84)),
+    output: Some(ShapeId(85)),
     result_element: "GetRoleResult",
     errors: &[
         ErrorShape {
@@ -8890,14 +8518,14 @@ static GET_ROLE: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("GetRole", SHAPES)
@@ -8907,8 +8535,8 @@ static GET_ROLE_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(84)),
-    output: Some(ShapeId(85)),
+    input: Some(ShapeId(82)),
+    output: Some(ShapeId(83)),
     result_element: "GetRolePolicyResult",
     errors: &[
         ErrorShape {
@@ -8916,14 +8544,14 @@ static GET_ROLE_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("GetRolePolicy", SHAPES)
@@ -8933,8 +8561,8 @@ static GET_SERVICE_LINKED_ROLE_DELETION_STATUS: OperationShape = OperationShape 
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(88)),
-    output: Some(ShapeId(89)),
+    input: Some(ShapeId(86)),
+    output: Some(ShapeId(87)),
     result_element: "GetServiceLinkedRoleDeletionStatusResult",
     errors: &[
         ErrorShape {
@@ -8942,21 +8570,21 @@ static GET_SERVICE_LINKED_ROLE_DELETION_STATUS: OperationShape = OperationShape 
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("GetServiceLinkedRoleDeletionStatus", SHAPES)
@@ -8966,8 +8594,8 @@ static GET_USER: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(92)),
-    output: Some(ShapeId(93)),
+    input: Some(ShapeId(90)),
+    output: Some(ShapeId(91)),
     result_element: "GetUserResult",
     errors: &[
         ErrorShape {
@@ -8975,14 +8603,14 @@ static GET_USER: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("GetUser", SHAPES)
@@ -8992,8 +8620,8 @@ static GET_USER_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(90)),
-    output: Some(ShapeId(91)),
+    input: Some(ShapeId(88)),
+    output: Some(ShapeId(89)),
     result_element: "GetUserPolicyResult",
     errors: &[
         ErrorShape {
@@ -9001,14 +8629,14 @@ static GET_USER_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("GetUserPolicy", SHAPES)
@@ -9018,8 +8646,8 @@ static LIST_ACCESS_KEYS: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(101)),
-    output: Some(ShapeId(102)),
+    input: Some(ShapeId(98)),
+    output: Some(ShapeId(99)),
     result_element: "ListAccessKeysResult",
     errors: &[
         ErrorShape {
@@ -9027,14 +8655,14 @@ static LIST_ACCESS_KEYS: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("ListAccessKeys", SHAPES)
@@ -9044,8 +8672,8 @@ static LIST_ATTACHED_GROUP_POLICIES: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(103)),
-    output: Some(ShapeId(104)),
+    input: Some(ShapeId(100)),
+    output: Some(ShapeId(101)),
     result_element: "ListAttachedGroupPoliciesResult",
     errors: &[
         ErrorShape {
@@ -9053,21 +8681,21 @@ static LIST_ATTACHED_GROUP_POLICIES: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("ListAttachedGroupPolicies", SHAPES)
@@ -9077,8 +8705,8 @@ static LIST_ATTACHED_ROLE_POLICIES: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(105)),
-    output: Some(ShapeId(106)),
+    input: Some(ShapeId(102)),
+    output: Some(ShapeId(103)),
     result_element: "ListAttachedRolePoliciesResult",
     errors: &[
         ErrorShape {
@@ -9086,21 +8714,21 @@ static LIST_ATTACHED_ROLE_POLICIES: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("ListAttachedRolePolicies", SHAPES)
@@ -9110,8 +8738,8 @@ static LIST_ATTACHED_USER_POLICIES: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(107)),
-    output: Some(ShapeId(108)),
+    input: Some(ShapeId(104)),
+    output: Some(ShapeId(105)),
     result_element: "ListAttachedUserPoliciesResult",
     errors: &[
         ErrorShape {
@@ -9119,21 +8747,21 @@ static LIST_ATTACHED_USER_POLICIES: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("ListAttachedUserPolicies", SHAPES)
@@ -9143,8 +8771,8 @@ static LIST_ENTITIES_FOR_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(109)),
-    output: Some(ShapeId(110)),
+    input: Some(ShapeId(106)),
+    output: Some(ShapeId(107)),
     result_element: "ListEntitiesForPolicyResult",
     errors: &[
         ErrorShape {
@@ -9152,21 +8780,21 @@ static LIST_ENTITIES_FOR_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("ListEntitiesForPolicy", SHAPES)
@@ -9176,8 +8804,8 @@ static LIST_GROUP_POLICIES: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(111)),
-    output: Some(ShapeId(112)),
+    input: Some(ShapeId(108)),
+    output: Some(ShapeId(109)),
     result_element: "ListGroupPoliciesResult",
     errors: &[
         ErrorShape {
@@ -9185,14 +8813,14 @@ static LIST_GROUP_POLICIES: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("ListGroupPolicies", SHAPES)
@@ -9202,15 +8830,15 @@ static LIST_GROUPS: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(115)),
-    output: Some(ShapeId(116)),
+    input: Some(ShapeId(112)),
+    output: Some(ShapeId(113)),
     result_element: "ListGroupsResult",
     errors: &[ErrorShape {
         name: "ServiceFailureException",
         code: "ServiceFailure",
         status: 500,
         fault: Fault::Client,
-        shape: ShapeId(186),
+        shape: ShapeId(179),
     }],
     ..OperationShape::new("ListGroups", SHAPES)
 };
@@ -9219,8 +8847,8 @@ static LIST_GROUPS_FOR_USER: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(113)),
-    output: Some(ShapeId(114)),
+    input: Some(ShapeId(110)),
+    output: Some(ShapeId(111)),
     result_element: "ListGroupsForUserResult",
     errors: &[
         ErrorShape {
@@ -9228,14 +8856,14 @@ static LIST_GROUPS_FOR_USER: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("ListGroupsForUser", SHAPES)
@@ -9245,15 +8873,15 @@ static LIST_INSTANCE_PROFILES: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(119)),
-    output: Some(ShapeId(120)),
+    input: Some(ShapeId(116)),
+    output: Some(ShapeId(117)),
     result_element: "ListInstanceProfilesResult",
     errors: &[ErrorShape {
         name: "ServiceFailureException",
         code: "ServiceFailure",
         status: 500,
         fault: Fault::Client,
-        shape: ShapeId(186),
+        shape: ShapeId(179),
     }],
     ..OperationShape::new("ListInstanceProfiles", SHAPES)
 };
@@ -9262,8 +8890,8 @@ static LIST_INSTANCE_PROFILES_FOR_ROLE: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(117)),
-    output: Some(ShapeId(118)),
+    input: Some(ShapeId(114)),
+    output: Some(ShapeId(115)),
     result_element: "ListInstanceProfilesForRoleResult",
     errors: &[
         ErrorShape {
@@ -9271,14 +8899,14 @@ static LIST_INSTANCE_PROFILES_FOR_ROLE: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("ListInstanceProfilesForRole", SHAPES)
@@ -9288,15 +8916,15 @@ static LIST_POLICIES: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(121)),
-    output: Some(ShapeId(122)),
+    input: Some(ShapeId(118)),
+    output: Some(ShapeId(119)),
     result_element: "ListPoliciesResult",
     errors: &[ErrorShape {
         name: "ServiceFailureException",
         code: "ServiceFailure",
         status: 500,
         fault: Fault::Client,
-        shape: ShapeId(186),
+        shape: ShapeId(179),
     }],
     ..OperationShape::new("ListPolicies", SHAPES)
 };
@@ -9305,8 +8933,8 @@ static LIST_POLICY_TAGS: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(123)),
-    output: Some(ShapeId(124)),
+    input: Some(ShapeId(120)),
+    output: Some(ShapeId(121)),
     result_element: "ListPolicyTagsResult",
     errors: &[
         ErrorShape {
@@ -9314,21 +8942,21 @@ static LIST_POLICY_TAGS: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
     ],
     ..OperationShape::new("ListPolicyTags", SHAPES)
@@ -9338,8 +8966,8 @@ static LIST_POLICY_VERSIONS: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(125)),
-    output: Some(ShapeId(126)),
+    input: Some(ShapeId(122)),
+    output: Some(ShapeId(123)),
     result_element: "ListPolicyVersionsResult",
     errors: &[
         ErrorShape {
@@ -9347,21 +8975,21 @@ static LIST_POLICY_VERSIONS: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("ListPolicyVersions", SHAPES)
@@ -9371,8 +8999,8 @@ static LIST_ROLE_POLICIES: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(127)),
-    output: Some(ShapeId(128)),
+    input: Some(ShapeId(124)),
+    output: Some(ShapeId(125)),
     result_element: "ListRolePoliciesResult",
     errors: &[
         ErrorShape {
@@ -9380,14 +9008,14 @@ static LIST_ROLE_POLICIES: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("ListRolePolicies", SHAPES)
@@ -9397,8 +9025,8 @@ static LIST_ROLE_TAGS: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(129)),
-    output: Some(ShapeId(130)),
+    input: Some(ShapeId(126)),
+    output: Some(ShapeId(127)),
     result_element: "ListRoleTagsResult",
     errors: &[
         ErrorShape {
@@ -9406,14 +9034,14 @@ static LIST_ROLE_TAGS: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("ListRoleTags", SHAPES)
@@ -9423,15 +9051,15 @@ static LIST_ROLES: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(131)),
-    output: Some(ShapeId(132)),
+    input: Some(ShapeId(128)),
+    output: Some(ShapeId(129)),
     result_element: "ListRolesResult",
     errors: &[ErrorShape {
         name: "ServiceFailureException",
         code: "ServiceFailure",
         status: 500,
         fault: Fault::Client,
-        shape: ShapeId(186),
+        shape: ShapeId(179),
     }],
     ..OperationShape::new("ListRoles", SHAPES)
 };
@@ -9440,8 +9068,8 @@ static LIST_USER_POLICIES: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(133)),
-    output: Some(ShapeId(134)),
+    input: Some(ShapeId(130)),
+    output: Some(ShapeId(131)),
     result_element: "ListUserPoliciesResult",
     errors: &[
         ErrorShape {
@@ -9449,14 +9077,14 @@ static LIST_USER_POLICIES: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("ListUserPolicies", SHAPES)
@@ -9466,8 +9094,8 @@ static LIST_USER_TAGS: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(135)),
-    output: Some(ShapeId(136)),
+    input: Some(ShapeId(132)),
+    output: Some(ShapeId(133)),
     result_element: "ListUserTagsResult",
     errors: &[
         ErrorShape {
@@ -9475,14 +9103,14 @@ static LIST_USER_TAGS: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("ListUserTags", SHAPES)
@@ -9492,15 +9120,15 @@ static LIST_USERS: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(137)),
-    output: Some(ShapeId(138)),
+    input: Some(ShapeId(134)),
+    output: Some(ShapeId(135)),
     result_element: "ListUsersResult",
     errors: &[ErrorShape {
         name: "ServiceFailureException",
         code: "ServiceFailure",
         status: 500,
         fault: Fault::Client,
-        shape: ShapeId(186),
+        shape: ShapeId(179),
     }],
     ..OperationShape::new("ListUsers", SHAPES)
 };
@@ -9509,41 +9137,207 @@ static PUT_GROUP_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(167)),
+    input: Some(ShapeId(161)),
     errors: &[
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "MalformedPolicyDocumentException",
             code: "MalformedPolicyDocument",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(139),
+            shape: ShapeId(136),
         },
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("PutGroupPolicy", SHAPES)
 };
 
 static PUT_ROLE_PERMISSIONS_BOUNDARY: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(162)),
+    errors: &[
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(137),
+        },
+        ErrorShape {
+            name: "InvalidInputException",
+            code: "InvalidInput",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(95),
+        },
+        ErrorShape {
+            name: "UnmodifiableEntityException",
+            code: "UnmodifiableEntity",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(192),
+        },
+        ErrorShape {
+            name: "PolicyNotAttachableException",
+            code: "PolicyNotAttachable",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(152),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(179),
+        },
+    ],
+    ..OperationShape::new("PutRolePermissionsBoundary", SHAPES)
+};
+
+static PUT_ROLE_POLICY: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(163)),
+    errors: &[
+        ErrorShape {
+            name: "LimitExceededException",
+            code: "LimitExceeded",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(96),
+        },
+        ErrorShape {
+            name: "MalformedPolicyDocumentException",
+            code: "MalformedPolicyDocument",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(136),
+        },
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(137),
+        },
+        ErrorShape {
+            name: "UnmodifiableEntityException",
+            code: "UnmodifiableEntity",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(192),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(179),
+        },
+    ],
+    ..OperationShape::new("PutRolePolicy", SHAPES)
+};
+
+static PUT_USER_PERMISSIONS_BOUNDARY: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(164)),
+    errors: &[
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(137),
+        },
+        ErrorShape {
+            name: "InvalidInputException",
+            code: "InvalidInput",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(95),
+        },
+        ErrorShape {
+            name: "PolicyNotAttachableException",
+            code: "PolicyNotAttachable",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(152),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(179),
+        },
+    ],
+    ..OperationShape::new("PutUserPermissionsBoundary", SHAPES)
+};
+
+static PUT_USER_POLICY: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(165)),
+    errors: &[
+        ErrorShape {
+            name: "LimitExceededException",
+            code: "LimitExceeded",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(96),
+        },
+        ErrorShape {
+            name: "MalformedPolicyDocumentException",
+            code: "MalformedPolicyDocument",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(136),
+        },
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(137),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(179),
+        },
+    ],
+    ..OperationShape::new("PutUserPolicy", SHAPES)
+};
+
+static REMOVE_ROLE_FROM_INSTANCE_PROFILE: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
@@ -9554,194 +9348,28 @@ static PUT_ROLE_PERMISSIONS_BOUNDARY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
-        },
-        ErrorShape {
-            name: "InvalidInputException",
-            code: "InvalidInput",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(98),
-        },
-        ErrorShape {
-            name: "UnmodifiableEntityException",
-            code: "UnmodifiableEntity",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(199),
-        },
-        ErrorShape {
-            name: "PolicyNotAttachableException",
-            code: "PolicyNotAttachable",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(158),
-        },
-        ErrorShape {
-            name: "ServiceFailureException",
-            code: "ServiceFailure",
-            status: 500,
-            fault: Fault::Client,
-            shape: ShapeId(186),
-        },
-    ],
-    ..OperationShape::new("PutRolePermissionsBoundary", SHAPES)
-};
-
-static PUT_ROLE_POLICY: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(169)),
-    errors: &[
-        ErrorShape {
-            name: "LimitExceededException",
-            code: "LimitExceeded",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(99),
-        },
-        ErrorShape {
-            name: "MalformedPolicyDocumentException",
-            code: "MalformedPolicyDocument",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(139),
-        },
-        ErrorShape {
-            name: "NoSuchEntityException",
-            code: "NoSuchEntity",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(142),
-        },
-        ErrorShape {
-            name: "UnmodifiableEntityException",
-            code: "UnmodifiableEntity",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(199),
-        },
-        ErrorShape {
-            name: "ServiceFailureException",
-            code: "ServiceFailure",
-            status: 500,
-            fault: Fault::Client,
-            shape: ShapeId(186),
-        },
-    ],
-    ..OperationShape::new("PutRolePolicy", SHAPES)
-};
-
-static PUT_USER_PERMISSIONS_BOUNDARY: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(170)),
-    errors: &[
-        ErrorShape {
-            name: "NoSuchEntityException",
-            code: "NoSuchEntity",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(142),
-        },
-        ErrorShape {
-            name: "InvalidInputException",
-            code: "InvalidInput",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(98),
-        },
-        ErrorShape {
-            name: "PolicyNotAttachableException",
-            code: "PolicyNotAttachable",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(158),
-        },
-        ErrorShape {
-            name: "ServiceFailureException",
-            code: "ServiceFailure",
-            status: 500,
-            fault: Fault::Client,
-            shape: ShapeId(186),
-        },
-    ],
-    ..OperationShape::new("PutUserPermissionsBoundary", SHAPES)
-};
-
-static PUT_USER_POLICY: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(171)),
-    errors: &[
-        ErrorShape {
-            name: "LimitExceededException",
-            code: "LimitExceeded",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(99),
-        },
-        ErrorShape {
-            name: "MalformedPolicyDocumentException",
-            code: "MalformedPolicyDocument",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(139),
-        },
-        ErrorShape {
-            name: "NoSuchEntityException",
-            code: "NoSuchEntity",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(142),
-        },
-        ErrorShape {
-            name: "ServiceFailureException",
-            code: "ServiceFailure",
-            status: 500,
-            fault: Fault::Client,
-            shape: ShapeId(186),
-        },
-    ],
-    ..OperationShape::new("PutUserPolicy", SHAPES)
-};
-
-static REMOVE_ROLE_FROM_INSTANCE_PROFILE: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(174)),
-    errors: &[
-        ErrorShape {
-            name: "NoSuchEntityException",
-            code: "NoSuchEntity",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "UnmodifiableEntityException",
             code: "UnmodifiableEntity",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(199),
+            shape: ShapeId(192),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("RemoveRoleFromInstanceProfile", SHAPES)
@@ -9751,28 +9379,28 @@ static REMOVE_USER_FROM_GROUP: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(175)),
+    input: Some(ShapeId(169)),
     errors: &[
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("RemoveUserFromGroup", SHAPES)
@@ -9782,35 +9410,35 @@ static SET_DEFAULT_POLICY_VERSION: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(187)),
+    input: Some(ShapeId(180)),
     errors: &[
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("SetDefaultPolicyVersion", SHAPES)
@@ -9820,8 +9448,8 @@ static SIMULATE_CUSTOM_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(188)),
-    output: Some(ShapeId(189)),
+    input: Some(ShapeId(181)),
+    output: Some(ShapeId(182)),
     result_element: "SimulateCustomPolicyResult",
     errors: &[
         ErrorShape {
@@ -9829,14 +9457,14 @@ static SIMULATE_CUSTOM_POLICY: OperationShape = OperationShape {
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "PolicyEvaluationException",
             code: "PolicyEvaluation",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(151),
+            shape: ShapeId(145),
         },
     ],
     ..OperationShape::new("SimulateCustomPolicy", SHAPES)
@@ -9846,8 +9474,8 @@ static SIMULATE_PRINCIPAL_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(190)),
-    output: Some(ShapeId(189)),
+    input: Some(ShapeId(183)),
+    output: Some(ShapeId(182)),
     result_element: "SimulatePrincipalPolicyResult",
     errors: &[
         ErrorShape {
@@ -9855,27 +9483,262 @@ static SIMULATE_PRINCIPAL_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "PolicyEvaluationException",
             code: "PolicyEvaluation",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(151),
+            shape: ShapeId(145),
         },
     ],
     ..OperationShape::new("SimulatePrincipalPolicy", SHAPES)
 };
 
 static TAG_POLICY: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(189)),
+    errors: &[
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(137),
+        },
+        ErrorShape {
+            name: "LimitExceededException",
+            code: "LimitExceeded",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(96),
+        },
+        ErrorShape {
+            name: "InvalidInputException",
+            code: "InvalidInput",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(95),
+        },
+        ErrorShape {
+            name: "ConcurrentModificationException",
+            code: "ConcurrentModification",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(16),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(179),
+        },
+    ],
+    ..OperationShape::new("TagPolicy", SHAPES)
+};
+
+static TAG_ROLE: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(190)),
+    errors: &[
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(137),
+        },
+        ErrorShape {
+            name: "LimitExceededException",
+            code: "LimitExceeded",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(96),
+        },
+        ErrorShape {
+            name: "InvalidInputException",
+            code: "InvalidInput",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(95),
+        },
+        ErrorShape {
+            name: "ConcurrentModificationException",
+            code: "ConcurrentModification",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(16),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(179),
+        },
+    ],
+    ..OperationShape::new("TagRole", SHAPES)
+};
+
+static TAG_USER: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(191)),
+    errors: &[
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(137),
+        },
+        ErrorShape {
+            name: "LimitExceededException",
+            code: "LimitExceeded",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(96),
+        },
+        ErrorShape {
+            name: "InvalidInputException",
+            code: "InvalidInput",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(95),
+        },
+        ErrorShape {
+            name: "ConcurrentModificationException",
+            code: "ConcurrentModification",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(16),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(179),
+        },
+    ],
+    ..OperationShape::new("TagUser", SHAPES)
+};
+
+static UNTAG_POLICY: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(193)),
+    errors: &[
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(137),
+        },
+        ErrorShape {
+            name: "InvalidInputException",
+            code: "InvalidInput",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(95),
+        },
+        ErrorShape {
+            name: "ConcurrentModificationException",
+            code: "ConcurrentModification",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(16),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(179),
+        },
+    ],
+    ..OperationShape::new("UntagPolicy", SHAPES)
+};
+
+static UNTAG_ROLE: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(194)),
+    errors: &[
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(137),
+        },
+        ErrorShape {
+            name: "ConcurrentModificationException",
+            code: "ConcurrentModification",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(16),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(179),
+        },
+    ],
+    ..OperationShape::new("UntagRole", SHAPES)
+};
+
+static UNTAG_USER: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(195)),
+    errors: &[
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(137),
+        },
+        ErrorShape {
+            name: "ConcurrentModificationException",
+            code: "ConcurrentModification",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(16),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(179),
+        },
+    ],
+    ..OperationShape::new("UntagUser", SHAPES)
+};
+
+static UPDATE_ACCESS_KEY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
@@ -9886,41 +9749,34 @@ static TAG_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
-        },
-        ErrorShape {
-            name: "InvalidInputException",
-            code: "InvalidInput",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(98),
-        },
-        ErrorShape {
-            name: "ConcurrentModificationException",
-            code: "ConcurrentModification",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(16),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
+        },
+        ErrorShape {
+            name: "InvalidInputException",
+            code: "InvalidInput",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(95),
         },
     ],
-    ..OperationShape::new("TagPolicy", SHAPES)
+    ..OperationShape::new("UpdateAccessKey", SHAPES)
 };
 
-static TAG_ROLE: OperationShape = OperationShape {
+static UPDATE_ASSUME_ROLE_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
@@ -9931,41 +9787,41 @@ static TAG_ROLE: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
+        },
+        ErrorShape {
+            name: "MalformedPolicyDocumentException",
+            code: "MalformedPolicyDocument",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(136),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
-            name: "InvalidInputException",
-            code: "InvalidInput",
+            name: "UnmodifiableEntityException",
+            code: "UnmodifiableEntity",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(98),
-        },
-        ErrorShape {
-            name: "ConcurrentModificationException",
-            code: "ConcurrentModification",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(16),
+            shape: ShapeId(192),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
-    ..OperationShape::new("TagRole", SHAPES)
+    ..OperationShape::new("UpdateAssumeRolePolicy", SHAPES)
 };
 
-static TAG_USER: OperationShape = OperationShape {
+static UPDATE_GROUP: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
@@ -9976,235 +9832,7 @@ static TAG_USER: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
-        },
-        ErrorShape {
-            name: "LimitExceededException",
-            code: "LimitExceeded",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(99),
-        },
-        ErrorShape {
-            name: "InvalidInputException",
-            code: "InvalidInput",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(98),
-        },
-        ErrorShape {
-            name: "ConcurrentModificationException",
-            code: "ConcurrentModification",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(16),
-        },
-        ErrorShape {
-            name: "ServiceFailureException",
-            code: "ServiceFailure",
-            status: 500,
-            fault: Fault::Client,
-            shape: ShapeId(186),
-        },
-    ],
-    ..OperationShape::new("TagUser", SHAPES)
-};
-
-static UNTAG_POLICY: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(200)),
-    errors: &[
-        ErrorShape {
-            name: "NoSuchEntityException",
-            code: "NoSuchEntity",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(142),
-        },
-        ErrorShape {
-            name: "InvalidInputException",
-            code: "InvalidInput",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(98),
-        },
-        ErrorShape {
-            name: "ConcurrentModificationException",
-            code: "ConcurrentModification",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(16),
-        },
-        ErrorShape {
-            name: "ServiceFailureException",
-            code: "ServiceFailure",
-            status: 500,
-            fault: Fault::Client,
-            shape: ShapeId(186),
-        },
-    ],
-    ..OperationShape::new("UntagPolicy", SHAPES)
-};
-
-static UNTAG_ROLE: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(201)),
-    errors: &[
-        ErrorShape {
-            name: "NoSuchEntityException",
-            code: "NoSuchEntity",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(142),
-        },
-        ErrorShape {
-            name: "ConcurrentModificationException",
-            code: "ConcurrentModification",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(16),
-        },
-        ErrorShape {
-            name: "ServiceFailureException",
-            code: "ServiceFailure",
-            status: 500,
-            fault: Fault::Client,
-            shape: ShapeId(186),
-        },
-    ],
-    ..OperationShape::new("UntagRole", SHAPES)
-};
-
-static UNTAG_USER: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(202)),
-    errors: &[
-        ErrorShape {
-            name: "NoSuchEntityException",
-            code: "NoSuchEntity",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(142),
-        },
-        ErrorShape {
-            name: "ConcurrentModificationException",
-            code: "ConcurrentModification",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(16),
-        },
-        ErrorShape {
-            name: "ServiceFailureException",
-            code: "ServiceFailure",
-            status: 500,
-            fault: Fault::Client,
-            shape: ShapeId(186),
-        },
-    ],
-    ..OperationShape::new("UntagUser", SHAPES)
-};
-
-static UPDATE_ACCESS_KEY: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(203)),
-    errors: &[
-        ErrorShape {
-            name: "NoSuchEntityException",
-            code: "NoSuchEntity",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(142),
-        },
-        ErrorShape {
-            name: "LimitExceededException",
-            code: "LimitExceeded",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(99),
-        },
-        ErrorShape {
-            name: "ServiceFailureException",
-            code: "ServiceFailure",
-            status: 500,
-            fault: Fault::Client,
-            shape: ShapeId(186),
-        },
-        ErrorShape {
-            name: "InvalidInputException",
-            code: "InvalidInput",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(98),
-        },
-    ],
-    ..OperationShape::new("UpdateAccessKey", SHAPES)
-};
-
-static UPDATE_ASSUME_ROLE_POLICY: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(204)),
-    errors: &[
-        ErrorShape {
-            name: "NoSuchEntityException",
-            code: "NoSuchEntity",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(142),
-        },
-        ErrorShape {
-            name: "MalformedPolicyDocumentException",
-            code: "MalformedPolicyDocument",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(139),
-        },
-        ErrorShape {
-            name: "LimitExceededException",
-            code: "LimitExceeded",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(99),
-        },
-        ErrorShape {
-            name: "UnmodifiableEntityException",
-            code: "UnmodifiableEntity",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(199),
-        },
-        ErrorShape {
-            name: "ServiceFailureException",
-            code: "ServiceFailure",
-            status: 500,
-            fault: Fault::Client,
-            shape: ShapeId(186),
-        },
-    ],
-    ..OperationShape::new("UpdateAssumeRolePolicy", SHAPES)
-};
-
-static UPDATE_GROUP: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(205)),
-    errors: &[
-        ErrorShape {
-            name: "NoSuchEntityException",
-            code: "NoSuchEntity",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "EntityAlreadyExistsException",
@@ -10218,14 +9846,14 @@ static UPDATE_GROUP: OperationShape = OperationShape {
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("UpdateGroup", SHAPES)
@@ -10235,8 +9863,8 @@ static UPDATE_ROLE: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(208)),
-    output: Some(ShapeId(209)),
+    input: Some(ShapeId(201)),
+    output: Some(ShapeId(202)),
     result_element: "UpdateRoleResult",
     errors: &[
         ErrorShape {
@@ -10244,21 +9872,21 @@ static UPDATE_ROLE: OperationShape = OperationShape {
             code: "UnmodifiableEntity",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(199),
+            shape: ShapeId(192),
         },
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("UpdateRole", SHAPES)
@@ -10268,8 +9896,8 @@ static UPDATE_ROLE_DESCRIPTION: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(206)),
-    output: Some(ShapeId(207)),
+    input: Some(ShapeId(199)),
+    output: Some(ShapeId(200)),
     result_element: "UpdateRoleDescriptionResult",
     errors: &[
         ErrorShape {
@@ -10277,21 +9905,21 @@ static UPDATE_ROLE_DESCRIPTION: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "UnmodifiableEntityException",
             code: "UnmodifiableEntity",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(199),
+            shape: ShapeId(192),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("UpdateRoleDescription", SHAPES)
@@ -10301,21 +9929,21 @@ static UPDATE_USER: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(210)),
+    input: Some(ShapeId(203)),
     errors: &[
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(137),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(99),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "EntityAlreadyExistsException",
@@ -10343,7 +9971,7 @@ static UPDATE_USER: OperationShape = OperationShape {
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(179),
         },
     ],
     ..OperationShape::new("UpdateUser", SHAPES)
@@ -10364,35 +9992,35 @@ static PATTERN_10: Pattern = Pattern::new("[\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*");
 /// Every shape that the served operations reach.
 pub const SHAPES: Shapes = Shapes(&TABLE);
 
-static TABLE: [Shape; 275] = [
+static TABLE: [Shape; 261] = [
     // 0
     Shape::new(
         "AccessKey",
         Kind::Structure(Structure::of(&[
-            Member::new("AccessKeyId", ShapeId(213)).required(),
-            Member::new("CreateDate", ShapeId(221)),
-            Member::new("SecretAccessKey", ShapeId(215)).required(),
-            Member::new("Status", ShapeId(262)).required(),
-            Member::new("UserName", ShapeId(274)).required(),
+            Member::new("AccessKeyId", ShapeId(205)).required(),
+            Member::new("CreateDate", ShapeId(213)),
+            Member::new("SecretAccessKey", ShapeId(207)).required(),
+            Member::new("Status", ShapeId(249)).required(),
+            Member::new("UserName", ShapeId(260)).required(),
         ])),
     ),
     // 1
     Shape::new(
         "AccessKeyLastUsed",
         Kind::Structure(Structure::of(&[
-            Member::new("LastUsedDate", ShapeId(221)),
-            Member::new("Region", ShapeId(263)).required(),
-            Member::new("ServiceName", ShapeId(263)).required(),
+            Member::new("LastUsedDate", ShapeId(213)),
+            Member::new("Region", ShapeId(250)).required(),
+            Member::new("ServiceName", ShapeId(250)).required(),
         ])),
     ),
     // 2
     Shape::new(
         "AccessKeyMetadata",
         Kind::Structure(Structure::of(&[
-            Member::new("AccessKeyId", ShapeId(213)),
-            Member::new("CreateDate", ShapeId(221)),
-            Member::new("Status", ShapeId(262)),
-            Member::new("UserName", ShapeId(274)),
+            Member::new("AccessKeyId", ShapeId(205)),
+            Member::new("CreateDate", ShapeId(213)),
+            Member::new("Status", ShapeId(249)),
+            Member::new("UserName", ShapeId(260)),
         ])),
     ),
     // 3
@@ -10403,58 +10031,58 @@ static TABLE: [Shape; 275] = [
     Shape::new(
         "AddRoleToInstanceProfileRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("InstanceProfileName", ShapeId(233)).required(),
-            Member::new("RoleName", ShapeId(260)).required(),
+            Member::new("InstanceProfileName", ShapeId(222)).required(),
+            Member::new("RoleName", ShapeId(247)).required(),
         ])),
     ),
     // 6
     Shape::new(
         "AddUserToGroupRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(230)).required(),
-            Member::new("UserName", ShapeId(226)).required(),
+            Member::new("GroupName", ShapeId(219)).required(),
+            Member::new("UserName", ShapeId(217)).required(),
         ])),
     ),
     // 7
-    Shape::new("ArnListType", Kind::List(List::of(ShapeId(216)))),
+    Shape::new("ArnListType", Kind::List(List::of(ShapeId(208)))),
     // 8
     Shape::new(
         "AttachGroupPolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(230)).required(),
-            Member::new("PolicyArn", ShapeId(216)).required(),
+            Member::new("GroupName", ShapeId(219)).required(),
+            Member::new("PolicyArn", ShapeId(208)).required(),
         ])),
     ),
     // 9
     Shape::new(
         "AttachRolePolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyArn", ShapeId(216)).required(),
-            Member::new("RoleName", ShapeId(260)).required(),
+            Member::new("PolicyArn", ShapeId(208)).required(),
+            Member::new("RoleName", ShapeId(247)).required(),
         ])),
     ),
     // 10
     Shape::new(
         "AttachUserPolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyArn", ShapeId(216)).required(),
-            Member::new("UserName", ShapeId(274)).required(),
+            Member::new("PolicyArn", ShapeId(208)).required(),
+            Member::new("UserName", ShapeId(260)).required(),
         ])),
     ),
     // 11
     Shape::new(
         "AttachedPermissionsBoundary",
         Kind::Structure(Structure::of(&[
-            Member::new("PermissionsBoundaryArn", ShapeId(216)),
-            Member::new("PermissionsBoundaryType", ShapeId(146)),
+            Member::new("PermissionsBoundaryArn", ShapeId(208)),
+            Member::new("PermissionsBoundaryType", ShapeId(141)),
         ])),
     ),
     // 12
     Shape::new(
         "AttachedPolicy",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyArn", ShapeId(216)),
-            Member::new("PolicyName", ShapeId(250)),
+            Member::new("PolicyArn", ShapeId(208)),
+            Member::new("PolicyName", ShapeId(238)),
         ])),
     ),
     // 13
@@ -10508,7 +10136,7 @@ static TABLE: [Shape; 275] = [
     // 24
     Shape::new("ContextKeyValueType", Kind::TEXT),
     // 25
-    Shape::new("CreateAccessKeyRequest", Kind::Structure(Structure::of(&[Member::new("UserName", ShapeId(226))]))),
+    Shape::new("CreateAccessKeyRequest", Kind::Structure(Structure::of(&[Member::new("UserName", ShapeId(217))]))),
     // 26
     Shape::new(
         "CreateAccessKeyResponse",
@@ -10518,154 +10146,154 @@ static TABLE: [Shape; 275] = [
     Shape::new(
         "CreateGroupRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(230)).required(),
-            Member::new("Path", ShapeId(242)),
+            Member::new("GroupName", ShapeId(219)).required(),
+            Member::new("Path", ShapeId(231)),
         ])),
     ),
     // 28
-    Shape::new("CreateGroupResponse", Kind::Structure(Structure::of(&[Member::new("Group", ShapeId(94)).required()]))),
+    Shape::new("CreateGroupResponse", Kind::Structure(Structure::of(&[Member::new("Group", ShapeId(92)).required()]))),
     // 29
     Shape::new(
         "CreateInstanceProfileRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("InstanceProfileName", ShapeId(233)).required(),
-            Member::new("Path", ShapeId(242)),
-            Member::new("Tags", ShapeId(269)),
+            Member::new("InstanceProfileName", ShapeId(222)).required(),
+            Member::new("Path", ShapeId(231)),
+            Member::new("Tags", ShapeId(256)),
         ])),
     ),
     // 30
     Shape::new(
         "CreateInstanceProfileResponse",
-        Kind::Structure(Structure::of(&[Member::new("InstanceProfile", ShapeId(97)).required()])),
+        Kind::Structure(Structure::of(&[Member::new("InstanceProfile", ShapeId(94)).required()])),
     ),
     // 31
     Shape::new(
         "CreatePolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Description", ShapeId(243)),
-            Member::new("Path", ShapeId(252)),
-            Member::new("PolicyDocument", ShapeId(245)).required(),
-            Member::new("PolicyName", ShapeId(250)).required(),
-            Member::new("Tags", ShapeId(269)),
+            Member::new("Description", ShapeId(232)),
+            Member::new("Path", ShapeId(240)),
+            Member::new("PolicyDocument", ShapeId(233)).required(),
+            Member::new("PolicyName", ShapeId(238)).required(),
+            Member::new("Tags", ShapeId(256)),
         ])),
     ),
     // 32
-    Shape::new("CreatePolicyResponse", Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(148))]))),
+    Shape::new("CreatePolicyResponse", Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(143))]))),
     // 33
     Shape::new(
         "CreatePolicyVersionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyArn", ShapeId(216)).required(),
-            Member::new("PolicyDocument", ShapeId(245)).required(),
-            Member::new("SetAsDefault", ShapeId(219)),
+            Member::new("PolicyArn", ShapeId(208)).required(),
+            Member::new("PolicyDocument", ShapeId(233)).required(),
+            Member::new("SetAsDefault", ShapeId(211)),
         ])),
     ),
     // 34
     Shape::new(
         "CreatePolicyVersionResponse",
-        Kind::Structure(Structure::of(&[Member::new("PolicyVersion", ShapeId(165))])),
+        Kind::Structure(Structure::of(&[Member::new("PolicyVersion", ShapeId(159))])),
     ),
     // 35
     Shape::new(
         "CreateRoleRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AssumeRolePolicyDocument", ShapeId(245)).required(),
-            Member::new("Description", ShapeId(256)),
-            Member::new("MaxSessionDuration", ShapeId(259)),
-            Member::new("Path", ShapeId(242)),
-            Member::new("PermissionsBoundary", ShapeId(216)),
-            Member::new("RoleName", ShapeId(260)).required(),
-            Member::new("Tags", ShapeId(269)),
+            Member::new("AssumeRolePolicyDocument", ShapeId(233)).required(),
+            Member::new("Description", ShapeId(244)),
+            Member::new("MaxSessionDuration", ShapeId(246)),
+            Member::new("Path", ShapeId(231)),
+            Member::new("PermissionsBoundary", ShapeId(208)),
+            Member::new("RoleName", ShapeId(247)).required(),
+            Member::new("Tags", ShapeId(256)),
         ])),
     ),
     // 36
-    Shape::new("CreateRoleResponse", Kind::Structure(Structure::of(&[Member::new("Role", ShapeId(181)).required()]))),
+    Shape::new("CreateRoleResponse", Kind::Structure(Structure::of(&[Member::new("Role", ShapeId(175)).required()]))),
     // 37
     Shape::new(
         "CreateServiceLinkedRoleRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AWSServiceName", ShapeId(230)).required(),
-            Member::new("CustomSuffix", ShapeId(220)),
-            Member::new("Description", ShapeId(256)),
+            Member::new("AWSServiceName", ShapeId(219)).required(),
+            Member::new("CustomSuffix", ShapeId(212)),
+            Member::new("Description", ShapeId(244)),
         ])),
     ),
     // 38
-    Shape::new("CreateServiceLinkedRoleResponse", Kind::Structure(Structure::of(&[Member::new("Role", ShapeId(181))]))),
+    Shape::new("CreateServiceLinkedRoleResponse", Kind::Structure(Structure::of(&[Member::new("Role", ShapeId(175))]))),
     // 39
     Shape::new(
         "CreateUserRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Path", ShapeId(242)),
-            Member::new("PermissionsBoundary", ShapeId(216)),
-            Member::new("Tags", ShapeId(269)),
-            Member::new("UserName", ShapeId(274)).required(),
+            Member::new("Path", ShapeId(231)),
+            Member::new("PermissionsBoundary", ShapeId(208)),
+            Member::new("Tags", ShapeId(256)),
+            Member::new("UserName", ShapeId(260)).required(),
         ])),
     ),
     // 40
-    Shape::new("CreateUserResponse", Kind::Structure(Structure::of(&[Member::new("User", ShapeId(211))]))),
+    Shape::new("CreateUserResponse", Kind::Structure(Structure::of(&[Member::new("User", ShapeId(204))]))),
     // 41
     Shape::new(
         "DeleteAccessKeyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AccessKeyId", ShapeId(213)).required(),
-            Member::new("UserName", ShapeId(226)),
+            Member::new("AccessKeyId", ShapeId(205)).required(),
+            Member::new("UserName", ShapeId(217)),
         ])),
     ),
     // 42
-    Shape::new("DeleteConflictException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(222))]))),
+    Shape::new("DeleteConflictException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(214))]))),
     // 43
     Shape::new(
         "DeleteGroupPolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(230)).required(),
-            Member::new("PolicyName", ShapeId(250)).required(),
+            Member::new("GroupName", ShapeId(219)).required(),
+            Member::new("PolicyName", ShapeId(238)).required(),
         ])),
     ),
     // 44
     Shape::new(
         "DeleteGroupRequest",
-        Kind::Structure(Structure::of(&[Member::new("GroupName", ShapeId(230)).required()])),
+        Kind::Structure(Structure::of(&[Member::new("GroupName", ShapeId(219)).required()])),
     ),
     // 45
     Shape::new(
         "DeleteInstanceProfileRequest",
-        Kind::Structure(Structure::of(&[Member::new("InstanceProfileName", ShapeId(233)).required()])),
+        Kind::Structure(Structure::of(&[Member::new("InstanceProfileName", ShapeId(222)).required()])),
     ),
     // 46
     Shape::new(
         "DeletePolicyRequest",
-        Kind::Structure(Structure::of(&[Member::new("PolicyArn", ShapeId(216)).required()])),
+        Kind::Structure(Structure::of(&[Member::new("PolicyArn", ShapeId(208)).required()])),
     ),
     // 47
     Shape::new(
         "DeletePolicyVersionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyArn", ShapeId(216)).required(),
-            Member::new("VersionId", ShapeId(254)).required(),
+            Member::new("PolicyArn", ShapeId(208)).required(),
+            Member::new("VersionId", ShapeId(242)).required(),
         ])),
     ),
     // 48
     Shape::new(
         "DeleteRolePermissionsBoundaryRequest",
-        Kind::Structure(Structure::of(&[Member::new("RoleName", ShapeId(260)).required()])),
+        Kind::Structure(Structure::of(&[Member::new("RoleName", ShapeId(247)).required()])),
     ),
     // 49
     Shape::new(
         "DeleteRolePolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyName", ShapeId(250)).required(),
-            Member::new("RoleName", ShapeId(260)).required(),
+            Member::new("PolicyName", ShapeId(238)).required(),
+            Member::new("RoleName", ShapeId(247)).required(),
         ])),
     ),
     // 50
     Shape::new(
         "DeleteRoleRequest",
-        Kind::Structure(Structure::of(&[Member::new("RoleName", ShapeId(260)).required()])),
+        Kind::Structure(Structure::of(&[Member::new("RoleName", ShapeId(247)).required()])),
     ),
     // 51
     Shape::new(
         "DeleteServiceLinkedRoleRequest",
-        Kind::Structure(Structure::of(&[Member::new("RoleName", ShapeId(260)).required()])),
+        Kind::Structure(Structure::of(&[Member::new("RoleName", ShapeId(247)).required()])),
     ),
     // 52
     Shape::new(
@@ -10675,27 +10303,27 @@ static TABLE: [Shape; 275] = [
     // 53
     Shape::new(
         "DeleteUserPermissionsBoundaryRequest",
-        Kind::Structure(Structure::of(&[Member::new("UserName", ShapeId(274)).required()])),
+        Kind::Structure(Structure::of(&[Member::new("UserName", ShapeId(260)).required()])),
     ),
     // 54
     Shape::new(
         "DeleteUserPolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyName", ShapeId(250)).required(),
-            Member::new("UserName", ShapeId(226)).required(),
+            Member::new("PolicyName", ShapeId(238)).required(),
+            Member::new("UserName", ShapeId(217)).required(),
         ])),
     ),
     // 55
     Shape::new(
         "DeleteUserRequest",
-        Kind::Structure(Structure::of(&[Member::new("UserName", ShapeId(226)).required()])),
+        Kind::Structure(Structure::of(&[Member::new("UserName", ShapeId(217)).required()])),
     ),
     // 56
     Shape::new(
         "DeletionTaskFailureReasonType",
         Kind::Structure(Structure::of(&[
-            Member::new("Reason", ShapeId(172)),
-            Member::new("RoleUsageList", ShapeId(184)),
+            Member::new("Reason", ShapeId(166)),
+            Member::new("RoleUsageList", ShapeId(177)),
         ])),
     ),
     // 57
@@ -10706,37 +10334,37 @@ static TABLE: [Shape; 275] = [
     Shape::new(
         "DetachGroupPolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(230)).required(),
-            Member::new("PolicyArn", ShapeId(216)).required(),
+            Member::new("GroupName", ShapeId(219)).required(),
+            Member::new("PolicyArn", ShapeId(208)).required(),
         ])),
     ),
     // 60
     Shape::new(
         "DetachRolePolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyArn", ShapeId(216)).required(),
-            Member::new("RoleName", ShapeId(260)).required(),
+            Member::new("PolicyArn", ShapeId(208)).required(),
+            Member::new("RoleName", ShapeId(247)).required(),
         ])),
     ),
     // 61
     Shape::new(
         "DetachUserPolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyArn", ShapeId(216)).required(),
-            Member::new("UserName", ShapeId(274)).required(),
+            Member::new("PolicyArn", ShapeId(208)).required(),
+            Member::new("UserName", ShapeId(260)).required(),
         ])),
     ),
     // 62
-    Shape::new("EntityAlreadyExistsException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(223))]))),
+    Shape::new("EntityAlreadyExistsException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(215))]))),
     // 63
     Shape::new(
         "EntityTemporarilyUnmodifiableException",
-        Kind::Structure(Structure::of(&[Member::new("message", ShapeId(225))])),
+        Kind::Structure(Structure::of(&[Member::new("message", ShapeId(216))])),
     ),
     // 64
     Shape::new("EntityType", Kind::String(&["User", "Role", "Group", "LocalManagedPolicy", "AWSManagedPolicy"])),
     // 65
-    Shape::new("EvalDecisionDetailsType", Kind::Map(Map::of(ShapeId(66), ShapeId(150)))),
+    Shape::new("EvalDecisionDetailsType", Kind::Map(Map::of(ShapeId(66), ShapeId(144)))),
     // 66
     Shape::new("EvalDecisionSourceType", Kind::TEXT).bounds(Some(3), Some(256)),
     // 67
@@ -10744,14 +10372,14 @@ static TABLE: [Shape; 275] = [
         "EvaluationResult",
         Kind::Structure(Structure::of(&[
             Member::new("EvalActionName", ShapeId(4)).required(),
-            Member::new("EvalDecision", ShapeId(150)).required(),
+            Member::new("EvalDecision", ShapeId(144)).required(),
             Member::new("EvalDecisionDetails", ShapeId(65)),
-            Member::new("EvalResourceName", ShapeId(178)),
-            Member::new("MatchedStatements", ShapeId(194)),
+            Member::new("EvalResourceName", ShapeId(172)),
+            Member::new("MatchedStatements", ShapeId(187)),
             Member::new("MissingContextValues", ShapeId(21)),
-            Member::new("OrganizationsDecisionDetail", ShapeId(145)),
-            Member::new("PermissionsBoundaryDecisionDetail", ShapeId(147)),
-            Member::new("ResourceSpecificResults", ShapeId(180)),
+            Member::new("OrganizationsDecisionDetail", ShapeId(140)),
+            Member::new("PermissionsBoundaryDecisionDetail", ShapeId(142)),
+            Member::new("ResourceSpecificResults", ShapeId(174)),
         ])),
     ),
     // 68
@@ -10759,132 +10387,111 @@ static TABLE: [Shape; 275] = [
     // 69
     Shape::new(
         "GetAccessKeyLastUsedRequest",
-        Kind::Structure(Structure::of(&[Member::new("AccessKeyId", ShapeId(213)).required()])),
+        Kind::Structure(Structure::of(&[Member::new("AccessKeyId", ShapeId(205)).required()])),
     ),
     // 70
     Shape::new(
         "GetAccessKeyLastUsedResponse",
         Kind::Structure(Structure::of(&[
             Member::new("AccessKeyLastUsed", ShapeId(1)),
-            Member::new("UserName", ShapeId(226)),
+            Member::new("UserName", ShapeId(217)),
         ])),
     ),
     // 71
-    Shape::new(
-        "GetAccountAuthorizationDetailsRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("Filter", ShapeId(224)),
-            Member::new("Marker", ShapeId(238)),
-            Member::new("MaxItems", ShapeId(239)),
-        ])),
-    ),
+    Shape::new("GetAccountSummaryResponse", Kind::Structure(Structure::of(&[Member::new("SummaryMap", ShapeId(252))]))),
     // 72
-    Shape::new(
-        "GetAccountAuthorizationDetailsResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("GroupDetailList", ShapeId(227)),
-            Member::new("IsTruncated", ShapeId(219)),
-            Member::new("Marker", ShapeId(255)),
-            Member::new("Policies", ShapeId(141)),
-            Member::new("RoleDetailList", ShapeId(257)),
-            Member::new("UserDetailList", ShapeId(272)),
-        ])),
-    ),
-    // 73
-    Shape::new("GetAccountSummaryResponse", Kind::Structure(Structure::of(&[Member::new("SummaryMap", ShapeId(265))]))),
-    // 74
     Shape::new(
         "GetGroupPolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(230)).required(),
-            Member::new("PolicyName", ShapeId(250)).required(),
+            Member::new("GroupName", ShapeId(219)).required(),
+            Member::new("PolicyName", ShapeId(238)).required(),
+        ])),
+    ),
+    // 73
+    Shape::new(
+        "GetGroupPolicyResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("GroupName", ShapeId(219)).required(),
+            Member::new("PolicyDocument", ShapeId(233)).required(),
+            Member::new("PolicyName", ShapeId(238)).required(),
+        ])),
+    ),
+    // 74
+    Shape::new(
+        "GetGroupRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("GroupName", ShapeId(219)).required(),
+            Member::new("Marker", ShapeId(227)),
+            Member::new("MaxItems", ShapeId(228)),
         ])),
     ),
     // 75
     Shape::new(
-        "GetGroupPolicyResponse",
+        "GetGroupResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(230)).required(),
-            Member::new("PolicyDocument", ShapeId(245)).required(),
-            Member::new("PolicyName", ShapeId(250)).required(),
+            Member::new("Group", ShapeId(92)).required(),
+            Member::new("IsTruncated", ShapeId(211)),
+            Member::new("Marker", ShapeId(243)),
+            Member::new("Users", ShapeId(259)).required(),
         ])),
     ),
     // 76
     Shape::new(
-        "GetGroupRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(230)).required(),
-            Member::new("Marker", ShapeId(238)),
-            Member::new("MaxItems", ShapeId(239)),
-        ])),
+        "GetInstanceProfileRequest",
+        Kind::Structure(Structure::of(&[Member::new("InstanceProfileName", ShapeId(222)).required()])),
     ),
     // 77
     Shape::new(
-        "GetGroupResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("Group", ShapeId(94)).required(),
-            Member::new("IsTruncated", ShapeId(219)),
-            Member::new("Marker", ShapeId(255)),
-            Member::new("Users", ShapeId(273)).required(),
-        ])),
+        "GetInstanceProfileResponse",
+        Kind::Structure(Structure::of(&[Member::new("InstanceProfile", ShapeId(94)).required()])),
     ),
     // 78
     Shape::new(
-        "GetInstanceProfileRequest",
-        Kind::Structure(Structure::of(&[Member::new("InstanceProfileName", ShapeId(233)).required()])),
+        "GetPolicyRequest",
+        Kind::Structure(Structure::of(&[Member::new("PolicyArn", ShapeId(208)).required()])),
     ),
     // 79
-    Shape::new(
-        "GetInstanceProfileResponse",
-        Kind::Structure(Structure::of(&[Member::new("InstanceProfile", ShapeId(97)).required()])),
-    ),
+    Shape::new("GetPolicyResponse", Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(143))]))),
     // 80
-    Shape::new(
-        "GetPolicyRequest",
-        Kind::Structure(Structure::of(&[Member::new("PolicyArn", ShapeId(216)).required()])),
-    ),
-    // 81
-    Shape::new("GetPolicyResponse", Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(148))]))),
-    // 82
     Shape::new(
         "GetPolicyVersionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyArn", ShapeId(216)).required(),
-            Member::new("VersionId", ShapeId(254)).required(),
+            Member::new("PolicyArn", ShapeId(208)).required(),
+            Member::new("VersionId", ShapeId(242)).required(),
+        ])),
+    ),
+    // 81
+    Shape::new(
+        "GetPolicyVersionResponse",
+        Kind::Structure(Structure::of(&[Member::new("PolicyVersion", ShapeId(159))])),
+    ),
+    // 82
+    Shape::new(
+        "GetRolePolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("PolicyName", ShapeId(238)).required(),
+            Member::new("RoleName", ShapeId(247)).required(),
         ])),
     ),
     // 83
     Shape::new(
-        "GetPolicyVersionResponse",
-        Kind::Structure(Structure::of(&[Member::new("PolicyVersion", ShapeId(165))])),
-    ),
-    // 84
-    Shape::new(
-        "GetRolePolicyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("PolicyName", ShapeId(250)).required(),
-            Member::new("RoleName", ShapeId(260)).required(),
-        ])),
-    ),
-    // 85
-    Shape::new(
         "GetRolePolicyResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyDocument", ShapeId(245)).required(),
-            Member::new("PolicyName", ShapeId(250)).required(),
-            Member::new("RoleName", ShapeId(260)).required(),
+            Member::new("PolicyDocument", ShapeId(233)).required(),
+            Member::new("PolicyName", ShapeId(238)).required(),
+            Member::new("RoleName", ShapeId(247)).required(),
         ])),
     ),
+    // 84
+    Shape::new("GetRoleRequest", Kind::Structure(Structure::of(&[Member::new("RoleName", ShapeId(247)).required()]))),
+    // 85
+    Shape::new("GetRoleResponse", Kind::Structure(Structure::of(&[Member::new("Role", ShapeId(175)).required()]))),
     // 86
-    Shape::new("GetRoleRequest", Kind::Structure(Structure::of(&[Member::new("RoleName", ShapeId(260)).required()]))),
-    // 87
-    Shape::new("GetRoleResponse", Kind::Structure(Structure::of(&[Member::new("Role", ShapeId(181)).required()]))),
-    // 88
     Shape::new(
         "GetServiceLinkedRoleDeletionStatusRequest",
         Kind::Structure(Structure::of(&[Member::new("DeletionTaskId", ShapeId(57)).required()])),
     ),
-    // 89
+    // 87
     Shape::new(
         "GetServiceLinkedRoleDeletionStatusResponse",
         Kind::Structure(Structure::of(&[
@@ -10892,1033 +10499,948 @@ static TABLE: [Shape; 275] = [
             Member::new("Status", ShapeId(58)).required(),
         ])),
     ),
-    // 90
+    // 88
     Shape::new(
         "GetUserPolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyName", ShapeId(250)).required(),
-            Member::new("UserName", ShapeId(226)).required(),
+            Member::new("PolicyName", ShapeId(238)).required(),
+            Member::new("UserName", ShapeId(217)).required(),
         ])),
     ),
-    // 91
+    // 89
     Shape::new(
         "GetUserPolicyResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyDocument", ShapeId(245)).required(),
-            Member::new("PolicyName", ShapeId(250)).required(),
-            Member::new("UserName", ShapeId(226)).required(),
+            Member::new("PolicyDocument", ShapeId(233)).required(),
+            Member::new("PolicyName", ShapeId(238)).required(),
+            Member::new("UserName", ShapeId(217)).required(),
         ])),
     ),
+    // 90
+    Shape::new("GetUserRequest", Kind::Structure(Structure::of(&[Member::new("UserName", ShapeId(217))]))),
+    // 91
+    Shape::new("GetUserResponse", Kind::Structure(Structure::of(&[Member::new("User", ShapeId(204)).required()]))),
     // 92
-    Shape::new("GetUserRequest", Kind::Structure(Structure::of(&[Member::new("UserName", ShapeId(226))]))),
-    // 93
-    Shape::new("GetUserResponse", Kind::Structure(Structure::of(&[Member::new("User", ShapeId(211)).required()]))),
-    // 94
     Shape::new(
         "Group",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(216)).required(),
-            Member::new("CreateDate", ShapeId(221)).required(),
-            Member::new("GroupId", ShapeId(231)).required(),
-            Member::new("GroupName", ShapeId(230)).required(),
-            Member::new("Path", ShapeId(242)).required(),
+            Member::new("Arn", ShapeId(208)).required(),
+            Member::new("CreateDate", ShapeId(213)).required(),
+            Member::new("GroupId", ShapeId(220)).required(),
+            Member::new("GroupName", ShapeId(219)).required(),
+            Member::new("Path", ShapeId(231)).required(),
         ])),
     ),
-    // 95
-    Shape::new(
-        "GroupDetail",
-        Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(216)),
-            Member::new("AttachedManagedPolicies", ShapeId(217)),
-            Member::new("CreateDate", ShapeId(221)),
-            Member::new("GroupId", ShapeId(231)),
-            Member::new("GroupName", ShapeId(230)),
-            Member::new("GroupPolicyList", ShapeId(244)),
-            Member::new("Path", ShapeId(242)),
-        ])),
-    ),
-    // 96
+    // 93
     Shape::new(
         "InlinePolicyIdentifierType",
         Kind::Structure(Structure::of(&[
             Member::new("AttachmentName", ShapeId(13)).required(),
             Member::new("AttachmentType", ShapeId(14)).required(),
-            Member::new("PolicyName", ShapeId(250)).required(),
+            Member::new("PolicyName", ShapeId(238)).required(),
         ])),
     ),
-    // 97
+    // 94
     Shape::new(
         "InstanceProfile",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(216)).required(),
-            Member::new("CreateDate", ShapeId(221)).required(),
-            Member::new("InstanceProfileId", ShapeId(231)).required(),
-            Member::new("InstanceProfileName", ShapeId(233)).required(),
-            Member::new("Path", ShapeId(242)).required(),
-            Member::new("Roles", ShapeId(258)).required(),
-            Member::new("Tags", ShapeId(269)),
+            Member::new("Arn", ShapeId(208)).required(),
+            Member::new("CreateDate", ShapeId(213)).required(),
+            Member::new("InstanceProfileId", ShapeId(220)).required(),
+            Member::new("InstanceProfileName", ShapeId(222)).required(),
+            Member::new("Path", ShapeId(231)).required(),
+            Member::new("Roles", ShapeId(245)).required(),
+            Member::new("Tags", ShapeId(256)),
         ])),
     ),
-    // 98
-    Shape::new("InvalidInputException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(235))]))),
-    // 99
-    Shape::new("LimitExceededException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(236))]))),
-    // 100
+    // 95
+    Shape::new("InvalidInputException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(224))]))),
+    // 96
+    Shape::new("LimitExceededException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(225))]))),
+    // 97
     Shape::new("LineNumber", Kind::INTEGER),
-    // 101
+    // 98
     Shape::new(
         "ListAccessKeysRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(238)),
-            Member::new("MaxItems", ShapeId(239)),
-            Member::new("UserName", ShapeId(226)),
+            Member::new("Marker", ShapeId(227)),
+            Member::new("MaxItems", ShapeId(228)),
+            Member::new("UserName", ShapeId(217)),
+        ])),
+    ),
+    // 99
+    Shape::new(
+        "ListAccessKeysResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("AccessKeyMetadata", ShapeId(206)).required(),
+            Member::new("IsTruncated", ShapeId(211)),
+            Member::new("Marker", ShapeId(243)),
+        ])),
+    ),
+    // 100
+    Shape::new(
+        "ListAttachedGroupPoliciesRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("GroupName", ShapeId(219)).required(),
+            Member::new("Marker", ShapeId(227)),
+            Member::new("MaxItems", ShapeId(228)),
+            Member::new("PathPrefix", ShapeId(240)),
+        ])),
+    ),
+    // 101
+    Shape::new(
+        "ListAttachedGroupPoliciesResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("AttachedPolicies", ShapeId(209)),
+            Member::new("IsTruncated", ShapeId(211)),
+            Member::new("Marker", ShapeId(243)),
         ])),
     ),
     // 102
     Shape::new(
-        "ListAccessKeysResponse",
+        "ListAttachedRolePoliciesRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AccessKeyMetadata", ShapeId(214)).required(),
-            Member::new("IsTruncated", ShapeId(219)),
-            Member::new("Marker", ShapeId(255)),
+            Member::new("Marker", ShapeId(227)),
+            Member::new("MaxItems", ShapeId(228)),
+            Member::new("PathPrefix", ShapeId(240)),
+            Member::new("RoleName", ShapeId(247)).required(),
         ])),
     ),
     // 103
     Shape::new(
-        "ListAttachedGroupPoliciesRequest",
+        "ListAttachedRolePoliciesResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(230)).required(),
-            Member::new("Marker", ShapeId(238)),
-            Member::new("MaxItems", ShapeId(239)),
-            Member::new("PathPrefix", ShapeId(252)),
+            Member::new("AttachedPolicies", ShapeId(209)),
+            Member::new("IsTruncated", ShapeId(211)),
+            Member::new("Marker", ShapeId(243)),
         ])),
     ),
     // 104
     Shape::new(
-        "ListAttachedGroupPoliciesResponse",
+        "ListAttachedUserPoliciesRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AttachedPolicies", ShapeId(217)),
-            Member::new("IsTruncated", ShapeId(219)),
-            Member::new("Marker", ShapeId(255)),
+            Member::new("Marker", ShapeId(227)),
+            Member::new("MaxItems", ShapeId(228)),
+            Member::new("PathPrefix", ShapeId(240)),
+            Member::new("UserName", ShapeId(260)).required(),
         ])),
     ),
     // 105
     Shape::new(
-        "ListAttachedRolePoliciesRequest",
+        "ListAttachedUserPoliciesResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(238)),
-            Member::new("MaxItems", ShapeId(239)),
-            Member::new("PathPrefix", ShapeId(252)),
-            Member::new("RoleName", ShapeId(260)).required(),
+            Member::new("AttachedPolicies", ShapeId(209)),
+            Member::new("IsTruncated", ShapeId(211)),
+            Member::new("Marker", ShapeId(243)),
         ])),
     ),
     // 106
     Shape::new(
-        "ListAttachedRolePoliciesResponse",
+        "ListEntitiesForPolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AttachedPolicies", ShapeId(217)),
-            Member::new("IsTruncated", ShapeId(219)),
-            Member::new("Marker", ShapeId(255)),
+            Member::new("EntityFilter", ShapeId(64)),
+            Member::new("Marker", ShapeId(227)),
+            Member::new("MaxItems", ShapeId(228)),
+            Member::new("PathPrefix", ShapeId(231)),
+            Member::new("PolicyArn", ShapeId(208)).required(),
+            Member::new("PolicyUsageFilter", ShapeId(156)),
         ])),
     ),
     // 107
     Shape::new(
-        "ListAttachedUserPoliciesRequest",
+        "ListEntitiesForPolicyResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(238)),
-            Member::new("MaxItems", ShapeId(239)),
-            Member::new("PathPrefix", ShapeId(252)),
-            Member::new("UserName", ShapeId(274)).required(),
+            Member::new("IsTruncated", ShapeId(211)),
+            Member::new("Marker", ShapeId(243)),
+            Member::new("PolicyGroups", ShapeId(148)),
+            Member::new("PolicyRoles", ShapeId(154)),
+            Member::new("PolicyUsers", ShapeId(158)),
         ])),
     ),
     // 108
     Shape::new(
-        "ListAttachedUserPoliciesResponse",
+        "ListGroupPoliciesRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AttachedPolicies", ShapeId(217)),
-            Member::new("IsTruncated", ShapeId(219)),
-            Member::new("Marker", ShapeId(255)),
+            Member::new("GroupName", ShapeId(219)).required(),
+            Member::new("Marker", ShapeId(227)),
+            Member::new("MaxItems", ShapeId(228)),
         ])),
     ),
     // 109
     Shape::new(
-        "ListEntitiesForPolicyRequest",
+        "ListGroupPoliciesResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("EntityFilter", ShapeId(64)),
-            Member::new("Marker", ShapeId(238)),
-            Member::new("MaxItems", ShapeId(239)),
-            Member::new("PathPrefix", ShapeId(242)),
-            Member::new("PolicyArn", ShapeId(216)).required(),
-            Member::new("PolicyUsageFilter", ShapeId(162)),
+            Member::new("IsTruncated", ShapeId(211)),
+            Member::new("Marker", ShapeId(243)),
+            Member::new("PolicyNames", ShapeId(237)).required(),
         ])),
     ),
     // 110
     Shape::new(
-        "ListEntitiesForPolicyResponse",
+        "ListGroupsForUserRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("IsTruncated", ShapeId(219)),
-            Member::new("Marker", ShapeId(255)),
-            Member::new("PolicyGroups", ShapeId(154)),
-            Member::new("PolicyRoles", ShapeId(160)),
-            Member::new("PolicyUsers", ShapeId(164)),
+            Member::new("Marker", ShapeId(227)),
+            Member::new("MaxItems", ShapeId(228)),
+            Member::new("UserName", ShapeId(217)).required(),
         ])),
     ),
     // 111
     Shape::new(
-        "ListGroupPoliciesRequest",
+        "ListGroupsForUserResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(230)).required(),
-            Member::new("Marker", ShapeId(238)),
-            Member::new("MaxItems", ShapeId(239)),
+            Member::new("Groups", ShapeId(218)).required(),
+            Member::new("IsTruncated", ShapeId(211)),
+            Member::new("Marker", ShapeId(243)),
         ])),
     ),
     // 112
     Shape::new(
-        "ListGroupPoliciesResponse",
+        "ListGroupsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("IsTruncated", ShapeId(219)),
-            Member::new("Marker", ShapeId(255)),
-            Member::new("PolicyNames", ShapeId(249)).required(),
+            Member::new("Marker", ShapeId(227)),
+            Member::new("MaxItems", ShapeId(228)),
+            Member::new("PathPrefix", ShapeId(230)),
         ])),
     ),
     // 113
     Shape::new(
-        "ListGroupsForUserRequest",
+        "ListGroupsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(238)),
-            Member::new("MaxItems", ShapeId(239)),
-            Member::new("UserName", ShapeId(226)).required(),
+            Member::new("Groups", ShapeId(218)).required(),
+            Member::new("IsTruncated", ShapeId(211)),
+            Member::new("Marker", ShapeId(243)),
         ])),
     ),
     // 114
     Shape::new(
-        "ListGroupsForUserResponse",
+        "ListInstanceProfilesForRoleRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Groups", ShapeId(228)).required(),
-            Member::new("IsTruncated", ShapeId(219)),
-            Member::new("Marker", ShapeId(255)),
+            Member::new("Marker", ShapeId(227)),
+            Member::new("MaxItems", ShapeId(228)),
+            Member::new("RoleName", ShapeId(247)).required(),
         ])),
     ),
     // 115
     Shape::new(
-        "ListGroupsRequest",
+        "ListInstanceProfilesForRoleResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(238)),
-            Member::new("MaxItems", ShapeId(239)),
-            Member::new("PathPrefix", ShapeId(241)),
+            Member::new("InstanceProfiles", ShapeId(221)).required(),
+            Member::new("IsTruncated", ShapeId(211)),
+            Member::new("Marker", ShapeId(243)),
         ])),
     ),
     // 116
     Shape::new(
-        "ListGroupsResponse",
+        "ListInstanceProfilesRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Groups", ShapeId(228)).required(),
-            Member::new("IsTruncated", ShapeId(219)),
-            Member::new("Marker", ShapeId(255)),
+            Member::new("Marker", ShapeId(227)),
+            Member::new("MaxItems", ShapeId(228)),
+            Member::new("PathPrefix", ShapeId(230)),
         ])),
     ),
     // 117
     Shape::new(
-        "ListInstanceProfilesForRoleRequest",
+        "ListInstanceProfilesResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(238)),
-            Member::new("MaxItems", ShapeId(239)),
-            Member::new("RoleName", ShapeId(260)).required(),
+            Member::new("InstanceProfiles", ShapeId(221)).required(),
+            Member::new("IsTruncated", ShapeId(211)),
+            Member::new("Marker", ShapeId(243)),
         ])),
     ),
     // 118
     Shape::new(
-        "ListInstanceProfilesForRoleResponse",
+        "ListPoliciesRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("InstanceProfiles", ShapeId(232)).required(),
-            Member::new("IsTruncated", ShapeId(219)),
-            Member::new("Marker", ShapeId(255)),
+            Member::new("Marker", ShapeId(227)),
+            Member::new("MaxItems", ShapeId(228)),
+            Member::new("OnlyAttached", ShapeId(211)),
+            Member::new("PathPrefix", ShapeId(240)),
+            Member::new("PolicyUsageFilter", ShapeId(156)),
+            Member::new("Scope", ShapeId(241)),
         ])),
     ),
     // 119
     Shape::new(
-        "ListInstanceProfilesRequest",
+        "ListPoliciesResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(238)),
-            Member::new("MaxItems", ShapeId(239)),
-            Member::new("PathPrefix", ShapeId(241)),
+            Member::new("IsTruncated", ShapeId(211)),
+            Member::new("Marker", ShapeId(243)),
+            Member::new("Policies", ShapeId(236)),
         ])),
     ),
     // 120
     Shape::new(
-        "ListInstanceProfilesResponse",
+        "ListPolicyTagsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("InstanceProfiles", ShapeId(232)).required(),
-            Member::new("IsTruncated", ShapeId(219)),
-            Member::new("Marker", ShapeId(255)),
+            Member::new("Marker", ShapeId(227)),
+            Member::new("MaxItems", ShapeId(228)),
+            Member::new("PolicyArn", ShapeId(208)).required(),
         ])),
     ),
     // 121
     Shape::new(
-        "ListPoliciesRequest",
+        "ListPolicyTagsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(238)),
-            Member::new("MaxItems", ShapeId(239)),
-            Member::new("OnlyAttached", ShapeId(219)),
-            Member::new("PathPrefix", ShapeId(252)),
-            Member::new("PolicyUsageFilter", ShapeId(162)),
-            Member::new("Scope", ShapeId(253)),
+            Member::new("IsTruncated", ShapeId(211)),
+            Member::new("Marker", ShapeId(243)),
+            Member::new("Tags", ShapeId(256)).required(),
         ])),
     ),
     // 122
     Shape::new(
-        "ListPoliciesResponse",
+        "ListPolicyVersionsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("IsTruncated", ShapeId(219)),
-            Member::new("Marker", ShapeId(255)),
-            Member::new("Policies", ShapeId(248)),
+            Member::new("Marker", ShapeId(227)),
+            Member::new("MaxItems", ShapeId(228)),
+            Member::new("PolicyArn", ShapeId(208)).required(),
         ])),
     ),
     // 123
     Shape::new(
-        "ListPolicyTagsRequest",
+        "ListPolicyVersionsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(238)),
-            Member::new("MaxItems", ShapeId(239)),
-            Member::new("PolicyArn", ShapeId(216)).required(),
+            Member::new("IsTruncated", ShapeId(211)),
+            Member::new("Marker", ShapeId(243)),
+            Member::new("Versions", ShapeId(234)),
         ])),
     ),
     // 124
     Shape::new(
-        "ListPolicyTagsResponse",
+        "ListRolePoliciesRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("IsTruncated", ShapeId(219)),
-            Member::new("Marker", ShapeId(255)),
-            Member::new("Tags", ShapeId(269)).required(),
+            Member::new("Marker", ShapeId(227)),
+            Member::new("MaxItems", ShapeId(228)),
+            Member::new("RoleName", ShapeId(247)).required(),
         ])),
     ),
     // 125
     Shape::new(
-        "ListPolicyVersionsRequest",
+        "ListRolePoliciesResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(238)),
-            Member::new("MaxItems", ShapeId(239)),
-            Member::new("PolicyArn", ShapeId(216)).required(),
+            Member::new("IsTruncated", ShapeId(211)),
+            Member::new("Marker", ShapeId(243)),
+            Member::new("PolicyNames", ShapeId(237)).required(),
         ])),
     ),
     // 126
     Shape::new(
-        "ListPolicyVersionsResponse",
+        "ListRoleTagsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("IsTruncated", ShapeId(219)),
-            Member::new("Marker", ShapeId(255)),
-            Member::new("Versions", ShapeId(246)),
+            Member::new("Marker", ShapeId(227)),
+            Member::new("MaxItems", ShapeId(228)),
+            Member::new("RoleName", ShapeId(247)).required(),
         ])),
     ),
     // 127
     Shape::new(
-        "ListRolePoliciesRequest",
+        "ListRoleTagsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(238)),
-            Member::new("MaxItems", ShapeId(239)),
-            Member::new("RoleName", ShapeId(260)).required(),
+            Member::new("IsTruncated", ShapeId(211)),
+            Member::new("Marker", ShapeId(243)),
+            Member::new("Tags", ShapeId(256)).required(),
         ])),
     ),
     // 128
     Shape::new(
-        "ListRolePoliciesResponse",
+        "ListRolesRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("IsTruncated", ShapeId(219)),
-            Member::new("Marker", ShapeId(255)),
-            Member::new("PolicyNames", ShapeId(249)).required(),
+            Member::new("Marker", ShapeId(227)),
+            Member::new("MaxItems", ShapeId(228)),
+            Member::new("PathPrefix", ShapeId(230)),
         ])),
     ),
     // 129
     Shape::new(
-        "ListRoleTagsRequest",
+        "ListRolesResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(238)),
-            Member::new("MaxItems", ShapeId(239)),
-            Member::new("RoleName", ShapeId(260)).required(),
+            Member::new("IsTruncated", ShapeId(211)),
+            Member::new("Marker", ShapeId(243)),
+            Member::new("Roles", ShapeId(245)).required(),
         ])),
     ),
     // 130
     Shape::new(
-        "ListRoleTagsResponse",
+        "ListUserPoliciesRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("IsTruncated", ShapeId(219)),
-            Member::new("Marker", ShapeId(255)),
-            Member::new("Tags", ShapeId(269)).required(),
+            Member::new("Marker", ShapeId(227)),
+            Member::new("MaxItems", ShapeId(228)),
+            Member::new("UserName", ShapeId(217)).required(),
         ])),
     ),
     // 131
     Shape::new(
-        "ListRolesRequest",
+        "ListUserPoliciesResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(238)),
-            Member::new("MaxItems", ShapeId(239)),
-            Member::new("PathPrefix", ShapeId(241)),
+            Member::new("IsTruncated", ShapeId(211)),
+            Member::new("Marker", ShapeId(243)),
+            Member::new("PolicyNames", ShapeId(237)).required(),
         ])),
     ),
     // 132
     Shape::new(
-        "ListRolesResponse",
+        "ListUserTagsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("IsTruncated", ShapeId(219)),
-            Member::new("Marker", ShapeId(255)),
-            Member::new("Roles", ShapeId(258)).required(),
+            Member::new("Marker", ShapeId(227)),
+            Member::new("MaxItems", ShapeId(228)),
+            Member::new("UserName", ShapeId(217)).required(),
         ])),
     ),
     // 133
     Shape::new(
-        "ListUserPoliciesRequest",
+        "ListUserTagsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(238)),
-            Member::new("MaxItems", ShapeId(239)),
-            Member::new("UserName", ShapeId(226)).required(),
+            Member::new("IsTruncated", ShapeId(211)),
+            Member::new("Marker", ShapeId(243)),
+            Member::new("Tags", ShapeId(256)).required(),
         ])),
     ),
     // 134
     Shape::new(
-        "ListUserPoliciesResponse",
+        "ListUsersRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("IsTruncated", ShapeId(219)),
-            Member::new("Marker", ShapeId(255)),
-            Member::new("PolicyNames", ShapeId(249)).required(),
+            Member::new("Marker", ShapeId(227)),
+            Member::new("MaxItems", ShapeId(228)),
+            Member::new("PathPrefix", ShapeId(230)),
         ])),
     ),
     // 135
     Shape::new(
-        "ListUserTagsRequest",
+        "ListUsersResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(238)),
-            Member::new("MaxItems", ShapeId(239)),
-            Member::new("UserName", ShapeId(226)).required(),
+            Member::new("IsTruncated", ShapeId(211)),
+            Member::new("Marker", ShapeId(243)),
+            Member::new("Users", ShapeId(259)).required(),
         ])),
     ),
     // 136
     Shape::new(
-        "ListUserTagsResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("IsTruncated", ShapeId(219)),
-            Member::new("Marker", ShapeId(255)),
-            Member::new("Tags", ShapeId(269)).required(),
-        ])),
+        "MalformedPolicyDocumentException",
+        Kind::Structure(Structure::of(&[Member::new("message", ShapeId(226))])),
     ),
     // 137
-    Shape::new(
-        "ListUsersRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(238)),
-            Member::new("MaxItems", ShapeId(239)),
-            Member::new("PathPrefix", ShapeId(241)),
-        ])),
-    ),
+    Shape::new("NoSuchEntityException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(229))]))),
     // 138
     Shape::new(
-        "ListUsersResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("IsTruncated", ShapeId(219)),
-            Member::new("Marker", ShapeId(255)),
-            Member::new("Users", ShapeId(273)).required(),
-        ])),
+        "OrderedOrganizationPolicyType",
+        Kind::Structure(Structure::of(&[Member::new("ServiceControlPolicyInputList", ShapeId(184))])),
     ),
     // 139
-    Shape::new(
-        "MalformedPolicyDocumentException",
-        Kind::Structure(Structure::of(&[Member::new("message", ShapeId(237))])),
-    ),
+    Shape::new("OrganizationPolicyListType", Kind::List(List::of(ShapeId(138)))).bounds(None, Some(7)),
     // 140
     Shape::new(
-        "ManagedPolicyDetail",
-        Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(216)),
-            Member::new("AttachmentCount", ShapeId(218)),
-            Member::new("CreateDate", ShapeId(221)),
-            Member::new("DefaultVersionId", ShapeId(254)),
-            Member::new("Description", ShapeId(243)),
-            Member::new("IsAttachable", ShapeId(219)),
-            Member::new("Path", ShapeId(252)),
-            Member::new("PermissionsBoundaryUsageCount", ShapeId(218)),
-            Member::new("PolicyId", ShapeId(231)),
-            Member::new("PolicyName", ShapeId(250)),
-            Member::new("PolicyVersionList", ShapeId(246)),
-            Member::new("UpdateDate", ShapeId(221)),
-        ])),
+        "OrganizationsDecisionDetail",
+        Kind::Structure(Structure::of(&[Member::new("AllowedByOrganizations", ShapeId(211))])),
     ),
     // 141
-    Shape::new("ManagedPolicyDetailListType", Kind::List(List::of(ShapeId(140)))),
-    // 142
-    Shape::new("NoSuchEntityException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(240))]))),
-    // 143
-    Shape::new(
-        "OrderedOrganizationPolicyType",
-        Kind::Structure(Structure::of(&[Member::new("ServiceControlPolicyInputList", ShapeId(191))])),
-    ),
-    // 144
-    Shape::new("OrganizationPolicyListType", Kind::List(List::of(ShapeId(143)))).bounds(None, Some(7)),
-    // 145
-    Shape::new(
-        "OrganizationsDecisionDetail",
-        Kind::Structure(Structure::of(&[Member::new("AllowedByOrganizations", ShapeId(219))])),
-    ),
-    // 146
     Shape::new("PermissionsBoundaryAttachmentType", Kind::String(&["PermissionsBoundaryPolicy"])),
-    // 147
+    // 142
     Shape::new(
         "PermissionsBoundaryDecisionDetail",
-        Kind::Structure(Structure::of(&[Member::new("AllowedByPermissionsBoundary", ShapeId(219))])),
+        Kind::Structure(Structure::of(&[Member::new("AllowedByPermissionsBoundary", ShapeId(211))])),
     ),
-    // 148
+    // 143
     Shape::new(
         "Policy",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(216)),
-            Member::new("AttachmentCount", ShapeId(218)),
-            Member::new("CreateDate", ShapeId(221)),
-            Member::new("DefaultVersionId", ShapeId(254)),
-            Member::new("Description", ShapeId(243)),
-            Member::new("IsAttachable", ShapeId(219)),
-            Member::new("Path", ShapeId(252)),
-            Member::new("PermissionsBoundaryUsageCount", ShapeId(218)),
-            Member::new("PolicyId", ShapeId(231)),
-            Member::new("PolicyName", ShapeId(250)),
-            Member::new("Tags", ShapeId(269)),
-            Member::new("UpdateDate", ShapeId(221)),
+            Member::new("Arn", ShapeId(208)),
+            Member::new("AttachmentCount", ShapeId(210)),
+            Member::new("CreateDate", ShapeId(213)),
+            Member::new("DefaultVersionId", ShapeId(242)),
+            Member::new("Description", ShapeId(232)),
+            Member::new("IsAttachable", ShapeId(211)),
+            Member::new("Path", ShapeId(240)),
+            Member::new("PermissionsBoundaryUsageCount", ShapeId(210)),
+            Member::new("PolicyId", ShapeId(220)),
+            Member::new("PolicyName", ShapeId(238)),
+            Member::new("Tags", ShapeId(256)),
+            Member::new("UpdateDate", ShapeId(213)),
         ])),
     ),
-    // 149
-    Shape::new(
-        "PolicyDetail",
-        Kind::Structure(Structure::of(&[
-            Member::new("PolicyDocument", ShapeId(245)),
-            Member::new("PolicyName", ShapeId(250)),
-        ])),
-    ),
-    // 150
+    // 144
     Shape::new("PolicyEvaluationDecisionType", Kind::String(&["allowed", "explicitDeny", "implicitDeny"])),
-    // 151
-    Shape::new("PolicyEvaluationException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(247))]))),
-    // 152
-    Shape::new("PolicyExclusionsListType", Kind::List(List::of(ShapeId(155)))).bounds(None, Some(256)),
-    // 153
+    // 145
+    Shape::new("PolicyEvaluationException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(235))]))),
+    // 146
+    Shape::new("PolicyExclusionsListType", Kind::List(List::of(ShapeId(149)))).bounds(None, Some(256)),
+    // 147
     Shape::new(
         "PolicyGroup",
-        Kind::Structure(Structure::of(&[Member::new("GroupId", ShapeId(231)), Member::new("GroupName", ShapeId(230))])),
+        Kind::Structure(Structure::of(&[Member::new("GroupId", ShapeId(220)), Member::new("GroupName", ShapeId(219))])),
     ),
-    // 154
-    Shape::new("PolicyGroupListType", Kind::List(List::of(ShapeId(153)))),
-    // 155
+    // 148
+    Shape::new("PolicyGroupListType", Kind::List(List::of(ShapeId(147)))),
+    // 149
     Shape::new(
         "PolicyIdentifier",
         Kind::Structure(Structure {
             union: true,
             ..Structure::of(&[
-                Member::new("InlinePolicyIdentifier", ShapeId(96)),
-                Member::new("PolicyArn", ShapeId(216)),
-                Member::new("PolicyType", ShapeId(156)),
+                Member::new("InlinePolicyIdentifier", ShapeId(93)),
+                Member::new("PolicyArn", ShapeId(208)),
+                Member::new("PolicyType", ShapeId(150)),
             ])
         }),
     ),
-    // 156
+    // 150
     Shape::new(
         "PolicyIdentifierPolicyType",
         Kind::String(&["inline", "aws-managed", "user-managed", "permission-boundary", "scp", "rcp"]),
     ),
-    // 157
+    // 151
     Shape::new("PolicyIdentifierType", Kind::TEXT),
-    // 158
-    Shape::new("PolicyNotAttachableException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(251))]))),
-    // 159
+    // 152
+    Shape::new("PolicyNotAttachableException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(239))]))),
+    // 153
     Shape::new(
         "PolicyRole",
-        Kind::Structure(Structure::of(&[Member::new("RoleId", ShapeId(231)), Member::new("RoleName", ShapeId(260))])),
+        Kind::Structure(Structure::of(&[Member::new("RoleId", ShapeId(220)), Member::new("RoleName", ShapeId(247))])),
     ),
-    // 160
-    Shape::new("PolicyRoleListType", Kind::List(List::of(ShapeId(159)))),
-    // 161
+    // 154
+    Shape::new("PolicyRoleListType", Kind::List(List::of(ShapeId(153)))),
+    // 155
     Shape::new(
         "PolicySourceType",
         Kind::String(&["user", "group", "role", "aws-managed", "user-managed", "resource", "none"]),
     ),
-    // 162
+    // 156
     Shape::new("PolicyUsageType", Kind::String(&["PermissionsPolicy", "PermissionsBoundary"])),
-    // 163
+    // 157
     Shape::new(
         "PolicyUser",
-        Kind::Structure(Structure::of(&[Member::new("UserId", ShapeId(231)), Member::new("UserName", ShapeId(274))])),
+        Kind::Structure(Structure::of(&[Member::new("UserId", ShapeId(220)), Member::new("UserName", ShapeId(260))])),
     ),
-    // 164
-    Shape::new("PolicyUserListType", Kind::List(List::of(ShapeId(163)))),
-    // 165
+    // 158
+    Shape::new("PolicyUserListType", Kind::List(List::of(ShapeId(157)))),
+    // 159
     Shape::new(
         "PolicyVersion",
         Kind::Structure(Structure::of(&[
-            Member::new("CreateDate", ShapeId(221)),
-            Member::new("Document", ShapeId(245)),
-            Member::new("IsDefaultVersion", ShapeId(219)),
-            Member::new("VersionId", ShapeId(254)),
+            Member::new("CreateDate", ShapeId(213)),
+            Member::new("Document", ShapeId(233)),
+            Member::new("IsDefaultVersion", ShapeId(211)),
+            Member::new("VersionId", ShapeId(242)),
         ])),
     ),
-    // 166
+    // 160
     Shape::new(
         "Position",
-        Kind::Structure(Structure::of(&[Member::new("Column", ShapeId(15)), Member::new("Line", ShapeId(100))])),
+        Kind::Structure(Structure::of(&[Member::new("Column", ShapeId(15)), Member::new("Line", ShapeId(97))])),
     ),
-    // 167
+    // 161
     Shape::new(
         "PutGroupPolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(230)).required(),
-            Member::new("PolicyDocument", ShapeId(245)).required(),
-            Member::new("PolicyName", ShapeId(250)).required(),
+            Member::new("GroupName", ShapeId(219)).required(),
+            Member::new("PolicyDocument", ShapeId(233)).required(),
+            Member::new("PolicyName", ShapeId(238)).required(),
         ])),
     ),
-    // 168
+    // 162
     Shape::new(
         "PutRolePermissionsBoundaryRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("PermissionsBoundary", ShapeId(216)).required(),
-            Member::new("RoleName", ShapeId(260)).required(),
+            Member::new("PermissionsBoundary", ShapeId(208)).required(),
+            Member::new("RoleName", ShapeId(247)).required(),
+        ])),
+    ),
+    // 163
+    Shape::new(
+        "PutRolePolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("PolicyDocument", ShapeId(233)).required(),
+            Member::new("PolicyName", ShapeId(238)).required(),
+            Member::new("RoleName", ShapeId(247)).required(),
+        ])),
+    ),
+    // 164
+    Shape::new(
+        "PutUserPermissionsBoundaryRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("PermissionsBoundary", ShapeId(208)).required(),
+            Member::new("UserName", ShapeId(260)).required(),
+        ])),
+    ),
+    // 165
+    Shape::new(
+        "PutUserPolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("PolicyDocument", ShapeId(233)).required(),
+            Member::new("PolicyName", ShapeId(238)).required(),
+            Member::new("UserName", ShapeId(217)).required(),
+        ])),
+    ),
+    // 166
+    Shape::new("ReasonType", Kind::TEXT).bounds(None, Some(1000)),
+    // 167
+    Shape::new("RegionNameType", Kind::TEXT).bounds(Some(1), Some(100)),
+    // 168
+    Shape::new(
+        "RemoveRoleFromInstanceProfileRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("InstanceProfileName", ShapeId(222)).required(),
+            Member::new("RoleName", ShapeId(247)).required(),
         ])),
     ),
     // 169
     Shape::new(
-        "PutRolePolicyRequest",
+        "RemoveUserFromGroupRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyDocument", ShapeId(245)).required(),
-            Member::new("PolicyName", ShapeId(250)).required(),
-            Member::new("RoleName", ShapeId(260)).required(),
+            Member::new("GroupName", ShapeId(219)).required(),
+            Member::new("UserName", ShapeId(217)).required(),
         ])),
     ),
     // 170
-    Shape::new(
-        "PutUserPermissionsBoundaryRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("PermissionsBoundary", ShapeId(216)).required(),
-            Member::new("UserName", ShapeId(274)).required(),
-        ])),
-    ),
-    // 171
-    Shape::new(
-        "PutUserPolicyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("PolicyDocument", ShapeId(245)).required(),
-            Member::new("PolicyName", ShapeId(250)).required(),
-            Member::new("UserName", ShapeId(226)).required(),
-        ])),
-    ),
-    // 172
-    Shape::new("ReasonType", Kind::TEXT).bounds(None, Some(1000)),
-    // 173
-    Shape::new("RegionNameType", Kind::TEXT).bounds(Some(1), Some(100)),
-    // 174
-    Shape::new(
-        "RemoveRoleFromInstanceProfileRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("InstanceProfileName", ShapeId(233)).required(),
-            Member::new("RoleName", ShapeId(260)).required(),
-        ])),
-    ),
-    // 175
-    Shape::new(
-        "RemoveUserFromGroupRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(230)).required(),
-            Member::new("UserName", ShapeId(226)).required(),
-        ])),
-    ),
-    // 176
     Shape::new("ResourceHandlingOptionType", Kind::TEXT).bounds(Some(1), Some(64)),
-    // 177
-    Shape::new("ResourceNameListType", Kind::List(List::of(ShapeId(178)))),
-    // 178
+    // 171
+    Shape::new("ResourceNameListType", Kind::List(List::of(ShapeId(172)))),
+    // 172
     Shape::new("ResourceNameType", Kind::TEXT).bounds(Some(1), Some(2048)),
-    // 179
+    // 173
     Shape::new(
         "ResourceSpecificResult",
         Kind::Structure(Structure::of(&[
             Member::new("EvalDecisionDetails", ShapeId(65)),
-            Member::new("EvalResourceDecision", ShapeId(150)).required(),
-            Member::new("EvalResourceName", ShapeId(178)).required(),
-            Member::new("MatchedStatements", ShapeId(194)),
+            Member::new("EvalResourceDecision", ShapeId(144)).required(),
+            Member::new("EvalResourceName", ShapeId(172)).required(),
+            Member::new("MatchedStatements", ShapeId(187)),
             Member::new("MissingContextValues", ShapeId(21)),
-            Member::new("PermissionsBoundaryDecisionDetail", ShapeId(147)),
+            Member::new("PermissionsBoundaryDecisionDetail", ShapeId(142)),
         ])),
     ),
-    // 180
-    Shape::new("ResourceSpecificResultListType", Kind::List(List::of(ShapeId(179)))),
-    // 181
+    // 174
+    Shape::new("ResourceSpecificResultListType", Kind::List(List::of(ShapeId(173)))),
+    // 175
     Shape::new(
         "Role",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(216)).required(),
-            Member::new("AssumeRolePolicyDocument", ShapeId(245)),
-            Member::new("CreateDate", ShapeId(221)).required(),
-            Member::new("Description", ShapeId(256)),
-            Member::new("MaxSessionDuration", ShapeId(259)),
-            Member::new("Path", ShapeId(242)).required(),
+            Member::new("Arn", ShapeId(208)).required(),
+            Member::new("AssumeRolePolicyDocument", ShapeId(233)),
+            Member::new("CreateDate", ShapeId(213)).required(),
+            Member::new("Description", ShapeId(244)),
+            Member::new("MaxSessionDuration", ShapeId(246)),
+            Member::new("Path", ShapeId(231)).required(),
             Member::new("PermissionsBoundary", ShapeId(11)),
-            Member::new("RoleId", ShapeId(231)).required(),
-            Member::new("RoleLastUsed", ShapeId(183)),
-            Member::new("RoleName", ShapeId(260)).required(),
-            Member::new("SourceRoleTemplate", ShapeId(192)),
-            Member::new("Tags", ShapeId(269)),
+            Member::new("RoleId", ShapeId(220)).required(),
+            Member::new("RoleLastUsed", ShapeId(176)),
+            Member::new("RoleName", ShapeId(247)).required(),
+            Member::new("SourceRoleTemplate", ShapeId(185)),
+            Member::new("Tags", ShapeId(256)),
         ])),
     ),
-    // 182
-    Shape::new(
-        "RoleDetail",
-        Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(216)),
-            Member::new("AssumeRolePolicyDocument", ShapeId(245)),
-            Member::new("AttachedManagedPolicies", ShapeId(217)),
-            Member::new("CreateDate", ShapeId(221)),
-            Member::new("InstanceProfileList", ShapeId(232)),
-            Member::new("Path", ShapeId(242)),
-            Member::new("PermissionsBoundary", ShapeId(11)),
-            Member::new("RoleId", ShapeId(231)),
-            Member::new("RoleLastUsed", ShapeId(183)),
-            Member::new("RoleName", ShapeId(260)),
-            Member::new("RolePolicyList", ShapeId(244)),
-            Member::new("Tags", ShapeId(269)),
-        ])),
-    ),
-    // 183
+    // 176
     Shape::new(
         "RoleLastUsed",
         Kind::Structure(Structure::of(&[
-            Member::new("LastUsedDate", ShapeId(221)),
-            Member::new("Region", ShapeId(263)),
+            Member::new("LastUsedDate", ShapeId(213)),
+            Member::new("Region", ShapeId(250)),
         ])),
     ),
-    // 184
-    Shape::new("RoleUsageListType", Kind::List(List::of(ShapeId(185)))),
-    // 185
+    // 177
+    Shape::new("RoleUsageListType", Kind::List(List::of(ShapeId(178)))),
+    // 178
     Shape::new(
         "RoleUsageType",
-        Kind::Structure(Structure::of(&[Member::new("Region", ShapeId(173)), Member::new("Resources", ShapeId(7))])),
+        Kind::Structure(Structure::of(&[Member::new("Region", ShapeId(167)), Member::new("Resources", ShapeId(7))])),
     ),
-    // 186
-    Shape::new("ServiceFailureException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(261))]))),
-    // 187
+    // 179
+    Shape::new("ServiceFailureException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(248))]))),
+    // 180
     Shape::new(
         "SetDefaultPolicyVersionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyArn", ShapeId(216)).required(),
-            Member::new("VersionId", ShapeId(254)).required(),
+            Member::new("PolicyArn", ShapeId(208)).required(),
+            Member::new("VersionId", ShapeId(242)).required(),
         ])),
     ),
-    // 188
+    // 181
     Shape::new(
         "SimulateCustomPolicyRequest",
         Kind::Structure(Structure::of(&[
             Member::new("ActionNames", ShapeId(3)).required(),
-            Member::new("CallerArn", ShapeId(178)),
+            Member::new("CallerArn", ShapeId(172)),
             Member::new("ContextEntries", ShapeId(19)),
-            Member::new("Marker", ShapeId(238)),
-            Member::new("MaxItems", ShapeId(239)),
-            Member::new("OrderedOrganizationPolicyInputList", ShapeId(144)),
-            Member::new("PermissionsBoundaryPolicyInputList", ShapeId(191)),
-            Member::new("PolicyInputList", ShapeId(191)).required(),
-            Member::new("ResourceArns", ShapeId(177)),
-            Member::new("ResourceHandlingOption", ShapeId(176)),
-            Member::new("ResourceOwner", ShapeId(178)),
-            Member::new("ResourcePolicy", ShapeId(245)),
+            Member::new("Marker", ShapeId(227)),
+            Member::new("MaxItems", ShapeId(228)),
+            Member::new("OrderedOrganizationPolicyInputList", ShapeId(139)),
+            Member::new("PermissionsBoundaryPolicyInputList", ShapeId(184)),
+            Member::new("PolicyInputList", ShapeId(184)).required(),
+            Member::new("ResourceArns", ShapeId(171)),
+            Member::new("ResourceHandlingOption", ShapeId(170)),
+            Member::new("ResourceOwner", ShapeId(172)),
+            Member::new("ResourcePolicy", ShapeId(233)),
         ])),
     ),
-    // 189
+    // 182
     Shape::new(
         "SimulatePolicyResponse",
         Kind::Structure(Structure::of(&[
             Member::new("EvaluationResults", ShapeId(68)),
-            Member::new("IsTruncated", ShapeId(219)),
-            Member::new("Marker", ShapeId(255)),
+            Member::new("IsTruncated", ShapeId(211)),
+            Member::new("Marker", ShapeId(243)),
         ])),
     ),
-    // 190
+    // 183
     Shape::new(
         "SimulatePrincipalPolicyRequest",
         Kind::Structure(Structure::of(&[
             Member::new("ActionNames", ShapeId(3)).required(),
-            Member::new("CallerArn", ShapeId(178)),
+            Member::new("CallerArn", ShapeId(172)),
             Member::new("ContextEntries", ShapeId(19)),
-            Member::new("Marker", ShapeId(238)),
-            Member::new("MaxItems", ShapeId(239)),
-            Member::new("PermissionsBoundaryPolicyInputList", ShapeId(191)),
-            Member::new("PolicyExclusionList", ShapeId(152)),
-            Member::new("PolicyInputList", ShapeId(191)),
-            Member::new("PolicySourceArn", ShapeId(216)).required(),
-            Member::new("ResourceArns", ShapeId(177)),
-            Member::new("ResourceHandlingOption", ShapeId(176)),
-            Member::new("ResourceOwner", ShapeId(178)),
-            Member::new("ResourcePolicy", ShapeId(245)),
+            Member::new("Marker", ShapeId(227)),
+            Member::new("MaxItems", ShapeId(228)),
+            Member::new("PermissionsBoundaryPolicyInputList", ShapeId(184)),
+            Member::new("PolicyExclusionList", ShapeId(146)),
+            Member::new("PolicyInputList", ShapeId(184)),
+            Member::new("PolicySourceArn", ShapeId(208)).required(),
+            Member::new("ResourceArns", ShapeId(171)),
+            Member::new("ResourceHandlingOption", ShapeId(170)),
+            Member::new("ResourceOwner", ShapeId(172)),
+            Member::new("ResourcePolicy", ShapeId(233)),
         ])),
     ),
-    // 191
-    Shape::new("SimulationPolicyListType", Kind::List(List::of(ShapeId(245)))),
-    // 192
+    // 184
+    Shape::new("SimulationPolicyListType", Kind::List(List::of(ShapeId(233)))),
+    // 185
     Shape::new(
         "SourceRoleTemplate",
         Kind::Structure(Structure::of(&[
-            Member::new("TemplateArn", ShapeId(216)).required(),
-            Member::new("TemplateMinorVersion", ShapeId(234)).required(),
+            Member::new("TemplateArn", ShapeId(208)).required(),
+            Member::new("TemplateMinorVersion", ShapeId(223)).required(),
         ])),
     ),
-    // 193
+    // 186
     Shape::new(
         "Statement",
         Kind::Structure(Structure::of(&[
-            Member::new("EndPosition", ShapeId(166)),
-            Member::new("SourcePolicyId", ShapeId(157)),
-            Member::new("SourcePolicyType", ShapeId(161)),
-            Member::new("StartPosition", ShapeId(166)),
+            Member::new("EndPosition", ShapeId(160)),
+            Member::new("SourcePolicyId", ShapeId(151)),
+            Member::new("SourcePolicyType", ShapeId(155)),
+            Member::new("StartPosition", ShapeId(160)),
         ])),
     ),
-    // 194
-    Shape::new("StatementListType", Kind::List(List::of(ShapeId(193)))),
-    // 195
+    // 187
+    Shape::new("StatementListType", Kind::List(List::of(ShapeId(186)))),
+    // 188
     Shape::new(
         "Tag",
         Kind::Structure(Structure::of(&[
-            Member::new("Key", ShapeId(268)).required(),
-            Member::new("Value", ShapeId(270)).required(),
+            Member::new("Key", ShapeId(255)).required(),
+            Member::new("Value", ShapeId(257)).required(),
+        ])),
+    ),
+    // 189
+    Shape::new(
+        "TagPolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("PolicyArn", ShapeId(208)).required(),
+            Member::new("Tags", ShapeId(256)).required(),
+        ])),
+    ),
+    // 190
+    Shape::new(
+        "TagRoleRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("RoleName", ShapeId(247)).required(),
+            Member::new("Tags", ShapeId(256)).required(),
+        ])),
+    ),
+    // 191
+    Shape::new(
+        "TagUserRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Tags", ShapeId(256)).required(),
+            Member::new("UserName", ShapeId(217)).required(),
+        ])),
+    ),
+    // 192
+    Shape::new("UnmodifiableEntityException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(258))]))),
+    // 193
+    Shape::new(
+        "UntagPolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("PolicyArn", ShapeId(208)).required(),
+            Member::new("TagKeys", ShapeId(254)).required(),
+        ])),
+    ),
+    // 194
+    Shape::new(
+        "UntagRoleRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("RoleName", ShapeId(247)).required(),
+            Member::new("TagKeys", ShapeId(254)).required(),
+        ])),
+    ),
+    // 195
+    Shape::new(
+        "UntagUserRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("TagKeys", ShapeId(254)).required(),
+            Member::new("UserName", ShapeId(217)).required(),
         ])),
     ),
     // 196
     Shape::new(
-        "TagPolicyRequest",
+        "UpdateAccessKeyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyArn", ShapeId(216)).required(),
-            Member::new("Tags", ShapeId(269)).required(),
+            Member::new("AccessKeyId", ShapeId(205)).required(),
+            Member::new("Status", ShapeId(249)).required(),
+            Member::new("UserName", ShapeId(217)),
         ])),
     ),
     // 197
     Shape::new(
-        "TagRoleRequest",
+        "UpdateAssumeRolePolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("RoleName", ShapeId(260)).required(),
-            Member::new("Tags", ShapeId(269)).required(),
+            Member::new("PolicyDocument", ShapeId(233)).required(),
+            Member::new("RoleName", ShapeId(247)).required(),
         ])),
     ),
     // 198
     Shape::new(
-        "TagUserRequest",
+        "UpdateGroupRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Tags", ShapeId(269)).required(),
-            Member::new("UserName", ShapeId(226)).required(),
+            Member::new("GroupName", ShapeId(219)).required(),
+            Member::new("NewGroupName", ShapeId(219)),
+            Member::new("NewPath", ShapeId(231)),
         ])),
     ),
     // 199
-    Shape::new("UnmodifiableEntityException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(271))]))),
-    // 200
     Shape::new(
-        "UntagPolicyRequest",
+        "UpdateRoleDescriptionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyArn", ShapeId(216)).required(),
-            Member::new("TagKeys", ShapeId(267)).required(),
+            Member::new("Description", ShapeId(244)).required(),
+            Member::new("RoleName", ShapeId(247)).required(),
         ])),
     ),
+    // 200
+    Shape::new("UpdateRoleDescriptionResponse", Kind::Structure(Structure::of(&[Member::new("Role", ShapeId(175))]))),
     // 201
     Shape::new(
-        "UntagRoleRequest",
+        "UpdateRoleRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("RoleName", ShapeId(260)).required(),
-            Member::new("TagKeys", ShapeId(267)).required(),
+            Member::new("Description", ShapeId(244)),
+            Member::new("MaxSessionDuration", ShapeId(246)),
+            Member::new("RoleName", ShapeId(247)).required(),
         ])),
     ),
     // 202
-    Shape::new(
-        "UntagUserRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("TagKeys", ShapeId(267)).required(),
-            Member::new("UserName", ShapeId(226)).required(),
-        ])),
-    ),
+    Shape::new("UpdateRoleResponse", Kind::Structure(Structure::of(&[]))),
     // 203
     Shape::new(
-        "UpdateAccessKeyRequest",
+        "UpdateUserRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AccessKeyId", ShapeId(213)).required(),
-            Member::new("Status", ShapeId(262)).required(),
-            Member::new("UserName", ShapeId(226)),
+            Member::new("NewPath", ShapeId(231)),
+            Member::new("NewUserName", ShapeId(260)),
+            Member::new("UserName", ShapeId(217)).required(),
         ])),
     ),
     // 204
     Shape::new(
-        "UpdateAssumeRolePolicyRequest",
+        "User",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyDocument", ShapeId(245)).required(),
-            Member::new("RoleName", ShapeId(260)).required(),
+            Member::new("Arn", ShapeId(208)).required(),
+            Member::new("CreateDate", ShapeId(213)).required(),
+            Member::new("PasswordLastUsed", ShapeId(213)),
+            Member::new("Path", ShapeId(231)).required(),
+            Member::new("PermissionsBoundary", ShapeId(11)),
+            Member::new("Tags", ShapeId(256)),
+            Member::new("UserId", ShapeId(220)).required(),
+            Member::new("UserName", ShapeId(260)).required(),
         ])),
     ),
     // 205
-    Shape::new(
-        "UpdateGroupRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(230)).required(),
-            Member::new("NewGroupName", ShapeId(230)),
-            Member::new("NewPath", ShapeId(242)),
-        ])),
-    ),
-    // 206
-    Shape::new(
-        "UpdateRoleDescriptionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("Description", ShapeId(256)).required(),
-            Member::new("RoleName", ShapeId(260)).required(),
-        ])),
-    ),
-    // 207
-    Shape::new("UpdateRoleDescriptionResponse", Kind::Structure(Structure::of(&[Member::new("Role", ShapeId(181))]))),
-    // 208
-    Shape::new(
-        "UpdateRoleRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("Description", ShapeId(256)),
-            Member::new("MaxSessionDuration", ShapeId(259)),
-            Member::new("RoleName", ShapeId(260)).required(),
-        ])),
-    ),
-    // 209
-    Shape::new("UpdateRoleResponse", Kind::Structure(Structure::of(&[]))),
-    // 210
-    Shape::new(
-        "UpdateUserRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("NewPath", ShapeId(242)),
-            Member::new("NewUserName", ShapeId(274)),
-            Member::new("UserName", ShapeId(226)).required(),
-        ])),
-    ),
-    // 211
-    Shape::new(
-        "User",
-        Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(216)).required(),
-            Member::new("CreateDate", ShapeId(221)).required(),
-            Member::new("PasswordLastUsed", ShapeId(221)),
-            Member::new("Path", ShapeId(242)).required(),
-            Member::new("PermissionsBoundary", ShapeId(11)),
-            Member::new("Tags", ShapeId(269)),
-            Member::new("UserId", ShapeId(231)).required(),
-            Member::new("UserName", ShapeId(274)).required(),
-        ])),
-    ),
-    // 212
-    Shape::new(
-        "UserDetail",
-        Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(216)),
-            Member::new("AttachedManagedPolicies", ShapeId(217)),
-            Member::new("CreateDate", ShapeId(221)),
-            Member::new("GroupList", ShapeId(229)),
-            Member::new("Path", ShapeId(242)),
-            Member::new("PermissionsBoundary", ShapeId(11)),
-            Member::new("Tags", ShapeId(269)),
-            Member::new("UserId", ShapeId(231)),
-            Member::new("UserName", ShapeId(274)),
-            Member::new("UserPolicyList", ShapeId(244)),
-        ])),
-    ),
-    // 213
     Shape::new("accessKeyIdType", Kind::TEXT).bounds(Some(16), Some(128)).pattern(&PATTERN_1),
-    // 214
+    // 206
     Shape::new("accessKeyMetadataListType", Kind::List(List::of(ShapeId(2)))),
-    // 215
+    // 207
     Shape::new("accessKeySecretType", Kind::TEXT).sensitive(),
-    // 216
+    // 208
     Shape::new("arnType", Kind::TEXT).bounds(Some(20), Some(2048)),
-    // 217
+    // 209
     Shape::new("attachedPoliciesListType", Kind::List(List::of(ShapeId(12)))),
-    // 218
+    // 210
     Shape::new("attachmentCountType", Kind::INTEGER),
-    // 219
+    // 211
     Shape::new("booleanType", Kind::Boolean),
-    // 220
+    // 212
     Shape::new("customSuffixType", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_0),
-    // 221
+    // 213
     Shape::new("dateType", Kind::Timestamp(None)),
-    // 222
+    // 214
     Shape::new("deleteConflictMessage", Kind::TEXT),
-    // 223
+    // 215
     Shape::new("entityAlreadyExistsMessage", Kind::TEXT),
-    // 224
-    Shape::new("entityListType", Kind::List(List::of(ShapeId(64)))),
-    // 225
+    // 216
     Shape::new("entityTemporarilyUnmodifiableMessage", Kind::TEXT),
-    // 226
+    // 217
     Shape::new("existingUserNameType", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_0),
-    // 227
-    Shape::new("groupDetailListType", Kind::List(List::of(ShapeId(95)))),
-    // 228
-    Shape::new("groupListType", Kind::List(List::of(ShapeId(94)))),
-    // 229
-    Shape::new("groupNameListType", Kind::List(List::of(ShapeId(230)))),
-    // 230
+    // 218
+    Shape::new("groupListType", Kind::List(List::of(ShapeId(92)))),
+    // 219
     Shape::new("groupNameType", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_0),
-    // 231
+    // 220
     Shape::new("idType", Kind::TEXT).bounds(Some(16), Some(128)).pattern(&PATTERN_1),
-    // 232
-    Shape::new("instanceProfileListType", Kind::List(List::of(ShapeId(97)))),
-    // 233
+    // 221
+    Shape::new("instanceProfileListType", Kind::List(List::of(ShapeId(94)))),
+    // 222
     Shape::new("instanceProfileNameType", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_0),
-    // 234
+    // 223
     Shape::new("integerType", Kind::INTEGER),
-    // 235
+    // 224
     Shape::new("invalidInputMessage", Kind::TEXT),
-    // 236
+    // 225
     Shape::new("limitExceededMessage", Kind::TEXT),
-    // 237
+    // 226
     Shape::new("malformedPolicyDocumentMessage", Kind::TEXT),
-    // 238
+    // 227
     Shape::new("markerType", Kind::TEXT).bounds(Some(1), Some(320)).pattern(&PATTERN_2),
-    // 239
+    // 228
     Shape::new("maxItemsType", Kind::INTEGER).bounds(Some(1), Some(1000)),
-    // 240
+    // 229
     Shape::new("noSuchEntityMessage", Kind::TEXT),
-    // 241
+    // 230
     Shape::new("pathPrefixType", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_3),
-    // 242
+    // 231
     Shape::new("pathType", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_4),
-    // 243
+    // 232
     Shape::new("policyDescriptionType", Kind::TEXT).bounds(None, Some(1000)),
-    // 244
-    Shape::new("policyDetailListType", Kind::List(List::of(ShapeId(149)))),
-    // 245
+    // 233
     Shape::new("policyDocumentType", Kind::TEXT).bounds(Some(1), Some(131072)).pattern(&PATTERN_5),
-    // 246
-    Shape::new("policyDocumentVersionListType", Kind::List(List::of(ShapeId(165)))),
-    // 247
+    // 234
+    Shape::new("policyDocumentVersionListType", Kind::List(List::of(ShapeId(159)))),
+    // 235
     Shape::new("policyEvaluationErrorMessage", Kind::TEXT),
-    // 248
-    Shape::new("policyListType", Kind::List(List::of(ShapeId(148)))),
-    // 249
-    Shape::new("policyNameListType", Kind::List(List::of(ShapeId(250)))),
-    // 250
+    // 236
+    Shape::new("policyListType", Kind::List(List::of(ShapeId(143)))),
+    // 237
+    Shape::new("policyNameListType", Kind::List(List::of(ShapeId(238)))),
+    // 238
     Shape::new("policyNameType", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_0),
-    // 251
+    // 239
     Shape::new("policyNotAttachableMessage", Kind::TEXT),
-    // 252
+    // 240
     Shape::new("policyPathType", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_6),
-    // 253
+    // 241
     Shape::new("policyScopeType", Kind::String(&["All", "AWS", "Local"])),
-    // 254
+    // 242
     Shape::new("policyVersionIdType", Kind::TEXT).pattern(&PATTERN_7),
-    // 255
+    // 243
     Shape::new("responseMarkerType", Kind::TEXT),
-    // 256
+    // 244
     Shape::new("roleDescriptionType", Kind::TEXT).bounds(None, Some(1000)).pattern(&PATTERN_8),
-    // 257
-    Shape::new("roleDetailListType", Kind::List(List::of(ShapeId(182)))),
-    // 258
-    Shape::new("roleListType", Kind::List(List::of(ShapeId(181)))),
-    // 259
+    // 245
+    Shape::new("roleListType", Kind::List(List::of(ShapeId(175)))),
+    // 246
     Shape::new("roleMaxSessionDurationType", Kind::INTEGER).bounds(Some(3600), Some(43200)),
-    // 260
+    // 247
     Shape::new("roleNameType", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_0),
-    // 261
+    // 248
     Shape::new("serviceFailureExceptionMessage", Kind::TEXT),
-    // 262
+    // 249
     Shape::new("statusType", Kind::String(&["Active", "Inactive", "Expired"])),
-    // 263
+    // 250
     Shape::new("stringType", Kind::TEXT),
-    // 264
+    // 251
     Shape::new(
         "summaryKeyType",
         Kind::String(&[
@@ -11958,24 +11480,22 @@ static TABLE: [Shape; 275] = [
             "RolesQuota",
         ]),
     ),
-    // 265
-    Shape::new("summaryMapType", Kind::Map(Map::of(ShapeId(264), ShapeId(266)))),
-    // 266
+    // 252
+    Shape::new("summaryMapType", Kind::Map(Map::of(ShapeId(251), ShapeId(253)))),
+    // 253
     Shape::new("summaryValueType", Kind::INTEGER),
-    // 267
-    Shape::new("tagKeyListType", Kind::List(List::of(ShapeId(268)))).bounds(None, Some(50)),
-    // 268
+    // 254
+    Shape::new("tagKeyListType", Kind::List(List::of(ShapeId(255)))).bounds(None, Some(50)),
+    // 255
     Shape::new("tagKeyType", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_9),
-    // 269
-    Shape::new("tagListType", Kind::List(List::of(ShapeId(195)))).bounds(None, Some(50)),
-    // 270
+    // 256
+    Shape::new("tagListType", Kind::List(List::of(ShapeId(188)))).bounds(None, Some(50)),
+    // 257
     Shape::new("tagValueType", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_10),
-    // 271
+    // 258
     Shape::new("unmodifiableEntityMessage", Kind::TEXT),
-    // 272
-    Shape::new("userDetailListType", Kind::List(List::of(ShapeId(212)))),
-    // 273
-    Shape::new("userListType", Kind::List(List::of(ShapeId(211)))),
-    // 274
+    // 259
+    Shape::new("userListType", Kind::List(List::of(ShapeId(204)))),
+    // 260
     Shape::new("userNameType", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_0),
 ];

@@ -159,13 +159,7 @@ pub(super) const SERVICES: &[Served] = &[
     Served {
         name: "sts",
         validation_code: VALIDATION_ERROR,
-        operations: &[
-            "AssumeRole",
-            "GetAccessKeyInfo",
-            "GetCallerIdentity",
-            "GetFederationToken",
-            "GetSessionToken",
-        ],
+        operations: &["AssumeRole", "GetAccessKeyInfo", "GetCallerIdentity", "GetFederationToken", "GetSessionToken"],
     },
     listed("xray"),
 ];

@@ -24,8 +24,8 @@ fn missing(id: &str) -> IamError {
     IamError::NoSuchEntity(format!("The Access Key with id {id} cannot be found."))
 }
 
-fn status(active: bool) -> m::statusType {
-    if active { m::statusType::Active } else { m::statusType::Inactive }
+fn status(active: bool) -> m::StatusType {
+    if active { m::StatusType::Active } else { m::StatusType::Inactive }
 }
 
 /// All keys of one user, with their ids.
@@ -74,7 +74,7 @@ pub(crate) async fn create(
         access_key_id: id,
         create_date: Some(Timestamp::from_unix_us(created_us)),
         secret_access_key: secret,
-        status: m::statusType::Active,
+        status: m::StatusType::Active,
         user_name: name,
     };
     Ok(m::CreateAccessKeyOutput { access_key })
@@ -109,7 +109,7 @@ pub(crate) async fn update(
     input: m::UpdateAccessKeyInput,
 ) -> Result<m::UpdateAccessKeyOutput, IamError> {
     let name = owner(&cx, input.user_name)?;
-    let active = input.status == m::statusType::Active;
+    let active = input.status == m::StatusType::Active;
     change(&iam, &cx, &name, &input.access_key_id, Some(active)).await?;
     Ok(m::UpdateAccessKeyOutput {})
 }
@@ -124,11 +124,7 @@ pub(crate) async fn delete(
     Ok(m::DeleteAccessKeyOutput {})
 }
 
-pub(crate) async fn list(
-    iam: Iam,
-    cx: Cx,
-    input: m::ListAccessKeysInput,
-) -> Result<m::ListAccessKeysOutput, IamError> {
+pub(crate) async fn list(iam: Iam, cx: Cx, input: m::ListAccessKeysInput) -> Result<m::ListAccessKeysOutput, IamError> {
     let owner = iam.one(cx.account.as_str(), IdentityKind::User, &owner(&cx, input.user_name)?).await?;
     let id = owner.id.as_str();
     let all = iam.0.kv.read(|tx| async move { keys_of(&tx, id).await }).await?;

@@ -172,11 +172,11 @@ pub(crate) async fn list(iam: Iam, cx: Cx, input: m::ListPoliciesInput) -> Resul
     let account = cx.account.as_str();
     let range = keys::all_managed(account);
     let mut all = iam.0.kv.read(|tx| async move { keys::list::<Managed>(&tx, &range).await }).await?;
-    let scope = input.scope.unwrap_or(m::policyScopeType::All);
-    if scope == m::policyScopeType::Aws {
+    let scope = input.scope.unwrap_or(m::PolicyScopeType::All);
+    if scope == m::PolicyScopeType::Aws {
         all.clear();
     }
-    if scope != m::policyScopeType::Local {
+    if scope != m::PolicyScopeType::Local {
         let arns = aws_managed::POLICIES.iter().map(|(name, _)| format!("arn:aws:iam::aws:policy/{name}"));
         all.extend(arns.filter_map(|arn| aws_managed::document(&arn).map(|document| aws_policy(&arn, document))));
     }

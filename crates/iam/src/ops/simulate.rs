@@ -45,8 +45,7 @@ impl Iam {
                     id: "",
                     tags: &set.tags,
                 };
-                let request =
-                    Request { principal, action, resource, resource_account: None, keys: &question.keys };
+                let request = Request { principal, action, resource, resource_account: None, keys: &question.keys };
                 let policies = Policies {
                     identity: &set.identity,
                     resource: question.resource_policy.as_ref(),

@@ -41,22 +41,14 @@ pub(crate) async fn untag_role(iam: Iam, cx: Cx, input: m::UntagRoleInput) -> Re
     Ok(m::UntagRoleOutput {})
 }
 
-pub(crate) async fn of_user(
-    iam: Iam,
-    cx: Cx,
-    input: m::ListUserTagsInput,
-) -> Result<m::ListUserTagsOutput, IamError> {
+pub(crate) async fn of_user(iam: Iam, cx: Cx, input: m::ListUserTagsInput) -> Result<m::ListUserTagsOutput, IamError> {
     let found = iam.one(cx.account.as_str(), User, &input.user_name).await?;
     let tags = tag_list(&found.tags).unwrap_or_default();
     let page = page(tags, input.marker.as_deref(), input.max_items, |tag| tag.key.clone())?;
     Ok(m::ListUserTagsOutput { is_truncated: page.is_truncated, marker: page.marker, tags: page.items })
 }
 
-pub(crate) async fn of_role(
-    iam: Iam,
-    cx: Cx,
-    input: m::ListRoleTagsInput,
-) -> Result<m::ListRoleTagsOutput, IamError> {
+pub(crate) async fn of_role(iam: Iam, cx: Cx, input: m::ListRoleTagsInput) -> Result<m::ListRoleTagsOutput, IamError> {
     let found = iam.one(cx.account.as_str(), Role, &input.role_name).await?;
     let tags = tag_list(&found.tags).unwrap_or_default();
     let page = page(tags, input.marker.as_deref(), input.max_items, |tag| tag.key.clone())?;

@@ -54,7 +54,13 @@ impl Model {
                     200
                 }
             },
-            Step::CreatePolicy(name) => if self.policies.insert(name) { 200 } else { 409 },
+            Step::CreatePolicy(name) => {
+                if self.policies.insert(name) {
+                    200
+                } else {
+                    409
+                }
+            }
             Step::DeletePolicy(name) if !self.policies.contains(&name) => 404,
             Step::DeletePolicy(name) if self.holders.values().any(|held| held.contains(&name)) => 409,
             Step::DeletePolicy(name) => {

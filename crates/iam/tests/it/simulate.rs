@@ -15,8 +15,10 @@ async fn policies_are_tried_without_calling() {
     let deny = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"s3:Get*","Resource":"*"}]}"#;
     let body = at.ok("SimulatePrincipalPolicy", &[&actions[..], &[who]].concat()).await;
     assert_eq!(texts(&body, "EvalDecision"), ["allowed", "implicitDeny"]);
-    let denied = at.ok("SimulatePrincipalPolicy", &[&actions[..], &[who, ("PolicyInputList.member.1", deny)]].concat());
-    assert_eq!(texts(&denied.await, "EvalDecision"), ["explicitDeny", "implicitDeny"]);
-    let nobody = at.refused("SimulatePrincipalPolicy", &[actions[0], ("PolicySourceArn", &format!("{}x", who.1))]);
-    assert_eq!(nobody.await.1, "NoSuchEntity");
+    let denied =
+        at.ok("SimulatePrincipalPolicy", &[&actions[..], &[who, ("PolicyInputList.member.1", deny)]].concat()).await;
+    assert_eq!(texts(&denied, "EvalDecision"), ["explicitDeny", "implicitDeny"]);
+    let nobody =
+        at.refused("SimulatePrincipalPolicy", &[actions[0], ("PolicySourceArn", &format!("{}x", who.1))]).await;
+    assert_eq!(nobody.1, "NoSuchEntity");
 }

@@ -73,8 +73,9 @@ async fn tags_and_boundaries_of_users() {
     assert_eq!(text(&at.ok("GetUser", &[who]).await, "PermissionsBoundaryArn"), boundary.1);
     at.ok("DeleteUserPermissionsBoundary", &[who]).await;
     assert_eq!(text(&at.ok("GetUser", &[who]).await, "PermissionsBoundaryArn"), "");
-    let unknown = at.refused("PutUserPermissionsBoundary", &[who, ("PermissionsBoundary", "arn:aws:iam::aws:policy/No")]);
-    assert_eq!(unknown.await.1, "NoSuchEntity");
+    let unknown =
+        at.refused("PutUserPermissionsBoundary", &[who, ("PermissionsBoundary", "arn:aws:iam::aws:policy/No")]).await;
+    assert_eq!(unknown.1, "NoSuchEntity");
 }
 
 #[tokio::test]
