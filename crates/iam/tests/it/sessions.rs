@@ -3,7 +3,7 @@ use wire::Principal;
 use crate::{ALLOW_ALL, ALLOW_S3, Fixture, LAMBDA_TRUST, cx, fixture, refusal, root, text, trust_of};
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/r";
-const ASSUME: [(&str, &str); 2] = [("RoleArn", ROLE), ("RoleSessionName", "s")];
+const ASSUME: [(&str, &str); 2] = [("RoleArn", ROLE), ("RoleSessionName", "ses")];
 
 /// A role that may do everything and trusts `who`.
 async fn role(at: &Fixture, who: &str) {
@@ -22,12 +22,12 @@ async fn a_trusted_user_becomes_the_role_until_the_keys_expire() {
     role(&at, &ann.arn()).await;
     let (status, body) = assume(&at, &ann, &[]).await;
     assert_eq!(status, 200, "{body}");
-    assert_eq!(text(&body, "Arn"), "arn:aws:sts::123456789012:assumed-role/r/s");
+    assert_eq!(text(&body, "Arn"), "arn:aws:sts::123456789012:assumed-role/r/ses");
     assert!(text(&body, "AccessKeyId").starts_with("ASIA"));
     let holder = at.holder(&body).await.expect("the keys are valid");
     assert_eq!(at.may(&holder, "s3:PutObject").await, Ok(()));
     let (_, me) = at.call_as(cx(holder), "GetCallerIdentity", &[]).await;
-    assert_eq!(text(&me, "Arn"), "arn:aws:sts::123456789012:assumed-role/r/s");
+    assert_eq!(text(&me, "Arn"), "arn:aws:sts::123456789012:assumed-role/r/ses");
     at.advance(3_599);
     assert!(at.holder(&body).await.is_some());
     at.advance(1);
