@@ -211,15 +211,20 @@ impl Iam {
         let session = principal.session();
         let restricted = session.filter(|s| s.policy.is_some() || !s.policy_arns.is_empty() || !s.tags.is_empty());
         let is_federated = matches!(principal, Principal::FederatedUser { .. });
-        let key = match restricted {
-            Some(s) => format!("{account}/{kind:?}/{name}/{id:?}/{:?}/{:?}/{:?}", s.policy, s.policy_arns, s.tags),
-            None => format!("{account}/{kind:?}/{name}/{id:?}"),
-        };
+        let mut key = format!("{account}/{kind:?}/{name}/{id:?}");
+        if let Some(s) = restricted {
+            key.push_str(&format!("/{:?}/{:?}/{:?}", s.policy, s.policy_arns, s.tags));
+        }
+        // Such a session knows its maker by name: it must not pass to a later user of the same name.
+        let made_by = session.filter(|_| is_federated).map(|session| session.issued.unix_us());
+        if let Some(issued_us) = made_by {
+            key.push_str(&format!("/{issued_us}"));
+        }
         if let Some(known) = self.0.cache.sets.get(epoch, &key) {
             return Ok(known);
         }
         let made = match self.identity(account.as_str(), kind, name).await? {
-            Some(found) if id.is_none_or(|id| *id == found.id) => self.compile(&found, session, is_federated).await?,
+            Some(found) if id.is_none_or(|id| *id == found.id) && made_by.is_none_or(|issued_us| issued_us >= found.created_us) => self.compile(&found, session, is_federated).await?,
             _ => PolicySet::default(),
         };
         let made = Arc::new(made);

@@ -28,6 +28,7 @@ const ALLOW_S3: &str =
 const LAMBDA_TRUST: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"lambda.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
 
 struct Fixture {
+    kv: Kv,
     clock: Clock,
     iam: Iam,
     services: Vec<Service>,
@@ -36,8 +37,8 @@ struct Fixture {
 async fn fixture() -> Fixture {
     let clock = Clock::manual(Timestamp::from_unix_s(NOW_S));
     let kv = Kv::memory(clock.clone(), Rng::seeded(1));
-    let iam = Iam::open(kv, clock.clone(), Rng::seeded(2)).await.expect("opens");
-    Fixture { clock, services: iam::services(iam.clone()), iam }
+    let iam = Iam::open(kv.clone(), clock.clone(), Rng::seeded(2)).await.expect("opens");
+    Fixture { kv, clock, services: iam::services(iam.clone()), iam }
 }
 
 fn account(id: &str) -> AccountId {

@@ -200,3 +200,36 @@ async fn a_key_id_names_its_account() {
     assert_eq!(text(&at.ok("GetAccessKeyInfo", &[("AccessKeyId", &id)]).await, "Account"), "123456789012");
     assert_eq!(at.refused("GetAccessKeyInfo", &[("AccessKeyId", "AKIA1111111111111111")]).await.1, "ValidationError");
 }
+
+#[tokio::test]
+async fn a_federated_session_does_not_pass_to_a_later_user_of_the_same_name() {
+    let at = fixture().await;
+    let (id, ann) = at.user("ann").await;
+    let (_, body) = at.call_as(cx(ann), "GetFederationToken", &[("Name", "guest"), ("Policy", ALLOW_S3)]).await;
+    assert!(at.holder(&body).await.is_some());
+    at.ok("DeleteAccessKey", &[("UserName", "ann"), ("AccessKeyId", &id)]).await;
+    at.ok("DeleteUser", &[("UserName", "ann")]).await;
+    assert!(at.holder(&body).await.is_none());
+    at.advance(1);
+    at.ok("CreateUser", &[("UserName", "ann")]).await;
+    assert!(at.holder(&body).await.is_none());
+}
+
+#[tokio::test]
+async fn i8_another_node_over_the_same_store_hears_of_a_change() {
+    let at = fixture().await;
+    let other = iam::Iam::open(at.kv.clone(), at.clock.clone(), sys::Rng::seeded(9)).await.expect("opens");
+    at.ok("CreateRole", &[("RoleName", "r"), ("AssumeRolePolicyDocument", LAMBDA_TRUST)]).await;
+    let function = "arn:aws:lambda:us-east-1:123456789012:function:f";
+    let keys = at.iam.issue_function_session(ROLE, function, "env-1").await.expect("answers").expect("the role exists");
+    let token = keys.credential.session_token.as_ref().expect("temporary").expose().to_owned();
+    let is_known = async || other.credential(&keys.access_key_id, Some(&token)).await.expect("answers").is_some();
+    tokio::task::yield_now().await;
+    assert!(is_known().await, "both nodes share the secret behind the keys");
+    assert!(is_known().await, "from the cache");
+    at.ok("DeleteRole", &[("RoleName", "r")]).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!is_known().await);
+}
