@@ -51,11 +51,11 @@ def test_raw_garbage_is_answered_or_closed(server):
         b"\0" * 5000,
     ):
         with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
-            connection.sendall(data)
-            connection.shutdown(socket.SHUT_WR)
             try:
+                connection.sendall(data)
+                connection.shutdown(socket.SHUT_WR)
                 answer = connection.recv(65536)
-            except ConnectionError:
+            except OSError:  # closed in the middle of it
                 answer = b""
             assert answer == b"" or answer.startswith((b"HTTP/1.1 4", b"HTTP/1.1 5", b"HTTP/1.0 4"))
     assert server.get("/_tinderbox/health")[0] == 200

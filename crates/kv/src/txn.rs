@@ -172,7 +172,8 @@ impl Txn {
         });
     }
 
-    /// Deletes every key from `begin` (included) to `end` (excluded) that exists at commit. The keys deleted count
+    /// Deletes every key from `begin` (included) to `end` (excluded) that exists at commit, and conflicts with readers
+    /// of those (unlike FoundationDB, not with readers of the gaps between them). The keys deleted count
     /// against [`TRANSACTION_BYTES_MAX`]: clear a longer range in several transactions.
     pub fn clear_range(&self, begin: impl AsRef<[u8]>, end: impl AsRef<[u8]>) {
         let range = KeyRange::new(begin, end);

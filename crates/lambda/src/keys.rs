@@ -60,6 +60,11 @@ pub(crate) fn functions_of(account: &str, region: &str) -> KeyRange {
     subspace(&elements(FUNCTION, &[account, region]))
 }
 
+/// All functions of all accounts.
+pub(crate) fn all_functions() -> KeyRange {
+    subspace(&elements(FUNCTION, &[]))
+}
+
 /// The function's name in a key of [`functions_of`].
 ///
 /// # Errors

@@ -1,12 +1,24 @@
 //! The Lambda service: functions, their packages, their URLs, and invoking them.
 //!
 //! ```text
-//!   api.rs ─ table of operations ─► ops/ ─► kv (records, keys.rs), blob (packages)
+//!   api.rs ─ table of operations ─► ops/ ─► kv (records, keys.rs), blob (packages, package.rs)
 //!                                     │
 //!   url.rs ─ function URLs ───────────┤ FunctionVersion (function.rs)
-//!                                     ▼
+//!                                     ▼ DataPlane (plane.rs)
 //!                              invoke/ (data plane) ─► sandbox, logs, trace
 //! ```
+//!
+//! **Served**: the lines of [`api::service`], and function URLs through [`Lambda::serve_url`]. What is not served yet
+//! (versions, aliases, layers, asynchronous invocation, packages in S3, images) is refused by name, never ignored.
+//! `VpcConfig`, `FileSystemConfigs`, `DeadLetterConfig` and `KMSKeyArn` are kept and given back, but change nothing yet.
+//!
+//! **Invariants**
+//! - A record refers only to a package that is in the blob store: the blob is durable before the record is.
+//! - Every change is one transaction, durable before it is answered; its `RevisionId` is new.
+//! - `State` is `Active` when the answer says so: the package is unpacked and its runtime is here.
+//! - Values of environment variables are in no log, message or `Debug` text.
+//!
+//! **Keys** are in `keys.rs`, **limits** in [`limits`]. AWS's documentation: <https://docs.aws.amazon.com/lambda/latest/api/>.
 
 pub mod api;
 mod code_link;

@@ -16,6 +16,7 @@ mod archive;
 mod path;
 mod unpack;
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -193,6 +194,27 @@ impl Packages {
         })
     }
 
+    /// Removes the unpacked folders of all packages but those with these digests, and says how many. Nothing may run
+    /// from them: call it at start.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn keep_only(&self, digests: HashSet<String>) -> io::Result<usize> {
+        let folder = self.inner.folder.clone();
+        let work = move || {
+            let mut removed = 0;
+            for entry in fs::read_dir(folder)? {
+                let entry = entry?;
+                if !entry.file_name().to_str().is_some_and(|name| digests.contains(name)) {
+                    fs::remove_dir_all(entry.path())?;
+                    removed += 1;
+                }
+            }
+            Ok(removed)
+        };
+        sys::task::blocking(work).await.unwrap_or_else(|| Err(io::Error::other(SHUTTING_DOWN)))
+    }
+
     /// The folder for `code`, whether it exists or not.
     pub fn folder(&self, code: &CodeRef) -> PathBuf {
         self.inner.folder.join(&code.digest)
@@ -248,8 +270,10 @@ impl Drop for Unfinished {
     }
 }
 
+const SHUTTING_DOWN: &str = "the server is shutting down";
+
 fn cancelled() -> PackageError {
-    PackageError::Io(io::Error::other("the server is shutting down"))
+    PackageError::Io(io::Error::other(SHUTTING_DOWN))
 }
 
 fn sha256_hex(bytes: &[u8]) -> String {

@@ -1,15 +1,16 @@
 //! What every handler of the service holds.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use kv::Kv;
+use kv::{Kv, RangeOptions};
 use sys::{Clock, Rng, Timestamp};
 use wire::Cx;
 
 use crate::code_link::CodeLinks;
 use crate::error::LambdaError;
 use crate::function::FunctionVersion;
-use crate::keys::FunctionRecord;
+use crate::keys::{self, FunctionRecord};
 use crate::limits;
 use crate::name::function_arn;
 use crate::package::Packages;
@@ -53,6 +54,9 @@ pub struct LambdaParts {
     pub config: Config,
 }
 
+/// Records read at once by [`Lambda::sweep_packages`]: well within a transaction.
+const SWEEP_PAGE: usize = 100;
+
 /// The Lambda service's state. Cloning is cheap.
 #[derive(Clone)]
 pub struct Lambda(Arc<State>);
@@ -82,6 +86,30 @@ impl Lambda {
         let LambdaParts { kv, packages, plane, clock, rng, config } = parts;
         let code_links = CodeLinks::new(&rng);
         Self(Arc::new(State { kv, packages, plane, clock, rng, config, code_links }))
+    }
+
+    /// Frees the disk of unpacked packages that no function refers to any more. Call it at start, before functions run:
+    /// while they run, a changed function's last environments still read the old package.
+    ///
+    /// # Errors
+    /// `ServiceException` when the records or the disk cannot be read.
+    pub async fn sweep_packages(&self) -> Result<usize, LambdaError> {
+        let all = keys::all_functions();
+        let mut digests = HashSet::new();
+        let mut begin = all.begin.clone();
+        loop {
+            let options = RangeOptions { limit: SWEEP_PAGE, ..RangeOptions::default() };
+            let (from, end) = (&begin, &all.end);
+            let page = self.kv.read(|tx| async move { tx.range(from, end, options).await }).await?;
+            for (_, value) in &page {
+                digests.insert(keys::decode::<FunctionRecord>(value)?.code.digest);
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == SWEEP_PAGE => begin = [&last[..], &[0]].concat().into(),
+                _ => break,
+            }
+        }
+        self.packages.keep_only(digests).await.map_err(LambdaError::internal)
     }
 
     /// The time as records keep it.

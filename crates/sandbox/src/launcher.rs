@@ -174,7 +174,6 @@ impl Launcher {
                 let Prepared { tree, took } = match shared.pool.take() {
                     Some(prepared) => {
                         timings.pooled = true;
-                        self.refill();
                         prepared
                     }
                     None => shared.pool.prepare().await?,
@@ -196,6 +195,8 @@ impl Launcher {
         let (addresses, listeners) = running.await.map_err(|_| LaunchError::LauncherGone)??;
         state.become_(State::Running);
         timings.assign = shared.clock.elapsed() - begun - timings.wait;
+        // Only now: making the next one would keep the helper from starting this one.
+        self.refill();
         Sandbox::new(Arc::clone(shared), tree, state, ends, addresses, listeners, timings)
     }
 

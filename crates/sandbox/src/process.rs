@@ -2,6 +2,7 @@
 
 mod cgroup;
 mod init;
+mod memory;
 mod namespaces;
 mod privileges;
 mod raw;

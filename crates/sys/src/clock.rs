@@ -191,7 +191,7 @@ mod tests {
     #[tokio::test]
     async fn a_manual_sleeper_wakes_exactly_when_its_time_has_come() {
         let clock = Clock::manual(Timestamp::from_unix_s(100));
-        let sleeper = tokio::spawn({
+        let sleeper = crate::task::spawn("sleeper", {
             let clock = clock.clone();
             async move { clock.sleep(Duration::from_secs(10)).await }
         });

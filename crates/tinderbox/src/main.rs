@@ -7,6 +7,7 @@
 //!   doctor ──► what this machine offers
 //! ```
 
+mod access_key;
 mod client;
 mod cmd;
 mod config;

@@ -9,14 +9,10 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use sys::Rng;
 
+use crate::access_key;
+
 /// Environment variables that hold the root key.
 const ENV: (&str, &str) = ("TINDERBOX_ROOT_ACCESS_KEY_ID", "TINDERBOX_ROOT_SECRET_ACCESS_KEY");
-
-/// The alphabet of AWS access key ids (base 32).
-const BASE32: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-
-/// The alphabet of AWS secret keys, without the characters that shells and URLs mind.
-const BASE62: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
 /// The key of the account's root user. `Debug` does not show the secret.
 #[derive(Clone, Deserialize, Serialize)]
@@ -54,10 +50,7 @@ impl RootKey {
         if let Some(key) = Self::kept(data)? {
             return Ok((key, Origin::Kept));
         }
-        let key = Self {
-            access_key_id: format!("AKIA{}", rng.string(BASE32, 16)),
-            secret_access_key: rng.string(BASE62, 40),
-        };
+        let key = Self { access_key_id: access_key::id("AKIA", rng), secret_access_key: access_key::secret(40, rng) };
         key.keep(data)?;
         Ok((key, Origin::New))
     }
@@ -124,8 +117,8 @@ mod tests {
     fn a_new_key_is_kept_for_its_owner_only_and_found_again() {
         let data = tempfile::tempdir().expect("a temporary folder");
         let key = RootKey {
-            access_key_id: format!("AKIA{}", Rng::seeded(1).string(BASE32, 16)),
-            secret_access_key: Rng::seeded(1).string(BASE62, 40),
+            access_key_id: access_key::id("AKIA", &Rng::seeded(1)),
+            secret_access_key: access_key::secret(40, &Rng::seeded(1)),
         };
         key.keep(data.path()).expect("kept");
         let mode = fs::metadata(file(data.path())).expect("written").permissions().mode();

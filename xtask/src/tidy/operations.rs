@@ -1,4 +1,5 @@
-//! Every operation in a service's table has a test that names it.
+//! Every operation in a service's table has a test that names it: as `GetFunction` in Rust, or as `.get_function(` where
+//! boto3 calls it.
 
 use std::path::Path;
 
@@ -13,12 +14,27 @@ pub(super) fn check(root: &Path) -> anyhow::Result<Vec<Finding>> {
         for file in files(root, &format!("crates/{service}/tests/*.rs"))? {
             tests.push_str(&std::fs::read_to_string(root.join(file))?);
         }
+        for file in files(root, "tests/conformance/*.py")? {
+            tests.push_str(&std::fs::read_to_string(root.join(file))?);
+        }
         let served = operations(&std::fs::read_to_string(root.join(&table))?);
-        let untested = served.into_iter().filter(|operation| !tests.contains(operation.as_str()));
-        findings
-            .extend(untested.map(|operation| format!("{table}: no test in crates/{service}/tests names {operation}")));
+        let untested = served.into_iter().filter(|operation| !is_named(operation, &tests));
+        findings.extend(untested.map(|operation| format!("{table}: no test names {operation}")));
     }
     Ok(findings)
+}
+
+fn is_named(operation: &str, tests: &str) -> bool {
+    let mut boto3 = String::new();
+    for c in operation.chars() {
+        if c.is_uppercase() && !boto3.is_empty() {
+            boto3.push('_');
+        }
+        boto3.extend(c.to_lowercase());
+    }
+    // Called, or handed to a paginator.
+    let forms = [operation.to_owned(), format!(".{boto3}("), format!("\"{boto3}\"")];
+    forms.iter().any(|form| tests.contains(form))
 }
 
 /// The operations that a table serves: the last path segment of each `.op::<…>`.
@@ -36,6 +52,13 @@ fn operations(table: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn either_spelling_names_an_operation() {
+        assert!(is_named("GetFunction", "client.get_function(FunctionName=name)"));
+        assert!(is_named("Invoke", "call::<Invoke>()"));
+        assert!(!is_named("GetFunction", "client.get_function_configuration()"));
+    }
 
     #[test]
     fn operations_are_read_off_the_table() {

@@ -4,7 +4,7 @@ use crate::server::{Answer, Call, ROOT, Server};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-fn check_common(answer: &Answer) {
+fn check_always(answer: &Answer) {
     assert_eq!(answer.header("x-amzn-requestid").map(str::len), Some(36), "{answer:?}");
     assert!(answer.header("date").is_some(), "{answer:?}");
     assert!(answer.header("x-amzn-trace-id").is_some_and(|id| id.starts_with("Root=1-")), "{answer:?}");
@@ -15,7 +15,7 @@ async fn w1_every_protocol_is_served_on_one_port() {
     let server = Server::start().await;
     let rest = server.send(&Call::echo()).await;
     assert_eq!((rest.status, &rest.json()["Text"]), (200, &"hello".into()), "{rest:?}");
-    check_common(&rest);
+    check_always(&rest);
 
     let json = Call::new("POST", "/")
         .header("x-amz-target", "Json_2020.Echo")
@@ -25,7 +25,7 @@ async fn w1_every_protocol_is_served_on_one_port() {
     let json = server.send(&json).await;
     assert_eq!((json.status, &json.json()["Name"]), (200, &"n".into()), "{json:?}");
     assert_eq!(json.header("content-type"), Some("application/x-amz-json-1.1"));
-    check_common(&json);
+    check_always(&json);
 
     for (target, body) in
         [("/", "Action=Echo&Version=2020-01-01&Name=n%26&Text=x+y"), ("/?Action=Echo&Name=n%26&Text=x+y", "")]
@@ -36,7 +36,7 @@ async fn w1_every_protocol_is_served_on_one_port() {
         for element in ["<EchoResponse", "<Name>n&amp;</Name>", "<Text>x y</Text>", "<RequestId>"] {
             assert!(query.body.contains(element), "{element}: {query:?}");
         }
-        check_common(&query);
+        check_always(&query);
     }
 }
 
@@ -59,7 +59,7 @@ async fn w3_what_is_not_served_is_named() {
         let answer = server.send(&call).await;
         assert_eq!(answer.error(), error, "{call:?} {answer:?}");
         assert!(answer.body.contains(named), "{call:?} {answer:?}");
-        check_common(&answer);
+        check_always(&answer);
     }
 }
 
@@ -73,7 +73,7 @@ async fn w2_a_probe_gets_an_answer_and_health_tells_the_version() {
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     let health = server.send(&Call::new("GET", "/_tinderbox/health")).await;
     assert_eq!(health.json(), serde_json::json!({"status": "ready", "version": "1.2.3"}));
-    check_common(&health);
+    check_always(&health);
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn bad_input_gets_the_protocols_error() {
     assert_eq!(answer.error(), "400 ValidationException", "{answer:?}");
     let answer = server.send(&Call::new("POST", "/fail/x").signed(ROOT, "rest")).await;
     assert_eq!(answer.error(), "418 TeapotException", "{answer:?}");
-    check_common(&answer);
+    check_always(&answer);
 }
 
 #[tokio::test]
@@ -103,6 +103,6 @@ async fn w29_a_panic_ends_one_request_and_tells_nothing() {
     let answer = server.send(&Call::new("POST", "/panic/x").signed(ROOT, "rest")).await;
     assert_eq!(answer.error(), "500 InternalFailure", "{answer:?}");
     assert!(!answer.body.contains("on purpose"), "{answer:?}");
-    check_common(&answer);
+    check_always(&answer);
     assert_eq!(server.send(&Call::echo()).await.status, 200);
 }

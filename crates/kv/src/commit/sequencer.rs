@@ -116,9 +116,6 @@ impl Sequencer {
         }
         let writes = resolve(commit, stamp, snapshot, batch)?;
         let version = self.version + 1;
-        for range in commit.writes.cleared() {
-            self.resolver.record(version, &range);
-        }
         for range in &commit.write_conflicts {
             self.resolver.record(version, range);
         }

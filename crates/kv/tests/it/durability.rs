@@ -173,3 +173,36 @@ async fn a_missing_database_or_mark_is_refused() {
         assert!(is_corrupt(&outcome), "{name}: {:?}", outcome.err());
     }
 }
+
+#[tokio::test]
+async fn a_newest_batch_that_is_not_whole_is_refused() {
+    type Damage = fn(&fjall::Keyspace) -> fjall::Result<()>;
+    let cases: &[(&str, bool, Damage)] = &[
+        ("nothing was changed", false, |_| Ok(())),
+        ("an older batch lost a key", false, |keyspace| keyspace.remove("\x010001/1")),
+        ("the newest batch lost a key", true, |keyspace| keyspace.remove("\x010002/1")),
+        ("the newest batch has another value", true, |keyspace| keyspace.insert("\x010002/1", "x")),
+        ("the marker is gone", true, |keyspace| keyspace.remove([0])),
+        ("the marker is empty", true, |keyspace| keyspace.insert([0], "")),
+        ("the marker has a later format", true, |keyspace| {
+            let mut marker = keyspace.get([0])?.unwrap().to_vec();
+            marker[0] += 1;
+            keyspace.insert([0], marker)
+        }),
+        ("the marker is cut", true, |keyspace| {
+            let marker = keyspace.get([0])?.unwrap();
+            keyspace.insert([0], &marker[..marker.len() - 1])
+        }),
+    ];
+    for (name, refused, damage) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        fill(folder.path(), 0..3).await;
+        {
+            let database = fjall::Database::builder(folder.path().join("fjall")).open().unwrap();
+            let keyspace = database.keyspace("kv", fjall::KeyspaceCreateOptions::default).unwrap();
+            damage(&keyspace).unwrap();
+        }
+        let outcome = open(folder.path());
+        assert_eq!(is_corrupt(&outcome), *refused, "{name}: {:?}", outcome.err());
+    }
+}

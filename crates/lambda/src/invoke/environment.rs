@@ -92,6 +92,8 @@ impl Environment {
                 Heard::Said(Said::Ready) => {
                     self.state.become_(State::Ready);
                     let whole = self.clock.elapsed() - start;
+                    // What init wrote precedes START.
+                    self.logs.drain();
                     // A package that brings its own runtime is the user's code from its first instruction.
                     let runtime_init = match loading {
                         Some((_, runtime_init)) => runtime_init,

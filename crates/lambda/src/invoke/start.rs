@@ -25,6 +25,8 @@ use crate::runtimes::{LaunchPlan, Protocol};
 /// L14: processes and threads, and open files, of one environment.
 const PROCESSES_MAX: u32 = 1_024;
 const OPEN_FILES_MAX: u32 = 1_024;
+/// A sandbox takes milliseconds to launch; after this long it will not come, and who waits must hear it.
+const LAUNCH_MAX: Duration = Duration::from_secs(20);
 /// One virtual CPU belongs to this much memory (Lambda developer guide, "Configure Lambda function memory").
 const MB_PER_CPU: u64 = 1_769;
 
@@ -50,6 +52,13 @@ pub(super) enum StartFailure {
     Platform(InvokeError),
     /// The package's fault: what it brings cannot be executed. The log stream comes back for the records of it.
     Package(Ending, Box<LogStream>),
+}
+
+/// Why there is no sandbox.
+enum NoSandbox {
+    Platform(String),
+    /// What the package brings cannot be executed.
+    Package(String),
 }
 
 impl Invoker {
@@ -109,12 +118,12 @@ impl Invoker {
         let protocol = plan.protocol;
         let spec = self.spec(function, plan, package, variables);
         let (sandbox_began, start) = (clock.now(), clock.elapsed());
-        let mut sandbox = match shared.launcher.launch(spec).await {
+        let mut sandbox = match self.launch(spec).await {
             Ok(sandbox) => sandbox,
-            Err(error) if error.is_exec() => {
-                return Err(StartFailure::Package(no_entry(protocol, &error), Box::new(logs)));
+            Err(NoSandbox::Platform(cause)) => return Err(unavailable(cause)),
+            Err(NoSandbox::Package(message)) => {
+                return Err(StartFailure::Package(Ending::NoEntry(message), Box::new(logs)));
             }
-            Err(error) => return Err(unavailable(error.to_string())),
         };
         state.become_(State::Prepared);
         let timings = StartTimings {
@@ -142,6 +151,17 @@ impl Invoker {
             _held: held,
         };
         Ok(Started { environment, timings })
+    }
+
+    async fn launch(&self, spec: Spec) -> Result<Sandbox, NoSandbox> {
+        let shared = &self.0;
+        let entry = spec.argv.first().cloned().unwrap_or_default();
+        match shared.clock.timeout(LAUNCH_MAX, shared.launcher.launch(spec)).await {
+            Some(Ok(sandbox)) => Ok(sandbox),
+            Some(Err(error)) if error.is_exec() => Err(NoSandbox::Package(no_entry(&entry, &error))),
+            Some(Err(error)) => Err(NoSandbox::Platform(error.to_string())),
+            None => Err(NoSandbox::Platform(format!("no sandbox after {} s", LAUNCH_MAX.as_secs()))),
+        }
     }
 
     fn spec(
@@ -249,15 +269,18 @@ fn missing(error: crate::runtimes::MissingRuntime) -> InvokeError {
     InvokeError::RuntimeMissing { remedy: error.remedy }
 }
 
-/// AWS's words for a package whose entry cannot be executed.
-fn no_entry(protocol: Protocol, error: &LaunchError) -> Ending {
-    let missing = matches!(error, LaunchError::Step(step) if step.errno == 2);
-    Ending::NoEntry(match (protocol, missing) {
-        (Protocol::RuntimeApi, true) => {
+/// AWS's words for a package whose entry cannot be executed. `/opt/bootstrap` is only tried when the package has none.
+fn no_entry(entry: &str, error: &LaunchError) -> String {
+    let errno = if let LaunchError::Step(step) = error { step.errno } else { 0 };
+    match errno {
+        2 if entry == "/opt/bootstrap" => {
             "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]".to_owned()
         }
-        _ => error.to_string(),
-    })
+        2 => format!("fork/exec {entry}: no such file or directory"),
+        8 => format!("fork/exec {entry}: exec format error"),
+        13 => format!("fork/exec {entry}: permission denied"),
+        _ => format!("fork/exec {entry}: {error}"),
+    }
 }
 
 /// CPU in thousandths of one, by memory.

@@ -290,3 +290,16 @@ pub(crate) async fn delete(
     lambda.plane.retire(&name.arn(&cx)).await;
     Ok(m::DeleteFunctionOutput { status_code: Some(204) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l14_a_package_of_more_than_50_mb_is_refused_with_awss_message() {
+        let zip = Bytes::from(vec![0; 52_428_801]);
+        assert!(check_zip_length(&zip.slice(1..), "CreateFunction").is_ok());
+        let text = "Request must be smaller than 70167211 bytes for the CreateFunction operation";
+        assert_eq!(check_zip_length(&zip, "CreateFunction").unwrap_err().to_string(), text);
+    }
+}

@@ -23,6 +23,9 @@ pub(super) struct Found {
     pub(super) sdk: Option<PathBuf>,
 }
 
+/// Older Pythons do not run our bootstrap (and AWS retired 3.7 in 2023).
+const PYTHON_MIN: [u32; 3] = [3, 8, 0];
+
 /// Prints, one a line: version, executable, prefix, folder of boto3 (or an empty line).
 const PYTHON_PROBE: &str = "import sys, os, importlib.util as u\n\
     b = u.find_spec('boto3')\n\
@@ -57,7 +60,7 @@ pub(super) async fn pythons(clock: &Clock, folders: &[PathBuf]) -> Vec<Found> {
     };
     for lines in probe_all(clock, candidates(folders, named), &["-c", PYTHON_PROBE]).await {
         let [version, executable, prefix, sdk] = lines.as_slice() else { continue };
-        let Some(version) = parse_version(version) else { continue };
+        let Some(version) = parse_version(version).filter(|version| *version >= PYTHON_MIN) else { continue };
         let sdk = (!sdk.is_empty()).then(|| PathBuf::from(sdk));
         found.push(Found {
             executable: PathBuf::from(executable),
@@ -67,6 +70,18 @@ pub(super) async fn pythons(clock: &Clock, folders: &[PathBuf]) -> Vec<Found> {
         });
     }
     newest_first(found)
+}
+
+/// Lets a Python compile the files in `folder` to bytecode, which it keeps under its own version's name: inside a
+/// sandbox the folder is read-only. Files that are compiled already are left alone.
+pub(super) async fn compile(python: &Path, folder: &Path) {
+    let mut command = Command::new(python);
+    command.args(["-m", "compileall", "-q"]).arg(folder).kill_on_drop(true);
+    command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+    match command.status().await {
+        Ok(status) if status.success() => {}
+        other => tracing::warn!(python = %python.display(), ?other, "our bootstrap could not be compiled ahead"),
+    }
 }
 
 /// The folders that are searched: `PATH`, then the usual places, then what version tools keep in `home`.

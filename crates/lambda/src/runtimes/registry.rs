@@ -122,6 +122,14 @@ impl Runtimes {
         Ok(Self(Arc::new(Inventory { nodes, pythons, bootstraps })))
     }
 
+    /// Compiles the Python bootstrap ahead, for each Python. Takes a second or so and may run behind everything else:
+    /// until it is done, Python compiles a few small files at each cold start.
+    pub async fn compile_ahead(&self) {
+        for python in &self.0.pythons {
+            discover::compile(&python.executable, &self.0.bootstraps.python).await;
+        }
+    }
+
     /// Everything that was found: family, version and executable, newest first in each family. For `doctor`.
     pub fn found(&self) -> Vec<(Family, RuntimeVersion, &Path)> {
         let nodes = self.0.nodes.iter().map(|one| (Family::Node, one));
@@ -178,7 +186,8 @@ impl Runtimes {
             }
             (Family::Provided, _) | (_, None) => {
                 let inside = if package.join("bootstrap").exists() { "/var/task/bootstrap" } else { "/opt/bootstrap" };
-                for language in self.0.nodes.iter().take(1).chain(self.0.pythons.iter().take(1)) {
+                // A package may bring a runtime client and expect its language at the path where this host has it.
+                for language in self.0.nodes.iter().chain(&self.0.pythons) {
                     add_folders(&mut mounts, &language.folders);
                 }
                 LaunchPlan {

@@ -142,7 +142,7 @@ pub fn encode(request: &Request<Bytes>, context: &EventContext<'_>) -> Bytes {
             request_id: context.request_id,
             route_key: ROUTE,
             stage: ROUTE,
-            time: common_log_time(context.now),
+            time: clf_time(context.now),
             time_epoch: context.now.unix_ms(),
         },
         body,
@@ -269,7 +269,7 @@ fn is_text(content_type: &str) -> bool {
 }
 
 /// `12/Mar/2020:19:03:58 +0000`
-fn common_log_time(now: Timestamp) -> String {
+fn clf_time(now: Timestamp) -> String {
     let time = jiff::Timestamp::from_microsecond(now.unix_us()).unwrap_or_default();
     time.strftime("%d/%b/%Y:%H:%M:%S +0000").to_string()
 }

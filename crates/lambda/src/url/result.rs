@@ -1,7 +1,7 @@
 //! What a function behind a URL returned, as an HTTP response.
 //!
 //! Source: AWS Lambda developer guide, "Invoking Lambda function URLs", response payload format. A result with
-//! `statusCode` or `body` describes a response; any other JSON is the body of a 200 answer, a string without its quotes.
+//! a `statusCode` describes a response; any other JSON is the body of a 200 answer, a string without its quotes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -31,9 +31,7 @@ pub fn decode(result: &Bytes) -> Response<Bytes> {
         Err(_) => return bad_gateway(),
     };
     match value {
-        Value::Object(map) if map.contains_key("statusCode") || map.contains_key("body") => {
-            described(map).unwrap_or_else(bad_gateway)
-        }
+        Value::Object(map) if map.contains_key("statusCode") => described(map).unwrap_or_else(bad_gateway),
         Value::String(text) => plain(Bytes::from(text)),
         _ => plain(result.clone()),
     }
@@ -140,7 +138,8 @@ mod tests {
         check(r#"["hello",3,true]"#, 200, br#"["hello",3,true]"#, &[JSON]);
         check(r#"{"statusCode":200,"body":"body123"}"#, 200, b"body123", &[JSON]);
         check(r#"{"statusCode":"404","body":null}"#, 404, b"", &[JSON]);
-        check(r#"{"body":{"a":1}}"#, 200, br#"{"a":1}"#, &[JSON]);
+        check(r#"{"statusCode":200,"body":{"a":1}}"#, 200, br#"{"a":1}"#, &[JSON]);
+        check(r#"{"body":"no statusCode"}"#, 200, br#"{"body":"no statusCode"}"#, &[JSON]);
         check(r#"{"statusCode":204}"#, 204, b"", &[JSON]);
         check(
             r#"{"statusCode":201,"headers":{"Content-Type":"text/plain","My-Custom-Header":7,"Content-Length":"1"},

@@ -259,3 +259,35 @@ async fn operations_that_are_not_served_yet_say_so() {
     assert_eq!(status, 501);
     assert!(message.contains("PublishVersion"), "{message}");
 }
+
+#[tokio::test]
+async fn of_many_who_create_or_update_at_once_one_wins() {
+    let stage = Stage::new().await;
+    let answers = futures_util::future::join_all((0..20).map(|_| stage.create("f", json!({})))).await;
+    let created: Vec<_> = answers.iter().filter(|answer| answer.status == 201).collect();
+    assert_eq!(created.len(), 1);
+    assert!(answers.iter().all(|answer| matches!(answer.status, 201 | 409)));
+    let revision = &created[0].json["RevisionId"];
+    let uri = format!("{}/configuration", path("f"));
+    let updates =
+        (1..=20).map(|timeout| stage.send("PUT", &uri, json!({ "Timeout": timeout, "RevisionId": revision })));
+    let answers = futures_util::future::join_all(updates).await;
+    let updated: Vec<_> = answers.iter().filter(|answer| answer.status == 200).collect();
+    assert_eq!(updated.len(), 1);
+    assert!(answers.iter().all(|answer| matches!(answer.status, 200 | 412)));
+    assert_eq!(stage.get(&uri).await.expect(200), updated[0].json);
+    let settings = stage.get("/2016-08-19/account-settings").await.expect(200);
+    assert_eq!(settings["AccountUsage"]["FunctionCount"], 1);
+}
+
+#[tokio::test]
+async fn sweeping_at_start_frees_packages_of_the_past_only() {
+    let stage = Stage::new().await;
+    for n in 0..3 {
+        stage.create(&format!("f{n}"), json!({ "Code": { "ZipFile": package(&format!("{n}")) } })).await.expect(201);
+    }
+    stage.send("PUT", &format!("{}/code", path("f0")), json!({ "ZipFile": package("new") })).await.expect(200);
+    assert_eq!(stage.delete(&path("f1")).await.status, 204);
+    assert_eq!(stage.lambda.sweep_packages().await.expect("the disk works"), 2);
+    assert_eq!(stage.lambda.sweep_packages().await.expect("the disk works"), 0);
+}

@@ -39,6 +39,7 @@ async fn configurations_are_created_changed_and_deleted() {
     assert_ne!(changed["CreationTime"], changed["LastModifiedTime"]);
     let changed = stage.send("PUT", URI, json!({ "Cors": {} })).await.expect(200);
     assert_eq!(changed.get("Cors"), None);
+    // ListFunctionUrlConfigs
     let listed = stage.get("/2021-10-31/functions/f/urls").await.expect(200);
     assert_eq!(listed["FunctionUrlConfigs"], json!([changed]));
     assert_eq!(stage.delete(URI).await.status, 204);

@@ -14,17 +14,20 @@ use std::path::{Path, PathBuf};
 
 use rustix::event::epoll::EventFlags;
 use rustix::process::Pid;
+use serde::{Deserialize, Serialize};
 
 use crate::protocol::Handle;
 use crate::{Spec, Usage};
 
 /// Period of the CPU limit in microseconds: the kernel's default.
 const CPU_PERIOD_US: u64 = 100_000;
+/// How often a start waits a millisecond for processes in a leftover group to die.
+const SWEEP_TRIES: u32 = 100;
 const GROUP_PREFIX: &str = "tinderbox.";
 const CONTROLLERS: [Controller; 5] =
     [Controller::Memory, Controller::Cpu, Controller::CpuAccounting, Controller::Processes, Controller::Freezer];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Controller {
     Memory,
     Cpu,
@@ -55,14 +58,14 @@ impl Controller {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Version {
     V1,
     V2,
 }
 
 /// Where one controller's groups are made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Site {
     controller: Controller,
     version: Version,
@@ -142,7 +145,7 @@ pub(crate) struct Alarm {
 }
 
 /// The groups of one sandbox, one per controller; several controllers may share a folder.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Group {
     sites: Vec<Site>,
     cpu_us_at_start: u64,
@@ -158,22 +161,22 @@ impl Group {
         self.sites.iter().find(|site| site.controller == controller)
     }
 
-    /// Moves a process, and with it all its later children, into the groups.
-    pub(crate) fn attach(&self, pid: Pid) -> io::Result<()> {
-        let mut done: Vec<&Path> = Vec::new();
-        for site in &self.sites {
-            if !done.contains(&site.base.as_path()) {
-                fs::write(site.base.join("cgroup.procs"), pid.as_raw_nonzero().to_string())?;
-                done.push(&site.base);
-            }
-        }
-        Ok(())
+    /// Opens the doors through which a process moves itself into the groups, see [`enter`].
+    pub(crate) fn doors(&self) -> io::Result<Vec<fs::File>> {
+        let door = |site: &Site| match site.version {
+            Version::V1 => site.base.join("tasks"),
+            Version::V2 => site.base.join("cgroup.procs"),
+        };
+        let mut paths: Vec<PathBuf> = self.sites.iter().map(door).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        paths.iter().map(|path| OpenOptions::new().write(true).open(path)).collect()
     }
 
     /// Sets the limits of `spec` and starts counting from here.
     pub(crate) fn limit(&mut self, spec: &Spec) -> io::Result<()> {
         // /tmp is memory too, but it has a quota of its own: filling it must not look like a leak. The kernel therefore
-        // enforces the sum, and the helper the program's own part (see `Group::memory_alarm`).
+        // enforces the sum, and `memory.rs` the program's own part.
         let memory = spec.memory_bytes.saturating_add(spec.scratch_bytes);
         let quota_us = (u64::from(spec.cpu_millis) * CPU_PERIOD_US / 1000).max(1000);
         for site in &self.sites {
@@ -206,6 +209,11 @@ impl Group {
         }
         self.cpu_us_at_start = self.cpu_us();
         Ok(())
+    }
+
+    /// The part of the group that limits memory.
+    pub(crate) fn memory(&self) -> Self {
+        Self { sites: self.site(Controller::Memory).cloned().into_iter().collect(), cpu_us_at_start: 0 }
     }
 
     /// Opens the files through which the server itself freezes and measures.
@@ -322,6 +330,13 @@ impl Group {
     }
 }
 
+/// Moves this single-threaded process, and with it all its later children, through the doors of a group.
+///
+/// A v1 task that moves itself needs no lock over all processes; moving another waits for a grace period of RCU, some 10 ms.
+pub(crate) fn enter(doors: &[fs::File]) -> io::Result<()> {
+    doors.iter().try_for_each(|mut door| io::Write::write_all(&mut door, b"0"))
+}
+
 /// The number after `key` in a file of `key value` lines.
 pub(crate) fn keyed(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
@@ -334,11 +349,16 @@ fn make_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-/// When a process started, in clock ticks since boot: with its id it names a process for ever.
+/// When a living process started, in clock ticks since boot: with its id it names a process for ever.
 fn start_of(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may contain anything; field 22 is the 20th after it.
-    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    // A zombie has ended, whoever has yet to notice.
+    match *fields.first()? {
+        "Z" | "X" => None,
+        _ => fields.get(19)?.parse().ok(),
+    }
 }
 
 /// What `doctor` says about each controller.
@@ -394,8 +414,16 @@ fn remove_tree(group: &Path) {
     }
     // Not there for every controller.
     let _ = fs::write(group.join("freezer.state"), "THAWED");
-    // What is still busy goes at the next start.
-    let _ = fs::remove_dir(group);
+    for _ in 0..SWEEP_TRIES {
+        // Busy while the killed are still dying; what stays busy goes at the next start.
+        match fs::remove_dir(group) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+                let _ = rustix::event::poll(&mut [], Some(&pause));
+            }
+            _ => break,
+        }
+    }
 }
 
 /// Chooses a site for each controller from the texts of `/proc/self/mountinfo` and `/proc/self/cgroup`.

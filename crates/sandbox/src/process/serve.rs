@@ -8,7 +8,7 @@
 //! When the server's end of the socket closes, for whatever reason, every sandbox is killed, its cgroups are removed and
 //! the helper ends.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -18,7 +18,8 @@ use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::{Signal, WaitOptions};
 use seccompiler::BpfProgram;
 
-use crate::process::cgroup::{Alarm, Controller, Layout};
+use crate::process::cgroup::{Controller, Layout};
+use crate::process::memory::Watch;
 use crate::process::namespaces::{self, Mode};
 use crate::process::spawn::{self, Spawned};
 use crate::process::{privileges, raw, rootfs, seccomp, tree};
@@ -27,11 +28,14 @@ use crate::{Capabilities, Exit, Isolation, LauncherConfig, Spec, StepError};
 
 /// The epoll number of the server's socket. Sandbox `id` has `TOKENS` numbers from `TOKENS·id` on: its socket, then these.
 const SERVER: u64 = u64::MAX;
-const TOKENS: u64 = 4;
+/// The number of the memory watch's socket.
+const WATCH: u64 = u64::MAX - 1;
+const TOKENS: u64 = 2;
 const ENDED: u64 = 1;
-const MEMORY: u64 = 2;
-/// The least distance to the next memory alarm: bounds how often a program at its limit wakes the helper.
-const ALARM_STEP_BYTES: u64 = 256 << 10;
+/// Sandboxes that may wait to be prepared while the launcher is busy with others.
+const PREPARE_BACKLOG_MAX: usize = 8;
+/// Pause before the kernel is asked again to let go of a cgroup.
+const STALE_RETRY_NS: i64 = 20_000_000;
 /// How often the end waits a millisecond for the kernel to let go of a cgroup.
 const CGROUP_TRIES: u32 = 200;
 
@@ -56,7 +60,7 @@ fn run() -> Result<(), StepError> {
     else {
         return Ok(());
     };
-    let mut helper = match Helper::start(config, server) {
+    let mut helper = match LauncherProcess::start(config, server) {
         Ok(helper) => helper,
         Err((server, reason)) => {
             return protocol::send(&server, &Reply::Started(Err(reason)), &[], SendFlags::empty())
@@ -68,7 +72,7 @@ fn run() -> Result<(), StepError> {
     outcome
 }
 
-struct Helper {
+struct LauncherProcess {
     server: OwnedFd,
     epoll: OwnedFd,
     isolation: Isolation,
@@ -78,6 +82,10 @@ struct Helper {
     live: HashMap<u64, Live>,
     /// Slots (host ids) in use.
     slots: BTreeSet<u32>,
+    /// Prepared only when nothing else is to be done: a launch is worth more than the pool.
+    to_prepare: VecDeque<u64>,
+    /// Tells which sandbox uses too much memory; `None` without a memory controller.
+    watch: Option<Watch>,
     /// Cgroups that the kernel did not let go of at once.
     stale: Vec<crate::process::cgroup::Group>,
 }
@@ -90,7 +98,6 @@ struct Live {
     exit: Option<Exit>,
     /// What the program may use beside files and `/tmp`, in bytes.
     memory_bytes: u64,
-    alarm: Option<Alarm>,
     /// It was killed for using more.
     starved: bool,
 }
@@ -103,7 +110,14 @@ enum Stage {
     Running,
 }
 
-impl Helper {
+/// Stops listening to a descriptor. Closing it would not be enough: the server holds a copy of the pidfd, and processes
+/// that were forked meanwhile hold copies of all; epoll then goes on telling about what nobody can take out any more.
+fn forget(epoll: &OwnedFd, descriptor: impl AsFd) {
+    // It may never have been added.
+    let _ = epoll::delete(epoll, descriptor);
+}
+
+impl LauncherProcess {
     fn start(config: LauncherConfig, server: OwnedFd) -> Result<Self, (OwnedFd, String)> {
         let isolated = config.isolation == Isolation::Process;
         let mode = match rustix::process::geteuid().is_root() {
@@ -135,6 +149,8 @@ impl Helper {
             filter,
             live: HashMap::new(),
             slots: BTreeSet::new(),
+            to_prepare: VecDeque::new(),
+            watch: None,
             stale: Vec::new(),
         };
         let tried = if isolated { helper.choose_mode(config.uid_first) } else { Ok(()) };
@@ -174,7 +190,12 @@ impl Helper {
         }
     }
 
-    fn welcome(&self) -> Result<(), Errno> {
+    fn welcome(&mut self) -> Result<(), Errno> {
+        if self.layout.has(Controller::Memory) {
+            let watch = Watch::start().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+            epoll::add(&self.epoll, watch.socket(), EventData::new_u64(WATCH), EventFlags::IN)?;
+            self.watch = Some(watch);
+        }
         epoll::add(&self.epoll, &self.server, EventData::new_u64(SERVER), EventFlags::IN)?;
         let isolated = self.isolation == Isolation::Process;
         let capabilities = Capabilities {
@@ -193,9 +214,24 @@ impl Helper {
     fn serve(&mut self) -> Result<(), StepError> {
         loop {
             let mut events = Vec::with_capacity(64);
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
+            let at_once = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+            let soon = rustix::event::Timespec { tv_sec: 0, tv_nsec: STALE_RETRY_NS };
+            let patience = match (self.to_prepare.is_empty(), self.stale.is_empty()) {
+                (false, _) => Some(&at_once),
+                (true, false) => Some(&soon),
+                (true, true) => None,
+            };
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), patience) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(StepError::new("launcher", "epoll", error)),
+            }
+            // Only when nothing else is to be done; but a launcher that is never idle must not starve those who wait.
+            let idle = events.is_empty() || self.to_prepare.len() > PREPARE_BACKLOG_MAX;
+            if idle
+                && let Some(id) = self.to_prepare.pop_front()
+                && let Err(error) = self.prepare(id)
+            {
+                self.reply(&Reply::Prepared { id, result: Err(error) }, &[]);
             }
             for event in events {
                 let token = event.data.u64();
@@ -205,8 +241,8 @@ impl Helper {
                         Ok(None) => return Ok(()),
                         Err(error) => return Err(StepError::new("launcher", "server's socket", error)),
                     },
+                    (WATCH, _) => self.starved(),
                     (_, ENDED) => self.ended(token / TOKENS),
-                    (_, MEMORY) => self.check_memory(token / TOKENS),
                     _ => drop(self.heard(token / TOKENS)),
                 }
             }
@@ -218,11 +254,7 @@ impl Helper {
         match request {
             // A second start changes nothing.
             Request::Start(_) => {}
-            Request::Prepare { id } => {
-                if let Err(error) = self.prepare(id) {
-                    self.reply(&Reply::Prepared { id, result: Err(error) }, &[]);
-                }
-            }
+            Request::Prepare { id } => self.to_prepare.push_back(id),
             Request::Assign { id, spec } => {
                 if let Err(error) = self.assign(id, spec, descriptors) {
                     self.reply(&Reply::Running { id, result: Err(error) }, &[]);
@@ -232,7 +264,7 @@ impl Helper {
             Request::Freeze { id, frozen } => {
                 let signal = if frozen { Signal::STOP } else { Signal::CONT };
                 let result = match self.live.get(&id) {
-                    Some(live) => tree::signal(live.spawned.pid, self.isolation, signal),
+                    Some(live) => tree::signal(live.spawned.pid, live.spawned.namespace.as_ref(), signal),
                     None => Err(StepError::new("freeze", "sandbox", Errno::SRCH)),
                 };
                 self.reply(&Reply::Frozen { id, result }, &[]);
@@ -256,7 +288,7 @@ impl Helper {
         if let Some(control) = &spawned.control {
             epoll::add(&self.epoll, control, EventData::new_u64(TOKENS * id), EventFlags::IN).map_err(fail)?;
         }
-        let live = Live { spawned, slot, stage, exit: None, memory_bytes: u64::MAX, alarm: None, starved: false };
+        let live = Live { spawned, slot, stage, exit: None, memory_bytes: u64::MAX, starved: false };
         self.live.insert(id, live);
         Ok(())
     }
@@ -292,30 +324,6 @@ impl Helper {
             .map_err(|error| StepError::new("assign", "control socket", error))
     }
 
-    /// Kills a sandbox whose program uses more memory of its own than it may; else asks to be woken when it could. What
-    /// it keeps in files counts in the kernel's alarm but not here, so that the alarm is moved up as files grow.
-    fn check_memory(&mut self, id: u64) {
-        let Some(live) = self.live.get_mut(&id) else { return };
-        live.alarm = None;
-        loop {
-            let Some((used, own)) = live.spawned.group.memory_in_use() else { return };
-            if own > live.memory_bytes {
-                live.starved = true;
-                self.kill(id);
-                return;
-            }
-            let next = used + (live.memory_bytes - own).max(ALARM_STEP_BYTES);
-            let Ok(Some(alarm)) = live.spawned.group.memory_alarm(next) else { return };
-            let watched = epoll::add(&self.epoll, &alarm.event, EventData::new_u64(TOKENS * id + MEMORY), alarm.flags);
-            live.alarm = Some(alarm);
-            // An alarm below what is used by now would never ring.
-            let missed = live.spawned.group.memory_in_use().is_some_and(|(used, _)| used >= next);
-            if watched.is_err() || !missed {
-                return;
-            }
-        }
-    }
-
     /// Takes one message from a sandbox's first process; false when there is none.
     fn heard(&mut self, id: u64) -> bool {
         let Some(live) = self.live.get_mut(&id) else { return false };
@@ -323,9 +331,11 @@ impl Helper {
         let (report, descriptors) = match protocol::receive::<Report>(control, RecvFlags::DONTWAIT) {
             Ok(Some(heard)) => heard,
             Err(Errno::AGAIN) => return false,
-            // It has closed its end, so it is ending: the pidfd tells when it has. Closing ours takes it out of epoll.
+            // It has closed its end, so it is ending: the pidfd tells when it has.
             Ok(None) | Err(_) => {
-                live.spawned.control = None;
+                if let Some(control) = live.spawned.control.take() {
+                    forget(&self.epoll, &control);
+                }
                 return false;
             }
         };
@@ -346,12 +356,12 @@ impl Helper {
             Report::Built(Err(error)) => self.reply(&Reply::Prepared { id, result: Err(error) }, &[]),
             Report::Running(result) => {
                 live.stage = Stage::Running;
+                let (memory_bytes, group) = (live.memory_bytes, live.spawned.group.memory());
                 let listeners: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
                 let runs = result.is_ok();
                 self.reply(&Reply::Running { id, result }, &listeners);
-                // After the answer: on cgroup v1 the kernel takes milliseconds to set an alarm (a grace period of RCU).
-                if runs {
-                    self.check_memory(id);
+                if runs && let Some(watch) = &self.watch {
+                    watch.add(id, memory_bytes, group);
                 }
             }
             Report::Ended(exit) => live.exit = Some(exit),
@@ -364,6 +374,10 @@ impl Helper {
         // Its last words first.
         while self.heard(id) {}
         let Some(live) = self.live.remove(&id) else { return };
+        forget(&self.epoll, &live.spawned.pidfd);
+        if let Some(control) = &live.spawned.control {
+            forget(&self.epoll, control);
+        }
         let status = rustix::process::waitpid(Some(live.spawned.pid), WaitOptions::empty());
         let own = status.ok().flatten().map_or(Exit::Signal(9), |(_, status)| crate::process::init::exit_of(status));
         // What pid 1 exits with says nothing about the program, unless it is the program.
@@ -379,11 +393,30 @@ impl Helper {
         if self.isolation == Isolation::None {
             tree::kill_group(live.spawned.pid);
         }
+        self.slots.remove(&live.slot);
+        self.reply(&Reply::Exited { id, exit, usage }, &[]);
+        // Last: nobody waits for it.
         if !group.remove() {
             self.stale.push(group);
         }
-        self.slots.remove(&live.slot);
-        self.reply(&Reply::Exited { id, exit, usage }, &[]);
+    }
+
+    /// The memory watch names a sandbox that uses too much, or has ended.
+    fn starved(&mut self) {
+        match self.watch.as_ref().map(Watch::next) {
+            Some(Some(id)) => {
+                if let Some(live) = self.live.get_mut(&id) {
+                    live.starved = true;
+                    self.kill(id);
+                }
+            }
+            // Without it the kernel still enforces the sum of memory and scratch space.
+            _ => {
+                if let Some(watch) = self.watch.take() {
+                    forget(&self.epoll, watch.socket());
+                }
+            }
+        }
     }
 
     fn kill(&self, id: u64) {

@@ -2,17 +2,18 @@
 
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::net::SendFlags;
 use rustix::process::Pid;
 use seccompiler::BpfProgram;
 
-use crate::process::cgroup::{Group, Layout};
+use crate::process::cgroup::{self, Group, Layout};
 use crate::process::init::{self, Init};
 use crate::process::namespaces::Mode;
 use crate::process::raw::{self, Fork};
-use crate::process::rootfs;
-use crate::protocol::{self, Order, Target};
+use crate::process::{rootfs, tree};
+use crate::protocol::{self, Order, Report, Target};
 use crate::{Spec, StepError};
 
 /// A process that was just started.
@@ -22,6 +23,8 @@ pub(crate) struct Spawned {
     /// The helper's end of the socket to pid 1; `None` for a plain child.
     pub(crate) control: Option<OwnedFd>,
     pub(crate) group: Group,
+    /// Names the pid namespace; `None` for a plain child.
+    pub(crate) namespace: Option<PathBuf>,
 }
 
 /// Starts pid 1 of a new, empty sandbox and tells it to build its root.
@@ -34,10 +37,17 @@ pub(crate) fn sandbox(
 ) -> Result<Spawned, StepError> {
     let (ours, theirs) = protocol::socket_pair().map_err(|error| StepError::new("clone", "socket pair", error))?;
     let group = layout.create(id).map_err(|error| StepError::new("cgroup", "create", error))?;
+    let doors = match group.doors() {
+        Ok(doors) => doors,
+        Err(error) => {
+            group.remove();
+            return Err(StepError::new("cgroup", "open", error));
+        }
+    };
     let spawned = raw::clone_into(mode.flags()).map_err(|error| StepError::new("clone", "new namespaces", error));
     let (pid, pidfd) = match spawned {
         Ok(Fork::Parent(pid, Some(pidfd))) => (pid, pidfd),
-        Ok(Fork::Child) => init::leave(move || first_process(theirs, slot, mode, filter)),
+        Ok(Fork::Child) => init::leave(move || first_process(theirs, doors, slot, mode, filter)),
         Ok(Fork::Parent(_, None)) => unreachable!("clone_into always gives a pidfd"),
         Err(error) => {
             group.remove();
@@ -45,7 +55,9 @@ pub(crate) fn sandbox(
         }
     };
     drop(theirs);
-    let spawned = Spawned { pid, pidfd, control: Some(ours), group };
+    // Now: once pid 1 has hidden itself, an unprivileged helper may not look any more.
+    let namespace = tree::namespace_of(&pid.as_raw_nonzero().to_string());
+    let spawned = Spawned { pid, pidfd, control: Some(ours), group, namespace };
     let ready = prepare(&spawned, slot, mode);
     if let Err(error) = ready {
         abandon(spawned);
@@ -55,7 +67,6 @@ pub(crate) fn sandbox(
 }
 
 fn prepare(spawned: &Spawned, slot: u32, mode: Mode) -> Result<(), StepError> {
-    spawned.group.attach(spawned.pid).map_err(|error| StepError::new("cgroup", "attach", error))?;
     // The kernel's first choice when memory runs out anywhere: never the server.
     std::fs::write(format!("/proc/{}/oom_score_adj", spawned.pid.as_raw_nonzero()), "1000")
         .map_err(|error| StepError::new("limits", "oom_score_adj", error))?;
@@ -76,14 +87,20 @@ pub(crate) fn abandon(spawned: Spawned) {
 }
 
 /// The new process's side: keeps nothing of the helper's but standard error and its own socket.
-fn first_process(theirs: OwnedFd, slot: u32, mode: Mode, filter: &BpfProgram) {
+fn first_process(theirs: OwnedFd, doors: Vec<std::fs::File>, slot: u32, mode: Mode, filter: &BpfProgram) {
+    if let Err(error) = cgroup::enter(&doors) {
+        let error = StepError::new("cgroup", "enter", error);
+        // If nobody hears, the helper is gone.
+        let _ = protocol::send(&theirs, &Report::Built(Err(error)), &[], SendFlags::empty());
+        return;
+    }
     let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") else { return };
     let Ok(control) = raw::place_descriptors(&[null.as_fd(), null.as_fd(), std::io::stderr().as_fd()], theirs.as_fd())
     else {
         return;
     };
     // Their numbers are closed or mean something else by now.
-    std::mem::forget((null, theirs));
+    std::mem::forget((null, theirs, doors));
     // An error has been reported through `control`, unless it was `control` that failed: then the helper is gone.
     let _ = Init { control, ids: mode.ids(slot), filter }.run();
 }
@@ -102,5 +119,5 @@ pub(crate) fn plain(spec: &Spec, descriptors: &[OwnedFd]) -> Result<(Spawned, Ve
     let pid = init::fork_program(descriptors, prepare, None)?;
     let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
         .map_err(|error| StepError::new("clone", "pidfd", error))?;
-    Ok((Spawned { pid, pidfd, control: None, group: Group::none() }, listeners))
+    Ok((Spawned { pid, pidfd, control: None, group: Group::none(), namespace: None }, listeners))
 }

@@ -5,24 +5,22 @@ use std::path::PathBuf;
 
 use rustix::process::{Pid, Signal};
 
-use crate::{Isolation, StepError};
+use crate::StepError;
 
 /// Rounds after which a tree that keeps making processes is given up on.
 const ROUNDS_MAX: usize = 50;
 
-/// Sends `signal` to every process in the pid namespace of `init` but itself (or to the process group, without isolation),
+/// Sends `signal` to every process in `namespace` but its `init` (or to the process group, without isolation),
 /// again until no new process has turned up.
-pub(crate) fn signal(init: Pid, isolation: Isolation, signal: Signal) -> Result<(), StepError> {
-    if isolation == Isolation::None {
+pub(crate) fn signal(init: Pid, namespace: Option<&PathBuf>, signal: Signal) -> Result<(), StepError> {
+    let Some(namespace) = namespace else {
         return rustix::process::kill_process_group(init, signal)
             .map_err(|error| StepError::new("freeze", "process group", error));
-    }
-    let namespace = namespace_of(&init.as_raw_nonzero().to_string());
-    let namespace = namespace.ok_or_else(|| StepError::new("freeze", "pid namespace", rustix::io::Errno::SRCH))?;
+    };
     let mut reached = Vec::new();
     for _ in 0..ROUNDS_MAX {
         let before = reached.len();
-        for pid in members(&namespace) {
+        for pid in members(namespace) {
             if pid != init && !reached.contains(&pid) {
                 // It may have ended since.
                 let _ = rustix::process::kill_process(pid, signal);
@@ -52,6 +50,6 @@ fn members(namespace: &PathBuf) -> Vec<Pid> {
 }
 
 /// What `/proc/<pid>/ns/pid` points at: `pid:[…]`.
-fn namespace_of(pid: &str) -> Option<PathBuf> {
+pub(crate) fn namespace_of(pid: &str) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
 }

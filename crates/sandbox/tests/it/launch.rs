@@ -32,6 +32,22 @@ async fn hello_from_sh_node_and_python() {
 }
 
 #[tokio::test]
+async fn a_sandbox_that_has_ended_and_is_kept_does_not_keep_the_launcher_from_others() {
+    if !is_root() {
+        return;
+    }
+    let launcher = launcher(0).await;
+    // The pidfd that the caller holds stays readable for ever; the launcher once spun on its own copy of it.
+    let mut kept = Vec::new();
+    for _ in 0..3 {
+        let sandbox = launcher.launch(sh("exit 0")).await.expect("it starts");
+        assert_eq!(sandbox.exited().await, Exit::Code(0));
+        kept.push(sandbox);
+    }
+    assert_eq!(run(&launcher, sh("exit 7")).await.exit, Exit::Code(7));
+}
+
+#[tokio::test]
 async fn the_environment_and_the_folder_are_exactly_those_of_the_spec() {
     if !is_root() {
         return;
@@ -138,4 +154,52 @@ async fn a_pool_is_refilled_and_its_sandboxes_are_used() {
     let unpooled = crate::support::launcher(0).await;
     let sandbox = unpooled.launch(sh("sleep 600")).await.expect("it launches");
     assert!(!sandbox.timings().pooled);
+}
+
+const NODE_WORK: &str = r"
+const fs = require('fs'), http = require('http'), os = require('os'), zlib = require('zlib'), crypto = require('crypto');
+const { Worker } = require('worker_threads'), { execFileSync } = require('child_process');
+fs.mkdirSync('/tmp/a/b', { recursive: true }); fs.writeFileSync('/tmp/a/b/f', 'x'); fs.copyFileSync('/tmp/a/b/f', '/tmp/g');
+fs.renameSync('/tmp/g', '/tmp/h'); fs.statSync('/tmp/h'); fs.readdirSync('/tmp'); fs.rmSync('/tmp/a', { recursive: true });
+os.cpus(); os.networkInterfaces(); os.totalmem(); process.cpuUsage(); process.memoryUsage(); crypto.randomUUID();
+zlib.gunzipSync(zlib.gzipSync('x')); crypto.pbkdf2Sync('a', 'b', 10, 16, 'sha256');
+execFileSync('/bin/sh', ['-c', 'echo child | cat']);
+const worker = new Worker(`require('worker_threads').parentPort.postMessage(1)`, { eval: true });
+worker.on('message', () => { const server = http.createServer((q, s) => s.end('served')).listen(0, '127.0.0.1', () => {
+  http.get({ port: server.address().port }, (r) => { r.on('data', (d) => { console.log(String(d)); server.close(); process.exit(0); }); }); }); });
+";
+
+const PYTHON_WORK: &str = r"
+import asyncio, json, os, shutil, socket, sqlite3, ssl, subprocess, tempfile, threading, zlib, uuid, hashlib, platform, time, random
+with tempfile.TemporaryDirectory() as d:
+    p = os.path.join(d, 'f'); open(p, 'w').write('x'); shutil.copy2(p, p + '2'); os.rename(p, p + '3'); os.makedirs(d + '/a/b'); shutil.rmtree(d + '/a')
+    db = sqlite3.connect(d + '/db'); db.execute('create table t (a)'); db.execute('insert into t values (1)'); db.commit(); db.close()
+subprocess.run(['/bin/sh', '-c', 'exit 0'], check=True)
+t = threading.Thread(target=lambda: None); t.start(); t.join()
+ssl.create_default_context(); uuid.uuid4(); platform.platform(); zlib.compress(b'x'); hashlib.sha256(b'').hexdigest(); time.sleep(0.001)
+async def main():
+    async def serve(r, w):
+        w.write(b'served'); await w.drain(); w.close()
+    server = await asyncio.start_server(serve, '127.0.0.1', 0)
+    r, w = await asyncio.open_connection('127.0.0.1', server.sockets[0].getsockname()[1])
+    print((await r.read()).decode()); w.close()
+asyncio.run(main())
+";
+
+#[tokio::test]
+async fn ninety_system_calls_are_enough_for_node_and_python_at_work() {
+    if !is_root() {
+        return;
+    }
+    let launcher = launcher(0).await;
+    let roomy = |argv: Vec<String>| Spec { memory_bytes: 512 << 20, processes_max: 256, ..Spec::new(argv) };
+    if std::path::Path::new("/usr/bin/node").exists() {
+        let outcome = run(&launcher, roomy(vec!["node".into(), "-e".into(), NODE_WORK.into()])).await;
+        assert_eq!((outcome.stdout.as_str(), outcome.exit), ("served\n", Exit::Code(0)), "{outcome:?}");
+    }
+    if let Some((python, mount)) = pyenv("3.11") {
+        let spec = Spec { mounts: vec![mount], ..roomy(vec![python, "-c".into(), PYTHON_WORK.into()]) };
+        let outcome = run(&launcher, spec).await;
+        assert_eq!((outcome.stdout.as_str(), outcome.exit), ("served\n", Exit::Code(0)), "{outcome:?}");
+    }
 }

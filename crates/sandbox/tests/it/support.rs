@@ -29,12 +29,12 @@ pub(crate) async fn launcher_with(config: LauncherConfig) -> Launcher {
 pub(crate) async fn marked_launcher(pool_size: usize, mark: &str) -> (Launcher, u32) {
     let config = LauncherConfig { pool_size, ..LauncherConfig::default() };
     let launcher = Launcher::start(vec![HELPER.into(), mark.into()], config).await.expect("the launcher starts");
-    let helper = helper_marked(mark).expect("the helper runs");
+    let helper = launcher_marked(mark).expect("the helper runs");
     (launcher, helper)
 }
 
 /// The helper that was started with `mark`: the eldest process that shows it, for each pid 1 is its copy.
-pub(crate) fn helper_marked(mark: &str) -> Option<u32> {
+pub(crate) fn launcher_marked(mark: &str) -> Option<u32> {
     let marked = processes_with(&format!("{HELPER} {mark}"));
     let is_child = |pid: &u32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -33,8 +33,8 @@ pub(crate) async fn run(args: Args, print: Print) -> anyhow::Result<ExitCode> {
             "{:<32} {:<16} {:>9} {:>9}  {}",
             function["FunctionName"].as_str().unwrap_or_default(),
             function["Runtime"].as_str().unwrap_or_default(),
-            function["MemorySize"],
-            function["Timeout"],
+            function["MemorySize"].to_string(),
+            function["Timeout"].to_string(),
             function["LastModified"].as_str().unwrap_or_default(),
         ));
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use blob::Blobs;
-use gateway::{CredentialStore, FunctionUrls, Gateway, Handle, Peer, UrlRequest, Wiring};
+use gateway::{BodyLimit, CredentialStore, FunctionUrls, Gateway, Handle, Peer, UrlRequest, Wiring};
 use kv::Kv;
 use lambda::invoke::{Credentials, LogLine, LogSink};
 use lambda::limits;
@@ -16,11 +16,12 @@ use lambda::{EnvironmentPeer, Hooks, InvokeLimits, Invoker, InvokerParts, Lambda
 use logs::{LogEvent, Logs};
 use sandbox::{Launcher, LauncherConfig};
 use sys::task::CancellationToken;
-use sys::{Clock, Rng};
+use sys::{ByteSize, Clock, Rng};
 use trace::Recorder;
 use wire::sigv4::{Credential, Secret};
 
 use super::{admin, launcher_program};
+use crate::access_key;
 use crate::config::{self, Config};
 use crate::root_key::RootKey;
 
@@ -71,6 +72,8 @@ pub(super) async fn wire(
     let launcher = start_launcher(config).await?;
     let runtimes = Runtimes::discover(&clock, data).await.context("the bootstraps could not be written")?;
     tracing::info!(runtimes = ?runtimes.found(), "runtimes found");
+    let compiling = runtimes.clone();
+    sys::task::spawn("compile bootstraps", async move { compiling.compile_ahead().await });
     let packages = Packages::open(&data.join("code"), blobs, rng.clone(), unpack_limits());
     let packages = packages.context("the code folder does not open")?;
 
@@ -104,6 +107,8 @@ pub(super) async fn wire(
             ..lambda::Config::default()
         },
     });
+    let swept = lambda.sweep_packages().await.context("packages of the past cannot be swept")?;
+    tracing::info!(swept, "packages ready");
     let gateway = Gateway::new(
         gateway_config(config),
         Wiring {
@@ -158,6 +163,7 @@ fn gateway_config(config: &Config) -> gateway::Config {
         config::Auth::Enforced => gateway::Auth::Enforced,
         config::Auth::Permissive => gateway::Auth::Permissive,
     };
+    settings.limits.bodies = body_limits();
     // Within the 5 s that SIGTERM promises, with time left to write what was left behind.
     settings.limits.shutdown_grace = Duration::from_millis(3_500);
     settings
@@ -182,6 +188,18 @@ fn function_urls(lambda: Lambda) -> FunctionUrls {
             lambda.serve_url(&url_id, cx, forwarded).await
         })
     })
+}
+
+/// Operations whose bodies may be larger, or must be smaller, than the gateway's 10 MB.
+/// Codes and sizes: AWS Lambda developer guide, "Lambda quotas"; API Invoke, RequestTooLargeException.
+fn body_limits() -> Vec<BodyLimit> {
+    let limit = |operation, bytes, code| BodyLimit { service: "lambda", operation, size: ByteSize(bytes), code };
+    let (package, payload) = (limits::PACKAGE_REQUEST_BYTES_MAX, lambda::invoke::PAYLOAD_BYTES_MAX as u64);
+    vec![
+        limit("CreateFunction", package, "RequestEntityTooLargeException"),
+        limit("UpdateFunctionCode", package, "RequestEntityTooLargeException"),
+        limit("Invoke", payload, "RequestTooLargeException"),
+    ]
 }
 
 fn unpack_limits() -> UnpackLimits {
@@ -220,12 +238,10 @@ fn log_sink(logs: Logs) -> LogSink {
 
 /// Placeholder credentials of one environment: valid, and without any right until functions have roles.
 fn issue(store: &CredentialStore, peer: &EnvironmentPeer, rng: &Rng) -> Credentials {
-    const BASE32: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-    const BASE62: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let made = Credentials {
-        access_key_id: format!("ASIA{}", rng.string(BASE32, 16)),
-        secret_access_key: rng.string(BASE62, 40),
-        session_token: rng.string(BASE62, 128),
+        access_key_id: access_key::id("ASIA", rng),
+        secret_access_key: access_key::secret(40, rng),
+        session_token: access_key::secret(128, rng),
     };
     let entry = gateway::Entry {
         credential: credential(&made.secret_access_key, Some(&made.session_token)),

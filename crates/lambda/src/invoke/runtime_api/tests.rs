@@ -175,7 +175,7 @@ async fn a_streamed_response_is_put_together_and_its_trailing_error_wins() {
 #[tokio::test]
 async fn d4_a_thousand_calls_to_next_leave_one_that_waits() {
     let (api, address) = api().await;
-    let first = tokio::spawn(async move { call(address, "GET", "/invocation/next", b"").await });
+    let first = sys::task::spawn("caller", async move { call(address, "GET", "/invocation/next", b"").await });
     while !api.shared.conversation.lock().asked {
         tokio::task::yield_now().await;
     }
@@ -183,7 +183,7 @@ async fn d4_a_thousand_calls_to_next_leave_one_that_waits() {
         assert_eq!(status(address, "GET", "/invocation/next", b"").await, 403);
     }
     api.deliver(header(ID), Bytes::from_static(b"{}"));
-    assert_eq!(first.await.unwrap().0, 200);
+    assert_eq!(first.await.unwrap().unwrap().0, 200);
 }
 
 #[tokio::test]
@@ -205,7 +205,7 @@ async fn a_client_that_hangs_up_while_it_waits_may_ask_again() {
 #[tokio::test]
 async fn dropping_the_api_closes_its_connections() {
     let (api, address) = api().await;
-    let waiting = tokio::spawn(async move {
+    let waiting = sys::task::spawn("caller", async move {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
         let mut answer = Vec::new();
@@ -215,5 +215,5 @@ async fn dropping_the_api_closes_its_connections() {
         tokio::task::yield_now().await;
     }
     drop(api);
-    assert!(waiting.await.unwrap().is_ok_and(|answer| answer.is_empty()));
+    assert!(waiting.await.unwrap().unwrap().is_ok_and(|answer| answer.is_empty()));
 }

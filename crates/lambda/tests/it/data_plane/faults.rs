@@ -1,6 +1,6 @@
 //! Functions that go wrong (fault tests D1–D5; L6, L8, L9): the caller reads AWS's error, the next invocation is well.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lambda::invoke::Status;
 use lambda::{FunctionError, FunctionVersion, InvokeLimits, InvokeOutcome};
@@ -63,9 +63,9 @@ async fn l8_timeout_kills_the_whole_tree_and_the_next_invocation_is_fresh() {
     function.timeout_s = 1;
     function.revision_id = "short".to_owned();
     let start = stage.answer(&function, "false").await;
-    let began = Instant::now();
+    let began = stage.clock.elapsed();
     let outcome = stage.invoke(&function, "true").await;
-    let took = began.elapsed();
+    let took = stage.clock.elapsed() - began;
     let (error, log) = failure(&outcome);
     let id = request_id(&log);
     let message = format!("RequestId: {id} Error: Task timed out after 1.00 seconds");
@@ -189,13 +189,18 @@ sys.exit(1)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_package_without_an_executable_bootstrap_is_told_so() {
+async fn a_bootstrap_that_cannot_be_executed_is_told_in_awss_words() {
     let stage = Stage::new().await;
-    let function = stage.function("provided.al2023", "h", &[("readme.txt", "nothing to run")]);
-    let (error, _) = failure(&stage.invoke(&function, "{}").await);
-    assert_eq!(error["errorType"], "Runtime.InvalidEntrypoint");
-    let message = error["errorMessage"].as_str().unwrap();
-    assert!(message.ends_with("Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"), "{message}");
+    for (file, content, words) in [
+        ("readme.txt", "nothing to run", "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"),
+        ("bootstrap", "#!/no/such/shell\n", "fork/exec /var/task/bootstrap: no such file or directory"),
+    ] {
+        let function = stage.function("provided.al2023", "h", &[(file, content)]);
+        let (error, _) = failure(&stage.invoke(&function, "{}").await);
+        assert_eq!(error["errorType"], "Runtime.InvalidEntrypoint");
+        let message = error["errorMessage"].as_str().unwrap();
+        assert!(message.ends_with(&format!(" Error: {words}")), "{message}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use lambda::{InvokeError, InvokeLimits};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::stage::{Setting, Stage, still_clock};
+use super::stage::{Setting, Stage, pause, still_clock};
 
 const COUNTER: &str = "
 count = 0
@@ -50,7 +50,7 @@ async fn every_phase_is_a_span_recorded_by_the_platform() {
         if phases.contains(&"freeze".to_owned()) {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        pause(Duration::from_millis(2)).await;
     }
     let name = format!("invoke {}", function.name);
     for phase in [
@@ -166,9 +166,9 @@ serve(lambda event, headers: (time.sleep(event), ticks)[1])
 ",
     );
     stage.answer(&function, "0.2").await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    pause(Duration::from_millis(300)).await;
     let before = stage.answer(&function, "0").await.as_u64().unwrap();
-    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    pause(Duration::from_millis(1_000)).await;
     let after = stage.answer(&function, "0").await.as_u64().unwrap();
     // A second of ticking would be hundreds; the moments round freezing and thawing are a few.
     assert!(after - before < 100, "{before} → {after}");
@@ -189,14 +189,14 @@ async fn an_idle_environment_is_stopped_after_the_configured_time_and_not_before
     // Frozen after a moment …
     for _ in 0..10_000 {
         clock.advance(Duration::from_millis(1));
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        pause(Duration::from_millis(1)).await;
         if stage.span_names(&context).await.contains(&"freeze".to_owned()) {
             break;
         }
     }
     stage.until("it is put down frozen", |stage| stage.invoker.idle(&function) == 1).await;
     clock.advance(Duration::from_secs(50));
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    pause(Duration::from_millis(50)).await;
     assert_eq!(stage.invoker.idle(&function), 1, "fifty seconds are not sixty");
     // … and stopped after a minute.
     clock.advance(Duration::from_secs(11));
@@ -224,13 +224,14 @@ async fn shutdown_lets_running_invocations_end_and_takes_no_more() {
     let stage = Arc::new(Stage::new().await);
     let function = stage.provided("serve(lambda event, headers: (time.sleep(event), 'done')[1])");
     stage.answer(&function, "0").await;
-    let running = tokio::spawn({
+    let running = sys::task::spawn("test", {
         let (stage, function) = (Arc::clone(&stage), function.clone());
         async move { stage.try_invoke(&function, "0.5").await }
     });
-    stage.until("it runs", |stage| stage.invoker.running(&function.account) == 1).await;
+    let starts = |stage: &Stage| stage.messages().iter().filter(|line| line.starts_with("START")).count();
+    stage.until("it has its environment", |stage| starts(stage) == 2).await;
     stage.invoker.shutdown(Duration::from_secs(10)).await;
-    assert_eq!(running.await.unwrap().unwrap().function_error, None);
+    assert_eq!(running.await.unwrap().unwrap().unwrap().function_error, None);
     assert!(matches!(stage.try_invoke(&function, "0").await, Err(InvokeError::Unavailable { .. })));
     stage.until("nothing is left", |stage| stage.registered_keys().is_empty()).await;
 }
@@ -239,26 +240,26 @@ async fn shutdown_lets_running_invocations_end_and_takes_no_more() {
 async fn shutdown_does_not_wait_for_longer_than_its_grace() {
     let stage = Arc::new(Stage::new().await);
     let function = stage.provided("serve(lambda event, headers: time.sleep(600))");
-    let running = tokio::spawn({
+    let running = sys::task::spawn("test", {
         let (stage, function) = (Arc::clone(&stage), function.clone());
         async move { stage.try_invoke(&function, "0").await }
     });
     stage.until("it has started", |stage| stage.messages().iter().any(|line| line.starts_with("START"))).await;
     stage.invoker.shutdown(Duration::from_millis(100)).await;
-    let outcome = running.await.unwrap();
+    let outcome = running.await.unwrap().unwrap();
     assert!(outcome.is_err() || outcome.is_ok_and(|outcome| outcome.function_error.is_some()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_to_the_aws_endpoint_reaches_the_gateway_with_the_functions_identity() {
     let connection: lambda::invoke::ConnectionHook = Arc::new(|mut stream, peer| {
-        tokio::spawn(async move {
+        drop(sys::task::spawn("test", async move {
             let mut request = [0; 1024];
             let _ = stream.read(&mut request).await.unwrap();
             let body = format!("{} {}", peer.function_arn, peer.environment_id);
             let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
             stream.write_all(answer.as_bytes()).await.unwrap();
-        });
+        }));
     });
     let stage = Stage::with(Setting { connection, ..Setting::default() }).await;
     let function = stage.provided(

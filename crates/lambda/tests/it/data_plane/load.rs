@@ -17,12 +17,12 @@ async fn many(
     let calls: Vec<_> = (0..count)
         .map(|_| {
             let (stage, function) = (Arc::clone(stage), function.clone());
-            tokio::spawn(async move { stage.try_invoke(&function, event).await })
+            sys::task::spawn("test", async move { stage.try_invoke(&function, event).await })
         })
         .collect();
     let mut outcomes = Vec::new();
     for call in calls {
-        outcomes.push(call.await.unwrap());
+        outcomes.push(call.await.unwrap().unwrap());
     }
     outcomes
 }
@@ -84,7 +84,7 @@ async fn who_waits_takes_the_environment_that_another_gives_back() {
 async fn a_caller_that_goes_away_does_not_end_the_invocation() {
     let stage = Arc::new(Stage::new().await);
     let function = stage.provided("serve(lambda event, headers: (time.sleep(0.3), print('done', flush=True)))");
-    let caller = tokio::spawn({
+    let caller = sys::task::spawn("test", {
         let (stage, function) = (Arc::clone(&stage), function.clone());
         async move { stage.try_invoke(&function, "{}").await }
     });

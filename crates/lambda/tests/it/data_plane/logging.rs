@@ -102,6 +102,7 @@ async fn output_after_the_answer_belongs_to_the_next_invocation() {
 while True:
     request_id, event, headers = next_event()
     respond(request_id, None)
+    time.sleep(0.5)
     print('afterwards', flush=True)
 ",
     );

@@ -110,7 +110,7 @@ async fn d4_nobody_reads_anothers_answer() {
     let function = std::sync::Arc::new(stage.provided("serve(lambda event, headers: event)"));
     let clients = (0..8).map(|client| {
         let (stage, function) = (stage.clone(), function.clone());
-        tokio::spawn(async move {
+        sys::task::spawn("test", async move {
             for turn in 0..100 {
                 let event = json!({ "client": client, "turn": turn });
                 assert_eq!(stage.answer(&function, &event.to_string()).await, event);
@@ -118,7 +118,7 @@ async fn d4_nobody_reads_anothers_answer() {
         })
     });
     for client in clients.collect::<Vec<_>>() {
-        client.await.unwrap();
+        client.await.unwrap().unwrap();
     }
 }
 

@@ -6,6 +6,14 @@ use wire::ServiceError as _;
 
 use super::stage::{Stage, text};
 
+/// The answer of the first call, whose report tells both parts of init apart.
+async fn cold_answer(stage: &Stage, function: &lambda::FunctionVersion) -> serde_json::Value {
+    let cold = stage.invoke(function, "{}").await;
+    let terms = cold.report.cold.expect("the first call is cold");
+    assert!(!terms.runtime_init.is_zero() && !terms.user_init.is_zero(), "{terms:?}");
+    super::stage::json(&cold)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nodejs_runs_on_the_hosts_node() {
     let stage = Stage::new().await;
@@ -18,7 +26,7 @@ exports.handler = async (event, context) => {
 };
 ";
     let function = stage.function("nodejs20.x", "index.handler", &[("index.js", index)]);
-    let first = stage.answer(&function, "{}").await;
+    let first = cold_answer(&stage, &function).await;
     assert_eq!((&first["calls"], &first["name"]), (&json!(1), &json!(function.name)));
     assert!(first["trace"].as_str().unwrap().starts_with("Root=1-"));
     let warm = stage.invoke(&function, "{}").await;
@@ -46,7 +54,7 @@ def handler(event, context):
     return {'calls': calls, 'id': context.aws_request_id, 'left': context.get_remaining_time_in_millis() > 1000}
 ";
     let function = stage.function("python3.11", "index.handler", &[("index.py", index)]);
-    let first = stage.answer(&function, "{}").await;
+    let first = cold_answer(&stage, &function).await;
     assert_eq!((&first["calls"], &first["left"]), (&json!(1), &json!(true)));
     let warm = stage.invoke(&function, "{}").await;
     assert_eq!((super::stage::json(&warm)["calls"].clone(), warm.report.cold), (json!(2), None));

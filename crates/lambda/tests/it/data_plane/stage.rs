@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lambda::invoke::{ConnectionHook, Credentials, LogLine};
@@ -199,7 +200,7 @@ impl Stage {
             if condition(self) {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            pause(Duration::from_millis(1)).await;
         }
         panic!("never happened: {what}");
     }
@@ -266,3 +267,8 @@ def serve(handler):
         request_id, event, headers = next_event()
         respond(request_id, handler(event, headers))
 "#;
+
+/// Lets real time pass, also where the stage's clock stands still.
+pub(crate) async fn pause(duration: Duration) {
+    Clock::system().sleep(duration).await;
+}

@@ -45,7 +45,7 @@ fn a_host_without_cgroups_has_none() {
 }
 
 #[test]
-fn a_group_name_tells_helper_and_start_and_nothing_else_matches() {
+fn a_group_name_tells_launcher_and_start_and_nothing_else_matches() {
     let cases = [
         ("tinderbox.12.345", Some((12, 345))),
         ("tinderbox.12", None),
