@@ -224,7 +224,12 @@ impl Iam {
             return Ok(known);
         }
         let made = match self.identity(account.as_str(), kind, name).await? {
-            Some(found) if id.is_none_or(|id| *id == found.id) && made_by.is_none_or(|issued_us| issued_us >= found.created_us) => self.compile(&found, session, is_federated).await?,
+            Some(found)
+                if id.is_none_or(|id| *id == found.id)
+                    && made_by.is_none_or(|issued_us| issued_us >= found.created_us) =>
+            {
+                self.compile(&found, session, is_federated).await?
+            }
             _ => PolicySet::default(),
         };
         let made = Arc::new(made);
