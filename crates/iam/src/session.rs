@@ -136,7 +136,6 @@ fn principal(claims: Claims) -> Option<Principal> {
         tags: claims.tags,
         transitive_tag_keys: claims.transitive,
         source_identity: claims.source_identity,
-        federated_provider: None,
     });
     Some(match claims.who {
         Who::User { account, arn, id, name } => {

@@ -103,8 +103,6 @@ pub struct SessionFacts {
     pub transitive_tag_keys: Vec<String>,
     /// `aws:SourceIdentity`, set once and kept through role chaining.
     pub source_identity: Option<String>,
-    /// `aws:FederatedProvider` of a session from `AssumeRoleWithWebIdentity`.
-    pub federated_provider: Option<String>,
 }
 
 impl Principal {

@@ -179,7 +179,6 @@ pub(crate) async fn assume_role(iam: Iam, cx: Cx, input: m::AssumeRoleInput) -> 
         tags: tags.into_iter().collect(),
         transitive_tag_keys: passed_on,
         source_identity: inherited.or(input.source_identity),
-        federated_provider: None,
     };
     let account = AccountId::parse(&role.account).ok_or_else(|| kv::Error::corrupt("a role without an account"))?;
     let principal = Principal::AssumedRole {
