@@ -42,6 +42,12 @@ fn snake(name: &str) -> String {
     out
 }
 
+/// `statusType` → `StatusType`.
+pub(super) fn capitalised(name: &str) -> String {
+    let mut chars = name.chars();
+    chars.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(chars).collect()
+}
+
 /// `PER_TENANT` → `PerTenant`, `python3.13` → `Python3_13`, `nodejs22.x` → `Nodejs22X`.
 pub(super) fn variant(value: &str) -> String {
     let mut out = String::with_capacity(value.len());

@@ -158,6 +158,7 @@ impl<'m> Types<'m> {
     }
 
     fn write_enumeration(&self, out: &mut String, name: &str, shape: &Map<String, Value>) -> anyhow::Result<()> {
+        let name = &names::capitalised(name);
         let values: Vec<&str> = enumeration(shape);
         let variants: Vec<String> = values.iter().map(|value| names::variant(value)).collect();
         if variants.iter().collect::<BTreeSet<_>>().len() != variants.len() {
@@ -204,7 +205,7 @@ impl<'m> Types<'m> {
             "float" | "double" => "f64".to_owned(),
             "blob" => "Bytes".to_owned(),
             "timestamp" => "Timestamp".to_owned(),
-            "string" if shape.contains_key("enum") => name.to_owned(),
+            "string" if shape.contains_key("enum") => names::capitalised(name),
             "string" => "String".to_owned(),
             "list" => format!("Vec<{}>", self.rust_type(shape_name(&shape["member"])?)?),
             "map" => format!("BTreeMap<String, {}>", self.rust_type(shape_name(&shape["value"])?)?),

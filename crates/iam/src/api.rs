@@ -1,0 +1,266 @@
+//! The tables: one line for each operation → handler, IAM action, resource of the input.
+//!
+//! ARNs of users, groups and roles are asked for without their paths: the pipeline asks before anything is read.
+
+use model::{iam as m, sts as s};
+use wire::service::Table;
+use wire::{Cx, Resource, Service};
+
+use crate::ops::{
+    access_keys, account, attachments, groups, inline, policies, profiles, roles, simulate, sts, tags, users,
+};
+use crate::state::Iam;
+
+/// Actions that the pipeline must not ask about: nobody needs a permission for them, or, of `sts:AssumeRole`, the
+/// handler itself decides with the role's trust policy beside the caller's own.
+pub const SELF_AUTHORIZED: &[&str] = &["sts:AssumeRole", "sts:GetCallerIdentity", "sts:GetSessionToken"];
+
+/// Both services over `iam`, for the gateway.
+pub fn services(iam: Iam) -> Vec<Service> {
+    let table = Service::table(&m::SERVICE, iam.clone());
+    let table = access_key_lines(user_lines(group_lines(role_lines(table))));
+    let table = inline_lines(attachment_lines(tag_lines(policy_lines(table))));
+    let table = profile_lines(account_lines(table));
+    vec![table.build(), sts_table(iam).build()]
+}
+
+fn entity(cx: &Cx, kind: &str, name: &str) -> Resource {
+    Resource::arn(format!("arn:aws:iam::{}:{kind}/{name}", cx.account))
+}
+
+fn user_lines(table: Table<Iam>) -> Table<Iam> {
+    table
+        .op::<m::CreateUser, _, _>(users::create, "iam:CreateUser", |cx, i| entity(cx, "user", &i.user_name))
+        .op::<m::GetUser, _, _>(users::get, "iam:GetUser", |cx, i| {
+            entity(cx, "user", i.user_name.as_deref().unwrap_or("*"))
+        })
+        .op::<m::ListUsers, _, _>(users::list, "iam:ListUsers", |_, _| Resource::any())
+        .op::<m::UpdateUser, _, _>(users::update, "iam:UpdateUser", |cx, i| entity(cx, "user", &i.user_name))
+        .op::<m::DeleteUser, _, _>(users::delete, "iam:DeleteUser", |cx, i| entity(cx, "user", &i.user_name))
+}
+
+fn attachment_lines(table: Table<Iam>) -> Table<Iam> {
+    table
+        .op::<m::AttachUserPolicy, _, _>(attachments::attach_user, "iam:AttachUserPolicy", |cx, i| {
+            entity(cx, "user", &i.user_name)
+        })
+        .op::<m::DetachUserPolicy, _, _>(attachments::detach_user, "iam:DetachUserPolicy", |cx, i| {
+            entity(cx, "user", &i.user_name)
+        })
+        .op::<m::ListAttachedUserPolicies, _, _>(attachments::of_user, "iam:ListAttachedUserPolicies", |cx, i| {
+            entity(cx, "user", &i.user_name)
+        })
+        .op::<m::AttachGroupPolicy, _, _>(attachments::attach_group, "iam:AttachGroupPolicy", |cx, i| {
+            entity(cx, "group", &i.group_name)
+        })
+        .op::<m::DetachGroupPolicy, _, _>(attachments::detach_group, "iam:DetachGroupPolicy", |cx, i| {
+            entity(cx, "group", &i.group_name)
+        })
+        .op::<m::ListAttachedGroupPolicies, _, _>(attachments::of_group, "iam:ListAttachedGroupPolicies", |cx, i| {
+            entity(cx, "group", &i.group_name)
+        })
+        .op::<m::AttachRolePolicy, _, _>(attachments::attach_role, "iam:AttachRolePolicy", |cx, i| {
+            entity(cx, "role", &i.role_name)
+        })
+        .op::<m::DetachRolePolicy, _, _>(attachments::detach_role, "iam:DetachRolePolicy", |cx, i| {
+            entity(cx, "role", &i.role_name)
+        })
+        .op::<m::ListAttachedRolePolicies, _, _>(attachments::of_role, "iam:ListAttachedRolePolicies", |cx, i| {
+            entity(cx, "role", &i.role_name)
+        })
+}
+
+fn inline_lines(table: Table<Iam>) -> Table<Iam> {
+    table
+        .op::<m::PutUserPolicy, _, _>(inline::put_user, "iam:PutUserPolicy", |cx, i| entity(cx, "user", &i.user_name))
+        .op::<m::GetUserPolicy, _, _>(inline::get_user, "iam:GetUserPolicy", |cx, i| entity(cx, "user", &i.user_name))
+        .op::<m::DeleteUserPolicy, _, _>(inline::delete_user, "iam:DeleteUserPolicy", |cx, i| {
+            entity(cx, "user", &i.user_name)
+        })
+        .op::<m::ListUserPolicies, _, _>(inline::of_user, "iam:ListUserPolicies", |cx, i| {
+            entity(cx, "user", &i.user_name)
+        })
+        .op::<m::PutGroupPolicy, _, _>(inline::put_group, "iam:PutGroupPolicy", |cx, i| {
+            entity(cx, "group", &i.group_name)
+        })
+        .op::<m::GetGroupPolicy, _, _>(inline::get_group, "iam:GetGroupPolicy", |cx, i| {
+            entity(cx, "group", &i.group_name)
+        })
+        .op::<m::DeleteGroupPolicy, _, _>(inline::delete_group, "iam:DeleteGroupPolicy", |cx, i| {
+            entity(cx, "group", &i.group_name)
+        })
+        .op::<m::ListGroupPolicies, _, _>(inline::of_group, "iam:ListGroupPolicies", |cx, i| {
+            entity(cx, "group", &i.group_name)
+        })
+        .op::<m::PutRolePolicy, _, _>(inline::put_role, "iam:PutRolePolicy", |cx, i| entity(cx, "role", &i.role_name))
+        .op::<m::GetRolePolicy, _, _>(inline::get_role, "iam:GetRolePolicy", |cx, i| entity(cx, "role", &i.role_name))
+        .op::<m::DeleteRolePolicy, _, _>(inline::delete_role, "iam:DeleteRolePolicy", |cx, i| {
+            entity(cx, "role", &i.role_name)
+        })
+        .op::<m::ListRolePolicies, _, _>(inline::of_role, "iam:ListRolePolicies", |cx, i| {
+            entity(cx, "role", &i.role_name)
+        })
+}
+
+fn tag_lines(table: Table<Iam>) -> Table<Iam> {
+    table
+        .op::<m::TagUser, _, _>(tags::tag_user, "iam:TagUser", |cx, i| entity(cx, "user", &i.user_name))
+        .op::<m::UntagUser, _, _>(tags::untag_user, "iam:UntagUser", |cx, i| entity(cx, "user", &i.user_name))
+        .op::<m::ListUserTags, _, _>(tags::of_user, "iam:ListUserTags", |cx, i| entity(cx, "user", &i.user_name))
+        .op::<m::PutUserPermissionsBoundary, _, _>(tags::bound_user, "iam:PutUserPermissionsBoundary", |cx, i| {
+            entity(cx, "user", &i.user_name)
+        })
+        .op::<m::DeleteUserPermissionsBoundary, _, _>(
+            tags::unbound_user,
+            "iam:DeleteUserPermissionsBoundary",
+            |cx, i| entity(cx, "user", &i.user_name),
+        )
+        .op::<m::TagRole, _, _>(tags::tag_role, "iam:TagRole", |cx, i| entity(cx, "role", &i.role_name))
+        .op::<m::UntagRole, _, _>(tags::untag_role, "iam:UntagRole", |cx, i| entity(cx, "role", &i.role_name))
+        .op::<m::ListRoleTags, _, _>(tags::of_role, "iam:ListRoleTags", |cx, i| entity(cx, "role", &i.role_name))
+        .op::<m::PutRolePermissionsBoundary, _, _>(tags::bound_role, "iam:PutRolePermissionsBoundary", |cx, i| {
+            entity(cx, "role", &i.role_name)
+        })
+        .op::<m::DeleteRolePermissionsBoundary, _, _>(
+            tags::unbound_role,
+            "iam:DeleteRolePermissionsBoundary",
+            |cx, i| entity(cx, "role", &i.role_name),
+        )
+}
+
+fn group_lines(table: Table<Iam>) -> Table<Iam> {
+    table
+        .op::<m::CreateGroup, _, _>(groups::create, "iam:CreateGroup", |cx, i| entity(cx, "group", &i.group_name))
+        .op::<m::GetGroup, _, _>(groups::get, "iam:GetGroup", |cx, i| entity(cx, "group", &i.group_name))
+        .op::<m::ListGroups, _, _>(groups::list, "iam:ListGroups", |_, _| Resource::any())
+        .op::<m::UpdateGroup, _, _>(groups::update, "iam:UpdateGroup", |cx, i| entity(cx, "group", &i.group_name))
+        .op::<m::DeleteGroup, _, _>(groups::delete, "iam:DeleteGroup", |cx, i| entity(cx, "group", &i.group_name))
+        .op::<m::AddUserToGroup, _, _>(groups::add_user, "iam:AddUserToGroup", |cx, i| {
+            entity(cx, "group", &i.group_name)
+        })
+        .op::<m::RemoveUserFromGroup, _, _>(groups::remove_user, "iam:RemoveUserFromGroup", |cx, i| {
+            entity(cx, "group", &i.group_name)
+        })
+        .op::<m::ListGroupsForUser, _, _>(groups::of_user, "iam:ListGroupsForUser", |cx, i| {
+            entity(cx, "user", &i.user_name)
+        })
+}
+
+fn role_lines(table: Table<Iam>) -> Table<Iam> {
+    table
+        .op::<m::CreateRole, _, _>(roles::create, "iam:CreateRole", |cx, i| entity(cx, "role", &i.role_name))
+        .op::<m::GetRole, _, _>(roles::get, "iam:GetRole", |cx, i| entity(cx, "role", &i.role_name))
+        .op::<m::ListRoles, _, _>(roles::list, "iam:ListRoles", |_, _| Resource::any())
+        .op::<m::UpdateRole, _, _>(roles::update, "iam:UpdateRole", |cx, i| entity(cx, "role", &i.role_name))
+        .op::<m::DeleteRole, _, _>(roles::delete, "iam:DeleteRole", |cx, i| entity(cx, "role", &i.role_name))
+        .op::<m::UpdateRoleDescription, _, _>(roles::update_description, "iam:UpdateRoleDescription", |cx, i| {
+            entity(cx, "role", &i.role_name)
+        })
+        .op::<m::UpdateAssumeRolePolicy, _, _>(roles::update_trust, "iam:UpdateAssumeRolePolicy", |cx, i| {
+            entity(cx, "role", &i.role_name)
+        })
+        .op::<m::CreateServiceLinkedRole, _, _>(roles::create_linked, "iam:CreateServiceLinkedRole", |cx, i| {
+            entity(cx, "role", &format!("aws-service-role/{}/*", i.aws_service_name))
+        })
+        .op::<m::DeleteServiceLinkedRole, _, _>(roles::delete_linked, "iam:DeleteServiceLinkedRole", |cx, i| {
+            entity(cx, "role", &i.role_name)
+        })
+        .op::<m::GetServiceLinkedRoleDeletionStatus, _, _>(
+            roles::deletion_status,
+            "iam:GetServiceLinkedRoleDeletionStatus",
+            |_, _| Resource::any(),
+        )
+}
+
+fn policy_lines(table: Table<Iam>) -> Table<Iam> {
+    table
+        .op::<m::CreatePolicy, _, _>(policies::create, "iam:CreatePolicy", |cx, i| entity(cx, "policy", &i.policy_name))
+        .op::<m::ListPolicies, _, _>(policies::list, "iam:ListPolicies", |_, _| Resource::any())
+        .op::<m::GetPolicy, _, _>(policies::get, "iam:GetPolicy", |_, i| Resource::arn(i.policy_arn.as_str()))
+        .op::<m::DeletePolicy, _, _>(policies::delete, "iam:DeletePolicy", |_, i| Resource::arn(i.policy_arn.as_str()))
+        .op::<m::CreatePolicyVersion, _, _>(policies::create_version, "iam:CreatePolicyVersion", |_, i| {
+            Resource::arn(i.policy_arn.as_str())
+        })
+        .op::<m::GetPolicyVersion, _, _>(policies::get_version, "iam:GetPolicyVersion", |_, i| {
+            Resource::arn(i.policy_arn.as_str())
+        })
+        .op::<m::DeletePolicyVersion, _, _>(policies::delete_version, "iam:DeletePolicyVersion", |_, i| {
+            Resource::arn(i.policy_arn.as_str())
+        })
+        .op::<m::ListPolicyVersions, _, _>(policies::versions, "iam:ListPolicyVersions", |_, i| {
+            Resource::arn(i.policy_arn.as_str())
+        })
+        .op::<m::SetDefaultPolicyVersion, _, _>(policies::set_default, "iam:SetDefaultPolicyVersion", |_, i| {
+            Resource::arn(i.policy_arn.as_str())
+        })
+        .op::<m::TagPolicy, _, _>(policies::tag, "iam:TagPolicy", |_, i| Resource::arn(i.policy_arn.as_str()))
+        .op::<m::UntagPolicy, _, _>(policies::untag, "iam:UntagPolicy", |_, i| Resource::arn(i.policy_arn.as_str()))
+        .op::<m::ListPolicyTags, _, _>(policies::tags, "iam:ListPolicyTags", |_, i| {
+            Resource::arn(i.policy_arn.as_str())
+        })
+        .op::<m::ListEntitiesForPolicy, _, _>(policies::entities, "iam:ListEntitiesForPolicy", |_, i| {
+            Resource::arn(i.policy_arn.as_str())
+        })
+}
+
+fn access_key_lines(table: Table<Iam>) -> Table<Iam> {
+    table
+        .op::<m::CreateAccessKey, _, _>(access_keys::create, "iam:CreateAccessKey", |cx, i| {
+            entity(cx, "user", i.user_name.as_deref().unwrap_or("*"))
+        })
+        .op::<m::UpdateAccessKey, _, _>(access_keys::update, "iam:UpdateAccessKey", |cx, i| {
+            entity(cx, "user", i.user_name.as_deref().unwrap_or("*"))
+        })
+        .op::<m::DeleteAccessKey, _, _>(access_keys::delete, "iam:DeleteAccessKey", |cx, i| {
+            entity(cx, "user", i.user_name.as_deref().unwrap_or("*"))
+        })
+        .op::<m::ListAccessKeys, _, _>(access_keys::list, "iam:ListAccessKeys", |cx, i| {
+            entity(cx, "user", i.user_name.as_deref().unwrap_or("*"))
+        })
+        .op::<m::GetAccessKeyLastUsed, _, _>(access_keys::last_used, "iam:GetAccessKeyLastUsed", |_, _| Resource::any())
+}
+
+fn profile_lines(table: Table<Iam>) -> Table<Iam> {
+    table
+        .op::<m::CreateInstanceProfile, _, _>(profiles::create, "iam:CreateInstanceProfile", |cx, i| {
+            entity(cx, "instance-profile", &i.instance_profile_name)
+        })
+        .op::<m::GetInstanceProfile, _, _>(profiles::get, "iam:GetInstanceProfile", |cx, i| {
+            entity(cx, "instance-profile", &i.instance_profile_name)
+        })
+        .op::<m::DeleteInstanceProfile, _, _>(profiles::delete, "iam:DeleteInstanceProfile", |cx, i| {
+            entity(cx, "instance-profile", &i.instance_profile_name)
+        })
+        .op::<m::AddRoleToInstanceProfile, _, _>(profiles::add_role, "iam:AddRoleToInstanceProfile", |cx, i| {
+            entity(cx, "instance-profile", &i.instance_profile_name)
+        })
+        .op::<m::RemoveRoleFromInstanceProfile, _, _>(
+            profiles::remove_role,
+            "iam:RemoveRoleFromInstanceProfile",
+            |cx, i| entity(cx, "instance-profile", &i.instance_profile_name),
+        )
+        .op::<m::ListInstanceProfiles, _, _>(profiles::list, "iam:ListInstanceProfiles", |_, _| Resource::any())
+        .op::<m::ListInstanceProfilesForRole, _, _>(profiles::of_role, "iam:ListInstanceProfilesForRole", |cx, i| {
+            entity(cx, "role", &i.role_name)
+        })
+}
+
+fn account_lines(table: Table<Iam>) -> Table<Iam> {
+    table
+        .op::<m::GetAccountSummary, _, _>(account::summary, "iam:GetAccountSummary", |_, _| Resource::any())
+        .op::<m::SimulateCustomPolicy, _, _>(simulate::custom, "iam:SimulateCustomPolicy", |_, _| Resource::any())
+        .op::<m::SimulatePrincipalPolicy, _, _>(simulate::principal, "iam:SimulatePrincipalPolicy", |_, i| {
+            Resource::arn(i.policy_source_arn.as_str())
+        })
+}
+
+fn sts_table(iam: Iam) -> Table<Iam> {
+    Service::table(&s::SERVICE, iam)
+        .op::<s::AssumeRole, _, _>(sts::assume_role, "sts:AssumeRole", |_, i| Resource::arn(i.role_arn.as_str()))
+        .op::<s::GetCallerIdentity, _, _>(sts::caller, "sts:GetCallerIdentity", |_, _| Resource::any())
+        .op::<s::GetSessionToken, _, _>(sts::session_token, "sts:GetSessionToken", |_, _| Resource::any())
+        .op::<s::GetFederationToken, _, _>(sts::federation_token, "sts:GetFederationToken", |cx, i| {
+            Resource::arn(format!("arn:aws:sts::{}:federated-user/{}", cx.account, i.name))
+        })
+        .op::<s::GetAccessKeyInfo, _, _>(sts::key_info, "sts:GetAccessKeyInfo", |_, _| Resource::any())
+}

@@ -1,0 +1,304 @@
+//! Every key and value of IAM and STS.
+//!
+//! | key | value |
+//! |---|---|
+//! | `("iam", 1, account, kind, name in lower case)` | [`Identity`]: a user, group or role |
+//! | `("iam", 2, account, ARN)` | [`Managed`]: a customer's managed policy |
+//! | `("iam", 3, access key id)` | [`AccessKeyRecord`], with the secret |
+//! | `("iam", 4, account, name in lower case)` | [`Profile`]: an instance profile |
+//! | `("iam", 5)` | [`Master`]: the secret that session keys are derived from |
+//! | `("iam", 6)` | a counter that every change moves: its watch empties the caches |
+//! | `("iam", 7, access key id)` | [`LastUsed`] |
+//!
+//! Ordinals never change their meaning. Values are JSON with a format version; a newer format than this program
+//! knows is refused, never guessed. The store's folder is readable by the server's user only; records with secrets
+//! show none of them in `Debug`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use bytes::Bytes;
+use kv::key::{Element, pack, subspace};
+use kv::{KeyRange, Txn};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+const SERVICE: &str = "iam";
+const FORMAT: u32 = 1;
+
+/// What kind of identity a record is; the ordinal stands in keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum IdentityKind {
+    User = 1,
+    Group = 2,
+    Role = 3,
+}
+
+impl IdentityKind {
+    /// The word of ARNs and of messages: `user`, `group`, `role`.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Group => "group",
+            Self::Role => "role",
+        }
+    }
+
+    /// The word at the start of a message.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::User => "User",
+            Self::Group => "Group",
+            Self::Role => "Role",
+        }
+    }
+
+    /// The first letters of the unique id.
+    pub(crate) fn id_prefix(self) -> &'static str {
+        match self {
+            Self::User => "AIDA",
+            Self::Group => "AGPA",
+            Self::Role => "AROA",
+        }
+    }
+}
+
+/// A user, group or role with all that belongs to it: AWS's quotas keep it well under the size of a value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    pub(crate) kind: IdentityKind,
+    pub(crate) account: String,
+    pub(crate) path: String,
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) created_us: i64,
+    pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) boundary: Option<String>,
+    /// ARNs of attached managed policies.
+    pub(crate) attached: BTreeSet<String>,
+    /// Inline policies by name, in the text that was given.
+    pub(crate) inline: BTreeMap<String, String>,
+    /// Of a user: the names of its groups.
+    pub(crate) groups: BTreeSet<String>,
+    /// Of a role: what only roles have.
+    pub(crate) role: Option<RoleFacts>,
+}
+
+/// What only roles have.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RoleFacts {
+    pub(crate) trust: String,
+    pub(crate) description: Option<String>,
+    pub(crate) max_session_s: i32,
+}
+
+impl Identity {
+    /// `arn:aws:iam::ACCOUNT:KIND/PATH/NAME`.
+    pub(crate) fn arn(&self) -> String {
+        format!("arn:aws:iam::{}:{}{}{}", self.account, self.kind.word(), self.path, self.name)
+    }
+}
+
+/// A customer's managed policy with its versions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Managed {
+    pub(crate) account: String,
+    pub(crate) path: String,
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) description: Option<String>,
+    pub(crate) created_us: i64,
+    pub(crate) updated_us: i64,
+    pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) default_version: u32,
+    /// The number of the next version: numbers are never used again.
+    pub(crate) next_version: u32,
+    pub(crate) versions: BTreeMap<u32, Version>,
+}
+
+/// One version of a managed policy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Version {
+    pub(crate) document: String,
+    pub(crate) created_us: i64,
+}
+
+impl Managed {
+    /// `arn:aws:iam::ACCOUNT:policy/PATH/NAME`.
+    pub(crate) fn arn(&self) -> String {
+        format!("arn:aws:iam::{}:policy{}{}", self.account, self.path, self.name)
+    }
+
+    /// The document in force.
+    pub(crate) fn document(&self) -> &str {
+        self.versions.get(&self.default_version).map_or("", |version| version.document.as_str())
+    }
+}
+
+/// A user's long-term access key.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AccessKeyRecord {
+    pub(crate) account: String,
+    pub(crate) user: String,
+    /// The user's unique id: a user who was deleted and made again has none of the old keys.
+    pub(crate) user_id: String,
+    pub(crate) secret: String,
+    pub(crate) active: bool,
+    pub(crate) created_us: i64,
+}
+
+impl fmt::Debug for AccessKeyRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessKeyRecord")
+            .field("user", &self.user)
+            .field("active", &self.active)
+            .finish_non_exhaustive()
+    }
+}
+
+/// When and for what an access key was last used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LastUsed {
+    pub(crate) at_us: i64,
+    pub(crate) region: String,
+    pub(crate) service: String,
+}
+
+/// An instance profile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Profile {
+    pub(crate) account: String,
+    pub(crate) path: String,
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) created_us: i64,
+    pub(crate) role: Option<String>,
+}
+
+/// The secret behind all temporary keys, in hexadecimal digits.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Master {
+    pub(crate) secret: String,
+}
+
+fn key(ordinal: u64, words: &[Element]) -> Bytes {
+    let head = [Element::Text(SERVICE.to_owned()), Element::Uint(ordinal)];
+    pack(&head.into_iter().chain(words.iter().cloned()).collect::<Vec<_>>())
+}
+
+fn all(ordinal: u64, words: &[Element]) -> KeyRange {
+    let head = [Element::Text(SERVICE.to_owned()), Element::Uint(ordinal)];
+    subspace(&head.into_iter().chain(words.iter().cloned()).collect::<Vec<_>>())
+}
+
+/// A user, group or role. Names that differ in case only are the same.
+pub(crate) fn identity(account: &str, kind: IdentityKind, name: &str) -> Bytes {
+    key(1, &[account.into(), Element::Uint(kind as u64), name.to_ascii_lowercase().into()])
+}
+
+/// All users, groups or roles of an account.
+pub(crate) fn identities(account: &str, kind: IdentityKind) -> KeyRange {
+    all(1, &[account.into(), Element::Uint(kind as u64)])
+}
+
+/// A customer's managed policy.
+pub(crate) fn managed(account: &str, arn: &str) -> Bytes {
+    key(2, &[account.into(), arn.into()])
+}
+
+/// All managed policies of an account.
+pub(crate) fn all_managed(account: &str) -> KeyRange {
+    all(2, &[account.into()])
+}
+
+/// A long-term access key.
+pub(crate) fn access_key(id: &str) -> Bytes {
+    key(3, &[id.into()])
+}
+
+/// All long-term access keys.
+pub(crate) fn access_keys() -> KeyRange {
+    all(3, &[])
+}
+
+/// An instance profile.
+pub(crate) fn profile(account: &str, name: &str) -> Bytes {
+    key(4, &[account.into(), name.to_ascii_lowercase().into()])
+}
+
+/// All instance profiles of an account.
+pub(crate) fn profiles(account: &str) -> KeyRange {
+    all(4, &[account.into()])
+}
+
+/// The secret behind all temporary keys.
+pub(crate) fn master() -> Bytes {
+    key(5, &[])
+}
+
+/// The counter of changes.
+pub(crate) fn generation() -> Bytes {
+    key(6, &[])
+}
+
+/// The last use of an access key.
+pub(crate) fn last_used(id: &str) -> Bytes {
+    key(7, &[id.into()])
+}
+
+#[derive(Serialize)]
+struct Written<'a, T> {
+    format: u32,
+    record: &'a T,
+}
+
+#[derive(Deserialize)]
+struct Read<T> {
+    record: T,
+}
+
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
+/// A record as a value.
+pub(crate) fn encode<T: Serialize>(record: &T) -> Bytes {
+    let json = serde_json::to_vec(&Written { format: FORMAT, record });
+    Bytes::from(json.expect("records are structs of strings, numbers, lists and maps with string or number keys"))
+}
+
+/// A record out of a value.
+///
+/// # Errors
+/// `Corrupt` when the value is no such record or was written by a newer program.
+pub(crate) fn decode<T: DeserializeOwned>(value: &[u8]) -> Result<T, kv::Error> {
+    // The text of a JSON error may quote a secret: it is not passed on.
+    let unreadable = |_| kv::Error::corrupt("a record of the identity service cannot be read");
+    let Format { format } = serde_json::from_slice(value).map_err(unreadable)?;
+    if format != FORMAT {
+        return Err(kv::Error::corrupt(format!("a record of format {format}; this program knows {FORMAT}")));
+    }
+    Ok(serde_json::from_slice::<Read<T>>(value).map_err(unreadable)?.record)
+}
+
+/// The record at `key`.
+pub(crate) async fn get<T: DeserializeOwned>(tx: &Txn, key: &Bytes) -> Result<Option<T>, kv::Error> {
+    tx.get(key).await?.map(|value| decode(&value)).transpose()
+}
+
+/// All records of a range, in the order of their keys.
+pub(crate) async fn list<T: DeserializeOwned>(tx: &Txn, range: &KeyRange) -> Result<Vec<T>, kv::Error> {
+    let pairs = tx.range(&range.begin, &range.end, kv::RangeOptions::default()).await?;
+    pairs.iter().map(|(_, value)| decode(value)).collect()
+}
+
+/// Writes the record at `key`.
+pub(crate) fn set<T: Serialize>(tx: &Txn, key: Bytes, record: &T) {
+    tx.set(key, encode(record));
+}
+
+/// Tells every cache on every node that something has changed. Part of each transaction that changes who may do what.
+pub(crate) fn touch(tx: &Txn) {
+    tx.atomic(kv::Atomic::Add, generation(), Bytes::copy_from_slice(&1_u64.to_le_bytes()));
+}

@@ -1,0 +1,29 @@
+//! Identity: who calls (users, roles, sessions, keys) and what they may do.
+//!
+//! ```text
+//!   access key id + token ─► Iam::credential ─► Principal ─┐
+//!                                                          ▼
+//!   users, groups, roles, policies ─► Iam::policies_of ─► policy::decide ─► Iam::authorize
+//!        ▲                               ▲ cache, emptied by a watch on kv
+//!   services: iam, sts (api.rs, ops/)    policy ── documents compiled once; no input, no output
+//! ```
+//!
+//! Served: the operations of `api.rs`. Not served: login profiles, MFA devices, SAML and OpenID Connect issuers,
+//! server and signing certificates, SSH keys, account aliases and password policies, last-accessed reports.
+
+pub mod api;
+mod authorize;
+mod aws_managed;
+mod cache;
+pub mod error;
+mod keys;
+pub mod limits;
+mod ops;
+pub mod policy;
+mod session;
+mod state;
+
+pub use api::services;
+pub use error::IamError;
+pub use session::TemporaryKeys;
+pub use state::{Found, Iam, PolicySet};

@@ -1,0 +1,42 @@
+//! AWS's quotas. Source: IAM user guide, "IAM and AWS STS quotas".
+
+/// Characters of a name of a user, at most.
+pub const USER_NAME_CHARS_MAX: usize = 64;
+/// Managed policies attached to one user, group or role, at most.
+pub const ATTACHED_POLICIES_MAX: usize = 10;
+/// Versions of one managed policy, at most.
+pub const POLICY_VERSIONS_MAX: usize = 5;
+/// Characters of a managed policy's document without white space, at most.
+pub const MANAGED_POLICY_CHARS_MAX: usize = 6_144;
+/// Characters of all inline policies of a user, white space left out, at most.
+pub const USER_INLINE_CHARS_MAX: usize = 2_048;
+/// Characters of all inline policies of a group, white space left out, at most.
+pub const GROUP_INLINE_CHARS_MAX: usize = 5_120;
+/// Characters of all inline policies of a role, white space left out, at most.
+pub const ROLE_INLINE_CHARS_MAX: usize = 10_240;
+/// Characters of a trust policy, white space left out, at most.
+pub const TRUST_POLICY_CHARS_MAX: usize = 2_048;
+/// Access keys of one user, at most.
+pub const ACCESS_KEYS_MAX: usize = 2;
+/// Tags of one resource, at most.
+pub const TAGS_MAX: usize = 50;
+/// Groups that one user is in, at most.
+pub const GROUPS_PER_USER_MAX: usize = 10;
+/// Managed policies given as session policies, at most.
+pub const SESSION_POLICY_ARNS_MAX: usize = 10;
+/// Characters of a session policy, at most.
+pub const SESSION_POLICY_CHARS_MAX: usize = 2_048;
+/// Elements of a page when the caller names no number.
+pub const PAGE_DEFAULT: usize = 100;
+/// Lifetime of a role session when the caller names none, in seconds.
+pub const SESSION_S_DEFAULT: i32 = 3_600;
+/// Longest session of a role that was reached through another role, in seconds.
+pub const CHAINED_SESSION_S_MAX: i32 = 3_600;
+/// Lifetime of `GetSessionToken` and `GetFederationToken` when the caller names none, in seconds.
+pub const USER_SESSION_S_DEFAULT: i32 = 43_200;
+/// Lifetime of the keys of an execution environment, in seconds; renewed by whoever asked for them.
+pub const FUNCTION_SESSION_S: u64 = 43_200;
+/// Compiled policies and permission sets that are remembered, at most.
+pub(crate) const CACHED_MAX: usize = 10_000;
+/// The writing of "last used" is repeated at most this often, in microseconds: AWS too is minutes late.
+pub(crate) const LAST_USED_STEP_US: i64 = 60_000_000;

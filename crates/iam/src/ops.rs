@@ -1,0 +1,290 @@
+//! The handlers, by noun, and what they share.
+
+pub(crate) mod access_keys;
+pub(crate) mod account;
+pub(crate) mod attachments;
+pub(crate) mod groups;
+pub(crate) mod inline;
+pub(crate) mod policies;
+pub(crate) mod profiles;
+pub(crate) mod roles;
+pub(crate) mod simulate;
+pub(crate) mod sts;
+pub(crate) mod tags;
+pub(crate) mod users;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use kv::Txn;
+use model::iam as m;
+use sys::Timestamp;
+
+use crate::aws_managed;
+use crate::error::IamError;
+use crate::keys::{self, Identity, IdentityKind, Managed};
+use crate::limits::{PAGE_DEFAULT, TAGS_MAX};
+use crate::policy::{Kind, Policy};
+use crate::session::unique_id;
+use crate::state::Iam;
+
+/// One page of a list.
+pub(crate) struct Page<T> {
+    pub(crate) items: Vec<T>,
+    pub(crate) is_truncated: Option<bool>,
+    pub(crate) marker: Option<String>,
+}
+
+/// The page behind `marker` of at most `max` items, in the order of their names.
+pub(crate) fn page<T>(
+    mut items: Vec<T>,
+    marker: Option<&str>,
+    max: Option<i32>,
+    name: impl Fn(&T) -> String,
+) -> Result<Page<T>, IamError> {
+    items.sort_by_cached_key(|item| name(item));
+    if let Some(marker) = marker {
+        let bytes = URL_SAFE_NO_PAD.decode(marker).ok();
+        let after = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+        let after = after.ok_or_else(|| IamError::ValidationError("Invalid Marker.".to_owned()))?;
+        items.retain(|item| name(item) > after);
+    }
+    let max = max.and_then(|max| usize::try_from(max).ok()).unwrap_or(PAGE_DEFAULT);
+    let is_truncated = items.len() > max;
+    items.truncate(max);
+    let last = items.last().filter(|_| is_truncated);
+    let marker = last.map(|last| URL_SAFE_NO_PAD.encode(name(last)));
+    Ok(Page { items, is_truncated: Some(is_truncated), marker })
+}
+
+/// The user, group or role with exactly this name.
+pub(crate) async fn find(tx: &Txn, account: &str, kind: IdentityKind, name: &str) -> Result<Identity, IamError> {
+    let found = keys::get::<Identity>(tx, &keys::identity(account, kind, name)).await?;
+    found.filter(|found| found.name == name).ok_or_else(|| IamError::missing(kind.word(), name))
+}
+
+/// Stores an identity.
+pub(crate) fn put(tx: &Txn, identity: &Identity) {
+    keys::set(tx, keys::identity(&identity.account, identity.kind, &identity.name), identity);
+}
+
+/// A managed policy of the account.
+pub(crate) async fn find_managed(tx: &Txn, account: &str, arn: &str) -> Result<Managed, IamError> {
+    let found = keys::get::<Managed>(tx, &keys::managed(account, arn)).await?;
+    found.ok_or_else(|| IamError::NoSuchEntity(format!("Policy {arn} was not found.")))
+}
+
+/// Whether a managed policy, AWS's or the account's, can be attached.
+pub(crate) async fn check_attachable(tx: &Txn, account: &str, arn: &str) -> Result<(), IamError> {
+    let known = aws_managed::document(arn).is_some() || tx.get(keys::managed(account, arn)).await?.is_some();
+    match known {
+        true => Ok(()),
+        false => Err(IamError::NoSuchEntity(format!("Policy {arn} does not exist or is not attachable."))),
+    }
+}
+
+impl Iam {
+    /// Changes one user, group or role.
+    pub(crate) async fn edit<T, F>(&self, account: &str, kind: IdentityKind, name: &str, edit: F) -> Result<T, IamError>
+    where
+        T: Send,
+        F: Fn(&mut Identity) -> Result<T, IamError> + Send + Sync,
+    {
+        let edit = &edit;
+        self.change(move |tx| async move {
+            let mut identity = find(&tx, account, kind, name).await?;
+            let value = edit(&mut identity)?;
+            put(&tx, &identity);
+            Ok(value)
+        })
+        .await
+    }
+
+    /// Reads one user, group or role.
+    pub(crate) async fn one(&self, account: &str, kind: IdentityKind, name: &str) -> Result<Identity, IamError> {
+        self.0.kv.read(|tx| async move { find(&tx, account, kind, name).await }).await
+    }
+
+    /// All users, groups or roles whose path starts with `prefix`.
+    pub(crate) async fn all(
+        &self,
+        account: &str,
+        kind: IdentityKind,
+        prefix: Option<&str>,
+    ) -> Result<Vec<Identity>, IamError> {
+        let range = keys::identities(account, kind);
+        let read = self.0.kv.read(|tx| async move { keys::list::<Identity>(&tx, &range).await });
+        let mut found = read.await?;
+        found.retain(|identity| identity.path.starts_with(prefix.unwrap_or("/")));
+        Ok(found)
+    }
+
+    /// An identity as it is born.
+    pub(crate) fn fresh(&self, account: &str, kind: IdentityKind, name: &str, path: Option<String>) -> Identity {
+        Identity {
+            kind,
+            account: account.to_owned(),
+            path: path.unwrap_or_else(|| "/".to_owned()),
+            name: name.to_owned(),
+            id: unique_id(kind.id_prefix(), &self.0.rng),
+            created_us: self.now_us(),
+            tags: BTreeMap::new(),
+            boundary: None,
+            attached: Default::default(),
+            inline: BTreeMap::new(),
+            groups: Default::default(),
+            role: None,
+        }
+    }
+
+    /// Stores a new identity under a free name.
+    pub(crate) async fn create(&self, identity: &Identity) -> Result<(), IamError> {
+        self.change(move |tx| async move {
+            let key = keys::identity(&identity.account, identity.kind, &identity.name);
+            if tx.get(&key).await?.is_some() {
+                return Err(IamError::exists(identity.kind.title(), &identity.name));
+            }
+            if let Some(boundary) = &identity.boundary {
+                check_attachable(&tx, &identity.account, boundary).await?;
+            }
+            put(&tx, identity);
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Refuses to delete what still has policies.
+pub(crate) fn check_bare(identity: &Identity) -> Result<(), IamError> {
+    let conflict = |what: &str| Err(IamError::DeleteConflict(format!("Cannot delete entity, must {what} first.")));
+    if !identity.attached.is_empty() {
+        return conflict("detach all policies");
+    }
+    if !identity.inline.is_empty() {
+        return conflict("delete policies");
+    }
+    if !identity.groups.is_empty() {
+        return conflict("remove users from group");
+    }
+    Ok(())
+}
+
+/// Refuses what is no policy of this kind, in AWS's words.
+pub(crate) fn check_document(text: &str, kind: Kind) -> Result<(), IamError> {
+    match Policy::parse(text, kind) {
+        Ok(_) => Ok(()),
+        Err(malformed) => Err(IamError::MalformedPolicyDocument(malformed.to_string())),
+    }
+}
+
+/// The characters that quotas count: all but white space.
+pub(crate) fn counted(text: &str) -> usize {
+    text.chars().filter(|c| !c.is_whitespace()).count()
+}
+
+/// A document as answers carry it: percent-encoded after RFC 3986.
+pub(crate) fn encoded(document: &str) -> String {
+    let mut text = String::with_capacity(document.len() * 2);
+    for byte in document.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => text.push(char::from(byte)),
+            _ => write!(text, "%{byte:02X}").expect("writing to a string does not fail"),
+        }
+    }
+    text
+}
+
+/// Tags as they are stored.
+///
+/// # Errors
+/// `InvalidInput` for a key given twice or reserved; `LimitExceeded` beyond 50.
+pub(crate) fn tag_map(given: Option<Vec<m::Tag>>) -> Result<BTreeMap<String, String>, IamError> {
+    let mut tags = BTreeMap::new();
+    merge_tags(&mut tags, given.unwrap_or_default())?;
+    Ok(tags)
+}
+
+/// Adds tags to those that are there.
+///
+/// # Errors
+/// As [`tag_map`].
+pub(crate) fn merge_tags(tags: &mut BTreeMap<String, String>, given: Vec<m::Tag>) -> Result<(), IamError> {
+    let mut seen = std::collections::BTreeSet::new();
+    for m::Tag { key, value } in given {
+        if key.to_ascii_lowercase().starts_with("aws:") {
+            let message = "System tags cannot be added or updated by requester.";
+            return Err(IamError::InvalidInput(message.to_owned()));
+        }
+        if !seen.insert(key.to_lowercase()) {
+            let message = "Duplicate tag keys found. Please note that Tag keys are case insensitive.";
+            return Err(IamError::InvalidInput(message.to_owned()));
+        }
+        // Keys differ not by case alone: the new spelling wins.
+        tags.retain(|had, _| had.to_lowercase() != key.to_lowercase());
+        tags.insert(key, value);
+    }
+    match tags.len() > TAGS_MAX {
+        true => Err(IamError::LimitExceeded(format!("The number of tags has reached the maximum limit: {TAGS_MAX}"))),
+        false => Ok(()),
+    }
+}
+
+/// Tags as answers carry them; absent when there are none.
+pub(crate) fn tag_list(tags: &BTreeMap<String, String>) -> Option<Vec<m::Tag>> {
+    let list = tags.iter().map(|(key, value)| m::Tag { key: key.clone(), value: value.clone() });
+    (!tags.is_empty()).then(|| list.collect())
+}
+
+/// A permissions boundary as answers carry it.
+pub(crate) fn boundary(identity: &Identity) -> Option<m::AttachedPermissionsBoundary> {
+    identity.boundary.clone().map(|arn| m::AttachedPermissionsBoundary {
+        permissions_boundary_arn: Some(arn),
+        permissions_boundary_type: Some(m::PermissionsBoundaryAttachmentType::PermissionsBoundaryPolicy),
+    })
+}
+
+/// A user as answers carry it.
+pub(crate) fn user(identity: &Identity) -> m::User {
+    m::User {
+        arn: identity.arn(),
+        create_date: Timestamp::from_unix_us(identity.created_us),
+        password_last_used: None,
+        path: identity.path.clone(),
+        permissions_boundary: boundary(identity),
+        tags: tag_list(&identity.tags),
+        user_id: identity.id.clone(),
+        user_name: identity.name.clone(),
+    }
+}
+
+/// A group as answers carry it.
+pub(crate) fn group(identity: &Identity) -> m::Group {
+    m::Group {
+        arn: identity.arn(),
+        create_date: Timestamp::from_unix_us(identity.created_us),
+        group_id: identity.id.clone(),
+        group_name: identity.name.clone(),
+        path: identity.path.clone(),
+    }
+}
+
+/// A role as answers carry it.
+pub(crate) fn role(identity: &Identity) -> m::Role {
+    let facts = identity.role.clone().unwrap_or_default();
+    m::Role {
+        arn: identity.arn(),
+        assume_role_policy_document: Some(encoded(&facts.trust)),
+        create_date: Timestamp::from_unix_us(identity.created_us),
+        description: facts.description,
+        max_session_duration: Some(facts.max_session_s),
+        path: identity.path.clone(),
+        permissions_boundary: boundary(identity),
+        role_id: identity.id.clone(),
+        role_last_used: None,
+        role_name: identity.name.clone(),
+        source_role_template: None,
+        tags: tag_list(&identity.tags),
+    }
+}

@@ -1,0 +1,169 @@
+//! What would be allowed: the engine asked without anybody calling.
+
+use model::iam as m;
+use wire::{AccountId, Arn, Cx, Principal};
+
+use super::check_document;
+use crate::error::IamError;
+use crate::keys::IdentityKind;
+use crate::policy::{self, Keys, Kind, Named, Outcome, Policies, PrincipalKind, Request, decide};
+use crate::state::{Iam, PolicySet};
+
+/// What both operations ask.
+struct Question {
+    caller: String,
+    actions: Vec<String>,
+    resources: Vec<String>,
+    resource_policy: Option<Named>,
+    keys: Keys,
+}
+
+impl Iam {
+    fn compiled(&self, texts: &[String], kind: Kind) -> Result<Vec<Named>, IamError> {
+        let one = |(at, text): (usize, &String)| {
+            check_document(text, kind)?;
+            self.named(&format!("PolicyInputList.{}", at + 1), text, kind)
+        };
+        texts.iter().enumerate().map(one).collect()
+    }
+
+    fn resource_policy(&self, text: Option<&String>) -> Result<Option<Named>, IamError> {
+        let Some(text) = text else { return Ok(None) };
+        check_document(text, Kind::Resource)?;
+        Ok(Some(self.named("ResourcePolicy", text, Kind::Resource)?))
+    }
+
+    fn simulated(&self, set: &PolicySet, question: &Question) -> m::SimulatePolicyResponse {
+        let mut results = Vec::new();
+        let account = Arn::parse(&question.caller).map_or_else(String::new, |arn| arn.account);
+        for action in &question.actions {
+            for resource in &question.resources {
+                let principal = policy::Principal {
+                    kind: PrincipalKind::User { name: question.caller.rsplit('/').next().unwrap_or_default() },
+                    arn: &question.caller,
+                    account: &account,
+                    id: "",
+                    tags: &set.tags,
+                };
+                let request = Request { principal, action, resource, resource_account: None, keys: &question.keys };
+                let policies = Policies {
+                    identity: &set.identity,
+                    resource: question.resource_policy.as_ref(),
+                    boundary: set.boundary.as_ref(),
+                    ..Policies::default()
+                };
+                results.push(result(action, resource, decide(&policies, &request).outcome));
+            }
+        }
+        m::SimulatePolicyResponse { evaluation_results: Some(results), is_truncated: Some(false), marker: None }
+    }
+}
+
+fn result(action: &str, resource: &str, outcome: Outcome<'_>) -> m::EvaluationResult {
+    let (decision, by) = match outcome {
+        Outcome::Allow { by } => (m::PolicyEvaluationDecisionType::Allowed, by),
+        Outcome::ExplicitDeny { by } => (m::PolicyEvaluationDecisionType::ExplicitDeny, Some(by)),
+        Outcome::ImplicitDeny { .. } => (m::PolicyEvaluationDecisionType::ImplicitDeny, None),
+    };
+    let matched = by.map(|at| m::Statement {
+        end_position: None,
+        source_policy_id: Some(at.name.to_string()),
+        source_policy_type: None,
+        start_position: None,
+    });
+    m::EvaluationResult {
+        eval_action_name: action.to_owned(),
+        eval_decision: decision,
+        eval_decision_details: None,
+        eval_resource_name: Some(resource.to_owned()),
+        matched_statements: Some(matched.into_iter().collect()),
+        missing_context_values: Some(Vec::new()),
+        organizations_decision_detail: None,
+        permissions_boundary_decision_detail: None,
+        resource_specific_results: None,
+    }
+}
+
+fn context(entries: Option<Vec<m::ContextEntry>>) -> Keys {
+    let mut keys = Keys::new();
+    for entry in entries.unwrap_or_default() {
+        if let Some(name) = entry.context_key_name {
+            keys.set_all(&name, entry.context_key_values.unwrap_or_default());
+        }
+    }
+    keys
+}
+
+fn resources(given: Option<Vec<String>>) -> Vec<String> {
+    given.filter(|arns| !arns.is_empty()).unwrap_or_else(|| vec!["*".to_owned()])
+}
+
+pub(crate) async fn custom(
+    iam: Iam,
+    cx: Cx,
+    input: m::SimulateCustomPolicyInput,
+) -> Result<m::SimulateCustomPolicyOutput, IamError> {
+    let boundary = iam.compiled(&input.permissions_boundary_policy_input_list.unwrap_or_default(), Kind::Boundary)?;
+    let set = PolicySet {
+        identity: iam.compiled(&input.policy_input_list, Kind::Identity)?,
+        boundary: boundary.into_iter().next(),
+        alive: true,
+        ..PolicySet::default()
+    };
+    let question = Question {
+        caller: input.caller_arn.unwrap_or_else(|| format!("arn:aws:iam::{}:user/simulated", cx.account)),
+        actions: input.action_names,
+        resources: resources(input.resource_arns),
+        resource_policy: iam.resource_policy(input.resource_policy.as_ref())?,
+        keys: context(input.context_entries),
+    };
+    Ok(iam.simulated(&set, &question))
+}
+
+pub(crate) async fn principal(
+    iam: Iam,
+    cx: Cx,
+    input: m::SimulatePrincipalPolicyInput,
+) -> Result<m::SimulatePrincipalPolicyOutput, IamError> {
+    let mut set = iam.policies_of_arn(&cx.account, &input.policy_source_arn).await?;
+    set.identity.extend(iam.compiled(&input.policy_input_list.unwrap_or_default(), Kind::Identity)?);
+    let boundary = iam.compiled(&input.permissions_boundary_policy_input_list.unwrap_or_default(), Kind::Boundary)?;
+    set.boundary = boundary.into_iter().next().or(set.boundary);
+    let question = Question {
+        caller: input.caller_arn.unwrap_or(input.policy_source_arn),
+        actions: input.action_names,
+        resources: resources(input.resource_arns),
+        resource_policy: iam.resource_policy(input.resource_policy.as_ref())?,
+        keys: context(input.context_entries),
+    };
+    Ok(iam.simulated(&set, &question))
+}
+
+impl Iam {
+    /// The policies of the user or role of this ARN.
+    async fn policies_of_arn(&self, account: &AccountId, arn: &str) -> Result<PolicySet, IamError> {
+        let missing = || IamError::NoSuchEntity(format!("The entity {arn} cannot be found."));
+        let name = arn.rsplit('/').next().unwrap_or_default();
+        let kind = if arn.contains(":user/") { IdentityKind::User } else { IdentityKind::Role };
+        let found = self.identity(account.as_str(), kind, name).await?.filter(|found| found.arn() == arn);
+        let found = found.ok_or_else(missing)?;
+        let principal = match kind {
+            IdentityKind::User => Principal::User {
+                account: account.clone(),
+                arn: arn.to_owned(),
+                id: found.id,
+                name: found.name,
+                session: None,
+            },
+            IdentityKind::Group | IdentityKind::Role => Principal::AssumedRole {
+                account: account.clone(),
+                role_arn: arn.to_owned(),
+                role_id: found.id,
+                session_name: String::new(),
+                source_function: None,
+                session: Default::default(),
+            },
+        };
+        Ok((*self.policies_of(&principal).await?).clone())
+    }
+}

@@ -1,0 +1,259 @@
+//! STS: who am I, and keys for a while.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::sts as m;
+use wire::{AccountId, Cx, Principal, SessionFacts};
+
+use super::{check_document, counted};
+use crate::error::IamError;
+use crate::keys::Identity;
+use crate::limits::{
+    CHAINED_SESSION_S_MAX, SESSION_POLICY_ARNS_MAX, SESSION_POLICY_CHARS_MAX, SESSION_S_DEFAULT, TAGS_MAX,
+    USER_SESSION_S_DEFAULT,
+};
+use crate::policy::{Keys, Kind, Policies, decide};
+use crate::session::{TemporaryKeys, account_of};
+use crate::state::Iam;
+
+pub(crate) async fn caller(
+    _: Iam,
+    cx: Cx,
+    _: m::GetCallerIdentityInput,
+) -> Result<m::GetCallerIdentityOutput, IamError> {
+    let account = cx.principal.account().unwrap_or(&cx.account).to_string();
+    let (arn, user_id) = (cx.principal.arn(), cx.principal.user_id());
+    Ok(m::GetCallerIdentityOutput { account: Some(account), arn: Some(arn), user_id: Some(user_id) })
+}
+
+pub(crate) async fn key_info(
+    _: Iam,
+    _: Cx,
+    input: m::GetAccessKeyInfoInput,
+) -> Result<m::GetAccessKeyInfoOutput, IamError> {
+    let account = account_of(&input.access_key_id);
+    let account = account.ok_or_else(|| IamError::ValidationError("Invalid access key".to_owned()))?;
+    Ok(m::GetAccessKeyInfoOutput { account: Some(account.to_string()) })
+}
+
+fn shown(keys: &TemporaryKeys) -> m::Credentials {
+    m::Credentials {
+        access_key_id: keys.access_key_id.clone(),
+        expiration: keys.expires,
+        secret_access_key: keys.credential.secret.expose().to_owned(),
+        session_token: keys.credential.session_token.as_ref().map_or("", |token| token.expose()).to_owned(),
+    }
+}
+
+/// What restricts and describes a session, checked.
+struct Restrictions {
+    policy: Option<String>,
+    policy_arns: Vec<String>,
+    tags: Vec<(String, String)>,
+}
+
+fn restrictions(
+    policy: Option<String>,
+    arns: Option<Vec<m::PolicyDescriptorType>>,
+    tags: Option<Vec<m::Tag>>,
+) -> Result<Restrictions, IamError> {
+    if let Some(text) = &policy {
+        check_document(text, Kind::Session)?;
+        if counted(text) > SESSION_POLICY_CHARS_MAX {
+            let message = format!("Packed size of session policy exceeds {SESSION_POLICY_CHARS_MAX} characters.");
+            return Err(IamError::PackedPolicyTooLarge(message));
+        }
+    }
+    let policy_arns: Vec<String> = arns.unwrap_or_default().into_iter().filter_map(|one| one.arn).collect();
+    if policy_arns.len() > SESSION_POLICY_ARNS_MAX {
+        let message = format!("The number of managed session policies exceeds {SESSION_POLICY_ARNS_MAX}.");
+        return Err(IamError::ValidationError(message));
+    }
+    let tags: Vec<_> = tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect();
+    let distinct: std::collections::BTreeSet<_> = tags.iter().map(|(key, _)| key.to_lowercase()).collect();
+    if distinct.len() != tags.len() || tags.len() > TAGS_MAX {
+        let message = "Duplicate tag keys found. Please note that Tag keys are case insensitive.";
+        return Err(IamError::InvalidInput(message.to_owned()));
+    }
+    Ok(Restrictions { policy, policy_arns, tags })
+}
+
+fn lifetime(seconds: i32) -> Duration {
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
+
+/// How long a role session lives.
+fn role_lifetime(cx: &Cx, role: &Identity, wanted: Option<i32>) -> Result<Duration, IamError> {
+    let seconds = wanted.unwrap_or(SESSION_S_DEFAULT);
+    let max = role.role.as_ref().map_or(SESSION_S_DEFAULT, |facts| facts.max_session_s);
+    if matches!(cx.principal, Principal::AssumedRole { .. }) && seconds > CHAINED_SESSION_S_MAX {
+        let message = "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role \
+                       chaining";
+        return Err(IamError::ValidationError(message.to_owned()));
+    }
+    match seconds > max {
+        true => Err(IamError::ValidationError(
+            "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.".to_owned(),
+        )),
+        false => Ok(lifetime(seconds)),
+    }
+}
+
+impl Iam {
+    /// The role, when the caller may do each of `actions` to it under its trust policy.
+    async fn trusted(&self, cx: &Cx, arn: &str, actions: &[&str], extra: &Keys) -> Result<Identity, IamError> {
+        let denied = |action: &str| {
+            let who = cx.principal.arn();
+            let text = format!("User: {who} is not authorized to perform: {action} on resource: {arn}");
+            IamError::AccessDenied(text)
+        };
+        if matches!(cx.principal, Principal::Root { .. }) {
+            return Err(IamError::AccessDenied("Roles may not be assumed by root accounts.".to_owned()));
+        }
+        // Whether a role exists is nobody's business: the same words as for a closed door.
+        let role = self.role_by_arn(arn).await?.ok_or_else(|| denied("sts:AssumeRole"))?;
+        let trust = role.role.as_ref().map_or("", |facts| facts.trust.as_str());
+        let trust = self.named("trust policy", trust, Kind::Trust)?;
+        let keys = self.request_keys(cx, extra);
+        for action in actions {
+            let allowed = self.ask(cx, action, arn, Some(&trust), &keys, |policies: &Policies<'_>, request| {
+                decide(policies, request).allowed()
+            });
+            if !allowed.await? {
+                return Err(denied(action));
+            }
+        }
+        Ok(role)
+    }
+}
+
+/// The condition keys that only this operation knows, and the actions that it stands for.
+fn assume_keys(input: &m::AssumeRoleInput, tags: &[(String, String)]) -> (Keys, Vec<&'static str>) {
+    let (mut keys, mut actions) = (Keys::new(), vec!["sts:AssumeRole"]);
+    keys.set("sts:RoleSessionName", input.role_session_name.as_str());
+    if let Some(id) = &input.external_id {
+        keys.set("sts:ExternalId", id.as_str());
+    }
+    if let Some(identity) = &input.source_identity {
+        keys.set("sts:SourceIdentity", identity.as_str());
+        actions.push("sts:SetSourceIdentity");
+    }
+    if !tags.is_empty() {
+        keys.set_all("aws:TagKeys", tags.iter().map(|(key, _)| key.clone()));
+        for (key, value) in tags {
+            keys.set(&format!("aws:RequestTag/{key}"), value.as_str());
+        }
+        actions.push("sts:TagSession");
+    }
+    if let Some(passed_on) = &input.transitive_tag_keys {
+        keys.set_all("sts:TransitiveTagKeys", passed_on.iter().cloned());
+    }
+    (keys, actions)
+}
+
+pub(crate) async fn assume_role(iam: Iam, cx: Cx, input: m::AssumeRoleInput) -> Result<m::AssumeRoleOutput, IamError> {
+    let given = restrictions(input.policy.clone(), input.policy_arns.clone(), input.tags.clone())?;
+    let (extra, actions) = assume_keys(&input, &given.tags);
+    let role = iam.trusted(&cx, &input.role_arn, &actions, &extra).await?;
+    let lives = role_lifetime(&cx, &role, input.duration_seconds)?;
+
+    let before = cx.principal.session();
+    let mut passed_on = input.transitive_tag_keys.unwrap_or_default();
+    let mut tags: BTreeMap<String, String> = given.tags.into_iter().collect();
+    if let Some(before) = before {
+        for (key, value) in before.tags.iter().filter(|(key, _)| before.transitive_tag_keys.contains(key)) {
+            // Inherited tags win: the next role in the chain must not rewrite them.
+            tags.insert(key.clone(), value.clone());
+            passed_on.push(key.clone());
+        }
+    }
+    let inherited = before.and_then(|before| before.source_identity.clone());
+    let issued = iam.0.clock.now();
+    let facts = SessionFacts {
+        issued,
+        expires: issued + lives,
+        policy: given.policy,
+        policy_arns: given.policy_arns,
+        tags: tags.into_iter().collect(),
+        transitive_tag_keys: passed_on,
+        source_identity: inherited.or(input.source_identity),
+    };
+    let account = AccountId::parse(&role.account).ok_or_else(|| kv::Error::corrupt("a role without an account"))?;
+    let principal = Principal::AssumedRole {
+        account,
+        role_arn: role.arn(),
+        role_id: role.id,
+        session_name: input.role_session_name,
+        source_function: None,
+        session: Arc::new(facts),
+    };
+    let keys = issue(&iam, &principal)?;
+    let user = m::AssumedRoleUser { arn: principal.arn(), assumed_role_id: principal.user_id() };
+    Ok(m::AssumeRoleOutput {
+        assumed_role_user: Some(user),
+        credentials: Some(shown(&keys)),
+        packed_policy_size: None,
+        session_token_size: None,
+        session_token_utilization: None,
+        source_identity: principal.session().and_then(|session| session.source_identity.clone()),
+    })
+}
+
+fn issue(iam: &Iam, principal: &Principal) -> Result<TemporaryKeys, IamError> {
+    let issued = iam.0.seal.issue(&iam.0.rng, principal);
+    issued.ok_or_else(|| IamError::AccessDenied("These credentials cannot make a session.".to_owned()))
+}
+
+/// The caller, if it is a user with a long-term key: nobody else may ask for such sessions.
+fn long_term_user(cx: &Cx, operation: &str) -> Result<(AccountId, String, String, String), IamError> {
+    match &cx.principal {
+        Principal::User { account, arn, id, name, session: None } => {
+            Ok((account.clone(), arn.clone(), id.clone(), name.clone()))
+        }
+        _ => Err(IamError::AccessDenied(format!("Cannot call {operation} with session credentials"))),
+    }
+}
+
+pub(crate) async fn session_token(
+    iam: Iam,
+    cx: Cx,
+    input: m::GetSessionTokenInput,
+) -> Result<m::GetSessionTokenOutput, IamError> {
+    let (account, arn, id, name) = long_term_user(&cx, "GetSessionToken")?;
+    let issued = iam.0.clock.now();
+    let expires = issued + lifetime(input.duration_seconds.unwrap_or(USER_SESSION_S_DEFAULT));
+    let session = Some(Arc::new(SessionFacts { issued, expires, ..SessionFacts::default() }));
+    let keys = issue(&iam, &Principal::User { account, arn, id, name, session })?;
+    let credentials = Some(shown(&keys));
+    Ok(m::GetSessionTokenOutput { credentials, session_token_size: None, session_token_utilization: None })
+}
+
+pub(crate) async fn federation_token(
+    iam: Iam,
+    cx: Cx,
+    input: m::GetFederationTokenInput,
+) -> Result<m::GetFederationTokenOutput, IamError> {
+    let (account, user_arn, _, _) = long_term_user(&cx, "GetFederationToken")?;
+    let given = restrictions(input.policy, input.policy_arns, input.tags)?;
+    let issued = iam.0.clock.now();
+    let facts = SessionFacts {
+        issued,
+        expires: issued + lifetime(input.duration_seconds.unwrap_or(USER_SESSION_S_DEFAULT)),
+        policy: given.policy,
+        policy_arns: given.policy_arns,
+        tags: given.tags,
+        ..SessionFacts::default()
+    };
+    let principal = Principal::FederatedUser { account, name: input.name, user_arn, session: Arc::new(facts) };
+    let keys = issue(&iam, &principal)?;
+    let user = m::FederatedUser { arn: principal.arn(), federated_user_id: principal.user_id() };
+    Ok(m::GetFederationTokenOutput {
+        credentials: Some(shown(&keys)),
+        federated_user: Some(user),
+        packed_policy_size: None,
+        session_token_size: None,
+        session_token_utilization: None,
+    })
+}

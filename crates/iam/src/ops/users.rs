@@ -1,0 +1,104 @@
+//! Users.
+
+use model::iam as m;
+use wire::{Cx, Principal};
+
+use super::{check_bare, find, page, put, tag_map, user};
+use crate::error::IamError;
+use crate::keys::{self, AccessKeyRecord, IdentityKind};
+use crate::state::Iam;
+
+const USER: IdentityKind = IdentityKind::User;
+
+pub(crate) async fn create(iam: Iam, cx: Cx, input: m::CreateUserInput) -> Result<m::CreateUserOutput, IamError> {
+    let mut made = iam.fresh(cx.account.as_str(), USER, &input.user_name, input.path);
+    made.tags = tag_map(input.tags)?;
+    made.boundary = input.permissions_boundary;
+    iam.create(&made).await?;
+    Ok(m::CreateUserOutput { user: Some(user(&made)) })
+}
+
+/// Without a name: the caller.
+pub(crate) async fn get(iam: Iam, cx: Cx, input: m::GetUserInput) -> Result<m::GetUserOutput, IamError> {
+    let name = match (input.user_name, &cx.principal) {
+        (Some(name), _) => name,
+        (None, Principal::User { name, .. }) => name.clone(),
+        (None, Principal::Root { account }) => {
+            let root = m::User {
+                arn: cx.principal.arn(),
+                create_date: sys::Timestamp::from_unix_us(0),
+                password_last_used: None,
+                path: "/".to_owned(),
+                permissions_boundary: None,
+                tags: None,
+                user_id: account.to_string(),
+                user_name: "root".to_owned(),
+            };
+            return Ok(m::GetUserOutput { user: root });
+        }
+        (None, _) => return Err(no_user()),
+    };
+    Ok(m::GetUserOutput { user: user(&iam.one(cx.account.as_str(), USER, &name).await?) })
+}
+
+pub(crate) fn no_user() -> IamError {
+    IamError::ValidationError("Must specify userName when calling with non-User credentials".to_owned())
+}
+
+pub(crate) async fn list(iam: Iam, cx: Cx, input: m::ListUsersInput) -> Result<m::ListUsersOutput, IamError> {
+    let all = iam.all(cx.account.as_str(), USER, input.path_prefix.as_deref()).await?;
+    let page = page(all, input.marker.as_deref(), input.max_items, |found| found.name.to_ascii_lowercase())?;
+    // As on AWS, lists show neither tags nor boundaries.
+    let users = page.items.iter().map(|one| m::User { tags: None, permissions_boundary: None, ..user(one) });
+    Ok(m::ListUsersOutput { is_truncated: page.is_truncated, marker: page.marker, users: users.collect() })
+}
+
+pub(crate) async fn update(iam: Iam, cx: Cx, input: m::UpdateUserInput) -> Result<m::UpdateUserOutput, IamError> {
+    let (account, input) = (cx.account.as_str(), &input);
+    iam.change(move |tx| async move {
+        let mut changed = find(&tx, account, USER, &input.user_name).await?;
+        if let Some(path) = &input.new_path {
+            changed.path.clone_from(path);
+        }
+        if let Some(name) = &input.new_user_name {
+            let new = keys::identity(account, USER, name);
+            let old = keys::identity(account, USER, &input.user_name);
+            if new != old && tx.get(&new).await?.is_some() {
+                return Err(IamError::exists("User", name));
+            }
+            tx.clear(&old);
+            changed.name.clone_from(name);
+            for (key, value) in tx_keys(&tx).await? {
+                if value.user_id == changed.id {
+                    keys::set(&tx, key, &AccessKeyRecord { user: name.clone(), ..value });
+                }
+            }
+        }
+        put(&tx, &changed);
+        Ok(())
+    })
+    .await?;
+    Ok(m::UpdateUserOutput {})
+}
+
+async fn tx_keys(tx: &kv::Txn) -> Result<Vec<(bytes::Bytes, AccessKeyRecord)>, IamError> {
+    let range = keys::access_keys();
+    let pairs = tx.range(&range.begin, &range.end, kv::RangeOptions::default()).await?;
+    let decoded = pairs.into_iter().map(|(key, value)| Ok((key, keys::decode(&value)?)));
+    decoded.collect()
+}
+
+pub(crate) async fn delete(iam: Iam, cx: Cx, input: m::DeleteUserInput) -> Result<m::DeleteUserOutput, IamError> {
+    let (account, name) = (cx.account.as_str(), input.user_name.as_str());
+    iam.change(move |tx| async move {
+        let gone = find(&tx, account, USER, name).await?;
+        check_bare(&gone)?;
+        if tx_keys(&tx).await?.iter().any(|(_, record)| record.user_id == gone.id) {
+            return Err(IamError::DeleteConflict("Cannot delete entity, must delete access keys first.".to_owned()));
+        }
+        tx.clear(keys::identity(account, USER, name));
+        Ok(())
+    })
+    .await?;
+    Ok(m::DeleteUserOutput {})
+}

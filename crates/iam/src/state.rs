@@ -1,0 +1,366 @@
+//! The service's state: the store, the caches over it, and the look-ups that every request makes.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kv::{Kv, Txn};
+use sys::{Clock, Rng, Timestamp};
+use wire::sigv4::{Credential, Secret};
+use wire::{AccountId, Principal, SessionFacts};
+
+use crate::aws_managed;
+use crate::cache::Cache;
+use crate::error::IamError;
+use crate::keys::{self, AccessKeyRecord, Identity, IdentityKind, LastUsed, Managed, Master};
+use crate::limits::{FUNCTION_SESSION_S, LAST_USED_STEP_US};
+use crate::policy::{Kind, Named};
+use crate::session::{Seal, TemporaryKeys};
+
+/// IAM and STS of all accounts. Cloning is cheap.
+#[derive(Clone)]
+pub struct Iam(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) kv: Kv,
+    pub(crate) clock: Clock,
+    pub(crate) rng: Rng,
+    pub(crate) seal: Seal,
+    pub(crate) cache: Arc<Cache<Arc<PolicySet>, Arc<AccessKeyRecord>>>,
+}
+
+/// Who stands behind an access key.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Secret and, of temporary keys, the session token.
+    pub credential: Credential,
+    /// Who acts with it.
+    pub principal: Principal,
+    /// The account that it acts in.
+    pub account: AccountId,
+    /// From this moment on the key is refused; `None` for long-term keys.
+    pub expires: Option<Timestamp>,
+}
+
+/// The policies that speak for one principal, compiled.
+#[derive(Clone, Debug, Default)]
+pub struct PolicySet {
+    /// Attached and inline policies, those of the groups too.
+    pub identity: Vec<Named>,
+    /// The permissions boundary.
+    pub boundary: Option<Named>,
+    /// The session policies; `None` when the session has none.
+    pub session: Option<Vec<Named>>,
+    /// Tags of the user, or of the role with the session's over them.
+    pub tags: Vec<(String, String)>,
+    /// Whether the user or role still exists. If not, its keys are refused.
+    pub alive: bool,
+}
+
+impl Iam {
+    /// The identity service over `kv`. Must be called within a tokio runtime: a task follows the store's changes.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn open(kv: Kv, clock: Clock, rng: Rng) -> Result<Self, kv::Error> {
+        let fresh = rng.bytes::<32>().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let opened = kv.transact(|tx| {
+            let fresh = fresh.clone();
+            async move {
+                if let Some(master) = keys::get::<Master>(&tx, &keys::master()).await? {
+                    return Ok(master);
+                }
+                let master = Master { secret: fresh };
+                keys::set(&tx, keys::master(), &master);
+                Ok::<_, kv::Error>(master)
+            }
+        });
+        let seal = Seal::new(Secret::new(opened.await?.secret));
+        let cache = Arc::new(Cache::new());
+        let mut watch = kv.watch(keys::generation())?;
+        let followed = Arc::downgrade(&cache);
+        sys::task::spawn("iam changes", async move {
+            while watch.changed().await.is_ok() {
+                let Some(cache) = followed.upgrade() else { return };
+                cache.forget();
+            }
+        });
+        Ok(Self(Arc::new(Inner { kv, clock, rng, seal, cache })))
+    }
+
+    /// Who stands behind `access_key_id`; `None` when the key is unknown, inactive or expired, when `session_token`
+    /// is missing, superfluous or forged, or when the user or role no longer exists. The caller still has to check
+    /// the signature against the secret, and a function's source against the socket that the request came in by.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn credential(
+        &self,
+        access_key_id: &str,
+        session_token: Option<&str>,
+    ) -> Result<Option<Found>, IamError> {
+        let found = match session_token {
+            Some(token) => self.0.seal.open(access_key_id, token).map(|(credential, principal)| {
+                let expires = principal.session().map(|session| session.expires);
+                (credential, principal, expires)
+            }),
+            None => self.long_term(access_key_id).await?,
+        };
+        let Some((credential, principal, expires)) = found else { return Ok(None) };
+        if expires.is_some_and(|expires| expires <= self.0.clock.now()) || !self.policies_of(&principal).await?.alive {
+            return Ok(None);
+        }
+        let Some(account) = principal.account().cloned() else { return Ok(None) };
+        Ok(Some(Found { credential, principal, account, expires }))
+    }
+
+    async fn long_term(&self, id: &str) -> Result<Option<(Credential, Principal, Option<Timestamp>)>, IamError> {
+        let epoch = self.0.cache.epoch();
+        let record = match self.0.cache.keys.get(epoch, id) {
+            Some(record) => record,
+            None => {
+                let key = keys::access_key(id);
+                let read = self.0.kv.read(|tx| async move { keys::get::<AccessKeyRecord>(&tx, &key).await });
+                let Some(record) = read.await? else { return Ok(None) };
+                let record = Arc::new(record);
+                self.0.cache.keys.insert(epoch, id.to_owned(), Arc::clone(&record));
+                record
+            }
+        };
+        let Some(account) = AccountId::parse(&record.account).filter(|_| record.active) else { return Ok(None) };
+        let Some(user) = self.identity(&record.account, IdentityKind::User, &record.user).await? else {
+            return Ok(None);
+        };
+        let principal =
+            Principal::User { account, arn: user.arn(), id: record.user_id.clone(), name: user.name, session: None };
+        let credential = Credential { secret: Secret::new(record.secret.as_str()), session_token: None };
+        Ok(Some((credential, principal, None)))
+    }
+
+    /// Notes that a long-term key was used, at most once a minute.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn note_use(&self, access_key_id: &str, region: &str, service: &str) -> Result<(), IamError> {
+        let at_us = self.0.clock.now().unix_us();
+        let used = LastUsed { at_us, region: region.to_owned(), service: service.to_owned() };
+        let key = keys::last_used(access_key_id);
+        self.0
+            .kv
+            .transact(|tx| {
+                let (key, used) = (key.clone(), used.clone());
+                async move {
+                    let before = keys::get::<LastUsed>(&tx, &key).await?;
+                    if before.is_none_or(|before| at_us - before.at_us >= LAST_USED_STEP_US) {
+                        keys::set(&tx, key, &used);
+                    }
+                    Ok::<_, IamError>(())
+                }
+            })
+            .await
+    }
+
+    /// Temporary keys of exactly the role `role_arn` for an execution environment of the function `function_arn`
+    /// (unqualified). They live 12 h; ask again before. `None` when the role does not exist. Whether
+    /// `lambda.amazonaws.com` may assume the role is for [`Iam::service_may_assume`] to say.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn issue_function_session(
+        &self,
+        role_arn: &str,
+        function_arn: &str,
+        environment_id: &str,
+    ) -> Result<Option<TemporaryKeys>, IamError> {
+        let Some(role) = self.role_by_arn(role_arn).await? else { return Ok(None) };
+        let Some(account) = AccountId::parse(&role.account) else { return Ok(None) };
+        let function = function_arn.rsplit(':').next().unwrap_or_default();
+        let session_name = if function.is_empty() { environment_id } else { function };
+        let issued = self.0.clock.now();
+        let facts = SessionFacts {
+            issued,
+            expires: issued + Duration::from_secs(FUNCTION_SESSION_S),
+            ..SessionFacts::default()
+        };
+        let principal = Principal::AssumedRole {
+            account,
+            role_arn: role.arn(),
+            role_id: role.id,
+            session_name: session_name.to_owned(),
+            source_function: Some(function_arn.to_owned()),
+            session: Arc::new(facts),
+        };
+        Ok(self.0.seal.issue(&self.0.rng, &principal))
+    }
+
+    /// The policies that speak for `principal`, from the cache while nothing has changed.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn policies_of(&self, principal: &Principal) -> Result<Arc<PolicySet>, IamError> {
+        let (account, kind, name, id) = match principal {
+            Principal::Root { .. } => return Ok(Arc::new(PolicySet { alive: true, ..PolicySet::default() })),
+            Principal::Anonymous | Principal::Function { .. } => return Ok(Arc::new(PolicySet::default())),
+            Principal::User { account, id, name, .. } => (account, IdentityKind::User, name.as_str(), Some(id)),
+            Principal::AssumedRole { account, role_arn, role_id, .. } => {
+                (account, IdentityKind::Role, last(role_arn), Some(role_id))
+            }
+            Principal::FederatedUser { account, user_arn, .. } => (account, IdentityKind::User, last(user_arn), None),
+        };
+        let epoch = self.0.cache.epoch();
+        let session = principal.session();
+        let restricted = session.filter(|s| s.policy.is_some() || !s.policy_arns.is_empty() || !s.tags.is_empty());
+        let is_federated = matches!(principal, Principal::FederatedUser { .. });
+        let mut key = format!("{account}/{kind:?}/{name}/{id:?}");
+        if let Some(s) = restricted {
+            key.push_str(&format!("/{:?}/{:?}/{:?}", s.policy, s.policy_arns, s.tags));
+        }
+        // Such a session knows its maker by name: it must not pass to a later user of the same name.
+        let made_by = session.filter(|_| is_federated).map(|session| session.issued.unix_us());
+        if let Some(issued_us) = made_by {
+            key.push_str(&format!("/{issued_us}"));
+        }
+        if let Some(known) = self.0.cache.sets.get(epoch, &key) {
+            return Ok(known);
+        }
+        let made = match self.identity(account.as_str(), kind, name).await? {
+            Some(found)
+                if id.is_none_or(|id| *id == found.id)
+                    && made_by.is_none_or(|issued_us| issued_us >= found.created_us) =>
+            {
+                self.compile(&found, session, is_federated).await?
+            }
+            _ => PolicySet::default(),
+        };
+        let made = Arc::new(made);
+        self.0.cache.sets.insert(epoch, key, Arc::clone(&made));
+        Ok(made)
+    }
+
+    async fn compile(
+        &self,
+        of: &Identity,
+        session: Option<&Arc<SessionFacts>>,
+        is_federated: bool,
+    ) -> Result<PolicySet, IamError> {
+        let mut set = PolicySet { alive: true, ..PolicySet::default() };
+        self.add_policies(of, &mut set.identity).await?;
+        for name in &of.groups {
+            if let Some(group) = self.identity(&of.account, IdentityKind::Group, name).await? {
+                self.add_policies(&group, &mut set.identity).await?;
+            }
+        }
+        if let Some(arn) = &of.boundary {
+            // A boundary that cannot be read allows nothing: it must not vanish.
+            let text = self.document(&of.account, arn).await?.unwrap_or_else(deny_all);
+            set.boundary = Some(self.named(arn, &text, Kind::Boundary)?);
+        }
+        let mut tags = of.tags.clone();
+        if let Some(session) = session {
+            tags.extend(session.tags.iter().cloned());
+            set.session = self.session_policies(&of.account, session, is_federated).await?;
+        }
+        set.tags = tags.into_iter().collect();
+        Ok(set)
+    }
+
+    async fn session_policies(
+        &self,
+        account: &str,
+        session: &SessionFacts,
+        is_federated: bool,
+    ) -> Result<Option<Vec<Named>>, IamError> {
+        // A federated user without session policies may do nothing (API reference, GetFederationToken).
+        if session.policy.is_none() && session.policy_arns.is_empty() {
+            return Ok(is_federated.then(Vec::new));
+        }
+        let mut policies = Vec::new();
+        if let Some(text) = &session.policy {
+            policies.push(self.named("session policy", text, Kind::Session)?);
+        }
+        for arn in &session.policy_arns {
+            if let Some(text) = self.document(account, arn).await? {
+                policies.push(self.named(arn, &text, Kind::Session)?);
+            }
+        }
+        Ok(Some(policies))
+    }
+
+    async fn add_policies(&self, of: &Identity, policies: &mut Vec<Named>) -> Result<(), IamError> {
+        for arn in &of.attached {
+            if let Some(text) = self.document(&of.account, arn).await? {
+                policies.push(self.named(arn, &text, Kind::Identity)?);
+            }
+        }
+        for (name, text) in &of.inline {
+            policies.push(self.named(name, text, Kind::Identity)?);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn named(&self, name: &str, text: &str, kind: Kind) -> Result<Named, IamError> {
+        Ok(Named::new(name, self.0.cache.compiled(text, kind)?))
+    }
+
+    /// The document in force of a managed policy, AWS's or the account's.
+    pub(crate) async fn document(&self, account: &str, arn: &str) -> Result<Option<String>, IamError> {
+        if let Some(document) = aws_managed::document(arn) {
+            return Ok(Some(document));
+        }
+        let key = keys::managed(account, arn);
+        let read = self.0.kv.read(|tx| async move { keys::get::<Managed>(&tx, &key).await });
+        Ok(read.await?.map(|policy| policy.document().to_owned()))
+    }
+
+    pub(crate) async fn identity(
+        &self,
+        account: &str,
+        kind: IdentityKind,
+        name: &str,
+    ) -> Result<Option<Identity>, IamError> {
+        let key = keys::identity(account, kind, name);
+        let read = self.0.kv.read(|tx| async move { keys::get::<Identity>(&tx, &key).await });
+        Ok(read.await?.filter(|found| found.name == name))
+    }
+
+    /// The role with exactly this ARN.
+    pub(crate) async fn role_by_arn(&self, arn: &str) -> Result<Option<Identity>, IamError> {
+        let Some(account) = wire::Arn::parse(arn).filter(|a| a.service == "iam").map(|a| a.account) else {
+            return Ok(None);
+        };
+        let role = self.identity(&account, IdentityKind::Role, last(arn)).await?;
+        Ok(role.filter(|role| role.arn() == arn))
+    }
+
+    /// One transaction that changes who may do what; every cache hears of it.
+    pub(crate) async fn change<T, F, Fut>(&self, body: F) -> Result<T, IamError>
+    where
+        F: Fn(Txn) -> Fut,
+        Fut: Future<Output = Result<T, IamError>>,
+    {
+        let changed = self.0.kv.transact(|tx| {
+            let running = body(tx.clone());
+            async move {
+                let value = running.await?;
+                keys::touch(&tx);
+                Ok::<T, IamError>(value)
+            }
+        });
+        let outcome = changed.await;
+        // The watch wakes its task a moment later; whoever made the change sees it at once.
+        self.0.cache.forget();
+        outcome
+    }
+
+    pub(crate) fn now_us(&self) -> i64 {
+        self.0.clock.now().unix_us()
+    }
+}
+
+fn last(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or_default()
+}
+
+fn deny_all() -> String {
+    r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}"#.to_owned()
+}
