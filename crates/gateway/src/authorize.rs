@@ -45,8 +45,7 @@ fn decide(question: Question<'_>) -> Option<String> {
     let Question { caller, action, resources } = question;
     let user = match &caller.principal {
         Principal::Root { .. } => return None,
-        Principal::Function { function_arn } => function_arn.as_str(),
-        Principal::Anonymous => "anonymous",
+        other => other.arn(),
     };
     let resource = resources.0.first().map_or("*", String::as_str);
     Some(format!(

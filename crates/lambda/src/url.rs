@@ -147,17 +147,11 @@ impl Lambda {
 
 /// Who signed, as the event tells it.
 fn caller(principal: &Principal) -> Option<Caller> {
-    let (account, arn, id) = match principal {
+    let account = match principal {
         Principal::Anonymous => return None,
-        // The ARN and the id of the root user are those that STS shows.
-        Principal::Root { account } => {
-            let account = account.as_str().to_owned();
-            (account.clone(), format!("arn:aws:iam::{account}:root"), account)
-        }
-        Principal::Function { function_arn } => {
-            let account = Arn::parse(function_arn)?.account;
-            (account, function_arn.clone(), function_arn.clone())
-        }
+        Principal::Function { function_arn } => Arn::parse(function_arn)?.account,
+        signed => signed.account()?.to_string(),
     };
+    let (arn, id) = (principal.arn(), principal.user_id());
     Some(Caller { access_key: None, account_id: account, caller_id: id.clone(), user_arn: arn, user_id: id })
 }

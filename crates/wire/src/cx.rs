@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
+
+use sys::Timestamp;
 
 use crate::TraceContext;
 
@@ -37,11 +40,120 @@ pub enum Principal {
         /// The account that the root key belongs to.
         account: AccountId,
     },
-    /// Code inside an execution environment, known by its socket and its keys.
+    /// An IAM user, with a key of its own or with a session from `GetSessionToken`.
+    User {
+        /// The user's account.
+        account: AccountId,
+        /// `arn:aws:iam::ACCOUNT:user/PATH/NAME`.
+        arn: String,
+        /// The unique id, `AIDA…`.
+        id: String,
+        /// The name without the path.
+        name: String,
+        /// The facts of a session from `GetSessionToken`; `None` with a long-term key.
+        session: Option<Arc<SessionFacts>>,
+    },
+    /// A session of a role.
+    AssumedRole {
+        /// The role's account.
+        account: AccountId,
+        /// `arn:aws:iam::ACCOUNT:role/PATH/NAME`.
+        role_arn: String,
+        /// The role's unique id, `AROA…`: a role that was deleted and made again is another one.
+        role_id: String,
+        /// The session's name.
+        session_name: String,
+        /// ARN (unqualified) of the function that these keys were made for: sent on as the source of its calls.
+        source_function: Option<String>,
+        /// When, until when and with what the session was made.
+        session: Arc<SessionFacts>,
+    },
+    /// A session from `GetFederationToken`.
+    FederatedUser {
+        /// The account of the user who made it.
+        account: AccountId,
+        /// The name that was given.
+        name: String,
+        /// ARN of the user (or root) who made it: the session has at most its permissions.
+        user_arn: String,
+        /// When, until when and with what the session was made.
+        session: Arc<SessionFacts>,
+    },
+    /// Code of a function that has no role in the identity service, known by its socket.
     Function {
         /// ARN of the function (unqualified).
         function_arn: String,
     },
+}
+
+/// What temporary keys carry beside the identity.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionFacts {
+    /// When the keys were issued (`aws:TokenIssueTime`).
+    pub issued: Timestamp,
+    /// From this moment on they are refused.
+    pub expires: Timestamp,
+    /// Session policy given as a document: intersects with the identity's policies.
+    pub policy: Option<String>,
+    /// ARNs of managed policies that act as session policies, at most 10.
+    pub policy_arns: Vec<String>,
+    /// Session tags, which win over the identity's own (`aws:PrincipalTag/KEY`).
+    pub tags: Vec<(String, String)>,
+    /// Keys of the session tags that pass on to the next role (role chaining).
+    pub transitive_tag_keys: Vec<String>,
+    /// `aws:SourceIdentity`, set once and kept through role chaining.
+    pub source_identity: Option<String>,
+    /// `aws:FederatedProvider` of a session from `AssumeRoleWithWebIdentity`.
+    pub federated_provider: Option<String>,
+}
+
+impl Principal {
+    /// The account that the principal belongs to; `None` for strangers and for functions without a role.
+    pub fn account(&self) -> Option<&AccountId> {
+        match self {
+            Self::Root { account }
+            | Self::User { account, .. }
+            | Self::AssumedRole { account, .. }
+            | Self::FederatedUser { account, .. } => Some(account),
+            Self::Anonymous | Self::Function { .. } => None,
+        }
+    }
+
+    /// The ARN that error messages and `GetCallerIdentity` show; `anonymous` for strangers.
+    pub fn arn(&self) -> String {
+        match self {
+            Self::Anonymous => "anonymous".to_owned(),
+            Self::Root { account } => format!("arn:aws:iam::{account}:root"),
+            Self::User { arn, .. } => arn.clone(),
+            Self::AssumedRole { account, role_arn, session_name, .. } => {
+                let role = role_arn.rsplit('/').next().unwrap_or_default();
+                format!("arn:aws:sts::{account}:assumed-role/{role}/{session_name}")
+            }
+            Self::FederatedUser { account, name, .. } => format!("arn:aws:sts::{account}:federated-user/{name}"),
+            Self::Function { function_arn } => function_arn.clone(),
+        }
+    }
+
+    /// The id that `GetCallerIdentity` and `aws:userid` show; empty for strangers.
+    pub fn user_id(&self) -> String {
+        match self {
+            Self::Anonymous => String::new(),
+            Self::Root { account } => account.to_string(),
+            Self::User { id, .. } => id.clone(),
+            Self::AssumedRole { role_id, session_name, .. } => format!("{role_id}:{session_name}"),
+            Self::FederatedUser { account, name, .. } => format!("{account}:{name}"),
+            Self::Function { function_arn } => function_arn.clone(),
+        }
+    }
+
+    /// The facts of the session, when the keys are temporary.
+    pub fn session(&self) -> Option<&Arc<SessionFacts>> {
+        match self {
+            Self::User { session, .. } => session.as_ref(),
+            Self::AssumedRole { session, .. } | Self::FederatedUser { session, .. } => Some(session),
+            Self::Anonymous | Self::Root { .. } | Self::Function { .. } => None,
+        }
+    }
 }
 
 /// The context of one request: account, region, principal, request id, deadline, trace.

@@ -27,7 +27,7 @@ pub mod value;
 
 pub use arn::Arn;
 pub use convert::{Fields, Members, UnknownVariant};
-pub use cx::{AccountId, Cx, Principal};
+pub use cx::{AccountId, Cx, Principal, SessionFacts};
 pub use error::{ApiError, Fault, ServiceError};
 pub use operation::{FromValue, IntoValue, Operation};
 pub use service::{Resource, Service};
