@@ -87,9 +87,10 @@ impl Gateway {
 
         exchange.enter("admit");
         let refused = |error: SigV4Error| signature_error(&error, shape::Protocol::RestJson1);
+        let authenticator = self.authenticator(&exchange.peer, head).await?;
         let admission = match is_open {
             true => None,
-            false => Some(self.authenticator().admit(head, SIGNING_NAME).map_err(refused)?),
+            false => Some(authenticator.admit(head, SIGNING_NAME).map_err(refused)?),
         };
         if let Some(admission) = &admission {
             admission.suffices_for(shape::Auth::Signature).map_err(refused)?;
@@ -101,7 +102,7 @@ impl Gateway {
 
         exchange.enter("verify");
         if let Some(admission) = admission {
-            let caller = self.authenticator().verify(admission, head, &bytes).map_err(refused)?;
+            let caller = authenticator.verify(admission, head, &bytes).map_err(refused)?;
             if !may_administer(self.0.config.auth, &caller) {
                 return Err(ApiError::client("AccessDeniedException", 403, "Only the root user may ask this."));
             }

@@ -7,7 +7,7 @@ use wire::sigv4::{Admitted, Claim, Expectations, RegionPolicy, RequestParts, Sig
 use wire::{AccountId, Principal};
 
 use crate::identify::scope;
-use crate::{Auth, Config, CredentialStore, Entry};
+use crate::{Auth, Config, Entry};
 
 /// Who calls, and what enforcement would have said.
 #[derive(Clone, Debug)]
@@ -43,11 +43,19 @@ impl Admission {
     }
 }
 
+/// The key that the request names, and who holds it.
+#[derive(Clone, Debug)]
+pub(crate) struct Holder {
+    pub(crate) access_key_id: String,
+    pub(crate) entry: Entry,
+}
+
 /// What the two steps look at.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Authenticator<'a> {
     pub(crate) config: &'a Config,
-    pub(crate) credentials: &'a CredentialStore,
+    /// `None` when nobody holds the key, or may not use it from where the request came.
+    pub(crate) holder: Option<Holder>,
     pub(crate) now: Timestamp,
 }
 
@@ -81,11 +89,16 @@ impl Authenticator<'_> {
         let Some(claim) = Claim::read(&request_parts(head))? else {
             return Ok(Admission::Decided(self.anonymous()));
         };
-        let entry = self.credentials.get(&claim.access_key_id).ok_or(SigV4Error::UnknownKey)?;
+        let entry = self.entry(&claim.access_key_id).ok_or(SigV4Error::UnknownKey)?;
         let expect =
             Expectations { service, regions: RegionPolicy::Only(&self.config.regions), skew: self.config.skew };
         let admitted = claim.admit(|_| Some(entry.credential.clone()), self.now, &expect)?;
         Ok(Admission::Signed { admitted, entry })
+    }
+
+    fn entry(&self, access_key_id: &str) -> Option<Entry> {
+        let holder = self.holder.as_ref().filter(|holder| holder.access_key_id == access_key_id);
+        holder.map(|holder| holder.entry.clone())
     }
 
     fn anonymous(&self) -> Caller {
@@ -105,7 +118,7 @@ impl Authenticator<'_> {
         let mut parts = scope.as_deref().unwrap_or_default().split('/');
         let (key, region) = (parts.next().unwrap_or_default(), parts.nth(1).unwrap_or_default());
         let region = if is_region(region) { region } else { self.config.default_region() };
-        let (principal, account) = match (self.credentials.get(key), AccountId::parse(key)) {
+        let (principal, account) = match (self.entry(key), AccountId::parse(key)) {
             (Some(entry), _) => (entry.principal, entry.account),
             // wire:W5: emulators take a 12-digit access key id as the account.
             (None, account) => {
@@ -122,7 +135,7 @@ fn is_region(text: &str) -> bool {
     (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
-fn request_parts(head: &Parts) -> RequestParts<'_> {
+pub(crate) fn request_parts(head: &Parts) -> RequestParts<'_> {
     RequestParts {
         method: head.method.as_str(),
         path: head.uri.path(),

@@ -69,7 +69,7 @@ impl Gateway {
         let body = self.receive(body, max, ("function URL", "RequestEntityTooLargeException"), &mut share).await?;
 
         exchange.enter("verify");
-        let authenticator = self.authenticator();
+        let authenticator = self.authenticator(&exchange.peer, head).await?;
         let verified = authenticator
             .admit(head, SIGNING_NAME)
             .and_then(|admission| authenticator.verify(admission, head, &body))

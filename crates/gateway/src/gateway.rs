@@ -11,7 +11,7 @@ use wire::shape::ServiceShape;
 use crate::body::Budget;
 use crate::identify::Directory;
 use crate::listener::Connections;
-use crate::{AdminRoute, Config, CredentialStore, FunctionUrls, Limits};
+use crate::{AdminRoute, Config, CredentialStore, FunctionUrls, Identity, Limits};
 
 /// Everything that the gateway is given.
 pub struct Wiring {
@@ -23,6 +23,8 @@ pub struct Wiring {
     pub recorder: Recorder,
     /// The access keys.
     pub credentials: CredentialStore,
+    /// Users, sessions and rights.
+    pub identity: Option<Identity>,
     /// What answers function URLs.
     pub function_urls: Option<FunctionUrls>,
     /// Routes below `/_tinderbox/` beside `health`.

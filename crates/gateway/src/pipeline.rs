@@ -9,16 +9,16 @@ use http::{HeaderValue, Request, Response, Version};
 use http_body::Body;
 use http_body_util::Full;
 use sys::ByteSize;
-use wire::shape::Protocol;
+use wire::shape::{self, Protocol};
 use wire::sigv4::SigV4Error;
 use wire::{ApiError, Cx, protocol};
 
 use crate::answers::{self, signature_error};
-use crate::authenticate::{Authenticator, Caller};
-use crate::authorize::{Question, authorize};
+use crate::authenticate::Caller;
 use crate::body::{self, Share};
 use crate::exchange::Exchange;
 use crate::identify::{Target, scope};
+use crate::identity::in_protocol;
 use crate::{Gateway, Peer};
 
 impl Gateway {
@@ -81,7 +81,8 @@ impl Gateway {
         exchange.enter("admit");
         let protocol = exchange.protocol;
         let refused = |error: SigV4Error| signature_error(&error, protocol);
-        let admission = self.authenticator().admit(head, known.shape.signing_name).map_err(refused)?;
+        let authenticator = self.authenticator(&exchange.peer, head).await?;
+        let admission = authenticator.admit(head, known.shape.signing_name).map_err(refused)?;
         admission.suffices_for(line.shape.auth).map_err(refused)?;
 
         exchange.enter("receive");
@@ -94,16 +95,17 @@ impl Gateway {
         };
 
         exchange.enter("verify");
-        let caller = self.authenticator().verify(admission, head, &bytes).map_err(refused)?;
+        let caller = authenticator.verify(admission, head, &bytes).map_err(refused)?;
 
         exchange.enter("decode");
         let input = service.decode(line, protocol, head, &bytes)?;
 
         exchange.enter("authorise");
         let cx = self.context(exchange, &caller);
-        let resources = line.resources(&cx, &input);
-        let question = Question { caller: &caller, action: line.action, resources: &resources };
-        authorize(self.0.config.auth, line.shape.auth, question)?;
+        if line.shape.auth == shape::Auth::Signature {
+            let permissions = line.permissions(&cx, &input);
+            self.authorize(&caller, &cx, permissions).await.map_err(|error| in_protocol(error, protocol))?;
+        }
 
         exchange.enter("operate");
         let call = line.call(cx, input);
@@ -152,11 +154,6 @@ impl Gateway {
         let bytes = read.map_err(|error| answers::body_error(error, max.bytes(), words.0, words.1))?;
         body.0 = None;
         Ok(bytes)
-    }
-
-    pub(crate) fn authenticator(&self) -> Authenticator<'_> {
-        let wiring = &self.0.wiring;
-        Authenticator { config: &self.0.config, credentials: &wiring.credentials, now: wiring.clock.now() }
     }
 
     pub(crate) fn context(&self, exchange: &Exchange, caller: &Caller) -> Cx {

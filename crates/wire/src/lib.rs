@@ -30,6 +30,6 @@ pub use convert::{Fields, Members, UnknownVariant};
 pub use cx::{AccountId, Cx, Principal, SessionFacts};
 pub use error::{ApiError, Fault, ServiceError};
 pub use operation::{FromValue, IntoValue, Operation};
-pub use service::{Resource, Service};
+pub use service::{Permission, Resource, Service};
 pub use trace_context::{SpanId, TraceContext, TraceId};
 pub use value::{Redacted, Value};

@@ -28,6 +28,15 @@ impl Resource {
     }
 }
 
+/// One thing that a caller must be allowed to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permission {
+    /// The IAM action, such as `iam:PassRole`.
+    pub action: &'static str,
+    /// What it is done to.
+    pub resources: Resource,
+}
+
 /// A decoded, typed input whose type only its own table line knows.
 pub type Input = Box<dyn Any + Send>;
 
@@ -36,6 +45,7 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 type Decode = fn(Value) -> Result<Input, ApiError>;
 type Resources = Box<dyn Fn(&Cx, &Input) -> Resource + Send + Sync>;
+type Further = Box<dyn Fn(&Input) -> Vec<Permission> + Send + Sync>;
 type Call = Box<dyn Fn(Cx, Input) -> BoxFuture<Result<Value, ApiError>> + Send + Sync>;
 
 /// One line of a service's table.
@@ -46,6 +56,7 @@ pub struct Line {
     pub action: &'static str,
     decode: Decode,
     resources: Resources,
+    further: Option<Further>,
     call: Call,
 }
 
@@ -61,6 +72,13 @@ impl Line {
     /// Column 2: what authorisation is asked about.
     pub fn resources(&self, cx: &Cx, input: &Input) -> Resource {
         (self.resources)(cx, input)
+    }
+
+    /// All that authorisation is asked about: the line's own action, then those that depend on the input.
+    pub fn permissions(&self, cx: &Cx, input: &Input) -> Vec<Permission> {
+        let own = Permission { action: self.action, resources: self.resources(cx, input) };
+        let further = self.further.iter().flat_map(|further| further(input));
+        std::iter::once(own).chain(further).collect()
     }
 
     /// Column 3: the handler.
@@ -193,6 +211,7 @@ impl<S: Clone + Send + Sync + 'static> Table<S> {
                 Some(input) => resource(cx, input),
                 None => Resource::any(),
             }),
+            further: None,
             call: Box::new(move |cx, input| {
                 let state = state.clone();
                 Box::pin(async move {
@@ -203,6 +222,19 @@ impl<S: Clone + Send + Sync + 'static> Table<S> {
                 })
             }),
         });
+        self
+    }
+
+    /// Names what the line of `O`, which stands already, needs beside its action: dependent actions such as
+    /// `iam:PassRole` wherever a role is attached.
+    ///
+    /// # Panics
+    /// When no line serves `O`: a mistake in the table, found at start.
+    #[must_use]
+    pub fn also<O: Operation>(mut self, further: fn(&O::Input) -> Vec<Permission>) -> Self {
+        let line = self.lines.iter_mut().find(|line| line.shape.name == O::SHAPE.name);
+        let line = line.expect("a dependent action follows the line that it belongs to");
+        line.further = Some(Box::new(move |input| input.downcast_ref::<O::Input>().map(further).unwrap_or_default()));
         self
     }
 

@@ -9,7 +9,9 @@ use wire::shape::{
     Auth, Kind, Location, Member, OperationName, OperationShape, Protocol, ServiceShape, Shape, ShapeId, Shapes,
     Structure,
 };
-use wire::{ApiError, Cx, Fields, FromValue, IntoValue, Members, Operation, Resource, Service, ServiceError, Value};
+use wire::{
+    ApiError, Cx, Fields, FromValue, IntoValue, Members, Operation, Permission, Resource, Service, ServiceError, Value,
+};
 
 const TEXT: ShapeId = ShapeId(0);
 
@@ -242,7 +244,8 @@ pub(crate) fn services(state: &State) -> Vec<Service> {
         .op::<Bound<1>, _, _>(panics, "rest:Panic", resource)
         .op::<Bound<2>, _, _>(fails, "rest:Fail", resource)
         .op::<Bound<3>, _, _>(waits, "rest:Wait", resource)
-        .op::<Bound<4>, _, _>(echo, "rest:Open", resource);
+        .op::<Bound<4>, _, _>(echo, "rest:Open", resource)
+        .also::<Bound<2>>(|_| vec![Permission { action: "iam:PassRole", resources: Resource::any() }]);
     let json = Service::table(&JSON, state.clone()).op::<Bound<5>, _, _>(echo, "json:Echo", resource);
     let query = Service::table(&QUERY, state.clone()).op::<Bound<5>, _, _>(echo, "query:Echo", resource);
     vec![rest.build(), json.build(), query.build()]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gateway::{AdminRoute, Auth, Config, CredentialStore, Entry, Gateway, Peer, UrlRequest, Wiring};
+use gateway::{AdminRoute, Auth, Config, CredentialStore, Entry, Gateway, Identity, Peer, UrlRequest, Wiring};
 use http::{HeaderMap, Method, Response};
 use sys::task::CancellationToken;
 use sys::{Clock, Rng};
@@ -49,6 +49,14 @@ impl Server {
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::made(change, None).await
+    }
+
+    pub(crate) async fn with_identity(identity: Identity) -> Self {
+        Self::made(|_| {}, Some(identity)).await
+    }
+
+    async fn made(change: impl FnOnce(&mut Config), identity: Option<Identity>) -> Self {
         let (clock, rng, stop) = (Clock::system(), Rng::system(), CancellationToken::new());
         let kv = kv::Kv::memory(clock.clone(), rng.clone());
         let traces = trace::Store::start(kv, clock.clone());
@@ -64,6 +72,7 @@ impl Server {
             known: fake::KNOWN,
             recorder: traces.recorder(),
             credentials: credentials.clone(),
+            identity,
             function_urls: Some(Arc::new(|request| Box::pin(async move { describe(request) }))),
             admin: admin_routes(),
             clock: clock.clone(),

@@ -115,6 +115,7 @@ pub(super) async fn wire(
             services: vec![lambda::service(lambda.clone()), logs::service(logs.clone())],
             known: model::SERVICES,
             credentials,
+            identity: None,
             recorder: recorder.clone(),
             function_urls: Some(function_urls(lambda.clone())),
             admin: vec![admin::traces(traces), admin::code(lambda)],

@@ -1,0 +1,124 @@
+//! Users, sessions and rights, with an identity service that answers from a list.
+
+use std::sync::Arc;
+
+use gateway::{Entry, Identity};
+use wire::sigv4::{Credential, Secret};
+use wire::{ApiError, Principal, SessionFacts};
+
+use crate::server::{Call, FUNCTION_ARN, Server, account, credential};
+
+const OTHER_ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:other";
+/// Access key ids and the functions that they were issued to.
+const KEYS: [(&str, Option<&str>); 3] =
+    [("ASIAOWN", Some(FUNCTION_ARN)), ("ASIAOTHER", Some(OTHER_ARN)), ("ASIAASSUMED", None)];
+
+fn session(source_function: Option<&str>) -> Principal {
+    Principal::AssumedRole {
+        account: account(),
+        role_arn: "arn:aws:iam::000000000000:role/r".to_owned(),
+        role_id: "AROAR".to_owned(),
+        session_name: "s".to_owned(),
+        source_function: source_function.map(str::to_owned),
+        session: Arc::new(SessionFacts::default()),
+    }
+}
+
+/// Knows [`KEYS`], and allows `allowed`.
+fn identity(allowed: &'static [&'static str]) -> Identity {
+    Identity {
+        credential: Arc::new(|key, _| {
+            let found = KEYS.iter().find(|(id, _)| *id == key);
+            let entry =
+                found.map(|(_, of)| Entry { credential: credential(), principal: session(*of), account: account() });
+            Box::pin(async move { Ok(entry) })
+        }),
+        authorize: Arc::new(move |_, permissions| {
+            let denied = permissions.iter().find(|asked| !allowed.contains(&asked.action)).map(|asked| asked.action);
+            Box::pin(async move {
+                match denied {
+                    None => Ok(()),
+                    Some(action) => Err(ApiError::client("AccessDenied", 403, format!("denied: {action}"))),
+                }
+            })
+        }),
+    }
+}
+
+#[tokio::test]
+async fn i4_keys_of_one_function_are_unknown_in_the_sandbox_of_another() {
+    let server = Server::with_identity(identity(&["rest:Echo"])).await;
+    for (key, from_sandbox) in [
+        ("ASIAOWN", "200 "),
+        ("ASIAOTHER", "403 UnrecognizedClientException"),
+        // A role that the code assumed itself belongs to no function.
+        ("ASIAASSUMED", "200 "),
+    ] {
+        let call = Call::echo().signed(key, "rest");
+        assert_eq!(server.send_from_sandbox(&call).await.error(), from_sandbox, "{key}");
+        // Outside there is no second witness, as on AWS.
+        assert_eq!(server.send(&call).await.error(), "200 ", "{key}");
+    }
+    let stranger = Call::echo().signed("ASIASTRANGER", "rest");
+    assert_eq!(server.send(&stranger).await.error(), "403 UnrecognizedClientException");
+}
+
+#[tokio::test]
+async fn i1_a_denial_has_each_protocols_shape() {
+    let server = Server::with_identity(identity(&[])).await;
+    let json = Call::new("POST", "/").header("x-amz-target", "Json_2020.Echo").body(r#"{"Name":"n"}"#);
+    let form = "application/x-www-form-urlencoded";
+    let query = Call::new("POST", "/").header("content-type", form).body("Action=Echo&Name=n");
+    for (call, service, expected) in [
+        (Call::echo(), "rest", "403 AccessDeniedException"),
+        (json, "json", "400 AccessDeniedException"),
+        (query, "query", "403 AccessDenied"),
+    ] {
+        let answer = server.send(&call.signed("ASIAOWN", service)).await;
+        assert_eq!(answer.error(), expected, "{answer:?}");
+        assert!(answer.body.contains(&format!("denied: {service}:Echo")), "{answer:?}");
+    }
+    assert_eq!(server.state.begun(), 0);
+}
+
+#[tokio::test]
+async fn i1_dependent_actions_are_asked_about_too() {
+    let fail = || Call::new("POST", "/fail/x").signed("ASIAOWN", "rest");
+    let partly = Server::with_identity(identity(&["rest:Fail"])).await;
+    let answer = partly.send(&fail()).await;
+    assert_eq!(answer.error(), "403 AccessDeniedException", "{answer:?}");
+    assert!(answer.body.contains("denied: iam:PassRole"), "{answer:?}");
+    let fully = Server::with_identity(identity(&["rest:Fail", "iam:PassRole"])).await;
+    assert_eq!(fully.send(&fail()).await.error(), "418 TeapotException");
+}
+
+#[tokio::test]
+async fn a_broken_identity_service_lets_nobody_in() {
+    let broken = Identity {
+        credential: Arc::new(|_, _| Box::pin(async { Err(ApiError::internal("the store is gone")) })),
+        ..identity(&["rest:Echo"])
+    };
+    let server = Server::with_identity(broken).await;
+    assert_eq!(server.send(&Call::echo().signed("ASIAOWN", "rest")).await.status, 500);
+    assert_eq!(server.state.begun(), 0);
+}
+
+#[tokio::test]
+async fn i9_a_session_token_reaches_the_identity_service_and_is_checked() {
+    let with_token = Credential { session_token: Some(Secret::new("the token")), ..credential() };
+    let kept = with_token.clone();
+    let identity = Identity {
+        credential: Arc::new(move |_, token| {
+            let entry = Entry { credential: kept.clone(), principal: session(None), account: account() };
+            Box::pin(async move { Ok(token.map(|_| entry)) })
+        }),
+        ..identity(&["rest:Echo"])
+    };
+    let server = Server::with_identity(identity).await;
+    let call = || Call::echo().signed("ASIAOWN", "rest");
+    let with = |token: &str| call().header("x-amz-security-token", token);
+    assert_eq!(server.send(&with("the token")).await.error(), "200 ");
+    for call in [call(), with("another")] {
+        assert_eq!(server.send(&call).await.error(), "403 UnrecognizedClientException");
+    }
+}
