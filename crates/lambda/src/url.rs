@@ -101,7 +101,9 @@ impl Lambda {
     async fn invoke_target(&self, target: Target, cx: &Cx, request: Request<Bytes>) -> Response<Bytes> {
         let Target { owner, url, function } = target;
         let caller = caller(&cx.principal);
-        if url.auth == UrlAuth::AwsIam && caller.as_ref().is_none_or(|caller| caller.account_id != owner.account) {
+        // Only the root user, until policies are asked about `lambda:InvokeFunctionUrl`: nobody else may by default.
+        let is_owner = matches!(&cx.principal, Principal::Root { account } if account.as_str() == owner.account);
+        if url.auth == UrlAuth::AwsIam && !is_owner {
             return result::refusal(StatusCode::FORBIDDEN, r#"{"Message":"Forbidden"}"#);
         }
         let Some(account) = AccountId::parse(&owner.account) else { return result::bad_gateway() };

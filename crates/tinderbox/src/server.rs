@@ -2,6 +2,7 @@
 
 mod admin;
 mod data_folder;
+mod identity;
 mod wiring;
 
 use std::ffi::OsString;

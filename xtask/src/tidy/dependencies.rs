@@ -18,7 +18,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("trace", &["kv", "blob", "wire", "model", "sys"]),
     ("iam", &["kv", "blob", "wire", "model", "sys"]),
     ("lambda", &["kv", "blob", "wire", "model", "sys", "sandbox", "logs", "trace"]),
-    ("gateway", &["wire", "trace", "iam", "sys"]),
+    ("gateway", &["wire", "trace", "sys"]),
     ("tinderbox", &["sys", "kv", "blob", "wire", "model", "sandbox", "logs", "trace", "iam", "lambda", "gateway"]),
 ];
 

@@ -119,14 +119,14 @@ async fn l7_large_requests_are_refused_before_the_function_runs() {
 }
 
 #[tokio::test]
-async fn aws_iam_urls_need_a_principal_of_the_account() {
+async fn aws_iam_urls_need_the_root_user_of_the_account() {
     let (stage, id) = stage(json!({ "AuthType": "AWS_IAM" })).await;
     let other = AccountId::parse("111111111111").unwrap();
     for (principal, status) in [
         (stage.cx().principal, 200),
         (Principal::Anonymous, 403),
         (Principal::Root { account: other }, 403),
-        (Principal::Function { function_arn: "arn:aws:lambda:us-east-1:000000000000:function:g".to_owned() }, 200),
+        (Principal::Function { function_arn: "arn:aws:lambda:us-east-1:000000000000:function:g".to_owned() }, 403),
     ] {
         let cx = wire::Cx { principal: principal.clone(), ..stage.cx() };
         let response = stage.lambda.serve_url(&id, cx, Request::get("/").body(Bytes::new()).unwrap()).await;
@@ -136,7 +136,7 @@ async fn aws_iam_urls_need_a_principal_of_the_account() {
         }
     }
     let invoked = stage.script.invoked.lock();
-    assert_eq!(invoked.len(), 2);
+    assert_eq!(invoked.len(), 1);
     let event: Value = serde_json::from_slice(&invoked[0].1.payload).unwrap();
     assert_eq!(event["requestContext"]["authorizer"]["iam"]["userArn"], "arn:aws:iam::000000000000:root");
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use blob::Blobs;
 use gateway::{BodyLimit, CredentialStore, FunctionUrls, Gateway, Handle, Peer, UrlRequest, Wiring};
+use iam::Iam;
 use kv::Kv;
 use lambda::invoke::{Credentials, LogLine, LogSink};
 use lambda::limits;
@@ -20,7 +21,7 @@ use sys::{ByteSize, Clock, Rng};
 use trace::Recorder;
 use wire::sigv4::{Credential, Secret};
 
-use super::{admin, launcher_program};
+use super::{admin, identity, launcher_program};
 use crate::access_key;
 use crate::config::{self, Config};
 use crate::root_key::RootKey;
@@ -109,13 +110,15 @@ pub(super) async fn wire(
     });
     let swept = lambda.sweep_packages().await.context("packages of the past cannot be swept")?;
     tracing::info!(swept, "packages ready");
+    let iam = Iam::open(kv, clock.clone(), rng.clone()).await.context("identities cannot be read")?;
+    let own = [lambda::service(lambda.clone()), logs::service(logs.clone())];
     let gateway = Gateway::new(
         gateway_config(config),
         Wiring {
-            services: vec![lambda::service(lambda.clone()), logs::service(logs.clone())],
+            services: own.into_iter().chain(iam::services(iam.clone())).collect(),
+            identity: Some(identity::of(iam)),
             known: model::SERVICES,
             credentials,
-            identity: None,
             recorder: recorder.clone(),
             function_urls: Some(function_urls(lambda.clone())),
             admin: vec![admin::traces(traces), admin::code(lambda)],
