@@ -9,7 +9,7 @@ const CORPUS: &str = include_str!("../../../../tests/conformance/iam-simulate/co
 
 #[test]
 fn i1_to_i6_the_corpus_is_decided_as_expected() {
-    let cases: Vec<Value> = serde_json::from_str(CORPUS).unwrap();
+    let cases: Vec<Value> = serde_json::from_str(CORPUS).expect("valid JSON");
     assert!(cases.len() >= 150, "{}", cases.len());
     let wrong: Vec<String> = cases
         .iter()

@@ -123,9 +123,16 @@ fn deep_and_large_documents_are_refused() {
     assert_eq!(limits::size(" { \n\t} "), 2);
 }
 
+/// Each of them would be searched for its end through the rest of the document.
+#[test]
+fn open_variables_end() {
+    let text = "${".repeat(limits::DOCUMENT_BYTES / 2 - 200);
+    assert!(!allowed(&format!("arn:aws:s3:::{text}"), "arn:aws:s3:::b"));
+}
+
 fn allowed(resource_pattern: &str, resource: &str) -> bool {
     let document = statement(&format!(r#""Effect":"Allow","Action":"*","Resource":"{resource_pattern}""#));
-    let policy = Named::new("p", Arc::new(Policy::parse(&document, Kind::Identity).unwrap()));
+    let policy = Named::new("p", Arc::new(Policy::parse(&document, Kind::Identity).expect("a valid policy")));
     let keys = Keys::new();
     let principal = Principal {
         kind: iam::policy::PrincipalKind::User { name: "bob" },

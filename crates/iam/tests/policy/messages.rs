@@ -22,7 +22,7 @@ fn case(extra: Value) -> Value {
         "principal": { "kind": "user", "name": "bob", "account": "111122223333", "arn": "arn:aws:iam::111122223333:user/bob" },
         "action": "s3:GetObject", "resource": "arn:aws:s3:::b/k", "resourceAccount": "111122223333",
     });
-    for (name, value) in extra.as_object().unwrap() {
+    for (name, value) in extra.as_object().expect("an object") {
         case[name] = value.clone();
     }
     case

@@ -19,7 +19,7 @@ pub(crate) fn answer(case: &Value) -> &'static str {
     let session = own(list(case, "session"));
     let boundary = case.get("boundary").map_or(Vec::new(), |policy| own(std::slice::from_ref(policy)));
     let levels: Vec<Vec<(bool, u8)>> =
-        list(case, "serviceControl").iter().map(|level| own(level.as_array().unwrap())).collect();
+        list(case, "serviceControl").iter().map(|level| own(level.as_array().expect("a level is a list"))).collect();
 
     let denies = |found: &[(bool, u8)]| found.iter().any(|(allow, _)| !allow);
     if denies(&resource)
@@ -59,7 +59,7 @@ const DIRECT: u8 = 3;
 fn speaking(case: &Value, policy: &Value) -> Vec<(bool, u8)> {
     let current = policy["Version"] == "2012-10-17";
     let mut found = Vec::new();
-    for statement in policy["Statement"].as_array().unwrap() {
+    for statement in policy["Statement"].as_array().expect("a list") {
         let hows = principals(case, statement);
         if actions(case, statement) && resources(case, statement, current) && conditions(case, statement, current) {
             found.extend(hows.into_iter().map(|how| (statement["Effect"] == "Allow", how)));
@@ -127,7 +127,10 @@ fn resources(case: &Value, statement: &Value, current: bool) -> bool {
 /// "Condition": all of them must hold.
 fn conditions(case: &Value, statement: &Value, current: bool) -> bool {
     statement["Condition"].as_object().into_iter().flatten().all(|(operator, keys)| {
-        keys.as_object().unwrap().iter().all(|(key, values)| condition(case, operator, key, &texts(values), current))
+        keys.as_object()
+            .expect("an object")
+            .iter()
+            .all(|(key, values)| condition(case, operator, key, &texts(values), current))
     })
 }
 
@@ -207,7 +210,7 @@ fn in_range(have: &str, range: &str) -> bool {
     };
     let (network, length) = range.split_once('/').unwrap_or((range, ""));
     let (Some(have), Some(network)) = (bits(have), bits(network)) else { return false };
-    let length = if length.is_empty() { network.len() } else { length.parse().unwrap() };
+    let length = if length.is_empty() { network.len() } else { length.parse().expect("a length") };
     have.len() == network.len() && length <= network.len() && have[..length] == network[..length]
 }
 
@@ -225,7 +228,7 @@ fn arn_like(case: &Value, pattern: &str, have: &str, current: bool) -> bool {
         if c == ':' && depth == 0 && parts.len() < 6 {
             parts.push(String::new());
         } else {
-            parts.last_mut().unwrap().push(c);
+            parts.last_mut().expect("never empty").push(c);
         }
     }
     if parts.len() == 1 {
@@ -267,8 +270,8 @@ fn substituted(case: &Value, pattern: &str, current: bool, wild: bool) -> Option
     if !current || !pattern.contains("${") {
         return Some(tokens(pattern, wild));
     }
-    let (before, rest) = pattern.split_once("${").unwrap();
-    let (name, after) = rest.split_once('}').unwrap();
+    let (before, rest) = pattern.split_once("${").expect("just looked");
+    let (name, after) = rest.split_once('}').expect("just looked");
     let value = if ["*", "?", "$"].contains(&name) {
         name.to_owned()
     } else {

@@ -109,8 +109,10 @@ const RANGES: &[&str] =
     &["10.1.2.3", "10.0.0.0/8", "10.1.2.3/31", "0.0.0.0/0", "2001:db8::/32", "::/0", "2001:db8::1", "10.0.0.0/33"];
 const BOOLEANS: &[&str] = &["true", "false", "True", "maybe"];
 
-/// Kinds of values: key, the request's values, the policy's values, operators.
-const FAMILIES: &[(&str, &[&str], &[&str], &[&str])] = &[
+/// A kind of value: key, the request's values, the policy's values, operators.
+type Family = (&'static str, &'static [&'static str], &'static [&'static str], &'static [&'static str]);
+
+const FAMILIES: &[Family] = &[
     (
         "k:text",
         TEXTS,
