@@ -1,5 +1,6 @@
 //! Benchmarks. Each prints ratios within one run, because absolute times say more about the machine than about us.
 
+mod iam;
 mod invoke;
 mod kv;
 
@@ -16,6 +17,8 @@ struct Arguments {
 enum Benchmark {
     /// Durable commits per second beside a bare loop of append and fdatasync.
     Kv(kv::Arguments),
+    /// Policy decisions on a role with ten policies, beside a HashMap lookup.
+    Iam(iam::Arguments),
     /// Warm invocations beside bare `node:http`; cold starts beside a bare start of the language runtime.
     Invoke(invoke::Arguments),
 }
@@ -24,6 +27,7 @@ enum Benchmark {
 async fn main() -> anyhow::Result<()> {
     match Arguments::parse().benchmark {
         Benchmark::Kv(arguments) => kv::run(arguments).await,
+        Benchmark::Iam(arguments) => iam::run(&arguments),
         Benchmark::Invoke(arguments) => invoke::run(arguments).await,
     }
 }

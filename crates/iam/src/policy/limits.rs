@@ -20,6 +20,8 @@ pub const SERVICE_CONTROL_BYTES: usize = 5_120;
 pub const MANAGED_VERSIONS: usize = 5;
 /// Bytes of any document that is compiled at all (the API's largest `policyDocumentType`).
 pub const DOCUMENT_BYTES: usize = 131_072;
+/// Bytes of one `${…}`: keeps compiling linear however many are left open.
+pub const VARIABLE_BYTES: usize = 1_024;
 /// Nested arrays and objects of a document. A valid one needs six.
 pub const DEPTH: usize = 16;
 

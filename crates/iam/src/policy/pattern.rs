@@ -1,5 +1,6 @@
 //! Texts of policies: wildcards and variables, matched without allocation in time O(pattern × text).
 
+use super::limits::VARIABLE_BYTES;
 use super::request::{Key, Request};
 
 /// What the special characters of a text mean.
@@ -150,13 +151,14 @@ fn variable(text: &str) -> Option<(Piece, usize)> {
     Some((Piece::Variable { key: Key::new(name.trim()), default }, length))
 }
 
-/// The length of the `${…}` at the start of `text`; a quoted default may hold a brace.
+/// The length of the `${…}` at the start of `text`; a quoted default may hold a brace. Anything longer than
+/// [`VARIABLE_BYTES`] is plain text.
 fn variable_length(text: &str) -> Option<usize> {
     if !text.starts_with("${") {
         return None;
     }
     let mut quoted = false;
-    for (index, byte) in text.bytes().enumerate() {
+    for (index, byte) in text.bytes().enumerate().take(VARIABLE_BYTES) {
         match byte {
             b'\'' => quoted = !quoted,
             b'}' if !quoted => return Some(index + 1),

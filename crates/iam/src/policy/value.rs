@@ -1,6 +1,6 @@
 //! The typed values of conditions: numbers, dates, address ranges.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// A decimal number such as `10`, `-1.5` or `1e3`.
 pub(super) fn number(text: &str) -> Option<f64> {
@@ -113,7 +113,14 @@ impl Cidr {
             Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().ok()?,
             Some(_) => return None,
         };
-        (bits <= widest).then_some(Cidr { network, bits })
+        if bits > widest {
+            return None;
+        }
+        // A range of mapped IPv4 addresses is a range of IPv4 addresses.
+        match network.to_canonical() {
+            IpAddr::V4(v4) if network.is_ipv6() && bits >= 96 => Some(Cidr { network: v4.into(), bits: bits - 96 }),
+            _ => Some(Cidr { network, bits }),
+        }
     }
 
     /// Whether `address` lies in the range. An IPv4 address mapped into IPv6 counts as IPv4.
@@ -123,14 +130,11 @@ impl Cidr {
                 let mask = u32::MAX.checked_shl(32 - self.bits).unwrap_or(0);
                 network.to_bits() & mask == address.to_bits() & mask
             }
-            (IpAddr::V6(network), IpAddr::V6(address)) => self.contains_v6(network, address),
-            (IpAddr::V6(network), IpAddr::V4(address)) => self.contains_v6(network, address.to_ipv6_mapped()),
-            (IpAddr::V4(_), IpAddr::V6(_)) => false,
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let mask = u128::MAX.checked_shl(128 - self.bits).unwrap_or(0);
+                network.to_bits() & mask == address.to_bits() & mask
+            }
+            _ => false,
         }
-    }
-
-    fn contains_v6(self, network: Ipv6Addr, address: Ipv6Addr) -> bool {
-        let mask = u128::MAX.checked_shl(128 - self.bits).unwrap_or(0);
-        network.to_bits() & mask == address.to_bits() & mask
     }
 }
