@@ -47,7 +47,7 @@ impl Iam {
         keys.set("aws:EpochTime", now.unix_s().to_string());
         keys.set("aws:RequestedRegion", cx.region.as_str());
         // Plain HTTP is only served on loopback, which nobody else can listen to.
-        let is_loopback = cx.source_ip.is_none_or(|ip| ip.is_loopback());
+        let is_loopback = cx.source_ip.is_none_or(|ip| ip.to_canonical().is_loopback());
         keys.set("aws:SecureTransport", is_loopback.to_string());
         if let Some(ip) = cx.source_ip {
             keys.set("aws:SourceIp", ip.to_canonical().to_string());
