@@ -1,6 +1,6 @@
 //! The tables: one line for each operation → handler, IAM action, resource of the input.
 //!
-//! ARNs of users, groups and roles are asked for without their paths: the pipeline asks before anything is read.
+//! A line only knows the name of a user, group or role; `Iam::authorize` puts in the path that the store has for it.
 
 use model::{iam as m, sts as s};
 use wire::service::Table;
@@ -28,9 +28,16 @@ fn entity(cx: &Cx, kind: &str, name: &str) -> Resource {
     Resource::arn(format!("arn:aws:iam::{}:{kind}/{name}", cx.account))
 }
 
+/// What is about to be made, with the path that the input asks for.
+fn made(cx: &Cx, kind: &str, path: Option<&str>, name: &str) -> Resource {
+    entity(cx, kind, &format!("{}{name}", path.unwrap_or("/").trim_start_matches('/')))
+}
+
 fn user_lines(table: Table<Iam>) -> Table<Iam> {
     table
-        .op::<m::CreateUser, _, _>(users::create, "iam:CreateUser", |cx, i| entity(cx, "user", &i.user_name))
+        .op::<m::CreateUser, _, _>(users::create, "iam:CreateUser", |cx, i| {
+            made(cx, "user", i.path.as_deref(), &i.user_name)
+        })
         .op::<m::GetUser, _, _>(users::get, "iam:GetUser", |cx, i| {
             entity(cx, "user", i.user_name.as_deref().unwrap_or("*"))
         })
@@ -130,7 +137,9 @@ fn tag_lines(table: Table<Iam>) -> Table<Iam> {
 
 fn group_lines(table: Table<Iam>) -> Table<Iam> {
     table
-        .op::<m::CreateGroup, _, _>(groups::create, "iam:CreateGroup", |cx, i| entity(cx, "group", &i.group_name))
+        .op::<m::CreateGroup, _, _>(groups::create, "iam:CreateGroup", |cx, i| {
+            made(cx, "group", i.path.as_deref(), &i.group_name)
+        })
         .op::<m::GetGroup, _, _>(groups::get, "iam:GetGroup", |cx, i| entity(cx, "group", &i.group_name))
         .op::<m::ListGroups, _, _>(groups::list, "iam:ListGroups", |_, _| Resource::any())
         .op::<m::UpdateGroup, _, _>(groups::update, "iam:UpdateGroup", |cx, i| entity(cx, "group", &i.group_name))
@@ -148,7 +157,9 @@ fn group_lines(table: Table<Iam>) -> Table<Iam> {
 
 fn role_lines(table: Table<Iam>) -> Table<Iam> {
     table
-        .op::<m::CreateRole, _, _>(roles::create, "iam:CreateRole", |cx, i| entity(cx, "role", &i.role_name))
+        .op::<m::CreateRole, _, _>(roles::create, "iam:CreateRole", |cx, i| {
+            made(cx, "role", i.path.as_deref(), &i.role_name)
+        })
         .op::<m::GetRole, _, _>(roles::get, "iam:GetRole", |cx, i| entity(cx, "role", &i.role_name))
         .op::<m::ListRoles, _, _>(roles::list, "iam:ListRoles", |_, _| Resource::any())
         .op::<m::UpdateRole, _, _>(roles::update, "iam:UpdateRole", |cx, i| entity(cx, "role", &i.role_name))
@@ -174,7 +185,9 @@ fn role_lines(table: Table<Iam>) -> Table<Iam> {
 
 fn policy_lines(table: Table<Iam>) -> Table<Iam> {
     table
-        .op::<m::CreatePolicy, _, _>(policies::create, "iam:CreatePolicy", |cx, i| entity(cx, "policy", &i.policy_name))
+        .op::<m::CreatePolicy, _, _>(policies::create, "iam:CreatePolicy", |cx, i| {
+            made(cx, "policy", i.path.as_deref(), &i.policy_name)
+        })
         .op::<m::ListPolicies, _, _>(policies::list, "iam:ListPolicies", |_, _| Resource::any())
         .op::<m::GetPolicy, _, _>(policies::get, "iam:GetPolicy", |_, i| Resource::arn(i.policy_arn.as_str()))
         .op::<m::DeletePolicy, _, _>(policies::delete, "iam:DeletePolicy", |_, i| Resource::arn(i.policy_arn.as_str()))

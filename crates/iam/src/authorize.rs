@@ -1,5 +1,7 @@
 //! May this caller do this? The condition keys of a request, and the question to the engine.
 
+use std::borrow::Cow;
+
 use sys::Timestamp;
 use wire::{ApiError, Arn, Cx, Principal, Resource};
 
@@ -26,7 +28,8 @@ impl Iam {
         let keys = self.request_keys(cx, extra);
         let set = self.policies_of(&cx.principal).await.map_err(wire::error::to_api_error)?;
         for arn in &resource.0 {
-            let denial = with_request(cx, &set, action, arn, &keys, |request| {
+            let arn = self.with_path(arn).await.map_err(wire::error::to_api_error)?;
+            let denial = with_request(cx, &set, action, &arn, &keys, |request| {
                 let policies = policies(&set, resource_policy);
                 let decision = decide(&policies, request);
                 (!decision.allowed()).then(|| decision.denial_message(request))
@@ -36,6 +39,20 @@ impl Iam {
             }
         }
         Ok(())
+    }
+
+    /// The ARN of a user, group or role with the path that it really has: names are unique without their paths, so an
+    /// input names none, and a policy about `user/admins/*` must hold all the same. Anything else stays as it is.
+    async fn with_path<'a>(&self, arn: &'a str) -> Result<Cow<'a, str>, IamError> {
+        let Some(parsed) = Arn::parse(arn).filter(|parsed| parsed.service == "iam") else { return Ok(arn.into()) };
+        let (kind, name) = match parsed.resource.split_once('/') {
+            Some(("user", name)) => (IdentityKind::User, name),
+            Some(("group", name)) => (IdentityKind::Group, name),
+            Some(("role", name)) => (IdentityKind::Role, name),
+            _ => return Ok(arn.into()),
+        };
+        let found = self.identity(&parsed.account, kind, name.rsplit('/').next().unwrap_or_default()).await?;
+        Ok(found.map_or_else(|| arn.into(), |found| found.arn().into()))
     }
 
     /// The condition keys of a request that follow from `cx`, with `extra` over them. Those of the principal

@@ -95,3 +95,19 @@ async fn inline_and_attached_policies_of_users() {
     let bad = at.refused("PutUserPolicy", &[who, ("PolicyName", "p"), ("PolicyDocument", "{")]).await;
     assert_eq!((bad.0, bad.1.as_str()), (400, "MalformedPolicyDocument"));
 }
+
+#[tokio::test]
+async fn i1_a_policy_about_a_path_holds_although_inputs_name_no_path() {
+    let at = fixture().await;
+    at.ok("CreateUser", &[("UserName", "Chief"), ("Path", "/admins/")]).await;
+    let (_, bob) = at.user("Bob").await;
+    let document = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"},
+        {"Effect":"Deny","Action":"*","Resource":"arn:aws:iam::*:user/admins/*"}]}"#;
+    at.ok("PutUserPolicy", &[("UserName", "Bob"), ("PolicyName", "p"), ("PolicyDocument", document)]).await;
+    let keys = iam::policy::Keys::new();
+    for (name, allowed) in [("Chief", false), ("Bob", true), ("admins/Next", false)] {
+        let resource = wire::Resource::arn(format!("arn:aws:iam::123456789012:user/{name}"));
+        let outcome = at.iam.authorize(&crate::cx(bob.clone()), "iam:DeleteUser", &resource, None, &keys).await;
+        assert_eq!(outcome.is_ok(), allowed, "{name}: {outcome:?}");
+    }
+}
