@@ -27,9 +27,10 @@ use serde::{Deserialize, Serialize};
 pub(crate) mod document;
 mod record;
 
+pub use record::Ownership;
 pub(crate) use record::{
     Acl, BlockPublic, BucketEncryption, BucketRecord, Content, Encryption, Garbage, Grant, Grantee, HeadRecord, Headers,
-    LifecycleMark, LockDefault, LockMode, ObjectLock, Ownership, PartRecord, Place, Retention, Segment, UploadRecord,
+    LifecycleMark, LockDefault, LockMode, ObjectLock, PartRecord, Place, Retention, Segment, UploadRecord,
     VersionRecord, Versioning,
 };
 

@@ -140,10 +140,18 @@ pub(crate) async fn bucket(tx: &Txn, name: &str) -> Result<BucketRecord, S3Error
     keys::get(tx, &keys::bucket(name)).await?.ok_or(S3Error::NoSuchBucket)
 }
 
-/// The id of an account in ACLs and listings: 64 hexadecimal digits, the same always.
+/// The id of an account in ACLs and listings: 64 hexadecimal digits, the same always, with the account's own 12 at
+/// the end, so that a grant can be read back.
 pub(crate) fn owner_id(account: &str) -> String {
     use sha2::Digest as _;
-    crate::checksum::hex(&sha2::Sha256::digest(format!("s3 canonical user of {account}")))
+    let hash = crate::checksum::hex(&sha2::Sha256::digest(format!("s3 canonical user of {account}")));
+    format!("{}{account}", &hash[..64 - account.len().min(64)])
+}
+
+/// The account whose id in ACLs this is.
+pub(crate) fn account_of(id: &str) -> Option<&str> {
+    let account = id.get(52..).filter(|_| id.len() == 64)?;
+    (owner_id(account) == id).then_some(account)
 }
 
 /// What is being read, so that the collector leaves it alone: a reader of many segments opens them one by one.
