@@ -93,7 +93,6 @@ impl<B: Body<Data = Bytes>> Waiting<B> {
     /// Takes it to read it; `None` once it has been read.
     pub(crate) fn begin(&self) -> Option<Reading<B>> {
         let body = self.0.body.lock().take()?;
-        self.0.is_begun.store(true, Ordering::Relaxed);
         Some(Reading { body: Some(body), place: self.clone() })
     }
 
@@ -117,6 +116,7 @@ pub(crate) struct Reading<B> {
 impl<B: Body<Data = Bytes>> Reading<B> {
     /// The next bytes; `None` at the end.
     async fn next(&mut self) -> Option<Result<Bytes, BodyError>> {
+        self.place.0.is_begun.store(true, Ordering::Relaxed);
         loop {
             let Some(frame) = self.body.as_mut()?.frame().await else {
                 self.body = None;

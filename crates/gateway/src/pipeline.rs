@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response, Version};
 use http_body::Body as HttpBody;
 use sys::ByteSize;
+use wire::service::BoxFuture;
 use wire::shape::{self, Protocol};
 use wire::sigv4::{Payload, SigV4Error};
 use wire::{ApiError, Body, Cx, service};
@@ -124,14 +125,7 @@ impl Gateway {
             Some(payload) => self.streamed(body, payload),
             None => Body::from(whole_stream),
         };
-        let call = line.call(cx, input, stream);
-        // In a task of its own: once begun, an operation ends, also when the client leaves.
-        let running = sys::task::spawn("operation", async move {
-            let output = call.await;
-            drop(share);
-            output
-        });
-        let output = running.await.ok().flatten().ok_or_else(|| ApiError::internal("the operation panicked"))??;
+        let output = operate(line.call(cx, input, stream), share).await?;
 
         exchange.enter("encode");
         service::encode_output(protocol, known.shape, line.shape, &exchange.request_id, output)
@@ -193,6 +187,19 @@ impl Gateway {
             host: exchange.host.clone(),
         }
     }
+}
+
+/// Runs an operation in a task of its own: once begun, it ends, also when the client leaves.
+async fn operate(
+    call: BoxFuture<Result<service::Output, ApiError>>,
+    share: Share,
+) -> Result<service::Output, ApiError> {
+    let running = sys::task::spawn("operation", async move {
+        let output = call.await;
+        drop(share);
+        output
+    });
+    running.await.ok().flatten().ok_or_else(|| ApiError::internal("the operation panicked"))?
 }
 
 /// An answer whose body lies in memory.
