@@ -15,15 +15,21 @@
 //! Not served: SSE-KMS (there is no key service), S3 Select, object restore from archives (nothing is archived),
 //! replication and inventory (configurations are stored, nothing acts on them), transfer acceleration, MFA delete.
 
+mod acl;
 mod checksum;
+mod conditions;
+mod encryption;
 pub mod error;
 mod intake;
 mod keys;
 pub mod limits;
 mod listing;
 mod outflow;
+mod public;
+mod range;
 mod seal;
 mod state;
+mod tags;
 mod versions;
 
 pub use error::S3Error;
