@@ -331,9 +331,20 @@ impl ServiceError for S3Error {
     fn members(&self) -> Vec<(&'static str, Value)> {
         match self {
             Self::PreconditionFailed { condition } => vec![("Condition", Value::String(condition.clone()))],
-            Self::NoSuchKey { delete_marker: true, .. } | Self::MethodNotAllowed { delete_marker: true } => {
-                vec![("DeleteMarker", Value::Boolean(true))]
+            _ => Vec::new(),
+        }
+    }
+
+    fn headers(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::NoSuchKey { delete_marker: true, version_id } => {
+                let id = version_id.iter().map(|id| ("x-amz-version-id", id.clone()));
+                id.chain([("x-amz-delete-marker", "true".to_owned())]).collect()
             }
+            Self::MethodNotAllowed { delete_marker: true } => {
+                vec![("x-amz-delete-marker", "true".to_owned()), ("allow", "DELETE".to_owned())]
+            }
+            Self::NotModified { etag } => vec![("etag", format!("\"{etag}\""))],
             _ => Vec::new(),
         }
     }

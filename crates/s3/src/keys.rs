@@ -90,6 +90,17 @@ pub(crate) fn buckets() -> KeyRange {
     all(1, &[])
 }
 
+/// The name in the key of a bucket.
+///
+/// # Errors
+/// `Corrupt` when it is no such key.
+pub(crate) fn bucket_of(key: &[u8]) -> Result<String, kv::Error> {
+    match kv::key::unpack(key)?.into_iter().nth(2) {
+        Some(Element::Text(name)) => Ok(name),
+        _ => Err(kv::Error::corrupt("a key of S3 without a bucket")),
+    }
+}
+
 /// A setting of a bucket.
 pub(crate) fn setting(bucket: &str, setting: Setting) -> Bytes {
     key(2, &[bucket.into(), Element::Uint(setting as u64)])

@@ -16,22 +16,31 @@
 //! replication and inventory (configurations are stored, nothing acts on them), transfer acceleration, MFA delete.
 
 mod acl;
+pub mod api;
 mod checksum;
 mod conditions;
 mod encryption;
 pub mod error;
+mod given;
 mod intake;
+pub mod jobs;
 mod keys;
+mod lifecycle;
 pub mod limits;
 mod listing;
+pub mod notify;
+mod ops;
 mod outflow;
 mod public;
 mod range;
 mod seal;
+mod slots;
 mod state;
 mod tags;
 mod versions;
 
+pub use api::service;
 pub use error::S3Error;
 pub use keys::Ownership;
+pub use notify::{Notice, OUTBOX};
 pub use state::{Config, NodeKey, Parts, S3};

@@ -8,9 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use blob::Blobs;
+use bytes::Bytes;
 use kv::{Kv, Txn};
 use parking_lot::Mutex;
 use sys::{Clock, Rng};
+use wire::permission::{CheckPolicy, MayAct};
 
 use crate::error::S3Error;
 use crate::keys::{self, BucketRecord, Ownership};
@@ -29,6 +31,17 @@ pub struct Inner {
     pub(crate) node_key: Key,
     pub(crate) config: Config,
     pub(crate) pins: Arc<Pins>,
+    pub(crate) may_act: MayAct,
+    pub(crate) check_policy: CheckPolicy,
+    /// Up to where the collector has been: see [`crate::jobs::collect`].
+    pub(crate) collected: Mutex<Collected>,
+}
+
+/// Where the collector goes on, and the time it last saw.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    pub(crate) from: Bytes,
+    pub(crate) now_us: i64,
 }
 
 impl std::ops::Deref for S3 {
@@ -53,6 +66,10 @@ pub struct Parts {
     pub node_key: NodeKey,
     /// Settings.
     pub config: Config,
+    /// Whether a destination lets a bucket notify it.
+    pub may_act: MayAct,
+    /// Whether a text is a policy.
+    pub check_policy: CheckPolicy,
 }
 
 /// What an operator may choose.
@@ -110,8 +127,20 @@ impl NodeKey {
 impl S3 {
     /// The service over its stores.
     pub fn new(parts: Parts) -> Self {
-        let Parts { kv, blobs, clock, rng, node_key, config } = parts;
-        Self(Arc::new(Inner { kv, blobs, clock, rng, node_key: node_key.0, config, pins: Arc::new(Pins::default()) }))
+        let Parts { kv, blobs, clock, rng, node_key, config, may_act, check_policy } = parts;
+        let (pins, collected) = (Arc::new(Pins::default()), Mutex::new(Collected::default()));
+        Self(Arc::new(Inner {
+            kv,
+            blobs,
+            clock,
+            rng,
+            node_key: node_key.0,
+            config,
+            pins,
+            may_act,
+            check_policy,
+            collected,
+        }))
     }
 
     pub(crate) fn now_us(&self) -> i64 {

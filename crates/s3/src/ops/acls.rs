@@ -60,7 +60,8 @@ pub(crate) async fn get_bucket(s3: S3, _cx: Cx, input: m::GetBucketAclInput) -> 
 /// PutObjectAcl.
 pub(crate) async fn put_object(s3: S3, cx: Cx, input: m::PutObjectAclInput) -> Result<m::PutObjectAclOutput, S3Error> {
     let headers = acl_headers!(input);
-    let changed = target!(input).change(&s3, &cx, Some(Happened::AclPut), |bucket, version| {
+    let target = target!(input);
+    let changed = target.change(&s3, &cx, Some(Happened::AclPut), |bucket, version| {
         let owner = version.account.clone().unwrap_or_else(|| bucket.account.clone());
         let acl = asked(&headers, input.access_control_policy.clone(), &owner, bucket)?;
         let private = acl == Acl::private(&owner) && version.account.is_none();

@@ -30,7 +30,8 @@ pub(crate) async fn put_retention(s3: S3, cx: Cx, input: m::PutObjectRetentionIn
         Some(_) => return Err(S3Error::MalformedXML),
     };
     let bypass = input.bypass_governance_retention == Some(true);
-    let changed = target!(input).change(&s3, &cx, None, |_, version| {
+    let target = target!(input);
+    let changed = target.change(&s3, &cx, None, |_, version| {
         let held = version.lock.retention.filter(|held| held.until_us > now_us);
         if held.is_some_and(|held| weakens(held, asked) && !(bypass && held.mode == LockMode::Governance)) {
             let message = "Access Denied because object protected by object lock.";
@@ -73,7 +74,8 @@ pub(crate) async fn get_retention(s3: S3, _cx: Cx, input: m::GetObjectRetentionI
 pub(crate) async fn put_hold(s3: S3, cx: Cx, input: m::PutObjectLegalHoldInput) -> Result<m::PutObjectLegalHoldOutput, S3Error> {
     check_lockable(&s3.bucket(&input.bucket).await?)?;
     let status = input.legal_hold.as_ref().and_then(|hold| hold.status).ok_or(S3Error::MalformedXML)?;
-    let changed = target!(input).change(&s3, &cx, None, |_, version| {
+    let target = target!(input);
+    let changed = target.change(&s3, &cx, None, |_, version| {
         version.lock.hold = Some(status == m::ObjectLockLegalHoldStatus::On);
         Ok(())
     });

@@ -405,6 +405,7 @@ fn shown(key: String, id: String, record: &UploadRecord) -> m::MultipartUpload {
         initiator: Some(initiator(record)),
         checksum_algorithm: record.checksum.and_then(|(algorithm, _)| slots::named(algorithm)),
         checksum_type: record.checksum.map(|(_, kind)| slots::kind(kind)),
+        ..Default::default()
     }
 }
 

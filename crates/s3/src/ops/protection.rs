@@ -262,6 +262,7 @@ pub(crate) async fn get_lock(
             }),
             days: small(default.days),
             years: small(default.years),
+            ..Default::default()
         }),
     });
     let configuration = m::ObjectLockConfiguration { object_lock_enabled: Some(m::ObjectLockEnabled::Enabled), rule };

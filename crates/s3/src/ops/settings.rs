@@ -191,7 +191,7 @@ pub(crate) async fn get_lifecycle(
     let found: m::BucketLifecycleConfiguration = found.ok_or(S3Error::NoSuchLifecycleConfiguration)?;
     Ok(m::GetBucketLifecycleConfigurationOutput {
         rules: Some(found.rules),
-        transition_default_minimum_object_size: Some(m::TransitionDefaultMinimumObjectSize::AllStorageClasses128K),
+        transition_default_minimum_object_size: Some(m::TransitionDefaultMinimumObjectSize::AllStorageClasses128k),
     })
 }
 

@@ -81,7 +81,8 @@ impl Target<'_> {
 /// PutObjectTagging.
 pub(crate) async fn put(s3: S3, cx: Cx, input: m::PutObjectTaggingInput) -> Result<m::PutObjectTaggingOutput, S3Error> {
     let tags = tags::of_object(input.tagging.tag_set.clone())?;
-    let changed = target!(input).change(&s3, &cx, Some(Happened::Tagged), |_, version| {
+    let target = target!(input);
+    let changed = target.change(&s3, &cx, Some(Happened::Tagged), |_, version| {
         version.tags.clone_from(&tags);
         Ok(())
     });
@@ -100,7 +101,8 @@ pub(crate) async fn get(s3: S3, _cx: Cx, input: m::GetObjectTaggingInput) -> Res
 
 /// DeleteObjectTagging.
 pub(crate) async fn delete(s3: S3, cx: Cx, input: m::DeleteObjectTaggingInput) -> Result<m::DeleteObjectTaggingOutput, S3Error> {
-    let changed = target!(input).change(&s3, &cx, Some(Happened::Untagged), |_, version| {
+    let target = target!(input);
+    let changed = target.change(&s3, &cx, Some(Happened::Untagged), |_, version| {
         version.tags.clear();
         Ok(())
     });
