@@ -269,6 +269,7 @@ pub(crate) struct NeverTaken;
 
 fn name_of(said: &Said) -> &'static str {
     match said {
+        Said::Standby => "STANDBY",
         Said::Loading => "LOADING",
         Said::Ready => "READY",
         Said::InitError(_) => "INIT_ERROR",

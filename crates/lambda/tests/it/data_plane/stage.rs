@@ -29,7 +29,7 @@ pub(crate) struct Stage {
     lines: Arc<Mutex<Vec<(String, LogLine)>>>,
     packages: Arc<Mutex<HashMap<String, PathBuf>>>,
     credentials: Arc<Mutex<Vec<String>>>,
-    runtimes: Runtimes,
+    pub(crate) runtimes: Runtimes,
     folder: TempDir,
     rng: Rng,
 }
