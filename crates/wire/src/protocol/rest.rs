@@ -75,7 +75,7 @@ impl<'r> Request<'r> {
         default: TimestampFormat,
         text: &str,
     ) -> Result<Value, Malformed> {
-        scalar::parse(shape, member.timestamp, default, text).ok_or_else(|| Malformed::Member(member))
+        scalar::parse(shape, member.timestamp, default, text).ok_or(Malformed::Member(member))
     }
 
     fn query_member(&self, member: &'static Member, shape: &Shape) -> Result<Option<Value>, Malformed> {
@@ -120,7 +120,7 @@ impl<'r> Request<'r> {
         if let Kind::List(list) = &shape.kind {
             let of = self.shapes.get(list.member);
             let dates = matches!(of.kind, Kind::Timestamp(own) if member.timestamp.or(own).unwrap_or(format) == format);
-            let texts = split_list(&lines.join(","), dates).ok_or_else(|| Malformed::Member(member))?;
+            let texts = split_list(&lines.join(","), dates).ok_or(Malformed::Member(member))?;
             let texts = if texts.iter().all(String::is_empty) { Vec::new() } else { texts };
             let elements = texts.iter().map(|text| self.scalar(member, of, format, text));
             return Ok(Some(Value::List(elements.collect::<Result<_, _>>()?)));
@@ -128,7 +128,7 @@ impl<'r> Request<'r> {
         let text = lines.join(", ");
         if member.json_value {
             let json = scalar::from_base64(&text).and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
-            return json.map(|json| Some(Value::String(json))).ok_or_else(|| Malformed::Member(member));
+            return json.map(|json| Some(Value::String(json))).ok_or(Malformed::Member(member));
         }
         if text.is_empty() && !matches!(shape.kind, Kind::String(_)) {
             return Ok(None);
