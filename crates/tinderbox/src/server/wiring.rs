@@ -22,7 +22,7 @@ use trace::Recorder;
 use wire::sigv4::{Credential, Secret};
 
 use super::function_keys::FunctionKeys;
-use super::{admin, identity, storage, launcher_program};
+use super::{admin, identity, launcher_program, storage};
 use crate::config::{self, Config};
 use crate::root_key::RootKey;
 
