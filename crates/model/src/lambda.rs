@@ -4,6 +4,7 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use sys::Timestamp;
 use wire::ApiError;
 use wire::Fault;
 use wire::Fields;
@@ -285,6 +286,39 @@ pub static SERVICE: ServiceShape = ServiceShape {
     ],
 };
 
+/// Adds permissions to the resource-based policy of a version of an Lambda layer.
+#[derive(Clone, Copy, Debug)]
+pub struct AddLayerVersionPermission;
+
+impl Operation for AddLayerVersionPermission {
+    const SHAPE: &'static OperationShape = &ADD_LAYER_VERSION_PERMISSION;
+    type Input = AddLayerVersionPermissionInput;
+    type Output = AddLayerVersionPermissionOutput;
+}
+
+/// Grants a principal permission to use a function.
+#[derive(Clone, Copy, Debug)]
+pub struct AddPermission;
+
+impl Operation for AddPermission {
+    const SHAPE: &'static OperationShape = &ADD_PERMISSION;
+    type Input = AddPermissionInput;
+    type Output = AddPermissionOutput;
+}
+
+/// What CreateAlias shares with other operations.
+pub type CreateAliasOutput = AliasConfiguration;
+
+/// Creates an alias for a Lambda Event Function version.
+#[derive(Clone, Copy, Debug)]
+pub struct CreateAlias;
+
+impl Operation for CreateAlias {
+    const SHAPE: &'static OperationShape = &CREATE_ALIAS;
+    type Input = CreateAliasInput;
+    type Output = CreateAliasOutput;
+}
+
 /// What CreateFunction shares with other operations.
 pub type CreateFunctionOutput = FunctionConfiguration;
 
@@ -308,6 +342,33 @@ impl Operation for CreateFunctionUrlConfig {
     type Output = CreateFunctionUrlConfigOutput;
 }
 
+/// DeleteAlias has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteAliasOutput {}
+
+impl FromValue for DeleteAliasOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for DeleteAliasOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Deletes a Lambda Event Function alias.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteAlias;
+
+impl Operation for DeleteAlias {
+    const SHAPE: &'static OperationShape = &DELETE_ALIAS;
+    type Input = DeleteAliasInput;
+    type Output = DeleteAliasOutput;
+}
+
 /// Deletes a Lambda Event Function.
 #[derive(Clone, Copy, Debug)]
 pub struct DeleteFunction;
@@ -316,6 +377,60 @@ impl Operation for DeleteFunction {
     const SHAPE: &'static OperationShape = &DELETE_FUNCTION;
     type Input = DeleteFunctionInput;
     type Output = DeleteFunctionOutput;
+}
+
+/// DeleteFunctionConcurrency has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteFunctionConcurrencyOutput {}
+
+impl FromValue for DeleteFunctionConcurrencyOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for DeleteFunctionConcurrencyOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Removes a concurrent execution limit from a Lambda Event Function.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteFunctionConcurrency;
+
+impl Operation for DeleteFunctionConcurrency {
+    const SHAPE: &'static OperationShape = &DELETE_FUNCTION_CONCURRENCY;
+    type Input = DeleteFunctionConcurrencyInput;
+    type Output = DeleteFunctionConcurrencyOutput;
+}
+
+/// DeleteFunctionEventInvokeConfig has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteFunctionEventInvokeConfigOutput {}
+
+impl FromValue for DeleteFunctionEventInvokeConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for DeleteFunctionEventInvokeConfigOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Deletes the configuration for asynchronous invocation for a function, version, or alias.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteFunctionEventInvokeConfig;
+
+impl Operation for DeleteFunctionEventInvokeConfig {
+    const SHAPE: &'static OperationShape = &DELETE_FUNCTION_EVENT_INVOKE_CONFIG;
+    type Input = DeleteFunctionEventInvokeConfigInput;
+    type Output = DeleteFunctionEventInvokeConfigOutput;
 }
 
 /// DeleteFunctionUrlConfig has no members here.
@@ -345,6 +460,60 @@ impl Operation for DeleteFunctionUrlConfig {
     type Output = DeleteFunctionUrlConfigOutput;
 }
 
+/// DeleteLayerVersion has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteLayerVersionOutput {}
+
+impl FromValue for DeleteLayerVersionOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for DeleteLayerVersionOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Deletes a version of an Lambda layer.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteLayerVersion;
+
+impl Operation for DeleteLayerVersion {
+    const SHAPE: &'static OperationShape = &DELETE_LAYER_VERSION;
+    type Input = DeleteLayerVersionInput;
+    type Output = DeleteLayerVersionOutput;
+}
+
+/// DeleteProvisionedConcurrencyConfig has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteProvisionedConcurrencyConfigOutput {}
+
+impl FromValue for DeleteProvisionedConcurrencyConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for DeleteProvisionedConcurrencyConfigOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Deletes the provisioned concurrency configuration for a function.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteProvisionedConcurrencyConfig;
+
+impl Operation for DeleteProvisionedConcurrencyConfig {
+    const SHAPE: &'static OperationShape = &DELETE_PROVISIONED_CONCURRENCY_CONFIG;
+    type Input = DeleteProvisionedConcurrencyConfigInput;
+    type Output = DeleteProvisionedConcurrencyConfigOutput;
+}
+
 /// Retrieves details about your account's limits and usage in an Amazon Web Services Region.
 #[derive(Clone, Copy, Debug)]
 pub struct GetAccountSettings;
@@ -355,6 +524,19 @@ impl Operation for GetAccountSettings {
     type Output = GetAccountSettingsOutput;
 }
 
+/// What GetAlias shares with other operations.
+pub type GetAliasOutput = AliasConfiguration;
+
+/// Returns details about a Lambda Event Function alias.
+#[derive(Clone, Copy, Debug)]
+pub struct GetAlias;
+
+impl Operation for GetAlias {
+    const SHAPE: &'static OperationShape = &GET_ALIAS;
+    type Input = GetAliasInput;
+    type Output = GetAliasOutput;
+}
+
 /// Returns information about a Lambda Event Function or function version, with a link to download the deployment package that's valid for 10 minutes.
 #[derive(Clone, Copy, Debug)]
 pub struct GetFunction;
@@ -363,6 +545,26 @@ impl Operation for GetFunction {
     const SHAPE: &'static OperationShape = &GET_FUNCTION;
     type Input = GetFunctionInput;
     type Output = GetFunctionOutput;
+}
+
+/// Returns the code signing configuration for the specified function.
+#[derive(Clone, Copy, Debug)]
+pub struct GetFunctionCodeSigningConfig;
+
+impl Operation for GetFunctionCodeSigningConfig {
+    const SHAPE: &'static OperationShape = &GET_FUNCTION_CODE_SIGNING_CONFIG;
+    type Input = GetFunctionCodeSigningConfigInput;
+    type Output = GetFunctionCodeSigningConfigOutput;
+}
+
+/// Returns details about the reserved concurrency configuration for a function.
+#[derive(Clone, Copy, Debug)]
+pub struct GetFunctionConcurrency;
+
+impl Operation for GetFunctionConcurrency {
+    const SHAPE: &'static OperationShape = &GET_FUNCTION_CONCURRENCY;
+    type Input = GetFunctionConcurrencyInput;
+    type Output = GetFunctionConcurrencyOutput;
 }
 
 /// What GetFunctionConfiguration shares with other operations.
@@ -378,6 +580,29 @@ impl Operation for GetFunctionConfiguration {
     type Output = GetFunctionConfigurationOutput;
 }
 
+/// What GetFunctionEventInvokeConfig shares with other operations.
+pub type GetFunctionEventInvokeConfigOutput = FunctionEventInvokeConfig;
+
+/// Retrieves the configuration for asynchronous invocation for a function, version, or alias.
+#[derive(Clone, Copy, Debug)]
+pub struct GetFunctionEventInvokeConfig;
+
+impl Operation for GetFunctionEventInvokeConfig {
+    const SHAPE: &'static OperationShape = &GET_FUNCTION_EVENT_INVOKE_CONFIG;
+    type Input = GetFunctionEventInvokeConfigInput;
+    type Output = GetFunctionEventInvokeConfigOutput;
+}
+
+/// Returns your function's recursive loop detection configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct GetFunctionRecursionConfig;
+
+impl Operation for GetFunctionRecursionConfig {
+    const SHAPE: &'static OperationShape = &GET_FUNCTION_RECURSION_CONFIG;
+    type Input = GetFunctionRecursionConfigInput;
+    type Output = GetFunctionRecursionConfigOutput;
+}
+
 /// Returns details about a Lambda function URL.
 #[derive(Clone, Copy, Debug)]
 pub struct GetFunctionUrlConfig;
@@ -388,6 +613,72 @@ impl Operation for GetFunctionUrlConfig {
     type Output = GetFunctionUrlConfigOutput;
 }
 
+/// What GetLayerVersion shares with other operations.
+pub type GetLayerVersionOutput = GetLayerVersionResponse;
+
+/// Returns information about a version of an Lambda layer, with a link to download the layer archive that's valid for 10 minutes.
+#[derive(Clone, Copy, Debug)]
+pub struct GetLayerVersion;
+
+impl Operation for GetLayerVersion {
+    const SHAPE: &'static OperationShape = &GET_LAYER_VERSION;
+    type Input = GetLayerVersionInput;
+    type Output = GetLayerVersionOutput;
+}
+
+/// What GetLayerVersionByArn shares with other operations.
+pub type GetLayerVersionByArnOutput = GetLayerVersionResponse;
+
+/// Returns information about a version of an Lambda layer, with a link to download the layer archive that's valid for 10 minutes.
+#[derive(Clone, Copy, Debug)]
+pub struct GetLayerVersionByArn;
+
+impl Operation for GetLayerVersionByArn {
+    const SHAPE: &'static OperationShape = &GET_LAYER_VERSION_BY_ARN;
+    type Input = GetLayerVersionByArnInput;
+    type Output = GetLayerVersionByArnOutput;
+}
+
+/// Returns the permission policy for a version of an Lambda layer.
+#[derive(Clone, Copy, Debug)]
+pub struct GetLayerVersionPolicy;
+
+impl Operation for GetLayerVersionPolicy {
+    const SHAPE: &'static OperationShape = &GET_LAYER_VERSION_POLICY;
+    type Input = GetLayerVersionPolicyInput;
+    type Output = GetLayerVersionPolicyOutput;
+}
+
+/// Returns the resource-based IAM policy for a function, version, or alias.
+#[derive(Clone, Copy, Debug)]
+pub struct GetPolicy;
+
+impl Operation for GetPolicy {
+    const SHAPE: &'static OperationShape = &GET_POLICY;
+    type Input = GetPolicyInput;
+    type Output = GetPolicyOutput;
+}
+
+/// Retrieves the provisioned concurrency configuration for a function's alias or version.
+#[derive(Clone, Copy, Debug)]
+pub struct GetProvisionedConcurrencyConfig;
+
+impl Operation for GetProvisionedConcurrencyConfig {
+    const SHAPE: &'static OperationShape = &GET_PROVISIONED_CONCURRENCY_CONFIG;
+    type Input = GetProvisionedConcurrencyConfigInput;
+    type Output = GetProvisionedConcurrencyConfigOutput;
+}
+
+/// Retrieves the runtime management configuration for a function's version.
+#[derive(Clone, Copy, Debug)]
+pub struct GetRuntimeManagementConfig;
+
+impl Operation for GetRuntimeManagementConfig {
+    const SHAPE: &'static OperationShape = &GET_RUNTIME_MANAGEMENT_CONFIG;
+    type Input = GetRuntimeManagementConfigInput;
+    type Output = GetRuntimeManagementConfigOutput;
+}
+
 /// Invokes a Lambda Event Function.
 #[derive(Clone, Copy, Debug)]
 pub struct Invoke;
@@ -396,6 +687,56 @@ impl Operation for Invoke {
     const SHAPE: &'static OperationShape = &INVOKE;
     type Input = InvokeInput;
     type Output = InvokeOutput;
+}
+
+/// For asynchronous function invocation, use Invoke.
+#[derive(Clone, Copy, Debug)]
+pub struct InvokeAsync;
+
+impl Operation for InvokeAsync {
+    const SHAPE: &'static OperationShape = &INVOKE_ASYNC;
+    type Input = InvokeAsyncInput;
+    type Output = InvokeAsyncOutput;
+}
+
+/// Configure your Lambda Event Functions to stream response payloads back to clients.
+#[derive(Clone, Copy, Debug)]
+pub struct InvokeWithResponseStream;
+
+impl Operation for InvokeWithResponseStream {
+    const SHAPE: &'static OperationShape = &INVOKE_WITH_RESPONSE_STREAM;
+    type Input = InvokeWithResponseStreamInput;
+    type Output = InvokeWithResponseStreamOutput;
+}
+
+/// Returns a list of aliases for a Lambda Event Function.
+#[derive(Clone, Copy, Debug)]
+pub struct ListAliases;
+
+impl Operation for ListAliases {
+    const SHAPE: &'static OperationShape = &LIST_ALIASES;
+    type Input = ListAliasesInput;
+    type Output = ListAliasesOutput;
+}
+
+/// Returns a list of code signing configurations.
+#[derive(Clone, Copy, Debug)]
+pub struct ListCodeSigningConfigs;
+
+impl Operation for ListCodeSigningConfigs {
+    const SHAPE: &'static OperationShape = &LIST_CODE_SIGNING_CONFIGS;
+    type Input = ListCodeSigningConfigsInput;
+    type Output = ListCodeSigningConfigsOutput;
+}
+
+/// Retrieves a list of configurations for asynchronous invocation for a Lambda Event Function.
+#[derive(Clone, Copy, Debug)]
+pub struct ListFunctionEventInvokeConfigs;
+
+impl Operation for ListFunctionEventInvokeConfigs {
+    const SHAPE: &'static OperationShape = &LIST_FUNCTION_EVENT_INVOKE_CONFIGS;
+    type Input = ListFunctionEventInvokeConfigsInput;
+    type Output = ListFunctionEventInvokeConfigsOutput;
 }
 
 /// Returns a list of Lambda function URLs for the specified function.
@@ -416,6 +757,256 @@ impl Operation for ListFunctions {
     const SHAPE: &'static OperationShape = &LIST_FUNCTIONS;
     type Input = ListFunctionsInput;
     type Output = ListFunctionsOutput;
+}
+
+/// Lists the versions of an Lambda layer.
+#[derive(Clone, Copy, Debug)]
+pub struct ListLayerVersions;
+
+impl Operation for ListLayerVersions {
+    const SHAPE: &'static OperationShape = &LIST_LAYER_VERSIONS;
+    type Input = ListLayerVersionsInput;
+    type Output = ListLayerVersionsOutput;
+}
+
+/// Lists Lambda layers and shows information about the latest version of each.
+#[derive(Clone, Copy, Debug)]
+pub struct ListLayers;
+
+impl Operation for ListLayers {
+    const SHAPE: &'static OperationShape = &LIST_LAYERS;
+    type Input = ListLayersInput;
+    type Output = ListLayersOutput;
+}
+
+/// Retrieves a list of provisioned concurrency configurations for a function.
+#[derive(Clone, Copy, Debug)]
+pub struct ListProvisionedConcurrencyConfigs;
+
+impl Operation for ListProvisionedConcurrencyConfigs {
+    const SHAPE: &'static OperationShape = &LIST_PROVISIONED_CONCURRENCY_CONFIGS;
+    type Input = ListProvisionedConcurrencyConfigsInput;
+    type Output = ListProvisionedConcurrencyConfigsOutput;
+}
+
+/// Returns a function, event source mapping, or code signing configuration's tags.
+#[derive(Clone, Copy, Debug)]
+pub struct ListTags;
+
+impl Operation for ListTags {
+    const SHAPE: &'static OperationShape = &LIST_TAGS;
+    type Input = ListTagsInput;
+    type Output = ListTagsOutput;
+}
+
+/// Returns a list of versions of a Lambda Event Function, with the version-specific configuration of each.
+#[derive(Clone, Copy, Debug)]
+pub struct ListVersionsByFunction;
+
+impl Operation for ListVersionsByFunction {
+    const SHAPE: &'static OperationShape = &LIST_VERSIONS_BY_FUNCTION;
+    type Input = ListVersionsByFunctionInput;
+    type Output = ListVersionsByFunctionOutput;
+}
+
+/// Creates an Lambda layer from a ZIP archive.
+#[derive(Clone, Copy, Debug)]
+pub struct PublishLayerVersion;
+
+impl Operation for PublishLayerVersion {
+    const SHAPE: &'static OperationShape = &PUBLISH_LAYER_VERSION;
+    type Input = PublishLayerVersionInput;
+    type Output = PublishLayerVersionOutput;
+}
+
+/// What PublishVersion shares with other operations.
+pub type PublishVersionOutput = FunctionConfiguration;
+
+/// Creates a version from the current code and configuration of a Lambda Event Function.
+#[derive(Clone, Copy, Debug)]
+pub struct PublishVersion;
+
+impl Operation for PublishVersion {
+    const SHAPE: &'static OperationShape = &PUBLISH_VERSION;
+    type Input = PublishVersionInput;
+    type Output = PublishVersionOutput;
+}
+
+/// What PutFunctionConcurrency shares with other operations.
+pub type PutFunctionConcurrencyOutput = Concurrency;
+
+/// Sets the maximum number of simultaneous executions for a Lambda Event Function, and reserves capacity for that concurrency level.
+#[derive(Clone, Copy, Debug)]
+pub struct PutFunctionConcurrency;
+
+impl Operation for PutFunctionConcurrency {
+    const SHAPE: &'static OperationShape = &PUT_FUNCTION_CONCURRENCY;
+    type Input = PutFunctionConcurrencyInput;
+    type Output = PutFunctionConcurrencyOutput;
+}
+
+/// What PutFunctionEventInvokeConfig shares with other operations.
+pub type PutFunctionEventInvokeConfigOutput = FunctionEventInvokeConfig;
+
+/// Configures options for asynchronous invocation on a function, version, or alias.
+#[derive(Clone, Copy, Debug)]
+pub struct PutFunctionEventInvokeConfig;
+
+impl Operation for PutFunctionEventInvokeConfig {
+    const SHAPE: &'static OperationShape = &PUT_FUNCTION_EVENT_INVOKE_CONFIG;
+    type Input = PutFunctionEventInvokeConfigInput;
+    type Output = PutFunctionEventInvokeConfigOutput;
+}
+
+/// Sets the recursive loop detection configuration for a Lambda Event Function.
+#[derive(Clone, Copy, Debug)]
+pub struct PutFunctionRecursionConfig;
+
+impl Operation for PutFunctionRecursionConfig {
+    const SHAPE: &'static OperationShape = &PUT_FUNCTION_RECURSION_CONFIG;
+    type Input = PutFunctionRecursionConfigInput;
+    type Output = PutFunctionRecursionConfigOutput;
+}
+
+/// Adds a provisioned concurrency configuration to a function's alias or version.
+#[derive(Clone, Copy, Debug)]
+pub struct PutProvisionedConcurrencyConfig;
+
+impl Operation for PutProvisionedConcurrencyConfig {
+    const SHAPE: &'static OperationShape = &PUT_PROVISIONED_CONCURRENCY_CONFIG;
+    type Input = PutProvisionedConcurrencyConfigInput;
+    type Output = PutProvisionedConcurrencyConfigOutput;
+}
+
+/// Sets the runtime management configuration for a function's version.
+#[derive(Clone, Copy, Debug)]
+pub struct PutRuntimeManagementConfig;
+
+impl Operation for PutRuntimeManagementConfig {
+    const SHAPE: &'static OperationShape = &PUT_RUNTIME_MANAGEMENT_CONFIG;
+    type Input = PutRuntimeManagementConfigInput;
+    type Output = PutRuntimeManagementConfigOutput;
+}
+
+/// RemoveLayerVersionPermission has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RemoveLayerVersionPermissionOutput {}
+
+impl FromValue for RemoveLayerVersionPermissionOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for RemoveLayerVersionPermissionOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Removes a statement from the permissions policy for a version of an Lambda layer.
+#[derive(Clone, Copy, Debug)]
+pub struct RemoveLayerVersionPermission;
+
+impl Operation for RemoveLayerVersionPermission {
+    const SHAPE: &'static OperationShape = &REMOVE_LAYER_VERSION_PERMISSION;
+    type Input = RemoveLayerVersionPermissionInput;
+    type Output = RemoveLayerVersionPermissionOutput;
+}
+
+/// RemovePermission has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RemovePermissionOutput {}
+
+impl FromValue for RemovePermissionOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for RemovePermissionOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Revokes function-use permission from an Amazon Web Services service or another Amazon Web Services account.
+#[derive(Clone, Copy, Debug)]
+pub struct RemovePermission;
+
+impl Operation for RemovePermission {
+    const SHAPE: &'static OperationShape = &REMOVE_PERMISSION;
+    type Input = RemovePermissionInput;
+    type Output = RemovePermissionOutput;
+}
+
+/// TagResource has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TagResourceOutput {}
+
+impl FromValue for TagResourceOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for TagResourceOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Adds tags to a function, event source mapping, or code signing configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct TagResource;
+
+impl Operation for TagResource {
+    const SHAPE: &'static OperationShape = &TAG_RESOURCE;
+    type Input = TagResourceInput;
+    type Output = TagResourceOutput;
+}
+
+/// UntagResource has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UntagResourceOutput {}
+
+impl FromValue for UntagResourceOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for UntagResourceOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Removes tags from a function, event source mapping, or code signing configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct UntagResource;
+
+impl Operation for UntagResource {
+    const SHAPE: &'static OperationShape = &UNTAG_RESOURCE;
+    type Input = UntagResourceInput;
+    type Output = UntagResourceOutput;
+}
+
+/// What UpdateAlias shares with other operations.
+pub type UpdateAliasOutput = AliasConfiguration;
+
+/// Updates the configuration of a Lambda Event Function alias.
+#[derive(Clone, Copy, Debug)]
+pub struct UpdateAlias;
+
+impl Operation for UpdateAlias {
+    const SHAPE: &'static OperationShape = &UPDATE_ALIAS;
+    type Input = UpdateAliasInput;
+    type Output = UpdateAliasOutput;
 }
 
 /// What UpdateFunctionCode shares with other operations.
@@ -442,6 +1033,19 @@ impl Operation for UpdateFunctionConfiguration {
     const SHAPE: &'static OperationShape = &UPDATE_FUNCTION_CONFIGURATION;
     type Input = UpdateFunctionConfigurationInput;
     type Output = UpdateFunctionConfigurationOutput;
+}
+
+/// What UpdateFunctionEventInvokeConfig shares with other operations.
+pub type UpdateFunctionEventInvokeConfigOutput = FunctionEventInvokeConfig;
+
+/// Updates the configuration for asynchronous invocation for a function, version, or alias.
+#[derive(Clone, Copy, Debug)]
+pub struct UpdateFunctionEventInvokeConfig;
+
+impl Operation for UpdateFunctionEventInvokeConfig {
+    const SHAPE: &'static OperationShape = &UPDATE_FUNCTION_EVENT_INVOKE_CONFIG;
+    type Input = UpdateFunctionEventInvokeConfigInput;
+    type Output = UpdateFunctionEventInvokeConfigOutput;
 }
 
 /// Updates the configuration for a function URL of a Lambda Event Function.
@@ -540,6 +1144,257 @@ impl IntoValue for AccountUsage {
         let mut fields = Fields::with_capacity(2);
         fields.optional("FunctionCount", self.function_count);
         fields.optional("TotalCodeSize", self.total_code_size);
+        fields.finish()
+    }
+}
+
+/// AddLayerVersionPermissionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct AddLayerVersionPermissionInput {
+    /// The API action that grants access to the layer.
+    pub action: String,
+    /// The name or Amazon Resource Name (ARN) of the layer.
+    pub layer_name: String,
+    /// With the principal set to \*, grant permission to all accounts in the specified organization.
+    pub organization_id: Option<String>,
+    /// An account ID, or \* to grant layer usage permission to all accounts in an organization, or all Amazon Web Services accounts (if organizationId is not…
+    pub principal: String,
+    /// Only update the policy if the revision ID matches the ID specified.
+    pub revision_id: Option<String>,
+    /// An identifier that distinguishes the policy from others on the same layer version.
+    pub statement_id: String,
+    /// The version number.
+    pub version_number: i64,
+}
+
+impl FromValue for AddLayerVersionPermissionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            action: members.required("Action")?,
+            layer_name: members.required("LayerName")?,
+            organization_id: members.optional("OrganizationId")?,
+            principal: members.required("Principal")?,
+            revision_id: members.optional("RevisionId")?,
+            statement_id: members.required("StatementId")?,
+            version_number: members.required("VersionNumber")?,
+        })
+    }
+}
+
+impl IntoValue for AddLayerVersionPermissionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(7);
+        fields.required("Action", self.action);
+        fields.required("LayerName", self.layer_name);
+        fields.optional("OrganizationId", self.organization_id);
+        fields.required("Principal", self.principal);
+        fields.optional("RevisionId", self.revision_id);
+        fields.required("StatementId", self.statement_id);
+        fields.required("VersionNumber", self.version_number);
+        fields.finish()
+    }
+}
+
+/// AddLayerVersionPermissionResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AddLayerVersionPermissionOutput {
+    /// A unique identifier for the current revision of the policy.
+    pub revision_id: Option<String>,
+    /// The permission statement.
+    pub statement: Option<String>,
+}
+
+impl FromValue for AddLayerVersionPermissionOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { revision_id: members.optional("RevisionId")?, statement: members.optional("Statement")? })
+    }
+}
+
+impl IntoValue for AddLayerVersionPermissionOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("RevisionId", self.revision_id);
+        fields.optional("Statement", self.statement);
+        fields.finish()
+    }
+}
+
+/// AddPermissionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct AddPermissionInput {
+    /// The action that the principal can use on the function.
+    pub action: String,
+    /// For Alexa Smart Home functions, a token that the invoker must supply.
+    pub event_source_token: Option<String>,
+    /// The name or ARN of the Lambda function, version, or alias.
+    pub function_name: String,
+    /// The type of authentication that your function URL uses.
+    pub function_url_auth_type: Option<FunctionUrlAuthType>,
+    /// Indicates whether the permission applies when the function is invoked through a function URL.
+    pub invoked_via_function_url: Option<bool>,
+    /// The Amazon Web Services service, Amazon Web Services account, IAM user, or IAM role that invokes the function.
+    pub principal: String,
+    /// The identifier for your organization in Organizations.
+    pub principal_org_id: Option<String>,
+    /// Specify a version or alias to add permissions to a published version of the function.
+    pub qualifier: Option<String>,
+    /// Update the policy only if the revision ID matches the ID that's specified.
+    pub revision_id: Option<String>,
+    /// For Amazon Web Services service, the ID of the Amazon Web Services account that owns the resource.
+    pub source_account: Option<String>,
+    /// For Amazon Web Services services, the ARN of the Amazon Web Services resource that invokes the function.
+    pub source_arn: Option<String>,
+    /// A statement identifier that differentiates the statement from others in the same policy.
+    pub statement_id: String,
+}
+
+impl FromValue for AddPermissionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            action: members.required("Action")?,
+            event_source_token: members.optional("EventSourceToken")?,
+            function_name: members.required("FunctionName")?,
+            function_url_auth_type: members.optional("FunctionUrlAuthType")?,
+            invoked_via_function_url: members.optional("InvokedViaFunctionUrl")?,
+            principal: members.required("Principal")?,
+            principal_org_id: members.optional("PrincipalOrgID")?,
+            qualifier: members.optional("Qualifier")?,
+            revision_id: members.optional("RevisionId")?,
+            source_account: members.optional("SourceAccount")?,
+            source_arn: members.optional("SourceArn")?,
+            statement_id: members.required("StatementId")?,
+        })
+    }
+}
+
+impl IntoValue for AddPermissionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(12);
+        fields.required("Action", self.action);
+        fields.optional("EventSourceToken", self.event_source_token);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("FunctionUrlAuthType", self.function_url_auth_type);
+        fields.optional("InvokedViaFunctionUrl", self.invoked_via_function_url);
+        fields.required("Principal", self.principal);
+        fields.optional("PrincipalOrgID", self.principal_org_id);
+        fields.optional("Qualifier", self.qualifier);
+        fields.optional("RevisionId", self.revision_id);
+        fields.optional("SourceAccount", self.source_account);
+        fields.optional("SourceArn", self.source_arn);
+        fields.required("StatementId", self.statement_id);
+        fields.finish()
+    }
+}
+
+/// AddPermissionResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AddPermissionOutput {
+    /// The permission statement that's added to the function policy.
+    pub statement: Option<String>,
+}
+
+impl FromValue for AddPermissionOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { statement: members.optional("Statement")? })
+    }
+}
+
+impl IntoValue for AddPermissionOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Statement", self.statement);
+        fields.finish()
+    }
+}
+
+/// Provides configuration information about a Lambda function alias.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AliasConfiguration {
+    /// The Amazon Resource Name (ARN) of the alias.
+    pub alias_arn: Option<String>,
+    /// A description of the alias.
+    pub description: Option<String>,
+    /// The function version that the alias invokes.
+    pub function_version: Option<String>,
+    /// The name of the alias.
+    pub name: Option<String>,
+    /// A unique identifier that changes when you update the alias.
+    pub revision_id: Option<String>,
+    /// The routing configuration of the alias.
+    pub routing_config: Option<AliasRoutingConfiguration>,
+}
+
+impl FromValue for AliasConfiguration {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            alias_arn: members.optional("AliasArn")?,
+            description: members.optional("Description")?,
+            function_version: members.optional("FunctionVersion")?,
+            name: members.optional("Name")?,
+            revision_id: members.optional("RevisionId")?,
+            routing_config: members.optional("RoutingConfig")?,
+        })
+    }
+}
+
+impl IntoValue for AliasConfiguration {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(6);
+        fields.optional("AliasArn", self.alias_arn);
+        fields.optional("Description", self.description);
+        fields.optional("FunctionVersion", self.function_version);
+        fields.optional("Name", self.name);
+        fields.optional("RevisionId", self.revision_id);
+        fields.optional("RoutingConfig", self.routing_config);
+        fields.finish()
+    }
+}
+
+/// The traffic-shifting configuration of a Lambda function alias.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AliasRoutingConfiguration {
+    /// The second version, and the percentage of traffic that's routed to it.
+    pub additional_version_weights: Option<BTreeMap<String, f64>>,
+}
+
+impl FromValue for AliasRoutingConfiguration {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { additional_version_weights: members.optional("AdditionalVersionWeights")? })
+    }
+}
+
+impl IntoValue for AliasRoutingConfiguration {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("AdditionalVersionWeights", self.additional_version_weights);
+        fields.finish()
+    }
+}
+
+/// List of signing profiles that can sign a code package.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AllowedPublishers {
+    /// The Amazon Resource Name (ARN) for each of the signing profiles.
+    pub signing_profile_version_arns: Vec<String>,
+}
+
+impl FromValue for AllowedPublishers {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { signing_profile_version_arns: members.required("SigningProfileVersionArns")? })
+    }
+}
+
+impl IntoValue for AllowedPublishers {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("SigningProfileVersionArns", self.signing_profile_version_arns);
         fields.finish()
     }
 }
@@ -686,6 +1541,123 @@ impl IntoValue for CapacityProviderConfig {
     }
 }
 
+/// Details about a Code signing configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CodeSigningConfig {
+    /// List of allowed publishers.
+    pub allowed_publishers: AllowedPublishers,
+    /// The Amazon Resource Name (ARN) of the Code signing configuration.
+    pub code_signing_config_arn: String,
+    /// Unique identifer for the Code signing configuration.
+    pub code_signing_config_id: String,
+    /// The code signing policy controls the validation failure action for signature mismatch or expiry.
+    pub code_signing_policies: CodeSigningPolicies,
+    /// Code signing configuration description.
+    pub description: Option<String>,
+    /// The date and time that the Code signing configuration was last modified, in ISO-8601 format (YYYY-MM-DDThh:mm:ss.sTZD).
+    pub last_modified: String,
+}
+
+impl FromValue for CodeSigningConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            allowed_publishers: members.required("AllowedPublishers")?,
+            code_signing_config_arn: members.required("CodeSigningConfigArn")?,
+            code_signing_config_id: members.required("CodeSigningConfigId")?,
+            code_signing_policies: members.required("CodeSigningPolicies")?,
+            description: members.optional("Description")?,
+            last_modified: members.required("LastModified")?,
+        })
+    }
+}
+
+impl IntoValue for CodeSigningConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(6);
+        fields.required("AllowedPublishers", self.allowed_publishers);
+        fields.required("CodeSigningConfigArn", self.code_signing_config_arn);
+        fields.required("CodeSigningConfigId", self.code_signing_config_id);
+        fields.required("CodeSigningPolicies", self.code_signing_policies);
+        fields.optional("Description", self.description);
+        fields.required("LastModified", self.last_modified);
+        fields.finish()
+    }
+}
+
+/// Code signing configuration policies specify the validation failure action for signature mismatch or expiry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CodeSigningPolicies {
+    /// Code signing configuration policy for deployment validation failure.
+    pub untrusted_artifact_on_deployment: Option<CodeSigningPolicy>,
+}
+
+impl FromValue for CodeSigningPolicies {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { untrusted_artifact_on_deployment: members.optional("UntrustedArtifactOnDeployment")? })
+    }
+}
+
+impl IntoValue for CodeSigningPolicies {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("UntrustedArtifactOnDeployment", self.untrusted_artifact_on_deployment);
+        fields.finish()
+    }
+}
+
+/// CodeSigningPolicy
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CodeSigningPolicy {
+    /// `Warn`
+    Warn,
+    /// `Enforce`
+    Enforce,
+}
+
+impl CodeSigningPolicy {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Warn, Self::Enforce];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Warn => "Warn",
+            Self::Enforce => "Enforce",
+        }
+    }
+}
+
+impl fmt::Display for CodeSigningPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for CodeSigningPolicy {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "CodeSigningPolicy", text: text.to_owned() })
+    }
+}
+
+impl FromValue for CodeSigningPolicy {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for CodeSigningPolicy {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
 /// Concurrency
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Concurrency {
@@ -748,6 +1720,46 @@ impl IntoValue for Cors {
         fields.optional("AllowOrigins", self.allow_origins);
         fields.optional("ExposeHeaders", self.expose_headers);
         fields.optional("MaxAge", self.max_age);
+        fields.finish()
+    }
+}
+
+/// CreateAliasRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateAliasInput {
+    /// A description of the alias.
+    pub description: Option<String>,
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The function version that the alias invokes.
+    pub function_version: String,
+    /// The name of the alias.
+    pub name: String,
+    /// The routing configuration of the alias.
+    pub routing_config: Option<AliasRoutingConfiguration>,
+}
+
+impl FromValue for CreateAliasInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            description: members.optional("Description")?,
+            function_name: members.required("FunctionName")?,
+            function_version: members.required("FunctionVersion")?,
+            name: members.required("Name")?,
+            routing_config: members.optional("RoutingConfig")?,
+        })
+    }
+}
+
+impl IntoValue for CreateAliasInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(5);
+        fields.optional("Description", self.description);
+        fields.required("FunctionName", self.function_name);
+        fields.required("FunctionVersion", self.function_version);
+        fields.required("Name", self.name);
+        fields.optional("RoutingConfig", self.routing_config);
         fields.finish()
     }
 }
@@ -998,6 +2010,78 @@ impl IntoValue for DeadLetterConfig {
     }
 }
 
+/// DeleteAliasRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteAliasInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The name of the alias.
+    pub name: String,
+}
+
+impl FromValue for DeleteAliasInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, name: members.required("Name")? })
+    }
+}
+
+impl IntoValue for DeleteAliasInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.required("Name", self.name);
+        fields.finish()
+    }
+}
+
+/// DeleteFunctionConcurrencyRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteFunctionConcurrencyInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+}
+
+impl FromValue for DeleteFunctionConcurrencyInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")? })
+    }
+}
+
+impl IntoValue for DeleteFunctionConcurrencyInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("FunctionName", self.function_name);
+        fields.finish()
+    }
+}
+
+/// DeleteFunctionEventInvokeConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteFunctionEventInvokeConfigInput {
+    /// The name or ARN of the Lambda function, version, or alias.
+    pub function_name: String,
+    /// A version number or alias name.
+    pub qualifier: Option<String>,
+}
+
+impl FromValue for DeleteFunctionEventInvokeConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, qualifier: members.optional("Qualifier")? })
+    }
+}
+
+impl IntoValue for DeleteFunctionEventInvokeConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
 /// DeleteFunctionRequest
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeleteFunctionInput {
@@ -1066,6 +2150,81 @@ impl IntoValue for DeleteFunctionUrlConfigInput {
         let mut fields = Fields::with_capacity(2);
         fields.required("FunctionName", self.function_name);
         fields.optional("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// DeleteLayerVersionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteLayerVersionInput {
+    /// The name or Amazon Resource Name (ARN) of the layer.
+    pub layer_name: String,
+    /// The version number.
+    pub version_number: i64,
+}
+
+impl FromValue for DeleteLayerVersionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { layer_name: members.required("LayerName")?, version_number: members.required("VersionNumber")? })
+    }
+}
+
+impl IntoValue for DeleteLayerVersionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("LayerName", self.layer_name);
+        fields.required("VersionNumber", self.version_number);
+        fields.finish()
+    }
+}
+
+/// DeleteProvisionedConcurrencyConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteProvisionedConcurrencyConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The version number or alias name.
+    pub qualifier: String,
+}
+
+impl FromValue for DeleteProvisionedConcurrencyConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, qualifier: members.required("Qualifier")? })
+    }
+}
+
+impl IntoValue for DeleteProvisionedConcurrencyConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.required("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// A configuration object that specifies the destination of an event after Lambda processes it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DestinationConfig {
+    /// The destination configuration for failed invocations.
+    pub on_failure: Option<OnFailure>,
+    /// The destination configuration for successful invocations.
+    pub on_success: Option<OnSuccess>,
+}
+
+impl FromValue for DestinationConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { on_failure: members.optional("OnFailure")?, on_success: members.optional("OnSuccess")? })
+    }
+}
+
+impl IntoValue for DestinationConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("OnFailure", self.on_failure);
+        fields.optional("OnSuccess", self.on_success);
         fields.finish()
     }
 }
@@ -1638,6 +2797,46 @@ impl IntoValue for FunctionConfiguration {
     }
 }
 
+/// FunctionEventInvokeConfig
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FunctionEventInvokeConfig {
+    /// A destination for events after they have been sent to a function for processing.
+    pub destination_config: Option<DestinationConfig>,
+    /// The Amazon Resource Name (ARN) of the function.
+    pub function_arn: Option<String>,
+    /// The date and time that the configuration was last updated.
+    pub last_modified: Option<Timestamp>,
+    /// The maximum age of a request that Lambda sends to a function for processing.
+    pub maximum_event_age_in_seconds: Option<i32>,
+    /// The maximum number of times to retry when the function returns an error.
+    pub maximum_retry_attempts: Option<i32>,
+}
+
+impl FromValue for FunctionEventInvokeConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            destination_config: members.optional("DestinationConfig")?,
+            function_arn: members.optional("FunctionArn")?,
+            last_modified: members.optional("LastModified")?,
+            maximum_event_age_in_seconds: members.optional("MaximumEventAgeInSeconds")?,
+            maximum_retry_attempts: members.optional("MaximumRetryAttempts")?,
+        })
+    }
+}
+
+impl IntoValue for FunctionEventInvokeConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(5);
+        fields.optional("DestinationConfig", self.destination_config);
+        fields.optional("FunctionArn", self.function_arn);
+        fields.optional("LastModified", self.last_modified);
+        fields.optional("MaximumEventAgeInSeconds", self.maximum_event_age_in_seconds);
+        fields.optional("MaximumRetryAttempts", self.maximum_retry_attempts);
+        fields.finish()
+    }
+}
+
 /// The customer-managed runtime configuration for your function.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FunctionRuntimeConfig {
@@ -1901,6 +3100,125 @@ impl IntoValue for GetAccountSettingsOutput {
     }
 }
 
+/// GetAliasRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetAliasInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The name of the alias.
+    pub name: String,
+}
+
+impl FromValue for GetAliasInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, name: members.required("Name")? })
+    }
+}
+
+impl IntoValue for GetAliasInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.required("Name", self.name);
+        fields.finish()
+    }
+}
+
+/// GetFunctionCodeSigningConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetFunctionCodeSigningConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+}
+
+impl FromValue for GetFunctionCodeSigningConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")? })
+    }
+}
+
+impl IntoValue for GetFunctionCodeSigningConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("FunctionName", self.function_name);
+        fields.finish()
+    }
+}
+
+/// GetFunctionCodeSigningConfigResponse
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetFunctionCodeSigningConfigOutput {
+    /// The The Amazon Resource Name (ARN) of the code signing configuration.
+    pub code_signing_config_arn: String,
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+}
+
+impl FromValue for GetFunctionCodeSigningConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            code_signing_config_arn: members.required("CodeSigningConfigArn")?,
+            function_name: members.required("FunctionName")?,
+        })
+    }
+}
+
+impl IntoValue for GetFunctionCodeSigningConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("CodeSigningConfigArn", self.code_signing_config_arn);
+        fields.required("FunctionName", self.function_name);
+        fields.finish()
+    }
+}
+
+/// GetFunctionConcurrencyRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetFunctionConcurrencyInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+}
+
+impl FromValue for GetFunctionConcurrencyInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")? })
+    }
+}
+
+impl IntoValue for GetFunctionConcurrencyInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("FunctionName", self.function_name);
+        fields.finish()
+    }
+}
+
+/// GetFunctionConcurrencyResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetFunctionConcurrencyOutput {
+    /// The number of simultaneous executions that are reserved for the function.
+    pub reserved_concurrent_executions: Option<i32>,
+}
+
+impl FromValue for GetFunctionConcurrencyOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { reserved_concurrent_executions: members.optional("ReservedConcurrentExecutions")? })
+    }
+}
+
+impl IntoValue for GetFunctionConcurrencyOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("ReservedConcurrentExecutions", self.reserved_concurrent_executions);
+        fields.finish()
+    }
+}
+
 /// GetFunctionConfigurationRequest
 #[derive(Clone, Debug, PartialEq)]
 pub struct GetFunctionConfigurationInput {
@@ -1922,6 +3240,75 @@ impl IntoValue for GetFunctionConfigurationInput {
         let mut fields = Fields::with_capacity(2);
         fields.required("FunctionName", self.function_name);
         fields.optional("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// GetFunctionEventInvokeConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetFunctionEventInvokeConfigInput {
+    /// The name or ARN of the Lambda function, version, or alias.
+    pub function_name: String,
+    /// A version number or alias name.
+    pub qualifier: Option<String>,
+}
+
+impl FromValue for GetFunctionEventInvokeConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, qualifier: members.optional("Qualifier")? })
+    }
+}
+
+impl IntoValue for GetFunctionEventInvokeConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// GetFunctionRecursionConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetFunctionRecursionConfigInput {
+    /// The name of the function.
+    pub function_name: String,
+}
+
+impl FromValue for GetFunctionRecursionConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")? })
+    }
+}
+
+impl IntoValue for GetFunctionRecursionConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("FunctionName", self.function_name);
+        fields.finish()
+    }
+}
+
+/// GetFunctionRecursionConfigResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetFunctionRecursionConfigOutput {
+    /// If your function's recursive loop detection configuration is Allow, Lambda doesn't take any action when it detects your function being invoked as part of a…
+    pub recursive_loop: Option<RecursiveLoop>,
+}
+
+impl FromValue for GetFunctionRecursionConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { recursive_loop: members.optional("RecursiveLoop")? })
+    }
+}
+
+impl IntoValue for GetFunctionRecursionConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("RecursiveLoop", self.recursive_loop);
         fields.finish()
     }
 }
@@ -2060,6 +3447,338 @@ impl IntoValue for GetFunctionUrlConfigOutput {
         fields.required("FunctionUrl", self.function_url);
         fields.optional("InvokeMode", self.invoke_mode);
         fields.required("LastModifiedTime", self.last_modified_time);
+        fields.finish()
+    }
+}
+
+/// GetLayerVersionByArnRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetLayerVersionByArnInput {
+    /// The ARN of the layer version.
+    pub arn: String,
+}
+
+impl FromValue for GetLayerVersionByArnInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { arn: members.required("Arn")? })
+    }
+}
+
+impl IntoValue for GetLayerVersionByArnInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("Arn", self.arn);
+        fields.finish()
+    }
+}
+
+/// GetLayerVersionPolicyRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetLayerVersionPolicyInput {
+    /// The name or Amazon Resource Name (ARN) of the layer.
+    pub layer_name: String,
+    /// The version number.
+    pub version_number: i64,
+}
+
+impl FromValue for GetLayerVersionPolicyInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { layer_name: members.required("LayerName")?, version_number: members.required("VersionNumber")? })
+    }
+}
+
+impl IntoValue for GetLayerVersionPolicyInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("LayerName", self.layer_name);
+        fields.required("VersionNumber", self.version_number);
+        fields.finish()
+    }
+}
+
+/// GetLayerVersionPolicyResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetLayerVersionPolicyOutput {
+    /// The policy document.
+    pub policy: Option<String>,
+    /// A unique identifier for the current revision of the policy.
+    pub revision_id: Option<String>,
+}
+
+impl FromValue for GetLayerVersionPolicyOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { policy: members.optional("Policy")?, revision_id: members.optional("RevisionId")? })
+    }
+}
+
+impl IntoValue for GetLayerVersionPolicyOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("Policy", self.policy);
+        fields.optional("RevisionId", self.revision_id);
+        fields.finish()
+    }
+}
+
+/// GetLayerVersionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetLayerVersionInput {
+    /// The name or Amazon Resource Name (ARN) of the layer.
+    pub layer_name: String,
+    /// The version number.
+    pub version_number: i64,
+}
+
+impl FromValue for GetLayerVersionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { layer_name: members.required("LayerName")?, version_number: members.required("VersionNumber")? })
+    }
+}
+
+impl IntoValue for GetLayerVersionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("LayerName", self.layer_name);
+        fields.required("VersionNumber", self.version_number);
+        fields.finish()
+    }
+}
+
+/// GetLayerVersionResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetLayerVersionResponse {
+    /// A list of compatible instruction set architectures.
+    pub compatible_architectures: Option<Vec<Architecture>>,
+    /// The layer's compatible runtimes.
+    pub compatible_runtimes: Option<Vec<Runtime>>,
+    /// Details about the layer version.
+    pub content: Option<LayerVersionContentOutput>,
+    /// The date that the layer version was created, in ISO-8601 format (YYYY-MM-DDThh:mm:ss.sTZD).
+    pub created_date: Option<String>,
+    /// The description of the version.
+    pub description: Option<String>,
+    /// The ARN of the layer.
+    pub layer_arn: Option<String>,
+    /// The ARN of the layer version.
+    pub layer_version_arn: Option<String>,
+    /// The layer's software license.
+    pub license_info: Option<String>,
+    /// The version number.
+    pub version: Option<i64>,
+}
+
+impl FromValue for GetLayerVersionResponse {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            compatible_architectures: members.optional("CompatibleArchitectures")?,
+            compatible_runtimes: members.optional("CompatibleRuntimes")?,
+            content: members.optional("Content")?,
+            created_date: members.optional("CreatedDate")?,
+            description: members.optional("Description")?,
+            layer_arn: members.optional("LayerArn")?,
+            layer_version_arn: members.optional("LayerVersionArn")?,
+            license_info: members.optional("LicenseInfo")?,
+            version: members.optional("Version")?,
+        })
+    }
+}
+
+impl IntoValue for GetLayerVersionResponse {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(9);
+        fields.optional("CompatibleArchitectures", self.compatible_architectures);
+        fields.optional("CompatibleRuntimes", self.compatible_runtimes);
+        fields.optional("Content", self.content);
+        fields.optional("CreatedDate", self.created_date);
+        fields.optional("Description", self.description);
+        fields.optional("LayerArn", self.layer_arn);
+        fields.optional("LayerVersionArn", self.layer_version_arn);
+        fields.optional("LicenseInfo", self.license_info);
+        fields.optional("Version", self.version);
+        fields.finish()
+    }
+}
+
+/// GetPolicyRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetPolicyInput {
+    /// The name or ARN of the Lambda function, version, or alias.
+    pub function_name: String,
+    /// Specify a version or alias to get the policy for that resource.
+    pub qualifier: Option<String>,
+}
+
+impl FromValue for GetPolicyInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, qualifier: members.optional("Qualifier")? })
+    }
+}
+
+impl IntoValue for GetPolicyInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// GetPolicyResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetPolicyOutput {
+    /// The resource-based policy.
+    pub policy: Option<String>,
+    /// A unique identifier for the current revision of the policy.
+    pub revision_id: Option<String>,
+}
+
+impl FromValue for GetPolicyOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { policy: members.optional("Policy")?, revision_id: members.optional("RevisionId")? })
+    }
+}
+
+impl IntoValue for GetPolicyOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("Policy", self.policy);
+        fields.optional("RevisionId", self.revision_id);
+        fields.finish()
+    }
+}
+
+/// GetProvisionedConcurrencyConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetProvisionedConcurrencyConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The version number or alias name.
+    pub qualifier: String,
+}
+
+impl FromValue for GetProvisionedConcurrencyConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, qualifier: members.required("Qualifier")? })
+    }
+}
+
+impl IntoValue for GetProvisionedConcurrencyConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.required("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// GetProvisionedConcurrencyConfigResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetProvisionedConcurrencyConfigOutput {
+    /// The amount of provisioned concurrency allocated.
+    pub allocated_provisioned_concurrent_executions: Option<i32>,
+    /// The amount of provisioned concurrency available.
+    pub available_provisioned_concurrent_executions: Option<i32>,
+    /// The date and time that a user last updated the configuration, in ISO 8601 format.
+    pub last_modified: Option<String>,
+    /// The amount of provisioned concurrency requested.
+    pub requested_provisioned_concurrent_executions: Option<i32>,
+    /// The status of the allocation process.
+    pub status: Option<ProvisionedConcurrencyStatusEnum>,
+    /// For failed allocations, the reason that provisioned concurrency could not be allocated.
+    pub status_reason: Option<String>,
+}
+
+impl FromValue for GetProvisionedConcurrencyConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            allocated_provisioned_concurrent_executions: members
+                .optional("AllocatedProvisionedConcurrentExecutions")?,
+            available_provisioned_concurrent_executions: members
+                .optional("AvailableProvisionedConcurrentExecutions")?,
+            last_modified: members.optional("LastModified")?,
+            requested_provisioned_concurrent_executions: members
+                .optional("RequestedProvisionedConcurrentExecutions")?,
+            status: members.optional("Status")?,
+            status_reason: members.optional("StatusReason")?,
+        })
+    }
+}
+
+impl IntoValue for GetProvisionedConcurrencyConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(6);
+        fields.optional("AllocatedProvisionedConcurrentExecutions", self.allocated_provisioned_concurrent_executions);
+        fields.optional("AvailableProvisionedConcurrentExecutions", self.available_provisioned_concurrent_executions);
+        fields.optional("LastModified", self.last_modified);
+        fields.optional("RequestedProvisionedConcurrentExecutions", self.requested_provisioned_concurrent_executions);
+        fields.optional("Status", self.status);
+        fields.optional("StatusReason", self.status_reason);
+        fields.finish()
+    }
+}
+
+/// GetRuntimeManagementConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetRuntimeManagementConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Specify a version of the function.
+    pub qualifier: Option<String>,
+}
+
+impl FromValue for GetRuntimeManagementConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, qualifier: members.optional("Qualifier")? })
+    }
+}
+
+impl IntoValue for GetRuntimeManagementConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// GetRuntimeManagementConfigResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetRuntimeManagementConfigOutput {
+    /// The Amazon Resource Name (ARN) of your function.
+    pub function_arn: Option<String>,
+    /// The ARN of the runtime the function is configured to use.
+    pub runtime_version_arn: Option<String>,
+    /// The current runtime update mode of the function.
+    pub update_runtime_on: Option<UpdateRuntimeOn>,
+}
+
+impl FromValue for GetRuntimeManagementConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_arn: members.optional("FunctionArn")?,
+            runtime_version_arn: members.optional("RuntimeVersionArn")?,
+            update_runtime_on: members.optional("UpdateRuntimeOn")?,
+        })
+    }
+}
+
+impl IntoValue for GetRuntimeManagementConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("FunctionArn", self.function_arn);
+        fields.optional("RuntimeVersionArn", self.runtime_version_arn);
+        fields.optional("UpdateRuntimeOn", self.update_runtime_on);
         fields.finish()
     }
 }
@@ -2333,6 +4052,53 @@ impl IntoValue for InvocationType {
     }
 }
 
+/// InvokeAsyncRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct InvokeAsyncInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The JSON that you want to provide to your Lambda function as input.
+    pub invoke_args: Bytes,
+}
+
+impl FromValue for InvokeAsyncInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, invoke_args: members.required("InvokeArgs")? })
+    }
+}
+
+impl IntoValue for InvokeAsyncInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.required("InvokeArgs", self.invoke_args);
+        fields.finish()
+    }
+}
+
+/// A success response (202 Accepted) indicates that the request is queued for invocation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InvokeAsyncOutput {
+    /// The status code.
+    pub status: Option<i32>,
+}
+
+impl FromValue for InvokeAsyncOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { status: members.optional("Status")? })
+    }
+}
+
+impl IntoValue for InvokeAsyncOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Status", self.status);
+        fields.finish()
+    }
+}
+
 /// InvokeMode
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum InvokeMode {
@@ -2381,6 +4147,192 @@ impl FromValue for InvokeMode {
 impl IntoValue for InvokeMode {
     fn into_value(self) -> Value {
         Value::String(self.as_str().to_owned())
+    }
+}
+
+/// A chunk of the streamed response payload.
+#[derive(Clone, Default, PartialEq)]
+pub struct InvokeResponseStreamUpdate {
+    /// Data returned by your Lambda function.
+    pub payload: Option<Bytes>,
+}
+
+impl FromValue for InvokeResponseStreamUpdate {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { payload: members.optional("Payload")? })
+    }
+}
+
+impl IntoValue for InvokeResponseStreamUpdate {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Payload", self.payload);
+        fields.finish()
+    }
+}
+
+impl fmt::Debug for InvokeResponseStreamUpdate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InvokeResponseStreamUpdate").field("payload", &self.payload.as_ref().map(|_| Redacted)).finish()
+    }
+}
+
+/// A response confirming that the event stream is complete.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InvokeWithResponseStreamCompleteEvent {
+    /// An error code.
+    pub error_code: Option<String>,
+    /// The details of any returned error.
+    pub error_details: Option<String>,
+    /// The last 4 KB of the execution log, which is base64-encoded.
+    pub log_result: Option<String>,
+}
+
+impl FromValue for InvokeWithResponseStreamCompleteEvent {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            error_code: members.optional("ErrorCode")?,
+            error_details: members.optional("ErrorDetails")?,
+            log_result: members.optional("LogResult")?,
+        })
+    }
+}
+
+impl IntoValue for InvokeWithResponseStreamCompleteEvent {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("ErrorCode", self.error_code);
+        fields.optional("ErrorDetails", self.error_details);
+        fields.optional("LogResult", self.log_result);
+        fields.finish()
+    }
+}
+
+/// InvokeWithResponseStreamRequest
+#[derive(Clone, PartialEq)]
+pub struct InvokeWithResponseStreamInput {
+    /// Up to 3,583 bytes of base64-encoded data about the invoking client to pass to the function in the context object.
+    pub client_context: Option<String>,
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Use one of the following options: RequestResponse (default) – Invoke the function synchronously.
+    pub invocation_type: Option<ResponseStreamingInvocationType>,
+    /// Set to Tail to include the execution log in the response.
+    pub log_type: Option<LogType>,
+    /// The JSON that you want to provide to your Lambda function as input.
+    pub payload: Option<Bytes>,
+    /// The alias name.
+    pub qualifier: Option<String>,
+    /// The identifier of the tenant in a multi-tenant Lambda function.
+    pub tenant_id: Option<String>,
+}
+
+impl FromValue for InvokeWithResponseStreamInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            client_context: members.optional("ClientContext")?,
+            function_name: members.required("FunctionName")?,
+            invocation_type: members.optional("InvocationType")?,
+            log_type: members.optional("LogType")?,
+            payload: members.optional("Payload")?,
+            qualifier: members.optional("Qualifier")?,
+            tenant_id: members.optional("TenantId")?,
+        })
+    }
+}
+
+impl IntoValue for InvokeWithResponseStreamInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(7);
+        fields.optional("ClientContext", self.client_context);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("InvocationType", self.invocation_type);
+        fields.optional("LogType", self.log_type);
+        fields.optional("Payload", self.payload);
+        fields.optional("Qualifier", self.qualifier);
+        fields.optional("TenantId", self.tenant_id);
+        fields.finish()
+    }
+}
+
+impl fmt::Debug for InvokeWithResponseStreamInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InvokeWithResponseStreamInput")
+            .field("client_context", &self.client_context)
+            .field("function_name", &self.function_name)
+            .field("invocation_type", &self.invocation_type)
+            .field("log_type", &self.log_type)
+            .field("payload", &self.payload.as_ref().map(|_| Redacted))
+            .field("qualifier", &self.qualifier)
+            .field("tenant_id", &self.tenant_id)
+            .finish()
+    }
+}
+
+/// InvokeWithResponseStreamResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InvokeWithResponseStreamOutput {
+    /// The stream of response payloads.
+    pub event_stream: Option<InvokeWithResponseStreamResponseEvent>,
+    /// The version of the function that executed.
+    pub executed_version: Option<String>,
+    /// The type of data the stream is returning.
+    pub response_stream_content_type: Option<String>,
+    /// For a successful request, the HTTP status code is in the 200 range.
+    pub status_code: Option<i32>,
+}
+
+impl FromValue for InvokeWithResponseStreamOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            event_stream: members.optional("EventStream")?,
+            executed_version: members.optional("ExecutedVersion")?,
+            response_stream_content_type: members.optional("ResponseStreamContentType")?,
+            status_code: members.optional("StatusCode")?,
+        })
+    }
+}
+
+impl IntoValue for InvokeWithResponseStreamOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.optional("EventStream", self.event_stream);
+        fields.optional("ExecutedVersion", self.executed_version);
+        fields.optional("ResponseStreamContentType", self.response_stream_content_type);
+        fields.optional("StatusCode", self.status_code);
+        fields.finish()
+    }
+}
+
+/// An object that includes a chunk of the response payload.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InvokeWithResponseStreamResponseEvent {
+    /// An object that's returned when the stream has ended and all the payload chunks have been returned.
+    pub invoke_complete: Option<InvokeWithResponseStreamCompleteEvent>,
+    /// A chunk of the streamed response payload.
+    pub payload_chunk: Option<InvokeResponseStreamUpdate>,
+}
+
+impl FromValue for InvokeWithResponseStreamResponseEvent {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            invoke_complete: members.optional("InvokeComplete")?,
+            payload_chunk: members.optional("PayloadChunk")?,
+        })
+    }
+}
+
+impl IntoValue for InvokeWithResponseStreamResponseEvent {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("InvokeComplete", self.invoke_complete);
+        fields.optional("PayloadChunk", self.payload_chunk);
+        fields.finish()
     }
 }
 
@@ -2700,6 +4652,356 @@ impl IntoValue for Layer {
     }
 }
 
+/// A ZIP archive that contains the contents of an Lambda layer.
+#[derive(Clone, Default, PartialEq)]
+pub struct LayerVersionContentInput {
+    /// The Amazon S3 bucket of the layer archive.
+    pub s3_bucket: Option<String>,
+    /// The Amazon S3 key of the layer archive.
+    pub s3_key: Option<String>,
+    /// Specifies how the layer archive is stored.
+    pub s3_object_storage_mode: Option<S3ObjectStorageMode>,
+    /// For versioned objects, the version of the layer archive object to use.
+    pub s3_object_version: Option<String>,
+    /// The base64-encoded contents of the layer archive.
+    pub zip_file: Option<Bytes>,
+}
+
+impl FromValue for LayerVersionContentInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            s3_bucket: members.optional("S3Bucket")?,
+            s3_key: members.optional("S3Key")?,
+            s3_object_storage_mode: members.optional("S3ObjectStorageMode")?,
+            s3_object_version: members.optional("S3ObjectVersion")?,
+            zip_file: members.optional("ZipFile")?,
+        })
+    }
+}
+
+impl IntoValue for LayerVersionContentInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(5);
+        fields.optional("S3Bucket", self.s3_bucket);
+        fields.optional("S3Key", self.s3_key);
+        fields.optional("S3ObjectStorageMode", self.s3_object_storage_mode);
+        fields.optional("S3ObjectVersion", self.s3_object_version);
+        fields.optional("ZipFile", self.zip_file);
+        fields.finish()
+    }
+}
+
+impl fmt::Debug for LayerVersionContentInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LayerVersionContentInput")
+            .field("s3_bucket", &self.s3_bucket)
+            .field("s3_key", &self.s3_key)
+            .field("s3_object_storage_mode", &self.s3_object_storage_mode)
+            .field("s3_object_version", &self.s3_object_version)
+            .field("zip_file", &self.zip_file.as_ref().map(|_| Redacted))
+            .finish()
+    }
+}
+
+/// Details about a version of an Lambda layer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LayerVersionContentOutput {
+    /// The SHA-256 hash of the layer archive.
+    pub code_sha256: Option<String>,
+    /// The size of the layer archive in bytes.
+    pub code_size: Option<i64>,
+    /// A link to the layer archive in Amazon S3 that is valid for 10 minutes.
+    pub location: Option<String>,
+    /// The resolved Amazon S3 object that contains the layer archive.
+    pub resolved_s3_object: Option<ResolvedS3Object>,
+    /// The Amazon Resource Name (ARN) of a signing job.
+    pub signing_job_arn: Option<String>,
+    /// The Amazon Resource Name (ARN) for a signing profile version.
+    pub signing_profile_version_arn: Option<String>,
+}
+
+impl FromValue for LayerVersionContentOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            code_sha256: members.optional("CodeSha256")?,
+            code_size: members.optional("CodeSize")?,
+            location: members.optional("Location")?,
+            resolved_s3_object: members.optional("ResolvedS3Object")?,
+            signing_job_arn: members.optional("SigningJobArn")?,
+            signing_profile_version_arn: members.optional("SigningProfileVersionArn")?,
+        })
+    }
+}
+
+impl IntoValue for LayerVersionContentOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(6);
+        fields.optional("CodeSha256", self.code_sha256);
+        fields.optional("CodeSize", self.code_size);
+        fields.optional("Location", self.location);
+        fields.optional("ResolvedS3Object", self.resolved_s3_object);
+        fields.optional("SigningJobArn", self.signing_job_arn);
+        fields.optional("SigningProfileVersionArn", self.signing_profile_version_arn);
+        fields.finish()
+    }
+}
+
+/// Details about a version of an Lambda layer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LayerVersionsListItem {
+    /// A list of compatible instruction set architectures.
+    pub compatible_architectures: Option<Vec<Architecture>>,
+    /// The layer's compatible runtimes.
+    pub compatible_runtimes: Option<Vec<Runtime>>,
+    /// The date that the version was created, in ISO 8601 format.
+    pub created_date: Option<String>,
+    /// The description of the version.
+    pub description: Option<String>,
+    /// The ARN of the layer version.
+    pub layer_version_arn: Option<String>,
+    /// The layer's open-source license.
+    pub license_info: Option<String>,
+    /// The version number.
+    pub version: Option<i64>,
+}
+
+impl FromValue for LayerVersionsListItem {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            compatible_architectures: members.optional("CompatibleArchitectures")?,
+            compatible_runtimes: members.optional("CompatibleRuntimes")?,
+            created_date: members.optional("CreatedDate")?,
+            description: members.optional("Description")?,
+            layer_version_arn: members.optional("LayerVersionArn")?,
+            license_info: members.optional("LicenseInfo")?,
+            version: members.optional("Version")?,
+        })
+    }
+}
+
+impl IntoValue for LayerVersionsListItem {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(7);
+        fields.optional("CompatibleArchitectures", self.compatible_architectures);
+        fields.optional("CompatibleRuntimes", self.compatible_runtimes);
+        fields.optional("CreatedDate", self.created_date);
+        fields.optional("Description", self.description);
+        fields.optional("LayerVersionArn", self.layer_version_arn);
+        fields.optional("LicenseInfo", self.license_info);
+        fields.optional("Version", self.version);
+        fields.finish()
+    }
+}
+
+/// Details about an Lambda layer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LayersListItem {
+    /// The newest version of the layer.
+    pub latest_matching_version: Option<LayerVersionsListItem>,
+    /// The Amazon Resource Name (ARN) of the function layer.
+    pub layer_arn: Option<String>,
+    /// The name of the layer.
+    pub layer_name: Option<String>,
+}
+
+impl FromValue for LayersListItem {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            latest_matching_version: members.optional("LatestMatchingVersion")?,
+            layer_arn: members.optional("LayerArn")?,
+            layer_name: members.optional("LayerName")?,
+        })
+    }
+}
+
+impl IntoValue for LayersListItem {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("LatestMatchingVersion", self.latest_matching_version);
+        fields.optional("LayerArn", self.layer_arn);
+        fields.optional("LayerName", self.layer_name);
+        fields.finish()
+    }
+}
+
+/// ListAliasesRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListAliasesInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Specify a function version to only list aliases that invoke that version.
+    pub function_version: Option<String>,
+    /// Specify the pagination token that's returned by a previous request to retrieve the next page of results.
+    pub marker: Option<String>,
+    /// Limit the number of aliases returned.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListAliasesInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            function_version: members.optional("FunctionVersion")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListAliasesInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("FunctionVersion", self.function_version);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListAliasesResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListAliasesOutput {
+    /// A list of aliases.
+    pub aliases: Option<Vec<AliasConfiguration>>,
+    /// The pagination token that's included if more results are available.
+    pub next_marker: Option<String>,
+}
+
+impl FromValue for ListAliasesOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { aliases: members.optional("Aliases")?, next_marker: members.optional("NextMarker")? })
+    }
+}
+
+impl IntoValue for ListAliasesOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("Aliases", self.aliases);
+        fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
+/// ListCodeSigningConfigsRequest
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListCodeSigningConfigsInput {
+    /// Specify the pagination token that's returned by a previous request to retrieve the next page of results.
+    pub marker: Option<String>,
+    /// Maximum number of items to return.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListCodeSigningConfigsInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { marker: members.optional("Marker")?, max_items: members.optional("MaxItems")? })
+    }
+}
+
+impl IntoValue for ListCodeSigningConfigsInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListCodeSigningConfigsResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListCodeSigningConfigsOutput {
+    /// The code signing configurations
+    pub code_signing_configs: Option<Vec<CodeSigningConfig>>,
+    /// The pagination token that's included if more results are available.
+    pub next_marker: Option<String>,
+}
+
+impl FromValue for ListCodeSigningConfigsOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            code_signing_configs: members.optional("CodeSigningConfigs")?,
+            next_marker: members.optional("NextMarker")?,
+        })
+    }
+}
+
+impl IntoValue for ListCodeSigningConfigsOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("CodeSigningConfigs", self.code_signing_configs);
+        fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
+/// ListFunctionEventInvokeConfigsRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListFunctionEventInvokeConfigsInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Specify the pagination token that's returned by a previous request to retrieve the next page of results.
+    pub marker: Option<String>,
+    /// The maximum number of configurations to return.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListFunctionEventInvokeConfigsInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListFunctionEventInvokeConfigsInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListFunctionEventInvokeConfigsResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListFunctionEventInvokeConfigsOutput {
+    /// A list of configurations.
+    pub function_event_invoke_configs: Option<Vec<FunctionEventInvokeConfig>>,
+    /// The pagination token that's included if more results are available.
+    pub next_marker: Option<String>,
+}
+
+impl FromValue for ListFunctionEventInvokeConfigsOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_event_invoke_configs: members.optional("FunctionEventInvokeConfigs")?,
+            next_marker: members.optional("NextMarker")?,
+        })
+    }
+}
+
+impl IntoValue for ListFunctionEventInvokeConfigsOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("FunctionEventInvokeConfigs", self.function_event_invoke_configs);
+        fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
 /// ListFunctionUrlConfigsRequest
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListFunctionUrlConfigsInput {
@@ -2817,6 +5119,293 @@ impl IntoValue for ListFunctionsOutput {
         let mut fields = Fields::with_capacity(2);
         fields.optional("Functions", self.functions);
         fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
+/// ListLayerVersionsRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListLayerVersionsInput {
+    /// The compatible instruction set architecture.
+    pub compatible_architecture: Option<Architecture>,
+    /// A runtime identifier.
+    pub compatible_runtime: Option<Runtime>,
+    /// The name or Amazon Resource Name (ARN) of the layer.
+    pub layer_name: String,
+    /// A pagination token returned by a previous call.
+    pub marker: Option<String>,
+    /// The maximum number of versions to return.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListLayerVersionsInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            compatible_architecture: members.optional("CompatibleArchitecture")?,
+            compatible_runtime: members.optional("CompatibleRuntime")?,
+            layer_name: members.required("LayerName")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListLayerVersionsInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(5);
+        fields.optional("CompatibleArchitecture", self.compatible_architecture);
+        fields.optional("CompatibleRuntime", self.compatible_runtime);
+        fields.required("LayerName", self.layer_name);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListLayerVersionsResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListLayerVersionsOutput {
+    /// A list of versions.
+    pub layer_versions: Option<Vec<LayerVersionsListItem>>,
+    /// A pagination token returned when the response doesn't contain all versions.
+    pub next_marker: Option<String>,
+}
+
+impl FromValue for ListLayerVersionsOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { layer_versions: members.optional("LayerVersions")?, next_marker: members.optional("NextMarker")? })
+    }
+}
+
+impl IntoValue for ListLayerVersionsOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("LayerVersions", self.layer_versions);
+        fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
+/// ListLayersRequest
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListLayersInput {
+    /// The compatible instruction set architecture.
+    pub compatible_architecture: Option<Architecture>,
+    /// A runtime identifier.
+    pub compatible_runtime: Option<Runtime>,
+    /// A pagination token returned by a previous call.
+    pub marker: Option<String>,
+    /// The maximum number of layers to return.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListLayersInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            compatible_architecture: members.optional("CompatibleArchitecture")?,
+            compatible_runtime: members.optional("CompatibleRuntime")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListLayersInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.optional("CompatibleArchitecture", self.compatible_architecture);
+        fields.optional("CompatibleRuntime", self.compatible_runtime);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListLayersResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListLayersOutput {
+    /// A list of function layers.
+    pub layers: Option<Vec<LayersListItem>>,
+    /// A pagination token returned when the response doesn't contain all layers.
+    pub next_marker: Option<String>,
+}
+
+impl FromValue for ListLayersOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { layers: members.optional("Layers")?, next_marker: members.optional("NextMarker")? })
+    }
+}
+
+impl IntoValue for ListLayersOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("Layers", self.layers);
+        fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
+/// ListProvisionedConcurrencyConfigsRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListProvisionedConcurrencyConfigsInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Specify the pagination token that's returned by a previous request to retrieve the next page of results.
+    pub marker: Option<String>,
+    /// Specify a number to limit the number of configurations returned.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListProvisionedConcurrencyConfigsInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListProvisionedConcurrencyConfigsInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListProvisionedConcurrencyConfigsResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListProvisionedConcurrencyConfigsOutput {
+    /// The pagination token that's included if more results are available.
+    pub next_marker: Option<String>,
+    /// A list of provisioned concurrency configurations.
+    pub provisioned_concurrency_configs: Option<Vec<ProvisionedConcurrencyConfigListItem>>,
+}
+
+impl FromValue for ListProvisionedConcurrencyConfigsOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            next_marker: members.optional("NextMarker")?,
+            provisioned_concurrency_configs: members.optional("ProvisionedConcurrencyConfigs")?,
+        })
+    }
+}
+
+impl IntoValue for ListProvisionedConcurrencyConfigsOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("NextMarker", self.next_marker);
+        fields.optional("ProvisionedConcurrencyConfigs", self.provisioned_concurrency_configs);
+        fields.finish()
+    }
+}
+
+/// ListTagsRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListTagsInput {
+    /// The resource's Amazon Resource Name (ARN).
+    pub resource: String,
+}
+
+impl FromValue for ListTagsInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { resource: members.required("Resource")? })
+    }
+}
+
+impl IntoValue for ListTagsInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("Resource", self.resource);
+        fields.finish()
+    }
+}
+
+/// ListTagsResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListTagsOutput {
+    /// The function's tags.
+    pub tags: Option<BTreeMap<String, String>>,
+}
+
+impl FromValue for ListTagsOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { tags: members.optional("Tags")? })
+    }
+}
+
+impl IntoValue for ListTagsOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Tags", self.tags);
+        fields.finish()
+    }
+}
+
+/// ListVersionsByFunctionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListVersionsByFunctionInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Specify the pagination token that's returned by a previous request to retrieve the next page of results.
+    pub marker: Option<String>,
+    /// The maximum number of versions to return.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListVersionsByFunctionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListVersionsByFunctionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListVersionsByFunctionResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListVersionsByFunctionOutput {
+    /// The pagination token that's included if more results are available.
+    pub next_marker: Option<String>,
+    /// A list of Lambda function versions.
+    pub versions: Option<Vec<FunctionConfiguration>>,
+}
+
+impl FromValue for ListVersionsByFunctionOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { next_marker: members.optional("NextMarker")?, versions: members.optional("Versions")? })
+    }
+}
+
+impl IntoValue for ListVersionsByFunctionOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("NextMarker", self.next_marker);
+        fields.optional("Versions", self.versions);
         fields.finish()
     }
 }
@@ -2959,6 +5548,50 @@ impl IntoValue for LoggingConfig {
     }
 }
 
+/// A destination for events that failed processing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OnFailure {
+    /// The Amazon Resource Name (ARN) of the destination resource.
+    pub destination: Option<String>,
+}
+
+impl FromValue for OnFailure {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { destination: members.optional("Destination")? })
+    }
+}
+
+impl IntoValue for OnFailure {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Destination", self.destination);
+        fields.finish()
+    }
+}
+
+/// A destination for events that were processed successfully.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OnSuccess {
+    /// The Amazon Resource Name (ARN) of the destination resource.
+    pub destination: Option<String>,
+}
+
+impl FromValue for OnSuccess {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { destination: members.optional("Destination")? })
+    }
+}
+
+impl IntoValue for OnSuccess {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Destination", self.destination);
+        fields.finish()
+    }
+}
+
 /// PackageType
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PackageType {
@@ -3010,6 +5643,639 @@ impl IntoValue for PackageType {
     }
 }
 
+/// Details about the provisioned concurrency configuration for a function alias or version.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProvisionedConcurrencyConfigListItem {
+    /// The amount of provisioned concurrency allocated.
+    pub allocated_provisioned_concurrent_executions: Option<i32>,
+    /// The amount of provisioned concurrency available.
+    pub available_provisioned_concurrent_executions: Option<i32>,
+    /// The Amazon Resource Name (ARN) of the alias or version.
+    pub function_arn: Option<String>,
+    /// The date and time that a user last updated the configuration, in ISO 8601 format.
+    pub last_modified: Option<String>,
+    /// The amount of provisioned concurrency requested.
+    pub requested_provisioned_concurrent_executions: Option<i32>,
+    /// The status of the allocation process.
+    pub status: Option<ProvisionedConcurrencyStatusEnum>,
+    /// For failed allocations, the reason that provisioned concurrency could not be allocated.
+    pub status_reason: Option<String>,
+}
+
+impl FromValue for ProvisionedConcurrencyConfigListItem {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            allocated_provisioned_concurrent_executions: members
+                .optional("AllocatedProvisionedConcurrentExecutions")?,
+            available_provisioned_concurrent_executions: members
+                .optional("AvailableProvisionedConcurrentExecutions")?,
+            function_arn: members.optional("FunctionArn")?,
+            last_modified: members.optional("LastModified")?,
+            requested_provisioned_concurrent_executions: members
+                .optional("RequestedProvisionedConcurrentExecutions")?,
+            status: members.optional("Status")?,
+            status_reason: members.optional("StatusReason")?,
+        })
+    }
+}
+
+impl IntoValue for ProvisionedConcurrencyConfigListItem {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(7);
+        fields.optional("AllocatedProvisionedConcurrentExecutions", self.allocated_provisioned_concurrent_executions);
+        fields.optional("AvailableProvisionedConcurrentExecutions", self.available_provisioned_concurrent_executions);
+        fields.optional("FunctionArn", self.function_arn);
+        fields.optional("LastModified", self.last_modified);
+        fields.optional("RequestedProvisionedConcurrentExecutions", self.requested_provisioned_concurrent_executions);
+        fields.optional("Status", self.status);
+        fields.optional("StatusReason", self.status_reason);
+        fields.finish()
+    }
+}
+
+/// ProvisionedConcurrencyStatusEnum
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProvisionedConcurrencyStatusEnum {
+    /// `IN_PROGRESS`
+    InProgress,
+    /// `READY`
+    Ready,
+    /// `FAILED`
+    Failed,
+}
+
+impl ProvisionedConcurrencyStatusEnum {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::InProgress, Self::Ready, Self::Failed];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InProgress => "IN_PROGRESS",
+            Self::Ready => "READY",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
+impl fmt::Display for ProvisionedConcurrencyStatusEnum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for ProvisionedConcurrencyStatusEnum {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "ProvisionedConcurrencyStatusEnum", text: text.to_owned() })
+    }
+}
+
+impl FromValue for ProvisionedConcurrencyStatusEnum {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for ProvisionedConcurrencyStatusEnum {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// PublishLayerVersionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PublishLayerVersionInput {
+    /// A list of compatible instruction set architectures.
+    pub compatible_architectures: Option<Vec<Architecture>>,
+    /// A list of compatible function runtimes.
+    pub compatible_runtimes: Option<Vec<Runtime>>,
+    /// The function layer archive.
+    pub content: LayerVersionContentInput,
+    /// The description of the version.
+    pub description: Option<String>,
+    /// The name or Amazon Resource Name (ARN) of the layer.
+    pub layer_name: String,
+    /// The layer's software license.
+    pub license_info: Option<String>,
+}
+
+impl FromValue for PublishLayerVersionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            compatible_architectures: members.optional("CompatibleArchitectures")?,
+            compatible_runtimes: members.optional("CompatibleRuntimes")?,
+            content: members.required("Content")?,
+            description: members.optional("Description")?,
+            layer_name: members.required("LayerName")?,
+            license_info: members.optional("LicenseInfo")?,
+        })
+    }
+}
+
+impl IntoValue for PublishLayerVersionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(6);
+        fields.optional("CompatibleArchitectures", self.compatible_architectures);
+        fields.optional("CompatibleRuntimes", self.compatible_runtimes);
+        fields.required("Content", self.content);
+        fields.optional("Description", self.description);
+        fields.required("LayerName", self.layer_name);
+        fields.optional("LicenseInfo", self.license_info);
+        fields.finish()
+    }
+}
+
+/// PublishLayerVersionResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PublishLayerVersionOutput {
+    /// A list of compatible instruction set architectures.
+    pub compatible_architectures: Option<Vec<Architecture>>,
+    /// The layer's compatible runtimes.
+    pub compatible_runtimes: Option<Vec<Runtime>>,
+    /// Details about the layer version.
+    pub content: Option<LayerVersionContentOutput>,
+    /// The date that the layer version was created, in ISO-8601 format (YYYY-MM-DDThh:mm:ss.sTZD).
+    pub created_date: Option<String>,
+    /// The description of the version.
+    pub description: Option<String>,
+    /// The ARN of the layer.
+    pub layer_arn: Option<String>,
+    /// The ARN of the layer version.
+    pub layer_version_arn: Option<String>,
+    /// The layer's software license.
+    pub license_info: Option<String>,
+    /// The version number.
+    pub version: Option<i64>,
+}
+
+impl FromValue for PublishLayerVersionOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            compatible_architectures: members.optional("CompatibleArchitectures")?,
+            compatible_runtimes: members.optional("CompatibleRuntimes")?,
+            content: members.optional("Content")?,
+            created_date: members.optional("CreatedDate")?,
+            description: members.optional("Description")?,
+            layer_arn: members.optional("LayerArn")?,
+            layer_version_arn: members.optional("LayerVersionArn")?,
+            license_info: members.optional("LicenseInfo")?,
+            version: members.optional("Version")?,
+        })
+    }
+}
+
+impl IntoValue for PublishLayerVersionOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(9);
+        fields.optional("CompatibleArchitectures", self.compatible_architectures);
+        fields.optional("CompatibleRuntimes", self.compatible_runtimes);
+        fields.optional("Content", self.content);
+        fields.optional("CreatedDate", self.created_date);
+        fields.optional("Description", self.description);
+        fields.optional("LayerArn", self.layer_arn);
+        fields.optional("LayerVersionArn", self.layer_version_arn);
+        fields.optional("LicenseInfo", self.license_info);
+        fields.optional("Version", self.version);
+        fields.finish()
+    }
+}
+
+/// PublishVersionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PublishVersionInput {
+    /// Only publish a version if the hash value matches the value that's specified.
+    pub code_sha256: Option<String>,
+    /// A description for the version to override the description in the function configuration.
+    pub description: Option<String>,
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Specifies where to publish the function version or configuration.
+    pub publish_to: Option<FunctionVersionLatestPublished>,
+    /// Only update the function if the revision ID matches the ID that's specified.
+    pub revision_id: Option<String>,
+}
+
+impl FromValue for PublishVersionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            code_sha256: members.optional("CodeSha256")?,
+            description: members.optional("Description")?,
+            function_name: members.required("FunctionName")?,
+            publish_to: members.optional("PublishTo")?,
+            revision_id: members.optional("RevisionId")?,
+        })
+    }
+}
+
+impl IntoValue for PublishVersionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(5);
+        fields.optional("CodeSha256", self.code_sha256);
+        fields.optional("Description", self.description);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("PublishTo", self.publish_to);
+        fields.optional("RevisionId", self.revision_id);
+        fields.finish()
+    }
+}
+
+/// PutFunctionConcurrencyRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutFunctionConcurrencyInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The number of simultaneous executions to reserve for the function.
+    pub reserved_concurrent_executions: i32,
+}
+
+impl FromValue for PutFunctionConcurrencyInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            reserved_concurrent_executions: members.required("ReservedConcurrentExecutions")?,
+        })
+    }
+}
+
+impl IntoValue for PutFunctionConcurrencyInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.required("ReservedConcurrentExecutions", self.reserved_concurrent_executions);
+        fields.finish()
+    }
+}
+
+/// PutFunctionEventInvokeConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutFunctionEventInvokeConfigInput {
+    /// A destination for events after they have been sent to a function for processing.
+    pub destination_config: Option<DestinationConfig>,
+    /// The name or ARN of the Lambda function, version, or alias.
+    pub function_name: String,
+    /// The maximum age of a request that Lambda sends to a function for processing.
+    pub maximum_event_age_in_seconds: Option<i32>,
+    /// The maximum number of times to retry when the function returns an error.
+    pub maximum_retry_attempts: Option<i32>,
+    /// A version number or alias name.
+    pub qualifier: Option<String>,
+}
+
+impl FromValue for PutFunctionEventInvokeConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            destination_config: members.optional("DestinationConfig")?,
+            function_name: members.required("FunctionName")?,
+            maximum_event_age_in_seconds: members.optional("MaximumEventAgeInSeconds")?,
+            maximum_retry_attempts: members.optional("MaximumRetryAttempts")?,
+            qualifier: members.optional("Qualifier")?,
+        })
+    }
+}
+
+impl IntoValue for PutFunctionEventInvokeConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(5);
+        fields.optional("DestinationConfig", self.destination_config);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("MaximumEventAgeInSeconds", self.maximum_event_age_in_seconds);
+        fields.optional("MaximumRetryAttempts", self.maximum_retry_attempts);
+        fields.optional("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// PutFunctionRecursionConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutFunctionRecursionConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// If you set your function's recursive loop detection configuration to Allow, Lambda doesn't take any action when it detects your function being invoked as part…
+    pub recursive_loop: RecursiveLoop,
+}
+
+impl FromValue for PutFunctionRecursionConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            recursive_loop: members.required("RecursiveLoop")?,
+        })
+    }
+}
+
+impl IntoValue for PutFunctionRecursionConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.required("RecursiveLoop", self.recursive_loop);
+        fields.finish()
+    }
+}
+
+/// PutFunctionRecursionConfigResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PutFunctionRecursionConfigOutput {
+    /// The status of your function's recursive loop detection configuration.
+    pub recursive_loop: Option<RecursiveLoop>,
+}
+
+impl FromValue for PutFunctionRecursionConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { recursive_loop: members.optional("RecursiveLoop")? })
+    }
+}
+
+impl IntoValue for PutFunctionRecursionConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("RecursiveLoop", self.recursive_loop);
+        fields.finish()
+    }
+}
+
+/// PutProvisionedConcurrencyConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutProvisionedConcurrencyConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The amount of provisioned concurrency to allocate for the version or alias.
+    pub provisioned_concurrent_executions: i32,
+    /// The version number or alias name.
+    pub qualifier: String,
+}
+
+impl FromValue for PutProvisionedConcurrencyConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            provisioned_concurrent_executions: members.required("ProvisionedConcurrentExecutions")?,
+            qualifier: members.required("Qualifier")?,
+        })
+    }
+}
+
+impl IntoValue for PutProvisionedConcurrencyConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.required("FunctionName", self.function_name);
+        fields.required("ProvisionedConcurrentExecutions", self.provisioned_concurrent_executions);
+        fields.required("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// PutProvisionedConcurrencyConfigResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PutProvisionedConcurrencyConfigOutput {
+    /// The amount of provisioned concurrency allocated.
+    pub allocated_provisioned_concurrent_executions: Option<i32>,
+    /// The amount of provisioned concurrency available.
+    pub available_provisioned_concurrent_executions: Option<i32>,
+    /// The date and time that a user last updated the configuration, in ISO 8601 format.
+    pub last_modified: Option<String>,
+    /// The amount of provisioned concurrency requested.
+    pub requested_provisioned_concurrent_executions: Option<i32>,
+    /// The status of the allocation process.
+    pub status: Option<ProvisionedConcurrencyStatusEnum>,
+    /// For failed allocations, the reason that provisioned concurrency could not be allocated.
+    pub status_reason: Option<String>,
+}
+
+impl FromValue for PutProvisionedConcurrencyConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            allocated_provisioned_concurrent_executions: members
+                .optional("AllocatedProvisionedConcurrentExecutions")?,
+            available_provisioned_concurrent_executions: members
+                .optional("AvailableProvisionedConcurrentExecutions")?,
+            last_modified: members.optional("LastModified")?,
+            requested_provisioned_concurrent_executions: members
+                .optional("RequestedProvisionedConcurrentExecutions")?,
+            status: members.optional("Status")?,
+            status_reason: members.optional("StatusReason")?,
+        })
+    }
+}
+
+impl IntoValue for PutProvisionedConcurrencyConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(6);
+        fields.optional("AllocatedProvisionedConcurrentExecutions", self.allocated_provisioned_concurrent_executions);
+        fields.optional("AvailableProvisionedConcurrentExecutions", self.available_provisioned_concurrent_executions);
+        fields.optional("LastModified", self.last_modified);
+        fields.optional("RequestedProvisionedConcurrentExecutions", self.requested_provisioned_concurrent_executions);
+        fields.optional("Status", self.status);
+        fields.optional("StatusReason", self.status_reason);
+        fields.finish()
+    }
+}
+
+/// PutRuntimeManagementConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutRuntimeManagementConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Specify a version of the function.
+    pub qualifier: Option<String>,
+    /// The ARN of the runtime version you want the function to use.
+    pub runtime_version_arn: Option<String>,
+    /// Specify the runtime update mode.
+    pub update_runtime_on: UpdateRuntimeOn,
+}
+
+impl FromValue for PutRuntimeManagementConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            qualifier: members.optional("Qualifier")?,
+            runtime_version_arn: members.optional("RuntimeVersionArn")?,
+            update_runtime_on: members.required("UpdateRuntimeOn")?,
+        })
+    }
+}
+
+impl IntoValue for PutRuntimeManagementConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Qualifier", self.qualifier);
+        fields.optional("RuntimeVersionArn", self.runtime_version_arn);
+        fields.required("UpdateRuntimeOn", self.update_runtime_on);
+        fields.finish()
+    }
+}
+
+/// PutRuntimeManagementConfigResponse
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutRuntimeManagementConfigOutput {
+    /// The ARN of the function
+    pub function_arn: String,
+    /// The ARN of the runtime the function is configured to use.
+    pub runtime_version_arn: Option<String>,
+    /// The runtime update mode.
+    pub update_runtime_on: UpdateRuntimeOn,
+}
+
+impl FromValue for PutRuntimeManagementConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_arn: members.required("FunctionArn")?,
+            runtime_version_arn: members.optional("RuntimeVersionArn")?,
+            update_runtime_on: members.required("UpdateRuntimeOn")?,
+        })
+    }
+}
+
+impl IntoValue for PutRuntimeManagementConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.required("FunctionArn", self.function_arn);
+        fields.optional("RuntimeVersionArn", self.runtime_version_arn);
+        fields.required("UpdateRuntimeOn", self.update_runtime_on);
+        fields.finish()
+    }
+}
+
+/// RecursiveLoop
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RecursiveLoop {
+    /// `Allow`
+    Allow,
+    /// `Terminate`
+    Terminate,
+}
+
+impl RecursiveLoop {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Allow, Self::Terminate];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "Allow",
+            Self::Terminate => "Terminate",
+        }
+    }
+}
+
+impl fmt::Display for RecursiveLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for RecursiveLoop {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "RecursiveLoop", text: text.to_owned() })
+    }
+}
+
+impl FromValue for RecursiveLoop {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for RecursiveLoop {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// RemoveLayerVersionPermissionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoveLayerVersionPermissionInput {
+    /// The name or Amazon Resource Name (ARN) of the layer.
+    pub layer_name: String,
+    /// Only update the policy if the revision ID matches the ID specified.
+    pub revision_id: Option<String>,
+    /// The identifier that was specified when the statement was added.
+    pub statement_id: String,
+    /// The version number.
+    pub version_number: i64,
+}
+
+impl FromValue for RemoveLayerVersionPermissionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            layer_name: members.required("LayerName")?,
+            revision_id: members.optional("RevisionId")?,
+            statement_id: members.required("StatementId")?,
+            version_number: members.required("VersionNumber")?,
+        })
+    }
+}
+
+impl IntoValue for RemoveLayerVersionPermissionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.required("LayerName", self.layer_name);
+        fields.optional("RevisionId", self.revision_id);
+        fields.required("StatementId", self.statement_id);
+        fields.required("VersionNumber", self.version_number);
+        fields.finish()
+    }
+}
+
+/// RemovePermissionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemovePermissionInput {
+    /// The name or ARN of the Lambda function, version, or alias.
+    pub function_name: String,
+    /// Specify a version or alias to remove permissions from a published version of the function.
+    pub qualifier: Option<String>,
+    /// Update the policy only if the revision ID matches the ID that's specified.
+    pub revision_id: Option<String>,
+    /// Statement ID of the permission to remove.
+    pub statement_id: String,
+}
+
+impl FromValue for RemovePermissionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            qualifier: members.optional("Qualifier")?,
+            revision_id: members.optional("RevisionId")?,
+            statement_id: members.required("StatementId")?,
+        })
+    }
+}
+
+impl IntoValue for RemovePermissionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Qualifier", self.qualifier);
+        fields.optional("RevisionId", self.revision_id);
+        fields.required("StatementId", self.statement_id);
+        fields.finish()
+    }
+}
+
 /// Details about the resolved Amazon S3 object that contains a function's deployment package.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResolvedS3Object {
@@ -3039,6 +6305,57 @@ impl IntoValue for ResolvedS3Object {
         fields.optional("S3Key", self.s3_key);
         fields.optional("S3ObjectVersion", self.s3_object_version);
         fields.finish()
+    }
+}
+
+/// ResponseStreamingInvocationType
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ResponseStreamingInvocationType {
+    /// `RequestResponse`
+    RequestResponse,
+    /// `DryRun`
+    DryRun,
+}
+
+impl ResponseStreamingInvocationType {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::RequestResponse, Self::DryRun];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestResponse => "RequestResponse",
+            Self::DryRun => "DryRun",
+        }
+    }
+}
+
+impl fmt::Display for ResponseStreamingInvocationType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for ResponseStreamingInvocationType {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "ResponseStreamingInvocationType", text: text.to_owned() })
+    }
+}
+
+impl FromValue for ResponseStreamingInvocationType {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for ResponseStreamingInvocationType {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
     }
 }
 
@@ -3922,6 +7239,31 @@ impl IntoValue for SystemLogLevel {
     }
 }
 
+/// TagResourceRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct TagResourceInput {
+    /// The resource's Amazon Resource Name (ARN).
+    pub resource: String,
+    /// A list of tags to apply to the resource.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl FromValue for TagResourceInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { resource: members.required("Resource")?, tags: members.required("Tags")? })
+    }
+}
+
+impl IntoValue for TagResourceInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("Resource", self.resource);
+        fields.required("Tags", self.tags);
+        fields.finish()
+    }
+}
+
 /// An object that contains details about an error related to retrieving tags.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TagsError {
@@ -4109,6 +7451,75 @@ impl FromValue for TracingMode {
 impl IntoValue for TracingMode {
     fn into_value(self) -> Value {
         Value::String(self.as_str().to_owned())
+    }
+}
+
+/// UntagResourceRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct UntagResourceInput {
+    /// The resource's Amazon Resource Name (ARN).
+    pub resource: String,
+    /// A list of tag keys to remove from the resource.
+    pub tag_keys: Vec<String>,
+}
+
+impl FromValue for UntagResourceInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { resource: members.required("Resource")?, tag_keys: members.required("TagKeys")? })
+    }
+}
+
+impl IntoValue for UntagResourceInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("Resource", self.resource);
+        fields.required("TagKeys", self.tag_keys);
+        fields.finish()
+    }
+}
+
+/// UpdateAliasRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpdateAliasInput {
+    /// A description of the alias.
+    pub description: Option<String>,
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The function version that the alias invokes.
+    pub function_version: Option<String>,
+    /// The name of the alias.
+    pub name: String,
+    /// Only update the alias if the revision ID matches the ID that's specified.
+    pub revision_id: Option<String>,
+    /// The routing configuration of the alias.
+    pub routing_config: Option<AliasRoutingConfiguration>,
+}
+
+impl FromValue for UpdateAliasInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            description: members.optional("Description")?,
+            function_name: members.required("FunctionName")?,
+            function_version: members.optional("FunctionVersion")?,
+            name: members.required("Name")?,
+            revision_id: members.optional("RevisionId")?,
+            routing_config: members.optional("RoutingConfig")?,
+        })
+    }
+}
+
+impl IntoValue for UpdateAliasInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(6);
+        fields.optional("Description", self.description);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("FunctionVersion", self.function_version);
+        fields.required("Name", self.name);
+        fields.optional("RevisionId", self.revision_id);
+        fields.optional("RoutingConfig", self.routing_config);
+        fields.finish()
     }
 }
 
@@ -4316,6 +7727,46 @@ impl IntoValue for UpdateFunctionConfigurationInput {
     }
 }
 
+/// UpdateFunctionEventInvokeConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpdateFunctionEventInvokeConfigInput {
+    /// A destination for events after they have been sent to a function for processing.
+    pub destination_config: Option<DestinationConfig>,
+    /// The name or ARN of the Lambda function, version, or alias.
+    pub function_name: String,
+    /// The maximum age of a request that Lambda sends to a function for processing.
+    pub maximum_event_age_in_seconds: Option<i32>,
+    /// The maximum number of times to retry when the function returns an error.
+    pub maximum_retry_attempts: Option<i32>,
+    /// A version number or alias name.
+    pub qualifier: Option<String>,
+}
+
+impl FromValue for UpdateFunctionEventInvokeConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            destination_config: members.optional("DestinationConfig")?,
+            function_name: members.required("FunctionName")?,
+            maximum_event_age_in_seconds: members.optional("MaximumEventAgeInSeconds")?,
+            maximum_retry_attempts: members.optional("MaximumRetryAttempts")?,
+            qualifier: members.optional("Qualifier")?,
+        })
+    }
+}
+
+impl IntoValue for UpdateFunctionEventInvokeConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(5);
+        fields.optional("DestinationConfig", self.destination_config);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("MaximumEventAgeInSeconds", self.maximum_event_age_in_seconds);
+        fields.optional("MaximumRetryAttempts", self.maximum_retry_attempts);
+        fields.optional("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
 /// UpdateFunctionUrlConfigRequest
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpdateFunctionUrlConfigInput {
@@ -4404,6 +7855,60 @@ impl IntoValue for UpdateFunctionUrlConfigOutput {
     }
 }
 
+/// UpdateRuntimeOn
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UpdateRuntimeOn {
+    /// `Auto`
+    Auto,
+    /// `Manual`
+    Manual,
+    /// `FunctionUpdate`
+    FunctionUpdate,
+}
+
+impl UpdateRuntimeOn {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Auto, Self::Manual, Self::FunctionUpdate];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "Auto",
+            Self::Manual => "Manual",
+            Self::FunctionUpdate => "FunctionUpdate",
+        }
+    }
+}
+
+impl fmt::Display for UpdateRuntimeOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for UpdateRuntimeOn {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "UpdateRuntimeOn", text: text.to_owned() })
+    }
+}
+
+impl FromValue for UpdateRuntimeOn {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for UpdateRuntimeOn {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
 /// The VPC security groups and subnets that are attached to a Lambda function.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct VpcConfig {
@@ -4472,82 +7977,263 @@ impl IntoValue for VpcConfigResponse {
     }
 }
 
-static CREATE_FUNCTION: OperationShape = OperationShape {
+static ADD_LAYER_VERSION_PERMISSION: OperationShape = OperationShape {
     method: "POST",
-    uri: "/2015-03-31/functions",
+    uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy",
     status: 201,
-    input: Some(ShapeId(24)),
-    output: Some(ShapeId(63)),
+    input: Some(ShapeId(5)),
+    output: Some(ShapeId(6)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(146),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(271),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(296),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(333),
         },
         ErrorShape {
-            name: "InvalidCodeSignatureException",
-            code: "InvalidCodeSignatureException",
+            name: "PolicyLengthExceededException",
+            code: "PolicyLengthExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(92),
+            shape: ShapeId(241),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(272),
+        },
+        ErrorShape {
+            name: "PreconditionFailedException",
+            code: "PreconditionFailedException",
+            status: 412,
+            fault: Fault::Client,
+            shape: ShapeId(243),
+        },
+    ],
+    ..OperationShape::new("AddLayerVersionPermission", SHAPES)
+};
+
+static ADD_PERMISSION: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2015-03-31/functions/{FunctionName}/policy",
+    status: 201,
+    input: Some(ShapeId(7)),
+    output: Some(ShapeId(8)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "PublicPolicyException",
+            code: "PublicPolicyException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(250),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "PolicyLengthExceededException",
+            code: "PolicyLengthExceededException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(241),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+        ErrorShape {
+            name: "PreconditionFailedException",
+            code: "PreconditionFailedException",
+            status: 412,
+            fault: Fault::Client,
+            shape: ShapeId(243),
+        },
+    ],
+    ..OperationShape::new("AddPermission", SHAPES)
+};
+
+static CREATE_ALIAS: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2015-03-31/functions/{FunctionName}/aliases",
+    status: 201,
+    input: Some(ShapeId(45)),
+    output: Some(ShapeId(12)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "AliasLimitExceededException",
+            code: "AliasLimitExceededException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(13),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("CreateAlias", SHAPES)
+};
+
+static CREATE_FUNCTION: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2015-03-31/functions",
+    status: 201,
+    input: Some(ShapeId(46)),
+    output: Some(ShapeId(94)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "InvalidCodeSignatureException",
+            code: "InvalidCodeSignatureException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(145),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(21),
+            shape: ShapeId(40),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(19),
+            shape: ShapeId(36),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(20),
+            shape: ShapeId(39),
         },
         ErrorShape {
             name: "FunctionVersionsPerCapacityProviderLimitExceededException",
             code: "FunctionVersionsPerCapacityProviderLimitExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(77),
+            shape: ShapeId(110),
         },
     ],
     idempotent: true,
@@ -4558,615 +8244,517 @@ static CREATE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "POST",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 201,
-    input: Some(ShapeId(25)),
-    output: Some(ShapeId(26)),
+    input: Some(ShapeId(47)),
+    output: Some(ShapeId(48)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(146),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(271),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(296),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(333),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(272),
         },
     ],
     ..OperationShape::new("CreateFunctionUrlConfig", SHAPES)
+};
+
+static DELETE_ALIAS: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
+    status: 204,
+    input: Some(ShapeId(51)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("DeleteAlias", SHAPES)
 };
 
 static DELETE_FUNCTION: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2015-03-31/functions/{FunctionName}",
     status: 200,
-    input: Some(ShapeId(28)),
-    output: Some(ShapeId(29)),
+    input: Some(ShapeId(54)),
+    output: Some(ShapeId(55)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(146),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(271),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(296),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(333),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(272),
         },
     ],
     idempotent: true,
     ..OperationShape::new("DeleteFunction", SHAPES)
 };
 
-static DELETE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
+static DELETE_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
     method: "DELETE",
-    uri: "/2021-10-31/functions/{FunctionName}/url",
+    uri: "/2017-10-31/functions/{FunctionName}/concurrency",
     status: 204,
-    input: Some(ShapeId(30)),
+    input: Some(ShapeId(52)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(146),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(271),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(296),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(333),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(272),
+        },
+    ],
+    ..OperationShape::new("DeleteFunctionConcurrency", SHAPES)
+};
+
+static DELETE_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
+    status: 204,
+    input: Some(ShapeId(53)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    ..OperationShape::new("DeleteFunctionEventInvokeConfig", SHAPES)
+};
+
+static DELETE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2021-10-31/functions/{FunctionName}/url",
+    status: 204,
+    input: Some(ShapeId(56)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
         },
     ],
     ..OperationShape::new("DeleteFunctionUrlConfig", SHAPES)
+};
+
+static DELETE_LAYER_VERSION: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
+    status: 204,
+    input: Some(ShapeId(57)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("DeleteLayerVersion", SHAPES)
+};
+
+static DELETE_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
+    status: 204,
+    input: Some(ShapeId(58)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("DeleteProvisionedConcurrencyConfig", SHAPES)
 };
 
 static GET_ACCOUNT_SETTINGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2016-08-19/account-settings",
     status: 200,
-    input: Some(ShapeId(78)),
-    output: Some(ShapeId(79)),
+    input: Some(ShapeId(111)),
+    output: Some(ShapeId(112)),
     errors: &[
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(296),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(333),
         },
     ],
     idempotent: true,
     ..OperationShape::new("GetAccountSettings", SHAPES)
 };
 
-static GET_FUNCTION: OperationShape = OperationShape {
+static GET_ALIAS: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2015-03-31/functions/{FunctionName}",
+    uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
     status: 200,
-    input: Some(ShapeId(81)),
-    output: Some(ShapeId(82)),
+    input: Some(ShapeId(113)),
+    output: Some(ShapeId(12)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(146),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(296),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(333),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(272),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetAlias", SHAPES)
+};
+
+static GET_FUNCTION: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/functions/{FunctionName}",
+    status: 200,
+    input: Some(ShapeId(122)),
+    output: Some(ShapeId(123)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
         },
     ],
     idempotent: true,
     ..OperationShape::new("GetFunction", SHAPES)
 };
 
-static GET_FUNCTION_CONFIGURATION: OperationShape = OperationShape {
+static GET_FUNCTION_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2015-03-31/functions/{FunctionName}/configuration",
+    uri: "/2020-06-30/functions/{FunctionName}/code-signing-config",
     status: 200,
-    input: Some(ShapeId(80)),
-    output: Some(ShapeId(63)),
+    input: Some(ShapeId(114)),
+    output: Some(ShapeId(115)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(146),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(296),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(333),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(272),
+        },
+        ErrorShape {
+            name: "CodeSigningConfigNotFoundException",
+            code: "CodeSigningConfigNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(36),
         },
     ],
     idempotent: true,
-    ..OperationShape::new("GetFunctionConfiguration", SHAPES)
+    ..OperationShape::new("GetFunctionCodeSigningConfig", SHAPES)
 };
 
-static GET_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
+static GET_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2021-10-31/functions/{FunctionName}/url",
-    status: 200,
-    input: Some(ShapeId(83)),
-    output: Some(ShapeId(84)),
-    errors: &[
-        ErrorShape {
-            name: "InvalidParameterValueException",
-            code: "InvalidParameterValueException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(93),
-        },
-        ErrorShape {
-            name: "ServiceException",
-            code: "ServiceException",
-            status: 500,
-            fault: Fault::Server,
-            shape: ShapeId(171),
-        },
-        ErrorShape {
-            name: "TooManyRequestsException",
-            code: "TooManyRequestsException",
-            status: 429,
-            fault: Fault::Client,
-            shape: ShapeId(202),
-        },
-        ErrorShape {
-            name: "ResourceNotFoundException",
-            code: "ResourceNotFoundException",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(148),
-        },
-    ],
-    idempotent: true,
-    ..OperationShape::new("GetFunctionUrlConfig", SHAPES)
-};
-
-static INVOKE: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/2015-03-31/functions/{FunctionName}/invocations",
-    status: 200,
-    input: Some(ShapeId(99)),
-    output: Some(ShapeId(100)),
-    errors: &[
-        ErrorShape {
-            name: "RuntimeAliasDeletedException",
-            code: "RuntimeAliasDeletedException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(153),
-        },
-        ErrorShape {
-            name: "CodeArtifactUserDeletedException",
-            code: "CodeArtifactUserDeletedException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(15),
-        },
-        ErrorShape {
-            name: "ResourceNotReadyException",
-            code: "ResourceNotReadyException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(149),
-        },
-        ErrorShape {
-            name: "ServiceQuotaExceededException",
-            code: "ServiceQuotaExceededException",
-            status: 402,
-            fault: Fault::Client,
-            shape: ShapeId(172),
-        },
-        ErrorShape {
-            name: "InvalidSecurityGroupIDException",
-            code: "InvalidSecurityGroupIDException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(96),
-        },
-        ErrorShape {
-            name: "SnapStartTimeoutException",
-            code: "SnapStartTimeoutException",
-            status: 408,
-            fault: Fault::Client,
-            shape: ShapeId(180),
-        },
-        ErrorShape {
-            name: "TooManyRequestsException",
-            code: "TooManyRequestsException",
-            status: 429,
-            fault: Fault::Client,
-            shape: ShapeId(202),
-        },
-        ErrorShape {
-            name: "EC2ThrottledException",
-            code: "EC2ThrottledException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(38),
-        },
-        ErrorShape {
-            name: "EFSMountConnectivityException",
-            code: "EFSMountConnectivityException",
-            status: 408,
-            fault: Fault::Client,
-            shape: ShapeId(41),
-        },
-        ErrorShape {
-            name: "SubnetIPAddressLimitReachedException",
-            code: "SubnetIPAddressLimitReachedException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(186),
-        },
-        ErrorShape {
-            name: "KMSAccessDeniedException",
-            code: "KMSAccessDeniedException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(103),
-        },
-        ErrorShape {
-            name: "RequestTooLargeException",
-            code: "RequestTooLargeException",
-            status: 413,
-            fault: Fault::Client,
-            shape: ShapeId(143),
-        },
-        ErrorShape {
-            name: "KMSDisabledException",
-            code: "KMSDisabledException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(104),
-        },
-        ErrorShape {
-            name: "UnsupportedMediaTypeException",
-            code: "UnsupportedMediaTypeException",
-            status: 415,
-            fault: Fault::Client,
-            shape: ShapeId(207),
-        },
-        ErrorShape {
-            name: "S3FilesMountConnectivityException",
-            code: "S3FilesMountConnectivityException",
-            status: 408,
-            fault: Fault::Client,
-            shape: ShapeId(160),
-        },
-        ErrorShape {
-            name: "SerializedRequestEntityTooLargeException",
-            code: "SerializedRequestEntityTooLargeException",
-            status: 413,
-            fault: Fault::Client,
-            shape: ShapeId(170),
-        },
-        ErrorShape {
-            name: "InvalidRuntimeException",
-            code: "InvalidRuntimeException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(95),
-        },
-        ErrorShape {
-            name: "NoPublishedVersionException",
-            code: "NoPublishedVersionException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(135),
-        },
-        ErrorShape {
-            name: "EC2UnexpectedException",
-            code: "EC2UnexpectedException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(39),
-        },
-        ErrorShape {
-            name: "InvalidSubnetIDException",
-            code: "InvalidSubnetIDException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(97),
-        },
-        ErrorShape {
-            name: "KMSNotFoundException",
-            code: "KMSNotFoundException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(107),
-        },
-        ErrorShape {
-            name: "InvalidParameterValueException",
-            code: "InvalidParameterValueException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(93),
-        },
-        ErrorShape {
-            name: "EC2AccessDeniedException",
-            code: "EC2AccessDeniedException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(37),
-        },
-        ErrorShape {
-            name: "EFSIOException",
-            code: "EFSIOException",
-            status: 410,
-            fault: Fault::Client,
-            shape: ShapeId(40),
-        },
-        ErrorShape {
-            name: "KMSInvalidStateException",
-            code: "KMSInvalidStateException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(105),
-        },
-        ErrorShape {
-            name: "ResourceConflictException",
-            code: "ResourceConflictException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(147),
-        },
-        ErrorShape {
-            name: "RuntimeVersionDeletedException",
-            code: "RuntimeVersionDeletedException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(156),
-        },
-        ErrorShape {
-            name: "ENILimitReachedException",
-            code: "ENILimitReachedException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(44),
-        },
-        ErrorShape {
-            name: "SnapStartNotReadyException",
-            code: "SnapStartNotReadyException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(176),
-        },
-        ErrorShape {
-            name: "ServiceException",
-            code: "ServiceException",
-            status: 500,
-            fault: Fault::Server,
-            shape: ShapeId(171),
-        },
-        ErrorShape {
-            name: "CodeArtifactUserPendingException",
-            code: "CodeArtifactUserPendingException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(17),
-        },
-        ErrorShape {
-            name: "SnapStartException",
-            code: "SnapStartException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(175),
-        },
-        ErrorShape {
-            name: "RecursiveInvocationException",
-            code: "RecursiveInvocationException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(142),
-        },
-        ErrorShape {
-            name: "S3FilesMountFailureException",
-            code: "S3FilesMountFailureException",
-            status: 403,
-            fault: Fault::Client,
-            shape: ShapeId(161),
-        },
-        ErrorShape {
-            name: "EFSMountTimeoutException",
-            code: "EFSMountTimeoutException",
-            status: 408,
-            fault: Fault::Client,
-            shape: ShapeId(43),
-        },
-        ErrorShape {
-            name: "ENINotReadyException",
-            code: "ENINotReadyException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(45),
-        },
-        ErrorShape {
-            name: "S3FilesMountTimeoutException",
-            code: "S3FilesMountTimeoutException",
-            status: 408,
-            fault: Fault::Client,
-            shape: ShapeId(162),
-        },
-        ErrorShape {
-            name: "CodeArtifactUserFailedException",
-            code: "CodeArtifactUserFailedException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(16),
-        },
-        ErrorShape {
-            name: "ModeNotSupportedException",
-            code: "ModeNotSupportedException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(132),
-        },
-        ErrorShape {
-            name: "ResourceNotFoundException",
-            code: "ResourceNotFoundException",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(148),
-        },
-        ErrorShape {
-            name: "InvalidRequestContentException",
-            code: "InvalidRequestContentException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(94),
-        },
-        ErrorShape {
-            name: "SnapStartRegenerationFailureException",
-            code: "SnapStartRegenerationFailureException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(178),
-        },
-        ErrorShape {
-            name: "DurableExecutionAlreadyStartedException",
-            code: "DurableExecutionAlreadyStartedException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(34),
-        },
-        ErrorShape {
-            name: "InvalidZipFileException",
-            code: "InvalidZipFileException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(98),
-        },
-        ErrorShape {
-            name: "EFSMountFailureException",
-            code: "EFSMountFailureException",
-            status: 403,
-            fault: Fault::Client,
-            shape: ShapeId(42),
-        },
-    ],
-    ..OperationShape::new("Invoke", SHAPES)
-};
-
-static LIST_FUNCTION_URL_CONFIGS: OperationShape = OperationShape {
-    method: "GET",
-    uri: "/2021-10-31/functions/{FunctionName}/urls",
+    uri: "/2019-09-30/functions/{FunctionName}/concurrency",
     status: 200,
     input: Some(ShapeId(116)),
     output: Some(ShapeId(117)),
@@ -5176,28 +8764,1426 @@ static LIST_FUNCTION_URL_CONFIGS: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(146),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(296),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(333),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetFunctionConcurrency", SHAPES)
+};
+
+static GET_FUNCTION_CONFIGURATION: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/functions/{FunctionName}/configuration",
+    status: 200,
+    input: Some(ShapeId(118)),
+    output: Some(ShapeId(94)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetFunctionConfiguration", SHAPES)
+};
+
+static GET_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
+    status: 200,
+    input: Some(ShapeId(119)),
+    output: Some(ShapeId(95)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetFunctionEventInvokeConfig", SHAPES)
+};
+
+static GET_FUNCTION_RECURSION_CONFIG: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2024-08-31/functions/{FunctionName}/recursion-config",
+    status: 200,
+    input: Some(ShapeId(120)),
+    output: Some(ShapeId(121)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetFunctionRecursionConfig", SHAPES)
+};
+
+static GET_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2021-10-31/functions/{FunctionName}/url",
+    status: 200,
+    input: Some(ShapeId(124)),
+    output: Some(ShapeId(125)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetFunctionUrlConfig", SHAPES)
+};
+
+static GET_LAYER_VERSION: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
+    status: 200,
+    input: Some(ShapeId(129)),
+    output: Some(ShapeId(130)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetLayerVersion", SHAPES)
+};
+
+static GET_LAYER_VERSION_BY_ARN: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2018-10-31/layers?find=LayerVersion",
+    status: 200,
+    input: Some(ShapeId(126)),
+    output: Some(ShapeId(130)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetLayerVersionByArn", SHAPES)
+};
+
+static GET_LAYER_VERSION_POLICY: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy",
+    status: 200,
+    input: Some(ShapeId(127)),
+    output: Some(ShapeId(128)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetLayerVersionPolicy", SHAPES)
+};
+
+static GET_POLICY: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/functions/{FunctionName}/policy",
+    status: 200,
+    input: Some(ShapeId(131)),
+    output: Some(ShapeId(132)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetPolicy", SHAPES)
+};
+
+static GET_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
+    status: 200,
+    input: Some(ShapeId(133)),
+    output: Some(ShapeId(134)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ProvisionedConcurrencyConfigNotFoundException",
+            code: "ProvisionedConcurrencyConfigNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(248),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetProvisionedConcurrencyConfig", SHAPES)
+};
+
+static GET_RUNTIME_MANAGEMENT_CONFIG: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2021-07-20/functions/{FunctionName}/runtime-management-config",
+    status: 200,
+    input: Some(ShapeId(135)),
+    output: Some(ShapeId(136)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetRuntimeManagementConfig", SHAPES)
+};
+
+static INVOKE: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2015-03-31/functions/{FunctionName}/invocations",
+    status: 200,
+    input: Some(ShapeId(152)),
+    output: Some(ShapeId(153)),
+    errors: &[
+        ErrorShape {
+            name: "RuntimeAliasDeletedException",
+            code: "RuntimeAliasDeletedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(278),
+        },
+        ErrorShape {
+            name: "CodeArtifactUserDeletedException",
+            code: "CodeArtifactUserDeletedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(29),
+        },
+        ErrorShape {
+            name: "ResourceNotReadyException",
+            code: "ResourceNotReadyException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(273),
+        },
+        ErrorShape {
+            name: "ServiceQuotaExceededException",
+            code: "ServiceQuotaExceededException",
+            status: 402,
+            fault: Fault::Client,
+            shape: ShapeId(297),
+        },
+        ErrorShape {
+            name: "InvalidSecurityGroupIDException",
+            code: "InvalidSecurityGroupIDException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(149),
+        },
+        ErrorShape {
+            name: "SnapStartTimeoutException",
+            code: "SnapStartTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(306),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "EC2ThrottledException",
+            code: "EC2ThrottledException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(68),
+        },
+        ErrorShape {
+            name: "EFSMountConnectivityException",
+            code: "EFSMountConnectivityException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(71),
+        },
+        ErrorShape {
+            name: "SubnetIPAddressLimitReachedException",
+            code: "SubnetIPAddressLimitReachedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(314),
+        },
+        ErrorShape {
+            name: "KMSAccessDeniedException",
+            code: "KMSAccessDeniedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(164),
+        },
+        ErrorShape {
+            name: "RequestTooLargeException",
+            code: "RequestTooLargeException",
+            status: 413,
+            fault: Fault::Client,
+            shape: ShapeId(267),
+        },
+        ErrorShape {
+            name: "KMSDisabledException",
+            code: "KMSDisabledException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(165),
+        },
+        ErrorShape {
+            name: "UnsupportedMediaTypeException",
+            code: "UnsupportedMediaTypeException",
+            status: 415,
+            fault: Fault::Client,
+            shape: ShapeId(339),
+        },
+        ErrorShape {
+            name: "S3FilesMountConnectivityException",
+            code: "S3FilesMountConnectivityException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(285),
+        },
+        ErrorShape {
+            name: "SerializedRequestEntityTooLargeException",
+            code: "SerializedRequestEntityTooLargeException",
+            status: 413,
+            fault: Fault::Client,
+            shape: ShapeId(295),
+        },
+        ErrorShape {
+            name: "InvalidRuntimeException",
+            code: "InvalidRuntimeException",
+            status: 502,
+            fault: Fault::Server,
             shape: ShapeId(148),
+        },
+        ErrorShape {
+            name: "NoPublishedVersionException",
+            code: "NoPublishedVersionException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(231),
+        },
+        ErrorShape {
+            name: "EC2UnexpectedException",
+            code: "EC2UnexpectedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(69),
+        },
+        ErrorShape {
+            name: "InvalidSubnetIDException",
+            code: "InvalidSubnetIDException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "KMSNotFoundException",
+            code: "KMSNotFoundException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(168),
+        },
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "EC2AccessDeniedException",
+            code: "EC2AccessDeniedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(67),
+        },
+        ErrorShape {
+            name: "EFSIOException",
+            code: "EFSIOException",
+            status: 410,
+            fault: Fault::Client,
+            shape: ShapeId(70),
+        },
+        ErrorShape {
+            name: "KMSInvalidStateException",
+            code: "KMSInvalidStateException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(166),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "RuntimeVersionDeletedException",
+            code: "RuntimeVersionDeletedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(281),
+        },
+        ErrorShape {
+            name: "ENILimitReachedException",
+            code: "ENILimitReachedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(74),
+        },
+        ErrorShape {
+            name: "SnapStartNotReadyException",
+            code: "SnapStartNotReadyException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(302),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "CodeArtifactUserPendingException",
+            code: "CodeArtifactUserPendingException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(31),
+        },
+        ErrorShape {
+            name: "SnapStartException",
+            code: "SnapStartException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(301),
+        },
+        ErrorShape {
+            name: "RecursiveInvocationException",
+            code: "RecursiveInvocationException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(263),
+        },
+        ErrorShape {
+            name: "S3FilesMountFailureException",
+            code: "S3FilesMountFailureException",
+            status: 403,
+            fault: Fault::Client,
+            shape: ShapeId(286),
+        },
+        ErrorShape {
+            name: "EFSMountTimeoutException",
+            code: "EFSMountTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(73),
+        },
+        ErrorShape {
+            name: "ENINotReadyException",
+            code: "ENINotReadyException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(75),
+        },
+        ErrorShape {
+            name: "S3FilesMountTimeoutException",
+            code: "S3FilesMountTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(287),
+        },
+        ErrorShape {
+            name: "CodeArtifactUserFailedException",
+            code: "CodeArtifactUserFailedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(30),
+        },
+        ErrorShape {
+            name: "ModeNotSupportedException",
+            code: "ModeNotSupportedException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(227),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+        ErrorShape {
+            name: "InvalidRequestContentException",
+            code: "InvalidRequestContentException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(147),
+        },
+        ErrorShape {
+            name: "SnapStartRegenerationFailureException",
+            code: "SnapStartRegenerationFailureException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(304),
+        },
+        ErrorShape {
+            name: "DurableExecutionAlreadyStartedException",
+            code: "DurableExecutionAlreadyStartedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(64),
+        },
+        ErrorShape {
+            name: "InvalidZipFileException",
+            code: "InvalidZipFileException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(151),
+        },
+        ErrorShape {
+            name: "EFSMountFailureException",
+            code: "EFSMountFailureException",
+            status: 403,
+            fault: Fault::Client,
+            shape: ShapeId(72),
+        },
+    ],
+    ..OperationShape::new("Invoke", SHAPES)
+};
+
+static INVOKE_ASYNC: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2014-11-13/functions/{FunctionName}/invoke-async",
+    status: 202,
+    input: Some(ShapeId(155)),
+    output: Some(ShapeId(156)),
+    errors: &[
+        ErrorShape {
+            name: "ServiceQuotaExceededException",
+            code: "ServiceQuotaExceededException",
+            status: 402,
+            fault: Fault::Client,
+            shape: ShapeId(297),
+        },
+        ErrorShape {
+            name: "InvalidSecurityGroupIDException",
+            code: "InvalidSecurityGroupIDException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(149),
+        },
+        ErrorShape {
+            name: "SnapStartTimeoutException",
+            code: "SnapStartTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(306),
+        },
+        ErrorShape {
+            name: "EC2ThrottledException",
+            code: "EC2ThrottledException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(68),
+        },
+        ErrorShape {
+            name: "EFSMountConnectivityException",
+            code: "EFSMountConnectivityException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(71),
+        },
+        ErrorShape {
+            name: "SubnetIPAddressLimitReachedException",
+            code: "SubnetIPAddressLimitReachedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(314),
+        },
+        ErrorShape {
+            name: "KMSAccessDeniedException",
+            code: "KMSAccessDeniedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(164),
+        },
+        ErrorShape {
+            name: "KMSDisabledException",
+            code: "KMSDisabledException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(165),
+        },
+        ErrorShape {
+            name: "S3FilesMountConnectivityException",
+            code: "S3FilesMountConnectivityException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(285),
+        },
+        ErrorShape {
+            name: "InvalidRuntimeException",
+            code: "InvalidRuntimeException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(148),
+        },
+        ErrorShape {
+            name: "EC2UnexpectedException",
+            code: "EC2UnexpectedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(69),
+        },
+        ErrorShape {
+            name: "InvalidSubnetIDException",
+            code: "InvalidSubnetIDException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "KMSNotFoundException",
+            code: "KMSNotFoundException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(168),
+        },
+        ErrorShape {
+            name: "EC2AccessDeniedException",
+            code: "EC2AccessDeniedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(67),
+        },
+        ErrorShape {
+            name: "EFSIOException",
+            code: "EFSIOException",
+            status: 410,
+            fault: Fault::Client,
+            shape: ShapeId(70),
+        },
+        ErrorShape {
+            name: "KMSInvalidStateException",
+            code: "KMSInvalidStateException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(166),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "ENILimitReachedException",
+            code: "ENILimitReachedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(74),
+        },
+        ErrorShape {
+            name: "SnapStartNotReadyException",
+            code: "SnapStartNotReadyException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(302),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "SnapStartException",
+            code: "SnapStartException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(301),
+        },
+        ErrorShape {
+            name: "S3FilesMountFailureException",
+            code: "S3FilesMountFailureException",
+            status: 403,
+            fault: Fault::Client,
+            shape: ShapeId(286),
+        },
+        ErrorShape {
+            name: "EFSMountTimeoutException",
+            code: "EFSMountTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(73),
+        },
+        ErrorShape {
+            name: "S3FilesMountTimeoutException",
+            code: "S3FilesMountTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(287),
+        },
+        ErrorShape {
+            name: "ModeNotSupportedException",
+            code: "ModeNotSupportedException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(227),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+        ErrorShape {
+            name: "InvalidRequestContentException",
+            code: "InvalidRequestContentException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(147),
+        },
+        ErrorShape {
+            name: "SnapStartRegenerationFailureException",
+            code: "SnapStartRegenerationFailureException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(304),
+        },
+        ErrorShape {
+            name: "EFSMountFailureException",
+            code: "EFSMountFailureException",
+            status: 403,
+            fault: Fault::Client,
+            shape: ShapeId(72),
+        },
+    ],
+    ..OperationShape::new("InvokeAsync", SHAPES)
+};
+
+static INVOKE_WITH_RESPONSE_STREAM: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2021-11-15/functions/{FunctionName}/response-streaming-invocations",
+    status: 200,
+    input: Some(ShapeId(160)),
+    output: Some(ShapeId(161)),
+    errors: &[
+        ErrorShape {
+            name: "RuntimeAliasDeletedException",
+            code: "RuntimeAliasDeletedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(278),
+        },
+        ErrorShape {
+            name: "CodeArtifactUserDeletedException",
+            code: "CodeArtifactUserDeletedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(29),
+        },
+        ErrorShape {
+            name: "ResourceNotReadyException",
+            code: "ResourceNotReadyException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(273),
+        },
+        ErrorShape {
+            name: "ServiceQuotaExceededException",
+            code: "ServiceQuotaExceededException",
+            status: 402,
+            fault: Fault::Client,
+            shape: ShapeId(297),
+        },
+        ErrorShape {
+            name: "InvalidSecurityGroupIDException",
+            code: "InvalidSecurityGroupIDException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(149),
+        },
+        ErrorShape {
+            name: "SnapStartTimeoutException",
+            code: "SnapStartTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(306),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "EC2ThrottledException",
+            code: "EC2ThrottledException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(68),
+        },
+        ErrorShape {
+            name: "EFSMountConnectivityException",
+            code: "EFSMountConnectivityException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(71),
+        },
+        ErrorShape {
+            name: "SubnetIPAddressLimitReachedException",
+            code: "SubnetIPAddressLimitReachedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(314),
+        },
+        ErrorShape {
+            name: "KMSAccessDeniedException",
+            code: "KMSAccessDeniedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(164),
+        },
+        ErrorShape {
+            name: "RequestTooLargeException",
+            code: "RequestTooLargeException",
+            status: 413,
+            fault: Fault::Client,
+            shape: ShapeId(267),
+        },
+        ErrorShape {
+            name: "KMSDisabledException",
+            code: "KMSDisabledException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(165),
+        },
+        ErrorShape {
+            name: "UnsupportedMediaTypeException",
+            code: "UnsupportedMediaTypeException",
+            status: 415,
+            fault: Fault::Client,
+            shape: ShapeId(339),
+        },
+        ErrorShape {
+            name: "S3FilesMountConnectivityException",
+            code: "S3FilesMountConnectivityException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(285),
+        },
+        ErrorShape {
+            name: "SerializedRequestEntityTooLargeException",
+            code: "SerializedRequestEntityTooLargeException",
+            status: 413,
+            fault: Fault::Client,
+            shape: ShapeId(295),
+        },
+        ErrorShape {
+            name: "InvalidRuntimeException",
+            code: "InvalidRuntimeException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(148),
+        },
+        ErrorShape {
+            name: "NoPublishedVersionException",
+            code: "NoPublishedVersionException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(231),
+        },
+        ErrorShape {
+            name: "EC2UnexpectedException",
+            code: "EC2UnexpectedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(69),
+        },
+        ErrorShape {
+            name: "InvalidSubnetIDException",
+            code: "InvalidSubnetIDException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "KMSNotFoundException",
+            code: "KMSNotFoundException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(168),
+        },
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "EC2AccessDeniedException",
+            code: "EC2AccessDeniedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(67),
+        },
+        ErrorShape {
+            name: "EFSIOException",
+            code: "EFSIOException",
+            status: 410,
+            fault: Fault::Client,
+            shape: ShapeId(70),
+        },
+        ErrorShape {
+            name: "KMSInvalidStateException",
+            code: "KMSInvalidStateException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(166),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "RuntimeVersionDeletedException",
+            code: "RuntimeVersionDeletedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(281),
+        },
+        ErrorShape {
+            name: "ENILimitReachedException",
+            code: "ENILimitReachedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(74),
+        },
+        ErrorShape {
+            name: "SnapStartNotReadyException",
+            code: "SnapStartNotReadyException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(302),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "CodeArtifactUserPendingException",
+            code: "CodeArtifactUserPendingException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(31),
+        },
+        ErrorShape {
+            name: "SnapStartException",
+            code: "SnapStartException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(301),
+        },
+        ErrorShape {
+            name: "RecursiveInvocationException",
+            code: "RecursiveInvocationException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(263),
+        },
+        ErrorShape {
+            name: "S3FilesMountFailureException",
+            code: "S3FilesMountFailureException",
+            status: 403,
+            fault: Fault::Client,
+            shape: ShapeId(286),
+        },
+        ErrorShape {
+            name: "EFSMountTimeoutException",
+            code: "EFSMountTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(73),
+        },
+        ErrorShape {
+            name: "S3FilesMountTimeoutException",
+            code: "S3FilesMountTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(287),
+        },
+        ErrorShape {
+            name: "CodeArtifactUserFailedException",
+            code: "CodeArtifactUserFailedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(30),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+        ErrorShape {
+            name: "InvalidRequestContentException",
+            code: "InvalidRequestContentException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(147),
+        },
+        ErrorShape {
+            name: "SnapStartRegenerationFailureException",
+            code: "SnapStartRegenerationFailureException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(304),
+        },
+        ErrorShape {
+            name: "InvalidZipFileException",
+            code: "InvalidZipFileException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(151),
+        },
+        ErrorShape {
+            name: "EFSMountFailureException",
+            code: "EFSMountFailureException",
+            status: 403,
+            fault: Fault::Client,
+            shape: ShapeId(72),
+        },
+    ],
+    ..OperationShape::new("InvokeWithResponseStream", SHAPES)
+};
+
+static LIST_ALIASES: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/functions/{FunctionName}/aliases",
+    status: 200,
+    input: Some(ShapeId(190)),
+    output: Some(ShapeId(191)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListAliases", SHAPES)
+};
+
+static LIST_CODE_SIGNING_CONFIGS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2020-04-22/code-signing-configs",
+    status: 200,
+    input: Some(ShapeId(192)),
+    output: Some(ShapeId(193)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListCodeSigningConfigs", SHAPES)
+};
+
+static LIST_FUNCTION_EVENT_INVOKE_CONFIGS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config/list",
+    status: 200,
+    input: Some(ShapeId(194)),
+    output: Some(ShapeId(195)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListFunctionEventInvokeConfigs", SHAPES)
+};
+
+static LIST_FUNCTION_URL_CONFIGS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2021-10-31/functions/{FunctionName}/urls",
+    status: 200,
+    input: Some(ShapeId(196)),
+    output: Some(ShapeId(197)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
         },
     ],
     idempotent: true,
@@ -5208,111 +10194,895 @@ static LIST_FUNCTIONS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions",
     status: 200,
-    input: Some(ShapeId(118)),
-    output: Some(ShapeId(119)),
+    input: Some(ShapeId(198)),
+    output: Some(ShapeId(199)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(146),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(296),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(333),
         },
     ],
     idempotent: true,
     ..OperationShape::new("ListFunctions", SHAPES)
 };
 
-static UPDATE_FUNCTION_CODE: OperationShape = OperationShape {
-    method: "PUT",
-    uri: "/2015-03-31/functions/{FunctionName}/code",
+static LIST_LAYER_VERSIONS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2018-10-31/layers/{LayerName}/versions",
     status: 200,
-    input: Some(ShapeId(208)),
-    output: Some(ShapeId(63)),
+    input: Some(ShapeId(200)),
+    output: Some(ShapeId(201)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
-        },
-        ErrorShape {
-            name: "ResourceConflictException",
-            code: "ResourceConflictException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(146),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(296),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
-        },
-        ErrorShape {
-            name: "InvalidCodeSignatureException",
-            code: "InvalidCodeSignatureException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(92),
+            shape: ShapeId(333),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(272),
         },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListLayerVersions", SHAPES)
+};
+
+static LIST_LAYERS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2018-10-31/layers",
+    status: 200,
+    input: Some(ShapeId(202)),
+    output: Some(ShapeId(203)),
+    errors: &[
         ErrorShape {
-            name: "CodeVerificationFailedException",
-            code: "CodeVerificationFailedException",
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(21),
+            shape: ShapeId(146),
         },
         ErrorShape {
-            name: "CodeSigningConfigNotFoundException",
-            code: "CodeSigningConfigNotFoundException",
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListLayers", SHAPES)
+};
+
+static LIST_PROVISIONED_CONCURRENCY_CONFIGS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency?List=ALL",
+    status: 200,
+    input: Some(ShapeId(204)),
+    output: Some(ShapeId(205)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(19),
+            shape: ShapeId(272),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListProvisionedConcurrencyConfigs", SHAPES)
+};
+
+static LIST_TAGS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2017-03-31/tags/{Resource}",
+    status: 200,
+    input: Some(ShapeId(206)),
+    output: Some(ShapeId(207)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListTags", SHAPES)
+};
+
+static LIST_VERSIONS_BY_FUNCTION: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/functions/{FunctionName}/versions",
+    status: 200,
+    input: Some(ShapeId(208)),
+    output: Some(ShapeId(209)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListVersionsByFunction", SHAPES)
+};
+
+static PUBLISH_LAYER_VERSION: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2018-10-31/layers/{LayerName}/versions",
+    status: 201,
+    input: Some(ShapeId(251)),
+    output: Some(ShapeId(252)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(20),
+            shape: ShapeId(39),
+        },
+    ],
+    ..OperationShape::new("PublishLayerVersion", SHAPES)
+};
+
+static PUBLISH_VERSION: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2015-03-31/functions/{FunctionName}/versions",
+    status: 201,
+    input: Some(ShapeId(253)),
+    output: Some(ShapeId(94)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+        ErrorShape {
+            name: "CodeStorageExceededException",
+            code: "CodeStorageExceededException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(39),
+        },
+        ErrorShape {
+            name: "FunctionVersionsPerCapacityProviderLimitExceededException",
+            code: "FunctionVersionsPerCapacityProviderLimitExceededException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(110),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(141),
+            shape: ShapeId(243),
+        },
+    ],
+    ..OperationShape::new("PublishVersion", SHAPES)
+};
+
+static PUT_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2017-10-31/functions/{FunctionName}/concurrency",
+    status: 200,
+    input: Some(ShapeId(254)),
+    output: Some(ShapeId(43)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    ..OperationShape::new("PutFunctionConcurrency", SHAPES)
+};
+
+static PUT_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
+    status: 200,
+    input: Some(ShapeId(255)),
+    output: Some(ShapeId(95)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    ..OperationShape::new("PutFunctionEventInvokeConfig", SHAPES)
+};
+
+static PUT_FUNCTION_RECURSION_CONFIG: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2024-08-31/functions/{FunctionName}/recursion-config",
+    status: 200,
+    input: Some(ShapeId(256)),
+    output: Some(ShapeId(257)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    ..OperationShape::new("PutFunctionRecursionConfig", SHAPES)
+};
+
+static PUT_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
+    status: 202,
+    input: Some(ShapeId(258)),
+    output: Some(ShapeId(259)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("PutProvisionedConcurrencyConfig", SHAPES)
+};
+
+static PUT_RUNTIME_MANAGEMENT_CONFIG: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2021-07-20/functions/{FunctionName}/runtime-management-config",
+    status: 200,
+    input: Some(ShapeId(260)),
+    output: Some(ShapeId(261)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    ..OperationShape::new("PutRuntimeManagementConfig", SHAPES)
+};
+
+static REMOVE_LAYER_VERSION_PERMISSION: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy/{StatementId}",
+    status: 204,
+    input: Some(ShapeId(265)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+        ErrorShape {
+            name: "PreconditionFailedException",
+            code: "PreconditionFailedException",
+            status: 412,
+            fault: Fault::Client,
+            shape: ShapeId(243),
+        },
+    ],
+    ..OperationShape::new("RemoveLayerVersionPermission", SHAPES)
+};
+
+static REMOVE_PERMISSION: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2015-03-31/functions/{FunctionName}/policy/{StatementId}",
+    status: 204,
+    input: Some(ShapeId(266)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "PublicPolicyException",
+            code: "PublicPolicyException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(250),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+        ErrorShape {
+            name: "PreconditionFailedException",
+            code: "PreconditionFailedException",
+            status: 412,
+            fault: Fault::Client,
+            shape: ShapeId(243),
+        },
+    ],
+    ..OperationShape::new("RemovePermission", SHAPES)
+};
+
+static TAG_RESOURCE: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2017-03-31/tags/{Resource}",
+    status: 204,
+    input: Some(ShapeId(320)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    ..OperationShape::new("TagResource", SHAPES)
+};
+
+static UNTAG_RESOURCE: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2017-03-31/tags/{Resource}",
+    status: 204,
+    input: Some(ShapeId(340)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+    ],
+    ..OperationShape::new("UntagResource", SHAPES)
+};
+
+static UPDATE_ALIAS: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
+    status: 200,
+    input: Some(ShapeId(341)),
+    output: Some(ShapeId(12)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+        ErrorShape {
+            name: "PreconditionFailedException",
+            code: "PreconditionFailedException",
+            status: 412,
+            fault: Fault::Client,
+            shape: ShapeId(243),
+        },
+    ],
+    ..OperationShape::new("UpdateAlias", SHAPES)
+};
+
+static UPDATE_FUNCTION_CODE: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2015-03-31/functions/{FunctionName}/code",
+    status: 200,
+    input: Some(ShapeId(342)),
+    output: Some(ShapeId(94)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "InvalidCodeSignatureException",
+            code: "InvalidCodeSignatureException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(145),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
+        },
+        ErrorShape {
+            name: "CodeVerificationFailedException",
+            code: "CodeVerificationFailedException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(40),
+        },
+        ErrorShape {
+            name: "CodeSigningConfigNotFoundException",
+            code: "CodeSigningConfigNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(36),
+        },
+        ErrorShape {
+            name: "CodeStorageExceededException",
+            code: "CodeStorageExceededException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(39),
+        },
+        ErrorShape {
+            name: "PreconditionFailedException",
+            code: "PreconditionFailedException",
+            status: 412,
+            fault: Fault::Client,
+            shape: ShapeId(243),
         },
     ],
     ..OperationShape::new("UpdateFunctionCode", SHAPES)
@@ -5322,182 +11092,259 @@ static UPDATE_FUNCTION_CONFIGURATION: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2015-03-31/functions/{FunctionName}/configuration",
     status: 200,
-    input: Some(ShapeId(209)),
-    output: Some(ShapeId(63)),
+    input: Some(ShapeId(343)),
+    output: Some(ShapeId(94)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(146),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(271),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(296),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(333),
         },
         ErrorShape {
             name: "InvalidCodeSignatureException",
             code: "InvalidCodeSignatureException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(92),
+            shape: ShapeId(145),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(272),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(21),
+            shape: ShapeId(40),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(19),
+            shape: ShapeId(36),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(141),
+            shape: ShapeId(243),
         },
     ],
     ..OperationShape::new("UpdateFunctionConfiguration", SHAPES)
 };
 
-static UPDATE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
-    method: "PUT",
-    uri: "/2021-10-31/functions/{FunctionName}/url",
+static UPDATE_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 200,
-    input: Some(ShapeId(210)),
-    output: Some(ShapeId(211)),
+    input: Some(ShapeId(344)),
+    output: Some(ShapeId(95)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(146),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(271),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(296),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(333),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(272),
+        },
+    ],
+    ..OperationShape::new("UpdateFunctionEventInvokeConfig", SHAPES)
+};
+
+static UPDATE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2021-10-31/functions/{FunctionName}/url",
+    status: 200,
+    input: Some(ShapeId(345)),
+    output: Some(ShapeId(346)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(146),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(296),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(272),
         },
     ],
     ..OperationShape::new("UpdateFunctionUrlConfig", SHAPES)
 };
 
-static PATTERN_0: Pattern = Pattern::new(
+static PATTERN_0: Pattern = Pattern::new("(lambda:[*]|lambda:[a-zA-Z]+|[*])");
+static PATTERN_1: Pattern = Pattern::new("[0-9]+");
+static PATTERN_2: Pattern = Pattern::new("(?!^[0-9]+$)([a-zA-Z0-9-_]+)");
+static PATTERN_3: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1})?:(\\d{12})?:(.*)",
 );
-static PATTERN_1: Pattern = Pattern::new(
+static PATTERN_4: Pattern = Pattern::new(
     "arn:aws[a-zA-Z-]*:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:capacity-provider:[a-zA-Z0-9-_]+",
 );
-static PATTERN_2: Pattern = Pattern::new(
+static PATTERN_5: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:code-signing-config:csc-[a-z0-9]{17}",
 );
-static PATTERN_3: Pattern = Pattern::new(
-    "arn:([a-zA-Z0-9-]+):lambda:([a-zA-Z0-9-]+):(\\d{12}):function:([a-zA-Z0-9_-]+):(\\$LATEST(?:\\.PUBLISHED)?|[0-9]+)/durable-execution/([a-zA-Z0-9_-]+)/([a-zA-Z0-9_-]+)",
-);
-static PATTERN_4: Pattern = Pattern::new("[a-zA-Z0-9-_]+");
-static PATTERN_5: Pattern = Pattern::new("[a-zA-Z]([a-zA-Z0-9_])+");
-static PATTERN_6: Pattern = Pattern::new(
-    "arn:aws[a-zA-Z-]*:elasticfilesystem:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:access-point/fsap-[a-f0-9]{17}$|^arn:aws[-a-z]*:s3files:[0-9a-z-:]+:file-system/fs-[0-9a-f]{17,40}/access-point/fsap-[0-9a-f]{17,40}",
-);
+static PATTERN_6: Pattern = Pattern::new("csc-[a-zA-Z0-9-_\\.]{17}");
 static PATTERN_7: Pattern = Pattern::new(
-    "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:function:[a-zA-Z0-9-_]+(:(\\$LATEST|[a-zA-Z0-9-_]+))?",
+    "$|kafka://([^.]([a-zA-Z0-9\\-_.]{0,248}))|arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1})?:(\\d{12})?:(.*)",
 );
 static PATTERN_8: Pattern = Pattern::new(
+    "arn:([a-zA-Z0-9-]+):lambda:([a-zA-Z0-9-]+):(\\d{12}):function:([a-zA-Z0-9_-]+):(\\$LATEST(?:\\.PUBLISHED)?|[0-9]+)/durable-execution/([a-zA-Z0-9_-]+)/([a-zA-Z0-9_-]+)",
+);
+static PATTERN_9: Pattern = Pattern::new("[a-zA-Z0-9-_]+");
+static PATTERN_10: Pattern = Pattern::new("[a-zA-Z]([a-zA-Z0-9_])+");
+static PATTERN_11: Pattern = Pattern::new("[a-zA-Z0-9._\\-]+");
+static PATTERN_12: Pattern = Pattern::new(
+    "arn:aws[a-zA-Z-]*:elasticfilesystem:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:access-point/fsap-[a-f0-9]{17}$|^arn:aws[-a-z]*:s3files:[0-9a-z-:]+:file-system/fs-[0-9a-f]{17,40}/access-point/fsap-[0-9a-f]{17,40}",
+);
+static PATTERN_13: Pattern = Pattern::new(
+    "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:function:[a-zA-Z0-9-_]+(:(\\$LATEST|[a-zA-Z0-9-_]+))?",
+);
+static PATTERN_14: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\\$LATEST|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_9: Pattern = Pattern::new("arn:[a-z-]+:lambda:[a-z0-9-]+:\\d{12}:runtime/.+");
-static PATTERN_10: Pattern = Pattern::new(
+static PATTERN_15: Pattern = Pattern::new("arn:[a-z-]+:lambda:[a-z0-9-]+:\\d{12}:runtime/.+");
+static PATTERN_16: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]{1,64})(:((?!\\d+$)[0-9a-zA-Z-_]+))?",
 );
-static PATTERN_11: Pattern = Pattern::new("((?!^\\d+$)^[0-9a-zA-Z-_]+$)");
-static PATTERN_12: Pattern = Pattern::new("[^\\s]+");
-static PATTERN_13: Pattern = Pattern::new(".*");
-static PATTERN_14: Pattern = Pattern::new("(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()");
-static PATTERN_15: Pattern = Pattern::new(
+static PATTERN_17: Pattern = Pattern::new("((?!^\\d+$)^[0-9a-zA-Z-_]+$)");
+static PATTERN_18: Pattern = Pattern::new("[^\\s]+");
+static PATTERN_19: Pattern = Pattern::new(".*");
+static PATTERN_20: Pattern = Pattern::new("(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()");
+static PATTERN_21: Pattern = Pattern::new(
+    "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+",
+);
+static PATTERN_22: Pattern = Pattern::new(
+    "(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+)|[a-zA-Z0-9-_]+",
+);
+static PATTERN_23: Pattern = Pattern::new(
+    "(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]{1,140}|[a-zA-Z0-9-_]{1,140})",
+);
+static PATTERN_24: Pattern = Pattern::new("lambda:GetLayerVersion");
+static PATTERN_25: Pattern = Pattern::new("\\d{12}|\\*|arn:(aws[a-zA-Z-]*):iam::\\d{12}:root");
+static PATTERN_26: Pattern = Pattern::new(
     "((arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+:[0-9]+)|(arn:[a-zA-Z0-9-]+:lambda:::awslayer:[a-zA-Z0-9-_]+))",
 );
-static PATTERN_16: Pattern = Pattern::new("/mnt/[a-zA-Z0-9-_.]+");
-static PATTERN_17: Pattern = Pattern::new("[\\.\\-_/#A-Za-z0-9]+");
-static PATTERN_18: Pattern = Pattern::new("ALL|(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}");
-static PATTERN_19: Pattern = Pattern::new(
+static PATTERN_27: Pattern = Pattern::new("/mnt/[a-zA-Z0-9-_.]+");
+static PATTERN_28: Pattern = Pattern::new("[\\.\\-_/#A-Za-z0-9]+");
+static PATTERN_29: Pattern = Pattern::new("ALL|(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}");
+static PATTERN_30: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:function:[a-zA-Z0-9-_\\.]+(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_20: Pattern = Pattern::new(
+static PATTERN_31: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_\\.]+)(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_21: Pattern = Pattern::new("\\$(LATEST(\\.PUBLISHED)?)|[a-zA-Z0-9-_$]+");
-static PATTERN_22: Pattern = Pattern::new("arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+");
-static PATTERN_23: Pattern = Pattern::new(
+static PATTERN_32: Pattern = Pattern::new("([a-zA-Z0-9-_.]+)");
+static PATTERN_33: Pattern = Pattern::new("\\$(LATEST(\\.PUBLISHED)?)|[a-zA-Z0-9-_$]+");
+static PATTERN_34: Pattern = Pattern::new("o-[a-z0-9]{10,32}");
+static PATTERN_35: Pattern = Pattern::new("(|[a-zA-Z0-9$_-]+)");
+static PATTERN_36: Pattern = Pattern::new("arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+");
+static PATTERN_37: Pattern = Pattern::new(
     "((arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}::runtime:.+)|(arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:runtime/[A-Za-z0-9_.-]{1,128}/version/[A-Za-z0-9_.-]{1,128}))",
 );
-static PATTERN_24: Pattern = Pattern::new("[0-9A-Za-z\\.\\-_]*(?<!\\.)");
-static PATTERN_25: Pattern = Pattern::new("sg-[0-9a-zA-Z]*");
-static PATTERN_26: Pattern = Pattern::new("subnet-[0-9a-z]*");
-static PATTERN_27: Pattern = Pattern::new("([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)");
-static PATTERN_28: Pattern = Pattern::new("[A-Za-z]+Exception");
-static PATTERN_29: Pattern = Pattern::new("[a-zA-Z0-9\\._:\\/=+\\-@ ]+");
-static PATTERN_30: Pattern = Pattern::new("(\\$LATEST|[0-9]+)");
+static PATTERN_38: Pattern = Pattern::new("[0-9A-Za-z\\.\\-_]*(?<!\\.)");
+static PATTERN_39: Pattern = Pattern::new("sg-[0-9a-zA-Z]*");
+static PATTERN_40: Pattern = Pattern::new("\\d{12}");
+static PATTERN_41: Pattern = Pattern::new("([a-zA-Z0-9-_]+)");
+static PATTERN_42: Pattern = Pattern::new("subnet-[0-9a-z]*");
+static PATTERN_43: Pattern = Pattern::new("([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)");
+static PATTERN_44: Pattern = Pattern::new(
+    "arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:(function:[a-zA-Z0-9-_]+(:(\\$LATEST|[a-zA-Z0-9-_]+))?|code-signing-config:csc-[a-z0-9]{17}|event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|(capacity-provider|network-connector):[a-zA-Z0-9-_]{1,64})",
+);
+static PATTERN_45: Pattern = Pattern::new("[A-Za-z]+Exception");
+static PATTERN_46: Pattern = Pattern::new("[a-zA-Z0-9\\._:\\/=+\\-@ ]+");
+static PATTERN_47: Pattern = Pattern::new(
+    "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)",
+);
+static PATTERN_48: Pattern = Pattern::new("(\\$LATEST|[0-9]+)");
+static PATTERN_49: Pattern = Pattern::new("(\\$LATEST(\\.PUBLISHED)?|[0-9]+)");
 
 /// Every shape that the served operations reach.
 pub const SHAPES: Shapes = Shapes(&TABLE);
 
-static TABLE: [Shape; 217] = [
+static TABLE: [Shape; 355] = [
     // 0
     Shape::new(
         "AcceleratorConfig",
@@ -5509,423 +11356,607 @@ static TABLE: [Shape; 217] = [
     Shape::new(
         "AccountLimit",
         Kind::Structure(Structure::of(&[
-            Member::new("CodeSizeUnzipped", ShapeId(125)),
-            Member::new("CodeSizeZipped", ShapeId(125)),
-            Member::new("ConcurrentExecutions", ShapeId(91)),
-            Member::new("TotalCodeSize", ShapeId(125)),
-            Member::new("UnreservedConcurrentExecutions", ShapeId(206)),
+            Member::new("CodeSizeUnzipped", ShapeId(215)),
+            Member::new("CodeSizeZipped", ShapeId(215)),
+            Member::new("ConcurrentExecutions", ShapeId(144)),
+            Member::new("TotalCodeSize", ShapeId(215)),
+            Member::new("UnreservedConcurrentExecutions", ShapeId(338)),
         ])),
     ),
     // 3
     Shape::new(
         "AccountUsage",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionCount", ShapeId(125)),
-            Member::new("TotalCodeSize", ShapeId(125)),
+            Member::new("FunctionCount", ShapeId(215)),
+            Member::new("TotalCodeSize", ShapeId(215)),
         ])),
     ),
     // 4
-    Shape::new("AllowCredentials", Kind::Boolean),
+    Shape::new("Action", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_0),
     // 5
-    Shape::new("AllowMethodsList", Kind::List(List::of(ShapeId(131)))).bounds(Some(0), Some(6)),
+    Shape::new(
+        "AddLayerVersionPermissionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Action", ShapeId(178)).required(),
+            Member::new("LayerName", ShapeId(177)).at(Location::Uri, "LayerName").required(),
+            Member::new("OrganizationId", ShapeId(237)),
+            Member::new("Principal", ShapeId(179)).required(),
+            Member::new("RevisionId", ShapeId(312)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(311)).required(),
+            Member::new("VersionNumber", ShapeId(183)).at(Location::Uri, "VersionNumber").required(),
+        ])),
+    ),
     // 6
-    Shape::new("AllowOriginsList", Kind::List(List::of(ShapeId(138)))).bounds(Some(0), Some(100)),
+    Shape::new(
+        "AddLayerVersionPermissionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("RevisionId", ShapeId(312)),
+            Member::new("Statement", ShapeId(312)),
+        ])),
+    ),
     // 7
-    Shape::new("ApplicationLogLevel", Kind::String(&["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"])),
+    Shape::new(
+        "AddPermissionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Action", ShapeId(4)).required(),
+            Member::new("EventSourceToken", ShapeId(84)),
+            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionUrlAuthType", ShapeId(103)),
+            Member::new("InvokedViaFunctionUrl", ShapeId(163)),
+            Member::new("Principal", ShapeId(244)).required(),
+            Member::new("PrincipalOrgID", ShapeId(245)),
+            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
+            Member::new("RevisionId", ShapeId(312)),
+            Member::new("SourceAccount", ShapeId(307)),
+            Member::new("SourceArn", ShapeId(23)),
+            Member::new("StatementId", ShapeId(311)).required(),
+        ])),
+    ),
     // 8
-    Shape::new("Architecture", Kind::String(&["x86_64", "arm64"])),
+    Shape::new("AddPermissionResponse", Kind::Structure(Structure::of(&[Member::new("Statement", ShapeId(312))]))),
     // 9
-    Shape::new("ArchitecturesList", Kind::List(List::of(ShapeId(8)))).bounds(Some(1), Some(1)),
+    Shape::new("AdditionalVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_1),
     // 10
-    Shape::new("Arn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_0),
+    Shape::new("AdditionalVersionWeights", Kind::Map(Map::of(ShapeId(9), ShapeId(353)))),
     // 11
-    Shape::new("Blob", Kind::Blob { streaming: false }).sensitive(),
+    Shape::new("Alias", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_2),
     // 12
-    Shape::new("Boolean", Kind::Boolean),
+    Shape::new(
+        "AliasConfiguration",
+        Kind::Structure(Structure::of(&[
+            Member::new("AliasArn", ShapeId(90)),
+            Member::new("Description", ShapeId(59)),
+            Member::new("FunctionVersion", ShapeId(348)),
+            Member::new("Name", ShapeId(11)),
+            Member::new("RevisionId", ShapeId(312)),
+            Member::new("RoutingConfig", ShapeId(15)),
+        ])),
+    ),
     // 13
-    Shape::new("CapacityProviderArn", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_1),
+    Shape::new(
+        "AliasLimitExceededException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
+    ),
     // 14
+    Shape::new("AliasList", Kind::List(List::of(ShapeId(12)))),
+    // 15
+    Shape::new(
+        "AliasRoutingConfiguration",
+        Kind::Structure(Structure::of(&[Member::new("AdditionalVersionWeights", ShapeId(10))])),
+    ),
+    // 16
+    Shape::new("AllowCredentials", Kind::Boolean),
+    // 17
+    Shape::new("AllowMethodsList", Kind::List(List::of(ShapeId(226)))).bounds(Some(0), Some(6)),
+    // 18
+    Shape::new("AllowOriginsList", Kind::List(List::of(ShapeId(238)))).bounds(Some(0), Some(100)),
+    // 19
+    Shape::new(
+        "AllowedPublishers",
+        Kind::Structure(Structure::of(&[Member::new("SigningProfileVersionArns", ShapeId(298)).required()])),
+    ),
+    // 20
+    Shape::new("ApplicationLogLevel", Kind::String(&["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"])),
+    // 21
+    Shape::new("Architecture", Kind::String(&["x86_64", "arm64"])),
+    // 22
+    Shape::new("ArchitecturesList", Kind::List(List::of(ShapeId(21)))).bounds(Some(1), Some(1)),
+    // 23
+    Shape::new("Arn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_3),
+    // 24
+    Shape::new("Blob", Kind::Blob { streaming: false }).sensitive(),
+    // 25
+    Shape::new("BlobStream", Kind::Blob { streaming: true }),
+    // 26
+    Shape::new("Boolean", Kind::Boolean),
+    // 27
+    Shape::new("CapacityProviderArn", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_4),
+    // 28
     Shape::new(
         "CapacityProviderConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("LambdaManagedInstancesCapacityProviderConfig", ShapeId(108)).required()
-        ])),
-    ),
-    // 15
-    Shape::new(
-        "CodeArtifactUserDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
-    ),
-    // 16
-    Shape::new(
-        "CodeArtifactUserFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
-    ),
-    // 17
-    Shape::new(
-        "CodeArtifactUserPendingException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
-    ),
-    // 18
-    Shape::new("CodeSigningConfigArn", Kind::TEXT).bounds(Some(0), Some(200)).pattern(&PATTERN_2),
-    // 19
-    Shape::new(
-        "CodeSigningConfigNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
-    ),
-    // 20
-    Shape::new(
-        "CodeStorageExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
-    ),
-    // 21
-    Shape::new(
-        "CodeVerificationFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
-    ),
-    // 22
-    Shape::new(
-        "Concurrency",
-        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(144))])),
-    ),
-    // 23
-    Shape::new(
-        "Cors",
-        Kind::Structure(Structure::of(&[
-            Member::new("AllowCredentials", ShapeId(4)),
-            Member::new("AllowHeaders", ShapeId(87)),
-            Member::new("AllowMethods", ShapeId(5)),
-            Member::new("AllowOrigins", ShapeId(6)),
-            Member::new("ExposeHeaders", ShapeId(87)),
-            Member::new("MaxAge", ShapeId(127)),
-        ])),
-    ),
-    // 24
-    Shape::new(
-        "CreateFunctionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("AcceleratorConfig", ShapeId(0)),
-            Member::new("Architectures", ShapeId(9)),
-            Member::new("CapacityProviderConfig", ShapeId(14)),
-            Member::new("Code", ShapeId(60)).required(),
-            Member::new("CodeSigningConfigArn", ShapeId(18)),
-            Member::new("DeadLetterConfig", ShapeId(27)),
-            Member::new("Description", ShapeId(31)),
-            Member::new("DurableConfig", ShapeId(33)),
-            Member::new("Environment", ShapeId(46)),
-            Member::new("EphemeralStorage", ShapeId(52)),
-            Member::new("FileSystemConfigs", ShapeId(58)),
-            Member::new("FunctionName", ShapeId(65)).required(),
-            Member::new("Handler", ShapeId(85)),
-            Member::new("ImageConfig", ShapeId(88)),
-            Member::new("KMSKeyArn", ShapeId(106)),
-            Member::new("Layers", ShapeId(113)),
-            Member::new("LoggingConfig", ShapeId(124)),
-            Member::new("MemorySize", ShapeId(130)),
-            Member::new("PackageType", ShapeId(139)),
-            Member::new("Publish", ShapeId(12)),
-            Member::new("PublishTo", ShapeId(76)),
-            Member::new("Role", ShapeId(151)).required(),
-            Member::new("Runtime", ShapeId(152)),
-            Member::new("RuntimeConfig", ShapeId(68)),
-            Member::new("SnapStart", ShapeId(173)),
-            Member::new("Tags", ShapeId(192)),
-            Member::new("TenancyConfig", ShapeId(196)),
-            Member::new("Timeout", ShapeId(200)),
-            Member::new("TracingConfig", ShapeId(203)),
-            Member::new("VpcConfig", ShapeId(213)),
-        ])),
-    ),
-    // 25
-    Shape::new(
-        "CreateFunctionUrlConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(70)).required(),
-            Member::new("Cors", ShapeId(23)),
-            Member::new("FunctionName", ShapeId(73)).at(Location::Uri, "FunctionName").required(),
-            Member::new("InvokeMode", ShapeId(102)),
-            Member::new("Qualifier", ShapeId(74)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 26
-    Shape::new(
-        "CreateFunctionUrlConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(70)).required(),
-            Member::new("Cors", ShapeId(23)),
-            Member::new("CreationTime", ShapeId(201)).required(),
-            Member::new("FunctionArn", ShapeId(59)).required(),
-            Member::new("FunctionUrl", ShapeId(69)).required(),
-            Member::new("InvokeMode", ShapeId(102)),
-        ])),
-    ),
-    // 27
-    Shape::new("DeadLetterConfig", Kind::Structure(Structure::of(&[Member::new("TargetArn", ShapeId(146))]))),
-    // 28
-    Shape::new(
-        "DeleteFunctionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(134)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(137)).at(Location::QueryString, "Qualifier"),
+            Member::new("LambdaManagedInstancesCapacityProviderConfig", ShapeId(169)).required()
         ])),
     ),
     // 29
     Shape::new(
-        "DeleteFunctionResponse",
-        Kind::Structure(Structure::of(
-            &[Member::new("StatusCode", ShapeId(91)).at(Location::StatusCode, "StatusCode")],
-        )),
+        "CodeArtifactUserDeletedException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
     ),
     // 30
     Shape::new(
-        "DeleteFunctionUrlConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(73)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(74)).at(Location::QueryString, "Qualifier"),
-        ])),
+        "CodeArtifactUserFailedException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
     ),
     // 31
-    Shape::new("Description", Kind::TEXT).bounds(Some(0), Some(256)),
-    // 32
-    Shape::new("DirectS3Read", Kind::String(&["ENABLED", "DISABLED", "AUTO"])),
-    // 33
     Shape::new(
-        "DurableConfig",
+        "CodeArtifactUserPendingException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
+    ),
+    // 32
+    Shape::new(
+        "CodeSigningConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("ExecutionTimeout", ShapeId(55)),
-            Member::new("KMSKeyArn", ShapeId(106)),
-            Member::new("RetentionPeriodInDays", ShapeId(150)),
+            Member::new("AllowedPublishers", ShapeId(19)).required(),
+            Member::new("CodeSigningConfigArn", ShapeId(33)).required(),
+            Member::new("CodeSigningConfigId", ShapeId(34)).required(),
+            Member::new("CodeSigningPolicies", ShapeId(37)).required(),
+            Member::new("Description", ShapeId(59)),
+            Member::new("LastModified", ShapeId(332)).required(),
         ])),
     ),
+    // 33
+    Shape::new("CodeSigningConfigArn", Kind::TEXT).bounds(Some(0), Some(200)).pattern(&PATTERN_5),
     // 34
-    Shape::new(
-        "DurableExecutionAlreadyStartedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
-    ),
+    Shape::new("CodeSigningConfigId", Kind::TEXT).pattern(&PATTERN_6),
     // 35
-    Shape::new("DurableExecutionArn", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_3),
+    Shape::new("CodeSigningConfigList", Kind::List(List::of(ShapeId(32)))),
     // 36
-    Shape::new("DurableExecutionName", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_4),
+    Shape::new(
+        "CodeSigningConfigNotFoundException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+    ),
     // 37
     Shape::new(
-        "EC2AccessDeniedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        "CodeSigningPolicies",
+        Kind::Structure(Structure::of(&[Member::new("UntrustedArtifactOnDeployment", ShapeId(38))])),
     ),
     // 38
-    Shape::new(
-        "EC2ThrottledException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
-    ),
+    Shape::new("CodeSigningPolicy", Kind::String(&["Warn", "Enforce"])),
     // 39
     Shape::new(
-        "EC2UnexpectedException",
-        Kind::Structure(Structure::of(&[
-            Member::new("EC2ErrorCode", ShapeId(184)),
-            Member::new("Message", ShapeId(184)),
-            Member::new("Type", ShapeId(184)),
-        ])),
+        "CodeStorageExceededException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
     ),
     // 40
     Shape::new(
-        "EFSIOException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        "CodeVerificationFailedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
     ),
     // 41
-    Shape::new(
-        "EFSMountConnectivityException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
-    ),
+    Shape::new("CompatibleArchitectures", Kind::List(List::of(ShapeId(21)))).bounds(Some(0), Some(2)),
     // 42
-    Shape::new(
-        "EFSMountFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
-    ),
+    Shape::new("CompatibleRuntimes", Kind::List(List::of(ShapeId(277)))).bounds(Some(0), Some(15)),
     // 43
     Shape::new(
-        "EFSMountTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        "Concurrency",
+        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(268))])),
     ),
     // 44
     Shape::new(
-        "ENILimitReachedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        "Cors",
+        Kind::Structure(Structure::of(&[
+            Member::new("AllowCredentials", ShapeId(16)),
+            Member::new("AllowHeaders", ShapeId(139)),
+            Member::new("AllowMethods", ShapeId(17)),
+            Member::new("AllowOrigins", ShapeId(18)),
+            Member::new("ExposeHeaders", ShapeId(139)),
+            Member::new("MaxAge", ShapeId(217)),
+        ])),
     ),
     // 45
     Shape::new(
-        "ENINotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        "CreateAliasRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Description", ShapeId(59)),
+            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(349)).required(),
+            Member::new("Name", ShapeId(11)).required(),
+            Member::new("RoutingConfig", ShapeId(15)),
+        ])),
     ),
     // 46
-    Shape::new("Environment", Kind::Structure(Structure::of(&[Member::new("Variables", ShapeId(51))]))),
+    Shape::new(
+        "CreateFunctionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("AcceleratorConfig", ShapeId(0)),
+            Member::new("Architectures", ShapeId(22)),
+            Member::new("CapacityProviderConfig", ShapeId(28)),
+            Member::new("Code", ShapeId(91)).required(),
+            Member::new("CodeSigningConfigArn", ShapeId(33)),
+            Member::new("DeadLetterConfig", ShapeId(50)),
+            Member::new("Description", ShapeId(59)),
+            Member::new("DurableConfig", ShapeId(63)),
+            Member::new("Environment", ShapeId(76)),
+            Member::new("EphemeralStorage", ShapeId(82)),
+            Member::new("FileSystemConfigs", ShapeId(89)),
+            Member::new("FunctionName", ShapeId(98)).required(),
+            Member::new("Handler", ShapeId(137)),
+            Member::new("ImageConfig", ShapeId(141)),
+            Member::new("KMSKeyArn", ShapeId(167)),
+            Member::new("Layers", ShapeId(175)),
+            Member::new("LoggingConfig", ShapeId(214)),
+            Member::new("MemorySize", ShapeId(225)),
+            Member::new("PackageType", ShapeId(239)),
+            Member::new("Publish", ShapeId(26)),
+            Member::new("PublishTo", ShapeId(109)),
+            Member::new("Role", ShapeId(276)).required(),
+            Member::new("Runtime", ShapeId(277)),
+            Member::new("RuntimeConfig", ShapeId(101)),
+            Member::new("SnapStart", ShapeId(299)),
+            Member::new("Tags", ShapeId(323)),
+            Member::new("TenancyConfig", ShapeId(327)),
+            Member::new("Timeout", ShapeId(331)),
+            Member::new("TracingConfig", ShapeId(334)),
+            Member::new("VpcConfig", ShapeId(350)),
+        ])),
+    ),
     // 47
     Shape::new(
-        "EnvironmentError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(184)), Member::new("Message", ShapeId(168))])),
+        "CreateFunctionUrlConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("AuthType", ShapeId(103)).required(),
+            Member::new("Cors", ShapeId(44)),
+            Member::new("FunctionName", ShapeId(106)).at(Location::Uri, "FunctionName").required(),
+            Member::new("InvokeMode", ShapeId(157)),
+            Member::new("Qualifier", ShapeId(107)).at(Location::QueryString, "Qualifier"),
+        ])),
     ),
     // 48
     Shape::new(
-        "EnvironmentResponse",
-        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(47)), Member::new("Variables", ShapeId(51))])),
+        "CreateFunctionUrlConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("AuthType", ShapeId(103)).required(),
+            Member::new("Cors", ShapeId(44)),
+            Member::new("CreationTime", ShapeId(332)).required(),
+            Member::new("FunctionArn", ShapeId(90)).required(),
+            Member::new("FunctionUrl", ShapeId(102)).required(),
+            Member::new("InvokeMode", ShapeId(157)),
+        ])),
     ),
     // 49
-    Shape::new("EnvironmentVariableName", Kind::TEXT).pattern(&PATTERN_5).sensitive(),
+    Shape::new("Date", Kind::Timestamp(None)),
     // 50
-    Shape::new("EnvironmentVariableValue", Kind::TEXT).sensitive(),
+    Shape::new("DeadLetterConfig", Kind::Structure(Structure::of(&[Member::new("TargetArn", ShapeId(270))]))),
     // 51
-    Shape::new("EnvironmentVariables", Kind::Map(Map::of(ShapeId(49), ShapeId(50)))).sensitive(),
+    Shape::new(
+        "DeleteAliasRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
+        ])),
+    ),
     // 52
-    Shape::new("EphemeralStorage", Kind::Structure(Structure::of(&[Member::new("Size", ShapeId(53)).required()]))),
+    Shape::new(
+        "DeleteFunctionConcurrencyRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(98))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
+    ),
     // 53
-    Shape::new("EphemeralStorageSize", Kind::INTEGER).bounds(Some(512), Some(32768)),
+    Shape::new(
+        "DeleteFunctionEventInvokeConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
     // 54
-    Shape::new("ExecutionEnvironmentMemoryGiBPerVCpu", Kind::Double),
+    Shape::new(
+        "DeleteFunctionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
     // 55
-    Shape::new("ExecutionTimeout", Kind::INTEGER).bounds(Some(1), Some(31622400)),
+    Shape::new(
+        "DeleteFunctionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("StatusCode", ShapeId(144)).at(Location::StatusCode, "StatusCode")
+        ])),
+    ),
     // 56
-    Shape::new("FileSystemArn", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_6),
+    Shape::new(
+        "DeleteFunctionUrlConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(106)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(107)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
     // 57
     Shape::new(
-        "FileSystemConfig",
+        "DeleteLayerVersionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(56)).required(),
-            Member::new("LocalMountPath", ShapeId(120)).required(),
-            Member::new("S3FilesConfig", ShapeId(159)),
+            Member::new("LayerName", ShapeId(177)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(183)).at(Location::Uri, "VersionNumber").required(),
         ])),
     ),
     // 58
-    Shape::new("FileSystemConfigList", Kind::List(List::of(ShapeId(57)))).bounds(Some(0), Some(1)),
-    // 59
-    Shape::new("FunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_7),
-    // 60
     Shape::new(
-        "FunctionCode",
+        "DeleteProvisionedConcurrencyConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("ImageUri", ShapeId(184)),
-            Member::new("S3Bucket", ShapeId(158)),
-            Member::new("S3Key", ShapeId(163)),
-            Member::new("S3ObjectStorageMode", ShapeId(164)),
-            Member::new("S3ObjectVersion", ShapeId(165)),
-            Member::new("SourceKMSKeyArn", ShapeId(106)),
-            Member::new("ZipFile", ShapeId(11)),
+            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(262)).at(Location::QueryString, "Qualifier").required(),
         ])),
     ),
+    // 59
+    Shape::new("Description", Kind::TEXT).bounds(Some(0), Some(256)),
+    // 60
+    Shape::new("DestinationArn", Kind::TEXT).bounds(Some(0), Some(350)).pattern(&PATTERN_7),
     // 61
     Shape::new(
-        "FunctionCodeLocation",
+        "DestinationConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Error", ShapeId(62)),
-            Member::new("ImageUri", ShapeId(184)),
-            Member::new("Location", ShapeId(169)),
-            Member::new("RepositoryType", ShapeId(184)),
-            Member::new("ResolvedImageUri", ShapeId(184)),
-            Member::new("ResolvedS3Object", ShapeId(145)),
-            Member::new("SourceKMSKeyArn", ShapeId(106)),
+            Member::new("OnFailure", ShapeId(235)),
+            Member::new("OnSuccess", ShapeId(236)),
         ])),
     ),
     // 62
+    Shape::new("DirectS3Read", Kind::String(&["ENABLED", "DISABLED", "AUTO"])),
+    // 63
+    Shape::new(
+        "DurableConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("ExecutionTimeout", ShapeId(86)),
+            Member::new("KMSKeyArn", ShapeId(167)),
+            Member::new("RetentionPeriodInDays", ShapeId(275)),
+        ])),
+    ),
+    // 64
+    Shape::new(
+        "DurableExecutionAlreadyStartedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+    ),
+    // 65
+    Shape::new("DurableExecutionArn", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_8),
+    // 66
+    Shape::new("DurableExecutionName", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_9),
+    // 67
+    Shape::new(
+        "EC2AccessDeniedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+    ),
+    // 68
+    Shape::new(
+        "EC2ThrottledException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+    ),
+    // 69
+    Shape::new(
+        "EC2UnexpectedException",
+        Kind::Structure(Structure::of(&[
+            Member::new("EC2ErrorCode", ShapeId(312)),
+            Member::new("Message", ShapeId(312)),
+            Member::new("Type", ShapeId(312)),
+        ])),
+    ),
+    // 70
+    Shape::new(
+        "EFSIOException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+    ),
+    // 71
+    Shape::new(
+        "EFSMountConnectivityException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+    ),
+    // 72
+    Shape::new(
+        "EFSMountFailureException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+    ),
+    // 73
+    Shape::new(
+        "EFSMountTimeoutException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+    ),
+    // 74
+    Shape::new(
+        "ENILimitReachedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+    ),
+    // 75
+    Shape::new(
+        "ENINotReadyException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+    ),
+    // 76
+    Shape::new("Environment", Kind::Structure(Structure::of(&[Member::new("Variables", ShapeId(81))]))),
+    // 77
+    Shape::new(
+        "EnvironmentError",
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(312)), Member::new("Message", ShapeId(293))])),
+    ),
+    // 78
+    Shape::new(
+        "EnvironmentResponse",
+        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(77)), Member::new("Variables", ShapeId(81))])),
+    ),
+    // 79
+    Shape::new("EnvironmentVariableName", Kind::TEXT).pattern(&PATTERN_10).sensitive(),
+    // 80
+    Shape::new("EnvironmentVariableValue", Kind::TEXT).sensitive(),
+    // 81
+    Shape::new("EnvironmentVariables", Kind::Map(Map::of(ShapeId(79), ShapeId(80)))).sensitive(),
+    // 82
+    Shape::new("EphemeralStorage", Kind::Structure(Structure::of(&[Member::new("Size", ShapeId(83)).required()]))),
+    // 83
+    Shape::new("EphemeralStorageSize", Kind::INTEGER).bounds(Some(512), Some(32768)),
+    // 84
+    Shape::new("EventSourceToken", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_11),
+    // 85
+    Shape::new("ExecutionEnvironmentMemoryGiBPerVCpu", Kind::Double),
+    // 86
+    Shape::new("ExecutionTimeout", Kind::INTEGER).bounds(Some(1), Some(31622400)),
+    // 87
+    Shape::new("FileSystemArn", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_12),
+    // 88
+    Shape::new(
+        "FileSystemConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("Arn", ShapeId(87)).required(),
+            Member::new("LocalMountPath", ShapeId(210)).required(),
+            Member::new("S3FilesConfig", ShapeId(284)),
+        ])),
+    ),
+    // 89
+    Shape::new("FileSystemConfigList", Kind::List(List::of(ShapeId(88)))).bounds(Some(0), Some(1)),
+    // 90
+    Shape::new("FunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_13),
+    // 91
+    Shape::new(
+        "FunctionCode",
+        Kind::Structure(Structure::of(&[
+            Member::new("ImageUri", ShapeId(312)),
+            Member::new("S3Bucket", ShapeId(283)),
+            Member::new("S3Key", ShapeId(288)),
+            Member::new("S3ObjectStorageMode", ShapeId(289)),
+            Member::new("S3ObjectVersion", ShapeId(290)),
+            Member::new("SourceKMSKeyArn", ShapeId(167)),
+            Member::new("ZipFile", ShapeId(24)),
+        ])),
+    ),
+    // 92
+    Shape::new(
+        "FunctionCodeLocation",
+        Kind::Structure(Structure::of(&[
+            Member::new("Error", ShapeId(93)),
+            Member::new("ImageUri", ShapeId(312)),
+            Member::new("Location", ShapeId(294)),
+            Member::new("RepositoryType", ShapeId(312)),
+            Member::new("ResolvedImageUri", ShapeId(312)),
+            Member::new("ResolvedS3Object", ShapeId(269)),
+            Member::new("SourceKMSKeyArn", ShapeId(167)),
+        ])),
+    ),
+    // 93
     Shape::new(
         "FunctionCodeLocationError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(184)), Member::new("Message", ShapeId(168))])),
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(312)), Member::new("Message", ShapeId(293))])),
     ),
-    // 63
+    // 94
     Shape::new(
         "FunctionConfiguration",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
-            Member::new("Architectures", ShapeId(9)),
-            Member::new("CapacityProviderConfig", ShapeId(14)),
-            Member::new("CodeSha256", ShapeId(184)),
-            Member::new("CodeSize", ShapeId(125)),
-            Member::new("ConfigSha256", ShapeId(184)),
-            Member::new("DeadLetterConfig", ShapeId(27)),
-            Member::new("Description", ShapeId(31)),
-            Member::new("DurableConfig", ShapeId(33)),
-            Member::new("Environment", ShapeId(48)),
-            Member::new("EphemeralStorage", ShapeId(52)),
-            Member::new("FileSystemConfigs", ShapeId(58)),
-            Member::new("FunctionArn", ShapeId(133)),
-            Member::new("FunctionName", ShapeId(134)),
-            Member::new("Handler", ShapeId(85)),
-            Member::new("ImageConfigResponse", ShapeId(90)),
-            Member::new("KMSKeyArn", ShapeId(106)),
-            Member::new("LastModified", ShapeId(201)),
-            Member::new("LastUpdateStatus", ShapeId(109)),
-            Member::new("LastUpdateStatusReason", ShapeId(110)),
-            Member::new("LastUpdateStatusReasonCode", ShapeId(111)),
-            Member::new("Layers", ShapeId(115)),
-            Member::new("LoggingConfig", ShapeId(124)),
-            Member::new("MasterArn", ShapeId(59)),
-            Member::new("MemorySize", ShapeId(130)),
-            Member::new("PackageType", ShapeId(139)),
-            Member::new("RevisionId", ShapeId(184)),
-            Member::new("Role", ShapeId(151)),
-            Member::new("Runtime", ShapeId(152)),
-            Member::new("RuntimeConfig", ShapeId(68)),
-            Member::new("RuntimeVersionConfig", ShapeId(155)),
-            Member::new("SigningJobArn", ShapeId(10)),
-            Member::new("SigningProfileVersionArn", ShapeId(10)),
-            Member::new("SnapStart", ShapeId(179)),
-            Member::new("State", ShapeId(181)),
-            Member::new("StateReason", ShapeId(182)),
-            Member::new("StateReasonCode", ShapeId(183)),
-            Member::new("TenancyConfig", ShapeId(196)),
-            Member::new("Timeout", ShapeId(200)),
-            Member::new("TracingConfig", ShapeId(204)),
-            Member::new("Version", ShapeId(212)),
-            Member::new("VpcConfig", ShapeId(214)),
+            Member::new("Architectures", ShapeId(22)),
+            Member::new("CapacityProviderConfig", ShapeId(28)),
+            Member::new("CodeSha256", ShapeId(312)),
+            Member::new("CodeSize", ShapeId(215)),
+            Member::new("ConfigSha256", ShapeId(312)),
+            Member::new("DeadLetterConfig", ShapeId(50)),
+            Member::new("Description", ShapeId(59)),
+            Member::new("DurableConfig", ShapeId(63)),
+            Member::new("Environment", ShapeId(78)),
+            Member::new("EphemeralStorage", ShapeId(82)),
+            Member::new("FileSystemConfigs", ShapeId(89)),
+            Member::new("FunctionArn", ShapeId(228)),
+            Member::new("FunctionName", ShapeId(229)),
+            Member::new("Handler", ShapeId(137)),
+            Member::new("ImageConfigResponse", ShapeId(143)),
+            Member::new("KMSKeyArn", ShapeId(167)),
+            Member::new("LastModified", ShapeId(332)),
+            Member::new("LastUpdateStatus", ShapeId(170)),
+            Member::new("LastUpdateStatusReason", ShapeId(171)),
+            Member::new("LastUpdateStatusReasonCode", ShapeId(172)),
+            Member::new("Layers", ShapeId(188)),
+            Member::new("LoggingConfig", ShapeId(214)),
+            Member::new("MasterArn", ShapeId(90)),
+            Member::new("MemorySize", ShapeId(225)),
+            Member::new("PackageType", ShapeId(239)),
+            Member::new("RevisionId", ShapeId(312)),
+            Member::new("Role", ShapeId(276)),
+            Member::new("Runtime", ShapeId(277)),
+            Member::new("RuntimeConfig", ShapeId(101)),
+            Member::new("RuntimeVersionConfig", ShapeId(280)),
+            Member::new("SigningJobArn", ShapeId(23)),
+            Member::new("SigningProfileVersionArn", ShapeId(23)),
+            Member::new("SnapStart", ShapeId(305)),
+            Member::new("State", ShapeId(308)),
+            Member::new("StateReason", ShapeId(309)),
+            Member::new("StateReasonCode", ShapeId(310)),
+            Member::new("TenancyConfig", ShapeId(327)),
+            Member::new("Timeout", ShapeId(331)),
+            Member::new("TracingConfig", ShapeId(335)),
+            Member::new("Version", ShapeId(348)),
+            Member::new("VpcConfig", ShapeId(351)),
         ])),
     ),
-    // 64
-    Shape::new("FunctionList", Kind::List(List::of(ShapeId(63)))),
-    // 65
-    Shape::new("FunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_8),
-    // 66
+    // 95
+    Shape::new(
+        "FunctionEventInvokeConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("DestinationConfig", ShapeId(61)),
+            Member::new("FunctionArn", ShapeId(90)),
+            Member::new("LastModified", ShapeId(49)),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(223)),
+            Member::new("MaximumRetryAttempts", ShapeId(224)),
+        ])),
+    ),
+    // 96
+    Shape::new("FunctionEventInvokeConfigList", Kind::List(List::of(ShapeId(95)))),
+    // 97
+    Shape::new("FunctionList", Kind::List(List::of(ShapeId(94)))),
+    // 98
+    Shape::new("FunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_14),
+    // 99
     Shape::new("FunctionRuntimeAlias", Kind::TEXT).bounds(Some(1), Some(128)),
-    // 67
-    Shape::new("FunctionRuntimeArn", Kind::TEXT).bounds(Some(48), Some(2048)).pattern(&PATTERN_9),
-    // 68
+    // 100
+    Shape::new("FunctionRuntimeArn", Kind::TEXT).bounds(Some(48), Some(2048)).pattern(&PATTERN_15),
+    // 101
     Shape::new(
         "FunctionRuntimeConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("RuntimeAlias", ShapeId(66)).required(),
-            Member::new("RuntimeArn", ShapeId(67)).required(),
+            Member::new("RuntimeAlias", ShapeId(99)).required(),
+            Member::new("RuntimeArn", ShapeId(100)).required(),
         ])),
     ),
-    // 69
+    // 102
     Shape::new("FunctionUrl", Kind::TEXT).bounds(Some(40), Some(100)),
-    // 70
+    // 103
     Shape::new("FunctionUrlAuthType", Kind::String(&["NONE", "AWS_IAM"])),
-    // 71
+    // 104
     Shape::new(
         "FunctionUrlConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(70)).required(),
-            Member::new("Cors", ShapeId(23)),
-            Member::new("CreationTime", ShapeId(201)).required(),
-            Member::new("FunctionArn", ShapeId(59)).required(),
-            Member::new("FunctionUrl", ShapeId(69)).required(),
-            Member::new("InvokeMode", ShapeId(102)),
-            Member::new("LastModifiedTime", ShapeId(201)).required(),
+            Member::new("AuthType", ShapeId(103)).required(),
+            Member::new("Cors", ShapeId(44)),
+            Member::new("CreationTime", ShapeId(332)).required(),
+            Member::new("FunctionArn", ShapeId(90)).required(),
+            Member::new("FunctionUrl", ShapeId(102)).required(),
+            Member::new("InvokeMode", ShapeId(157)),
+            Member::new("LastModifiedTime", ShapeId(332)).required(),
         ])),
     ),
-    // 72
-    Shape::new("FunctionUrlConfigList", Kind::List(List::of(ShapeId(71)))),
-    // 73
-    Shape::new("FunctionUrlFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_10),
-    // 74
-    Shape::new("FunctionUrlQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_11),
-    // 75
+    // 105
+    Shape::new("FunctionUrlConfigList", Kind::List(List::of(ShapeId(104)))),
+    // 106
+    Shape::new("FunctionUrlFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_16),
+    // 107
+    Shape::new("FunctionUrlQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_17),
+    // 108
     Shape::new("FunctionVersion", Kind::String(&["ALL"])),
-    // 76
+    // 109
     Shape::new("FunctionVersionLatestPublished", Kind::String(&["LATEST_PUBLISHED"])),
-    // 77
+    // 110
     Shape::new(
         "FunctionVersionsPerCapacityProviderLimitExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
     ),
-    // 78
+    // 111
     Shape::new("GetAccountSettingsRequest", Kind::Structure(Structure::of(&[]))),
-    // 79
+    // 112
     Shape::new(
         "GetAccountSettingsResponse",
         Kind::Structure(Structure::of(&[
@@ -5933,188 +11964,402 @@ static TABLE: [Shape; 217] = [
             Member::new("AccountUsage", ShapeId(3)),
         ])),
     ),
-    // 80
+    // 113
+    Shape::new(
+        "GetAliasRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
+        ])),
+    ),
+    // 114
+    Shape::new(
+        "GetFunctionCodeSigningConfigRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(229))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
+    ),
+    // 115
+    Shape::new(
+        "GetFunctionCodeSigningConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CodeSigningConfigArn", ShapeId(33)).required(),
+            Member::new("FunctionName", ShapeId(98)).required(),
+        ])),
+    ),
+    // 116
+    Shape::new(
+        "GetFunctionConcurrencyRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(98))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
+    ),
+    // 117
+    Shape::new(
+        "GetFunctionConcurrencyResponse",
+        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(268))])),
+    ),
+    // 118
     Shape::new(
         "GetFunctionConfigurationRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(134)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(137)).at(Location::QueryString, "Qualifier"),
+            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 81
+    // 119
+    Shape::new(
+        "GetFunctionEventInvokeConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 120
+    Shape::new(
+        "GetFunctionRecursionConfigRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(337))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
+    ),
+    // 121
+    Shape::new(
+        "GetFunctionRecursionConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(264))])),
+    ),
+    // 122
     Shape::new(
         "GetFunctionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(134)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(137)).at(Location::QueryString, "Qualifier"),
+            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 82
+    // 123
     Shape::new(
         "GetFunctionResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Code", ShapeId(61)),
-            Member::new("Concurrency", ShapeId(22)),
-            Member::new("Configuration", ShapeId(63)),
-            Member::new("Tags", ShapeId(192)),
-            Member::new("TagsError", ShapeId(193)),
+            Member::new("Code", ShapeId(92)),
+            Member::new("Concurrency", ShapeId(43)),
+            Member::new("Configuration", ShapeId(94)),
+            Member::new("Tags", ShapeId(323)),
+            Member::new("TagsError", ShapeId(324)),
         ])),
     ),
-    // 83
+    // 124
     Shape::new(
         "GetFunctionUrlConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(73)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(74)).at(Location::QueryString, "Qualifier"),
+            Member::new("FunctionName", ShapeId(106)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(107)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 84
+    // 125
     Shape::new(
         "GetFunctionUrlConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(70)).required(),
-            Member::new("Cors", ShapeId(23)),
-            Member::new("CreationTime", ShapeId(201)).required(),
-            Member::new("FunctionArn", ShapeId(59)).required(),
-            Member::new("FunctionUrl", ShapeId(69)).required(),
-            Member::new("InvokeMode", ShapeId(102)),
-            Member::new("LastModifiedTime", ShapeId(201)).required(),
+            Member::new("AuthType", ShapeId(103)).required(),
+            Member::new("Cors", ShapeId(44)),
+            Member::new("CreationTime", ShapeId(332)).required(),
+            Member::new("FunctionArn", ShapeId(90)).required(),
+            Member::new("FunctionUrl", ShapeId(102)).required(),
+            Member::new("InvokeMode", ShapeId(157)),
+            Member::new("LastModifiedTime", ShapeId(332)).required(),
         ])),
     ),
-    // 85
-    Shape::new("Handler", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_12),
-    // 86
-    Shape::new("Header", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_13),
-    // 87
-    Shape::new("HeadersList", Kind::List(List::of(ShapeId(86)))).bounds(Some(0), Some(100)),
-    // 88
+    // 126
+    Shape::new(
+        "GetLayerVersionByArnRequest",
+        Kind::Structure(Structure::of(&[Member::new("Arn", ShapeId(180)).at(Location::QueryString, "Arn").required()])),
+    ),
+    // 127
+    Shape::new(
+        "GetLayerVersionPolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(177)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(183)).at(Location::Uri, "VersionNumber").required(),
+        ])),
+    ),
+    // 128
+    Shape::new(
+        "GetLayerVersionPolicyResponse",
+        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(312)), Member::new("RevisionId", ShapeId(312))])),
+    ),
+    // 129
+    Shape::new(
+        "GetLayerVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(177)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(183)).at(Location::Uri, "VersionNumber").required(),
+        ])),
+    ),
+    // 130
+    Shape::new(
+        "GetLayerVersionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitectures", ShapeId(41)),
+            Member::new("CompatibleRuntimes", ShapeId(42)),
+            Member::new("Content", ShapeId(182)),
+            Member::new("CreatedDate", ShapeId(332)),
+            Member::new("Description", ShapeId(59)),
+            Member::new("LayerArn", ShapeId(174)),
+            Member::new("LayerVersionArn", ShapeId(180)),
+            Member::new("LicenseInfo", ShapeId(189)),
+            Member::new("Version", ShapeId(183)),
+        ])),
+    ),
+    // 131
+    Shape::new(
+        "GetPolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 132
+    Shape::new(
+        "GetPolicyResponse",
+        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(312)), Member::new("RevisionId", ShapeId(312))])),
+    ),
+    // 133
+    Shape::new(
+        "GetProvisionedConcurrencyConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(262)).at(Location::QueryString, "Qualifier").required(),
+        ])),
+    ),
+    // 134
+    Shape::new(
+        "GetProvisionedConcurrencyConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(232)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(232)),
+            Member::new("LastModified", ShapeId(332)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(242)),
+            Member::new("Status", ShapeId(249)),
+            Member::new("StatusReason", ShapeId(312)),
+        ])),
+    ),
+    // 135
+    Shape::new(
+        "GetRuntimeManagementConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 136
+    Shape::new(
+        "GetRuntimeManagementConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionArn", ShapeId(228)),
+            Member::new("RuntimeVersionArn", ShapeId(279)),
+            Member::new("UpdateRuntimeOn", ShapeId(347)),
+        ])),
+    ),
+    // 137
+    Shape::new("Handler", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_18),
+    // 138
+    Shape::new("Header", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_19),
+    // 139
+    Shape::new("HeadersList", Kind::List(List::of(ShapeId(138)))).bounds(Some(0), Some(100)),
+    // 140
+    Shape::new("HttpStatus", Kind::INTEGER),
+    // 141
     Shape::new(
         "ImageConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Command", ShapeId(185)),
-            Member::new("EntryPoint", ShapeId(185)),
-            Member::new("WorkingDirectory", ShapeId(216)),
+            Member::new("Command", ShapeId(313)),
+            Member::new("EntryPoint", ShapeId(313)),
+            Member::new("WorkingDirectory", ShapeId(354)),
         ])),
     ),
-    // 89
+    // 142
     Shape::new(
         "ImageConfigError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(184)), Member::new("Message", ShapeId(168))])),
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(312)), Member::new("Message", ShapeId(293))])),
     ),
-    // 90
+    // 143
     Shape::new(
         "ImageConfigResponse",
-        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(89)), Member::new("ImageConfig", ShapeId(88))])),
+        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(142)), Member::new("ImageConfig", ShapeId(141))])),
     ),
-    // 91
+    // 144
     Shape::new("Integer", Kind::INTEGER),
-    // 92
+    // 145
     Shape::new(
         "InvalidCodeSignatureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
     ),
-    // 93
+    // 146
     Shape::new(
         "InvalidParameterValueException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
     ),
-    // 94
+    // 147
     Shape::new(
         "InvalidRequestContentException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
     ),
-    // 95
+    // 148
     Shape::new(
         "InvalidRuntimeException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
     ),
-    // 96
+    // 149
     Shape::new(
         "InvalidSecurityGroupIDException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
     ),
-    // 97
+    // 150
     Shape::new(
         "InvalidSubnetIDException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
     ),
-    // 98
+    // 151
     Shape::new(
         "InvalidZipFileException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
     ),
-    // 99
+    // 152
     Shape::new(
         "InvocationRequest",
         Kind::Structure(Structure {
             payload: Some("Payload"),
             ..Structure::of(&[
-                Member::new("ClientContext", ShapeId(184)).at(Location::Header, "X-Amz-Client-Context"),
-                Member::new("DurableExecutionName", ShapeId(36)).at(Location::Header, "X-Amz-Durable-Execution-Name"),
-                Member::new("FunctionName", ShapeId(134)).at(Location::Uri, "FunctionName").required(),
-                Member::new("InvocationType", ShapeId(101)).at(Location::Header, "X-Amz-Invocation-Type"),
-                Member::new("LogType", ShapeId(123)).at(Location::Header, "X-Amz-Log-Type"),
-                Member::new("Payload", ShapeId(11)),
-                Member::new("Qualifier", ShapeId(137)).at(Location::QueryString, "Qualifier"),
-                Member::new("TenantId", ShapeId(197)).at(Location::Header, "X-Amz-Tenant-Id"),
+                Member::new("ClientContext", ShapeId(312)).at(Location::Header, "X-Amz-Client-Context"),
+                Member::new("DurableExecutionName", ShapeId(66)).at(Location::Header, "X-Amz-Durable-Execution-Name"),
+                Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
+                Member::new("InvocationType", ShapeId(154)).at(Location::Header, "X-Amz-Invocation-Type"),
+                Member::new("LogType", ShapeId(213)).at(Location::Header, "X-Amz-Log-Type"),
+                Member::new("Payload", ShapeId(24)),
+                Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
+                Member::new("TenantId", ShapeId(328)).at(Location::Header, "X-Amz-Tenant-Id"),
             ])
         }),
     ),
-    // 100
+    // 153
     Shape::new(
         "InvocationResponse",
         Kind::Structure(Structure {
             payload: Some("Payload"),
             ..Structure::of(&[
-                Member::new("DurableExecutionArn", ShapeId(35)).at(Location::Header, "X-Amz-Durable-Execution-Arn"),
-                Member::new("ExecutedVersion", ShapeId(212)).at(Location::Header, "X-Amz-Executed-Version"),
-                Member::new("FunctionError", ShapeId(184)).at(Location::Header, "X-Amz-Function-Error"),
-                Member::new("LogResult", ShapeId(184)).at(Location::Header, "X-Amz-Log-Result"),
-                Member::new("Payload", ShapeId(11)),
-                Member::new("StatusCode", ShapeId(91)).at(Location::StatusCode, "StatusCode"),
+                Member::new("DurableExecutionArn", ShapeId(65)).at(Location::Header, "X-Amz-Durable-Execution-Arn"),
+                Member::new("ExecutedVersion", ShapeId(348)).at(Location::Header, "X-Amz-Executed-Version"),
+                Member::new("FunctionError", ShapeId(312)).at(Location::Header, "X-Amz-Function-Error"),
+                Member::new("LogResult", ShapeId(312)).at(Location::Header, "X-Amz-Log-Result"),
+                Member::new("Payload", ShapeId(24)),
+                Member::new("StatusCode", ShapeId(144)).at(Location::StatusCode, "StatusCode"),
             ])
         }),
     ),
-    // 101
+    // 154
     Shape::new("InvocationType", Kind::String(&["Event", "RequestResponse", "DryRun"])),
-    // 102
+    // 155
+    Shape::new(
+        "InvokeAsyncRequest",
+        Kind::Structure(Structure {
+            payload: Some("InvokeArgs"),
+            ..Structure::of(&[
+                Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
+                Member::new("InvokeArgs", ShapeId(25)).required(),
+            ])
+        }),
+    ),
+    // 156
+    Shape::new(
+        "InvokeAsyncResponse",
+        Kind::Structure(Structure::of(&[Member::new("Status", ShapeId(140)).at(Location::StatusCode, "Status")])),
+    ),
+    // 157
     Shape::new("InvokeMode", Kind::String(&["BUFFERED", "RESPONSE_STREAM"])),
-    // 103
+    // 158
+    Shape::new("InvokeResponseStreamUpdate", Kind::Structure(Structure::of(&[Member::new("Payload", ShapeId(24))]))),
+    // 159
+    Shape::new(
+        "InvokeWithResponseStreamCompleteEvent",
+        Kind::Structure(Structure::of(&[
+            Member::new("ErrorCode", ShapeId(312)),
+            Member::new("ErrorDetails", ShapeId(312)),
+            Member::new("LogResult", ShapeId(312)),
+        ])),
+    ),
+    // 160
+    Shape::new(
+        "InvokeWithResponseStreamRequest",
+        Kind::Structure(Structure {
+            payload: Some("Payload"),
+            ..Structure::of(&[
+                Member::new("ClientContext", ShapeId(312)).at(Location::Header, "X-Amz-Client-Context"),
+                Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
+                Member::new("InvocationType", ShapeId(274)).at(Location::Header, "X-Amz-Invocation-Type"),
+                Member::new("LogType", ShapeId(213)).at(Location::Header, "X-Amz-Log-Type"),
+                Member::new("Payload", ShapeId(24)),
+                Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
+                Member::new("TenantId", ShapeId(328)).at(Location::Header, "X-Amz-Tenant-Id"),
+            ])
+        }),
+    ),
+    // 161
+    Shape::new(
+        "InvokeWithResponseStreamResponse",
+        Kind::Structure(Structure {
+            payload: Some("EventStream"),
+            ..Structure::of(&[
+                Member::new("EventStream", ShapeId(162)),
+                Member::new("ExecutedVersion", ShapeId(348)).at(Location::Header, "X-Amz-Executed-Version"),
+                Member::new("ResponseStreamContentType", ShapeId(312)).at(Location::Header, "Content-Type"),
+                Member::new("StatusCode", ShapeId(144)).at(Location::StatusCode, "StatusCode"),
+            ])
+        }),
+    ),
+    // 162
+    Shape::new(
+        "InvokeWithResponseStreamResponseEvent",
+        Kind::Structure(Structure {
+            event_stream: true,
+            ..Structure::of(&[Member::new("InvokeComplete", ShapeId(159)), Member::new("PayloadChunk", ShapeId(158))])
+        }),
+    ),
+    // 163
+    Shape::new("InvokedViaFunctionUrl", Kind::Boolean),
+    // 164
     Shape::new(
         "KMSAccessDeniedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
     ),
-    // 104
+    // 165
     Shape::new(
         "KMSDisabledException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
     ),
-    // 105
+    // 166
     Shape::new(
         "KMSInvalidStateException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
     ),
-    // 106
-    Shape::new("KMSKeyArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_14),
-    // 107
+    // 167
+    Shape::new("KMSKeyArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_20),
+    // 168
     Shape::new(
         "KMSNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
     ),
-    // 108
+    // 169
     Shape::new(
         "LambdaManagedInstancesCapacityProviderConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("CapacityProviderArn", ShapeId(13)).required(),
-            Member::new("ExecutionEnvironmentMemoryGiBPerVCpu", ShapeId(54)),
-            Member::new("PerExecutionEnvironmentMaxConcurrency", ShapeId(140)),
+            Member::new("CapacityProviderArn", ShapeId(27)).required(),
+            Member::new("ExecutionEnvironmentMemoryGiBPerVCpu", ShapeId(85)),
+            Member::new("PerExecutionEnvironmentMaxConcurrency", ShapeId(240)),
         ])),
     ),
-    // 109
+    // 170
     Shape::new("LastUpdateStatus", Kind::String(&["Successful", "Failed", "InProgress"])),
-    // 110
+    // 171
     Shape::new("LastUpdateStatusReason", Kind::TEXT),
-    // 111
+    // 172
     Shape::new(
         "LastUpdateStatusReasonCode",
         Kind::String(&[
@@ -6157,161 +12402,543 @@ static TABLE: [Shape; 217] = [
             "DependencyError",
         ]),
     ),
-    // 112
+    // 173
     Shape::new(
         "Layer",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(114)),
-            Member::new("CodeSize", ShapeId(125)),
-            Member::new("SigningJobArn", ShapeId(10)),
-            Member::new("SigningProfileVersionArn", ShapeId(10)),
+            Member::new("Arn", ShapeId(180)),
+            Member::new("CodeSize", ShapeId(215)),
+            Member::new("SigningJobArn", ShapeId(23)),
+            Member::new("SigningProfileVersionArn", ShapeId(23)),
         ])),
     ),
-    // 113
-    Shape::new("LayerList", Kind::List(List::of(ShapeId(114)))),
-    // 114
-    Shape::new("LayerVersionArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_15),
-    // 115
-    Shape::new("LayersReferenceList", Kind::List(List::of(ShapeId(112)))),
-    // 116
+    // 174
+    Shape::new("LayerArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_21),
+    // 175
+    Shape::new("LayerList", Kind::List(List::of(ShapeId(180)))),
+    // 176
+    Shape::new("LayerName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_22),
+    // 177
+    Shape::new("LayerNameOrArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_23),
+    // 178
+    Shape::new("LayerPermissionAllowedAction", Kind::TEXT).bounds(Some(0), Some(22)).pattern(&PATTERN_24),
+    // 179
+    Shape::new("LayerPermissionAllowedPrincipal", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_25),
+    // 180
+    Shape::new("LayerVersionArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_26),
+    // 181
+    Shape::new(
+        "LayerVersionContentInput",
+        Kind::Structure(Structure::of(&[
+            Member::new("S3Bucket", ShapeId(283)),
+            Member::new("S3Key", ShapeId(288)),
+            Member::new("S3ObjectStorageMode", ShapeId(289)),
+            Member::new("S3ObjectVersion", ShapeId(290)),
+            Member::new("ZipFile", ShapeId(24)),
+        ])),
+    ),
+    // 182
+    Shape::new(
+        "LayerVersionContentOutput",
+        Kind::Structure(Structure::of(&[
+            Member::new("CodeSha256", ShapeId(312)),
+            Member::new("CodeSize", ShapeId(215)),
+            Member::new("Location", ShapeId(294)),
+            Member::new("ResolvedS3Object", ShapeId(269)),
+            Member::new("SigningJobArn", ShapeId(23)),
+            Member::new("SigningProfileVersionArn", ShapeId(23)),
+        ])),
+    ),
+    // 183
+    Shape::new("LayerVersionNumber", Kind::LONG),
+    // 184
+    Shape::new("LayerVersionsList", Kind::List(List::of(ShapeId(185)))),
+    // 185
+    Shape::new(
+        "LayerVersionsListItem",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitectures", ShapeId(41)),
+            Member::new("CompatibleRuntimes", ShapeId(42)),
+            Member::new("CreatedDate", ShapeId(332)),
+            Member::new("Description", ShapeId(59)),
+            Member::new("LayerVersionArn", ShapeId(180)),
+            Member::new("LicenseInfo", ShapeId(189)),
+            Member::new("Version", ShapeId(183)),
+        ])),
+    ),
+    // 186
+    Shape::new("LayersList", Kind::List(List::of(ShapeId(187)))),
+    // 187
+    Shape::new(
+        "LayersListItem",
+        Kind::Structure(Structure::of(&[
+            Member::new("LatestMatchingVersion", ShapeId(185)),
+            Member::new("LayerArn", ShapeId(174)),
+            Member::new("LayerName", ShapeId(176)),
+        ])),
+    ),
+    // 188
+    Shape::new("LayersReferenceList", Kind::List(List::of(ShapeId(173)))),
+    // 189
+    Shape::new("LicenseInfo", Kind::TEXT).bounds(Some(0), Some(512)).pattern(&PATTERN_19),
+    // 190
+    Shape::new(
+        "ListAliasesRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(349)).at(Location::QueryString, "FunctionVersion"),
+            Member::new("Marker", ShapeId(312)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(221)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 191
+    Shape::new(
+        "ListAliasesResponse",
+        Kind::Structure(Structure::of(&[Member::new("Aliases", ShapeId(14)), Member::new("NextMarker", ShapeId(312))])),
+    ),
+    // 192
+    Shape::new(
+        "ListCodeSigningConfigsRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Marker", ShapeId(312)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(221)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 193
+    Shape::new(
+        "ListCodeSigningConfigsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CodeSigningConfigs", ShapeId(35)),
+            Member::new("NextMarker", ShapeId(312)),
+        ])),
+    ),
+    // 194
+    Shape::new(
+        "ListFunctionEventInvokeConfigsRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(312)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(218)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 195
+    Shape::new(
+        "ListFunctionEventInvokeConfigsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionEventInvokeConfigs", ShapeId(96)),
+            Member::new("NextMarker", ShapeId(312)),
+        ])),
+    ),
+    // 196
     Shape::new(
         "ListFunctionUrlConfigsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(73)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(184)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(128)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(106)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(312)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(219)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 117
+    // 197
     Shape::new(
         "ListFunctionUrlConfigsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionUrlConfigs", ShapeId(72)).required(),
-            Member::new("NextMarker", ShapeId(184)),
+            Member::new("FunctionUrlConfigs", ShapeId(105)).required(),
+            Member::new("NextMarker", ShapeId(312)),
         ])),
     ),
-    // 118
+    // 198
     Shape::new(
         "ListFunctionsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionVersion", ShapeId(75)).at(Location::QueryString, "FunctionVersion"),
-            Member::new("Marker", ShapeId(184)).at(Location::QueryString, "Marker"),
-            Member::new("MasterRegion", ShapeId(126)).at(Location::QueryString, "MasterRegion"),
-            Member::new("MaxItems", ShapeId(129)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionVersion", ShapeId(108)).at(Location::QueryString, "FunctionVersion"),
+            Member::new("Marker", ShapeId(312)).at(Location::QueryString, "Marker"),
+            Member::new("MasterRegion", ShapeId(216)).at(Location::QueryString, "MasterRegion"),
+            Member::new("MaxItems", ShapeId(221)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 119
+    // 199
     Shape::new(
         "ListFunctionsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Functions", ShapeId(64)),
-            Member::new("NextMarker", ShapeId(184)),
+            Member::new("Functions", ShapeId(97)),
+            Member::new("NextMarker", ShapeId(312)),
         ])),
     ),
-    // 120
-    Shape::new("LocalMountPath", Kind::TEXT).bounds(Some(0), Some(160)).pattern(&PATTERN_16),
-    // 121
+    // 200
+    Shape::new(
+        "ListLayerVersionsRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitecture", ShapeId(21)).at(Location::QueryString, "CompatibleArchitecture"),
+            Member::new("CompatibleRuntime", ShapeId(277)).at(Location::QueryString, "CompatibleRuntime"),
+            Member::new("LayerName", ShapeId(177)).at(Location::Uri, "LayerName").required(),
+            Member::new("Marker", ShapeId(312)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(220)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 201
+    Shape::new(
+        "ListLayerVersionsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerVersions", ShapeId(184)),
+            Member::new("NextMarker", ShapeId(312)),
+        ])),
+    ),
+    // 202
+    Shape::new(
+        "ListLayersRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitecture", ShapeId(21)).at(Location::QueryString, "CompatibleArchitecture"),
+            Member::new("CompatibleRuntime", ShapeId(277)).at(Location::QueryString, "CompatibleRuntime"),
+            Member::new("Marker", ShapeId(312)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(220)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 203
+    Shape::new(
+        "ListLayersResponse",
+        Kind::Structure(Structure::of(&[Member::new("Layers", ShapeId(186)), Member::new("NextMarker", ShapeId(312))])),
+    ),
+    // 204
+    Shape::new(
+        "ListProvisionedConcurrencyConfigsRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(312)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(222)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 205
+    Shape::new(
+        "ListProvisionedConcurrencyConfigsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("NextMarker", ShapeId(312)),
+            Member::new("ProvisionedConcurrencyConfigs", ShapeId(246)),
+        ])),
+    ),
+    // 206
+    Shape::new(
+        "ListTagsRequest",
+        Kind::Structure(Structure::of(&[Member::new("Resource", ShapeId(322))
+            .at(Location::Uri, "Resource")
+            .required()])),
+    ),
+    // 207
+    Shape::new("ListTagsResponse", Kind::Structure(Structure::of(&[Member::new("Tags", ShapeId(323))]))),
+    // 208
+    Shape::new(
+        "ListVersionsByFunctionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(312)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(221)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 209
+    Shape::new(
+        "ListVersionsByFunctionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("NextMarker", ShapeId(312)),
+            Member::new("Versions", ShapeId(97)),
+        ])),
+    ),
+    // 210
+    Shape::new("LocalMountPath", Kind::TEXT).bounds(Some(0), Some(160)).pattern(&PATTERN_27),
+    // 211
     Shape::new("LogFormat", Kind::String(&["JSON", "Text"])),
-    // 122
-    Shape::new("LogGroup", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_17),
-    // 123
+    // 212
+    Shape::new("LogGroup", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_28),
+    // 213
     Shape::new("LogType", Kind::String(&["None", "Tail"])),
-    // 124
+    // 214
     Shape::new(
         "LoggingConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("ApplicationLogLevel", ShapeId(7)),
-            Member::new("LogFormat", ShapeId(121)),
-            Member::new("LogGroup", ShapeId(122)),
-            Member::new("SystemLogLevel", ShapeId(189)),
+            Member::new("ApplicationLogLevel", ShapeId(20)),
+            Member::new("LogFormat", ShapeId(211)),
+            Member::new("LogGroup", ShapeId(212)),
+            Member::new("SystemLogLevel", ShapeId(317)),
         ])),
     ),
-    // 125
+    // 215
     Shape::new("Long", Kind::LONG),
-    // 126
-    Shape::new("MasterRegion", Kind::TEXT).bounds(Some(1), Some(50)).pattern(&PATTERN_18),
-    // 127
+    // 216
+    Shape::new("MasterRegion", Kind::TEXT).bounds(Some(1), Some(50)).pattern(&PATTERN_29),
+    // 217
     Shape::new("MaxAge", Kind::INTEGER).bounds(Some(0), Some(86400)),
-    // 128
+    // 218
+    Shape::new("MaxFunctionEventInvokeConfigListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
+    // 219
     Shape::new("MaxItems", Kind::INTEGER).bounds(Some(1), Some(50)),
-    // 129
+    // 220
+    Shape::new("MaxLayerListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
+    // 221
     Shape::new("MaxListItems", Kind::INTEGER).bounds(Some(1), Some(10000)),
-    // 130
+    // 222
+    Shape::new("MaxProvisionedConcurrencyConfigListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
+    // 223
+    Shape::new("MaximumEventAgeInSeconds", Kind::INTEGER).bounds(Some(60), Some(21600)),
+    // 224
+    Shape::new("MaximumRetryAttempts", Kind::INTEGER).bounds(Some(0), Some(2)),
+    // 225
     Shape::new("MemorySize", Kind::INTEGER).bounds(Some(128), Some(32768)),
-    // 131
-    Shape::new("Method", Kind::TEXT).bounds(Some(0), Some(6)).pattern(&PATTERN_13),
-    // 132
+    // 226
+    Shape::new("Method", Kind::TEXT).bounds(Some(0), Some(6)).pattern(&PATTERN_19),
+    // 227
     Shape::new(
         "ModeNotSupportedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
     ),
-    // 133
-    Shape::new("NameSpacedFunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_19),
-    // 134
-    Shape::new("NamespacedFunctionName", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_20),
-    // 135
+    // 228
+    Shape::new("NameSpacedFunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_30),
+    // 229
+    Shape::new("NamespacedFunctionName", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_31),
+    // 230
+    Shape::new("NamespacedStatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_32),
+    // 231
     Shape::new(
         "NoPublishedVersionException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
     ),
-    // 136
+    // 232
+    Shape::new("NonNegativeInteger", Kind::INTEGER).bounds(Some(0), None),
+    // 233
     Shape::new("NullableBoolean", Kind::Boolean),
-    // 137
-    Shape::new("NumericLatestPublishedOrAliasQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_21),
-    // 138
-    Shape::new("Origin", Kind::TEXT).bounds(Some(1), Some(253)).pattern(&PATTERN_13),
-    // 139
+    // 234
+    Shape::new("NumericLatestPublishedOrAliasQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_33),
+    // 235
+    Shape::new("OnFailure", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(60))]))),
+    // 236
+    Shape::new("OnSuccess", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(60))]))),
+    // 237
+    Shape::new("OrganizationId", Kind::TEXT).bounds(Some(0), Some(34)).pattern(&PATTERN_34),
+    // 238
+    Shape::new("Origin", Kind::TEXT).bounds(Some(1), Some(253)).pattern(&PATTERN_19),
+    // 239
     Shape::new("PackageType", Kind::String(&["Zip", "Image"])),
-    // 140
+    // 240
     Shape::new("PerExecutionEnvironmentMaxConcurrency", Kind::INTEGER).bounds(Some(1), Some(1600)),
-    // 141
+    // 241
+    Shape::new(
+        "PolicyLengthExceededException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
+    ),
+    // 242
+    Shape::new("PositiveInteger", Kind::INTEGER).bounds(Some(1), None),
+    // 243
     Shape::new(
         "PreconditionFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
     ),
-    // 142
+    // 244
+    Shape::new("Principal", Kind::TEXT).bounds(Some(0), Some(2048)).pattern(&PATTERN_18),
+    // 245
+    Shape::new("PrincipalOrgID", Kind::TEXT).bounds(Some(12), Some(34)).pattern(&PATTERN_34),
+    // 246
+    Shape::new("ProvisionedConcurrencyConfigList", Kind::List(List::of(ShapeId(247)))),
+    // 247
+    Shape::new(
+        "ProvisionedConcurrencyConfigListItem",
+        Kind::Structure(Structure::of(&[
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(232)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(232)),
+            Member::new("FunctionArn", ShapeId(90)),
+            Member::new("LastModified", ShapeId(332)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(242)),
+            Member::new("Status", ShapeId(249)),
+            Member::new("StatusReason", ShapeId(312)),
+        ])),
+    ),
+    // 248
+    Shape::new(
+        "ProvisionedConcurrencyConfigNotFoundException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
+    ),
+    // 249
+    Shape::new("ProvisionedConcurrencyStatusEnum", Kind::String(&["IN_PROGRESS", "READY", "FAILED"])),
+    // 250
+    Shape::new(
+        "PublicPolicyException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+    ),
+    // 251
+    Shape::new(
+        "PublishLayerVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitectures", ShapeId(41)),
+            Member::new("CompatibleRuntimes", ShapeId(42)),
+            Member::new("Content", ShapeId(181)).required(),
+            Member::new("Description", ShapeId(59)),
+            Member::new("LayerName", ShapeId(177)).at(Location::Uri, "LayerName").required(),
+            Member::new("LicenseInfo", ShapeId(189)),
+        ])),
+    ),
+    // 252
+    Shape::new(
+        "PublishLayerVersionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitectures", ShapeId(41)),
+            Member::new("CompatibleRuntimes", ShapeId(42)),
+            Member::new("Content", ShapeId(182)),
+            Member::new("CreatedDate", ShapeId(332)),
+            Member::new("Description", ShapeId(59)),
+            Member::new("LayerArn", ShapeId(174)),
+            Member::new("LayerVersionArn", ShapeId(180)),
+            Member::new("LicenseInfo", ShapeId(189)),
+            Member::new("Version", ShapeId(183)),
+        ])),
+    ),
+    // 253
+    Shape::new(
+        "PublishVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CodeSha256", ShapeId(312)),
+            Member::new("Description", ShapeId(59)),
+            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
+            Member::new("PublishTo", ShapeId(109)),
+            Member::new("RevisionId", ShapeId(312)),
+        ])),
+    ),
+    // 254
+    Shape::new(
+        "PutFunctionConcurrencyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ReservedConcurrentExecutions", ShapeId(268)).required(),
+        ])),
+    ),
+    // 255
+    Shape::new(
+        "PutFunctionEventInvokeConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("DestinationConfig", ShapeId(61)),
+            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(223)),
+            Member::new("MaximumRetryAttempts", ShapeId(224)),
+            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 256
+    Shape::new(
+        "PutFunctionRecursionConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(337)).at(Location::Uri, "FunctionName").required(),
+            Member::new("RecursiveLoop", ShapeId(264)).required(),
+        ])),
+    ),
+    // 257
+    Shape::new(
+        "PutFunctionRecursionConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(264))])),
+    ),
+    // 258
+    Shape::new(
+        "PutProvisionedConcurrencyConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ProvisionedConcurrentExecutions", ShapeId(242)).required(),
+            Member::new("Qualifier", ShapeId(262)).at(Location::QueryString, "Qualifier").required(),
+        ])),
+    ),
+    // 259
+    Shape::new(
+        "PutProvisionedConcurrencyConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(232)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(232)),
+            Member::new("LastModified", ShapeId(332)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(242)),
+            Member::new("Status", ShapeId(249)),
+            Member::new("StatusReason", ShapeId(312)),
+        ])),
+    ),
+    // 260
+    Shape::new(
+        "PutRuntimeManagementConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
+            Member::new("RuntimeVersionArn", ShapeId(279)),
+            Member::new("UpdateRuntimeOn", ShapeId(347)).required(),
+        ])),
+    ),
+    // 261
+    Shape::new(
+        "PutRuntimeManagementConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionArn", ShapeId(90)).required(),
+            Member::new("RuntimeVersionArn", ShapeId(279)),
+            Member::new("UpdateRuntimeOn", ShapeId(347)).required(),
+        ])),
+    ),
+    // 262
+    Shape::new("Qualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_35),
+    // 263
     Shape::new(
         "RecursiveInvocationException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
     ),
-    // 143
+    // 264
+    Shape::new("RecursiveLoop", Kind::String(&["Allow", "Terminate"])),
+    // 265
+    Shape::new(
+        "RemoveLayerVersionPermissionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(177)).at(Location::Uri, "LayerName").required(),
+            Member::new("RevisionId", ShapeId(312)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(311)).at(Location::Uri, "StatementId").required(),
+            Member::new("VersionNumber", ShapeId(183)).at(Location::Uri, "VersionNumber").required(),
+        ])),
+    ),
+    // 266
+    Shape::new(
+        "RemovePermissionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
+            Member::new("RevisionId", ShapeId(312)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(230)).at(Location::Uri, "StatementId").required(),
+        ])),
+    ),
+    // 267
     Shape::new(
         "RequestTooLargeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
     ),
-    // 144
+    // 268
     Shape::new("ReservedConcurrentExecutions", Kind::INTEGER).bounds(Some(0), None),
-    // 145
+    // 269
     Shape::new(
         "ResolvedS3Object",
         Kind::Structure(Structure::of(&[
-            Member::new("S3Bucket", ShapeId(158)),
-            Member::new("S3Key", ShapeId(163)),
-            Member::new("S3ObjectVersion", ShapeId(165)),
+            Member::new("S3Bucket", ShapeId(283)),
+            Member::new("S3Key", ShapeId(288)),
+            Member::new("S3ObjectVersion", ShapeId(290)),
         ])),
     ),
-    // 146
-    Shape::new("ResourceArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_14),
-    // 147
+    // 270
+    Shape::new("ResourceArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_20),
+    // 271
     Shape::new(
         "ResourceConflictException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
     ),
-    // 148
+    // 272
     Shape::new(
         "ResourceNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
     ),
-    // 149
+    // 273
     Shape::new(
         "ResourceNotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
     ),
-    // 150
+    // 274
+    Shape::new("ResponseStreamingInvocationType", Kind::String(&["RequestResponse", "DryRun"])),
+    // 275
     Shape::new("RetentionPeriodInDays", Kind::INTEGER).bounds(Some(1), Some(90)),
-    // 151
-    Shape::new("RoleArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_22),
-    // 152
+    // 276
+    Shape::new("RoleArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_36),
+    // 277
     Shape::new(
         "Runtime",
         Kind::String(&[
@@ -6369,114 +12996,118 @@ static TABLE: [Shape; 217] = [
             "custom",
         ]),
     ),
-    // 153
+    // 278
     Shape::new(
         "RuntimeAliasDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
     ),
-    // 154
-    Shape::new("RuntimeVersionArn", Kind::TEXT).bounds(Some(26), Some(2048)).pattern(&PATTERN_23),
-    // 155
+    // 279
+    Shape::new("RuntimeVersionArn", Kind::TEXT).bounds(Some(26), Some(2048)).pattern(&PATTERN_37),
+    // 280
     Shape::new(
         "RuntimeVersionConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Error", ShapeId(157)),
-            Member::new("RuntimeVersionArn", ShapeId(154)),
+            Member::new("Error", ShapeId(282)),
+            Member::new("RuntimeVersionArn", ShapeId(279)),
         ])),
     ),
-    // 156
+    // 281
     Shape::new(
         "RuntimeVersionDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
     ),
-    // 157
+    // 282
     Shape::new(
         "RuntimeVersionError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(184)), Member::new("Message", ShapeId(168))])),
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(312)), Member::new("Message", ShapeId(293))])),
     ),
-    // 158
-    Shape::new("S3Bucket", Kind::TEXT).bounds(Some(3), Some(63)).pattern(&PATTERN_24),
-    // 159
-    Shape::new("S3FilesConfig", Kind::Structure(Structure::of(&[Member::new("DirectS3Read", ShapeId(32))]))),
-    // 160
+    // 283
+    Shape::new("S3Bucket", Kind::TEXT).bounds(Some(3), Some(63)).pattern(&PATTERN_38),
+    // 284
+    Shape::new("S3FilesConfig", Kind::Structure(Structure::of(&[Member::new("DirectS3Read", ShapeId(62))]))),
+    // 285
     Shape::new(
         "S3FilesMountConnectivityException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
     ),
-    // 161
+    // 286
     Shape::new(
         "S3FilesMountFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
     ),
-    // 162
+    // 287
     Shape::new(
         "S3FilesMountTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
     ),
-    // 163
-    Shape::new("S3Key", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_13),
-    // 164
+    // 288
+    Shape::new("S3Key", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_19),
+    // 289
     Shape::new("S3ObjectStorageMode", Kind::String(&["COPY", "REFERENCE"])),
-    // 165
-    Shape::new("S3ObjectVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_13),
-    // 166
-    Shape::new("SecurityGroupId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_25),
-    // 167
-    Shape::new("SecurityGroupIds", Kind::List(List::of(ShapeId(166)))).bounds(Some(0), Some(5)),
-    // 168
+    // 290
+    Shape::new("S3ObjectVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_19),
+    // 291
+    Shape::new("SecurityGroupId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_39),
+    // 292
+    Shape::new("SecurityGroupIds", Kind::List(List::of(ShapeId(291)))).bounds(Some(0), Some(5)),
+    // 293
     Shape::new("SensitiveString", Kind::TEXT).sensitive(),
-    // 169
+    // 294
     Shape::new("SensitiveStringOnServerOnly", Kind::TEXT).bounds(Some(0), Some(10000)),
-    // 170
+    // 295
     Shape::new(
         "SerializedRequestEntityTooLargeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
     ),
-    // 171
+    // 296
     Shape::new(
         "ServiceException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
     ),
-    // 172
+    // 297
     Shape::new(
         "ServiceQuotaExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
     ),
-    // 173
-    Shape::new("SnapStart", Kind::Structure(Structure::of(&[Member::new("ApplyOn", ShapeId(174))]))),
-    // 174
+    // 298
+    Shape::new("SigningProfileVersionArns", Kind::List(List::of(ShapeId(23)))).bounds(Some(1), Some(20)),
+    // 299
+    Shape::new("SnapStart", Kind::Structure(Structure::of(&[Member::new("ApplyOn", ShapeId(300))]))),
+    // 300
     Shape::new("SnapStartApplyOn", Kind::String(&["PublishedVersions", "None"])),
-    // 175
+    // 301
     Shape::new(
         "SnapStartException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
     ),
-    // 176
+    // 302
     Shape::new(
         "SnapStartNotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
     ),
-    // 177
+    // 303
     Shape::new("SnapStartOptimizationStatus", Kind::String(&["On", "Off"])),
-    // 178
+    // 304
     Shape::new(
         "SnapStartRegenerationFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
     ),
-    // 179
+    // 305
     Shape::new(
         "SnapStartResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("ApplyOn", ShapeId(174)),
-            Member::new("OptimizationStatus", ShapeId(177)),
+            Member::new("ApplyOn", ShapeId(300)),
+            Member::new("OptimizationStatus", ShapeId(303)),
         ])),
     ),
-    // 180
+    // 306
     Shape::new(
         "SnapStartTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
     ),
-    // 181
+    // 307
+    Shape::new("SourceOwner", Kind::TEXT).bounds(Some(0), Some(12)).pattern(&PATTERN_40),
+    // 308
     Shape::new(
         "State",
         Kind::String(&[
@@ -6490,9 +13121,9 @@ static TABLE: [Shape; 217] = [
             "Deleting",
         ]),
     ),
-    // 182
+    // 309
     Shape::new("StateReason", Kind::TEXT),
-    // 183
+    // 310
     Shape::new(
         "StateReasonCode",
         Kind::String(&[
@@ -6539,49 +13170,63 @@ static TABLE: [Shape; 217] = [
             "DependencyError",
         ]),
     ),
-    // 184
+    // 311
+    Shape::new("StatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_41),
+    // 312
     Shape::new("String", Kind::TEXT),
-    // 185
-    Shape::new("StringList", Kind::List(List::of(ShapeId(184)))).bounds(Some(0), Some(1500)),
-    // 186
+    // 313
+    Shape::new("StringList", Kind::List(List::of(ShapeId(312)))).bounds(Some(0), Some(1500)),
+    // 314
     Shape::new(
         "SubnetIPAddressLimitReachedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
     ),
-    // 187
-    Shape::new("SubnetId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_26),
-    // 188
-    Shape::new("SubnetIds", Kind::List(List::of(ShapeId(187)))).bounds(Some(0), Some(16)),
-    // 189
+    // 315
+    Shape::new("SubnetId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_42),
+    // 316
+    Shape::new("SubnetIds", Kind::List(List::of(ShapeId(315)))).bounds(Some(0), Some(16)),
+    // 317
     Shape::new("SystemLogLevel", Kind::String(&["DEBUG", "INFO", "WARN"])),
-    // 190
-    Shape::new("TagKey", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_27),
-    // 191
-    Shape::new("TagValue", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_27),
-    // 192
-    Shape::new("Tags", Kind::Map(Map::of(ShapeId(190), ShapeId(191)))),
-    // 193
+    // 318
+    Shape::new("TagKey", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_43),
+    // 319
+    Shape::new("TagKeyList", Kind::List(List::of(ShapeId(318)))),
+    // 320
+    Shape::new(
+        "TagResourceRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Resource", ShapeId(322)).at(Location::Uri, "Resource").required(),
+            Member::new("Tags", ShapeId(323)).required(),
+        ])),
+    ),
+    // 321
+    Shape::new("TagValue", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_43),
+    // 322
+    Shape::new("TaggableResource", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_44),
+    // 323
+    Shape::new("Tags", Kind::Map(Map::of(ShapeId(318), ShapeId(321)))),
+    // 324
     Shape::new(
         "TagsError",
         Kind::Structure(Structure::of(&[
-            Member::new("ErrorCode", ShapeId(194)).required(),
-            Member::new("Message", ShapeId(195)).required(),
+            Member::new("ErrorCode", ShapeId(325)).required(),
+            Member::new("Message", ShapeId(326)).required(),
         ])),
     ),
-    // 194
-    Shape::new("TagsErrorCode", Kind::TEXT).bounds(Some(10), Some(21)).pattern(&PATTERN_28),
-    // 195
-    Shape::new("TagsErrorMessage", Kind::TEXT).bounds(Some(84), Some(1000)).pattern(&PATTERN_13),
-    // 196
+    // 325
+    Shape::new("TagsErrorCode", Kind::TEXT).bounds(Some(10), Some(21)).pattern(&PATTERN_45),
+    // 326
+    Shape::new("TagsErrorMessage", Kind::TEXT).bounds(Some(84), Some(1000)).pattern(&PATTERN_19),
+    // 327
     Shape::new(
         "TenancyConfig",
-        Kind::Structure(Structure::of(&[Member::new("TenantIsolationMode", ShapeId(198)).required()])),
+        Kind::Structure(Structure::of(&[Member::new("TenantIsolationMode", ShapeId(329)).required()])),
     ),
-    // 197
-    Shape::new("TenantId", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_29),
-    // 198
+    // 328
+    Shape::new("TenantId", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_46),
+    // 329
     Shape::new("TenantIsolationMode", Kind::String(&["PER_TENANT"])),
-    // 199
+    // 330
     Shape::new(
         "ThrottleReason",
         Kind::String(&[
@@ -6593,128 +13238,167 @@ static TABLE: [Shape; 217] = [
             "ConcurrentSnapshotCreateLimitExceeded",
         ]),
     ),
-    // 200
+    // 331
     Shape::new("Timeout", Kind::INTEGER).bounds(Some(1), Some(5400)),
-    // 201
-    Shape::new("Timestamp", Kind::TEXT).bounds(Some(0), Some(100)).pattern(&PATTERN_13),
-    // 202
+    // 332
+    Shape::new("Timestamp", Kind::TEXT).bounds(Some(0), Some(100)).pattern(&PATTERN_19),
+    // 333
     Shape::new(
         "TooManyRequestsException",
         Kind::Structure(Structure::of(&[
-            Member::new("Reason", ShapeId(199)),
-            Member::new("Type", ShapeId(184)),
-            Member::new("message", ShapeId(184)),
-            Member::new("retryAfterSeconds", ShapeId(184)).at(Location::Header, "Retry-After"),
+            Member::new("Reason", ShapeId(330)),
+            Member::new("Type", ShapeId(312)),
+            Member::new("message", ShapeId(312)),
+            Member::new("retryAfterSeconds", ShapeId(312)).at(Location::Header, "Retry-After"),
         ])),
     ),
-    // 203
-    Shape::new("TracingConfig", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(205))]))),
-    // 204
-    Shape::new("TracingConfigResponse", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(205))]))),
-    // 205
+    // 334
+    Shape::new("TracingConfig", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(336))]))),
+    // 335
+    Shape::new("TracingConfigResponse", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(336))]))),
+    // 336
     Shape::new("TracingMode", Kind::String(&["Active", "PassThrough"])),
-    // 206
+    // 337
+    Shape::new("UnqualifiedFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_47),
+    // 338
     Shape::new("UnreservedConcurrentExecutions", Kind::INTEGER).bounds(Some(0), None),
-    // 207
+    // 339
     Shape::new(
         "UnsupportedMediaTypeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
     ),
-    // 208
+    // 340
+    Shape::new(
+        "UntagResourceRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Resource", ShapeId(322)).at(Location::Uri, "Resource").required(),
+            Member::new("TagKeys", ShapeId(319)).at(Location::QueryString, "tagKeys").required(),
+        ])),
+    ),
+    // 341
+    Shape::new(
+        "UpdateAliasRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Description", ShapeId(59)),
+            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(349)),
+            Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
+            Member::new("RevisionId", ShapeId(312)),
+            Member::new("RoutingConfig", ShapeId(15)),
+        ])),
+    ),
+    // 342
     Shape::new(
         "UpdateFunctionCodeRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Architectures", ShapeId(9)),
-            Member::new("DryRun", ShapeId(12)),
-            Member::new("FunctionName", ShapeId(65)).at(Location::Uri, "FunctionName").required(),
-            Member::new("ImageUri", ShapeId(184)),
-            Member::new("Publish", ShapeId(12)),
-            Member::new("PublishTo", ShapeId(76)),
-            Member::new("RevisionId", ShapeId(184)),
-            Member::new("S3Bucket", ShapeId(158)),
-            Member::new("S3Key", ShapeId(163)),
-            Member::new("S3ObjectStorageMode", ShapeId(164)),
-            Member::new("S3ObjectVersion", ShapeId(165)),
-            Member::new("SourceKMSKeyArn", ShapeId(106)),
-            Member::new("ZipFile", ShapeId(11)),
+            Member::new("Architectures", ShapeId(22)),
+            Member::new("DryRun", ShapeId(26)),
+            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ImageUri", ShapeId(312)),
+            Member::new("Publish", ShapeId(26)),
+            Member::new("PublishTo", ShapeId(109)),
+            Member::new("RevisionId", ShapeId(312)),
+            Member::new("S3Bucket", ShapeId(283)),
+            Member::new("S3Key", ShapeId(288)),
+            Member::new("S3ObjectStorageMode", ShapeId(289)),
+            Member::new("S3ObjectVersion", ShapeId(290)),
+            Member::new("SourceKMSKeyArn", ShapeId(167)),
+            Member::new("ZipFile", ShapeId(24)),
         ])),
     ),
-    // 209
+    // 343
     Shape::new(
         "UpdateFunctionConfigurationRequest",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
-            Member::new("CapacityProviderConfig", ShapeId(14)),
-            Member::new("DeadLetterConfig", ShapeId(27)),
-            Member::new("Description", ShapeId(31)),
-            Member::new("DurableConfig", ShapeId(33)),
-            Member::new("Environment", ShapeId(46)),
-            Member::new("EphemeralStorage", ShapeId(52)),
-            Member::new("FileSystemConfigs", ShapeId(58)),
-            Member::new("FunctionName", ShapeId(65)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Handler", ShapeId(85)),
-            Member::new("ImageConfig", ShapeId(88)),
-            Member::new("KMSKeyArn", ShapeId(106)),
-            Member::new("Layers", ShapeId(113)),
-            Member::new("LoggingConfig", ShapeId(124)),
-            Member::new("MemorySize", ShapeId(130)),
-            Member::new("RevisionId", ShapeId(184)),
-            Member::new("Role", ShapeId(151)),
-            Member::new("Runtime", ShapeId(152)),
-            Member::new("RuntimeConfig", ShapeId(68)),
-            Member::new("SnapStart", ShapeId(173)),
-            Member::new("Timeout", ShapeId(200)),
-            Member::new("TracingConfig", ShapeId(203)),
-            Member::new("VpcConfig", ShapeId(213)),
+            Member::new("CapacityProviderConfig", ShapeId(28)),
+            Member::new("DeadLetterConfig", ShapeId(50)),
+            Member::new("Description", ShapeId(59)),
+            Member::new("DurableConfig", ShapeId(63)),
+            Member::new("Environment", ShapeId(76)),
+            Member::new("EphemeralStorage", ShapeId(82)),
+            Member::new("FileSystemConfigs", ShapeId(89)),
+            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Handler", ShapeId(137)),
+            Member::new("ImageConfig", ShapeId(141)),
+            Member::new("KMSKeyArn", ShapeId(167)),
+            Member::new("Layers", ShapeId(175)),
+            Member::new("LoggingConfig", ShapeId(214)),
+            Member::new("MemorySize", ShapeId(225)),
+            Member::new("RevisionId", ShapeId(312)),
+            Member::new("Role", ShapeId(276)),
+            Member::new("Runtime", ShapeId(277)),
+            Member::new("RuntimeConfig", ShapeId(101)),
+            Member::new("SnapStart", ShapeId(299)),
+            Member::new("Timeout", ShapeId(331)),
+            Member::new("TracingConfig", ShapeId(334)),
+            Member::new("VpcConfig", ShapeId(350)),
         ])),
     ),
-    // 210
+    // 344
+    Shape::new(
+        "UpdateFunctionEventInvokeConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("DestinationConfig", ShapeId(61)),
+            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(223)),
+            Member::new("MaximumRetryAttempts", ShapeId(224)),
+            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 345
     Shape::new(
         "UpdateFunctionUrlConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(70)),
-            Member::new("Cors", ShapeId(23)),
-            Member::new("FunctionName", ShapeId(73)).at(Location::Uri, "FunctionName").required(),
-            Member::new("InvokeMode", ShapeId(102)),
-            Member::new("Qualifier", ShapeId(74)).at(Location::QueryString, "Qualifier"),
+            Member::new("AuthType", ShapeId(103)),
+            Member::new("Cors", ShapeId(44)),
+            Member::new("FunctionName", ShapeId(106)).at(Location::Uri, "FunctionName").required(),
+            Member::new("InvokeMode", ShapeId(157)),
+            Member::new("Qualifier", ShapeId(107)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 211
+    // 346
     Shape::new(
         "UpdateFunctionUrlConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(70)).required(),
-            Member::new("Cors", ShapeId(23)),
-            Member::new("CreationTime", ShapeId(201)).required(),
-            Member::new("FunctionArn", ShapeId(59)).required(),
-            Member::new("FunctionUrl", ShapeId(69)).required(),
-            Member::new("InvokeMode", ShapeId(102)),
-            Member::new("LastModifiedTime", ShapeId(201)).required(),
+            Member::new("AuthType", ShapeId(103)).required(),
+            Member::new("Cors", ShapeId(44)),
+            Member::new("CreationTime", ShapeId(332)).required(),
+            Member::new("FunctionArn", ShapeId(90)).required(),
+            Member::new("FunctionUrl", ShapeId(102)).required(),
+            Member::new("InvokeMode", ShapeId(157)),
+            Member::new("LastModifiedTime", ShapeId(332)).required(),
         ])),
     ),
-    // 212
-    Shape::new("Version", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_30),
-    // 213
+    // 347
+    Shape::new("UpdateRuntimeOn", Kind::String(&["Auto", "Manual", "FunctionUpdate"])),
+    // 348
+    Shape::new("Version", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_48),
+    // 349
+    Shape::new("VersionWithLatestPublished", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_49),
+    // 350
     Shape::new(
         "VpcConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Ipv6AllowedForDualStack", ShapeId(136)),
-            Member::new("SecurityGroupIds", ShapeId(167)),
-            Member::new("SubnetIds", ShapeId(188)),
+            Member::new("Ipv6AllowedForDualStack", ShapeId(233)),
+            Member::new("SecurityGroupIds", ShapeId(292)),
+            Member::new("SubnetIds", ShapeId(316)),
         ])),
     ),
-    // 214
+    // 351
     Shape::new(
         "VpcConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Ipv6AllowedForDualStack", ShapeId(136)),
-            Member::new("SecurityGroupIds", ShapeId(167)),
-            Member::new("SubnetIds", ShapeId(188)),
-            Member::new("VpcId", ShapeId(215)),
+            Member::new("Ipv6AllowedForDualStack", ShapeId(233)),
+            Member::new("SecurityGroupIds", ShapeId(292)),
+            Member::new("SubnetIds", ShapeId(316)),
+            Member::new("VpcId", ShapeId(352)),
         ])),
     ),
-    // 215
+    // 352
     Shape::new("VpcId", Kind::TEXT),
-    // 216
+    // 353
+    Shape::new("Weight", Kind::Double),
+    // 354
     Shape::new("WorkingDirectory", Kind::TEXT).bounds(Some(0), Some(1000)),
 ];
