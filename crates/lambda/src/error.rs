@@ -80,6 +80,11 @@ impl LambdaError {
         Self::ResourceNotFoundException(format!("Function not found: {arn}"))
     }
 
+    /// Whether something is not there.
+    pub(crate) fn is_absence(&self) -> bool {
+        matches!(self, Self::ResourceNotFoundException(_))
+    }
+
     /// Our own failure.
     pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::ServiceException(source.into())

@@ -22,6 +22,7 @@ mod line;
 mod log_lines;
 mod log_records;
 mod log_stream;
+mod provisioned;
 pub mod report;
 mod run;
 mod runtime_api;
@@ -146,6 +147,8 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub struct Hooks {
     /// Makes sure that a package lies unpacked on this node and says where.
     pub code: Arc<dyn Fn(CodeRef) -> BoxFuture<std::io::Result<PathBuf>> + Send + Sync>,
+    /// Makes sure that layers lie merged on this node, in their order, and says where.
+    pub layers: Arc<dyn Fn(Vec<CodeRef>) -> BoxFuture<std::io::Result<PathBuf>> + Send + Sync>,
     /// Makes the temporary credentials of a new environment and registers them with the gateway.
     pub issue_credentials: Arc<dyn Fn(&EnvironmentPeer) -> Credentials + Send + Sync>,
     /// Forgets the credentials (by access key id) of an environment that has ended.
@@ -246,6 +249,7 @@ struct Shared {
     hooks: Hooks,
     admission: Admission,
     environments: Environments,
+    provisioned: provisioned::Wanted,
     /// Invocations that run now.
     in_flight: watch::Sender<usize>,
     /// Cancelled when what still runs must end.
@@ -259,6 +263,7 @@ impl Invoker {
         Self(Arc::new(Shared {
             admission: Admission::new(limits.concurrency_max),
             environments: Environments::new(&limits, clock.clone()),
+            provisioned: provisioned::Wanted::default(),
             in_flight: watch::Sender::new(0),
             shutdown: CancellationToken::new(),
             clock,

@@ -195,6 +195,15 @@ impl Packages {
         })
     }
 
+    /// [`Packages::merged`] as the data plane asks for it.
+    pub fn layers_hook(&self) -> Arc<dyn Fn(Vec<CodeRef>) -> BoxFuture<io::Result<PathBuf>> + Send + Sync> {
+        let packages = self.clone();
+        Arc::new(move |layers| {
+            let packages = packages.clone();
+            Box::pin(async move { packages.merged(&layers).await.map_err(io::Error::other) })
+        })
+    }
+
     /// Removes the unpacked folders of all packages but those with these digests, and says how many. Nothing may run
     /// from them: call it at start.
     ///

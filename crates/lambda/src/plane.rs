@@ -71,4 +71,12 @@ impl DataPlane for NodePlane {
         let (invoker, function_arn) = (self.invoker.clone(), function_arn.to_owned());
         Box::pin(async move { invoker.retire(&function_arn, version.as_deref()).await })
     }
+
+    fn provision(&self, function_arn: &str, wanted: Vec<(Arc<FunctionVersion>, u32)>) {
+        self.invoker.provision(function_arn, wanted);
+    }
+
+    fn provisioned(&self, function_arn: &str, version: &str) -> Provisioned {
+        self.invoker.provisioned(function_arn, version)
+    }
 }

@@ -41,6 +41,8 @@ pub enum ThrottleReason {
     ConcurrentInvocationLimitExceeded,
     /// The function's reserved concurrency is used up.
     ReservedFunctionConcurrentInvocationLimitExceeded,
+    /// The function grows too fast (L11).
+    FunctionInvocationRateLimitExceeded,
 }
 
 impl ThrottleReason {
@@ -51,6 +53,7 @@ impl ThrottleReason {
             Self::ReservedFunctionConcurrentInvocationLimitExceeded => {
                 "ReservedFunctionConcurrentInvocationLimitExceeded"
             }
+            Self::FunctionInvocationRateLimitExceeded => "FunctionInvocationRateLimitExceeded",
         }
     }
 }

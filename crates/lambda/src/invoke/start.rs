@@ -17,7 +17,7 @@ use super::log_records::{PlatformRecords, stream_date};
 use super::log_stream::LogStream;
 use super::runtime_api::RuntimeApi;
 use super::state::State;
-use super::variables::TASK_ROOT;
+use super::variables::{LAYERS_ROOT, TASK_ROOT};
 use super::{AWS_ENDPOINT, EnvironmentPeer, InvokeError, Invoker, RUNTIME_API};
 use crate::FunctionVersion;
 use crate::runtimes::{LaunchPlan, Protocol};
@@ -101,6 +101,12 @@ impl Invoker {
         let package = (shared.hooks.code)(function.code.clone())
             .await
             .map_err(|error| unavailable(format!("the package cannot be read: {error}")))?;
+        let layers = match function.layers.is_empty() {
+            true => None,
+            false => Some((shared.hooks.layers)(function.layers.clone()).await)
+                .transpose()
+                .map_err(|error| unavailable(format!("the layers cannot be read: {error}")))?,
+        };
         let code_download = clock.elapsed() - start;
         let plan = shared
             .runtimes
@@ -116,7 +122,7 @@ impl Invoker {
         };
         let variables = Self::variables(function, &plan, logs.name(), &credentials);
         let protocol = plan.protocol;
-        let spec = self.spec(function, plan, package, variables);
+        let spec = self.spec(function, plan, package, layers, variables);
         let (sandbox_began, start) = (clock.now(), clock.elapsed());
         let mut sandbox = match self.launch(spec).await {
             Ok(sandbox) => sandbox,
@@ -169,10 +175,12 @@ impl Invoker {
         function: &FunctionVersion,
         plan: LaunchPlan,
         package: PathBuf,
+        layers: Option<PathBuf>,
         variables: Vec<(String, String)>,
     ) -> Spec {
         let mut mounts: Vec<Mount> = plan.mounts.into_iter().map(|(source, target)| Mount { source, target }).collect();
         mounts.push(Mount { source: package, target: PathBuf::from(TASK_ROOT) });
+        mounts.extend(layers.map(|source| Mount { source, target: PathBuf::from(LAYERS_ROOT) }));
         let mut spec = Spec {
             argv: plan.argv,
             env: variables,

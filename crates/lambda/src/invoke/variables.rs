@@ -7,6 +7,9 @@ use crate::{FunctionVersion, LogFormat};
 /// Where the package is seen inside: `LAMBDA_TASK_ROOT`.
 pub(crate) const TASK_ROOT: &str = "/var/task";
 
+/// Where the layers are seen inside.
+pub(crate) const LAYERS_ROOT: &str = "/opt";
+
 impl Invoker {
     /// Every variable but the two addresses. Names come once; what the platform needs wins over what the user set
     /// (the control plane refuses reserved names anyway), and the user wins over mere defaults.
@@ -55,7 +58,10 @@ fn reserved(function: &FunctionVersion, log_stream: &str, credentials: &Credenti
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", function.memory_mb.to_string()),
         ("AWS_LAMBDA_LOG_GROUP_NAME", function.logging.group.clone()),
         ("AWS_LAMBDA_LOG_STREAM_NAME", log_stream.to_owned()),
-        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
+        (
+            "AWS_LAMBDA_INITIALIZATION_TYPE",
+            if function.concurrency.provisioned { "provisioned-concurrency" } else { "on-demand" }.to_owned(),
+        ),
         ("AWS_EXECUTION_ENV", format!("AWS_Lambda_{}", function.runtime)),
         ("AWS_REGION", function.region.clone()),
         ("AWS_DEFAULT_REGION", function.region.clone()),

@@ -46,7 +46,7 @@ pub(crate) async fn add(
                 record.policy.add(&input.statement_id, statement)?;
                 record.policy.revision_id.clone_from(new_revision);
                 keys::set(&tx, &key, &record);
-                Ok(())
+                Ok::<_, LambdaError>(())
             }
         })
         .await?;

@@ -65,7 +65,7 @@ pub(crate) fn layer_version_resource(cx: &Cx, given: &str, version: i64) -> Reso
 }
 
 /// Splits the ARN of a layer version.
-fn split_arn(arn: &str) -> Option<(&str, u64)> {
+pub(super) fn split_arn(arn: &str) -> Option<(&str, u64)> {
     let (layer, version) = arn.rsplit_once(':')?;
     Some((layer, version.parse().ok()?))
 }
@@ -243,8 +243,8 @@ fn is_compatible(record: &LayerRecord, runtime: Option<m::Runtime>, architecture
         asked.is_none_or(|asked| said.iter().any(|one| one == asked))
     };
     let any_architecture = record.architectures.is_empty();
-    fits(&record.runtimes, runtime.as_ref().map(m::Runtime::as_str))
-        && (any_architecture || fits(&record.architectures, architecture.as_ref().map(m::Architecture::as_str)))
+    fits(&record.runtimes, runtime.map(m::Runtime::as_str))
+        && (any_architecture || fits(&record.architectures, architecture.map(m::Architecture::as_str)))
 }
 
 /// The newest version of a layer that a listing asks for.

@@ -7,7 +7,7 @@ use wire::Cx;
 use crate::error::LambdaError;
 use crate::keys::{self, Key, PolicyRecord};
 use crate::name::FunctionName;
-use crate::qualifier::{Qualifier, resolve};
+use crate::qualifier::resolve;
 use crate::state::Lambda;
 use crate::statement::{allow, conditions, principal};
 use crate::LATEST;
@@ -144,24 +144,5 @@ pub(crate) async fn get(lambda: Lambda, cx: Cx, input: m::GetPolicyInput) -> Res
         None => {
             Err(LambdaError::ResourceNotFoundException("The resource you requested does not exist.".to_owned()))
         }
-    }
-}
-
-impl Lambda {
-    /// The resource policy that guards an ARN of a function, as a document: that of the qualifier that the ARN names,
-    /// or of the function itself; `$LATEST` is guarded by the function's. `None` without a statement.
-    ///
-    /// # Errors
-    /// `ServiceException` when the store cannot be read.
-    pub async fn policy_of(&self, cx: &Cx, function_arn: &str) -> Result<Option<String>, LambdaError> {
-        let Ok(name) = FunctionName::parse(cx, function_arn, None) else { return Ok(None) };
-        let name = match Qualifier::of(name.qualifier.as_deref()) {
-            Qualifier::Latest => name.unqualified(),
-            _ => name,
-        };
-        let key = key(cx, &name);
-        let key = &key;
-        let found = self.kv.read(|tx| async move { keys::get::<PolicyRecord>(&tx, key).await }).await?;
-        Ok(found.and_then(|policy| policy.document()))
     }
 }

@@ -5,5 +5,6 @@ mod lifecycle;
 mod load;
 mod logging;
 mod protocol;
+mod provisioned;
 mod runtimes;
 mod stage;

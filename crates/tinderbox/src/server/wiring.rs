@@ -110,6 +110,7 @@ pub(super) async fn wire(
     });
     let swept = lambda.sweep_packages().await.context("packages of the past cannot be swept")?;
     tracing::info!(swept, "packages ready");
+    lambda.provision_all().await.context("provisioned concurrency cannot be read")?;
     let iam = Iam::open(kv, clock.clone(), rng.clone()).await.context("identities cannot be read")?;
     let own = [lambda::service(lambda.clone()), logs::service(logs.clone())];
     let gateway = Gateway::new(
@@ -212,13 +213,11 @@ fn unpack_limits() -> UnpackLimits {
 
 /// What the data plane asks of the rest of the server.
 fn hooks(packages: &Packages, credentials: &CredentialStore, handle: &Handle, rng: &Rng) -> Hooks {
-    let (packages, handle, rng) = (packages.clone(), handle.clone(), rng.clone());
+    let (handle, rng) = (handle.clone(), rng.clone());
     let (issued, revoked) = (credentials.clone(), credentials.clone());
     Hooks {
-        code: Arc::new(move |code| {
-            let packages = packages.clone();
-            Box::pin(async move { packages.unpacked(&code).await.map_err(std::io::Error::other) })
-        }),
+        code: packages.hook(),
+        layers: packages.layers_hook(),
         issue_credentials: Arc::new(move |peer| issue(&issued, peer, &rng)),
         revoke_credentials: Arc::new(move |access_key_id| {
             revoked.remove(access_key_id);
