@@ -3,10 +3,11 @@
 use model::lambda as m;
 use wire::{ConditionKeys, Permission, Resource, Service};
 
+use crate::facts::facts;
 use crate::name::{qualified_resource, resource};
 use crate::ops::layers::{layer_resource, layer_version_resource};
 use crate::ops::{
-    account, aliases, changes, concurrency, event_invoke, facts, functions, invoke, layer_permissions, layers, listing,
+    account, aliases, changes, concurrency, event_invoke, functions, invoke, layer_permissions, layers, listing,
     permissions, provisioned, runtime_settings, tags, urls, versions,
 };
 use crate::state::Lambda;
@@ -20,7 +21,7 @@ pub fn service(lambda: Lambda) -> Service {
         .keys::<m::CreateFunction>(|_, i| request_tags(i.tags.iter().flatten()))
         .keys::<m::TagResource>   (|_, i| request_tags(&i.tags))
         .keys::<m::UntagResource> (|_, i| ConditionKeys::new().with_all("aws:TagKeys", i.tag_keys.iter().cloned()))
-        .facts(facts::of)
+        .facts(facts)
         .build()
 }
 

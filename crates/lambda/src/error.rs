@@ -45,6 +45,14 @@ pub enum LambdaError {
         /// What it would be long, in bytes.
         length: usize,
     },
+    /// 400: a chain of invocations came back to the function too often (L15).
+    #[error(
+        "Lambda has detected that the function {arn} is being invoked in a recursive loop with other resources. The invocation was stopped."
+    )]
+    RecursiveInvocationException {
+        /// The function.
+        arn: String,
+    },
     /// 400: the account's packages are too large together.
     #[error("Code storage limit exceeded.")]
     CodeStorageExceededException,
@@ -120,6 +128,7 @@ impl ServiceError for LambdaError {
             Self::ProvisionedConcurrencyConfigNotFoundException => "ProvisionedConcurrencyConfigNotFoundException",
             Self::CodeSigningConfigNotFoundException(_) => "CodeSigningConfigNotFoundException",
             Self::PolicyLengthExceededException { .. } => "PolicyLengthExceededException",
+            Self::RecursiveInvocationException { .. } => "RecursiveInvocationException",
             Self::RequestEntityTooLargeException { .. } => "RequestEntityTooLargeException",
             Self::Invoke(error) => error.code(),
             Self::ServiceException(_) => "ServiceException",
@@ -132,7 +141,8 @@ impl ServiceError for LambdaError {
             | Self::ValidationException(_)
             | Self::InvalidRequestContentException(_)
             | Self::CodeStorageExceededException
-            | Self::PolicyLengthExceededException { .. } => 400,
+            | Self::PolicyLengthExceededException { .. }
+            | Self::RecursiveInvocationException { .. } => 400,
             Self::AccessDeniedException(_) => 403,
             Self::ResourceNotFoundException(_)
             | Self::ProvisionedConcurrencyConfigNotFoundException

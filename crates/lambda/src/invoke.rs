@@ -6,6 +6,7 @@
 //!                            cold  └────────────── freeze ◄───────────────────────────┘
 //!                              ▼
 //!                 code ─► sandbox ─► runtime init ─► user init
+//!                              ▲ both ahead, where a generic runtime waits (stems)
 //!
 //!  written behind the answer, never before it: log events (`logs`), spans (`trace`)
 //! ```
@@ -13,7 +14,9 @@
 //! Nothing on this path writes durably before the function runs (architecture, invariant 3).
 
 mod admission;
+mod assign;
 mod channel;
+mod demand;
 mod ending;
 mod environment;
 mod environments;
@@ -29,6 +32,7 @@ mod runtime_api;
 mod spans;
 mod start;
 mod state;
+mod stems;
 mod variables;
 
 use std::future::Future;
@@ -54,6 +58,7 @@ pub use state::State;
 
 use admission::Admission;
 use environments::Environments;
+use stems::Stems;
 
 use crate::runtimes::Runtimes;
 use crate::{CodeRef, FunctionVersion};
@@ -122,6 +127,8 @@ pub struct Credentials {
     pub secret_access_key: String,
     /// Session token.
     pub session_token: String,
+    /// From this moment on they are refused; `None`: never. An environment is not used for long enough to see it.
+    pub expires: Option<sys::Timestamp>,
 }
 
 /// Who is at the other end of a connection that was made inside an execution environment.
@@ -149,13 +156,17 @@ pub struct Hooks {
     pub code: Arc<dyn Fn(CodeRef) -> BoxFuture<std::io::Result<PathBuf>> + Send + Sync>,
     /// Makes sure that layers lie merged on this node, in their order, and says where.
     pub layers: Arc<dyn Fn(Vec<CodeRef>) -> BoxFuture<std::io::Result<PathBuf>> + Send + Sync>,
-    /// Makes the temporary credentials of a new environment and registers them with the gateway.
-    pub issue_credentials: Arc<dyn Fn(&EnvironmentPeer) -> Credentials + Send + Sync>,
+    /// Makes the temporary credentials of a new environment: those of the function's role.
+    pub issue_credentials: IssueCredentials,
     /// Forgets the credentials (by access key id) of an environment that has ended.
     pub revoke_credentials: Arc<dyn Fn(&str) + Send + Sync>,
     /// Serves a connection that a function opened to its `AWS_ENDPOINT_URL`.
     pub connection: ConnectionHook,
 }
+
+/// Makes credentials of the function's role for one environment; [`InvokeError::RoleNotAssumable`] when Lambda may not.
+pub type IssueCredentials =
+    Arc<dyn Fn(Arc<FunctionVersion>, EnvironmentPeer) -> BoxFuture<Result<Credentials, InvokeError>> + Send + Sync>;
 
 /// Serves a connection that was made inside an execution environment.
 pub type ConnectionHook = Arc<dyn Fn(TcpStream, EnvironmentPeer) + Send + Sync>;
@@ -174,6 +185,8 @@ pub struct InvokeLimits {
     pub wait_max: Duration,
     /// Sum of the configured memory of all environments, in MB.
     pub memory_budget_mb: u32,
+    /// Memory that runtimes started ahead may take together, in MB, by estimate; 0 for none.
+    pub stem_memory_mb: u32,
     /// The init phase, before it is killed and run again within the first invocation (AWS: 10 s).
     pub init_max: Duration,
     /// Least CPU of an environment, in thousandths of one. CPU follows memory above it (1 vCPU at 1,769 MB).
@@ -195,6 +208,7 @@ impl Default for InvokeLimits {
             starting_max: 4,
             wait_max: Duration::from_secs(60),
             memory_budget_mb: 64 * 1024,
+            stem_memory_mb: 512,
             init_max: Duration::from_secs(10),
             cpu_millis_min: 1_000,
             freeze_after: Duration::from_millis(2),
@@ -250,6 +264,7 @@ struct Shared {
     admission: Admission,
     environments: Environments,
     provisioned: provisioned::Wanted,
+    stems: Stems,
     /// Invocations that run now.
     in_flight: watch::Sender<usize>,
     /// Cancelled when what still runs must end.
@@ -264,6 +279,7 @@ impl Invoker {
             admission: Admission::new(limits.concurrency_max),
             environments: Environments::new(&limits, clock.clone()),
             provisioned: provisioned::Wanted::default(),
+            stems: Stems::start(&limits, &clock, &launcher, &runtimes),
             in_flight: watch::Sender::new(0),
             shutdown: CancellationToken::new(),
             clock,
@@ -305,6 +321,7 @@ impl Invoker {
 
     /// Takes no more invocations, lets those that run go on for at most `grace`, then ends every environment.
     pub async fn shutdown(&self, grace: Duration) {
+        self.0.stems.close();
         self.0.environments.close().await;
         let mut in_flight = self.0.in_flight.subscribe();
         // The sender lives in `self`: it cannot close while this waits.
@@ -316,6 +333,11 @@ impl Invoker {
     /// Invocations of `account` that run now.
     pub fn running(&self, account: &AccountId) -> usize {
         self.0.admission.running(account)
+    }
+
+    /// Runtimes that were started ahead and wait for a function.
+    pub fn standing_by(&self) -> usize {
+        self.0.stems.count()
     }
 
     /// Idle environments (frozen, or about to be) of `function`.

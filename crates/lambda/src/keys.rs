@@ -29,10 +29,12 @@ use kv::{KeyRange, Txn};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use record::{FileSystemRecord, FunctionRecord, LayerUse, UrlAuth, UrlOwner, UrlRecord, UsageRecord, VpcRecord};
 pub(crate) use published::{
     AliasRecord, EventInvokeRecord, LayerRecord, PolicyRecord, ProvisionedRecord, RuntimeUpdate, SettingsRecord,
     VersionCounter,
+};
+pub(crate) use record::{
+    FileSystemRecord, FunctionRecord, LayerUse, UrlAuth, UrlOwner, UrlRecord, UsageRecord, VpcRecord,
 };
 
 /// Every key starts with this word: one store serves all services.

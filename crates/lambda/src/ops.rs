@@ -6,7 +6,6 @@ pub(crate) mod changes;
 pub(crate) mod concurrency;
 pub(crate) mod configuration;
 pub(crate) mod event_invoke;
-pub(crate) mod facts;
 pub(crate) mod functions;
 pub(crate) mod invoke;
 pub(crate) mod layer_permissions;

@@ -50,9 +50,11 @@ impl<'a> Qualifier<'a> {
 /// `ResourceNotFoundException` when there is none.
 pub(crate) async fn resolve(tx: &Txn, cx: &Cx, name: &FunctionName, chance: f64) -> Result<Resolved, LambdaError> {
     match Qualifier::of(name.qualifier.as_deref()) {
-        Qualifier::Latest => {
-            Ok(Resolved { version: LATEST.to_owned(), record: version_record(tx, cx, name, LATEST).await?, alias: None })
-        }
+        Qualifier::Latest => Ok(Resolved {
+            version: LATEST.to_owned(),
+            record: version_record(tx, cx, name, LATEST).await?,
+            alias: None,
+        }),
         Qualifier::Number(number) => {
             let version = number.to_string();
             Ok(Resolved { record: version_record(tx, cx, name, &version).await?, version, alias: None })

@@ -10,6 +10,7 @@ use wire::{AccountId, Cx, Principal, TraceContext};
 use crate::code_link::CodeLinks;
 use crate::error::LambdaError;
 use crate::function::{CodeRef, Concurrency, FunctionVersion};
+use crate::identity::Identity;
 use crate::keys::{self, FunctionRecord, LayerUse};
 use crate::limits;
 use crate::name::function_arn;
@@ -52,6 +53,8 @@ pub struct LambdaParts {
     pub rng: Rng,
     /// What the operator may change.
     pub config: Config,
+    /// Roles and rights.
+    pub identity: Identity,
 }
 
 /// What every record with a package says about it.
@@ -77,6 +80,7 @@ pub struct State {
     pub(crate) clock: Clock,
     pub(crate) rng: Rng,
     pub(crate) config: Config,
+    pub(crate) identity: Identity,
     pub(crate) code_links: CodeLinks,
 }
 
@@ -91,9 +95,9 @@ impl std::ops::Deref for Lambda {
 impl Lambda {
     /// The service over `parts`.
     pub fn new(parts: LambdaParts) -> Self {
-        let LambdaParts { kv, packages, plane, clock, rng, config } = parts;
+        let LambdaParts { kv, packages, plane, clock, rng, config, identity } = parts;
         let code_links = CodeLinks::new(&rng);
-        Self(Arc::new(State { kv, packages, plane, clock, rng, config, code_links }))
+        Self(Arc::new(State { kv, packages, plane, clock, rng, config, identity, code_links }))
     }
 
     /// Frees the disk of unpacked packages that no function refers to any more. Call it at start, before functions run:
@@ -184,6 +188,7 @@ impl Lambda {
             layers: record.layers.into_iter().map(|layer| layer.code).collect(),
             concurrency,
             revision_id: record.revision_id,
+            role: record.role,
             runtime_warning: self.warning(&record.runtime),
             runtime: record.runtime,
             handler: record.handler,

@@ -112,9 +112,12 @@ impl Lambda {
     async fn invoke_target(&self, target: Target, request: Request<Bytes>) -> Response<Bytes> {
         let Target { cx, name, url, function, concurrency } = target;
         let caller = caller(&cx.principal);
-        // Only the root user, until policies are asked about `lambda:InvokeFunctionUrl`: nobody else may by default.
-        let is_owner = matches!(&cx.principal, Principal::Root { account } if *account == cx.account);
-        if url.auth == UrlAuth::AwsIam && !is_owner {
+        let arn = name.qualified_arn(&cx);
+        if let Err(refusal) = self.may_call_url(&cx, &arn, url.auth).await {
+            if refusal.internal.is_some() {
+                tracing::error!(%refusal, arn, "whether a function URL may be called cannot be told");
+                return result::bad_gateway();
+            }
             return result::refusal(StatusCode::FORBIDDEN, r#"{"Message":"Forbidden"}"#);
         }
         let context = EventContext {
@@ -138,7 +141,7 @@ impl Lambda {
             payload,
             client_context: None,
             cognito_identity: None,
-            invoked_arn: name.qualified_arn(&cx),
+            invoked_arn: arn,
             trace: cx.trace.clone(),
         };
         let Resolved { version, record, .. } = function;

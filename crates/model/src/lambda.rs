@@ -719,16 +719,6 @@ impl Operation for ListAliases {
     type Output = ListAliasesOutput;
 }
 
-/// Returns a list of code signing configurations.
-#[derive(Clone, Copy, Debug)]
-pub struct ListCodeSigningConfigs;
-
-impl Operation for ListCodeSigningConfigs {
-    const SHAPE: &'static OperationShape = &LIST_CODE_SIGNING_CONFIGS;
-    type Input = ListCodeSigningConfigsInput;
-    type Output = ListCodeSigningConfigsOutput;
-}
-
 /// Retrieves a list of configurations for asynchronous invocation for a Lambda Event Function.
 #[derive(Clone, Copy, Debug)]
 pub struct ListFunctionEventInvokeConfigs;
@@ -1377,28 +1367,6 @@ impl IntoValue for AliasRoutingConfiguration {
     }
 }
 
-/// List of signing profiles that can sign a code package.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AllowedPublishers {
-    /// The Amazon Resource Name (ARN) for each of the signing profiles.
-    pub signing_profile_version_arns: Vec<String>,
-}
-
-impl FromValue for AllowedPublishers {
-    fn from_value(value: Value) -> Result<Self, ApiError> {
-        let mut members = Members::open(value)?;
-        Ok(Self { signing_profile_version_arns: members.required("SigningProfileVersionArns")? })
-    }
-}
-
-impl IntoValue for AllowedPublishers {
-    fn into_value(self) -> Value {
-        let mut fields = Fields::with_capacity(1);
-        fields.required("SigningProfileVersionArns", self.signing_profile_version_arns);
-        fields.finish()
-    }
-}
-
 /// ApplicationLogLevel
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ApplicationLogLevel {
@@ -1538,123 +1506,6 @@ impl IntoValue for CapacityProviderConfig {
             self.lambda_managed_instances_capacity_provider_config,
         );
         fields.finish()
-    }
-}
-
-/// Details about a Code signing configuration.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CodeSigningConfig {
-    /// List of allowed publishers.
-    pub allowed_publishers: AllowedPublishers,
-    /// The Amazon Resource Name (ARN) of the Code signing configuration.
-    pub code_signing_config_arn: String,
-    /// Unique identifer for the Code signing configuration.
-    pub code_signing_config_id: String,
-    /// The code signing policy controls the validation failure action for signature mismatch or expiry.
-    pub code_signing_policies: CodeSigningPolicies,
-    /// Code signing configuration description.
-    pub description: Option<String>,
-    /// The date and time that the Code signing configuration was last modified, in ISO-8601 format (YYYY-MM-DDThh:mm:ss.sTZD).
-    pub last_modified: String,
-}
-
-impl FromValue for CodeSigningConfig {
-    fn from_value(value: Value) -> Result<Self, ApiError> {
-        let mut members = Members::open(value)?;
-        Ok(Self {
-            allowed_publishers: members.required("AllowedPublishers")?,
-            code_signing_config_arn: members.required("CodeSigningConfigArn")?,
-            code_signing_config_id: members.required("CodeSigningConfigId")?,
-            code_signing_policies: members.required("CodeSigningPolicies")?,
-            description: members.optional("Description")?,
-            last_modified: members.required("LastModified")?,
-        })
-    }
-}
-
-impl IntoValue for CodeSigningConfig {
-    fn into_value(self) -> Value {
-        let mut fields = Fields::with_capacity(6);
-        fields.required("AllowedPublishers", self.allowed_publishers);
-        fields.required("CodeSigningConfigArn", self.code_signing_config_arn);
-        fields.required("CodeSigningConfigId", self.code_signing_config_id);
-        fields.required("CodeSigningPolicies", self.code_signing_policies);
-        fields.optional("Description", self.description);
-        fields.required("LastModified", self.last_modified);
-        fields.finish()
-    }
-}
-
-/// Code signing configuration policies specify the validation failure action for signature mismatch or expiry.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct CodeSigningPolicies {
-    /// Code signing configuration policy for deployment validation failure.
-    pub untrusted_artifact_on_deployment: Option<CodeSigningPolicy>,
-}
-
-impl FromValue for CodeSigningPolicies {
-    fn from_value(value: Value) -> Result<Self, ApiError> {
-        let mut members = Members::open(value)?;
-        Ok(Self { untrusted_artifact_on_deployment: members.optional("UntrustedArtifactOnDeployment")? })
-    }
-}
-
-impl IntoValue for CodeSigningPolicies {
-    fn into_value(self) -> Value {
-        let mut fields = Fields::with_capacity(1);
-        fields.optional("UntrustedArtifactOnDeployment", self.untrusted_artifact_on_deployment);
-        fields.finish()
-    }
-}
-
-/// CodeSigningPolicy
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum CodeSigningPolicy {
-    /// `Warn`
-    Warn,
-    /// `Enforce`
-    Enforce,
-}
-
-impl CodeSigningPolicy {
-    /// Every value, in the model's order.
-    pub const ALL: &'static [Self] = &[Self::Warn, Self::Enforce];
-
-    /// As it travels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Warn => "Warn",
-            Self::Enforce => "Enforce",
-        }
-    }
-}
-
-impl fmt::Display for CodeSigningPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for CodeSigningPolicy {
-    type Err = UnknownVariant;
-    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|value| value.as_str() == text)
-            .ok_or_else(|| UnknownVariant { name: "CodeSigningPolicy", text: text.to_owned() })
-    }
-}
-
-impl FromValue for CodeSigningPolicy {
-    fn from_value(value: Value) -> Result<Self, ApiError> {
-        enum_from_value(value)
-    }
-}
-
-impl IntoValue for CodeSigningPolicy {
-    fn into_value(self) -> Value {
-        Value::String(self.as_str().to_owned())
     }
 }
 
@@ -4057,22 +3908,19 @@ impl IntoValue for InvocationType {
 pub struct InvokeAsyncInput {
     /// The name or ARN of the Lambda function.
     pub function_name: String,
-    /// The JSON that you want to provide to your Lambda function as input.
-    pub invoke_args: Bytes,
 }
 
 impl FromValue for InvokeAsyncInput {
     fn from_value(value: Value) -> Result<Self, ApiError> {
         let mut members = Members::open(value)?;
-        Ok(Self { function_name: members.required("FunctionName")?, invoke_args: members.required("InvokeArgs")? })
+        Ok(Self { function_name: members.required("FunctionName")? })
     }
 }
 
 impl IntoValue for InvokeAsyncInput {
     fn into_value(self) -> Value {
-        let mut fields = Fields::with_capacity(2);
+        let mut fields = Fields::with_capacity(1);
         fields.required("FunctionName", self.function_name);
-        fields.required("InvokeArgs", self.invoke_args);
         fields.finish()
     }
 }
@@ -4275,8 +4123,6 @@ impl fmt::Debug for InvokeWithResponseStreamInput {
 /// InvokeWithResponseStreamResponse
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InvokeWithResponseStreamOutput {
-    /// The stream of response payloads.
-    pub event_stream: Option<InvokeWithResponseStreamResponseEvent>,
     /// The version of the function that executed.
     pub executed_version: Option<String>,
     /// The type of data the stream is returning.
@@ -4289,7 +4135,6 @@ impl FromValue for InvokeWithResponseStreamOutput {
     fn from_value(value: Value) -> Result<Self, ApiError> {
         let mut members = Members::open(value)?;
         Ok(Self {
-            event_stream: members.optional("EventStream")?,
             executed_version: members.optional("ExecutedVersion")?,
             response_stream_content_type: members.optional("ResponseStreamContentType")?,
             status_code: members.optional("StatusCode")?,
@@ -4299,8 +4144,7 @@ impl FromValue for InvokeWithResponseStreamOutput {
 
 impl IntoValue for InvokeWithResponseStreamOutput {
     fn into_value(self) -> Value {
-        let mut fields = Fields::with_capacity(4);
-        fields.optional("EventStream", self.event_stream);
+        let mut fields = Fields::with_capacity(3);
         fields.optional("ExecutedVersion", self.executed_version);
         fields.optional("ResponseStreamContentType", self.response_stream_content_type);
         fields.optional("StatusCode", self.status_code);
@@ -4884,59 +4728,6 @@ impl IntoValue for ListAliasesOutput {
     fn into_value(self) -> Value {
         let mut fields = Fields::with_capacity(2);
         fields.optional("Aliases", self.aliases);
-        fields.optional("NextMarker", self.next_marker);
-        fields.finish()
-    }
-}
-
-/// ListCodeSigningConfigsRequest
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ListCodeSigningConfigsInput {
-    /// Specify the pagination token that's returned by a previous request to retrieve the next page of results.
-    pub marker: Option<String>,
-    /// Maximum number of items to return.
-    pub max_items: Option<i32>,
-}
-
-impl FromValue for ListCodeSigningConfigsInput {
-    fn from_value(value: Value) -> Result<Self, ApiError> {
-        let mut members = Members::open(value)?;
-        Ok(Self { marker: members.optional("Marker")?, max_items: members.optional("MaxItems")? })
-    }
-}
-
-impl IntoValue for ListCodeSigningConfigsInput {
-    fn into_value(self) -> Value {
-        let mut fields = Fields::with_capacity(2);
-        fields.optional("Marker", self.marker);
-        fields.optional("MaxItems", self.max_items);
-        fields.finish()
-    }
-}
-
-/// ListCodeSigningConfigsResponse
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ListCodeSigningConfigsOutput {
-    /// The code signing configurations
-    pub code_signing_configs: Option<Vec<CodeSigningConfig>>,
-    /// The pagination token that's included if more results are available.
-    pub next_marker: Option<String>,
-}
-
-impl FromValue for ListCodeSigningConfigsOutput {
-    fn from_value(value: Value) -> Result<Self, ApiError> {
-        let mut members = Members::open(value)?;
-        Ok(Self {
-            code_signing_configs: members.optional("CodeSigningConfigs")?,
-            next_marker: members.optional("NextMarker")?,
-        })
-    }
-}
-
-impl IntoValue for ListCodeSigningConfigsOutput {
-    fn into_value(self) -> Value {
-        let mut fields = Fields::with_capacity(2);
-        fields.optional("CodeSigningConfigs", self.code_signing_configs);
         fields.optional("NextMarker", self.next_marker);
         fields.finish()
     }
@@ -7989,49 +7780,49 @@ static ADD_LAYER_VERSION_PERMISSION: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "PolicyLengthExceededException",
             code: "PolicyLengthExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(241),
+            shape: ShapeId(233),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(243),
+            shape: ShapeId(235),
         },
     ],
     ..OperationShape::new("AddLayerVersionPermission", SHAPES)
@@ -8049,56 +7840,56 @@ static ADD_PERMISSION: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "PublicPolicyException",
             code: "PublicPolicyException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(250),
+            shape: ShapeId(242),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "PolicyLengthExceededException",
             code: "PolicyLengthExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(241),
+            shape: ShapeId(233),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(243),
+            shape: ShapeId(235),
         },
     ],
     ..OperationShape::new("AddPermission", SHAPES)
@@ -8108,7 +7899,7 @@ static CREATE_ALIAS: OperationShape = OperationShape {
     method: "POST",
     uri: "/2015-03-31/functions/{FunctionName}/aliases",
     status: 201,
-    input: Some(ShapeId(45)),
+    input: Some(ShapeId(39)),
     output: Some(ShapeId(12)),
     errors: &[
         ErrorShape {
@@ -8116,28 +7907,28 @@ static CREATE_ALIAS: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "AliasLimitExceededException",
@@ -8151,7 +7942,7 @@ static CREATE_ALIAS: OperationShape = OperationShape {
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -8162,78 +7953,78 @@ static CREATE_FUNCTION: OperationShape = OperationShape {
     method: "POST",
     uri: "/2015-03-31/functions",
     status: 201,
-    input: Some(ShapeId(46)),
-    output: Some(ShapeId(94)),
+    input: Some(ShapeId(40)),
+    output: Some(ShapeId(88)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "InvalidCodeSignatureException",
             code: "InvalidCodeSignatureException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(145),
+            shape: ShapeId(139),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(40),
+            shape: ShapeId(34),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(36),
+            shape: ShapeId(32),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(39),
+            shape: ShapeId(33),
         },
         ErrorShape {
             name: "FunctionVersionsPerCapacityProviderLimitExceededException",
             code: "FunctionVersionsPerCapacityProviderLimitExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(110),
+            shape: ShapeId(104),
         },
     ],
     idempotent: true,
@@ -8244,43 +8035,43 @@ static CREATE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "POST",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 201,
-    input: Some(ShapeId(47)),
-    output: Some(ShapeId(48)),
+    input: Some(ShapeId(41)),
+    output: Some(ShapeId(42)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     ..OperationShape::new("CreateFunctionUrlConfig", SHAPES)
@@ -8290,42 +8081,42 @@ static DELETE_ALIAS: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
     status: 204,
-    input: Some(ShapeId(51)),
+    input: Some(ShapeId(45)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -8336,43 +8127,43 @@ static DELETE_FUNCTION: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2015-03-31/functions/{FunctionName}",
     status: 200,
-    input: Some(ShapeId(54)),
-    output: Some(ShapeId(55)),
+    input: Some(ShapeId(48)),
+    output: Some(ShapeId(49)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -8383,42 +8174,42 @@ static DELETE_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2017-10-31/functions/{FunctionName}/concurrency",
     status: 204,
-    input: Some(ShapeId(52)),
+    input: Some(ShapeId(46)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     ..OperationShape::new("DeleteFunctionConcurrency", SHAPES)
@@ -8428,42 +8219,42 @@ static DELETE_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 204,
-    input: Some(ShapeId(53)),
+    input: Some(ShapeId(47)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     ..OperationShape::new("DeleteFunctionEventInvokeConfig", SHAPES)
@@ -8473,42 +8264,42 @@ static DELETE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 204,
-    input: Some(ShapeId(56)),
+    input: Some(ShapeId(50)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     ..OperationShape::new("DeleteFunctionUrlConfig", SHAPES)
@@ -8518,35 +8309,35 @@ static DELETE_LAYER_VERSION: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
     status: 204,
-    input: Some(ShapeId(57)),
+    input: Some(ShapeId(51)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -8557,42 +8348,42 @@ static DELETE_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     status: 204,
-    input: Some(ShapeId(58)),
+    input: Some(ShapeId(52)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -8603,22 +8394,22 @@ static GET_ACCOUNT_SETTINGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2016-08-19/account-settings",
     status: 200,
-    input: Some(ShapeId(111)),
-    output: Some(ShapeId(112)),
+    input: Some(ShapeId(105)),
+    output: Some(ShapeId(106)),
     errors: &[
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
     ],
     idempotent: true,
@@ -8629,7 +8420,7 @@ static GET_ALIAS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
     status: 200,
-    input: Some(ShapeId(113)),
+    input: Some(ShapeId(107)),
     output: Some(ShapeId(12)),
     errors: &[
         ErrorShape {
@@ -8637,28 +8428,28 @@ static GET_ALIAS: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -8669,36 +8460,36 @@ static GET_FUNCTION: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}",
     status: 200,
-    input: Some(ShapeId(122)),
-    output: Some(ShapeId(123)),
+    input: Some(ShapeId(116)),
+    output: Some(ShapeId(117)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -8709,43 +8500,43 @@ static GET_FUNCTION_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2020-06-30/functions/{FunctionName}/code-signing-config",
     status: 200,
-    input: Some(ShapeId(114)),
-    output: Some(ShapeId(115)),
+    input: Some(ShapeId(108)),
+    output: Some(ShapeId(109)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(36),
+            shape: ShapeId(32),
         },
     ],
     idempotent: true,
@@ -8756,36 +8547,36 @@ static GET_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-30/functions/{FunctionName}/concurrency",
     status: 200,
-    input: Some(ShapeId(116)),
-    output: Some(ShapeId(117)),
+    input: Some(ShapeId(110)),
+    output: Some(ShapeId(111)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -8796,36 +8587,36 @@ static GET_FUNCTION_CONFIGURATION: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/configuration",
     status: 200,
-    input: Some(ShapeId(118)),
-    output: Some(ShapeId(94)),
+    input: Some(ShapeId(112)),
+    output: Some(ShapeId(88)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -8836,36 +8627,36 @@ static GET_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 200,
-    input: Some(ShapeId(119)),
-    output: Some(ShapeId(95)),
+    input: Some(ShapeId(113)),
+    output: Some(ShapeId(89)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -8876,36 +8667,36 @@ static GET_FUNCTION_RECURSION_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2024-08-31/functions/{FunctionName}/recursion-config",
     status: 200,
-    input: Some(ShapeId(120)),
-    output: Some(ShapeId(121)),
+    input: Some(ShapeId(114)),
+    output: Some(ShapeId(115)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -8916,36 +8707,36 @@ static GET_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 200,
-    input: Some(ShapeId(124)),
-    output: Some(ShapeId(125)),
+    input: Some(ShapeId(118)),
+    output: Some(ShapeId(119)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -8956,36 +8747,36 @@ static GET_LAYER_VERSION: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
     status: 200,
-    input: Some(ShapeId(129)),
-    output: Some(ShapeId(130)),
+    input: Some(ShapeId(123)),
+    output: Some(ShapeId(124)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -8996,36 +8787,36 @@ static GET_LAYER_VERSION_BY_ARN: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers?find=LayerVersion",
     status: 200,
-    input: Some(ShapeId(126)),
-    output: Some(ShapeId(130)),
+    input: Some(ShapeId(120)),
+    output: Some(ShapeId(124)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -9036,36 +8827,36 @@ static GET_LAYER_VERSION_POLICY: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy",
     status: 200,
-    input: Some(ShapeId(127)),
-    output: Some(ShapeId(128)),
+    input: Some(ShapeId(121)),
+    output: Some(ShapeId(122)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -9076,36 +8867,36 @@ static GET_POLICY: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/policy",
     status: 200,
-    input: Some(ShapeId(131)),
-    output: Some(ShapeId(132)),
+    input: Some(ShapeId(125)),
+    output: Some(ShapeId(126)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -9116,43 +8907,43 @@ static GET_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     status: 200,
-    input: Some(ShapeId(133)),
-    output: Some(ShapeId(134)),
+    input: Some(ShapeId(127)),
+    output: Some(ShapeId(128)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ProvisionedConcurrencyConfigNotFoundException",
             code: "ProvisionedConcurrencyConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(248),
+            shape: ShapeId(240),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -9163,36 +8954,36 @@ static GET_RUNTIME_MANAGEMENT_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2021-07-20/functions/{FunctionName}/runtime-management-config",
     status: 200,
-    input: Some(ShapeId(135)),
-    output: Some(ShapeId(136)),
+    input: Some(ShapeId(129)),
+    output: Some(ShapeId(130)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -9203,323 +8994,323 @@ static INVOKE: OperationShape = OperationShape {
     method: "POST",
     uri: "/2015-03-31/functions/{FunctionName}/invocations",
     status: 200,
-    input: Some(ShapeId(152)),
-    output: Some(ShapeId(153)),
+    input: Some(ShapeId(146)),
+    output: Some(ShapeId(147)),
     errors: &[
         ErrorShape {
             name: "RuntimeAliasDeletedException",
             code: "RuntimeAliasDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(278),
+            shape: ShapeId(270),
         },
         ErrorShape {
             name: "CodeArtifactUserDeletedException",
             code: "CodeArtifactUserDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(29),
+            shape: ShapeId(28),
         },
         ErrorShape {
             name: "ResourceNotReadyException",
             code: "ResourceNotReadyException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(273),
+            shape: ShapeId(265),
         },
         ErrorShape {
             name: "ServiceQuotaExceededException",
             code: "ServiceQuotaExceededException",
             status: 402,
             fault: Fault::Client,
-            shape: ShapeId(297),
+            shape: ShapeId(289),
         },
         ErrorShape {
             name: "InvalidSecurityGroupIDException",
             code: "InvalidSecurityGroupIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(149),
+            shape: ShapeId(143),
         },
         ErrorShape {
             name: "SnapStartTimeoutException",
             code: "SnapStartTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(306),
+            shape: ShapeId(297),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "EC2ThrottledException",
             code: "EC2ThrottledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(68),
+            shape: ShapeId(62),
         },
         ErrorShape {
             name: "EFSMountConnectivityException",
             code: "EFSMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(71),
+            shape: ShapeId(65),
         },
         ErrorShape {
             name: "SubnetIPAddressLimitReachedException",
             code: "SubnetIPAddressLimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(314),
+            shape: ShapeId(305),
         },
         ErrorShape {
             name: "KMSAccessDeniedException",
             code: "KMSAccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(164),
+            shape: ShapeId(158),
         },
         ErrorShape {
             name: "RequestTooLargeException",
             code: "RequestTooLargeException",
             status: 413,
             fault: Fault::Client,
-            shape: ShapeId(267),
+            shape: ShapeId(259),
         },
         ErrorShape {
             name: "KMSDisabledException",
             code: "KMSDisabledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(165),
+            shape: ShapeId(159),
         },
         ErrorShape {
             name: "UnsupportedMediaTypeException",
             code: "UnsupportedMediaTypeException",
             status: 415,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(330),
         },
         ErrorShape {
             name: "S3FilesMountConnectivityException",
             code: "S3FilesMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(285),
+            shape: ShapeId(277),
         },
         ErrorShape {
             name: "SerializedRequestEntityTooLargeException",
             code: "SerializedRequestEntityTooLargeException",
             status: 413,
             fault: Fault::Client,
-            shape: ShapeId(295),
+            shape: ShapeId(287),
         },
         ErrorShape {
             name: "InvalidRuntimeException",
             code: "InvalidRuntimeException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(148),
+            shape: ShapeId(142),
         },
         ErrorShape {
             name: "NoPublishedVersionException",
             code: "NoPublishedVersionException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(231),
+            shape: ShapeId(223),
         },
         ErrorShape {
             name: "EC2UnexpectedException",
             code: "EC2UnexpectedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(69),
+            shape: ShapeId(63),
         },
         ErrorShape {
             name: "InvalidSubnetIDException",
             code: "InvalidSubnetIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(150),
+            shape: ShapeId(144),
         },
         ErrorShape {
             name: "KMSNotFoundException",
             code: "KMSNotFoundException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(168),
+            shape: ShapeId(162),
         },
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "EC2AccessDeniedException",
             code: "EC2AccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(67),
+            shape: ShapeId(61),
         },
         ErrorShape {
             name: "EFSIOException",
             code: "EFSIOException",
             status: 410,
             fault: Fault::Client,
-            shape: ShapeId(70),
+            shape: ShapeId(64),
         },
         ErrorShape {
             name: "KMSInvalidStateException",
             code: "KMSInvalidStateException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(166),
+            shape: ShapeId(160),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "RuntimeVersionDeletedException",
             code: "RuntimeVersionDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(281),
+            shape: ShapeId(273),
         },
         ErrorShape {
             name: "ENILimitReachedException",
             code: "ENILimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(74),
+            shape: ShapeId(68),
         },
         ErrorShape {
             name: "SnapStartNotReadyException",
             code: "SnapStartNotReadyException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(302),
+            shape: ShapeId(293),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "CodeArtifactUserPendingException",
             code: "CodeArtifactUserPendingException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(31),
+            shape: ShapeId(30),
         },
         ErrorShape {
             name: "SnapStartException",
             code: "SnapStartException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(301),
+            shape: ShapeId(292),
         },
         ErrorShape {
             name: "RecursiveInvocationException",
             code: "RecursiveInvocationException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(255),
         },
         ErrorShape {
             name: "S3FilesMountFailureException",
             code: "S3FilesMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(286),
+            shape: ShapeId(278),
         },
         ErrorShape {
             name: "EFSMountTimeoutException",
             code: "EFSMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(73),
+            shape: ShapeId(67),
         },
         ErrorShape {
             name: "ENINotReadyException",
             code: "ENINotReadyException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(75),
+            shape: ShapeId(69),
         },
         ErrorShape {
             name: "S3FilesMountTimeoutException",
             code: "S3FilesMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(287),
+            shape: ShapeId(279),
         },
         ErrorShape {
             name: "CodeArtifactUserFailedException",
             code: "CodeArtifactUserFailedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(30),
+            shape: ShapeId(29),
         },
         ErrorShape {
             name: "ModeNotSupportedException",
             code: "ModeNotSupportedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(227),
+            shape: ShapeId(219),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
         ErrorShape {
             name: "InvalidRequestContentException",
             code: "InvalidRequestContentException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(141),
         },
         ErrorShape {
             name: "SnapStartRegenerationFailureException",
             code: "SnapStartRegenerationFailureException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(304),
+            shape: ShapeId(295),
         },
         ErrorShape {
             name: "DurableExecutionAlreadyStartedException",
             code: "DurableExecutionAlreadyStartedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(64),
+            shape: ShapeId(58),
         },
         ErrorShape {
             name: "InvalidZipFileException",
             code: "InvalidZipFileException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(151),
+            shape: ShapeId(145),
         },
         ErrorShape {
             name: "EFSMountFailureException",
             code: "EFSMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(72),
+            shape: ShapeId(66),
         },
     ],
     ..OperationShape::new("Invoke", SHAPES)
@@ -9529,211 +9320,211 @@ static INVOKE_ASYNC: OperationShape = OperationShape {
     method: "POST",
     uri: "/2014-11-13/functions/{FunctionName}/invoke-async",
     status: 202,
-    input: Some(ShapeId(155)),
-    output: Some(ShapeId(156)),
+    input: Some(ShapeId(149)),
+    output: Some(ShapeId(150)),
     errors: &[
         ErrorShape {
             name: "ServiceQuotaExceededException",
             code: "ServiceQuotaExceededException",
             status: 402,
             fault: Fault::Client,
-            shape: ShapeId(297),
+            shape: ShapeId(289),
         },
         ErrorShape {
             name: "InvalidSecurityGroupIDException",
             code: "InvalidSecurityGroupIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(149),
+            shape: ShapeId(143),
         },
         ErrorShape {
             name: "SnapStartTimeoutException",
             code: "SnapStartTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(306),
+            shape: ShapeId(297),
         },
         ErrorShape {
             name: "EC2ThrottledException",
             code: "EC2ThrottledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(68),
+            shape: ShapeId(62),
         },
         ErrorShape {
             name: "EFSMountConnectivityException",
             code: "EFSMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(71),
+            shape: ShapeId(65),
         },
         ErrorShape {
             name: "SubnetIPAddressLimitReachedException",
             code: "SubnetIPAddressLimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(314),
+            shape: ShapeId(305),
         },
         ErrorShape {
             name: "KMSAccessDeniedException",
             code: "KMSAccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(164),
+            shape: ShapeId(158),
         },
         ErrorShape {
             name: "KMSDisabledException",
             code: "KMSDisabledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(165),
+            shape: ShapeId(159),
         },
         ErrorShape {
             name: "S3FilesMountConnectivityException",
             code: "S3FilesMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(285),
+            shape: ShapeId(277),
         },
         ErrorShape {
             name: "InvalidRuntimeException",
             code: "InvalidRuntimeException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(148),
+            shape: ShapeId(142),
         },
         ErrorShape {
             name: "EC2UnexpectedException",
             code: "EC2UnexpectedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(69),
+            shape: ShapeId(63),
         },
         ErrorShape {
             name: "InvalidSubnetIDException",
             code: "InvalidSubnetIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(150),
+            shape: ShapeId(144),
         },
         ErrorShape {
             name: "KMSNotFoundException",
             code: "KMSNotFoundException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(168),
+            shape: ShapeId(162),
         },
         ErrorShape {
             name: "EC2AccessDeniedException",
             code: "EC2AccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(67),
+            shape: ShapeId(61),
         },
         ErrorShape {
             name: "EFSIOException",
             code: "EFSIOException",
             status: 410,
             fault: Fault::Client,
-            shape: ShapeId(70),
+            shape: ShapeId(64),
         },
         ErrorShape {
             name: "KMSInvalidStateException",
             code: "KMSInvalidStateException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(166),
+            shape: ShapeId(160),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ENILimitReachedException",
             code: "ENILimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(74),
+            shape: ShapeId(68),
         },
         ErrorShape {
             name: "SnapStartNotReadyException",
             code: "SnapStartNotReadyException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(302),
+            shape: ShapeId(293),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "SnapStartException",
             code: "SnapStartException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(301),
+            shape: ShapeId(292),
         },
         ErrorShape {
             name: "S3FilesMountFailureException",
             code: "S3FilesMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(286),
+            shape: ShapeId(278),
         },
         ErrorShape {
             name: "EFSMountTimeoutException",
             code: "EFSMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(73),
+            shape: ShapeId(67),
         },
         ErrorShape {
             name: "S3FilesMountTimeoutException",
             code: "S3FilesMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(287),
+            shape: ShapeId(279),
         },
         ErrorShape {
             name: "ModeNotSupportedException",
             code: "ModeNotSupportedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(227),
+            shape: ShapeId(219),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
         ErrorShape {
             name: "InvalidRequestContentException",
             code: "InvalidRequestContentException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(141),
         },
         ErrorShape {
             name: "SnapStartRegenerationFailureException",
             code: "SnapStartRegenerationFailureException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(304),
+            shape: ShapeId(295),
         },
         ErrorShape {
             name: "EFSMountFailureException",
             code: "EFSMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(72),
+            shape: ShapeId(66),
         },
     ],
     ..OperationShape::new("InvokeAsync", SHAPES)
@@ -9743,302 +9534,302 @@ static INVOKE_WITH_RESPONSE_STREAM: OperationShape = OperationShape {
     method: "POST",
     uri: "/2021-11-15/functions/{FunctionName}/response-streaming-invocations",
     status: 200,
-    input: Some(ShapeId(160)),
-    output: Some(ShapeId(161)),
+    input: Some(ShapeId(154)),
+    output: Some(ShapeId(155)),
     errors: &[
         ErrorShape {
             name: "RuntimeAliasDeletedException",
             code: "RuntimeAliasDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(278),
+            shape: ShapeId(270),
         },
         ErrorShape {
             name: "CodeArtifactUserDeletedException",
             code: "CodeArtifactUserDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(29),
+            shape: ShapeId(28),
         },
         ErrorShape {
             name: "ResourceNotReadyException",
             code: "ResourceNotReadyException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(273),
+            shape: ShapeId(265),
         },
         ErrorShape {
             name: "ServiceQuotaExceededException",
             code: "ServiceQuotaExceededException",
             status: 402,
             fault: Fault::Client,
-            shape: ShapeId(297),
+            shape: ShapeId(289),
         },
         ErrorShape {
             name: "InvalidSecurityGroupIDException",
             code: "InvalidSecurityGroupIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(149),
+            shape: ShapeId(143),
         },
         ErrorShape {
             name: "SnapStartTimeoutException",
             code: "SnapStartTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(306),
+            shape: ShapeId(297),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "EC2ThrottledException",
             code: "EC2ThrottledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(68),
+            shape: ShapeId(62),
         },
         ErrorShape {
             name: "EFSMountConnectivityException",
             code: "EFSMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(71),
+            shape: ShapeId(65),
         },
         ErrorShape {
             name: "SubnetIPAddressLimitReachedException",
             code: "SubnetIPAddressLimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(314),
+            shape: ShapeId(305),
         },
         ErrorShape {
             name: "KMSAccessDeniedException",
             code: "KMSAccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(164),
+            shape: ShapeId(158),
         },
         ErrorShape {
             name: "RequestTooLargeException",
             code: "RequestTooLargeException",
             status: 413,
             fault: Fault::Client,
-            shape: ShapeId(267),
+            shape: ShapeId(259),
         },
         ErrorShape {
             name: "KMSDisabledException",
             code: "KMSDisabledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(165),
+            shape: ShapeId(159),
         },
         ErrorShape {
             name: "UnsupportedMediaTypeException",
             code: "UnsupportedMediaTypeException",
             status: 415,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(330),
         },
         ErrorShape {
             name: "S3FilesMountConnectivityException",
             code: "S3FilesMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(285),
+            shape: ShapeId(277),
         },
         ErrorShape {
             name: "SerializedRequestEntityTooLargeException",
             code: "SerializedRequestEntityTooLargeException",
             status: 413,
             fault: Fault::Client,
-            shape: ShapeId(295),
+            shape: ShapeId(287),
         },
         ErrorShape {
             name: "InvalidRuntimeException",
             code: "InvalidRuntimeException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(148),
+            shape: ShapeId(142),
         },
         ErrorShape {
             name: "NoPublishedVersionException",
             code: "NoPublishedVersionException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(231),
+            shape: ShapeId(223),
         },
         ErrorShape {
             name: "EC2UnexpectedException",
             code: "EC2UnexpectedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(69),
+            shape: ShapeId(63),
         },
         ErrorShape {
             name: "InvalidSubnetIDException",
             code: "InvalidSubnetIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(150),
+            shape: ShapeId(144),
         },
         ErrorShape {
             name: "KMSNotFoundException",
             code: "KMSNotFoundException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(168),
+            shape: ShapeId(162),
         },
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "EC2AccessDeniedException",
             code: "EC2AccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(67),
+            shape: ShapeId(61),
         },
         ErrorShape {
             name: "EFSIOException",
             code: "EFSIOException",
             status: 410,
             fault: Fault::Client,
-            shape: ShapeId(70),
+            shape: ShapeId(64),
         },
         ErrorShape {
             name: "KMSInvalidStateException",
             code: "KMSInvalidStateException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(166),
+            shape: ShapeId(160),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "RuntimeVersionDeletedException",
             code: "RuntimeVersionDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(281),
+            shape: ShapeId(273),
         },
         ErrorShape {
             name: "ENILimitReachedException",
             code: "ENILimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(74),
+            shape: ShapeId(68),
         },
         ErrorShape {
             name: "SnapStartNotReadyException",
             code: "SnapStartNotReadyException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(302),
+            shape: ShapeId(293),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "CodeArtifactUserPendingException",
             code: "CodeArtifactUserPendingException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(31),
+            shape: ShapeId(30),
         },
         ErrorShape {
             name: "SnapStartException",
             code: "SnapStartException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(301),
+            shape: ShapeId(292),
         },
         ErrorShape {
             name: "RecursiveInvocationException",
             code: "RecursiveInvocationException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(255),
         },
         ErrorShape {
             name: "S3FilesMountFailureException",
             code: "S3FilesMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(286),
+            shape: ShapeId(278),
         },
         ErrorShape {
             name: "EFSMountTimeoutException",
             code: "EFSMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(73),
+            shape: ShapeId(67),
         },
         ErrorShape {
             name: "S3FilesMountTimeoutException",
             code: "S3FilesMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(287),
+            shape: ShapeId(279),
         },
         ErrorShape {
             name: "CodeArtifactUserFailedException",
             code: "CodeArtifactUserFailedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(30),
+            shape: ShapeId(29),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
         ErrorShape {
             name: "InvalidRequestContentException",
             code: "InvalidRequestContentException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(141),
         },
         ErrorShape {
             name: "SnapStartRegenerationFailureException",
             code: "SnapStartRegenerationFailureException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(304),
+            shape: ShapeId(295),
         },
         ErrorShape {
             name: "InvalidZipFileException",
             code: "InvalidZipFileException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(151),
+            shape: ShapeId(145),
         },
         ErrorShape {
             name: "EFSMountFailureException",
             code: "EFSMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(72),
+            shape: ShapeId(66),
         },
     ],
     ..OperationShape::new("InvokeWithResponseStream", SHAPES)
@@ -10048,102 +9839,76 @@ static LIST_ALIASES: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/aliases",
     status: 200,
-    input: Some(ShapeId(190)),
-    output: Some(ShapeId(191)),
+    input: Some(ShapeId(184)),
+    output: Some(ShapeId(185)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
     ..OperationShape::new("ListAliases", SHAPES)
 };
 
-static LIST_CODE_SIGNING_CONFIGS: OperationShape = OperationShape {
-    method: "GET",
-    uri: "/2020-04-22/code-signing-configs",
-    status: 200,
-    input: Some(ShapeId(192)),
-    output: Some(ShapeId(193)),
-    errors: &[
-        ErrorShape {
-            name: "InvalidParameterValueException",
-            code: "InvalidParameterValueException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(146),
-        },
-        ErrorShape {
-            name: "ServiceException",
-            code: "ServiceException",
-            status: 500,
-            fault: Fault::Server,
-            shape: ShapeId(296),
-        },
-    ],
-    idempotent: true,
-    ..OperationShape::new("ListCodeSigningConfigs", SHAPES)
-};
-
 static LIST_FUNCTION_EVENT_INVOKE_CONFIGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config/list",
     status: 200,
-    input: Some(ShapeId(194)),
-    output: Some(ShapeId(195)),
+    input: Some(ShapeId(186)),
+    output: Some(ShapeId(187)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -10154,36 +9919,36 @@ static LIST_FUNCTION_URL_CONFIGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2021-10-31/functions/{FunctionName}/urls",
     status: 200,
-    input: Some(ShapeId(196)),
-    output: Some(ShapeId(197)),
+    input: Some(ShapeId(188)),
+    output: Some(ShapeId(189)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -10194,29 +9959,29 @@ static LIST_FUNCTIONS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions",
     status: 200,
-    input: Some(ShapeId(198)),
-    output: Some(ShapeId(199)),
+    input: Some(ShapeId(190)),
+    output: Some(ShapeId(191)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
     ],
     idempotent: true,
@@ -10227,36 +9992,36 @@ static LIST_LAYER_VERSIONS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers/{LayerName}/versions",
     status: 200,
-    input: Some(ShapeId(200)),
-    output: Some(ShapeId(201)),
+    input: Some(ShapeId(192)),
+    output: Some(ShapeId(193)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -10267,29 +10032,29 @@ static LIST_LAYERS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers",
     status: 200,
-    input: Some(ShapeId(202)),
-    output: Some(ShapeId(203)),
+    input: Some(ShapeId(194)),
+    output: Some(ShapeId(195)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
     ],
     idempotent: true,
@@ -10300,36 +10065,36 @@ static LIST_PROVISIONED_CONCURRENCY_CONFIGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency?List=ALL",
     status: 200,
-    input: Some(ShapeId(204)),
-    output: Some(ShapeId(205)),
+    input: Some(ShapeId(196)),
+    output: Some(ShapeId(197)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -10340,36 +10105,36 @@ static LIST_TAGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2017-03-31/tags/{Resource}",
     status: 200,
-    input: Some(ShapeId(206)),
-    output: Some(ShapeId(207)),
+    input: Some(ShapeId(198)),
+    output: Some(ShapeId(199)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -10380,36 +10145,36 @@ static LIST_VERSIONS_BY_FUNCTION: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/versions",
     status: 200,
-    input: Some(ShapeId(208)),
-    output: Some(ShapeId(209)),
+    input: Some(ShapeId(200)),
+    output: Some(ShapeId(201)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -10420,43 +10185,43 @@ static PUBLISH_LAYER_VERSION: OperationShape = OperationShape {
     method: "POST",
     uri: "/2018-10-31/layers/{LayerName}/versions",
     status: 201,
-    input: Some(ShapeId(251)),
-    output: Some(ShapeId(252)),
+    input: Some(ShapeId(243)),
+    output: Some(ShapeId(244)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(39),
+            shape: ShapeId(33),
         },
     ],
     ..OperationShape::new("PublishLayerVersion", SHAPES)
@@ -10466,64 +10231,64 @@ static PUBLISH_VERSION: OperationShape = OperationShape {
     method: "POST",
     uri: "/2015-03-31/functions/{FunctionName}/versions",
     status: 201,
-    input: Some(ShapeId(253)),
-    output: Some(ShapeId(94)),
+    input: Some(ShapeId(245)),
+    output: Some(ShapeId(88)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(39),
+            shape: ShapeId(33),
         },
         ErrorShape {
             name: "FunctionVersionsPerCapacityProviderLimitExceededException",
             code: "FunctionVersionsPerCapacityProviderLimitExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(110),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(243),
+            shape: ShapeId(235),
         },
     ],
     ..OperationShape::new("PublishVersion", SHAPES)
@@ -10533,43 +10298,43 @@ static PUT_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2017-10-31/functions/{FunctionName}/concurrency",
     status: 200,
-    input: Some(ShapeId(254)),
-    output: Some(ShapeId(43)),
+    input: Some(ShapeId(246)),
+    output: Some(ShapeId(37)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     ..OperationShape::new("PutFunctionConcurrency", SHAPES)
@@ -10579,43 +10344,43 @@ static PUT_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 200,
-    input: Some(ShapeId(255)),
-    output: Some(ShapeId(95)),
+    input: Some(ShapeId(247)),
+    output: Some(ShapeId(89)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     ..OperationShape::new("PutFunctionEventInvokeConfig", SHAPES)
@@ -10625,43 +10390,43 @@ static PUT_FUNCTION_RECURSION_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2024-08-31/functions/{FunctionName}/recursion-config",
     status: 200,
-    input: Some(ShapeId(256)),
-    output: Some(ShapeId(257)),
+    input: Some(ShapeId(248)),
+    output: Some(ShapeId(249)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     ..OperationShape::new("PutFunctionRecursionConfig", SHAPES)
@@ -10671,43 +10436,43 @@ static PUT_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     status: 202,
-    input: Some(ShapeId(258)),
-    output: Some(ShapeId(259)),
+    input: Some(ShapeId(250)),
+    output: Some(ShapeId(251)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     idempotent: true,
@@ -10718,43 +10483,43 @@ static PUT_RUNTIME_MANAGEMENT_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2021-07-20/functions/{FunctionName}/runtime-management-config",
     status: 200,
-    input: Some(ShapeId(260)),
-    output: Some(ShapeId(261)),
+    input: Some(ShapeId(252)),
+    output: Some(ShapeId(253)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     ..OperationShape::new("PutRuntimeManagementConfig", SHAPES)
@@ -10764,49 +10529,49 @@ static REMOVE_LAYER_VERSION_PERMISSION: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy/{StatementId}",
     status: 204,
-    input: Some(ShapeId(265)),
+    input: Some(ShapeId(257)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(243),
+            shape: ShapeId(235),
         },
     ],
     ..OperationShape::new("RemoveLayerVersionPermission", SHAPES)
@@ -10816,49 +10581,49 @@ static REMOVE_PERMISSION: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2015-03-31/functions/{FunctionName}/policy/{StatementId}",
     status: 204,
-    input: Some(ShapeId(266)),
+    input: Some(ShapeId(258)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "PublicPolicyException",
             code: "PublicPolicyException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(250),
+            shape: ShapeId(242),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(243),
+            shape: ShapeId(235),
         },
     ],
     ..OperationShape::new("RemovePermission", SHAPES)
@@ -10868,42 +10633,42 @@ static TAG_RESOURCE: OperationShape = OperationShape {
     method: "POST",
     uri: "/2017-03-31/tags/{Resource}",
     status: 204,
-    input: Some(ShapeId(320)),
+    input: Some(ShapeId(311)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     ..OperationShape::new("TagResource", SHAPES)
@@ -10913,42 +10678,42 @@ static UNTAG_RESOURCE: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2017-03-31/tags/{Resource}",
     status: 204,
-    input: Some(ShapeId(340)),
+    input: Some(ShapeId(331)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     ..OperationShape::new("UntagResource", SHAPES)
@@ -10958,7 +10723,7 @@ static UPDATE_ALIAS: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
     status: 200,
-    input: Some(ShapeId(341)),
+    input: Some(ShapeId(332)),
     output: Some(ShapeId(12)),
     errors: &[
         ErrorShape {
@@ -10966,42 +10731,42 @@ static UPDATE_ALIAS: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(243),
+            shape: ShapeId(235),
         },
     ],
     ..OperationShape::new("UpdateAlias", SHAPES)
@@ -11011,78 +10776,78 @@ static UPDATE_FUNCTION_CODE: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2015-03-31/functions/{FunctionName}/code",
     status: 200,
-    input: Some(ShapeId(342)),
-    output: Some(ShapeId(94)),
+    input: Some(ShapeId(333)),
+    output: Some(ShapeId(88)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "InvalidCodeSignatureException",
             code: "InvalidCodeSignatureException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(145),
+            shape: ShapeId(139),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(40),
+            shape: ShapeId(34),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(36),
+            shape: ShapeId(32),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(39),
+            shape: ShapeId(33),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(243),
+            shape: ShapeId(235),
         },
     ],
     ..OperationShape::new("UpdateFunctionCode", SHAPES)
@@ -11092,71 +10857,71 @@ static UPDATE_FUNCTION_CONFIGURATION: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2015-03-31/functions/{FunctionName}/configuration",
     status: 200,
-    input: Some(ShapeId(343)),
-    output: Some(ShapeId(94)),
+    input: Some(ShapeId(334)),
+    output: Some(ShapeId(88)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "InvalidCodeSignatureException",
             code: "InvalidCodeSignatureException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(145),
+            shape: ShapeId(139),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(40),
+            shape: ShapeId(34),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(36),
+            shape: ShapeId(32),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(243),
+            shape: ShapeId(235),
         },
     ],
     ..OperationShape::new("UpdateFunctionConfiguration", SHAPES)
@@ -11166,43 +10931,43 @@ static UPDATE_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
     method: "POST",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 200,
-    input: Some(ShapeId(344)),
-    output: Some(ShapeId(95)),
+    input: Some(ShapeId(335)),
+    output: Some(ShapeId(89)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     ..OperationShape::new("UpdateFunctionEventInvokeConfig", SHAPES)
@@ -11212,43 +10977,43 @@ static UPDATE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 200,
-    input: Some(ShapeId(345)),
-    output: Some(ShapeId(346)),
+    input: Some(ShapeId(336)),
+    output: Some(ShapeId(337)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(146),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(263),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(296),
+            shape: ShapeId(288),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(324),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(272),
+            shape: ShapeId(264),
         },
     ],
     ..OperationShape::new("UpdateFunctionUrlConfig", SHAPES)
@@ -11266,85 +11031,84 @@ static PATTERN_4: Pattern = Pattern::new(
 static PATTERN_5: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:code-signing-config:csc-[a-z0-9]{17}",
 );
-static PATTERN_6: Pattern = Pattern::new("csc-[a-zA-Z0-9-_\\.]{17}");
-static PATTERN_7: Pattern = Pattern::new(
+static PATTERN_6: Pattern = Pattern::new(
     "$|kafka://([^.]([a-zA-Z0-9\\-_.]{0,248}))|arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1})?:(\\d{12})?:(.*)",
 );
-static PATTERN_8: Pattern = Pattern::new(
+static PATTERN_7: Pattern = Pattern::new(
     "arn:([a-zA-Z0-9-]+):lambda:([a-zA-Z0-9-]+):(\\d{12}):function:([a-zA-Z0-9_-]+):(\\$LATEST(?:\\.PUBLISHED)?|[0-9]+)/durable-execution/([a-zA-Z0-9_-]+)/([a-zA-Z0-9_-]+)",
 );
-static PATTERN_9: Pattern = Pattern::new("[a-zA-Z0-9-_]+");
-static PATTERN_10: Pattern = Pattern::new("[a-zA-Z]([a-zA-Z0-9_])+");
-static PATTERN_11: Pattern = Pattern::new("[a-zA-Z0-9._\\-]+");
-static PATTERN_12: Pattern = Pattern::new(
+static PATTERN_8: Pattern = Pattern::new("[a-zA-Z0-9-_]+");
+static PATTERN_9: Pattern = Pattern::new("[a-zA-Z]([a-zA-Z0-9_])+");
+static PATTERN_10: Pattern = Pattern::new("[a-zA-Z0-9._\\-]+");
+static PATTERN_11: Pattern = Pattern::new(
     "arn:aws[a-zA-Z-]*:elasticfilesystem:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:access-point/fsap-[a-f0-9]{17}$|^arn:aws[-a-z]*:s3files:[0-9a-z-:]+:file-system/fs-[0-9a-f]{17,40}/access-point/fsap-[0-9a-f]{17,40}",
 );
-static PATTERN_13: Pattern = Pattern::new(
+static PATTERN_12: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:function:[a-zA-Z0-9-_]+(:(\\$LATEST|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_14: Pattern = Pattern::new(
+static PATTERN_13: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\\$LATEST|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_15: Pattern = Pattern::new("arn:[a-z-]+:lambda:[a-z0-9-]+:\\d{12}:runtime/.+");
-static PATTERN_16: Pattern = Pattern::new(
+static PATTERN_14: Pattern = Pattern::new("arn:[a-z-]+:lambda:[a-z0-9-]+:\\d{12}:runtime/.+");
+static PATTERN_15: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]{1,64})(:((?!\\d+$)[0-9a-zA-Z-_]+))?",
 );
-static PATTERN_17: Pattern = Pattern::new("((?!^\\d+$)^[0-9a-zA-Z-_]+$)");
-static PATTERN_18: Pattern = Pattern::new("[^\\s]+");
-static PATTERN_19: Pattern = Pattern::new(".*");
-static PATTERN_20: Pattern = Pattern::new("(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()");
-static PATTERN_21: Pattern = Pattern::new(
+static PATTERN_16: Pattern = Pattern::new("((?!^\\d+$)^[0-9a-zA-Z-_]+$)");
+static PATTERN_17: Pattern = Pattern::new("[^\\s]+");
+static PATTERN_18: Pattern = Pattern::new(".*");
+static PATTERN_19: Pattern = Pattern::new("(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()");
+static PATTERN_20: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+",
 );
-static PATTERN_22: Pattern = Pattern::new(
+static PATTERN_21: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+)|[a-zA-Z0-9-_]+",
 );
-static PATTERN_23: Pattern = Pattern::new(
+static PATTERN_22: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]{1,140}|[a-zA-Z0-9-_]{1,140})",
 );
-static PATTERN_24: Pattern = Pattern::new("lambda:GetLayerVersion");
-static PATTERN_25: Pattern = Pattern::new("\\d{12}|\\*|arn:(aws[a-zA-Z-]*):iam::\\d{12}:root");
-static PATTERN_26: Pattern = Pattern::new(
+static PATTERN_23: Pattern = Pattern::new("lambda:GetLayerVersion");
+static PATTERN_24: Pattern = Pattern::new("\\d{12}|\\*|arn:(aws[a-zA-Z-]*):iam::\\d{12}:root");
+static PATTERN_25: Pattern = Pattern::new(
     "((arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+:[0-9]+)|(arn:[a-zA-Z0-9-]+:lambda:::awslayer:[a-zA-Z0-9-_]+))",
 );
-static PATTERN_27: Pattern = Pattern::new("/mnt/[a-zA-Z0-9-_.]+");
-static PATTERN_28: Pattern = Pattern::new("[\\.\\-_/#A-Za-z0-9]+");
-static PATTERN_29: Pattern = Pattern::new("ALL|(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}");
-static PATTERN_30: Pattern = Pattern::new(
+static PATTERN_26: Pattern = Pattern::new("/mnt/[a-zA-Z0-9-_.]+");
+static PATTERN_27: Pattern = Pattern::new("[\\.\\-_/#A-Za-z0-9]+");
+static PATTERN_28: Pattern = Pattern::new("ALL|(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}");
+static PATTERN_29: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:function:[a-zA-Z0-9-_\\.]+(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_31: Pattern = Pattern::new(
+static PATTERN_30: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_\\.]+)(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_32: Pattern = Pattern::new("([a-zA-Z0-9-_.]+)");
-static PATTERN_33: Pattern = Pattern::new("\\$(LATEST(\\.PUBLISHED)?)|[a-zA-Z0-9-_$]+");
-static PATTERN_34: Pattern = Pattern::new("o-[a-z0-9]{10,32}");
-static PATTERN_35: Pattern = Pattern::new("(|[a-zA-Z0-9$_-]+)");
-static PATTERN_36: Pattern = Pattern::new("arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+");
-static PATTERN_37: Pattern = Pattern::new(
+static PATTERN_31: Pattern = Pattern::new("([a-zA-Z0-9-_.]+)");
+static PATTERN_32: Pattern = Pattern::new("\\$(LATEST(\\.PUBLISHED)?)|[a-zA-Z0-9-_$]+");
+static PATTERN_33: Pattern = Pattern::new("o-[a-z0-9]{10,32}");
+static PATTERN_34: Pattern = Pattern::new("(|[a-zA-Z0-9$_-]+)");
+static PATTERN_35: Pattern = Pattern::new("arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+");
+static PATTERN_36: Pattern = Pattern::new(
     "((arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}::runtime:.+)|(arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:runtime/[A-Za-z0-9_.-]{1,128}/version/[A-Za-z0-9_.-]{1,128}))",
 );
-static PATTERN_38: Pattern = Pattern::new("[0-9A-Za-z\\.\\-_]*(?<!\\.)");
-static PATTERN_39: Pattern = Pattern::new("sg-[0-9a-zA-Z]*");
-static PATTERN_40: Pattern = Pattern::new("\\d{12}");
-static PATTERN_41: Pattern = Pattern::new("([a-zA-Z0-9-_]+)");
-static PATTERN_42: Pattern = Pattern::new("subnet-[0-9a-z]*");
-static PATTERN_43: Pattern = Pattern::new("([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)");
-static PATTERN_44: Pattern = Pattern::new(
+static PATTERN_37: Pattern = Pattern::new("[0-9A-Za-z\\.\\-_]*(?<!\\.)");
+static PATTERN_38: Pattern = Pattern::new("sg-[0-9a-zA-Z]*");
+static PATTERN_39: Pattern = Pattern::new("\\d{12}");
+static PATTERN_40: Pattern = Pattern::new("([a-zA-Z0-9-_]+)");
+static PATTERN_41: Pattern = Pattern::new("subnet-[0-9a-z]*");
+static PATTERN_42: Pattern = Pattern::new("([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)");
+static PATTERN_43: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:(function:[a-zA-Z0-9-_]+(:(\\$LATEST|[a-zA-Z0-9-_]+))?|code-signing-config:csc-[a-z0-9]{17}|event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|(capacity-provider|network-connector):[a-zA-Z0-9-_]{1,64})",
 );
-static PATTERN_45: Pattern = Pattern::new("[A-Za-z]+Exception");
-static PATTERN_46: Pattern = Pattern::new("[a-zA-Z0-9\\._:\\/=+\\-@ ]+");
-static PATTERN_47: Pattern = Pattern::new(
+static PATTERN_44: Pattern = Pattern::new("[A-Za-z]+Exception");
+static PATTERN_45: Pattern = Pattern::new("[a-zA-Z0-9\\._:\\/=+\\-@ ]+");
+static PATTERN_46: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)",
 );
-static PATTERN_48: Pattern = Pattern::new("(\\$LATEST|[0-9]+)");
-static PATTERN_49: Pattern = Pattern::new("(\\$LATEST(\\.PUBLISHED)?|[0-9]+)");
+static PATTERN_47: Pattern = Pattern::new("(\\$LATEST|[0-9]+)");
+static PATTERN_48: Pattern = Pattern::new("(\\$LATEST(\\.PUBLISHED)?|[0-9]+)");
 
 /// Every shape that the served operations reach.
 pub const SHAPES: Shapes = Shapes(&TABLE);
 
-static TABLE: [Shape; 355] = [
+static TABLE: [Shape; 346] = [
     // 0
     Shape::new(
         "AcceleratorConfig",
@@ -11356,19 +11120,19 @@ static TABLE: [Shape; 355] = [
     Shape::new(
         "AccountLimit",
         Kind::Structure(Structure::of(&[
-            Member::new("CodeSizeUnzipped", ShapeId(215)),
-            Member::new("CodeSizeZipped", ShapeId(215)),
-            Member::new("ConcurrentExecutions", ShapeId(144)),
-            Member::new("TotalCodeSize", ShapeId(215)),
-            Member::new("UnreservedConcurrentExecutions", ShapeId(338)),
+            Member::new("CodeSizeUnzipped", ShapeId(207)),
+            Member::new("CodeSizeZipped", ShapeId(207)),
+            Member::new("ConcurrentExecutions", ShapeId(138)),
+            Member::new("TotalCodeSize", ShapeId(207)),
+            Member::new("UnreservedConcurrentExecutions", ShapeId(329)),
         ])),
     ),
     // 3
     Shape::new(
         "AccountUsage",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionCount", ShapeId(215)),
-            Member::new("TotalCodeSize", ShapeId(215)),
+            Member::new("FunctionCount", ShapeId(207)),
+            Member::new("TotalCodeSize", ShapeId(207)),
         ])),
     ),
     // 4
@@ -11377,21 +11141,21 @@ static TABLE: [Shape; 355] = [
     Shape::new(
         "AddLayerVersionPermissionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Action", ShapeId(178)).required(),
-            Member::new("LayerName", ShapeId(177)).at(Location::Uri, "LayerName").required(),
-            Member::new("OrganizationId", ShapeId(237)),
-            Member::new("Principal", ShapeId(179)).required(),
-            Member::new("RevisionId", ShapeId(312)).at(Location::QueryString, "RevisionId"),
-            Member::new("StatementId", ShapeId(311)).required(),
-            Member::new("VersionNumber", ShapeId(183)).at(Location::Uri, "VersionNumber").required(),
+            Member::new("Action", ShapeId(172)).required(),
+            Member::new("LayerName", ShapeId(171)).at(Location::Uri, "LayerName").required(),
+            Member::new("OrganizationId", ShapeId(229)),
+            Member::new("Principal", ShapeId(173)).required(),
+            Member::new("RevisionId", ShapeId(303)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(302)).required(),
+            Member::new("VersionNumber", ShapeId(177)).at(Location::Uri, "VersionNumber").required(),
         ])),
     ),
     // 6
     Shape::new(
         "AddLayerVersionPermissionResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("RevisionId", ShapeId(312)),
-            Member::new("Statement", ShapeId(312)),
+            Member::new("RevisionId", ShapeId(303)),
+            Member::new("Statement", ShapeId(303)),
         ])),
     ),
     // 7
@@ -11399,43 +11163,43 @@ static TABLE: [Shape; 355] = [
         "AddPermissionRequest",
         Kind::Structure(Structure::of(&[
             Member::new("Action", ShapeId(4)).required(),
-            Member::new("EventSourceToken", ShapeId(84)),
-            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
-            Member::new("FunctionUrlAuthType", ShapeId(103)),
-            Member::new("InvokedViaFunctionUrl", ShapeId(163)),
-            Member::new("Principal", ShapeId(244)).required(),
-            Member::new("PrincipalOrgID", ShapeId(245)),
-            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
-            Member::new("RevisionId", ShapeId(312)),
-            Member::new("SourceAccount", ShapeId(307)),
-            Member::new("SourceArn", ShapeId(23)),
-            Member::new("StatementId", ShapeId(311)).required(),
+            Member::new("EventSourceToken", ShapeId(78)),
+            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionUrlAuthType", ShapeId(97)),
+            Member::new("InvokedViaFunctionUrl", ShapeId(157)),
+            Member::new("Principal", ShapeId(236)).required(),
+            Member::new("PrincipalOrgID", ShapeId(237)),
+            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
+            Member::new("RevisionId", ShapeId(303)),
+            Member::new("SourceAccount", ShapeId(298)),
+            Member::new("SourceArn", ShapeId(22)),
+            Member::new("StatementId", ShapeId(302)).required(),
         ])),
     ),
     // 8
-    Shape::new("AddPermissionResponse", Kind::Structure(Structure::of(&[Member::new("Statement", ShapeId(312))]))),
+    Shape::new("AddPermissionResponse", Kind::Structure(Structure::of(&[Member::new("Statement", ShapeId(303))]))),
     // 9
     Shape::new("AdditionalVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_1),
     // 10
-    Shape::new("AdditionalVersionWeights", Kind::Map(Map::of(ShapeId(9), ShapeId(353)))),
+    Shape::new("AdditionalVersionWeights", Kind::Map(Map::of(ShapeId(9), ShapeId(344)))),
     // 11
     Shape::new("Alias", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_2),
     // 12
     Shape::new(
         "AliasConfiguration",
         Kind::Structure(Structure::of(&[
-            Member::new("AliasArn", ShapeId(90)),
-            Member::new("Description", ShapeId(59)),
-            Member::new("FunctionVersion", ShapeId(348)),
+            Member::new("AliasArn", ShapeId(84)),
+            Member::new("Description", ShapeId(53)),
+            Member::new("FunctionVersion", ShapeId(339)),
             Member::new("Name", ShapeId(11)),
-            Member::new("RevisionId", ShapeId(312)),
+            Member::new("RevisionId", ShapeId(303)),
             Member::new("RoutingConfig", ShapeId(15)),
         ])),
     ),
     // 13
     Shape::new(
         "AliasLimitExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
     ),
     // 14
     Shape::new("AliasList", Kind::List(List::of(ShapeId(12)))),
@@ -11447,516 +11211,488 @@ static TABLE: [Shape; 355] = [
     // 16
     Shape::new("AllowCredentials", Kind::Boolean),
     // 17
-    Shape::new("AllowMethodsList", Kind::List(List::of(ShapeId(226)))).bounds(Some(0), Some(6)),
+    Shape::new("AllowMethodsList", Kind::List(List::of(ShapeId(218)))).bounds(Some(0), Some(6)),
     // 18
-    Shape::new("AllowOriginsList", Kind::List(List::of(ShapeId(238)))).bounds(Some(0), Some(100)),
+    Shape::new("AllowOriginsList", Kind::List(List::of(ShapeId(230)))).bounds(Some(0), Some(100)),
     // 19
-    Shape::new(
-        "AllowedPublishers",
-        Kind::Structure(Structure::of(&[Member::new("SigningProfileVersionArns", ShapeId(298)).required()])),
-    ),
-    // 20
     Shape::new("ApplicationLogLevel", Kind::String(&["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"])),
-    // 21
+    // 20
     Shape::new("Architecture", Kind::String(&["x86_64", "arm64"])),
+    // 21
+    Shape::new("ArchitecturesList", Kind::List(List::of(ShapeId(20)))).bounds(Some(1), Some(1)),
     // 22
-    Shape::new("ArchitecturesList", Kind::List(List::of(ShapeId(21)))).bounds(Some(1), Some(1)),
-    // 23
     Shape::new("Arn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_3),
-    // 24
+    // 23
     Shape::new("Blob", Kind::Blob { streaming: false }).sensitive(),
-    // 25
+    // 24
     Shape::new("BlobStream", Kind::Blob { streaming: true }),
-    // 26
+    // 25
     Shape::new("Boolean", Kind::Boolean),
-    // 27
+    // 26
     Shape::new("CapacityProviderArn", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_4),
-    // 28
+    // 27
     Shape::new(
         "CapacityProviderConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("LambdaManagedInstancesCapacityProviderConfig", ShapeId(169)).required()
+            Member::new("LambdaManagedInstancesCapacityProviderConfig", ShapeId(163)).required()
         ])),
+    ),
+    // 28
+    Shape::new(
+        "CodeArtifactUserDeletedException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
     ),
     // 29
     Shape::new(
-        "CodeArtifactUserDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
+        "CodeArtifactUserFailedException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
     ),
     // 30
     Shape::new(
-        "CodeArtifactUserFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
+        "CodeArtifactUserPendingException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
     ),
     // 31
-    Shape::new(
-        "CodeArtifactUserPendingException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
-    ),
+    Shape::new("CodeSigningConfigArn", Kind::TEXT).bounds(Some(0), Some(200)).pattern(&PATTERN_5),
     // 32
     Shape::new(
-        "CodeSigningConfig",
-        Kind::Structure(Structure::of(&[
-            Member::new("AllowedPublishers", ShapeId(19)).required(),
-            Member::new("CodeSigningConfigArn", ShapeId(33)).required(),
-            Member::new("CodeSigningConfigId", ShapeId(34)).required(),
-            Member::new("CodeSigningPolicies", ShapeId(37)).required(),
-            Member::new("Description", ShapeId(59)),
-            Member::new("LastModified", ShapeId(332)).required(),
-        ])),
+        "CodeSigningConfigNotFoundException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
     // 33
-    Shape::new("CodeSigningConfigArn", Kind::TEXT).bounds(Some(0), Some(200)).pattern(&PATTERN_5),
-    // 34
-    Shape::new("CodeSigningConfigId", Kind::TEXT).pattern(&PATTERN_6),
-    // 35
-    Shape::new("CodeSigningConfigList", Kind::List(List::of(ShapeId(32)))),
-    // 36
-    Shape::new(
-        "CodeSigningConfigNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
-    ),
-    // 37
-    Shape::new(
-        "CodeSigningPolicies",
-        Kind::Structure(Structure::of(&[Member::new("UntrustedArtifactOnDeployment", ShapeId(38))])),
-    ),
-    // 38
-    Shape::new("CodeSigningPolicy", Kind::String(&["Warn", "Enforce"])),
-    // 39
     Shape::new(
         "CodeStorageExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
     ),
-    // 40
+    // 34
     Shape::new(
         "CodeVerificationFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
-    // 41
-    Shape::new("CompatibleArchitectures", Kind::List(List::of(ShapeId(21)))).bounds(Some(0), Some(2)),
-    // 42
-    Shape::new("CompatibleRuntimes", Kind::List(List::of(ShapeId(277)))).bounds(Some(0), Some(15)),
-    // 43
+    // 35
+    Shape::new("CompatibleArchitectures", Kind::List(List::of(ShapeId(20)))).bounds(Some(0), Some(2)),
+    // 36
+    Shape::new("CompatibleRuntimes", Kind::List(List::of(ShapeId(269)))).bounds(Some(0), Some(15)),
+    // 37
     Shape::new(
         "Concurrency",
-        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(268))])),
+        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(260))])),
     ),
-    // 44
+    // 38
     Shape::new(
         "Cors",
         Kind::Structure(Structure::of(&[
             Member::new("AllowCredentials", ShapeId(16)),
-            Member::new("AllowHeaders", ShapeId(139)),
+            Member::new("AllowHeaders", ShapeId(133)),
             Member::new("AllowMethods", ShapeId(17)),
             Member::new("AllowOrigins", ShapeId(18)),
-            Member::new("ExposeHeaders", ShapeId(139)),
-            Member::new("MaxAge", ShapeId(217)),
+            Member::new("ExposeHeaders", ShapeId(133)),
+            Member::new("MaxAge", ShapeId(209)),
         ])),
     ),
-    // 45
+    // 39
     Shape::new(
         "CreateAliasRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Description", ShapeId(59)),
-            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
-            Member::new("FunctionVersion", ShapeId(349)).required(),
+            Member::new("Description", ShapeId(53)),
+            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(340)).required(),
             Member::new("Name", ShapeId(11)).required(),
             Member::new("RoutingConfig", ShapeId(15)),
         ])),
     ),
-    // 46
+    // 40
     Shape::new(
         "CreateFunctionRequest",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
-            Member::new("Architectures", ShapeId(22)),
-            Member::new("CapacityProviderConfig", ShapeId(28)),
-            Member::new("Code", ShapeId(91)).required(),
-            Member::new("CodeSigningConfigArn", ShapeId(33)),
-            Member::new("DeadLetterConfig", ShapeId(50)),
-            Member::new("Description", ShapeId(59)),
-            Member::new("DurableConfig", ShapeId(63)),
-            Member::new("Environment", ShapeId(76)),
-            Member::new("EphemeralStorage", ShapeId(82)),
-            Member::new("FileSystemConfigs", ShapeId(89)),
-            Member::new("FunctionName", ShapeId(98)).required(),
-            Member::new("Handler", ShapeId(137)),
-            Member::new("ImageConfig", ShapeId(141)),
-            Member::new("KMSKeyArn", ShapeId(167)),
-            Member::new("Layers", ShapeId(175)),
-            Member::new("LoggingConfig", ShapeId(214)),
-            Member::new("MemorySize", ShapeId(225)),
-            Member::new("PackageType", ShapeId(239)),
-            Member::new("Publish", ShapeId(26)),
-            Member::new("PublishTo", ShapeId(109)),
-            Member::new("Role", ShapeId(276)).required(),
-            Member::new("Runtime", ShapeId(277)),
-            Member::new("RuntimeConfig", ShapeId(101)),
-            Member::new("SnapStart", ShapeId(299)),
-            Member::new("Tags", ShapeId(323)),
-            Member::new("TenancyConfig", ShapeId(327)),
-            Member::new("Timeout", ShapeId(331)),
-            Member::new("TracingConfig", ShapeId(334)),
-            Member::new("VpcConfig", ShapeId(350)),
+            Member::new("Architectures", ShapeId(21)),
+            Member::new("CapacityProviderConfig", ShapeId(27)),
+            Member::new("Code", ShapeId(85)).required(),
+            Member::new("CodeSigningConfigArn", ShapeId(31)),
+            Member::new("DeadLetterConfig", ShapeId(44)),
+            Member::new("Description", ShapeId(53)),
+            Member::new("DurableConfig", ShapeId(57)),
+            Member::new("Environment", ShapeId(70)),
+            Member::new("EphemeralStorage", ShapeId(76)),
+            Member::new("FileSystemConfigs", ShapeId(83)),
+            Member::new("FunctionName", ShapeId(92)).required(),
+            Member::new("Handler", ShapeId(131)),
+            Member::new("ImageConfig", ShapeId(135)),
+            Member::new("KMSKeyArn", ShapeId(161)),
+            Member::new("Layers", ShapeId(169)),
+            Member::new("LoggingConfig", ShapeId(206)),
+            Member::new("MemorySize", ShapeId(217)),
+            Member::new("PackageType", ShapeId(231)),
+            Member::new("Publish", ShapeId(25)),
+            Member::new("PublishTo", ShapeId(103)),
+            Member::new("Role", ShapeId(268)).required(),
+            Member::new("Runtime", ShapeId(269)),
+            Member::new("RuntimeConfig", ShapeId(95)),
+            Member::new("SnapStart", ShapeId(290)),
+            Member::new("Tags", ShapeId(314)),
+            Member::new("TenancyConfig", ShapeId(318)),
+            Member::new("Timeout", ShapeId(322)),
+            Member::new("TracingConfig", ShapeId(325)),
+            Member::new("VpcConfig", ShapeId(341)),
         ])),
     ),
-    // 47
+    // 41
     Shape::new(
         "CreateFunctionUrlConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(103)).required(),
-            Member::new("Cors", ShapeId(44)),
-            Member::new("FunctionName", ShapeId(106)).at(Location::Uri, "FunctionName").required(),
-            Member::new("InvokeMode", ShapeId(157)),
-            Member::new("Qualifier", ShapeId(107)).at(Location::QueryString, "Qualifier"),
+            Member::new("AuthType", ShapeId(97)).required(),
+            Member::new("Cors", ShapeId(38)),
+            Member::new("FunctionName", ShapeId(100)).at(Location::Uri, "FunctionName").required(),
+            Member::new("InvokeMode", ShapeId(151)),
+            Member::new("Qualifier", ShapeId(101)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 42
+    Shape::new(
+        "CreateFunctionUrlConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("AuthType", ShapeId(97)).required(),
+            Member::new("Cors", ShapeId(38)),
+            Member::new("CreationTime", ShapeId(323)).required(),
+            Member::new("FunctionArn", ShapeId(84)).required(),
+            Member::new("FunctionUrl", ShapeId(96)).required(),
+            Member::new("InvokeMode", ShapeId(151)),
+        ])),
+    ),
+    // 43
+    Shape::new("Date", Kind::Timestamp(None)),
+    // 44
+    Shape::new("DeadLetterConfig", Kind::Structure(Structure::of(&[Member::new("TargetArn", ShapeId(262))]))),
+    // 45
+    Shape::new(
+        "DeleteAliasRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
+        ])),
+    ),
+    // 46
+    Shape::new(
+        "DeleteFunctionConcurrencyRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(92))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
+    ),
+    // 47
+    Shape::new(
+        "DeleteFunctionEventInvokeConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
     // 48
     Shape::new(
-        "CreateFunctionUrlConfigResponse",
+        "DeleteFunctionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(103)).required(),
-            Member::new("Cors", ShapeId(44)),
-            Member::new("CreationTime", ShapeId(332)).required(),
-            Member::new("FunctionArn", ShapeId(90)).required(),
-            Member::new("FunctionUrl", ShapeId(102)).required(),
-            Member::new("InvokeMode", ShapeId(157)),
+            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
     // 49
-    Shape::new("Date", Kind::Timestamp(None)),
+    Shape::new(
+        "DeleteFunctionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("StatusCode", ShapeId(138)).at(Location::StatusCode, "StatusCode")
+        ])),
+    ),
     // 50
-    Shape::new("DeadLetterConfig", Kind::Structure(Structure::of(&[Member::new("TargetArn", ShapeId(270))]))),
+    Shape::new(
+        "DeleteFunctionUrlConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(100)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(101)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
     // 51
     Shape::new(
-        "DeleteAliasRequest",
+        "DeleteLayerVersionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
+            Member::new("LayerName", ShapeId(171)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(177)).at(Location::Uri, "VersionNumber").required(),
         ])),
     ),
     // 52
     Shape::new(
-        "DeleteFunctionConcurrencyRequest",
-        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(98))
-            .at(Location::Uri, "FunctionName")
-            .required()])),
+        "DeleteProvisionedConcurrencyConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(254)).at(Location::QueryString, "Qualifier").required(),
+        ])),
     ),
     // 53
-    Shape::new(
-        "DeleteFunctionEventInvokeConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
+    Shape::new("Description", Kind::TEXT).bounds(Some(0), Some(256)),
     // 54
-    Shape::new(
-        "DeleteFunctionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
+    Shape::new("DestinationArn", Kind::TEXT).bounds(Some(0), Some(350)).pattern(&PATTERN_6),
     // 55
     Shape::new(
-        "DeleteFunctionResponse",
+        "DestinationConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("StatusCode", ShapeId(144)).at(Location::StatusCode, "StatusCode")
+            Member::new("OnFailure", ShapeId(227)),
+            Member::new("OnSuccess", ShapeId(228)),
         ])),
     ),
     // 56
-    Shape::new(
-        "DeleteFunctionUrlConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(106)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(107)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
+    Shape::new("DirectS3Read", Kind::String(&["ENABLED", "DISABLED", "AUTO"])),
     // 57
     Shape::new(
-        "DeleteLayerVersionRequest",
+        "DurableConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("LayerName", ShapeId(177)).at(Location::Uri, "LayerName").required(),
-            Member::new("VersionNumber", ShapeId(183)).at(Location::Uri, "VersionNumber").required(),
+            Member::new("ExecutionTimeout", ShapeId(80)),
+            Member::new("KMSKeyArn", ShapeId(161)),
+            Member::new("RetentionPeriodInDays", ShapeId(267)),
         ])),
     ),
     // 58
     Shape::new(
-        "DeleteProvisionedConcurrencyConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(262)).at(Location::QueryString, "Qualifier").required(),
-        ])),
+        "DurableExecutionAlreadyStartedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
     // 59
-    Shape::new("Description", Kind::TEXT).bounds(Some(0), Some(256)),
+    Shape::new("DurableExecutionArn", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_7),
     // 60
-    Shape::new("DestinationArn", Kind::TEXT).bounds(Some(0), Some(350)).pattern(&PATTERN_7),
+    Shape::new("DurableExecutionName", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_8),
     // 61
     Shape::new(
-        "DestinationConfig",
-        Kind::Structure(Structure::of(&[
-            Member::new("OnFailure", ShapeId(235)),
-            Member::new("OnSuccess", ShapeId(236)),
-        ])),
+        "EC2AccessDeniedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
     // 62
-    Shape::new("DirectS3Read", Kind::String(&["ENABLED", "DISABLED", "AUTO"])),
+    Shape::new(
+        "EC2ThrottledException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+    ),
     // 63
     Shape::new(
-        "DurableConfig",
+        "EC2UnexpectedException",
         Kind::Structure(Structure::of(&[
-            Member::new("ExecutionTimeout", ShapeId(86)),
-            Member::new("KMSKeyArn", ShapeId(167)),
-            Member::new("RetentionPeriodInDays", ShapeId(275)),
+            Member::new("EC2ErrorCode", ShapeId(303)),
+            Member::new("Message", ShapeId(303)),
+            Member::new("Type", ShapeId(303)),
         ])),
     ),
     // 64
     Shape::new(
-        "DurableExecutionAlreadyStartedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+        "EFSIOException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
     // 65
-    Shape::new("DurableExecutionArn", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_8),
+    Shape::new(
+        "EFSMountConnectivityException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+    ),
     // 66
-    Shape::new("DurableExecutionName", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_9),
+    Shape::new(
+        "EFSMountFailureException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+    ),
     // 67
     Shape::new(
-        "EC2AccessDeniedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+        "EFSMountTimeoutException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
     // 68
     Shape::new(
-        "EC2ThrottledException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+        "ENILimitReachedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
     // 69
     Shape::new(
-        "EC2UnexpectedException",
-        Kind::Structure(Structure::of(&[
-            Member::new("EC2ErrorCode", ShapeId(312)),
-            Member::new("Message", ShapeId(312)),
-            Member::new("Type", ShapeId(312)),
-        ])),
+        "ENINotReadyException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
     // 70
-    Shape::new(
-        "EFSIOException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
-    ),
+    Shape::new("Environment", Kind::Structure(Structure::of(&[Member::new("Variables", ShapeId(75))]))),
     // 71
     Shape::new(
-        "EFSMountConnectivityException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+        "EnvironmentError",
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(303)), Member::new("Message", ShapeId(285))])),
     ),
     // 72
     Shape::new(
-        "EFSMountFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+        "EnvironmentResponse",
+        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(71)), Member::new("Variables", ShapeId(75))])),
     ),
     // 73
-    Shape::new(
-        "EFSMountTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
-    ),
+    Shape::new("EnvironmentVariableName", Kind::TEXT).pattern(&PATTERN_9).sensitive(),
     // 74
-    Shape::new(
-        "ENILimitReachedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
-    ),
-    // 75
-    Shape::new(
-        "ENINotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
-    ),
-    // 76
-    Shape::new("Environment", Kind::Structure(Structure::of(&[Member::new("Variables", ShapeId(81))]))),
-    // 77
-    Shape::new(
-        "EnvironmentError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(312)), Member::new("Message", ShapeId(293))])),
-    ),
-    // 78
-    Shape::new(
-        "EnvironmentResponse",
-        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(77)), Member::new("Variables", ShapeId(81))])),
-    ),
-    // 79
-    Shape::new("EnvironmentVariableName", Kind::TEXT).pattern(&PATTERN_10).sensitive(),
-    // 80
     Shape::new("EnvironmentVariableValue", Kind::TEXT).sensitive(),
-    // 81
-    Shape::new("EnvironmentVariables", Kind::Map(Map::of(ShapeId(79), ShapeId(80)))).sensitive(),
-    // 82
-    Shape::new("EphemeralStorage", Kind::Structure(Structure::of(&[Member::new("Size", ShapeId(83)).required()]))),
-    // 83
+    // 75
+    Shape::new("EnvironmentVariables", Kind::Map(Map::of(ShapeId(73), ShapeId(74)))).sensitive(),
+    // 76
+    Shape::new("EphemeralStorage", Kind::Structure(Structure::of(&[Member::new("Size", ShapeId(77)).required()]))),
+    // 77
     Shape::new("EphemeralStorageSize", Kind::INTEGER).bounds(Some(512), Some(32768)),
-    // 84
-    Shape::new("EventSourceToken", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_11),
-    // 85
+    // 78
+    Shape::new("EventSourceToken", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_10),
+    // 79
     Shape::new("ExecutionEnvironmentMemoryGiBPerVCpu", Kind::Double),
-    // 86
+    // 80
     Shape::new("ExecutionTimeout", Kind::INTEGER).bounds(Some(1), Some(31622400)),
-    // 87
-    Shape::new("FileSystemArn", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_12),
-    // 88
+    // 81
+    Shape::new("FileSystemArn", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_11),
+    // 82
     Shape::new(
         "FileSystemConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(87)).required(),
-            Member::new("LocalMountPath", ShapeId(210)).required(),
-            Member::new("S3FilesConfig", ShapeId(284)),
+            Member::new("Arn", ShapeId(81)).required(),
+            Member::new("LocalMountPath", ShapeId(202)).required(),
+            Member::new("S3FilesConfig", ShapeId(276)),
         ])),
     ),
-    // 89
-    Shape::new("FileSystemConfigList", Kind::List(List::of(ShapeId(88)))).bounds(Some(0), Some(1)),
-    // 90
-    Shape::new("FunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_13),
-    // 91
+    // 83
+    Shape::new("FileSystemConfigList", Kind::List(List::of(ShapeId(82)))).bounds(Some(0), Some(1)),
+    // 84
+    Shape::new("FunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_12),
+    // 85
     Shape::new(
         "FunctionCode",
         Kind::Structure(Structure::of(&[
-            Member::new("ImageUri", ShapeId(312)),
-            Member::new("S3Bucket", ShapeId(283)),
-            Member::new("S3Key", ShapeId(288)),
-            Member::new("S3ObjectStorageMode", ShapeId(289)),
-            Member::new("S3ObjectVersion", ShapeId(290)),
-            Member::new("SourceKMSKeyArn", ShapeId(167)),
-            Member::new("ZipFile", ShapeId(24)),
+            Member::new("ImageUri", ShapeId(303)),
+            Member::new("S3Bucket", ShapeId(275)),
+            Member::new("S3Key", ShapeId(280)),
+            Member::new("S3ObjectStorageMode", ShapeId(281)),
+            Member::new("S3ObjectVersion", ShapeId(282)),
+            Member::new("SourceKMSKeyArn", ShapeId(161)),
+            Member::new("ZipFile", ShapeId(23)),
         ])),
     ),
-    // 92
+    // 86
     Shape::new(
         "FunctionCodeLocation",
         Kind::Structure(Structure::of(&[
-            Member::new("Error", ShapeId(93)),
-            Member::new("ImageUri", ShapeId(312)),
-            Member::new("Location", ShapeId(294)),
-            Member::new("RepositoryType", ShapeId(312)),
-            Member::new("ResolvedImageUri", ShapeId(312)),
-            Member::new("ResolvedS3Object", ShapeId(269)),
-            Member::new("SourceKMSKeyArn", ShapeId(167)),
+            Member::new("Error", ShapeId(87)),
+            Member::new("ImageUri", ShapeId(303)),
+            Member::new("Location", ShapeId(286)),
+            Member::new("RepositoryType", ShapeId(303)),
+            Member::new("ResolvedImageUri", ShapeId(303)),
+            Member::new("ResolvedS3Object", ShapeId(261)),
+            Member::new("SourceKMSKeyArn", ShapeId(161)),
         ])),
     ),
-    // 93
+    // 87
     Shape::new(
         "FunctionCodeLocationError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(312)), Member::new("Message", ShapeId(293))])),
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(303)), Member::new("Message", ShapeId(285))])),
     ),
-    // 94
+    // 88
     Shape::new(
         "FunctionConfiguration",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
-            Member::new("Architectures", ShapeId(22)),
-            Member::new("CapacityProviderConfig", ShapeId(28)),
-            Member::new("CodeSha256", ShapeId(312)),
-            Member::new("CodeSize", ShapeId(215)),
-            Member::new("ConfigSha256", ShapeId(312)),
-            Member::new("DeadLetterConfig", ShapeId(50)),
-            Member::new("Description", ShapeId(59)),
-            Member::new("DurableConfig", ShapeId(63)),
-            Member::new("Environment", ShapeId(78)),
-            Member::new("EphemeralStorage", ShapeId(82)),
-            Member::new("FileSystemConfigs", ShapeId(89)),
-            Member::new("FunctionArn", ShapeId(228)),
-            Member::new("FunctionName", ShapeId(229)),
-            Member::new("Handler", ShapeId(137)),
-            Member::new("ImageConfigResponse", ShapeId(143)),
-            Member::new("KMSKeyArn", ShapeId(167)),
-            Member::new("LastModified", ShapeId(332)),
-            Member::new("LastUpdateStatus", ShapeId(170)),
-            Member::new("LastUpdateStatusReason", ShapeId(171)),
-            Member::new("LastUpdateStatusReasonCode", ShapeId(172)),
-            Member::new("Layers", ShapeId(188)),
-            Member::new("LoggingConfig", ShapeId(214)),
-            Member::new("MasterArn", ShapeId(90)),
-            Member::new("MemorySize", ShapeId(225)),
-            Member::new("PackageType", ShapeId(239)),
-            Member::new("RevisionId", ShapeId(312)),
-            Member::new("Role", ShapeId(276)),
-            Member::new("Runtime", ShapeId(277)),
-            Member::new("RuntimeConfig", ShapeId(101)),
-            Member::new("RuntimeVersionConfig", ShapeId(280)),
-            Member::new("SigningJobArn", ShapeId(23)),
-            Member::new("SigningProfileVersionArn", ShapeId(23)),
-            Member::new("SnapStart", ShapeId(305)),
-            Member::new("State", ShapeId(308)),
-            Member::new("StateReason", ShapeId(309)),
-            Member::new("StateReasonCode", ShapeId(310)),
-            Member::new("TenancyConfig", ShapeId(327)),
-            Member::new("Timeout", ShapeId(331)),
-            Member::new("TracingConfig", ShapeId(335)),
-            Member::new("Version", ShapeId(348)),
-            Member::new("VpcConfig", ShapeId(351)),
+            Member::new("Architectures", ShapeId(21)),
+            Member::new("CapacityProviderConfig", ShapeId(27)),
+            Member::new("CodeSha256", ShapeId(303)),
+            Member::new("CodeSize", ShapeId(207)),
+            Member::new("ConfigSha256", ShapeId(303)),
+            Member::new("DeadLetterConfig", ShapeId(44)),
+            Member::new("Description", ShapeId(53)),
+            Member::new("DurableConfig", ShapeId(57)),
+            Member::new("Environment", ShapeId(72)),
+            Member::new("EphemeralStorage", ShapeId(76)),
+            Member::new("FileSystemConfigs", ShapeId(83)),
+            Member::new("FunctionArn", ShapeId(220)),
+            Member::new("FunctionName", ShapeId(221)),
+            Member::new("Handler", ShapeId(131)),
+            Member::new("ImageConfigResponse", ShapeId(137)),
+            Member::new("KMSKeyArn", ShapeId(161)),
+            Member::new("LastModified", ShapeId(323)),
+            Member::new("LastUpdateStatus", ShapeId(164)),
+            Member::new("LastUpdateStatusReason", ShapeId(165)),
+            Member::new("LastUpdateStatusReasonCode", ShapeId(166)),
+            Member::new("Layers", ShapeId(182)),
+            Member::new("LoggingConfig", ShapeId(206)),
+            Member::new("MasterArn", ShapeId(84)),
+            Member::new("MemorySize", ShapeId(217)),
+            Member::new("PackageType", ShapeId(231)),
+            Member::new("RevisionId", ShapeId(303)),
+            Member::new("Role", ShapeId(268)),
+            Member::new("Runtime", ShapeId(269)),
+            Member::new("RuntimeConfig", ShapeId(95)),
+            Member::new("RuntimeVersionConfig", ShapeId(272)),
+            Member::new("SigningJobArn", ShapeId(22)),
+            Member::new("SigningProfileVersionArn", ShapeId(22)),
+            Member::new("SnapStart", ShapeId(296)),
+            Member::new("State", ShapeId(299)),
+            Member::new("StateReason", ShapeId(300)),
+            Member::new("StateReasonCode", ShapeId(301)),
+            Member::new("TenancyConfig", ShapeId(318)),
+            Member::new("Timeout", ShapeId(322)),
+            Member::new("TracingConfig", ShapeId(326)),
+            Member::new("Version", ShapeId(339)),
+            Member::new("VpcConfig", ShapeId(342)),
         ])),
     ),
-    // 95
+    // 89
     Shape::new(
         "FunctionEventInvokeConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("DestinationConfig", ShapeId(61)),
-            Member::new("FunctionArn", ShapeId(90)),
-            Member::new("LastModified", ShapeId(49)),
-            Member::new("MaximumEventAgeInSeconds", ShapeId(223)),
-            Member::new("MaximumRetryAttempts", ShapeId(224)),
+            Member::new("DestinationConfig", ShapeId(55)),
+            Member::new("FunctionArn", ShapeId(84)),
+            Member::new("LastModified", ShapeId(43)),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(215)),
+            Member::new("MaximumRetryAttempts", ShapeId(216)),
         ])),
     ),
-    // 96
-    Shape::new("FunctionEventInvokeConfigList", Kind::List(List::of(ShapeId(95)))),
-    // 97
-    Shape::new("FunctionList", Kind::List(List::of(ShapeId(94)))),
-    // 98
-    Shape::new("FunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_14),
-    // 99
+    // 90
+    Shape::new("FunctionEventInvokeConfigList", Kind::List(List::of(ShapeId(89)))),
+    // 91
+    Shape::new("FunctionList", Kind::List(List::of(ShapeId(88)))),
+    // 92
+    Shape::new("FunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_13),
+    // 93
     Shape::new("FunctionRuntimeAlias", Kind::TEXT).bounds(Some(1), Some(128)),
-    // 100
-    Shape::new("FunctionRuntimeArn", Kind::TEXT).bounds(Some(48), Some(2048)).pattern(&PATTERN_15),
-    // 101
+    // 94
+    Shape::new("FunctionRuntimeArn", Kind::TEXT).bounds(Some(48), Some(2048)).pattern(&PATTERN_14),
+    // 95
     Shape::new(
         "FunctionRuntimeConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("RuntimeAlias", ShapeId(99)).required(),
-            Member::new("RuntimeArn", ShapeId(100)).required(),
+            Member::new("RuntimeAlias", ShapeId(93)).required(),
+            Member::new("RuntimeArn", ShapeId(94)).required(),
         ])),
     ),
-    // 102
+    // 96
     Shape::new("FunctionUrl", Kind::TEXT).bounds(Some(40), Some(100)),
-    // 103
+    // 97
     Shape::new("FunctionUrlAuthType", Kind::String(&["NONE", "AWS_IAM"])),
-    // 104
+    // 98
     Shape::new(
         "FunctionUrlConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(103)).required(),
-            Member::new("Cors", ShapeId(44)),
-            Member::new("CreationTime", ShapeId(332)).required(),
-            Member::new("FunctionArn", ShapeId(90)).required(),
-            Member::new("FunctionUrl", ShapeId(102)).required(),
-            Member::new("InvokeMode", ShapeId(157)),
-            Member::new("LastModifiedTime", ShapeId(332)).required(),
+            Member::new("AuthType", ShapeId(97)).required(),
+            Member::new("Cors", ShapeId(38)),
+            Member::new("CreationTime", ShapeId(323)).required(),
+            Member::new("FunctionArn", ShapeId(84)).required(),
+            Member::new("FunctionUrl", ShapeId(96)).required(),
+            Member::new("InvokeMode", ShapeId(151)),
+            Member::new("LastModifiedTime", ShapeId(323)).required(),
         ])),
     ),
-    // 105
-    Shape::new("FunctionUrlConfigList", Kind::List(List::of(ShapeId(104)))),
-    // 106
-    Shape::new("FunctionUrlFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_16),
-    // 107
-    Shape::new("FunctionUrlQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_17),
-    // 108
+    // 99
+    Shape::new("FunctionUrlConfigList", Kind::List(List::of(ShapeId(98)))),
+    // 100
+    Shape::new("FunctionUrlFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_15),
+    // 101
+    Shape::new("FunctionUrlQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_16),
+    // 102
     Shape::new("FunctionVersion", Kind::String(&["ALL"])),
-    // 109
+    // 103
     Shape::new("FunctionVersionLatestPublished", Kind::String(&["LATEST_PUBLISHED"])),
-    // 110
+    // 104
     Shape::new(
         "FunctionVersionsPerCapacityProviderLimitExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
     ),
-    // 111
+    // 105
     Shape::new("GetAccountSettingsRequest", Kind::Structure(Structure::of(&[]))),
-    // 112
+    // 106
     Shape::new(
         "GetAccountSettingsResponse",
         Kind::Structure(Structure::of(&[
@@ -11964,402 +11700,402 @@ static TABLE: [Shape; 355] = [
             Member::new("AccountUsage", ShapeId(3)),
         ])),
     ),
-    // 113
+    // 107
     Shape::new(
         "GetAliasRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
             Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
+        ])),
+    ),
+    // 108
+    Shape::new(
+        "GetFunctionCodeSigningConfigRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(221))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
+    ),
+    // 109
+    Shape::new(
+        "GetFunctionCodeSigningConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CodeSigningConfigArn", ShapeId(31)).required(),
+            Member::new("FunctionName", ShapeId(92)).required(),
+        ])),
+    ),
+    // 110
+    Shape::new(
+        "GetFunctionConcurrencyRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(92))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
+    ),
+    // 111
+    Shape::new(
+        "GetFunctionConcurrencyResponse",
+        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(260))])),
+    ),
+    // 112
+    Shape::new(
+        "GetFunctionConfigurationRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 113
+    Shape::new(
+        "GetFunctionEventInvokeConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
     // 114
     Shape::new(
-        "GetFunctionCodeSigningConfigRequest",
-        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(229))
+        "GetFunctionRecursionConfigRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(328))
             .at(Location::Uri, "FunctionName")
             .required()])),
     ),
     // 115
     Shape::new(
-        "GetFunctionCodeSigningConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("CodeSigningConfigArn", ShapeId(33)).required(),
-            Member::new("FunctionName", ShapeId(98)).required(),
-        ])),
+        "GetFunctionRecursionConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(256))])),
     ),
     // 116
     Shape::new(
-        "GetFunctionConcurrencyRequest",
-        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(98))
-            .at(Location::Uri, "FunctionName")
-            .required()])),
+        "GetFunctionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
+        ])),
     ),
     // 117
     Shape::new(
-        "GetFunctionConcurrencyResponse",
-        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(268))])),
+        "GetFunctionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("Code", ShapeId(86)),
+            Member::new("Concurrency", ShapeId(37)),
+            Member::new("Configuration", ShapeId(88)),
+            Member::new("Tags", ShapeId(314)),
+            Member::new("TagsError", ShapeId(315)),
+        ])),
     ),
     // 118
     Shape::new(
-        "GetFunctionConfigurationRequest",
+        "GetFunctionUrlConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
+            Member::new("FunctionName", ShapeId(100)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(101)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
     // 119
     Shape::new(
-        "GetFunctionEventInvokeConfigRequest",
+        "GetFunctionUrlConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
+            Member::new("AuthType", ShapeId(97)).required(),
+            Member::new("Cors", ShapeId(38)),
+            Member::new("CreationTime", ShapeId(323)).required(),
+            Member::new("FunctionArn", ShapeId(84)).required(),
+            Member::new("FunctionUrl", ShapeId(96)).required(),
+            Member::new("InvokeMode", ShapeId(151)),
+            Member::new("LastModifiedTime", ShapeId(323)).required(),
         ])),
     ),
     // 120
     Shape::new(
-        "GetFunctionRecursionConfigRequest",
-        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(337))
-            .at(Location::Uri, "FunctionName")
-            .required()])),
+        "GetLayerVersionByArnRequest",
+        Kind::Structure(Structure::of(&[Member::new("Arn", ShapeId(174)).at(Location::QueryString, "Arn").required()])),
     ),
     // 121
     Shape::new(
-        "GetFunctionRecursionConfigResponse",
-        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(264))])),
+        "GetLayerVersionPolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(171)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(177)).at(Location::Uri, "VersionNumber").required(),
+        ])),
     ),
     // 122
     Shape::new(
-        "GetFunctionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
-        ])),
+        "GetLayerVersionPolicyResponse",
+        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(303)), Member::new("RevisionId", ShapeId(303))])),
     ),
     // 123
     Shape::new(
-        "GetFunctionResponse",
+        "GetLayerVersionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Code", ShapeId(92)),
-            Member::new("Concurrency", ShapeId(43)),
-            Member::new("Configuration", ShapeId(94)),
-            Member::new("Tags", ShapeId(323)),
-            Member::new("TagsError", ShapeId(324)),
+            Member::new("LayerName", ShapeId(171)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(177)).at(Location::Uri, "VersionNumber").required(),
         ])),
     ),
     // 124
     Shape::new(
-        "GetFunctionUrlConfigRequest",
+        "GetLayerVersionResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(106)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(107)).at(Location::QueryString, "Qualifier"),
+            Member::new("CompatibleArchitectures", ShapeId(35)),
+            Member::new("CompatibleRuntimes", ShapeId(36)),
+            Member::new("Content", ShapeId(176)),
+            Member::new("CreatedDate", ShapeId(323)),
+            Member::new("Description", ShapeId(53)),
+            Member::new("LayerArn", ShapeId(168)),
+            Member::new("LayerVersionArn", ShapeId(174)),
+            Member::new("LicenseInfo", ShapeId(183)),
+            Member::new("Version", ShapeId(177)),
         ])),
     ),
     // 125
     Shape::new(
-        "GetFunctionUrlConfigResponse",
+        "GetPolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(103)).required(),
-            Member::new("Cors", ShapeId(44)),
-            Member::new("CreationTime", ShapeId(332)).required(),
-            Member::new("FunctionArn", ShapeId(90)).required(),
-            Member::new("FunctionUrl", ShapeId(102)).required(),
-            Member::new("InvokeMode", ShapeId(157)),
-            Member::new("LastModifiedTime", ShapeId(332)).required(),
+            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
     // 126
     Shape::new(
-        "GetLayerVersionByArnRequest",
-        Kind::Structure(Structure::of(&[Member::new("Arn", ShapeId(180)).at(Location::QueryString, "Arn").required()])),
+        "GetPolicyResponse",
+        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(303)), Member::new("RevisionId", ShapeId(303))])),
     ),
     // 127
     Shape::new(
-        "GetLayerVersionPolicyRequest",
+        "GetProvisionedConcurrencyConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("LayerName", ShapeId(177)).at(Location::Uri, "LayerName").required(),
-            Member::new("VersionNumber", ShapeId(183)).at(Location::Uri, "VersionNumber").required(),
+            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(254)).at(Location::QueryString, "Qualifier").required(),
         ])),
     ),
     // 128
     Shape::new(
-        "GetLayerVersionPolicyResponse",
-        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(312)), Member::new("RevisionId", ShapeId(312))])),
+        "GetProvisionedConcurrencyConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(224)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(224)),
+            Member::new("LastModified", ShapeId(323)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(234)),
+            Member::new("Status", ShapeId(241)),
+            Member::new("StatusReason", ShapeId(303)),
+        ])),
     ),
     // 129
     Shape::new(
-        "GetLayerVersionRequest",
+        "GetRuntimeManagementConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("LayerName", ShapeId(177)).at(Location::Uri, "LayerName").required(),
-            Member::new("VersionNumber", ShapeId(183)).at(Location::Uri, "VersionNumber").required(),
+            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
     // 130
     Shape::new(
-        "GetLayerVersionResponse",
+        "GetRuntimeManagementConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitectures", ShapeId(41)),
-            Member::new("CompatibleRuntimes", ShapeId(42)),
-            Member::new("Content", ShapeId(182)),
-            Member::new("CreatedDate", ShapeId(332)),
-            Member::new("Description", ShapeId(59)),
-            Member::new("LayerArn", ShapeId(174)),
-            Member::new("LayerVersionArn", ShapeId(180)),
-            Member::new("LicenseInfo", ShapeId(189)),
-            Member::new("Version", ShapeId(183)),
+            Member::new("FunctionArn", ShapeId(220)),
+            Member::new("RuntimeVersionArn", ShapeId(271)),
+            Member::new("UpdateRuntimeOn", ShapeId(338)),
         ])),
     ),
     // 131
-    Shape::new(
-        "GetPolicyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
+    Shape::new("Handler", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_17),
     // 132
-    Shape::new(
-        "GetPolicyResponse",
-        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(312)), Member::new("RevisionId", ShapeId(312))])),
-    ),
+    Shape::new("Header", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_18),
     // 133
-    Shape::new(
-        "GetProvisionedConcurrencyConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(262)).at(Location::QueryString, "Qualifier").required(),
-        ])),
-    ),
+    Shape::new("HeadersList", Kind::List(List::of(ShapeId(132)))).bounds(Some(0), Some(100)),
     // 134
-    Shape::new(
-        "GetProvisionedConcurrencyConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(232)),
-            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(232)),
-            Member::new("LastModified", ShapeId(332)),
-            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(242)),
-            Member::new("Status", ShapeId(249)),
-            Member::new("StatusReason", ShapeId(312)),
-        ])),
-    ),
+    Shape::new("HttpStatus", Kind::INTEGER),
     // 135
     Shape::new(
-        "GetRuntimeManagementConfigRequest",
+        "ImageConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
+            Member::new("Command", ShapeId(304)),
+            Member::new("EntryPoint", ShapeId(304)),
+            Member::new("WorkingDirectory", ShapeId(345)),
         ])),
     ),
     // 136
     Shape::new(
-        "GetRuntimeManagementConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionArn", ShapeId(228)),
-            Member::new("RuntimeVersionArn", ShapeId(279)),
-            Member::new("UpdateRuntimeOn", ShapeId(347)),
-        ])),
+        "ImageConfigError",
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(303)), Member::new("Message", ShapeId(285))])),
     ),
     // 137
-    Shape::new("Handler", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_18),
+    Shape::new(
+        "ImageConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(136)), Member::new("ImageConfig", ShapeId(135))])),
+    ),
     // 138
-    Shape::new("Header", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_19),
+    Shape::new("Integer", Kind::INTEGER),
     // 139
-    Shape::new("HeadersList", Kind::List(List::of(ShapeId(138)))).bounds(Some(0), Some(100)),
+    Shape::new(
+        "InvalidCodeSignatureException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+    ),
     // 140
-    Shape::new("HttpStatus", Kind::INTEGER),
+    Shape::new(
+        "InvalidParameterValueException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
+    ),
     // 141
     Shape::new(
-        "ImageConfig",
-        Kind::Structure(Structure::of(&[
-            Member::new("Command", ShapeId(313)),
-            Member::new("EntryPoint", ShapeId(313)),
-            Member::new("WorkingDirectory", ShapeId(354)),
-        ])),
+        "InvalidRequestContentException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
     ),
     // 142
     Shape::new(
-        "ImageConfigError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(312)), Member::new("Message", ShapeId(293))])),
+        "InvalidRuntimeException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
     // 143
     Shape::new(
-        "ImageConfigResponse",
-        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(142)), Member::new("ImageConfig", ShapeId(141))])),
+        "InvalidSecurityGroupIDException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
     // 144
-    Shape::new("Integer", Kind::INTEGER),
-    // 145
-    Shape::new(
-        "InvalidCodeSignatureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
-    ),
-    // 146
-    Shape::new(
-        "InvalidParameterValueException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
-    ),
-    // 147
-    Shape::new(
-        "InvalidRequestContentException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
-    ),
-    // 148
-    Shape::new(
-        "InvalidRuntimeException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
-    ),
-    // 149
-    Shape::new(
-        "InvalidSecurityGroupIDException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
-    ),
-    // 150
     Shape::new(
         "InvalidSubnetIDException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
-    // 151
+    // 145
     Shape::new(
         "InvalidZipFileException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
-    // 152
+    // 146
     Shape::new(
         "InvocationRequest",
         Kind::Structure(Structure {
             payload: Some("Payload"),
             ..Structure::of(&[
-                Member::new("ClientContext", ShapeId(312)).at(Location::Header, "X-Amz-Client-Context"),
-                Member::new("DurableExecutionName", ShapeId(66)).at(Location::Header, "X-Amz-Durable-Execution-Name"),
-                Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
-                Member::new("InvocationType", ShapeId(154)).at(Location::Header, "X-Amz-Invocation-Type"),
-                Member::new("LogType", ShapeId(213)).at(Location::Header, "X-Amz-Log-Type"),
-                Member::new("Payload", ShapeId(24)),
-                Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
-                Member::new("TenantId", ShapeId(328)).at(Location::Header, "X-Amz-Tenant-Id"),
+                Member::new("ClientContext", ShapeId(303)).at(Location::Header, "X-Amz-Client-Context"),
+                Member::new("DurableExecutionName", ShapeId(60)).at(Location::Header, "X-Amz-Durable-Execution-Name"),
+                Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
+                Member::new("InvocationType", ShapeId(148)).at(Location::Header, "X-Amz-Invocation-Type"),
+                Member::new("LogType", ShapeId(205)).at(Location::Header, "X-Amz-Log-Type"),
+                Member::new("Payload", ShapeId(23)),
+                Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
+                Member::new("TenantId", ShapeId(319)).at(Location::Header, "X-Amz-Tenant-Id"),
             ])
         }),
     ),
-    // 153
+    // 147
     Shape::new(
         "InvocationResponse",
         Kind::Structure(Structure {
             payload: Some("Payload"),
             ..Structure::of(&[
-                Member::new("DurableExecutionArn", ShapeId(65)).at(Location::Header, "X-Amz-Durable-Execution-Arn"),
-                Member::new("ExecutedVersion", ShapeId(348)).at(Location::Header, "X-Amz-Executed-Version"),
-                Member::new("FunctionError", ShapeId(312)).at(Location::Header, "X-Amz-Function-Error"),
-                Member::new("LogResult", ShapeId(312)).at(Location::Header, "X-Amz-Log-Result"),
-                Member::new("Payload", ShapeId(24)),
-                Member::new("StatusCode", ShapeId(144)).at(Location::StatusCode, "StatusCode"),
+                Member::new("DurableExecutionArn", ShapeId(59)).at(Location::Header, "X-Amz-Durable-Execution-Arn"),
+                Member::new("ExecutedVersion", ShapeId(339)).at(Location::Header, "X-Amz-Executed-Version"),
+                Member::new("FunctionError", ShapeId(303)).at(Location::Header, "X-Amz-Function-Error"),
+                Member::new("LogResult", ShapeId(303)).at(Location::Header, "X-Amz-Log-Result"),
+                Member::new("Payload", ShapeId(23)),
+                Member::new("StatusCode", ShapeId(138)).at(Location::StatusCode, "StatusCode"),
             ])
         }),
     ),
-    // 154
+    // 148
     Shape::new("InvocationType", Kind::String(&["Event", "RequestResponse", "DryRun"])),
-    // 155
+    // 149
     Shape::new(
         "InvokeAsyncRequest",
         Kind::Structure(Structure {
             payload: Some("InvokeArgs"),
             ..Structure::of(&[
-                Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
-                Member::new("InvokeArgs", ShapeId(25)).required(),
+                Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
+                Member::new("InvokeArgs", ShapeId(24)).required(),
             ])
         }),
     ),
-    // 156
+    // 150
     Shape::new(
         "InvokeAsyncResponse",
-        Kind::Structure(Structure::of(&[Member::new("Status", ShapeId(140)).at(Location::StatusCode, "Status")])),
+        Kind::Structure(Structure::of(&[Member::new("Status", ShapeId(134)).at(Location::StatusCode, "Status")])),
     ),
-    // 157
+    // 151
     Shape::new("InvokeMode", Kind::String(&["BUFFERED", "RESPONSE_STREAM"])),
-    // 158
-    Shape::new("InvokeResponseStreamUpdate", Kind::Structure(Structure::of(&[Member::new("Payload", ShapeId(24))]))),
-    // 159
+    // 152
+    Shape::new("InvokeResponseStreamUpdate", Kind::Structure(Structure::of(&[Member::new("Payload", ShapeId(23))]))),
+    // 153
     Shape::new(
         "InvokeWithResponseStreamCompleteEvent",
         Kind::Structure(Structure::of(&[
-            Member::new("ErrorCode", ShapeId(312)),
-            Member::new("ErrorDetails", ShapeId(312)),
-            Member::new("LogResult", ShapeId(312)),
+            Member::new("ErrorCode", ShapeId(303)),
+            Member::new("ErrorDetails", ShapeId(303)),
+            Member::new("LogResult", ShapeId(303)),
         ])),
     ),
-    // 160
+    // 154
     Shape::new(
         "InvokeWithResponseStreamRequest",
         Kind::Structure(Structure {
             payload: Some("Payload"),
             ..Structure::of(&[
-                Member::new("ClientContext", ShapeId(312)).at(Location::Header, "X-Amz-Client-Context"),
-                Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
-                Member::new("InvocationType", ShapeId(274)).at(Location::Header, "X-Amz-Invocation-Type"),
-                Member::new("LogType", ShapeId(213)).at(Location::Header, "X-Amz-Log-Type"),
-                Member::new("Payload", ShapeId(24)),
-                Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
-                Member::new("TenantId", ShapeId(328)).at(Location::Header, "X-Amz-Tenant-Id"),
+                Member::new("ClientContext", ShapeId(303)).at(Location::Header, "X-Amz-Client-Context"),
+                Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
+                Member::new("InvocationType", ShapeId(266)).at(Location::Header, "X-Amz-Invocation-Type"),
+                Member::new("LogType", ShapeId(205)).at(Location::Header, "X-Amz-Log-Type"),
+                Member::new("Payload", ShapeId(23)),
+                Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
+                Member::new("TenantId", ShapeId(319)).at(Location::Header, "X-Amz-Tenant-Id"),
             ])
         }),
     ),
-    // 161
+    // 155
     Shape::new(
         "InvokeWithResponseStreamResponse",
         Kind::Structure(Structure {
             payload: Some("EventStream"),
             ..Structure::of(&[
-                Member::new("EventStream", ShapeId(162)),
-                Member::new("ExecutedVersion", ShapeId(348)).at(Location::Header, "X-Amz-Executed-Version"),
-                Member::new("ResponseStreamContentType", ShapeId(312)).at(Location::Header, "Content-Type"),
-                Member::new("StatusCode", ShapeId(144)).at(Location::StatusCode, "StatusCode"),
+                Member::new("EventStream", ShapeId(156)),
+                Member::new("ExecutedVersion", ShapeId(339)).at(Location::Header, "X-Amz-Executed-Version"),
+                Member::new("ResponseStreamContentType", ShapeId(303)).at(Location::Header, "Content-Type"),
+                Member::new("StatusCode", ShapeId(138)).at(Location::StatusCode, "StatusCode"),
             ])
         }),
     ),
-    // 162
+    // 156
     Shape::new(
         "InvokeWithResponseStreamResponseEvent",
         Kind::Structure(Structure {
             event_stream: true,
-            ..Structure::of(&[Member::new("InvokeComplete", ShapeId(159)), Member::new("PayloadChunk", ShapeId(158))])
+            ..Structure::of(&[Member::new("InvokeComplete", ShapeId(153)), Member::new("PayloadChunk", ShapeId(152))])
         }),
     ),
-    // 163
+    // 157
     Shape::new("InvokedViaFunctionUrl", Kind::Boolean),
-    // 164
+    // 158
     Shape::new(
         "KMSAccessDeniedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
-    // 165
+    // 159
     Shape::new(
         "KMSDisabledException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
-    // 166
+    // 160
     Shape::new(
         "KMSInvalidStateException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
-    // 167
-    Shape::new("KMSKeyArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_20),
-    // 168
+    // 161
+    Shape::new("KMSKeyArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_19),
+    // 162
     Shape::new(
         "KMSNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
-    // 169
+    // 163
     Shape::new(
         "LambdaManagedInstancesCapacityProviderConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("CapacityProviderArn", ShapeId(27)).required(),
-            Member::new("ExecutionEnvironmentMemoryGiBPerVCpu", ShapeId(85)),
-            Member::new("PerExecutionEnvironmentMaxConcurrency", ShapeId(240)),
+            Member::new("CapacityProviderArn", ShapeId(26)).required(),
+            Member::new("ExecutionEnvironmentMemoryGiBPerVCpu", ShapeId(79)),
+            Member::new("PerExecutionEnvironmentMaxConcurrency", ShapeId(232)),
         ])),
     ),
-    // 170
+    // 164
     Shape::new("LastUpdateStatus", Kind::String(&["Successful", "Failed", "InProgress"])),
-    // 171
+    // 165
     Shape::new("LastUpdateStatusReason", Kind::TEXT),
-    // 172
+    // 166
     Shape::new(
         "LastUpdateStatusReasonCode",
         Kind::String(&[
@@ -12402,543 +12138,527 @@ static TABLE: [Shape; 355] = [
             "DependencyError",
         ]),
     ),
-    // 173
+    // 167
     Shape::new(
         "Layer",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(180)),
-            Member::new("CodeSize", ShapeId(215)),
-            Member::new("SigningJobArn", ShapeId(23)),
-            Member::new("SigningProfileVersionArn", ShapeId(23)),
+            Member::new("Arn", ShapeId(174)),
+            Member::new("CodeSize", ShapeId(207)),
+            Member::new("SigningJobArn", ShapeId(22)),
+            Member::new("SigningProfileVersionArn", ShapeId(22)),
         ])),
     ),
+    // 168
+    Shape::new("LayerArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_20),
+    // 169
+    Shape::new("LayerList", Kind::List(List::of(ShapeId(174)))),
+    // 170
+    Shape::new("LayerName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_21),
+    // 171
+    Shape::new("LayerNameOrArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_22),
+    // 172
+    Shape::new("LayerPermissionAllowedAction", Kind::TEXT).bounds(Some(0), Some(22)).pattern(&PATTERN_23),
+    // 173
+    Shape::new("LayerPermissionAllowedPrincipal", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_24),
     // 174
-    Shape::new("LayerArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_21),
+    Shape::new("LayerVersionArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_25),
     // 175
-    Shape::new("LayerList", Kind::List(List::of(ShapeId(180)))),
-    // 176
-    Shape::new("LayerName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_22),
-    // 177
-    Shape::new("LayerNameOrArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_23),
-    // 178
-    Shape::new("LayerPermissionAllowedAction", Kind::TEXT).bounds(Some(0), Some(22)).pattern(&PATTERN_24),
-    // 179
-    Shape::new("LayerPermissionAllowedPrincipal", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_25),
-    // 180
-    Shape::new("LayerVersionArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_26),
-    // 181
     Shape::new(
         "LayerVersionContentInput",
         Kind::Structure(Structure::of(&[
-            Member::new("S3Bucket", ShapeId(283)),
-            Member::new("S3Key", ShapeId(288)),
-            Member::new("S3ObjectStorageMode", ShapeId(289)),
-            Member::new("S3ObjectVersion", ShapeId(290)),
-            Member::new("ZipFile", ShapeId(24)),
+            Member::new("S3Bucket", ShapeId(275)),
+            Member::new("S3Key", ShapeId(280)),
+            Member::new("S3ObjectStorageMode", ShapeId(281)),
+            Member::new("S3ObjectVersion", ShapeId(282)),
+            Member::new("ZipFile", ShapeId(23)),
         ])),
     ),
-    // 182
+    // 176
     Shape::new(
         "LayerVersionContentOutput",
         Kind::Structure(Structure::of(&[
-            Member::new("CodeSha256", ShapeId(312)),
-            Member::new("CodeSize", ShapeId(215)),
-            Member::new("Location", ShapeId(294)),
-            Member::new("ResolvedS3Object", ShapeId(269)),
-            Member::new("SigningJobArn", ShapeId(23)),
-            Member::new("SigningProfileVersionArn", ShapeId(23)),
+            Member::new("CodeSha256", ShapeId(303)),
+            Member::new("CodeSize", ShapeId(207)),
+            Member::new("Location", ShapeId(286)),
+            Member::new("ResolvedS3Object", ShapeId(261)),
+            Member::new("SigningJobArn", ShapeId(22)),
+            Member::new("SigningProfileVersionArn", ShapeId(22)),
         ])),
     ),
-    // 183
+    // 177
     Shape::new("LayerVersionNumber", Kind::LONG),
-    // 184
-    Shape::new("LayerVersionsList", Kind::List(List::of(ShapeId(185)))),
-    // 185
+    // 178
+    Shape::new("LayerVersionsList", Kind::List(List::of(ShapeId(179)))),
+    // 179
     Shape::new(
         "LayerVersionsListItem",
         Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitectures", ShapeId(41)),
-            Member::new("CompatibleRuntimes", ShapeId(42)),
-            Member::new("CreatedDate", ShapeId(332)),
-            Member::new("Description", ShapeId(59)),
-            Member::new("LayerVersionArn", ShapeId(180)),
-            Member::new("LicenseInfo", ShapeId(189)),
-            Member::new("Version", ShapeId(183)),
+            Member::new("CompatibleArchitectures", ShapeId(35)),
+            Member::new("CompatibleRuntimes", ShapeId(36)),
+            Member::new("CreatedDate", ShapeId(323)),
+            Member::new("Description", ShapeId(53)),
+            Member::new("LayerVersionArn", ShapeId(174)),
+            Member::new("LicenseInfo", ShapeId(183)),
+            Member::new("Version", ShapeId(177)),
         ])),
     ),
-    // 186
-    Shape::new("LayersList", Kind::List(List::of(ShapeId(187)))),
-    // 187
+    // 180
+    Shape::new("LayersList", Kind::List(List::of(ShapeId(181)))),
+    // 181
     Shape::new(
         "LayersListItem",
         Kind::Structure(Structure::of(&[
-            Member::new("LatestMatchingVersion", ShapeId(185)),
-            Member::new("LayerArn", ShapeId(174)),
-            Member::new("LayerName", ShapeId(176)),
+            Member::new("LatestMatchingVersion", ShapeId(179)),
+            Member::new("LayerArn", ShapeId(168)),
+            Member::new("LayerName", ShapeId(170)),
         ])),
     ),
-    // 188
-    Shape::new("LayersReferenceList", Kind::List(List::of(ShapeId(173)))),
-    // 189
-    Shape::new("LicenseInfo", Kind::TEXT).bounds(Some(0), Some(512)).pattern(&PATTERN_19),
-    // 190
+    // 182
+    Shape::new("LayersReferenceList", Kind::List(List::of(ShapeId(167)))),
+    // 183
+    Shape::new("LicenseInfo", Kind::TEXT).bounds(Some(0), Some(512)).pattern(&PATTERN_18),
+    // 184
     Shape::new(
         "ListAliasesRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
-            Member::new("FunctionVersion", ShapeId(349)).at(Location::QueryString, "FunctionVersion"),
-            Member::new("Marker", ShapeId(312)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(221)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(340)).at(Location::QueryString, "FunctionVersion"),
+            Member::new("Marker", ShapeId(303)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(213)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 185
+    Shape::new(
+        "ListAliasesResponse",
+        Kind::Structure(Structure::of(&[Member::new("Aliases", ShapeId(14)), Member::new("NextMarker", ShapeId(303))])),
+    ),
+    // 186
+    Shape::new(
+        "ListFunctionEventInvokeConfigsRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(303)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(210)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 187
+    Shape::new(
+        "ListFunctionEventInvokeConfigsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionEventInvokeConfigs", ShapeId(90)),
+            Member::new("NextMarker", ShapeId(303)),
+        ])),
+    ),
+    // 188
+    Shape::new(
+        "ListFunctionUrlConfigsRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(100)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(303)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(211)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 189
+    Shape::new(
+        "ListFunctionUrlConfigsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionUrlConfigs", ShapeId(99)).required(),
+            Member::new("NextMarker", ShapeId(303)),
+        ])),
+    ),
+    // 190
+    Shape::new(
+        "ListFunctionsRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionVersion", ShapeId(102)).at(Location::QueryString, "FunctionVersion"),
+            Member::new("Marker", ShapeId(303)).at(Location::QueryString, "Marker"),
+            Member::new("MasterRegion", ShapeId(208)).at(Location::QueryString, "MasterRegion"),
+            Member::new("MaxItems", ShapeId(213)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
     // 191
     Shape::new(
-        "ListAliasesResponse",
-        Kind::Structure(Structure::of(&[Member::new("Aliases", ShapeId(14)), Member::new("NextMarker", ShapeId(312))])),
+        "ListFunctionsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("Functions", ShapeId(91)),
+            Member::new("NextMarker", ShapeId(303)),
+        ])),
     ),
     // 192
     Shape::new(
-        "ListCodeSigningConfigsRequest",
+        "ListLayerVersionsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(312)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(221)).at(Location::QueryString, "MaxItems"),
+            Member::new("CompatibleArchitecture", ShapeId(20)).at(Location::QueryString, "CompatibleArchitecture"),
+            Member::new("CompatibleRuntime", ShapeId(269)).at(Location::QueryString, "CompatibleRuntime"),
+            Member::new("LayerName", ShapeId(171)).at(Location::Uri, "LayerName").required(),
+            Member::new("Marker", ShapeId(303)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(212)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
     // 193
     Shape::new(
-        "ListCodeSigningConfigsResponse",
+        "ListLayerVersionsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("CodeSigningConfigs", ShapeId(35)),
-            Member::new("NextMarker", ShapeId(312)),
+            Member::new("LayerVersions", ShapeId(178)),
+            Member::new("NextMarker", ShapeId(303)),
         ])),
     ),
     // 194
     Shape::new(
-        "ListFunctionEventInvokeConfigsRequest",
+        "ListLayersRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(312)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(218)).at(Location::QueryString, "MaxItems"),
+            Member::new("CompatibleArchitecture", ShapeId(20)).at(Location::QueryString, "CompatibleArchitecture"),
+            Member::new("CompatibleRuntime", ShapeId(269)).at(Location::QueryString, "CompatibleRuntime"),
+            Member::new("Marker", ShapeId(303)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(212)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
     // 195
     Shape::new(
-        "ListFunctionEventInvokeConfigsResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionEventInvokeConfigs", ShapeId(96)),
-            Member::new("NextMarker", ShapeId(312)),
-        ])),
+        "ListLayersResponse",
+        Kind::Structure(Structure::of(&[Member::new("Layers", ShapeId(180)), Member::new("NextMarker", ShapeId(303))])),
     ),
     // 196
     Shape::new(
-        "ListFunctionUrlConfigsRequest",
+        "ListProvisionedConcurrencyConfigsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(106)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(312)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(219)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(303)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(214)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
     // 197
     Shape::new(
-        "ListFunctionUrlConfigsResponse",
+        "ListProvisionedConcurrencyConfigsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionUrlConfigs", ShapeId(105)).required(),
-            Member::new("NextMarker", ShapeId(312)),
+            Member::new("NextMarker", ShapeId(303)),
+            Member::new("ProvisionedConcurrencyConfigs", ShapeId(238)),
         ])),
     ),
     // 198
     Shape::new(
-        "ListFunctionsRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionVersion", ShapeId(108)).at(Location::QueryString, "FunctionVersion"),
-            Member::new("Marker", ShapeId(312)).at(Location::QueryString, "Marker"),
-            Member::new("MasterRegion", ShapeId(216)).at(Location::QueryString, "MasterRegion"),
-            Member::new("MaxItems", ShapeId(221)).at(Location::QueryString, "MaxItems"),
-        ])),
+        "ListTagsRequest",
+        Kind::Structure(Structure::of(&[Member::new("Resource", ShapeId(313))
+            .at(Location::Uri, "Resource")
+            .required()])),
     ),
     // 199
-    Shape::new(
-        "ListFunctionsResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("Functions", ShapeId(97)),
-            Member::new("NextMarker", ShapeId(312)),
-        ])),
-    ),
+    Shape::new("ListTagsResponse", Kind::Structure(Structure::of(&[Member::new("Tags", ShapeId(314))]))),
     // 200
     Shape::new(
-        "ListLayerVersionsRequest",
+        "ListVersionsByFunctionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitecture", ShapeId(21)).at(Location::QueryString, "CompatibleArchitecture"),
-            Member::new("CompatibleRuntime", ShapeId(277)).at(Location::QueryString, "CompatibleRuntime"),
-            Member::new("LayerName", ShapeId(177)).at(Location::Uri, "LayerName").required(),
-            Member::new("Marker", ShapeId(312)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(220)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(303)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(213)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
     // 201
     Shape::new(
-        "ListLayerVersionsResponse",
+        "ListVersionsByFunctionResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("LayerVersions", ShapeId(184)),
-            Member::new("NextMarker", ShapeId(312)),
+            Member::new("NextMarker", ShapeId(303)),
+            Member::new("Versions", ShapeId(91)),
         ])),
     ),
     // 202
-    Shape::new(
-        "ListLayersRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitecture", ShapeId(21)).at(Location::QueryString, "CompatibleArchitecture"),
-            Member::new("CompatibleRuntime", ShapeId(277)).at(Location::QueryString, "CompatibleRuntime"),
-            Member::new("Marker", ShapeId(312)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(220)).at(Location::QueryString, "MaxItems"),
-        ])),
-    ),
+    Shape::new("LocalMountPath", Kind::TEXT).bounds(Some(0), Some(160)).pattern(&PATTERN_26),
     // 203
-    Shape::new(
-        "ListLayersResponse",
-        Kind::Structure(Structure::of(&[Member::new("Layers", ShapeId(186)), Member::new("NextMarker", ShapeId(312))])),
-    ),
-    // 204
-    Shape::new(
-        "ListProvisionedConcurrencyConfigsRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(312)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(222)).at(Location::QueryString, "MaxItems"),
-        ])),
-    ),
-    // 205
-    Shape::new(
-        "ListProvisionedConcurrencyConfigsResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("NextMarker", ShapeId(312)),
-            Member::new("ProvisionedConcurrencyConfigs", ShapeId(246)),
-        ])),
-    ),
-    // 206
-    Shape::new(
-        "ListTagsRequest",
-        Kind::Structure(Structure::of(&[Member::new("Resource", ShapeId(322))
-            .at(Location::Uri, "Resource")
-            .required()])),
-    ),
-    // 207
-    Shape::new("ListTagsResponse", Kind::Structure(Structure::of(&[Member::new("Tags", ShapeId(323))]))),
-    // 208
-    Shape::new(
-        "ListVersionsByFunctionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(312)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(221)).at(Location::QueryString, "MaxItems"),
-        ])),
-    ),
-    // 209
-    Shape::new(
-        "ListVersionsByFunctionResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("NextMarker", ShapeId(312)),
-            Member::new("Versions", ShapeId(97)),
-        ])),
-    ),
-    // 210
-    Shape::new("LocalMountPath", Kind::TEXT).bounds(Some(0), Some(160)).pattern(&PATTERN_27),
-    // 211
     Shape::new("LogFormat", Kind::String(&["JSON", "Text"])),
-    // 212
-    Shape::new("LogGroup", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_28),
-    // 213
+    // 204
+    Shape::new("LogGroup", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_27),
+    // 205
     Shape::new("LogType", Kind::String(&["None", "Tail"])),
-    // 214
+    // 206
     Shape::new(
         "LoggingConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("ApplicationLogLevel", ShapeId(20)),
-            Member::new("LogFormat", ShapeId(211)),
-            Member::new("LogGroup", ShapeId(212)),
-            Member::new("SystemLogLevel", ShapeId(317)),
+            Member::new("ApplicationLogLevel", ShapeId(19)),
+            Member::new("LogFormat", ShapeId(203)),
+            Member::new("LogGroup", ShapeId(204)),
+            Member::new("SystemLogLevel", ShapeId(308)),
         ])),
     ),
-    // 215
+    // 207
     Shape::new("Long", Kind::LONG),
-    // 216
-    Shape::new("MasterRegion", Kind::TEXT).bounds(Some(1), Some(50)).pattern(&PATTERN_29),
-    // 217
+    // 208
+    Shape::new("MasterRegion", Kind::TEXT).bounds(Some(1), Some(50)).pattern(&PATTERN_28),
+    // 209
     Shape::new("MaxAge", Kind::INTEGER).bounds(Some(0), Some(86400)),
-    // 218
+    // 210
     Shape::new("MaxFunctionEventInvokeConfigListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
-    // 219
+    // 211
     Shape::new("MaxItems", Kind::INTEGER).bounds(Some(1), Some(50)),
-    // 220
+    // 212
     Shape::new("MaxLayerListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
-    // 221
+    // 213
     Shape::new("MaxListItems", Kind::INTEGER).bounds(Some(1), Some(10000)),
-    // 222
+    // 214
     Shape::new("MaxProvisionedConcurrencyConfigListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
-    // 223
+    // 215
     Shape::new("MaximumEventAgeInSeconds", Kind::INTEGER).bounds(Some(60), Some(21600)),
-    // 224
+    // 216
     Shape::new("MaximumRetryAttempts", Kind::INTEGER).bounds(Some(0), Some(2)),
-    // 225
+    // 217
     Shape::new("MemorySize", Kind::INTEGER).bounds(Some(128), Some(32768)),
-    // 226
-    Shape::new("Method", Kind::TEXT).bounds(Some(0), Some(6)).pattern(&PATTERN_19),
-    // 227
+    // 218
+    Shape::new("Method", Kind::TEXT).bounds(Some(0), Some(6)).pattern(&PATTERN_18),
+    // 219
     Shape::new(
         "ModeNotSupportedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
     ),
-    // 228
-    Shape::new("NameSpacedFunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_30),
-    // 229
-    Shape::new("NamespacedFunctionName", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_31),
-    // 230
-    Shape::new("NamespacedStatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_32),
-    // 231
+    // 220
+    Shape::new("NameSpacedFunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_29),
+    // 221
+    Shape::new("NamespacedFunctionName", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_30),
+    // 222
+    Shape::new("NamespacedStatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_31),
+    // 223
     Shape::new(
         "NoPublishedVersionException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
-    // 232
+    // 224
     Shape::new("NonNegativeInteger", Kind::INTEGER).bounds(Some(0), None),
-    // 233
+    // 225
     Shape::new("NullableBoolean", Kind::Boolean),
-    // 234
-    Shape::new("NumericLatestPublishedOrAliasQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_33),
-    // 235
-    Shape::new("OnFailure", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(60))]))),
-    // 236
-    Shape::new("OnSuccess", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(60))]))),
-    // 237
-    Shape::new("OrganizationId", Kind::TEXT).bounds(Some(0), Some(34)).pattern(&PATTERN_34),
-    // 238
-    Shape::new("Origin", Kind::TEXT).bounds(Some(1), Some(253)).pattern(&PATTERN_19),
-    // 239
+    // 226
+    Shape::new("NumericLatestPublishedOrAliasQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_32),
+    // 227
+    Shape::new("OnFailure", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(54))]))),
+    // 228
+    Shape::new("OnSuccess", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(54))]))),
+    // 229
+    Shape::new("OrganizationId", Kind::TEXT).bounds(Some(0), Some(34)).pattern(&PATTERN_33),
+    // 230
+    Shape::new("Origin", Kind::TEXT).bounds(Some(1), Some(253)).pattern(&PATTERN_18),
+    // 231
     Shape::new("PackageType", Kind::String(&["Zip", "Image"])),
-    // 240
+    // 232
     Shape::new("PerExecutionEnvironmentMaxConcurrency", Kind::INTEGER).bounds(Some(1), Some(1600)),
-    // 241
+    // 233
     Shape::new(
         "PolicyLengthExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
     ),
-    // 242
+    // 234
     Shape::new("PositiveInteger", Kind::INTEGER).bounds(Some(1), None),
-    // 243
+    // 235
     Shape::new(
         "PreconditionFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
     ),
-    // 244
-    Shape::new("Principal", Kind::TEXT).bounds(Some(0), Some(2048)).pattern(&PATTERN_18),
-    // 245
-    Shape::new("PrincipalOrgID", Kind::TEXT).bounds(Some(12), Some(34)).pattern(&PATTERN_34),
-    // 246
-    Shape::new("ProvisionedConcurrencyConfigList", Kind::List(List::of(ShapeId(247)))),
-    // 247
+    // 236
+    Shape::new("Principal", Kind::TEXT).bounds(Some(0), Some(2048)).pattern(&PATTERN_17),
+    // 237
+    Shape::new("PrincipalOrgID", Kind::TEXT).bounds(Some(12), Some(34)).pattern(&PATTERN_33),
+    // 238
+    Shape::new("ProvisionedConcurrencyConfigList", Kind::List(List::of(ShapeId(239)))),
+    // 239
     Shape::new(
         "ProvisionedConcurrencyConfigListItem",
         Kind::Structure(Structure::of(&[
-            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(232)),
-            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(232)),
-            Member::new("FunctionArn", ShapeId(90)),
-            Member::new("LastModified", ShapeId(332)),
-            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(242)),
-            Member::new("Status", ShapeId(249)),
-            Member::new("StatusReason", ShapeId(312)),
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(224)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(224)),
+            Member::new("FunctionArn", ShapeId(84)),
+            Member::new("LastModified", ShapeId(323)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(234)),
+            Member::new("Status", ShapeId(241)),
+            Member::new("StatusReason", ShapeId(303)),
+        ])),
+    ),
+    // 240
+    Shape::new(
+        "ProvisionedConcurrencyConfigNotFoundException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
+    ),
+    // 241
+    Shape::new("ProvisionedConcurrencyStatusEnum", Kind::String(&["IN_PROGRESS", "READY", "FAILED"])),
+    // 242
+    Shape::new(
+        "PublicPolicyException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+    ),
+    // 243
+    Shape::new(
+        "PublishLayerVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitectures", ShapeId(35)),
+            Member::new("CompatibleRuntimes", ShapeId(36)),
+            Member::new("Content", ShapeId(175)).required(),
+            Member::new("Description", ShapeId(53)),
+            Member::new("LayerName", ShapeId(171)).at(Location::Uri, "LayerName").required(),
+            Member::new("LicenseInfo", ShapeId(183)),
+        ])),
+    ),
+    // 244
+    Shape::new(
+        "PublishLayerVersionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitectures", ShapeId(35)),
+            Member::new("CompatibleRuntimes", ShapeId(36)),
+            Member::new("Content", ShapeId(176)),
+            Member::new("CreatedDate", ShapeId(323)),
+            Member::new("Description", ShapeId(53)),
+            Member::new("LayerArn", ShapeId(168)),
+            Member::new("LayerVersionArn", ShapeId(174)),
+            Member::new("LicenseInfo", ShapeId(183)),
+            Member::new("Version", ShapeId(177)),
+        ])),
+    ),
+    // 245
+    Shape::new(
+        "PublishVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CodeSha256", ShapeId(303)),
+            Member::new("Description", ShapeId(53)),
+            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
+            Member::new("PublishTo", ShapeId(103)),
+            Member::new("RevisionId", ShapeId(303)),
+        ])),
+    ),
+    // 246
+    Shape::new(
+        "PutFunctionConcurrencyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ReservedConcurrentExecutions", ShapeId(260)).required(),
+        ])),
+    ),
+    // 247
+    Shape::new(
+        "PutFunctionEventInvokeConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("DestinationConfig", ShapeId(55)),
+            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(215)),
+            Member::new("MaximumRetryAttempts", ShapeId(216)),
+            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
     // 248
     Shape::new(
-        "ProvisionedConcurrencyConfigNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
+        "PutFunctionRecursionConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(328)).at(Location::Uri, "FunctionName").required(),
+            Member::new("RecursiveLoop", ShapeId(256)).required(),
+        ])),
     ),
     // 249
-    Shape::new("ProvisionedConcurrencyStatusEnum", Kind::String(&["IN_PROGRESS", "READY", "FAILED"])),
+    Shape::new(
+        "PutFunctionRecursionConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(256))])),
+    ),
     // 250
     Shape::new(
-        "PublicPolicyException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+        "PutProvisionedConcurrencyConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ProvisionedConcurrentExecutions", ShapeId(234)).required(),
+            Member::new("Qualifier", ShapeId(254)).at(Location::QueryString, "Qualifier").required(),
+        ])),
     ),
     // 251
     Shape::new(
-        "PublishLayerVersionRequest",
+        "PutProvisionedConcurrencyConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitectures", ShapeId(41)),
-            Member::new("CompatibleRuntimes", ShapeId(42)),
-            Member::new("Content", ShapeId(181)).required(),
-            Member::new("Description", ShapeId(59)),
-            Member::new("LayerName", ShapeId(177)).at(Location::Uri, "LayerName").required(),
-            Member::new("LicenseInfo", ShapeId(189)),
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(224)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(224)),
+            Member::new("LastModified", ShapeId(323)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(234)),
+            Member::new("Status", ShapeId(241)),
+            Member::new("StatusReason", ShapeId(303)),
         ])),
     ),
     // 252
     Shape::new(
-        "PublishLayerVersionResponse",
+        "PutRuntimeManagementConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitectures", ShapeId(41)),
-            Member::new("CompatibleRuntimes", ShapeId(42)),
-            Member::new("Content", ShapeId(182)),
-            Member::new("CreatedDate", ShapeId(332)),
-            Member::new("Description", ShapeId(59)),
-            Member::new("LayerArn", ShapeId(174)),
-            Member::new("LayerVersionArn", ShapeId(180)),
-            Member::new("LicenseInfo", ShapeId(189)),
-            Member::new("Version", ShapeId(183)),
+            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
+            Member::new("RuntimeVersionArn", ShapeId(271)),
+            Member::new("UpdateRuntimeOn", ShapeId(338)).required(),
         ])),
     ),
     // 253
     Shape::new(
-        "PublishVersionRequest",
+        "PutRuntimeManagementConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("CodeSha256", ShapeId(312)),
-            Member::new("Description", ShapeId(59)),
-            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
-            Member::new("PublishTo", ShapeId(109)),
-            Member::new("RevisionId", ShapeId(312)),
+            Member::new("FunctionArn", ShapeId(84)).required(),
+            Member::new("RuntimeVersionArn", ShapeId(271)),
+            Member::new("UpdateRuntimeOn", ShapeId(338)).required(),
         ])),
     ),
     // 254
-    Shape::new(
-        "PutFunctionConcurrencyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
-            Member::new("ReservedConcurrentExecutions", ShapeId(268)).required(),
-        ])),
-    ),
+    Shape::new("Qualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_34),
     // 255
     Shape::new(
-        "PutFunctionEventInvokeConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("DestinationConfig", ShapeId(61)),
-            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
-            Member::new("MaximumEventAgeInSeconds", ShapeId(223)),
-            Member::new("MaximumRetryAttempts", ShapeId(224)),
-            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
-        ])),
+        "RecursiveInvocationException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
     // 256
-    Shape::new(
-        "PutFunctionRecursionConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(337)).at(Location::Uri, "FunctionName").required(),
-            Member::new("RecursiveLoop", ShapeId(264)).required(),
-        ])),
-    ),
+    Shape::new("RecursiveLoop", Kind::String(&["Allow", "Terminate"])),
     // 257
     Shape::new(
-        "PutFunctionRecursionConfigResponse",
-        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(264))])),
+        "RemoveLayerVersionPermissionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(171)).at(Location::Uri, "LayerName").required(),
+            Member::new("RevisionId", ShapeId(303)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(302)).at(Location::Uri, "StatementId").required(),
+            Member::new("VersionNumber", ShapeId(177)).at(Location::Uri, "VersionNumber").required(),
+        ])),
     ),
     // 258
     Shape::new(
-        "PutProvisionedConcurrencyConfigRequest",
+        "RemovePermissionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
-            Member::new("ProvisionedConcurrentExecutions", ShapeId(242)).required(),
-            Member::new("Qualifier", ShapeId(262)).at(Location::QueryString, "Qualifier").required(),
+            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
+            Member::new("RevisionId", ShapeId(303)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(222)).at(Location::Uri, "StatementId").required(),
         ])),
     ),
     // 259
     Shape::new(
-        "PutProvisionedConcurrencyConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(232)),
-            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(232)),
-            Member::new("LastModified", ShapeId(332)),
-            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(242)),
-            Member::new("Status", ShapeId(249)),
-            Member::new("StatusReason", ShapeId(312)),
-        ])),
+        "RequestTooLargeException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
     ),
     // 260
-    Shape::new(
-        "PutRuntimeManagementConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
-            Member::new("RuntimeVersionArn", ShapeId(279)),
-            Member::new("UpdateRuntimeOn", ShapeId(347)).required(),
-        ])),
-    ),
-    // 261
-    Shape::new(
-        "PutRuntimeManagementConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionArn", ShapeId(90)).required(),
-            Member::new("RuntimeVersionArn", ShapeId(279)),
-            Member::new("UpdateRuntimeOn", ShapeId(347)).required(),
-        ])),
-    ),
-    // 262
-    Shape::new("Qualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_35),
-    // 263
-    Shape::new(
-        "RecursiveInvocationException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
-    ),
-    // 264
-    Shape::new("RecursiveLoop", Kind::String(&["Allow", "Terminate"])),
-    // 265
-    Shape::new(
-        "RemoveLayerVersionPermissionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("LayerName", ShapeId(177)).at(Location::Uri, "LayerName").required(),
-            Member::new("RevisionId", ShapeId(312)).at(Location::QueryString, "RevisionId"),
-            Member::new("StatementId", ShapeId(311)).at(Location::Uri, "StatementId").required(),
-            Member::new("VersionNumber", ShapeId(183)).at(Location::Uri, "VersionNumber").required(),
-        ])),
-    ),
-    // 266
-    Shape::new(
-        "RemovePermissionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
-            Member::new("RevisionId", ShapeId(312)).at(Location::QueryString, "RevisionId"),
-            Member::new("StatementId", ShapeId(230)).at(Location::Uri, "StatementId").required(),
-        ])),
-    ),
-    // 267
-    Shape::new(
-        "RequestTooLargeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
-    ),
-    // 268
     Shape::new("ReservedConcurrentExecutions", Kind::INTEGER).bounds(Some(0), None),
-    // 269
+    // 261
     Shape::new(
         "ResolvedS3Object",
         Kind::Structure(Structure::of(&[
-            Member::new("S3Bucket", ShapeId(283)),
-            Member::new("S3Key", ShapeId(288)),
-            Member::new("S3ObjectVersion", ShapeId(290)),
+            Member::new("S3Bucket", ShapeId(275)),
+            Member::new("S3Key", ShapeId(280)),
+            Member::new("S3ObjectVersion", ShapeId(282)),
         ])),
     ),
-    // 270
-    Shape::new("ResourceArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_20),
-    // 271
+    // 262
+    Shape::new("ResourceArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_19),
+    // 263
     Shape::new(
         "ResourceConflictException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
     ),
-    // 272
+    // 264
     Shape::new(
         "ResourceNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
-    // 273
+    // 265
     Shape::new(
         "ResourceNotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
     ),
-    // 274
+    // 266
     Shape::new("ResponseStreamingInvocationType", Kind::String(&["RequestResponse", "DryRun"])),
-    // 275
+    // 267
     Shape::new("RetentionPeriodInDays", Kind::INTEGER).bounds(Some(1), Some(90)),
-    // 276
-    Shape::new("RoleArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_36),
-    // 277
+    // 268
+    Shape::new("RoleArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_35),
+    // 269
     Shape::new(
         "Runtime",
         Kind::String(&[
@@ -12996,118 +12716,116 @@ static TABLE: [Shape; 355] = [
             "custom",
         ]),
     ),
-    // 278
+    // 270
     Shape::new(
         "RuntimeAliasDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
     ),
-    // 279
-    Shape::new("RuntimeVersionArn", Kind::TEXT).bounds(Some(26), Some(2048)).pattern(&PATTERN_37),
-    // 280
+    // 271
+    Shape::new("RuntimeVersionArn", Kind::TEXT).bounds(Some(26), Some(2048)).pattern(&PATTERN_36),
+    // 272
     Shape::new(
         "RuntimeVersionConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Error", ShapeId(282)),
-            Member::new("RuntimeVersionArn", ShapeId(279)),
+            Member::new("Error", ShapeId(274)),
+            Member::new("RuntimeVersionArn", ShapeId(271)),
         ])),
     ),
-    // 281
+    // 273
     Shape::new(
         "RuntimeVersionDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
     ),
-    // 282
+    // 274
     Shape::new(
         "RuntimeVersionError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(312)), Member::new("Message", ShapeId(293))])),
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(303)), Member::new("Message", ShapeId(285))])),
     ),
-    // 283
-    Shape::new("S3Bucket", Kind::TEXT).bounds(Some(3), Some(63)).pattern(&PATTERN_38),
-    // 284
-    Shape::new("S3FilesConfig", Kind::Structure(Structure::of(&[Member::new("DirectS3Read", ShapeId(62))]))),
-    // 285
+    // 275
+    Shape::new("S3Bucket", Kind::TEXT).bounds(Some(3), Some(63)).pattern(&PATTERN_37),
+    // 276
+    Shape::new("S3FilesConfig", Kind::Structure(Structure::of(&[Member::new("DirectS3Read", ShapeId(56))]))),
+    // 277
     Shape::new(
         "S3FilesMountConnectivityException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
-    // 286
+    // 278
     Shape::new(
         "S3FilesMountFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
-    // 287
+    // 279
     Shape::new(
         "S3FilesMountTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
-    // 288
-    Shape::new("S3Key", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_19),
-    // 289
+    // 280
+    Shape::new("S3Key", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_18),
+    // 281
     Shape::new("S3ObjectStorageMode", Kind::String(&["COPY", "REFERENCE"])),
-    // 290
-    Shape::new("S3ObjectVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_19),
-    // 291
-    Shape::new("SecurityGroupId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_39),
-    // 292
-    Shape::new("SecurityGroupIds", Kind::List(List::of(ShapeId(291)))).bounds(Some(0), Some(5)),
-    // 293
+    // 282
+    Shape::new("S3ObjectVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_18),
+    // 283
+    Shape::new("SecurityGroupId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_38),
+    // 284
+    Shape::new("SecurityGroupIds", Kind::List(List::of(ShapeId(283)))).bounds(Some(0), Some(5)),
+    // 285
     Shape::new("SensitiveString", Kind::TEXT).sensitive(),
-    // 294
+    // 286
     Shape::new("SensitiveStringOnServerOnly", Kind::TEXT).bounds(Some(0), Some(10000)),
-    // 295
+    // 287
     Shape::new(
         "SerializedRequestEntityTooLargeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
+    ),
+    // 288
+    Shape::new(
+        "ServiceException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+    ),
+    // 289
+    Shape::new(
+        "ServiceQuotaExceededException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+    ),
+    // 290
+    Shape::new("SnapStart", Kind::Structure(Structure::of(&[Member::new("ApplyOn", ShapeId(291))]))),
+    // 291
+    Shape::new("SnapStartApplyOn", Kind::String(&["PublishedVersions", "None"])),
+    // 292
+    Shape::new(
+        "SnapStartException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+    ),
+    // 293
+    Shape::new(
+        "SnapStartNotReadyException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+    ),
+    // 294
+    Shape::new("SnapStartOptimizationStatus", Kind::String(&["On", "Off"])),
+    // 295
+    Shape::new(
+        "SnapStartRegenerationFailureException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
     // 296
     Shape::new(
-        "ServiceException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+        "SnapStartResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("ApplyOn", ShapeId(291)),
+            Member::new("OptimizationStatus", ShapeId(294)),
+        ])),
     ),
     // 297
     Shape::new(
-        "ServiceQuotaExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+        "SnapStartTimeoutException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
     // 298
-    Shape::new("SigningProfileVersionArns", Kind::List(List::of(ShapeId(23)))).bounds(Some(1), Some(20)),
+    Shape::new("SourceOwner", Kind::TEXT).bounds(Some(0), Some(12)).pattern(&PATTERN_39),
     // 299
-    Shape::new("SnapStart", Kind::Structure(Structure::of(&[Member::new("ApplyOn", ShapeId(300))]))),
-    // 300
-    Shape::new("SnapStartApplyOn", Kind::String(&["PublishedVersions", "None"])),
-    // 301
-    Shape::new(
-        "SnapStartException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
-    ),
-    // 302
-    Shape::new(
-        "SnapStartNotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
-    ),
-    // 303
-    Shape::new("SnapStartOptimizationStatus", Kind::String(&["On", "Off"])),
-    // 304
-    Shape::new(
-        "SnapStartRegenerationFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
-    ),
-    // 305
-    Shape::new(
-        "SnapStartResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("ApplyOn", ShapeId(300)),
-            Member::new("OptimizationStatus", ShapeId(303)),
-        ])),
-    ),
-    // 306
-    Shape::new(
-        "SnapStartTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
-    ),
-    // 307
-    Shape::new("SourceOwner", Kind::TEXT).bounds(Some(0), Some(12)).pattern(&PATTERN_40),
-    // 308
     Shape::new(
         "State",
         Kind::String(&[
@@ -13121,9 +12839,9 @@ static TABLE: [Shape; 355] = [
             "Deleting",
         ]),
     ),
-    // 309
+    // 300
     Shape::new("StateReason", Kind::TEXT),
-    // 310
+    // 301
     Shape::new(
         "StateReasonCode",
         Kind::String(&[
@@ -13170,63 +12888,63 @@ static TABLE: [Shape; 355] = [
             "DependencyError",
         ]),
     ),
-    // 311
-    Shape::new("StatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_41),
-    // 312
+    // 302
+    Shape::new("StatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_40),
+    // 303
     Shape::new("String", Kind::TEXT),
-    // 313
-    Shape::new("StringList", Kind::List(List::of(ShapeId(312)))).bounds(Some(0), Some(1500)),
-    // 314
+    // 304
+    Shape::new("StringList", Kind::List(List::of(ShapeId(303)))).bounds(Some(0), Some(1500)),
+    // 305
     Shape::new(
         "SubnetIPAddressLimitReachedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(312)), Member::new("Type", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
     ),
-    // 315
-    Shape::new("SubnetId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_42),
-    // 316
-    Shape::new("SubnetIds", Kind::List(List::of(ShapeId(315)))).bounds(Some(0), Some(16)),
-    // 317
+    // 306
+    Shape::new("SubnetId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_41),
+    // 307
+    Shape::new("SubnetIds", Kind::List(List::of(ShapeId(306)))).bounds(Some(0), Some(16)),
+    // 308
     Shape::new("SystemLogLevel", Kind::String(&["DEBUG", "INFO", "WARN"])),
-    // 318
-    Shape::new("TagKey", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_43),
-    // 319
-    Shape::new("TagKeyList", Kind::List(List::of(ShapeId(318)))),
-    // 320
+    // 309
+    Shape::new("TagKey", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_42),
+    // 310
+    Shape::new("TagKeyList", Kind::List(List::of(ShapeId(309)))),
+    // 311
     Shape::new(
         "TagResourceRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Resource", ShapeId(322)).at(Location::Uri, "Resource").required(),
-            Member::new("Tags", ShapeId(323)).required(),
+            Member::new("Resource", ShapeId(313)).at(Location::Uri, "Resource").required(),
+            Member::new("Tags", ShapeId(314)).required(),
         ])),
     ),
-    // 321
-    Shape::new("TagValue", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_43),
-    // 322
-    Shape::new("TaggableResource", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_44),
-    // 323
-    Shape::new("Tags", Kind::Map(Map::of(ShapeId(318), ShapeId(321)))),
-    // 324
+    // 312
+    Shape::new("TagValue", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_42),
+    // 313
+    Shape::new("TaggableResource", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_43),
+    // 314
+    Shape::new("Tags", Kind::Map(Map::of(ShapeId(309), ShapeId(312)))),
+    // 315
     Shape::new(
         "TagsError",
         Kind::Structure(Structure::of(&[
-            Member::new("ErrorCode", ShapeId(325)).required(),
-            Member::new("Message", ShapeId(326)).required(),
+            Member::new("ErrorCode", ShapeId(316)).required(),
+            Member::new("Message", ShapeId(317)).required(),
         ])),
     ),
-    // 325
-    Shape::new("TagsErrorCode", Kind::TEXT).bounds(Some(10), Some(21)).pattern(&PATTERN_45),
-    // 326
-    Shape::new("TagsErrorMessage", Kind::TEXT).bounds(Some(84), Some(1000)).pattern(&PATTERN_19),
-    // 327
+    // 316
+    Shape::new("TagsErrorCode", Kind::TEXT).bounds(Some(10), Some(21)).pattern(&PATTERN_44),
+    // 317
+    Shape::new("TagsErrorMessage", Kind::TEXT).bounds(Some(84), Some(1000)).pattern(&PATTERN_18),
+    // 318
     Shape::new(
         "TenancyConfig",
-        Kind::Structure(Structure::of(&[Member::new("TenantIsolationMode", ShapeId(329)).required()])),
+        Kind::Structure(Structure::of(&[Member::new("TenantIsolationMode", ShapeId(320)).required()])),
     ),
-    // 328
-    Shape::new("TenantId", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_46),
-    // 329
+    // 319
+    Shape::new("TenantId", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_45),
+    // 320
     Shape::new("TenantIsolationMode", Kind::String(&["PER_TENANT"])),
-    // 330
+    // 321
     Shape::new(
         "ThrottleReason",
         Kind::String(&[
@@ -13238,167 +12956,167 @@ static TABLE: [Shape; 355] = [
             "ConcurrentSnapshotCreateLimitExceeded",
         ]),
     ),
-    // 331
+    // 322
     Shape::new("Timeout", Kind::INTEGER).bounds(Some(1), Some(5400)),
-    // 332
-    Shape::new("Timestamp", Kind::TEXT).bounds(Some(0), Some(100)).pattern(&PATTERN_19),
-    // 333
+    // 323
+    Shape::new("Timestamp", Kind::TEXT).bounds(Some(0), Some(100)).pattern(&PATTERN_18),
+    // 324
     Shape::new(
         "TooManyRequestsException",
         Kind::Structure(Structure::of(&[
-            Member::new("Reason", ShapeId(330)),
-            Member::new("Type", ShapeId(312)),
-            Member::new("message", ShapeId(312)),
-            Member::new("retryAfterSeconds", ShapeId(312)).at(Location::Header, "Retry-After"),
+            Member::new("Reason", ShapeId(321)),
+            Member::new("Type", ShapeId(303)),
+            Member::new("message", ShapeId(303)),
+            Member::new("retryAfterSeconds", ShapeId(303)).at(Location::Header, "Retry-After"),
         ])),
     ),
-    // 334
-    Shape::new("TracingConfig", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(336))]))),
-    // 335
-    Shape::new("TracingConfigResponse", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(336))]))),
-    // 336
+    // 325
+    Shape::new("TracingConfig", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(327))]))),
+    // 326
+    Shape::new("TracingConfigResponse", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(327))]))),
+    // 327
     Shape::new("TracingMode", Kind::String(&["Active", "PassThrough"])),
-    // 337
-    Shape::new("UnqualifiedFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_47),
-    // 338
+    // 328
+    Shape::new("UnqualifiedFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_46),
+    // 329
     Shape::new("UnreservedConcurrentExecutions", Kind::INTEGER).bounds(Some(0), None),
-    // 339
+    // 330
     Shape::new(
         "UnsupportedMediaTypeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(312)), Member::new("message", ShapeId(312))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
     ),
-    // 340
+    // 331
     Shape::new(
         "UntagResourceRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Resource", ShapeId(322)).at(Location::Uri, "Resource").required(),
-            Member::new("TagKeys", ShapeId(319)).at(Location::QueryString, "tagKeys").required(),
+            Member::new("Resource", ShapeId(313)).at(Location::Uri, "Resource").required(),
+            Member::new("TagKeys", ShapeId(310)).at(Location::QueryString, "tagKeys").required(),
         ])),
     ),
-    // 341
+    // 332
     Shape::new(
         "UpdateAliasRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Description", ShapeId(59)),
-            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
-            Member::new("FunctionVersion", ShapeId(349)),
+            Member::new("Description", ShapeId(53)),
+            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(340)),
             Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
-            Member::new("RevisionId", ShapeId(312)),
+            Member::new("RevisionId", ShapeId(303)),
             Member::new("RoutingConfig", ShapeId(15)),
         ])),
     ),
-    // 342
+    // 333
     Shape::new(
         "UpdateFunctionCodeRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Architectures", ShapeId(22)),
-            Member::new("DryRun", ShapeId(26)),
-            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
-            Member::new("ImageUri", ShapeId(312)),
-            Member::new("Publish", ShapeId(26)),
-            Member::new("PublishTo", ShapeId(109)),
-            Member::new("RevisionId", ShapeId(312)),
-            Member::new("S3Bucket", ShapeId(283)),
-            Member::new("S3Key", ShapeId(288)),
-            Member::new("S3ObjectStorageMode", ShapeId(289)),
-            Member::new("S3ObjectVersion", ShapeId(290)),
-            Member::new("SourceKMSKeyArn", ShapeId(167)),
-            Member::new("ZipFile", ShapeId(24)),
+            Member::new("Architectures", ShapeId(21)),
+            Member::new("DryRun", ShapeId(25)),
+            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ImageUri", ShapeId(303)),
+            Member::new("Publish", ShapeId(25)),
+            Member::new("PublishTo", ShapeId(103)),
+            Member::new("RevisionId", ShapeId(303)),
+            Member::new("S3Bucket", ShapeId(275)),
+            Member::new("S3Key", ShapeId(280)),
+            Member::new("S3ObjectStorageMode", ShapeId(281)),
+            Member::new("S3ObjectVersion", ShapeId(282)),
+            Member::new("SourceKMSKeyArn", ShapeId(161)),
+            Member::new("ZipFile", ShapeId(23)),
         ])),
     ),
-    // 343
+    // 334
     Shape::new(
         "UpdateFunctionConfigurationRequest",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
-            Member::new("CapacityProviderConfig", ShapeId(28)),
-            Member::new("DeadLetterConfig", ShapeId(50)),
-            Member::new("Description", ShapeId(59)),
-            Member::new("DurableConfig", ShapeId(63)),
-            Member::new("Environment", ShapeId(76)),
-            Member::new("EphemeralStorage", ShapeId(82)),
-            Member::new("FileSystemConfigs", ShapeId(89)),
-            Member::new("FunctionName", ShapeId(98)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Handler", ShapeId(137)),
-            Member::new("ImageConfig", ShapeId(141)),
-            Member::new("KMSKeyArn", ShapeId(167)),
-            Member::new("Layers", ShapeId(175)),
-            Member::new("LoggingConfig", ShapeId(214)),
-            Member::new("MemorySize", ShapeId(225)),
-            Member::new("RevisionId", ShapeId(312)),
-            Member::new("Role", ShapeId(276)),
-            Member::new("Runtime", ShapeId(277)),
-            Member::new("RuntimeConfig", ShapeId(101)),
-            Member::new("SnapStart", ShapeId(299)),
-            Member::new("Timeout", ShapeId(331)),
-            Member::new("TracingConfig", ShapeId(334)),
-            Member::new("VpcConfig", ShapeId(350)),
+            Member::new("CapacityProviderConfig", ShapeId(27)),
+            Member::new("DeadLetterConfig", ShapeId(44)),
+            Member::new("Description", ShapeId(53)),
+            Member::new("DurableConfig", ShapeId(57)),
+            Member::new("Environment", ShapeId(70)),
+            Member::new("EphemeralStorage", ShapeId(76)),
+            Member::new("FileSystemConfigs", ShapeId(83)),
+            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Handler", ShapeId(131)),
+            Member::new("ImageConfig", ShapeId(135)),
+            Member::new("KMSKeyArn", ShapeId(161)),
+            Member::new("Layers", ShapeId(169)),
+            Member::new("LoggingConfig", ShapeId(206)),
+            Member::new("MemorySize", ShapeId(217)),
+            Member::new("RevisionId", ShapeId(303)),
+            Member::new("Role", ShapeId(268)),
+            Member::new("Runtime", ShapeId(269)),
+            Member::new("RuntimeConfig", ShapeId(95)),
+            Member::new("SnapStart", ShapeId(290)),
+            Member::new("Timeout", ShapeId(322)),
+            Member::new("TracingConfig", ShapeId(325)),
+            Member::new("VpcConfig", ShapeId(341)),
         ])),
     ),
-    // 344
+    // 335
     Shape::new(
         "UpdateFunctionEventInvokeConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("DestinationConfig", ShapeId(61)),
-            Member::new("FunctionName", ShapeId(229)).at(Location::Uri, "FunctionName").required(),
-            Member::new("MaximumEventAgeInSeconds", ShapeId(223)),
-            Member::new("MaximumRetryAttempts", ShapeId(224)),
-            Member::new("Qualifier", ShapeId(234)).at(Location::QueryString, "Qualifier"),
+            Member::new("DestinationConfig", ShapeId(55)),
+            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(215)),
+            Member::new("MaximumRetryAttempts", ShapeId(216)),
+            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 345
+    // 336
     Shape::new(
         "UpdateFunctionUrlConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(103)),
-            Member::new("Cors", ShapeId(44)),
-            Member::new("FunctionName", ShapeId(106)).at(Location::Uri, "FunctionName").required(),
-            Member::new("InvokeMode", ShapeId(157)),
-            Member::new("Qualifier", ShapeId(107)).at(Location::QueryString, "Qualifier"),
+            Member::new("AuthType", ShapeId(97)),
+            Member::new("Cors", ShapeId(38)),
+            Member::new("FunctionName", ShapeId(100)).at(Location::Uri, "FunctionName").required(),
+            Member::new("InvokeMode", ShapeId(151)),
+            Member::new("Qualifier", ShapeId(101)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 346
+    // 337
     Shape::new(
         "UpdateFunctionUrlConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(103)).required(),
-            Member::new("Cors", ShapeId(44)),
-            Member::new("CreationTime", ShapeId(332)).required(),
-            Member::new("FunctionArn", ShapeId(90)).required(),
-            Member::new("FunctionUrl", ShapeId(102)).required(),
-            Member::new("InvokeMode", ShapeId(157)),
-            Member::new("LastModifiedTime", ShapeId(332)).required(),
+            Member::new("AuthType", ShapeId(97)).required(),
+            Member::new("Cors", ShapeId(38)),
+            Member::new("CreationTime", ShapeId(323)).required(),
+            Member::new("FunctionArn", ShapeId(84)).required(),
+            Member::new("FunctionUrl", ShapeId(96)).required(),
+            Member::new("InvokeMode", ShapeId(151)),
+            Member::new("LastModifiedTime", ShapeId(323)).required(),
         ])),
     ),
-    // 347
+    // 338
     Shape::new("UpdateRuntimeOn", Kind::String(&["Auto", "Manual", "FunctionUpdate"])),
-    // 348
-    Shape::new("Version", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_48),
-    // 349
-    Shape::new("VersionWithLatestPublished", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_49),
-    // 350
+    // 339
+    Shape::new("Version", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_47),
+    // 340
+    Shape::new("VersionWithLatestPublished", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_48),
+    // 341
     Shape::new(
         "VpcConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Ipv6AllowedForDualStack", ShapeId(233)),
-            Member::new("SecurityGroupIds", ShapeId(292)),
-            Member::new("SubnetIds", ShapeId(316)),
+            Member::new("Ipv6AllowedForDualStack", ShapeId(225)),
+            Member::new("SecurityGroupIds", ShapeId(284)),
+            Member::new("SubnetIds", ShapeId(307)),
         ])),
     ),
-    // 351
+    // 342
     Shape::new(
         "VpcConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Ipv6AllowedForDualStack", ShapeId(233)),
-            Member::new("SecurityGroupIds", ShapeId(292)),
-            Member::new("SubnetIds", ShapeId(316)),
-            Member::new("VpcId", ShapeId(352)),
+            Member::new("Ipv6AllowedForDualStack", ShapeId(225)),
+            Member::new("SecurityGroupIds", ShapeId(284)),
+            Member::new("SubnetIds", ShapeId(307)),
+            Member::new("VpcId", ShapeId(343)),
         ])),
     ),
-    // 352
+    // 343
     Shape::new("VpcId", Kind::TEXT),
-    // 353
+    // 344
     Shape::new("Weight", Kind::Double),
-    // 354
+    // 345
     Shape::new("WorkingDirectory", Kind::TEXT).bounds(Some(0), Some(1000)),
 ];

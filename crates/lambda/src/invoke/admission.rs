@@ -115,7 +115,8 @@ impl Drop for Admitted {
         running.total -= 1;
         match &self.reserved_of {
             Some(arn) => {
-                let count = running.reserved.get_mut(arn).expect("an admitted invocation is counted until it is dropped");
+                let count =
+                    running.reserved.get_mut(arn).expect("an admitted invocation is counted until it is dropped");
                 *count -= 1;
                 if *count == 0 {
                     running.reserved.remove(arn);

@@ -230,7 +230,8 @@ impl Environments {
         let oldest = |pool: &Pool| pool.idle.first().map(|idle| idle.stamp);
         let Pools { by_key, kept, .. } = &mut *pools;
         let spare = |key: &EnvironmentKey, pool: &Pool| pool.idle.len() > kept.get(key).copied().unwrap_or(0);
-        let (_, pool) = by_key.iter_mut().filter(|(key, pool)| spare(key, pool)).min_by_key(|(_, pool)| oldest(pool))?;
+        let (_, pool) =
+            by_key.iter_mut().filter(|(key, pool)| spare(key, pool)).min_by_key(|(_, pool)| oldest(pool))?;
         Some(pool.idle.remove(0).environment)
     }
 
@@ -244,13 +245,18 @@ impl Environments {
             true => pool.busy = pool.busy.saturating_sub(1),
             false => pool.freezing = pool.freezing.saturating_sub(1),
         }
+        if !environment.is_usable() {
+            // Whoever waited for it competes for a start again.
+            pool.waiting.clear();
+            return PutDown::Unwanted(environment);
+        }
         while let Some(waiting) = pool.waiting.pop_front() {
             match waiting.send(environment) {
                 Ok(()) => return PutDown::Handed,
                 Err(back) => environment = back,
             }
         }
-        if closed || !environment.is_usable() {
+        if closed {
             return PutDown::Unwanted(environment);
         }
         pool.idle.push(Idle { stamp, environment });

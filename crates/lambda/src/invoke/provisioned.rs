@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::environments::{Checkout, EnvironmentKey};
 use super::start::{StartFailure, Started};
-use super::{Invoker, InvokeError};
+use super::{InvokeError, Invoker};
 use crate::{FunctionVersion, Provisioned};
 
 /// Pause between two looks at what is there.
@@ -54,14 +54,18 @@ impl Invoker {
         if !*filling {
             *filling = true;
             let invoker = self.clone();
-            drop(sys::task::spawn("provisioned concurrency", async move { invoker.fill_until_nothing_is_wanted().await }));
+            drop(sys::task::spawn(
+                "provisioned concurrency",
+                async move { invoker.fill_until_nothing_is_wanted().await },
+            ));
         }
     }
 
     /// How far [`Invoker::provision`] has come with a version.
     pub fn provisioned(&self, function_arn: &str, version: &str) -> Provisioned {
         let versions = self.0.provisioned.versions.lock();
-        let found = versions.iter().find(|(_, one)| one.function.arn == function_arn && one.function.version == version);
+        let found =
+            versions.iter().find(|(_, one)| one.function.arn == function_arn && one.function.version == version);
         let Some((key, wanted)) = found else { return Provisioned::default() };
         let (idle, busy) = self.0.environments.counts(key);
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).min(wanted.count);
@@ -119,7 +123,8 @@ impl Invoker {
         })?;
         let initialised = environment.initialise(self.0.limits.init_max).await;
         drop(right.slot);
-        initialised.map_err(|ending| format!("FUNCTION_ERROR_INIT_FAILURE: {}", ending.error_type().unwrap_or_default()))?;
+        initialised
+            .map_err(|ending| format!("FUNCTION_ERROR_INIT_FAILURE: {}", ending.error_type().unwrap_or_default()))?;
         busy.give_back(Box::new(environment)).await;
         Ok(())
     }

@@ -114,6 +114,9 @@ pub(crate) async fn update_configuration(
         }
         None => None,
     };
+    if let Some(role) = &input.role {
+        lambda.check_role(role, &name.arn(&cx)).await?;
+    }
     let (now_ms, new_revision) = (lambda.now_ms(), sys::id::uuid(&lambda.rng));
     let changed = lambda
         .kv

@@ -35,7 +35,13 @@ pub(crate) fn keep(tx: &Txn, cx: &Cx, name: &FunctionName, settings: &SettingsRe
     }
 }
 
-async fn reserve(tx: &Txn, lambda: &Lambda, cx: &Cx, name: &FunctionName, wanted: Option<u32>) -> Result<(), LambdaError> {
+async fn reserve(
+    tx: &Txn,
+    lambda: &Lambda,
+    cx: &Cx,
+    name: &FunctionName,
+    wanted: Option<u32>,
+) -> Result<(), LambdaError> {
     let mut settings = settings(tx, cx, name).await?;
     let before = settings.reserved.unwrap_or(0);
     let key = Key::Usage { account: cx.account.as_str(), region: &cx.region };

@@ -44,7 +44,9 @@ pub(crate) fn configuration(
         kms_key_arn: record.kms_key_arn,
         last_modified: Some(last_modified(record.last_modified_ms)),
         last_update_status: Some(m::LastUpdateStatus::Successful),
-        layers: Some(record.layers).filter(|layers| !layers.is_empty()).map(|layers| layers.into_iter().map(layer).collect()),
+        layers: Some(record.layers)
+            .filter(|layers| !layers.is_empty())
+            .map(|layers| layers.into_iter().map(layer).collect()),
         logging_config: Some(logging_config(record.logging)),
         memory_size: Some(record.memory_mb.cast_signed()),
         package_type: Some(m::PackageType::Zip),

@@ -38,11 +38,12 @@ async fn existing(tx: &Txn, cx: &Cx, name: &FunctionName) -> Result<EventInvokeR
 
 /// The services that take a record of a result, and on which of both sides.
 fn check_destination(cx: &Cx, name: &FunctionName, arn: &str, success: bool) -> Result<(), LambdaError> {
-    let invalid = |why: &str| {
-        LambdaError::invalid(format!("The provided destination {arn} is invalid: {why}"))
-    };
+    let invalid = |why: &str| LambdaError::invalid(format!("The provided destination {arn} is invalid: {why}"));
     if arn.starts_with("kafka://") {
-        return Err(LambdaError::not_supported("A Kafka destination", "Use a queue, a topic, a function, a bucket or a bus."));
+        return Err(LambdaError::not_supported(
+            "A Kafka destination",
+            "Use a queue, a topic, a function, a bucket or a bus.",
+        ));
     }
     let parsed = Arn::parse(arn).ok_or_else(|| invalid("it is no ARN."))?;
     match parsed.service.as_str() {
@@ -56,12 +57,15 @@ fn check_destination(cx: &Cx, name: &FunctionName, arn: &str, success: bool) -> 
     }
 }
 
-/// `DestinationConfig`: what was given, with empty ARNs as none.
+/// What becomes of one side: `None` leaves it as it is, an absent ARN takes it away.
+type Change = Option<Option<String>>;
+
+/// `DestinationConfig`: what becomes of success and of failure. An empty ARN means none.
 fn destinations(
     cx: &Cx,
     name: &FunctionName,
     given: Option<m::DestinationConfig>,
-) -> Result<(Option<Option<String>>, Option<Option<String>>), LambdaError> {
+) -> Result<(Change, Change), LambdaError> {
     let Some(given) = given else { return Ok((None, None)) };
     let filled = |arn: Option<String>| arn.filter(|arn| !arn.is_empty());
     let success = given.on_success.map(|one| filled(one.destination));

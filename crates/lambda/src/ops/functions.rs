@@ -69,6 +69,7 @@ pub(crate) async fn create(
         return Err(LambdaError::invalid("The name of a new function must not have a qualifier."));
     }
     check_new(&lambda, &input)?;
+    lambda.check_role(&input.role, &name.arn(&cx)).await?;
     let exists = || LambdaError::ResourceConflictException(format!("Function already exist: {}", name.name));
     // Asked here to spare the work on the package, and again in the transaction, where the answer counts.
     if lambda.kv.read(|tx| present(tx, &cx, &name)).await? {
@@ -288,7 +289,8 @@ async fn delete_version(
         )));
     }
     let Some(version) = keys::get::<FunctionRecord>(tx, &Key::Version(place, number)).await? else { return Ok(()) };
-    account_for(tx, lambda, cx, |usage| usage.code_bytes = usage.code_bytes.saturating_sub(version.code.length)).await?;
+    account_for(tx, lambda, cx, |usage| usage.code_bytes = usage.code_bytes.saturating_sub(version.code.length))
+        .await?;
     tx.clear(Key::Version(place, number).pack());
     for key in keys::belongings_of_qualifier(place, &number.to_string()) {
         tx.clear(key.pack());

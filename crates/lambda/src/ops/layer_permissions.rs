@@ -50,10 +50,7 @@ pub(crate) async fn add(
             }
         })
         .await?;
-    Ok(m::AddLayerVersionPermissionOutput {
-        statement: Some(statement.to_string()),
-        revision_id: Some(new_revision),
-    })
+    Ok(m::AddLayerVersionPermissionOutput { statement: Some(statement.to_string()), revision_id: Some(new_revision) })
 }
 
 pub(crate) async fn remove(

@@ -65,7 +65,7 @@ pub(crate) fn layer_version_resource(cx: &Cx, given: &str, version: i64) -> Reso
 }
 
 /// Splits the ARN of a layer version.
-pub(super) fn split_arn(arn: &str) -> Option<(&str, u64)> {
+pub(crate) fn split_arn(arn: &str) -> Option<(&str, u64)> {
     let (layer, version) = arn.rsplit_once(':')?;
     Some((layer, version.parse().ok()?))
 }
@@ -92,11 +92,7 @@ pub(crate) async fn existing(tx: &Txn, place: Place<'_>, version: u64) -> Result
 ///
 /// # Errors
 /// `InvalidParameterValueException` when one is not there, or when there are too many or two versions of one.
-pub(crate) async fn layers_in_use(
-    lambda: &Lambda,
-    cx: &Cx,
-    arns: &[String],
-) -> Result<Vec<LayerUse>, LambdaError> {
+pub(crate) async fn layers_in_use(lambda: &Lambda, cx: &Cx, arns: &[String]) -> Result<Vec<LayerUse>, LambdaError> {
     if arns.len() > FUNCTION_LAYERS_MAX {
         return Err(LambdaError::invalid(format!("A function takes at most {FUNCTION_LAYERS_MAX} layers.")));
     }
@@ -239,16 +235,18 @@ pub(crate) async fn get_by_arn(
 
 /// Whether a layer version says that it is for what a listing asks about. One that says nothing is for everything.
 fn is_compatible(record: &LayerRecord, runtime: Option<m::Runtime>, architecture: Option<m::Architecture>) -> bool {
-    let fits = |said: &[String], asked: Option<&str>| {
-        asked.is_none_or(|asked| said.iter().any(|one| one == asked))
-    };
+    let fits = |said: &[String], asked: Option<&str>| asked.is_none_or(|asked| said.iter().any(|one| one == asked));
     let any_architecture = record.architectures.is_empty();
     fits(&record.runtimes, runtime.map(m::Runtime::as_str))
         && (any_architecture || fits(&record.architectures, architecture.map(m::Architecture::as_str)))
 }
 
 /// The newest version of a layer that a listing asks for.
-async fn newest(tx: &Txn, place: Place<'_>, input: &m::ListLayersInput) -> Result<Option<(u64, LayerRecord)>, LambdaError> {
+async fn newest(
+    tx: &Txn,
+    place: Place<'_>,
+    input: &m::ListLayersInput,
+) -> Result<Option<(u64, LayerRecord)>, LambdaError> {
     let versions = keys::layer_versions_of(place);
     let options = RangeOptions { reverse: true, ..RangeOptions::default() };
     for (key, value) in tx.range(&versions.begin, &versions.end, options).await? {
@@ -299,7 +297,8 @@ pub(crate) async fn list_versions(
     let range = keys::layer_versions_of(name.place(&cx));
     let end = match &input.marker {
         Some(marker) => {
-            let invalid = || LambdaError::invalid(format!("The marker {marker:?} is not one that this operation gave."));
+            let invalid =
+                || LambdaError::invalid(format!("The marker {marker:?} is not one that this operation gave."));
             Key::Layer(name.place(&cx), marker.parse().map_err(|_| invalid())?).pack()
         }
         None => range.end.clone(),

@@ -92,7 +92,8 @@ async fn every_version(tx: &Txn, cx: &Cx, marker: Option<&str>, limit: usize) ->
         }
         if listed.len() > limit {
             listed.truncate(limit);
-            let marker = listed.last().map(|last| pages::marker_of(format!("{} {}", last.name, last.version).as_bytes()));
+            let marker =
+                listed.last().map(|last| pages::marker_of(format!("{} {}", last.name, last.version).as_bytes()));
             return Ok((listed, marker));
         }
         begin = [&key[..], &[0]].concat().into();

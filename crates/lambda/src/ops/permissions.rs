@@ -4,21 +4,19 @@ use kv::Txn;
 use model::lambda as m;
 use wire::Cx;
 
+use crate::LATEST;
 use crate::error::LambdaError;
 use crate::keys::{self, Key, PolicyRecord};
 use crate::name::FunctionName;
 use crate::qualifier::resolve;
 use crate::state::Lambda;
 use crate::statement::{allow, conditions, principal};
-use crate::LATEST;
 
 /// The function that an operation means; `$LATEST` has no policy of its own.
 fn target(cx: &Cx, given: &str, qualifier: Option<&str>) -> Result<FunctionName, LambdaError> {
     let name = FunctionName::parse(cx, given, qualifier)?;
     match name.qualifier.as_deref() {
-        Some(LATEST) => Err(LambdaError::invalid(
-            "We currently do not support adding policies for $LATEST.",
-        )),
+        Some(LATEST) => Err(LambdaError::invalid("We currently do not support adding policies for $LATEST.")),
         _ => Ok(name),
     }
 }
@@ -56,9 +54,7 @@ fn statement(cx: &Cx, name: &FunctionName, input: &m::AddPermissionInput) -> Res
     // The rest of the pattern is the model's: `lambda:NAME`, `lambda:*`, `*`.
     let url_action = input.action == "lambda:InvokeFunctionUrl";
     if input.function_url_auth_type.is_some() && !url_action {
-        return Err(LambdaError::invalid(
-            "FunctionUrlAuthType is only supported for lambda:InvokeFunctionUrl action",
-        ));
+        return Err(LambdaError::invalid("FunctionUrlAuthType is only supported for lambda:InvokeFunctionUrl action"));
     }
     let via_url = input.invoked_via_function_url.map(|via| via.to_string());
     let condition = conditions(&[
@@ -141,8 +137,6 @@ pub(crate) async fn get(lambda: Lambda, cx: Cx, input: m::GetPolicyInput) -> Res
     let (policy, revision_id) = lambda.kv.read(|tx| async move { policy(&tx, cx, name).await }).await?;
     match policy.document() {
         Some(document) => Ok(m::GetPolicyOutput { policy: Some(document), revision_id: Some(revision_id) }),
-        None => {
-            Err(LambdaError::ResourceNotFoundException("The resource you requested does not exist.".to_owned()))
-        }
+        None => Err(LambdaError::ResourceNotFoundException("The resource you requested does not exist.".to_owned())),
     }
 }

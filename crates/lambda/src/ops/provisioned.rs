@@ -194,7 +194,10 @@ pub(crate) async fn list(
                 });
             }
             let next_marker = page.next;
-            Ok(m::ListProvisionedConcurrencyConfigsOutput { provisioned_concurrency_configs: Some(configs), next_marker })
+            Ok(m::ListProvisionedConcurrencyConfigsOutput {
+                provisioned_concurrency_configs: Some(configs),
+                next_marker,
+            })
         })
         .await
 }
@@ -227,7 +230,8 @@ impl Lambda {
         let wanted = self
             .kv
             .read(|tx| async move {
-                let records: Vec<(_, ProvisionedRecord)> = pages::all(&tx, &keys::provisioned_of(name.place(cx))).await?;
+                let records: Vec<(_, ProvisionedRecord)> =
+                    pages::all(&tx, &keys::provisioned_of(name.place(cx))).await?;
                 let mut wanted = Vec::with_capacity(records.len());
                 for (key, record) in records {
                     let name = name.at(&keys::last_text(&key)?);

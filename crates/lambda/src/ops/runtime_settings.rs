@@ -112,10 +112,8 @@ pub(crate) async fn put_runtime_management(
             match input.update_runtime_on {
                 m::UpdateRuntimeOn::Auto => drop(settings.runtime_updates.remove(&qualifier)),
                 on => {
-                    let update = RuntimeUpdate {
-                        on: on.as_str().to_owned(),
-                        version_arn: input.runtime_version_arn.clone(),
-                    };
+                    let update =
+                        RuntimeUpdate { on: on.as_str().to_owned(), version_arn: input.runtime_version_arn.clone() };
                     settings.runtime_updates.insert(qualifier, update);
                 }
             }
@@ -139,5 +137,8 @@ pub(crate) async fn get_code_signing(
     let name = FunctionName::parse(&cx, &input.function_name, None)?.unqualified();
     let (cx, name) = (&cx, &name);
     lambda.kv.read(|tx| async move { record(&tx, cx, name).await }).await?;
-    Ok(m::GetFunctionCodeSigningConfigOutput { code_signing_config_arn: String::new(), function_name: name.name.clone() })
+    Ok(m::GetFunctionCodeSigningConfigOutput {
+        code_signing_config_arn: String::new(),
+        function_name: name.name.clone(),
+    })
 }

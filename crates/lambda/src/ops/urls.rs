@@ -26,9 +26,9 @@ fn target(cx: &Cx, given: &str, qualifier: Option<&str>) -> Result<FunctionName,
     match Qualifier::of(name.qualifier.as_deref()) {
         Qualifier::Latest if name.qualifier.is_none() => Ok(name),
         Qualifier::Alias(_) => Ok(name),
-        Qualifier::Latest | Qualifier::Number(_) => Err(LambdaError::invalid(
-            "A function URL can be for a function or for an alias, and not for a version.",
-        )),
+        Qualifier::Latest | Qualifier::Number(_) => {
+            Err(LambdaError::invalid("A function URL can be for a function or for an alias, and not for a version."))
+        }
     }
 }
 

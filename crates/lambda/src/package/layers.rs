@@ -80,7 +80,10 @@ mod tests {
         lay_over(above.path(), merged.path()).unwrap();
         let read = |path: &str| fs::read_to_string(merged.path().join(path)).unwrap();
         assert_eq!((read("a/one"), read("a/two"), read("a/both")), ("1".into(), "22".into(), "above".into()));
-        assert_eq!((read("file/now-a-folder"), read("folder"), read("a/link")), ("g".into(), "now a file".into(), "22".into()));
+        assert_eq!(
+            (read("file/now-a-folder"), read("folder"), read("a/link")),
+            ("g".into(), "now a file".into(), "22".into())
+        );
         assert_eq!(fs::read_to_string(below.path().join("a/both")).unwrap(), "below", "a layer itself never changes");
         assert_eq!(bytes_below(below.path()).unwrap(), 1 + 5 + 1 + 1);
     }

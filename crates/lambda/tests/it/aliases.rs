@@ -20,7 +20,8 @@ async fn stage() -> Stage {
 #[tokio::test]
 async fn an_alias_lives_from_create_to_delete() {
     let stage = stage().await;
-    let created = stage.send("POST", ALIASES, json!({ "Name": "prod", "FunctionVersion": "1", "Description": "d" })).await;
+    let created =
+        stage.send("POST", ALIASES, json!({ "Name": "prod", "FunctionVersion": "1", "Description": "d" })).await;
     let created = created.expect(201);
     assert_eq!(
         created,
@@ -86,7 +87,8 @@ async fn list_aliases_pages_and_filters_by_version() {
     for (name, version) in [("a", "1"), ("b", "2"), ("c", "1")] {
         stage.send("POST", ALIASES, json!({ "Name": name, "FunctionVersion": version })).await.expect(201);
     }
-    let routed = json!({ "Name": "d", "FunctionVersion": "2", "RoutingConfig": { "AdditionalVersionWeights": { "1": 0.1 } } });
+    let routed =
+        json!({ "Name": "d", "FunctionVersion": "2", "RoutingConfig": { "AdditionalVersionWeights": { "1": 0.1 } } });
     stage.send("POST", ALIASES, routed).await.expect(201);
     let names = |answer: &Value| -> Vec<String> {
         answer["Aliases"].as_array().unwrap().iter().map(|one| one["Name"].as_str().unwrap().to_owned()).collect()

@@ -40,7 +40,8 @@ async fn l10_put_function_concurrency_reserves_and_leaves_a_hundred() {
     let account = stage.get("/2016-08-19/account-settings").await.expect(200);
     assert_eq!(account["AccountLimit"]["UnreservedConcurrentExecutions"], 1_000, "a deleted function reserves nothing");
     assert_eq!(stage.get("/2019-09-30/functions/h/concurrency").await.error().0, 404);
-    let qualified = stage.send("PUT", "/2017-10-31/functions/f:1/concurrency", json!({ "ReservedConcurrentExecutions": 1 }));
+    let qualified =
+        stage.send("PUT", "/2017-10-31/functions/f:1/concurrency", json!({ "ReservedConcurrentExecutions": 1 }));
     assert_eq!(qualified.await.error().0, 400);
 }
 
@@ -60,7 +61,10 @@ async fn provisioned_concurrency_is_kept_for_versions_and_aliases() {
     };
 
     let accepted = put("prod", 3).await.expect(202);
-    assert_eq!((&accepted["Status"], &accepted["RequestedProvisionedConcurrentExecutions"]), (&json!("IN_PROGRESS"), &json!(3)));
+    assert_eq!(
+        (&accepted["Status"], &accepted["RequestedProvisionedConcurrentExecutions"]),
+        (&json!("IN_PROGRESS"), &json!(3))
+    );
     assert_eq!(wanted(&stage), [("1".to_owned(), 3)]);
     let got = stage.get(&format!("{PROVISIONED}?Qualifier=prod")).await.expect(200);
     assert_eq!((&got["Status"], &got["AllocatedProvisionedConcurrentExecutions"]), (&json!("READY"), &json!(3)));

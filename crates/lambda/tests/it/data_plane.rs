@@ -8,3 +8,4 @@ mod protocol;
 mod provisioned;
 mod runtimes;
 mod stage;
+mod stems;

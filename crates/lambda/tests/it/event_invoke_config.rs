@@ -13,7 +13,10 @@ async fn stage() -> Stage {
     let stage = Stage::new().await;
     stage.create("f", json!({})).await.expect(201);
     stage.publish("f", "v1").await;
-    stage.send("POST", "/2015-03-31/functions/f/aliases", json!({ "Name": "prod", "FunctionVersion": "1" })).await.expect(201);
+    stage
+        .send("POST", "/2015-03-31/functions/f/aliases", json!({ "Name": "prod", "FunctionVersion": "1" }))
+        .await
+        .expect(201);
     stage
 }
 
@@ -28,14 +31,20 @@ async fn a_configuration_lives_from_put_to_delete() {
     assert_eq!(stage.get(URI).await.error(), absent);
     assert_eq!(stage.send("POST", URI, json!({ "MaximumRetryAttempts": 1 })).await.error(), absent);
     let destinations = json!({ "OnFailure": { "Destination": QUEUE } });
-    let put = stage.send("PUT", URI, json!({ "MaximumRetryAttempts": 0, "DestinationConfig": destinations })).await.expect(200);
+    let put = stage
+        .send("PUT", URI, json!({ "MaximumRetryAttempts": 0, "DestinationConfig": destinations }))
+        .await
+        .expect(200);
     assert_eq!(put["FunctionArn"], format!("{ARN}:$LATEST"));
     assert_eq!(put["DestinationConfig"], json!({ "OnSuccess": {}, "OnFailure": { "Destination": QUEUE } }));
     assert_eq!(put.get("MaximumEventAgeInSeconds"), None);
     assert!(put["LastModified"].is_number());
     assert_eq!(stage.get(URI).await.expect(200), put);
     let changed = stage.send("POST", URI, json!({ "MaximumEventAgeInSeconds": 60 })).await.expect(200);
-    assert_eq!((&changed["MaximumRetryAttempts"], &changed["DestinationConfig"]), (&json!(0), &put["DestinationConfig"]));
+    assert_eq!(
+        (&changed["MaximumRetryAttempts"], &changed["DestinationConfig"]),
+        (&json!(0), &put["DestinationConfig"])
+    );
     let replaced = stage.send("PUT", URI, json!({ "MaximumEventAgeInSeconds": 61 })).await.expect(200);
     assert_eq!((replaced.get("MaximumRetryAttempts"), &replaced["DestinationConfig"]["OnFailure"]), (None, &json!({})));
     assert_eq!(stage.delete(URI).await.status, 204);

@@ -42,7 +42,10 @@ async fn publish_layer_version_numbers_from_one_and_get_layer_version_shows_it()
     assert_eq!(first["CompatibleRuntimes"], json!(["nodejs22.x"]));
     let second = stage.send("POST", VERSIONS, input("2")).await.expect(201);
     assert_eq!(second["Version"], 2);
-    assert_eq!(stage.get(&format!("{VERSIONS}/1")).await.expect(200)["Content"]["CodeSha256"], first["Content"]["CodeSha256"]);
+    assert_eq!(
+        stage.get(&format!("{VERSIONS}/1")).await.expect(200)["Content"]["CodeSha256"],
+        first["Content"]["CodeSha256"]
+    );
     // GetLayerVersionByArn
     let by_arn = stage.get(&format!("/2018-10-31/layers?find=LayerVersion&Arn={ARN}:2")).await.expect(200);
     assert_eq!(by_arn["Version"], 2);
@@ -78,7 +81,12 @@ async fn list_layers_and_list_layer_versions_filter_and_page() {
     let latest = |answer: &Value| -> Vec<(String, u64)> {
         let layers = answer["Layers"].as_array().unwrap().iter();
         layers
-            .map(|one| (one["LayerName"].as_str().unwrap().to_owned(), one["LatestMatchingVersion"]["Version"].as_u64().unwrap()))
+            .map(|one| {
+                (
+                    one["LayerName"].as_str().unwrap().to_owned(),
+                    one["LatestMatchingVersion"]["Version"].as_u64().unwrap(),
+                )
+            })
             .collect()
     };
     let uri = "/2018-10-31/layers";

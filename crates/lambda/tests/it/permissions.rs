@@ -11,7 +11,10 @@ async fn stage() -> Stage {
     let stage = Stage::new().await;
     stage.create("f", json!({})).await.expect(201);
     stage.publish("f", "v1").await;
-    stage.send("POST", "/2015-03-31/functions/f/aliases", json!({ "Name": "prod", "FunctionVersion": "1" })).await.expect(201);
+    stage
+        .send("POST", "/2015-03-31/functions/f/aliases", json!({ "Name": "prod", "FunctionVersion": "1" }))
+        .await
+        .expect(201);
     stage
 }
 
@@ -31,7 +34,12 @@ async fn statements_have_the_shape_of_awss() {
     for (id, more, principal, condition) in [
         ("plain", json!({}), json!({ "Service": "s3.amazonaws.com" }), Value::Null),
         ("everyone", json!({ "Principal": "*" }), json!("*"), Value::Null),
-        ("account", json!({ "Principal": "111122223333" }), json!({ "AWS": "arn:aws:iam::111122223333:root" }), Value::Null),
+        (
+            "account",
+            json!({ "Principal": "111122223333" }),
+            json!({ "AWS": "arn:aws:iam::111122223333:root" }),
+            Value::Null,
+        ),
         (
             "role",
             json!({ "Principal": "arn:aws:iam::111122223333:role/r" }),
@@ -56,7 +64,10 @@ async fn statements_have_the_shape_of_awss() {
     ] {
         let added = stage.send("POST", POLICY, input(id, more)).await.expect(201);
         let statement = parsed(&added["Statement"]);
-        assert_eq!((&statement["Sid"], &statement["Effect"], &statement["Resource"]), (&json!(id), &json!("Allow"), &json!(ARN)));
+        assert_eq!(
+            (&statement["Sid"], &statement["Effect"], &statement["Resource"]),
+            (&json!(id), &json!("Allow"), &json!(ARN))
+        );
         assert_eq!((&statement["Principal"], &statement["Condition"]), (&principal, &condition), "{id}");
     }
     let policy = stage.get(POLICY).await.expect(200);
@@ -96,7 +107,11 @@ async fn absent_and_conflicting_statements_get_awss_errors() {
     assert!(message.starts_with("The statement id (s) provided already exists."), "{message}");
     let other = stage.delete(&format!("{POLICY}/other")).await.error();
     assert_eq!((other.0, other.2.as_str()), (404, "Statement other is not found in resource policy."));
-    for bad in [json!({ "Principal": "nobody" }), json!({ "FunctionUrlAuthType": "NONE" }), json!({ "Action": "s3:GetObject" })] {
+    for bad in [
+        json!({ "Principal": "nobody" }),
+        json!({ "FunctionUrlAuthType": "NONE" }),
+        json!({ "Action": "s3:GetObject" }),
+    ] {
         assert_eq!(stage.send("POST", POLICY, input("t", bad.clone())).await.error().0, 400, "{bad}");
     }
     let mut long = 0;

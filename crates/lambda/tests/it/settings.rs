@@ -23,7 +23,11 @@ async fn tags_are_added_and_removed() {
     assert_eq!(stage.send("POST", &uri, json!({ "Tags": many })).await.error().0, 400, "51 tags");
     assert_eq!(stage.send("POST", &uri, json!({ "Tags": { "aws:x": "1" } })).await.error().0, 400);
     for (arn, status) in [(format!("{ARN}:prod"), 400), (ARN.replace("function:f", "function:g"), 404)] {
-        assert_eq!(stage.get(&format!("/2017-03-31/tags/{}", arn.replace(':', "%3A"))).await.error().0, status, "{arn}");
+        assert_eq!(
+            stage.get(&format!("/2017-03-31/tags/{}", arn.replace(':', "%3A"))).await.error().0,
+            status,
+            "{arn}"
+        );
     }
 }
 
@@ -36,7 +40,10 @@ async fn recursion_is_terminated_unless_it_is_allowed() {
     assert_eq!(stage.get(uri).await.expect(200), json!({ "RecursiveLoop": "Terminate" }));
     for wanted in ["Allow", "Terminate"] {
         let put = stage.send("PUT", uri, json!({ "RecursiveLoop": wanted })).await.expect(200);
-        assert_eq!((put, stage.get(uri).await.expect(200)), (json!({ "RecursiveLoop": wanted }), json!({ "RecursiveLoop": wanted })));
+        assert_eq!(
+            (put, stage.get(uri).await.expect(200)),
+            (json!({ "RecursiveLoop": wanted }), json!({ "RecursiveLoop": wanted }))
+        );
     }
     assert_eq!(stage.send("PUT", uri, json!({ "RecursiveLoop": "Maybe" })).await.error().0, 400);
     assert_eq!(stage.get("/2024-08-31/functions/g/recursion-config").await.error().0, 404);

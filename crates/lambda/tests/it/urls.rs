@@ -162,7 +162,8 @@ async fn an_alias_has_a_url_of_its_own_and_it_runs_the_aliass_version() {
     let alias = json!({ "Name": "prod", "FunctionVersion": "1" });
     stage.send("POST", "/2015-03-31/functions/f/aliases", alias).await.expect(201);
     let uri = format!("{URI}?Qualifier=prod");
-    let created = stage.send("POST", &uri, json!({ "AuthType": "NONE", "InvokeMode": "RESPONSE_STREAM" })).await.expect(201);
+    let created =
+        stage.send("POST", &uri, json!({ "AuthType": "NONE", "InvokeMode": "RESPONSE_STREAM" })).await.expect(201);
     assert_eq!(created["FunctionArn"], "arn:aws:lambda:us-east-1:000000000000:function:f:prod");
     assert_eq!(created["InvokeMode"], "RESPONSE_STREAM");
     let changed = stage.send("PUT", &uri, json!({ "InvokeMode": "BUFFERED" })).await.expect(200);
@@ -174,7 +175,8 @@ async fn an_alias_has_a_url_of_its_own_and_it_runs_the_aliass_version() {
     request(&stage, &id, Request::get("/"), "").await;
     {
         let invoked = stage.script.invoked.lock();
-        let seen: Vec<_> = invoked.iter().map(|(function, one)| (function.version.as_str(), one.invoked_arn.as_str())).collect();
+        let seen: Vec<_> =
+            invoked.iter().map(|(function, one)| (function.version.as_str(), one.invoked_arn.as_str())).collect();
         let arn = "arn:aws:lambda:us-east-1:000000000000:function:f";
         assert_eq!(seen, [("1", format!("{arn}:prod").as_str()), ("$LATEST", arn)]);
     }

@@ -86,7 +86,10 @@ async fn a_deleted_version_frees_its_share_and_its_number_is_never_used_again() 
     stage.publish("f", "v1").await;
     let used = |settings: &Value| settings["AccountUsage"]["TotalCodeSize"].as_u64().unwrap();
     let before = used(&stage.get("/2016-08-19/account-settings").await.expect(200));
-    stage.send("POST", "/2015-03-31/functions/f/aliases", json!({ "Name": "live", "FunctionVersion": "1" })).await.expect(201);
+    stage
+        .send("POST", "/2015-03-31/functions/f/aliases", json!({ "Name": "live", "FunctionVersion": "1" }))
+        .await
+        .expect(201);
     let (status, code, message) = stage.delete(&format!("{FUNCTIONS}/f?Qualifier=1")).await.error();
     assert_eq!((status, code.as_str()), (409, "ResourceConflictException"));
     assert_eq!(message, "Unable to delete version because the following aliases reference it: [live]");

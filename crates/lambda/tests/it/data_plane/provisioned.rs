@@ -10,12 +10,7 @@ use super::stage::Stage;
 #[tokio::test(flavor = "multi_thread")]
 async fn provisioned_environments_are_initialised_ahead_kept_and_replaced() {
     let stage = Stage::new().await;
-    let script = r#"
-import os, time
-while True:
-    request_id, _ = api.next()
-    api.respond(request_id, json.dumps({"pid": os.getpid(), "type": os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"]}))
-"#;
+    let script = "serve(lambda event, headers: {'type': os.environ['AWS_LAMBDA_INITIALIZATION_TYPE']})";
     let mut function = stage.provided(script);
     function.version = "1".to_owned();
     function.concurrency = Concurrency { provisioned: true, ..Concurrency::default() };
@@ -48,11 +43,7 @@ async fn a_version_that_cannot_start_says_why() {
 async fn layers_are_seen_below_opt() {
     let stage = Stage::new().await;
     let layer = stage.function("provided.al2023", "unused", &[("data/words.txt", "from the layer")]);
-    let script = r#"
-while True:
-    request_id, _ = api.next()
-    api.respond(request_id, json.dumps(open("/opt/data/words.txt").read()))
-"#;
+    let script = "serve(lambda event, headers: open('/opt/data/words.txt').read())";
     let mut function = stage.provided(script);
     function.layers = vec![layer.code];
     assert_eq!(stage.answer(&function, "{}").await, json!("from the layer"));

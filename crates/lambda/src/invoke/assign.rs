@@ -1,0 +1,47 @@
+//! Gives a runtime that stands by its function: mounts, amounts, variables. From here on it belongs to one function version.
+
+use std::path::PathBuf;
+
+use sandbox::{Mount, Rest};
+
+use super::Invoker;
+use super::stems::Stem;
+use super::variables::{LAYERS_ROOT, TASK_ROOT, counts_at_start};
+use crate::runtimes::LaunchPlan;
+
+impl Invoker {
+    /// A stem that has become the runtime of a function; `None` when none stands by, or when a variable of the function
+    /// only counts at the start of a process.
+    pub(super) async fn assigned_stem(
+        &self,
+        plan: &LaunchPlan,
+        variables: &[(String, String)],
+        rest: impl FnOnce() -> Rest,
+    ) -> Option<Stem> {
+        if plan.generic_argv.is_none() || counts_at_start(plan, variables) {
+            return None;
+        }
+        let mut stem = self.0.stems.take(plan)?;
+        if let Err(error) = stem.sandbox.complete(rest()).await {
+            tracing::warn!(%error, "a runtime that stood by cannot be given its function; another is started");
+            return None;
+        }
+        stem.line.assign(variables).await;
+        Some(stem)
+    }
+}
+
+/// Where what a function brings lies on this node.
+#[derive(Clone, Debug)]
+pub(super) struct Folders {
+    pub(super) package: PathBuf,
+    /// Its layers, merged.
+    pub(super) layers: Option<PathBuf>,
+}
+
+/// What a function adds to the mounts of its runtime.
+pub(super) fn function_mounts(folders: Folders) -> Vec<Mount> {
+    let Folders { package, layers } = folders;
+    let layers = layers.map(|source| Mount { source, target: PathBuf::from(LAYERS_ROOT) });
+    std::iter::once(Mount { source: package, target: PathBuf::from(TASK_ROOT) }).chain(layers).collect()
+}
