@@ -33,7 +33,7 @@ async fn l10_put_function_concurrency_reserves_and_leaves_a_hundred() {
     let (function, _) = stage.script.invoked.lock().pop().unwrap();
     let seen = function.concurrency;
     assert_eq!((seen.reserved, seen.account_reserved), (Some(0), 50), "what admission decides by");
-    // DeleteFunctionConcurrency
+    // GetFunctionConcurrency, DeleteFunctionConcurrency
     assert_eq!(stage.delete(PUT).await.status, 204);
     assert_eq!(stage.get(GET).await.expect(200), json!({}));
     assert_eq!(stage.delete(&format!("{FUNCTIONS}/g")).await.status, 204);
