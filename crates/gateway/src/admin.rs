@@ -93,7 +93,7 @@ impl Gateway {
             false => Some(authenticator.admit(head, SIGNING_NAME).map_err(refused)?),
         };
         if let Some(admission) = &admission {
-            admission.suffices_for(shape::Auth::Signature).map_err(refused)?;
+            admission.suffices_for(shape::Auth::Signature, false).map_err(refused)?;
         }
 
         exchange.enter("receive");

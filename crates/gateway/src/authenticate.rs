@@ -29,13 +29,16 @@ pub(crate) enum Admission {
 }
 
 impl Admission {
-    /// Whether an operation takes such a request: all but those that the model opens (wire:W10) must be signed.
+    /// Whether an operation takes such a request: all must be signed but those that the model opens (wire:W10), and
+    /// those where a resource's policy may grant something to everyone, which authorisation decides.
     ///
     /// # Errors
     /// [`SigV4Error::Missing`] for a stranger.
-    pub(crate) fn suffices_for(&self, model: shape::Auth) -> Result<(), SigV4Error> {
+    pub(crate) fn suffices_for(&self, model: shape::Auth, is_open_to_grants: bool) -> Result<(), SigV4Error> {
         match self {
-            Self::Decided(Caller { principal: Principal::Anonymous, .. }) if model == shape::Auth::Signature => {
+            Self::Decided(Caller { principal: Principal::Anonymous, .. })
+                if model == shape::Auth::Signature && !is_open_to_grants =>
+            {
                 Err(SigV4Error::Missing)
             }
             Self::Signed { .. } | Self::Decided(_) => Ok(()),

@@ -83,7 +83,7 @@ impl Gateway {
         let refused = |error: SigV4Error| signature_error(&error, protocol);
         let authenticator = self.authenticator(&exchange.peer, head).await?;
         let admission = authenticator.admit(head, known.shape.signing_name).map_err(refused)?;
-        admission.suffices_for(line.shape.auth).map_err(refused)?;
+        admission.suffices_for(line.shape.auth, service.is_open_to_grants).map_err(refused)?;
 
         exchange.enter("receive");
         let bytes = match form {

@@ -10,32 +10,10 @@ use http::request::Parts;
 
 use crate::error::to_api_error;
 use crate::shape::{OperationName, OperationShape, Protocol, ServiceShape};
-use crate::{ApiError, Cx, FromValue, IntoValue, Operation, ServiceError, Value, identify, protocol, validation};
-
-/// The ARNs that an operation touches: what authorisation is asked about. `*` when the action has no resource.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resource(pub Vec<String>);
-
-impl Resource {
-    /// The action names no single resource.
-    pub fn any() -> Self {
-        Self(vec!["*".to_owned()])
-    }
-
-    /// One resource.
-    pub fn arn(arn: impl Into<String>) -> Self {
-        Self(vec![arn.into()])
-    }
-}
-
-/// One thing that a caller must be allowed to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Permission {
-    /// The IAM action, such as `iam:PassRole`.
-    pub action: &'static str,
-    /// What it is done to.
-    pub resources: Resource,
-}
+use crate::{
+    ApiError, ConditionKeys, Cx, FromValue, IntoValue, Operation, Permission, Resource, ResourceFacts, ServiceError,
+    Value, identify, protocol, validation,
+};
 
 /// A decoded, typed input whose type only its own table line knows.
 pub type Input = Box<dyn Any + Send>;
@@ -45,17 +23,22 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 type Decode = fn(Value) -> Result<Input, ApiError>;
 type Resources = Box<dyn Fn(&Cx, &Input) -> Resource + Send + Sync>;
-type Further = Box<dyn Fn(&Input) -> Vec<Permission> + Send + Sync>;
+type Keys = Box<dyn Fn(&Cx, &Input) -> ConditionKeys + Send + Sync>;
+type Action = Box<dyn Fn(&Input) -> Option<&'static str> + Send + Sync>;
+type Further = Box<dyn Fn(&Cx, &Input) -> Vec<Permission> + Send + Sync>;
+type Facts = Arc<dyn Fn(String) -> BoxFuture<Result<ResourceFacts, ApiError>> + Send + Sync>;
 type Call = Box<dyn Fn(Cx, Input) -> BoxFuture<Result<Value, ApiError>> + Send + Sync>;
 
 /// One line of a service's table.
 pub struct Line {
     /// Name, HTTP binding and shapes.
     pub shape: &'static OperationShape,
-    /// The IAM action, such as `lambda:InvokeFunction`.
+    /// The IAM action, such as `lambda:InvokeFunction`; what an input may need instead is [`Line::permissions`]'.
     pub action: &'static str,
     decode: Decode,
     resources: Resources,
+    keys: Option<Keys>,
+    instead: Option<Action>,
     further: Option<Further>,
     call: Call,
 }
@@ -76,8 +59,12 @@ impl Line {
 
     /// All that authorisation is asked about: the line's own action, then those that depend on the input.
     pub fn permissions(&self, cx: &Cx, input: &Input) -> Vec<Permission> {
-        let own = Permission { action: self.action, resources: self.resources(cx, input) };
-        let further = self.further.iter().flat_map(|further| further(input));
+        let own = Permission {
+            action: self.instead.as_ref().and_then(|instead| instead(input)).unwrap_or(self.action),
+            resources: self.resources(cx, input),
+            keys: self.keys.as_ref().map(|keys| keys(cx, input)).unwrap_or_default(),
+        };
+        let further = self.further.iter().flat_map(|further| further(cx, input));
         std::iter::once(own).chain(further).collect()
     }
 
@@ -95,13 +82,16 @@ impl Line {
 pub struct Service {
     /// What the model knows: names, protocols, also the operations that are not served yet.
     pub shape: &'static ServiceShape,
+    /// Whether requests without a signature get as far as authorisation, where a resource's policy may allow them.
+    pub is_open_to_grants: bool,
     lines: Arc<Vec<Line>>,
+    facts: Option<Facts>,
 }
 
 impl Service {
     /// Starts a table. `state` is cloned for each call: keep it behind an `Arc`.
     pub fn table<S: Clone + Send + Sync + 'static>(shape: &'static ServiceShape, state: S) -> Table<S> {
-        Table { shape, state, lines: Vec::new() }
+        Table { shape, state, lines: Vec::new(), facts: None, is_open_to_grants: false }
     }
 
     /// The line that serves `operation`; `None` when it is unknown or not served yet.
@@ -112,6 +102,24 @@ impl Service {
     /// All lines, in table order.
     pub fn lines(&self) -> &[Line] {
         &self.lines
+    }
+
+    /// What the service knows of the resource `arn` of an IAM action of its own; nothing when its resources have no
+    /// policies.
+    ///
+    /// # Errors
+    /// What the service answers instead of asking for permission, such as `NoSuchBucket`, or its store's failure.
+    pub async fn facts_of(&self, arn: &str) -> Result<ResourceFacts, ApiError> {
+        match &self.facts {
+            Some(facts) if arn != "*" => facts(arn.to_owned()).await,
+            _ => Ok(ResourceFacts::default()),
+        }
+    }
+
+    /// Whether `action` is about resources of this service, and it has facts of them.
+    fn knows_resources_of(&self, action: &str) -> bool {
+        let prefix = |action: &str| action.split(':').next().map(str::to_owned);
+        self.facts.is_some() && self.lines.first().is_some_and(|line| prefix(line.action) == prefix(action))
     }
 
     /// The line that serves the request.
@@ -169,6 +177,17 @@ impl Service {
     }
 }
 
+/// What is known of the resource `arn` of `action`, from whichever of `services` it belongs to.
+///
+/// # Errors
+/// As [`Service::facts_of`].
+pub async fn facts_of(services: &[Service], action: &str, arn: &str) -> Result<ResourceFacts, ApiError> {
+    match services.iter().find(|service| service.knows_resources_of(action)) {
+        Some(service) => service.facts_of(arn).await,
+        None => Ok(ResourceFacts::default()),
+    }
+}
+
 /// What a client hears about an operation that its service does not have.
 pub fn unknown_operation(service: &ServiceShape) -> ApiError {
     let message = format!("The operation is not one of {} ({}).", service.name, service.api_version);
@@ -186,6 +205,8 @@ pub struct Table<S> {
     shape: &'static ServiceShape,
     state: S,
     lines: Vec<Line>,
+    facts: Option<Facts>,
+    is_open_to_grants: bool,
 }
 
 impl<S: Clone + Send + Sync + 'static> Table<S> {
@@ -211,6 +232,8 @@ impl<S: Clone + Send + Sync + 'static> Table<S> {
                 Some(input) => resource(cx, input),
                 None => Resource::any(),
             }),
+            keys: None,
+            instead: None,
             further: None,
             call: Box::new(move |cx, input| {
                 let state = state.clone();
@@ -226,16 +249,67 @@ impl<S: Clone + Send + Sync + 'static> Table<S> {
     }
 
     /// Names what the line of `O`, which stands already, needs beside its action: dependent actions such as
-    /// `iam:PassRole` wherever a role is attached.
+    /// `iam:PassRole` wherever a role is attached ([`Permission::pass_role`]), or `s3:GetObject` on a copy's source.
     ///
     /// # Panics
     /// When no line serves `O`: a mistake in the table, found at start.
     #[must_use]
-    pub fn also<O: Operation>(mut self, further: fn(&O::Input) -> Vec<Permission>) -> Self {
-        let line = self.lines.iter_mut().find(|line| line.shape.name == O::SHAPE.name);
-        let line = line.expect("a dependent action follows the line that it belongs to");
-        line.further = Some(Box::new(move |input| input.downcast_ref::<O::Input>().map(further).unwrap_or_default()));
+    pub fn also<O: Operation>(mut self, further: fn(&Cx, &O::Input) -> Vec<Permission>) -> Self {
+        self.line_of::<O>().further = Some(Box::new(move |cx, input| {
+            input.downcast_ref::<O::Input>().map(|input| further(cx, input)).unwrap_or_default()
+        }));
         self
+    }
+
+    /// The condition keys of the line of `O`, which stands already: `aws:RequestTag/…`, `s3:prefix`, `sns:Protocol` …
+    ///
+    /// # Panics
+    /// When no line serves `O`.
+    #[must_use]
+    pub fn keys<O: Operation>(mut self, keys: fn(&Cx, &O::Input) -> ConditionKeys) -> Self {
+        self.line_of::<O>().keys = Some(Box::new(move |cx, input| {
+            input.downcast_ref::<O::Input>().map(|input| keys(cx, input)).unwrap_or_default()
+        }));
+        self
+    }
+
+    /// Another action than the line's own for some inputs, such as `s3:GetObjectVersion` when one is named.
+    ///
+    /// # Panics
+    /// When no line serves `O`.
+    #[must_use]
+    pub fn instead<O: Operation>(mut self, action: fn(&O::Input) -> Option<&'static str>) -> Self {
+        self.line_of::<O>().instead = Some(Box::new(move |input| input.downcast_ref::<O::Input>().and_then(action)));
+        self
+    }
+
+    /// Where the facts of a resource come from: its owner when the ARN does not name it (buckets), its policy, its
+    /// tags. Asked before authorisation with the ARN that a line names, also by other services' dependent actions, so
+    /// it says nothing of what does not exist; an error is the answer to the request.
+    #[must_use]
+    pub fn facts<Fut, E>(mut self, facts: fn(S, String) -> Fut) -> Self
+    where
+        Fut: Future<Output = Result<ResourceFacts, E>> + Send + 'static,
+        E: ServiceError,
+    {
+        let state = self.state.clone();
+        self.facts = Some(Arc::new(move |arn| {
+            let found = facts(state.clone(), arn);
+            Box::pin(async move { found.await.map_err(to_api_error) })
+        }));
+        self
+    }
+
+    /// Requests without a signature get as far as authorisation, as of S3, SQS and SNS: a resource's policy decides.
+    #[must_use]
+    pub fn open_to_grants(mut self) -> Self {
+        self.is_open_to_grants = true;
+        self
+    }
+
+    fn line_of<O: Operation>(&mut self) -> &mut Line {
+        let line = self.lines.iter_mut().find(|line| line.shape.name == O::SHAPE.name);
+        line.expect("a further column follows the line that it belongs to")
     }
 
     /// The finished service.
@@ -247,6 +321,7 @@ impl<S: Clone + Send + Sync + 'static> Table<S> {
             let again = self.lines[..at].iter().any(|earlier| earlier.shape.name == line.shape.name);
             assert!(!again, "{} stands twice in the table of {}", line.shape.name, self.shape.name);
         }
-        Service { shape: self.shape, lines: Arc::new(self.lines) }
+        let Self { shape, lines, facts, is_open_to_grants, .. } = self;
+        Service { shape, is_open_to_grants, lines: Arc::new(lines), facts }
     }
 }
