@@ -36,7 +36,7 @@ pub static SERVICE: ServiceShape = ServiceShape {
     xml_namespace: "http://sns.amazonaws.com/doc/2010-03-31/",
     protocols: &[Protocol::AwsQuery],
     query_compatible: false,
-    validation_code: "InvalidParameter",
+    validation_code: "ValidationError",
     operations: &[
         OperationName::rpc("AddPermission"),
         OperationName::rpc("CheckIfPhoneNumberIsOptedOut"),

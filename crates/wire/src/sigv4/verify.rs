@@ -5,9 +5,9 @@ use std::time::Duration;
 use subtle::ConstantTimeEq;
 use sys::Timestamp;
 
-use super::canonical::{PathRule, canonical_request, payload_hash, query_pairs, signature, string_to_sign};
-use super::claim::single;
-use super::{Claim, Credential, Form, RequestParts, SigV4Error};
+use super::canonical::{amz_date, canonical_request, payload_hash, signature, signing_key, string_to_sign};
+use super::{ChunkKey, Claim, Credential, Form, Payload, PayloadCheck, RequestParts, SigV4Error};
+use crate::ApiError;
 
 /// AWS's allowance for clocks that differ; a setting in Tinderbox (`semantics.md`, 2.6).
 pub const SKEW_DEFAULT: Duration = Duration::from_secs(15 * 60);
@@ -48,6 +48,10 @@ pub struct Verified {
     /// Header or presigned.
     pub form: Form,
 }
+
+/// A head whose signature holds, and what its body still has to pass; an error when the body cannot be what the head
+/// states.
+pub type Headed = (Verified, Result<PayloadCheck, ApiError>);
 
 /// A claim with a known key, the right scope and a time that holds; only the signature is left to check.
 #[derive(Clone, Debug)]
@@ -114,11 +118,49 @@ impl Admitted {
     /// # Errors
     /// [`SigV4Error::Mismatch`] when any signed part, the body or the secret differs.
     pub fn check(self, parts: &RequestParts<'_>, body: &[u8]) -> Result<Verified, SigV4Error> {
+        let claim = &self.claim;
+        let stated = Payload::stated(parts, &claim.service, Some(claim.form))?;
+        let hash = match &stated {
+            None => payload_hash(body),
+            Some(Payload::Hash(stated)) => {
+                let actual = payload_hash(body);
+                let equal: bool = actual.as_bytes().ct_eq(stated.as_bytes()).into();
+                if !equal {
+                    return Err(SigV4Error::Mismatch);
+                }
+                actual
+            }
+            Some(Payload::Unsigned) => Payload::Unsigned.canonical().to_owned(),
+            // Such a body is checked while it flows.
+            Some(Payload::Chunked { .. }) => return Err(SigV4Error::Mismatch),
+        };
+        self.check_signature(parts, &hash)
+    }
+
+    /// Checks the signature before the body has arrived; the body still has to pass the check that comes back. `None`
+    /// when the request does not state how its body is signed: then only [`Admitted::check`] can tell.
+    ///
+    /// # Errors
+    /// [`SigV4Error::Mismatch`] when any signed part or the secret differs; `Ok` with an error when the signature holds
+    /// and the body cannot be what the request states.
+    pub fn check_head(self, parts: &RequestParts<'_>) -> Result<Option<Headed>, SigV4Error> {
+        let claim = &self.claim;
+        let Some(payload) = Payload::stated(parts, &claim.service, Some(claim.form))? else { return Ok(None) };
+        let key = ChunkKey {
+            key: signing_key(&self.credential.secret, &claim.scope()),
+            time: amz_date(claim.signed_at),
+            scope: claim.scope(),
+            previous: claim.signature.clone(),
+        };
+        let verified = self.check_signature(parts, payload.canonical())?;
+        Ok(Some((verified, payload.signed(parts.headers, key))))
+    }
+
+    fn check_signature(self, parts: &RequestParts<'_>, payload: &str) -> Result<Verified, SigV4Error> {
         let Self { claim, credential } = self;
-        let hash = signed_payload_hash(parts, &claim, body)?;
-        let request = canonical_request(parts, &claim.service, &claim.signed_headers, &hash);
+        let request = canonical_request(parts, &claim.service, &claim.signed_headers, payload);
         let scope = claim.scope();
-        let to_sign = string_to_sign(&super::canonical::amz_date(claim.signed_at), &scope, &request);
+        let to_sign = string_to_sign(&amz_date(claim.signed_at), &scope, &request);
         let expected = signature(&credential.secret, &scope, &to_sign);
         let equal: bool = expected.as_bytes().ct_eq(claim.signature.as_bytes()).into();
         if !equal {
@@ -126,30 +168,6 @@ impl Admitted {
         }
         let Claim { access_key_id, region, service, signed_headers, signed_at, form, .. } = claim;
         Ok(Verified { access_key_id, region, service, signed_headers, signed_at, form })
-    }
-}
-
-/// The hash that stands in the canonical request. It is always the received body's, except that S3 lets a client
-/// leave the body out of the signature by saying so under the signature.
-fn signed_payload_hash(parts: &RequestParts<'_>, claim: &Claim, body: &[u8]) -> Result<String, SigV4Error> {
-    const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
-    let stated = match claim.form {
-        Form::Header => single(parts.headers, "x-amz-content-sha256")?,
-        Form::Presigned { .. } => query_pairs(parts.query)
-            .find(|(name, _)| *name == "X-Amz-Content-Sha256")
-            .map(|(_, value)| value.to_owned()),
-    };
-    let is_s3 = PathRule::of(&claim.service) == PathRule::EncodedOnce;
-    let presigned = matches!(claim.form, Form::Presigned { .. });
-    match stated.as_deref() {
-        Some(UNSIGNED) if is_s3 => Ok(UNSIGNED.to_owned()),
-        None if is_s3 && presigned => Ok(UNSIGNED.to_owned()),
-        Some(stated) => {
-            let actual = payload_hash(body);
-            let equal: bool = actual.as_bytes().ct_eq(stated.as_bytes()).into();
-            if equal { Ok(actual) } else { Err(SigV4Error::Mismatch) }
-        }
-        None => Ok(payload_hash(body)),
     }
 }
 
