@@ -319,6 +319,19 @@ impl Operation for CreateAlias {
     type Output = CreateAliasOutput;
 }
 
+/// What CreateEventSourceMapping shares with other operations.
+pub type CreateEventSourceMappingOutput = EventSourceMappingConfiguration;
+
+/// Creates a mapping between an event source and an Lambda Event Function.
+#[derive(Clone, Copy, Debug)]
+pub struct CreateEventSourceMapping;
+
+impl Operation for CreateEventSourceMapping {
+    const SHAPE: &'static OperationShape = &CREATE_EVENT_SOURCE_MAPPING;
+    type Input = CreateEventSourceMappingInput;
+    type Output = CreateEventSourceMappingOutput;
+}
+
 /// What CreateFunction shares with other operations.
 pub type CreateFunctionOutput = FunctionConfiguration;
 
@@ -367,6 +380,19 @@ impl Operation for DeleteAlias {
     const SHAPE: &'static OperationShape = &DELETE_ALIAS;
     type Input = DeleteAliasInput;
     type Output = DeleteAliasOutput;
+}
+
+/// What DeleteEventSourceMapping shares with other operations.
+pub type DeleteEventSourceMappingOutput = EventSourceMappingConfiguration;
+
+/// Deletes an event source mapping.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteEventSourceMapping;
+
+impl Operation for DeleteEventSourceMapping {
+    const SHAPE: &'static OperationShape = &DELETE_EVENT_SOURCE_MAPPING;
+    type Input = DeleteEventSourceMappingInput;
+    type Output = DeleteEventSourceMappingOutput;
 }
 
 /// Deletes a Lambda Event Function.
@@ -535,6 +561,19 @@ impl Operation for GetAlias {
     const SHAPE: &'static OperationShape = &GET_ALIAS;
     type Input = GetAliasInput;
     type Output = GetAliasOutput;
+}
+
+/// What GetEventSourceMapping shares with other operations.
+pub type GetEventSourceMappingOutput = EventSourceMappingConfiguration;
+
+/// Returns details about an event source mapping.
+#[derive(Clone, Copy, Debug)]
+pub struct GetEventSourceMapping;
+
+impl Operation for GetEventSourceMapping {
+    const SHAPE: &'static OperationShape = &GET_EVENT_SOURCE_MAPPING;
+    type Input = GetEventSourceMappingInput;
+    type Output = GetEventSourceMappingOutput;
 }
 
 /// Returns information about a Lambda Event Function or function version, with a link to download the deployment package that's valid for 10 minutes.
@@ -717,6 +756,16 @@ impl Operation for ListAliases {
     const SHAPE: &'static OperationShape = &LIST_ALIASES;
     type Input = ListAliasesInput;
     type Output = ListAliasesOutput;
+}
+
+/// Lists event source mappings.
+#[derive(Clone, Copy, Debug)]
+pub struct ListEventSourceMappings;
+
+impl Operation for ListEventSourceMappings {
+    const SHAPE: &'static OperationShape = &LIST_EVENT_SOURCE_MAPPINGS;
+    type Input = ListEventSourceMappingsInput;
+    type Output = ListEventSourceMappingsOutput;
 }
 
 /// Retrieves a list of configurations for asynchronous invocation for a Lambda Event Function.
@@ -997,6 +1046,19 @@ impl Operation for UpdateAlias {
     const SHAPE: &'static OperationShape = &UPDATE_ALIAS;
     type Input = UpdateAliasInput;
     type Output = UpdateAliasOutput;
+}
+
+/// What UpdateEventSourceMapping shares with other operations.
+pub type UpdateEventSourceMappingOutput = EventSourceMappingConfiguration;
+
+/// Updates an event source mapping.
+#[derive(Clone, Copy, Debug)]
+pub struct UpdateEventSourceMapping;
+
+impl Operation for UpdateEventSourceMapping {
+    const SHAPE: &'static OperationShape = &UPDATE_EVENT_SOURCE_MAPPING;
+    type Input = UpdateEventSourceMappingInput;
+    type Output = UpdateEventSourceMappingOutput;
 }
 
 /// What UpdateFunctionCode shares with other operations.
@@ -1367,6 +1429,34 @@ impl IntoValue for AliasRoutingConfiguration {
     }
 }
 
+/// Specific configuration settings for an Amazon Managed Streaming for Apache Kafka (Amazon MSK) event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AmazonManagedKafkaEventSourceConfig {
+    /// The identifier for the Kafka consumer group to join.
+    pub consumer_group_id: Option<String>,
+    /// Specific configuration settings for a Kafka schema registry.
+    pub schema_registry_config: Option<KafkaSchemaRegistryConfig>,
+}
+
+impl FromValue for AmazonManagedKafkaEventSourceConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            consumer_group_id: members.optional("ConsumerGroupId")?,
+            schema_registry_config: members.optional("SchemaRegistryConfig")?,
+        })
+    }
+}
+
+impl IntoValue for AmazonManagedKafkaEventSourceConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("ConsumerGroupId", self.consumer_group_id);
+        fields.optional("SchemaRegistryConfig", self.schema_registry_config);
+        fields.finish()
+    }
+}
+
 /// ApplicationLogLevel
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ApplicationLogLevel {
@@ -1611,6 +1701,138 @@ impl IntoValue for CreateAliasInput {
         fields.required("FunctionVersion", self.function_version);
         fields.required("Name", self.name);
         fields.optional("RoutingConfig", self.routing_config);
+        fields.finish()
+    }
+}
+
+/// CreateEventSourceMappingRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateEventSourceMappingInput {
+    /// Specific configuration settings for an Amazon Managed Streaming for Apache Kafka (Amazon MSK) event source.
+    pub amazon_managed_kafka_event_source_config: Option<AmazonManagedKafkaEventSourceConfig>,
+    /// The maximum number of records in each batch that Lambda pulls from your stream or queue and sends to your function.
+    pub batch_size: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) If the function returns an error, split the batch in two and retry.
+    pub bisect_batch_on_function_error: Option<bool>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) A configuration object that specifies the destination of an event after Lambda processes…
+    pub destination_config: Option<DestinationConfig>,
+    /// Specific configuration settings for a DocumentDB event source.
+    pub document_db_event_source_config: Option<DocumentDBEventSourceConfig>,
+    /// When true, the event source mapping is active.
+    pub enabled: Option<bool>,
+    /// The Amazon Resource Name (ARN) of the event source.
+    pub event_source_arn: Option<String>,
+    /// An object that defines the filter criteria that determine whether Lambda should process an event.
+    pub filter_criteria: Option<FilterCriteria>,
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, self-managed Apache Kafka, and Amazon SQS) A list of current response type enums applied to the event source mapping.
+    pub function_response_types: Option<Vec<FunctionResponseType>>,
+    /// The ARN of the Key Management Service (KMS) customer managed key that Lambda uses to encrypt your function's filter criteria.
+    pub kms_key_arn: Option<String>,
+    /// (Amazon MSK, and self-managed Apache Kafka only) The logging configuration for your event source.
+    pub logging_config: Option<EventSourceMappingLoggingConfig>,
+    /// The maximum amount of time, in seconds, that Lambda spends gathering records before invoking the function.
+    pub maximum_batching_window_in_seconds: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) Discard records older than the specified age.
+    pub maximum_record_age_in_seconds: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) Discard records after the specified number of retries.
+    pub maximum_retry_attempts: Option<i32>,
+    /// The metrics configuration for your event source.
+    pub metrics_config: Option<EventSourceMappingMetricsConfig>,
+    /// (Kinesis and DynamoDB Streams only) The number of batches to process from each shard concurrently.
+    pub parallelization_factor: Option<i32>,
+    /// (Amazon SQS, Amazon MSK, and self-managed Apache Kafka only) The provisioned mode configuration for the event source.
+    pub provisioned_poller_config: Option<ProvisionedPollerConfig>,
+    /// (MQ) The name of the Amazon MQ broker destination queue to consume.
+    pub queues: Option<Vec<String>>,
+    /// (Amazon SQS only) The scaling configuration for the event source.
+    pub scaling_config: Option<ScalingConfig>,
+    /// The self-managed Apache Kafka cluster to receive records from.
+    pub self_managed_event_source: Option<SelfManagedEventSource>,
+    /// Specific configuration settings for a self-managed Apache Kafka event source.
+    pub self_managed_kafka_event_source_config: Option<SelfManagedKafkaEventSourceConfig>,
+    /// An array of authentication protocols or VPC components required to secure your event source.
+    pub source_access_configurations: Option<Vec<SourceAccessConfiguration>>,
+    /// The position in a stream from which to start reading.
+    pub starting_position: Option<EventSourcePosition>,
+    /// With StartingPosition set to AT\_TIMESTAMP, the time from which to start reading.
+    pub starting_position_timestamp: Option<Timestamp>,
+    /// A list of tags to apply to the event source mapping.
+    pub tags: Option<BTreeMap<String, String>>,
+    /// The name of the Kafka topic.
+    pub topics: Option<Vec<String>>,
+    /// (Kinesis and DynamoDB Streams only) The duration in seconds of a processing window for DynamoDB and Kinesis Streams event sources.
+    pub tumbling_window_in_seconds: Option<i32>,
+}
+
+impl FromValue for CreateEventSourceMappingInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            amazon_managed_kafka_event_source_config: members.optional("AmazonManagedKafkaEventSourceConfig")?,
+            batch_size: members.optional("BatchSize")?,
+            bisect_batch_on_function_error: members.optional("BisectBatchOnFunctionError")?,
+            destination_config: members.optional("DestinationConfig")?,
+            document_db_event_source_config: members.optional("DocumentDBEventSourceConfig")?,
+            enabled: members.optional("Enabled")?,
+            event_source_arn: members.optional("EventSourceArn")?,
+            filter_criteria: members.optional("FilterCriteria")?,
+            function_name: members.required("FunctionName")?,
+            function_response_types: members.optional("FunctionResponseTypes")?,
+            kms_key_arn: members.optional("KMSKeyArn")?,
+            logging_config: members.optional("LoggingConfig")?,
+            maximum_batching_window_in_seconds: members.optional("MaximumBatchingWindowInSeconds")?,
+            maximum_record_age_in_seconds: members.optional("MaximumRecordAgeInSeconds")?,
+            maximum_retry_attempts: members.optional("MaximumRetryAttempts")?,
+            metrics_config: members.optional("MetricsConfig")?,
+            parallelization_factor: members.optional("ParallelizationFactor")?,
+            provisioned_poller_config: members.optional("ProvisionedPollerConfig")?,
+            queues: members.optional("Queues")?,
+            scaling_config: members.optional("ScalingConfig")?,
+            self_managed_event_source: members.optional("SelfManagedEventSource")?,
+            self_managed_kafka_event_source_config: members.optional("SelfManagedKafkaEventSourceConfig")?,
+            source_access_configurations: members.optional("SourceAccessConfigurations")?,
+            starting_position: members.optional("StartingPosition")?,
+            starting_position_timestamp: members.optional("StartingPositionTimestamp")?,
+            tags: members.optional("Tags")?,
+            topics: members.optional("Topics")?,
+            tumbling_window_in_seconds: members.optional("TumblingWindowInSeconds")?,
+        })
+    }
+}
+
+impl IntoValue for CreateEventSourceMappingInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(28);
+        fields.optional("AmazonManagedKafkaEventSourceConfig", self.amazon_managed_kafka_event_source_config);
+        fields.optional("BatchSize", self.batch_size);
+        fields.optional("BisectBatchOnFunctionError", self.bisect_batch_on_function_error);
+        fields.optional("DestinationConfig", self.destination_config);
+        fields.optional("DocumentDBEventSourceConfig", self.document_db_event_source_config);
+        fields.optional("Enabled", self.enabled);
+        fields.optional("EventSourceArn", self.event_source_arn);
+        fields.optional("FilterCriteria", self.filter_criteria);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("FunctionResponseTypes", self.function_response_types);
+        fields.optional("KMSKeyArn", self.kms_key_arn);
+        fields.optional("LoggingConfig", self.logging_config);
+        fields.optional("MaximumBatchingWindowInSeconds", self.maximum_batching_window_in_seconds);
+        fields.optional("MaximumRecordAgeInSeconds", self.maximum_record_age_in_seconds);
+        fields.optional("MaximumRetryAttempts", self.maximum_retry_attempts);
+        fields.optional("MetricsConfig", self.metrics_config);
+        fields.optional("ParallelizationFactor", self.parallelization_factor);
+        fields.optional("ProvisionedPollerConfig", self.provisioned_poller_config);
+        fields.optional("Queues", self.queues);
+        fields.optional("ScalingConfig", self.scaling_config);
+        fields.optional("SelfManagedEventSource", self.self_managed_event_source);
+        fields.optional("SelfManagedKafkaEventSourceConfig", self.self_managed_kafka_event_source_config);
+        fields.optional("SourceAccessConfigurations", self.source_access_configurations);
+        fields.optional("StartingPosition", self.starting_position);
+        fields.optional("StartingPositionTimestamp", self.starting_position_timestamp);
+        fields.optional("Tags", self.tags);
+        fields.optional("Topics", self.topics);
+        fields.optional("TumblingWindowInSeconds", self.tumbling_window_in_seconds);
         fields.finish()
     }
 }
@@ -1886,6 +2108,28 @@ impl IntoValue for DeleteAliasInput {
     }
 }
 
+/// DeleteEventSourceMappingRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteEventSourceMappingInput {
+    /// The identifier of the event source mapping.
+    pub uuid: String,
+}
+
+impl FromValue for DeleteEventSourceMappingInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { uuid: members.required("UUID")? })
+    }
+}
+
+impl IntoValue for DeleteEventSourceMappingInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("UUID", self.uuid);
+        fields.finish()
+    }
+}
+
 /// DeleteFunctionConcurrencyRequest
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeleteFunctionConcurrencyInput {
@@ -2134,6 +2378,38 @@ impl IntoValue for DirectS3Read {
     }
 }
 
+/// Specific configuration settings for a DocumentDB event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DocumentDBEventSourceConfig {
+    /// The name of the collection to consume within the database.
+    pub collection_name: Option<String>,
+    /// The name of the database to consume within the DocumentDB cluster.
+    pub database_name: Option<String>,
+    /// Determines what DocumentDB sends to your event stream during document update operations.
+    pub full_document: Option<FullDocument>,
+}
+
+impl FromValue for DocumentDBEventSourceConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            collection_name: members.optional("CollectionName")?,
+            database_name: members.optional("DatabaseName")?,
+            full_document: members.optional("FullDocument")?,
+        })
+    }
+}
+
+impl IntoValue for DocumentDBEventSourceConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("CollectionName", self.collection_name);
+        fields.optional("DatabaseName", self.database_name);
+        fields.optional("FullDocument", self.full_document);
+        fields.finish()
+    }
+}
+
 /// Configuration settings for durable functions, including execution timeout, retention period for execution history, and an optional ARN of the Key Management…
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DurableConfig {
@@ -2163,6 +2439,54 @@ impl IntoValue for DurableConfig {
         fields.optional("KMSKeyArn", self.kms_key_arn);
         fields.optional("RetentionPeriodInDays", self.retention_period_in_days);
         fields.finish()
+    }
+}
+
+/// EndPointType
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EndPointType {
+    /// `KAFKA_BOOTSTRAP_SERVERS`
+    KafkaBootstrapServers,
+}
+
+impl EndPointType {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::KafkaBootstrapServers];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::KafkaBootstrapServers => "KAFKA_BOOTSTRAP_SERVERS",
+        }
+    }
+}
+
+impl fmt::Display for EndPointType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EndPointType {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "EndPointType", text: text.to_owned() })
+    }
+}
+
+impl FromValue for EndPointType {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for EndPointType {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
     }
 }
 
@@ -2284,6 +2608,364 @@ impl IntoValue for EphemeralStorage {
     }
 }
 
+/// A mapping between an Amazon Web Services resource and a Lambda function.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EventSourceMappingConfiguration {
+    /// Specific configuration settings for an Amazon Managed Streaming for Apache Kafka (Amazon MSK) event source.
+    pub amazon_managed_kafka_event_source_config: Option<AmazonManagedKafkaEventSourceConfig>,
+    /// The maximum number of records in each batch that Lambda pulls from your stream or queue and sends to your function.
+    pub batch_size: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) If the function returns an error, split the batch in two and retry.
+    pub bisect_batch_on_function_error: Option<bool>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) A configuration object that specifies the destination of an event after Lambda processes…
+    pub destination_config: Option<DestinationConfig>,
+    /// Specific configuration settings for a DocumentDB event source.
+    pub document_db_event_source_config: Option<DocumentDBEventSourceConfig>,
+    /// The Amazon Resource Name (ARN) of the event source.
+    pub event_source_arn: Option<String>,
+    /// The Amazon Resource Name (ARN) of the event source mapping.
+    pub event_source_mapping_arn: Option<String>,
+    /// An object that defines the filter criteria that determine whether Lambda should process an event.
+    pub filter_criteria: Option<FilterCriteria>,
+    /// An object that contains details about an error related to filter criteria encryption.
+    pub filter_criteria_error: Option<FilterCriteriaError>,
+    /// The ARN of the Lambda function.
+    pub function_arn: Option<String>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, self-managed Apache Kafka, and Amazon SQS) A list of current response type enums applied to the event source mapping.
+    pub function_response_types: Option<Vec<FunctionResponseType>>,
+    /// The ARN of the Key Management Service (KMS) customer managed key that Lambda uses to encrypt your function's filter criteria.
+    pub kms_key_arn: Option<String>,
+    /// The date that the event source mapping was last updated or that its state changed.
+    pub last_modified: Option<Timestamp>,
+    /// The result of the event source mapping's last processing attempt.
+    pub last_processing_result: Option<String>,
+    /// (Amazon MSK, and self-managed Apache Kafka only) The logging configuration for your event source.
+    pub logging_config: Option<EventSourceMappingLoggingConfig>,
+    /// The maximum amount of time, in seconds, that Lambda spends gathering records before invoking the function.
+    pub maximum_batching_window_in_seconds: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) Discard records older than the specified age.
+    pub maximum_record_age_in_seconds: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) Discard records after the specified number of retries.
+    pub maximum_retry_attempts: Option<i32>,
+    /// The metrics configuration for your event source.
+    pub metrics_config: Option<EventSourceMappingMetricsConfig>,
+    /// (Kinesis and DynamoDB Streams only) The number of batches to process concurrently from each shard.
+    pub parallelization_factor: Option<i32>,
+    /// (Amazon SQS, Amazon MSK, and self-managed Apache Kafka only) The provisioned mode configuration for the event source.
+    pub provisioned_poller_config: Option<ProvisionedPollerConfig>,
+    /// (Amazon MQ) The name of the Amazon MQ broker destination queue to consume.
+    pub queues: Option<Vec<String>>,
+    /// (Amazon SQS only) The scaling configuration for the event source.
+    pub scaling_config: Option<ScalingConfig>,
+    /// The self-managed Apache Kafka cluster for your event source.
+    pub self_managed_event_source: Option<SelfManagedEventSource>,
+    /// Specific configuration settings for a self-managed Apache Kafka event source.
+    pub self_managed_kafka_event_source_config: Option<SelfManagedKafkaEventSourceConfig>,
+    /// An array of the authentication protocol, VPC components, or virtual host to secure and define your event source.
+    pub source_access_configurations: Option<Vec<SourceAccessConfiguration>>,
+    /// The position in a stream from which to start reading.
+    pub starting_position: Option<EventSourcePosition>,
+    /// With StartingPosition set to AT\_TIMESTAMP, the time from which to start reading.
+    pub starting_position_timestamp: Option<Timestamp>,
+    /// The state of the event source mapping.
+    pub state: Option<String>,
+    /// Indicates whether a user or Lambda made the last change to the event source mapping.
+    pub state_transition_reason: Option<String>,
+    /// The name of the Kafka topic.
+    pub topics: Option<Vec<String>>,
+    /// (Kinesis and DynamoDB Streams only) The duration in seconds of a processing window for DynamoDB and Kinesis Streams event sources.
+    pub tumbling_window_in_seconds: Option<i32>,
+    /// The identifier of the event source mapping.
+    pub uuid: Option<String>,
+}
+
+impl FromValue for EventSourceMappingConfiguration {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            amazon_managed_kafka_event_source_config: members.optional("AmazonManagedKafkaEventSourceConfig")?,
+            batch_size: members.optional("BatchSize")?,
+            bisect_batch_on_function_error: members.optional("BisectBatchOnFunctionError")?,
+            destination_config: members.optional("DestinationConfig")?,
+            document_db_event_source_config: members.optional("DocumentDBEventSourceConfig")?,
+            event_source_arn: members.optional("EventSourceArn")?,
+            event_source_mapping_arn: members.optional("EventSourceMappingArn")?,
+            filter_criteria: members.optional("FilterCriteria")?,
+            filter_criteria_error: members.optional("FilterCriteriaError")?,
+            function_arn: members.optional("FunctionArn")?,
+            function_response_types: members.optional("FunctionResponseTypes")?,
+            kms_key_arn: members.optional("KMSKeyArn")?,
+            last_modified: members.optional("LastModified")?,
+            last_processing_result: members.optional("LastProcessingResult")?,
+            logging_config: members.optional("LoggingConfig")?,
+            maximum_batching_window_in_seconds: members.optional("MaximumBatchingWindowInSeconds")?,
+            maximum_record_age_in_seconds: members.optional("MaximumRecordAgeInSeconds")?,
+            maximum_retry_attempts: members.optional("MaximumRetryAttempts")?,
+            metrics_config: members.optional("MetricsConfig")?,
+            parallelization_factor: members.optional("ParallelizationFactor")?,
+            provisioned_poller_config: members.optional("ProvisionedPollerConfig")?,
+            queues: members.optional("Queues")?,
+            scaling_config: members.optional("ScalingConfig")?,
+            self_managed_event_source: members.optional("SelfManagedEventSource")?,
+            self_managed_kafka_event_source_config: members.optional("SelfManagedKafkaEventSourceConfig")?,
+            source_access_configurations: members.optional("SourceAccessConfigurations")?,
+            starting_position: members.optional("StartingPosition")?,
+            starting_position_timestamp: members.optional("StartingPositionTimestamp")?,
+            state: members.optional("State")?,
+            state_transition_reason: members.optional("StateTransitionReason")?,
+            topics: members.optional("Topics")?,
+            tumbling_window_in_seconds: members.optional("TumblingWindowInSeconds")?,
+            uuid: members.optional("UUID")?,
+        })
+    }
+}
+
+impl IntoValue for EventSourceMappingConfiguration {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(33);
+        fields.optional("AmazonManagedKafkaEventSourceConfig", self.amazon_managed_kafka_event_source_config);
+        fields.optional("BatchSize", self.batch_size);
+        fields.optional("BisectBatchOnFunctionError", self.bisect_batch_on_function_error);
+        fields.optional("DestinationConfig", self.destination_config);
+        fields.optional("DocumentDBEventSourceConfig", self.document_db_event_source_config);
+        fields.optional("EventSourceArn", self.event_source_arn);
+        fields.optional("EventSourceMappingArn", self.event_source_mapping_arn);
+        fields.optional("FilterCriteria", self.filter_criteria);
+        fields.optional("FilterCriteriaError", self.filter_criteria_error);
+        fields.optional("FunctionArn", self.function_arn);
+        fields.optional("FunctionResponseTypes", self.function_response_types);
+        fields.optional("KMSKeyArn", self.kms_key_arn);
+        fields.optional("LastModified", self.last_modified);
+        fields.optional("LastProcessingResult", self.last_processing_result);
+        fields.optional("LoggingConfig", self.logging_config);
+        fields.optional("MaximumBatchingWindowInSeconds", self.maximum_batching_window_in_seconds);
+        fields.optional("MaximumRecordAgeInSeconds", self.maximum_record_age_in_seconds);
+        fields.optional("MaximumRetryAttempts", self.maximum_retry_attempts);
+        fields.optional("MetricsConfig", self.metrics_config);
+        fields.optional("ParallelizationFactor", self.parallelization_factor);
+        fields.optional("ProvisionedPollerConfig", self.provisioned_poller_config);
+        fields.optional("Queues", self.queues);
+        fields.optional("ScalingConfig", self.scaling_config);
+        fields.optional("SelfManagedEventSource", self.self_managed_event_source);
+        fields.optional("SelfManagedKafkaEventSourceConfig", self.self_managed_kafka_event_source_config);
+        fields.optional("SourceAccessConfigurations", self.source_access_configurations);
+        fields.optional("StartingPosition", self.starting_position);
+        fields.optional("StartingPositionTimestamp", self.starting_position_timestamp);
+        fields.optional("State", self.state);
+        fields.optional("StateTransitionReason", self.state_transition_reason);
+        fields.optional("Topics", self.topics);
+        fields.optional("TumblingWindowInSeconds", self.tumbling_window_in_seconds);
+        fields.optional("UUID", self.uuid);
+        fields.finish()
+    }
+}
+
+/// (Amazon MSK, and self-managed Apache Kafka only) The logging configuration for your event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EventSourceMappingLoggingConfig {
+    /// The log level you want your event source mapping to use.
+    pub system_log_level: Option<EventSourceMappingSystemLogLevel>,
+}
+
+impl FromValue for EventSourceMappingLoggingConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { system_log_level: members.optional("SystemLogLevel")? })
+    }
+}
+
+impl IntoValue for EventSourceMappingLoggingConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("SystemLogLevel", self.system_log_level);
+        fields.finish()
+    }
+}
+
+/// EventSourceMappingMetric
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventSourceMappingMetric {
+    /// `EventCount`
+    EventCount,
+    /// `ErrorCount`
+    ErrorCount,
+    /// `KafkaMetrics`
+    KafkaMetrics,
+}
+
+impl EventSourceMappingMetric {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::EventCount, Self::ErrorCount, Self::KafkaMetrics];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::EventCount => "EventCount",
+            Self::ErrorCount => "ErrorCount",
+            Self::KafkaMetrics => "KafkaMetrics",
+        }
+    }
+}
+
+impl fmt::Display for EventSourceMappingMetric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EventSourceMappingMetric {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "EventSourceMappingMetric", text: text.to_owned() })
+    }
+}
+
+impl FromValue for EventSourceMappingMetric {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for EventSourceMappingMetric {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// The metrics configuration for your event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EventSourceMappingMetricsConfig {
+    /// The metrics you want your event source mapping to produce, including EventCount, ErrorCount, KafkaMetrics.
+    pub metrics: Option<Vec<EventSourceMappingMetric>>,
+}
+
+impl FromValue for EventSourceMappingMetricsConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { metrics: members.optional("Metrics")? })
+    }
+}
+
+impl IntoValue for EventSourceMappingMetricsConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Metrics", self.metrics);
+        fields.finish()
+    }
+}
+
+/// EventSourceMappingSystemLogLevel
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventSourceMappingSystemLogLevel {
+    /// `DEBUG`
+    Debug,
+    /// `INFO`
+    Info,
+    /// `WARN`
+    Warn,
+}
+
+impl EventSourceMappingSystemLogLevel {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Debug, Self::Info, Self::Warn];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Warn => "WARN",
+        }
+    }
+}
+
+impl fmt::Display for EventSourceMappingSystemLogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EventSourceMappingSystemLogLevel {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "EventSourceMappingSystemLogLevel", text: text.to_owned() })
+    }
+}
+
+impl FromValue for EventSourceMappingSystemLogLevel {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for EventSourceMappingSystemLogLevel {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// EventSourcePosition
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventSourcePosition {
+    /// `TRIM_HORIZON`
+    TrimHorizon,
+    /// `LATEST`
+    Latest,
+    /// `AT_TIMESTAMP`
+    AtTimestamp,
+}
+
+impl EventSourcePosition {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::TrimHorizon, Self::Latest, Self::AtTimestamp];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TrimHorizon => "TRIM_HORIZON",
+            Self::Latest => "LATEST",
+            Self::AtTimestamp => "AT_TIMESTAMP",
+        }
+    }
+}
+
+impl fmt::Display for EventSourcePosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EventSourcePosition {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "EventSourcePosition", text: text.to_owned() })
+    }
+}
+
+impl FromValue for EventSourcePosition {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for EventSourcePosition {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
 /// Details about the connection between a Lambda function and an Amazon EFS file system or an Amazon S3 file system.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileSystemConfig {
@@ -2313,6 +2995,126 @@ impl IntoValue for FileSystemConfig {
         fields.required("LocalMountPath", self.local_mount_path);
         fields.optional("S3FilesConfig", self.s3_files_config);
         fields.finish()
+    }
+}
+
+/// A structure within a FilterCriteria object that defines an event filtering pattern.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filter {
+    /// A filter pattern.
+    pub pattern: Option<String>,
+}
+
+impl FromValue for Filter {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { pattern: members.optional("Pattern")? })
+    }
+}
+
+impl IntoValue for Filter {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Pattern", self.pattern);
+        fields.finish()
+    }
+}
+
+/// An object that contains the filters for an event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FilterCriteria {
+    /// A list of filters.
+    pub filters: Option<Vec<Filter>>,
+}
+
+impl FromValue for FilterCriteria {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { filters: members.optional("Filters")? })
+    }
+}
+
+impl IntoValue for FilterCriteria {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Filters", self.filters);
+        fields.finish()
+    }
+}
+
+/// An object that contains details about an error related to filter criteria encryption.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FilterCriteriaError {
+    /// The KMS exception that resulted from filter criteria encryption or decryption.
+    pub error_code: Option<String>,
+    /// The error message.
+    pub message: Option<String>,
+}
+
+impl FromValue for FilterCriteriaError {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { error_code: members.optional("ErrorCode")?, message: members.optional("Message")? })
+    }
+}
+
+impl IntoValue for FilterCriteriaError {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("ErrorCode", self.error_code);
+        fields.optional("Message", self.message);
+        fields.finish()
+    }
+}
+
+/// FullDocument
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FullDocument {
+    /// `UpdateLookup`
+    UpdateLookup,
+    /// `Default`
+    Default,
+}
+
+impl FullDocument {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::UpdateLookup, Self::Default];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UpdateLookup => "UpdateLookup",
+            Self::Default => "Default",
+        }
+    }
+}
+
+impl fmt::Display for FullDocument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for FullDocument {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "FullDocument", text: text.to_owned() })
+    }
+}
+
+impl FromValue for FullDocument {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for FullDocument {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
     }
 }
 
@@ -2688,6 +3490,54 @@ impl IntoValue for FunctionEventInvokeConfig {
     }
 }
 
+/// FunctionResponseType
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FunctionResponseType {
+    /// `ReportBatchItemFailures`
+    ReportBatchItemFailures,
+}
+
+impl FunctionResponseType {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::ReportBatchItemFailures];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ReportBatchItemFailures => "ReportBatchItemFailures",
+        }
+    }
+}
+
+impl fmt::Display for FunctionResponseType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for FunctionResponseType {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "FunctionResponseType", text: text.to_owned() })
+    }
+}
+
+impl FromValue for FunctionResponseType {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for FunctionResponseType {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
 /// The customer-managed runtime configuration for your function.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FunctionRuntimeConfig {
@@ -2972,6 +3822,28 @@ impl IntoValue for GetAliasInput {
         let mut fields = Fields::with_capacity(2);
         fields.required("FunctionName", self.function_name);
         fields.required("Name", self.name);
+        fields.finish()
+    }
+}
+
+/// GetEventSourceMappingRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetEventSourceMappingInput {
+    /// The identifier of the event source mapping.
+    pub uuid: String,
+}
+
+impl FromValue for GetEventSourceMappingInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { uuid: members.required("UUID")? })
+    }
+}
+
+impl IntoValue for GetEventSourceMappingInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("UUID", self.uuid);
         fields.finish()
     }
 }
@@ -4180,6 +5052,249 @@ impl IntoValue for InvokeWithResponseStreamResponseEvent {
     }
 }
 
+/// KafkaEventSourceMappingConsumptionMode
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KafkaEventSourceMappingConsumptionMode {
+    /// `Stream`
+    Stream,
+    /// `Queue`
+    Queue,
+}
+
+impl KafkaEventSourceMappingConsumptionMode {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Stream, Self::Queue];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stream => "Stream",
+            Self::Queue => "Queue",
+        }
+    }
+}
+
+impl fmt::Display for KafkaEventSourceMappingConsumptionMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for KafkaEventSourceMappingConsumptionMode {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "KafkaEventSourceMappingConsumptionMode", text: text.to_owned() })
+    }
+}
+
+impl FromValue for KafkaEventSourceMappingConsumptionMode {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for KafkaEventSourceMappingConsumptionMode {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// Specific access configuration settings that tell Lambda how to authenticate with your schema registry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KafkaSchemaRegistryAccessConfig {
+    /// The type of authentication Lambda uses to access your schema registry.
+    pub r#type: Option<KafkaSchemaRegistryAuthType>,
+    /// The URI of the secret (Secrets Manager secret ARN) to authenticate with your schema registry.
+    pub uri: Option<String>,
+}
+
+impl FromValue for KafkaSchemaRegistryAccessConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { r#type: members.optional("Type")?, uri: members.optional("URI")? })
+    }
+}
+
+impl IntoValue for KafkaSchemaRegistryAccessConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("Type", self.r#type);
+        fields.optional("URI", self.uri);
+        fields.finish()
+    }
+}
+
+/// KafkaSchemaRegistryAuthType
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KafkaSchemaRegistryAuthType {
+    /// `BASIC_AUTH`
+    BasicAuth,
+    /// `CLIENT_CERTIFICATE_TLS_AUTH`
+    ClientCertificateTlsAuth,
+    /// `SERVER_ROOT_CA_CERTIFICATE`
+    ServerRootCaCertificate,
+    /// `OAUTHBEARER_AUTH`
+    OauthbearerAuth,
+}
+
+impl KafkaSchemaRegistryAuthType {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] =
+        &[Self::BasicAuth, Self::ClientCertificateTlsAuth, Self::ServerRootCaCertificate, Self::OauthbearerAuth];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BasicAuth => "BASIC_AUTH",
+            Self::ClientCertificateTlsAuth => "CLIENT_CERTIFICATE_TLS_AUTH",
+            Self::ServerRootCaCertificate => "SERVER_ROOT_CA_CERTIFICATE",
+            Self::OauthbearerAuth => "OAUTHBEARER_AUTH",
+        }
+    }
+}
+
+impl fmt::Display for KafkaSchemaRegistryAuthType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for KafkaSchemaRegistryAuthType {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "KafkaSchemaRegistryAuthType", text: text.to_owned() })
+    }
+}
+
+impl FromValue for KafkaSchemaRegistryAuthType {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for KafkaSchemaRegistryAuthType {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// Specific configuration settings for a Kafka schema registry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KafkaSchemaRegistryConfig {
+    /// An array of access configuration objects that tell Lambda how to authenticate with your schema registry.
+    pub access_configs: Option<Vec<KafkaSchemaRegistryAccessConfig>>,
+    /// The record format that Lambda delivers to your function after schema validation.
+    pub event_record_format: Option<SchemaRegistryEventRecordFormat>,
+    /// The URI for your schema registry.
+    pub schema_registry_uri: Option<String>,
+    /// An array of schema validation configuration objects, which tell Lambda the message attributes you want to validate and filter using your schema registry.
+    pub schema_validation_configs: Option<Vec<KafkaSchemaValidationConfig>>,
+}
+
+impl FromValue for KafkaSchemaRegistryConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            access_configs: members.optional("AccessConfigs")?,
+            event_record_format: members.optional("EventRecordFormat")?,
+            schema_registry_uri: members.optional("SchemaRegistryURI")?,
+            schema_validation_configs: members.optional("SchemaValidationConfigs")?,
+        })
+    }
+}
+
+impl IntoValue for KafkaSchemaRegistryConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.optional("AccessConfigs", self.access_configs);
+        fields.optional("EventRecordFormat", self.event_record_format);
+        fields.optional("SchemaRegistryURI", self.schema_registry_uri);
+        fields.optional("SchemaValidationConfigs", self.schema_validation_configs);
+        fields.finish()
+    }
+}
+
+/// KafkaSchemaValidationAttribute
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KafkaSchemaValidationAttribute {
+    /// `KEY`
+    Key,
+    /// `VALUE`
+    Value,
+}
+
+impl KafkaSchemaValidationAttribute {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Key, Self::Value];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "KEY",
+            Self::Value => "VALUE",
+        }
+    }
+}
+
+impl fmt::Display for KafkaSchemaValidationAttribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for KafkaSchemaValidationAttribute {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "KafkaSchemaValidationAttribute", text: text.to_owned() })
+    }
+}
+
+impl FromValue for KafkaSchemaValidationAttribute {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for KafkaSchemaValidationAttribute {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// Specific schema validation configuration settings that tell Lambda the message attributes you want to validate and filter using your schema registry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KafkaSchemaValidationConfig {
+    /// The attributes you want your schema registry to validate and filter for.
+    pub attribute: Option<KafkaSchemaValidationAttribute>,
+}
+
+impl FromValue for KafkaSchemaValidationConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { attribute: members.optional("Attribute")? })
+    }
+}
+
+impl IntoValue for KafkaSchemaValidationConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Attribute", self.attribute);
+        fields.finish()
+    }
+}
+
 /// Configuration for Lambda-managed instances used by the capacity provider.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LambdaManagedInstancesCapacityProviderConfig {
@@ -4728,6 +5843,70 @@ impl IntoValue for ListAliasesOutput {
     fn into_value(self) -> Value {
         let mut fields = Fields::with_capacity(2);
         fields.optional("Aliases", self.aliases);
+        fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
+/// ListEventSourceMappingsRequest
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListEventSourceMappingsInput {
+    /// The Amazon Resource Name (ARN) of the event source.
+    pub event_source_arn: Option<String>,
+    /// The name or ARN of the Lambda function.
+    pub function_name: Option<String>,
+    /// A pagination token returned by a previous call.
+    pub marker: Option<String>,
+    /// The maximum number of event source mappings to return.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListEventSourceMappingsInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            event_source_arn: members.optional("EventSourceArn")?,
+            function_name: members.optional("FunctionName")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListEventSourceMappingsInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.optional("EventSourceArn", self.event_source_arn);
+        fields.optional("FunctionName", self.function_name);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListEventSourceMappingsResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListEventSourceMappingsOutput {
+    /// A list of event source mappings.
+    pub event_source_mappings: Option<Vec<EventSourceMappingConfiguration>>,
+    /// A pagination token that's returned when the response doesn't contain all event source mappings.
+    pub next_marker: Option<String>,
+}
+
+impl FromValue for ListEventSourceMappingsOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            event_source_mappings: members.optional("EventSourceMappings")?,
+            next_marker: members.optional("NextMarker")?,
+        })
+    }
+}
+
+impl IntoValue for ListEventSourceMappingsOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("EventSourceMappings", self.event_source_mappings);
         fields.optional("NextMarker", self.next_marker);
         fields.finish()
     }
@@ -5536,6 +6715,38 @@ impl FromValue for ProvisionedConcurrencyStatusEnum {
 impl IntoValue for ProvisionedConcurrencyStatusEnum {
     fn into_value(self) -> Value {
         Value::String(self.as_str().to_owned())
+    }
+}
+
+/// The provisioned mode configuration for the event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProvisionedPollerConfig {
+    /// The maximum number of event pollers this event source can scale up to.
+    pub maximum_pollers: Option<i32>,
+    /// The minimum number of event pollers this event source can scale down to.
+    pub minimum_pollers: Option<i32>,
+    /// (Amazon MSK and self-managed Apache Kafka) The name of the provisioned poller group.
+    pub poller_group_name: Option<String>,
+}
+
+impl FromValue for ProvisionedPollerConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            maximum_pollers: members.optional("MaximumPollers")?,
+            minimum_pollers: members.optional("MinimumPollers")?,
+            poller_group_name: members.optional("PollerGroupName")?,
+        })
+    }
+}
+
+impl IntoValue for ProvisionedPollerConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("MaximumPollers", self.maximum_pollers);
+        fields.optional("MinimumPollers", self.minimum_pollers);
+        fields.optional("PollerGroupName", self.poller_group_name);
+        fields.finish()
     }
 }
 
@@ -6536,6 +7747,133 @@ impl IntoValue for S3ObjectStorageMode {
     }
 }
 
+/// (Amazon SQS only) The scaling configuration for the event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ScalingConfig {
+    /// Limits the number of concurrent instances that the Amazon SQS event source can invoke.
+    pub maximum_concurrency: Option<i32>,
+}
+
+impl FromValue for ScalingConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { maximum_concurrency: members.optional("MaximumConcurrency")? })
+    }
+}
+
+impl IntoValue for ScalingConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("MaximumConcurrency", self.maximum_concurrency);
+        fields.finish()
+    }
+}
+
+/// SchemaRegistryEventRecordFormat
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SchemaRegistryEventRecordFormat {
+    /// `JSON`
+    Json,
+    /// `SOURCE`
+    Source,
+}
+
+impl SchemaRegistryEventRecordFormat {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Json, Self::Source];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "JSON",
+            Self::Source => "SOURCE",
+        }
+    }
+}
+
+impl fmt::Display for SchemaRegistryEventRecordFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for SchemaRegistryEventRecordFormat {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "SchemaRegistryEventRecordFormat", text: text.to_owned() })
+    }
+}
+
+impl FromValue for SchemaRegistryEventRecordFormat {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for SchemaRegistryEventRecordFormat {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// The self-managed Apache Kafka cluster for your event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SelfManagedEventSource {
+    /// The list of bootstrap servers for your Kafka brokers in the following format: "KAFKA\_BOOTSTRAP\_SERVERS": \["abc.xyz.com:xxxx","abc2.xyz.com:xxxx"\].
+    pub endpoints: Option<BTreeMap<String, Vec<String>>>,
+}
+
+impl FromValue for SelfManagedEventSource {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { endpoints: members.optional("Endpoints")? })
+    }
+}
+
+impl IntoValue for SelfManagedEventSource {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Endpoints", self.endpoints);
+        fields.finish()
+    }
+}
+
+/// Specific configuration settings for a self-managed Apache Kafka event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SelfManagedKafkaEventSourceConfig {
+    /// The identifier for the Kafka consumer group to join.
+    pub consumer_group_id: Option<String>,
+    /// The mode that Lambda uses to consume records from your self-managed Apache Kafka topic.
+    pub consumption_mode: Option<KafkaEventSourceMappingConsumptionMode>,
+    /// Specific configuration settings for a Kafka schema registry.
+    pub schema_registry_config: Option<KafkaSchemaRegistryConfig>,
+}
+
+impl FromValue for SelfManagedKafkaEventSourceConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            consumer_group_id: members.optional("ConsumerGroupId")?,
+            consumption_mode: members.optional("ConsumptionMode")?,
+            schema_registry_config: members.optional("SchemaRegistryConfig")?,
+        })
+    }
+}
+
+impl IntoValue for SelfManagedKafkaEventSourceConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("ConsumerGroupId", self.consumer_group_id);
+        fields.optional("ConsumptionMode", self.consumption_mode);
+        fields.optional("SchemaRegistryConfig", self.schema_registry_config);
+        fields.finish()
+    }
+}
+
 /// The function's Lambda SnapStart setting.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SnapStart {
@@ -6685,6 +8023,137 @@ impl IntoValue for SnapStartResponse {
         fields.optional("ApplyOn", self.apply_on);
         fields.optional("OptimizationStatus", self.optimization_status);
         fields.finish()
+    }
+}
+
+/// To secure and define access to your event source, you can specify the authentication protocol, VPC components, or virtual host.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SourceAccessConfiguration {
+    /// The type of authentication protocol, VPC components, or virtual host for your event source.
+    pub r#type: Option<SourceAccessType>,
+    /// The value for your chosen configuration in Type.
+    pub uri: Option<String>,
+}
+
+impl FromValue for SourceAccessConfiguration {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { r#type: members.optional("Type")?, uri: members.optional("URI")? })
+    }
+}
+
+impl IntoValue for SourceAccessConfiguration {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("Type", self.r#type);
+        fields.optional("URI", self.uri);
+        fields.finish()
+    }
+}
+
+/// SourceAccessType
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceAccessType {
+    /// `BASIC_AUTH`
+    BasicAuth,
+    /// `VPC_SUBNET`
+    VpcSubnet,
+    /// `VPC_SECURITY_GROUP`
+    VpcSecurityGroup,
+    /// `SASL_SCRAM_512_AUTH`
+    SaslScram512Auth,
+    /// `SASL_SCRAM_256_AUTH`
+    SaslScram256Auth,
+    /// `VIRTUAL_HOST`
+    VirtualHost,
+    /// `CLIENT_CERTIFICATE_TLS_AUTH`
+    ClientCertificateTlsAuth,
+    /// `SERVER_ROOT_CA_CERTIFICATE`
+    ServerRootCaCertificate,
+    /// `OAUTHBEARER_AUTH`
+    OauthbearerAuth,
+    /// `OAUTHBEARER_SCOPE`
+    OauthbearerScope,
+    /// `OAUTHBEARER_AUDIENCE`
+    OauthbearerAudience,
+    /// `OAUTHBEARER_LOGICAL_CLUSTER`
+    OauthbearerLogicalCluster,
+    /// `OAUTHBEARER_IDENTITY_POOL`
+    OauthbearerIdentityPool,
+    /// `IAM_AUTH`
+    IamAuth,
+    /// `IAM_OAUTHBEARER_AUTH`
+    IamOauthbearerAuth,
+}
+
+impl SourceAccessType {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[
+        Self::BasicAuth,
+        Self::VpcSubnet,
+        Self::VpcSecurityGroup,
+        Self::SaslScram512Auth,
+        Self::SaslScram256Auth,
+        Self::VirtualHost,
+        Self::ClientCertificateTlsAuth,
+        Self::ServerRootCaCertificate,
+        Self::OauthbearerAuth,
+        Self::OauthbearerScope,
+        Self::OauthbearerAudience,
+        Self::OauthbearerLogicalCluster,
+        Self::OauthbearerIdentityPool,
+        Self::IamAuth,
+        Self::IamOauthbearerAuth,
+    ];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BasicAuth => "BASIC_AUTH",
+            Self::VpcSubnet => "VPC_SUBNET",
+            Self::VpcSecurityGroup => "VPC_SECURITY_GROUP",
+            Self::SaslScram512Auth => "SASL_SCRAM_512_AUTH",
+            Self::SaslScram256Auth => "SASL_SCRAM_256_AUTH",
+            Self::VirtualHost => "VIRTUAL_HOST",
+            Self::ClientCertificateTlsAuth => "CLIENT_CERTIFICATE_TLS_AUTH",
+            Self::ServerRootCaCertificate => "SERVER_ROOT_CA_CERTIFICATE",
+            Self::OauthbearerAuth => "OAUTHBEARER_AUTH",
+            Self::OauthbearerScope => "OAUTHBEARER_SCOPE",
+            Self::OauthbearerAudience => "OAUTHBEARER_AUDIENCE",
+            Self::OauthbearerLogicalCluster => "OAUTHBEARER_LOGICAL_CLUSTER",
+            Self::OauthbearerIdentityPool => "OAUTHBEARER_IDENTITY_POOL",
+            Self::IamAuth => "IAM_AUTH",
+            Self::IamOauthbearerAuth => "IAM_OAUTHBEARER_AUTH",
+        }
+    }
+}
+
+impl fmt::Display for SourceAccessType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for SourceAccessType {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "SourceAccessType", text: text.to_owned() })
+    }
+}
+
+impl FromValue for SourceAccessType {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for SourceAccessType {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
     }
 }
 
@@ -7314,6 +8783,114 @@ impl IntoValue for UpdateAliasInput {
     }
 }
 
+/// UpdateEventSourceMappingRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpdateEventSourceMappingInput {
+    /// AmazonManagedKafkaEventSourceConfig
+    pub amazon_managed_kafka_event_source_config: Option<AmazonManagedKafkaEventSourceConfig>,
+    /// The maximum number of records in each batch that Lambda pulls from your stream or queue and sends to your function.
+    pub batch_size: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) If the function returns an error, split the batch in two and retry.
+    pub bisect_batch_on_function_error: Option<bool>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) A configuration object that specifies the destination of an event after Lambda processes…
+    pub destination_config: Option<DestinationConfig>,
+    /// Specific configuration settings for a DocumentDB event source.
+    pub document_db_event_source_config: Option<DocumentDBEventSourceConfig>,
+    /// When true, the event source mapping is active.
+    pub enabled: Option<bool>,
+    /// An object that defines the filter criteria that determine whether Lambda should process an event.
+    pub filter_criteria: Option<FilterCriteria>,
+    /// The name or ARN of the Lambda function.
+    pub function_name: Option<String>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, self-managed Apache Kafka, and Amazon SQS) A list of current response type enums applied to the event source mapping.
+    pub function_response_types: Option<Vec<FunctionResponseType>>,
+    /// The ARN of the Key Management Service (KMS) customer managed key that Lambda uses to encrypt your function's filter criteria.
+    pub kms_key_arn: Option<String>,
+    /// LoggingConfig
+    pub logging_config: Option<EventSourceMappingLoggingConfig>,
+    /// The maximum amount of time, in seconds, that Lambda spends gathering records before invoking the function.
+    pub maximum_batching_window_in_seconds: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) Discard records older than the specified age.
+    pub maximum_record_age_in_seconds: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) Discard records after the specified number of retries.
+    pub maximum_retry_attempts: Option<i32>,
+    /// The metrics configuration for your event source.
+    pub metrics_config: Option<EventSourceMappingMetricsConfig>,
+    /// (Kinesis and DynamoDB Streams only) The number of batches to process from each shard concurrently.
+    pub parallelization_factor: Option<i32>,
+    /// (Amazon SQS, Amazon MSK, and self-managed Apache Kafka only) The provisioned mode configuration for the event source.
+    pub provisioned_poller_config: Option<ProvisionedPollerConfig>,
+    /// (Amazon SQS only) The scaling configuration for the event source.
+    pub scaling_config: Option<ScalingConfig>,
+    /// SelfManagedKafkaEventSourceConfig
+    pub self_managed_kafka_event_source_config: Option<SelfManagedKafkaEventSourceConfig>,
+    /// An array of authentication protocols or VPC components required to secure your event source.
+    pub source_access_configurations: Option<Vec<SourceAccessConfiguration>>,
+    /// (Kinesis and DynamoDB Streams only) The duration in seconds of a processing window for DynamoDB and Kinesis Streams event sources.
+    pub tumbling_window_in_seconds: Option<i32>,
+    /// The identifier of the event source mapping.
+    pub uuid: String,
+}
+
+impl FromValue for UpdateEventSourceMappingInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            amazon_managed_kafka_event_source_config: members.optional("AmazonManagedKafkaEventSourceConfig")?,
+            batch_size: members.optional("BatchSize")?,
+            bisect_batch_on_function_error: members.optional("BisectBatchOnFunctionError")?,
+            destination_config: members.optional("DestinationConfig")?,
+            document_db_event_source_config: members.optional("DocumentDBEventSourceConfig")?,
+            enabled: members.optional("Enabled")?,
+            filter_criteria: members.optional("FilterCriteria")?,
+            function_name: members.optional("FunctionName")?,
+            function_response_types: members.optional("FunctionResponseTypes")?,
+            kms_key_arn: members.optional("KMSKeyArn")?,
+            logging_config: members.optional("LoggingConfig")?,
+            maximum_batching_window_in_seconds: members.optional("MaximumBatchingWindowInSeconds")?,
+            maximum_record_age_in_seconds: members.optional("MaximumRecordAgeInSeconds")?,
+            maximum_retry_attempts: members.optional("MaximumRetryAttempts")?,
+            metrics_config: members.optional("MetricsConfig")?,
+            parallelization_factor: members.optional("ParallelizationFactor")?,
+            provisioned_poller_config: members.optional("ProvisionedPollerConfig")?,
+            scaling_config: members.optional("ScalingConfig")?,
+            self_managed_kafka_event_source_config: members.optional("SelfManagedKafkaEventSourceConfig")?,
+            source_access_configurations: members.optional("SourceAccessConfigurations")?,
+            tumbling_window_in_seconds: members.optional("TumblingWindowInSeconds")?,
+            uuid: members.required("UUID")?,
+        })
+    }
+}
+
+impl IntoValue for UpdateEventSourceMappingInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(22);
+        fields.optional("AmazonManagedKafkaEventSourceConfig", self.amazon_managed_kafka_event_source_config);
+        fields.optional("BatchSize", self.batch_size);
+        fields.optional("BisectBatchOnFunctionError", self.bisect_batch_on_function_error);
+        fields.optional("DestinationConfig", self.destination_config);
+        fields.optional("DocumentDBEventSourceConfig", self.document_db_event_source_config);
+        fields.optional("Enabled", self.enabled);
+        fields.optional("FilterCriteria", self.filter_criteria);
+        fields.optional("FunctionName", self.function_name);
+        fields.optional("FunctionResponseTypes", self.function_response_types);
+        fields.optional("KMSKeyArn", self.kms_key_arn);
+        fields.optional("LoggingConfig", self.logging_config);
+        fields.optional("MaximumBatchingWindowInSeconds", self.maximum_batching_window_in_seconds);
+        fields.optional("MaximumRecordAgeInSeconds", self.maximum_record_age_in_seconds);
+        fields.optional("MaximumRetryAttempts", self.maximum_retry_attempts);
+        fields.optional("MetricsConfig", self.metrics_config);
+        fields.optional("ParallelizationFactor", self.parallelization_factor);
+        fields.optional("ProvisionedPollerConfig", self.provisioned_poller_config);
+        fields.optional("ScalingConfig", self.scaling_config);
+        fields.optional("SelfManagedKafkaEventSourceConfig", self.self_managed_kafka_event_source_config);
+        fields.optional("SourceAccessConfigurations", self.source_access_configurations);
+        fields.optional("TumblingWindowInSeconds", self.tumbling_window_in_seconds);
+        fields.required("UUID", self.uuid);
+        fields.finish()
+    }
+}
+
 /// UpdateFunctionCodeRequest
 #[derive(Clone, PartialEq)]
 pub struct UpdateFunctionCodeInput {
@@ -7780,49 +9357,49 @@ static ADD_LAYER_VERSION_PERMISSION: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "PolicyLengthExceededException",
             code: "PolicyLengthExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(233),
+            shape: ShapeId(283),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(235),
+            shape: ShapeId(285),
         },
     ],
     ..OperationShape::new("AddLayerVersionPermission", SHAPES)
@@ -7840,56 +9417,56 @@ static ADD_PERMISSION: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "PublicPolicyException",
             code: "PublicPolicyException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(242),
+            shape: ShapeId(294),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "PolicyLengthExceededException",
             code: "PolicyLengthExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(233),
+            shape: ShapeId(283),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(235),
+            shape: ShapeId(285),
         },
     ],
     ..OperationShape::new("AddPermission", SHAPES)
@@ -7899,7 +9476,7 @@ static CREATE_ALIAS: OperationShape = OperationShape {
     method: "POST",
     uri: "/2015-03-31/functions/{FunctionName}/aliases",
     status: 201,
-    input: Some(ShapeId(39)),
+    input: Some(ShapeId(43)),
     output: Some(ShapeId(12)),
     errors: &[
         ErrorShape {
@@ -7907,28 +9484,28 @@ static CREATE_ALIAS: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "AliasLimitExceededException",
@@ -7942,89 +9519,135 @@ static CREATE_ALIAS: OperationShape = OperationShape {
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
     ..OperationShape::new("CreateAlias", SHAPES)
 };
 
-static CREATE_FUNCTION: OperationShape = OperationShape {
+static CREATE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
     method: "POST",
-    uri: "/2015-03-31/functions",
-    status: 201,
-    input: Some(ShapeId(40)),
-    output: Some(ShapeId(88)),
+    uri: "/2015-03-31/event-source-mappings",
+    status: 202,
+    input: Some(ShapeId(44)),
+    output: Some(ShapeId(92)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
-        },
-        ErrorShape {
-            name: "InvalidCodeSignatureException",
-            code: "InvalidCodeSignatureException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(139),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
+        },
+    ],
+    ..OperationShape::new("CreateEventSourceMapping", SHAPES)
+};
+
+static CREATE_FUNCTION: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2015-03-31/functions",
+    status: 201,
+    input: Some(ShapeId(45)),
+    output: Some(ShapeId(117)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "InvalidCodeSignatureException",
+            code: "InvalidCodeSignatureException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(171),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(34),
+            shape: ShapeId(37),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(32),
+            shape: ShapeId(35),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(33),
+            shape: ShapeId(36),
         },
         ErrorShape {
             name: "FunctionVersionsPerCapacityProviderLimitExceededException",
             code: "FunctionVersionsPerCapacityProviderLimitExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(104),
+            shape: ShapeId(135),
         },
     ],
     idempotent: true,
@@ -8035,43 +9658,43 @@ static CREATE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "POST",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 201,
-    input: Some(ShapeId(41)),
-    output: Some(ShapeId(42)),
+    input: Some(ShapeId(46)),
+    output: Some(ShapeId(47)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     ..OperationShape::new("CreateFunctionUrlConfig", SHAPES)
@@ -8081,89 +9704,143 @@ static DELETE_ALIAS: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
     status: 204,
-    input: Some(ShapeId(45)),
+    input: Some(ShapeId(51)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
     ..OperationShape::new("DeleteAlias", SHAPES)
 };
 
-static DELETE_FUNCTION: OperationShape = OperationShape {
+static DELETE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
     method: "DELETE",
-    uri: "/2015-03-31/functions/{FunctionName}",
-    status: 200,
-    input: Some(ShapeId(48)),
-    output: Some(ShapeId(49)),
+    uri: "/2015-03-31/event-source-mappings/{UUID}",
+    status: 202,
+    input: Some(ShapeId(52)),
+    output: Some(ShapeId(92)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceInUseException",
+            code: "ResourceInUseException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(318),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("DeleteEventSourceMapping", SHAPES)
+};
+
+static DELETE_FUNCTION: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2015-03-31/functions/{FunctionName}",
+    status: 200,
+    input: Some(ShapeId(55)),
+    output: Some(ShapeId(56)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -8174,42 +9851,42 @@ static DELETE_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2017-10-31/functions/{FunctionName}/concurrency",
     status: 204,
-    input: Some(ShapeId(46)),
+    input: Some(ShapeId(53)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     ..OperationShape::new("DeleteFunctionConcurrency", SHAPES)
@@ -8219,42 +9896,42 @@ static DELETE_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 204,
-    input: Some(ShapeId(47)),
+    input: Some(ShapeId(54)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     ..OperationShape::new("DeleteFunctionEventInvokeConfig", SHAPES)
@@ -8264,42 +9941,42 @@ static DELETE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 204,
-    input: Some(ShapeId(50)),
+    input: Some(ShapeId(57)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     ..OperationShape::new("DeleteFunctionUrlConfig", SHAPES)
@@ -8309,35 +9986,35 @@ static DELETE_LAYER_VERSION: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
     status: 204,
-    input: Some(ShapeId(51)),
+    input: Some(ShapeId(58)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -8348,42 +10025,42 @@ static DELETE_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     status: 204,
-    input: Some(ShapeId(52)),
+    input: Some(ShapeId(59)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -8394,22 +10071,22 @@ static GET_ACCOUNT_SETTINGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2016-08-19/account-settings",
     status: 200,
-    input: Some(ShapeId(105)),
-    output: Some(ShapeId(106)),
+    input: Some(ShapeId(136)),
+    output: Some(ShapeId(137)),
     errors: &[
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
     ],
     idempotent: true,
@@ -8420,7 +10097,7 @@ static GET_ALIAS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
     status: 200,
-    input: Some(ShapeId(107)),
+    input: Some(ShapeId(138)),
     output: Some(ShapeId(12)),
     errors: &[
         ErrorShape {
@@ -8428,68 +10105,108 @@ static GET_ALIAS: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
     ..OperationShape::new("GetAlias", SHAPES)
 };
 
-static GET_FUNCTION: OperationShape = OperationShape {
+static GET_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2015-03-31/functions/{FunctionName}",
+    uri: "/2015-03-31/event-source-mappings/{UUID}",
     status: 200,
-    input: Some(ShapeId(116)),
-    output: Some(ShapeId(117)),
+    input: Some(ShapeId(139)),
+    output: Some(ShapeId(92)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetEventSourceMapping", SHAPES)
+};
+
+static GET_FUNCTION: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/functions/{FunctionName}",
+    status: 200,
+    input: Some(ShapeId(148)),
+    output: Some(ShapeId(149)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -8500,43 +10217,43 @@ static GET_FUNCTION_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2020-06-30/functions/{FunctionName}/code-signing-config",
     status: 200,
-    input: Some(ShapeId(108)),
-    output: Some(ShapeId(109)),
+    input: Some(ShapeId(140)),
+    output: Some(ShapeId(141)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(32),
+            shape: ShapeId(35),
         },
     ],
     idempotent: true,
@@ -8547,36 +10264,36 @@ static GET_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-30/functions/{FunctionName}/concurrency",
     status: 200,
-    input: Some(ShapeId(110)),
-    output: Some(ShapeId(111)),
+    input: Some(ShapeId(142)),
+    output: Some(ShapeId(143)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -8587,36 +10304,36 @@ static GET_FUNCTION_CONFIGURATION: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/configuration",
     status: 200,
-    input: Some(ShapeId(112)),
-    output: Some(ShapeId(88)),
+    input: Some(ShapeId(144)),
+    output: Some(ShapeId(117)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -8627,36 +10344,36 @@ static GET_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 200,
-    input: Some(ShapeId(113)),
-    output: Some(ShapeId(89)),
+    input: Some(ShapeId(145)),
+    output: Some(ShapeId(118)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -8667,36 +10384,36 @@ static GET_FUNCTION_RECURSION_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2024-08-31/functions/{FunctionName}/recursion-config",
     status: 200,
-    input: Some(ShapeId(114)),
-    output: Some(ShapeId(115)),
+    input: Some(ShapeId(146)),
+    output: Some(ShapeId(147)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -8707,36 +10424,36 @@ static GET_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 200,
-    input: Some(ShapeId(118)),
-    output: Some(ShapeId(119)),
+    input: Some(ShapeId(150)),
+    output: Some(ShapeId(151)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -8747,36 +10464,36 @@ static GET_LAYER_VERSION: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
     status: 200,
-    input: Some(ShapeId(123)),
-    output: Some(ShapeId(124)),
+    input: Some(ShapeId(155)),
+    output: Some(ShapeId(156)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -8787,36 +10504,36 @@ static GET_LAYER_VERSION_BY_ARN: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers?find=LayerVersion",
     status: 200,
-    input: Some(ShapeId(120)),
-    output: Some(ShapeId(124)),
+    input: Some(ShapeId(152)),
+    output: Some(ShapeId(156)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -8827,36 +10544,36 @@ static GET_LAYER_VERSION_POLICY: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy",
     status: 200,
-    input: Some(ShapeId(121)),
-    output: Some(ShapeId(122)),
+    input: Some(ShapeId(153)),
+    output: Some(ShapeId(154)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -8867,36 +10584,36 @@ static GET_POLICY: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/policy",
     status: 200,
-    input: Some(ShapeId(125)),
-    output: Some(ShapeId(126)),
+    input: Some(ShapeId(157)),
+    output: Some(ShapeId(158)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -8907,43 +10624,43 @@ static GET_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     status: 200,
-    input: Some(ShapeId(127)),
-    output: Some(ShapeId(128)),
+    input: Some(ShapeId(159)),
+    output: Some(ShapeId(160)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ProvisionedConcurrencyConfigNotFoundException",
             code: "ProvisionedConcurrencyConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(240),
+            shape: ShapeId(290),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -8954,36 +10671,36 @@ static GET_RUNTIME_MANAGEMENT_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2021-07-20/functions/{FunctionName}/runtime-management-config",
     status: 200,
-    input: Some(ShapeId(129)),
-    output: Some(ShapeId(130)),
+    input: Some(ShapeId(161)),
+    output: Some(ShapeId(162)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -8994,323 +10711,323 @@ static INVOKE: OperationShape = OperationShape {
     method: "POST",
     uri: "/2015-03-31/functions/{FunctionName}/invocations",
     status: 200,
-    input: Some(ShapeId(146)),
-    output: Some(ShapeId(147)),
+    input: Some(ShapeId(178)),
+    output: Some(ShapeId(179)),
     errors: &[
         ErrorShape {
             name: "RuntimeAliasDeletedException",
             code: "RuntimeAliasDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(270),
+            shape: ShapeId(325),
         },
         ErrorShape {
             name: "CodeArtifactUserDeletedException",
             code: "CodeArtifactUserDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(28),
+            shape: ShapeId(31),
         },
         ErrorShape {
             name: "ResourceNotReadyException",
             code: "ResourceNotReadyException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(265),
+            shape: ShapeId(320),
         },
         ErrorShape {
             name: "ServiceQuotaExceededException",
             code: "ServiceQuotaExceededException",
             status: 402,
             fault: Fault::Client,
-            shape: ShapeId(289),
+            shape: ShapeId(349),
         },
         ErrorShape {
             name: "InvalidSecurityGroupIDException",
             code: "InvalidSecurityGroupIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(143),
+            shape: ShapeId(175),
         },
         ErrorShape {
             name: "SnapStartTimeoutException",
             code: "SnapStartTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(297),
+            shape: ShapeId(357),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "EC2ThrottledException",
             code: "EC2ThrottledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(62),
+            shape: ShapeId(70),
         },
         ErrorShape {
             name: "EFSMountConnectivityException",
             code: "EFSMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(65),
+            shape: ShapeId(73),
         },
         ErrorShape {
             name: "SubnetIPAddressLimitReachedException",
             code: "SubnetIPAddressLimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(305),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "KMSAccessDeniedException",
             code: "KMSAccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(158),
+            shape: ShapeId(190),
         },
         ErrorShape {
             name: "RequestTooLargeException",
             code: "RequestTooLargeException",
             status: 413,
             fault: Fault::Client,
-            shape: ShapeId(259),
+            shape: ShapeId(313),
         },
         ErrorShape {
             name: "KMSDisabledException",
             code: "KMSDisabledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(159),
+            shape: ShapeId(191),
         },
         ErrorShape {
             name: "UnsupportedMediaTypeException",
             code: "UnsupportedMediaTypeException",
             status: 415,
             fault: Fault::Client,
-            shape: ShapeId(330),
+            shape: ShapeId(398),
         },
         ErrorShape {
             name: "S3FilesMountConnectivityException",
             code: "S3FilesMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(277),
+            shape: ShapeId(332),
         },
         ErrorShape {
             name: "SerializedRequestEntityTooLargeException",
             code: "SerializedRequestEntityTooLargeException",
             status: 413,
             fault: Fault::Client,
-            shape: ShapeId(287),
+            shape: ShapeId(347),
         },
         ErrorShape {
             name: "InvalidRuntimeException",
             code: "InvalidRuntimeException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(142),
+            shape: ShapeId(174),
         },
         ErrorShape {
             name: "NoPublishedVersionException",
             code: "NoPublishedVersionException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(223),
+            shape: ShapeId(271),
         },
         ErrorShape {
             name: "EC2UnexpectedException",
             code: "EC2UnexpectedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(63),
+            shape: ShapeId(71),
         },
         ErrorShape {
             name: "InvalidSubnetIDException",
             code: "InvalidSubnetIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(144),
+            shape: ShapeId(176),
         },
         ErrorShape {
             name: "KMSNotFoundException",
             code: "KMSNotFoundException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(162),
+            shape: ShapeId(194),
         },
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "EC2AccessDeniedException",
             code: "EC2AccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(61),
+            shape: ShapeId(69),
         },
         ErrorShape {
             name: "EFSIOException",
             code: "EFSIOException",
             status: 410,
             fault: Fault::Client,
-            shape: ShapeId(64),
+            shape: ShapeId(72),
         },
         ErrorShape {
             name: "KMSInvalidStateException",
             code: "KMSInvalidStateException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(160),
+            shape: ShapeId(192),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "RuntimeVersionDeletedException",
             code: "RuntimeVersionDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(273),
+            shape: ShapeId(328),
         },
         ErrorShape {
             name: "ENILimitReachedException",
             code: "ENILimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(68),
+            shape: ShapeId(76),
         },
         ErrorShape {
             name: "SnapStartNotReadyException",
             code: "SnapStartNotReadyException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(293),
+            shape: ShapeId(353),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "CodeArtifactUserPendingException",
             code: "CodeArtifactUserPendingException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(30),
+            shape: ShapeId(33),
         },
         ErrorShape {
             name: "SnapStartException",
             code: "SnapStartException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(292),
+            shape: ShapeId(352),
         },
         ErrorShape {
             name: "RecursiveInvocationException",
             code: "RecursiveInvocationException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(255),
+            shape: ShapeId(309),
         },
         ErrorShape {
             name: "S3FilesMountFailureException",
             code: "S3FilesMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(278),
+            shape: ShapeId(333),
         },
         ErrorShape {
             name: "EFSMountTimeoutException",
             code: "EFSMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(67),
+            shape: ShapeId(75),
         },
         ErrorShape {
             name: "ENINotReadyException",
             code: "ENINotReadyException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(69),
+            shape: ShapeId(77),
         },
         ErrorShape {
             name: "S3FilesMountTimeoutException",
             code: "S3FilesMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(279),
+            shape: ShapeId(334),
         },
         ErrorShape {
             name: "CodeArtifactUserFailedException",
             code: "CodeArtifactUserFailedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(29),
+            shape: ShapeId(32),
         },
         ErrorShape {
             name: "ModeNotSupportedException",
             code: "ModeNotSupportedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(219),
+            shape: ShapeId(267),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
         ErrorShape {
             name: "InvalidRequestContentException",
             code: "InvalidRequestContentException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(141),
+            shape: ShapeId(173),
         },
         ErrorShape {
             name: "SnapStartRegenerationFailureException",
             code: "SnapStartRegenerationFailureException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(295),
+            shape: ShapeId(355),
         },
         ErrorShape {
             name: "DurableExecutionAlreadyStartedException",
             code: "DurableExecutionAlreadyStartedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(58),
+            shape: ShapeId(66),
         },
         ErrorShape {
             name: "InvalidZipFileException",
             code: "InvalidZipFileException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(145),
+            shape: ShapeId(177),
         },
         ErrorShape {
             name: "EFSMountFailureException",
             code: "EFSMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(66),
+            shape: ShapeId(74),
         },
     ],
     ..OperationShape::new("Invoke", SHAPES)
@@ -9320,211 +11037,211 @@ static INVOKE_ASYNC: OperationShape = OperationShape {
     method: "POST",
     uri: "/2014-11-13/functions/{FunctionName}/invoke-async",
     status: 202,
-    input: Some(ShapeId(149)),
-    output: Some(ShapeId(150)),
+    input: Some(ShapeId(181)),
+    output: Some(ShapeId(182)),
     errors: &[
         ErrorShape {
             name: "ServiceQuotaExceededException",
             code: "ServiceQuotaExceededException",
             status: 402,
             fault: Fault::Client,
-            shape: ShapeId(289),
+            shape: ShapeId(349),
         },
         ErrorShape {
             name: "InvalidSecurityGroupIDException",
             code: "InvalidSecurityGroupIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(143),
+            shape: ShapeId(175),
         },
         ErrorShape {
             name: "SnapStartTimeoutException",
             code: "SnapStartTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(297),
+            shape: ShapeId(357),
         },
         ErrorShape {
             name: "EC2ThrottledException",
             code: "EC2ThrottledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(62),
+            shape: ShapeId(70),
         },
         ErrorShape {
             name: "EFSMountConnectivityException",
             code: "EFSMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(65),
+            shape: ShapeId(73),
         },
         ErrorShape {
             name: "SubnetIPAddressLimitReachedException",
             code: "SubnetIPAddressLimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(305),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "KMSAccessDeniedException",
             code: "KMSAccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(158),
+            shape: ShapeId(190),
         },
         ErrorShape {
             name: "KMSDisabledException",
             code: "KMSDisabledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(159),
+            shape: ShapeId(191),
         },
         ErrorShape {
             name: "S3FilesMountConnectivityException",
             code: "S3FilesMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(277),
+            shape: ShapeId(332),
         },
         ErrorShape {
             name: "InvalidRuntimeException",
             code: "InvalidRuntimeException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(142),
+            shape: ShapeId(174),
         },
         ErrorShape {
             name: "EC2UnexpectedException",
             code: "EC2UnexpectedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(63),
+            shape: ShapeId(71),
         },
         ErrorShape {
             name: "InvalidSubnetIDException",
             code: "InvalidSubnetIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(144),
+            shape: ShapeId(176),
         },
         ErrorShape {
             name: "KMSNotFoundException",
             code: "KMSNotFoundException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(162),
+            shape: ShapeId(194),
         },
         ErrorShape {
             name: "EC2AccessDeniedException",
             code: "EC2AccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(61),
+            shape: ShapeId(69),
         },
         ErrorShape {
             name: "EFSIOException",
             code: "EFSIOException",
             status: 410,
             fault: Fault::Client,
-            shape: ShapeId(64),
+            shape: ShapeId(72),
         },
         ErrorShape {
             name: "KMSInvalidStateException",
             code: "KMSInvalidStateException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(160),
+            shape: ShapeId(192),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ENILimitReachedException",
             code: "ENILimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(68),
+            shape: ShapeId(76),
         },
         ErrorShape {
             name: "SnapStartNotReadyException",
             code: "SnapStartNotReadyException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(293),
+            shape: ShapeId(353),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "SnapStartException",
             code: "SnapStartException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(292),
+            shape: ShapeId(352),
         },
         ErrorShape {
             name: "S3FilesMountFailureException",
             code: "S3FilesMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(278),
+            shape: ShapeId(333),
         },
         ErrorShape {
             name: "EFSMountTimeoutException",
             code: "EFSMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(67),
+            shape: ShapeId(75),
         },
         ErrorShape {
             name: "S3FilesMountTimeoutException",
             code: "S3FilesMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(279),
+            shape: ShapeId(334),
         },
         ErrorShape {
             name: "ModeNotSupportedException",
             code: "ModeNotSupportedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(219),
+            shape: ShapeId(267),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
         ErrorShape {
             name: "InvalidRequestContentException",
             code: "InvalidRequestContentException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(141),
+            shape: ShapeId(173),
         },
         ErrorShape {
             name: "SnapStartRegenerationFailureException",
             code: "SnapStartRegenerationFailureException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(295),
+            shape: ShapeId(355),
         },
         ErrorShape {
             name: "EFSMountFailureException",
             code: "EFSMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(66),
+            shape: ShapeId(74),
         },
     ],
     ..OperationShape::new("InvokeAsync", SHAPES)
@@ -9534,302 +11251,302 @@ static INVOKE_WITH_RESPONSE_STREAM: OperationShape = OperationShape {
     method: "POST",
     uri: "/2021-11-15/functions/{FunctionName}/response-streaming-invocations",
     status: 200,
-    input: Some(ShapeId(154)),
-    output: Some(ShapeId(155)),
+    input: Some(ShapeId(186)),
+    output: Some(ShapeId(187)),
     errors: &[
         ErrorShape {
             name: "RuntimeAliasDeletedException",
             code: "RuntimeAliasDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(270),
+            shape: ShapeId(325),
         },
         ErrorShape {
             name: "CodeArtifactUserDeletedException",
             code: "CodeArtifactUserDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(28),
+            shape: ShapeId(31),
         },
         ErrorShape {
             name: "ResourceNotReadyException",
             code: "ResourceNotReadyException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(265),
+            shape: ShapeId(320),
         },
         ErrorShape {
             name: "ServiceQuotaExceededException",
             code: "ServiceQuotaExceededException",
             status: 402,
             fault: Fault::Client,
-            shape: ShapeId(289),
+            shape: ShapeId(349),
         },
         ErrorShape {
             name: "InvalidSecurityGroupIDException",
             code: "InvalidSecurityGroupIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(143),
+            shape: ShapeId(175),
         },
         ErrorShape {
             name: "SnapStartTimeoutException",
             code: "SnapStartTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(297),
+            shape: ShapeId(357),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "EC2ThrottledException",
             code: "EC2ThrottledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(62),
+            shape: ShapeId(70),
         },
         ErrorShape {
             name: "EFSMountConnectivityException",
             code: "EFSMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(65),
+            shape: ShapeId(73),
         },
         ErrorShape {
             name: "SubnetIPAddressLimitReachedException",
             code: "SubnetIPAddressLimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(305),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "KMSAccessDeniedException",
             code: "KMSAccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(158),
+            shape: ShapeId(190),
         },
         ErrorShape {
             name: "RequestTooLargeException",
             code: "RequestTooLargeException",
             status: 413,
             fault: Fault::Client,
-            shape: ShapeId(259),
+            shape: ShapeId(313),
         },
         ErrorShape {
             name: "KMSDisabledException",
             code: "KMSDisabledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(159),
+            shape: ShapeId(191),
         },
         ErrorShape {
             name: "UnsupportedMediaTypeException",
             code: "UnsupportedMediaTypeException",
             status: 415,
             fault: Fault::Client,
-            shape: ShapeId(330),
+            shape: ShapeId(398),
         },
         ErrorShape {
             name: "S3FilesMountConnectivityException",
             code: "S3FilesMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(277),
+            shape: ShapeId(332),
         },
         ErrorShape {
             name: "SerializedRequestEntityTooLargeException",
             code: "SerializedRequestEntityTooLargeException",
             status: 413,
             fault: Fault::Client,
-            shape: ShapeId(287),
+            shape: ShapeId(347),
         },
         ErrorShape {
             name: "InvalidRuntimeException",
             code: "InvalidRuntimeException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(142),
+            shape: ShapeId(174),
         },
         ErrorShape {
             name: "NoPublishedVersionException",
             code: "NoPublishedVersionException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(223),
+            shape: ShapeId(271),
         },
         ErrorShape {
             name: "EC2UnexpectedException",
             code: "EC2UnexpectedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(63),
+            shape: ShapeId(71),
         },
         ErrorShape {
             name: "InvalidSubnetIDException",
             code: "InvalidSubnetIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(144),
+            shape: ShapeId(176),
         },
         ErrorShape {
             name: "KMSNotFoundException",
             code: "KMSNotFoundException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(162),
+            shape: ShapeId(194),
         },
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "EC2AccessDeniedException",
             code: "EC2AccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(61),
+            shape: ShapeId(69),
         },
         ErrorShape {
             name: "EFSIOException",
             code: "EFSIOException",
             status: 410,
             fault: Fault::Client,
-            shape: ShapeId(64),
+            shape: ShapeId(72),
         },
         ErrorShape {
             name: "KMSInvalidStateException",
             code: "KMSInvalidStateException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(160),
+            shape: ShapeId(192),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "RuntimeVersionDeletedException",
             code: "RuntimeVersionDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(273),
+            shape: ShapeId(328),
         },
         ErrorShape {
             name: "ENILimitReachedException",
             code: "ENILimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(68),
+            shape: ShapeId(76),
         },
         ErrorShape {
             name: "SnapStartNotReadyException",
             code: "SnapStartNotReadyException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(293),
+            shape: ShapeId(353),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "CodeArtifactUserPendingException",
             code: "CodeArtifactUserPendingException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(30),
+            shape: ShapeId(33),
         },
         ErrorShape {
             name: "SnapStartException",
             code: "SnapStartException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(292),
+            shape: ShapeId(352),
         },
         ErrorShape {
             name: "RecursiveInvocationException",
             code: "RecursiveInvocationException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(255),
+            shape: ShapeId(309),
         },
         ErrorShape {
             name: "S3FilesMountFailureException",
             code: "S3FilesMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(278),
+            shape: ShapeId(333),
         },
         ErrorShape {
             name: "EFSMountTimeoutException",
             code: "EFSMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(67),
+            shape: ShapeId(75),
         },
         ErrorShape {
             name: "S3FilesMountTimeoutException",
             code: "S3FilesMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(279),
+            shape: ShapeId(334),
         },
         ErrorShape {
             name: "CodeArtifactUserFailedException",
             code: "CodeArtifactUserFailedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(29),
+            shape: ShapeId(32),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
         ErrorShape {
             name: "InvalidRequestContentException",
             code: "InvalidRequestContentException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(141),
+            shape: ShapeId(173),
         },
         ErrorShape {
             name: "SnapStartRegenerationFailureException",
             code: "SnapStartRegenerationFailureException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(295),
+            shape: ShapeId(355),
         },
         ErrorShape {
             name: "InvalidZipFileException",
             code: "InvalidZipFileException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(145),
+            shape: ShapeId(177),
         },
         ErrorShape {
             name: "EFSMountFailureException",
             code: "EFSMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(66),
+            shape: ShapeId(74),
         },
     ],
     ..OperationShape::new("InvokeWithResponseStream", SHAPES)
@@ -9839,76 +11556,116 @@ static LIST_ALIASES: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/aliases",
     status: 200,
-    input: Some(ShapeId(184)),
-    output: Some(ShapeId(185)),
+    input: Some(ShapeId(224)),
+    output: Some(ShapeId(225)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
     ..OperationShape::new("ListAliases", SHAPES)
 };
 
-static LIST_FUNCTION_EVENT_INVOKE_CONFIGS: OperationShape = OperationShape {
+static LIST_EVENT_SOURCE_MAPPINGS: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config/list",
+    uri: "/2015-03-31/event-source-mappings",
     status: 200,
-    input: Some(ShapeId(186)),
-    output: Some(ShapeId(187)),
+    input: Some(ShapeId(226)),
+    output: Some(ShapeId(227)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListEventSourceMappings", SHAPES)
+};
+
+static LIST_FUNCTION_EVENT_INVOKE_CONFIGS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config/list",
+    status: 200,
+    input: Some(ShapeId(228)),
+    output: Some(ShapeId(229)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -9919,36 +11676,36 @@ static LIST_FUNCTION_URL_CONFIGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2021-10-31/functions/{FunctionName}/urls",
     status: 200,
-    input: Some(ShapeId(188)),
-    output: Some(ShapeId(189)),
+    input: Some(ShapeId(230)),
+    output: Some(ShapeId(231)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -9959,29 +11716,29 @@ static LIST_FUNCTIONS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions",
     status: 200,
-    input: Some(ShapeId(190)),
-    output: Some(ShapeId(191)),
+    input: Some(ShapeId(232)),
+    output: Some(ShapeId(233)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
     ],
     idempotent: true,
@@ -9992,36 +11749,36 @@ static LIST_LAYER_VERSIONS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers/{LayerName}/versions",
     status: 200,
-    input: Some(ShapeId(192)),
-    output: Some(ShapeId(193)),
+    input: Some(ShapeId(234)),
+    output: Some(ShapeId(235)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -10032,29 +11789,29 @@ static LIST_LAYERS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers",
     status: 200,
-    input: Some(ShapeId(194)),
-    output: Some(ShapeId(195)),
+    input: Some(ShapeId(236)),
+    output: Some(ShapeId(237)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
     ],
     idempotent: true,
@@ -10065,36 +11822,36 @@ static LIST_PROVISIONED_CONCURRENCY_CONFIGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency?List=ALL",
     status: 200,
-    input: Some(ShapeId(196)),
-    output: Some(ShapeId(197)),
+    input: Some(ShapeId(238)),
+    output: Some(ShapeId(239)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -10105,36 +11862,36 @@ static LIST_TAGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2017-03-31/tags/{Resource}",
     status: 200,
-    input: Some(ShapeId(198)),
-    output: Some(ShapeId(199)),
+    input: Some(ShapeId(240)),
+    output: Some(ShapeId(241)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -10145,36 +11902,36 @@ static LIST_VERSIONS_BY_FUNCTION: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/versions",
     status: 200,
-    input: Some(ShapeId(200)),
-    output: Some(ShapeId(201)),
+    input: Some(ShapeId(242)),
+    output: Some(ShapeId(243)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -10185,43 +11942,43 @@ static PUBLISH_LAYER_VERSION: OperationShape = OperationShape {
     method: "POST",
     uri: "/2018-10-31/layers/{LayerName}/versions",
     status: 201,
-    input: Some(ShapeId(243)),
-    output: Some(ShapeId(244)),
+    input: Some(ShapeId(295)),
+    output: Some(ShapeId(296)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(33),
+            shape: ShapeId(36),
         },
     ],
     ..OperationShape::new("PublishLayerVersion", SHAPES)
@@ -10231,64 +11988,64 @@ static PUBLISH_VERSION: OperationShape = OperationShape {
     method: "POST",
     uri: "/2015-03-31/functions/{FunctionName}/versions",
     status: 201,
-    input: Some(ShapeId(245)),
-    output: Some(ShapeId(88)),
+    input: Some(ShapeId(297)),
+    output: Some(ShapeId(117)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(33),
+            shape: ShapeId(36),
         },
         ErrorShape {
             name: "FunctionVersionsPerCapacityProviderLimitExceededException",
             code: "FunctionVersionsPerCapacityProviderLimitExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(104),
+            shape: ShapeId(135),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(235),
+            shape: ShapeId(285),
         },
     ],
     ..OperationShape::new("PublishVersion", SHAPES)
@@ -10298,43 +12055,43 @@ static PUT_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2017-10-31/functions/{FunctionName}/concurrency",
     status: 200,
-    input: Some(ShapeId(246)),
-    output: Some(ShapeId(37)),
+    input: Some(ShapeId(298)),
+    output: Some(ShapeId(41)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     ..OperationShape::new("PutFunctionConcurrency", SHAPES)
@@ -10344,43 +12101,43 @@ static PUT_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 200,
-    input: Some(ShapeId(247)),
-    output: Some(ShapeId(89)),
+    input: Some(ShapeId(299)),
+    output: Some(ShapeId(118)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     ..OperationShape::new("PutFunctionEventInvokeConfig", SHAPES)
@@ -10390,43 +12147,43 @@ static PUT_FUNCTION_RECURSION_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2024-08-31/functions/{FunctionName}/recursion-config",
     status: 200,
-    input: Some(ShapeId(248)),
-    output: Some(ShapeId(249)),
+    input: Some(ShapeId(300)),
+    output: Some(ShapeId(301)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     ..OperationShape::new("PutFunctionRecursionConfig", SHAPES)
@@ -10436,43 +12193,43 @@ static PUT_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     status: 202,
-    input: Some(ShapeId(250)),
-    output: Some(ShapeId(251)),
+    input: Some(ShapeId(302)),
+    output: Some(ShapeId(303)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -10483,43 +12240,43 @@ static PUT_RUNTIME_MANAGEMENT_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2021-07-20/functions/{FunctionName}/runtime-management-config",
     status: 200,
-    input: Some(ShapeId(252)),
-    output: Some(ShapeId(253)),
+    input: Some(ShapeId(304)),
+    output: Some(ShapeId(305)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     ..OperationShape::new("PutRuntimeManagementConfig", SHAPES)
@@ -10529,49 +12286,49 @@ static REMOVE_LAYER_VERSION_PERMISSION: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy/{StatementId}",
     status: 204,
-    input: Some(ShapeId(257)),
+    input: Some(ShapeId(311)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(235),
+            shape: ShapeId(285),
         },
     ],
     ..OperationShape::new("RemoveLayerVersionPermission", SHAPES)
@@ -10581,49 +12338,49 @@ static REMOVE_PERMISSION: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2015-03-31/functions/{FunctionName}/policy/{StatementId}",
     status: 204,
-    input: Some(ShapeId(258)),
+    input: Some(ShapeId(312)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "PublicPolicyException",
             code: "PublicPolicyException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(242),
+            shape: ShapeId(294),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(235),
+            shape: ShapeId(285),
         },
     ],
     ..OperationShape::new("RemovePermission", SHAPES)
@@ -10633,42 +12390,42 @@ static TAG_RESOURCE: OperationShape = OperationShape {
     method: "POST",
     uri: "/2017-03-31/tags/{Resource}",
     status: 204,
-    input: Some(ShapeId(311)),
+    input: Some(ShapeId(374)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     ..OperationShape::new("TagResource", SHAPES)
@@ -10678,42 +12435,42 @@ static UNTAG_RESOURCE: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2017-03-31/tags/{Resource}",
     status: 204,
-    input: Some(ShapeId(331)),
+    input: Some(ShapeId(399)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     ..OperationShape::new("UntagResource", SHAPES)
@@ -10723,7 +12480,7 @@ static UPDATE_ALIAS: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
     status: 200,
-    input: Some(ShapeId(332)),
+    input: Some(ShapeId(400)),
     output: Some(ShapeId(12)),
     errors: &[
         ErrorShape {
@@ -10731,123 +12488,176 @@ static UPDATE_ALIAS: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(235),
+            shape: ShapeId(285),
         },
     ],
     ..OperationShape::new("UpdateAlias", SHAPES)
 };
 
-static UPDATE_FUNCTION_CODE: OperationShape = OperationShape {
+static UPDATE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
     method: "PUT",
-    uri: "/2015-03-31/functions/{FunctionName}/code",
-    status: 200,
-    input: Some(ShapeId(333)),
-    output: Some(ShapeId(88)),
+    uri: "/2015-03-31/event-source-mappings/{UUID}",
+    status: 202,
+    input: Some(ShapeId(401)),
+    output: Some(ShapeId(92)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceInUseException",
+            code: "ResourceInUseException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(318),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
-        },
-        ErrorShape {
-            name: "InvalidCodeSignatureException",
-            code: "InvalidCodeSignatureException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(139),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
+        },
+    ],
+    ..OperationShape::new("UpdateEventSourceMapping", SHAPES)
+};
+
+static UPDATE_FUNCTION_CODE: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2015-03-31/functions/{FunctionName}/code",
+    status: 200,
+    input: Some(ShapeId(402)),
+    output: Some(ShapeId(117)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "InvalidCodeSignatureException",
+            code: "InvalidCodeSignatureException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(171),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(34),
+            shape: ShapeId(37),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(32),
+            shape: ShapeId(35),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(33),
+            shape: ShapeId(36),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(235),
+            shape: ShapeId(285),
         },
     ],
     ..OperationShape::new("UpdateFunctionCode", SHAPES)
@@ -10857,71 +12667,71 @@ static UPDATE_FUNCTION_CONFIGURATION: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2015-03-31/functions/{FunctionName}/configuration",
     status: 200,
-    input: Some(ShapeId(334)),
-    output: Some(ShapeId(88)),
+    input: Some(ShapeId(403)),
+    output: Some(ShapeId(117)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "InvalidCodeSignatureException",
             code: "InvalidCodeSignatureException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(139),
+            shape: ShapeId(171),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(34),
+            shape: ShapeId(37),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(32),
+            shape: ShapeId(35),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(235),
+            shape: ShapeId(285),
         },
     ],
     ..OperationShape::new("UpdateFunctionConfiguration", SHAPES)
@@ -10931,43 +12741,43 @@ static UPDATE_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
     method: "POST",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 200,
-    input: Some(ShapeId(335)),
-    output: Some(ShapeId(89)),
+    input: Some(ShapeId(404)),
+    output: Some(ShapeId(118)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     ..OperationShape::new("UpdateFunctionEventInvokeConfig", SHAPES)
@@ -10977,43 +12787,43 @@ static UPDATE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 200,
-    input: Some(ShapeId(336)),
-    output: Some(ShapeId(337)),
+    input: Some(ShapeId(405)),
+    output: Some(ShapeId(406)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(140),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(263),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(288),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(324),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(264),
+            shape: ShapeId(319),
         },
     ],
     ..OperationShape::new("UpdateFunctionUrlConfig", SHAPES)
@@ -11031,84 +12841,97 @@ static PATTERN_4: Pattern = Pattern::new(
 static PATTERN_5: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:code-signing-config:csc-[a-z0-9]{17}",
 );
-static PATTERN_6: Pattern = Pattern::new(
+static PATTERN_6: Pattern = Pattern::new("(^(?!(system\\x2e)))(^[_a-zA-Z0-9])([^$]*)");
+static PATTERN_7: Pattern = Pattern::new("[^ /\\.$\\x22]*");
+static PATTERN_8: Pattern = Pattern::new(
     "$|kafka://([^.]([a-zA-Z0-9\\-_.]{0,248}))|arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1})?:(\\d{12})?:(.*)",
 );
-static PATTERN_7: Pattern = Pattern::new(
+static PATTERN_9: Pattern = Pattern::new(
     "arn:([a-zA-Z0-9-]+):lambda:([a-zA-Z0-9-]+):(\\d{12}):function:([a-zA-Z0-9_-]+):(\\$LATEST(?:\\.PUBLISHED)?|[0-9]+)/durable-execution/([a-zA-Z0-9_-]+)/([a-zA-Z0-9_-]+)",
 );
-static PATTERN_8: Pattern = Pattern::new("[a-zA-Z0-9-_]+");
-static PATTERN_9: Pattern = Pattern::new("[a-zA-Z]([a-zA-Z0-9_])+");
-static PATTERN_10: Pattern = Pattern::new("[a-zA-Z0-9._\\-]+");
+static PATTERN_10: Pattern = Pattern::new("[a-zA-Z0-9-_]+");
 static PATTERN_11: Pattern = Pattern::new(
+    "(([a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9\\-]*[a-zA-Z0-9])\\.)*([A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9\\-]*[A-Za-z0-9]):[0-9]{1,5}",
+);
+static PATTERN_12: Pattern = Pattern::new("[a-zA-Z]([a-zA-Z0-9_])+");
+static PATTERN_13: Pattern = Pattern::new(
+    "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}",
+);
+static PATTERN_14: Pattern = Pattern::new("[a-zA-Z0-9._\\-]+");
+static PATTERN_15: Pattern = Pattern::new(
     "arn:aws[a-zA-Z-]*:elasticfilesystem:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:access-point/fsap-[a-f0-9]{17}$|^arn:aws[-a-z]*:s3files:[0-9a-z-:]+:file-system/fs-[0-9a-f]{17,40}/access-point/fsap-[0-9a-f]{17,40}",
 );
-static PATTERN_12: Pattern = Pattern::new(
+static PATTERN_16: Pattern = Pattern::new("[A-Za-z]+Exception");
+static PATTERN_17: Pattern = Pattern::new(".*");
+static PATTERN_18: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:function:[a-zA-Z0-9-_]+(:(\\$LATEST|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_13: Pattern = Pattern::new(
+static PATTERN_19: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\\$LATEST|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_14: Pattern = Pattern::new("arn:[a-z-]+:lambda:[a-z0-9-]+:\\d{12}:runtime/.+");
-static PATTERN_15: Pattern = Pattern::new(
+static PATTERN_20: Pattern = Pattern::new("arn:[a-z-]+:lambda:[a-z0-9-]+:\\d{12}:runtime/.+");
+static PATTERN_21: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]{1,64})(:((?!\\d+$)[0-9a-zA-Z-_]+))?",
 );
-static PATTERN_16: Pattern = Pattern::new("((?!^\\d+$)^[0-9a-zA-Z-_]+$)");
-static PATTERN_17: Pattern = Pattern::new("[^\\s]+");
-static PATTERN_18: Pattern = Pattern::new(".*");
-static PATTERN_19: Pattern = Pattern::new("(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()");
-static PATTERN_20: Pattern = Pattern::new(
+static PATTERN_22: Pattern = Pattern::new("((?!^\\d+$)^[0-9a-zA-Z-_]+$)");
+static PATTERN_23: Pattern = Pattern::new("[^\\s]+");
+static PATTERN_24: Pattern = Pattern::new("(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()");
+static PATTERN_25: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+",
 );
-static PATTERN_21: Pattern = Pattern::new(
+static PATTERN_26: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+)|[a-zA-Z0-9-_]+",
 );
-static PATTERN_22: Pattern = Pattern::new(
+static PATTERN_27: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]{1,140}|[a-zA-Z0-9-_]{1,140})",
 );
-static PATTERN_23: Pattern = Pattern::new("lambda:GetLayerVersion");
-static PATTERN_24: Pattern = Pattern::new("\\d{12}|\\*|arn:(aws[a-zA-Z-]*):iam::\\d{12}:root");
-static PATTERN_25: Pattern = Pattern::new(
+static PATTERN_28: Pattern = Pattern::new("lambda:GetLayerVersion");
+static PATTERN_29: Pattern = Pattern::new("\\d{12}|\\*|arn:(aws[a-zA-Z-]*):iam::\\d{12}:root");
+static PATTERN_30: Pattern = Pattern::new(
     "((arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+:[0-9]+)|(arn:[a-zA-Z0-9-]+:lambda:::awslayer:[a-zA-Z0-9-_]+))",
 );
-static PATTERN_26: Pattern = Pattern::new("/mnt/[a-zA-Z0-9-_.]+");
-static PATTERN_27: Pattern = Pattern::new("[\\.\\-_/#A-Za-z0-9]+");
-static PATTERN_28: Pattern = Pattern::new("ALL|(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}");
-static PATTERN_29: Pattern = Pattern::new(
+static PATTERN_31: Pattern = Pattern::new("/mnt/[a-zA-Z0-9-_.]+");
+static PATTERN_32: Pattern = Pattern::new("[\\.\\-_/#A-Za-z0-9]+");
+static PATTERN_33: Pattern = Pattern::new("ALL|(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}");
+static PATTERN_34: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:function:[a-zA-Z0-9-_\\.]+(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_30: Pattern = Pattern::new(
+static PATTERN_35: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_\\.]+)(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_31: Pattern = Pattern::new("([a-zA-Z0-9-_.]+)");
-static PATTERN_32: Pattern = Pattern::new("\\$(LATEST(\\.PUBLISHED)?)|[a-zA-Z0-9-_$]+");
-static PATTERN_33: Pattern = Pattern::new("o-[a-z0-9]{10,32}");
-static PATTERN_34: Pattern = Pattern::new("(|[a-zA-Z0-9$_-]+)");
-static PATTERN_35: Pattern = Pattern::new("arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+");
-static PATTERN_36: Pattern = Pattern::new(
+static PATTERN_36: Pattern = Pattern::new("([a-zA-Z0-9-_.]+)");
+static PATTERN_37: Pattern = Pattern::new("\\$(LATEST(\\.PUBLISHED)?)|[a-zA-Z0-9-_$]+");
+static PATTERN_38: Pattern = Pattern::new("o-[a-z0-9]{10,32}");
+static PATTERN_39: Pattern = Pattern::new("[\\s\\S]*");
+static PATTERN_40: Pattern = Pattern::new("[a-zA-Z0-9-_]*");
+static PATTERN_41: Pattern = Pattern::new("(|[a-zA-Z0-9$_-]+)");
+static PATTERN_42: Pattern = Pattern::new("arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+");
+static PATTERN_43: Pattern = Pattern::new(
     "((arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}::runtime:.+)|(arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:runtime/[A-Za-z0-9_.-]{1,128}/version/[A-Za-z0-9_.-]{1,128}))",
 );
-static PATTERN_37: Pattern = Pattern::new("[0-9A-Za-z\\.\\-_]*(?<!\\.)");
-static PATTERN_38: Pattern = Pattern::new("sg-[0-9a-zA-Z]*");
-static PATTERN_39: Pattern = Pattern::new("\\d{12}");
-static PATTERN_40: Pattern = Pattern::new("([a-zA-Z0-9-_]+)");
-static PATTERN_41: Pattern = Pattern::new("subnet-[0-9a-z]*");
-static PATTERN_42: Pattern = Pattern::new("([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)");
-static PATTERN_43: Pattern = Pattern::new(
+static PATTERN_44: Pattern = Pattern::new("[0-9A-Za-z\\.\\-_]*(?<!\\.)");
+static PATTERN_45: Pattern = Pattern::new("[a-zA-Z0-9-\\/*:_+=.@-]*");
+static PATTERN_46: Pattern = Pattern::new("sg-[0-9a-zA-Z]*");
+static PATTERN_47: Pattern = Pattern::new("\\d{12}");
+static PATTERN_48: Pattern = Pattern::new("([a-zA-Z0-9-_]+)");
+static PATTERN_49: Pattern = Pattern::new("subnet-[0-9a-z]*");
+static PATTERN_50: Pattern = Pattern::new("([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)");
+static PATTERN_51: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:(function:[a-zA-Z0-9-_]+(:(\\$LATEST|[a-zA-Z0-9-_]+))?|code-signing-config:csc-[a-z0-9]{17}|event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|(capacity-provider|network-connector):[a-zA-Z0-9-_]{1,64})",
 );
-static PATTERN_44: Pattern = Pattern::new("[A-Za-z]+Exception");
-static PATTERN_45: Pattern = Pattern::new("[a-zA-Z0-9\\._:\\/=+\\-@ ]+");
-static PATTERN_46: Pattern = Pattern::new(
+static PATTERN_52: Pattern = Pattern::new("[a-zA-Z0-9\\._:\\/=+\\-@ ]+");
+static PATTERN_53: Pattern = Pattern::new("[^.]([a-zA-Z0-9\\-_.]+)");
+static PATTERN_54: Pattern = Pattern::new("[ a-zA-Z0-9-\\/*:_+=.@-]*");
+static PATTERN_55: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)",
 );
-static PATTERN_47: Pattern = Pattern::new("(\\$LATEST|[0-9]+)");
-static PATTERN_48: Pattern = Pattern::new("(\\$LATEST(\\.PUBLISHED)?|[0-9]+)");
+static PATTERN_56: Pattern = Pattern::new("(\\$LATEST|[0-9]+)");
+static PATTERN_57: Pattern = Pattern::new("(\\$LATEST(\\.PUBLISHED)?|[0-9]+)");
 
 /// Every shape that the served operations reach.
 pub const SHAPES: Shapes = Shapes(&TABLE);
 
-static TABLE: [Shape; 346] = [
+static TABLE: [Shape; 415] = [
     // 0
     Shape::new(
         "AcceleratorConfig",
@@ -11120,19 +12943,19 @@ static TABLE: [Shape; 346] = [
     Shape::new(
         "AccountLimit",
         Kind::Structure(Structure::of(&[
-            Member::new("CodeSizeUnzipped", ShapeId(207)),
-            Member::new("CodeSizeZipped", ShapeId(207)),
-            Member::new("ConcurrentExecutions", ShapeId(138)),
-            Member::new("TotalCodeSize", ShapeId(207)),
-            Member::new("UnreservedConcurrentExecutions", ShapeId(329)),
+            Member::new("CodeSizeUnzipped", ShapeId(249)),
+            Member::new("CodeSizeZipped", ShapeId(249)),
+            Member::new("ConcurrentExecutions", ShapeId(170)),
+            Member::new("TotalCodeSize", ShapeId(249)),
+            Member::new("UnreservedConcurrentExecutions", ShapeId(397)),
         ])),
     ),
     // 3
     Shape::new(
         "AccountUsage",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionCount", ShapeId(207)),
-            Member::new("TotalCodeSize", ShapeId(207)),
+            Member::new("FunctionCount", ShapeId(249)),
+            Member::new("TotalCodeSize", ShapeId(249)),
         ])),
     ),
     // 4
@@ -11141,21 +12964,21 @@ static TABLE: [Shape; 346] = [
     Shape::new(
         "AddLayerVersionPermissionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Action", ShapeId(172)).required(),
-            Member::new("LayerName", ShapeId(171)).at(Location::Uri, "LayerName").required(),
-            Member::new("OrganizationId", ShapeId(229)),
-            Member::new("Principal", ShapeId(173)).required(),
-            Member::new("RevisionId", ShapeId(303)).at(Location::QueryString, "RevisionId"),
-            Member::new("StatementId", ShapeId(302)).required(),
-            Member::new("VersionNumber", ShapeId(177)).at(Location::Uri, "VersionNumber").required(),
+            Member::new("Action", ShapeId(212)).required(),
+            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
+            Member::new("OrganizationId", ShapeId(277)),
+            Member::new("Principal", ShapeId(213)).required(),
+            Member::new("RevisionId", ShapeId(366)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(365)).required(),
+            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
         ])),
     ),
     // 6
     Shape::new(
         "AddLayerVersionPermissionResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("RevisionId", ShapeId(303)),
-            Member::new("Statement", ShapeId(303)),
+            Member::new("RevisionId", ShapeId(366)),
+            Member::new("Statement", ShapeId(366)),
         ])),
     ),
     // 7
@@ -11163,43 +12986,43 @@ static TABLE: [Shape; 346] = [
         "AddPermissionRequest",
         Kind::Structure(Structure::of(&[
             Member::new("Action", ShapeId(4)).required(),
-            Member::new("EventSourceToken", ShapeId(78)),
-            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
-            Member::new("FunctionUrlAuthType", ShapeId(97)),
-            Member::new("InvokedViaFunctionUrl", ShapeId(157)),
-            Member::new("Principal", ShapeId(236)).required(),
-            Member::new("PrincipalOrgID", ShapeId(237)),
-            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
-            Member::new("RevisionId", ShapeId(303)),
-            Member::new("SourceAccount", ShapeId(298)),
-            Member::new("SourceArn", ShapeId(22)),
-            Member::new("StatementId", ShapeId(302)).required(),
+            Member::new("EventSourceToken", ShapeId(100)),
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionUrlAuthType", ShapeId(128)),
+            Member::new("InvokedViaFunctionUrl", ShapeId(189)),
+            Member::new("Principal", ShapeId(286)).required(),
+            Member::new("PrincipalOrgID", ShapeId(287)),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+            Member::new("RevisionId", ShapeId(366)),
+            Member::new("SourceAccount", ShapeId(361)),
+            Member::new("SourceArn", ShapeId(23)),
+            Member::new("StatementId", ShapeId(365)).required(),
         ])),
     ),
     // 8
-    Shape::new("AddPermissionResponse", Kind::Structure(Structure::of(&[Member::new("Statement", ShapeId(303))]))),
+    Shape::new("AddPermissionResponse", Kind::Structure(Structure::of(&[Member::new("Statement", ShapeId(366))]))),
     // 9
     Shape::new("AdditionalVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_1),
     // 10
-    Shape::new("AdditionalVersionWeights", Kind::Map(Map::of(ShapeId(9), ShapeId(344)))),
+    Shape::new("AdditionalVersionWeights", Kind::Map(Map::of(ShapeId(9), ShapeId(413)))),
     // 11
     Shape::new("Alias", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_2),
     // 12
     Shape::new(
         "AliasConfiguration",
         Kind::Structure(Structure::of(&[
-            Member::new("AliasArn", ShapeId(84)),
-            Member::new("Description", ShapeId(53)),
-            Member::new("FunctionVersion", ShapeId(339)),
+            Member::new("AliasArn", ShapeId(113)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("FunctionVersion", ShapeId(408)),
             Member::new("Name", ShapeId(11)),
-            Member::new("RevisionId", ShapeId(303)),
+            Member::new("RevisionId", ShapeId(366)),
             Member::new("RoutingConfig", ShapeId(15)),
         ])),
     ),
     // 13
     Shape::new(
         "AliasLimitExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
     // 14
     Shape::new("AliasList", Kind::List(List::of(ShapeId(12)))),
@@ -11211,488 +13034,644 @@ static TABLE: [Shape; 346] = [
     // 16
     Shape::new("AllowCredentials", Kind::Boolean),
     // 17
-    Shape::new("AllowMethodsList", Kind::List(List::of(ShapeId(218)))).bounds(Some(0), Some(6)),
+    Shape::new("AllowMethodsList", Kind::List(List::of(ShapeId(265)))).bounds(Some(0), Some(6)),
     // 18
-    Shape::new("AllowOriginsList", Kind::List(List::of(ShapeId(230)))).bounds(Some(0), Some(100)),
+    Shape::new("AllowOriginsList", Kind::List(List::of(ShapeId(278)))).bounds(Some(0), Some(100)),
     // 19
-    Shape::new("ApplicationLogLevel", Kind::String(&["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"])),
+    Shape::new(
+        "AmazonManagedKafkaEventSourceConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("ConsumerGroupId", ShapeId(394)),
+            Member::new("SchemaRegistryConfig", ShapeId(199)),
+        ])),
+    ),
     // 20
-    Shape::new("Architecture", Kind::String(&["x86_64", "arm64"])),
+    Shape::new("ApplicationLogLevel", Kind::String(&["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"])),
     // 21
-    Shape::new("ArchitecturesList", Kind::List(List::of(ShapeId(20)))).bounds(Some(1), Some(1)),
+    Shape::new("Architecture", Kind::String(&["x86_64", "arm64"])),
     // 22
-    Shape::new("Arn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_3),
+    Shape::new("ArchitecturesList", Kind::List(List::of(ShapeId(21)))).bounds(Some(1), Some(1)),
     // 23
-    Shape::new("Blob", Kind::Blob { streaming: false }).sensitive(),
+    Shape::new("Arn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_3),
     // 24
-    Shape::new("BlobStream", Kind::Blob { streaming: true }),
+    Shape::new("BatchSize", Kind::INTEGER).bounds(Some(1), Some(10000)),
     // 25
-    Shape::new("Boolean", Kind::Boolean),
+    Shape::new("BisectBatchOnFunctionError", Kind::Boolean),
     // 26
-    Shape::new("CapacityProviderArn", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_4),
+    Shape::new("Blob", Kind::Blob { streaming: false }).sensitive(),
     // 27
+    Shape::new("BlobStream", Kind::Blob { streaming: true }),
+    // 28
+    Shape::new("Boolean", Kind::Boolean),
+    // 29
+    Shape::new("CapacityProviderArn", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_4),
+    // 30
     Shape::new(
         "CapacityProviderConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("LambdaManagedInstancesCapacityProviderConfig", ShapeId(163)).required()
+            Member::new("LambdaManagedInstancesCapacityProviderConfig", ShapeId(203)).required()
         ])),
     ),
-    // 28
+    // 31
     Shape::new(
         "CodeArtifactUserDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 29
-    Shape::new(
-        "CodeArtifactUserFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
-    ),
-    // 30
-    Shape::new(
-        "CodeArtifactUserPendingException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
-    ),
-    // 31
-    Shape::new("CodeSigningConfigArn", Kind::TEXT).bounds(Some(0), Some(200)).pattern(&PATTERN_5),
     // 32
     Shape::new(
-        "CodeSigningConfigNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        "CodeArtifactUserFailedException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
     // 33
     Shape::new(
-        "CodeStorageExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
+        "CodeArtifactUserPendingException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
     // 34
-    Shape::new(
-        "CodeVerificationFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
-    ),
+    Shape::new("CodeSigningConfigArn", Kind::TEXT).bounds(Some(0), Some(200)).pattern(&PATTERN_5),
     // 35
-    Shape::new("CompatibleArchitectures", Kind::List(List::of(ShapeId(20)))).bounds(Some(0), Some(2)),
+    Shape::new(
+        "CodeSigningConfigNotFoundException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
     // 36
-    Shape::new("CompatibleRuntimes", Kind::List(List::of(ShapeId(269)))).bounds(Some(0), Some(15)),
+    Shape::new(
+        "CodeStorageExceededException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+    ),
     // 37
     Shape::new(
-        "Concurrency",
-        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(260))])),
+        "CodeVerificationFailedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
     // 38
+    Shape::new("CollectionName", Kind::TEXT).bounds(Some(1), Some(57)).pattern(&PATTERN_6),
+    // 39
+    Shape::new("CompatibleArchitectures", Kind::List(List::of(ShapeId(21)))).bounds(Some(0), Some(2)),
+    // 40
+    Shape::new("CompatibleRuntimes", Kind::List(List::of(ShapeId(324)))).bounds(Some(0), Some(15)),
+    // 41
+    Shape::new(
+        "Concurrency",
+        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(314))])),
+    ),
+    // 42
     Shape::new(
         "Cors",
         Kind::Structure(Structure::of(&[
             Member::new("AllowCredentials", ShapeId(16)),
-            Member::new("AllowHeaders", ShapeId(133)),
+            Member::new("AllowHeaders", ShapeId(165)),
             Member::new("AllowMethods", ShapeId(17)),
             Member::new("AllowOrigins", ShapeId(18)),
-            Member::new("ExposeHeaders", ShapeId(133)),
-            Member::new("MaxAge", ShapeId(209)),
+            Member::new("ExposeHeaders", ShapeId(165)),
+            Member::new("MaxAge", ShapeId(251)),
         ])),
     ),
-    // 39
+    // 43
     Shape::new(
         "CreateAliasRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Description", ShapeId(53)),
-            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
-            Member::new("FunctionVersion", ShapeId(340)).required(),
+            Member::new("Description", ShapeId(60)),
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(409)).required(),
             Member::new("Name", ShapeId(11)).required(),
             Member::new("RoutingConfig", ShapeId(15)),
         ])),
     ),
-    // 40
+    // 44
+    Shape::new(
+        "CreateEventSourceMappingRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(19)),
+            Member::new("BatchSize", ShapeId(24)),
+            Member::new("BisectBatchOnFunctionError", ShapeId(25)),
+            Member::new("DestinationConfig", ShapeId(62)),
+            Member::new("DocumentDBEventSourceConfig", ShapeId(64)),
+            Member::new("Enabled", ShapeId(78)),
+            Member::new("EventSourceArn", ShapeId(23)),
+            Member::new("FilterCriteria", ShapeId(107)),
+            Member::new("FunctionName", ShapeId(269)).required(),
+            Member::new("FunctionResponseTypes", ShapeId(123)),
+            Member::new("KMSKeyArn", ShapeId(193)),
+            Member::new("LoggingConfig", ShapeId(93)),
+            Member::new("MaximumBatchingWindowInSeconds", ShapeId(257)),
+            Member::new("MaximumRecordAgeInSeconds", ShapeId(261)),
+            Member::new("MaximumRetryAttempts", ShapeId(263)),
+            Member::new("MetricsConfig", ShapeId(96)),
+            Member::new("ParallelizationFactor", ShapeId(280)),
+            Member::new("ProvisionedPollerConfig", ShapeId(292)),
+            Member::new("Queues", ShapeId(308)),
+            Member::new("ScalingConfig", ShapeId(338)),
+            Member::new("SelfManagedEventSource", ShapeId(343)),
+            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(344)),
+            Member::new("SourceAccessConfigurations", ShapeId(359)),
+            Member::new("StartingPosition", ShapeId(99)),
+            Member::new("StartingPositionTimestamp", ShapeId(49)),
+            Member::new("Tags", ShapeId(377)),
+            Member::new("Topics", ShapeId(389)),
+            Member::new("TumblingWindowInSeconds", ShapeId(393)),
+        ])),
+    ),
+    // 45
     Shape::new(
         "CreateFunctionRequest",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
-            Member::new("Architectures", ShapeId(21)),
-            Member::new("CapacityProviderConfig", ShapeId(27)),
-            Member::new("Code", ShapeId(85)).required(),
-            Member::new("CodeSigningConfigArn", ShapeId(31)),
-            Member::new("DeadLetterConfig", ShapeId(44)),
-            Member::new("Description", ShapeId(53)),
-            Member::new("DurableConfig", ShapeId(57)),
-            Member::new("Environment", ShapeId(70)),
-            Member::new("EphemeralStorage", ShapeId(76)),
-            Member::new("FileSystemConfigs", ShapeId(83)),
-            Member::new("FunctionName", ShapeId(92)).required(),
-            Member::new("Handler", ShapeId(131)),
-            Member::new("ImageConfig", ShapeId(135)),
-            Member::new("KMSKeyArn", ShapeId(161)),
-            Member::new("Layers", ShapeId(169)),
-            Member::new("LoggingConfig", ShapeId(206)),
-            Member::new("MemorySize", ShapeId(217)),
-            Member::new("PackageType", ShapeId(231)),
-            Member::new("Publish", ShapeId(25)),
-            Member::new("PublishTo", ShapeId(103)),
-            Member::new("Role", ShapeId(268)).required(),
-            Member::new("Runtime", ShapeId(269)),
-            Member::new("RuntimeConfig", ShapeId(95)),
-            Member::new("SnapStart", ShapeId(290)),
-            Member::new("Tags", ShapeId(314)),
-            Member::new("TenancyConfig", ShapeId(318)),
-            Member::new("Timeout", ShapeId(322)),
-            Member::new("TracingConfig", ShapeId(325)),
-            Member::new("VpcConfig", ShapeId(341)),
-        ])),
-    ),
-    // 41
-    Shape::new(
-        "CreateFunctionUrlConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(97)).required(),
-            Member::new("Cors", ShapeId(38)),
-            Member::new("FunctionName", ShapeId(100)).at(Location::Uri, "FunctionName").required(),
-            Member::new("InvokeMode", ShapeId(151)),
-            Member::new("Qualifier", ShapeId(101)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 42
-    Shape::new(
-        "CreateFunctionUrlConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(97)).required(),
-            Member::new("Cors", ShapeId(38)),
-            Member::new("CreationTime", ShapeId(323)).required(),
-            Member::new("FunctionArn", ShapeId(84)).required(),
-            Member::new("FunctionUrl", ShapeId(96)).required(),
-            Member::new("InvokeMode", ShapeId(151)),
-        ])),
-    ),
-    // 43
-    Shape::new("Date", Kind::Timestamp(None)),
-    // 44
-    Shape::new("DeadLetterConfig", Kind::Structure(Structure::of(&[Member::new("TargetArn", ShapeId(262))]))),
-    // 45
-    Shape::new(
-        "DeleteAliasRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
+            Member::new("Architectures", ShapeId(22)),
+            Member::new("CapacityProviderConfig", ShapeId(30)),
+            Member::new("Code", ShapeId(114)).required(),
+            Member::new("CodeSigningConfigArn", ShapeId(34)),
+            Member::new("DeadLetterConfig", ShapeId(50)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("DurableConfig", ShapeId(65)),
+            Member::new("Environment", ShapeId(83)),
+            Member::new("EphemeralStorage", ShapeId(89)),
+            Member::new("FileSystemConfigs", ShapeId(105)),
+            Member::new("FunctionName", ShapeId(121)).required(),
+            Member::new("Handler", ShapeId(163)),
+            Member::new("ImageConfig", ShapeId(167)),
+            Member::new("KMSKeyArn", ShapeId(193)),
+            Member::new("Layers", ShapeId(209)),
+            Member::new("LoggingConfig", ShapeId(248)),
+            Member::new("MemorySize", ShapeId(264)),
+            Member::new("PackageType", ShapeId(279)),
+            Member::new("Publish", ShapeId(28)),
+            Member::new("PublishTo", ShapeId(134)),
+            Member::new("Role", ShapeId(323)).required(),
+            Member::new("Runtime", ShapeId(324)),
+            Member::new("RuntimeConfig", ShapeId(126)),
+            Member::new("SnapStart", ShapeId(350)),
+            Member::new("Tags", ShapeId(377)),
+            Member::new("TenancyConfig", ShapeId(381)),
+            Member::new("Timeout", ShapeId(385)),
+            Member::new("TracingConfig", ShapeId(390)),
+            Member::new("VpcConfig", ShapeId(410)),
         ])),
     ),
     // 46
     Shape::new(
-        "DeleteFunctionConcurrencyRequest",
-        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(92))
-            .at(Location::Uri, "FunctionName")
-            .required()])),
+        "CreateFunctionUrlConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("AuthType", ShapeId(128)).required(),
+            Member::new("Cors", ShapeId(42)),
+            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
+            Member::new("InvokeMode", ShapeId(183)),
+            Member::new("Qualifier", ShapeId(132)).at(Location::QueryString, "Qualifier"),
+        ])),
     ),
     // 47
     Shape::new(
-        "DeleteFunctionEventInvokeConfigRequest",
+        "CreateFunctionUrlConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
+            Member::new("AuthType", ShapeId(128)).required(),
+            Member::new("Cors", ShapeId(42)),
+            Member::new("CreationTime", ShapeId(386)).required(),
+            Member::new("FunctionArn", ShapeId(113)).required(),
+            Member::new("FunctionUrl", ShapeId(127)).required(),
+            Member::new("InvokeMode", ShapeId(183)),
         ])),
     ),
     // 48
-    Shape::new(
-        "DeleteFunctionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
+    Shape::new("DatabaseName", Kind::TEXT).bounds(Some(1), Some(63)).pattern(&PATTERN_7),
     // 49
-    Shape::new(
-        "DeleteFunctionResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("StatusCode", ShapeId(138)).at(Location::StatusCode, "StatusCode")
-        ])),
-    ),
+    Shape::new("Date", Kind::Timestamp(None)),
     // 50
-    Shape::new(
-        "DeleteFunctionUrlConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(100)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(101)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
+    Shape::new("DeadLetterConfig", Kind::Structure(Structure::of(&[Member::new("TargetArn", ShapeId(316))]))),
     // 51
     Shape::new(
-        "DeleteLayerVersionRequest",
+        "DeleteAliasRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("LayerName", ShapeId(171)).at(Location::Uri, "LayerName").required(),
-            Member::new("VersionNumber", ShapeId(177)).at(Location::Uri, "VersionNumber").required(),
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
         ])),
     ),
     // 52
     Shape::new(
-        "DeleteProvisionedConcurrencyConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(254)).at(Location::QueryString, "Qualifier").required(),
-        ])),
+        "DeleteEventSourceMappingRequest",
+        Kind::Structure(Structure::of(&[Member::new("UUID", ShapeId(395)).at(Location::Uri, "UUID").required()])),
     ),
     // 53
-    Shape::new("Description", Kind::TEXT).bounds(Some(0), Some(256)),
+    Shape::new(
+        "DeleteFunctionConcurrencyRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(121))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
+    ),
     // 54
-    Shape::new("DestinationArn", Kind::TEXT).bounds(Some(0), Some(350)).pattern(&PATTERN_6),
+    Shape::new(
+        "DeleteFunctionEventInvokeConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
     // 55
     Shape::new(
-        "DestinationConfig",
+        "DeleteFunctionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("OnFailure", ShapeId(227)),
-            Member::new("OnSuccess", ShapeId(228)),
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
     // 56
-    Shape::new("DirectS3Read", Kind::String(&["ENABLED", "DISABLED", "AUTO"])),
+    Shape::new(
+        "DeleteFunctionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("StatusCode", ShapeId(170)).at(Location::StatusCode, "StatusCode")
+        ])),
+    ),
     // 57
     Shape::new(
-        "DurableConfig",
+        "DeleteFunctionUrlConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("ExecutionTimeout", ShapeId(80)),
-            Member::new("KMSKeyArn", ShapeId(161)),
-            Member::new("RetentionPeriodInDays", ShapeId(267)),
+            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(132)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
     // 58
     Shape::new(
-        "DurableExecutionAlreadyStartedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
-    ),
-    // 59
-    Shape::new("DurableExecutionArn", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_7),
-    // 60
-    Shape::new("DurableExecutionName", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_8),
-    // 61
-    Shape::new(
-        "EC2AccessDeniedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
-    ),
-    // 62
-    Shape::new(
-        "EC2ThrottledException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
-    ),
-    // 63
-    Shape::new(
-        "EC2UnexpectedException",
+        "DeleteLayerVersionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("EC2ErrorCode", ShapeId(303)),
-            Member::new("Message", ShapeId(303)),
-            Member::new("Type", ShapeId(303)),
+            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
         ])),
     ),
+    // 59
+    Shape::new(
+        "DeleteProvisionedConcurrencyConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(306)).at(Location::QueryString, "Qualifier").required(),
+        ])),
+    ),
+    // 60
+    Shape::new("Description", Kind::TEXT).bounds(Some(0), Some(256)),
+    // 61
+    Shape::new("DestinationArn", Kind::TEXT).bounds(Some(0), Some(350)).pattern(&PATTERN_8),
+    // 62
+    Shape::new(
+        "DestinationConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("OnFailure", ShapeId(275)),
+            Member::new("OnSuccess", ShapeId(276)),
+        ])),
+    ),
+    // 63
+    Shape::new("DirectS3Read", Kind::String(&["ENABLED", "DISABLED", "AUTO"])),
     // 64
     Shape::new(
-        "EFSIOException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        "DocumentDBEventSourceConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("CollectionName", ShapeId(38)),
+            Member::new("DatabaseName", ShapeId(48)),
+            Member::new("FullDocument", ShapeId(112)),
+        ])),
     ),
     // 65
     Shape::new(
-        "EFSMountConnectivityException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        "DurableConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("ExecutionTimeout", ShapeId(102)),
+            Member::new("KMSKeyArn", ShapeId(193)),
+            Member::new("RetentionPeriodInDays", ShapeId(322)),
+        ])),
     ),
     // 66
     Shape::new(
-        "EFSMountFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        "DurableExecutionAlreadyStartedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
     // 67
-    Shape::new(
-        "EFSMountTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
-    ),
+    Shape::new("DurableExecutionArn", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_9),
     // 68
-    Shape::new(
-        "ENILimitReachedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
-    ),
+    Shape::new("DurableExecutionName", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_10),
     // 69
     Shape::new(
-        "ENINotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        "EC2AccessDeniedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
     // 70
-    Shape::new("Environment", Kind::Structure(Structure::of(&[Member::new("Variables", ShapeId(75))]))),
+    Shape::new(
+        "EC2ThrottledException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
     // 71
     Shape::new(
-        "EnvironmentError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(303)), Member::new("Message", ShapeId(285))])),
+        "EC2UnexpectedException",
+        Kind::Structure(Structure::of(&[
+            Member::new("EC2ErrorCode", ShapeId(366)),
+            Member::new("Message", ShapeId(366)),
+            Member::new("Type", ShapeId(366)),
+        ])),
     ),
     // 72
     Shape::new(
-        "EnvironmentResponse",
-        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(71)), Member::new("Variables", ShapeId(75))])),
+        "EFSIOException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
     // 73
-    Shape::new("EnvironmentVariableName", Kind::TEXT).pattern(&PATTERN_9).sensitive(),
+    Shape::new(
+        "EFSMountConnectivityException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
     // 74
-    Shape::new("EnvironmentVariableValue", Kind::TEXT).sensitive(),
+    Shape::new(
+        "EFSMountFailureException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
     // 75
-    Shape::new("EnvironmentVariables", Kind::Map(Map::of(ShapeId(73), ShapeId(74)))).sensitive(),
+    Shape::new(
+        "EFSMountTimeoutException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
     // 76
-    Shape::new("EphemeralStorage", Kind::Structure(Structure::of(&[Member::new("Size", ShapeId(77)).required()]))),
+    Shape::new(
+        "ENILimitReachedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
     // 77
-    Shape::new("EphemeralStorageSize", Kind::INTEGER).bounds(Some(512), Some(32768)),
+    Shape::new(
+        "ENINotReadyException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
     // 78
-    Shape::new("EventSourceToken", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_10),
+    Shape::new("Enabled", Kind::Boolean),
     // 79
-    Shape::new("ExecutionEnvironmentMemoryGiBPerVCpu", Kind::Double),
+    Shape::new("EndPointType", Kind::String(&["KAFKA_BOOTSTRAP_SERVERS"])),
     // 80
-    Shape::new("ExecutionTimeout", Kind::INTEGER).bounds(Some(1), Some(31622400)),
+    Shape::new("Endpoint", Kind::TEXT).bounds(Some(1), Some(300)).pattern(&PATTERN_11),
     // 81
-    Shape::new("FileSystemArn", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_11),
+    Shape::new("EndpointLists", Kind::List(List::of(ShapeId(80)))).bounds(Some(1), Some(10)),
     // 82
+    Shape::new("Endpoints", Kind::Map(Map::of(ShapeId(79), ShapeId(81)))).bounds(Some(1), Some(2)),
+    // 83
+    Shape::new("Environment", Kind::Structure(Structure::of(&[Member::new("Variables", ShapeId(88))]))),
+    // 84
+    Shape::new(
+        "EnvironmentError",
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(366)), Member::new("Message", ShapeId(345))])),
+    ),
+    // 85
+    Shape::new(
+        "EnvironmentResponse",
+        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(84)), Member::new("Variables", ShapeId(88))])),
+    ),
+    // 86
+    Shape::new("EnvironmentVariableName", Kind::TEXT).pattern(&PATTERN_12).sensitive(),
+    // 87
+    Shape::new("EnvironmentVariableValue", Kind::TEXT).sensitive(),
+    // 88
+    Shape::new("EnvironmentVariables", Kind::Map(Map::of(ShapeId(86), ShapeId(87)))).sensitive(),
+    // 89
+    Shape::new("EphemeralStorage", Kind::Structure(Structure::of(&[Member::new("Size", ShapeId(90)).required()]))),
+    // 90
+    Shape::new("EphemeralStorageSize", Kind::INTEGER).bounds(Some(512), Some(32768)),
+    // 91
+    Shape::new("EventSourceMappingArn", Kind::TEXT).bounds(Some(85), Some(120)).pattern(&PATTERN_13),
+    // 92
+    Shape::new(
+        "EventSourceMappingConfiguration",
+        Kind::Structure(Structure::of(&[
+            Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(19)),
+            Member::new("BatchSize", ShapeId(24)),
+            Member::new("BisectBatchOnFunctionError", ShapeId(25)),
+            Member::new("DestinationConfig", ShapeId(62)),
+            Member::new("DocumentDBEventSourceConfig", ShapeId(64)),
+            Member::new("EventSourceArn", ShapeId(23)),
+            Member::new("EventSourceMappingArn", ShapeId(91)),
+            Member::new("FilterCriteria", ShapeId(107)),
+            Member::new("FilterCriteriaError", ShapeId(108)),
+            Member::new("FunctionArn", ShapeId(113)),
+            Member::new("FunctionResponseTypes", ShapeId(123)),
+            Member::new("KMSKeyArn", ShapeId(193)),
+            Member::new("LastModified", ShapeId(49)),
+            Member::new("LastProcessingResult", ShapeId(366)),
+            Member::new("LoggingConfig", ShapeId(93)),
+            Member::new("MaximumBatchingWindowInSeconds", ShapeId(257)),
+            Member::new("MaximumRecordAgeInSeconds", ShapeId(261)),
+            Member::new("MaximumRetryAttempts", ShapeId(263)),
+            Member::new("MetricsConfig", ShapeId(96)),
+            Member::new("ParallelizationFactor", ShapeId(280)),
+            Member::new("ProvisionedPollerConfig", ShapeId(292)),
+            Member::new("Queues", ShapeId(308)),
+            Member::new("ScalingConfig", ShapeId(338)),
+            Member::new("SelfManagedEventSource", ShapeId(343)),
+            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(344)),
+            Member::new("SourceAccessConfigurations", ShapeId(359)),
+            Member::new("StartingPosition", ShapeId(99)),
+            Member::new("StartingPositionTimestamp", ShapeId(49)),
+            Member::new("State", ShapeId(366)),
+            Member::new("StateTransitionReason", ShapeId(366)),
+            Member::new("Topics", ShapeId(389)),
+            Member::new("TumblingWindowInSeconds", ShapeId(393)),
+            Member::new("UUID", ShapeId(395)),
+        ])),
+    ),
+    // 93
+    Shape::new(
+        "EventSourceMappingLoggingConfig",
+        Kind::Structure(Structure::of(&[Member::new("SystemLogLevel", ShapeId(97))])),
+    ),
+    // 94
+    Shape::new("EventSourceMappingMetric", Kind::String(&["EventCount", "ErrorCount", "KafkaMetrics"])),
+    // 95
+    Shape::new("EventSourceMappingMetricList", Kind::List(List::of(ShapeId(94)))).bounds(Some(0), Some(3)),
+    // 96
+    Shape::new(
+        "EventSourceMappingMetricsConfig",
+        Kind::Structure(Structure::of(&[Member::new("Metrics", ShapeId(95))])),
+    ),
+    // 97
+    Shape::new("EventSourceMappingSystemLogLevel", Kind::String(&["DEBUG", "INFO", "WARN"])),
+    // 98
+    Shape::new("EventSourceMappingsList", Kind::List(List::of(ShapeId(92)))),
+    // 99
+    Shape::new("EventSourcePosition", Kind::String(&["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"])),
+    // 100
+    Shape::new("EventSourceToken", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_14),
+    // 101
+    Shape::new("ExecutionEnvironmentMemoryGiBPerVCpu", Kind::Double),
+    // 102
+    Shape::new("ExecutionTimeout", Kind::INTEGER).bounds(Some(1), Some(31622400)),
+    // 103
+    Shape::new("FileSystemArn", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_15),
+    // 104
     Shape::new(
         "FileSystemConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(81)).required(),
-            Member::new("LocalMountPath", ShapeId(202)).required(),
-            Member::new("S3FilesConfig", ShapeId(276)),
+            Member::new("Arn", ShapeId(103)).required(),
+            Member::new("LocalMountPath", ShapeId(244)).required(),
+            Member::new("S3FilesConfig", ShapeId(331)),
         ])),
     ),
-    // 83
-    Shape::new("FileSystemConfigList", Kind::List(List::of(ShapeId(82)))).bounds(Some(0), Some(1)),
-    // 84
-    Shape::new("FunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_12),
-    // 85
+    // 105
+    Shape::new("FileSystemConfigList", Kind::List(List::of(ShapeId(104)))).bounds(Some(0), Some(1)),
+    // 106
+    Shape::new("Filter", Kind::Structure(Structure::of(&[Member::new("Pattern", ShapeId(281))]))),
+    // 107
+    Shape::new("FilterCriteria", Kind::Structure(Structure::of(&[Member::new("Filters", ShapeId(111))]))),
+    // 108
+    Shape::new(
+        "FilterCriteriaError",
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(109)), Member::new("Message", ShapeId(110))])),
+    ),
+    // 109
+    Shape::new("FilterCriteriaErrorCode", Kind::TEXT).bounds(Some(10), Some(50)).pattern(&PATTERN_16),
+    // 110
+    Shape::new("FilterCriteriaErrorMessage", Kind::TEXT).bounds(Some(10), Some(2048)).pattern(&PATTERN_17),
+    // 111
+    Shape::new("FilterList", Kind::List(List::of(ShapeId(106)))),
+    // 112
+    Shape::new("FullDocument", Kind::String(&["UpdateLookup", "Default"])),
+    // 113
+    Shape::new("FunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_18),
+    // 114
     Shape::new(
         "FunctionCode",
         Kind::Structure(Structure::of(&[
-            Member::new("ImageUri", ShapeId(303)),
-            Member::new("S3Bucket", ShapeId(275)),
-            Member::new("S3Key", ShapeId(280)),
-            Member::new("S3ObjectStorageMode", ShapeId(281)),
-            Member::new("S3ObjectVersion", ShapeId(282)),
-            Member::new("SourceKMSKeyArn", ShapeId(161)),
-            Member::new("ZipFile", ShapeId(23)),
+            Member::new("ImageUri", ShapeId(366)),
+            Member::new("S3Bucket", ShapeId(330)),
+            Member::new("S3Key", ShapeId(335)),
+            Member::new("S3ObjectStorageMode", ShapeId(336)),
+            Member::new("S3ObjectVersion", ShapeId(337)),
+            Member::new("SourceKMSKeyArn", ShapeId(193)),
+            Member::new("ZipFile", ShapeId(26)),
         ])),
     ),
-    // 86
+    // 115
     Shape::new(
         "FunctionCodeLocation",
         Kind::Structure(Structure::of(&[
-            Member::new("Error", ShapeId(87)),
-            Member::new("ImageUri", ShapeId(303)),
-            Member::new("Location", ShapeId(286)),
-            Member::new("RepositoryType", ShapeId(303)),
-            Member::new("ResolvedImageUri", ShapeId(303)),
-            Member::new("ResolvedS3Object", ShapeId(261)),
-            Member::new("SourceKMSKeyArn", ShapeId(161)),
+            Member::new("Error", ShapeId(116)),
+            Member::new("ImageUri", ShapeId(366)),
+            Member::new("Location", ShapeId(346)),
+            Member::new("RepositoryType", ShapeId(366)),
+            Member::new("ResolvedImageUri", ShapeId(366)),
+            Member::new("ResolvedS3Object", ShapeId(315)),
+            Member::new("SourceKMSKeyArn", ShapeId(193)),
         ])),
     ),
-    // 87
+    // 116
     Shape::new(
         "FunctionCodeLocationError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(303)), Member::new("Message", ShapeId(285))])),
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(366)), Member::new("Message", ShapeId(345))])),
     ),
-    // 88
+    // 117
     Shape::new(
         "FunctionConfiguration",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
-            Member::new("Architectures", ShapeId(21)),
-            Member::new("CapacityProviderConfig", ShapeId(27)),
-            Member::new("CodeSha256", ShapeId(303)),
-            Member::new("CodeSize", ShapeId(207)),
-            Member::new("ConfigSha256", ShapeId(303)),
-            Member::new("DeadLetterConfig", ShapeId(44)),
-            Member::new("Description", ShapeId(53)),
-            Member::new("DurableConfig", ShapeId(57)),
-            Member::new("Environment", ShapeId(72)),
-            Member::new("EphemeralStorage", ShapeId(76)),
-            Member::new("FileSystemConfigs", ShapeId(83)),
-            Member::new("FunctionArn", ShapeId(220)),
-            Member::new("FunctionName", ShapeId(221)),
-            Member::new("Handler", ShapeId(131)),
-            Member::new("ImageConfigResponse", ShapeId(137)),
-            Member::new("KMSKeyArn", ShapeId(161)),
-            Member::new("LastModified", ShapeId(323)),
-            Member::new("LastUpdateStatus", ShapeId(164)),
-            Member::new("LastUpdateStatusReason", ShapeId(165)),
-            Member::new("LastUpdateStatusReasonCode", ShapeId(166)),
-            Member::new("Layers", ShapeId(182)),
-            Member::new("LoggingConfig", ShapeId(206)),
-            Member::new("MasterArn", ShapeId(84)),
-            Member::new("MemorySize", ShapeId(217)),
-            Member::new("PackageType", ShapeId(231)),
-            Member::new("RevisionId", ShapeId(303)),
-            Member::new("Role", ShapeId(268)),
-            Member::new("Runtime", ShapeId(269)),
-            Member::new("RuntimeConfig", ShapeId(95)),
-            Member::new("RuntimeVersionConfig", ShapeId(272)),
-            Member::new("SigningJobArn", ShapeId(22)),
-            Member::new("SigningProfileVersionArn", ShapeId(22)),
-            Member::new("SnapStart", ShapeId(296)),
-            Member::new("State", ShapeId(299)),
-            Member::new("StateReason", ShapeId(300)),
-            Member::new("StateReasonCode", ShapeId(301)),
-            Member::new("TenancyConfig", ShapeId(318)),
-            Member::new("Timeout", ShapeId(322)),
-            Member::new("TracingConfig", ShapeId(326)),
-            Member::new("Version", ShapeId(339)),
-            Member::new("VpcConfig", ShapeId(342)),
+            Member::new("Architectures", ShapeId(22)),
+            Member::new("CapacityProviderConfig", ShapeId(30)),
+            Member::new("CodeSha256", ShapeId(366)),
+            Member::new("CodeSize", ShapeId(249)),
+            Member::new("ConfigSha256", ShapeId(366)),
+            Member::new("DeadLetterConfig", ShapeId(50)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("DurableConfig", ShapeId(65)),
+            Member::new("Environment", ShapeId(85)),
+            Member::new("EphemeralStorage", ShapeId(89)),
+            Member::new("FileSystemConfigs", ShapeId(105)),
+            Member::new("FunctionArn", ShapeId(268)),
+            Member::new("FunctionName", ShapeId(269)),
+            Member::new("Handler", ShapeId(163)),
+            Member::new("ImageConfigResponse", ShapeId(169)),
+            Member::new("KMSKeyArn", ShapeId(193)),
+            Member::new("LastModified", ShapeId(386)),
+            Member::new("LastUpdateStatus", ShapeId(204)),
+            Member::new("LastUpdateStatusReason", ShapeId(205)),
+            Member::new("LastUpdateStatusReasonCode", ShapeId(206)),
+            Member::new("Layers", ShapeId(222)),
+            Member::new("LoggingConfig", ShapeId(248)),
+            Member::new("MasterArn", ShapeId(113)),
+            Member::new("MemorySize", ShapeId(264)),
+            Member::new("PackageType", ShapeId(279)),
+            Member::new("RevisionId", ShapeId(366)),
+            Member::new("Role", ShapeId(323)),
+            Member::new("Runtime", ShapeId(324)),
+            Member::new("RuntimeConfig", ShapeId(126)),
+            Member::new("RuntimeVersionConfig", ShapeId(327)),
+            Member::new("SigningJobArn", ShapeId(23)),
+            Member::new("SigningProfileVersionArn", ShapeId(23)),
+            Member::new("SnapStart", ShapeId(356)),
+            Member::new("State", ShapeId(362)),
+            Member::new("StateReason", ShapeId(363)),
+            Member::new("StateReasonCode", ShapeId(364)),
+            Member::new("TenancyConfig", ShapeId(381)),
+            Member::new("Timeout", ShapeId(385)),
+            Member::new("TracingConfig", ShapeId(391)),
+            Member::new("Version", ShapeId(408)),
+            Member::new("VpcConfig", ShapeId(411)),
         ])),
     ),
-    // 89
+    // 118
     Shape::new(
         "FunctionEventInvokeConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("DestinationConfig", ShapeId(55)),
-            Member::new("FunctionArn", ShapeId(84)),
-            Member::new("LastModified", ShapeId(43)),
-            Member::new("MaximumEventAgeInSeconds", ShapeId(215)),
-            Member::new("MaximumRetryAttempts", ShapeId(216)),
+            Member::new("DestinationConfig", ShapeId(62)),
+            Member::new("FunctionArn", ShapeId(113)),
+            Member::new("LastModified", ShapeId(49)),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(259)),
+            Member::new("MaximumRetryAttempts", ShapeId(262)),
         ])),
     ),
-    // 90
-    Shape::new("FunctionEventInvokeConfigList", Kind::List(List::of(ShapeId(89)))),
-    // 91
-    Shape::new("FunctionList", Kind::List(List::of(ShapeId(88)))),
-    // 92
-    Shape::new("FunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_13),
-    // 93
+    // 119
+    Shape::new("FunctionEventInvokeConfigList", Kind::List(List::of(ShapeId(118)))),
+    // 120
+    Shape::new("FunctionList", Kind::List(List::of(ShapeId(117)))),
+    // 121
+    Shape::new("FunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_19),
+    // 122
+    Shape::new("FunctionResponseType", Kind::String(&["ReportBatchItemFailures"])),
+    // 123
+    Shape::new("FunctionResponseTypeList", Kind::List(List::of(ShapeId(122)))).bounds(Some(0), Some(1)),
+    // 124
     Shape::new("FunctionRuntimeAlias", Kind::TEXT).bounds(Some(1), Some(128)),
-    // 94
-    Shape::new("FunctionRuntimeArn", Kind::TEXT).bounds(Some(48), Some(2048)).pattern(&PATTERN_14),
-    // 95
+    // 125
+    Shape::new("FunctionRuntimeArn", Kind::TEXT).bounds(Some(48), Some(2048)).pattern(&PATTERN_20),
+    // 126
     Shape::new(
         "FunctionRuntimeConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("RuntimeAlias", ShapeId(93)).required(),
-            Member::new("RuntimeArn", ShapeId(94)).required(),
+            Member::new("RuntimeAlias", ShapeId(124)).required(),
+            Member::new("RuntimeArn", ShapeId(125)).required(),
         ])),
     ),
-    // 96
+    // 127
     Shape::new("FunctionUrl", Kind::TEXT).bounds(Some(40), Some(100)),
-    // 97
+    // 128
     Shape::new("FunctionUrlAuthType", Kind::String(&["NONE", "AWS_IAM"])),
-    // 98
+    // 129
     Shape::new(
         "FunctionUrlConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(97)).required(),
-            Member::new("Cors", ShapeId(38)),
-            Member::new("CreationTime", ShapeId(323)).required(),
-            Member::new("FunctionArn", ShapeId(84)).required(),
-            Member::new("FunctionUrl", ShapeId(96)).required(),
-            Member::new("InvokeMode", ShapeId(151)),
-            Member::new("LastModifiedTime", ShapeId(323)).required(),
+            Member::new("AuthType", ShapeId(128)).required(),
+            Member::new("Cors", ShapeId(42)),
+            Member::new("CreationTime", ShapeId(386)).required(),
+            Member::new("FunctionArn", ShapeId(113)).required(),
+            Member::new("FunctionUrl", ShapeId(127)).required(),
+            Member::new("InvokeMode", ShapeId(183)),
+            Member::new("LastModifiedTime", ShapeId(386)).required(),
         ])),
     ),
-    // 99
-    Shape::new("FunctionUrlConfigList", Kind::List(List::of(ShapeId(98)))),
-    // 100
-    Shape::new("FunctionUrlFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_15),
-    // 101
-    Shape::new("FunctionUrlQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_16),
-    // 102
+    // 130
+    Shape::new("FunctionUrlConfigList", Kind::List(List::of(ShapeId(129)))),
+    // 131
+    Shape::new("FunctionUrlFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_21),
+    // 132
+    Shape::new("FunctionUrlQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_22),
+    // 133
     Shape::new("FunctionVersion", Kind::String(&["ALL"])),
-    // 103
+    // 134
     Shape::new("FunctionVersionLatestPublished", Kind::String(&["LATEST_PUBLISHED"])),
-    // 104
+    // 135
     Shape::new(
         "FunctionVersionsPerCapacityProviderLimitExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 105
+    // 136
     Shape::new("GetAccountSettingsRequest", Kind::Structure(Structure::of(&[]))),
-    // 106
+    // 137
     Shape::new(
         "GetAccountSettingsResponse",
         Kind::Structure(Structure::of(&[
@@ -11700,402 +13679,440 @@ static TABLE: [Shape; 346] = [
             Member::new("AccountUsage", ShapeId(3)),
         ])),
     ),
-    // 107
+    // 138
     Shape::new(
         "GetAliasRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
             Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
         ])),
     ),
-    // 108
-    Shape::new(
-        "GetFunctionCodeSigningConfigRequest",
-        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(221))
-            .at(Location::Uri, "FunctionName")
-            .required()])),
-    ),
-    // 109
-    Shape::new(
-        "GetFunctionCodeSigningConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("CodeSigningConfigArn", ShapeId(31)).required(),
-            Member::new("FunctionName", ShapeId(92)).required(),
-        ])),
-    ),
-    // 110
-    Shape::new(
-        "GetFunctionConcurrencyRequest",
-        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(92))
-            .at(Location::Uri, "FunctionName")
-            .required()])),
-    ),
-    // 111
-    Shape::new(
-        "GetFunctionConcurrencyResponse",
-        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(260))])),
-    ),
-    // 112
-    Shape::new(
-        "GetFunctionConfigurationRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 113
-    Shape::new(
-        "GetFunctionEventInvokeConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 114
-    Shape::new(
-        "GetFunctionRecursionConfigRequest",
-        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(328))
-            .at(Location::Uri, "FunctionName")
-            .required()])),
-    ),
-    // 115
-    Shape::new(
-        "GetFunctionRecursionConfigResponse",
-        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(256))])),
-    ),
-    // 116
-    Shape::new(
-        "GetFunctionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 117
-    Shape::new(
-        "GetFunctionResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("Code", ShapeId(86)),
-            Member::new("Concurrency", ShapeId(37)),
-            Member::new("Configuration", ShapeId(88)),
-            Member::new("Tags", ShapeId(314)),
-            Member::new("TagsError", ShapeId(315)),
-        ])),
-    ),
-    // 118
-    Shape::new(
-        "GetFunctionUrlConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(100)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(101)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 119
-    Shape::new(
-        "GetFunctionUrlConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(97)).required(),
-            Member::new("Cors", ShapeId(38)),
-            Member::new("CreationTime", ShapeId(323)).required(),
-            Member::new("FunctionArn", ShapeId(84)).required(),
-            Member::new("FunctionUrl", ShapeId(96)).required(),
-            Member::new("InvokeMode", ShapeId(151)),
-            Member::new("LastModifiedTime", ShapeId(323)).required(),
-        ])),
-    ),
-    // 120
-    Shape::new(
-        "GetLayerVersionByArnRequest",
-        Kind::Structure(Structure::of(&[Member::new("Arn", ShapeId(174)).at(Location::QueryString, "Arn").required()])),
-    ),
-    // 121
-    Shape::new(
-        "GetLayerVersionPolicyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("LayerName", ShapeId(171)).at(Location::Uri, "LayerName").required(),
-            Member::new("VersionNumber", ShapeId(177)).at(Location::Uri, "VersionNumber").required(),
-        ])),
-    ),
-    // 122
-    Shape::new(
-        "GetLayerVersionPolicyResponse",
-        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(303)), Member::new("RevisionId", ShapeId(303))])),
-    ),
-    // 123
-    Shape::new(
-        "GetLayerVersionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("LayerName", ShapeId(171)).at(Location::Uri, "LayerName").required(),
-            Member::new("VersionNumber", ShapeId(177)).at(Location::Uri, "VersionNumber").required(),
-        ])),
-    ),
-    // 124
-    Shape::new(
-        "GetLayerVersionResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitectures", ShapeId(35)),
-            Member::new("CompatibleRuntimes", ShapeId(36)),
-            Member::new("Content", ShapeId(176)),
-            Member::new("CreatedDate", ShapeId(323)),
-            Member::new("Description", ShapeId(53)),
-            Member::new("LayerArn", ShapeId(168)),
-            Member::new("LayerVersionArn", ShapeId(174)),
-            Member::new("LicenseInfo", ShapeId(183)),
-            Member::new("Version", ShapeId(177)),
-        ])),
-    ),
-    // 125
-    Shape::new(
-        "GetPolicyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 126
-    Shape::new(
-        "GetPolicyResponse",
-        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(303)), Member::new("RevisionId", ShapeId(303))])),
-    ),
-    // 127
-    Shape::new(
-        "GetProvisionedConcurrencyConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(254)).at(Location::QueryString, "Qualifier").required(),
-        ])),
-    ),
-    // 128
-    Shape::new(
-        "GetProvisionedConcurrencyConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(224)),
-            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(224)),
-            Member::new("LastModified", ShapeId(323)),
-            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(234)),
-            Member::new("Status", ShapeId(241)),
-            Member::new("StatusReason", ShapeId(303)),
-        ])),
-    ),
-    // 129
-    Shape::new(
-        "GetRuntimeManagementConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 130
-    Shape::new(
-        "GetRuntimeManagementConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionArn", ShapeId(220)),
-            Member::new("RuntimeVersionArn", ShapeId(271)),
-            Member::new("UpdateRuntimeOn", ShapeId(338)),
-        ])),
-    ),
-    // 131
-    Shape::new("Handler", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_17),
-    // 132
-    Shape::new("Header", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_18),
-    // 133
-    Shape::new("HeadersList", Kind::List(List::of(ShapeId(132)))).bounds(Some(0), Some(100)),
-    // 134
-    Shape::new("HttpStatus", Kind::INTEGER),
-    // 135
-    Shape::new(
-        "ImageConfig",
-        Kind::Structure(Structure::of(&[
-            Member::new("Command", ShapeId(304)),
-            Member::new("EntryPoint", ShapeId(304)),
-            Member::new("WorkingDirectory", ShapeId(345)),
-        ])),
-    ),
-    // 136
-    Shape::new(
-        "ImageConfigError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(303)), Member::new("Message", ShapeId(285))])),
-    ),
-    // 137
-    Shape::new(
-        "ImageConfigResponse",
-        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(136)), Member::new("ImageConfig", ShapeId(135))])),
-    ),
-    // 138
-    Shape::new("Integer", Kind::INTEGER),
     // 139
     Shape::new(
-        "InvalidCodeSignatureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        "GetEventSourceMappingRequest",
+        Kind::Structure(Structure::of(&[Member::new("UUID", ShapeId(395)).at(Location::Uri, "UUID").required()])),
     ),
     // 140
     Shape::new(
-        "InvalidParameterValueException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
+        "GetFunctionCodeSigningConfigRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(269))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
     ),
     // 141
     Shape::new(
-        "InvalidRequestContentException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
+        "GetFunctionCodeSigningConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CodeSigningConfigArn", ShapeId(34)).required(),
+            Member::new("FunctionName", ShapeId(121)).required(),
+        ])),
     ),
     // 142
     Shape::new(
-        "InvalidRuntimeException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        "GetFunctionConcurrencyRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(121))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
     ),
     // 143
     Shape::new(
-        "InvalidSecurityGroupIDException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        "GetFunctionConcurrencyResponse",
+        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(314))])),
     ),
     // 144
     Shape::new(
-        "InvalidSubnetIDException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        "GetFunctionConfigurationRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+        ])),
     ),
     // 145
     Shape::new(
-        "InvalidZipFileException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        "GetFunctionEventInvokeConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+        ])),
     ),
     // 146
+    Shape::new(
+        "GetFunctionRecursionConfigRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(396))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
+    ),
+    // 147
+    Shape::new(
+        "GetFunctionRecursionConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(310))])),
+    ),
+    // 148
+    Shape::new(
+        "GetFunctionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 149
+    Shape::new(
+        "GetFunctionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("Code", ShapeId(115)),
+            Member::new("Concurrency", ShapeId(41)),
+            Member::new("Configuration", ShapeId(117)),
+            Member::new("Tags", ShapeId(377)),
+            Member::new("TagsError", ShapeId(378)),
+        ])),
+    ),
+    // 150
+    Shape::new(
+        "GetFunctionUrlConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(132)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 151
+    Shape::new(
+        "GetFunctionUrlConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("AuthType", ShapeId(128)).required(),
+            Member::new("Cors", ShapeId(42)),
+            Member::new("CreationTime", ShapeId(386)).required(),
+            Member::new("FunctionArn", ShapeId(113)).required(),
+            Member::new("FunctionUrl", ShapeId(127)).required(),
+            Member::new("InvokeMode", ShapeId(183)),
+            Member::new("LastModifiedTime", ShapeId(386)).required(),
+        ])),
+    ),
+    // 152
+    Shape::new(
+        "GetLayerVersionByArnRequest",
+        Kind::Structure(Structure::of(&[Member::new("Arn", ShapeId(214)).at(Location::QueryString, "Arn").required()])),
+    ),
+    // 153
+    Shape::new(
+        "GetLayerVersionPolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
+        ])),
+    ),
+    // 154
+    Shape::new(
+        "GetLayerVersionPolicyResponse",
+        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(366)), Member::new("RevisionId", ShapeId(366))])),
+    ),
+    // 155
+    Shape::new(
+        "GetLayerVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
+        ])),
+    ),
+    // 156
+    Shape::new(
+        "GetLayerVersionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitectures", ShapeId(39)),
+            Member::new("CompatibleRuntimes", ShapeId(40)),
+            Member::new("Content", ShapeId(216)),
+            Member::new("CreatedDate", ShapeId(386)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("LayerArn", ShapeId(208)),
+            Member::new("LayerVersionArn", ShapeId(214)),
+            Member::new("LicenseInfo", ShapeId(223)),
+            Member::new("Version", ShapeId(217)),
+        ])),
+    ),
+    // 157
+    Shape::new(
+        "GetPolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 158
+    Shape::new(
+        "GetPolicyResponse",
+        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(366)), Member::new("RevisionId", ShapeId(366))])),
+    ),
+    // 159
+    Shape::new(
+        "GetProvisionedConcurrencyConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(306)).at(Location::QueryString, "Qualifier").required(),
+        ])),
+    ),
+    // 160
+    Shape::new(
+        "GetProvisionedConcurrencyConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(272)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(272)),
+            Member::new("LastModified", ShapeId(386)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(284)),
+            Member::new("Status", ShapeId(291)),
+            Member::new("StatusReason", ShapeId(366)),
+        ])),
+    ),
+    // 161
+    Shape::new(
+        "GetRuntimeManagementConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 162
+    Shape::new(
+        "GetRuntimeManagementConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionArn", ShapeId(268)),
+            Member::new("RuntimeVersionArn", ShapeId(326)),
+            Member::new("UpdateRuntimeOn", ShapeId(407)),
+        ])),
+    ),
+    // 163
+    Shape::new("Handler", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_23),
+    // 164
+    Shape::new("Header", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_17),
+    // 165
+    Shape::new("HeadersList", Kind::List(List::of(ShapeId(164)))).bounds(Some(0), Some(100)),
+    // 166
+    Shape::new("HttpStatus", Kind::INTEGER),
+    // 167
+    Shape::new(
+        "ImageConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("Command", ShapeId(367)),
+            Member::new("EntryPoint", ShapeId(367)),
+            Member::new("WorkingDirectory", ShapeId(414)),
+        ])),
+    ),
+    // 168
+    Shape::new(
+        "ImageConfigError",
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(366)), Member::new("Message", ShapeId(345))])),
+    ),
+    // 169
+    Shape::new(
+        "ImageConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(168)), Member::new("ImageConfig", ShapeId(167))])),
+    ),
+    // 170
+    Shape::new("Integer", Kind::INTEGER),
+    // 171
+    Shape::new(
+        "InvalidCodeSignatureException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
+    // 172
+    Shape::new(
+        "InvalidParameterValueException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+    ),
+    // 173
+    Shape::new(
+        "InvalidRequestContentException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+    ),
+    // 174
+    Shape::new(
+        "InvalidRuntimeException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
+    // 175
+    Shape::new(
+        "InvalidSecurityGroupIDException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
+    // 176
+    Shape::new(
+        "InvalidSubnetIDException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
+    // 177
+    Shape::new(
+        "InvalidZipFileException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
+    // 178
     Shape::new(
         "InvocationRequest",
         Kind::Structure(Structure {
             payload: Some("Payload"),
             ..Structure::of(&[
-                Member::new("ClientContext", ShapeId(303)).at(Location::Header, "X-Amz-Client-Context"),
-                Member::new("DurableExecutionName", ShapeId(60)).at(Location::Header, "X-Amz-Durable-Execution-Name"),
-                Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
-                Member::new("InvocationType", ShapeId(148)).at(Location::Header, "X-Amz-Invocation-Type"),
-                Member::new("LogType", ShapeId(205)).at(Location::Header, "X-Amz-Log-Type"),
-                Member::new("Payload", ShapeId(23)),
-                Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
-                Member::new("TenantId", ShapeId(319)).at(Location::Header, "X-Amz-Tenant-Id"),
+                Member::new("ClientContext", ShapeId(366)).at(Location::Header, "X-Amz-Client-Context"),
+                Member::new("DurableExecutionName", ShapeId(68)).at(Location::Header, "X-Amz-Durable-Execution-Name"),
+                Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+                Member::new("InvocationType", ShapeId(180)).at(Location::Header, "X-Amz-Invocation-Type"),
+                Member::new("LogType", ShapeId(247)).at(Location::Header, "X-Amz-Log-Type"),
+                Member::new("Payload", ShapeId(26)),
+                Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+                Member::new("TenantId", ShapeId(382)).at(Location::Header, "X-Amz-Tenant-Id"),
             ])
         }),
     ),
-    // 147
+    // 179
     Shape::new(
         "InvocationResponse",
         Kind::Structure(Structure {
             payload: Some("Payload"),
             ..Structure::of(&[
-                Member::new("DurableExecutionArn", ShapeId(59)).at(Location::Header, "X-Amz-Durable-Execution-Arn"),
-                Member::new("ExecutedVersion", ShapeId(339)).at(Location::Header, "X-Amz-Executed-Version"),
-                Member::new("FunctionError", ShapeId(303)).at(Location::Header, "X-Amz-Function-Error"),
-                Member::new("LogResult", ShapeId(303)).at(Location::Header, "X-Amz-Log-Result"),
-                Member::new("Payload", ShapeId(23)),
-                Member::new("StatusCode", ShapeId(138)).at(Location::StatusCode, "StatusCode"),
+                Member::new("DurableExecutionArn", ShapeId(67)).at(Location::Header, "X-Amz-Durable-Execution-Arn"),
+                Member::new("ExecutedVersion", ShapeId(408)).at(Location::Header, "X-Amz-Executed-Version"),
+                Member::new("FunctionError", ShapeId(366)).at(Location::Header, "X-Amz-Function-Error"),
+                Member::new("LogResult", ShapeId(366)).at(Location::Header, "X-Amz-Log-Result"),
+                Member::new("Payload", ShapeId(26)),
+                Member::new("StatusCode", ShapeId(170)).at(Location::StatusCode, "StatusCode"),
             ])
         }),
     ),
-    // 148
+    // 180
     Shape::new("InvocationType", Kind::String(&["Event", "RequestResponse", "DryRun"])),
-    // 149
+    // 181
     Shape::new(
         "InvokeAsyncRequest",
         Kind::Structure(Structure {
             payload: Some("InvokeArgs"),
             ..Structure::of(&[
-                Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
-                Member::new("InvokeArgs", ShapeId(24)).required(),
+                Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+                Member::new("InvokeArgs", ShapeId(27)).required(),
             ])
         }),
     ),
-    // 150
+    // 182
     Shape::new(
         "InvokeAsyncResponse",
-        Kind::Structure(Structure::of(&[Member::new("Status", ShapeId(134)).at(Location::StatusCode, "Status")])),
+        Kind::Structure(Structure::of(&[Member::new("Status", ShapeId(166)).at(Location::StatusCode, "Status")])),
     ),
-    // 151
+    // 183
     Shape::new("InvokeMode", Kind::String(&["BUFFERED", "RESPONSE_STREAM"])),
-    // 152
-    Shape::new("InvokeResponseStreamUpdate", Kind::Structure(Structure::of(&[Member::new("Payload", ShapeId(23))]))),
-    // 153
+    // 184
+    Shape::new("InvokeResponseStreamUpdate", Kind::Structure(Structure::of(&[Member::new("Payload", ShapeId(26))]))),
+    // 185
     Shape::new(
         "InvokeWithResponseStreamCompleteEvent",
         Kind::Structure(Structure::of(&[
-            Member::new("ErrorCode", ShapeId(303)),
-            Member::new("ErrorDetails", ShapeId(303)),
-            Member::new("LogResult", ShapeId(303)),
+            Member::new("ErrorCode", ShapeId(366)),
+            Member::new("ErrorDetails", ShapeId(366)),
+            Member::new("LogResult", ShapeId(366)),
         ])),
     ),
-    // 154
+    // 186
     Shape::new(
         "InvokeWithResponseStreamRequest",
         Kind::Structure(Structure {
             payload: Some("Payload"),
             ..Structure::of(&[
-                Member::new("ClientContext", ShapeId(303)).at(Location::Header, "X-Amz-Client-Context"),
-                Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
-                Member::new("InvocationType", ShapeId(266)).at(Location::Header, "X-Amz-Invocation-Type"),
-                Member::new("LogType", ShapeId(205)).at(Location::Header, "X-Amz-Log-Type"),
-                Member::new("Payload", ShapeId(23)),
-                Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
-                Member::new("TenantId", ShapeId(319)).at(Location::Header, "X-Amz-Tenant-Id"),
+                Member::new("ClientContext", ShapeId(366)).at(Location::Header, "X-Amz-Client-Context"),
+                Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+                Member::new("InvocationType", ShapeId(321)).at(Location::Header, "X-Amz-Invocation-Type"),
+                Member::new("LogType", ShapeId(247)).at(Location::Header, "X-Amz-Log-Type"),
+                Member::new("Payload", ShapeId(26)),
+                Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+                Member::new("TenantId", ShapeId(382)).at(Location::Header, "X-Amz-Tenant-Id"),
             ])
         }),
     ),
-    // 155
+    // 187
     Shape::new(
         "InvokeWithResponseStreamResponse",
         Kind::Structure(Structure {
             payload: Some("EventStream"),
             ..Structure::of(&[
-                Member::new("EventStream", ShapeId(156)),
-                Member::new("ExecutedVersion", ShapeId(339)).at(Location::Header, "X-Amz-Executed-Version"),
-                Member::new("ResponseStreamContentType", ShapeId(303)).at(Location::Header, "Content-Type"),
-                Member::new("StatusCode", ShapeId(138)).at(Location::StatusCode, "StatusCode"),
+                Member::new("EventStream", ShapeId(188)),
+                Member::new("ExecutedVersion", ShapeId(408)).at(Location::Header, "X-Amz-Executed-Version"),
+                Member::new("ResponseStreamContentType", ShapeId(366)).at(Location::Header, "Content-Type"),
+                Member::new("StatusCode", ShapeId(170)).at(Location::StatusCode, "StatusCode"),
             ])
         }),
     ),
-    // 156
+    // 188
     Shape::new(
         "InvokeWithResponseStreamResponseEvent",
         Kind::Structure(Structure {
             event_stream: true,
-            ..Structure::of(&[Member::new("InvokeComplete", ShapeId(153)), Member::new("PayloadChunk", ShapeId(152))])
+            ..Structure::of(&[Member::new("InvokeComplete", ShapeId(185)), Member::new("PayloadChunk", ShapeId(184))])
         }),
     ),
-    // 157
+    // 189
     Shape::new("InvokedViaFunctionUrl", Kind::Boolean),
-    // 158
+    // 190
     Shape::new(
         "KMSAccessDeniedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 159
+    // 191
     Shape::new(
         "KMSDisabledException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 160
+    // 192
     Shape::new(
         "KMSInvalidStateException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 161
-    Shape::new("KMSKeyArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_19),
-    // 162
+    // 193
+    Shape::new("KMSKeyArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_24),
+    // 194
     Shape::new(
         "KMSNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 163
+    // 195
+    Shape::new("KafkaEventSourceMappingConsumptionMode", Kind::String(&["Stream", "Queue"])),
+    // 196
+    Shape::new(
+        "KafkaSchemaRegistryAccessConfig",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(198)), Member::new("URI", ShapeId(23))])),
+    ),
+    // 197
+    Shape::new("KafkaSchemaRegistryAccessConfigList", Kind::List(List::of(ShapeId(196)))),
+    // 198
+    Shape::new(
+        "KafkaSchemaRegistryAuthType",
+        Kind::String(&["BASIC_AUTH", "CLIENT_CERTIFICATE_TLS_AUTH", "SERVER_ROOT_CA_CERTIFICATE", "OAUTHBEARER_AUTH"]),
+    ),
+    // 199
+    Shape::new(
+        "KafkaSchemaRegistryConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("AccessConfigs", ShapeId(197)),
+            Member::new("EventRecordFormat", ShapeId(339)),
+            Member::new("SchemaRegistryURI", ShapeId(340)),
+            Member::new("SchemaValidationConfigs", ShapeId(202)),
+        ])),
+    ),
+    // 200
+    Shape::new("KafkaSchemaValidationAttribute", Kind::String(&["KEY", "VALUE"])),
+    // 201
+    Shape::new(
+        "KafkaSchemaValidationConfig",
+        Kind::Structure(Structure::of(&[Member::new("Attribute", ShapeId(200))])),
+    ),
+    // 202
+    Shape::new("KafkaSchemaValidationConfigList", Kind::List(List::of(ShapeId(201)))),
+    // 203
     Shape::new(
         "LambdaManagedInstancesCapacityProviderConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("CapacityProviderArn", ShapeId(26)).required(),
-            Member::new("ExecutionEnvironmentMemoryGiBPerVCpu", ShapeId(79)),
-            Member::new("PerExecutionEnvironmentMaxConcurrency", ShapeId(232)),
+            Member::new("CapacityProviderArn", ShapeId(29)).required(),
+            Member::new("ExecutionEnvironmentMemoryGiBPerVCpu", ShapeId(101)),
+            Member::new("PerExecutionEnvironmentMaxConcurrency", ShapeId(282)),
         ])),
     ),
-    // 164
+    // 204
     Shape::new("LastUpdateStatus", Kind::String(&["Successful", "Failed", "InProgress"])),
-    // 165
+    // 205
     Shape::new("LastUpdateStatusReason", Kind::TEXT),
-    // 166
+    // 206
     Shape::new(
         "LastUpdateStatusReasonCode",
         Kind::String(&[
@@ -12138,527 +14155,581 @@ static TABLE: [Shape; 346] = [
             "DependencyError",
         ]),
     ),
-    // 167
+    // 207
     Shape::new(
         "Layer",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(174)),
-            Member::new("CodeSize", ShapeId(207)),
-            Member::new("SigningJobArn", ShapeId(22)),
-            Member::new("SigningProfileVersionArn", ShapeId(22)),
+            Member::new("Arn", ShapeId(214)),
+            Member::new("CodeSize", ShapeId(249)),
+            Member::new("SigningJobArn", ShapeId(23)),
+            Member::new("SigningProfileVersionArn", ShapeId(23)),
         ])),
     ),
-    // 168
-    Shape::new("LayerArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_20),
-    // 169
-    Shape::new("LayerList", Kind::List(List::of(ShapeId(174)))),
-    // 170
-    Shape::new("LayerName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_21),
-    // 171
-    Shape::new("LayerNameOrArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_22),
-    // 172
-    Shape::new("LayerPermissionAllowedAction", Kind::TEXT).bounds(Some(0), Some(22)).pattern(&PATTERN_23),
-    // 173
-    Shape::new("LayerPermissionAllowedPrincipal", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_24),
-    // 174
-    Shape::new("LayerVersionArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_25),
-    // 175
+    // 208
+    Shape::new("LayerArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_25),
+    // 209
+    Shape::new("LayerList", Kind::List(List::of(ShapeId(214)))),
+    // 210
+    Shape::new("LayerName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_26),
+    // 211
+    Shape::new("LayerNameOrArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_27),
+    // 212
+    Shape::new("LayerPermissionAllowedAction", Kind::TEXT).bounds(Some(0), Some(22)).pattern(&PATTERN_28),
+    // 213
+    Shape::new("LayerPermissionAllowedPrincipal", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_29),
+    // 214
+    Shape::new("LayerVersionArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_30),
+    // 215
     Shape::new(
         "LayerVersionContentInput",
         Kind::Structure(Structure::of(&[
-            Member::new("S3Bucket", ShapeId(275)),
-            Member::new("S3Key", ShapeId(280)),
-            Member::new("S3ObjectStorageMode", ShapeId(281)),
-            Member::new("S3ObjectVersion", ShapeId(282)),
-            Member::new("ZipFile", ShapeId(23)),
+            Member::new("S3Bucket", ShapeId(330)),
+            Member::new("S3Key", ShapeId(335)),
+            Member::new("S3ObjectStorageMode", ShapeId(336)),
+            Member::new("S3ObjectVersion", ShapeId(337)),
+            Member::new("ZipFile", ShapeId(26)),
         ])),
     ),
-    // 176
+    // 216
     Shape::new(
         "LayerVersionContentOutput",
         Kind::Structure(Structure::of(&[
-            Member::new("CodeSha256", ShapeId(303)),
-            Member::new("CodeSize", ShapeId(207)),
-            Member::new("Location", ShapeId(286)),
-            Member::new("ResolvedS3Object", ShapeId(261)),
-            Member::new("SigningJobArn", ShapeId(22)),
-            Member::new("SigningProfileVersionArn", ShapeId(22)),
+            Member::new("CodeSha256", ShapeId(366)),
+            Member::new("CodeSize", ShapeId(249)),
+            Member::new("Location", ShapeId(346)),
+            Member::new("ResolvedS3Object", ShapeId(315)),
+            Member::new("SigningJobArn", ShapeId(23)),
+            Member::new("SigningProfileVersionArn", ShapeId(23)),
         ])),
     ),
-    // 177
+    // 217
     Shape::new("LayerVersionNumber", Kind::LONG),
-    // 178
-    Shape::new("LayerVersionsList", Kind::List(List::of(ShapeId(179)))),
-    // 179
+    // 218
+    Shape::new("LayerVersionsList", Kind::List(List::of(ShapeId(219)))),
+    // 219
     Shape::new(
         "LayerVersionsListItem",
         Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitectures", ShapeId(35)),
-            Member::new("CompatibleRuntimes", ShapeId(36)),
-            Member::new("CreatedDate", ShapeId(323)),
-            Member::new("Description", ShapeId(53)),
-            Member::new("LayerVersionArn", ShapeId(174)),
-            Member::new("LicenseInfo", ShapeId(183)),
-            Member::new("Version", ShapeId(177)),
+            Member::new("CompatibleArchitectures", ShapeId(39)),
+            Member::new("CompatibleRuntimes", ShapeId(40)),
+            Member::new("CreatedDate", ShapeId(386)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("LayerVersionArn", ShapeId(214)),
+            Member::new("LicenseInfo", ShapeId(223)),
+            Member::new("Version", ShapeId(217)),
         ])),
     ),
-    // 180
-    Shape::new("LayersList", Kind::List(List::of(ShapeId(181)))),
-    // 181
+    // 220
+    Shape::new("LayersList", Kind::List(List::of(ShapeId(221)))),
+    // 221
     Shape::new(
         "LayersListItem",
         Kind::Structure(Structure::of(&[
-            Member::new("LatestMatchingVersion", ShapeId(179)),
-            Member::new("LayerArn", ShapeId(168)),
-            Member::new("LayerName", ShapeId(170)),
+            Member::new("LatestMatchingVersion", ShapeId(219)),
+            Member::new("LayerArn", ShapeId(208)),
+            Member::new("LayerName", ShapeId(210)),
         ])),
     ),
-    // 182
-    Shape::new("LayersReferenceList", Kind::List(List::of(ShapeId(167)))),
-    // 183
-    Shape::new("LicenseInfo", Kind::TEXT).bounds(Some(0), Some(512)).pattern(&PATTERN_18),
-    // 184
+    // 222
+    Shape::new("LayersReferenceList", Kind::List(List::of(ShapeId(207)))),
+    // 223
+    Shape::new("LicenseInfo", Kind::TEXT).bounds(Some(0), Some(512)).pattern(&PATTERN_17),
+    // 224
     Shape::new(
         "ListAliasesRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
-            Member::new("FunctionVersion", ShapeId(340)).at(Location::QueryString, "FunctionVersion"),
-            Member::new("Marker", ShapeId(303)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(213)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(409)).at(Location::QueryString, "FunctionVersion"),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(255)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 185
+    // 225
     Shape::new(
         "ListAliasesResponse",
-        Kind::Structure(Structure::of(&[Member::new("Aliases", ShapeId(14)), Member::new("NextMarker", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Aliases", ShapeId(14)), Member::new("NextMarker", ShapeId(366))])),
     ),
-    // 186
+    // 226
+    Shape::new(
+        "ListEventSourceMappingsRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("EventSourceArn", ShapeId(23)).at(Location::QueryString, "EventSourceArn"),
+            Member::new("FunctionName", ShapeId(269)).at(Location::QueryString, "FunctionName"),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(255)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 227
+    Shape::new(
+        "ListEventSourceMappingsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("EventSourceMappings", ShapeId(98)),
+            Member::new("NextMarker", ShapeId(366)),
+        ])),
+    ),
+    // 228
     Shape::new(
         "ListFunctionEventInvokeConfigsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(303)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(210)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(252)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 187
+    // 229
     Shape::new(
         "ListFunctionEventInvokeConfigsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionEventInvokeConfigs", ShapeId(90)),
-            Member::new("NextMarker", ShapeId(303)),
+            Member::new("FunctionEventInvokeConfigs", ShapeId(119)),
+            Member::new("NextMarker", ShapeId(366)),
         ])),
     ),
-    // 188
+    // 230
     Shape::new(
         "ListFunctionUrlConfigsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(100)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(303)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(211)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(253)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 189
+    // 231
     Shape::new(
         "ListFunctionUrlConfigsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionUrlConfigs", ShapeId(99)).required(),
-            Member::new("NextMarker", ShapeId(303)),
+            Member::new("FunctionUrlConfigs", ShapeId(130)).required(),
+            Member::new("NextMarker", ShapeId(366)),
         ])),
     ),
-    // 190
+    // 232
     Shape::new(
         "ListFunctionsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionVersion", ShapeId(102)).at(Location::QueryString, "FunctionVersion"),
-            Member::new("Marker", ShapeId(303)).at(Location::QueryString, "Marker"),
-            Member::new("MasterRegion", ShapeId(208)).at(Location::QueryString, "MasterRegion"),
-            Member::new("MaxItems", ShapeId(213)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionVersion", ShapeId(133)).at(Location::QueryString, "FunctionVersion"),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MasterRegion", ShapeId(250)).at(Location::QueryString, "MasterRegion"),
+            Member::new("MaxItems", ShapeId(255)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 191
+    // 233
     Shape::new(
         "ListFunctionsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Functions", ShapeId(91)),
-            Member::new("NextMarker", ShapeId(303)),
+            Member::new("Functions", ShapeId(120)),
+            Member::new("NextMarker", ShapeId(366)),
         ])),
     ),
-    // 192
+    // 234
     Shape::new(
         "ListLayerVersionsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitecture", ShapeId(20)).at(Location::QueryString, "CompatibleArchitecture"),
-            Member::new("CompatibleRuntime", ShapeId(269)).at(Location::QueryString, "CompatibleRuntime"),
-            Member::new("LayerName", ShapeId(171)).at(Location::Uri, "LayerName").required(),
-            Member::new("Marker", ShapeId(303)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(212)).at(Location::QueryString, "MaxItems"),
+            Member::new("CompatibleArchitecture", ShapeId(21)).at(Location::QueryString, "CompatibleArchitecture"),
+            Member::new("CompatibleRuntime", ShapeId(324)).at(Location::QueryString, "CompatibleRuntime"),
+            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(254)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 193
+    // 235
     Shape::new(
         "ListLayerVersionsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("LayerVersions", ShapeId(178)),
-            Member::new("NextMarker", ShapeId(303)),
+            Member::new("LayerVersions", ShapeId(218)),
+            Member::new("NextMarker", ShapeId(366)),
         ])),
     ),
-    // 194
+    // 236
     Shape::new(
         "ListLayersRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitecture", ShapeId(20)).at(Location::QueryString, "CompatibleArchitecture"),
-            Member::new("CompatibleRuntime", ShapeId(269)).at(Location::QueryString, "CompatibleRuntime"),
-            Member::new("Marker", ShapeId(303)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(212)).at(Location::QueryString, "MaxItems"),
+            Member::new("CompatibleArchitecture", ShapeId(21)).at(Location::QueryString, "CompatibleArchitecture"),
+            Member::new("CompatibleRuntime", ShapeId(324)).at(Location::QueryString, "CompatibleRuntime"),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(254)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 195
+    // 237
     Shape::new(
         "ListLayersResponse",
-        Kind::Structure(Structure::of(&[Member::new("Layers", ShapeId(180)), Member::new("NextMarker", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Layers", ShapeId(220)), Member::new("NextMarker", ShapeId(366))])),
     ),
-    // 196
+    // 238
     Shape::new(
         "ListProvisionedConcurrencyConfigsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(303)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(214)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(256)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 197
+    // 239
     Shape::new(
         "ListProvisionedConcurrencyConfigsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("NextMarker", ShapeId(303)),
-            Member::new("ProvisionedConcurrencyConfigs", ShapeId(238)),
-        ])),
-    ),
-    // 198
-    Shape::new(
-        "ListTagsRequest",
-        Kind::Structure(Structure::of(&[Member::new("Resource", ShapeId(313))
-            .at(Location::Uri, "Resource")
-            .required()])),
-    ),
-    // 199
-    Shape::new("ListTagsResponse", Kind::Structure(Structure::of(&[Member::new("Tags", ShapeId(314))]))),
-    // 200
-    Shape::new(
-        "ListVersionsByFunctionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(303)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(213)).at(Location::QueryString, "MaxItems"),
-        ])),
-    ),
-    // 201
-    Shape::new(
-        "ListVersionsByFunctionResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("NextMarker", ShapeId(303)),
-            Member::new("Versions", ShapeId(91)),
-        ])),
-    ),
-    // 202
-    Shape::new("LocalMountPath", Kind::TEXT).bounds(Some(0), Some(160)).pattern(&PATTERN_26),
-    // 203
-    Shape::new("LogFormat", Kind::String(&["JSON", "Text"])),
-    // 204
-    Shape::new("LogGroup", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_27),
-    // 205
-    Shape::new("LogType", Kind::String(&["None", "Tail"])),
-    // 206
-    Shape::new(
-        "LoggingConfig",
-        Kind::Structure(Structure::of(&[
-            Member::new("ApplicationLogLevel", ShapeId(19)),
-            Member::new("LogFormat", ShapeId(203)),
-            Member::new("LogGroup", ShapeId(204)),
-            Member::new("SystemLogLevel", ShapeId(308)),
-        ])),
-    ),
-    // 207
-    Shape::new("Long", Kind::LONG),
-    // 208
-    Shape::new("MasterRegion", Kind::TEXT).bounds(Some(1), Some(50)).pattern(&PATTERN_28),
-    // 209
-    Shape::new("MaxAge", Kind::INTEGER).bounds(Some(0), Some(86400)),
-    // 210
-    Shape::new("MaxFunctionEventInvokeConfigListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
-    // 211
-    Shape::new("MaxItems", Kind::INTEGER).bounds(Some(1), Some(50)),
-    // 212
-    Shape::new("MaxLayerListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
-    // 213
-    Shape::new("MaxListItems", Kind::INTEGER).bounds(Some(1), Some(10000)),
-    // 214
-    Shape::new("MaxProvisionedConcurrencyConfigListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
-    // 215
-    Shape::new("MaximumEventAgeInSeconds", Kind::INTEGER).bounds(Some(60), Some(21600)),
-    // 216
-    Shape::new("MaximumRetryAttempts", Kind::INTEGER).bounds(Some(0), Some(2)),
-    // 217
-    Shape::new("MemorySize", Kind::INTEGER).bounds(Some(128), Some(32768)),
-    // 218
-    Shape::new("Method", Kind::TEXT).bounds(Some(0), Some(6)).pattern(&PATTERN_18),
-    // 219
-    Shape::new(
-        "ModeNotSupportedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
-    ),
-    // 220
-    Shape::new("NameSpacedFunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_29),
-    // 221
-    Shape::new("NamespacedFunctionName", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_30),
-    // 222
-    Shape::new("NamespacedStatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_31),
-    // 223
-    Shape::new(
-        "NoPublishedVersionException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
-    ),
-    // 224
-    Shape::new("NonNegativeInteger", Kind::INTEGER).bounds(Some(0), None),
-    // 225
-    Shape::new("NullableBoolean", Kind::Boolean),
-    // 226
-    Shape::new("NumericLatestPublishedOrAliasQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_32),
-    // 227
-    Shape::new("OnFailure", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(54))]))),
-    // 228
-    Shape::new("OnSuccess", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(54))]))),
-    // 229
-    Shape::new("OrganizationId", Kind::TEXT).bounds(Some(0), Some(34)).pattern(&PATTERN_33),
-    // 230
-    Shape::new("Origin", Kind::TEXT).bounds(Some(1), Some(253)).pattern(&PATTERN_18),
-    // 231
-    Shape::new("PackageType", Kind::String(&["Zip", "Image"])),
-    // 232
-    Shape::new("PerExecutionEnvironmentMaxConcurrency", Kind::INTEGER).bounds(Some(1), Some(1600)),
-    // 233
-    Shape::new(
-        "PolicyLengthExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
-    ),
-    // 234
-    Shape::new("PositiveInteger", Kind::INTEGER).bounds(Some(1), None),
-    // 235
-    Shape::new(
-        "PreconditionFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
-    ),
-    // 236
-    Shape::new("Principal", Kind::TEXT).bounds(Some(0), Some(2048)).pattern(&PATTERN_17),
-    // 237
-    Shape::new("PrincipalOrgID", Kind::TEXT).bounds(Some(12), Some(34)).pattern(&PATTERN_33),
-    // 238
-    Shape::new("ProvisionedConcurrencyConfigList", Kind::List(List::of(ShapeId(239)))),
-    // 239
-    Shape::new(
-        "ProvisionedConcurrencyConfigListItem",
-        Kind::Structure(Structure::of(&[
-            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(224)),
-            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(224)),
-            Member::new("FunctionArn", ShapeId(84)),
-            Member::new("LastModified", ShapeId(323)),
-            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(234)),
-            Member::new("Status", ShapeId(241)),
-            Member::new("StatusReason", ShapeId(303)),
+            Member::new("NextMarker", ShapeId(366)),
+            Member::new("ProvisionedConcurrencyConfigs", ShapeId(288)),
         ])),
     ),
     // 240
     Shape::new(
-        "ProvisionedConcurrencyConfigNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
+        "ListTagsRequest",
+        Kind::Structure(Structure::of(&[Member::new("Resource", ShapeId(376))
+            .at(Location::Uri, "Resource")
+            .required()])),
     ),
     // 241
-    Shape::new("ProvisionedConcurrencyStatusEnum", Kind::String(&["IN_PROGRESS", "READY", "FAILED"])),
+    Shape::new("ListTagsResponse", Kind::Structure(Structure::of(&[Member::new("Tags", ShapeId(377))]))),
     // 242
     Shape::new(
-        "PublicPolicyException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        "ListVersionsByFunctionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(255)).at(Location::QueryString, "MaxItems"),
+        ])),
     ),
     // 243
     Shape::new(
-        "PublishLayerVersionRequest",
+        "ListVersionsByFunctionResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitectures", ShapeId(35)),
-            Member::new("CompatibleRuntimes", ShapeId(36)),
-            Member::new("Content", ShapeId(175)).required(),
-            Member::new("Description", ShapeId(53)),
-            Member::new("LayerName", ShapeId(171)).at(Location::Uri, "LayerName").required(),
-            Member::new("LicenseInfo", ShapeId(183)),
+            Member::new("NextMarker", ShapeId(366)),
+            Member::new("Versions", ShapeId(120)),
         ])),
     ),
     // 244
-    Shape::new(
-        "PublishLayerVersionResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitectures", ShapeId(35)),
-            Member::new("CompatibleRuntimes", ShapeId(36)),
-            Member::new("Content", ShapeId(176)),
-            Member::new("CreatedDate", ShapeId(323)),
-            Member::new("Description", ShapeId(53)),
-            Member::new("LayerArn", ShapeId(168)),
-            Member::new("LayerVersionArn", ShapeId(174)),
-            Member::new("LicenseInfo", ShapeId(183)),
-            Member::new("Version", ShapeId(177)),
-        ])),
-    ),
+    Shape::new("LocalMountPath", Kind::TEXT).bounds(Some(0), Some(160)).pattern(&PATTERN_31),
     // 245
-    Shape::new(
-        "PublishVersionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("CodeSha256", ShapeId(303)),
-            Member::new("Description", ShapeId(53)),
-            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
-            Member::new("PublishTo", ShapeId(103)),
-            Member::new("RevisionId", ShapeId(303)),
-        ])),
-    ),
+    Shape::new("LogFormat", Kind::String(&["JSON", "Text"])),
     // 246
-    Shape::new(
-        "PutFunctionConcurrencyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
-            Member::new("ReservedConcurrentExecutions", ShapeId(260)).required(),
-        ])),
-    ),
+    Shape::new("LogGroup", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_32),
     // 247
-    Shape::new(
-        "PutFunctionEventInvokeConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("DestinationConfig", ShapeId(55)),
-            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
-            Member::new("MaximumEventAgeInSeconds", ShapeId(215)),
-            Member::new("MaximumRetryAttempts", ShapeId(216)),
-            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
+    Shape::new("LogType", Kind::String(&["None", "Tail"])),
     // 248
     Shape::new(
-        "PutFunctionRecursionConfigRequest",
+        "LoggingConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(328)).at(Location::Uri, "FunctionName").required(),
-            Member::new("RecursiveLoop", ShapeId(256)).required(),
+            Member::new("ApplicationLogLevel", ShapeId(20)),
+            Member::new("LogFormat", ShapeId(245)),
+            Member::new("LogGroup", ShapeId(246)),
+            Member::new("SystemLogLevel", ShapeId(371)),
         ])),
     ),
     // 249
+    Shape::new("Long", Kind::LONG),
+    // 250
+    Shape::new("MasterRegion", Kind::TEXT).bounds(Some(1), Some(50)).pattern(&PATTERN_33),
+    // 251
+    Shape::new("MaxAge", Kind::INTEGER).bounds(Some(0), Some(86400)),
+    // 252
+    Shape::new("MaxFunctionEventInvokeConfigListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
+    // 253
+    Shape::new("MaxItems", Kind::INTEGER).bounds(Some(1), Some(50)),
+    // 254
+    Shape::new("MaxLayerListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
+    // 255
+    Shape::new("MaxListItems", Kind::INTEGER).bounds(Some(1), Some(10000)),
+    // 256
+    Shape::new("MaxProvisionedConcurrencyConfigListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
+    // 257
+    Shape::new("MaximumBatchingWindowInSeconds", Kind::INTEGER).bounds(Some(0), Some(300)),
+    // 258
+    Shape::new("MaximumConcurrency", Kind::INTEGER).bounds(Some(2), Some(1000)),
+    // 259
+    Shape::new("MaximumEventAgeInSeconds", Kind::INTEGER).bounds(Some(60), Some(21600)),
+    // 260
+    Shape::new("MaximumNumberOfPollers", Kind::INTEGER).bounds(Some(1), Some(10000)),
+    // 261
+    Shape::new("MaximumRecordAgeInSeconds", Kind::INTEGER).bounds(Some(-1), Some(604800)),
+    // 262
+    Shape::new("MaximumRetryAttempts", Kind::INTEGER).bounds(Some(0), Some(2)),
+    // 263
+    Shape::new("MaximumRetryAttemptsEventSourceMapping", Kind::INTEGER).bounds(Some(-1), Some(10000)),
+    // 264
+    Shape::new("MemorySize", Kind::INTEGER).bounds(Some(128), Some(32768)),
+    // 265
+    Shape::new("Method", Kind::TEXT).bounds(Some(0), Some(6)).pattern(&PATTERN_17),
+    // 266
+    Shape::new("MinimumNumberOfPollers", Kind::INTEGER).bounds(Some(1), Some(200)),
+    // 267
+    Shape::new(
+        "ModeNotSupportedException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+    ),
+    // 268
+    Shape::new("NameSpacedFunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_34),
+    // 269
+    Shape::new("NamespacedFunctionName", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_35),
+    // 270
+    Shape::new("NamespacedStatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_36),
+    // 271
+    Shape::new(
+        "NoPublishedVersionException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
+    // 272
+    Shape::new("NonNegativeInteger", Kind::INTEGER).bounds(Some(0), None),
+    // 273
+    Shape::new("NullableBoolean", Kind::Boolean),
+    // 274
+    Shape::new("NumericLatestPublishedOrAliasQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_37),
+    // 275
+    Shape::new("OnFailure", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(61))]))),
+    // 276
+    Shape::new("OnSuccess", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(61))]))),
+    // 277
+    Shape::new("OrganizationId", Kind::TEXT).bounds(Some(0), Some(34)).pattern(&PATTERN_38),
+    // 278
+    Shape::new("Origin", Kind::TEXT).bounds(Some(1), Some(253)).pattern(&PATTERN_17),
+    // 279
+    Shape::new("PackageType", Kind::String(&["Zip", "Image"])),
+    // 280
+    Shape::new("ParallelizationFactor", Kind::INTEGER).bounds(Some(1), Some(10)),
+    // 281
+    Shape::new("Pattern", Kind::TEXT).bounds(Some(0), Some(4096)).pattern(&PATTERN_39),
+    // 282
+    Shape::new("PerExecutionEnvironmentMaxConcurrency", Kind::INTEGER).bounds(Some(1), Some(1600)),
+    // 283
+    Shape::new(
+        "PolicyLengthExceededException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+    ),
+    // 284
+    Shape::new("PositiveInteger", Kind::INTEGER).bounds(Some(1), None),
+    // 285
+    Shape::new(
+        "PreconditionFailedException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+    ),
+    // 286
+    Shape::new("Principal", Kind::TEXT).bounds(Some(0), Some(2048)).pattern(&PATTERN_23),
+    // 287
+    Shape::new("PrincipalOrgID", Kind::TEXT).bounds(Some(12), Some(34)).pattern(&PATTERN_38),
+    // 288
+    Shape::new("ProvisionedConcurrencyConfigList", Kind::List(List::of(ShapeId(289)))),
+    // 289
+    Shape::new(
+        "ProvisionedConcurrencyConfigListItem",
+        Kind::Structure(Structure::of(&[
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(272)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(272)),
+            Member::new("FunctionArn", ShapeId(113)),
+            Member::new("LastModified", ShapeId(386)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(284)),
+            Member::new("Status", ShapeId(291)),
+            Member::new("StatusReason", ShapeId(366)),
+        ])),
+    ),
+    // 290
+    Shape::new(
+        "ProvisionedConcurrencyConfigNotFoundException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+    ),
+    // 291
+    Shape::new("ProvisionedConcurrencyStatusEnum", Kind::String(&["IN_PROGRESS", "READY", "FAILED"])),
+    // 292
+    Shape::new(
+        "ProvisionedPollerConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("MaximumPollers", ShapeId(260)),
+            Member::new("MinimumPollers", ShapeId(266)),
+            Member::new("PollerGroupName", ShapeId(293)),
+        ])),
+    ),
+    // 293
+    Shape::new("ProvisionedPollerGroupName", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_40),
+    // 294
+    Shape::new(
+        "PublicPolicyException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
+    // 295
+    Shape::new(
+        "PublishLayerVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitectures", ShapeId(39)),
+            Member::new("CompatibleRuntimes", ShapeId(40)),
+            Member::new("Content", ShapeId(215)).required(),
+            Member::new("Description", ShapeId(60)),
+            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
+            Member::new("LicenseInfo", ShapeId(223)),
+        ])),
+    ),
+    // 296
+    Shape::new(
+        "PublishLayerVersionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitectures", ShapeId(39)),
+            Member::new("CompatibleRuntimes", ShapeId(40)),
+            Member::new("Content", ShapeId(216)),
+            Member::new("CreatedDate", ShapeId(386)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("LayerArn", ShapeId(208)),
+            Member::new("LayerVersionArn", ShapeId(214)),
+            Member::new("LicenseInfo", ShapeId(223)),
+            Member::new("Version", ShapeId(217)),
+        ])),
+    ),
+    // 297
+    Shape::new(
+        "PublishVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CodeSha256", ShapeId(366)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("PublishTo", ShapeId(134)),
+            Member::new("RevisionId", ShapeId(366)),
+        ])),
+    ),
+    // 298
+    Shape::new(
+        "PutFunctionConcurrencyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ReservedConcurrentExecutions", ShapeId(314)).required(),
+        ])),
+    ),
+    // 299
+    Shape::new(
+        "PutFunctionEventInvokeConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("DestinationConfig", ShapeId(62)),
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(259)),
+            Member::new("MaximumRetryAttempts", ShapeId(262)),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 300
+    Shape::new(
+        "PutFunctionRecursionConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(396)).at(Location::Uri, "FunctionName").required(),
+            Member::new("RecursiveLoop", ShapeId(310)).required(),
+        ])),
+    ),
+    // 301
     Shape::new(
         "PutFunctionRecursionConfigResponse",
-        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(256))])),
+        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(310))])),
     ),
-    // 250
+    // 302
     Shape::new(
         "PutProvisionedConcurrencyConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
-            Member::new("ProvisionedConcurrentExecutions", ShapeId(234)).required(),
-            Member::new("Qualifier", ShapeId(254)).at(Location::QueryString, "Qualifier").required(),
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ProvisionedConcurrentExecutions", ShapeId(284)).required(),
+            Member::new("Qualifier", ShapeId(306)).at(Location::QueryString, "Qualifier").required(),
         ])),
     ),
-    // 251
+    // 303
     Shape::new(
         "PutProvisionedConcurrencyConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(224)),
-            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(224)),
-            Member::new("LastModified", ShapeId(323)),
-            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(234)),
-            Member::new("Status", ShapeId(241)),
-            Member::new("StatusReason", ShapeId(303)),
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(272)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(272)),
+            Member::new("LastModified", ShapeId(386)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(284)),
+            Member::new("Status", ShapeId(291)),
+            Member::new("StatusReason", ShapeId(366)),
         ])),
     ),
-    // 252
+    // 304
     Shape::new(
         "PutRuntimeManagementConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
-            Member::new("RuntimeVersionArn", ShapeId(271)),
-            Member::new("UpdateRuntimeOn", ShapeId(338)).required(),
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+            Member::new("RuntimeVersionArn", ShapeId(326)),
+            Member::new("UpdateRuntimeOn", ShapeId(407)).required(),
         ])),
     ),
-    // 253
+    // 305
     Shape::new(
         "PutRuntimeManagementConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionArn", ShapeId(84)).required(),
-            Member::new("RuntimeVersionArn", ShapeId(271)),
-            Member::new("UpdateRuntimeOn", ShapeId(338)).required(),
+            Member::new("FunctionArn", ShapeId(113)).required(),
+            Member::new("RuntimeVersionArn", ShapeId(326)),
+            Member::new("UpdateRuntimeOn", ShapeId(407)).required(),
         ])),
     ),
-    // 254
-    Shape::new("Qualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_34),
-    // 255
+    // 306
+    Shape::new("Qualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_41),
+    // 307
+    Shape::new("Queue", Kind::TEXT).bounds(Some(1), Some(1000)).pattern(&PATTERN_39),
+    // 308
+    Shape::new("Queues", Kind::List(List::of(ShapeId(307)))).bounds(Some(1), Some(1)),
+    // 309
     Shape::new(
         "RecursiveInvocationException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 256
+    // 310
     Shape::new("RecursiveLoop", Kind::String(&["Allow", "Terminate"])),
-    // 257
+    // 311
     Shape::new(
         "RemoveLayerVersionPermissionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("LayerName", ShapeId(171)).at(Location::Uri, "LayerName").required(),
-            Member::new("RevisionId", ShapeId(303)).at(Location::QueryString, "RevisionId"),
-            Member::new("StatementId", ShapeId(302)).at(Location::Uri, "StatementId").required(),
-            Member::new("VersionNumber", ShapeId(177)).at(Location::Uri, "VersionNumber").required(),
+            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
+            Member::new("RevisionId", ShapeId(366)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(365)).at(Location::Uri, "StatementId").required(),
+            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
         ])),
     ),
-    // 258
+    // 312
     Shape::new(
         "RemovePermissionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
-            Member::new("RevisionId", ShapeId(303)).at(Location::QueryString, "RevisionId"),
-            Member::new("StatementId", ShapeId(222)).at(Location::Uri, "StatementId").required(),
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+            Member::new("RevisionId", ShapeId(366)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(270)).at(Location::Uri, "StatementId").required(),
         ])),
     ),
-    // 259
+    // 313
     Shape::new(
         "RequestTooLargeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 260
+    // 314
     Shape::new("ReservedConcurrentExecutions", Kind::INTEGER).bounds(Some(0), None),
-    // 261
+    // 315
     Shape::new(
         "ResolvedS3Object",
         Kind::Structure(Structure::of(&[
-            Member::new("S3Bucket", ShapeId(275)),
-            Member::new("S3Key", ShapeId(280)),
-            Member::new("S3ObjectVersion", ShapeId(282)),
+            Member::new("S3Bucket", ShapeId(330)),
+            Member::new("S3Key", ShapeId(335)),
+            Member::new("S3ObjectVersion", ShapeId(337)),
         ])),
     ),
-    // 262
-    Shape::new("ResourceArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_19),
-    // 263
+    // 316
+    Shape::new("ResourceArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_24),
+    // 317
     Shape::new(
         "ResourceConflictException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 264
+    // 318
+    Shape::new(
+        "ResourceInUseException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
+    // 319
     Shape::new(
         "ResourceNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 265
+    // 320
     Shape::new(
         "ResourceNotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 266
+    // 321
     Shape::new("ResponseStreamingInvocationType", Kind::String(&["RequestResponse", "DryRun"])),
-    // 267
+    // 322
     Shape::new("RetentionPeriodInDays", Kind::INTEGER).bounds(Some(1), Some(90)),
-    // 268
-    Shape::new("RoleArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_35),
-    // 269
+    // 323
+    Shape::new("RoleArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_42),
+    // 324
     Shape::new(
         "Runtime",
         Kind::String(&[
@@ -12716,116 +14787,161 @@ static TABLE: [Shape; 346] = [
             "custom",
         ]),
     ),
-    // 270
+    // 325
     Shape::new(
         "RuntimeAliasDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 271
-    Shape::new("RuntimeVersionArn", Kind::TEXT).bounds(Some(26), Some(2048)).pattern(&PATTERN_36),
-    // 272
+    // 326
+    Shape::new("RuntimeVersionArn", Kind::TEXT).bounds(Some(26), Some(2048)).pattern(&PATTERN_43),
+    // 327
     Shape::new(
         "RuntimeVersionConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Error", ShapeId(274)),
-            Member::new("RuntimeVersionArn", ShapeId(271)),
+            Member::new("Error", ShapeId(329)),
+            Member::new("RuntimeVersionArn", ShapeId(326)),
         ])),
     ),
-    // 273
+    // 328
     Shape::new(
         "RuntimeVersionDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 274
+    // 329
     Shape::new(
         "RuntimeVersionError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(303)), Member::new("Message", ShapeId(285))])),
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(366)), Member::new("Message", ShapeId(345))])),
     ),
-    // 275
-    Shape::new("S3Bucket", Kind::TEXT).bounds(Some(3), Some(63)).pattern(&PATTERN_37),
-    // 276
-    Shape::new("S3FilesConfig", Kind::Structure(Structure::of(&[Member::new("DirectS3Read", ShapeId(56))]))),
-    // 277
+    // 330
+    Shape::new("S3Bucket", Kind::TEXT).bounds(Some(3), Some(63)).pattern(&PATTERN_44),
+    // 331
+    Shape::new("S3FilesConfig", Kind::Structure(Structure::of(&[Member::new("DirectS3Read", ShapeId(63))]))),
+    // 332
     Shape::new(
         "S3FilesMountConnectivityException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 278
+    // 333
     Shape::new(
         "S3FilesMountFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 279
+    // 334
     Shape::new(
         "S3FilesMountTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 280
-    Shape::new("S3Key", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_18),
-    // 281
+    // 335
+    Shape::new("S3Key", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_17),
+    // 336
     Shape::new("S3ObjectStorageMode", Kind::String(&["COPY", "REFERENCE"])),
-    // 282
-    Shape::new("S3ObjectVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_18),
-    // 283
-    Shape::new("SecurityGroupId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_38),
-    // 284
-    Shape::new("SecurityGroupIds", Kind::List(List::of(ShapeId(283)))).bounds(Some(0), Some(5)),
-    // 285
+    // 337
+    Shape::new("S3ObjectVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_17),
+    // 338
+    Shape::new("ScalingConfig", Kind::Structure(Structure::of(&[Member::new("MaximumConcurrency", ShapeId(258))]))),
+    // 339
+    Shape::new("SchemaRegistryEventRecordFormat", Kind::String(&["JSON", "SOURCE"])),
+    // 340
+    Shape::new("SchemaRegistryUri", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_45),
+    // 341
+    Shape::new("SecurityGroupId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_46),
+    // 342
+    Shape::new("SecurityGroupIds", Kind::List(List::of(ShapeId(341)))).bounds(Some(0), Some(5)),
+    // 343
+    Shape::new("SelfManagedEventSource", Kind::Structure(Structure::of(&[Member::new("Endpoints", ShapeId(82))]))),
+    // 344
+    Shape::new(
+        "SelfManagedKafkaEventSourceConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("ConsumerGroupId", ShapeId(394)),
+            Member::new("ConsumptionMode", ShapeId(195)),
+            Member::new("SchemaRegistryConfig", ShapeId(199)),
+        ])),
+    ),
+    // 345
     Shape::new("SensitiveString", Kind::TEXT).sensitive(),
-    // 286
+    // 346
     Shape::new("SensitiveStringOnServerOnly", Kind::TEXT).bounds(Some(0), Some(10000)),
-    // 287
+    // 347
     Shape::new(
         "SerializedRequestEntityTooLargeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 288
+    // 348
     Shape::new(
         "ServiceException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 289
+    // 349
     Shape::new(
         "ServiceQuotaExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 290
-    Shape::new("SnapStart", Kind::Structure(Structure::of(&[Member::new("ApplyOn", ShapeId(291))]))),
-    // 291
+    // 350
+    Shape::new("SnapStart", Kind::Structure(Structure::of(&[Member::new("ApplyOn", ShapeId(351))]))),
+    // 351
     Shape::new("SnapStartApplyOn", Kind::String(&["PublishedVersions", "None"])),
-    // 292
+    // 352
     Shape::new(
         "SnapStartException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 293
+    // 353
     Shape::new(
         "SnapStartNotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 294
+    // 354
     Shape::new("SnapStartOptimizationStatus", Kind::String(&["On", "Off"])),
-    // 295
+    // 355
     Shape::new(
         "SnapStartRegenerationFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 296
+    // 356
     Shape::new(
         "SnapStartResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("ApplyOn", ShapeId(291)),
-            Member::new("OptimizationStatus", ShapeId(294)),
+            Member::new("ApplyOn", ShapeId(351)),
+            Member::new("OptimizationStatus", ShapeId(354)),
         ])),
     ),
-    // 297
+    // 357
     Shape::new(
         "SnapStartTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 298
-    Shape::new("SourceOwner", Kind::TEXT).bounds(Some(0), Some(12)).pattern(&PATTERN_39),
-    // 299
+    // 358
+    Shape::new(
+        "SourceAccessConfiguration",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(360)), Member::new("URI", ShapeId(394))])),
+    ),
+    // 359
+    Shape::new("SourceAccessConfigurations", Kind::List(List::of(ShapeId(358)))).bounds(Some(0), Some(23)),
+    // 360
+    Shape::new(
+        "SourceAccessType",
+        Kind::String(&[
+            "BASIC_AUTH",
+            "VPC_SUBNET",
+            "VPC_SECURITY_GROUP",
+            "SASL_SCRAM_512_AUTH",
+            "SASL_SCRAM_256_AUTH",
+            "VIRTUAL_HOST",
+            "CLIENT_CERTIFICATE_TLS_AUTH",
+            "SERVER_ROOT_CA_CERTIFICATE",
+            "OAUTHBEARER_AUTH",
+            "OAUTHBEARER_SCOPE",
+            "OAUTHBEARER_AUDIENCE",
+            "OAUTHBEARER_LOGICAL_CLUSTER",
+            "OAUTHBEARER_IDENTITY_POOL",
+            "IAM_AUTH",
+            "IAM_OAUTHBEARER_AUTH",
+        ]),
+    ),
+    // 361
+    Shape::new("SourceOwner", Kind::TEXT).bounds(Some(0), Some(12)).pattern(&PATTERN_47),
+    // 362
     Shape::new(
         "State",
         Kind::String(&[
@@ -12839,9 +14955,9 @@ static TABLE: [Shape; 346] = [
             "Deleting",
         ]),
     ),
-    // 300
+    // 363
     Shape::new("StateReason", Kind::TEXT),
-    // 301
+    // 364
     Shape::new(
         "StateReasonCode",
         Kind::String(&[
@@ -12888,63 +15004,63 @@ static TABLE: [Shape; 346] = [
             "DependencyError",
         ]),
     ),
-    // 302
-    Shape::new("StatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_40),
-    // 303
+    // 365
+    Shape::new("StatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_48),
+    // 366
     Shape::new("String", Kind::TEXT),
-    // 304
-    Shape::new("StringList", Kind::List(List::of(ShapeId(303)))).bounds(Some(0), Some(1500)),
-    // 305
+    // 367
+    Shape::new("StringList", Kind::List(List::of(ShapeId(366)))).bounds(Some(0), Some(1500)),
+    // 368
     Shape::new(
         "SubnetIPAddressLimitReachedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(303)), Member::new("Type", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 306
-    Shape::new("SubnetId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_41),
-    // 307
-    Shape::new("SubnetIds", Kind::List(List::of(ShapeId(306)))).bounds(Some(0), Some(16)),
-    // 308
+    // 369
+    Shape::new("SubnetId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_49),
+    // 370
+    Shape::new("SubnetIds", Kind::List(List::of(ShapeId(369)))).bounds(Some(0), Some(16)),
+    // 371
     Shape::new("SystemLogLevel", Kind::String(&["DEBUG", "INFO", "WARN"])),
-    // 309
-    Shape::new("TagKey", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_42),
-    // 310
-    Shape::new("TagKeyList", Kind::List(List::of(ShapeId(309)))),
-    // 311
+    // 372
+    Shape::new("TagKey", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_50),
+    // 373
+    Shape::new("TagKeyList", Kind::List(List::of(ShapeId(372)))),
+    // 374
     Shape::new(
         "TagResourceRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Resource", ShapeId(313)).at(Location::Uri, "Resource").required(),
-            Member::new("Tags", ShapeId(314)).required(),
+            Member::new("Resource", ShapeId(376)).at(Location::Uri, "Resource").required(),
+            Member::new("Tags", ShapeId(377)).required(),
         ])),
     ),
-    // 312
-    Shape::new("TagValue", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_42),
-    // 313
-    Shape::new("TaggableResource", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_43),
-    // 314
-    Shape::new("Tags", Kind::Map(Map::of(ShapeId(309), ShapeId(312)))),
-    // 315
+    // 375
+    Shape::new("TagValue", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_50),
+    // 376
+    Shape::new("TaggableResource", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_51),
+    // 377
+    Shape::new("Tags", Kind::Map(Map::of(ShapeId(372), ShapeId(375)))),
+    // 378
     Shape::new(
         "TagsError",
         Kind::Structure(Structure::of(&[
-            Member::new("ErrorCode", ShapeId(316)).required(),
-            Member::new("Message", ShapeId(317)).required(),
+            Member::new("ErrorCode", ShapeId(379)).required(),
+            Member::new("Message", ShapeId(380)).required(),
         ])),
     ),
-    // 316
-    Shape::new("TagsErrorCode", Kind::TEXT).bounds(Some(10), Some(21)).pattern(&PATTERN_44),
-    // 317
-    Shape::new("TagsErrorMessage", Kind::TEXT).bounds(Some(84), Some(1000)).pattern(&PATTERN_18),
-    // 318
+    // 379
+    Shape::new("TagsErrorCode", Kind::TEXT).bounds(Some(10), Some(21)).pattern(&PATTERN_16),
+    // 380
+    Shape::new("TagsErrorMessage", Kind::TEXT).bounds(Some(84), Some(1000)).pattern(&PATTERN_17),
+    // 381
     Shape::new(
         "TenancyConfig",
-        Kind::Structure(Structure::of(&[Member::new("TenantIsolationMode", ShapeId(320)).required()])),
+        Kind::Structure(Structure::of(&[Member::new("TenantIsolationMode", ShapeId(383)).required()])),
     ),
-    // 319
-    Shape::new("TenantId", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_45),
-    // 320
+    // 382
+    Shape::new("TenantId", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_52),
+    // 383
     Shape::new("TenantIsolationMode", Kind::String(&["PER_TENANT"])),
-    // 321
+    // 384
     Shape::new(
         "ThrottleReason",
         Kind::String(&[
@@ -12956,167 +15072,205 @@ static TABLE: [Shape; 346] = [
             "ConcurrentSnapshotCreateLimitExceeded",
         ]),
     ),
-    // 322
+    // 385
     Shape::new("Timeout", Kind::INTEGER).bounds(Some(1), Some(5400)),
-    // 323
-    Shape::new("Timestamp", Kind::TEXT).bounds(Some(0), Some(100)).pattern(&PATTERN_18),
-    // 324
+    // 386
+    Shape::new("Timestamp", Kind::TEXT).bounds(Some(0), Some(100)).pattern(&PATTERN_17),
+    // 387
     Shape::new(
         "TooManyRequestsException",
         Kind::Structure(Structure::of(&[
-            Member::new("Reason", ShapeId(321)),
-            Member::new("Type", ShapeId(303)),
-            Member::new("message", ShapeId(303)),
-            Member::new("retryAfterSeconds", ShapeId(303)).at(Location::Header, "Retry-After"),
+            Member::new("Reason", ShapeId(384)),
+            Member::new("Type", ShapeId(366)),
+            Member::new("message", ShapeId(366)),
+            Member::new("retryAfterSeconds", ShapeId(366)).at(Location::Header, "Retry-After"),
         ])),
     ),
-    // 325
-    Shape::new("TracingConfig", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(327))]))),
-    // 326
-    Shape::new("TracingConfigResponse", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(327))]))),
-    // 327
+    // 388
+    Shape::new("Topic", Kind::TEXT).bounds(Some(1), Some(249)).pattern(&PATTERN_53),
+    // 389
+    Shape::new("Topics", Kind::List(List::of(ShapeId(388)))).bounds(Some(1), Some(1)),
+    // 390
+    Shape::new("TracingConfig", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(392))]))),
+    // 391
+    Shape::new("TracingConfigResponse", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(392))]))),
+    // 392
     Shape::new("TracingMode", Kind::String(&["Active", "PassThrough"])),
-    // 328
-    Shape::new("UnqualifiedFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_46),
-    // 329
+    // 393
+    Shape::new("TumblingWindowInSeconds", Kind::INTEGER).bounds(Some(0), Some(900)),
+    // 394
+    Shape::new("URI", Kind::TEXT).bounds(Some(1), Some(200)).pattern(&PATTERN_54),
+    // 395
+    Shape::new("UUIDString", Kind::TEXT).bounds(Some(36), Some(36)),
+    // 396
+    Shape::new("UnqualifiedFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_55),
+    // 397
     Shape::new("UnreservedConcurrentExecutions", Kind::INTEGER).bounds(Some(0), None),
-    // 330
+    // 398
     Shape::new(
         "UnsupportedMediaTypeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(303)), Member::new("message", ShapeId(303))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 331
+    // 399
     Shape::new(
         "UntagResourceRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Resource", ShapeId(313)).at(Location::Uri, "Resource").required(),
-            Member::new("TagKeys", ShapeId(310)).at(Location::QueryString, "tagKeys").required(),
+            Member::new("Resource", ShapeId(376)).at(Location::Uri, "Resource").required(),
+            Member::new("TagKeys", ShapeId(373)).at(Location::QueryString, "tagKeys").required(),
         ])),
     ),
-    // 332
+    // 400
     Shape::new(
         "UpdateAliasRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Description", ShapeId(53)),
-            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
-            Member::new("FunctionVersion", ShapeId(340)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(409)),
             Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
-            Member::new("RevisionId", ShapeId(303)),
+            Member::new("RevisionId", ShapeId(366)),
             Member::new("RoutingConfig", ShapeId(15)),
         ])),
     ),
-    // 333
+    // 401
+    Shape::new(
+        "UpdateEventSourceMappingRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(19)),
+            Member::new("BatchSize", ShapeId(24)),
+            Member::new("BisectBatchOnFunctionError", ShapeId(25)),
+            Member::new("DestinationConfig", ShapeId(62)),
+            Member::new("DocumentDBEventSourceConfig", ShapeId(64)),
+            Member::new("Enabled", ShapeId(78)),
+            Member::new("FilterCriteria", ShapeId(107)),
+            Member::new("FunctionName", ShapeId(269)),
+            Member::new("FunctionResponseTypes", ShapeId(123)),
+            Member::new("KMSKeyArn", ShapeId(193)),
+            Member::new("LoggingConfig", ShapeId(93)),
+            Member::new("MaximumBatchingWindowInSeconds", ShapeId(257)),
+            Member::new("MaximumRecordAgeInSeconds", ShapeId(261)),
+            Member::new("MaximumRetryAttempts", ShapeId(263)),
+            Member::new("MetricsConfig", ShapeId(96)),
+            Member::new("ParallelizationFactor", ShapeId(280)),
+            Member::new("ProvisionedPollerConfig", ShapeId(292)),
+            Member::new("ScalingConfig", ShapeId(338)),
+            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(344)),
+            Member::new("SourceAccessConfigurations", ShapeId(359)),
+            Member::new("TumblingWindowInSeconds", ShapeId(393)),
+            Member::new("UUID", ShapeId(395)).at(Location::Uri, "UUID").required(),
+        ])),
+    ),
+    // 402
     Shape::new(
         "UpdateFunctionCodeRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Architectures", ShapeId(21)),
-            Member::new("DryRun", ShapeId(25)),
-            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
-            Member::new("ImageUri", ShapeId(303)),
-            Member::new("Publish", ShapeId(25)),
-            Member::new("PublishTo", ShapeId(103)),
-            Member::new("RevisionId", ShapeId(303)),
-            Member::new("S3Bucket", ShapeId(275)),
-            Member::new("S3Key", ShapeId(280)),
-            Member::new("S3ObjectStorageMode", ShapeId(281)),
-            Member::new("S3ObjectVersion", ShapeId(282)),
-            Member::new("SourceKMSKeyArn", ShapeId(161)),
-            Member::new("ZipFile", ShapeId(23)),
+            Member::new("Architectures", ShapeId(22)),
+            Member::new("DryRun", ShapeId(28)),
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ImageUri", ShapeId(366)),
+            Member::new("Publish", ShapeId(28)),
+            Member::new("PublishTo", ShapeId(134)),
+            Member::new("RevisionId", ShapeId(366)),
+            Member::new("S3Bucket", ShapeId(330)),
+            Member::new("S3Key", ShapeId(335)),
+            Member::new("S3ObjectStorageMode", ShapeId(336)),
+            Member::new("S3ObjectVersion", ShapeId(337)),
+            Member::new("SourceKMSKeyArn", ShapeId(193)),
+            Member::new("ZipFile", ShapeId(26)),
         ])),
     ),
-    // 334
+    // 403
     Shape::new(
         "UpdateFunctionConfigurationRequest",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
-            Member::new("CapacityProviderConfig", ShapeId(27)),
-            Member::new("DeadLetterConfig", ShapeId(44)),
-            Member::new("Description", ShapeId(53)),
-            Member::new("DurableConfig", ShapeId(57)),
-            Member::new("Environment", ShapeId(70)),
-            Member::new("EphemeralStorage", ShapeId(76)),
-            Member::new("FileSystemConfigs", ShapeId(83)),
-            Member::new("FunctionName", ShapeId(92)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Handler", ShapeId(131)),
-            Member::new("ImageConfig", ShapeId(135)),
-            Member::new("KMSKeyArn", ShapeId(161)),
-            Member::new("Layers", ShapeId(169)),
-            Member::new("LoggingConfig", ShapeId(206)),
-            Member::new("MemorySize", ShapeId(217)),
-            Member::new("RevisionId", ShapeId(303)),
-            Member::new("Role", ShapeId(268)),
-            Member::new("Runtime", ShapeId(269)),
-            Member::new("RuntimeConfig", ShapeId(95)),
-            Member::new("SnapStart", ShapeId(290)),
-            Member::new("Timeout", ShapeId(322)),
-            Member::new("TracingConfig", ShapeId(325)),
-            Member::new("VpcConfig", ShapeId(341)),
+            Member::new("CapacityProviderConfig", ShapeId(30)),
+            Member::new("DeadLetterConfig", ShapeId(50)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("DurableConfig", ShapeId(65)),
+            Member::new("Environment", ShapeId(83)),
+            Member::new("EphemeralStorage", ShapeId(89)),
+            Member::new("FileSystemConfigs", ShapeId(105)),
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Handler", ShapeId(163)),
+            Member::new("ImageConfig", ShapeId(167)),
+            Member::new("KMSKeyArn", ShapeId(193)),
+            Member::new("Layers", ShapeId(209)),
+            Member::new("LoggingConfig", ShapeId(248)),
+            Member::new("MemorySize", ShapeId(264)),
+            Member::new("RevisionId", ShapeId(366)),
+            Member::new("Role", ShapeId(323)),
+            Member::new("Runtime", ShapeId(324)),
+            Member::new("RuntimeConfig", ShapeId(126)),
+            Member::new("SnapStart", ShapeId(350)),
+            Member::new("Timeout", ShapeId(385)),
+            Member::new("TracingConfig", ShapeId(390)),
+            Member::new("VpcConfig", ShapeId(410)),
         ])),
     ),
-    // 335
+    // 404
     Shape::new(
         "UpdateFunctionEventInvokeConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("DestinationConfig", ShapeId(55)),
-            Member::new("FunctionName", ShapeId(221)).at(Location::Uri, "FunctionName").required(),
-            Member::new("MaximumEventAgeInSeconds", ShapeId(215)),
-            Member::new("MaximumRetryAttempts", ShapeId(216)),
-            Member::new("Qualifier", ShapeId(226)).at(Location::QueryString, "Qualifier"),
+            Member::new("DestinationConfig", ShapeId(62)),
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(259)),
+            Member::new("MaximumRetryAttempts", ShapeId(262)),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 336
+    // 405
     Shape::new(
         "UpdateFunctionUrlConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(97)),
-            Member::new("Cors", ShapeId(38)),
-            Member::new("FunctionName", ShapeId(100)).at(Location::Uri, "FunctionName").required(),
-            Member::new("InvokeMode", ShapeId(151)),
-            Member::new("Qualifier", ShapeId(101)).at(Location::QueryString, "Qualifier"),
+            Member::new("AuthType", ShapeId(128)),
+            Member::new("Cors", ShapeId(42)),
+            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
+            Member::new("InvokeMode", ShapeId(183)),
+            Member::new("Qualifier", ShapeId(132)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 337
+    // 406
     Shape::new(
         "UpdateFunctionUrlConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(97)).required(),
-            Member::new("Cors", ShapeId(38)),
-            Member::new("CreationTime", ShapeId(323)).required(),
-            Member::new("FunctionArn", ShapeId(84)).required(),
-            Member::new("FunctionUrl", ShapeId(96)).required(),
-            Member::new("InvokeMode", ShapeId(151)),
-            Member::new("LastModifiedTime", ShapeId(323)).required(),
+            Member::new("AuthType", ShapeId(128)).required(),
+            Member::new("Cors", ShapeId(42)),
+            Member::new("CreationTime", ShapeId(386)).required(),
+            Member::new("FunctionArn", ShapeId(113)).required(),
+            Member::new("FunctionUrl", ShapeId(127)).required(),
+            Member::new("InvokeMode", ShapeId(183)),
+            Member::new("LastModifiedTime", ShapeId(386)).required(),
         ])),
     ),
-    // 338
+    // 407
     Shape::new("UpdateRuntimeOn", Kind::String(&["Auto", "Manual", "FunctionUpdate"])),
-    // 339
-    Shape::new("Version", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_47),
-    // 340
-    Shape::new("VersionWithLatestPublished", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_48),
-    // 341
+    // 408
+    Shape::new("Version", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_56),
+    // 409
+    Shape::new("VersionWithLatestPublished", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_57),
+    // 410
     Shape::new(
         "VpcConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Ipv6AllowedForDualStack", ShapeId(225)),
-            Member::new("SecurityGroupIds", ShapeId(284)),
-            Member::new("SubnetIds", ShapeId(307)),
+            Member::new("Ipv6AllowedForDualStack", ShapeId(273)),
+            Member::new("SecurityGroupIds", ShapeId(342)),
+            Member::new("SubnetIds", ShapeId(370)),
         ])),
     ),
-    // 342
+    // 411
     Shape::new(
         "VpcConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Ipv6AllowedForDualStack", ShapeId(225)),
-            Member::new("SecurityGroupIds", ShapeId(284)),
-            Member::new("SubnetIds", ShapeId(307)),
-            Member::new("VpcId", ShapeId(343)),
+            Member::new("Ipv6AllowedForDualStack", ShapeId(273)),
+            Member::new("SecurityGroupIds", ShapeId(342)),
+            Member::new("SubnetIds", ShapeId(370)),
+            Member::new("VpcId", ShapeId(412)),
         ])),
     ),
-    // 343
+    // 412
     Shape::new("VpcId", Kind::TEXT),
-    // 344
+    // 413
     Shape::new("Weight", Kind::Double),
-    // 345
+    // 414
     Shape::new("WorkingDirectory", Kind::TEXT).bounds(Some(0), Some(1000)),
 ];

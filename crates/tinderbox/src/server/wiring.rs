@@ -181,6 +181,7 @@ fn gateway_config(config: &Config) -> gateway::Config {
         config::Auth::Enforced => gateway::Auth::Enforced,
         config::Auth::Permissive => gateway::Auth::Permissive,
     };
+    settings.domain = config.domain.clone();
     settings.limits.bodies = body_limits();
     // Within the 5 s that SIGTERM promises, with time left to write what was left behind.
     settings.limits.shutdown_grace = Duration::from_millis(3_500);
