@@ -126,6 +126,8 @@ pub struct Credentials {
     pub secret_access_key: String,
     /// Session token.
     pub session_token: String,
+    /// From this moment on they are refused; `None`: never. An environment is not used for long enough to see it.
+    pub expires: Option<sys::Timestamp>,
 }
 
 /// Who is at the other end of a connection that was made inside an execution environment.
@@ -151,13 +153,17 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub struct Hooks {
     /// Makes sure that a package lies unpacked on this node and says where.
     pub code: Arc<dyn Fn(CodeRef) -> BoxFuture<std::io::Result<PathBuf>> + Send + Sync>,
-    /// Makes the temporary credentials of a new environment and registers them with the gateway.
-    pub issue_credentials: Arc<dyn Fn(&EnvironmentPeer) -> Credentials + Send + Sync>,
+    /// Makes the temporary credentials of a new environment: those of the function's role.
+    pub issue_credentials: IssueCredentials,
     /// Forgets the credentials (by access key id) of an environment that has ended.
     pub revoke_credentials: Arc<dyn Fn(&str) + Send + Sync>,
     /// Serves a connection that a function opened to its `AWS_ENDPOINT_URL`.
     pub connection: ConnectionHook,
 }
+
+/// Makes credentials of the function's role for one environment; [`InvokeError::RoleNotAssumable`] when Lambda may not.
+pub type IssueCredentials =
+    Arc<dyn Fn(Arc<FunctionVersion>, EnvironmentPeer) -> BoxFuture<Result<Credentials, InvokeError>> + Send + Sync>;
 
 /// Serves a connection that was made inside an execution environment.
 pub type ConnectionHook = Arc<dyn Fn(TcpStream, EnvironmentPeer) + Send + Sync>;

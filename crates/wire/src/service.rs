@@ -186,7 +186,10 @@ impl Service {
     /// `SerializationException` or the service's validation code, 400.
     pub fn decode(&self, line: &Line, protocol: Protocol, parts: &Parts, body: &Bytes) -> Result<Input, ApiError> {
         let value = protocol::decode(protocol, line.shape, parts, body)?;
-        validation::validate(self.shape, line.shape, &value)?;
+        match protocol {
+            Protocol::RestXml => protocol::rest_xml::validate(line.shape, &value)?,
+            _ => validation::validate(self.shape, line.shape, &value)?,
+        }
         line.decode(value)
     }
 

@@ -9,7 +9,7 @@
 
 use std::fmt::Write;
 
-use crate::shape::{Kind, OperationShape, ServiceShape, Shape, Shapes};
+use crate::shape::{Kind, Member, OperationShape, ServiceShape, Shape, Shapes};
 use crate::{ApiError, Value};
 
 /// Violations that one message names; the count covers them all.
@@ -34,6 +34,19 @@ pub fn validate(service: &ServiceShape, operation: &OperationShape, input: &Valu
             Err(ApiError::client(service.validation_code, 400, message))
         }
     }
+}
+
+/// The first member of the input, in the model's order, that violates a constraint; `None` when all is well.
+pub fn first_violation(operation: &OperationShape, input: &Value) -> Option<&'static Member> {
+    let shape = operation.shapes.get(operation.input?);
+    shape.members().iter().find(|member| match input.get(member.name) {
+        None | Some(Value::Null) => member.required,
+        Some(value) => {
+            let mut check = Check { shapes: operation.shapes, violations: Vec::new(), count: 0 };
+            check.value(operation.shapes.get(member.shape), member.name, value);
+            check.count > 0
+        }
+    })
 }
 
 struct Check {

@@ -60,6 +60,8 @@ const S3_DOCUMENTS: Documents = Documents {
         ("GetBucketWebsite", "WebsiteConfiguration"),
         ("GetObjectAcl", "AccessControlPolicy"),
         ("GetObjectAttributes", "GetObjectAttributesResponse"),
+        ("GetObjectLegalHold", "LegalHold"),
+        ("GetObjectRetention", "Retention"),
         ("GetObjectTagging", "Tagging"),
         ("ListBuckets", "ListAllMyBucketsResult"),
         ("ListMultipartUploads", "ListMultipartUploadsResult"),

@@ -110,10 +110,12 @@ impl Invoker {
             .map_err(|error| StartFailure::Platform(missing(error)))?;
         let mut state = State::Empty;
         let peer = peer(function, &id);
-        let credentials = (shared.hooks.issue_credentials)(&peer);
+        let credentials = (shared.hooks.issue_credentials)(Arc::clone(function), peer.clone()).await;
+        let credentials = credentials.map_err(StartFailure::Platform)?;
         let held = Held {
             hooks: shared.hooks.clone(),
             access_key_id: credentials.access_key_id.clone(),
+            keys_expire: credentials.expires,
             open: CancellationToken::new(),
         };
         let variables = Self::variables(function, &plan, logs.name(), &credentials);
@@ -154,7 +156,7 @@ impl Invoker {
             memory,
             recorder: shared.recorder.clone(),
             rng: shared.rng.clone(),
-            _held: held,
+            held,
         };
         Ok(Started { environment, timings })
     }
