@@ -220,8 +220,9 @@ impl Environments {
             if pools.closed {
                 return Err(closed());
             }
-            pools.by_key.entry(key.clone()).or_default().busy += 1;
-            Busy { environments: self.clone(), key: key.clone(), counted: true }
+            let key = Arc::new(key.clone());
+            pools.by_key.entry(Arc::clone(&key)).or_default().busy += 1;
+            Busy { environments: self.clone(), key, counted: true }
         };
         let right = self.0.clock.timeout(self.0.wait_max, self.start_right(memory_mb)).await;
         let throttled = InvokeError::TooManyRequests { reason: ThrottleReason::ConcurrentInvocationLimitExceeded };
