@@ -1,6 +1,6 @@
 //! May this caller do this? The identity service decides; without one the root user may, and nobody else.
 
-use wire::{ApiError, Cx, Permission, Principal};
+use wire::{ApiError, Asked, Cx, Permission, Principal, service};
 
 use crate::authenticate::Caller;
 use crate::{Auth, Gateway};
@@ -10,7 +10,7 @@ impl Gateway {
     /// Operations that the model opens to everyone (wire:W10) are not asked about.
     ///
     /// # Errors
-    /// `AccessDenied` in AWS's words, or the identity service's own failure.
+    /// `AccessDenied` in AWS's words, what a service answers about a resource, or the identity service's own failure.
     pub(crate) async fn authorize(
         &self,
         caller: &Caller,
@@ -19,7 +19,10 @@ impl Gateway {
     ) -> Result<(), ApiError> {
         let answer = match (&caller.objection, &self.0.wiring.identity) {
             (Some(objection), _) => Err(ApiError::client("AccessDenied", 403, objection.to_string())),
-            (None, Some(identity)) => (identity.authorize)(cx.clone(), permissions.clone()).await,
+            (None, Some(identity)) => {
+                let asked = self.questions(&permissions).await?;
+                (identity.authorize)(cx.clone(), asked).await
+            }
             (None, None) => root_only(&cx.principal, &permissions),
         };
         match (self.0.config.auth, answer) {
@@ -31,6 +34,18 @@ impl Gateway {
                 Ok(())
             }
         }
+    }
+
+    /// One question for each resource of each permission, with what the resource's service knows of it.
+    async fn questions(&self, permissions: &[Permission]) -> Result<Vec<Asked>, ApiError> {
+        let mut asked = Vec::with_capacity(permissions.len());
+        for Permission { action, resources, keys } in permissions {
+            for resource in &resources.0 {
+                let facts = service::facts_of(&self.0.wiring.services, action, resource).await?;
+                asked.push(Asked { action, resource: resource.clone(), keys: keys.clone(), facts });
+            }
+        }
+        Ok(asked)
     }
 }
 

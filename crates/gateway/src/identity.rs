@@ -6,7 +6,7 @@ use http::request::Parts;
 use wire::service::BoxFuture;
 use wire::shape::Protocol;
 use wire::sigv4::Claim;
-use wire::{ApiError, Cx, Permission, Principal};
+use wire::{ApiError, Asked, Cx, Principal};
 
 use crate::authenticate::{Authenticator, Holder, request_parts};
 use crate::identify::scope;
@@ -17,7 +17,7 @@ pub type FindCredential =
     Arc<dyn Fn(String, Option<String>) -> BoxFuture<Result<Option<Entry>, ApiError>> + Send + Sync>;
 
 /// Decides whether the caller may do all of this; the refusal is `AccessDenied` with AWS's message.
-pub type MayDo = Arc<dyn Fn(Cx, Vec<Permission>) -> BoxFuture<Result<(), ApiError>> + Send + Sync>;
+pub type MayDo = Arc<dyn Fn(Cx, Vec<Asked>) -> BoxFuture<Result<(), ApiError>> + Send + Sync>;
 
 /// What the gateway asks of the identity service. Without one only the root user may do anything.
 #[derive(Clone)]

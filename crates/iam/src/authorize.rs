@@ -1,9 +1,11 @@
 //! May this caller do this? The condition keys of a request, and the question to the engine.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use sys::Timestamp;
-use wire::{ApiError, Arn, Cx, Principal, Resource};
+use wire::error::to_api_error;
+use wire::{AccountId, Act, Actor, ApiError, Arn, Asked, Cx, Principal, ResourceFacts};
 
 use crate::error::IamError;
 use crate::keys::IdentityKind;
@@ -11,29 +13,13 @@ use crate::policy::{self, Keys, Kind, Named, Policies, PrincipalKind, Request, d
 use crate::state::{Iam, PolicySet};
 
 impl Iam {
-    /// Whether `cx.principal` may do `action` to every ARN of `resource`. `resource_policy` is the resource's own
-    /// policy; `extra` are the keys that only the service knows (`aws:RequestTag/…`, `iam:PassedToService`,
-    /// `aws:CalledVia`, `s3:prefix` …), which win over the general ones.
+    /// Whether `cx.principal` may do everything that is `asked`, by its own policies and those of the resources.
     ///
     /// # Errors
     /// `AccessDenied`, 403, in AWS's words; each protocol gives the code its shape. `ServiceFailure` from the store.
-    pub async fn authorize(
-        &self,
-        cx: &Cx,
-        action: &str,
-        resource: &Resource,
-        resource_policy: Option<&Named>,
-        extra: &Keys,
-    ) -> Result<(), ApiError> {
-        let keys = self.request_keys(cx, extra);
-        let set = self.policies_of(&cx.principal).await.map_err(wire::error::to_api_error)?;
-        for arn in &resource.0 {
-            let arn = self.with_path(arn).await.map_err(wire::error::to_api_error)?;
-            let denial = with_request(cx, &set, action, &arn, &keys, |request| {
-                let policies = policies(&set, resource_policy);
-                let decision = decide(&policies, request);
-                (!decision.allowed()).then(|| decision.denial_message(request))
-            });
+    pub async fn authorize(&self, cx: &Cx, asked: &[Asked]) -> Result<(), ApiError> {
+        for one in asked {
+            let denial = self.denial(cx, one).await.map_err(to_api_error)?;
             if let Some(message) = denial {
                 return Err(ApiError::client("AccessDenied", 403, message));
             }
@@ -41,9 +27,109 @@ impl Iam {
         Ok(())
     }
 
+    /// Why `cx.principal` may not do this; `None` when it may.
+    async fn denial(&self, cx: &Cx, asked: &Asked) -> Result<Option<String>, IamError> {
+        let mut extra = Keys::from(&asked.keys);
+        let arn = self.with_path(&asked.resource, &mut extra).await?;
+        extra.set_tags(&asked.facts.tags);
+        let keys = self.request_keys(cx, &extra);
+        let set = self.policies_of(&cx.principal).await?;
+        let resource = self.resource_policy_of(&asked.facts)?;
+        let owner = asked.facts.owner.as_ref().map(AccountId::as_str);
+        Ok(with_request(cx, &set, asked.action, &arn, owner, &keys, |request| {
+            let policies = policies(&set, resource.as_ref());
+            let decision = decide(&policies, request);
+            (!decision.allowed()).then(|| decision.denial_message(request))
+        }))
+    }
+
+    /// Whether the platform may do this on the authority of a role or as a service principal; `facts` are those of
+    /// the resource.
+    ///
+    /// # Errors
+    /// As [`Iam::authorize`]; a role that does not exist may do nothing.
+    pub async fn may_act(&self, act: &Act, facts: &ResourceFacts) -> Result<(), ApiError> {
+        let denial = match &act.actor {
+            Actor::Role { arn } => self.role_denial(arn, act, facts).await,
+            Actor::Service { name } => self.service_denial(name, act, facts),
+        };
+        match denial.map_err(to_api_error)? {
+            None => Ok(()),
+            Some(message) => Err(ApiError::client("AccessDenied", 403, message)),
+        }
+    }
+
+    async fn role_denial(&self, role: &str, act: &Act, facts: &ResourceFacts) -> Result<Option<String>, IamError> {
+        let Act { action, resource, .. } = act;
+        let found = self.role_by_arn(role).await?;
+        let Some((account, role)) = found.and_then(|role| Some((AccountId::parse(&role.account)?, role))) else {
+            return Ok(Some(format!("User: {role} is not authorized to perform: {action} on resource: {resource}")));
+        };
+        let principal = Principal::AssumedRole {
+            account: account.clone(),
+            role_arn: role.arn(),
+            role_id: role.id,
+            session_name: "tinderbox".to_owned(),
+            source_function: None,
+            session: Arc::default(),
+        };
+        let set = self.policies_of(&principal).await?;
+        let policy = self.resource_policy_of(facts)?;
+        let keys = self.platform_keys(act, facts);
+        let owner = facts.owner.as_ref().map(AccountId::as_str);
+        let asks = Caller { principal: &principal, account: &account };
+        Ok(with_caller(asks, &set, action, resource, owner, &keys, |request| {
+            let decision = decide(&policies(&set, policy.as_ref()), request);
+            (!decision.allowed()).then(|| decision.denial_message(request))
+        }))
+    }
+
+    fn service_denial(&self, service: &str, act: &Act, facts: &ResourceFacts) -> Result<Option<String>, IamError> {
+        let policy = self.resource_policy_of(facts)?;
+        let keys = self.platform_keys(act, facts);
+        let named = Arn::parse(&act.resource).map(|arn| arn.account);
+        let owner = facts.owner.as_ref().map(|owner| owner.to_string()).or(named).unwrap_or_default();
+        let request = Request {
+            principal: policy::Principal::service(service),
+            action: &act.action,
+            resource: &act.resource,
+            resource_account: Some(&owner),
+            keys: &keys,
+        };
+        let decision = decide(&Policies { resource: policy.as_ref(), ..Policies::default() }, &request);
+        Ok((!decision.allowed()).then(|| decision.denial_message(&request)))
+    }
+
+    fn platform_keys(&self, act: &Act, facts: &ResourceFacts) -> Keys {
+        let mut keys = self.general_keys(&act.region);
+        keys.set("aws:SecureTransport", "true").set("aws:ViaAWSService", "true").set_tags(&facts.tags);
+        for (name, values) in act.keys.iter() {
+            keys.set_all(name, values.to_vec());
+        }
+        keys
+    }
+
+    /// The resource's own policy, compiled once for each text.
+    fn resource_policy_of(&self, facts: &ResourceFacts) -> Result<Option<Named>, IamError> {
+        facts.policy.as_deref().map(|text| self.named("resource policy", text, Kind::Resource)).transpose()
+    }
+
+    /// Whether `text` is a resource-based policy: what services ask before they store one.
+    ///
+    /// # Errors
+    /// The message of AWS's `MalformedPolicyDocument`.
+    pub fn check_resource_policy(text: &str) -> Result<(), String> {
+        policy::Policy::parse(text, Kind::Resource).map(drop).map_err(|malformed| malformed.to_string())
+    }
+
     /// The ARN of a user, group or role with the path that it really has: names are unique without their paths, so an
     /// input names none, and a policy about `user/admins/*` must hold all the same. Anything else stays as it is.
-    async fn with_path<'a>(&self, arn: &'a str) -> Result<Cow<'a, str>, IamError> {
+    ///
+    /// Its tags become keys on the way: `aws:ResourceTag/…` and IAM's own `iam:ResourceTag/…`.
+    async fn with_path<'a>(&self, arn: &'a str, keys: &mut Keys) -> Result<Cow<'a, str>, IamError> {
+        if !arn.starts_with("arn:aws:iam::") {
+            return Ok(arn.into());
+        }
         let Some(parsed) = Arn::parse(arn).filter(|parsed| parsed.service == "iam") else { return Ok(arn.into()) };
         let (kind, name) = match parsed.resource.split_once('/') {
             Some(("user", name)) => (IdentityKind::User, name),
@@ -52,17 +138,19 @@ impl Iam {
             _ => return Ok(arn.into()),
         };
         let found = self.identity(&parsed.account, kind, name.rsplit('/').next().unwrap_or_default()).await?;
-        Ok(found.map_or_else(|| arn.into(), |found| found.arn().into()))
+        let Some(found) = found else { return Ok(arn.into()) };
+        for (name, value) in &found.tags {
+            keys.set(&format!("aws:ResourceTag/{name}"), value.as_str());
+            keys.set(&format!("iam:ResourceTag/{name}"), value.as_str());
+        }
+        Ok(found.arn().into())
     }
 
     /// The condition keys of a request that follow from `cx`, with `extra` over them. Those of the principal
     /// (`aws:PrincipalArn`, `aws:PrincipalTag/…`, `aws:userid` …) the engine takes from the principal itself.
     pub fn request_keys(&self, cx: &Cx, extra: &Keys) -> Keys {
-        let now = self.0.clock.now();
-        let mut keys = Keys::new();
-        keys.set("aws:CurrentTime", iso(now));
-        keys.set("aws:EpochTime", now.unix_s().to_string());
-        keys.set("aws:RequestedRegion", cx.region.as_str());
+        let mut keys = self.general_keys(&cx.region);
+        keys.set("aws:ViaAWSService", "false");
         // Plain HTTP is only served on loopback, which nobody else can listen to.
         let is_loopback = cx.source_ip.is_none_or(|ip| ip.to_canonical().is_loopback());
         keys.set("aws:SecureTransport", is_loopback.to_string());
@@ -81,6 +169,15 @@ impl Iam {
         for (name, values) in extra.iter() {
             keys.set_all(name, values.to_vec());
         }
+        keys
+    }
+
+    fn general_keys(&self, region: &str) -> Keys {
+        let now = self.0.clock.now();
+        let mut keys = Keys::new();
+        keys.set("aws:CurrentTime", iso(now));
+        keys.set("aws:EpochTime", now.unix_s().to_string());
+        keys.set("aws:RequestedRegion", region);
         keys
     }
 
@@ -129,7 +226,7 @@ impl Iam {
         ask: impl FnOnce(&Policies<'_>, &Request<'_>) -> T,
     ) -> Result<T, IamError> {
         let set = self.policies_of(&cx.principal).await?;
-        Ok(with_request(cx, &set, action, arn, keys, |request| ask(&policies(&set, resource_policy), request)))
+        Ok(with_request(cx, &set, action, arn, None, keys, |request| ask(&policies(&set, resource_policy), request)))
     }
 
     /// Whether an ARN names a role or user that exists: what `Principal` elements of policies may name.
@@ -158,17 +255,40 @@ fn policies<'a>(set: &'a PolicySet, resource: Option<&'a Named>) -> Policies<'a>
     }
 }
 
+/// Whose request it is, and the account that it acts in.
+#[derive(Clone, Copy)]
+struct Caller<'a> {
+    principal: &'a Principal,
+    account: &'a AccountId,
+}
+
 fn with_request<T>(
     cx: &Cx,
     set: &PolicySet,
     action: &str,
     resource: &str,
+    owner: Option<&str>,
     keys: &Keys,
     ask: impl FnOnce(&Request<'_>) -> T,
 ) -> T {
-    let (arn, id) = (cx.principal.arn(), cx.principal.user_id());
-    let account = cx.principal.account().map_or_else(String::new, ToString::to_string);
-    let kind = match &cx.principal {
+    let caller = Caller { principal: &cx.principal, account: &cx.account };
+    with_caller(caller, set, action, resource, owner, keys, ask)
+}
+
+/// `owner` is whose the resource is; without it the ARN tells.
+fn with_caller<T>(
+    caller: Caller<'_>,
+    set: &PolicySet,
+    action: &str,
+    resource: &str,
+    owner: Option<&str>,
+    keys: &Keys,
+    ask: impl FnOnce(&Request<'_>) -> T,
+) -> T {
+    let who = caller.principal;
+    let (arn, id) = (who.arn(), who.user_id());
+    let account = who.account().map_or("", AccountId::as_str);
+    let kind = match who {
         Principal::Anonymous => PrincipalKind::Anonymous,
         Principal::Root { .. } => PrincipalKind::Root,
         Principal::User { name, .. } => PrincipalKind::User { name },
@@ -177,13 +297,14 @@ fn with_request<T>(
         // No policy speaks for it, so everything is denied under its ARN.
         Principal::Function { .. } => PrincipalKind::AssumedRole { role_arn: "" },
     };
-    let principal = match &cx.principal {
+    let principal = match who {
         Principal::Anonymous => policy::Principal::ANONYMOUS,
-        _ => policy::Principal { kind, arn: &arn, account: &account, id: &id, tags: &set.tags },
+        _ => policy::Principal { kind, arn: &arn, account, id: &id, tags: &set.tags },
     };
-    let owner = Arn::parse(resource).map(|arn| arn.account).filter(|account| !account.is_empty() && account != "aws");
-    let owner = owner.unwrap_or_else(|| cx.account.to_string());
-    ask(&Request { principal, action, resource, resource_account: Some(&owner), keys })
+    // `arn:partition:service:region:account:…`
+    let named = resource.split(':').nth(4).filter(|account| !account.is_empty() && *account != "aws");
+    let owner = owner.or(named).unwrap_or(caller.account.as_str());
+    ask(&Request { principal, action, resource, resource_account: Some(owner), keys })
 }
 
 /// `2026-01-31T12:00:00Z`, as condition keys carry times.

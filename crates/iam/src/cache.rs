@@ -42,7 +42,7 @@ pub(crate) struct Cache<S, K> {
     pub(crate) sets: Epochal<S>,
     pub(crate) keys: Epochal<K>,
     /// By kind and text: valid for ever.
-    compiled: Mutex<HashMap<(Kind, String), Arc<Policy>>>,
+    compiled: Mutex<HashMap<Kind, HashMap<String, Arc<Policy>>>>,
 }
 
 impl<S: Clone, K: Clone> Cache<S, K> {
@@ -65,16 +65,16 @@ impl<S: Clone, K: Clone> Cache<S, K> {
     /// # Errors
     /// `Corrupt` when the text is no policy: it was checked when it was stored.
     pub(crate) fn compiled(&self, text: &str, kind: Kind) -> Result<Arc<Policy>, kv::Error> {
-        let key = (kind, text.to_owned());
-        if let Some(known) = self.compiled.lock().get(&key) {
+        if let Some(known) = self.compiled.lock().get(&kind).and_then(|known| known.get(text)) {
             return Ok(Arc::clone(known));
         }
         let policy = Arc::new(Policy::parse(text, kind).map_err(kv::Error::corrupt)?);
         let mut compiled = self.compiled.lock();
+        let compiled = compiled.entry(kind).or_default();
         if compiled.len() >= CACHED_MAX {
             compiled.clear();
         }
-        compiled.insert(key, Arc::clone(&policy));
+        compiled.insert(text.to_owned(), Arc::clone(&policy));
         Ok(policy)
     }
 }

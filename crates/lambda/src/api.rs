@@ -25,12 +25,11 @@ pub fn service(lambda: Lambda) -> Service {
         .op::<m::DeleteFunctionUrlConfig, _, _>    (urls::delete,                   "lambda:DeleteFunctionUrlConfig",     |cx, i| resource(cx, &i.function_name))
         .op::<m::ListFunctionUrlConfigs, _, _>     (urls::list,                     "lambda:ListFunctionUrlConfigs",      |cx, i| resource(cx, &i.function_name))
         .op::<m::GetAccountSettings, _, _>         (account::get_settings,          "lambda:GetAccountSettings",          |_, _| Resource::any())
-        .also::<m::CreateFunction>             (|i| pass_role(Some(&i.role)))
-        .also::<m::UpdateFunctionConfiguration>(|i| pass_role(i.role.as_ref()))
+        .also::<m::CreateFunction>             (|_, i| pass_role(Some(&i.role)))
+        .also::<m::UpdateFunctionConfiguration>(|_, i| pass_role(i.role.as_ref()))
         .build()
 }
 
-/// Whoever attaches a role must be allowed to hand it to the service (IAM user guide, "iam:PassRole").
 fn pass_role(role: Option<&String>) -> Vec<Permission> {
-    role.map(|role| Permission { action: "iam:PassRole", resources: Resource::arn(role) }).into_iter().collect()
+    role.map(|role| Permission::pass_role(role, "lambda.amazonaws.com")).into_iter().collect()
 }

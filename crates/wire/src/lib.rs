@@ -10,12 +10,14 @@
 //! authorise, operate, encode), so that no handler can forget one.
 
 pub mod arn;
+pub mod body;
 pub mod convert;
 pub mod cx;
 pub mod error;
 pub mod identify;
 pub mod operation;
 mod pattern;
+pub mod permission;
 pub mod protocol;
 pub mod service;
 pub mod shape;
@@ -26,10 +28,12 @@ pub mod validation;
 pub mod value;
 
 pub use arn::Arn;
+pub use body::{Body, Trailers};
 pub use convert::{Fields, Members, UnknownVariant};
 pub use cx::{AccountId, Cx, Principal, SessionFacts};
 pub use error::{ApiError, Fault, ServiceError};
 pub use operation::{FromValue, IntoValue, Operation};
-pub use service::{Permission, Resource, Service};
+pub use permission::{Act, Actor, Asked, CheckPolicy, ConditionKeys, MayAct, Permission, Resource, ResourceFacts};
+pub use service::Service;
 pub use trace_context::{SpanId, TraceContext, TraceId};
 pub use value::{Redacted, Value};

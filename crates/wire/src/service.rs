@@ -10,32 +10,10 @@ use http::request::Parts;
 
 use crate::error::to_api_error;
 use crate::shape::{OperationName, OperationShape, Protocol, ServiceShape};
-use crate::{ApiError, Cx, FromValue, IntoValue, Operation, ServiceError, Value, identify, protocol, validation};
-
-/// The ARNs that an operation touches: what authorisation is asked about. `*` when the action has no resource.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resource(pub Vec<String>);
-
-impl Resource {
-    /// The action names no single resource.
-    pub fn any() -> Self {
-        Self(vec!["*".to_owned()])
-    }
-
-    /// One resource.
-    pub fn arn(arn: impl Into<String>) -> Self {
-        Self(vec![arn.into()])
-    }
-}
-
-/// One thing that a caller must be allowed to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Permission {
-    /// The IAM action, such as `iam:PassRole`.
-    pub action: &'static str,
-    /// What it is done to.
-    pub resources: Resource,
-}
+use crate::{
+    ApiError, Body, ConditionKeys, Cx, FromValue, IntoValue, Operation, Permission, Resource, ResourceFacts,
+    ServiceError, Value, identify, protocol, validation,
+};
 
 /// A decoded, typed input whose type only its own table line knows.
 pub type Input = Box<dyn Any + Send>;
@@ -45,22 +23,68 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 type Decode = fn(Value) -> Result<Input, ApiError>;
 type Resources = Box<dyn Fn(&Cx, &Input) -> Resource + Send + Sync>;
-type Further = Box<dyn Fn(&Input) -> Vec<Permission> + Send + Sync>;
-type Call = Box<dyn Fn(Cx, Input) -> BoxFuture<Result<Value, ApiError>> + Send + Sync>;
+type Keys = Box<dyn Fn(&Cx, &Input) -> ConditionKeys + Send + Sync>;
+type Action = Box<dyn Fn(&Input) -> Option<&'static str> + Send + Sync>;
+type Further = Box<dyn Fn(&Cx, &Input) -> Vec<Permission> + Send + Sync>;
+type Facts = Arc<dyn Fn(String) -> BoxFuture<Result<ResourceFacts, ApiError>> + Send + Sync>;
+type Call = Box<dyn Fn(Cx, Input, Body) -> BoxFuture<Result<Output, ApiError>> + Send + Sync>;
+
+/// What a handler answered: the members, and for lines of [`Table::stream`] the bytes that follow.
+#[derive(Debug)]
+pub struct Output {
+    /// The output structure without its streaming payload.
+    pub value: Value,
+    /// The streaming payload; `None` for lines of [`Table::op`].
+    pub body: Option<Body>,
+}
+
+/// Longest body that [`Service::call`] collects, in bytes.
+const COLLECTED_BYTES_MAX: usize = 64 << 20;
 
 /// One line of a service's table.
 pub struct Line {
     /// Name, HTTP binding and shapes.
     pub shape: &'static OperationShape,
-    /// The IAM action, such as `lambda:InvokeFunction`.
+    /// The IAM action, such as `lambda:InvokeFunction`; what an input may need instead is [`Line::permissions`]'.
     pub action: &'static str,
     decode: Decode,
     resources: Resources,
+    keys: Option<Keys>,
+    instead: Option<Action>,
     further: Option<Further>,
+    streams: bool,
     call: Call,
 }
 
+/// The typed input of a line; another line's input is our own mistake.
+fn typed<O: Operation>(input: Input) -> Result<O::Input, ApiError> {
+    let input = input.downcast::<O::Input>();
+    input.map(|input| *input).map_err(|_| ApiError::internal("an input reached another operation's handler"))
+}
+
 impl Line {
+    fn of<O: Operation>(
+        action: &'static str,
+        resource: fn(&Cx, &O::Input) -> Resource,
+        streams: bool,
+        call: Call,
+    ) -> Self {
+        Self {
+            shape: O::SHAPE,
+            action,
+            decode: |value| Ok(Box::new(O::Input::from_value(value)?)),
+            resources: Box::new(move |cx, input| match input.downcast_ref::<O::Input>() {
+                Some(input) => resource(cx, input),
+                None => Resource::any(),
+            }),
+            keys: None,
+            instead: None,
+            further: None,
+            streams,
+            call,
+        }
+    }
+
     /// Column 1: the typed input.
     ///
     /// # Errors
@@ -76,17 +100,26 @@ impl Line {
 
     /// All that authorisation is asked about: the line's own action, then those that depend on the input.
     pub fn permissions(&self, cx: &Cx, input: &Input) -> Vec<Permission> {
-        let own = Permission { action: self.action, resources: self.resources(cx, input) };
-        let further = self.further.iter().flat_map(|further| further(input));
+        let own = Permission {
+            action: self.instead.as_ref().and_then(|instead| instead(input)).unwrap_or(self.action),
+            resources: self.resources(cx, input),
+            keys: self.keys.as_ref().map(|keys| keys(cx, input)).unwrap_or_default(),
+        };
+        let further = self.further.iter().flat_map(|further| further(cx, input));
         std::iter::once(own).chain(further).collect()
     }
 
-    /// Column 3: the handler.
+    /// Whether the request's body is handed to the handler as a stream instead of being decoded.
+    pub fn takes_stream(&self) -> bool {
+        self.streams && self.shape.input_streams()
+    }
+
+    /// Column 3: the handler. `body` is the request's when the line [takes a stream](Self::takes_stream), else empty.
     ///
     /// # Errors
     /// Whatever the handler answers.
-    pub fn call(&self, cx: Cx, input: Input) -> BoxFuture<Result<Value, ApiError>> {
-        (self.call)(cx, input)
+    pub fn call(&self, cx: Cx, input: Input, body: Body) -> BoxFuture<Result<Output, ApiError>> {
+        (self.call)(cx, input, body)
     }
 }
 
@@ -95,13 +128,16 @@ impl Line {
 pub struct Service {
     /// What the model knows: names, protocols, also the operations that are not served yet.
     pub shape: &'static ServiceShape,
+    /// Whether requests without a signature get as far as authorisation, where a resource's policy may allow them.
+    pub is_open_to_grants: bool,
     lines: Arc<Vec<Line>>,
+    facts: Option<Facts>,
 }
 
 impl Service {
     /// Starts a table. `state` is cloned for each call: keep it behind an `Arc`.
     pub fn table<S: Clone + Send + Sync + 'static>(shape: &'static ServiceShape, state: S) -> Table<S> {
-        Table { shape, state, lines: Vec::new() }
+        Table { shape, state, lines: Vec::new(), facts: None, is_open_to_grants: false }
     }
 
     /// The line that serves `operation`; `None` when it is unknown or not served yet.
@@ -112,6 +148,24 @@ impl Service {
     /// All lines, in table order.
     pub fn lines(&self) -> &[Line] {
         &self.lines
+    }
+
+    /// What the service knows of the resource `arn` of an IAM action of its own; nothing when its resources have no
+    /// policies.
+    ///
+    /// # Errors
+    /// What the service answers instead of asking for permission, such as `NoSuchBucket`, or its store's failure.
+    pub async fn facts_of(&self, arn: &str) -> Result<ResourceFacts, ApiError> {
+        match &self.facts {
+            Some(facts) if arn != "*" => facts(arn.to_owned()).await,
+            _ => Ok(ResourceFacts::default()),
+        }
+    }
+
+    /// Whether `action` is about resources of this service, and it has facts of them.
+    fn knows_resources_of(&self, action: &str) -> bool {
+        let prefix = |action: &str| action.split(':').next().map(str::to_owned);
+        self.facts.is_some() && self.lines.first().is_some_and(|line| prefix(line.action) == prefix(action))
     }
 
     /// The line that serves the request.
@@ -142,30 +196,82 @@ impl Service {
         line: Option<&Line>,
         protocol: Protocol,
         request_id: &str,
-        outcome: Result<Value, ApiError>,
-    ) -> Response<Bytes> {
+        outcome: Result<Output, ApiError>,
+    ) -> Response<Body> {
         let shape = line.map(|line| line.shape);
         let encoded = match (outcome, shape) {
-            (Ok(output), Some(operation)) => protocol::encode(protocol, self.shape, operation, request_id, output),
+            (Ok(output), Some(operation)) => encode_output(protocol, self.shape, operation, request_id, output),
             (Ok(_), None) => Err(ApiError::internal("an output without an operation")),
             (Err(error), _) => Err(error),
         };
-        encoded.unwrap_or_else(|error| protocol::encode_error(protocol, self.shape, shape, request_id, &error))
+        encoded.unwrap_or_else(|error| {
+            protocol::encode_error(protocol, self.shape, shape, request_id, &error).map(Body::from)
+        })
     }
 
     /// From raw bytes to raw bytes, without authorisation: identify, decode, validate, call, encode. For tests of
-    /// services; the gateway runs the same columns with authorisation in between.
+    /// services; the gateway runs the same columns with authorisation in between. The answer of a streaming line is
+    /// collected, up to 64 MiB.
     pub async fn call(&self, cx: Cx, protocol: Protocol, parts: &Parts, body: Bytes) -> Response<Bytes> {
         let request_id = cx.request_id.clone();
-        let line = match self.identify(protocol, parts, &body) {
-            Ok(line) => line,
-            Err(error) => return self.encode(None, protocol, &request_id, Err(error)),
+        let (head, body) = self.call_streaming(cx, protocol, parts, Body::from(body)).await.into_parts();
+        match body.collect(COLLECTED_BYTES_MAX).await {
+            Ok(bytes) => Response::from_parts(head, bytes),
+            Err(error) => protocol::encode_error(protocol, self.shape, None, &request_id, &error),
+        }
+    }
+
+    /// The same with the bodies of streaming lines as streams; of all other lines the body is collected first.
+    pub async fn call_streaming(&self, cx: Cx, protocol: Protocol, parts: &Parts, body: Body) -> Response<Body> {
+        let request_id = cx.request_id.clone();
+        let refused = |line, error| self.encode(line, protocol, &request_id, Err(error));
+        let in_head = self.identify(protocol, parts, &[]).ok().filter(|line| line.takes_stream());
+        let (line, bytes, stream) = match in_head {
+            Some(line) => (line, Bytes::new(), body),
+            None => {
+                let bytes = match body.collect(COLLECTED_BYTES_MAX).await {
+                    Ok(bytes) => bytes,
+                    Err(error) => return refused(None, error),
+                };
+                match self.identify(protocol, parts, &bytes) {
+                    Ok(line) => (line, bytes, Body::empty()),
+                    Err(error) => return refused(None, error),
+                }
+            }
         };
-        let outcome = match self.decode(line, protocol, parts, &body) {
-            Ok(input) => line.call(cx, input).await,
-            Err(error) => Err(error),
-        };
-        self.encode(Some(line), protocol, &request_id, outcome)
+        match self.decode(line, protocol, parts, &bytes) {
+            Ok(input) => self.encode(Some(line), protocol, &request_id, line.call(cx, input, stream).await),
+            Err(error) => refused(Some(line), error),
+        }
+    }
+}
+
+/// The answer to a request that succeeded; the bytes of a streaming line follow its head.
+///
+/// # Errors
+/// `InternalFailure` when the output does not have the operation's shape.
+pub fn encode_output(
+    protocol: Protocol,
+    service: &ServiceShape,
+    operation: &OperationShape,
+    request_id: &str,
+    output: Output,
+) -> Result<Response<Body>, ApiError> {
+    let head = protocol::encode(protocol, service, operation, request_id, output.value)?;
+    Ok(match output.body {
+        None => head.map(Body::from),
+        Some(body) => head.map(|_| body),
+    })
+}
+
+/// What is known of the resource `arn` of `action`, from whichever of `services` it belongs to.
+///
+/// # Errors
+/// As [`Service::facts_of`].
+pub async fn facts_of(services: &[Service], action: &str, arn: &str) -> Result<ResourceFacts, ApiError> {
+    match services.iter().find(|service| service.knows_resources_of(action)) {
+        Some(service) => service.facts_of(arn).await,
+        None => Ok(ResourceFacts::default()),
     }
 }
 
@@ -186,6 +292,8 @@ pub struct Table<S> {
     shape: &'static ServiceShape,
     state: S,
     lines: Vec<Line>,
+    facts: Option<Facts>,
+    is_open_to_grants: bool,
 }
 
 impl<S: Clone + Send + Sync + 'static> Table<S> {
@@ -203,39 +311,107 @@ impl<S: Clone + Send + Sync + 'static> Table<S> {
         E: ServiceError,
     {
         let state = self.state.clone();
-        self.lines.push(Line {
-            shape: O::SHAPE,
-            action,
-            decode: |value| Ok(Box::new(O::Input::from_value(value)?)),
-            resources: Box::new(move |cx, input| match input.downcast_ref::<O::Input>() {
-                Some(input) => resource(cx, input),
-                None => Resource::any(),
-            }),
-            further: None,
-            call: Box::new(move |cx, input| {
-                let state = state.clone();
-                Box::pin(async move {
-                    let Ok(input) = input.downcast::<O::Input>() else {
-                        return Err(ApiError::internal("an input reached another operation's handler"));
-                    };
-                    handler(state, cx, *input).await.map(IntoValue::into_value).map_err(to_api_error)
-                })
-            }),
+        let call: Call = Box::new(move |cx, input, _| {
+            let state = state.clone();
+            Box::pin(async move {
+                let output = handler(state, cx, typed::<O>(input)?).await.map_err(to_api_error)?;
+                Ok(Output { value: output.into_value(), body: None })
+            })
         });
+        self.lines.push(Line::of::<O>(action, resource, false, call));
+        self
+    }
+
+    /// Adds a line whose payload streams: the handler gets the request's body as it arrives and answers with one.
+    /// The typed structs have no member for a streaming payload. An operation that streams in one direction only gets,
+    /// or answers with, [`Body::empty`] in the other.
+    #[must_use]
+    pub fn stream<O, Fut, E>(
+        mut self,
+        handler: fn(S, Cx, O::Input, Body) -> Fut,
+        action: &'static str,
+        resource: fn(&Cx, &O::Input) -> Resource,
+    ) -> Self
+    where
+        O: Operation,
+        Fut: Future<Output = Result<(O::Output, Body), E>> + Send + 'static,
+        E: ServiceError,
+    {
+        let state = self.state.clone();
+        let streams_out = O::SHAPE.output_streams();
+        let call: Call = Box::new(move |cx, input, body| {
+            let state = state.clone();
+            Box::pin(async move {
+                let (output, body) = handler(state, cx, typed::<O>(input)?, body).await.map_err(to_api_error)?;
+                Ok(Output { value: output.into_value(), body: streams_out.then_some(body) })
+            })
+        });
+        self.lines.push(Line::of::<O>(action, resource, true, call));
         self
     }
 
     /// Names what the line of `O`, which stands already, needs beside its action: dependent actions such as
-    /// `iam:PassRole` wherever a role is attached.
+    /// `iam:PassRole` wherever a role is attached ([`Permission::pass_role`]), or `s3:GetObject` on a copy's source.
     ///
     /// # Panics
     /// When no line serves `O`: a mistake in the table, found at start.
     #[must_use]
-    pub fn also<O: Operation>(mut self, further: fn(&O::Input) -> Vec<Permission>) -> Self {
-        let line = self.lines.iter_mut().find(|line| line.shape.name == O::SHAPE.name);
-        let line = line.expect("a dependent action follows the line that it belongs to");
-        line.further = Some(Box::new(move |input| input.downcast_ref::<O::Input>().map(further).unwrap_or_default()));
+    pub fn also<O: Operation>(mut self, further: fn(&Cx, &O::Input) -> Vec<Permission>) -> Self {
+        self.line_of::<O>().further = Some(Box::new(move |cx, input| {
+            input.downcast_ref::<O::Input>().map(|input| further(cx, input)).unwrap_or_default()
+        }));
         self
+    }
+
+    /// The condition keys of the line of `O`, which stands already: `aws:RequestTag/…`, `s3:prefix`, `sns:Protocol` …
+    ///
+    /// # Panics
+    /// When no line serves `O`.
+    #[must_use]
+    pub fn keys<O: Operation>(mut self, keys: fn(&Cx, &O::Input) -> ConditionKeys) -> Self {
+        self.line_of::<O>().keys = Some(Box::new(move |cx, input| {
+            input.downcast_ref::<O::Input>().map(|input| keys(cx, input)).unwrap_or_default()
+        }));
+        self
+    }
+
+    /// Another action than the line's own for some inputs, such as `s3:GetObjectVersion` when one is named.
+    ///
+    /// # Panics
+    /// When no line serves `O`.
+    #[must_use]
+    pub fn instead<O: Operation>(mut self, action: fn(&O::Input) -> Option<&'static str>) -> Self {
+        self.line_of::<O>().instead = Some(Box::new(move |input| input.downcast_ref::<O::Input>().and_then(action)));
+        self
+    }
+
+    /// Where the facts of a resource come from: its owner when the ARN does not name it (buckets), its policy, its
+    /// tags. Asked before authorisation with the ARN that a line names, also by other services' dependent actions, so
+    /// it says nothing of what does not exist; an error is the answer to the request.
+    #[must_use]
+    pub fn facts<Fut, E>(mut self, facts: fn(S, String) -> Fut) -> Self
+    where
+        Fut: Future<Output = Result<ResourceFacts, E>> + Send + 'static,
+        E: ServiceError,
+    {
+        let state = self.state.clone();
+        self.facts = Some(Arc::new(move |arn| {
+            let found = facts(state.clone(), arn);
+            Box::pin(async move { found.await.map_err(to_api_error) })
+        }));
+        self
+    }
+
+    /// Requests without a signature get as far as authorisation, as of S3, SQS and SNS: a resource's policy decides.
+    #[must_use]
+    pub fn open_to_grants(mut self) -> Self {
+        self.is_open_to_grants = true;
+        self
+    }
+
+    fn line_of<O: Operation>(&mut self) -> &mut Line {
+        let line = self.lines.iter_mut().find(|line| line.shape.name == O::SHAPE.name);
+        line.expect("a further column follows the line that it belongs to")
     }
 
     /// The finished service.
@@ -247,6 +423,7 @@ impl<S: Clone + Send + Sync + 'static> Table<S> {
             let again = self.lines[..at].iter().any(|earlier| earlier.shape.name == line.shape.name);
             assert!(!again, "{} stands twice in the table of {}", line.shape.name, self.shape.name);
         }
-        Service { shape: self.shape, lines: Arc::new(self.lines) }
+        let Self { shape, lines, facts, is_open_to_grants, .. } = self;
+        Service { shape, is_open_to_grants, lines: Arc::new(lines), facts }
     }
 }

@@ -10,7 +10,8 @@ use wire::shape::{
     Structure,
 };
 use wire::{
-    ApiError, Cx, Fields, FromValue, IntoValue, Members, Operation, Permission, Resource, Service, ServiceError, Value,
+    ApiError, ConditionKeys, Cx, Fields, FromValue, IntoValue, Members, Operation, Permission, Resource, ResourceFacts,
+    Service, ServiceError, Value,
 };
 
 const TEXT: ShapeId = ShapeId(0);
@@ -238,6 +239,14 @@ fn resource(_: &Cx, input: &EchoInput) -> Resource {
     Resource::arn(format!("arn:aws:rest:us-east-1:000000000000:echo:{}", input.name))
 }
 
+/// What the json service knows: the policy of a resource says its ARN; there is nothing called `gone`.
+async fn facts(_: State, arn: String) -> Result<ResourceFacts, Failure> {
+    match arn.ends_with(":gone") {
+        true => Err(Failure),
+        false => Ok(ResourceFacts { policy: Some(format!("policy of {arn}").into()), ..ResourceFacts::default() }),
+    }
+}
+
 pub(crate) fn services(state: &State) -> Vec<Service> {
     let rest = Service::table(&REST, state.clone())
         .op::<Bound<0>, _, _>(echo, "rest:Echo", resource)
@@ -245,8 +254,13 @@ pub(crate) fn services(state: &State) -> Vec<Service> {
         .op::<Bound<2>, _, _>(fails, "rest:Fail", resource)
         .op::<Bound<3>, _, _>(waits, "rest:Wait", resource)
         .op::<Bound<4>, _, _>(echo, "rest:Open", resource)
-        .also::<Bound<2>>(|_| vec![Permission { action: "iam:PassRole", resources: Resource::any() }]);
-    let json = Service::table(&JSON, state.clone()).op::<Bound<5>, _, _>(echo, "json:Echo", resource);
+        .also::<Bound<2>>(|_, _| vec![Permission::new("iam:PassRole", Resource::any())]);
+    let json = Service::table(&JSON, state.clone())
+        .op::<Bound<5>, _, _>(echo, "json:Echo", resource)
+        .keys::<Bound<5>>(|_, input| ConditionKeys::new().with_some("json:Text", input.text.as_deref()))
+        .instead::<Bound<5>>(|input| (input.name == "another").then_some("json:Another"))
+        .facts(facts)
+        .open_to_grants();
     let query = Service::table(&QUERY, state.clone()).op::<Bound<5>, _, _>(echo, "query:Echo", resource);
     vec![rest.build(), json.build(), query.build()]
 }

@@ -122,3 +122,57 @@ async fn i9_a_session_token_reaches_the_identity_service_and_is_checked() {
         assert_eq!(server.send(&call).await.error(), "403 UnrecognizedClientException");
     }
 }
+
+/// Refuses everything, and says what it was asked.
+fn nosy() -> Identity {
+    Identity {
+        authorize: Arc::new(|cx, asked| {
+            let told = asked.iter().map(|one| {
+                let keys: Vec<_> =
+                    one.keys.iter().map(|(name, values)| format!("{name}={}", values.join(","))).collect();
+                format!("{} {} {keys:?} {:?}", one.action, one.resource, one.facts.policy)
+            });
+            let message = format!("{} {}", cx.principal.arn(), told.collect::<Vec<_>>().join("; "));
+            Box::pin(async move { Err(ApiError::client("AccessDenied", 403, message)) })
+        }),
+        ..identity(&[])
+    }
+}
+
+fn json_echo(body: &str) -> Call<'static> {
+    Call::new("POST", "/").header("x-amz-target", "Json_2020.Echo").body(body)
+}
+
+#[tokio::test]
+async fn i1_the_question_carries_keys_and_the_resources_policy() {
+    let server = Server::with_identity(nosy()).await;
+    let arn = |name: &str| format!("arn:aws:rest:us-east-1:000000000000:echo:{name}");
+    for (body, expected) in [
+        (r#"{"Name":"n","Text":"t"}"#, format!(r#"json:Echo {0} ["json:Text=t"] Some("policy of {0}")"#, arn("n"))),
+        (r#"{"Name":"another"}"#, format!(r#"json:Another {0} [] Some("policy of {0}")"#, arn("another"))),
+    ] {
+        let message = server.send(&json_echo(body).signed("ASIAOWN", "json")).await.json()["message"].clone();
+        let message = message.as_str().expect("a message").to_owned();
+        assert!(message.ends_with(&expected), "{message}");
+    }
+    // Of other services' resources nothing is asked of this one.
+    let rest = server.send(&Call::echo().signed("ASIAOWN", "rest")).await;
+    assert!(rest.body.contains("rest:Echo") && rest.body.contains("[] None"), "{rest:?}");
+    let gone = server.send(&json_echo(r#"{"Name":"gone"}"#).signed("ASIAOWN", "json")).await;
+    assert_eq!(gone.error(), "418 TeapotException");
+}
+
+#[tokio::test]
+async fn i4_only_what_can_be_granted_to_everyone_may_come_without_a_signature() {
+    let server = Server::with_identity(nosy()).await;
+    let answer = server.send(&json_echo(r#"{"Name":"n"}"#)).await;
+    assert_eq!(answer.error(), "400 AccessDeniedException");
+    assert!(answer.body.contains("anonymous json:Echo"), "{answer:?}");
+    assert_eq!(server.send(&Call::echo().unsigned()).await.error(), "403 MissingAuthenticationTokenException");
+    let open = Server::with_identity(identity(&["json:Echo"])).await;
+    assert_eq!(open.send(&json_echo(r#"{"Name":"n"}"#)).await.status, 200);
+    // A signature that is there must be right.
+    let mut forged = json_echo(r#"{"Name":"n"}"#).signed("ASIAOWN", "json");
+    forged.secret = "another secret";
+    assert_eq!(open.send(&forged).await.error(), "400 InvalidSignatureException");
+}

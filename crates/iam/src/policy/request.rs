@@ -1,5 +1,7 @@
 //! What is asked: by whom, to do what, to which resource, in which circumstances.
 
+use wire::ConditionKeys;
+
 /// Who asks. Every text is empty when it does not apply.
 #[derive(Clone, Copy, Debug)]
 pub struct Principal<'a> {
@@ -111,6 +113,14 @@ impl Keys {
         self
     }
 
+    /// The tags of the resource: `aws:ResourceTag/…`.
+    pub fn set_tags(&mut self, tags: &[(String, String)]) -> &mut Self {
+        for (name, value) in tags {
+            self.set(&format!("aws:ResourceTag/{name}"), value.as_str());
+        }
+        self
+    }
+
     /// Adds `value` to those of `name`.
     pub fn add(&mut self, name: &str, value: impl Into<String>) -> &mut Self {
         self.slot(name).push(value.into());
@@ -144,6 +154,16 @@ impl Keys {
             }
         };
         &mut self.entries[index].1
+    }
+}
+
+impl From<&ConditionKeys> for Keys {
+    fn from(given: &ConditionKeys) -> Self {
+        let mut keys = Self::new();
+        for (name, values) in given.iter() {
+            keys.set_all(name, values.to_vec());
+        }
+        keys
     }
 }
 

@@ -6,6 +6,7 @@ mod groups;
 mod model;
 mod policies;
 mod profiles;
+mod resources;
 mod roles;
 mod sessions;
 mod simulate;
@@ -18,7 +19,7 @@ use iam::Iam;
 use kv::Kv;
 use sys::{Clock, Rng, Timestamp};
 use wire::shape::Protocol;
-use wire::{AccountId, Cx, Principal, Service, TraceContext};
+use wire::{AccountId, Asked, ConditionKeys, Cx, Principal, ResourceFacts, Service, TraceContext};
 
 const ACCOUNT: &str = "123456789012";
 const NOW_S: i64 = 1_700_000_000;
@@ -110,16 +111,23 @@ impl Fixture {
         Some(found.principal)
     }
 
-    async fn may(&self, principal: &Principal, action: &str) -> Result<(), String> {
-        let resource = wire::Resource::arn("arn:aws:s3:::bucket/key");
-        let keys = iam::policy::Keys::new();
-        let outcome = self.iam.authorize(&cx(principal.clone()), action, &resource, None, &keys).await;
+    async fn may(&self, principal: &Principal, action: &'static str) -> Result<(), String> {
+        self.may_with(principal, &asked(action, "arn:aws:s3:::bucket/key")).await
+    }
+
+    async fn may_with(&self, principal: &Principal, asked: &Asked) -> Result<(), String> {
+        let outcome = self.iam.authorize(&cx(principal.clone()), std::slice::from_ref(asked)).await;
         outcome.map_err(|error| error.message)
     }
 
     fn advance(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
     }
+}
+
+/// A question without circumstances, about a resource of which nothing is known.
+fn asked(action: &'static str, resource: &str) -> Asked {
+    Asked { action, resource: resource.to_owned(), keys: ConditionKeys::new(), facts: ResourceFacts::default() }
 }
 
 fn refusal((status, body): (u16, String)) -> (u16, String, String) {

@@ -104,10 +104,9 @@ async fn i1_a_policy_about_a_path_holds_although_inputs_name_no_path() {
     let document = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"},
         {"Effect":"Deny","Action":"*","Resource":"arn:aws:iam::*:user/admins/*"}]}"#;
     at.ok("PutUserPolicy", &[("UserName", "Bob"), ("PolicyName", "p"), ("PolicyDocument", document)]).await;
-    let keys = iam::policy::Keys::new();
     for (name, allowed) in [("Chief", false), ("Bob", true), ("admins/Next", false)] {
-        let resource = wire::Resource::arn(format!("arn:aws:iam::123456789012:user/{name}"));
-        let outcome = at.iam.authorize(&crate::cx(bob.clone()), "iam:DeleteUser", &resource, None, &keys).await;
+        let about = crate::asked("iam:DeleteUser", &format!("arn:aws:iam::123456789012:user/{name}"));
+        let outcome = at.may_with(&bob, &about).await;
         assert_eq!(outcome.is_ok(), allowed, "{name}: {outcome:?}");
     }
 }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use gateway::{Entry, Identity};
 use iam::Iam;
-use iam::policy::Keys;
 use wire::error::to_api_error;
+use wire::{Act, MayAct, Service};
+
+use crate::config::Auth;
 
 /// Keys of users and sessions, and what their policies allow.
 pub(super) fn of(iam: Iam) -> Identity {
@@ -25,11 +27,30 @@ pub(super) fn of(iam: Iam) -> Identity {
         authorize: Arc::new(move |cx, asked| {
             let iam = decides.clone();
             Box::pin(async move {
-                for permission in asked.iter().filter(|asked| !iam::api::SELF_AUTHORIZED.contains(&asked.action)) {
-                    iam.authorize(&cx, permission.action, &permission.resources, None, &Keys::default()).await?;
-                }
-                Ok(())
+                let mut asked = asked;
+                asked.retain(|one| !iam::api::SELF_AUTHORIZED.contains(&one.action));
+                iam.authorize(&cx, &asked).await
             })
         }),
     }
+}
+
+/// What the platform may do by itself: the question of [`Iam::may_act`], with what the resource's service knows of it.
+#[expect(dead_code, reason = "`triggers` is given it, when it comes")]
+pub(super) fn may_act(iam: Iam, services: Vec<Service>, auth: Auth) -> MayAct {
+    let services = Arc::new(services);
+    Arc::new(move |act: Act| {
+        let (iam, services) = (iam.clone(), Arc::clone(&services));
+        Box::pin(async move {
+            let facts = wire::service::facts_of(&services, &act.action, &act.resource).await?;
+            match (auth, iam.may_act(&act, &facts).await) {
+                (_, Ok(())) => Ok(()),
+                (Auth::Enforced, Err(error)) => Err(error),
+                (Auth::Permissive, Err(error)) => {
+                    tracing::warn!(?act, reason = %error.message, "enforcement would have denied this");
+                    Ok(())
+                }
+            }
+        })
+    })
 }
