@@ -2,9 +2,11 @@
 //!
 //! Batches have the actions of their single operations, as on AWS.
 
+use std::collections::BTreeMap;
+
 use model::sqs as m;
 use wire::service::Table;
-use wire::{Cx, Resource, Service};
+use wire::{ConditionKeys, Cx, Resource, Service};
 
 use crate::Sqs;
 use crate::name::QueueName;
@@ -13,7 +15,7 @@ use crate::ops::{attributes, batches, messages, permissions, queues, tags, tasks
 /// The service over `sqs`, for the gateway.
 pub fn service(sqs: Sqs) -> Service {
     let table = Service::table(&m::SERVICE, sqs);
-    task_lines(message_lines(queue_lines(table))).build()
+    task_lines(message_lines(queue_lines(table))).facts(Sqs::facts).open_to_grants().build()
 }
 
 /// The queue at a URL. A URL that leads to none is left to the handler: `*` keeps strangers out.
@@ -29,9 +31,15 @@ fn named(cx: &Cx, name: &str, account: Option<&str>) -> Resource {
     Resource::arn(queue.arn())
 }
 
+fn request_tags(tags: Option<&BTreeMap<String, String>>) -> ConditionKeys {
+    let tags = tags.into_iter().flatten();
+    ConditionKeys::new().with_request_tags(tags.map(|(key, value)| (key.as_str(), value.as_str())))
+}
+
 fn queue_lines(table: Table<Sqs>) -> Table<Sqs> {
     table
         .op::<m::CreateQueue, _, _>(queues::create, "sqs:CreateQueue", |cx, i| named(cx, &i.queue_name, None))
+        .keys::<m::CreateQueue>(|_, i| request_tags(i.tags.as_ref()))
         .op::<m::GetQueueUrl, _, _>(queues::url, "sqs:GetQueueUrl", |cx, i| {
             named(cx, &i.queue_name, i.queue_owner_aws_account_id.as_deref())
         })
@@ -48,7 +56,9 @@ fn queue_lines(table: Table<Sqs>) -> Table<Sqs> {
         .op::<m::AddPermission, _, _>(permissions::add, "sqs:AddPermission", |cx, i| at(cx, &i.queue_url))
         .op::<m::RemovePermission, _, _>(permissions::remove, "sqs:RemovePermission", |cx, i| at(cx, &i.queue_url))
         .op::<m::TagQueue, _, _>(tags::tag, "sqs:TagQueue", |cx, i| at(cx, &i.queue_url))
+        .keys::<m::TagQueue>(|_, i| request_tags(Some(&i.tags)))
         .op::<m::UntagQueue, _, _>(tags::untag, "sqs:UntagQueue", |cx, i| at(cx, &i.queue_url))
+        .keys::<m::UntagQueue>(|_, i| ConditionKeys::new().with_all("aws:TagKeys", i.tag_keys.clone()))
         .op::<m::ListQueueTags, _, _>(tags::list, "sqs:ListQueueTags", |cx, i| at(cx, &i.queue_url))
 }
 

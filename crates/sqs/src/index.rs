@@ -114,6 +114,11 @@ impl Index {
         self.delayed
     }
 
+    /// Whether messages in memory belong to groups.
+    pub(crate) fn is_grouped(&self) -> bool {
+        self.groups.len() > usize::from(self.groups.contains_key(""))
+    }
+
     /// Whether a receive would get something.
     pub(crate) fn has_turn(&self) -> bool {
         !self.turns.is_empty()
@@ -122,10 +127,6 @@ impl Index {
     /// The next moment at which a message becomes ready by time (milliseconds since 1970).
     pub(crate) fn next_due(&self) -> Option<i64> {
         self.timed.first().map(|(until, _)| *until)
-    }
-
-    pub(crate) fn get(&self, seq: &Seq) -> Option<&Entry> {
-        self.entries.get(seq)
     }
 
     /// The first message in memory at or after `from`.

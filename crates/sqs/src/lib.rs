@@ -57,4 +57,4 @@ pub use paging::Counts;
 pub use receive::{ReceiveOptions, Received};
 pub use send::{Outgoing, Sent};
 pub use settings::{Redrive, RedriveAllow, Settings};
-pub use state::Sqs;
+pub use state::{Sqs, SqsParts};

@@ -20,13 +20,15 @@ pub(crate) struct Loaded {
     pub(crate) raw: Bytes,
     pub(crate) record: QueueRecord,
     pub(crate) settings: Settings,
+    pub(crate) policy: Option<Arc<str>>,
 }
 
 impl Loaded {
     pub(crate) fn of(name: &QueueName, raw: Bytes) -> Result<Self, SqsError> {
         let record: QueueRecord = decode_record(&raw)?;
         let settings = Settings::of(name, &record.attributes);
-        Ok(Self { raw, record, settings })
+        let policy = record.attributes.get("Policy").map(|text| Arc::from(text.as_str()));
+        Ok(Self { raw, record, settings, policy })
     }
 }
 

@@ -11,7 +11,7 @@ use kv::{Txn, Versionstamp};
 
 use crate::index::{Picked, Status};
 use crate::keys::{Delivery, Key, Seq};
-use crate::limits::{IN_FLIGHT_MAX, RECEIVE_BYTES_MAX, RECEIVE_MAX, VISIBILITY_S_MAX};
+use crate::limits::{IN_FLIGHT_MAX, PAGE_MESSAGES, RECEIVE_BYTES_MAX, RECEIVE_MAX, VISIBILITY_S_MAX};
 use crate::live::{Live, Loaded};
 use crate::message::{Attributes, Head, Stored};
 use crate::name::QueueName;
@@ -191,13 +191,15 @@ impl Sqs {
 
     /// Takes up to `max` messages out of the index, after reading on in the store where that is needed.
     async fn reserve<'a>(&self, live: &'a Live, max: usize) -> Result<Option<Reservation<'a>>, SqsError> {
-        let missing = {
+        let (wanted, missing) = {
             let mut index = live.index.lock();
             index.tick(self.now_ms());
-            index.ready() < max || !index.has_turn()
+            // Among whom a fair queue shares out is what is in memory: so more of it than this receive takes.
+            let wanted = if index.is_grouped() { max.max(PAGE_MESSAGES) } else { max };
+            (wanted, index.ready() < wanted || !index.has_turn())
         };
         if missing {
-            self.load(live, max).await?;
+            self.load(live, wanted).await?;
         }
         let mut index = live.index.lock();
         index.tick(self.now_ms());

@@ -97,7 +97,10 @@ impl Sqs {
         for ((message, (id, content)), place) in messages.iter().zip(&ids).zip(places) {
             let prepared = prepare(&loaded, message, id, *content, now_ms)?;
             let seq = self.seq(&live, &stamp, &place, &prepared)?;
-            let id = known.get(&seq).map_or_else(|| id.clone(), Clone::clone);
+            let id = match place {
+                Place::New { index, .. } => ids[usize::from(index)].0.clone(),
+                Place::Known(seq) => known.get(&seq).cloned().unwrap_or_default(),
+            };
             answers.push(Sent {
                 id,
                 body_md5: prepared.head.body_md5,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
+use wire::CheckPolicy;
 
 use crate::SqsError;
 use crate::limits::{
@@ -123,6 +124,7 @@ pub(crate) fn check(
     queue: &QueueName,
     fifo: bool,
     given: &Texts,
+    check_policy: &CheckPolicy,
 ) -> Result<BTreeMap<String, Option<String>>, SqsError> {
     let mut checked = BTreeMap::new();
     for (name, text) in given {
@@ -132,6 +134,9 @@ pub(crate) fn check(
         let of_fifo = FIFO_ONLY.iter().any(|(only, _)| only == name);
         if of_fifo && !fifo {
             return Err(SqsError::InvalidAttributeName(name.clone()));
+        }
+        if name == "Policy" && !text.is_empty() {
+            check_policy(text).map_err(|_| SqsError::attribute(name))?;
         }
         checked.insert(name.clone(), check_one(queue, name, text)?);
     }
@@ -315,7 +320,10 @@ mod tests {
             ("Policy", ["", "{}"], ["[]", "not json"]),
             ("RedriveAllowPolicy", ["", r#"{"redrivePermission":"denyAll"}"#], ["{}", r#"{"redrivePermission":"x"}"#]),
         ] {
-            let one = |text: &str| check(&queue("q"), false, &Texts::from([(name.to_owned(), text.to_owned())]));
+            let one = |text: &str| {
+                let given = Texts::from([(name.to_owned(), text.to_owned())]);
+                check(&queue("q"), false, &given, &(std::sync::Arc::new(|_: &str| Ok(())) as CheckPolicy))
+            };
             good.iter().for_each(|text| assert!(one(text).is_ok(), "{name}={text}"));
             bad.iter().for_each(|text| assert!(one(text).is_err(), "{name}={text}"));
         }

@@ -7,11 +7,13 @@ use bytes::Bytes;
 use kv::{Kv, Txn};
 use parking_lot::Mutex;
 use sys::{Clock, Rng};
+use wire::{CheckPolicy, ResourceFacts};
 
 use crate::SqsError;
 use crate::keys::{Key, QueueRecord, encode_record};
 use crate::live::{Live, Loaded};
 use crate::name::QueueName;
+use crate::settings::Settings;
 
 /// The queues of all accounts. Cloning is cheap.
 #[derive(Clone)]
@@ -21,7 +23,20 @@ pub(crate) struct Inner {
     pub(crate) kv: Kv,
     pub(crate) clock: Clock,
     pub(crate) rng: Rng,
+    pub(crate) check_policy: CheckPolicy,
     queues: Mutex<HashMap<QueueName, Arc<Live>>>,
+}
+
+/// What the service is made of.
+pub struct SqsParts {
+    /// The store.
+    pub kv: Kv,
+    /// Time.
+    pub clock: Clock,
+    /// Chance: ids of messages and of queues.
+    pub rng: Rng,
+    /// Whether a text is a resource-based policy.
+    pub check_policy: CheckPolicy,
 }
 
 /// Why a transaction on a queue ended.
@@ -47,9 +62,43 @@ impl From<SqsError> for Refused {
 const STALE_MAX: u32 = 16;
 
 impl Sqs {
-    /// The queues in `kv`. [`crate::jobs::resume`] takes up what a crash interrupted.
-    pub fn new(kv: Kv, clock: Clock, rng: Rng) -> Self {
-        Self(Arc::new(Inner { kv, clock, rng, queues: Mutex::default() }))
+    /// The queues in the store. [`crate::jobs::resume`] takes up what a crash interrupted.
+    pub fn new(parts: SqsParts) -> Self {
+        let SqsParts { kv, clock, rng, check_policy } = parts;
+        Self(Arc::new(Inner { kv, clock, rng, check_policy, queues: Mutex::default() }))
+    }
+
+    /// What authorisation has to know of the queue with this ARN: its policy and its tags.
+    ///
+    /// # Errors
+    /// The store's; a queue that does not exist has no facts.
+    pub(crate) async fn facts(self, arn: String) -> Result<ResourceFacts, SqsError> {
+        let Some(queue) = QueueName::of_arn(&arn) else { return Ok(ResourceFacts::default()) };
+        let live = match self.live(&queue).await {
+            Ok(live) => live,
+            Err(SqsError::NonExistentQueue) => return Ok(ResourceFacts::default()),
+            Err(error) => return Err(error),
+        };
+        let loaded = live.loaded();
+        let tags = loaded.record.tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        Ok(ResourceFacts { owner: None, policy: loaded.policy.clone(), tags })
+    }
+
+    /// Wakes when messages are sent to the queue: make the watch, then look, then wait.
+    ///
+    /// # Errors
+    /// `NonExistentQueue`; the store's.
+    pub async fn arrivals(&self, name: &QueueName) -> Result<kv::Watch, SqsError> {
+        let live = self.live(name).await?;
+        Ok(self.0.kv.watch(Key::Sent(live.id).encode())?)
+    }
+
+    /// What the attributes of the queue mean now.
+    ///
+    /// # Errors
+    /// `NonExistentQueue`; the store's.
+    pub async fn settings(&self, name: &QueueName) -> Result<Settings, SqsError> {
+        Ok(self.live(name).await?.loaded().settings.clone())
     }
 
     pub(crate) fn now_ms(&self) -> i64 {

@@ -285,10 +285,10 @@ pub(super) const SERVICES: &[Served] = &[
     listed("scheduler"),
     listed("secretsmanager"),
     listed_query("sns"),
-    Served {
-        name: "sqs",
-        validation_code: "MissingParameter",
-        operations: &[
+    served(
+        "sqs",
+        "MissingParameter",
+        &[
             "AddPermission",
             "CancelMessageMoveTask",
             "ChangeMessageVisibility",
@@ -313,7 +313,7 @@ pub(super) const SERVICES: &[Served] = &[
             "TagQueue",
             "UntagQueue",
         ],
-    },
+    ),
     listed("ssm"),
     listed("stepfunctions"),
     served(

@@ -17,9 +17,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("logs", &["kv", "blob", "wire", "model", "sys"]),
     ("trace", &["kv", "blob", "wire", "model", "sys"]),
     ("iam", &["kv", "blob", "wire", "model", "sys"]),
+    ("sqs", &["kv", "blob", "wire", "model", "sys"]),
     ("lambda", &["kv", "blob", "wire", "model", "sys", "sandbox", "logs", "trace"]),
     ("gateway", &["wire", "trace", "sys"]),
-    ("tinderbox", &["sys", "kv", "blob", "wire", "model", "sandbox", "logs", "trace", "iam", "lambda", "gateway"]),
+    ("tinderbox", &["sys", "kv", "blob", "wire", "model", "sandbox", "logs", "trace", "iam", "sqs", "lambda", "gateway"]),
 ];
 
 /// Crates outside `crates/`, which may know everything and which nothing may know.

@@ -44,7 +44,7 @@ pub(crate) async fn set(
     if input.attributes.is_empty() {
         return Err(SqsError::MissingParameter("Attribute.Name"));
     }
-    let checked = settings::check(&queue, queue.is_fifo(), &input.attributes)?;
+    let checked = settings::check(&queue, queue.is_fifo(), &input.attributes, &sqs.0.check_policy)?;
     if let Some(Some(fifo)) = checked.get("FifoQueue") {
         // A queue keeps its type for life; naming it again changes nothing.
         if !queue.is_fifo() {

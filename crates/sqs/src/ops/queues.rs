@@ -25,7 +25,7 @@ pub(crate) async fn create(sqs: Sqs, cx: Cx, input: m::CreateQueueInput) -> Resu
         Some(_) => return Err(SqsError::attribute("FifoQueue")),
     };
     name::check(&input.queue_name, fifo)?;
-    let checked = settings::check(&queue, fifo, &given)?;
+    let checked = settings::check(&queue, fifo, &given, &sqs.0.check_policy)?;
     given = checked.into_iter().filter_map(|(name, text)| Some((name, text?))).collect();
     let tags = tags::checked(&queue, Texts::new(), input.tags.unwrap_or_default())?;
     sqs.check_redrive_target(&queue, given.get("RedrivePolicy")).await?;
