@@ -9,7 +9,7 @@
 
 use std::fmt::Write;
 
-use crate::shape::{Kind, OperationShape, ServiceShape, Shape, Shapes};
+use crate::shape::{Kind, Member, OperationShape, ServiceShape, Shape, Shapes};
 use crate::{ApiError, Value};
 
 /// The code of services from the age of query (SQS), whose only violations are members that are absent: the message
@@ -28,7 +28,7 @@ const SHOWN_CHARACTERS_MAX: usize = 1024;
 /// The service's validation code, 400, naming every violation. Values of sensitive members are not shown.
 pub fn validate(service: &ServiceShape, operation: &OperationShape, input: &Value) -> Result<(), ApiError> {
     let Some(shape) = operation.input else { return Ok(()) };
-    let mut check = Check { shapes: operation.shapes, violations: Vec::new(), missing: Vec::new(), count: 0 };
+    let mut check = Check::new(operation.shapes);
     check.structure(operation.shapes.get(shape), "", input);
     match check.count {
         0 => Ok(()),
@@ -44,6 +44,19 @@ pub fn validate(service: &ServiceShape, operation: &OperationShape, input: &Valu
     }
 }
 
+/// The first member of the input, in the model's order, that violates a constraint; `None` when all is well.
+pub fn first_violation(operation: &OperationShape, input: &Value) -> Option<&'static Member> {
+    let shape = operation.shapes.get(operation.input?);
+    shape.members().iter().find(|member| match input.get(member.name) {
+        None | Some(Value::Null) => member.required,
+        Some(value) => {
+            let mut check = Check::new(operation.shapes);
+            check.value(operation.shapes.get(member.shape), member.name, value);
+            check.count > 0
+        }
+    })
+}
+
 struct Check {
     shapes: Shapes,
     violations: Vec<String>,
@@ -53,6 +66,10 @@ struct Check {
 }
 
 impl Check {
+    fn new(shapes: Shapes) -> Self {
+        Self { shapes, violations: Vec::new(), missing: Vec::new(), count: 0 }
+    }
+
     fn violation(&mut self, shown: &str, path: &str, constraint: &str) {
         self.count += 1;
         if self.violations.len() < LISTED_MAX {
