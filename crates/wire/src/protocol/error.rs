@@ -34,7 +34,8 @@ pub fn encode_error(
     };
     if !matches!(protocol, Protocol::AwsQuery | Protocol::RestXml) {
         // Services that once spoke query name errors with their namespace, as AWS was seen to do for SQS.
-        let namespace = if service.query_compatible { format!("com.amazonaws.{}#", service.name) } else { String::new() };
+        let namespace =
+            if service.query_compatible { format!("com.amazonaws.{}#", service.name) } else { String::new() };
         put(&mut answer, ERROR_TYPE, &format!("{namespace}{name}"));
     }
     if service.query_compatible {
