@@ -47,7 +47,7 @@ macro_rules! object {
 /// The S3 service's table.
 pub fn service(s3: S3) -> Service {
     let table = Service::table(&m::SERVICE, s3).open_to_grants().facts(facts);
-    let table = objects(table);
+    let table = facets(deletes(writes(reads(table))));
     let table = uploads(table);
     let table = bucket_operations(table);
     documents(table).build()
@@ -55,7 +55,7 @@ pub fn service(s3: S3) -> Service {
 
 type Table = wire::service::Table<S3>;
 
-fn objects(table: Table) -> Table {
+fn writes(table: Table) -> Table {
     table
         .stream::<m::PutObject, _, _>(put::put, "s3:PutObject", object!())
         .also::<m::PutObject>(|_, i| {
@@ -80,18 +80,6 @@ fn objects(table: Table) -> Table {
                 .with_some("s3:if-none-match", i.if_none_match.as_deref())
                 .with_some("s3:if-match", i.if_match.as_deref());
             granted(request_tags(keys, i.tagging.as_deref()), &acl::acl_headers!(i))
-        })
-        .stream::<m::GetObject, _, _>(get::get, "s3:GetObject", object!())
-        .instead::<m::GetObject>(|i| i.version_id.is_some().then_some("s3:GetObjectVersion"))
-        .keys::<m::GetObject>(|_, i| version_key(i.version_id.as_deref()))
-        .op::<m::HeadObject, _, _>(get::head, "s3:GetObject", object!())
-        .instead::<m::HeadObject>(|i| i.version_id.is_some().then_some("s3:GetObjectVersion"))
-        .keys::<m::HeadObject>(|_, i| version_key(i.version_id.as_deref()))
-        .op::<m::GetObjectAttributes, _, _>(get::attributes, "s3:GetObjectAttributes", object!())
-        .instead::<m::GetObjectAttributes>(|i| i.version_id.is_some().then_some("s3:GetObjectVersionAttributes"))
-        .also::<m::GetObjectAttributes>(|_, i| {
-            let action = if i.version_id.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
-            vec![Permission::new(action, object_arn(&i.bucket, &i.key))]
         })
         .op::<m::CopyObject, _, _>(copy::copy, "s3:PutObject", object!())
         .also::<m::CopyObject>(|_, i| {
@@ -118,6 +106,26 @@ fn objects(table: Table) -> Table {
                 .with_some("s3:x-amz-storage-class", i.storage_class.map(|class| class.as_str()));
             granted(request_tags(keys, i.tagging.as_deref()), &acl::acl_headers!(i))
         })
+}
+
+fn reads(table: Table) -> Table {
+    table
+        .stream::<m::GetObject, _, _>(get::get, "s3:GetObject", object!())
+        .instead::<m::GetObject>(|i| i.version_id.is_some().then_some("s3:GetObjectVersion"))
+        .keys::<m::GetObject>(|_, i| version_key(i.version_id.as_deref()))
+        .op::<m::HeadObject, _, _>(get::head, "s3:GetObject", object!())
+        .instead::<m::HeadObject>(|i| i.version_id.is_some().then_some("s3:GetObjectVersion"))
+        .keys::<m::HeadObject>(|_, i| version_key(i.version_id.as_deref()))
+        .op::<m::GetObjectAttributes, _, _>(get::attributes, "s3:GetObjectAttributes", object!())
+        .instead::<m::GetObjectAttributes>(|i| i.version_id.is_some().then_some("s3:GetObjectVersionAttributes"))
+        .also::<m::GetObjectAttributes>(|_, i| {
+            let action = if i.version_id.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
+            vec![Permission::new(action, object_arn(&i.bucket, &i.key))]
+        })
+}
+
+fn deletes(table: Table) -> Table {
+    table
         .op::<m::DeleteObject, _, _>(delete::delete, "s3:DeleteObject", object!())
         .instead::<m::DeleteObject>(|i| i.version_id.is_some().then_some("s3:DeleteObjectVersion"))
         .also::<m::DeleteObject>(|_, i| bypassing(i.bypass_governance_retention, &i.bucket, [i.key.as_str()]))
@@ -139,6 +147,10 @@ fn objects(table: Table) -> Table {
             }
             all
         })
+}
+
+fn facets(table: Table) -> Table {
+    table
         .op::<m::PutObjectTagging, _, _>(tagging::put, "s3:PutObjectTagging", object!())
         .instead::<m::PutObjectTagging>(|i| i.version_id.is_some().then_some("s3:PutObjectVersionTagging"))
         .keys::<m::PutObjectTagging>(|_, i| {

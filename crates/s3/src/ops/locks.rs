@@ -50,11 +50,7 @@ pub(crate) async fn put_retention(
 
 fn weakens(held: Retention, asked: Option<Retention>) -> bool {
     asked.is_none_or(|asked| {
-        asked.until_us < held.until_us
-            || (held.mode == LockMode::Compliance && asked.mode == LockMode::Governance)
-            || (held.mode == LockMode::Governance
-                && asked.mode == LockMode::Compliance
-                && asked.until_us < held.until_us)
+        asked.until_us < held.until_us || (held.mode == LockMode::Compliance && asked.mode == LockMode::Governance)
     })
 }
 
@@ -77,7 +73,6 @@ pub(crate) async fn get_retention(
             retain_until_date: Some(Timestamp::from_unix_us(retention.until_us)),
             ..Default::default()
         }),
-        ..Default::default()
     })
 }
 

@@ -263,10 +263,10 @@ impl Completing<'_> {
                 return Err(S3Error::InvalidPart);
             }
             match (&listed.checksum, upload.checksum) {
-                (Some((algorithm, value)), Some((expected, _))) => {
-                    if *algorithm != expected || part.checksum.as_ref() != Some(value) {
-                        return Err(S3Error::InvalidPart);
-                    }
+                (Some((algorithm, value)), Some((expected, _)))
+                    if *algorithm != expected || part.checksum.as_ref() != Some(value) =>
+                {
+                    return Err(S3Error::InvalidPart);
                 }
                 (None, Some((algorithm, Kind::Composite))) => {
                     return Err(S3Error::request(format!(

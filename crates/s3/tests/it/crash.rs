@@ -96,24 +96,24 @@ async fn writer() {
         })
         .collect();
     for task in tasks {
-        task.await.unwrap().unwrap();
+        task.await.expect("the test holds").expect("the test holds");
     }
 }
 
 /// Lets the writer run for a random number of acknowledgements, kills it, and returns the last one of each task.
 fn run_and_kill(folder: &Path, rng: &Rng) -> BTreeMap<u64, u64> {
-    let mut writer = Command::new(std::env::current_exe().unwrap())
+    let mut writer = Command::new(std::env::current_exe().expect("the test holds"))
         .args(["--exact", "crash::writer", "--ignored", "--nocapture", "--test-threads=1"])
         .env(FOLDER, folder)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .unwrap();
-    let lines = BufReader::new(writer.stdout.take().unwrap()).lines();
+        .expect("the test holds");
+    let lines = BufReader::new(writer.stdout.take().expect("the test holds")).lines();
     let mut oracle = BTreeMap::new();
     let mut left = 1 + rng.below(60);
     for line in lines {
-        let line = line.unwrap();
+        let line = line.expect("the test holds");
         let Some(numbers) = line.strip_prefix("acknowledged ") else { continue };
         let Some((task, n)) = numbers.split_once(' ') else { continue };
         // Killed in the middle of a line: then its number is cut, and smaller than the acknowledged one.
@@ -123,11 +123,11 @@ fn run_and_kill(folder: &Path, rng: &Rng) -> BTreeMap<u64, u64> {
         left -= u64::from(left > 0);
         if left == 0 {
             // Harmless when it is dead already; the loop then reads what is left in the pipe.
-            writer.kill().unwrap();
+            writer.kill().expect("the test holds");
         }
     }
-    assert_eq!(left, 0, "the writer ended by itself: {:?}", writer.wait().unwrap());
-    writer.wait().unwrap();
+    assert_eq!(left, 0, "the writer ended by itself: {:?}", writer.wait().expect("the test holds"));
+    writer.wait().expect("the test holds");
     oracle
 }
 
@@ -181,14 +181,14 @@ async fn check(folder: &Path, oracle: &BTreeMap<u64, u64>, told_before: &mut BTr
             assert_eq!(s3.get(&format!("bkt/t{task}/own/{gone:08}")).await, None, "an acknowledged delete came back");
         }
     }
-    let report = s3::jobs::scrub(&s3.s3).await.unwrap();
+    let report = s3::jobs::scrub(&s3.s3).await.expect("the test holds");
     assert_eq!(report.damaged, []);
 }
 
 #[tokio::test]
 async fn a1_sigkill_loses_no_acknowledged_object_and_alters_none() {
-    let rounds = std::env::var("S3_CRASH_ROUNDS").map_or(4, |rounds| rounds.parse().unwrap());
-    let folder = tempfile::tempdir().unwrap();
+    let rounds = std::env::var("S3_CRASH_ROUNDS").map_or(4, |rounds| rounds.parse().expect("the test holds"));
+    let folder = tempfile::tempdir().expect("the test holds");
     let rng = Rng::system();
     let s3 = open(folder.path()).await;
     s3.bucket("bkt").await;

@@ -75,8 +75,8 @@ struct Run {
 
 impl Run {
     async fn step(&mut self, op: &Op) {
-        let Self { s3, model } = self;
         let path = |key: &usize| format!("bkt/k{key}");
+        let Self { s3, model } = &mut *self;
         match op {
             Op::Put { key, body, size } => {
                 let bytes = content(*body, *size);
@@ -92,41 +92,8 @@ impl Run {
                     model.write(*key, put.header("x-amz-version-id"), Some(bytes));
                 }
             }
-            Op::PutIfMatch { key, body, right } => {
-                let bytes = content(*body, 7);
-                let current = model.current(*key).cloned();
-                let etag = match (&current, right) {
-                    // The ETag of a multipart object is no MD5: ask for it.
-                    (Some(_), true) => {
-                        s3.ok("HeadObject", &format!("HEAD /{}", path(key)), &[], "").await.header("etag").to_owned()
-                    }
-                    _ => "\"wrong\"".to_owned(),
-                };
-                let put =
-                    s3.send("PutObject", &format!("PUT /{}", path(key)), &[("if-match", &etag)], bytes.clone()).await;
-                let expected = match (current, right) {
-                    (None, _) => 404,
-                    (Some(_), true) => 200,
-                    (Some(_), false) => 412,
-                };
-                assert_eq!(put.status, expected);
-                if put.status == 200 {
-                    model.write(*key, put.header("x-amz-version-id"), Some(bytes));
-                }
-            }
-            Op::Multipart { key, body } => {
-                let bytes = content(*body, 70_000);
-                let line = format!("POST /{}?uploads", path(key));
-                let upload = s3.ok("CreateMultipartUpload", &line, &[], "").await.one("UploadId");
-                let line = format!("PUT /{}?partNumber=1&uploadId={upload}", path(key));
-                let etag = s3.ok("UploadPart", &line, &[], bytes.clone()).await.header("etag").to_owned();
-                let list = format!(
-                    "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
-                );
-                let line = format!("POST /{}?uploadId={upload}", path(key));
-                let done = s3.ok("CompleteMultipartUpload", &line, &[], list).await;
-                model.write(*key, done.header("x-amz-version-id"), Some(bytes));
-            }
+            Op::PutIfMatch { key, body, right } => self.put_if_match(*key, *body, *right).await,
+            Op::Multipart { key, body } => self.multipart(*key, *body).await,
             Op::Copy { from, to } => {
                 let headers = [("x-amz-copy-source", path(from)), ("x-amz-metadata-directive", "REPLACE".to_owned())];
                 let headers = [(headers[0].0, headers[0].1.as_str()), (headers[1].0, headers[1].1.as_str())];
@@ -154,9 +121,49 @@ impl Run {
             }
             Op::Tick => {
                 s3.advance(Duration::from_secs(61));
-                s3::jobs::collect(&s3.s3).await.unwrap();
+                s3::jobs::collect(&s3.s3).await.expect("the test holds");
             }
         }
+    }
+
+    async fn put_if_match(&mut self, key: usize, body: u64, right: bool) {
+        let Self { s3, model } = self;
+        let path = |key: &usize| format!("bkt/k{key}");
+        let bytes = content(body, 7);
+        let current = model.current(key).cloned();
+        let etag = match (&current, right) {
+            // The ETag of a multipart object is no MD5: ask for it.
+            (Some(_), true) => {
+                s3.ok("HeadObject", &format!("HEAD /{}", path(&key)), &[], "").await.header("etag").to_owned()
+            }
+            _ => "\"wrong\"".to_owned(),
+        };
+        let put = s3.send("PutObject", &format!("PUT /{}", path(&key)), &[("if-match", &etag)], bytes.clone()).await;
+        let expected = match (current, right) {
+            (None, _) => 404,
+            (Some(_), true) => 200,
+            (Some(_), false) => 412,
+        };
+        assert_eq!(put.status, expected);
+        if put.status == 200 {
+            model.write(key, put.header("x-amz-version-id"), Some(bytes));
+        }
+    }
+
+    async fn multipart(&mut self, key: usize, body: u64) {
+        let Self { s3, model } = self;
+        let path = |key: &usize| format!("bkt/k{key}");
+        let bytes = content(body, 70_000);
+        let line = format!("POST /{}?uploads", path(&key));
+        let upload = s3.ok("CreateMultipartUpload", &line, &[], "").await.one("UploadId");
+        let line = format!("PUT /{}?partNumber=1&uploadId={upload}", path(&key));
+        let etag = s3.ok("UploadPart", &line, &[], bytes.clone()).await.header("etag").to_owned();
+        let list = format!(
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+        );
+        let line = format!("POST /{}?uploadId={upload}", path(&key));
+        let done = s3.ok("CompleteMultipartUpload", &line, &[], list).await;
+        model.write(key, done.header("x-amz-version-id"), Some(bytes));
     }
 
     async fn compare(&self) {
@@ -190,7 +197,7 @@ proptest! {
 
     #[test]
     fn the_service_does_what_the_model_does(ops in ops()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("the test holds");
         runtime.block_on(async {
             let s3 = fixture().await;
             s3.bucket("bkt").await;
@@ -201,9 +208,9 @@ proptest! {
             run.compare().await;
             // Nothing that is left needs what the collector takes.
             run.s3.advance(Duration::from_secs(61));
-            s3::jobs::collect(&run.s3.s3).await.unwrap();
+            s3::jobs::collect(&run.s3.s3).await.expect("the test holds");
             run.compare().await;
-            let report = s3::jobs::scrub(&run.s3.s3).await.unwrap();
+            let report = s3::jobs::scrub(&run.s3.s3).await.expect("the test holds");
             assert_eq!(report.damaged, []);
         });
     }

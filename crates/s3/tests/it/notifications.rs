@@ -91,7 +91,8 @@ async fn sequencers_of_a_key_ascend_over_overwrites_and_deletes() {
     s3.ok("DeleteObject", "DELETE /bkt/k", &[], "").await;
     let notices = s3.notices(7).await;
     let records: Vec<_> = notices.iter().filter(|notice| notice.body["Records"].is_array()).collect();
-    let names: Vec<_> = records.iter().map(|notice| notice.body["Records"][0]["eventName"].as_str().unwrap()).collect();
+    let names: Vec<_> =
+        records.iter().map(|notice| notice.body["Records"][0]["eventName"].as_str().expect("the test holds")).collect();
     assert_eq!(names, ["ObjectCreated:Put", "ObjectCreated:Put", "ObjectRemoved:DeleteMarkerCreated"]);
     let bus: Vec<_> = notices.iter().filter(|notice| notice.destination == "events").collect();
     assert_eq!(bus.len(), 3);

@@ -151,7 +151,7 @@ fn hex(digits: &str) -> Vec<u8> {
     digits
         .as_bytes()
         .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).expect("the test holds"), 16).expect("the test holds"))
         .collect()
 }
 

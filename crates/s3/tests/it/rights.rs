@@ -5,15 +5,23 @@ use super::*;
 impl Fixture {
     /// Actions with their resources, as the pipeline asks them.
     fn asked(&self, line: &str, headers: &[(&str, &str)], body: &str) -> Vec<String> {
-        let (method, target) = line.split_once(' ').unwrap();
+        let (method, target) = line.split_once(' ').expect("the test holds");
         let mut request = http::Request::builder().method(method).uri(target);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let (parts, ()) = request.body(()).expect("the test holds").into_parts();
         let body = Bytes::from(body.to_owned());
-        let line = self.service.identify(Protocol::RestXml, &parts, &body).map_err(|error| error.message).unwrap();
-        let input = self.service.decode(line, Protocol::RestXml, &parts, &body).map_err(|error| error.message).unwrap();
+        let line = self
+            .service
+            .identify(Protocol::RestXml, &parts, &body)
+            .map_err(|error| error.message)
+            .expect("the test holds");
+        let input = self
+            .service
+            .decode(line, Protocol::RestXml, &parts, &body)
+            .map_err(|error| error.message)
+            .expect("the test holds");
         let asked = line.permissions(&cx_of(ACCOUNT), &input);
         let shown = asked.into_iter().flat_map(|one| {
             let keys: Vec<_> = one.keys.iter().map(|(name, values)| format!("{name}={}", values.join(","))).collect();
@@ -69,11 +77,11 @@ async fn g10_sources_versions_and_what_rides_along_are_all_asked_about() {
     ] {
         let asked = s3.asked(line, headers, body);
         for one in expected {
-            let (action, rest) = one.split_once(' ').unwrap();
-            let resource = rest.split(' ').next().unwrap();
+            let (action, rest) = one.split_once(' ').expect("the test holds");
+            let resource = rest.split(' ').next().expect("the test holds");
             let found = asked.iter().find(|asked| asked.starts_with(&format!("{action} {resource}")));
             let found = found.unwrap_or_else(|| panic!("{line}: {one} is not asked: {asked:?}"));
-            if action == expected[0].split(' ').next().unwrap() {
+            if action == expected[0].split(' ').next().expect("the test holds") {
                 for key in rest.split(' ').skip(1) {
                     assert!(found.contains(key), "{line}: {key} is missing in {found}");
                 }
@@ -91,17 +99,17 @@ async fn g10_sources_versions_and_what_rides_along_are_all_asked_about() {
 async fn facts_tell_owner_policy_acls_and_tags() {
     let s3 = fixture_with_acls().await;
     s3.bucket("bkt").await;
-    let bare = s3.service.facts_of("arn:aws:s3:::bkt").await.unwrap();
+    let bare = s3.service.facts_of("arn:aws:s3:::bkt").await.expect("the test holds");
     assert_eq!((bare.owner.map(|owner| owner.to_string()), bare.policy), (Some(ACCOUNT.to_owned()), None));
     s3.ok("PutObject", "PUT /bkt/k", &[("x-amz-acl", "public-read"), ("x-amz-tagging", "a=1")], "x").await;
-    let facts = s3.service.facts_of("arn:aws:s3:::bkt/k").await.unwrap();
+    let facts = s3.service.facts_of("arn:aws:s3:::bkt/k").await.expect("the test holds");
     assert_eq!(facts.tags, [("a".to_owned(), "1".to_owned())]);
     let policy = facts.policy.expect("the ACL speaks");
     assert!(policy.contains("s3:GetObject") && policy.contains("\"Principal\":\"*\""), "{policy}");
     let block =
         "<PublicAccessBlockConfiguration><IgnorePublicAcls>true</IgnorePublicAcls></PublicAccessBlockConfiguration>";
     s3.ok("PutPublicAccessBlock", "PUT /bkt?publicAccessBlock", &[], block).await;
-    let policy = s3.service.facts_of("arn:aws:s3:::bkt/k").await.unwrap().policy.unwrap_or_default();
+    let policy = s3.service.facts_of("arn:aws:s3:::bkt/k").await.expect("the test holds").policy.unwrap_or_default();
     assert!(!policy.contains("\"Principal\":\"*\""), "public ACLs are ignored: {policy}");
-    assert_eq!(s3.service.facts_of("arn:aws:s3:::none/k").await.unwrap().owner, None);
+    assert_eq!(s3.service.facts_of("arn:aws:s3:::none/k").await.expect("the test holds").owner, None);
 }
