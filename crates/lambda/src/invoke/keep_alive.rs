@@ -149,7 +149,7 @@ mod tests {
     fn a_changed_habit_is_learned() {
         let mut gaps = Gaps::default();
         (0..400).for_each(|_| gaps.record(seconds(300)));
-        (0..2_000).for_each(|_| gaps.record(seconds(2)));
+        (0..4_000).for_each(|_| gaps.record(seconds(2)));
         assert!(gaps.window(&rule()) < seconds(5));
     }
 
