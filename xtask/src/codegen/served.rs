@@ -291,6 +291,7 @@ pub(super) const SERVICES: &[Served] = &[
     },
     listed("scheduler"),
     listed("secretsmanager"),
+<<<<<<< HEAD
     served(
         "sns",
         VALIDATION_ERROR,
@@ -334,6 +335,38 @@ pub(super) const SERVICES: &[Served] = &[
         ],
     ),
     listed("sqs"),
+=======
+    listed_query("sns"),
+    served(
+        "sqs",
+        "MissingParameter",
+        &[
+            "AddPermission",
+            "CancelMessageMoveTask",
+            "ChangeMessageVisibility",
+            "ChangeMessageVisibilityBatch",
+            "CreateQueue",
+            "DeleteMessage",
+            "DeleteMessageBatch",
+            "DeleteQueue",
+            "GetQueueAttributes",
+            "GetQueueUrl",
+            "ListDeadLetterSourceQueues",
+            "ListMessageMoveTasks",
+            "ListQueueTags",
+            "ListQueues",
+            "PurgeQueue",
+            "ReceiveMessage",
+            "RemovePermission",
+            "SendMessage",
+            "SendMessageBatch",
+            "SetQueueAttributes",
+            "StartMessageMoveTask",
+            "TagQueue",
+            "UntagQueue",
+        ],
+    ),
+>>>>>>> sqs
     listed("ssm"),
     listed("stepfunctions"),
     served(

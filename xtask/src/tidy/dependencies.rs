@@ -18,6 +18,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("trace", &["kv", "blob", "wire", "model", "sys"]),
     ("sns", &["kv", "blob", "wire", "model", "sys"]),
     ("iam", &["kv", "blob", "wire", "model", "sys"]),
+    ("sqs", &["kv", "blob", "wire", "model", "sys"]),
     ("lambda", &["kv", "blob", "wire", "model", "sys", "sandbox", "logs", "trace"]),
     // Services named here exist or are on their way; nothing but the binary knows `triggers`.
     ("triggers", &["kv", "blob", "wire", "model", "sys", "lambda", "sqs", "sns", "s3", "trace"]),
@@ -25,7 +26,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     (
         "tinderbox",
         &[
-            "sys", "kv", "blob", "wire", "model", "sandbox", "logs", "trace", "iam", "lambda", "gateway", "sns",
+            "sys", "kv", "blob", "wire", "model", "sandbox", "logs", "trace", "iam", "sqs", "lambda", "gateway", "sns",
             "triggers",
         ],
     ),
