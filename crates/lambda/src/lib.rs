@@ -26,6 +26,7 @@ pub mod error;
 mod facts;
 pub mod function;
 pub mod identity;
+mod inward;
 pub mod invoke;
 mod keys;
 pub mod limits;
