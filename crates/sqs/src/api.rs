@@ -44,11 +44,9 @@ fn queue_lines(table: Table<Sqs>) -> Table<Sqs> {
             named(cx, &i.queue_name, i.queue_owner_aws_account_id.as_deref())
         })
         .op::<m::ListQueues, _, _>(queues::list, "sqs:ListQueues", |cx, _| named(cx, "*", None))
-        .op::<m::ListDeadLetterSourceQueues, _, _>(
-            queues::list_sources,
-            "sqs:ListDeadLetterSourceQueues",
-            |cx, i| at(cx, &i.queue_url),
-        )
+        .op::<m::ListDeadLetterSourceQueues, _, _>(queues::list_sources, "sqs:ListDeadLetterSourceQueues", |cx, i| {
+            at(cx, &i.queue_url)
+        })
         .op::<m::DeleteQueue, _, _>(queues::delete, "sqs:DeleteQueue", |cx, i| at(cx, &i.queue_url))
         .op::<m::PurgeQueue, _, _>(queues::purge, "sqs:PurgeQueue", |cx, i| at(cx, &i.queue_url))
         .op::<m::GetQueueAttributes, _, _>(attributes::get, "sqs:GetQueueAttributes", |cx, i| at(cx, &i.queue_url))
@@ -69,11 +67,9 @@ fn message_lines(table: Table<Sqs>) -> Table<Sqs> {
         .op::<m::ReceiveMessage, _, _>(messages::receive, "sqs:ReceiveMessage", |cx, i| at(cx, &i.queue_url))
         .op::<m::DeleteMessage, _, _>(messages::delete, "sqs:DeleteMessage", |cx, i| at(cx, &i.queue_url))
         .op::<m::DeleteMessageBatch, _, _>(batches::delete, "sqs:DeleteMessage", |cx, i| at(cx, &i.queue_url))
-        .op::<m::ChangeMessageVisibility, _, _>(
-            messages::change_visibility,
-            "sqs:ChangeMessageVisibility",
-            |cx, i| at(cx, &i.queue_url),
-        )
+        .op::<m::ChangeMessageVisibility, _, _>(messages::change_visibility, "sqs:ChangeMessageVisibility", |cx, i| {
+            at(cx, &i.queue_url)
+        })
         .op::<m::ChangeMessageVisibilityBatch, _, _>(
             batches::change_visibility,
             "sqs:ChangeMessageVisibility",

@@ -60,7 +60,8 @@ pub(crate) fn message(given: Given, sender: String) -> Result<Outgoing, SqsError
 
 /// Text of XML 1.0 (sem:Q8).
 fn check_characters(body: &str) -> Result<(), SqsError> {
-    let allowed = |c: char| matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
+    let allowed =
+        |c: char| matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
     match body.chars().find(|c| !allowed(*c)) {
         None => Ok(()),
         Some(c) => Err(SqsError::InvalidMessageContents(format!(
@@ -90,7 +91,10 @@ fn attributes(given: BTreeMap<String, m::MessageAttributeValue>) -> Result<Attri
     }
     let of = |(name, value): (String, m::MessageAttributeValue)| {
         check_attribute_name(&name)?;
-        let lists = [value.string_list_values.is_some_and(|l| !l.is_empty()), value.binary_list_values.is_some_and(|l| !l.is_empty())];
+        let lists = [
+            value.string_list_values.is_some_and(|l| !l.is_empty()),
+            value.binary_list_values.is_some_and(|l| !l.is_empty()),
+        ];
         if lists.contains(&true) {
             return Err(SqsError::UnsupportedOperation(
                 "Message attribute list values in SendMessage operation are not supported.".to_owned(),
@@ -136,7 +140,9 @@ fn attribute_value(
     bytes: Option<bytes::Bytes>,
 ) -> Result<AttributeValue, SqsError> {
     if data_type.is_empty() {
-        return Err(SqsError::invalid(format!("The message attribute '{name}' must contain non-empty message attribute type.")));
+        return Err(SqsError::invalid(format!(
+            "The message attribute '{name}' must contain non-empty message attribute type."
+        )));
     }
     let kind = data_type.split('.').next().unwrap_or_default();
     if !["String", "Number", "Binary"].contains(&kind) || data_type.len() > ATTRIBUTE_NAME_CHARACTERS_MAX {

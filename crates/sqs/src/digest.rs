@@ -6,7 +6,7 @@
 
 use md5::{Digest, Md5};
 
-use crate::message::{Attributes, AttributeValue};
+use crate::message::{AttributeValue, Attributes};
 
 /// MD5 of bytes, in hexadecimal.
 pub(crate) fn md5_hex(bytes: &[u8]) -> String {

@@ -203,11 +203,7 @@ pub(crate) async fn purge(sqs: &Sqs, queue: QueueId, stamp: [u8; Versionstamp::B
 }
 
 /// Clears the messages of a queue, page by page: all, or those that were made before the commit `before`.
-async fn clear_messages(
-    sqs: &Sqs,
-    queue: QueueId,
-    before: Option<[u8; Versionstamp::BYTES]>,
-) -> Result<(), SqsError> {
+async fn clear_messages(sqs: &Sqs, queue: QueueId, before: Option<[u8; Versionstamp::BYTES]>) -> Result<(), SqsError> {
     let KeyRange { mut begin, end } = Key::messages(queue);
     loop {
         let (from, to) = (begin.clone(), end.clone());

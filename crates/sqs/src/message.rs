@@ -55,7 +55,8 @@ impl AttributeValue {
 
 /// Bytes that count against the size of a message: body, and name, type and value of each attribute.
 pub(crate) fn size(body: &str, attributes: &Attributes) -> usize {
-    let of_attribute = |(name, attribute): (&String, &Attribute)| name.len() + attribute.data_type.len() + attribute.value.len();
+    let of_attribute =
+        |(name, attribute): (&String, &Attribute)| name.len() + attribute.data_type.len() + attribute.value.len();
     body.len() + attributes.iter().map(of_attribute).sum::<usize>()
 }
 

@@ -70,7 +70,8 @@ impl Sqs {
                 return Err(SqsError::invalid("Source and destination queues must be of the same type."));
             }
         }
-        let targets = |loaded: &Loaded| loaded.settings.redrive.as_ref().is_some_and(|redrive| redrive.target == *source);
+        let targets =
+            |loaded: &Loaded| loaded.settings.redrive.as_ref().is_some_and(|redrive| redrive.target == *source);
         if !jobs::queues(self).await?.iter().any(|(_, loaded)| targets(loaded)) {
             return Err(SqsError::invalid("Source queue must be configured as a Dead Letter Queue."));
         }
@@ -131,11 +132,7 @@ impl Sqs {
     }
 
     /// The newest tasks of a source, newest first.
-    pub(crate) async fn list_tasks(
-        &self,
-        source: &QueueName,
-        count: usize,
-    ) -> Result<Vec<(Handle, Task)>, SqsError> {
+    pub(crate) async fn list_tasks(&self, source: &QueueName, count: usize) -> Result<Vec<(Handle, Task)>, SqsError> {
         self.live(source).await.map_err(|error| absent(error, "SourceArn"))?;
         let all = self.0.kv.read(|tx| async move { tasks(&tx, source).await }).await?;
         let handle = |key: Key| match key {
@@ -204,13 +201,14 @@ impl Sqs {
                     let Some(value) = tx.get(Key::Message(live.id, one.seq).encode()).await? else { continue };
                     let stored = Stored::decode(&value)?;
                     let to = task.destination.as_deref().or(stored.head.source.as_deref());
-                    let to = to.and_then(QueueName::of_arn).ok_or_else(|| {
-                        SqsError::UnsupportedOperation("CouldNotDetermineMessageSource".to_owned())
-                    })?;
+                    let to = to
+                        .and_then(QueueName::of_arn)
+                        .ok_or_else(|| SqsError::UnsupportedOperation("CouldNotDetermineMessageSource".to_owned()))?;
                     let raw = tx.get(Key::Queue(to.clone()).encode()).await?.ok_or(SqsError::NonExistentQueue)?;
                     let to = Loaded::of(&to, raw)?;
                     // A redriven message is a new one (DG sqs-configure-dead-letter-queue-redrive).
-                    let head = Head { id: id.clone(), sent_ms: now_ms, source: None, receives_before: 0, ..stored.head };
+                    let head =
+                        Head { id: id.clone(), sent_ms: now_ms, source: None, receives_before: 0, ..stored.head };
                     let moved = Stored { head, inline: stored.inline };
                     dead_letters::relocate(&tx, (live.id, &one.seq), (to.record.id, count), &moved);
                     count += 1;
@@ -251,7 +249,8 @@ impl Sqs {
 /// Takes up the tasks that were at work when the server stopped.
 pub(crate) async fn resume(sqs: &Sqs) -> Result<(), SqsError> {
     let range = Key::all_tasks();
-    let found = sqs.0.kv.read(|tx| async move { tx.range(range.begin, range.end, RangeOptions::default()).await }).await?;
+    let found =
+        sqs.0.kv.read(|tx| async move { tx.range(range.begin, range.end, RangeOptions::default()).await }).await?;
     for (key, value) in found {
         let task: Task = decode_record(&value)?;
         if let (Key::Task(source, started_ms, id), true) = (Key::decode(&key)?, task.status.is_active()) {

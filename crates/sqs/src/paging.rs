@@ -72,7 +72,8 @@ impl Sqs {
     /// Where reading starts: at the head cursors, behind the last purge.
     async fn start(&self, live: &Live) -> Result<Places, SqsError> {
         let (head, purge) = (Key::Head(live.id).encode(), Key::Purge(live.id).encode());
-        let stored = self.0.kv.read(|tx| async move { Ok::<_, kv::Error>((tx.get(head).await?, tx.get(purge).await?)) });
+        let stored =
+            self.0.kv.read(|tx| async move { Ok::<_, kv::Error>((tx.get(head).await?, tx.get(purge).await?)) });
         let (head, purge) = stored.await?;
         let head = head.map(|value| Heads::decode(&value)).transpose()?;
         let purged = purge.map(|value| decode_purge(&value)).transpose()?.unwrap_or_default();
@@ -103,7 +104,10 @@ impl Sqs {
         loop {
             let now_ms = self.now_ms();
             let due = u64::try_from(now_ms).unwrap_or(0) + 1;
-            let range = KeyRange { begin: after(live.id, at.delayed).into(), end: Key::Message(live.id, Seq::due(due)).encode() };
+            let range = KeyRange {
+                begin: after(live.id, at.delayed).into(),
+                end: Key::Message(live.id, Seq::due(due)).encode(),
+            };
             if range.is_empty() {
                 break;
             }

@@ -71,7 +71,10 @@ pub struct Received {
 
 /// What a receive's transaction did to one message.
 enum Outcome {
-    Out { message: Box<Received>, delivery: Delivery },
+    Out {
+        message: Box<Received>,
+        delivery: Delivery,
+    },
     /// Deleted meanwhile, expired, or moved to the dead-letter queue.
     Gone,
     /// Does not fit into this answer any more.
@@ -405,6 +408,8 @@ fn received(
 pub(crate) fn check_visibility(visibility_s: i64) -> Result<i64, SqsError> {
     match (0..=VISIBILITY_S_MAX).contains(&visibility_s) {
         true => Ok(visibility_s),
-        false => Err(SqsError::parameter("VisibilityTimeout", visibility_s, "Must be between 0 and 43200, if provided.")),
+        false => {
+            Err(SqsError::parameter("VisibilityTimeout", visibility_s, "Must be between 0 and 43200, if provided."))
+        }
     }
 }

@@ -75,10 +75,8 @@ impl Sqs {
     /// (the first one counts); the store's.
     pub async fn send(&self, name: &QueueName, messages: &[Outgoing]) -> Result<Vec<Sent>, SqsError> {
         let now_ms = self.now_ms();
-        let ids: Vec<(String, u128)> = messages
-            .iter()
-            .map(|_| (sys::id::uuid(&self.0.rng), u128::from_be_bytes(self.0.rng.bytes())))
-            .collect();
+        let ids: Vec<(String, u128)> =
+            messages.iter().map(|_| (sys::id::uuid(&self.0.rng), u128::from_be_bytes(self.0.rng.bytes()))).collect();
         let sent = self.on_queue(name, |tx, live, loaded| {
             let ids = &ids;
             async move {

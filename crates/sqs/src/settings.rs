@@ -94,11 +94,8 @@ const SETTABLE: &[(&str, Option<&str>)] = &[
 ];
 
 /// Attributes that only FIFO queues have.
-const FIFO_ONLY: &[(&str, &str)] = &[
-    ("ContentBasedDeduplication", "false"),
-    ("DeduplicationScope", "queue"),
-    ("FifoThroughputLimit", "perQueue"),
-];
+const FIFO_ONLY: &[(&str, &str)] =
+    &[("ContentBasedDeduplication", "false"), ("DeduplicationScope", "queue"), ("FifoThroughputLimit", "perQueue")];
 
 /// Attributes that only AWS, here the platform, sets.
 pub(crate) const COMPUTED: &[&str] = &[
@@ -200,7 +197,8 @@ fn redrive(queue: &QueueName, text: &str) -> Result<Redrive, SqsError> {
             return Err(refused(&format!("Redrive policy does not contain mandatory attribute: {name}.")));
         }
     }
-    if let Some(unknown) = policy.keys().find(|name| !["deadLetterTargetArn", "maxReceiveCount"].contains(&name.as_str()))
+    if let Some(unknown) =
+        policy.keys().find(|name| !["deadLetterTargetArn", "maxReceiveCount"].contains(&name.as_str()))
     {
         return Err(refused(&format!("Redrive policy contains unexpected attribute: {unknown}.")));
     }
@@ -211,7 +209,8 @@ fn redrive(queue: &QueueName, text: &str) -> Result<Redrive, SqsError> {
     };
     let receives = receives.filter(|receives| RECEIVE_COUNT.contains(receives));
     let receives_max = receives.and_then(|receives| u32::try_from(receives).ok());
-    let receives_max = receives_max.ok_or_else(|| refused("Invalid value for maxReceiveCount: must be between 1 and 1000."))?;
+    let receives_max =
+        receives_max.ok_or_else(|| refused("Invalid value for maxReceiveCount: must be between 1 and 1000."))?;
     let target = policy["deadLetterTargetArn"].as_str().and_then(QueueName::of_arn);
     let target = target.ok_or_else(|| refused("Invalid value for deadLetterTargetArn."))?;
     if target.account != queue.account || target.region != queue.region {

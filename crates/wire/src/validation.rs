@@ -28,7 +28,7 @@ const SHOWN_CHARACTERS_MAX: usize = 1024;
 /// The service's validation code, 400, naming every violation. Values of sensitive members are not shown.
 pub fn validate(service: &ServiceShape, operation: &OperationShape, input: &Value) -> Result<(), ApiError> {
     let Some(shape) = operation.input else { return Ok(()) };
-    let mut check = Check { shapes: operation.shapes, violations: Vec::new(), missing: Vec::new(), count: 0 };
+    let mut check = Check::new(operation.shapes);
     check.structure(operation.shapes.get(shape), "", input);
     match check.count {
         0 => Ok(()),
@@ -50,7 +50,7 @@ pub fn first_violation(operation: &OperationShape, input: &Value) -> Option<&'st
     shape.members().iter().find(|member| match input.get(member.name) {
         None | Some(Value::Null) => member.required,
         Some(value) => {
-            let mut check = Check { shapes: operation.shapes, violations: Vec::new(), count: 0 };
+            let mut check = Check::new(operation.shapes);
             check.value(operation.shapes.get(member.shape), member.name, value);
             check.count > 0
         }
@@ -66,6 +66,10 @@ struct Check {
 }
 
 impl Check {
+    fn new(shapes: Shapes) -> Self {
+        Self { shapes, violations: Vec::new(), missing: Vec::new(), count: 0 }
+    }
+
     fn violation(&mut self, shown: &str, path: &str, constraint: &str) {
         self.count += 1;
         if self.violations.len() < LISTED_MAX {

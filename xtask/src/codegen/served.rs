@@ -292,6 +292,9 @@ pub(super) const SERVICES: &[Served] = &[
     listed("scheduler"),
     listed("secretsmanager"),
 <<<<<<< HEAD
+<<<<<<< HEAD
+=======
+>>>>>>> sqs
     served(
         "sns",
         VALIDATION_ERROR,
@@ -334,9 +337,12 @@ pub(super) const SERVICES: &[Served] = &[
             "UntagResource",
         ],
     ),
+<<<<<<< HEAD
     listed("sqs"),
 =======
     listed_query("sns"),
+=======
+>>>>>>> sqs
     served(
         "sqs",
         "MissingParameter",
@@ -366,6 +372,9 @@ pub(super) const SERVICES: &[Served] = &[
             "UntagQueue",
         ],
     ),
+<<<<<<< HEAD
+>>>>>>> sqs
+=======
 >>>>>>> sqs
     listed("ssm"),
     listed("stepfunctions"),

@@ -10,8 +10,15 @@ use crate::name::QueueName;
 use crate::{Sqs, SqsError};
 
 /// Actions that can be granted this way; the others are the owner's (API AddPermission).
-const GRANTABLE: &[&str] =
-    &["*", "ChangeMessageVisibility", "DeleteMessage", "GetQueueAttributes", "GetQueueUrl", "ReceiveMessage", "SendMessage"];
+const GRANTABLE: &[&str] = &[
+    "*",
+    "ChangeMessageVisibility",
+    "DeleteMessage",
+    "GetQueueAttributes",
+    "GetQueueUrl",
+    "ReceiveMessage",
+    "SendMessage",
+];
 
 pub(crate) async fn add(sqs: Sqs, cx: Cx, input: m::AddPermissionInput) -> Result<m::AddPermissionOutput, SqsError> {
     let queue = QueueName::of_url(&cx, &input.queue_url)?;
@@ -42,7 +49,9 @@ fn statement(queue: &QueueName, input: &m::AddPermissionInput) -> Result<Value, 
     }
     if input.actions.len() > PERMISSION_ACTIONS_MAX {
         let count = input.actions.len();
-        return Err(SqsError::OverLimit(format!("{count} Actions were found, maximum allowed is {PERMISSION_ACTIONS_MAX}.")));
+        return Err(SqsError::OverLimit(format!(
+            "{count} Actions were found, maximum allowed is {PERMISSION_ACTIONS_MAX}."
+        )));
     }
     if let Some(foreign) = input.actions.iter().find(|action| !GRANTABLE.contains(&action.as_str())) {
         let reason = "Only the queue owner is allowed to invoke this action.";
@@ -73,9 +82,9 @@ fn one_or_all(texts: impl Iterator<Item = String>) -> Value {
 /// The queue's policy with a list of statements; a new one when there is none.
 fn policy_of(record: &QueueRecord, queue: &QueueName) -> Value {
     let there = record.attributes.get("Policy").and_then(|text| serde_json::from_str::<Value>(text).ok());
-    let mut policy = there.unwrap_or_else(|| {
-        json!({ "Version": "2012-10-17", "Id": format!("{}/SQSDefaultPolicy", queue.arn()), "Statement": [] })
-    });
+    let mut policy = there.unwrap_or_else(
+        || json!({ "Version": "2012-10-17", "Id": format!("{}/SQSDefaultPolicy", queue.arn()), "Statement": [] }),
+    );
     if policy["Statement"].is_object() {
         policy["Statement"] = json!([policy["Statement"].take()]);
     }

@@ -66,7 +66,11 @@ fn same_attributes(queue: &QueueName, there: &Texts, wanted: &Texts) -> Result<(
 
 impl Sqs {
     /// Checks that the dead-letter queue of a redrive policy exists and takes messages from `source` (sem:Q5).
-    pub(crate) async fn check_redrive_target(&self, source: &QueueName, policy: Option<&String>) -> Result<(), SqsError> {
+    pub(crate) async fn check_redrive_target(
+        &self,
+        source: &QueueName,
+        policy: Option<&String>,
+    ) -> Result<(), SqsError> {
         let Some(text) = policy else { return Ok(()) };
         let attributes = Texts::from([("RedrivePolicy".to_owned(), text.clone())]);
         let Some(redrive) = settings::Settings::of(source, &attributes).redrive else { return Ok(()) };
@@ -107,7 +111,8 @@ pub(crate) async fn list_sources(
 ) -> Result<m::ListDeadLetterSourceQueuesOutput, SqsError> {
     let target = QueueName::of_url(&cx, &input.queue_url)?;
     sqs.live(&target).await?;
-    let of_account = Cx { account: AccountId::parse(&target.account).unwrap_or_else(|| cx.account.clone()), ..cx.clone() };
+    let of_account =
+        Cx { account: AccountId::parse(&target.account).unwrap_or_else(|| cx.account.clone()), ..cx.clone() };
     let is_source = |loaded: &Loaded| loaded.settings.redrive.as_ref().is_some_and(|redrive| redrive.target == target);
     let token = input.next_token.as_deref();
     let (found, next_token) = sqs.page_of_queues(&of_account, "", input.max_results, token, is_source).await?;

@@ -8,7 +8,11 @@ use crate::name::QueueName;
 use crate::{Sqs, SqsError};
 
 fn queue_of(parameter: &str, arn: &str) -> Result<QueueName, SqsError> {
-    QueueName::of_arn(arn).ok_or_else(|| SqsError::invalid(format!("You must use this format to specify the {parameter}: arn:aws:sqs:region:account:queue.")))
+    QueueName::of_arn(arn).ok_or_else(|| {
+        SqsError::invalid(format!(
+            "You must use this format to specify the {parameter}: arn:aws:sqs:region:account:queue."
+        ))
+    })
 }
 
 pub(crate) async fn start(

@@ -74,7 +74,8 @@ async fn q5_a_dead_letter_queue_says_who_may_use_it() {
     f.queue("none", with(json!({ "redrivePermission": "denyAll" }))).await;
     let some = json!({ "redrivePermission": "byQueue", "sourceQueueArns": [arn("friend")] });
     f.queue("some", with(some)).await;
-    let use_for = |name: &str, target: &str| json!({ "QueueName": name, "Attributes": { "RedrivePolicy": policy(target, 1) } });
+    let use_for =
+        |name: &str, target: &str| json!({ "QueueName": name, "Attributes": { "RedrivePolicy": policy(target, 1) } });
     for (name, target, allowed) in
         [("friend", "none", false), ("stranger", "some", false), ("friend", "some", true), ("x", "missing", false)]
     {

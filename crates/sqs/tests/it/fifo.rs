@@ -63,11 +63,15 @@ async fn q10_content_can_be_the_id_and_needs_to_be_allowed() {
 async fn q10_duplicates_within_one_batch_are_one_message() {
     let f = fixture();
     let url = f.queue("q.fifo", json!({ "FifoQueue": "true" })).await;
-    let entry = |id: &str, dedup: &str| {
-        json!({ "Id": id, "MessageBody": id, "MessageGroupId": "g", "MessageDeduplicationId": dedup })
-    };
-    let sent = f.ok("SendMessageBatch", json!({ "QueueUrl": url, "Entries": [entry("a", "1"), entry("b", "1"), entry("c", "2")] })).await;
-    let numbers: Vec<_> = sent["Successful"].as_array().expect("three").iter().map(|e| e["SequenceNumber"].clone()).collect();
+    let entry = |id: &str, dedup: &str| json!({ "Id": id, "MessageBody": id, "MessageGroupId": "g", "MessageDeduplicationId": dedup });
+    let sent = f
+        .ok(
+            "SendMessageBatch",
+            json!({ "QueueUrl": url, "Entries": [entry("a", "1"), entry("b", "1"), entry("c", "2")] }),
+        )
+        .await;
+    let numbers: Vec<_> =
+        sent["Successful"].as_array().expect("three").iter().map(|e| e["SequenceNumber"].clone()).collect();
     assert_eq!(numbers[0], numbers[1]);
     assert!(numbers[2].as_str() > numbers[0].as_str());
     assert_eq!(sent["Successful"][0]["MessageId"], sent["Successful"][1]["MessageId"]);

@@ -3,7 +3,9 @@
 use proptest::prelude::{Strategy, any, prop_assert_eq, proptest};
 use proptest::test_runner::Config;
 use sqs::QueueName;
-use sqs::keys::{Deduplication, Delivery, Heads, Key, QueueRecord, Seq, Task, TaskStatus, decode_record, encode_record};
+use sqs::keys::{
+    Deduplication, Delivery, Heads, Key, QueueRecord, Seq, Task, TaskStatus, decode_record, encode_record,
+};
 
 fn seqs() -> impl Strategy<Value = Seq> {
     (any::<u64>(), any::<[u8; 10]>(), any::<u16>()).prop_map(|(due_ms, stamp, index)| Seq { due_ms, stamp, index })

@@ -182,9 +182,12 @@ async fn q13_an_old_handle_succeeds_and_deletes_nothing() {
 async fn parameters_of_a_receive_are_checked() {
     let f = fixture();
     let url = f.queue("q", json!({})).await;
-    for (name, value) in
-        [("MaxNumberOfMessages", 0), ("MaxNumberOfMessages", 11), ("WaitTimeSeconds", 21), ("VisibilityTimeout", 43_201)]
-    {
+    for (name, value) in [
+        ("MaxNumberOfMessages", 0),
+        ("MaxNumberOfMessages", 11),
+        ("WaitTimeSeconds", 21),
+        ("VisibilityTimeout", 43_201),
+    ] {
         let mut input = json!({ "QueueUrl": url });
         input[name] = value.into();
         assert_eq!(f.code("ReceiveMessage", input).await, "InvalidParameterValue", "{name}");
@@ -200,7 +203,9 @@ async fn a_receiver_gets_the_attributes_that_it_asks_for() {
     let value = json!({ "DataType": "String", "StringValue": "v" });
     let attributes = json!({ "a.one": value, "a.two": value, "b": value });
     f.ok("SendMessage", json!({ "QueueUrl": url, "MessageBody": "m", "MessageAttributes": attributes })).await;
-    for (asked, count) in [(json!(["b"]), 1), (json!(["a.*"]), 2), (json!([".*"]), 3), (json!(["All"]), 3), (json!([]), 0)] {
+    for (asked, count) in
+        [(json!(["b"]), 1), (json!(["a.*"]), 2), (json!([".*"]), 3), (json!(["All"]), 3), (json!([]), 0)]
+    {
         let input = json!({ "QueueUrl": url, "MessageAttributeNames": asked });
         let got = f.ok("ReceiveMessage", input).await;
         let message = &got["Messages"][0];

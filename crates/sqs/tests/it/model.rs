@@ -209,6 +209,8 @@ impl History {
             let at = doomed.iter().find(|at| self.model.messages.get(at).is_some_and(|m| m.body == message.body));
             let at = at.unwrap_or_else(|| panic!("{} was not exhausted", message.body));
             self.model.messages.remove(at);
+            let settled = self.f.sqs.delete_batch(&dead, &[message.receipt]).await.expect("the store serves");
+            assert!(settled[0].is_ok());
             assert!(self.model.dead.insert(message.body), "never twice");
         }
     }
@@ -262,17 +264,17 @@ impl History {
         self.f = self.f.crashed();
         self.f.clock.advance(Duration::from_secs(43_200));
         self.model.pass_to(self.now_ms());
+        self.held.clear();
         loop {
-            let before = (self.model.messages.len(), self.held.len());
+            let before = self.model.messages.len();
             self.receive(4, 100).await;
             let received: Vec<Held> = self.held.drain(..).collect();
             for held in &received {
-                self.f.sqs.delete_batch(&self.queue, &[held.receipt.clone()]).await.expect("the store serves");
-                if self.is_current(held) {
-                    self.model.messages.remove(&held.message);
-                }
+                let settled = self.f.sqs.delete_batch(&self.queue, &[held.receipt.clone()]).await;
+                assert!(settled.expect("the store serves")[0].is_ok());
+                self.model.messages.remove(&held.message);
             }
-            if before.0 == self.model.messages.len() {
+            if before == self.model.messages.len() {
                 break;
             }
         }

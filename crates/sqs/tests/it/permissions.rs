@@ -8,9 +8,7 @@ use super::{arn, fixture};
 async fn labels_are_statements_of_the_policy() {
     let f = fixture();
     let url = f.queue("q", json!({})).await;
-    let add = |label: &str, actions: &[&str], accounts: &[&str]| {
-        json!({ "QueueUrl": url, "Label": label, "Actions": actions, "AWSAccountIds": accounts })
-    };
+    let add = |label: &str, actions: &[&str], accounts: &[&str]| json!({ "QueueUrl": url, "Label": label, "Actions": actions, "AWSAccountIds": accounts });
     f.ok("AddPermission", add("one", &["SendMessage"], &["111111111111"])).await;
     f.ok("AddPermission", add("two", &["*", "SendMessage"], &["111111111111", "222222222222"])).await;
     let policy: Value = serde_json::from_str(&f.attribute(&url, "Policy").await).expect("JSON");

@@ -33,7 +33,11 @@ async fn a_message_goes_round_in_query() {
     let f = fixture();
     let made = "Action=CreateQueue&QueueName=q&Attribute.1.Name=VisibilityTimeout&Attribute.1.Value=7&Tag.1.Key=k&Tag.1.Value=v";
     let xml = f.form_ok("/", made).await;
-    assert!(xml.starts_with("<CreateQueueResponse xmlns=\"http://queue.amazonaws.com/doc/2012-11-05/\"><CreateQueueResult>"));
+    assert!(
+        xml.starts_with(
+            "<CreateQueueResponse xmlns=\"http://queue.amazonaws.com/doc/2012-11-05/\"><CreateQueueResult>"
+        )
+    );
     assert_eq!(text(&xml, "QueueUrl"), format!("http://{HOST}/000000000000/q"));
     let path = "/000000000000/q";
     let send = "Action=SendMessage&MessageBody=a%20b&MessageAttribute.1.Name=n&MessageAttribute.1.Value.DataType=String\
@@ -44,12 +48,18 @@ async fn a_message_goes_round_in_query() {
     let got = f.form_ok(path, receive).await;
     assert_eq!(text(&got, "Body"), "a b");
     assert!(got.contains("<Attribute><Name>ApproximateReceiveCount</Name><Value>1</Value></Attribute>"), "{got}");
-    assert!(got.contains("<MessageAttribute><Name>n</Name><Value><DataType>String</DataType><StringValue>v</StringValue>"), "{got}");
+    assert!(
+        got.contains("<MessageAttribute><Name>n</Name><Value><DataType>String</DataType><StringValue>v</StringValue>"),
+        "{got}"
+    );
     let handle = text(&got, "ReceiptHandle").replace('+', "%2B").replace('=', "%3D").replace('/', "%2F");
     let deleted = f.form_ok(path, &format!("Action=DeleteMessage&ReceiptHandle={handle}")).await;
     assert!(deleted.contains("<ResponseMetadata><RequestId>"), "{deleted}");
     let attributes = f.form_ok(path, "Action=GetQueueAttributes&AttributeName.1=VisibilityTimeout").await;
-    assert!(attributes.contains("<Attribute><Name>VisibilityTimeout</Name><Value>7</Value></Attribute>"), "{attributes}");
+    assert!(
+        attributes.contains("<Attribute><Name>VisibilityTimeout</Name><Value>7</Value></Attribute>"),
+        "{attributes}"
+    );
     let tags = f.form_ok("/", &format!("Action=ListQueueTags&QueueUrl=http%3A%2F%2F{HOST}{path}")).await;
     assert!(tags.contains("<Tag><Key>k</Key><Value>v</Value></Tag>"), "{tags}");
     let listed = f.form_ok("/", "Action=ListQueues").await;

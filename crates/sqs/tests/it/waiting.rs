@@ -93,9 +93,8 @@ async fn a_poll_ends_when_its_queue_is_deleted() {
     let f = fixture();
     let url = f.queue("q", json!({})).await;
     let (g, u) = (f.clone(), url.clone());
-    let waiting = tokio::spawn(async move {
-        g.code("ReceiveMessage", json!({ "QueueUrl": u, "WaitTimeSeconds": 20 })).await
-    });
+    let waiting =
+        tokio::spawn(async move { g.code("ReceiveMessage", json!({ "QueueUrl": u, "WaitTimeSeconds": 20 })).await });
     settle().await;
     f.ok("DeleteQueue", json!({ "QueueUrl": url })).await;
     settle().await;

@@ -20,6 +20,7 @@ use sqs::{Sqs, SqsError, SqsParts};
 use sys::task::CancellationToken;
 use sys::{ByteSize, Clock, Rng};
 use trace::Recorder;
+use wire::Service;
 use wire::sigv4::{Credential, Secret};
 
 use super::function_keys::FunctionKeys;
@@ -107,16 +108,20 @@ pub(super) async fn wire(
     let swept = lambda.sweep_packages().await.context("packages of the past cannot be swept")?;
     tracing::info!(swept, "packages ready");
 <<<<<<< HEAD
+<<<<<<< HEAD
     let own = [lambda::service(lambda.clone()), logs::service(logs.clone())];
 =======
     let sqs = start_sqs(&kv, &clock, &rng, &stop).await.context("queues cannot be read")?;
     let iam = Iam::open(kv, clock.clone(), rng.clone()).await.context("identities cannot be read")?;
     let own = [lambda::service(lambda.clone()), logs::service(logs.clone()), sqs::service(sqs.clone())];
 >>>>>>> sqs
+=======
+    let sqs = start_sqs(&kv, &clock, &rng, &stop).await.context("queues cannot be read")?;
+>>>>>>> sqs
     let gateway = Gateway::new(
         gateway_config(config),
         Wiring {
-            services: own.into_iter().chain(iam::services(iam.clone())).collect(),
+            services: services(&lambda, &logs, &sqs, &iam),
             identity: Some(identity::of(iam)),
             known: model::SERVICES,
             credentials,
@@ -138,11 +143,16 @@ async fn start_sqs(kv: &Kv, clock: &Clock, rng: &Rng, stop: &CancellationToken) 
         kv: kv.clone(),
         clock: clock.clone(),
         rng: rng.clone(),
-        check_policy: Arc::new(|text| Iam::check_resource_policy(text)),
+        check_policy: Arc::new(Iam::check_resource_policy),
     });
     sqs::jobs::resume(&sqs).await?;
     sys::task::spawn("sqs jobs", sqs::jobs::run(sqs.clone(), stop.clone()));
     Ok(sqs)
+}
+
+fn services(lambda: &Lambda, logs: &Logs, sqs: &Sqs, iam: &Iam) -> Vec<Service> {
+    let own = [lambda::service(lambda.clone()), logs::service(logs.clone()), sqs::service(sqs.clone())];
+    own.into_iter().chain(iam::services(iam.clone())).collect()
 }
 
 fn admin_routes(config: &Config, traces: trace::Store, lambda: Lambda, sqs: Sqs) -> Vec<AdminRoute> {
