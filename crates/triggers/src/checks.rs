@@ -56,16 +56,17 @@ pub(crate) fn refuse_of_streams(given: &[(&str, bool)]) -> Result<(), LambdaErro
 /// `InvalidParameterValueException`: other kinds of sources are named.
 pub(crate) fn queue(arn: Option<&str>) -> Result<sqs::QueueName, LambdaError> {
     let Some(arn) = arn else {
-        return refuse("Event source arn is a required parameter: self-managed event sources are not supported by Tinderbox yet.");
+        return refuse(
+            "Event source arn is a required parameter: self-managed event sources are not supported by Tinderbox yet.",
+        );
     };
     if let Some(queue) = sqs::QueueName::of_arn(arn) {
         return Ok(queue);
     }
     match Arn::parse(arn).map(|arn| arn.service).as_deref() {
-        Some(service @ ("kinesis" | "dynamodb" | "kafka" | "mq" | "rds")) => Err(LambdaError::not_supported(
-            &format!("An event source of {service}"),
-            "Queues of SQS are.",
-        )),
+        Some(service @ ("kinesis" | "dynamodb" | "kafka" | "mq" | "rds")) => {
+            Err(LambdaError::not_supported(&format!("An event source of {service}"), "Queues of SQS are."))
+        }
         _ => refuse("Unrecognized event source."),
     }
 }
@@ -123,6 +124,8 @@ pub(crate) fn pollers(given: Option<&m::ProvisionedPollerConfig>) -> Result<Opti
     let most = u32::try_from(given.maximum_pollers.unwrap_or(200)).unwrap_or(0);
     match (2..=200).contains(&least) && (2..=2_000).contains(&most) && least <= most {
         true => Ok(Some((least, most))),
-        false => refuse("MinimumPollers must be between 2 and 200, and MaximumPollers between MinimumPollers and 2000."),
+        false => {
+            refuse("MinimumPollers must be between 2 and 200, and MaximumPollers between MinimumPollers and 2000.")
+        }
     }
 }

@@ -114,10 +114,7 @@ async fn invoke(lambda: &Lambda, rng: &Rng, call: Call) -> Result<Answer, Refusa
         tenant_id: None,
     };
     match lambda.invoke(cx, input).await {
-        Ok(output) => Ok(Answer {
-            payload: output.payload.unwrap_or_default(),
-            function_error: output.function_error,
-        }),
+        Ok(output) => Ok(Answer { payload: output.payload.unwrap_or_default(), function_error: output.function_error }),
         Err(error) if error.status() == 429 => Err(Refusal::Throttled),
         Err(error) if error.status() >= 500 => Err(Refusal::Transient(error.to_string())),
         Err(error) => Err(Refusal::Permanent(error.to_string())),

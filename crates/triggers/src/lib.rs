@@ -36,7 +36,6 @@ mod supervisor;
 mod targets;
 
 pub use api::service;
-pub use functions::{Answer, Call, Facts, Functions, Refusal};
-pub use queue_event::event as queue_event;
+pub use functions::{Answer, Call, Facts, Functions, Invoke, LookUp, Refusal};
 pub use state::{Parts, Triggers};
-pub use targets::{Cause, Targets, Undelivered};
+pub use targets::{Cause, Publish, Targets, Undelivered};

@@ -28,9 +28,9 @@ fn shown(record: MappingRecord) -> m::EventSourceMappingConfiguration {
         function_response_types: Some(
             record.partial.then_some(m::FunctionResponseType::ReportBatchItemFailures).into_iter().collect(),
         ),
-        scaling_config: record.concurrency_max.map(|most| m::ScalingConfig {
-            maximum_concurrency: i32::try_from(most).ok(),
-        }),
+        scaling_config: record
+            .concurrency_max
+            .map(|most| m::ScalingConfig { maximum_concurrency: i32::try_from(most).ok() }),
         provisioned_poller_config: record.pollers.map(|(least, most)| m::ProvisionedPollerConfig {
             minimum_pollers: i32::try_from(least).ok(),
             maximum_pollers: i32::try_from(most).ok(),

@@ -88,9 +88,7 @@ impl Targets {
     async fn allowed(&self, action: &str, target: &str, region: &str, cause: &Cause) -> Result<(), Undelivered> {
         let act = match &cause.role_arn {
             Some(role) => Act::as_role(role, action, target, region),
-            None => {
-                Act::on_behalf_of(cause.service, action, target, region, &cause.source_arn, &cause.source_account)
-            }
+            None => Act::on_behalf_of(cause.service, action, target, region, &cause.source_arn, &cause.source_account),
         };
         (self.may_act)(act).await.map_err(|error| match error.status {
             500.. => Undelivered::Transient(error.to_string()),

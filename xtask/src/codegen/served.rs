@@ -291,10 +291,6 @@ pub(super) const SERVICES: &[Served] = &[
     },
     listed("scheduler"),
     listed("secretsmanager"),
-<<<<<<< HEAD
-<<<<<<< HEAD
-=======
->>>>>>> sqs
     served(
         "sns",
         VALIDATION_ERROR,
@@ -337,12 +333,6 @@ pub(super) const SERVICES: &[Served] = &[
             "UntagResource",
         ],
     ),
-<<<<<<< HEAD
-    listed("sqs"),
-=======
-    listed_query("sns"),
-=======
->>>>>>> sqs
     served(
         "sqs",
         "MissingParameter",
@@ -372,10 +362,6 @@ pub(super) const SERVICES: &[Served] = &[
             "UntagQueue",
         ],
     ),
-<<<<<<< HEAD
->>>>>>> sqs
-=======
->>>>>>> sqs
     listed("ssm"),
     listed("stepfunctions"),
     served(
