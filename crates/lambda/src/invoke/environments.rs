@@ -90,6 +90,8 @@ struct Pools {
     /// Grows with every environment that is put down: finds the least recently used and tells stale timers.
     stamp: u64,
     closed: bool,
+    /// How many environments are kept whatever happens, by key: provisioned concurrency.
+    kept: HashMap<EnvironmentKey, usize>,
 }
 
 #[derive(Default)]
@@ -206,6 +208,37 @@ impl Environments {
         waited.unwrap_or(Err(throttled)).map(|checkout| (checkout, busy))
     }
 
+    /// The right to make a new environment for `key`, within the wait that the limits allow: for provisioned
+    /// concurrency, which wants one more and not one that is there.
+    pub(crate) async fn checkout_new(
+        &self,
+        key: &EnvironmentKey,
+        memory_mb: u32,
+    ) -> Result<(Checkout, Busy), InvokeError> {
+        let busy = {
+            let mut pools = self.0.pools.lock();
+            if pools.closed {
+                return Err(closed());
+            }
+            let key = Arc::new(key.clone());
+            pools.by_key.entry(Arc::clone(&key)).or_default().busy += 1;
+            Busy { environments: self.clone(), key, counted: true }
+        };
+        let right = self.0.clock.timeout(self.0.wait_max, self.start_right(memory_mb)).await;
+        let throttled = InvokeError::TooManyRequests { reason: ThrottleReason::ConcurrentInvocationLimitExceeded };
+        right.unwrap_or(Err(throttled)).map(|right| (Checkout::Cold(right), busy))
+    }
+
+    /// Keeps this many environments by key whatever happens: neither idleness nor want of memory ends them.
+    pub(crate) fn keep(&self, kept: HashMap<EnvironmentKey, usize>) {
+        self.0.pools.lock().kept = kept;
+    }
+
+    /// Environments of a key that are idle (or about to be) and in use (or being made).
+    pub(crate) fn counts(&self, key: &EnvironmentKey) -> (usize, usize) {
+        self.0.pools.lock().by_key.get(key).map_or((0, 0), |pool| (pool.idle.len() + pool.freezing, pool.busy))
+    }
+
     async fn wait(
         &self,
         handed: &mut oneshot::Receiver<Box<Environment>>,
@@ -249,8 +282,10 @@ impl Environments {
     fn take_least_recently_used(&self) -> Option<Box<Environment>> {
         let mut pools = self.0.pools.lock();
         let oldest = |pool: &Pool| pool.idle.first().map(|idle| idle.stamp);
+        let Pools { by_key, kept, .. } = &mut *pools;
+        let spare = |key: &EnvironmentKey, pool: &Pool| pool.idle.len() > kept.get(key).copied().unwrap_or(0);
         let (_, pool) =
-            pools.by_key.iter_mut().filter(|(_, pool)| !pool.idle.is_empty()).min_by_key(|(_, pool)| oldest(pool))?;
+            by_key.iter_mut().filter(|(key, pool)| spare(key, pool)).min_by_key(|(_, pool)| oldest(pool))?;
         Some(pool.idle.remove(0).environment)
     }
 
@@ -307,7 +342,9 @@ impl Environments {
             PutDown::Idle(stamp) => stamp,
         };
         self.0.clock.sleep(self.0.idle_max).await;
-        if let Some(environment) = self.take_idle(key, stamp, false) {
+        if !self.is_kept(key)
+            && let Some(environment) = self.take_idle(key, stamp, false)
+        {
             environment.stop().await;
         }
     }
@@ -322,6 +359,13 @@ impl Environments {
             pools.by_key.remove(key);
         }
         Some(idle.environment)
+    }
+
+    /// Whether the idle environments of a key are all within what is kept.
+    fn is_kept(&self, key: &EnvironmentKey) -> bool {
+        let pools = self.0.pools.lock();
+        let idle = pools.by_key.get(key).map_or(0, |pool| pool.idle.len());
+        pools.kept.get(key).is_some_and(|kept| idle <= *kept)
     }
 
     fn frozen_is_gone(&self, key: &EnvironmentKey) {

@@ -108,6 +108,7 @@ pub(super) async fn wire(
     });
     let swept = lambda.sweep_packages().await.context("packages of the past cannot be swept")?;
     tracing::info!(swept, "packages ready");
+    lambda.provision_all().await.context("provisioned concurrency cannot be read")?;
     let sqs = start_sqs(&kv, &clock, &rng, &stop).await.context("queues cannot be read")?;
     let triggers =
         start_triggers(&kv, &lambda, &sqs, identity::may_act(iam.clone(), known(&lambda, &sqs), config.auth), &stop);
@@ -274,13 +275,11 @@ fn unpack_limits() -> UnpackLimits {
 
 /// What the data plane asks of the rest of the server.
 fn hooks(packages: &Packages, keys: &FunctionKeys, handle: &Handle) -> Hooks {
-    let (packages, handle) = (packages.clone(), handle.clone());
+    let handle = handle.clone();
     let revoked = keys.placeholders.clone();
     Hooks {
-        code: Arc::new(move |code| {
-            let packages = packages.clone();
-            Box::pin(async move { packages.unpacked(&code).await.map_err(std::io::Error::other) })
-        }),
+        code: packages.hook(),
+        layers: packages.layers_hook(),
         issue_credentials: keys.clone().issuer(),
         revoke_credentials: Arc::new(move |access_key_id| {
             revoked.remove(access_key_id);
