@@ -146,7 +146,7 @@ async fn l16_groups_of_a_fifo_queue_keep_their_order() {
         let event: Value = serde_json::from_slice(&call.payload).unwrap();
         let record = &event["Records"][0];
         let number: u32 = record["body"].as_str().unwrap().split(':').nth(1).unwrap().parse().unwrap();
-        let fails = number % 3 == 0 && record["attributes"]["ApproximateReceiveCount"] == "1";
+        let fails = number.is_multiple_of(3) && record["attributes"]["ApproximateReceiveCount"] == "1";
         let function_error = fails.then(|| "Unhandled".to_owned());
         (Duration::from_millis(700), Ok(Answer { payload: Bytes::from_static(b"null"), function_error }))
     });
