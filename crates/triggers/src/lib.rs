@@ -10,3 +10,5 @@
 //!
 //! Services know nothing of each other: each writes events into an outbox in the transaction of its change, and this
 //! crate delivers them. Everything about retries, dead-letter queues and destinations is here.
+
+pub mod async_invoke;

@@ -20,7 +20,8 @@ use sqs::{Sqs, SqsError, SqsParts};
 use sys::task::CancellationToken;
 use sys::{ByteSize, Clock, Rng};
 use trace::Recorder;
-use wire::Service;
+use triggers::async_invoke::{self, AsyncInvoke, Destinations};
+use wire::{MayAct, Service};
 use wire::sigv4::{Credential, Secret};
 
 use super::function_keys::FunctionKeys;
@@ -109,6 +110,8 @@ pub(super) async fn wire(
     tracing::info!(swept, "packages ready");
     lambda.provision_all().await.context("provisioned concurrency cannot be read")?;
     let sqs = start_sqs(&kv, &clock, &rng, &stop).await.context("queues cannot be read")?;
+    let may_act = identity::may_act(iam.clone(), services(&lambda, &logs, &sqs, &iam), config.auth);
+    start_async_invokes(&kv, &clock, &rng, &lambda, &sqs, may_act, &stop);
     let gateway = Gateway::new(
         gateway_config(config),
         Wiring {
@@ -139,6 +142,23 @@ async fn start_sqs(kv: &Kv, clock: &Clock, rng: &Rng, stop: &CancellationToken) 
     sqs::jobs::resume(&sqs).await?;
     sys::task::spawn("sqs jobs", sqs::jobs::run(sqs.clone(), stop.clone()));
     Ok(sqs)
+}
+
+/// The queue of asynchronous invocations.
+fn start_async_invokes(
+    kv: &Kv,
+    clock: &Clock,
+    rng: &Rng,
+    lambda: &Lambda,
+    sqs: &Sqs,
+    may_act: MayAct,
+    stop: &CancellationToken,
+) {
+    let (lambda, sqs, clock, rng) = (lambda.clone(), sqs.clone(), clock.clone(), rng.clone());
+    let send_to =
+        async_invoke::send_to(Destinations { sqs, lambda: lambda.clone(), may_act, clock: clock.clone(), rng });
+    let queue = AsyncInvoke { lambda, kv: kv.clone(), clock, send_to };
+    sys::task::spawn("asynchronous invocations", queue.run(stop.clone()));
 }
 
 fn services(lambda: &Lambda, logs: &Logs, sqs: &Sqs, iam: &Iam) -> Vec<Service> {
