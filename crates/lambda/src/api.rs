@@ -7,8 +7,8 @@ use crate::facts::facts;
 use crate::name::{qualified_resource, resource};
 use crate::ops::layers::{layer_resource, layer_version_resource};
 use crate::ops::{
-    account, aliases, changes, concurrency, event_invoke, functions, invoke, invoke_streaming, layer_permissions, layers, listing,
-    permissions, provisioned, runtime_settings, tags, urls, versions,
+    account, aliases, changes, concurrency, event_invoke, functions, invoke, invoke_streaming, layer_permissions,
+    layers, listing, permissions, provisioned, runtime_settings, tags, urls, versions,
 };
 use crate::state::Lambda;
 

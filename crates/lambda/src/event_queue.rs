@@ -66,7 +66,13 @@ pub struct NoQueuedEvent(#[source] Option<serde_json::Error>);
 
 impl QueuedEvent {
     /// An event for the function (or its version or alias) with this ARN; `None` when the ARN names no function.
-    pub fn new(function_arn: &str, request_id: String, payload: Bytes, trace: &TraceContext, now: Timestamp) -> Option<Self> {
+    pub fn new(
+        function_arn: &str,
+        request_id: String,
+        payload: Bytes,
+        trace: &TraceContext,
+        now: Timestamp,
+    ) -> Option<Self> {
         let Arn { service, region, account, resource, .. } = Arn::parse(function_arn)?;
         let words: Vec<&str> = resource.split(':').collect();
         let (name, qualifier) = match (service.as_str(), words.as_slice()) {
@@ -254,8 +260,12 @@ mod tests {
     #[test]
     fn what_names_no_function_makes_no_event() {
         let trace = TraceContext::new(Timestamp::from_unix_s(1), &Rng::seeded(1));
-        for arn in ["", "f", "arn:aws:sqs:eu-west-1:000000000000:q", "arn:aws:lambda:eu-west-1:000000000000:layer:l:1"] {
-            assert!(QueuedEvent::new(arn, String::new(), Bytes::new(), &trace, Timestamp::default()).is_none(), "{arn}");
+        for arn in ["", "f", "arn:aws:sqs:eu-west-1:000000000000:q", "arn:aws:lambda:eu-west-1:000000000000:layer:l:1"]
+        {
+            assert!(
+                QueuedEvent::new(arn, String::new(), Bytes::new(), &trace, Timestamp::default()).is_none(),
+                "{arn}"
+            );
         }
     }
 }

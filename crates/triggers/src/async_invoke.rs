@@ -28,7 +28,8 @@ use sys::task::CancellationToken;
 use wire::ServiceError as _;
 use wire::service::BoxFuture;
 
-pub use destinations::{Destinations, send_to};
+use crate::targets::Undelivered;
+pub use destinations::send_to;
 pub use record::{Attribute, Outgoing};
 use record::{Condition, Result as Attempted};
 
@@ -42,15 +43,6 @@ const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
 /// A record that its target does not take is tried for this long.
 const RESULT_AGE_MAX: Duration = Duration::from_secs(6 * 3_600);
-
-/// Why a target did not take a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Undelivered {
-    /// It never will: it is not there, or its policy forbids it.
-    Never(String),
-    /// Not this time.
-    Now(String),
-}
 
 /// Sends a record or a dead letter to its target.
 pub type SendTo = Arc<dyn Fn(Outgoing) -> BoxFuture<Result<(), Undelivered>> + Send + Sync>;
@@ -74,7 +66,7 @@ enum Decision {
     /// The end, and what is told about it.
     End(Condition),
     /// Another attempt then.
-    Again(Timestamp, QueuedEvent),
+    Again(Timestamp, Box<QueuedEvent>),
 }
 
 impl AsyncInvoke {
@@ -144,14 +136,14 @@ async fn settle_result(send_to: &SendTo, clock: &Clock, delivery: Delivery) -> V
     let (target, function) = (outgoing.target.clone(), outgoing.function_arn.clone());
     let reason = match send_to(outgoing).await {
         Ok(()) => return Verdict::Done,
-        Err(Undelivered::Now(reason)) => {
+        Err(Undelivered::Transient(reason)) => {
             let at = clock.now() + backoff(delivery.attempt.saturating_sub(1));
             if at < delivery.pushed + RESULT_AGE_MAX {
                 return Verdict::Retry { at, payload: None };
             }
             reason
         }
-        Err(Undelivered::Never(reason)) => reason,
+        Err(Undelivered::Permanent(reason)) => reason,
     };
     tracing::error!(target, function, reason, "the result of an asynchronous invocation cannot be delivered");
     Verdict::Done
@@ -162,13 +154,7 @@ fn backoff(before: u32) -> Duration {
     BACKOFF_FIRST.saturating_mul(1 << before.min(20)).min(BACKOFF_MAX)
 }
 
-fn decide(
-    event: &QueuedEvent,
-    policy: &EventPolicy,
-    attempted: &Attempted,
-    too_old: bool,
-    now: Timestamp,
-) -> Decision {
+fn decide(event: &QueuedEvent, policy: &EventPolicy, attempted: &Attempted, too_old: bool, now: Timestamp) -> Decision {
     if too_old {
         return Decision::End(Condition::EventAgeExceeded);
     }
@@ -192,7 +178,7 @@ fn decide(
         }
     };
     // What could only run after its time is up ends then, and is told so.
-    Decision::Again(at.min(expires), next)
+    Decision::Again(at.min(expires), Box::new(next))
 }
 
 impl Attempted {

@@ -21,8 +21,8 @@ use sys::task::CancellationToken;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 
-use super::channel::InvokeHeader;
 use super::StreamSink;
+use super::channel::InvokeHeader;
 use super::line::Said;
 
 /// The platform's end of the API of one environment. Dropping it closes every connection.

@@ -71,9 +71,16 @@ pub(crate) async fn invoke_streaming(
     };
     let (sender, receiver) = mpsc::channel(1);
     drop(sys::task::spawn("streamed answer", forward(first, parts, running, tail, sender)));
-    Ok((output, Body::stream(stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|message| (message, receiver))
-    }), None)))
+    Ok((
+        output,
+        Body::stream(
+            stream::unfold(
+                receiver,
+                |mut receiver| async move { receiver.recv().await.map(|message| (message, receiver)) },
+            ),
+            None,
+        ),
+    ))
 }
 
 type Running = crate::invoke::BoxFuture<Result<InvokeOutcome, InvokeError>>;
@@ -126,7 +133,9 @@ fn message(part: StreamPart) -> Option<Bytes> {
 fn ending(outcome: &InvokeOutcome, tail: bool, streamed: bool) -> Vec<Bytes> {
     let mut messages = Vec::new();
     if outcome.function_error.is_none() && !streamed {
-        messages.extend(outcome.payload.chunks(CHUNK_BYTES).map(|chunk| event_stream::event("PayloadChunk", OCTETS, chunk)));
+        messages.extend(
+            outcome.payload.chunks(CHUNK_BYTES).map(|chunk| event_stream::event("PayloadChunk", OCTETS, chunk)),
+        );
     }
     let mut complete = serde_json::Map::new();
     if let Some(error) = outcome.function_error {

@@ -147,7 +147,10 @@ async fn l15_a_chain_that_comes_back_is_stopped_unless_the_function_allows_it() 
         // What the function's SDK would send with its next call.
         trace = stage.script.invoked.lock().last().unwrap().1.trace.clone();
     }
-    stage.send("PUT", "/2024-08-31/functions/f/recursion-config", json!({ "RecursiveLoop": "Allow" })).await.expect(200);
+    stage
+        .send("PUT", "/2024-08-31/functions/f/recursion-config", json!({ "RecursiveLoop": "Allow" }))
+        .await
+        .expect(200);
     assert_eq!(stage.call_in(&trace, "POST", URI, "{}").await.status, 200);
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Request;
 use kv::Kv;
-use lambda::invoke::{BoxFuture, StreamPart, Report, Status};
+use lambda::invoke::{BoxFuture, Report, Status, StreamPart};
 use lambda::package::{Packages, UnpackLimits};
 use lambda::runtimes::{Family, MissingRuntime, Resolved, RuntimeVersion};
 use lambda::{

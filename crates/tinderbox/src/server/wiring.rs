@@ -20,9 +20,10 @@ use sqs::{Sqs, SqsError, SqsParts};
 use sys::task::CancellationToken;
 use sys::{ByteSize, Clock, Rng};
 use trace::Recorder;
-use triggers::async_invoke::{self, AsyncInvoke, Destinations};
-use wire::{MayAct, Service};
+use triggers::async_invoke::{self, AsyncInvoke};
+use triggers::{Functions, Targets, Triggers};
 use wire::sigv4::{Credential, Secret};
+use wire::{MayAct, Service};
 
 use super::function_keys::FunctionKeys;
 use super::{admin, identity, launcher_program};
@@ -110,12 +111,12 @@ pub(super) async fn wire(
     tracing::info!(swept, "packages ready");
     lambda.provision_all().await.context("provisioned concurrency cannot be read")?;
     let sqs = start_sqs(&kv, &clock, &rng, &stop).await.context("queues cannot be read")?;
-    let may_act = identity::may_act(iam.clone(), services(&lambda, &logs, &sqs, &iam), config.auth);
-    start_async_invokes(&kv, &clock, &rng, &lambda, &sqs, may_act, &stop);
+    let triggers =
+        start_triggers(&kv, &lambda, &sqs, identity::may_act(iam.clone(), known(&lambda, &sqs), config.auth), &stop);
     let gateway = Gateway::new(
         gateway_config(config),
         Wiring {
-            services: services(&lambda, &logs, &sqs, &iam),
+            services: services(&lambda, &logs, &sqs, &triggers, &iam),
             identity: Some(identity::of(iam)),
             known: model::SERVICES,
             credentials,
@@ -144,25 +145,30 @@ async fn start_sqs(kv: &Kv, clock: &Clock, rng: &Rng, stop: &CancellationToken) 
     Ok(sqs)
 }
 
-/// The queue of asynchronous invocations.
-fn start_async_invokes(
-    kv: &Kv,
-    clock: &Clock,
-    rng: &Rng,
-    lambda: &Lambda,
-    sqs: &Sqs,
-    may_act: MayAct,
-    stop: &CancellationToken,
-) {
-    let (lambda, sqs, clock, rng) = (lambda.clone(), sqs.clone(), clock.clone(), rng.clone());
-    let send_to =
-        async_invoke::send_to(Destinations { sqs, lambda: lambda.clone(), may_act, clock: clock.clone(), rng });
-    let queue = AsyncInvoke { lambda, kv: kv.clone(), clock, send_to };
-    sys::task::spawn("asynchronous invocations", queue.run(stop.clone()));
+/// The services whose resources have policies that the platform must keep to when it acts by itself.
+fn known(lambda: &Lambda, sqs: &Sqs) -> Vec<Service> {
+    vec![lambda::service(lambda.clone()), sqs::service(sqs.clone())]
 }
 
-fn services(lambda: &Lambda, logs: &Logs, sqs: &Sqs, iam: &Iam) -> Vec<Service> {
-    let own = [lambda::service(lambda.clone()), logs::service(logs.clone()), sqs::service(sqs.clone())];
+/// What makes functions run because something happened.
+fn start_triggers(kv: &Kv, lambda: &Lambda, sqs: &Sqs, may_act: MayAct, stop: &CancellationToken) -> Triggers {
+    let (clock, rng) = (Clock::system(), Rng::system());
+    let functions = Functions::of(lambda.clone(), rng.clone());
+    let sqs = sqs.clone();
+    let targets =
+        Targets { functions: functions.clone(), sqs: sqs.clone(), topics: None, may_act: Arc::clone(&may_act) };
+    let send_to = async_invoke::send_to(targets, clock.clone(), rng.clone());
+    let queue = AsyncInvoke { lambda: lambda.clone(), kv: kv.clone(), clock: clock.clone(), send_to };
+    sys::task::spawn("asynchronous invocations", queue.run(stop.clone()));
+    let triggers = Triggers::new(triggers::Parts { kv: kv.clone(), clock, rng, functions, sqs, may_act });
+    sys::task::spawn("event source mappings", triggers.clone().run(stop.clone()));
+    triggers
+}
+
+fn services(lambda: &Lambda, logs: &Logs, sqs: &Sqs, triggers: &Triggers, iam: &Iam) -> Vec<Service> {
+    // Of Lambda's operations, those about event source mappings are served by `triggers`.
+    let lambda = lambda::service(lambda.clone()).join(triggers::service(triggers.clone()));
+    let own = [lambda, logs::service(logs.clone()), sqs::service(sqs.clone())];
     own.into_iter().chain(iam::services(iam.clone())).collect()
 }
 

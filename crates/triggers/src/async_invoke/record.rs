@@ -178,7 +178,8 @@ fn record(event: &QueuedEvent, result: &Result, condition: Condition, now: Times
         "condition": condition.as_str(),
         "approximateInvokeCount": event.function_errors + event.system_errors + ran,
     });
-    let mut record = format!(r#"{{"version":"1.0","timestamp":"{}","requestContext":{request_context}"#, timestamp(now));
+    let mut record =
+        format!(r#"{{"version":"1.0","timestamp":"{}","requestContext":{request_context}"#, timestamp(now));
     let mut add = |name: &str, value: &str| record.push_str(&format!(r#","{name}":{value}"#));
     add("requestPayload", json_text(&event.payload));
     if let Some(context) = context {

@@ -58,7 +58,7 @@ fn life(policy: &EventPolicy, attempt: impl Fn(usize) -> Attempted) -> (Vec<u64>
         }
         match decide(&event, policy, &attempted, too_old, now) {
             Decision::End(condition) => return (attempts, condition),
-            Decision::Again(at, next) => (now, event) = (at, next),
+            Decision::Again(at, next) => (now, event) = (at, *next),
         }
     }
 }
@@ -83,7 +83,11 @@ fn l3_throttles_and_our_own_faults_back_off_from_a_second_to_five_minutes_until_
         assert_eq!(condition, Condition::EventAgeExceeded);
     }
     let mixed = |n| if n < 3 { not_run(429) } else { failed() };
-    assert_eq!(life(&policy(), mixed), (vec![0, 1, 3, 7, 67, 187], Condition::RetriesExhausted), "they use up no retries");
+    assert_eq!(
+        life(&policy(), mixed),
+        (vec![0, 1, 3, 7, 67, 187], Condition::RetriesExhausted),
+        "they use up no retries"
+    );
 }
 
 #[test]
@@ -111,7 +115,8 @@ fn l4_a_failure_goes_to_the_dead_letter_queue_and_to_the_destination() {
     assert_eq!(sent.len(), 2);
     let (letter, attributes) = &sent[DEAD];
     assert_eq!(letter, &json!({ "n": 1 }), "the event itself");
-    let seen: Vec<_> = attributes.iter().map(|one| (one.name.as_str(), one.kind.as_str(), one.value.as_str())).collect();
+    let seen: Vec<_> =
+        attributes.iter().map(|one| (one.name.as_str(), one.kind.as_str(), one.value.as_str())).collect();
     assert_eq!(
         seen,
         [("RequestID", "String", "request"), ("ErrorCode", "Number", "200"), ("ErrorMessage", "String", "boom")]
@@ -211,7 +216,7 @@ async fn a_record_is_sent_until_its_target_takes_it() {
                 takes.lock().push(outgoing);
                 Ok(())
             }
-            _ => Err(Undelivered::Now("busy".to_owned())),
+            _ => Err(Undelivered::Transient("busy".to_owned())),
         };
         *left = left.saturating_sub(1);
         Box::pin(std::future::ready(answer))

@@ -16,8 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::{Answer, Refused, Shared};
-use crate::invoke::{PAYLOAD_BYTES_MAX, STREAM_BYTES_MAX, StreamPart, StreamSink};
 use crate::invoke::channel::InvokeHeader;
+use crate::invoke::{PAYLOAD_BYTES_MAX, STREAM_BYTES_MAX, StreamPart, StreamSink};
 
 /// Connections of one environment at the same time.
 const CONNECTIONS_MAX: usize = 64;
@@ -153,10 +153,13 @@ async fn stream(shared: &Arc<Shared>, id: &str, request: Request<Incoming>, sink
             Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
         }
     }
-    accepted(shared.answer(id, match streamed_error(&trailers) {
-        Some(json) => Answer::Error(json),
-        None => Answer::Response(Bytes::new()),
-    }))
+    accepted(shared.answer(
+        id,
+        match streamed_error(&trailers) {
+            Some(json) => Answer::Error(json),
+            None => Answer::Response(Bytes::new()),
+        },
+    ))
 }
 
 enum Read {
