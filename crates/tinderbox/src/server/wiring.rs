@@ -121,6 +121,7 @@ pub(super) async fn wire(
             known: model::SERVICES,
             credentials,
             recorder: recorder.clone(),
+            cors: None,
             function_urls: Some(function_urls(lambda.clone())),
             admin: admin_routes(config, traces, lambda, sqs),
             clock,
