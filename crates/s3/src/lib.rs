@@ -33,6 +33,7 @@ mod ops;
 mod outflow;
 mod public;
 mod range;
+mod read;
 mod seal;
 mod slots;
 mod state;

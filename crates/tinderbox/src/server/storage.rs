@@ -13,6 +13,7 @@ use s3::{NodeKey, Ownership, S3, S3Error};
 use serde_json::json;
 use sys::task::CancellationToken;
 use sys::{Clock, Rng};
+use wire::error::to_api_error;
 use wire::{ApiError, MayAct};
 
 use super::admin;
@@ -69,6 +70,17 @@ pub(super) async fn open(
         may_act: may_act.ask(),
         check_policy: Arc::new(iam::Iam::check_resource_policy),
     }))
+}
+
+/// Packages of functions that are objects.
+pub(super) fn packages(s3: S3) -> lambda::ReadObject {
+    Arc::new(move |object| {
+        let s3 = s3.clone();
+        Box::pin(async move {
+            let lambda::CodeObject { bucket, key, version, bytes_max } = object;
+            s3.read_object(&bucket, &key, version.as_deref(), bytes_max).await.map_err(to_api_error)
+        })
+    })
 }
 
 /// Starts what goes on by itself: the collector, the sweep of orphans, lifecycle rules.

@@ -110,6 +110,7 @@ pub(super) async fn wire(
         rng: rng.clone(),
         config: lambda_config(config),
         identity: identity::for_lambda(iam.clone(), function_keys, config.auth),
+        read_object: storage::packages(s3.clone()),
     });
     let swept = lambda.sweep_packages().await.context("packages of the past cannot be swept")?;
     tracing::info!(swept, "packages ready");
