@@ -109,6 +109,8 @@ impl Gateway {
             None => (authenticator.verify(admission, head, &bytes).map_err(refused)?, None),
         };
 
+        self.note_use(&authenticator, &caller, known.shape.signing_name);
+
         exchange.enter("decode");
         let (bytes, whole_stream) = if line.takes_stream() { (Bytes::new(), bytes) } else { (bytes, Bytes::new()) };
         let input = service.decode(line, protocol, head, &bytes)?;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::Context;
 use blob::Blobs;
 use gateway::{BodyLimit, CredentialStore, FunctionUrls, Gateway, Handle, Peer, UrlRequest, Wiring};
-use iam::Iam;
 use kv::Kv;
 use lambda::invoke::{LogLine, LogSink};
 use lambda::limits;
@@ -22,6 +21,7 @@ use trace::Recorder;
 use wire::sigv4::{Credential, Secret};
 
 use super::function_keys::FunctionKeys;
+use super::identity_admin::IdentityAdmin;
 use super::{admin, identity, launcher_program};
 use crate::config::{self, Config};
 use crate::root_key::RootKey;
@@ -79,7 +79,7 @@ pub(super) async fn wire(
     let packages = packages.context("the code folder does not open")?;
 
     let credentials = root_credentials(config, root_key);
-    let iam = Iam::open(kv.clone(), clock.clone(), rng.clone()).await.context("identities cannot be read")?;
+    let (iam, decisions) = identity::open(config, data, kv.clone(), clock.clone(), rng.clone()).await?;
     let function_keys =
         FunctionKeys { iam: iam.clone(), placeholders: credentials.clone(), rng: rng.clone(), auth: config.auth };
     let handle = Handle::new();
@@ -105,17 +105,20 @@ pub(super) async fn wire(
     });
     let swept = lambda.sweep_packages().await.context("packages of the past cannot be swept")?;
     tracing::info!(swept, "packages ready");
-    let own = [lambda::service(lambda.clone()), logs::service(logs.clone())];
+    let mut services = vec![lambda::service(lambda.clone()), logs::service(logs.clone())];
+    services.extend(iam::services(iam.clone()));
+    let operator =
+        IdentityAdmin { iam: iam.clone(), decisions, services: services.clone(), own: config.account.clone() };
     let gateway = Gateway::new(
         gateway_config(config),
         Wiring {
-            services: own.into_iter().chain(iam::services(iam.clone())).collect(),
+            services,
             identity: Some(identity::of(iam)),
             known: model::SERVICES,
             credentials,
             recorder: recorder.clone(),
             function_urls: Some(function_urls(lambda.clone())),
-            admin: vec![admin::traces(traces), admin::code(lambda)],
+            admin: [vec![admin::traces(traces), admin::code(lambda)], operator.routes()].concat(),
             clock,
             rng,
             stop,
