@@ -57,11 +57,15 @@ pub struct Identity {
 
 impl Gateway {
     /// Tells the identity service that a user's own key was used, and used well.
-    pub(crate) fn note_use(&self, authenticator: &Authenticator<'_>, caller: &Caller, service: &str) {
+    pub(crate) fn note_use(&self, head: &Parts, caller: &Caller, service: &str) {
         let is_lasting = matches!(caller.principal, Principal::User { session: None, .. });
-        let holder = authenticator.holder.as_ref().filter(|_| is_lasting && caller.objection.is_none());
-        if let (Some(identity), Some(holder)) = (&self.0.wiring.identity, holder) {
-            (identity.note_use)(&holder.access_key_id, &caller.region, service);
+        let Some(identity) = self.0.wiring.identity.as_ref().filter(|_| is_lasting && caller.objection.is_none())
+        else {
+            return;
+        };
+        let named = scope(&head.headers, head.uri.query().unwrap_or_default());
+        if let Some(key) = named.as_deref().and_then(|scope| scope.split('/').next()) {
+            (identity.note_use)(key, &caller.region, service);
         }
     }
 

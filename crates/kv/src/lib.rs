@@ -22,6 +22,8 @@
 //! **Durability.** `transact` returns after the fsync of the group that its commit was in. When a write to disk fails,
 //! no commit is acknowledged any more until a restart.
 //!
+//! **Layers** above plain keys are in [`layer`]: the outbox, in which a service's events wait for delivery.
+//!
 //! **Limits**, the same for every engine, are in [`limits`]: key 10 KB, value 100 KB, transaction 10 MB and 5 s.
 
 mod atomic;
@@ -29,6 +31,7 @@ mod commit;
 pub mod engine;
 mod error;
 pub mod key;
+pub mod layer;
 pub mod limits;
 mod range;
 mod store;

@@ -62,6 +62,8 @@ struct Inner {
     writes: Writes,
     bytes: usize,
     failed: Option<Error>,
+    /// Numbers given out by `next_number`.
+    numbers: u64,
     /// Committing, committed, given up, or read-only from the start.
     closed: bool,
 }
@@ -239,6 +241,19 @@ impl Txn {
             inner.write_conflicts.push(range);
             Ok(())
         });
+    }
+
+    /// A number that this transaction has not given out yet, counted from 0: tells keys with the same stamp apart.
+    pub fn next_number(&self) -> u64 {
+        let mut inner = self.0.inner.lock();
+        let number = inner.numbers;
+        inner.numbers += 1;
+        number
+    }
+
+    /// Makes later reads and the commit return `error`: for layers whose writes break a limit of their own.
+    pub(crate) fn fail(&self, error: Error) {
+        self.write(|_| Err(error));
     }
 
     /// The versionstamp that this transaction will have got once `transact` has returned.

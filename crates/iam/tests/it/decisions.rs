@@ -35,7 +35,10 @@ async fn decisions_are_recorded_explained_and_decoded() {
     let allow = |name: &'static str| [("UserName", "Bob"), ("PolicyName", "p"), ("PolicyDocument", name)];
     at.ok("PutUserPolicy", &allow(ALLOW_S3)).await;
     let get = asked("s3:GetObject", "arn:aws:s3:::b/k");
-    let put = Asked { keys: ConditionKeys::new().with("s3:x-amz-acl", "private"), ..asked("s3:PutObject", "arn:aws:s3:::b/k") };
+    let put = Asked {
+        keys: ConditionKeys::new().with("s3:x-amz-acl", "private"),
+        ..asked("s3:PutObject", "arn:aws:s3:::b/k")
+    };
     at.iam.authorize(&in_request(&bob, "id-1"), std::slice::from_ref(&get)).await.expect("allowed");
     let error = at.iam.authorize(&in_request(&bob, "id-2"), &[get, put]).await.expect_err("denied");
     assert!(error.message.contains("s3:PutObject"), "{error}");
@@ -49,7 +52,8 @@ async fn decisions_are_recorded_explained_and_decoded() {
     let why = at.iam.explain(&record.asker, &record.answers[1], &ResourceFacts::default()).await.expect("answers");
     assert!(why.starts_with("denied") && why.contains("is about other actions"), "{why}");
 
-    let (_, encoded) = error.headers.iter().find(|(name, _)| *name == "x-tinderbox-authorization-message").expect("sent");
+    let (_, encoded) =
+        error.headers.iter().find(|(name, _)| *name == "x-tinderbox-authorization-message").expect("sent");
     let decoded = text(&at.ok("DecodeAuthorizationMessage", &[("EncodedMessage", encoded)]).await, "DecodedMessage");
     let decoded: serde_json::Value = serde_json::from_str(&decoded).expect("JSON");
     assert_eq!(decoded["allowed"], false);
@@ -111,7 +115,10 @@ async fn accounts_have_root_keys_of_their_own_and_service_control_policies_bind_
     let refusal = at.may_with(&tenant, &queue).await.expect_err("also the root user is bound");
     assert!(refusal.contains("no service control policy allows"), "{refusal}");
     let shown = at.iam.accounts().await.expect("answers");
-    assert_eq!(shown.iter().find(|one| one.id == "222222222222").expect("listed").service_control_policies, ["only-s3"]);
+    assert_eq!(
+        shown.iter().find(|one| one.id == "222222222222").expect("listed").service_control_policies,
+        ["only-s3"]
+    );
     at.iam.set_service_control(&own, &made.id, BTreeMap::new()).await.expect("freed");
     assert_eq!(at.may_with(&tenant, &queue).await, Ok(()));
     let broken = BTreeMap::from([("x".to_owned(), "{".to_owned())]);
@@ -189,13 +196,30 @@ async fn policies_about_tags_and_attachments_bind_iams_own_requests() {
         permissions.into_iter().map(|one| (one.resources.0.join(","), one.keys)).collect::<Vec<_>>()
     };
     let policy = "arn:aws:iam::aws:policy/ReadOnlyAccess";
-    assert_eq!(keys("AttachUserPolicy", &format!("UserName=u&PolicyArn={policy}"))[0].1, ConditionKeys::new().with("iam:PolicyARN", policy));
-    let made = keys("CreateRole", &format!("RoleName=r&AssumeRolePolicyDocument=%7B%7D&PermissionsBoundary={policy}&Tags.member.1.Key=team&Tags.member.1.Value=a"));
+    assert_eq!(
+        keys("AttachUserPolicy", &format!("UserName=u&PolicyArn={policy}"))[0].1,
+        ConditionKeys::new().with("iam:PolicyARN", policy)
+    );
+    let made = keys(
+        "CreateRole",
+        &format!(
+            "RoleName=r&AssumeRolePolicyDocument=%7B%7D&PermissionsBoundary={policy}&Tags.member.1.Key=team&Tags.member.1.Value=a"
+        ),
+    );
     let expected = ConditionKeys::new().with("aws:RequestTag/team", "a").with_all("aws:TagKeys", ["team".to_owned()]);
     assert_eq!(made[0].1, expected.with("iam:PermissionsBoundary", policy));
-    assert_eq!(keys("UntagUser", "UserName=u&TagKeys.member.1=team")[0].1, ConditionKeys::new().with_all("aws:TagKeys", ["team".to_owned()]));
+    assert_eq!(
+        keys("UntagUser", "UserName=u&TagKeys.member.1=team")[0].1,
+        ConditionKeys::new().with_all("aws:TagKeys", ["team".to_owned()])
+    );
     let profile = keys("CreateInstanceProfile", "InstanceProfileName=ip&Path=%2Fapp%2F");
     assert_eq!(profile[0].0, "arn:aws:iam::123456789012:instance-profile/app/ip");
     let passed = keys("AddRoleToInstanceProfile", "InstanceProfileName=ip&RoleName=r");
-    assert_eq!(passed[1], ("arn:aws:iam::123456789012:role/r".to_owned(), ConditionKeys::new().with("iam:PassedToService", "ec2.amazonaws.com")));
+    assert_eq!(
+        passed[1],
+        (
+            "arn:aws:iam::123456789012:role/r".to_owned(),
+            ConditionKeys::new().with("iam:PassedToService", "ec2.amazonaws.com")
+        )
+    );
 }

@@ -16,8 +16,7 @@ use crate::{Fixture, NOW_S, cx, fixture, refusal, text, texts};
 /// A key of a fixed RSA pair whose private half was thrown away, and a token that it signed once.
 const RSA_KEY: &str = r#"{"kty": "RSA", "kid": "rsa-1", "alg": "RS256", "use": "sig", "n": "6hAi6l6lXDlXdOUR0gW1SfcJhHwAjtmSiP1rFQoleqaLVnFeS02wOVo-XEmdePLSkN3GPnz0tt-7CZGKf8sUMloukygXM1cShYHwAoF6oEhUyHhlLErrmoxMt5ajeZZm-4fElEKl6LMkeShrKppeSW1TWHQx8AL7ozjaJMcAcztvqsjeC5GR2r16V1EAwvzQisAYSGoiOShk_LcLFvosmsPiIAmAfJVRs91Yfnnn16mtSkSVOIJnp8CpP5K0Khq7BA1XzzTy64qUzHsDHovXVDddd3Lce74-SkkvUIDRLUAjnepcJ5Mdx_-ulJtEVhL_VtKZbmEEICwFcEmJb7NQNQ", "e": "AQAB"}"#;
 const RSA_TOKEN: &str = "eyJhbGciOiAiUlMyNTYiLCAia2lkIjogInJzYS0xIiwgInR5cCI6ICJKV1QifQ.eyJpc3MiOiAiaHR0cHM6Ly9pZHAuZXhhbXBsZSIsICJzdWIiOiAiYWxpY2UiLCAiYXVkIjogImFwcCIsICJleHAiOiAxNzAwMDAzNjAwLCAiaWF0IjogMTcwMDAwMDAwMH0.fuo5IkyVMM5iXQ5dKpHEwRVG-EtKs56rgRjrLmhBRaw74NAxHbmwrRTj6u0CrGBeZFvQQa-mCYyBX86J3Jz1wVPFx-Wzw8Ih-H1jgOu2gWAl2xy6hpgfNRTsUFeYdXLgkQQN6mrY12R4rKyZ_AMArQr5RvZqxr8BBp83fWZCh68X4kAvuOgnKmz69UN142cEKuN9SyTSWN7GWqL6ddKW6njOF6WUhkLCeLW53fKZrZRffQcvYFYVslYJRs_0VgdbsVDk2Y4H0UfzwmtwPEhEMfFhya8alBlJg8cJTTRV6otoRnFP_N5WNKS5IRxYKWyVMAkaZYy3ctUXAFz9Q2ki5g";
-const ISSUER: (&str, &str) =
-    ("OpenIDConnectProviderArn", "arn:aws:iam::123456789012:oidc-provider/idp.example");
+const ISSUER: (&str, &str) = ("OpenIDConnectProviderArn", "arn:aws:iam::123456789012:oidc-provider/idp.example");
 
 fn signing_key() -> SigningKey {
     SigningKey::from_slice(&[7; 32]).expect("a scalar below the order")
@@ -51,9 +50,7 @@ fn es256() -> Value {
 async fn stage() -> Fixture {
     let mut at = fixture().await;
     let issuer_keys = Arc::new(|issuer: String| -> wire::service::BoxFuture<Result<String, String>> {
-        Box::pin(async move {
-            if issuer == "https://idp.example" { Ok(key_set()) } else { Err("unknown".to_owned()) }
-        })
+        Box::pin(async move { if issuer == "https://idp.example" { Ok(key_set()) } else { Err("unknown".to_owned()) } })
     });
     let extras = Extras { issuer_keys: Some(issuer_keys), ..Extras::default() };
     at.iam = Iam::open_with(at.kv.clone(), at.clock.clone(), Rng::seeded(3), extras).await.expect("opens");
@@ -139,11 +136,10 @@ async fn issuers_are_made_changed_and_removed() {
     let print = "0123456789012345678901234567890123456789";
     at.ok("UpdateOpenIDConnectProviderThumbprint", &[ISSUER, ("ThumbprintList.member.1", print)]).await;
     let found = at.ok("GetOpenIDConnectProvider", &[ISSUER]).await;
-    assert_eq!((text(&found, "Url"), texts(&found, "member")), ("idp.example".to_owned(), vec![
-        "app".to_owned(),
-        "second".to_owned(),
-        print.to_owned(),
-    ]));
+    assert_eq!(
+        (text(&found, "Url"), texts(&found, "member")),
+        ("idp.example".to_owned(), vec!["app".to_owned(), "second".to_owned(), print.to_owned(),])
+    );
     at.ok("RemoveClientIDFromOpenIDConnectProvider", &[ISSUER, ("ClientID", "app")]).await;
     assert_eq!(refusal(assume(&at, &token(es256(), json!({}))).await).1, "InvalidIdentityToken");
     assert_eq!(texts(&at.ok("ListOpenIDConnectProviders", &[]).await, "Arn"), [ISSUER.1]);

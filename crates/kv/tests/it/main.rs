@@ -7,6 +7,7 @@ mod crash;
 mod durability;
 mod faults;
 mod limits;
+mod outbox;
 mod random;
 mod reads;
 mod stamps;

@@ -1,0 +1,481 @@
+//! Delivery of one box: a task for each shard, which is the only writer of its keys but for the log's end.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use sys::task::CancellationToken;
+use sys::{Clock, Timestamp};
+use tokio::task::JoinHandle;
+
+use super::record::{Keys, Place, Record, assemble, lane};
+use super::{Delivery, Event, Outbox, Verdict};
+use crate::{Error, Kv, RangeOptions};
+
+/// Pairs of one read: more than the pieces of the largest event, and within the bytes of one range read.
+const READ_PAIRS: usize = 64;
+/// Events of one lane that wait in memory; more are parked, so that one slow key leaves room for others.
+const LANE_EVENTS_MAX: usize = 32;
+/// Their payloads, in bytes: all of them move in one transaction when the lane is parked.
+const LANE_BYTES_MAX: usize = 2_000_000;
+/// A settling transaction takes no further verdict beyond this many bytes.
+const SETTLE_BYTES: usize = 2_000_000;
+/// Pause after a failure of the store.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How a box is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Events of one shard that are in handlers, or wait in memory behind one of their key.
+    pub window: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { window: 256 }
+    }
+}
+
+/// Hands the events of `outbox` to `handler` until `stop`, and acts on its verdicts. A handler that panics is asked
+/// again later. Events in handlers at the stop are handed out again at the next start.
+pub async fn deliver<F, Fut>(outbox: Outbox, kv: Kv, clock: Clock, config: Config, stop: CancellationToken, handler: F)
+where
+    F: Fn(Delivery) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Verdict> + Send + 'static,
+{
+    let handler = Arc::new(handler);
+    let tasks: Vec<_> = (0..outbox.shards)
+        .map(|number| {
+            let shard = Shard {
+                keys: Keys::new(outbox.name, number),
+                kv: kv.clone(),
+                clock: clock.clone(),
+                window: config.window.max(1),
+                handler: Arc::clone(&handler),
+                state: State::default(),
+            };
+            sys::task::spawn("outbox shard", shard.run(stop.clone()))
+        })
+        .collect();
+    for task in tasks {
+        // A panic was reported by `spawn`; the shard's events wait for the next start.
+        let _ = task.await;
+    }
+}
+
+struct Shard<F> {
+    keys: Keys,
+    kv: Kv,
+    clock: Clock,
+    window: usize,
+    handler: Arc<F>,
+    state: State,
+}
+
+type Running = JoinHandle<Option<(Bytes, Option<Verdict>)>>;
+
+/// What is in memory; all of it can be read again.
+#[derive(Default)]
+struct State {
+    /// Where the next read of the log begins; `None` before the first.
+    cursor: Option<Bytes>,
+    /// Whether there may be more in the log behind the cursor.
+    more_log: bool,
+    /// Events of the log that were read and are neither removed nor parked yet.
+    open: BTreeSet<Place>,
+    /// The head as it is stored.
+    head: Option<Bytes>,
+    lanes: HashMap<Bytes, Lane>,
+    /// Events in `lanes`.
+    held: usize,
+    running: FuturesUnordered<Running>,
+    /// Where the next read of due lanes begins; `None` before the first.
+    due_cursor: Option<Bytes>,
+    /// Due times up to this one, in ms, were read: new ones are later.
+    due_floor_ms: i64,
+    /// When the next parked lane is due, in ms.
+    next_due_ms: Option<i64>,
+}
+
+/// A lane with one event in its handler.
+struct Lane {
+    current: Held,
+    waiting: VecDeque<Held>,
+    /// Bytes of the payloads in `waiting`.
+    waiting_bytes: usize,
+    /// The due time in the index, when the lane has parked events.
+    due_ms: Option<i64>,
+}
+
+struct Held {
+    place: Place,
+    record: Record,
+    is_parked: bool,
+}
+
+/// One change of a settling transaction.
+enum Change {
+    Set(Bytes, Bytes),
+    Clear(Bytes),
+    Push(Outbox, Event),
+}
+
+#[derive(Default)]
+struct Changes {
+    list: Vec<Change>,
+    bytes: usize,
+}
+
+impl Changes {
+    fn set(&mut self, key: Bytes, value: Bytes) {
+        self.bytes += key.len() + value.len();
+        self.list.push(Change::Set(key, value));
+    }
+
+    fn clear(&mut self, key: Bytes) {
+        self.bytes += key.len();
+        self.list.push(Change::Clear(key));
+    }
+}
+
+impl<F, Fut> Shard<F>
+where
+    F: Fn(Delivery) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Verdict> + Send + 'static,
+{
+    async fn run(mut self, stop: CancellationToken) {
+        let keys = self.keys;
+        while let Some(Err(error)) = stop.run_until_cancelled(self.serve()).await {
+            tracing::error!(%error, shard = ?keys, "an outbox cannot be delivered now");
+            // Handlers that still run would break the order of their keys with those of the next round.
+            while self.state.running.next().await.is_some() {}
+            self.state = State::default();
+            if stop.run_until_cancelled(self.clock.sleep(PAUSE)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn serve(&mut self) -> Result<(), Error> {
+        let mut signal = self.kv.watch(self.keys.signal())?;
+        self.state.more_log = true;
+        loop {
+            self.take_due().await?;
+            self.take_log().await?;
+            let sleep = self
+                .state
+                .next_due_ms
+                .filter(|_| self.has_room())
+                .map(|at| Timestamp::from_unix_ms(at).since(self.clock.now()).max(Duration::from_millis(1)));
+            let clock = self.clock.clone();
+            let due = async move {
+                match sleep {
+                    Some(time) => clock.sleep(time).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some(ended) = self.state.running.next() => self.settle(ended).await?,
+                changed = signal.changed(), if !self.state.more_log => {
+                    changed?;
+                    self.state.more_log = true;
+                }
+                () = due => {}
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.state.held < self.window
+    }
+
+    /// Takes events from the log's head while there is room.
+    async fn take_log(&mut self) -> Result<(), Error> {
+        let all = self.keys.log_all();
+        if self.state.cursor.is_none() {
+            let key = self.keys.head();
+            self.state.head = self.kv.read(|tx| async move { tx.get(key).await }).await?;
+            self.state.cursor = Some(self.state.head.clone().unwrap_or(all.begin));
+        }
+        while self.state.more_log && self.has_room() {
+            let begin = self.state.cursor.clone().unwrap_or_default();
+            let pairs = self.read(begin, all.end.clone(), READ_PAIRS).await?;
+            self.state.more_log = pairs.len() == READ_PAIRS;
+            let mut changes = Changes::default();
+            for (place, record) in assemble(&pairs)? {
+                self.state.cursor = Some(self.keys.log_behind(place));
+                self.state.open.insert(place);
+                self.arrive(Held { place, record, is_parked: false }, &mut changes).await?;
+                if changes.bytes > SETTLE_BYTES {
+                    self.commit(std::mem::take(&mut changes)).await?;
+                }
+            }
+            self.commit(changes).await?;
+        }
+        Ok(())
+    }
+
+    /// An event of the log: into its handler, behind another one of its lane, or to the parked ones.
+    async fn arrive(&mut self, held: Held, changes: &mut Changes) -> Result<(), Error> {
+        let name = lane(&held.record, held.place);
+        if let Some(at) = held.record.not_before.filter(|at| *at > self.clock.now()) {
+            self.park(&name, held, changes);
+            self.set_due(&name, None, at.unix_ms(), changes);
+            return Ok(());
+        }
+        if let Some(lane) = self.state.lanes.get_mut(&name) {
+            let bytes = lane.waiting_bytes + held.record.payload.len();
+            if lane.due_ms.is_none() && lane.waiting.len() < LANE_EVENTS_MAX && bytes <= LANE_BYTES_MAX {
+                lane.waiting_bytes = bytes;
+                lane.waiting.push_back(held);
+                self.state.held += 1;
+                return Ok(());
+            }
+            let is_first = lane.due_ms.is_none();
+            self.park(&name, held, changes);
+            if is_first {
+                let at = self.set_due(&name, None, self.clock.now().unix_ms(), changes);
+                self.state.lanes.entry(name).and_modify(|lane| lane.due_ms = Some(at));
+            }
+            return Ok(());
+        }
+        let due = self.keys.due_of(&name);
+        let is_parked =
+            held.record.key.is_some() && self.kv.read(|tx| async move { tx.get(due).await }).await?.is_some();
+        match is_parked {
+            true => self.park(&name, held, changes),
+            false => self.start(name, held, VecDeque::new(), None),
+        }
+        Ok(())
+    }
+
+    /// Moves an event from the log to the parked ones of its lane.
+    fn park(&mut self, name: &Bytes, held: Held, changes: &mut Changes) {
+        let Held { place, record, .. } = held;
+        for piece in 0..record.pieces() {
+            changes.clear(self.keys.log(place, piece));
+        }
+        for (piece, value) in (0..).zip(record.encode()) {
+            changes.set(self.keys.parked(name, place, piece), value);
+        }
+        self.state.open.remove(&place);
+    }
+
+    /// Puts the lane's due time into the index, later than all that was read of it. Returns that time.
+    fn set_due(&mut self, name: &Bytes, old_ms: Option<i64>, at_ms: i64, changes: &mut Changes) -> i64 {
+        if let Some(old) = old_ms {
+            changes.clear(self.keys.due(old, name));
+        }
+        let at_ms = at_ms.max(self.state.due_floor_ms + 1);
+        changes.set(self.keys.due_of(name), Bytes::copy_from_slice(&at_ms.to_be_bytes()));
+        changes.set(self.keys.due(at_ms, name), Bytes::new());
+        self.state.next_due_ms = Some(self.state.next_due_ms.map_or(at_ms, |next| next.min(at_ms)));
+        at_ms
+    }
+
+    /// Takes the parked lanes whose time has come while there is room.
+    async fn take_due(&mut self) -> Result<(), Error> {
+        let now_ms = self.clock.now().unix_ms();
+        let is_due = self.state.due_cursor.is_none() || self.state.next_due_ms.is_some_and(|at| at <= now_ms);
+        if !is_due || !self.has_room() {
+            return Ok(());
+        }
+        let all = self.keys.due_all();
+        loop {
+            let begin = self.state.due_cursor.clone().unwrap_or_else(|| all.begin.clone());
+            let Some((key, _)) = self.read(begin, all.end.clone(), 1).await?.pop() else {
+                self.state.due_cursor.get_or_insert(all.begin);
+                self.state.next_due_ms = None;
+                return Ok(());
+            };
+            let (at_ms, name) = Keys::parse_due(&key)?;
+            if at_ms > now_ms || !self.has_room() {
+                self.state.due_cursor.get_or_insert(all.begin);
+                self.state.next_due_ms = Some(at_ms);
+                return Ok(());
+            }
+            self.state.due_cursor = Some(Bytes::from([&key[..], &[0]].concat()));
+            self.state.due_floor_ms = self.state.due_floor_ms.max(at_ms);
+            if self.state.lanes.contains_key(&name) {
+                continue;
+            }
+            let mut events = self.parked(&name, None).await?;
+            match events.pop_front() {
+                Some(first) => self.start(name, first, events, Some(at_ms)),
+                None => return Err(Error::corrupt("a lane of an outbox is due and has no event")),
+            }
+        }
+    }
+
+    /// The next parked events of a lane, behind `after`.
+    async fn parked(&self, name: &Bytes, after: Option<Place>) -> Result<VecDeque<Held>, Error> {
+        let all = self.keys.parked_all(name);
+        let begin = match after {
+            Some(place) => self.keys.parked(name, Place { number: place.number + 1, ..place }, 0),
+            None => all.begin,
+        };
+        let pairs = self.read(begin, all.end, READ_PAIRS).await?;
+        let events = assemble(&pairs)?;
+        Ok(events.into_iter().map(|(place, record)| Held { place, record, is_parked: true }).collect())
+    }
+
+    async fn read(&self, begin: Bytes, end: Bytes, limit: usize) -> Result<Vec<(Bytes, Bytes)>, Error> {
+        let options = RangeOptions { limit, snapshot: true, ..RangeOptions::default() };
+        self.kv.read(|tx| async move { tx.range(begin, end, options).await }).await
+    }
+
+    /// Runs the handler on `current`.
+    fn start(&mut self, name: Bytes, current: Held, waiting: VecDeque<Held>, due_ms: Option<i64>) {
+        self.state.held += 1 + waiting.len();
+        let waiting_bytes = waiting.iter().map(|held| held.record.payload.len()).sum();
+        self.hand_out(&name, &current);
+        self.state.lanes.insert(name, Lane { current, waiting, waiting_bytes, due_ms });
+    }
+
+    fn hand_out(&self, name: &Bytes, held: &Held) {
+        let delivery = Delivery {
+            id: held.place.id(),
+            payload: held.record.payload.clone(),
+            key: held.record.key.clone(),
+            attempt: held.record.attempts.saturating_add(1),
+            pushed: held.record.pushed,
+        };
+        let (name, handler) = (name.clone(), Arc::clone(&self.handler));
+        self.state.running.push(sys::task::spawn("outbox delivery", async move {
+            // The call itself may panic as well, not only its future.
+            let verdict = sys::task::catch_panic(async move { handler(delivery).await }).await;
+            (name, verdict)
+        }));
+    }
+
+    /// Acts on the verdict of `ended` and on those that have come in meanwhile, in as few transactions as possible.
+    async fn settle(&mut self, ended: <Running as Future>::Output) -> Result<(), Error> {
+        let mut changes = Changes::default();
+        let mut next = Some(ended);
+        while let Some(ended) = next {
+            let Ok(Some((name, verdict))) = ended else {
+                return Err(Error::unavailable("the runtime is shutting down"));
+            };
+            self.conclude(name, verdict, &mut changes).await?;
+            if changes.bytes > SETTLE_BYTES {
+                self.commit(std::mem::take(&mut changes)).await?;
+            }
+            next = self.state.running.next().now_or_never().flatten();
+        }
+        self.commit(changes).await
+    }
+
+    async fn conclude(&mut self, name: Bytes, verdict: Option<Verdict>, changes: &mut Changes) -> Result<(), Error> {
+        let Entry::Occupied(entry) = self.state.lanes.entry(name.clone()) else {
+            return Err(Error::corrupt("a verdict about an event that nobody holds"));
+        };
+        let lane = entry.remove();
+        self.state.held -= 1 + lane.waiting.len();
+        match verdict {
+            None => {
+                let at = self.clock.now() + after_panic(lane.current.record.attempts);
+                self.retry(&name, lane, at, None, changes);
+            }
+            Some(Verdict::Retry { at, payload }) => self.retry(&name, lane, at, payload, changes),
+            Some(Verdict::Push(events)) => {
+                changes.bytes += events.iter().map(|(_, event)| event.payload.len() + 100).sum::<usize>();
+                changes.list.extend(events.into_iter().map(|(outbox, event)| Change::Push(outbox, event)));
+                self.proceed(name, lane, changes).await?;
+            }
+            Some(Verdict::Done) => self.proceed(name, lane, changes).await?,
+        }
+        Ok(())
+    }
+
+    /// Removes the lane's event and hands out the next one.
+    async fn proceed(&mut self, name: Bytes, lane: Lane, changes: &mut Changes) -> Result<(), Error> {
+        let Lane { current, mut waiting, due_ms, .. } = lane;
+        self.remove(&name, &current, changes);
+        if waiting.is_empty() && due_ms.is_some() {
+            // What was parked by changes that are not committed yet must be seen.
+            self.commit(std::mem::take(changes)).await?;
+            waiting = self.parked(&name, current.is_parked.then_some(current.place)).await?;
+        }
+        match (waiting.pop_front(), due_ms) {
+            (Some(first), due_ms) => self.start(name, first, waiting, due_ms),
+            (None, Some(due_ms)) => {
+                changes.clear(self.keys.due(due_ms, &name));
+                changes.clear(self.keys.due_of(&name));
+            }
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &Bytes, held: &Held, changes: &mut Changes) {
+        for piece in 0..held.record.pieces() {
+            changes.clear(match held.is_parked {
+                true => self.keys.parked(name, held.place, piece),
+                false => self.keys.log(held.place, piece),
+            });
+        }
+        self.state.open.remove(&held.place);
+    }
+
+    /// Parks the lane until `at`, with all that waits in it.
+    fn retry(&mut self, name: &Bytes, lane: Lane, at: Timestamp, payload: Option<Bytes>, changes: &mut Changes) {
+        let Lane { mut current, waiting, due_ms, .. } = lane;
+        if current.is_parked {
+            self.remove(name, &current, changes);
+        }
+        current.record.attempts = current.record.attempts.saturating_add(1);
+        let pieces = current.record.pieces();
+        if let Some(payload) = payload {
+            current.record.payload = payload;
+        }
+        if !current.is_parked {
+            // As many as there were: the new payload may be shorter.
+            for piece in 0..pieces {
+                changes.clear(self.keys.log(current.place, piece));
+            }
+        }
+        self.park(name, current, changes);
+        for held in waiting.into_iter().filter(|held| !held.is_parked) {
+            self.park(name, held, changes);
+        }
+        self.set_due(name, due_ms, at.unix_ms(), changes);
+    }
+
+    /// Commits `changes` with the new head.
+    async fn commit(&mut self, mut changes: Changes) -> Result<(), Error> {
+        let head = match self.state.open.first() {
+            Some(place) => Some(self.keys.log(*place, 0)),
+            None => self.state.cursor.clone(),
+        };
+        if changes.list.is_empty() {
+            return Ok(());
+        }
+        if let Some(head) = head.clone().filter(|head| self.state.head.as_ref() != Some(head)) {
+            changes.set(self.keys.head(), head);
+        }
+        let (list, now) = (&changes.list, self.clock.now());
+        self.kv
+            .transact(|tx| async move {
+                for change in list {
+                    match change {
+                        Change::Set(key, value) => tx.set(key, value.clone()),
+                        Change::Clear(key) => tx.clear(key),
+                        Change::Push(outbox, event) => outbox.push(&tx, now, event.clone()),
+                    }
+                }
+                Ok::<_, Error>(())
+            })
+            .await?;
+        self.state.head = head;
+        Ok(())
+    }
+}
+
+/// Full seconds that double up to five minutes.
+fn after_panic(attempts: u32) -> Duration {
+    Duration::from_secs((1 << attempts.min(9)).min(300))
+}

@@ -1,0 +1,331 @@
+//! The outbox against its promises: at least once, in order of a key, also over crashes and retries.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kv::layer::outbox::{Config, Delivery, Event, Order, Outbox, PAYLOAD_BYTES_MAX, Verdict, deliver};
+use kv::{Error, Kv};
+use parking_lot::Mutex;
+use proptest::prelude::*;
+use sys::task::CancellationToken;
+use sys::{Clock, Rng, Timestamp};
+
+use crate::stores::{each, each_stopped};
+
+const BOX: Outbox = Outbox::new("test", 2);
+const OTHER: Outbox = Outbox::new("other", 1);
+
+async fn push(kv: &Kv, now: Timestamp, events: Vec<Event>) {
+    let events = &events;
+    kv.transact(|tx| async move {
+        for event in events {
+            BOX.push(&tx, now, event.clone());
+        }
+        Ok::<_, Error>(())
+    })
+    .await
+    .unwrap();
+}
+
+/// Lets every task run as far as it comes without the clock.
+async fn settle() {
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+}
+
+type Seen = Arc<Mutex<Vec<Delivery>>>;
+
+fn start<F>(kv: &Kv, clock: &Clock, stop: &CancellationToken, verdict: F) -> Seen
+where
+    F: Fn(&Delivery) -> Verdict + Send + Sync + 'static,
+{
+    let seen = Seen::default();
+    let (taken, verdict) = (Arc::clone(&seen), Arc::new(verdict));
+    let handler = move |delivery: Delivery| {
+        taken.lock().push(delivery.clone());
+        let verdict = Arc::clone(&verdict);
+        async move { verdict(&delivery) }
+    };
+    sys::task::spawn("deliver", deliver(BOX, kv.clone(), clock.clone(), Config::default(), stop.clone(), handler));
+    seen
+}
+
+fn texts(seen: &Seen) -> Vec<String> {
+    seen.lock().iter().map(|delivery| String::from_utf8_lossy(&delivery.payload).into_owned()).collect()
+}
+
+#[tokio::test]
+async fn an_event_exists_if_and_only_if_its_transaction_committed() {
+    for store in each_stopped() {
+        let now = store.clock.now();
+        push(&store.kv, now, vec![Event::any("a")]).await;
+        let failed = store.kv.transact(|tx| async move {
+            BOX.push(&tx, now, Event::any("never"));
+            Err::<(), _>(Error::Conflict)
+        });
+        assert_eq!(failed.await, Err(Error::Conflict));
+        let stop = CancellationToken::new();
+        let seen = start(&store.kv, &store.clock, &stop, |_| Verdict::Done);
+        wait_for(|| seen.lock().len() == 1).await;
+        push(&store.kv, now, vec![Event::any("b")]).await;
+        wait_for(|| seen.lock().len() == 2).await;
+        assert_eq!(texts(&seen), ["a", "b"], "{}", store.engine);
+        stop.cancel();
+    }
+}
+
+/// Waits in real time, for stores that commit on a thread of their own.
+async fn wait_for(mut is_so: impl FnMut() -> bool) {
+    let clock = Clock::system();
+    for _ in 0..2_000 {
+        settle().await;
+        if is_so() {
+            return;
+        }
+        clock.sleep(Duration::from_millis(2)).await;
+    }
+    panic!("it did not come about in time");
+}
+
+#[tokio::test]
+async fn settled_events_are_gone_after_a_restart_and_others_come_again() {
+    for store in each() {
+        let now = store.clock.now();
+        let stop = CancellationToken::new();
+        let hour = Duration::from_secs(3_600);
+        push(&store.kv, now, (0..300).map(|n| Event::in_order(format!("k{}", n % 7), n.to_string())).collect()).await;
+        let seen = start(&store.kv, &store.clock, &stop, move |delivery| match &*delivery.payload {
+            b"298" => Verdict::Retry { at: now + hour, payload: Some(Bytes::from_static(b"again")) },
+            _ => Verdict::Done,
+        });
+        wait_for(|| seen.lock().len() == 300).await;
+        // The verdict is in the handlers' hands; its commit may still be under way.
+        wait_for(|| is_settled(&store.kv)).await;
+        stop.cancel();
+        settle().await;
+        let stop = CancellationToken::new();
+        let seen = start(&store.kv, &store.clock, &stop, |_| Verdict::Done);
+        push(&store.kv, now, vec![Event::any("last")]).await;
+        wait_for(|| !seen.lock().is_empty()).await;
+        assert_eq!(texts(&seen), ["last"], "{}: what is parked waits for its hour", store.engine);
+        stop.cancel();
+    }
+}
+
+/// Whether nothing is in the log, and only what waits for its hour is parked.
+fn is_settled(kv: &Kv) -> bool {
+    let count = |kind: u64| {
+        let all = kv::key::subspace(&["outbox".into(), kind.into(), "test".into()]);
+        let read = kv.read(|tx| async move { tx.range(all.begin, all.end, kv::RangeOptions::default()).await });
+        futures_util::FutureExt::now_or_never(read).unwrap().unwrap()
+    };
+    let (log, parked) = (count(1), count(3));
+    log.is_empty() && parked.len() == 1 && parked[0].1.ends_with(b"again")
+}
+
+#[tokio::test]
+async fn a_retried_event_holds_back_its_key_and_nothing_else() {
+    let clock = Clock::manual(Timestamp::from_unix_s(1_000));
+    let kv = Kv::memory(clock.clone(), Rng::seeded(1));
+    let stop = CancellationToken::new();
+    let retry_at = clock.now() + Duration::from_secs(60);
+    let seen = start(&kv, &clock, &stop, move |delivery| match (&*delivery.payload, delivery.attempt) {
+        (b"a1", 1) => Verdict::Retry { at: retry_at, payload: None },
+        _ => Verdict::Done,
+    });
+    push(&kv, clock.now(), vec![Event::in_order("a", "a1"), Event::in_order("a", "a2"), Event::in_order("b", "b1")])
+        .await;
+    settle().await;
+    push(&kv, clock.now(), vec![Event::in_order("a", "a3"), Event::any("x")]).await;
+    settle().await;
+    let mut early = texts(&seen);
+    early.sort();
+    assert_eq!(early, ["a1", "b1", "x"]);
+    clock.advance(Duration::from_secs(59));
+    settle().await;
+    assert_eq!(seen.lock().len(), 3);
+    clock.advance(Duration::from_secs(1));
+    settle().await;
+    assert_eq!(texts(&seen)[3..], ["a1", "a2", "a3"]);
+    push(&kv, clock.now(), vec![Event::in_order("a", "a4")]).await;
+    settle().await;
+    assert_eq!(texts(&seen)[6..], ["a4"]);
+}
+
+#[tokio::test]
+async fn events_wait_for_their_moment_and_may_become_others() {
+    let clock = Clock::manual(Timestamp::from_unix_s(1_000));
+    let kv = Kv::memory(clock.clone(), Rng::seeded(1));
+    let stop = CancellationToken::new();
+    let at = clock.now() + Duration::from_secs(5);
+    push(&kv, clock.now(), vec![Event::after(at, "late"), Event::any("splits")]).await;
+    let seen = start(&kv, &clock, &stop, move |delivery| match &*delivery.payload {
+        b"splits" => Verdict::Push(vec![(BOX, Event::any("part")), (OTHER, Event::any("elsewhere"))]),
+        _ => Verdict::Done,
+    });
+    settle().await;
+    assert_eq!(texts(&seen), ["splits", "part"]);
+    clock.advance(Duration::from_secs(5));
+    settle().await;
+    assert_eq!(texts(&seen)[2..], ["late"]);
+}
+
+#[tokio::test]
+async fn large_payloads_are_cut_and_put_together_and_too_large_ones_refused() {
+    for store in each() {
+        let now = store.clock.now();
+        let large = Bytes::from_iter((0u8..=250).cycle().take(PAYLOAD_BYTES_MAX));
+        push(&store.kv, now, vec![Event::any(large.clone()), Event::any("small")]).await;
+        let stop = CancellationToken::new();
+        let seen = start(&store.kv, &store.clock, &stop, |_| Verdict::Done);
+        wait_for(|| seen.lock().len() == 2).await;
+        assert!(seen.lock().iter().any(|delivery| delivery.payload == large));
+        let too_large = &Bytes::from(vec![0; PAYLOAD_BYTES_MAX + 1]);
+        let refused = store.kv.transact(|tx| async move {
+            BOX.push(&tx, now, Event::any(too_large.clone()));
+            Ok::<_, Error>(())
+        });
+        assert!(matches!(refused.await, Err(Error::TooLarge { .. })));
+        stop.cancel();
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_is_asked_again() {
+    let clock = Clock::manual(Timestamp::from_unix_s(1_000));
+    let kv = Kv::memory(clock.clone(), Rng::seeded(1));
+    let stop = CancellationToken::new();
+    push(&kv, clock.now(), vec![Event::any("a")]).await;
+    let seen = start(&kv, &clock, &stop, |delivery| match delivery.attempt {
+        1 => panic!("on purpose"),
+        _ => Verdict::Done,
+    });
+    settle().await;
+    clock.advance(Duration::from_secs(1));
+    settle().await;
+    assert_eq!(texts(&seen), ["a", "a"]);
+}
+
+/// What a history does.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Pushes events: of key 0..4, or without an order.
+    Push(Vec<Option<u8>>),
+    /// Lets time pass, in seconds.
+    Wait(u64),
+    /// Stops delivery where it stands and starts it again.
+    Crash,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => proptest::collection::vec(proptest::option::weighted(0.8, 0u8..4), 1..60).prop_map(Step::Push),
+        3 => (0u64..20).prop_map(Step::Wait),
+        1 => Just(Step::Crash),
+    ]
+}
+
+/// What must hold while events are delivered.
+#[derive(Default)]
+struct Oracle {
+    /// Numbers of each key in the order of their pushes.
+    pushed: HashMap<u8, Vec<u32>>,
+    all: HashSet<u32>,
+    done: HashSet<u32>,
+}
+
+impl Oracle {
+    fn check(&self, key: Option<u8>, number: u32) {
+        for earlier in key.and_then(|key| self.pushed.get(&key)).into_iter().flatten() {
+            if *earlier == number {
+                return;
+            }
+            assert!(self.done.contains(earlier), "{number} of {key:?} came before {earlier} was done");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_history_delivers_all_in_order(steps in proptest::collection::vec(step(), 1..25), seed in any::<u64>()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(history(steps, seed));
+    }
+}
+
+async fn history(steps: Vec<Step>, seed: u64) {
+    let clock = Clock::manual(Timestamp::from_unix_s(1_000));
+    let kv = Kv::memory(clock.clone(), Rng::seeded(1));
+    let oracle = Arc::new(Mutex::new(Oracle::default()));
+    let rng = Rng::seeded(seed);
+    let mut stop = run(&kv, &clock, &oracle, &rng);
+    let mut number = 0;
+    for step in steps {
+        match step {
+            Step::Push(keys) => {
+                let events = keys.into_iter().map(|key| {
+                    let mut oracle = oracle.lock();
+                    oracle.all.insert(number);
+                    if let Some(key) = key {
+                        oracle.pushed.entry(key).or_default().push(number);
+                    }
+                    let order = key.map_or(Order::Any, |key| Order::Key(key.to_string()));
+                    let event = Event { order, payload: Bytes::from(number.to_string()) };
+                    number += 1;
+                    event
+                });
+                let events = events.collect();
+                push(&kv, clock.now(), events).await;
+            }
+            Step::Wait(seconds) => clock.advance(Duration::from_secs(seconds)),
+            Step::Crash => {
+                stop.cancel();
+                settle().await;
+                stop = run(&kv, &clock, &oracle, &rng);
+            }
+        }
+        for _ in 0..rng.below(20) {
+            tokio::task::yield_now().await;
+        }
+    }
+    for _ in 0..3_000 {
+        clock.advance(Duration::from_secs(5));
+        settle().await;
+        let oracle = oracle.lock();
+        if oracle.done.len() == oracle.all.len() {
+            return;
+        }
+    }
+    let oracle = oracle.lock();
+    panic!("never delivered: {:?}", oracle.all.difference(&oracle.done).collect::<Vec<_>>());
+}
+
+fn run(kv: &Kv, clock: &Clock, oracle: &Arc<Mutex<Oracle>>, rng: &Rng) -> CancellationToken {
+    let stop = CancellationToken::new();
+    let (oracle, rng, slow) = (Arc::clone(oracle), rng.clone(), clock.clone());
+    let handler = move |delivery: Delivery| {
+        let (oracle, rng, clock) = (Arc::clone(&oracle), rng.clone(), slow.clone());
+        async move {
+            let number: u32 = String::from_utf8_lossy(&delivery.payload).parse().unwrap();
+            oracle.lock().check(delivery.key.as_deref().map(|key| key.parse().unwrap()), number);
+            match rng.below(10) {
+                0 => clock.sleep(Duration::from_secs(rng.below(10))).await,
+                1 => tokio::task::yield_now().await,
+                _ => {}
+            }
+            if rng.below(5) == 0 {
+                return Verdict::Retry { at: clock.now() + Duration::from_secs(rng.below(30)), payload: None };
+            }
+            oracle.lock().done.insert(number);
+            Verdict::Done
+        }
+    };
+    let config = Config { window: 16 };
+    sys::task::spawn("deliver", deliver(BOX, kv.clone(), clock.clone(), config, stop.clone(), handler));
+    stop
+}
