@@ -20,8 +20,9 @@ use sqs::{Sqs, SqsError, SqsParts};
 use sys::task::CancellationToken;
 use sys::{ByteSize, Clock, Rng};
 use trace::Recorder;
-use wire::Service;
+use triggers::{Functions, Triggers};
 use wire::sigv4::{Credential, Secret};
+use wire::{MayAct, Service};
 
 use super::function_keys::FunctionKeys;
 use super::identity_admin::IdentityAdmin;
@@ -110,7 +111,9 @@ pub(super) async fn wire(
     tracing::info!(swept, "packages ready");
     lambda.provision_all().await.context("provisioned concurrency cannot be read")?;
     let sqs = start_sqs(&kv, &clock, &rng, &stop).await.context("queues cannot be read")?;
-    let services = services(&lambda, &logs, &sqs, &iam);
+    let triggers =
+        start_triggers(&kv, &lambda, &sqs, identity::may_act(iam.clone(), known(&lambda, &sqs), config.auth), &stop);
+    let services = services(&lambda, &logs, &sqs, &triggers, &iam);
     let operator =
         IdentityAdmin { iam: iam.clone(), decisions, services: services.clone(), own: config.account.clone() };
     let gateway = Gateway::new(
@@ -145,8 +148,24 @@ async fn start_sqs(kv: &Kv, clock: &Clock, rng: &Rng, stop: &CancellationToken) 
     Ok(sqs)
 }
 
-fn services(lambda: &Lambda, logs: &Logs, sqs: &Sqs, iam: &Iam) -> Vec<Service> {
-    let own = [lambda::service(lambda.clone()), logs::service(logs.clone()), sqs::service(sqs.clone())];
+/// The services whose resources have policies that the platform must keep to when it acts by itself.
+fn known(lambda: &Lambda, sqs: &Sqs) -> Vec<Service> {
+    vec![lambda::service(lambda.clone()), sqs::service(sqs.clone())]
+}
+
+/// What makes functions run because something happened.
+fn start_triggers(kv: &Kv, lambda: &Lambda, sqs: &Sqs, may_act: MayAct, stop: &CancellationToken) -> Triggers {
+    let (clock, rng) = (Clock::system(), Rng::system());
+    let functions = Functions::of(lambda.clone(), rng.clone());
+    let triggers = Triggers::new(triggers::Parts { kv: kv.clone(), clock, rng, functions, sqs: sqs.clone(), may_act });
+    sys::task::spawn("event source mappings", triggers.clone().run(stop.clone()));
+    triggers
+}
+
+fn services(lambda: &Lambda, logs: &Logs, sqs: &Sqs, triggers: &Triggers, iam: &Iam) -> Vec<Service> {
+    // Of Lambda's operations, those about event source mappings are served by `triggers`.
+    let lambda = lambda::service(lambda.clone()).join(triggers::service(triggers.clone()));
+    let own = [lambda, logs::service(logs.clone()), sqs::service(sqs.clone())];
     own.into_iter().chain(iam::services(iam.clone())).collect()
 }
 
