@@ -142,7 +142,7 @@ fn wanted(head: &[u8], rest: &[u8]) -> Result<Wanted, Refused> {
         return Err(bad("only HTTP/1 is spoken here"));
     }
     let uri: http::Uri = target.parse().map_err(|_| bad("the target is no URL"))?;
-    let host = uri.host().ok_or_else(|| bad("the target names no host"))?.to_owned();
+    let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| bad("the target names no host"))?.to_owned();
     if method == "CONNECT" {
         let port = uri.port_u16().ok_or_else(|| bad("CONNECT needs a port"))?;
         return Ok(Wanted { host, port, first: rest.to_vec(), is_tunnel: true });
