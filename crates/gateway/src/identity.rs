@@ -9,7 +9,7 @@ use wire::sigv4::Claim;
 use wire::{ApiError, Asked, Cx, Principal};
 
 use crate::authenticate::{Authenticator, Caller, Holder, request_parts};
-use crate::identify::scope;
+use crate::identify::access_key_id;
 use crate::{Entry, Gateway, Peer};
 
 /// What is known of an access key id.
@@ -63,10 +63,7 @@ impl Gateway {
         else {
             return;
         };
-        let named = scope(&head.headers, head.uri.query().unwrap_or_default());
-        if let Some(key) = named.as_deref().and_then(|scope| scope.split('/').next()) {
-            (identity.note_use)(key, &caller.region, service);
-        }
+        (identity.note_use)(&access_key_id(head), &caller.region, service);
     }
 
     /// Looks up who holds the key that the request names, and checks the second witness.
@@ -74,24 +71,38 @@ impl Gateway {
     /// # Errors
     /// When the identity service cannot be asked.
     pub(crate) async fn authenticator(&self, peer: &Peer, head: &Parts) -> Result<Authenticator<'_>, ApiError> {
-        let wiring = &self.0.wiring;
-        let named = scope(&head.headers, head.uri.query().unwrap_or_default());
-        let key = named.as_deref().and_then(|scope| scope.split('/').next()).unwrap_or_default();
-        let lookup = match (wiring.credentials.get(key), &wiring.identity) {
-            (None, Some(identity)) if !key.is_empty() => {
-                let claim = Claim::read(&request_parts(head)).ok().flatten();
-                let token = claim.and_then(|claim| claim.session_token);
-                (identity.credential)(key.to_owned(), token).await?
-            }
-            (entry, _) => entry.map_or(Lookup::Unknown, Lookup::Found),
-        };
+        let key = access_key_id(head);
+        let claim = Claim::read(&request_parts(head)).ok().flatten();
+        let token = claim.and_then(|claim| claim.session_token);
+        let lookup = self.lookup(&key, token, peer).await?;
         let is_expired = matches!(lookup, Lookup::Expired);
-        let entry = match lookup {
-            Lookup::Found(entry) => Some(entry).filter(|entry| may_come_from(&entry.principal, peer)),
+        let holder = match lookup {
+            Lookup::Found(entry) => Some(Holder { access_key_id: key, entry }),
             Lookup::Expired | Lookup::Unknown => None,
         };
-        let holder = entry.map(|entry| Holder { access_key_id: key.to_owned(), entry });
-        Ok(Authenticator { config: &self.0.config, holder, is_expired, now: wiring.clock.now() })
+        let bucket = self.0.directory.bucket_in_host(head);
+        Ok(Authenticator { config: &self.0.config, holder, is_expired, bucket, now: self.clock().now() })
+    }
+
+    /// Who holds a key, if it may be used from where the request comes from.
+    ///
+    /// # Errors
+    /// When the identity service cannot be asked.
+    pub(crate) async fn lookup(
+        &self,
+        key: &str,
+        session_token: Option<String>,
+        peer: &Peer,
+    ) -> Result<Lookup, ApiError> {
+        let wiring = &self.0.wiring;
+        let lookup = match (wiring.credentials.get(key), &wiring.identity) {
+            (None, Some(identity)) if !key.is_empty() => (identity.credential)(key.to_owned(), session_token).await?,
+            (entry, _) => entry.map_or(Lookup::Unknown, Lookup::Found),
+        };
+        Ok(match lookup {
+            Lookup::Found(entry) if !may_come_from(&entry.principal, peer) => Lookup::Unknown,
+            lookup => lookup,
+        })
     }
 }
 

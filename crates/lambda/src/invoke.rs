@@ -18,6 +18,7 @@ mod arrivals;
 mod assign;
 mod channel;
 mod demand;
+pub mod egress;
 mod ending;
 mod environment;
 mod environments;
@@ -35,6 +36,7 @@ mod spans;
 mod start;
 mod state;
 mod stems;
+mod stream;
 mod variables;
 
 use std::future::Future;
@@ -57,8 +59,10 @@ pub use error::{InvokeError, ThrottleReason};
 pub use log_stream::LogLine;
 pub use report::{ColdStart, PriceTable, Report, Status};
 pub use state::State;
+pub use stream::{STREAM_BYTES_MAX, StreamPart, StreamSink};
 
 use admission::Admission;
+use egress::Egress;
 use environments::Environments;
 use stems::Stems;
 
@@ -84,6 +88,8 @@ pub struct Invocation {
     pub invoked_arn: String,
     /// Where this invocation hangs in its trace.
     pub trace: TraceContext,
+    /// Where the answer goes while it is being written, when the function streams it; else it is in the outcome.
+    pub stream: Option<StreamSink>,
 }
 
 /// How a function that ran went wrong: the value of `X-Amz-Function-Error`.
@@ -198,6 +204,8 @@ pub struct InvokeLimits {
     /// A frozen environment that gets no event for this long is stopped, until enough is known of the function's arrivals:
     /// then [`keep_alive`] decides.
     pub idle_max: Duration,
+    /// Where functions may connect to; nowhere by default.
+    pub egress: Egress,
     /// Bytes of log that one environment may write at once …
     pub log_burst_bytes: u64,
     /// … and per second after that; the rest is dropped and counted.
@@ -216,6 +224,7 @@ impl Default for InvokeLimits {
             cpu_millis_min: 1_000,
             freeze_after: Duration::from_millis(2),
             idle_max: Duration::from_secs(600),
+            egress: Egress::None,
             log_burst_bytes: 4 << 20,
             log_bytes_per_s: 1 << 20,
         }
@@ -224,6 +233,9 @@ impl Default for InvokeLimits {
 
 /// The in-sandbox address of the Runtime API.
 pub const RUNTIME_API: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9001);
+
+/// The in-sandbox address of the proxy that leads out (`HTTPS_PROXY`).
+pub const EGRESS_PROXY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9002);
 
 /// The in-sandbox address of the AWS endpoint (`AWS_ENDPOINT_URL`).
 pub const AWS_ENDPOINT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4566);
@@ -308,7 +320,11 @@ impl Invoker {
     ) -> Result<InvokeOutcome, InvokeError> {
         let length = invocation.payload.len();
         if length > PAYLOAD_BYTES_MAX {
-            return Err(InvokeError::RequestTooLarge { length, limit: PAYLOAD_BYTES_MAX });
+            return Err(InvokeError::RequestTooLarge {
+                length,
+                limit: PAYLOAD_BYTES_MAX,
+                invocation_type: "RequestResponse",
+            });
         }
         let run = run::Run::admit(self.clone(), Arc::clone(function), invocation)?;
         let outcome = sys::task::to_the_end("invocation", run.run()).await;

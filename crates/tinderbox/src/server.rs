@@ -6,6 +6,7 @@ mod function_keys;
 mod identity;
 mod identity_admin;
 pub(crate) mod issuer_keys;
+mod storage;
 mod wiring;
 
 use std::ffi::OsString;
