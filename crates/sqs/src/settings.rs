@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use wire::CheckPolicy;
 
 use crate::SqsError;
@@ -125,6 +125,8 @@ pub(crate) fn check(
 ) -> Result<BTreeMap<String, Option<String>>, SqsError> {
     let mut checked = BTreeMap::new();
     for (name, text) in given {
+        // Blanks round a name are nobody's intention.
+        let name = &name.trim().to_owned();
         if !SETTABLE.iter().any(|(known, _)| known == name) {
             return Err(SqsError::InvalidAttributeName(name.clone()));
         }
@@ -180,7 +182,11 @@ fn check_one(queue: &QueueName, name: &str, text: &str) -> Result<Option<String>
             Ok(Value::Object(_)) if text.len() <= POLICY_BYTES_MAX => Ok(Some(text.to_owned())),
             _ => Err(SqsError::attribute(name)),
         },
-        "RedrivePolicy" => redrive(queue, text).map(|_| Some(text.to_owned())),
+        // As AWS gives it back: the count is a number, also when it was given as text.
+        "RedrivePolicy" => redrive(queue, text).map(|redrive| {
+            let (target, receives_max) = (redrive.target.arn(), redrive.receives_max);
+            Some(json!({ "deadLetterTargetArn": target, "maxReceiveCount": receives_max }).to_string())
+        }),
         "RedriveAllowPolicy" => allow(text).map(|_| Some(text.to_owned())),
         _ => Ok(Some(text.to_owned())),
     }
