@@ -44,7 +44,8 @@ def copied(suite, service, folder):
     (folder / "tests").mkdir()
     for file in (suite / "tests").glob("*.py"):
         shutil.copy(file, folder / "tests")
-    for package in (f"test_{service}", "test_awslambda", "test_core"):
+    # What the tests of queues and topics take from others.
+    for package in (f"test_{service}", "test_awslambda", "test_core", "test_ecr"):
         if (suite / "tests" / package).is_dir():
             shutil.copytree(suite / "tests" / package, folder / "tests" / package)
 
