@@ -4,6 +4,7 @@ mod iam;
 mod invoke;
 mod kv;
 mod sqs;
+mod trace;
 
 use clap::{Parser, Subcommand};
 
@@ -24,6 +25,8 @@ enum Benchmark {
     Invoke(invoke::Arguments),
     /// SQS: sends, receives, latency and drain, beside other servers that are installed here.
     Sqs(sqs::Arguments),
+    /// Replays a trace of invocations against the keep-alive policy, beside fixed windows.
+    Trace(trace::Arguments),
 }
 
 #[tokio::main]
@@ -33,5 +36,6 @@ async fn main() -> anyhow::Result<()> {
         Benchmark::Iam(arguments) => iam::run(&arguments),
         Benchmark::Invoke(arguments) => invoke::run(arguments).await,
         Benchmark::Sqs(arguments) => sqs::run(arguments).await,
+        Benchmark::Trace(arguments) => trace::run(&arguments),
     }
 }
