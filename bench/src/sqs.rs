@@ -61,19 +61,30 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let own = rows.first().context("Tinderbox comes first")?.2.clone();
     let per_fsync = own.sends_per_s / fsyncs;
     if arguments.json {
-        let servers: Vec<_> = rows.iter().map(|(name, keeps, of)| json!({ "server": name, "keeps": keeps, "figures": of.json() })).collect();
+        let servers: Vec<_> = rows
+            .iter()
+            .map(|(name, keeps, of)| json!({ "server": name, "keeps": keeps, "figures": of.json() }))
+            .collect();
         println!("{}", json!({ "fsyncs_per_s": fsyncs, "sends_per_fsync": per_fsync, "servers": servers }));
         return Ok(());
     }
-    println!("{} clients, {} s a step; 256-byte bodies; ratios are Tinderbox ÷ the other, larger is better", arguments.clients, arguments.seconds);
-    println!("{:<12} {:<8} {:>10} {:>14} {:>16} {:>9} {:>9} {:>10}", "server", "keeps in", "sends/s", "batch msgs/s", "receive+del/s", "p50 ms", "p99 ms", "drain/s");
+    println!(
+        "{} clients, {} s a step; 256-byte bodies; ratios are Tinderbox ÷ the other, larger is better",
+        arguments.clients, arguments.seconds
+    );
+    println!(
+        "{:<12} {:<8} {:>10} {:>14} {:>16} {:>9} {:>9} {:>10}",
+        "server", "keeps in", "sends/s", "batch msgs/s", "receive+del/s", "p50 ms", "p99 ms", "drain/s"
+    );
     for (name, keeps, of) in &rows {
         println!("{name:<12} {keeps:<8} {}", of.columns());
     }
     for (name, _, of) in rows.iter().skip(1) {
         println!("ratio to {name}: {}", own.ratios(of));
     }
-    println!("disk: {fsyncs:.0} fdatasync/s of 256 bytes; durable sends per fdatasync: {per_fsync:.1} (one at a time: at most 1)");
+    println!(
+        "disk: {fsyncs:.0} fdatasync/s of 256 bytes; durable sends per fdatasync: {per_fsync:.1} (one at a time: at most 1)"
+    );
     if rows.len() < 3 {
         println!("fewer than two other servers were named: see --moto and --ministack");
     }

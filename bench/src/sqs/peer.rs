@@ -84,8 +84,14 @@ impl Peer {
     /// One SQS operation in JSON.
     pub(super) async fn sqs(&self, operation: &str, input: &Value) -> anyhow::Result<Value> {
         let target = format!("AmazonSQS.{operation}");
-        self.call("POST", "/", "sqs", &[("x-amz-target", &target), ("content-type", "application/x-amz-json-1.0")], input)
-            .await
+        self.call(
+            "POST",
+            "/",
+            "sqs",
+            &[("x-amz-target", &target), ("content-type", "application/x-amz-json-1.0")],
+            input,
+        )
+        .await
     }
 
     /// One operation of Lambda.

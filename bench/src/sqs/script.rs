@@ -77,7 +77,8 @@ where
 async fn receive_and_delete(peer: &Peer, url: &str) -> anyhow::Result<u64> {
     let got = peer.sqs("ReceiveMessage", &json!({ "QueueUrl": url, "MaxNumberOfMessages": 10 })).await?;
     let messages = got["Messages"].as_array().cloned().unwrap_or_default();
-    let entry = |(id, message): (usize, &Value)| json!({ "Id": id.to_string(), "ReceiptHandle": message["ReceiptHandle"] });
+    let entry =
+        |(id, message): (usize, &Value)| json!({ "Id": id.to_string(), "ReceiptHandle": message["ReceiptHandle"] });
     let entries: Vec<Value> = messages.iter().enumerate().map(entry).collect();
     if !entries.is_empty() {
         peer.sqs("DeleteMessageBatch", &json!({ "QueueUrl": url, "Entries": entries })).await?;
@@ -135,7 +136,8 @@ async fn drained(peer: &Peer, count: usize) -> anyhow::Result<f64> {
     clock.sleep(Duration::from_secs(2)).await;
     let start = Instant::now();
     let batches = (0..count.div_ceil(10)).map(|batch| {
-        let entries: Vec<Value> = (0..10).map(|id| json!({ "Id": id.to_string(), "MessageBody": format!("{batch}-{id}") })).collect();
+        let entries: Vec<Value> =
+            (0..10).map(|id| json!({ "Id": id.to_string(), "MessageBody": format!("{batch}-{id}") })).collect();
         let input = json!({ "QueueUrl": url, "Entries": entries });
         async move { peer.sqs("SendMessageBatch", &input).await }
     });

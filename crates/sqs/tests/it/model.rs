@@ -234,7 +234,8 @@ impl History {
         let there = self.model.messages.get(&held.message).is_some_and(|message| message.receives > 0);
         let in_flight = self.model.messages.get(&held.message).is_some_and(|message| message.in_flight);
         let current = self.is_current(&held);
-        let outcome = self.f.sqs.delete_batch(&self.queue, &[held.receipt.clone()]).await.expect("the store serves");
+        let outcome =
+            self.f.sqs.delete_batch(&self.queue, std::slice::from_ref(&held.receipt)).await.expect("the store serves");
         let expected = !(self.model.fifo && there && !(current && in_flight));
         assert_eq!(outcome[0].is_ok(), expected, "sem:Q13, {:?}", self.model);
         let deletes = if self.model.fifo { current && expected } else { self.is_known(&held) };
@@ -277,7 +278,7 @@ impl History {
             self.receive(4, 100).await;
             let received: Vec<Held> = self.held.drain(..).collect();
             for held in &received {
-                let settled = self.f.sqs.delete_batch(&self.queue, &[held.receipt.clone()]).await;
+                let settled = self.f.sqs.delete_batch(&self.queue, std::slice::from_ref(&held.receipt)).await;
                 assert!(settled.expect("the store serves")[0].is_ok());
                 self.model.messages.remove(&held.message);
             }
