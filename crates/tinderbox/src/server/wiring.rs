@@ -150,12 +150,7 @@ async fn start_sqs(
         // Nothing is decided by them, and emulators take any text.
         config::Auth::Permissive => Arc::new(|_| Ok(())),
     };
-    let sqs = Sqs::new(SqsParts {
-        kv: kv.clone(),
-        clock: clock.clone(),
-        rng: rng.clone(),
-        check_policy,
-    });
+    let sqs = Sqs::new(SqsParts { kv: kv.clone(), clock: clock.clone(), rng: rng.clone(), check_policy });
     sqs::jobs::resume(&sqs).await?;
     sys::task::spawn("sqs jobs", sqs::jobs::run(sqs.clone(), stop.clone()));
     Ok(sqs)
