@@ -110,7 +110,7 @@ pub(super) async fn wire(
         identity: identity::for_lambda(iam.clone(), function_keys, config.auth),
     });
     make_ready(&lambda).await?;
-    let sqs = start_sqs(&kv, &clock, &rng, &stop).await.context("queues cannot be read")?;
+    let sqs = start_sqs(config, (&kv, &clock, &rng), &stop).await.context("queues cannot be read")?;
     let acts = identity::may_act(iam.clone(), known(&lambda, &sqs), config.auth);
     may_act.set(Arc::clone(&acts));
     let triggers = start_triggers(&kv, &lambda, &sqs, acts, &stop);
@@ -160,13 +160,17 @@ fn operator_routes(config: &Config, iam: &Iam, decisions: Decisions, services: &
 }
 
 /// The queues, and their background work.
-async fn start_sqs(kv: &Kv, clock: &Clock, rng: &Rng, stop: &CancellationToken) -> Result<Sqs, SqsError> {
-    let sqs = Sqs::new(SqsParts {
-        kv: kv.clone(),
-        clock: clock.clone(),
-        rng: rng.clone(),
-        check_policy: Arc::new(Iam::check_resource_policy),
-    });
+async fn start_sqs(
+    config: &Config,
+    (kv, clock, rng): (&Kv, &Clock, &Rng),
+    stop: &CancellationToken,
+) -> Result<Sqs, SqsError> {
+    let check_policy: wire::CheckPolicy = match config.auth {
+        config::Auth::Enforced => Arc::new(Iam::check_resource_policy),
+        // Nothing is decided by them, and emulators take any text.
+        config::Auth::Permissive => Arc::new(|_| Ok(())),
+    };
+    let sqs = Sqs::new(SqsParts { kv: kv.clone(), clock: clock.clone(), rng: rng.clone(), check_policy });
     sqs::jobs::resume(&sqs).await?;
     sys::task::spawn("sqs jobs", sqs::jobs::run(sqs.clone(), stop.clone()));
     Ok(sqs)
