@@ -1,12 +1,16 @@
 //! Configuration: flag > environment (`TINDERBOX_*`) > TOML file > default. Starts with no file at all.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::ValueEnum;
+use lambda::invoke::egress::Egress;
 use serde::{Deserialize, Serialize};
 use wire::AccountId;
+
+use crate::server::issuer_keys::{self, Place};
 
 /// Where the file is looked for when neither `--config` nor `TINDERBOX_CONFIG` names one.
 const DEFAULT_FILE: &str = "/etc/tinderbox/tinderbox.toml";
@@ -61,9 +65,18 @@ pub(crate) struct Options {
     #[arg(long, env = "TINDERBOX_REGION", value_name = "NAME")]
     region: Option<String>,
 
+    /// Keys of an OpenID Connect issuer for AssumeRoleWithWebIdentity: its URL, and a JWKS file or a URL of this machine
+    #[arg(long, env = "TINDERBOX_OIDC_KEYS", value_name = "ISSUER=FILE|URL", value_delimiter = ',')]
+    oidc_keys: Vec<String>,
+
     /// What keeps functions apart [default: process]
     #[arg(long, env = "TINDERBOX_ISOLATION", value_enum)]
     isolation: Option<Isolation>,
+
+    /// Where functions may connect to: none, all (public addresses), or a list such as api.example.com:443,10.0.0.0/8:5432
+    /// [default: all]
+    #[arg(long, env = "TINDERBOX_EGRESS", value_name = "POLICY")]
+    egress: Option<String>,
 
     /// Domain of function URLs, which must resolve to this machine [default: localhost]
     #[arg(long, env = "TINDERBOX_DOMAIN", value_name = "NAME")]
@@ -104,7 +117,9 @@ impl Options {
             json_logs: self.json_logs.or(lower.json_logs),
             account: self.account.or(lower.account),
             region: self.region.or(lower.region),
+            oidc_keys: if self.oidc_keys.is_empty() { lower.oidc_keys } else { self.oidc_keys },
             isolation: self.isolation.or(lower.isolation),
+            egress: self.egress.or(lower.egress),
             domain: self.domain.or(lower.domain),
             concurrency: self.concurrency.or(lower.concurrency),
             memory_mb: self.memory_mb.or(lower.memory_mb),
@@ -143,7 +158,9 @@ pub(crate) struct Config {
     pub(crate) json_logs: bool,
     pub(crate) account: AccountId,
     pub(crate) region: String,
+    pub(crate) oidc_keys: BTreeMap<String, Place>,
     pub(crate) isolation: Isolation,
+    pub(crate) egress: Egress,
     pub(crate) domain: String,
     pub(crate) concurrency: u32,
     pub(crate) memory_mb: u64,
@@ -161,6 +178,7 @@ impl Config {
         let well_formed =
             !region.is_empty() && region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         anyhow::ensure!(well_formed, "region {region:?} is not of the form us-east-1");
+        let oidc_keys = options.oidc_keys.iter().map(|text| issuer_keys::parse(text)).collect::<Result<_, _>>()?;
         let concurrency = options.concurrency.unwrap_or(1000);
         anyhow::ensure!((1..=100_000).contains(&concurrency), "concurrency {concurrency} is not in 1 to 100,000");
         let price = |name, value: Option<f64>, default: f64| {
@@ -175,7 +193,9 @@ impl Config {
             json_logs: options.json_logs.unwrap_or(false),
             account,
             region,
+            oidc_keys,
             isolation: options.isolation.unwrap_or_default(),
+            egress: options.egress.as_deref().unwrap_or("all").parse()?,
             domain: options.domain.unwrap_or_else(|| "localhost".to_owned()),
             concurrency,
             memory_mb: options.memory_mb.unwrap_or_else(three_quarters_of_memory_mb),
