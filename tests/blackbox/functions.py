@@ -55,12 +55,12 @@ def python(source):
 class Function:
     """One deployed function."""
 
-    def __init__(self, server, zip_bytes, runtime=NODE, handler="index.handler", name=None, wait=True, **fields):
+    def __init__(self, server, zip_bytes, runtime=NODE, handler="index.handler", name=None, wait=True, role=ROLE, **fields):
         self.server = server
         self.name = name or unique()
         self.client = server.client("lambda")
         self.created = self.client.create_function(
-            FunctionName=self.name, Runtime=runtime, Handler=handler, Role=ROLE, Code={"ZipFile": zip_bytes}, **fields
+            FunctionName=self.name, Runtime=runtime, Handler=handler, Role=role, Code={"ZipFile": zip_bytes}, **fields
         )
         if wait:
             self.client.get_waiter("function_active_v2").wait(

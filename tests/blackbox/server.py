@@ -20,6 +20,12 @@ SECRET_KEY = "secret/root+key/for/the/black/box/suites"
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/any"
+LAMBDA_TRUST = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}],
+    }
+)
 START_S = 60
 STOP_S = 5
 
@@ -72,7 +78,18 @@ class Server:
         self.url = self._listening(lines)
         self.port = int(self.url.rsplit(":", 1)[1])
         self._wait_until_ready()
+        self._make_role()
         return self
+
+    def _make_role(self):
+        """ROLE, which functions may run as and which allows nothing."""
+        if {**self.env}.get("TINDERBOX_ROOT_ACCESS_KEY_ID", ACCESS_KEY) != ACCESS_KEY:
+            return  # A server with a key of its own: the test makes what it needs.
+        iam = self.client("iam")
+        try:
+            iam.create_role(RoleName=ROLE.rsplit("/", 1)[1], AssumeRolePolicyDocument=LAMBDA_TRUST)
+        except iam.exceptions.EntityAlreadyExistsException:
+            pass
 
     def _listening(self, lines):
         give_up = time.monotonic() + START_S

@@ -3,8 +3,8 @@ from blackbox.suites import absent
 from environment import NODE, Environment
 
 
-@pytest.fixture
-def start(tmp_path):
+@pytest.fixture(params=["own", "generic"])
+def start(request, tmp_path):
     """start(language, files, handler, **env): an Environment that ends with the test."""
     started = []
 
@@ -13,7 +13,7 @@ def start(tmp_path):
             absent("node")
         if isinstance(files, str):
             files = {"index.js" if language == "node" else "index.py": files}
-        environment = Environment(language, tmp_path, files, handler, **env)
+        environment = Environment(language, tmp_path, files, handler, generic=request.param == "generic", **env)
         started.append(environment)
         return environment
 

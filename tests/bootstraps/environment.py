@@ -16,8 +16,15 @@ BOOTSTRAPS = Path(__file__).resolve().parents[2] / "crates" / "lambda" / "bootst
 NODE = os.environ.get("TINDERBOX_TEST_NODE") or shutil.which("node")
 PYTHON = shutil.which("python3") or sys.executable
 
-INVOKE, READY, RESPONSE, ERROR, INIT_ERROR, LOADING = 1, 2, 3, 4, 5, 6
-KINDS = {READY: "READY", RESPONSE: "RESPONSE", ERROR: "ERROR", INIT_ERROR: "INIT_ERROR", LOADING: "LOADING"}
+INVOKE, READY, RESPONSE, ERROR, INIT_ERROR, LOADING, ASSIGN, STANDBY = 1, 2, 3, 4, 5, 6, 16, 17
+KINDS = {
+    READY: "READY",
+    RESPONSE: "RESPONSE",
+    ERROR: "ERROR",
+    INIT_ERROR: "INIT_ERROR",
+    LOADING: "LOADING",
+    STANDBY: "STANDBY",
+}
 DEADLINE_S = 30  # generous: a busy machine must not fail a test
 
 Frame = namedtuple("Frame", "kind request_id body")
@@ -26,6 +33,11 @@ Record = namedtuple("Record", "frame_type time_us message")
 COMMANDS = {
     "node": [NODE, str(BOOTSTRAPS / "node" / "bootstrap.cjs")],
     "python": [PYTHON, "-S", str(BOOTSTRAPS / "python" / "bootstrap.py")],
+}
+# Up before it is known for which function: the variables come in an ASSIGN frame.
+GENERIC_COMMANDS = {
+    "node": [NODE, str(BOOTSTRAPS / "node" / "generic.cjs")],
+    "python": [PYTHON, "-S", str(BOOTSTRAPS / "python" / "generic.py")],
 }
 IDENTIFIERS = {"node": "AWS_Lambda_nodejs24.x", "python": "AWS_Lambda_python3.13"}
 
@@ -37,40 +49,45 @@ def request_id(number):
 class Environment:
     """Starts the bootstrap with descriptor 3 as channel and 4 as log pipe, as the sandbox does."""
 
-    def __init__(self, language, folder, files, handler, **env):
+    def __init__(self, language, folder, files, handler, generic=False, **env):
         for name, text in files.items():
             path = Path(folder, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         ours, theirs = socket.socketpair()
         logs, logs_in = os.pipe()
+        fixed = {"PATH": os.environ["PATH"], "_TINDERBOX_CHANNEL_FD": "3", "_LAMBDA_TELEMETRY_LOG_FD": "4"}
+        own = {
+            "_HANDLER": handler,
+            "LAMBDA_TASK_ROOT": str(folder),
+            "AWS_EXECUTION_ENV": IDENTIFIERS[language],
+            "AWS_LAMBDA_FUNCTION_NAME": "fn",
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
+            "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/fn",
+            "AWS_LAMBDA_LOG_STREAM_NAME": "2026/11/23/[$LATEST]0",
+            **env,
+        }
+        program = (GENERIC_COMMANDS if generic else COMMANDS)[language]
         command = 'exec 3<&%d 4>&%d "$@"' % (theirs.fileno(), logs_in)
         self.process = subprocess.Popen(
-            ["/bin/bash", "-c", command, "bootstrap", *COMMANDS[language]],
-            cwd=folder,
+            ["/bin/bash", "-c", command, "bootstrap", *program],
+            cwd="/" if generic else folder,
             pass_fds=(theirs.fileno(), logs_in),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={
-                "PATH": os.environ["PATH"],
-                "_TINDERBOX_CHANNEL_FD": "3",
-                "_LAMBDA_TELEMETRY_LOG_FD": "4",
-                "_HANDLER": handler,
-                "LAMBDA_TASK_ROOT": str(folder),
-                "AWS_EXECUTION_ENV": IDENTIFIERS[language],
-                "AWS_LAMBDA_FUNCTION_NAME": "fn",
-                "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
-                "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/fn",
-                "AWS_LAMBDA_LOG_STREAM_NAME": "2026/11/23/[$LATEST]0",
-                **env,
-            },
+            env=fixed if generic else {**fixed, **own},
         )
         theirs.close()
         os.close(logs_in)
         ours.settimeout(DEADLINE_S)
         self.channel, self.logs, self.invokes, self.loading = ours, logs, 0, None
+        if generic:
+            standby = self._frame()
+            assert standby == Frame("STANDBY", "", b""), (standby, self.finish())
+            payload = bytes((ASSIGN,)) + json.dumps({"environment": own}).encode()
+            self.channel.sendall(struct.pack(">I", len(payload)) + payload)
 
     def receive(self):
         """The next frame, or None when the bootstrap has closed its end. LOADING comes first, and only then."""

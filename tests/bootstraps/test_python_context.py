@@ -155,6 +155,7 @@ def test_logging_of_the_users_own_does_not_win(start):
     assert start("python", files).ready().result() == 30
 
 
+@pytest.mark.parametrize("start", ["own"], indirect=True)
 def test_logging_is_not_loaded_for_functions_that_only_print(start):
     source = "import sys\ndef handler(e, c):\n    return [name in sys.modules for name in ('logging', 'traceback', 'site')]\n"
     assert start("python", source).ready().result() == [False, False, False]

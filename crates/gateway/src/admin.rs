@@ -13,9 +13,8 @@ use wire::{ApiError, Principal, shape};
 
 use crate::answers::{json, signature_error};
 use crate::authenticate::Caller;
-use crate::body::Share;
+use crate::body::{Share, Waiting};
 use crate::exchange::Exchange;
-use crate::pipeline::Waiting;
 use crate::{Auth, Gateway, Peer};
 
 /// A request to an admin route.
@@ -71,7 +70,7 @@ impl Gateway {
         &self,
         exchange: &mut Exchange,
         head: &Parts,
-        body: &mut Waiting<B>,
+        body: &Waiting<B>,
     ) -> Result<Response<Bytes>, ApiError> {
         let path = head.uri.path();
         let absent = || ApiError::client("NotFoundException", 404, "There is nothing here.");

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, DATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use http_body_util::Full;
 use wire::shape::{Protocol, ServiceShape};
 use wire::sigv4::{ErrorStyle, SigV4Error};
-use wire::{ApiError, Fault, protocol};
+use wire::{ApiError, Body, Fault, protocol};
 
+use crate::answer_body::AnswerBody;
 use crate::body::BodyError;
 use crate::exchange::Exchange;
 use crate::identify::Target;
@@ -119,8 +119,8 @@ impl Gateway {
     }
 
     /// What every answer carries: one request id, one `Date` (hyper's; wire:W17), the trace, the mode.
-    pub(crate) fn finish(&self, exchange: &Exchange, response: Response<Bytes>) -> Response<Full<Bytes>> {
-        let mut response = response.map(Full::new);
+    pub(crate) fn finish(&self, exchange: &Exchange, response: Response<Body>) -> Response<AnswerBody> {
+        let mut response = response.map(AnswerBody::new);
         let headers = response.headers_mut();
         headers.remove(DATE);
         for (name, text) in [(protocol::REQUEST_ID, &exchange.request_id), (TRACE_ID, &exchange.trace_header())] {

@@ -3,7 +3,7 @@
 use http::request::Parts;
 use sys::Timestamp;
 use wire::shape;
-use wire::sigv4::{Admitted, Claim, Expectations, RegionPolicy, RequestParts, SigV4Error};
+use wire::sigv4::{Admitted, Claim, Expectations, Payload, RegionPolicy, RequestParts, SigV4Error, Verified};
 use wire::{AccountId, Principal};
 
 use crate::identify::scope;
@@ -79,12 +79,32 @@ impl Authenticator<'_> {
             Admission::Signed { admitted, entry } => (admitted, entry),
         };
         match (self.config.auth, admitted.check(&request_parts(head), body)) {
-            (_, Ok(verified)) => {
-                let Entry { principal, account, .. } = entry;
-                Ok(Caller { principal, account, region: verified.region, objection: None })
-            }
+            (_, Ok(verified)) => Ok(of(entry, verified)),
             (Auth::Permissive, Err(objection)) => Ok(self.permit(head, objection)),
             (Auth::Enforced, Err(error)) => Err(error),
+        }
+    }
+
+    /// Step 2 without the body, which still has to pass the check of its payload; `None` when only the whole body can
+    /// tell.
+    pub(crate) fn verify_head(
+        &self,
+        admission: &Admission,
+        head: &Parts,
+    ) -> Result<Option<(Caller, Payload)>, SigV4Error> {
+        let parts = request_parts(head);
+        let unproven = |caller: Caller| {
+            let payload = Payload::stated(&parts, "s3", None)?.unwrap_or(Payload::Unsigned);
+            Ok(Some((caller, payload)))
+        };
+        match admission {
+            Admission::Decided(caller) => unproven(caller.clone()),
+            Admission::Signed { admitted, entry } => match (self.config.auth, admitted.clone().check_head(&parts)) {
+                (_, Ok(None)) => Ok(None),
+                (_, Ok(Some((verified, payload)))) => Ok(Some((of(entry.clone(), verified), payload))),
+                (Auth::Permissive, Err(objection)) => unproven(self.permit(head, objection)),
+                (Auth::Enforced, Err(error)) => Err(error),
+            },
         }
     }
 
@@ -131,6 +151,11 @@ impl Authenticator<'_> {
         };
         Caller { principal, account, region: region.to_owned(), objection: Some(objection) }
     }
+}
+
+fn of(entry: Entry, verified: Verified) -> Caller {
+    let Entry { principal, account, .. } = entry;
+    Caller { principal, account, region: verified.region, objection: None }
 }
 
 /// Regions end up in ARNs and keys: only what looks like one is taken unverified.

@@ -1,14 +1,18 @@
 //! Reading bodies: bounded in size, in time, and all together.
 
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
 use http_body::Body;
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use sys::{ByteSize, Clock};
+use wire::ApiError;
+use wire::sigv4::PayloadCheck;
 
 use crate::Limits;
 
@@ -66,30 +70,165 @@ impl Drop for Share {
     }
 }
 
+/// A request's body on the wire until somebody has read it whole. Clones share it.
+pub(crate) struct Waiting<B>(Arc<Place<B>>);
+
+struct Place<B> {
+    body: Mutex<Option<Pin<Box<B>>>>,
+    /// Somebody asked for bytes: a client that waits for `100 Continue` has got it.
+    is_begun: AtomicBool,
+}
+
+impl<B> Clone for Waiting<B> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<B: Body<Data = Bytes>> Waiting<B> {
+    pub(crate) fn new(body: B) -> Self {
+        Self(Arc::new(Place { body: Mutex::new(Some(Box::pin(body))), is_begun: AtomicBool::new(false) }))
+    }
+
+    /// Takes it to read it; `None` once it has been read.
+    pub(crate) fn begin(&self) -> Option<Reading<B>> {
+        let body = self.0.body.lock().take()?;
+        Some(Reading { body: Some(body), place: self.clone() })
+    }
+
+    /// Whether the client sends without having been asked, or has been asked.
+    pub(crate) fn may_be_coming(&self, expects_continue: bool) -> bool {
+        !expects_continue || self.0.is_begun.load(Ordering::Relaxed)
+    }
+
+    /// How long it is, framing included; `None` when only its end tells.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.0.body.lock().as_ref().and_then(|body| body.size_hint().exact())
+    }
+}
+
+/// A body that is being read. Dropped before its end it goes back to where it waited, so that the rest can be drained.
+pub(crate) struct Reading<B> {
+    body: Option<Pin<Box<B>>>,
+    place: Waiting<B>,
+}
+
+impl<B: Body<Data = Bytes>> Reading<B> {
+    /// The next bytes; `None` at the end.
+    async fn next(&mut self) -> Option<Result<Bytes, BodyError>> {
+        self.place.0.is_begun.store(true, Ordering::Relaxed);
+        loop {
+            let Some(frame) = self.body.as_mut()?.frame().await else {
+                self.body = None;
+                return None;
+            };
+            match frame.map(http_body::Frame::into_data) {
+                Ok(Ok(data)) => return Some(Ok(data)),
+                Ok(Err(_trailers)) => {}
+                Err(_) => {
+                    self.body = None;
+                    return Some(Err(BodyError::Broken));
+                }
+            }
+        }
+    }
+
+    fn length_min(&self) -> u64 {
+        self.body.as_ref().map_or(0, |body| body.size_hint().lower())
+    }
+}
+
+impl<B> Drop for Reading<B> {
+    fn drop(&mut self) {
+        if let Some(body) = self.body.take() {
+            *self.place.0.body.lock() = Some(body);
+        }
+    }
+}
+
+/// How much time a body has, given what has arrived of it.
+struct Pace {
+    clock: Clock,
+    started: Duration,
+    timeout: Duration,
+    rate_min: u64,
+    received: u64,
+}
+
+impl Pace {
+    fn new(limits: &Limits, clock: &Clock) -> Self {
+        let (timeout, rate_min) = (limits.body_timeout, limits.body_rate_min.max(1));
+        Self { clock: clock.clone(), started: clock.elapsed(), timeout, rate_min, received: 0 }
+    }
+
+    async fn next<B: Body<Data = Bytes>>(&mut self, reading: &mut Reading<B>) -> Option<Result<Bytes, BodyError>> {
+        let earned = Duration::from_secs(self.received / self.rate_min);
+        let left = (self.timeout + earned).saturating_sub(self.clock.elapsed().saturating_sub(self.started));
+        let data = match self.clock.timeout(left, reading.next()).await {
+            None => return Some(Err(BodyError::TooSlow)),
+            Some(data) => data?,
+        };
+        Some(data.inspect(|data| self.received += data.len() as u64))
+    }
+}
+
+/// The body as it arrives, at most `max`; nothing of it is kept.
+pub(crate) fn stream<B: Body<Data = Bytes>>(
+    reading: Reading<B>,
+    max: ByteSize,
+    limits: &Limits,
+    clock: &Clock,
+) -> impl Stream<Item = Result<Bytes, BodyError>> + use<B> {
+    let pace = Pace::new(limits, clock);
+    futures_util::stream::unfold(Some((reading, pace)), move |state| async move {
+        let (mut reading, mut pace) = state?;
+        match pace.next(&mut reading).await? {
+            Ok(_) if pace.received > max.bytes() => Some((Err(BodyError::TooLarge), None)),
+            Ok(data) => Some((Ok(data), Some((reading, pace)))),
+            Err(error) => Some((Err(error), None)),
+        }
+    })
+}
+
+/// The body without its framing, checked while it flows: whatever is wrong with it is the last thing that the handler
+/// hears, so that it stores nothing.
+pub(crate) fn checked(
+    pieces: impl Stream<Item = Result<Bytes, ApiError>> + Send + 'static,
+    check: PayloadCheck,
+    length: Option<u64>,
+) -> wire::Body {
+    let pieces = Box::pin(pieces);
+    let checked = futures_util::stream::unfold(Some((pieces, check)), |state| async move {
+        let (mut pieces, mut check) = state?;
+        match pieces.next().await {
+            Some(Ok(piece)) => match check.push(piece) {
+                Ok(piece) => Some((Ok(piece), Some((pieces, check)))),
+                Err(error) => Some((Err(error), None)),
+            },
+            Some(Err(error)) => Some((Err(error), None)),
+            None => check.finish().err().map(|error| (Err(error), None)),
+        }
+    });
+    wire::Body::stream(checked, length)
+}
+
 /// The whole body, at most `max`.
 pub(crate) async fn read<B: Body<Data = Bytes>>(
-    body: B,
+    mut reading: Reading<B>,
     max: ByteSize,
     limits: &Limits,
     clock: &Clock,
     share: &mut Share,
 ) -> Result<Bytes, BodyError> {
-    let mut body = pin!(body);
-    if body.size_hint().lower() > max.bytes() {
+    if reading.length_min() > max.bytes() {
         return Err(BodyError::TooLarge);
     }
-    let started = clock.elapsed();
+    let mut pace = Pace::new(limits, clock);
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
-    let mut received: u64 = 0;
-    loop {
-        let earned = Duration::from_secs(received / limits.body_rate_min.max(1));
-        let left = (limits.body_timeout + earned).saturating_sub(clock.elapsed().saturating_sub(started));
-        let frame = clock.timeout(left, body.frame()).await.ok_or(BodyError::TooSlow)?;
-        let Some(frame) = frame else { break };
-        let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
-        received += data.len() as u64;
-        if received > max.bytes() {
+    while let Some(data) = pace.next(&mut reading).await {
+        let data = data?;
+        if pace.received > max.bytes() {
             return Err(BodyError::TooLarge);
         }
         share.grow(data.len())?;
@@ -99,7 +238,7 @@ pub(crate) async fn read<B: Body<Data = Bytes>>(
             continue;
         }
         if rest.is_empty() {
-            rest.reserve(first.len() + data.len() + usize::try_from(body.size_hint().lower()).unwrap_or(0));
+            rest.reserve(first.len() + data.len() + usize::try_from(reading.length_min()).unwrap_or(0));
             rest.extend_from_slice(&first);
         }
         rest.extend_from_slice(&data);
@@ -108,12 +247,10 @@ pub(crate) async fn read<B: Body<Data = Bytes>>(
 }
 
 /// Takes what a client still sends after it was refused and throws it away, within bounds.
-pub(crate) async fn drain<B: Body<Data = Bytes>>(body: B, clock: &Clock) {
-    let mut body = pin!(body);
+pub(crate) async fn drain<B: Body<Data = Bytes>>(mut body: Reading<B>, clock: &Clock) {
     let drain = async {
         let mut left = DRAIN_BYTES_MAX;
-        while let Some(Ok(frame)) = body.frame().await {
-            let Ok(data) = frame.into_data() else { continue };
+        while let Some(Ok(data)) = body.next().await {
             match left.checked_sub(data.remaining()) {
                 Some(less) => left = less,
                 None => return,

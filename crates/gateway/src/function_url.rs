@@ -15,9 +15,8 @@ use wire::{ApiError, Cx, Principal};
 use crate::Gateway;
 use crate::answers::signature_error;
 use crate::authenticate::Caller;
-use crate::body::Share;
+use crate::body::{Share, Waiting};
 use crate::exchange::Exchange;
-use crate::pipeline::Waiting;
 
 /// The service that signatures to function URLs name in their scope.
 const SIGNING_NAME: &str = "lambda";
@@ -55,7 +54,7 @@ impl Gateway {
         &self,
         exchange: &mut Exchange,
         head: &Parts,
-        body: &mut Waiting<B>,
+        body: &Waiting<B>,
         url_id: String,
         raw_path: String,
     ) -> Result<Response<Bytes>, ApiError> {

@@ -8,7 +8,7 @@ use http::request::Parts;
 use wire::Service;
 use wire::shape::{OperationName, Protocol, ServiceShape};
 use wire::sigv4::{percent_decode, query_pairs};
-use wire::uri::{self, Specificity};
+use wire::uri::Specificity;
 
 /// Where the admin routes and the path form of function URLs live.
 pub(crate) const ADMIN_PREFIX: &str = "/_tinderbox/";
@@ -178,7 +178,7 @@ impl Directory {
     }
 
     fn by_path(&self, candidates: &[usize], head: &Parts, host: &str) -> Option<Target> {
-        let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
+        let path = head.uri.path();
         let mut best: Option<(Specificity, usize, &'static OperationName)> = None;
         for &at in candidates {
             let known = &self.known[at];
@@ -190,10 +190,10 @@ impl Directory {
             // Only a signature or a bucket host makes a bare path an object's path.
             let anything_goes = candidates.len() == 1 || in_bucket.is_some();
             for operation in known.shape.operations {
-                if head.method != operation.method || !(anything_goes || starts_literally(operation.uri)) {
+                if !(anything_goes || starts_literally(operation.uri)) {
                     continue;
                 }
-                let Some(fit) = uri::fits(operation.uri, path, query) else { continue };
+                let Some(fit) = wire::identify::fit(operation, head, path) else { continue };
                 if best.as_ref().is_none_or(|(best, ..)| fit > *best) {
                     best = Some((fit, at, operation));
                 }

@@ -16,6 +16,7 @@
 
 mod activity;
 pub mod admin;
+mod answer_body;
 mod answers;
 mod authenticate;
 mod authorize;

@@ -26,6 +26,8 @@ pub struct Limits {
     pub body: ByteSize,
     /// Operations that take more or less than `body`.
     pub bodies: Vec<BodyLimit>,
+    /// Largest body of an operation that streams. S3: 5 GB in one request.
+    pub stream: ByteSize,
     /// Largest body to a function URL. Lambda: 6 MB.
     pub function_url_body: ByteSize,
     /// All bodies in memory together; past it requests are shed with 503.
@@ -55,6 +57,7 @@ impl Default for Limits {
         Self {
             body: ByteSize::mib(10),
             bodies: Vec::new(),
+            stream: ByteSize::gib(5),
             function_url_body: ByteSize::mib(6),
             bodies_in_memory: ByteSize::mib(512),
             headers: ByteSize::kib(64),

@@ -119,8 +119,7 @@ impl Gateway {
             let (gateway, peer, running) = (self.clone(), Arc::clone(&peer), Activity::start(&activity));
             async move {
                 let response = gateway.answer(peer, request).await;
-                drop(running);
-                Ok::<_, Infallible>(response)
+                Ok::<_, Infallible>(response.map(|body| body.hold(running)))
             }
         });
         let builder = builder(limits);

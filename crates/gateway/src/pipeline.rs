@@ -3,19 +3,21 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use http::header::{EXPECT, HOST};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, Version};
-use http_body::Body;
-use http_body_util::Full;
+use http_body::Body as HttpBody;
 use sys::ByteSize;
+use wire::service::BoxFuture;
 use wire::shape::{self, Protocol};
-use wire::sigv4::SigV4Error;
-use wire::{ApiError, Cx, protocol};
+use wire::sigv4::{Payload, SigV4Error};
+use wire::{ApiError, Body, Cx, service};
 
+use crate::answer_body::AnswerBody;
 use crate::answers::{self, signature_error};
 use crate::authenticate::Caller;
-use crate::body::{self, Share};
+use crate::body::{self, Share, Waiting};
 use crate::exchange::Exchange;
 use crate::identify::{Target, scope};
 use crate::identity::in_protocol;
@@ -23,36 +25,38 @@ use crate::{Gateway, Peer};
 
 impl Gateway {
     /// Answers one request, whatever happens on the way.
-    pub(crate) async fn answer<B: Body<Data = Bytes>>(
+    pub(crate) async fn answer<B: HttpBody<Data = Bytes> + Send + 'static>(
         &self,
         peer: Arc<Peer>,
         request: Request<B>,
-    ) -> Response<Full<Bytes>> {
+    ) -> Response<AnswerBody> {
         let (mut head, body) = request.into_parts();
         let name = format!("{} {}", head.method, head.uri.path());
         let mut exchange = Exchange::begin(self.clone(), peer, &head.headers, name);
-        let mut body = Waiting(Some(Box::pin(body)));
-        let outcome = sys::task::catch_panic(self.steps(&mut exchange, &mut head, &mut body)).await;
+        let body = Waiting::new(body);
+        let outcome = sys::task::catch_panic(self.steps(&mut exchange, &mut head, &body)).await;
         let outcome = outcome.unwrap_or_else(|| Err(ApiError::internal("a step of the pipeline panicked")));
         // A client that still sends would see a reset connection instead of the answer.
-        if let Some(unread) = body.0.take().filter(|_| !head.headers.contains_key(EXPECT)) {
+        if body.may_be_coming(head.headers.contains_key(EXPECT))
+            && let Some(unread) = body.begin()
+        {
             body::drain(unread, self.clock()).await;
         }
         let (response, error) = match outcome {
             Ok(response) => (response, None),
-            Err(error) => (answers::error(&exchange, &error), Some(error)),
+            Err(error) => (answers::error(&exchange, &error).map(Body::from), Some(error)),
         };
         exchange.end(response.status().as_u16(), error.as_ref());
         self.finish(&exchange, response)
     }
 
     /// The list. What a step needs of an earlier one is a local; what the answer needs is in `exchange`.
-    async fn steps<B: Body<Data = Bytes>>(
+    async fn steps<B: HttpBody<Data = Bytes> + Send + 'static>(
         &self,
         exchange: &mut Exchange,
         head: &mut Parts,
-        body: &mut Waiting<B>,
-    ) -> Result<Response<Bytes>, ApiError> {
+        body: &Waiting<B>,
+    ) -> Result<Response<Body>, ApiError> {
         exchange.enter("identify");
         // A head that is refused may hide another request behind it.
         exchange.must_close = head.version < Version::HTTP_2;
@@ -67,9 +71,9 @@ impl Gateway {
                 exchange.protocol = protocol;
                 (self.0.directory.known(known), operation)
             }
-            Target::Admin => return self.administer(exchange, head, body).await,
-            Target::FunctionUrl { id, path } => return self.call_url(exchange, head, body, id, path).await,
-            unserved => return self.unserved(exchange, unserved),
+            Target::Admin => return whole(self.administer(exchange, head, body).await),
+            Target::FunctionUrl { id, path } => return whole(self.call_url(exchange, head, body, id, path).await),
+            unserved => return whole(self.unserved(exchange, unserved)),
         };
         exchange.shape = Some(known.shape);
         exchange.name = format!("{}.{}", known.shape.name, operation.name);
@@ -86,18 +90,27 @@ impl Gateway {
         admission.suffices_for(line.shape.auth, service.is_open_to_grants).map_err(refused)?;
 
         exchange.enter("receive");
-        let bytes = match form {
-            Some(form) => form,
-            None => {
+        let payload = match line.takes_stream() {
+            true => authenticator.verify_head(&admission, head).map_err(refused)?,
+            false => None,
+        };
+        let bytes = match (form, &payload) {
+            (Some(form), _) => form,
+            (None, Some(_)) => Bytes::new(),
+            (None, None) => {
                 let (max, code) = self.limits().body_of(known.shape.name, operation.name);
                 self.receive(body, max, (operation.name, code), &mut share).await?
             }
         };
 
         exchange.enter("verify");
-        let caller = authenticator.verify(admission, head, &bytes).map_err(refused)?;
+        let (caller, payload) = match payload {
+            Some((caller, payload)) => (caller, Some(payload)),
+            None => (authenticator.verify(admission, head, &bytes).map_err(refused)?, None),
+        };
 
         exchange.enter("decode");
+        let (bytes, whole_stream) = if line.takes_stream() { (Bytes::new(), bytes) } else { (bytes, Bytes::new()) };
         let input = service.decode(line, protocol, head, &bytes)?;
 
         exchange.enter("authorise");
@@ -108,25 +121,22 @@ impl Gateway {
         }
 
         exchange.enter("operate");
-        let call = line.call(cx, input);
-        // In a task of its own: once begun, an operation ends, also when the client leaves.
-        let running = sys::task::spawn("operation", async move {
-            let output = call.await;
-            drop(share);
-            output
-        });
-        let output = running.await.ok().flatten().ok_or_else(|| ApiError::internal("the operation panicked"))??;
+        let stream = match payload {
+            Some(payload) => self.streamed(body, payload),
+            None => Body::from(whole_stream),
+        };
+        let output = operate(line.call(cx, input, stream), share).await?;
 
         exchange.enter("encode");
-        protocol::encode(protocol, known.shape, line.shape, &exchange.request_id, output)
+        service::encode_output(protocol, known.shape, line.shape, &exchange.request_id, output)
     }
 
     /// What the request is for; only a form that names its operation inside must be read for that.
-    async fn identify<B: Body<Data = Bytes>>(
+    async fn identify<B: HttpBody<Data = Bytes>>(
         &self,
         exchange: &mut Exchange,
         head: &Parts,
-        body: &mut Waiting<B>,
+        body: &Waiting<B>,
         share: &mut Share,
     ) -> Result<(Target, Option<Bytes>), ApiError> {
         let directory = &self.0.directory;
@@ -142,18 +152,28 @@ impl Gateway {
     }
 
     /// The body, at most `max`; `words` are the operation's name and the code of the 413.
-    pub(crate) async fn receive<B: Body<Data = Bytes>>(
+    pub(crate) async fn receive<B: HttpBody<Data = Bytes>>(
         &self,
-        body: &mut Waiting<B>,
+        body: &Waiting<B>,
         max: ByteSize,
         words: (&str, &'static str),
         share: &mut Share,
     ) -> Result<Bytes, ApiError> {
-        let Some(waiting) = body.0.as_mut() else { return Ok(Bytes::new()) };
-        let read = body::read(waiting, max, self.limits(), self.clock(), share).await;
-        let bytes = read.map_err(|error| answers::body_error(error, max.bytes(), words.0, words.1))?;
-        body.0 = None;
-        Ok(bytes)
+        let Some(reading) = body.begin() else { return Ok(Bytes::new()) };
+        let read = body::read(reading, max, self.limits(), self.clock(), share).await;
+        read.map_err(|error| answers::body_error(error, max.bytes(), words.0, words.1))
+    }
+
+    /// The body of a streaming operation: nothing of it is read before the handler asks.
+    fn streamed<B: HttpBody<Data = Bytes> + Send + 'static>(&self, body: &Waiting<B>, payload: Payload) -> Body {
+        let length = body.length();
+        let Some(reading) = body.begin() else { return Body::empty() };
+        let max = self.limits().stream;
+        let pieces = body::stream(reading, max, self.limits(), self.clock());
+        let pieces = pieces.map(move |piece| {
+            piece.map_err(|error| answers::body_error(error, max.bytes(), "requested", "EntityTooLarge"))
+        });
+        body::checked(pieces, payload.check(), length)
     }
 
     pub(crate) fn context(&self, exchange: &Exchange, caller: &Caller) -> Cx {
@@ -169,8 +189,23 @@ impl Gateway {
     }
 }
 
-/// A body that is still on the wire until somebody has read it whole.
-pub(crate) struct Waiting<B>(Option<std::pin::Pin<Box<B>>>);
+/// Runs an operation in a task of its own: once begun, it ends, also when the client leaves.
+async fn operate(
+    call: BoxFuture<Result<service::Output, ApiError>>,
+    share: Share,
+) -> Result<service::Output, ApiError> {
+    let running = sys::task::spawn("operation", async move {
+        let output = call.await;
+        drop(share);
+        output
+    });
+    running.await.ok().flatten().ok_or_else(|| ApiError::internal("the operation panicked"))?
+}
+
+/// An answer whose body lies in memory.
+fn whole(answer: Result<Response<Bytes>, ApiError>) -> Result<Response<Body>, ApiError> {
+    answer.map(|answer| answer.map(Body::from))
+}
 
 /// The host that the client means. HTTP/2 says it in `:authority`: there it becomes a header, which signatures cover.
 fn settle_host(head: &mut Parts) -> Result<String, ApiError> {

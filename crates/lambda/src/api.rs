@@ -3,6 +3,7 @@
 use model::lambda as m;
 use wire::{Permission, Resource, Service};
 
+use crate::facts::facts;
 use crate::name::resource;
 use crate::ops::{account, changes, functions, invoke, urls};
 use crate::state::Lambda;
@@ -27,6 +28,7 @@ pub fn service(lambda: Lambda) -> Service {
         .op::<m::GetAccountSettings, _, _>         (account::get_settings,          "lambda:GetAccountSettings",          |_, _| Resource::any())
         .also::<m::CreateFunction>             (|_, i| pass_role(Some(&i.role)))
         .also::<m::UpdateFunctionConfiguration>(|_, i| pass_role(i.role.as_ref()))
+        .facts(facts)
         .build()
 }
 

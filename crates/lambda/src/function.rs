@@ -27,6 +27,8 @@ pub struct FunctionVersion {
     pub version: String,
     /// UUID that changes with every change of code or configuration.
     pub revision_id: String,
+    /// ARN of the role that it runs as.
+    pub role: String,
     /// Runtime identifier as the user gave it, such as `nodejs24.x`.
     pub runtime: String,
     /// Handler as the user gave it, such as `index.handler`.

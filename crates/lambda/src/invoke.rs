@@ -6,6 +6,7 @@
 //!                            cold  └────────────── freeze ◄───────────────────────────┘
 //!                              ▼
 //!                 code ─► sandbox ─► runtime init ─► user init
+//!                              ▲ both ahead, where a generic runtime waits (stems)
 //!
 //!  written behind the answer, never before it: log events (`logs`), spans (`trace`)
 //! ```
@@ -13,7 +14,9 @@
 //! Nothing on this path writes durably before the function runs (architecture, invariant 3).
 
 mod admission;
+mod assign;
 mod channel;
+mod demand;
 mod ending;
 mod environment;
 mod environments;
@@ -28,6 +31,7 @@ mod runtime_api;
 mod spans;
 mod start;
 mod state;
+mod stems;
 mod variables;
 
 use std::future::Future;
@@ -53,6 +57,7 @@ pub use state::State;
 
 use admission::Admission;
 use environments::Environments;
+use stems::Stems;
 
 use crate::runtimes::Runtimes;
 use crate::{CodeRef, FunctionVersion};
@@ -121,6 +126,8 @@ pub struct Credentials {
     pub secret_access_key: String,
     /// Session token.
     pub session_token: String,
+    /// From this moment on they are refused; `None`: never. An environment is not used for long enough to see it.
+    pub expires: Option<sys::Timestamp>,
 }
 
 /// Who is at the other end of a connection that was made inside an execution environment.
@@ -146,13 +153,17 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub struct Hooks {
     /// Makes sure that a package lies unpacked on this node and says where.
     pub code: Arc<dyn Fn(CodeRef) -> BoxFuture<std::io::Result<PathBuf>> + Send + Sync>,
-    /// Makes the temporary credentials of a new environment and registers them with the gateway.
-    pub issue_credentials: Arc<dyn Fn(&EnvironmentPeer) -> Credentials + Send + Sync>,
+    /// Makes the temporary credentials of a new environment: those of the function's role.
+    pub issue_credentials: IssueCredentials,
     /// Forgets the credentials (by access key id) of an environment that has ended.
     pub revoke_credentials: Arc<dyn Fn(&str) + Send + Sync>,
     /// Serves a connection that a function opened to its `AWS_ENDPOINT_URL`.
     pub connection: ConnectionHook,
 }
+
+/// Makes credentials of the function's role for one environment; [`InvokeError::RoleNotAssumable`] when Lambda may not.
+pub type IssueCredentials =
+    Arc<dyn Fn(Arc<FunctionVersion>, EnvironmentPeer) -> BoxFuture<Result<Credentials, InvokeError>> + Send + Sync>;
 
 /// Serves a connection that was made inside an execution environment.
 pub type ConnectionHook = Arc<dyn Fn(TcpStream, EnvironmentPeer) + Send + Sync>;
@@ -171,6 +182,8 @@ pub struct InvokeLimits {
     pub wait_max: Duration,
     /// Sum of the configured memory of all environments, in MB.
     pub memory_budget_mb: u32,
+    /// Memory that runtimes started ahead may take together, in MB, by estimate; 0 for none.
+    pub stem_memory_mb: u32,
     /// The init phase, before it is killed and run again within the first invocation (AWS: 10 s).
     pub init_max: Duration,
     /// Least CPU of an environment, in thousandths of one. CPU follows memory above it (1 vCPU at 1,769 MB).
@@ -192,6 +205,7 @@ impl Default for InvokeLimits {
             starting_max: 4,
             wait_max: Duration::from_secs(60),
             memory_budget_mb: 64 * 1024,
+            stem_memory_mb: 512,
             init_max: Duration::from_secs(10),
             cpu_millis_min: 1_000,
             freeze_after: Duration::from_millis(2),
@@ -246,6 +260,7 @@ struct Shared {
     hooks: Hooks,
     admission: Admission,
     environments: Environments,
+    stems: Stems,
     /// Invocations that run now.
     in_flight: watch::Sender<usize>,
     /// Cancelled when what still runs must end.
@@ -259,6 +274,7 @@ impl Invoker {
         Self(Arc::new(Shared {
             admission: Admission::new(limits.concurrency_max),
             environments: Environments::new(&limits, clock.clone()),
+            stems: Stems::start(&limits, &clock, &launcher, &runtimes),
             in_flight: watch::Sender::new(0),
             shutdown: CancellationToken::new(),
             clock,
@@ -300,6 +316,7 @@ impl Invoker {
 
     /// Takes no more invocations, lets those that run go on for at most `grace`, then ends every environment.
     pub async fn shutdown(&self, grace: Duration) {
+        self.0.stems.close();
         self.0.environments.close().await;
         let mut in_flight = self.0.in_flight.subscribe();
         // The sender lives in `self`: it cannot close while this waits.
@@ -311,6 +328,11 @@ impl Invoker {
     /// Invocations of `account` that run now.
     pub fn running(&self, account: &AccountId) -> usize {
         self.0.admission.running(account)
+    }
+
+    /// Runtimes that were started ahead and wait for a function.
+    pub fn standing_by(&self) -> usize {
+        self.0.stems.count()
     }
 
     /// Idle environments (frozen, or about to be) of `function`.

@@ -23,7 +23,9 @@
 pub mod api;
 mod code_link;
 pub mod error;
+mod facts;
 pub mod function;
+pub mod identity;
 pub mod invoke;
 mod keys;
 pub mod limits;
@@ -40,6 +42,7 @@ pub use error::LambdaError;
 pub use function::{
     Architecture, CodeRef, EnvironmentVariables, FunctionVersion, LATEST, LogFormat, Logging, TracingMode,
 };
+pub use identity::Identity;
 pub use invoke::{
     EnvironmentPeer, FunctionError, Hooks, Invocation, InvokeError, InvokeLimits, InvokeOutcome, Invoker, InvokerParts,
     PriceTable, Report, ThrottleReason,

@@ -10,6 +10,7 @@ use wire::Cx;
 use crate::code_link::CodeLinks;
 use crate::error::LambdaError;
 use crate::function::FunctionVersion;
+use crate::identity::Identity;
 use crate::keys::{self, FunctionRecord};
 use crate::limits;
 use crate::name::function_arn;
@@ -52,6 +53,8 @@ pub struct LambdaParts {
     pub rng: Rng,
     /// What the operator may change.
     pub config: Config,
+    /// Roles and rights.
+    pub identity: Identity,
 }
 
 /// Records read at once by [`Lambda::sweep_packages`]: well within a transaction.
@@ -69,6 +72,7 @@ pub struct State {
     pub(crate) clock: Clock,
     pub(crate) rng: Rng,
     pub(crate) config: Config,
+    pub(crate) identity: Identity,
     pub(crate) code_links: CodeLinks,
 }
 
@@ -83,9 +87,9 @@ impl std::ops::Deref for Lambda {
 impl Lambda {
     /// The service over `parts`.
     pub fn new(parts: LambdaParts) -> Self {
-        let LambdaParts { kv, packages, plane, clock, rng, config } = parts;
+        let LambdaParts { kv, packages, plane, clock, rng, config, identity } = parts;
         let code_links = CodeLinks::new(&rng);
-        Self(Arc::new(State { kv, packages, plane, clock, rng, config, code_links }))
+        Self(Arc::new(State { kv, packages, plane, clock, rng, config, identity, code_links }))
     }
 
     /// Frees the disk of unpacked packages that no function refers to any more. Call it at start, before functions run:
@@ -126,6 +130,7 @@ impl Lambda {
             arn: function_arn(&cx.region, cx.account.as_str(), name),
             version: crate::LATEST.to_owned(),
             revision_id: record.revision_id,
+            role: record.role,
             runtime_warning: self.warning(&record.runtime),
             runtime: record.runtime,
             handler: record.handler,

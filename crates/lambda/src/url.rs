@@ -101,9 +101,12 @@ impl Lambda {
     async fn invoke_target(&self, target: Target, cx: &Cx, request: Request<Bytes>) -> Response<Bytes> {
         let Target { owner, url, function } = target;
         let caller = caller(&cx.principal);
-        // Only the root user, until policies are asked about `lambda:InvokeFunctionUrl`: nobody else may by default.
-        let is_owner = matches!(&cx.principal, Principal::Root { account } if account.as_str() == owner.account);
-        if url.auth == UrlAuth::AwsIam && !is_owner {
+        let arn = function_arn(&owner.region, &owner.account, &owner.name);
+        if let Err(refusal) = self.may_call_url(cx, &arn, url.auth).await {
+            if refusal.internal.is_some() {
+                tracing::error!(%refusal, arn, "whether a function URL may be called cannot be told");
+                return result::bad_gateway();
+            }
             return result::refusal(StatusCode::FORBIDDEN, r#"{"Message":"Forbidden"}"#);
         }
         let Some(account) = AccountId::parse(&owner.account) else { return result::bad_gateway() };
@@ -129,7 +132,7 @@ impl Lambda {
             payload,
             client_context: None,
             cognito_identity: None,
-            invoked_arn: function_arn(&cx.region, cx.account.as_str(), &owner.name),
+            invoked_arn: arn,
             trace: cx.trace.clone(),
         };
         let version = Arc::new(self.version(&cx, &owner.name, function));

@@ -38,6 +38,7 @@ pub(crate) struct Connection {
 struct Waiting {
     prepared: Option<oneshot::Sender<Result<Prepared, StepError>>>,
     running: Option<oneshot::Sender<Result<Running, StepError>>>,
+    completed: Option<oneshot::Sender<Result<(), StepError>>>,
     frozen: Option<oneshot::Sender<Result<(), StepError>>>,
     end: watch::Sender<End>,
 }
@@ -63,7 +64,8 @@ impl Connection {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (prepared_sender, prepared) = oneshot::channel();
         let (end_sender, end) = watch::channel(None);
-        let waiting = Waiting { prepared: Some(prepared_sender), running: None, frozen: None, end: end_sender };
+        let waiting =
+            Waiting { prepared: Some(prepared_sender), running: None, completed: None, frozen: None, end: end_sender };
         self.waiting.lock().as_mut().ok_or(LaunchError::LauncherGone)?.insert(id, waiting);
         Ok(Seat { id, prepared, end })
     }
@@ -73,6 +75,13 @@ impl Connection {
         let (sender, receiver) = oneshot::channel();
         // Without an entry the sender is dropped here, which reads as "the launcher has ended".
         self.with(id, |waiting| waiting.running = Some(sender));
+        receiver
+    }
+
+    /// Waits for the program of `id` to have the rest of its spec.
+    pub(crate) fn await_completed(&self, id: u64) -> oneshot::Receiver<Result<(), StepError>> {
+        let (sender, receiver) = oneshot::channel();
+        self.with(id, |waiting| waiting.completed = Some(sender));
         receiver
     }
 
@@ -149,6 +158,11 @@ impl Connection {
             Reply::Running { id, result } => {
                 if let Some(sender) = waiting.get_mut(&id).and_then(|entry| entry.running.take()) {
                     let _ = sender.send(result.map(|addresses| (addresses, descriptors)));
+                }
+            }
+            Reply::Completed { id, result } => {
+                if let Some(sender) = waiting.get_mut(&id).and_then(|entry| entry.completed.take()) {
+                    let _ = sender.send(result);
                 }
             }
             Reply::Frozen { id, result } => {

@@ -165,6 +165,9 @@ impl Launcher {
     pub async fn launch(&self, spec: Spec) -> Result<Sandbox, LaunchError> {
         spec.check().map_err(LaunchError::Invalid)?;
         let shared = &self.shared;
+        if spec.awaits_rest && shared.isolation == Isolation::None {
+            return Err(LaunchError::Invalid("without isolation nothing can be mounted later".to_owned()));
+        }
         let begun = shared.clock.elapsed();
         let mut timings = Timings::default();
         let mut state = State::Empty;
@@ -189,6 +192,7 @@ impl Launcher {
         state.become_(State::Prepared);
         timings.wait = shared.clock.elapsed() - begun;
         tree.start_counting();
+        tree.awaits_rest = spec.awaits_rest;
         let running = shared.connection.await_running(tree.id);
         self.assign(tree.id, spec, theirs).await?;
         state.become_(State::Assigned);

@@ -21,7 +21,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Capabilities, Exit, LauncherConfig, Spec, StepError, Usage};
+use crate::{Capabilities, Exit, LauncherConfig, Rest, Spec, StepError, Usage};
 
 /// Longest packet in bytes: a spec (96 KiB) with JSON's escapes stays below.
 const PACKET_BYTES_MAX: usize = 200 << 10;
@@ -37,6 +37,8 @@ pub(crate) enum Request {
     Prepare { id: u64 },
     /// Run a program in it. With descriptors 1–4 of the program.
     Assign { id: u64, spec: Box<Spec> },
+    /// Give a program that was started ahead the rest of its spec.
+    Complete { id: u64, rest: Box<Rest> },
     /// Stop or resume it, where no freezer file was handed out.
     Freeze { id: u64, frozen: bool },
     /// End it, whatever its state.
@@ -52,6 +54,8 @@ pub(crate) enum Reply {
     Prepared { id: u64, result: Result<Vec<Handle>, StepError> },
     /// Answer to `Assign`: the addresses of the listeners. With one descriptor per listener.
     Running { id: u64, result: Result<Vec<SocketAddr>, StepError> },
+    /// Answer to `Complete`.
+    Completed { id: u64, result: Result<(), StepError> },
     /// Answer to `Freeze`.
     Frozen { id: u64, result: Result<(), StepError> },
     /// Every process of the sandbox is gone. Sent once for each sandbox that was prepared.
@@ -84,6 +88,8 @@ pub(crate) enum Order {
     Build { targets: Vec<Target> },
     /// Run this program. With descriptors 1–4 of the program, then one detached mount per target.
     Run { spec: Box<Spec>, targets: Vec<Target> },
+    /// Give the running program the rest. With one detached mount per target.
+    Complete { scratch_bytes: u64, targets: Vec<Target> },
 }
 
 /// Where a detached mount goes.
@@ -99,6 +105,8 @@ pub(crate) enum Report {
     Built(Result<(), StepError>),
     /// The program was executed. With one descriptor per listener.
     Running(Result<Vec<SocketAddr>, StepError>),
+    /// The running program has the rest.
+    Completed(Result<(), StepError>),
     /// The program ended; everything else in the sandbox dies next.
     Ended(Exit),
 }

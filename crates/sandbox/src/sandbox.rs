@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, UnixStream};
 
 use crate::launcher::Shared;
 use crate::tree::Tree;
-use crate::{Exit, LaunchError, State, Usage};
+use crate::{Exit, LaunchError, Rest, State, Usage};
 
 /// How long each part of a launch took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,6 +95,16 @@ impl Sandbox {
     /// What the program writes to descriptor 4. `None` the second time.
     pub fn take_log(&mut self) -> Option<pipe::Receiver> {
         self.ends.log.take()
+    }
+
+    /// Gives a program that was started ahead ([`crate::Spec::awaits_rest`]) the rest of its spec: mounts appear in the
+    /// running sandbox, amounts change, and what it has used so far no longer counts.
+    ///
+    /// # Errors
+    /// See [`LaunchError`]. The sandbox is of no use then; it should be dropped.
+    pub async fn complete(&mut self, rest: Rest) -> Result<(), LaunchError> {
+        rest.check().map_err(LaunchError::Invalid)?;
+        self.tree.complete(rest).await
     }
 
     /// Stops every process of the tree; returns when none can run any more.

@@ -41,6 +41,35 @@ pub struct Spec {
     pub scratch_bytes: u64,
     /// Loopback TCP addresses to listen on inside the sandbox's own network.
     pub listeners: Vec<SocketAddr>,
+    /// Empty folders that are made before the program starts.
+    pub folders: Vec<PathBuf>,
+    /// The program is started ahead: what it will work for is not known yet, and comes by [`crate::Sandbox::complete`].
+    /// Until then it has a small share of the CPU. Only with `Isolation::Process`.
+    pub awaits_rest: bool,
+}
+
+/// What a program that was started ahead (see [`Spec::awaits_rest`]) gets later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rest {
+    /// As in [`Spec::mounts`]. A target may be a folder of [`Spec::folders`].
+    pub mounts: Vec<Mount>,
+    /// As in [`Spec::memory_bytes`].
+    pub memory_bytes: u64,
+    /// As in [`Spec::cpu_millis`].
+    pub cpu_millis: u32,
+    /// As in [`Spec::scratch_bytes`].
+    pub scratch_bytes: u64,
+}
+
+/// The amounts that a sandbox's cgroups enforce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Amounts {
+    pub(crate) memory_bytes: u64,
+    pub(crate) scratch_bytes: u64,
+    pub(crate) cpu_millis: u32,
+    pub(crate) processes_max: u32,
+    /// Work ahead must not take the CPU from work that somebody waits for.
+    pub(crate) background: bool,
 }
 
 /// A host directory or file, shown read-only.
@@ -78,6 +107,18 @@ impl Spec {
             open_files_max: 256,
             scratch_bytes: 16 << 20,
             listeners: Vec::new(),
+            folders: Vec::new(),
+            awaits_rest: false,
+        }
+    }
+
+    pub(crate) fn amounts(&self) -> Amounts {
+        Amounts {
+            memory_bytes: self.memory_bytes,
+            scratch_bytes: self.scratch_bytes,
+            cpu_millis: self.cpu_millis,
+            processes_max: self.processes_max,
+            background: self.awaits_rest,
         }
     }
 
@@ -89,17 +130,15 @@ impl Spec {
         if self.argv.first().is_none_or(String::is_empty) {
             return Err("argv is empty".to_owned());
         }
-        if self.mounts.len() > MOUNTS_MAX || self.listeners.len() > LISTENERS_MAX {
-            return Err(format!("more than {MOUNTS_MAX} mounts or {LISTENERS_MAX} listeners"));
+        if self.listeners.len() > LISTENERS_MAX || self.folders.len() > MOUNTS_MAX {
+            return Err(format!("more than {MOUNTS_MAX} folders or {LISTENERS_MAX} listeners"));
         }
-        let paths = self.mounts.iter().flat_map(|m| [&m.source, &m.target]).chain([&self.cwd]);
-        for path in paths {
-            if !is_plain(path) {
-                return Err(format!("{} is not an absolute path without '..'", path.display()));
-            }
+        check_mounts(&self.mounts)?;
+        if let Some(path) = self.folders.iter().chain([&self.cwd]).find(|path| !is_plain(path)) {
+            return Err(format!("{} is not an absolute path without '..'", path.display()));
         }
-        if let Some(mount) = self.mounts.iter().find(|m| is_reserved(&m.target)) {
-            return Err(format!("{} is a mount target that the sandbox itself needs", mount.target.display()));
+        if let Some(path) = self.folders.iter().find(|path| is_reserved(path)) {
+            return Err(format!("{} is a folder that the sandbox itself makes", path.display()));
         }
         let names = self.env.iter().map(|(name, _)| name).chain(self.address_env.iter().map(|a| &a.name));
         if let Some(name) = names.into_iter().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
@@ -114,10 +153,9 @@ impl Spec {
         if self.address_env.iter().any(|variable| variable.listener >= self.listeners.len()) {
             return Err("an address variable names a listener that does not exist".to_owned());
         }
-        if self.memory_bytes < 4 << 20 || self.cpu_millis < 10 || self.processes_max < 1 || self.open_files_max < 8 {
-            return Err(
-                "a limit is below what any program needs (4 MiB, 10 millis, 1 process, 8 descriptors)".to_owned()
-            );
+        check_amounts(self.memory_bytes, self.cpu_millis)?;
+        if self.processes_max < 1 || self.open_files_max < 8 {
+            return Err("a limit is below what any program needs (1 process, 8 descriptors)".to_owned());
         }
         match self.bytes() <= SPEC_BYTES_MAX {
             true => Ok(()),
@@ -126,10 +164,51 @@ impl Spec {
     }
 
     fn bytes(&self) -> usize {
-        let paths = self.mounts.iter().map(|m| m.source.as_os_str().len() + m.target.as_os_str().len());
+        let paths = self.mounts.iter().map(Mount::bytes).chain(self.folders.iter().map(|path| path.as_os_str().len()));
         let env = self.env.iter().map(|(name, value)| name.len() + value.len());
         let addresses = self.address_env.iter().map(|a| a.name.len() + a.prefix.len());
         paths.chain(env).chain(addresses).chain(self.argv.iter().map(String::len)).sum()
+    }
+}
+
+impl Rest {
+    /// Checks what the kernel would otherwise refuse half way.
+    ///
+    /// # Errors
+    /// One sentence that says what is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        check_mounts(&self.mounts)?;
+        check_amounts(self.memory_bytes, self.cpu_millis)?;
+        match self.mounts.iter().map(Mount::bytes).sum::<usize>() <= SPEC_BYTES_MAX {
+            true => Ok(()),
+            false => Err(format!("paths are over {SPEC_BYTES_MAX} bytes")),
+        }
+    }
+}
+
+impl Mount {
+    fn bytes(&self) -> usize {
+        self.source.as_os_str().len() + self.target.as_os_str().len()
+    }
+}
+
+fn check_mounts(mounts: &[Mount]) -> Result<(), String> {
+    if mounts.len() > MOUNTS_MAX {
+        return Err(format!("more than {MOUNTS_MAX} mounts"));
+    }
+    if let Some(path) = mounts.iter().flat_map(|m| [&m.source, &m.target]).find(|path| !is_plain(path)) {
+        return Err(format!("{} is not an absolute path without '..'", path.display()));
+    }
+    match mounts.iter().find(|m| is_reserved(&m.target)) {
+        Some(mount) => Err(format!("{} is a mount target that the sandbox itself needs", mount.target.display())),
+        None => Ok(()),
+    }
+}
+
+fn check_amounts(memory_bytes: u64, cpu_millis: u32) -> Result<(), String> {
+    match memory_bytes >= 4 << 20 && cpu_millis >= 10 {
+        true => Ok(()),
+        false => Err("a limit is below what any program needs (4 MiB, 10 millis)".to_owned()),
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::connection::{Connection, End};
 use crate::protocol::{Handle, Request};
-use crate::{Exit, Isolation, Usage};
+use crate::{Exit, Isolation, LaunchError, Rest, Usage};
 
 /// Longest that the kernel may take to freeze a tree.
 const FREEZE_TIME_MAX: Duration = Duration::from_secs(1);
@@ -26,6 +26,8 @@ pub(crate) struct Tree {
     files: Vec<(Handle, OwnedFd)>,
     end: watch::Receiver<End>,
     cpu_us_at_start: u64,
+    /// The program was started ahead and has not got the rest of its spec.
+    pub(crate) awaits_rest: bool,
 }
 
 impl Tree {
@@ -36,7 +38,7 @@ impl Tree {
         files: Vec<(Handle, OwnedFd)>,
         end: watch::Receiver<End>,
     ) -> Self {
-        Self { id, connection, isolation, files, end, cpu_us_at_start: 0 }
+        Self { id, connection, isolation, files, end, cpu_us_at_start: 0, awaits_rest: false }
     }
 
     fn file(&self, wanted: Handle) -> Option<&OwnedFd> {
@@ -68,6 +70,18 @@ impl Tree {
         if self.isolation == Isolation::None {
             self.connection.send_now(&Request::Kill { id: self.id });
         }
+    }
+
+    /// Gives the running program the rest of its spec and counts what it uses from here.
+    pub(crate) async fn complete(&mut self, rest: Rest) -> Result<(), LaunchError> {
+        if !std::mem::take(&mut self.awaits_rest) {
+            return Err(LaunchError::Invalid("the sandbox does not await anything".to_owned()));
+        }
+        let completed = self.connection.await_completed(self.id);
+        self.connection.send(&Request::Complete { id: self.id, rest: Box::new(rest) }, &[]).await?;
+        completed.await.map_err(|_| LaunchError::LauncherGone)??;
+        self.start_counting();
+        Ok(())
     }
 
     /// Starts counting CPU time from here.

@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 
 use tokio::task::JoinHandle;
-pub use tokio_util::sync::CancellationToken;
+pub use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Starts `future` in the background under a name that logs show. A panic ends this task only and is logged.
 #[expect(clippy::disallowed_methods, reason = "the one place that may spawn")]

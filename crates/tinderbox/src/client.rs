@@ -163,6 +163,16 @@ impl Client {
         Ok(serde_json::from_slice(&answer.body)?)
     }
 
+    /// One operation of a service that speaks awsQuery; the answer whatever its status.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub(crate) async fn call_form(&self, service: &str, form: &[(&str, &str)]) -> anyhow::Result<Answer> {
+        let pairs: Vec<String> = form.iter().map(|(name, value)| format!("{name}={}", path_segment(value))).collect();
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        self.call(service, "POST", "/", &headers, pairs.join("&").into_bytes()).await
+    }
+
     fn request(
         &self,
         method: &str,

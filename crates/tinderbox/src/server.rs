@@ -2,6 +2,7 @@
 
 mod admin;
 mod data_folder;
+mod function_keys;
 mod identity;
 mod wiring;
 

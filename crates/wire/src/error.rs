@@ -29,6 +29,11 @@ pub trait ServiceError: Error + Send + Sync + 'static {
     fn members(&self) -> Vec<(&'static str, Value)> {
         Vec::new()
     }
+    /// Headers of the answer that stand in no shape, such as `x-amz-delete-marker` and the `ETag` of a 304.
+    /// Names in lower case.
+    fn headers(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
 }
 
 /// Any error on its way to a client. Two messages in one: [`ApiError::message`] is for the client,
@@ -45,6 +50,8 @@ pub struct ApiError {
     pub message: String,
     /// Further members of the error's shape.
     pub members: Vec<(&'static str, Value)>,
+    /// Further headers of the answer; names in lower case.
+    pub headers: Vec<(&'static str, String)>,
     /// What happened inside, for the log and the span; never sent.
     pub internal: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -58,6 +65,7 @@ impl ApiError {
             fault: Fault::Client,
             message: message.into(),
             members: Vec::new(),
+            headers: Vec::new(),
             internal: None,
         }
     }
@@ -70,6 +78,7 @@ impl ApiError {
             fault: Fault::Server,
             message: "The request processing has failed because of an unknown error, exception or failure.".to_owned(),
             members: Vec::new(),
+            headers: Vec::new(),
             internal: Some(source.into()),
         }
     }
@@ -95,6 +104,7 @@ pub fn to_api_error<E: ServiceError>(error: E) -> ApiError {
         fault: error.fault(),
         message: error.to_string(),
         members: error.members(),
+        headers: error.headers(),
         internal: (error.fault() == Fault::Server).then(|| Box::new(error) as Box<dyn Error + Send + Sync>),
     }
 }

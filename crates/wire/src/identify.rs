@@ -3,7 +3,7 @@
 use http::request::Parts;
 
 use crate::shape::{OperationName, Protocol, ServiceShape};
-use crate::uri;
+use crate::uri::{self, Specificity};
 
 /// The operation's name and HTTP binding; `None` when the service has no such operation.
 /// `body` is only looked at by the query protocol.
@@ -31,13 +31,20 @@ pub fn named(service: &ServiceShape, name: &str) -> Option<&'static OperationNam
     service.operations.iter().find(|operation| operation.name == name)
 }
 
+/// How well a REST operation fits a request to `path`, which may differ from the request's own (a bucket in the host
+/// name); `None` when it does not.
+pub fn fit(operation: &OperationName, parts: &Parts, path: &str) -> Option<Specificity> {
+    let is_meant = parts.method == operation.method
+        && (operation.header.is_empty() || parts.headers.contains_key(operation.header));
+    let fits = is_meant.then(|| uri::fits(operation.uri, path, parts.uri.query().unwrap_or_default())).flatten()?;
+    Some(if operation.header.is_empty() { fits } else { fits.and_a_header() })
+}
+
 fn rest(service: &ServiceShape, parts: &Parts) -> Option<&'static OperationName> {
-    let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
     service
         .operations
         .iter()
-        .filter(|operation| parts.method == operation.method)
-        .filter_map(|operation| Some((uri::fits(operation.uri, path, query)?, operation)))
+        .filter_map(|operation| Some((fit(operation, parts, parts.uri.path())?, operation)))
         .max_by(|(one, _), (other, _)| one.cmp(other))
         .map(|(_, operation)| operation)
 }

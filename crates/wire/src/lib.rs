@@ -10,6 +10,7 @@
 //! authorise, operate, encode), so that no handler can forget one.
 
 pub mod arn;
+pub mod body;
 pub mod convert;
 pub mod cx;
 pub mod error;
@@ -28,6 +29,7 @@ pub mod validation;
 pub mod value;
 
 pub use arn::Arn;
+pub use body::{Body, Trailers};
 pub use convert::{Fields, Members, UnknownVariant};
 pub use cx::{AccountId, Cx, Principal, SessionFacts};
 pub use error::{ApiError, Fault, ServiceError};

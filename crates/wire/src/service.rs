@@ -11,8 +11,8 @@ use http::request::Parts;
 use crate::error::to_api_error;
 use crate::shape::{OperationName, OperationShape, Protocol, ServiceShape};
 use crate::{
-    ApiError, ConditionKeys, Cx, FromValue, IntoValue, Operation, Permission, Resource, ResourceFacts, ServiceError,
-    Value, identify, protocol, validation,
+    ApiError, Body, ConditionKeys, Cx, FromValue, IntoValue, Operation, Permission, Resource, ResourceFacts,
+    ServiceError, Value, identify, protocol, validation,
 };
 
 /// A decoded, typed input whose type only its own table line knows.
@@ -27,7 +27,19 @@ type Keys = Box<dyn Fn(&Cx, &Input) -> ConditionKeys + Send + Sync>;
 type Action = Box<dyn Fn(&Input) -> Option<&'static str> + Send + Sync>;
 type Further = Box<dyn Fn(&Cx, &Input) -> Vec<Permission> + Send + Sync>;
 type Facts = Arc<dyn Fn(String) -> BoxFuture<Result<ResourceFacts, ApiError>> + Send + Sync>;
-type Call = Box<dyn Fn(Cx, Input) -> BoxFuture<Result<Value, ApiError>> + Send + Sync>;
+type Call = Box<dyn Fn(Cx, Input, Body) -> BoxFuture<Result<Output, ApiError>> + Send + Sync>;
+
+/// What a handler answered: the members, and for lines of [`Table::stream`] the bytes that follow.
+#[derive(Debug)]
+pub struct Output {
+    /// The output structure without its streaming payload.
+    pub value: Value,
+    /// The streaming payload; `None` for lines of [`Table::op`].
+    pub body: Option<Body>,
+}
+
+/// Longest body that [`Service::call`] collects, in bytes.
+const COLLECTED_BYTES_MAX: usize = 64 << 20;
 
 /// One line of a service's table.
 pub struct Line {
@@ -40,10 +52,39 @@ pub struct Line {
     keys: Option<Keys>,
     instead: Option<Action>,
     further: Option<Further>,
+    streams: bool,
     call: Call,
 }
 
+/// The typed input of a line; another line's input is our own mistake.
+fn typed<O: Operation>(input: Input) -> Result<O::Input, ApiError> {
+    let input = input.downcast::<O::Input>();
+    input.map(|input| *input).map_err(|_| ApiError::internal("an input reached another operation's handler"))
+}
+
 impl Line {
+    fn of<O: Operation>(
+        action: &'static str,
+        resource: fn(&Cx, &O::Input) -> Resource,
+        streams: bool,
+        call: Call,
+    ) -> Self {
+        Self {
+            shape: O::SHAPE,
+            action,
+            decode: |value| Ok(Box::new(O::Input::from_value(value)?)),
+            resources: Box::new(move |cx, input| match input.downcast_ref::<O::Input>() {
+                Some(input) => resource(cx, input),
+                None => Resource::any(),
+            }),
+            keys: None,
+            instead: None,
+            further: None,
+            streams,
+            call,
+        }
+    }
+
     /// Column 1: the typed input.
     ///
     /// # Errors
@@ -68,12 +109,17 @@ impl Line {
         std::iter::once(own).chain(further).collect()
     }
 
-    /// Column 3: the handler.
+    /// Whether the request's body is handed to the handler as a stream instead of being decoded.
+    pub fn takes_stream(&self) -> bool {
+        self.streams && self.shape.input_streams()
+    }
+
+    /// Column 3: the handler. `body` is the request's when the line [takes a stream](Self::takes_stream), else empty.
     ///
     /// # Errors
     /// Whatever the handler answers.
-    pub fn call(&self, cx: Cx, input: Input) -> BoxFuture<Result<Value, ApiError>> {
-        (self.call)(cx, input)
+    pub fn call(&self, cx: Cx, input: Input, body: Body) -> BoxFuture<Result<Output, ApiError>> {
+        (self.call)(cx, input, body)
     }
 }
 
@@ -150,31 +196,72 @@ impl Service {
         line: Option<&Line>,
         protocol: Protocol,
         request_id: &str,
-        outcome: Result<Value, ApiError>,
-    ) -> Response<Bytes> {
+        outcome: Result<Output, ApiError>,
+    ) -> Response<Body> {
         let shape = line.map(|line| line.shape);
         let encoded = match (outcome, shape) {
-            (Ok(output), Some(operation)) => protocol::encode(protocol, self.shape, operation, request_id, output),
+            (Ok(output), Some(operation)) => encode_output(protocol, self.shape, operation, request_id, output),
             (Ok(_), None) => Err(ApiError::internal("an output without an operation")),
             (Err(error), _) => Err(error),
         };
-        encoded.unwrap_or_else(|error| protocol::encode_error(protocol, self.shape, shape, request_id, &error))
+        encoded.unwrap_or_else(|error| {
+            protocol::encode_error(protocol, self.shape, shape, request_id, &error).map(Body::from)
+        })
     }
 
     /// From raw bytes to raw bytes, without authorisation: identify, decode, validate, call, encode. For tests of
-    /// services; the gateway runs the same columns with authorisation in between.
+    /// services; the gateway runs the same columns with authorisation in between. The answer of a streaming line is
+    /// collected, up to 64 MiB.
     pub async fn call(&self, cx: Cx, protocol: Protocol, parts: &Parts, body: Bytes) -> Response<Bytes> {
         let request_id = cx.request_id.clone();
-        let line = match self.identify(protocol, parts, &body) {
-            Ok(line) => line,
-            Err(error) => return self.encode(None, protocol, &request_id, Err(error)),
-        };
-        let outcome = match self.decode(line, protocol, parts, &body) {
-            Ok(input) => line.call(cx, input).await,
-            Err(error) => Err(error),
-        };
-        self.encode(Some(line), protocol, &request_id, outcome)
+        let (head, body) = self.call_streaming(cx, protocol, parts, Body::from(body)).await.into_parts();
+        match body.collect(COLLECTED_BYTES_MAX).await {
+            Ok(bytes) => Response::from_parts(head, bytes),
+            Err(error) => protocol::encode_error(protocol, self.shape, None, &request_id, &error),
+        }
     }
+
+    /// The same with the bodies of streaming lines as streams; of all other lines the body is collected first.
+    pub async fn call_streaming(&self, cx: Cx, protocol: Protocol, parts: &Parts, body: Body) -> Response<Body> {
+        let request_id = cx.request_id.clone();
+        let refused = |line, error| self.encode(line, protocol, &request_id, Err(error));
+        let in_head = self.identify(protocol, parts, &[]).ok().filter(|line| line.takes_stream());
+        let (line, bytes, stream) = match in_head {
+            Some(line) => (line, Bytes::new(), body),
+            None => {
+                let bytes = match body.collect(COLLECTED_BYTES_MAX).await {
+                    Ok(bytes) => bytes,
+                    Err(error) => return refused(None, error),
+                };
+                match self.identify(protocol, parts, &bytes) {
+                    Ok(line) => (line, bytes, Body::empty()),
+                    Err(error) => return refused(None, error),
+                }
+            }
+        };
+        match self.decode(line, protocol, parts, &bytes) {
+            Ok(input) => self.encode(Some(line), protocol, &request_id, line.call(cx, input, stream).await),
+            Err(error) => refused(Some(line), error),
+        }
+    }
+}
+
+/// The answer to a request that succeeded; the bytes of a streaming line follow its head.
+///
+/// # Errors
+/// `InternalFailure` when the output does not have the operation's shape.
+pub fn encode_output(
+    protocol: Protocol,
+    service: &ServiceShape,
+    operation: &OperationShape,
+    request_id: &str,
+    output: Output,
+) -> Result<Response<Body>, ApiError> {
+    let head = protocol::encode(protocol, service, operation, request_id, output.value)?;
+    Ok(match output.body {
+        None => head.map(Body::from),
+        Some(body) => head.map(|_| body),
+    })
 }
 
 /// What is known of the resource `arn` of `action`, from whichever of `services` it belongs to.
@@ -224,27 +311,42 @@ impl<S: Clone + Send + Sync + 'static> Table<S> {
         E: ServiceError,
     {
         let state = self.state.clone();
-        self.lines.push(Line {
-            shape: O::SHAPE,
-            action,
-            decode: |value| Ok(Box::new(O::Input::from_value(value)?)),
-            resources: Box::new(move |cx, input| match input.downcast_ref::<O::Input>() {
-                Some(input) => resource(cx, input),
-                None => Resource::any(),
-            }),
-            keys: None,
-            instead: None,
-            further: None,
-            call: Box::new(move |cx, input| {
-                let state = state.clone();
-                Box::pin(async move {
-                    let Ok(input) = input.downcast::<O::Input>() else {
-                        return Err(ApiError::internal("an input reached another operation's handler"));
-                    };
-                    handler(state, cx, *input).await.map(IntoValue::into_value).map_err(to_api_error)
-                })
-            }),
+        let call: Call = Box::new(move |cx, input, _| {
+            let state = state.clone();
+            Box::pin(async move {
+                let output = handler(state, cx, typed::<O>(input)?).await.map_err(to_api_error)?;
+                Ok(Output { value: output.into_value(), body: None })
+            })
         });
+        self.lines.push(Line::of::<O>(action, resource, false, call));
+        self
+    }
+
+    /// Adds a line whose payload streams: the handler gets the request's body as it arrives and answers with one.
+    /// The typed structs have no member for a streaming payload. An operation that streams in one direction only gets,
+    /// or answers with, [`Body::empty`] in the other.
+    #[must_use]
+    pub fn stream<O, Fut, E>(
+        mut self,
+        handler: fn(S, Cx, O::Input, Body) -> Fut,
+        action: &'static str,
+        resource: fn(&Cx, &O::Input) -> Resource,
+    ) -> Self
+    where
+        O: Operation,
+        Fut: Future<Output = Result<(O::Output, Body), E>> + Send + 'static,
+        E: ServiceError,
+    {
+        let state = self.state.clone();
+        let streams_out = O::SHAPE.output_streams();
+        let call: Call = Box::new(move |cx, input, body| {
+            let state = state.clone();
+            Box::pin(async move {
+                let (output, body) = handler(state, cx, typed::<O>(input)?, body).await.map_err(to_api_error)?;
+                Ok(Output { value: output.into_value(), body: streams_out.then_some(body) })
+            })
+        });
+        self.lines.push(Line::of::<O>(action, resource, true, call));
         self
     }
 

@@ -27,7 +27,7 @@ pub enum Protocol {
     AwsQuery,
     /// REST with JSON bodies, operation in method and path.
     RestJson1,
-    /// REST with XML bodies (S3). Only errors can be encoded so far.
+    /// REST with XML bodies (S3).
     RestXml,
     /// CBOR, operation in the path. Only errors can be encoded so far.
     RpcV2Cbor,
@@ -46,7 +46,7 @@ pub struct ServiceShape {
     pub target_prefix: &'static str,
     /// The API version, such as `2015-03-31`.
     pub api_version: &'static str,
-    /// The XML namespace of query answers; empty when the model has none.
+    /// The XML namespace of answers in XML; empty when the model has none.
     pub xml_namespace: &'static str,
     /// Protocols in order of preference.
     pub protocols: &'static [Protocol],
@@ -67,17 +67,26 @@ pub struct OperationName {
     pub method: &'static str,
     /// URI template, such as `/2015-03-31/functions/{FunctionName}`; may end in a query string that must be there.
     pub uri: &'static str,
+    /// A header that must be there, such as `x-amz-copy-source`; empty for none.
+    pub header: &'static str,
 }
 
 impl OperationName {
     /// An operation whose name travels in a header or in the body: `POST /`.
     pub const fn rpc(name: &'static str) -> Self {
-        Self { name, method: "POST", uri: "/" }
+        Self { name, method: "POST", uri: "/", header: "" }
     }
 
     /// An operation that is known by its method and path.
     pub const fn rest(name: &'static str, method: &'static str, uri: &'static str) -> Self {
-        Self { name, method, uri }
+        Self { name, method, uri, header: "" }
+    }
+
+    /// Tells it from an operation with the same method and path by a header.
+    #[must_use]
+    pub const fn with_header(mut self, header: &'static str) -> Self {
+        self.header = header;
+        self
     }
 }
 
@@ -98,7 +107,8 @@ pub struct OperationShape {
     pub input: Option<ShapeId>,
     /// The output structure, if there is one.
     pub output: Option<ShapeId>,
-    /// The element that awsQuery wraps the output in, such as `CreateTopicResult`; empty for none.
+    /// The element that awsQuery wraps the output in, such as `CreateTopicResult`; restXml's root element, such as
+    /// `ListBucketResult`. Empty for the protocol's default.
     pub result_element: &'static str,
     /// The errors that the model lists.
     pub errors: &'static [ErrorShape],
@@ -127,6 +137,26 @@ impl OperationShape {
             host_prefix: "",
             auth: Auth::Signature,
         }
+    }
+
+    /// Whether the request's body is the bytes of a streaming member, which stays out of the decoded input.
+    pub fn input_streams(&self) -> bool {
+        self.streams(self.input)
+    }
+
+    /// Whether the answer's body is the bytes of a streaming member or a stream of events.
+    pub fn output_streams(&self) -> bool {
+        self.streams(self.output)
+    }
+
+    fn streams(&self, side: Option<ShapeId>) -> bool {
+        let Some(Kind::Structure(structure)) = side.map(|id| &self.shapes.get(id).kind) else { return false };
+        let payload = structure.payload.and_then(|name| structure.members.iter().find(|member| member.name == name));
+        payload.is_some_and(|member| match &self.shapes.get(member.shape).kind {
+            Kind::Blob { streaming } => *streaming,
+            Kind::Structure(payload) => payload.event_stream,
+            _ => false,
+        })
     }
 
     /// The error of the model with this name or wire code.

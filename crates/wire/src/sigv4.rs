@@ -14,6 +14,7 @@ mod canonical;
 mod claim;
 mod credential;
 mod error;
+mod payload;
 mod presign;
 mod sign;
 mod verify;
@@ -22,6 +23,7 @@ pub use canonical::{RequestParts, canonical_request, percent_decode, query_pairs
 pub use claim::{Claim, Form};
 pub use credential::{Credential, Secret};
 pub use error::{ErrorStyle, SigV4Error};
+pub use payload::{Payload, PayloadCheck};
 pub use presign::{EXPIRES_S_MAX, presign};
 pub use sign::Signer;
 pub use verify::{Admitted, Expectations, RegionPolicy, SKEW_DEFAULT, Verified, verify};

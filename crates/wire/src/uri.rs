@@ -41,8 +41,17 @@ pub fn parameters(query: &str) -> Option<Vec<(String, String)>> {
 pub struct Specificity {
     /// Per segment: 2 literal, 1 label, 0 greedy label.
     segments: Vec<u8>,
-    /// Parameters that the template demands.
+    /// Parameters and headers that the operation demands.
     parameters: usize,
+}
+
+impl Specificity {
+    /// The operation also demands a header, which is there.
+    #[must_use]
+    pub(crate) fn and_a_header(mut self) -> Self {
+        self.parameters += 1;
+        self
+    }
 }
 
 /// Whether `template` (such as `/functions/{Name}/url?list-type=2`) fits the raw path and query, and how closely.

@@ -9,26 +9,73 @@ pub(super) struct Served {
     pub(super) validation_code: &'static str,
     /// The operations with types and shape tables; all others are only listed.
     pub(super) operations: &'static [&'static str],
+    /// Operations of the model that are not even listed.
+    pub(super) hidden: &'static [&'static str],
+    /// Namespace and names of XML documents, which botocore's model leaves out.
+    pub(super) xml: Option<&'static Documents>,
+}
+
+/// How a restXml service calls its documents.
+#[derive(Debug)]
+pub(super) struct Documents {
+    /// The namespace of every answer.
+    pub(super) namespace: &'static str,
+    /// Operation → element that its output is.
+    pub(super) roots: &'static [(&'static str, &'static str)],
+}
+
+const fn served(name: &'static str, validation_code: &'static str, operations: &'static [&'static str]) -> Served {
+    Served { name, validation_code, operations, hidden: &[], xml: None }
 }
 
 const VALIDATION_EXCEPTION: &str = "ValidationException";
 const VALIDATION_ERROR: &str = "ValidationError";
 
 const fn listed(name: &'static str) -> Served {
-    Served { name, validation_code: VALIDATION_EXCEPTION, operations: &[] }
+    served(name, VALIDATION_EXCEPTION, &[])
 }
 
 /// A service that speaks query.
 const fn listed_query(name: &'static str) -> Served {
-    Served { name, validation_code: VALIDATION_ERROR, operations: &[] }
+    served(name, VALIDATION_ERROR, &[])
 }
+
+/// Source: the response syntax of each operation in the Amazon S3 API reference.
+const S3_DOCUMENTS: Documents = Documents {
+    namespace: "http://s3.amazonaws.com/doc/2006-03-01/",
+    roots: &[
+        ("CompleteMultipartUpload", "CompleteMultipartUploadResult"),
+        ("CreateMultipartUpload", "InitiateMultipartUploadResult"),
+        ("DeleteObjects", "DeleteResult"),
+        ("GetBucketAccelerateConfiguration", "AccelerateConfiguration"),
+        ("GetBucketAcl", "AccessControlPolicy"),
+        ("GetBucketCors", "CORSConfiguration"),
+        ("GetBucketLifecycleConfiguration", "LifecycleConfiguration"),
+        ("GetBucketLocation", "LocationConstraint"),
+        ("GetBucketLogging", "BucketLoggingStatus"),
+        ("GetBucketNotificationConfiguration", "NotificationConfiguration"),
+        ("GetBucketRequestPayment", "RequestPaymentConfiguration"),
+        ("GetBucketTagging", "Tagging"),
+        ("GetBucketVersioning", "VersioningConfiguration"),
+        ("GetBucketWebsite", "WebsiteConfiguration"),
+        ("GetObjectAcl", "AccessControlPolicy"),
+        ("GetObjectAttributes", "GetObjectAttributesResponse"),
+        ("GetObjectTagging", "Tagging"),
+        ("ListBuckets", "ListAllMyBucketsResult"),
+        ("ListMultipartUploads", "ListMultipartUploadsResult"),
+        ("ListObjectVersions", "ListVersionsResult"),
+        ("ListObjects", "ListBucketResult"),
+        ("ListObjectsV2", "ListBucketResult"),
+        ("ListParts", "ListPartsResult"),
+    ],
+};
 
 /// All services.
 pub(super) const SERVICES: &[Served] = &[
-    Served {
-        name: "lambda",
-        validation_code: VALIDATION_EXCEPTION,
-        operations: &[
+    served(
+        "lambda",
+        VALIDATION_EXCEPTION,
+        &[
             "CreateFunction",
             "CreateFunctionUrlConfig",
             "DeleteFunction",
@@ -44,12 +91,12 @@ pub(super) const SERVICES: &[Served] = &[
             "UpdateFunctionConfiguration",
             "UpdateFunctionUrlConfig",
         ],
-    },
-    Served {
-        name: "logs",
-        validation_code: "InvalidParameterException",
-        operations: &["DescribeLogGroups", "DescribeLogStreams", "FilterLogEvents", "GetLogEvents"],
-    },
+    ),
+    served(
+        "logs",
+        "InvalidParameterException",
+        &["DescribeLogGroups", "DescribeLogStreams", "FilterLogEvents", "GetLogEvents"],
+    ),
     listed("apigateway"),
     listed("apigatewayv2"),
     listed_query("cloudformation"),
@@ -58,10 +105,10 @@ pub(super) const SERVICES: &[Served] = &[
     listed("dynamodbstreams"),
     listed("ecr"),
     listed("events"),
-    Served {
-        name: "iam",
-        validation_code: VALIDATION_ERROR,
-        operations: &[
+    served(
+        "iam",
+        VALIDATION_ERROR,
+        &[
             "AddRoleToInstanceProfile",
             "AddUserToGroup",
             "AttachGroupPolicy",
@@ -145,21 +192,106 @@ pub(super) const SERVICES: &[Served] = &[
             "UpdateRoleDescription",
             "UpdateUser",
         ],
-    },
+    ),
     listed("kinesis"),
     listed("kms"),
     listed("pipes"),
-    listed("s3"),
+    Served {
+        // Sent to another endpoint, with the method and path of ListBuckets.
+        hidden: &["ListDirectoryBuckets"],
+        xml: Some(&S3_DOCUMENTS),
+        ..served(
+            "s3",
+            "InvalidArgument",
+            &[
+                "AbortMultipartUpload",
+                "CompleteMultipartUpload",
+                "CopyObject",
+                "CreateBucket",
+                "CreateMultipartUpload",
+                "DeleteBucket",
+                "DeleteBucketCors",
+                "DeleteBucketEncryption",
+                "DeleteBucketLifecycle",
+                "DeleteBucketOwnershipControls",
+                "DeleteBucketPolicy",
+                "DeleteBucketReplication",
+                "DeleteBucketTagging",
+                "DeleteBucketWebsite",
+                "DeleteObject",
+                "DeleteObjectTagging",
+                "DeleteObjects",
+                "DeletePublicAccessBlock",
+                "GetBucketAccelerateConfiguration",
+                "GetBucketAcl",
+                "GetBucketCors",
+                "GetBucketEncryption",
+                "GetBucketLifecycleConfiguration",
+                "GetBucketLocation",
+                "GetBucketLogging",
+                "GetBucketNotificationConfiguration",
+                "GetBucketOwnershipControls",
+                "GetBucketPolicy",
+                "GetBucketPolicyStatus",
+                "GetBucketReplication",
+                "GetBucketRequestPayment",
+                "GetBucketTagging",
+                "GetBucketVersioning",
+                "GetBucketWebsite",
+                "GetObject",
+                "GetObjectAcl",
+                "GetObjectAttributes",
+                "GetObjectLegalHold",
+                "GetObjectLockConfiguration",
+                "GetObjectRetention",
+                "GetObjectTagging",
+                "GetPublicAccessBlock",
+                "HeadBucket",
+                "HeadObject",
+                "ListBuckets",
+                "ListMultipartUploads",
+                "ListObjectVersions",
+                "ListObjects",
+                "ListObjectsV2",
+                "ListParts",
+                "PutBucketAccelerateConfiguration",
+                "PutBucketAcl",
+                "PutBucketCors",
+                "PutBucketEncryption",
+                "PutBucketLifecycleConfiguration",
+                "PutBucketLogging",
+                "PutBucketNotificationConfiguration",
+                "PutBucketOwnershipControls",
+                "PutBucketPolicy",
+                "PutBucketReplication",
+                "PutBucketRequestPayment",
+                "PutBucketTagging",
+                "PutBucketVersioning",
+                "PutBucketWebsite",
+                "PutObject",
+                "PutObjectAcl",
+                "PutObjectLegalHold",
+                "PutObjectLockConfiguration",
+                "PutObjectRetention",
+                "PutObjectTagging",
+                "PutPublicAccessBlock",
+                "RestoreObject",
+                "SelectObjectContent",
+                "UploadPart",
+                "UploadPartCopy",
+            ],
+        )
+    },
     listed("scheduler"),
     listed("secretsmanager"),
     listed_query("sns"),
     listed("sqs"),
     listed("ssm"),
     listed("stepfunctions"),
-    Served {
-        name: "sts",
-        validation_code: VALIDATION_ERROR,
-        operations: &["AssumeRole", "GetAccessKeyInfo", "GetCallerIdentity", "GetFederationToken", "GetSessionToken"],
-    },
+    served(
+        "sts",
+        VALIDATION_ERROR,
+        &["AssumeRole", "GetAccessKeyInfo", "GetCallerIdentity", "GetFederationToken", "GetSessionToken"],
+    ),
     listed("xray"),
 ];

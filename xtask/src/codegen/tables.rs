@@ -52,24 +52,59 @@ pub(super) fn write_service(out: &mut String, model: &Model, served: &Served) ->
         out,
         "api_version: {:?}, xml_namespace: {:?},",
         model.metadata("apiVersion"),
-        model.metadata("xmlNamespace")
+        served.xml.map_or(model.metadata("xmlNamespace"), |documents| documents.namespace)
     )?;
     writeln!(out, "protocols: &[{}], query_compatible: {query_compatible},", protocols.join(", "))?;
     writeln!(out, "validation_code: {:?}, operations: &[", served.validation_code)?;
-    for (name, operation) in model.operations() {
-        let http = &operation["http"];
-        match rest {
-            true => writeln!(
-                out,
-                "OperationName::rest({name:?}, {:?}, {:?}),",
-                text(http, "method"),
-                text(http, "requestUri")
-            )?,
-            false => writeln!(out, "OperationName::rpc({name:?}),")?,
-        }
+    for name in names(model, served, rest)? {
+        out.push_str(&name);
     }
     out.push_str("] };\n\n");
     Ok(())
+}
+
+/// The lines that identify the operations. Several operations of S3 share method and path: what else tells them apart
+/// are the parameters and, among those that are still alike, the headers that one of them requires.
+fn names(model: &Model, served: &Served, rest: bool) -> anyhow::Result<Vec<String>> {
+    let listed = || model.operations().filter(|(name, _)| !served.hidden.contains(&name.as_str()));
+    if !rest {
+        return Ok(listed().map(|(name, _)| format!("OperationName::rpc({name:?}),\n")).collect());
+    }
+    let restxml = model.metadata("protocol") == "rest-xml";
+    let mut alike: BTreeMap<(&str, String), Vec<(&str, Vec<&str>)>> = BTreeMap::new();
+    for (name, operation) in listed().filter(|(_, operation)| !restxml || operation["deprecated"] != true) {
+        let http = &operation["http"];
+        let mut uri = text(http, "requestUri").to_owned();
+        for parameter in demanded(model, operation, "querystring")?.iter().filter(|_| restxml) {
+            uri.push(if uri.contains('?') { '&' } else { '?' });
+            uri.push_str(parameter);
+        }
+        let headers = demanded(model, operation, "header")?;
+        alike.entry((text(http, "method"), uri)).or_default().push((name, headers));
+    }
+    let mut lines: BTreeMap<&str, String> = BTreeMap::new();
+    for ((method, uri), operations) in &alike {
+        let is_shared = operations.len() > 1;
+        for (name, headers) in operations {
+            let header = headers.first().filter(|_| is_shared && restxml);
+            let with = header.map(|header| format!(".with_header({header:?})")).unwrap_or_default();
+            lines.insert(name, format!("OperationName::rest({name:?}, {method:?}, {uri:?}){with},\n"));
+        }
+        if restxml && operations.iter().filter(|(_, headers)| headers.is_empty()).count() > 1 {
+            bail!("nothing tells these operations apart: {operations:?}");
+        }
+    }
+    Ok(lines.into_values().collect())
+}
+
+/// The required members of an operation's input that travel in that place, by their names there.
+fn demanded<'m>(model: &'m Model, operation: &'m Value, location: &str) -> anyhow::Result<Vec<&'m str>> {
+    let Some(input) = operation.get("input") else { return Ok(Vec::new()) };
+    let shape = model.shape(shape_name(input)?)?;
+    let required = required(shape);
+    let members = members(shape).into_iter();
+    let there = members.filter(|(name, of)| required.contains(name.as_str()) && text(of, "location") == location);
+    Ok(there.filter_map(|(_, of)| of["locationName"].as_str()).collect())
 }
 
 /// The shape table and the operations that point into it.
@@ -88,7 +123,7 @@ pub(super) fn write_tables(out: &mut String, model: &Model, served: &Served) -> 
     }
     let tables = Tables { model, ids: reached.iter().enumerate().map(|(id, name)| (*name, id)).collect() };
     for name in served.operations {
-        tables.write_operation(out, name, model.operation(name)?)?;
+        tables.write_operation(out, name, model.operation(name)?, served)?;
     }
     tables.write_shapes(out)
 }
@@ -104,7 +139,7 @@ impl Tables<'_> {
         self.ids.get(name).copied().with_context(|| format!("{name} was not reached"))
     }
 
-    fn write_operation(&self, out: &mut String, name: &str, operation: &Value) -> anyhow::Result<()> {
+    fn write_operation(&self, out: &mut String, name: &str, operation: &Value, served: &Served) -> anyhow::Result<()> {
         let http = &operation["http"];
         writeln!(out, "static {}: OperationShape = OperationShape {{", names::constant(name))?;
         writeln!(out, "method: {:?}, uri: {:?},", text(http, "method"), text(http, "requestUri"))?;
@@ -114,7 +149,8 @@ impl Tables<'_> {
                 writeln!(out, "{side}: Some(ShapeId({})),", self.id(reference)?)?;
             }
         }
-        if let Some(element) = operation["output"]["resultWrapper"].as_str() {
+        let root = served.xml.and_then(|documents| documents.roots.iter().find(|(of, _)| *of == name));
+        if let Some(element) = operation["output"]["resultWrapper"].as_str().or(root.map(|(_, element)| *element)) {
             writeln!(out, "result_element: {element:?},")?;
         }
         let errors = errors(operation)?;
@@ -255,6 +291,7 @@ impl Tables<'_> {
         if flag(shape, "eventstream") {
             changes.push_str("event_stream: true, ");
         }
+        changes.push_str(&namespace(shape.get("xmlNamespace")));
         let of = format!("Structure::of(&[{list}])");
         Ok(match changes.is_empty() {
             true => format!("Kind::Structure({of})"),
@@ -296,8 +333,16 @@ impl Tables<'_> {
                 write!(changes, "{field}: true, ")?;
             }
         }
+        changes.push_str(&namespace(definition.get("xmlNamespace")));
         Ok(if changes.is_empty() { of } else { format!("Member {{ {changes}..{of} }}") })
     }
+}
+
+/// The namespace that an element declares.
+fn namespace(declared: Option<&Value>) -> String {
+    let uri = declared.and_then(|declared| declared["uri"].as_str().or(declared.as_str()));
+    let prefix = declared.and_then(|declared| declared["prefix"].as_str()).unwrap_or_default();
+    uri.map(|uri| format!("xml_namespace: Some(({prefix:?}, {uri:?})), ")).unwrap_or_default()
 }
 
 fn timestamp(format: &str) -> anyhow::Result<&'static str> {

@@ -101,7 +101,9 @@ impl<'m> Types<'m> {
         if TAKEN.contains(&rust.as_str()) {
             bail!("a structure is called {rust}: rename it in codegen");
         }
-        let members = members(shape);
+        let streamed = self.streaming_payload(shape)?;
+        let members: Vec<_> =
+            members(shape).into_iter().filter(|(member, _)| Some(member.as_str()) != streamed).collect();
         let required = required(shape);
         let all_optional = required.is_empty();
         let mut secret = false;
@@ -157,8 +159,16 @@ impl<'m> Types<'m> {
         Ok(())
     }
 
+    /// The payload that streams: it travels beside the struct, as a `wire::Body`.
+    fn streaming_payload<'s>(&self, shape: &'s Map<String, Value>) -> anyhow::Result<Option<&'s str>> {
+        let Some(payload) = shape.get("payload").and_then(Value::as_str) else { return Ok(None) };
+        let of = self.model.shape(shape_name(&shape["members"][payload])?)?;
+        let is_set = |flag: &str| of.get(flag) == Some(&Value::Bool(true));
+        Ok(((text_of(of, "type") == "blob" && is_set("streaming")) || is_set("eventstream")).then_some(payload))
+    }
+
     fn write_enumeration(&self, out: &mut String, name: &str, shape: &Map<String, Value>) -> anyhow::Result<()> {
-        let name = &names::capitalised(name);
+        let name = &enumeration_name(name);
         let values: Vec<&str> = enumeration(shape);
         let variants: Vec<String> = values.iter().map(|value| names::variant(value)).collect();
         if variants.iter().collect::<BTreeSet<_>>().len() != variants.len() {
@@ -205,7 +215,7 @@ impl<'m> Types<'m> {
             "float" | "double" => "f64".to_owned(),
             "blob" => "Bytes".to_owned(),
             "timestamp" => "Timestamp".to_owned(),
-            "string" if shape.contains_key("enum") => names::capitalised(name),
+            "string" if shape.contains_key("enum") => enumeration_name(name),
             "string" => "String".to_owned(),
             "list" => format!("Vec<{}>", self.rust_type(shape_name(&shape["member"])?)?),
             "map" => format!("BTreeMap<String, {}>", self.rust_type(shape_name(&shape["value"])?)?),
@@ -266,6 +276,13 @@ pub(super) fn members(shape: &Map<String, Value>) -> Vec<(&String, &Value)> {
 /// The names of the members that must be there.
 pub(super) fn required(shape: &Map<String, Value>) -> BTreeSet<&str> {
     shape.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// Rust's name of an enumeration; it must not hide what the generated code imports.
+fn enumeration_name(name: &str) -> String {
+    let name = names::capitalised(name);
+    let is_imported = super::IMPORTS.iter().any(|(_, imported)| imported.contains(&name.as_str()));
+    if is_imported { format!("{name}Kind") } else { name }
 }
 
 /// The values of an enumeration; empty when it is none.

@@ -31,15 +31,10 @@ function takeDescriptor(name) {
   return Number.isInteger(fd) && fd > 2 ? fd : undefined;
 }
 
-const channel = new Channel(takeDescriptor('_TINDERBOX_CHANNEL_FD') ?? 3);
-logs.install({
-  fd: takeDescriptor('_LAMBDA_TELEMETRY_LOG_FD'),
-  json: env.AWS_LAMBDA_LOG_FORMAT?.toUpperCase() === 'JSON',
-  level: env.AWS_LAMBDA_LOG_LEVEL?.toUpperCase(),
-});
-
-const identifier = /nodejs(\d+)/.exec(env.AWS_EXECUTION_ENV ?? '');
-const allowCallbacks = identifier !== null && Number(identifier[1]) <= LAST_IDENTIFIER_WITH_CALLBACKS;
+// Set by `start`: a generic runtime (generic.cjs) is up before it knows for which function.
+let channel;
+let allowCallbacks;
+let fixed; // the fields of every context object
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
@@ -47,12 +42,6 @@ const turn = () => new Promise((resolve) => setImmediate(resolve));
 let serving = null;
 // Called when the event loop runs empty while an invoke is open.
 let whenIdle = null;
-
-process.on('beforeExit', () => {
-  const callback = whenIdle;
-  whenIdle = null;
-  if (callback !== null) setImmediate(callback);
-});
 
 function die(caption, error, code) {
   logs.logError(caption, error);
@@ -62,17 +51,18 @@ function die(caption, error, code) {
   process.exit(code);
 }
 
-process.on('uncaughtException', (error) => die('Uncaught Exception', error, EXIT_UNCAUGHT_EXCEPTION));
-process.on('unhandledRejection', (reason, promise) => {
-  const error = new RuntimeError('UnhandledPromiseRejection', String(reason));
-  die('Unhandled Promise Rejection', Object.assign(error, { reason, promise }), EXIT_UNHANDLED_REJECTION);
-});
-
-const functionName = env.AWS_LAMBDA_FUNCTION_NAME;
-const functionVersion = env.AWS_LAMBDA_FUNCTION_VERSION;
-const memoryLimitInMB = env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE;
-const logGroupName = env.AWS_LAMBDA_LOG_GROUP_NAME;
-const logStreamName = env.AWS_LAMBDA_LOG_STREAM_NAME;
+function listenToProcess() {
+  process.on('beforeExit', () => {
+    const callback = whenIdle;
+    whenIdle = null;
+    if (callback !== null) setImmediate(callback);
+  });
+  process.on('uncaughtException', (error) => die('Uncaught Exception', error, EXIT_UNCAUGHT_EXCEPTION));
+  process.on('unhandledRejection', (reason, promise) => {
+    const error = new RuntimeError('UnhandledPromiseRejection', String(reason));
+    die('Unhandled Promise Rejection', Object.assign(error, { reason, promise }), EXIT_UNHANDLED_REJECTION);
+  });
+}
 
 // Client context and identity travel as JSON text (a header on the Runtime API) or already as an object.
 const decoded = (value) => (typeof value === 'string' && value !== '' ? JSON.parse(value) : value || undefined);
@@ -80,11 +70,7 @@ const decoded = (value) => (typeof value === 'string' && value !== '' ? JSON.par
 function createContext(header) {
   const deadline = header.deadlineMs;
   return {
-    functionName,
-    functionVersion,
-    memoryLimitInMB,
-    logGroupName,
-    logStreamName,
+    ...fixed,
     clientContext: decoded(header.clientContext),
     identity: decoded(header.cognitoIdentity),
     invokedFunctionArn: header.invokedFunctionArn,
@@ -216,6 +202,29 @@ async function main() {
   }
 }
 
-// A top-level await that never settles in the user's module leaves the loop empty during init.
-whenIdle = () => die('Init Error', new RuntimeError('NodeJsExit', NEVER_SETTLED), EXIT_INIT_ERROR);
-main();
+/** Becomes the runtime of the function that the environment variables describe. */
+function start(open = new Channel(takeDescriptor('_TINDERBOX_CHANNEL_FD') ?? 3)) {
+  channel = open;
+  delete env._TINDERBOX_CHANNEL_FD;
+  logs.install({
+    fd: takeDescriptor('_LAMBDA_TELEMETRY_LOG_FD'),
+    json: env.AWS_LAMBDA_LOG_FORMAT?.toUpperCase() === 'JSON',
+    level: env.AWS_LAMBDA_LOG_LEVEL?.toUpperCase(),
+  });
+  const identifier = /nodejs(\d+)/.exec(env.AWS_EXECUTION_ENV ?? '');
+  allowCallbacks = identifier !== null && Number(identifier[1]) <= LAST_IDENTIFIER_WITH_CALLBACKS;
+  fixed = {
+    functionName: env.AWS_LAMBDA_FUNCTION_NAME,
+    functionVersion: env.AWS_LAMBDA_FUNCTION_VERSION,
+    memoryLimitInMB: env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
+    logGroupName: env.AWS_LAMBDA_LOG_GROUP_NAME,
+    logStreamName: env.AWS_LAMBDA_LOG_STREAM_NAME,
+  };
+  listenToProcess();
+  // A top-level await that never settles in the user's module leaves the loop empty during init.
+  whenIdle = () => die('Init Error', new RuntimeError('NodeJsExit', NEVER_SETTLED), EXIT_INIT_ERROR);
+  main();
+}
+
+module.exports = { start };
+if (require.main === module) start();

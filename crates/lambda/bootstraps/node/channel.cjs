@@ -8,6 +8,8 @@
 //                       4 ERROR       36 bytes request id, error JSON
 //                       5 INIT_ERROR  error JSON
 //                       6 LOADING     empty: the bootstrap is up and begins to load the user's code
+//   server -> runtime  16 ASSIGN      JSON {"environment": {name: value}}: the function of a generic runtime
+//   runtime -> server  17 STANDBY     empty: a generic runtime is up and knows no function
 //
 // Reads block the whole process on purpose. Between two invokes Lambda promises nothing to background work (the
 // environment is frozen), and a blocking read is the shortest way from the server's write to the handler's first line.
@@ -21,6 +23,8 @@ const KIND_RESPONSE = 3;
 const KIND_ERROR = 4;
 const KIND_INIT_ERROR = 5;
 const KIND_LOADING = 6;
+const KIND_ASSIGN = 16;
+const KIND_STANDBY = 17;
 
 const REQUEST_ID_BYTES = 36;
 const PREFIX_BYTES = 5; // u32 length, u8 kind
@@ -54,27 +58,49 @@ class Channel {
 
   /** Blocks until the next INVOKE; returns `{ header, event }` (event: JSON text) or null when the server hung up. */
   next() {
-    if (!this.fill(4)) return null;
-    const length = this.input.readUInt32BE(this.begin);
-    if (length < PREFIX_BYTES || length > FRAME_BYTES_MAX) throw new Error(`channel: bad frame length ${length}`);
-    if (!this.fill(4 + length)) return null;
+    const length = this.awaitFrame(KIND_INVOKE);
+    if (length === null) return null;
     const frame = this.input;
     const start = this.begin;
-    const kind = frame[start + 4];
-    if (kind !== KIND_INVOKE) throw new Error(`channel: unexpected frame kind ${kind}`);
     const headerStart = start + 9;
     const headerEnd = headerStart + frame.readUInt32BE(start + 5);
     const eventEnd = start + 4 + length;
     if (headerEnd > eventEnd) throw new Error('channel: header longer than its frame');
     const header = JSON.parse(frame.toString('utf8', headerStart, headerEnd));
     const event = frame.toString('utf8', headerEnd, eventEnd);
-    this.begin = eventEnd;
-    if (this.begin === this.end) {
-      this.begin = this.end = 0;
-      // One large event must not keep its memory for the rest of the environment's life.
-      if (frame.length > SCRATCH_BYTES) this.input = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
-    }
+    this.consume(eventEnd);
     return { header, event };
+  }
+
+  /** Blocks until a generic runtime is given a function; returns the object of the ASSIGN frame or null at the end. */
+  assignment() {
+    const length = this.awaitFrame(KIND_ASSIGN);
+    if (length === null) return null;
+    const end = this.begin + 4 + length;
+    const assignment = JSON.parse(this.input.toString('utf8', this.begin + PREFIX_BYTES, end));
+    this.consume(end);
+    return assignment;
+  }
+
+  /** Buffers a whole frame of this kind; its length, or null when the server hung up. */
+  awaitFrame(kind) {
+    if (!this.fill(4)) return null;
+    const length = this.input.readUInt32BE(this.begin);
+    const shortest = kind === KIND_INVOKE ? PREFIX_BYTES : 1;
+    if (length < shortest || length > FRAME_BYTES_MAX) throw new Error(`channel: bad frame length ${length}`);
+    if (!this.fill(4 + length)) return null;
+    const found = this.input[this.begin + 4];
+    if (found !== kind) throw new Error(`channel: unexpected frame kind ${found}`);
+    return length;
+  }
+
+  /** Lets go of everything before `end`. */
+  consume(end) {
+    this.begin = end;
+    if (this.begin < this.end) return;
+    this.begin = this.end = 0;
+    // One large event must not keep its memory for the rest of the environment's life.
+    if (this.input.length > SCRATCH_BYTES) this.input = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
   }
 
   /** Reads until `count` bytes are buffered; false at the end of the stream. */
@@ -104,6 +130,10 @@ class Channel {
 
   loading() {
     this.send(KIND_LOADING, '', '');
+  }
+
+  standby() {
+    this.send(KIND_STANDBY, '', '');
   }
 
   ready() {

@@ -9,6 +9,8 @@
 //!                      4 ERROR       36 bytes request id │ error JSON
 //!                      5 INIT_ERROR  error JSON
 //!                      6 LOADING     nothing; the runtime is up and begins to load the function's code (optional)
+//!   server → runtime  16 ASSIGN      JSON {"environment": {name: value}}: the function of a generic runtime
+//!   runtime → server  17 STANDBY     nothing; a generic runtime is up and knows no function
 //! ```
 //!
 //! The peer is untrusted: every length is checked before anything is kept, and a frame that fits nothing ends the
@@ -43,6 +45,7 @@ pub(crate) struct InvokeHeader {
 pub(crate) enum Frame {
     Ready,
     Loading,
+    Standby,
     Response { request_id: String, body: Bytes },
     Error { request_id: String, json: Bytes },
     InitError { json: Bytes },
@@ -72,6 +75,17 @@ pub(crate) fn encode_invoke(header: &InvokeHeader, event: &[u8]) -> Bytes {
     frame.freeze()
 }
 
+/// The bytes of an ASSIGN frame.
+pub(crate) fn encode_assign(environment: &[(String, String)]) -> Bytes {
+    let environment: std::collections::BTreeMap<_, _> = environment.iter().map(|(name, value)| (name, value)).collect();
+    let json = serde_json::json!({ "environment": environment }).to_string();
+    let mut frame = BytesMut::with_capacity(5 + json.len());
+    frame.put_u32(u32::try_from(1 + json.len()).expect("variables are a few KB"));
+    frame.put_u8(16);
+    frame.put_slice(json.as_bytes());
+    frame.freeze()
+}
+
 /// Takes the first whole frame from `buffer`; `None` when more bytes are needed.
 pub(crate) fn decode(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
     let Some(prefix) = buffer.first_chunk::<4>() else { return Ok(None) };
@@ -84,7 +98,7 @@ pub(crate) fn decode(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError>
     }
     // The kind is known early: nothing is buffered for a frame that cannot be right.
     if let Some(kind) = buffer.get(4)
-        && !(2..=6).contains(kind)
+        && !matches!(kind, 2..=6 | 17)
     {
         return Err(FrameError::Kind(*kind));
     }
@@ -95,9 +109,10 @@ pub(crate) fn decode(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError>
     let kind = buffer.get_u8();
     let mut payload = buffer.split_to(length - 1).freeze();
     match kind {
-        2 | 6 if !payload.is_empty() => Err(FrameError::Malformed),
+        2 | 6 | 17 if !payload.is_empty() => Err(FrameError::Malformed),
         2 => Ok(Some(Frame::Ready)),
         6 => Ok(Some(Frame::Loading)),
+        17 => Ok(Some(Frame::Standby)),
         5 => Ok(Some(Frame::InitError { json: payload })),
         3 | 4 => {
             if payload.len() < REQUEST_ID_BYTES {
@@ -126,6 +141,7 @@ mod tests {
         let (kind, payload) = match frame {
             Frame::Ready => (2, Vec::new()),
             Frame::Loading => (6, Vec::new()),
+            Frame::Standby => (17, Vec::new()),
             Frame::Response { request_id, body } => (3, [request_id.as_bytes(), body].concat()),
             Frame::Error { request_id, json } => (4, [request_id.as_bytes(), json].concat()),
             Frame::InitError { json } => (5, json.to_vec()),
@@ -142,6 +158,7 @@ mod tests {
         prop_oneof![
             proptest::strategy::Just(Frame::Ready),
             proptest::strategy::Just(Frame::Loading),
+            proptest::strategy::Just(Frame::Standby),
             (id(), body()).prop_map(|(request_id, body)| Frame::Response { request_id, body }),
             (id(), body()).prop_map(|(request_id, json)| Frame::Error { request_id, json }),
             body().prop_map(|json| Frame::InitError { json }),
@@ -183,6 +200,7 @@ mod tests {
             (long, FrameError::TooLong(usize::try_from(u32::MAX).unwrap())),
             (vec![0, 0, 0, 0, 2], FrameError::Malformed),
             (vec![0, 0, 0, 1, 1], FrameError::Kind(1)),
+            (vec![0, 0, 0, 1, 16], FrameError::Kind(16)),
             (vec![0, 0, 0, 9, 77], FrameError::Kind(77)),
             (vec![0, 0, 0, 2, 2, 0], FrameError::Malformed),
             (vec![0, 0, 0, 3, 3, b'a', b'b'], FrameError::Malformed),

@@ -19,6 +19,8 @@ use super::{Hooks, spans};
 
 /// How long a runtime that closed its line, or whose process ended, has for its last words to arrive.
 const LAST_WORDS: Duration = Duration::from_millis(50);
+/// Keys that live less long than this are not used for another event: the longest invocation (L8), and some room.
+const KEYS_LEFT_MIN: Duration = Duration::from_secs(1_200);
 /// How long the end of a killed process tree is awaited; the sandbox promises 100 ms.
 const KILL_MAX: Duration = Duration::from_secs(1);
 
@@ -39,13 +41,14 @@ pub(crate) struct Environment {
     pub(super) recorder: Recorder,
     pub(super) rng: Rng,
     /// Everything that ends with it.
-    pub(super) _held: Held,
+    pub(super) held: Held,
 }
 
 /// What an environment holds of the rest of the server.
 pub(super) struct Held {
     pub(super) hooks: Hooks,
     pub(super) access_key_id: String,
+    pub(super) keys_expire: Option<Timestamp>,
     /// Cancelled at the end: stops accepting connections to the AWS endpoint.
     pub(super) open: CancellationToken,
 }
@@ -213,9 +216,13 @@ impl Environment {
         self.logs.drain();
     }
 
-    /// True when it can take an event and its process still runs.
+    /// True when it can take an event, its process still runs, and its keys outlive whatever it begins now: its
+    /// environment variables cannot change, so an environment ends before its keys do, as on AWS.
     pub(crate) fn is_usable(&self) -> bool {
         use futures_util::FutureExt as _;
+        if self.held.keys_expire.is_some_and(|expire| expire <= self.clock.now() + KEYS_LEFT_MIN) {
+            return false;
+        }
         let alive = self.sandbox.exited().now_or_never().is_none();
         alive && matches!(self.state, State::Ready | State::Frozen)
     }
@@ -269,6 +276,7 @@ pub(crate) struct NeverTaken;
 
 fn name_of(said: &Said) -> &'static str {
     match said {
+        Said::Standby => "STANDBY",
         Said::Loading => "LOADING",
         Said::Ready => "READY",
         Said::InitError(_) => "INIT_ERROR",

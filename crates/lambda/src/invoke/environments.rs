@@ -211,13 +211,18 @@ impl Environments {
             true => pool.busy = pool.busy.saturating_sub(1),
             false => pool.freezing = pool.freezing.saturating_sub(1),
         }
+        if !environment.is_usable() {
+            // Whoever waited for it competes for a start again.
+            pool.waiting.clear();
+            return PutDown::Unwanted(environment);
+        }
         while let Some(waiting) = pool.waiting.pop_front() {
             match waiting.send(environment) {
                 Ok(()) => return PutDown::Handed,
                 Err(back) => environment = back,
             }
         }
-        if closed || !environment.is_usable() {
+        if closed {
             return PutDown::Unwanted(environment);
         }
         pool.idle.push(Idle { stamp, environment });

@@ -26,6 +26,9 @@ pub enum InvokeError {
         /// What is missing and how to get it.
         remedy: String,
     },
+    /// The function's role is gone, or its trust policy does not let Lambda assume it any more.
+    #[error("{}", crate::identity::NOT_ASSUMABLE)]
+    RoleNotAssumable,
     /// The platform is shutting down or could not make an execution environment.
     #[error("The service cannot start an execution environment now: {cause}")]
     Unavailable {
@@ -61,6 +64,7 @@ impl ServiceError for InvokeError {
             Self::TooManyRequests { .. } => "TooManyRequestsException",
             Self::RequestTooLarge { .. } => "RequestTooLargeException",
             Self::RuntimeMissing { .. } => "InvalidRuntimeException",
+            Self::RoleNotAssumable => "AccessDeniedException",
             Self::Unavailable { .. } => "ServiceException",
         }
     }
@@ -70,13 +74,14 @@ impl ServiceError for InvokeError {
             Self::TooManyRequests { .. } => 429,
             Self::RequestTooLarge { .. } => 413,
             Self::RuntimeMissing { .. } => 502,
+            Self::RoleNotAssumable => 403,
             Self::Unavailable { .. } => 500,
         }
     }
 
     fn fault(&self) -> Fault {
         match self {
-            Self::TooManyRequests { .. } | Self::RequestTooLarge { .. } => Fault::Client,
+            Self::TooManyRequests { .. } | Self::RequestTooLarge { .. } | Self::RoleNotAssumable => Fault::Client,
             Self::RuntimeMissing { .. } | Self::Unavailable { .. } => Fault::Server,
         }
     }
@@ -85,7 +90,7 @@ impl ServiceError for InvokeError {
         let text = |text: &str| Value::String(text.to_owned());
         match self {
             Self::TooManyRequests { reason } => vec![("Reason", text(reason.as_str())), ("Type", text("User"))],
-            Self::RequestTooLarge { .. } => vec![("Type", text("User"))],
+            Self::RequestTooLarge { .. } | Self::RoleNotAssumable => vec![("Type", text("User"))],
             Self::RuntimeMissing { .. } | Self::Unavailable { .. } => vec![("Type", text("Service"))],
         }
     }

@@ -12,6 +12,8 @@ use super::runtime_api::RuntimeApi;
 /// What the runtime said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
+    /// A generic runtime is up and knows no function.
+    Standby,
     /// It is up and begins to load the function's code.
     Loading,
     /// Init is done.
@@ -85,7 +87,13 @@ impl FrameLine {
         self.undelivered = self.socket.write_all(&frame).await.is_err();
     }
 
-    async fn listen(&mut self) -> Said {
+    /// Tells a generic runtime its function. What goes wrong is said by [`FrameLine::listen`].
+    pub(crate) async fn assign(&mut self, environment: &[(String, String)]) {
+        // A write fails only when the peer has closed: the next read says so.
+        let _ = self.socket.write_all(&channel::encode_assign(environment)).await;
+    }
+
+    pub(crate) async fn listen(&mut self) -> Said {
         loop {
             match channel::decode(&mut self.buffer) {
                 Ok(Some(frame)) => return frame.into(),
@@ -112,6 +120,7 @@ impl From<Frame> for Said {
         match frame {
             Frame::Ready => Self::Ready,
             Frame::Loading => Self::Loading,
+            Frame::Standby => Self::Standby,
             Frame::Response { body, .. } if body.len() > super::PAYLOAD_BYTES_MAX => Self::TooLarge,
             Frame::Response { request_id, body } => Self::Response { request_id, body },
             Frame::Error { request_id, json } => Self::Error { request_id, json },

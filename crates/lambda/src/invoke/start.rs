@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox::{AddressVariable, Isolation, LaunchError, Mount, Sandbox, Spec};
+use sandbox::{Isolation, LaunchError, Mount, Rest, Sandbox, Spec};
 use sys::task::CancellationToken;
 use sys::{ByteSize, Timestamp};
 use tokio::net::TcpListener;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::assign::function_mounts;
 use super::ending::Ending;
 use super::environment::{Environment, Held};
 use super::line::{FrameLine, Line};
@@ -17,14 +18,15 @@ use super::log_records::{PlatformRecords, stream_date};
 use super::log_stream::LogStream;
 use super::runtime_api::RuntimeApi;
 use super::state::State;
+use super::stems::{Stem, address_variables};
 use super::variables::TASK_ROOT;
 use super::{AWS_ENDPOINT, EnvironmentPeer, InvokeError, Invoker, RUNTIME_API};
 use crate::FunctionVersion;
 use crate::runtimes::{LaunchPlan, Protocol};
 
 /// L14: processes and threads, and open files, of one environment.
-const PROCESSES_MAX: u32 = 1_024;
-const OPEN_FILES_MAX: u32 = 1_024;
+pub(super) const PROCESSES_MAX: u32 = 1_024;
+pub(super) const OPEN_FILES_MAX: u32 = 1_024;
 /// A sandbox takes milliseconds to launch; after this long it will not come, and who waits must hear it.
 const LAUNCH_MAX: Duration = Duration::from_secs(20);
 /// One virtual CPU belongs to this much memory (Lambda developer guide, "Configure Lambda function memory").
@@ -108,22 +110,28 @@ impl Invoker {
             .map_err(|error| StartFailure::Platform(missing(error)))?;
         let mut state = State::Empty;
         let peer = peer(function, &id);
-        let credentials = (shared.hooks.issue_credentials)(&peer);
+        let credentials = (shared.hooks.issue_credentials)(Arc::clone(function), peer.clone()).await;
+        let credentials = credentials.map_err(StartFailure::Platform)?;
         let held = Held {
             hooks: shared.hooks.clone(),
             access_key_id: credentials.access_key_id.clone(),
+            keys_expire: credentials.expires,
             open: CancellationToken::new(),
         };
         let variables = Self::variables(function, &plan, logs.name(), &credentials);
         let protocol = plan.protocol;
-        let spec = self.spec(function, plan, package, variables);
         let (sandbox_began, start) = (clock.now(), clock.elapsed());
-        let mut sandbox = match self.launch(spec).await {
-            Ok(sandbox) => sandbox,
-            Err(NoSandbox::Platform(cause)) => return Err(unavailable(cause)),
-            Err(NoSandbox::Package(message)) => {
-                return Err(StartFailure::Package(Ending::NoEntry(message), Box::new(logs)));
-            }
+        let stem = self.assigned_stem(&plan, &variables, || self.rest(function, package.clone())).await;
+        let ahead = stem.is_some();
+        let (mut sandbox, line) = match stem {
+            Some(Stem { sandbox, line }) => (sandbox, Some(line)),
+            None => match self.launch(self.spec(function, plan, package, variables)).await {
+                Ok(sandbox) => (sandbox, None),
+                Err(NoSandbox::Platform(cause)) => return Err(unavailable(cause)),
+                Err(NoSandbox::Package(message)) => {
+                    return Err(StartFailure::Package(Ending::NoEntry(message), Box::new(logs)));
+                }
+            },
         };
         state.become_(State::Prepared);
         let timings = StartTimings {
@@ -131,11 +139,11 @@ impl Invoker {
             code_download,
             sandbox_began,
             sandbox_start: clock.elapsed() - start,
-            pooled: sandbox.timings().pooled,
+            pooled: ahead || sandbox.timings().pooled,
         };
         state.become_(State::Assigned);
         logs.attach(&mut sandbox);
-        let line = connect(&mut sandbox, protocol, &held, peer).map_err(|cause| unavailable(cause.to_owned()))?;
+        let line = connect(&mut sandbox, line, protocol, &held, peer).map_err(|cause| unavailable(cause.to_owned()))?;
         let environment = Environment {
             id,
             logs,
@@ -148,7 +156,7 @@ impl Invoker {
             memory,
             recorder: shared.recorder.clone(),
             rng: shared.rng.clone(),
-            _held: held,
+            held,
         };
         Ok(Started { environment, timings })
     }
@@ -164,6 +172,16 @@ impl Invoker {
         }
     }
 
+    /// What a runtime that stands by gets: the same as in [`Invoker::spec`], as far as it depends on the function.
+    fn rest(&self, function: &FunctionVersion, package: PathBuf) -> Rest {
+        Rest {
+            mounts: function_mounts(package),
+            memory_bytes: ByteSize::mib(u64::from(function.memory_mb)).bytes(),
+            cpu_millis: cpu_millis(function.memory_mb).max(self.0.limits.cpu_millis_min),
+            scratch_bytes: ByteSize::mib(u64::from(function.ephemeral_mb)).bytes(),
+        }
+    }
+
     fn spec(
         &self,
         function: &FunctionVersion,
@@ -172,14 +190,11 @@ impl Invoker {
         variables: Vec<(String, String)>,
     ) -> Spec {
         let mut mounts: Vec<Mount> = plan.mounts.into_iter().map(|(source, target)| Mount { source, target }).collect();
-        mounts.push(Mount { source: package, target: PathBuf::from(TASK_ROOT) });
+        mounts.extend(function_mounts(package));
         let mut spec = Spec {
             argv: plan.argv,
             env: variables,
-            address_env: vec![
-                AddressVariable { name: "AWS_LAMBDA_RUNTIME_API".to_owned(), prefix: String::new(), listener: 0 },
-                AddressVariable { name: "AWS_ENDPOINT_URL".to_owned(), prefix: "http://".to_owned(), listener: 1 },
-            ],
+            address_env: address_variables(),
             cwd: PathBuf::from(TASK_ROOT),
             memory_bytes: ByteSize::mib(u64::from(function.memory_mb)).bytes(),
             cpu_millis: cpu_millis(function.memory_mb).max(self.0.limits.cpu_millis_min),
@@ -188,6 +203,8 @@ impl Invoker {
             scratch_bytes: ByteSize::mib(u64::from(function.ephemeral_mb)).bytes(),
             listeners: vec![RUNTIME_API, AWS_ENDPOINT],
             mounts,
+            folders: Vec::new(),
+            awaits_rest: false,
         };
         // Who points the SDK elsewhere means it.
         if spec.env.iter().any(|(name, _)| name == "AWS_ENDPOINT_URL") {
@@ -220,6 +237,7 @@ fn show_host_paths(spec: &mut Spec) {
 /// Takes the sandbox's ends: the line to the runtime, and the AWS endpoint.
 fn connect(
     sandbox: &mut Sandbox,
+    line: Option<FrameLine>,
     protocol: Protocol,
     held: &Held,
     peer: EnvironmentPeer,
@@ -236,6 +254,9 @@ fn connect(
             () = accept(endpoint, &hooks.connection, &peer) => {}
         }
     }));
+    if let Some(line) = line {
+        return Ok(Line::Frames(line));
+    }
     match protocol {
         Protocol::RuntimeApi => Ok(Line::RuntimeApi(RuntimeApi::serve(runtime_api))),
         Protocol::Frames => {

@@ -7,6 +7,9 @@ use crate::{FunctionVersion, LogFormat};
 /// Where the package is seen inside: `LAMBDA_TASK_ROOT`.
 pub(crate) const TASK_ROOT: &str = "/var/task";
 
+/// Where our bootstraps find the channel and the log pipe.
+const DESCRIPTORS: [(&str, &str); 2] = [("_TINDERBOX_CHANNEL_FD", "3"), ("_LAMBDA_TELEMETRY_LOG_FD", "4")];
+
 impl Invoker {
     /// Every variable but the two addresses. Names come once; what the platform needs wins over what the user set
     /// (the control plane refuses reserved names anyway), and the user wins over mere defaults.
@@ -27,6 +30,33 @@ impl Invoker {
         }
         variables.into_iter().collect()
     }
+}
+
+/// The variables that a runtime is started ahead with: those that every function has with the same value.
+pub(super) fn of_stem(plan: &LaunchPlan) -> Vec<(String, String)> {
+    let mut variables = fixed(plan);
+    variables.extend(DESCRIPTORS.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    variables
+}
+
+fn fixed(plan: &LaunchPlan) -> Vec<(String, String)> {
+    let defaults = defaults().map(|(name, value)| (name.to_owned(), value));
+    defaults.into_iter().chain(plan.environment.iter().cloned()).collect()
+}
+
+/// True when one of `variables` only counts at the start of a process, and differs from what every runtime of this plan
+/// is started with: such a function cannot be given to a process that runs already.
+pub(super) fn counts_at_start(plan: &LaunchPlan, variables: &[(String, String)]) -> bool {
+    let fixed = fixed(plan);
+    variables.iter().any(|variable| is_read_at_start(&variable.0) && !fixed.contains(variable))
+}
+
+/// Names that the dynamic linker, the C library, node, OpenSSL or python read once, when they start.
+fn is_read_at_start(name: &str) -> bool {
+    const FAMILIES: [&str; 11] =
+        ["LD_", "NODE_", "PYTHON", "LC_", "MALLOC_", "GLIBC_", "UV_", "SSL_", "OPENSSL_", "GCONV_", "V8_"];
+    const NAMES: [&str; 4] = ["LANG", "LANGUAGE", "TZ", "AWS_LAMBDA_EXEC_WRAPPER"];
+    NAMES.contains(&name) || FAMILIES.iter().any(|family| name.starts_with(family))
 }
 
 /// What the user may change (Lambda developer guide, "Defined runtime environment variables", the unreserved ones).
@@ -62,9 +92,8 @@ fn reserved(function: &FunctionVersion, log_stream: &str, credentials: &Credenti
         ("AWS_ACCESS_KEY_ID", credentials.access_key_id.clone()),
         ("AWS_SECRET_ACCESS_KEY", credentials.secret_access_key.clone()),
         ("AWS_SESSION_TOKEN", credentials.session_token.clone()),
-        ("_TINDERBOX_CHANNEL_FD", "3".to_owned()),
-        ("_LAMBDA_TELEMETRY_LOG_FD", "4".to_owned()),
     ];
+    variables.extend(DESCRIPTORS.map(|(name, value)| (name, value.to_owned())));
     let format = match function.logging.format {
         LogFormat::Text => "Text",
         LogFormat::Json => "JSON",
@@ -74,4 +103,52 @@ fn reserved(function: &FunctionVersion, log_stream: &str, credentials: &Credenti
         variables.push(("AWS_LAMBDA_LOG_LEVEL", level.clone()));
     }
     variables
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::runtimes::Protocol;
+
+    fn plan() -> LaunchPlan {
+        LaunchPlan {
+            argv: vec!["/node".to_owned()],
+            mounts: vec![(PathBuf::from("/a"), PathBuf::from("/b"))],
+            environment: vec![("NODE_PATH".to_owned(), "/opt/nodejs".to_owned())],
+            protocol: Protocol::Frames,
+            generic_argv: None,
+            description: String::new(),
+        }
+    }
+
+    #[test]
+    fn what_a_process_reads_at_its_start_needs_a_start() {
+        for (name, value, needs) in [
+            ("TABLE", "t", false),
+            ("PATH", "/opt/bin", false),
+            ("AWS_REGION", "eu-west-1", false),
+            ("NODE_PATH", "/opt/nodejs", false),
+            ("TZ", ":UTC", false),
+            ("NODE_PATH", "/elsewhere", true),
+            ("TZ", "Europe/Berlin", true),
+            ("NODE_OPTIONS", "--enable-source-maps", true),
+            ("PYTHONHASHSEED", "0", true),
+            ("LD_PRELOAD", "/opt/x.so", true),
+            ("AWS_LAMBDA_EXEC_WRAPPER", "/opt/wrap", true),
+        ] {
+            let variables = [(name.to_owned(), value.to_owned())];
+            assert_eq!(counts_at_start(&plan(), &variables), needs, "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn a_stem_starts_with_no_variable_of_any_function() {
+        let stem = of_stem(&plan());
+        for name in ["_HANDLER", "AWS_ACCESS_KEY_ID", "AWS_REGION", "AWS_LAMBDA_FUNCTION_NAME"] {
+            assert!(!stem.iter().any(|(stem_name, _)| stem_name == name), "{name}");
+        }
+        assert!(stem.contains(&("_TINDERBOX_CHANNEL_FD".to_owned(), "3".to_owned())));
+    }
 }

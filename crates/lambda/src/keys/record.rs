@@ -82,6 +82,16 @@ pub(crate) enum UrlAuth {
     AwsIam,
 }
 
+impl UrlAuth {
+    /// AWS's word.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::AwsIam => "AWS_IAM",
+        }
+    }
+}
+
 /// The function behind a URL's id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct UrlOwner {

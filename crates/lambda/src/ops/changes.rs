@@ -98,6 +98,9 @@ pub(crate) async fn update_configuration(
     if let Some(runtime) = input.runtime {
         lambda.check_runtime(runtime.as_str())?;
     }
+    if let Some(role) = &input.role {
+        lambda.check_role(role, &name.arn(&cx)).await?;
+    }
     let (now_ms, new_revision) = (lambda.now_ms(), sys::id::uuid(&lambda.rng));
     let changed = lambda
         .kv

@@ -68,6 +68,7 @@ pub(crate) async fn create(
         return Err(LambdaError::invalid("The name of a new function must not have a qualifier."));
     }
     check_new(&lambda, &input)?;
+    lambda.check_role(&input.role, &name.arn(&cx)).await?;
     let exists = || LambdaError::ResourceConflictException(format!("Function already exist: {}", name.name));
     // Asked here to spare the work on the package, and again in the transaction, where the answer counts.
     if lambda.kv.read(|tx| present(tx, &cx, &name)).await? {

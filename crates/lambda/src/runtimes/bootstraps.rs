@@ -8,23 +8,32 @@ use sha2::{Digest as _, Sha256};
 
 /// The file that node is started with.
 pub(super) const NODE_ENTRY: &str = "bootstrap.cjs";
+/// The file that a generic node is started with: up before it is known for which function.
+pub(super) const NODE_GENERIC_ENTRY: &str = "generic.cjs";
 /// The file that python is started with.
 pub(super) const PYTHON_ENTRY: &str = "bootstrap.py";
+/// The file that a generic python is started with.
+pub(super) const PYTHON_GENERIC_ENTRY: &str = "generic.py";
 
 const NODE: &[(&str, &str)] = &[
     ("bootstrap.cjs", include_str!("../../bootstraps/node/bootstrap.cjs")),
     ("channel.cjs", include_str!("../../bootstraps/node/channel.cjs")),
     ("errors.cjs", include_str!("../../bootstraps/node/errors.cjs")),
+    ("generic.cjs", include_str!("../../bootstraps/node/generic.cjs")),
     ("handler.cjs", include_str!("../../bootstraps/node/handler.cjs")),
     ("logs.cjs", include_str!("../../bootstraps/node/logs.cjs")),
     ("streaming.cjs", include_str!("../../bootstraps/node/streaming.cjs")),
+    ("warm_cjs.cjs", include_str!("../../bootstraps/node/warm_cjs.cjs")),
+    ("warm_mjs.mjs", include_str!("../../bootstraps/node/warm_mjs.mjs")),
 ];
 const PYTHON: &[(&str, &str)] = &[
     ("bootstrap.py", include_str!("../../bootstraps/python/bootstrap.py")),
+    ("generic.py", include_str!("../../bootstraps/python/generic.py")),
     ("tinderbox_runtime/__init__.py", include_str!("../../bootstraps/python/tinderbox_runtime/__init__.py")),
     ("tinderbox_runtime/channel.py", include_str!("../../bootstraps/python/tinderbox_runtime/channel.py")),
     ("tinderbox_runtime/context.py", include_str!("../../bootstraps/python/tinderbox_runtime/context.py")),
     ("tinderbox_runtime/fault.py", include_str!("../../bootstraps/python/tinderbox_runtime/fault.py")),
+    ("tinderbox_runtime/generic.py", include_str!("../../bootstraps/python/tinderbox_runtime/generic.py")),
     ("tinderbox_runtime/lazy.py", include_str!("../../bootstraps/python/tinderbox_runtime/lazy.py")),
     ("tinderbox_runtime/logs.py", include_str!("../../bootstraps/python/tinderbox_runtime/logs.py")),
     ("tinderbox_runtime/marshal_json.py", include_str!("../../bootstraps/python/tinderbox_runtime/marshal_json.py")),
@@ -100,7 +109,7 @@ mod tests {
                 for entry in fs::read_dir(folder).unwrap().flatten() {
                     match entry.path() {
                         path if path.is_dir() && !path.ends_with("__pycache__") => folders.push(path),
-                        path if path.extension().is_some_and(|it| it == "cjs" || it == "py") => {
+                        path if path.extension().is_some_and(|it| it == "cjs" || it == "mjs" || it == "py") => {
                             expected.push(path.strip_prefix(&source).unwrap().to_str().unwrap().to_owned());
                         }
                         _ => {}

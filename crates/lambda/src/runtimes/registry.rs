@@ -80,6 +80,8 @@ pub struct LaunchPlan {
     pub environment: Vec<(String, String)>,
     /// How the process is talked to.
     pub(crate) protocol: Protocol,
+    /// Program and arguments that start the same runtime before it is known for which function.
+    pub(crate) generic_argv: Option<Vec<String>>,
     /// For `AWS_EXECUTION_ENV` and the `INIT_START` line, such as `node 24.19.0`.
     pub description: String,
 }
@@ -160,8 +162,10 @@ impl Runtimes {
             (Family::Node, Some(node)) => {
                 mounts.push((bootstraps.node.clone(), PathBuf::from(RUNTIME_DIR)));
                 add_folders(&mut mounts, &node.folders);
+                let argv = |entry| vec![display(&node.executable), format!("{RUNTIME_DIR}/{entry}")];
                 LaunchPlan {
-                    argv: vec![display(&node.executable), format!("{RUNTIME_DIR}/{}", bootstraps::NODE_ENTRY)],
+                    argv: argv(bootstraps::NODE_ENTRY),
+                    generic_argv: Some(argv(bootstraps::NODE_GENERIC_ENTRY)),
                     mounts,
                     environment: vec![("NODE_PATH".to_owned(), node_path(node.version[0]))],
                     protocol: Protocol::Frames,
@@ -171,13 +175,11 @@ impl Runtimes {
             (Family::Python, Some(python)) => {
                 mounts.push((bootstraps.python.clone(), PathBuf::from(RUNTIME_DIR)));
                 add_folders(&mut mounts, &python.folders);
+                // Half of a Python start is `site`; the bootstrap adds back what functions rely on.
+                let argv = |entry| vec![display(&python.executable), "-S".to_owned(), format!("{RUNTIME_DIR}/{entry}")];
                 LaunchPlan {
-                    argv: vec![
-                        display(&python.executable),
-                        // Half of a Python start is `site`; the bootstrap adds back what functions rely on.
-                        "-S".to_owned(),
-                        format!("{RUNTIME_DIR}/{}", bootstraps::PYTHON_ENTRY),
-                    ],
+                    argv: argv(bootstraps::PYTHON_ENTRY),
+                    generic_argv: Some(argv(bootstraps::PYTHON_GENERIC_ENTRY)),
                     mounts,
                     environment: vec![("PYTHONPATH".to_owned(), python_path(python))],
                     protocol: Protocol::Frames,
@@ -192,6 +194,7 @@ impl Runtimes {
                 }
                 LaunchPlan {
                     argv: vec![inside.to_owned()],
+                    generic_argv: None,
                     mounts,
                     environment: Vec::new(),
                     protocol: Protocol::RuntimeApi,
@@ -200,6 +203,13 @@ impl Runtimes {
             }
         };
         Ok(plan)
+    }
+
+    /// An identifier for the newest runtime of each language: those that are worth starting ahead on a guess.
+    pub(crate) fn newest(&self) -> Vec<String> {
+        let node = self.0.nodes.first().map(|node| format!("nodejs{}.x", node.version[0]));
+        let python = self.0.pythons.first().map(|python| format!("python{}.{}", python.version[0], python.version[1]));
+        node.into_iter().chain(python).collect()
     }
 
     fn find(&self, identifier: &str) -> Result<(Family, Option<&Found>), MissingRuntime> {

@@ -7,3 +7,4 @@ mod logging;
 mod protocol;
 mod runtimes;
 mod stage;
+mod stems;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::stage::{FUNCTIONS, Stage, package, zipped};
+use crate::stage::{CLOSED_ROLE, FUNCTIONS, Stage, package, zipped};
 
 fn path(name: &str) -> String {
     format!("{FUNCTIONS}/{name}")
@@ -212,6 +212,19 @@ async fn update_function_configuration_changes_what_is_named_only() {
     let refused = stage.send("PUT", &uri, json!({ "Timeout": 901, "Description": "half" })).await;
     assert_eq!(refused.error().0, 400);
     assert_eq!(stage.get(&uri).await.expect(200), none);
+}
+
+#[tokio::test]
+async fn i7_a_role_that_lambda_cannot_assume_is_refused_at_create_and_update() {
+    let stage = Stage::new().await;
+    let text = "The role defined for the function cannot be assumed by Lambda.".to_owned();
+    let expected = (400, "InvalidParameterValueException".to_owned(), text);
+    assert_eq!(stage.create("f", json!({ "Role": CLOSED_ROLE })).await.error(), expected);
+    assert_eq!(stage.get(&path("f")).await.status, 404, "nothing is left of it");
+    let before = stage.create("f", json!({})).await.expect(201);
+    let uri = format!("{}/configuration", path("f"));
+    assert_eq!(stage.send("PUT", &uri, json!({ "Role": CLOSED_ROLE })).await.error(), expected);
+    assert_eq!(stage.get(&uri).await.expect(200)["Role"], before["Role"]);
 }
 
 #[tokio::test]

@@ -10,14 +10,15 @@ use lambda::invoke::{BoxFuture, Report, Status};
 use lambda::package::{Packages, UnpackLimits};
 use lambda::runtimes::{Family, MissingRuntime, Resolved, RuntimeVersion};
 use lambda::{
-    Config, DataPlane, FunctionError, FunctionVersion, Invocation, InvokeError, InvokeOutcome, Lambda, LambdaParts,
+    Config, DataPlane, FunctionError, FunctionVersion, Identity, Invocation, InvokeError, InvokeOutcome, Lambda,
+    LambdaParts,
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sys::{Clock, Rng, Timestamp};
 use tempfile::TempDir;
 use wire::shape::Protocol;
-use wire::{AccountId, Cx, Principal, Service, TraceContext};
+use wire::{AccountId, ApiError, Cx, Principal, Service, TraceContext};
 
 pub(crate) const FUNCTIONS: &str = "/2015-03-31/functions";
 
@@ -81,6 +82,21 @@ fn report() -> Report {
     }
 }
 
+/// A role that Lambda may not assume.
+pub(crate) const CLOSED_ROLE: &str = "arn:aws:iam::000000000000:role/closed";
+
+/// Lambda may assume every role but [`CLOSED_ROLE`], and the account's root may do everything.
+fn identity() -> Identity {
+    Identity {
+        may_assume: Arc::new(|role, _| Box::pin(std::future::ready(Ok(role != CLOSED_ROLE)))),
+        authorize: Arc::new(|cx, _| {
+            let may = matches!(&cx.principal, Principal::Root { account } if account.as_str() == "000000000000");
+            let denied = || ApiError::client("AccessDenied", 403, "denied");
+            Box::pin(std::future::ready(may.then_some(()).ok_or_else(denied)))
+        }),
+    }
+}
+
 /// The service with everything around it.
 pub(crate) struct Stage {
     pub(crate) lambda: Lambda,
@@ -135,6 +151,7 @@ impl Stage {
             clock: clock.clone(),
             rng,
             config,
+            identity: identity(),
         };
         let lambda = Lambda::new(parts);
         Self { service: lambda::service(lambda.clone()), lambda, script, clock, folder }

@@ -16,8 +16,9 @@ use rustix::event::epoll::EventFlags;
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
+use crate::Usage;
 use crate::protocol::Handle;
-use crate::{Spec, Usage};
+use crate::spec::Amounts;
 
 /// Period of the CPU limit in microseconds: the kernel's default.
 const CPU_PERIOD_US: u64 = 100_000;
@@ -173,17 +174,21 @@ impl Group {
         paths.iter().map(|path| OpenOptions::new().write(true).open(path)).collect()
     }
 
-    /// Sets the limits of `spec` and starts counting from here.
-    pub(crate) fn limit(&mut self, spec: &Spec) -> io::Result<()> {
+    /// Sets limits and starts counting from here. May be called again with other amounts.
+    pub(crate) fn limit(&mut self, amounts: Amounts) -> io::Result<()> {
         // /tmp is memory too, but it has a quota of its own: filling it must not look like a leak. The kernel therefore
         // enforces the sum, and `memory.rs` the program's own part.
-        let memory = spec.memory_bytes.saturating_add(spec.scratch_bytes);
-        let quota_us = (u64::from(spec.cpu_millis) * CPU_PERIOD_US / 1000).max(1000);
+        let memory = amounts.memory_bytes.saturating_add(amounts.scratch_bytes);
+        let quota_us = (u64::from(amounts.cpu_millis) * CPU_PERIOD_US / 1000).max(1000);
         for site in &self.sites {
             let set = |file: &str, value: String| fs::write(site.base.join(file), value);
             match (site.controller, site.version) {
                 (Controller::Memory, Version::V1) => {
-                    set("memory.limit_in_bytes", memory.to_string())?;
+                    // An earlier, lower limit of memory and swap together stands in the way of a higher one.
+                    if set("memory.limit_in_bytes", memory.to_string()).is_err() {
+                        set("memory.memsw.limit_in_bytes", memory.to_string())?;
+                        set("memory.limit_in_bytes", memory.to_string())?;
+                    }
                     // Absent where the kernel does not account swap; then there is nothing to switch off but the wish to swap.
                     if set("memory.memsw.limit_in_bytes", memory.to_string()).is_err() {
                         set("memory.swappiness", "0".to_owned())?;
@@ -200,10 +205,14 @@ impl Group {
                 (Controller::Cpu, Version::V1) => {
                     set("cpu.cfs_period_us", CPU_PERIOD_US.to_string())?;
                     set("cpu.cfs_quota_us", quota_us.to_string())?;
+                    set("cpu.shares", if amounts.background { "16" } else { "1024" }.to_owned())?;
                 }
-                (Controller::Cpu, Version::V2) => set("cpu.max", format!("{quota_us} {CPU_PERIOD_US}"))?,
+                (Controller::Cpu, Version::V2) => {
+                    set("cpu.max", format!("{quota_us} {CPU_PERIOD_US}"))?;
+                    set("cpu.weight", if amounts.background { "1" } else { "100" }.to_owned())?;
+                }
                 // The sandbox's own first process counts as one.
-                (Controller::Processes, _) => set("pids.max", (u64::from(spec.processes_max) + 1).to_string())?,
+                (Controller::Processes, _) => set("pids.max", (u64::from(amounts.processes_max) + 1).to_string())?,
                 (Controller::CpuAccounting | Controller::Freezer, _) => {}
             }
         }

@@ -4,6 +4,9 @@
 //!   clone3 ─▶ build root ─▶ "built" ─▶ wait for a spec ─▶ mounts, listeners ─▶ fork ─▶ reap until the program ends
 //!                                                                               └─▶ drop privileges ─▶ execve
 //! ```
+//! Where the spec awaits its rest, the root stays open and pid 1 keeps its privileges until the rest has come: until then
+//! only the platform's own program runs here, no foreign code.
+//!
 //! It is pid 1 of the pid namespace: when it ends, for whatever reason, the kernel kills everything else inside.
 
 use std::convert::Infallible;
@@ -15,8 +18,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::net::{RecvFlags, SendFlags};
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use seccompiler::BpfProgram;
 
 use crate::process::raw::{self, Fork};
@@ -61,12 +65,18 @@ impl Init<'_> {
         match start(&spec, targets, descriptors, ids.program, filter) {
             Err(error) => report(&control, &Report::Running(Err(error)), &[]),
             Ok((pid, listeners)) => {
-                lock_down(ids.init)?;
+                let locks_later = spec.awaits_rest;
+                if !locks_later {
+                    lock_down(ids.init)?;
+                }
                 let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
                 let addresses = addresses.map_err(|error| StepError::new("listener", "address", error));
                 let descriptors: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).collect();
                 report(&control, &Report::Running(addresses), &descriptors)?;
                 drop(listeners);
+                if locks_later && !complete(&control, pid, ids.init)? {
+                    return Ok(());
+                }
                 let exit = reap_until(pid)?;
                 report(&control, &Report::Ended(exit), &[])
             }
@@ -95,8 +105,12 @@ fn start(
     if descriptors.len() != 4 + targets.len() {
         return Err(StepError::new("mount", "descriptors", rustix::io::Errno::BADMSG));
     }
-    let mounts = descriptors.split_off(4).into_iter().zip(targets).collect();
-    rootfs::finish(mounts, spec.scratch_bytes, program)?;
+    rootfs::add(descriptors.split_off(4).into_iter().zip(targets).collect())?;
+    rootfs::add_folders(&spec.folders)?;
+    rootfs::add_scratch(spec.scratch_bytes, program)?;
+    if !spec.awaits_rest {
+        rootfs::close()?;
+    }
     let listeners = listen(&spec.listeners)?;
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
     let addresses = addresses.map_err(|error| StepError::new("listener", "address", error))?;
@@ -112,6 +126,30 @@ fn start(
         Some(filter),
     )?;
     Ok((pid, listeners))
+}
+
+/// Waits for the rest of a spec, adds it to the running sandbox and gives up every privilege. False when there is nothing more to do: the helper
+/// has gone or the rest could not be added. The program may end meanwhile.
+fn complete(control: &OwnedFd, program: Pid, own: Owner) -> Result<bool, StepError> {
+    let fail = |what: &'static str| move |error| StepError::new("complete", what, error);
+    let ended = rustix::process::pidfd_open(program, PidfdFlags::empty()).map_err(fail("pidfd"))?;
+    let mut awaited = [PollFd::new(control, PollFlags::IN), PollFd::new(&ended, PollFlags::IN)];
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut awaited, None)).map_err(fail("poll"))?;
+    if awaited[0].revents().is_empty() {
+        lock_down(own)?;
+        return Ok(true);
+    }
+    let Some((Order::Complete { scratch_bytes, targets }, descriptors)) = self::receive::<Order>(control)? else {
+        return Ok(false);
+    };
+    let added = rootfs::add(descriptors.into_iter().zip(targets).collect())
+        .and_then(|()| rootfs::resize_scratch(scratch_bytes))
+        .and_then(|()| rootfs::close())
+        // Before the report: once it is heard, foreign code may run.
+        .and_then(|()| lock_down(own));
+    let complete = added.is_ok();
+    report(control, &Report::Completed(added), &[])?;
+    Ok(complete)
 }
 
 /// Opens the listeners of a spec.

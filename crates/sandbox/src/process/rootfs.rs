@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-    fsconfig_create, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags, fsconfig_create, fsconfig_reconfigure, fsconfig_set_string, fsmount, fsopen, fspick, move_mount,
+    open_tree,
 };
 
 use crate::StepError;
@@ -194,22 +195,55 @@ fn mask(root: &OwnedFd) -> Result<(), StepError> {
     Ok(())
 }
 
-/// Adds the mounts of a spec and `/tmp`, then makes the root itself read-only. Runs inside the root.
-pub(crate) fn finish(mounts: Vec<Piece>, scratch_bytes: u64, owner: Owner) -> Result<(), StepError> {
+fn own_root() -> Result<OwnedFd, StepError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open("/", flags, Mode::empty()).map_err(step("/"))?;
+    rustix::fs::open("/", flags, Mode::empty()).map_err(step("/"))
+}
+
+/// Shows the mounts of a spec. Runs inside the root, which is still writable for its owner.
+pub(crate) fn add(mounts: Vec<Piece>) -> Result<(), StepError> {
+    let root = own_root()?;
     for (mount, Target { path, directory }) in mounts {
         let target = path.strip_prefix("/").unwrap_or(&path).to_path_buf();
         make_mount_point(&root, &target, directory)?;
         attach(&mount, root.as_fd(), &target)?;
     }
-    let inodes = (scratch_bytes / BYTES_PER_INODE).max(SCRATCH_INODES_MIN);
+    Ok(())
+}
+
+/// Makes empty folders, given by absolute paths.
+pub(crate) fn add_folders(folders: &[PathBuf]) -> Result<(), StepError> {
+    let root = own_root()?;
+    folders.iter().try_for_each(|path| make_folder(&root, path.strip_prefix("/").unwrap_or(path)))
+}
+
+/// Mounts `/tmp`. Before the program starts, for Landlock's rules name its very inode.
+pub(crate) fn add_scratch(scratch_bytes: u64, owner: Owner) -> Result<(), StepError> {
+    let inodes = scratch_inodes(scratch_bytes);
     let scratch =
         tmpfs(scratch_bytes, inodes, "1777", MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV)?;
     let (uid, gid) = (rustix::fs::Uid::from_raw(owner.uid), rustix::fs::Gid::from_raw(owner.gid));
     rustix::fs::chownat(&scratch, "", Some(uid), Some(gid), rustix::fs::AtFlags::EMPTY_PATH)
         .map_err(step("own /tmp"))?;
-    attach(&scratch, root.as_fd(), Path::new("tmp"))?;
+    attach(&scratch, own_root()?.as_fd(), Path::new("tmp"))
+}
+
+/// Changes the quota of `/tmp`.
+pub(crate) fn resize_scratch(scratch_bytes: u64) -> Result<(), StepError> {
+    let scratch = fspick(CWD, "/tmp", FsPickFlags::FSPICK_CLOEXEC).map_err(step("pick /tmp"))?;
+    for (key, value) in [("size", scratch_bytes.max(4096)), ("nr_inodes", scratch_inodes(scratch_bytes))] {
+        fsconfig_set_string(&scratch, key, value.to_string()).map_err(step("configure /tmp"))?;
+    }
+    fsconfig_reconfigure(&scratch).map_err(step("resize /tmp"))
+}
+
+fn scratch_inodes(scratch_bytes: u64) -> u64 {
+    (scratch_bytes / BYTES_PER_INODE).max(SCRATCH_INODES_MIN)
+}
+
+/// Makes the root itself read-only: nothing is added any more.
+pub(crate) fn close() -> Result<(), StepError> {
+    let root = own_root()?;
     let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
     raw::restrict_mount(root.as_fd(), attributes, false)
         .map_err(|error| StepError::new("root", "make / read-only", error))

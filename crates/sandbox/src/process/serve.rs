@@ -23,8 +23,9 @@ use crate::process::memory::Watch;
 use crate::process::namespaces::{self, Mode};
 use crate::process::spawn::{self, Spawned};
 use crate::process::{privileges, raw, rootfs, seccomp, tree};
-use crate::protocol::{self, Handle, Order, Reply, Report, Request};
-use crate::{Capabilities, Exit, Isolation, LauncherConfig, Spec, StepError};
+use crate::protocol::{self, Handle, Order, Reply, Report, Request, Target};
+use crate::spec::Amounts;
+use crate::{Capabilities, Exit, Isolation, LauncherConfig, Mount, Rest, Spec, StepError};
 
 /// The epoll number of the server's socket. Sandbox `id` has `TOKENS` numbers from `TOKENS·id` on: its socket, then these.
 const SERVER: u64 = u64::MAX;
@@ -98,6 +99,9 @@ struct Live {
     exit: Option<Exit>,
     /// What the program may use beside files and `/tmp`, in bytes.
     memory_bytes: u64,
+    processes_max: u32,
+    /// Its program was started ahead and has not got the rest of its spec.
+    awaits_rest: bool,
     /// It was killed for using more.
     starved: bool,
 }
@@ -261,6 +265,12 @@ impl LauncherProcess {
                     self.kill(id);
                 }
             }
+            Request::Complete { id, rest } => {
+                if let Err(error) = self.complete(id, *rest) {
+                    self.reply(&Reply::Completed { id, result: Err(error) }, &[]);
+                    self.kill(id);
+                }
+            }
             Request::Freeze { id, frozen } => {
                 let signal = if frozen { Signal::STOP } else { Signal::CONT };
                 let result = match self.live.get(&id) {
@@ -288,7 +298,16 @@ impl LauncherProcess {
         if let Some(control) = &spawned.control {
             epoll::add(&self.epoll, control, EventData::new_u64(TOKENS * id), EventFlags::IN).map_err(fail)?;
         }
-        let live = Live { spawned, slot, stage, exit: None, memory_bytes: u64::MAX, starved: false };
+        let live = Live {
+            spawned,
+            slot,
+            stage,
+            exit: None,
+            memory_bytes: u64::MAX,
+            processes_max: 0,
+            awaits_rest: false,
+            starved: false,
+        };
         self.live.insert(id, live);
         Ok(())
     }
@@ -308,20 +327,45 @@ impl LauncherProcess {
         }
         let live = self.live.get_mut(&id).filter(|live| live.stage == Stage::Prepared);
         let live = live.ok_or_else(|| StepError::new("assign", "sandbox", Errno::SRCH))?;
-        live.spawned.group.limit(&spec).map_err(|error| StepError::new("cgroup", "limits", error))?;
-        let mut targets = Vec::with_capacity(spec.mounts.len());
-        let mut all = descriptors;
-        for mount in &spec.mounts {
-            let (tree, target) = rootfs::piece(&mount.source, mount.target.clone(), false)?;
-            all.push(tree);
-            targets.push(target);
-        }
+        live.spawned.group.limit(spec.amounts()).map_err(|error| StepError::new("cgroup", "limits", error))?;
+        let (pieces, targets) = detached(&spec.mounts)?;
+        let all: Vec<OwnedFd> = descriptors.into_iter().chain(pieces).collect();
         let all: Vec<BorrowedFd<'_>> = all.iter().map(AsFd::as_fd).collect();
         live.stage = Stage::Starting;
         live.memory_bytes = spec.memory_bytes;
+        live.processes_max = spec.processes_max;
+        live.awaits_rest = spec.awaits_rest;
         let control = live.spawned.control.as_ref().expect("a sandbox has a control socket");
         protocol::send(control, &Order::Run { spec, targets }, &all, SendFlags::empty())
             .map_err(|error| StepError::new("assign", "control socket", error))
+    }
+
+    /// Gives a program that was started ahead the rest of its spec.
+    fn complete(&mut self, id: u64, rest: Rest) -> Result<(), StepError> {
+        let live = self.live.get_mut(&id).filter(|live| live.stage == Stage::Running && live.awaits_rest);
+        let live = live.ok_or_else(|| StepError::new("complete", "sandbox", Errno::SRCH))?;
+        live.awaits_rest = false;
+        let (pieces, targets) = detached(&rest.mounts)?;
+        let pieces: Vec<BorrowedFd<'_>> = pieces.iter().map(AsFd::as_fd).collect();
+        let control =
+            live.spawned.control.as_ref().ok_or_else(|| StepError::new("complete", "sandbox", Errno::SRCH))?;
+        // First, so that pid 1 mounts while this process sets the limits.
+        protocol::send(
+            control,
+            &Order::Complete { scratch_bytes: rest.scratch_bytes, targets },
+            &pieces,
+            SendFlags::empty(),
+        )
+        .map_err(|error| StepError::new("complete", "control socket", error))?;
+        live.memory_bytes = rest.memory_bytes;
+        let amounts = Amounts {
+            memory_bytes: rest.memory_bytes,
+            scratch_bytes: rest.scratch_bytes,
+            cpu_millis: rest.cpu_millis,
+            processes_max: live.processes_max,
+            background: false,
+        };
+        live.spawned.group.limit(amounts).map_err(|error| StepError::new("cgroup", "limits", error))
     }
 
     /// Takes one message from a sandbox's first process; false when there is none.
@@ -356,17 +400,29 @@ impl LauncherProcess {
             Report::Built(Err(error)) => self.reply(&Reply::Prepared { id, result: Err(error) }, &[]),
             Report::Running(result) => {
                 live.stage = Stage::Running;
-                let (memory_bytes, group) = (live.memory_bytes, live.spawned.group.memory());
                 let listeners: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
-                let runs = result.is_ok();
+                let complete = result.is_ok() && !live.awaits_rest;
                 self.reply(&Reply::Running { id, result }, &listeners);
-                if runs && let Some(watch) = &self.watch {
-                    watch.add(id, memory_bytes, group);
+                if complete {
+                    self.watch_memory(id);
+                }
+            }
+            Report::Completed(result) => {
+                let complete = result.is_ok();
+                self.reply(&Reply::Completed { id, result }, &[]);
+                if complete {
+                    self.watch_memory(id);
                 }
             }
             Report::Ended(exit) => live.exit = Some(exit),
         }
         true
+    }
+
+    fn watch_memory(&self, id: u64) {
+        if let (Some(watch), Some(live)) = (&self.watch, self.live.get(&id)) {
+            watch.add(id, live.memory_bytes, live.spawned.group.memory());
+        }
     }
 
     /// A sandbox's first process has ended, and with it everything inside.
@@ -454,6 +510,12 @@ impl LauncherProcess {
         }
         self.layout.remove();
     }
+}
+
+/// Detached copies of the mounts' sources, and where they go.
+fn detached(mounts: &[Mount]) -> Result<(Vec<OwnedFd>, Vec<Target>), StepError> {
+    let pieces = mounts.iter().map(|mount| rootfs::piece(&mount.source, mount.target.clone(), false));
+    Ok(pieces.collect::<Result<Vec<_>, _>>()?.into_iter().unzip())
 }
 
 /// The descriptors through which the server watches, freezes and measures a sandbox.

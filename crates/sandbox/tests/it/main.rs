@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "the tests watch real processes in the machine's own time")]
 #![expect(clippy::print_stderr, reason = "skips are told to whoever runs the tests")]
 
+mod ahead;
 mod escape;
 mod kill;
 mod latency;

@@ -22,6 +22,9 @@ use crate::server::{self, Server};
 /// Name of the deployed function.
 const FUNCTION: &str = "items-api";
 
+/// Lets functions run as a role.
+const LAMBDA_TRUST: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"lambda.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -41,7 +44,7 @@ pub(crate) async fn run(args: Args, config: Option<&Path>, print: Print) -> anyh
     let demo = Demo {
         client: Client::with_key(server.url(), region, server.root_key()),
         clock: Clock::system(),
-        role: format!("arn:aws:iam::{account}:role/items-api"),
+        role: format!("arn:aws:iam::{account}:role/{FUNCTION}"),
         print,
     };
     print.text(&format!("\nTinderbox serves on {}, data in {}\n", server.url(), data.display()));
@@ -77,6 +80,7 @@ struct Call {
 impl Demo {
     async fn play(&self, data: &Path) -> anyhow::Result<()> {
         let package = package::choose(data, self.print).await?;
+        self.make_role().await?;
         let url = self.deploy(&package).await?;
         self.print.text(&format!("deployed {FUNCTION} ({}): {url}\n", package.runtime));
         let mut calls = vec![
@@ -95,6 +99,29 @@ impl Demo {
             self.show(call).await?;
         }
         self.show_log().await
+    }
+
+    /// A function runs as a role: this one may write its log, as AWS's own basic execution role does.
+    async fn make_role(&self) -> anyhow::Result<()> {
+        let form = [
+            ("Action", "CreateRole"),
+            ("Version", "2010-05-08"),
+            ("RoleName", FUNCTION),
+            ("AssumeRolePolicyDocument", LAMBDA_TRUST),
+        ];
+        let answer = self.client.call_form("iam", &form).await?;
+        // The role of an earlier run.
+        if answer.status != 409 {
+            answer.success()?;
+        }
+        let form = [
+            ("Action", "AttachRolePolicy"),
+            ("Version", "2010-05-08"),
+            ("RoleName", FUNCTION),
+            ("PolicyArn", "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"),
+        ];
+        self.client.call_form("iam", &form).await?.success()?;
+        Ok(())
     }
 
     /// Creates the function, or brings the one of an earlier run up to date.

@@ -7,6 +7,7 @@ use iam::Iam;
 use wire::error::to_api_error;
 use wire::{Act, MayAct, Service};
 
+use super::function_keys::FunctionKeys;
 use crate::config::Auth;
 
 /// Keys of users and sessions, and what their policies allow.
@@ -30,6 +31,30 @@ pub(super) fn of(iam: Iam) -> Identity {
                 let mut asked = asked;
                 asked.retain(|one| !iam::api::SELF_AUTHORIZED.contains(&one.action));
                 iam.authorize(&cx, &asked).await
+            })
+        }),
+    }
+}
+
+/// What Lambda asks: about roles that are attached, and about callers of function URLs.
+pub(super) fn for_lambda(iam: Iam, keys: FunctionKeys, auth: Auth) -> lambda::Identity {
+    lambda::Identity {
+        may_assume: Arc::new(move |role, function_arn| {
+            let keys = keys.clone();
+            Box::pin(async move { keys.may_assume(&role, &function_arn).await.map_err(to_api_error) })
+        }),
+        authorize: Arc::new(move |cx, asked| {
+            let iam = iam.clone();
+            Box::pin(async move {
+                match (auth, iam.authorize(&cx, &asked).await) {
+                    (_, Ok(())) => Ok(()),
+                    (Auth::Enforced, Err(error)) => Err(error),
+                    (Auth::Permissive, Err(error)) => {
+                        let (principal, reason) = (&cx.principal, &error.message);
+                        tracing::warn!(?asked, ?principal, reason, "enforcement would have denied this request");
+                        Ok(())
+                    }
+                }
             })
         }),
     }

@@ -9,11 +9,11 @@ use blob::Blobs;
 use gateway::{BodyLimit, CredentialStore, FunctionUrls, Gateway, Handle, Peer, UrlRequest, Wiring};
 use iam::Iam;
 use kv::Kv;
-use lambda::invoke::{Credentials, LogLine, LogSink};
+use lambda::invoke::{LogLine, LogSink};
 use lambda::limits;
 use lambda::package::{Packages, UnpackLimits};
 use lambda::runtimes::Runtimes;
-use lambda::{EnvironmentPeer, Hooks, InvokeLimits, Invoker, InvokerParts, Lambda, LambdaParts, NodePlane, PriceTable};
+use lambda::{Hooks, InvokeLimits, Invoker, InvokerParts, Lambda, LambdaParts, NodePlane, PriceTable};
 use logs::{LogEvent, Logs};
 use sandbox::{Launcher, LauncherConfig};
 use sys::task::CancellationToken;
@@ -21,8 +21,8 @@ use sys::{ByteSize, Clock, Rng};
 use trace::Recorder;
 use wire::sigv4::{Credential, Secret};
 
+use super::function_keys::FunctionKeys;
 use super::{admin, identity, launcher_program};
-use crate::access_key;
 use crate::config::{self, Config};
 use crate::root_key::RootKey;
 
@@ -78,19 +78,17 @@ pub(super) async fn wire(
     let packages = Packages::open(&data.join("code"), blobs, rng.clone(), unpack_limits());
     let packages = packages.context("the code folder does not open")?;
 
-    let credentials = CredentialStore::new();
-    credentials.insert_root(
-        &root_key.access_key_id,
-        credential(&root_key.secret_access_key, None),
-        config.account.clone(),
-    );
+    let credentials = root_credentials(config, root_key);
+    let iam = Iam::open(kv.clone(), clock.clone(), rng.clone()).await.context("identities cannot be read")?;
+    let function_keys =
+        FunctionKeys { iam: iam.clone(), placeholders: credentials.clone(), rng: rng.clone(), auth: config.auth };
     let handle = Handle::new();
     let invoker = Invoker::new(InvokerParts {
         clock: clock.clone(),
         rng: rng.clone(),
         limits: invoke_limits(config),
         prices: PriceTable { request_usd: config.price_million_requests / 1e6, gb_second_usd: config.price_gb_second },
-        hooks: hooks(&packages, &credentials, &handle, &rng),
+        hooks: hooks(&packages, &function_keys, &handle),
         launcher,
         runtimes: runtimes.clone(),
         logs: log_sink(logs.clone()),
@@ -102,15 +100,11 @@ pub(super) async fn wire(
         plane: Arc::new(NodePlane { invoker: invoker.clone(), runtimes: runtimes.clone() }),
         clock: clock.clone(),
         rng: rng.clone(),
-        config: lambda::Config {
-            url_domain: config.domain.clone(),
-            account_concurrency_max: i32::try_from(config.concurrency).unwrap_or(i32::MAX),
-            ..lambda::Config::default()
-        },
+        config: lambda_config(config),
+        identity: identity::for_lambda(iam.clone(), function_keys, config.auth),
     });
     let swept = lambda.sweep_packages().await.context("packages of the past cannot be swept")?;
     tracing::info!(swept, "packages ready");
-    let iam = Iam::open(kv, clock.clone(), rng.clone()).await.context("identities cannot be read")?;
     let own = [lambda::service(lambda.clone()), logs::service(logs.clone())];
     let gateway = Gateway::new(
         gateway_config(config),
@@ -159,6 +153,25 @@ fn invoke_limits(config: &Config) -> InvokeLimits {
         idle_max: Duration::from_secs(config.idle_s),
         ..InvokeLimits::default()
     }
+}
+
+fn lambda_config(config: &Config) -> lambda::Config {
+    lambda::Config {
+        url_domain: config.domain.clone(),
+        account_concurrency_max: i32::try_from(config.concurrency).unwrap_or(i32::MAX),
+        ..lambda::Config::default()
+    }
+}
+
+/// The keys that are in no database: the root user's, and later those of functions without a role.
+fn root_credentials(config: &Config, root_key: &RootKey) -> CredentialStore {
+    let credentials = CredentialStore::new();
+    credentials.insert_root(
+        &root_key.access_key_id,
+        Credential { secret: Secret::new(root_key.secret_access_key.as_str()), session_token: None },
+        config.account.clone(),
+    );
+    credentials
 }
 
 fn gateway_config(config: &Config) -> gateway::Config {
@@ -211,15 +224,15 @@ fn unpack_limits() -> UnpackLimits {
 }
 
 /// What the data plane asks of the rest of the server.
-fn hooks(packages: &Packages, credentials: &CredentialStore, handle: &Handle, rng: &Rng) -> Hooks {
-    let (packages, handle, rng) = (packages.clone(), handle.clone(), rng.clone());
-    let (issued, revoked) = (credentials.clone(), credentials.clone());
+fn hooks(packages: &Packages, keys: &FunctionKeys, handle: &Handle) -> Hooks {
+    let (packages, handle) = (packages.clone(), handle.clone());
+    let revoked = keys.placeholders.clone();
     Hooks {
         code: Arc::new(move |code| {
             let packages = packages.clone();
             Box::pin(async move { packages.unpacked(&code).await.map_err(std::io::Error::other) })
         }),
-        issue_credentials: Arc::new(move |peer| issue(&issued, peer, &rng)),
+        issue_credentials: keys.clone().issuer(),
         revoke_credentials: Arc::new(move |access_key_id| {
             revoked.remove(access_key_id);
         }),
@@ -238,24 +251,4 @@ fn log_sink(logs: Logs) -> LogSink {
         let events = lines.into_iter().map(event).collect();
         logs.append(&function.account, &function.region, &function.logging.group, stream, events);
     })
-}
-
-/// Placeholder credentials of one environment: valid, and without any right until functions have roles.
-fn issue(store: &CredentialStore, peer: &EnvironmentPeer, rng: &Rng) -> Credentials {
-    let made = Credentials {
-        access_key_id: access_key::id("ASIA", rng),
-        secret_access_key: access_key::secret(40, rng),
-        session_token: access_key::secret(128, rng),
-    };
-    let entry = gateway::Entry {
-        credential: credential(&made.secret_access_key, Some(&made.session_token)),
-        principal: wire::Principal::Function { function_arn: peer.function_arn.clone() },
-        account: peer.account.clone(),
-    };
-    store.insert(&made.access_key_id, entry);
-    made
-}
-
-fn credential(secret: &str, token: Option<&str>) -> Credential {
-    Credential { secret: Secret::new(secret), session_token: token.map(Secret::new) }
 }

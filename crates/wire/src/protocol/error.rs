@@ -39,6 +39,11 @@ pub fn encode_error(
         let code = known.map_or(error.code.as_ref(), |(_, shape)| shape.code);
         put(&mut answer, QUERY_ERROR, &format!("{code};{}", sender(error.fault)));
     }
+    for (name, text) in &error.headers {
+        if let Ok(name) = HeaderName::try_from(*name) {
+            put(&mut answer, name, text);
+        }
+    }
     set_request_id(&mut answer, request_id);
     answer
 }

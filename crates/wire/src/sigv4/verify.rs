@@ -5,9 +5,8 @@ use std::time::Duration;
 use subtle::ConstantTimeEq;
 use sys::Timestamp;
 
-use super::canonical::{PathRule, canonical_request, payload_hash, query_pairs, signature, string_to_sign};
-use super::claim::single;
-use super::{Claim, Credential, Form, RequestParts, SigV4Error};
+use super::canonical::{canonical_request, payload_hash, signature, string_to_sign};
+use super::{Claim, Credential, Form, Payload, RequestParts, SigV4Error};
 
 /// AWS's allowance for clocks that differ; a setting in Tinderbox (`semantics.md`, 2.6).
 pub const SKEW_DEFAULT: Duration = Duration::from_secs(15 * 60);
@@ -114,9 +113,37 @@ impl Admitted {
     /// # Errors
     /// [`SigV4Error::Mismatch`] when any signed part, the body or the secret differs.
     pub fn check(self, parts: &RequestParts<'_>, body: &[u8]) -> Result<Verified, SigV4Error> {
+        let claim = &self.claim;
+        let hash = match Payload::stated(parts, &claim.service, Some(claim.form))? {
+            Some(Payload::Unsigned) => None,
+            Some(Payload::Hash(stated)) => {
+                let actual = payload_hash(body);
+                let equal: bool = actual.as_bytes().ct_eq(stated.as_bytes()).into();
+                if !equal {
+                    return Err(SigV4Error::Mismatch);
+                }
+                Some(actual)
+            }
+            None => Some(payload_hash(body)),
+        };
+        self.check_signature(parts, hash.as_deref().unwrap_or(Payload::Unsigned.canonical()))
+    }
+
+    /// Checks the signature before the body has arrived; the body still has to pass [`Payload::check`]. `None` when the
+    /// request does not state how its body is signed: then only [`Admitted::check`] can tell.
+    ///
+    /// # Errors
+    /// [`SigV4Error::Mismatch`] when any signed part or the secret differs.
+    pub fn check_head(self, parts: &RequestParts<'_>) -> Result<Option<(Verified, Payload)>, SigV4Error> {
+        let claim = &self.claim;
+        let Some(payload) = Payload::stated(parts, &claim.service, Some(claim.form))? else { return Ok(None) };
+        let verified = self.check_signature(parts, payload.canonical())?;
+        Ok(Some((verified, payload)))
+    }
+
+    fn check_signature(self, parts: &RequestParts<'_>, payload: &str) -> Result<Verified, SigV4Error> {
         let Self { claim, credential } = self;
-        let hash = signed_payload_hash(parts, &claim, body)?;
-        let request = canonical_request(parts, &claim.service, &claim.signed_headers, &hash);
+        let request = canonical_request(parts, &claim.service, &claim.signed_headers, payload);
         let scope = claim.scope();
         let to_sign = string_to_sign(&super::canonical::amz_date(claim.signed_at), &scope, &request);
         let expected = signature(&credential.secret, &scope, &to_sign);
@@ -126,30 +153,6 @@ impl Admitted {
         }
         let Claim { access_key_id, region, service, signed_headers, signed_at, form, .. } = claim;
         Ok(Verified { access_key_id, region, service, signed_headers, signed_at, form })
-    }
-}
-
-/// The hash that stands in the canonical request. It is always the received body's, except that S3 lets a client
-/// leave the body out of the signature by saying so under the signature.
-fn signed_payload_hash(parts: &RequestParts<'_>, claim: &Claim, body: &[u8]) -> Result<String, SigV4Error> {
-    const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
-    let stated = match claim.form {
-        Form::Header => single(parts.headers, "x-amz-content-sha256")?,
-        Form::Presigned { .. } => query_pairs(parts.query)
-            .find(|(name, _)| *name == "X-Amz-Content-Sha256")
-            .map(|(_, value)| value.to_owned()),
-    };
-    let is_s3 = PathRule::of(&claim.service) == PathRule::EncodedOnce;
-    let presigned = matches!(claim.form, Form::Presigned { .. });
-    match stated.as_deref() {
-        Some(UNSIGNED) if is_s3 => Ok(UNSIGNED.to_owned()),
-        None if is_s3 && presigned => Ok(UNSIGNED.to_owned()),
-        Some(stated) => {
-            let actual = payload_hash(body);
-            let equal: bool = actual.as_bytes().ct_eq(stated.as_bytes()).into();
-            if equal { Ok(actual) } else { Err(SigV4Error::Mismatch) }
-        }
-        None => Ok(payload_hash(body)),
     }
 }
 

@@ -8,6 +8,8 @@ runtime -> server   2 READY       empty
                     4 ERROR       36 bytes request id, error JSON
                     5 INIT_ERROR  error JSON
                     6 LOADING     empty: the bootstrap is up and begins to load the user's code
+server -> runtime  16 ASSIGN      JSON {"environment": {name: value}}: the function of a generic runtime
+runtime -> server  17 STANDBY     empty: a generic runtime is up and knows no function
 """
 
 import os
@@ -18,6 +20,8 @@ RESPONSE = 3
 ERROR = 4
 INIT_ERROR = 5
 LOADING = 6
+ASSIGN = 16
+STANDBY = 17
 
 REQUEST_ID_BYTES = 36
 READ_BYTES = 64 * 1024
@@ -41,6 +45,22 @@ class Channel:
 
     def next(self):
         """Blocks until the next INVOKE: (header bytes, event bytes), or None when the server hung up."""
+        data = self._frame(INVOKE, 9)
+        if data is None:
+            return None
+        end = len(data)
+        header_end = 9 + int.from_bytes(data[5:9], "big")
+        if header_end > end:
+            raise ValueError("channel: header longer than its frame")
+        return data[9:header_end], data[header_end:]
+
+    def assignment(self):
+        """Blocks until a generic runtime is given a function: the JSON of the ASSIGN frame, or None at the end."""
+        data = self._frame(ASSIGN, 5)
+        return None if data is None else data[5:]
+
+    def _frame(self, kind, least):
+        """The bytes of the next frame, which must be of this kind; None when the server hung up."""
         try:
             data = os.read(self.fd, READ_BYTES)
             if not data:
@@ -48,18 +68,15 @@ class Channel:
             while len(data) < 4:
                 data += self._more(READ_BYTES)
             end = 4 + int.from_bytes(data[:4], "big")
-            if not 9 <= end <= FRAME_BYTES_MAX:
+            if not least <= end <= FRAME_BYTES_MAX:
                 raise ValueError(f"channel: bad frame length {end - 4}")
             if len(data) < end:
                 data = self._rest(data, end)
         except (EOFError, ConnectionResetError):
             return None
-        if data[4] != INVOKE or len(data) != end:
+        if data[4] != kind or len(data) != end:
             raise ValueError(f"channel: unexpected frame, kind {data[4]}")
-        header_end = 9 + int.from_bytes(data[5:9], "big")
-        if header_end > end:
-            raise ValueError("channel: header longer than its frame")
-        return data[9:header_end], data[header_end:]
+        return data
 
     def _more(self, count):
         data = os.read(self.fd, count)

@@ -5,8 +5,6 @@ import time
 
 from tinderbox_runtime import sink
 
-_ENV = os.environ.get
-
 
 class _Fields:
     """An object whose attributes are the named keys of a dict; absent keys are None."""
@@ -44,11 +42,14 @@ class CognitoIdentity(_Fields):
 
 
 class LambdaContext:
-    function_name = _ENV("AWS_LAMBDA_FUNCTION_NAME")
-    function_version = _ENV("AWS_LAMBDA_FUNCTION_VERSION")
-    memory_limit_in_mb = _ENV("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
-    log_group_name = _ENV("AWS_LAMBDA_LOG_GROUP_NAME")
-    log_stream_name = _ENV("AWS_LAMBDA_LOG_STREAM_NAME")
+    @classmethod
+    def configure(cls):
+        """Reads what is the same for every invoke from the environment variables. Comes before the first object."""
+        cls.function_name = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
+        cls.function_version = os.environ.get("AWS_LAMBDA_FUNCTION_VERSION")
+        cls.memory_limit_in_mb = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+        cls.log_group_name = os.environ.get("AWS_LAMBDA_LOG_GROUP_NAME")
+        cls.log_stream_name = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME")
 
     def __init__(self, request_id, arn, deadline_ms, client_context, identity, tenant_id):
         self.aws_request_id = request_id

@@ -7,8 +7,17 @@ import sys
 from tinderbox_runtime.fault import Fault
 
 # From python3.12 on AWS writes text as it is; older identifiers escape everything beyond ASCII.
-_identifier = os.environ.get("AWS_EXECUTION_ENV", "").rpartition("python3.")[2]
-_escapes = _identifier.isdigit() and int(_identifier) < 12
+_escapes = False
+_encode = None
+
+
+def configure(execution_environment):
+    """Follows the identifier in `AWS_EXECUTION_ENV`. Comes before the first call."""
+    global _escapes, _encode
+    minor = execution_environment.rpartition("python3.")[2]
+    _escapes = minor.isdigit() and int(minor) < 12
+    _encode = json.JSONEncoder(ensure_ascii=_escapes, default=_default).encode
+
 
 _decoder = json.JSONDecoder()
 
@@ -50,9 +59,6 @@ def _default(value):
     if _is_decimal(value):
         raise _DecimalMet
     _refuse(value)
-
-
-_encode = json.JSONEncoder(ensure_ascii=_escapes, default=_default).encode
 
 
 def _encode_with_decimals(value):

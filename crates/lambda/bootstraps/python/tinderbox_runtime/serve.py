@@ -8,7 +8,7 @@ from tinderbox_runtime import sink
 from tinderbox_runtime.context import LambdaContext
 from tinderbox_runtime.fault import Fault, describe
 from tinderbox_runtime.lazy import hook_logging
-from tinderbox_runtime.marshal_json import dumps, loads, marshal, optional_object, unmarshal
+from tinderbox_runtime.marshal_json import configure, dumps, loads, marshal, optional_object, unmarshal
 
 RESPONSE_BYTES_MAX = 6291556  # 6 MiB and a little: the limit in AWS's error text
 
@@ -108,10 +108,13 @@ def serve(channel, handler):
         channel.send(kind, header["requestId"], body)
 
 
-def main():
+def main(channel=None):
     take = os.environ.pop  # neither the user's code nor its children have any business with the descriptors
-    channel = frames.Channel(int(take("_TINDERBOX_CHANNEL_FD", "3")))
-    sink.open_fd(take("_LAMBDA_TELEMETRY_LOG_FD", None))
+    descriptor = int(take("_TINDERBOX_CHANNEL_FD", "3"))
+    channel = channel or frames.Channel(descriptor)
+    configure(os.environ.get("AWS_EXECUTION_ENV", ""))
+    LambdaContext.configure()
+    sink.configure(take("_LAMBDA_TELEMETRY_LOG_FD", None), os.environ.get("AWS_LAMBDA_LOG_FORMAT", ""))
     sys.stdout.reconfigure(line_buffering=True)
     hook_logging()
     prepare_path()

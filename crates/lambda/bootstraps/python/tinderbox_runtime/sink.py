@@ -27,15 +27,16 @@ class Current:
 
 
 current = Current()
-is_json = os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+is_json = False
 _fd = None
 
 
-def open_fd(text):
-    """Uses the descriptor named by `text` from now on; None leaves records on stdout."""
-    global _fd
-    if text is not None:
-        _fd = int(text)
+def configure(descriptor, log_format):
+    """Uses `descriptor` (a number as text) from now on; None leaves records on stdout."""
+    global _fd, is_json
+    is_json = log_format.upper() == "JSON"
+    if descriptor is not None:
+        _fd = int(descriptor)
         os.set_inheritable(_fd, False)
 
 

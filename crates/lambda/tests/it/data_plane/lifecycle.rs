@@ -7,7 +7,7 @@ use lambda::{InvokeError, InvokeLimits};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::stage::{Setting, Stage, pause, still_clock};
+use super::stage::{GONE_ROLE, KEYS_LIVE, Setting, Stage, pause, still_clock};
 
 const COUNTER: &str = "
 count = 0
@@ -147,6 +147,30 @@ async fn retired_environments_end_and_their_credentials_with_them() {
     stage.invoker.retire(&function.arn, None).await;
     stage.until("the credentials are revoked", |stage| stage.registered_keys().is_empty()).await;
     assert_eq!(stage.answer(&function, "{}").await["count"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_an_environment_is_used_no_more_before_its_keys_expire() {
+    let clock = still_clock();
+    let limits = InvokeLimits { idle_max: KEYS_LIVE, ..InvokeLimits::default() };
+    let stage = Stage::with(Setting { limits, clock: clock.clone(), ..Setting::default() }).await;
+    let function = stage.provided(COUNTER);
+    assert_eq!(stage.answer(&function, "{}").await["count"], 1);
+    clock.advance(KEYS_LIVE - Duration::from_secs(1_300));
+    assert_eq!(stage.answer(&function, "{}").await["count"], 2);
+    // The longest invocation could still be running when they expire.
+    clock.advance(Duration::from_secs(200));
+    assert_eq!(stage.answer(&function, "{}").await["count"], 1, "another environment, with fresh keys");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_a_role_that_is_gone_starts_no_environment() {
+    let stage = Stage::new().await;
+    let mut function = stage.provided(COUNTER);
+    function.role = GONE_ROLE.to_owned();
+    assert_eq!(stage.try_invoke(&function, "{}").await.err(), Some(InvokeError::RoleNotAssumable));
+    assert_eq!(stage.registered_keys().len(), 1, "asked for once");
+    stage.invoker.shutdown(Duration::ZERO).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,7 +29,7 @@ pub(crate) struct Stage {
     lines: Arc<Mutex<Vec<(String, LogLine)>>>,
     packages: Arc<Mutex<HashMap<String, PathBuf>>>,
     credentials: Arc<Mutex<Vec<String>>>,
-    runtimes: Runtimes,
+    pub(crate) runtimes: Runtimes,
     folder: TempDir,
     rng: Rng,
 }
@@ -81,7 +81,7 @@ impl Stage {
                     lines.lock().extend(new.into_iter().map(|line| (stream.to_owned(), line)));
                 })
             },
-            hooks: hooks(&packages, &credentials, connection),
+            hooks: hooks(&packages, &credentials, connection, clock.clone()),
         });
         Self { invoker, clock, store, recorder, lines, packages, credentials, runtimes, folder, rng }
     }
@@ -118,6 +118,7 @@ impl Stage {
             arn: format!("arn:aws:lambda:us-east-1:000000000000:function:{name}"),
             version: lambda::LATEST.to_owned(),
             revision_id: sys::id::uuid(&self.rng),
+            role: "arn:aws:iam::000000000000:role/r".to_owned(),
             runtime: runtime.to_owned(),
             handler: handler.to_owned(),
             code: CodeRef { digest, length: 1 },
@@ -206,10 +207,16 @@ impl Stage {
     }
 }
 
+/// How long the keys of an environment live.
+pub(crate) const KEYS_LIVE: Duration = Duration::from_secs(43_200);
+/// A role that cannot be assumed.
+pub(crate) const GONE_ROLE: &str = "arn:aws:iam::000000000000:role/gone";
+
 fn hooks(
     packages: &Arc<Mutex<HashMap<String, PathBuf>>>,
     credentials: &Arc<Mutex<Vec<String>>>,
     connection: ConnectionHook,
+    clock: Clock,
 ) -> Hooks {
     let (packages, registered, revoked) = (Arc::clone(packages), Arc::clone(credentials), Arc::clone(credentials));
     Hooks {
@@ -217,10 +224,17 @@ fn hooks(
             let found = packages.lock().get(&code.digest).cloned();
             Box::pin(async move { found.ok_or_else(|| std::io::ErrorKind::NotFound.into()) })
         }),
-        issue_credentials: Arc::new(move |peer| {
+        issue_credentials: Arc::new(move |function, peer| {
             let access_key_id = format!("ASIA{}", peer.environment_id);
             registered.lock().push(access_key_id.clone());
-            Credentials { access_key_id, secret_access_key: "secret".to_owned(), session_token: "token".to_owned() }
+            let credentials = Credentials {
+                access_key_id,
+                secret_access_key: "secret".to_owned(),
+                session_token: "token".to_owned(),
+                expires: Some(clock.now() + KEYS_LIVE),
+            };
+            let issued = if function.role == GONE_ROLE { Err(InvokeError::RoleNotAssumable) } else { Ok(credentials) };
+            Box::pin(std::future::ready(issued))
         }),
         revoke_credentials: Arc::new(move |access_key_id| revoked.lock().retain(|key| key != access_key_id)),
         connection,

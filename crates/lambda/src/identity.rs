@@ -1,0 +1,61 @@
+//! What Lambda asks of the identity service: closures that the binary gives, for services do not know each other.
+
+use std::sync::Arc;
+
+use wire::{ApiError, Asked, ConditionKeys, Cx};
+
+use crate::error::LambdaError;
+use crate::invoke::BoxFuture;
+use crate::keys::UrlAuth;
+use crate::state::Lambda;
+
+/// AWS's text about a role that does not exist or does not trust Lambda.
+pub(crate) const NOT_ASSUMABLE: &str = "The role defined for the function cannot be assumed by Lambda.";
+
+/// Whether the role (first) may be assumed by `lambda.amazonaws.com` for the function of this ARN (second).
+pub type MayAssume = Arc<dyn Fn(String, String) -> BoxFuture<Result<bool, ApiError>> + Send + Sync>;
+
+/// Whether `cx.principal` may do all that is asked; the refusal is `AccessDenied`.
+pub type MayDo = Arc<dyn Fn(Cx, Vec<Asked>) -> BoxFuture<Result<(), ApiError>> + Send + Sync>;
+
+/// The identity service as Lambda sees it.
+#[derive(Clone)]
+pub struct Identity {
+    /// Asked before a role is attached to a function.
+    pub may_assume: MayAssume,
+    /// Asked before a request to a function URL reaches the function.
+    pub authorize: MayDo,
+}
+
+impl Lambda {
+    /// Refuses a role that the function could not run with.
+    ///
+    /// # Errors
+    /// `InvalidParameterValueException` in AWS's words; `ServiceException` when the identity service does not answer.
+    pub(crate) async fn check_role(&self, role: &str, function_arn: &str) -> Result<(), LambdaError> {
+        match (self.identity.may_assume)(role.to_owned(), function_arn.to_owned()).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(LambdaError::invalid(NOT_ASSUMABLE)),
+            Err(error) => Err(LambdaError::internal(error)),
+        }
+    }
+
+    /// Whether the caller may call the URL of the function `arn`.
+    ///
+    /// # Errors
+    /// `AccessDenied`, or what hinders the answer.
+    pub(crate) async fn may_call_url(&self, cx: &Cx, arn: &str, auth: UrlAuth) -> Result<(), ApiError> {
+        // An open URL stands for itself: creating it took `lambda:CreateFunctionUrlConfig`.
+        if auth == UrlAuth::None {
+            return Ok(());
+        }
+        let facts = self.facts(arn).await.map_err(wire::error::to_api_error)?;
+        let asked = Asked {
+            action: "lambda:InvokeFunctionUrl",
+            resource: arn.to_owned(),
+            keys: ConditionKeys::new().with("lambda:FunctionUrlAuthType", auth.as_str()),
+            facts,
+        };
+        (self.identity.authorize)(cx.clone(), vec![asked]).await
+    }
+}
