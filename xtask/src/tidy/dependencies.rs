@@ -16,10 +16,11 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("model", &["wire", "sys"]),
     ("logs", &["kv", "blob", "wire", "model", "sys"]),
     ("trace", &["kv", "blob", "wire", "model", "sys"]),
+    ("sns", &["kv", "blob", "wire", "model", "sys"]),
     ("iam", &["kv", "blob", "wire", "model", "sys"]),
     ("lambda", &["kv", "blob", "wire", "model", "sys", "sandbox", "logs", "trace"]),
     ("gateway", &["wire", "trace", "sys"]),
-    ("tinderbox", &["sys", "kv", "blob", "wire", "model", "sandbox", "logs", "trace", "iam", "lambda", "gateway"]),
+    ("tinderbox", &["sys", "kv", "blob", "wire", "model", "sandbox", "logs", "trace", "iam", "lambda", "gateway", "sns"]),
 ];
 
 /// Crates outside `crates/`, which may know everything and which nothing may know.
