@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, DATE};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use wire::shape::{Protocol, ServiceShape};
 use wire::sigv4::{ErrorStyle, SigV4Error};
-use wire::{ApiError, Body, Fault, protocol};
+use wire::{ApiError, Body, Fault, Value, protocol};
 
 use crate::answer_body::AnswerBody;
 use crate::body::BodyError;
@@ -31,15 +32,20 @@ static NO_SERVICE: ServiceShape = ServiceShape {
 };
 
 /// An error in the request's protocol; what happened inside goes to the log only.
-pub(crate) fn error(exchange: &Exchange, error: &ApiError) -> Response<Bytes> {
+pub(crate) fn error(exchange: &Exchange, head: &Parts, error: &mut ApiError) -> Response<Body> {
     let (request_id, name) = (&exchange.request_id, &exchange.name);
     if error.internal.is_some() {
         tracing::error!(%request_id, name, %error, "a request failed inside");
     } else {
         tracing::debug!(%request_id, name, %error, "a request was refused");
     }
+    if exchange.protocol == Protocol::RestXml {
+        error.members.push(("Resource", Value::String(head.uri.path().to_owned())));
+    }
     let service = exchange.shape.unwrap_or(&NO_SERVICE);
-    protocol::encode_error(exchange.protocol, service, exchange.operation, request_id, error)
+    let answer = protocol::encode_error(exchange.protocol, service, exchange.operation, request_id, error);
+    // wire:W16: nothing that a HEAD answers has a body, whatever its operation.
+    answer.map(|body| if head.method == Method::HEAD { Body::empty() } else { Body::from(body) })
 }
 
 /// A refused signature in the words of the service's family.
@@ -92,6 +98,10 @@ impl Gateway {
                 let shape = self.0.directory.known(known).shape;
                 exchange.shape = Some(shape);
                 exchange.protocol = protocol;
+                if protocol == Protocol::RestXml {
+                    let message = "The specified method is not allowed against this resource.";
+                    return Err(ApiError::client("MethodNotAllowed", 405, message));
+                }
                 if protocol == Protocol::AwsQuery {
                     let version = shape.api_version;
                     let message = format!("Could not find operation {operation} for version {version}");

@@ -3,8 +3,10 @@
 use http::request::Parts;
 use sys::Timestamp;
 use wire::shape;
-use wire::sigv4::{Admitted, Claim, Expectations, Payload, RegionPolicy, RequestParts, SigV4Error, Verified};
-use wire::{AccountId, Principal};
+use wire::sigv4::{
+    Admitted, Claim, Expectations, Payload, PayloadCheck, RegionPolicy, RequestParts, SigV4Error, Verified,
+};
+use wire::{AccountId, ApiError, Principal};
 
 use crate::identify::scope;
 use crate::{Auth, Config, Entry};
@@ -18,6 +20,9 @@ pub(crate) struct Caller {
     /// Permissive mode: why enforcement would have refused the signature.
     pub(crate) objection: Option<SigV4Error>,
 }
+
+/// Who calls, and what the body still has to pass.
+pub(crate) type Headed = (Caller, Result<PayloadCheck, ApiError>);
 
 /// A request whose signature's scope, key and time are in order; or one that needs none.
 #[derive(Debug)]
@@ -87,21 +92,17 @@ impl Authenticator<'_> {
 
     /// Step 2 without the body, which still has to pass the check of its payload; `None` when only the whole body can
     /// tell.
-    pub(crate) fn verify_head(
-        &self,
-        admission: &Admission,
-        head: &Parts,
-    ) -> Result<Option<(Caller, Payload)>, SigV4Error> {
+    pub(crate) fn verify_head(&self, admission: &Admission, head: &Parts) -> Result<Option<Headed>, SigV4Error> {
         let parts = request_parts(head);
         let unproven = |caller: Caller| {
             let payload = Payload::stated(&parts, "s3", None)?.unwrap_or(Payload::Unsigned);
-            Ok(Some((caller, payload)))
+            Ok(Some((caller, payload.unsigned(&head.headers))))
         };
         match admission {
             Admission::Decided(caller) => unproven(caller.clone()),
             Admission::Signed { admitted, entry } => match (self.config.auth, admitted.clone().check_head(&parts)) {
                 (_, Ok(None)) => Ok(None),
-                (_, Ok(Some((verified, payload)))) => Ok(Some((of(entry.clone(), verified), payload))),
+                (_, Ok(Some((verified, check)))) => Ok(Some((of(entry.clone(), verified), check))),
                 (Auth::Permissive, Err(objection)) => unproven(self.permit(head, objection)),
                 (Auth::Enforced, Err(error)) => Err(error),
             },

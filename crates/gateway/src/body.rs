@@ -11,8 +11,8 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use sys::{ByteSize, Clock};
-use wire::ApiError;
 use wire::sigv4::PayloadCheck;
+use wire::{ApiError, Trailers};
 
 use crate::Limits;
 
@@ -197,19 +197,26 @@ pub(crate) fn checked(
     check: PayloadCheck,
     length: Option<u64>,
 ) -> wire::Body {
-    let pieces = Box::pin(pieces);
-    let checked = futures_util::stream::unfold(Some((pieces, check)), |state| async move {
-        let (mut pieces, mut check) = state?;
-        match pieces.next().await {
+    let (length, trailers) = (check.length(length), Trailers::default());
+    let state = Some((Box::pin(pieces), check, trailers.clone()));
+    let checked = futures_util::stream::unfold(state, |state| async move {
+        let (mut pieces, mut check, trailers) = state?;
+        let next = match pieces.next().await {
             Some(Ok(piece)) => match check.push(piece) {
-                Ok(piece) => Some((Ok(piece), Some((pieces, check)))),
-                Err(error) => Some((Err(error), None)),
+                Ok(pushed) => return Some((in_pieces(pushed), Some((pieces, check, trailers)))),
+                Err(error) => Err(error),
             },
-            Some(Err(error)) => Some((Err(error), None)),
-            None => check.finish().err().map(|error| (Err(error), None)),
-        }
+            Some(Err(error)) => Err(error),
+            None => check.finish().map(|found| trailers.fill(found)),
+        };
+        next.err().map(|error| (vec![Err(error)], None))
     });
-    wire::Body::stream(checked, length)
+    let checked = checked.flat_map(futures_util::stream::iter);
+    wire::Body::stream(checked, length).with_trailers(trailers)
+}
+
+fn in_pieces(pieces: Vec<Bytes>) -> Vec<Result<Bytes, ApiError>> {
+    pieces.into_iter().map(Ok).collect()
 }
 
 /// The whole body, at most `max`.

@@ -25,6 +25,8 @@ pub struct Config {
     pub account: AccountId,
     /// Regions that a signature may be scoped to, the default one first. Not empty.
     pub regions: Vec<String>,
+    /// The domain that our host names end in: `BUCKET.DOMAIN` is a bucket. `localhost` always is one as well.
+    pub domain: String,
     /// Largest difference of clocks; [`wire::sigv4::SKEW_DEFAULT`] unless set.
     pub skew: Duration,
     /// Sizes and deadlines.
@@ -40,6 +42,7 @@ impl Config {
             auth: Auth::Enforced,
             account,
             regions: vec![region.into()],
+            domain: "localhost".to_owned(),
             skew: wire::sigv4::SKEW_DEFAULT,
             limits: Limits::default(),
             version,

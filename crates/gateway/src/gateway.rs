@@ -53,7 +53,7 @@ impl Gateway {
     /// A gateway with these settings and parts.
     pub fn new(config: Config, wiring: Wiring) -> Self {
         let connections = Connections::new(&config.limits);
-        let directory = Directory::new(&wiring.services, wiring.known);
+        let directory = Directory::new(&wiring.services, wiring.known, &config.domain);
         let bodies = Budget::new(config.limits.bodies_in_memory);
         Self(Arc::new(Inner { config, wiring, connections, directory, bodies }))
     }

@@ -5,10 +5,10 @@
 
 use http::HeaderMap;
 use http::request::Parts;
-use wire::Service;
 use wire::shape::{OperationName, Protocol, ServiceShape};
 use wire::sigv4::{percent_decode, query_pairs};
 use wire::uri::Specificity;
+use wire::{ApiError, Service};
 
 /// Where the admin routes and the path form of function URLs live.
 pub(crate) const ADMIN_PREFIX: &str = "/_tinderbox/";
@@ -48,6 +48,11 @@ impl Known {
         self.shape.protocols.contains(&protocol)
     }
 
+    /// Whether its paths begin with a label: any path may be one of them.
+    fn takes_any_path(&self) -> bool {
+        self.speaks(Protocol::RestXml)
+    }
+
     /// The protocol of requests in that family; the service's first one when it speaks none of them.
     fn protocol(&self, family: &[Protocol]) -> Protocol {
         let spoken = family.iter().find(|protocol| self.speaks(**protocol));
@@ -58,16 +63,20 @@ impl Known {
 /// All services that a request can be for.
 pub(crate) struct Directory {
     known: Vec<Known>,
+    /// With a dot before them: what may follow a bucket in a host name.
+    domains: Vec<String>,
 }
 
 impl Directory {
     /// The served services, and those that are only known.
-    pub(crate) fn new(services: &[Service], known: &'static [&'static ServiceShape]) -> Self {
+    pub(crate) fn new(services: &[Service], known: &'static [&'static ServiceShape], domain: &str) -> Self {
         let served = services.iter().map(|service| (service.shape, Some(service.clone())));
         let unserved = known.iter().filter(|shape| !services.iter().any(|service| service.shape.name == shape.name));
         let all = served.chain(unserved.map(|shape| (*shape, None)));
         let known = all.map(|(shape, service)| Known { shape, service }).collect();
-        Self { known }
+        let mut domains = vec![".localhost".to_owned(), format!(".{}", domain.to_ascii_lowercase())];
+        domains.dedup();
+        Self { known, domains }
     }
 
     pub(crate) fn known(&self, at: usize) -> &Known {
@@ -87,12 +96,14 @@ impl Directory {
             return Target::FunctionUrl { id, path: path.to_owned() };
         }
         let scope = scope_service(&head.headers, head.uri.query().unwrap_or(""));
+        let scope = scope.or_else(|| is_signed_as_of_old(head).then(|| "s3".to_owned()));
         let all = || (0..self.known.len()).collect::<Vec<_>>();
         let Some(scope) = scope else {
             let by_host = self.by_host(host);
             return self
                 .operation(&all(), head, host, None)
                 .or_else(|| by_host.map(|at| self.unknown_operation(at, head)))
+                .or_else(|| self.of_strangers(head, host))
                 .unwrap_or_else(|| unidentified(head, path));
         };
         let candidates: Vec<usize> =
@@ -185,7 +196,7 @@ impl Directory {
             if !REST.iter().any(|protocol| known.speaks(*protocol)) {
                 continue;
             }
-            let in_bucket = bucket_of(host).filter(|_| known.shape.signing_name == "s3").map(|b| format!("/{b}{path}"));
+            let in_bucket = self.path_in_bucket(known, path, host);
             let path = in_bucket.as_deref().unwrap_or(path);
             // Only a signature or a bucket host makes a bare path an object's path.
             let anything_goes = candidates.len() == 1 || in_bucket.is_some();
@@ -201,6 +212,46 @@ impl Directory {
         }
         let (_, known, operation) = best?;
         Some(Target::Operation { known, protocol: self.known[known].protocol(&REST), operation })
+    }
+
+    /// What nobody signed and no other service's path fits may be for a public bucket (wire:W1: path comes last).
+    fn of_strangers(&self, head: &Parts, host: &str) -> Option<Target> {
+        let at = self.known.iter().position(|known| known.takes_any_path() && known.service.is_some())?;
+        let is_bare = head.uri.path() == "/" && self.bucket_of(host).is_none();
+        (!is_bare).then(|| self.by_path(&[at], head, host).unwrap_or_else(|| self.unknown_operation(at, head)))
+    }
+
+    /// The path with the bucket that the host names before it; `None` when it names none.
+    fn path_in_bucket(&self, known: &Known, path: &str, host: &str) -> Option<String> {
+        self.bucket_of(host).filter(|_| known.takes_any_path()).map(|bucket| format!("/{bucket}{path}"))
+    }
+
+    /// Gives the request the path that its operation's template is about. The signature was made with the old one.
+    ///
+    /// # Errors
+    /// `InvalidURI`, 400, when host and path do not make one.
+    pub(crate) fn settle_path(&self, known: &Known, head: &mut Parts, host: &str) -> Result<(), ApiError> {
+        let Some(mut target) = self.path_in_bucket(known, head.uri.path(), host) else { return Ok(()) };
+        if let Some(query) = head.uri.query() {
+            target.push('?');
+            target.push_str(query);
+        }
+        let unparsable = |_| ApiError::client("InvalidURI", 400, "Couldn't parse the specified URI.");
+        head.uri = target.parse().map_err(unparsable)?;
+        Ok(())
+    }
+
+    /// `bucket` of `bucket.s3.<anything>`, `bucket.s3-<region>.<anything>` or `bucket.<our domain>`; bucket names may
+    /// hold dots, those of services (`s3.<our domain>`) are none.
+    fn bucket_of<'h>(&self, host: &'h str) -> Option<&'h str> {
+        let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+        let name = name.map_or(host, |(name, _)| name);
+        let of_s3 = name.find(".s3.").or_else(|| name.find(".s3-"));
+        let of_ours = || self.domains.iter().find_map(|domain| name.strip_suffix(domain.as_str()));
+        let bucket = of_s3.map(|at| &name[..at]).or_else(of_ours)?;
+        let label = bucket.split('.').next().unwrap_or_default();
+        let is_service = self.known.iter().any(|known| known.shape.endpoint_prefix == label);
+        (!bucket.is_empty() && !is_service && !label.starts_with("s3-")).then_some(bucket)
     }
 
     fn by_host(&self, host: &str) -> Option<usize> {
@@ -263,6 +314,13 @@ pub(crate) fn scope(headers: &HeaderMap, query: &str) -> Option<String> {
     }
 }
 
+/// Signature version 2, which only S3 still meets: in the header or, presigned, in the query.
+fn is_signed_as_of_old(head: &Parts) -> bool {
+    let query = head.uri.query().unwrap_or_default();
+    text(&head.headers, "authorization").is_some_and(|value| value.starts_with("AWS "))
+        || (form_field(query, "AWSAccessKeyId").is_some() && form_field(query, "Signature").is_some())
+}
+
 fn scope_service(headers: &HeaderMap, query: &str) -> Option<String> {
     scope(headers, query)?.split('/').nth(3).map(str::to_owned)
 }
@@ -282,12 +340,6 @@ fn url_of_path(path: &str) -> Option<(String, String)> {
 
 fn is_url_id(id: &str) -> bool {
     (1..=63).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-}
-
-/// `bucket` of `bucket.s3.<anything>` or `bucket.s3-<region>.<anything>`; bucket names may hold dots.
-fn bucket_of(host: &str) -> Option<&str> {
-    let at = host.find(".s3.").or_else(|| host.find(".s3-"))?;
-    Some(&host[..at]).filter(|bucket| !bucket.is_empty())
 }
 
 fn form_field(form: &str, wanted: &str) -> Option<String> {

@@ -9,10 +9,10 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response, Version};
 use http_body::Body as HttpBody;
 use sys::ByteSize;
-use wire::service::BoxFuture;
+use wire::service::{BoxFuture, Line};
 use wire::shape::{self, Protocol};
-use wire::sigv4::{Payload, SigV4Error};
-use wire::{ApiError, Body, Cx, service};
+use wire::sigv4::{PayloadCheck, SigV4Error};
+use wire::{ApiError, Body, Cx, Service, service};
 
 use crate::answer_body::AnswerBody;
 use crate::answers::{self, signature_error};
@@ -44,7 +44,7 @@ impl Gateway {
         }
         let (response, error) = match outcome {
             Ok(response) => (response, None),
-            Err(error) => (answers::error(&exchange, &error).map(Body::from), Some(error)),
+            Err(mut error) => (answers::error(&exchange, &head, &mut error), Some(error)),
         };
         exchange.end(response.status().as_u16(), error.as_ref());
         self.finish(&exchange, response)
@@ -82,36 +82,13 @@ impl Gateway {
         let line = service.line(operation.name).ok_or_else(not_served)?;
         exchange.operation = Some(line.shape);
 
-        exchange.enter("admit");
-        let protocol = exchange.protocol;
-        let refused = |error: SigV4Error| signature_error(&error, protocol);
-        let authenticator = self.authenticator(&exchange.peer, head).await?;
-        let admission = authenticator.admit(head, known.shape.signing_name).map_err(refused)?;
-        admission.suffices_for(line.shape.auth, service.is_open_to_grants).map_err(refused)?;
-
-        exchange.enter("receive");
-        let payload = match line.takes_stream() {
-            true => authenticator.verify_head(&admission, head).map_err(refused)?,
-            false => None,
-        };
-        let bytes = match (form, &payload) {
-            (Some(form), _) => form,
-            (None, Some(_)) => Bytes::new(),
-            (None, None) => {
-                let (max, code) = self.limits().body_of(known.shape.name, operation.name);
-                self.receive(body, max, (operation.name, code), &mut share).await?
-            }
-        };
-
-        exchange.enter("verify");
-        let (caller, payload) = match payload {
-            Some((caller, payload)) => (caller, Some(payload)),
-            None => (authenticator.verify(admission, head, &bytes).map_err(refused)?, None),
-        };
+        let (caller, received) = self.verified(exchange, head, body, (service, line), form, &mut share).await?;
 
         exchange.enter("decode");
-        let (bytes, whole_stream) = if line.takes_stream() { (Bytes::new(), bytes) } else { (bytes, Bytes::new()) };
-        let input = service.decode(line, protocol, head, &bytes)?;
+        self.0.directory.settle_path(known, head, &exchange.host)?;
+        let (in_head, stream) = received.split(line);
+        let protocol = exchange.protocol;
+        let input = service.decode(line, protocol, head, &in_head)?;
 
         exchange.enter("authorise");
         let cx = self.context(exchange, &caller);
@@ -121,14 +98,66 @@ impl Gateway {
         }
 
         exchange.enter("operate");
-        let stream = match payload {
-            Some(payload) => self.streamed(body, payload),
-            None => Body::from(whole_stream),
+        let stream = match stream {
+            Received::Whole(bytes) => Body::from(bytes),
+            Received::Flowing(check) => self.streamed(body, check),
         };
         let output = operate(line.call(cx, input, stream), share).await?;
 
         exchange.enter("encode");
         service::encode_output(protocol, known.shape, line.shape, &exchange.request_id, output)
+    }
+
+    /// Who calls, and the body: strangers are refused before any of it is read, and a body that streams is not read here
+    /// at all.
+    async fn verified<B: HttpBody<Data = Bytes>>(
+        &self,
+        exchange: &mut Exchange,
+        head: &Parts,
+        body: &Waiting<B>,
+        (service, line): (&Service, &Line),
+        form: Option<Bytes>,
+        share: &mut Share,
+    ) -> Result<(Caller, Received), ApiError> {
+        exchange.enter("admit");
+        let protocol = exchange.protocol;
+        let refused = |error: SigV4Error| signature_error(&error, protocol);
+        let authenticator = self.authenticator(&exchange.peer, head).await?;
+        let admission = authenticator.admit(head, service.shape.signing_name).map_err(refused)?;
+        admission.suffices_for(line.shape.auth, service.is_open_to_grants).map_err(refused)?;
+        let headed = match protocol == Protocol::RestXml || line.takes_stream() {
+            true => authenticator.verify_head(&admission, head).map_err(refused)?,
+            false => None,
+        };
+        if let Some((caller, check)) = headed {
+            let check = check?;
+            if line.takes_stream() {
+                return Ok((caller, Received::Flowing(check)));
+            }
+            exchange.enter("receive");
+            let bytes = self.receive_for(body, (service, line), form, share).await?;
+            return Ok((caller, Received::Whole(check.whole(bytes)?)));
+        }
+        exchange.enter("receive");
+        let bytes = self.receive_for(body, (service, line), form, share).await?;
+        exchange.enter("verify");
+        let caller = authenticator.verify(admission, head, &bytes).map_err(refused)?;
+        Ok((caller, Received::Whole(bytes)))
+    }
+
+    /// The whole body of an operation, unless it was read already to find out which one it is.
+    async fn receive_for<B: HttpBody<Data = Bytes>>(
+        &self,
+        body: &Waiting<B>,
+        (service, line): (&Service, &Line),
+        form: Option<Bytes>,
+        share: &mut Share,
+    ) -> Result<Bytes, ApiError> {
+        let (max, code) = self.limits().body_of(service.shape.name, line.shape.name);
+        match form {
+            Some(form) => Ok(form),
+            None => self.receive(body, max, (line.shape.name, code), share).await,
+        }
     }
 
     /// What the request is for; only a form that names its operation inside must be read for that.
@@ -165,7 +194,7 @@ impl Gateway {
     }
 
     /// The body of a streaming operation: nothing of it is read before the handler asks.
-    fn streamed<B: HttpBody<Data = Bytes> + Send + 'static>(&self, body: &Waiting<B>, payload: Payload) -> Body {
+    fn streamed<B: HttpBody<Data = Bytes> + Send + 'static>(&self, body: &Waiting<B>, check: PayloadCheck) -> Body {
         let length = body.length();
         let Some(reading) = body.begin() else { return Body::empty() };
         let max = self.limits().stream;
@@ -173,7 +202,7 @@ impl Gateway {
         let pieces = pieces.map(move |piece| {
             piece.map_err(|error| answers::body_error(error, max.bytes(), "requested", "EntityTooLarge"))
         });
-        body::checked(pieces, payload.check(), length)
+        body::checked(pieces, check, length)
     }
 
     pub(crate) fn context(&self, exchange: &Exchange, caller: &Caller) -> Cx {
@@ -189,17 +218,35 @@ impl Gateway {
     }
 }
 
-/// Runs an operation in a task of its own: once begun, it ends, also when the client leaves.
+/// A request's body once its sender is known.
+enum Received {
+    /// In memory, verified.
+    Whole(Bytes),
+    /// Still on the wire; it has to pass this check.
+    Flowing(PayloadCheck),
+}
+
+impl Received {
+    /// What is decoded with the head, and what streams to the handler.
+    fn split(self, line: &Line) -> (Bytes, Self) {
+        match self {
+            Self::Whole(bytes) if !line.takes_stream() => (bytes, Self::Whole(Bytes::new())),
+            streaming => (Bytes::new(), streaming),
+        }
+    }
+}
+
+/// Runs an operation: once begun, it ends, also when the client leaves.
 async fn operate(
     call: BoxFuture<Result<service::Output, ApiError>>,
     share: Share,
 ) -> Result<service::Output, ApiError> {
-    let running = sys::task::spawn("operation", async move {
+    let running = sys::task::to_the_end("operation", async move {
         let output = call.await;
         drop(share);
         output
     });
-    running.await.ok().flatten().ok_or_else(|| ApiError::internal("the operation panicked"))?
+    running.await.ok_or_else(|| ApiError::internal("the operation panicked"))?
 }
 
 /// An answer whose body lies in memory.

@@ -303,9 +303,9 @@ impl Invoker {
             return Err(InvokeError::RequestTooLarge { length, limit: PAYLOAD_BYTES_MAX });
         }
         let run = run::Run::admit(self.clone(), Arc::clone(function), invocation)?;
-        let task = sys::task::spawn("invocation", run.run());
+        let outcome = sys::task::to_the_end("invocation", run.run()).await;
         let cause = "the invocation ended without an outcome";
-        task.await.ok().flatten().unwrap_or_else(|| Err(InvokeError::Unavailable { cause: cause.to_owned() }))
+        outcome.unwrap_or_else(|| Err(InvokeError::Unavailable { cause: cause.to_owned() }))
     }
 
     /// Ends the environments of a function (of one version, or of all) after a change or a deletion: idle ones now,

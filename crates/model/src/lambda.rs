@@ -4,6 +4,7 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use sys::Timestamp;
 use wire::ApiError;
 use wire::Fault;
 use wire::Fields;
@@ -285,6 +286,19 @@ pub static SERVICE: ServiceShape = ServiceShape {
     ],
 };
 
+/// What CreateEventSourceMapping shares with other operations.
+pub type CreateEventSourceMappingOutput = EventSourceMappingConfiguration;
+
+/// Creates a mapping between an event source and an Lambda Event Function.
+#[derive(Clone, Copy, Debug)]
+pub struct CreateEventSourceMapping;
+
+impl Operation for CreateEventSourceMapping {
+    const SHAPE: &'static OperationShape = &CREATE_EVENT_SOURCE_MAPPING;
+    type Input = CreateEventSourceMappingInput;
+    type Output = CreateEventSourceMappingOutput;
+}
+
 /// What CreateFunction shares with other operations.
 pub type CreateFunctionOutput = FunctionConfiguration;
 
@@ -306,6 +320,19 @@ impl Operation for CreateFunctionUrlConfig {
     const SHAPE: &'static OperationShape = &CREATE_FUNCTION_URL_CONFIG;
     type Input = CreateFunctionUrlConfigInput;
     type Output = CreateFunctionUrlConfigOutput;
+}
+
+/// What DeleteEventSourceMapping shares with other operations.
+pub type DeleteEventSourceMappingOutput = EventSourceMappingConfiguration;
+
+/// Deletes an event source mapping.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteEventSourceMapping;
+
+impl Operation for DeleteEventSourceMapping {
+    const SHAPE: &'static OperationShape = &DELETE_EVENT_SOURCE_MAPPING;
+    type Input = DeleteEventSourceMappingInput;
+    type Output = DeleteEventSourceMappingOutput;
 }
 
 /// Deletes a Lambda Event Function.
@@ -355,6 +382,19 @@ impl Operation for GetAccountSettings {
     type Output = GetAccountSettingsOutput;
 }
 
+/// What GetEventSourceMapping shares with other operations.
+pub type GetEventSourceMappingOutput = EventSourceMappingConfiguration;
+
+/// Returns details about an event source mapping.
+#[derive(Clone, Copy, Debug)]
+pub struct GetEventSourceMapping;
+
+impl Operation for GetEventSourceMapping {
+    const SHAPE: &'static OperationShape = &GET_EVENT_SOURCE_MAPPING;
+    type Input = GetEventSourceMappingInput;
+    type Output = GetEventSourceMappingOutput;
+}
+
 /// Returns information about a Lambda Event Function or function version, with a link to download the deployment package that's valid for 10 minutes.
 #[derive(Clone, Copy, Debug)]
 pub struct GetFunction;
@@ -398,6 +438,16 @@ impl Operation for Invoke {
     type Output = InvokeOutput;
 }
 
+/// Lists event source mappings.
+#[derive(Clone, Copy, Debug)]
+pub struct ListEventSourceMappings;
+
+impl Operation for ListEventSourceMappings {
+    const SHAPE: &'static OperationShape = &LIST_EVENT_SOURCE_MAPPINGS;
+    type Input = ListEventSourceMappingsInput;
+    type Output = ListEventSourceMappingsOutput;
+}
+
 /// Returns a list of Lambda function URLs for the specified function.
 #[derive(Clone, Copy, Debug)]
 pub struct ListFunctionUrlConfigs;
@@ -416,6 +466,19 @@ impl Operation for ListFunctions {
     const SHAPE: &'static OperationShape = &LIST_FUNCTIONS;
     type Input = ListFunctionsInput;
     type Output = ListFunctionsOutput;
+}
+
+/// What UpdateEventSourceMapping shares with other operations.
+pub type UpdateEventSourceMappingOutput = EventSourceMappingConfiguration;
+
+/// Updates an event source mapping.
+#[derive(Clone, Copy, Debug)]
+pub struct UpdateEventSourceMapping;
+
+impl Operation for UpdateEventSourceMapping {
+    const SHAPE: &'static OperationShape = &UPDATE_EVENT_SOURCE_MAPPING;
+    type Input = UpdateEventSourceMappingInput;
+    type Output = UpdateEventSourceMappingOutput;
 }
 
 /// What UpdateFunctionCode shares with other operations.
@@ -540,6 +603,34 @@ impl IntoValue for AccountUsage {
         let mut fields = Fields::with_capacity(2);
         fields.optional("FunctionCount", self.function_count);
         fields.optional("TotalCodeSize", self.total_code_size);
+        fields.finish()
+    }
+}
+
+/// Specific configuration settings for an Amazon Managed Streaming for Apache Kafka (Amazon MSK) event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AmazonManagedKafkaEventSourceConfig {
+    /// The identifier for the Kafka consumer group to join.
+    pub consumer_group_id: Option<String>,
+    /// Specific configuration settings for a Kafka schema registry.
+    pub schema_registry_config: Option<KafkaSchemaRegistryConfig>,
+}
+
+impl FromValue for AmazonManagedKafkaEventSourceConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            consumer_group_id: members.optional("ConsumerGroupId")?,
+            schema_registry_config: members.optional("SchemaRegistryConfig")?,
+        })
+    }
+}
+
+impl IntoValue for AmazonManagedKafkaEventSourceConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("ConsumerGroupId", self.consumer_group_id);
+        fields.optional("SchemaRegistryConfig", self.schema_registry_config);
         fields.finish()
     }
 }
@@ -748,6 +839,138 @@ impl IntoValue for Cors {
         fields.optional("AllowOrigins", self.allow_origins);
         fields.optional("ExposeHeaders", self.expose_headers);
         fields.optional("MaxAge", self.max_age);
+        fields.finish()
+    }
+}
+
+/// CreateEventSourceMappingRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateEventSourceMappingInput {
+    /// Specific configuration settings for an Amazon Managed Streaming for Apache Kafka (Amazon MSK) event source.
+    pub amazon_managed_kafka_event_source_config: Option<AmazonManagedKafkaEventSourceConfig>,
+    /// The maximum number of records in each batch that Lambda pulls from your stream or queue and sends to your function.
+    pub batch_size: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) If the function returns an error, split the batch in two and retry.
+    pub bisect_batch_on_function_error: Option<bool>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) A configuration object that specifies the destination of an event after Lambda processes…
+    pub destination_config: Option<DestinationConfig>,
+    /// Specific configuration settings for a DocumentDB event source.
+    pub document_db_event_source_config: Option<DocumentDBEventSourceConfig>,
+    /// When true, the event source mapping is active.
+    pub enabled: Option<bool>,
+    /// The Amazon Resource Name (ARN) of the event source.
+    pub event_source_arn: Option<String>,
+    /// An object that defines the filter criteria that determine whether Lambda should process an event.
+    pub filter_criteria: Option<FilterCriteria>,
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, self-managed Apache Kafka, and Amazon SQS) A list of current response type enums applied to the event source mapping.
+    pub function_response_types: Option<Vec<FunctionResponseType>>,
+    /// The ARN of the Key Management Service (KMS) customer managed key that Lambda uses to encrypt your function's filter criteria.
+    pub kms_key_arn: Option<String>,
+    /// (Amazon MSK, and self-managed Apache Kafka only) The logging configuration for your event source.
+    pub logging_config: Option<EventSourceMappingLoggingConfig>,
+    /// The maximum amount of time, in seconds, that Lambda spends gathering records before invoking the function.
+    pub maximum_batching_window_in_seconds: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) Discard records older than the specified age.
+    pub maximum_record_age_in_seconds: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) Discard records after the specified number of retries.
+    pub maximum_retry_attempts: Option<i32>,
+    /// The metrics configuration for your event source.
+    pub metrics_config: Option<EventSourceMappingMetricsConfig>,
+    /// (Kinesis and DynamoDB Streams only) The number of batches to process from each shard concurrently.
+    pub parallelization_factor: Option<i32>,
+    /// (Amazon SQS, Amazon MSK, and self-managed Apache Kafka only) The provisioned mode configuration for the event source.
+    pub provisioned_poller_config: Option<ProvisionedPollerConfig>,
+    /// (MQ) The name of the Amazon MQ broker destination queue to consume.
+    pub queues: Option<Vec<String>>,
+    /// (Amazon SQS only) The scaling configuration for the event source.
+    pub scaling_config: Option<ScalingConfig>,
+    /// The self-managed Apache Kafka cluster to receive records from.
+    pub self_managed_event_source: Option<SelfManagedEventSource>,
+    /// Specific configuration settings for a self-managed Apache Kafka event source.
+    pub self_managed_kafka_event_source_config: Option<SelfManagedKafkaEventSourceConfig>,
+    /// An array of authentication protocols or VPC components required to secure your event source.
+    pub source_access_configurations: Option<Vec<SourceAccessConfiguration>>,
+    /// The position in a stream from which to start reading.
+    pub starting_position: Option<EventSourcePosition>,
+    /// With StartingPosition set to AT\_TIMESTAMP, the time from which to start reading.
+    pub starting_position_timestamp: Option<Timestamp>,
+    /// A list of tags to apply to the event source mapping.
+    pub tags: Option<BTreeMap<String, String>>,
+    /// The name of the Kafka topic.
+    pub topics: Option<Vec<String>>,
+    /// (Kinesis and DynamoDB Streams only) The duration in seconds of a processing window for DynamoDB and Kinesis Streams event sources.
+    pub tumbling_window_in_seconds: Option<i32>,
+}
+
+impl FromValue for CreateEventSourceMappingInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            amazon_managed_kafka_event_source_config: members.optional("AmazonManagedKafkaEventSourceConfig")?,
+            batch_size: members.optional("BatchSize")?,
+            bisect_batch_on_function_error: members.optional("BisectBatchOnFunctionError")?,
+            destination_config: members.optional("DestinationConfig")?,
+            document_db_event_source_config: members.optional("DocumentDBEventSourceConfig")?,
+            enabled: members.optional("Enabled")?,
+            event_source_arn: members.optional("EventSourceArn")?,
+            filter_criteria: members.optional("FilterCriteria")?,
+            function_name: members.required("FunctionName")?,
+            function_response_types: members.optional("FunctionResponseTypes")?,
+            kms_key_arn: members.optional("KMSKeyArn")?,
+            logging_config: members.optional("LoggingConfig")?,
+            maximum_batching_window_in_seconds: members.optional("MaximumBatchingWindowInSeconds")?,
+            maximum_record_age_in_seconds: members.optional("MaximumRecordAgeInSeconds")?,
+            maximum_retry_attempts: members.optional("MaximumRetryAttempts")?,
+            metrics_config: members.optional("MetricsConfig")?,
+            parallelization_factor: members.optional("ParallelizationFactor")?,
+            provisioned_poller_config: members.optional("ProvisionedPollerConfig")?,
+            queues: members.optional("Queues")?,
+            scaling_config: members.optional("ScalingConfig")?,
+            self_managed_event_source: members.optional("SelfManagedEventSource")?,
+            self_managed_kafka_event_source_config: members.optional("SelfManagedKafkaEventSourceConfig")?,
+            source_access_configurations: members.optional("SourceAccessConfigurations")?,
+            starting_position: members.optional("StartingPosition")?,
+            starting_position_timestamp: members.optional("StartingPositionTimestamp")?,
+            tags: members.optional("Tags")?,
+            topics: members.optional("Topics")?,
+            tumbling_window_in_seconds: members.optional("TumblingWindowInSeconds")?,
+        })
+    }
+}
+
+impl IntoValue for CreateEventSourceMappingInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(28);
+        fields.optional("AmazonManagedKafkaEventSourceConfig", self.amazon_managed_kafka_event_source_config);
+        fields.optional("BatchSize", self.batch_size);
+        fields.optional("BisectBatchOnFunctionError", self.bisect_batch_on_function_error);
+        fields.optional("DestinationConfig", self.destination_config);
+        fields.optional("DocumentDBEventSourceConfig", self.document_db_event_source_config);
+        fields.optional("Enabled", self.enabled);
+        fields.optional("EventSourceArn", self.event_source_arn);
+        fields.optional("FilterCriteria", self.filter_criteria);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("FunctionResponseTypes", self.function_response_types);
+        fields.optional("KMSKeyArn", self.kms_key_arn);
+        fields.optional("LoggingConfig", self.logging_config);
+        fields.optional("MaximumBatchingWindowInSeconds", self.maximum_batching_window_in_seconds);
+        fields.optional("MaximumRecordAgeInSeconds", self.maximum_record_age_in_seconds);
+        fields.optional("MaximumRetryAttempts", self.maximum_retry_attempts);
+        fields.optional("MetricsConfig", self.metrics_config);
+        fields.optional("ParallelizationFactor", self.parallelization_factor);
+        fields.optional("ProvisionedPollerConfig", self.provisioned_poller_config);
+        fields.optional("Queues", self.queues);
+        fields.optional("ScalingConfig", self.scaling_config);
+        fields.optional("SelfManagedEventSource", self.self_managed_event_source);
+        fields.optional("SelfManagedKafkaEventSourceConfig", self.self_managed_kafka_event_source_config);
+        fields.optional("SourceAccessConfigurations", self.source_access_configurations);
+        fields.optional("StartingPosition", self.starting_position);
+        fields.optional("StartingPositionTimestamp", self.starting_position_timestamp);
+        fields.optional("Tags", self.tags);
+        fields.optional("Topics", self.topics);
+        fields.optional("TumblingWindowInSeconds", self.tumbling_window_in_seconds);
         fields.finish()
     }
 }
@@ -998,6 +1221,28 @@ impl IntoValue for DeadLetterConfig {
     }
 }
 
+/// DeleteEventSourceMappingRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteEventSourceMappingInput {
+    /// The identifier of the event source mapping.
+    pub uuid: String,
+}
+
+impl FromValue for DeleteEventSourceMappingInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { uuid: members.required("UUID")? })
+    }
+}
+
+impl IntoValue for DeleteEventSourceMappingInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("UUID", self.uuid);
+        fields.finish()
+    }
+}
+
 /// DeleteFunctionRequest
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeleteFunctionInput {
@@ -1070,6 +1315,31 @@ impl IntoValue for DeleteFunctionUrlConfigInput {
     }
 }
 
+/// A configuration object that specifies the destination of an event after Lambda processes it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DestinationConfig {
+    /// The destination configuration for failed invocations.
+    pub on_failure: Option<OnFailure>,
+    /// The destination configuration for successful invocations.
+    pub on_success: Option<OnSuccess>,
+}
+
+impl FromValue for DestinationConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { on_failure: members.optional("OnFailure")?, on_success: members.optional("OnSuccess")? })
+    }
+}
+
+impl IntoValue for DestinationConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("OnFailure", self.on_failure);
+        fields.optional("OnSuccess", self.on_success);
+        fields.finish()
+    }
+}
+
 /// DirectS3Read
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DirectS3Read {
@@ -1124,6 +1394,38 @@ impl IntoValue for DirectS3Read {
     }
 }
 
+/// Specific configuration settings for a DocumentDB event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DocumentDBEventSourceConfig {
+    /// The name of the collection to consume within the database.
+    pub collection_name: Option<String>,
+    /// The name of the database to consume within the DocumentDB cluster.
+    pub database_name: Option<String>,
+    /// Determines what DocumentDB sends to your event stream during document update operations.
+    pub full_document: Option<FullDocument>,
+}
+
+impl FromValue for DocumentDBEventSourceConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            collection_name: members.optional("CollectionName")?,
+            database_name: members.optional("DatabaseName")?,
+            full_document: members.optional("FullDocument")?,
+        })
+    }
+}
+
+impl IntoValue for DocumentDBEventSourceConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("CollectionName", self.collection_name);
+        fields.optional("DatabaseName", self.database_name);
+        fields.optional("FullDocument", self.full_document);
+        fields.finish()
+    }
+}
+
 /// Configuration settings for durable functions, including execution timeout, retention period for execution history, and an optional ARN of the Key Management…
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DurableConfig {
@@ -1153,6 +1455,54 @@ impl IntoValue for DurableConfig {
         fields.optional("KMSKeyArn", self.kms_key_arn);
         fields.optional("RetentionPeriodInDays", self.retention_period_in_days);
         fields.finish()
+    }
+}
+
+/// EndPointType
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EndPointType {
+    /// `KAFKA_BOOTSTRAP_SERVERS`
+    KafkaBootstrapServers,
+}
+
+impl EndPointType {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::KafkaBootstrapServers];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::KafkaBootstrapServers => "KAFKA_BOOTSTRAP_SERVERS",
+        }
+    }
+}
+
+impl fmt::Display for EndPointType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EndPointType {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "EndPointType", text: text.to_owned() })
+    }
+}
+
+impl FromValue for EndPointType {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for EndPointType {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
     }
 }
 
@@ -1274,6 +1624,364 @@ impl IntoValue for EphemeralStorage {
     }
 }
 
+/// A mapping between an Amazon Web Services resource and a Lambda function.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EventSourceMappingConfiguration {
+    /// Specific configuration settings for an Amazon Managed Streaming for Apache Kafka (Amazon MSK) event source.
+    pub amazon_managed_kafka_event_source_config: Option<AmazonManagedKafkaEventSourceConfig>,
+    /// The maximum number of records in each batch that Lambda pulls from your stream or queue and sends to your function.
+    pub batch_size: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) If the function returns an error, split the batch in two and retry.
+    pub bisect_batch_on_function_error: Option<bool>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) A configuration object that specifies the destination of an event after Lambda processes…
+    pub destination_config: Option<DestinationConfig>,
+    /// Specific configuration settings for a DocumentDB event source.
+    pub document_db_event_source_config: Option<DocumentDBEventSourceConfig>,
+    /// The Amazon Resource Name (ARN) of the event source.
+    pub event_source_arn: Option<String>,
+    /// The Amazon Resource Name (ARN) of the event source mapping.
+    pub event_source_mapping_arn: Option<String>,
+    /// An object that defines the filter criteria that determine whether Lambda should process an event.
+    pub filter_criteria: Option<FilterCriteria>,
+    /// An object that contains details about an error related to filter criteria encryption.
+    pub filter_criteria_error: Option<FilterCriteriaError>,
+    /// The ARN of the Lambda function.
+    pub function_arn: Option<String>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, self-managed Apache Kafka, and Amazon SQS) A list of current response type enums applied to the event source mapping.
+    pub function_response_types: Option<Vec<FunctionResponseType>>,
+    /// The ARN of the Key Management Service (KMS) customer managed key that Lambda uses to encrypt your function's filter criteria.
+    pub kms_key_arn: Option<String>,
+    /// The date that the event source mapping was last updated or that its state changed.
+    pub last_modified: Option<Timestamp>,
+    /// The result of the event source mapping's last processing attempt.
+    pub last_processing_result: Option<String>,
+    /// (Amazon MSK, and self-managed Apache Kafka only) The logging configuration for your event source.
+    pub logging_config: Option<EventSourceMappingLoggingConfig>,
+    /// The maximum amount of time, in seconds, that Lambda spends gathering records before invoking the function.
+    pub maximum_batching_window_in_seconds: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) Discard records older than the specified age.
+    pub maximum_record_age_in_seconds: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) Discard records after the specified number of retries.
+    pub maximum_retry_attempts: Option<i32>,
+    /// The metrics configuration for your event source.
+    pub metrics_config: Option<EventSourceMappingMetricsConfig>,
+    /// (Kinesis and DynamoDB Streams only) The number of batches to process concurrently from each shard.
+    pub parallelization_factor: Option<i32>,
+    /// (Amazon SQS, Amazon MSK, and self-managed Apache Kafka only) The provisioned mode configuration for the event source.
+    pub provisioned_poller_config: Option<ProvisionedPollerConfig>,
+    /// (Amazon MQ) The name of the Amazon MQ broker destination queue to consume.
+    pub queues: Option<Vec<String>>,
+    /// (Amazon SQS only) The scaling configuration for the event source.
+    pub scaling_config: Option<ScalingConfig>,
+    /// The self-managed Apache Kafka cluster for your event source.
+    pub self_managed_event_source: Option<SelfManagedEventSource>,
+    /// Specific configuration settings for a self-managed Apache Kafka event source.
+    pub self_managed_kafka_event_source_config: Option<SelfManagedKafkaEventSourceConfig>,
+    /// An array of the authentication protocol, VPC components, or virtual host to secure and define your event source.
+    pub source_access_configurations: Option<Vec<SourceAccessConfiguration>>,
+    /// The position in a stream from which to start reading.
+    pub starting_position: Option<EventSourcePosition>,
+    /// With StartingPosition set to AT\_TIMESTAMP, the time from which to start reading.
+    pub starting_position_timestamp: Option<Timestamp>,
+    /// The state of the event source mapping.
+    pub state: Option<String>,
+    /// Indicates whether a user or Lambda made the last change to the event source mapping.
+    pub state_transition_reason: Option<String>,
+    /// The name of the Kafka topic.
+    pub topics: Option<Vec<String>>,
+    /// (Kinesis and DynamoDB Streams only) The duration in seconds of a processing window for DynamoDB and Kinesis Streams event sources.
+    pub tumbling_window_in_seconds: Option<i32>,
+    /// The identifier of the event source mapping.
+    pub uuid: Option<String>,
+}
+
+impl FromValue for EventSourceMappingConfiguration {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            amazon_managed_kafka_event_source_config: members.optional("AmazonManagedKafkaEventSourceConfig")?,
+            batch_size: members.optional("BatchSize")?,
+            bisect_batch_on_function_error: members.optional("BisectBatchOnFunctionError")?,
+            destination_config: members.optional("DestinationConfig")?,
+            document_db_event_source_config: members.optional("DocumentDBEventSourceConfig")?,
+            event_source_arn: members.optional("EventSourceArn")?,
+            event_source_mapping_arn: members.optional("EventSourceMappingArn")?,
+            filter_criteria: members.optional("FilterCriteria")?,
+            filter_criteria_error: members.optional("FilterCriteriaError")?,
+            function_arn: members.optional("FunctionArn")?,
+            function_response_types: members.optional("FunctionResponseTypes")?,
+            kms_key_arn: members.optional("KMSKeyArn")?,
+            last_modified: members.optional("LastModified")?,
+            last_processing_result: members.optional("LastProcessingResult")?,
+            logging_config: members.optional("LoggingConfig")?,
+            maximum_batching_window_in_seconds: members.optional("MaximumBatchingWindowInSeconds")?,
+            maximum_record_age_in_seconds: members.optional("MaximumRecordAgeInSeconds")?,
+            maximum_retry_attempts: members.optional("MaximumRetryAttempts")?,
+            metrics_config: members.optional("MetricsConfig")?,
+            parallelization_factor: members.optional("ParallelizationFactor")?,
+            provisioned_poller_config: members.optional("ProvisionedPollerConfig")?,
+            queues: members.optional("Queues")?,
+            scaling_config: members.optional("ScalingConfig")?,
+            self_managed_event_source: members.optional("SelfManagedEventSource")?,
+            self_managed_kafka_event_source_config: members.optional("SelfManagedKafkaEventSourceConfig")?,
+            source_access_configurations: members.optional("SourceAccessConfigurations")?,
+            starting_position: members.optional("StartingPosition")?,
+            starting_position_timestamp: members.optional("StartingPositionTimestamp")?,
+            state: members.optional("State")?,
+            state_transition_reason: members.optional("StateTransitionReason")?,
+            topics: members.optional("Topics")?,
+            tumbling_window_in_seconds: members.optional("TumblingWindowInSeconds")?,
+            uuid: members.optional("UUID")?,
+        })
+    }
+}
+
+impl IntoValue for EventSourceMappingConfiguration {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(33);
+        fields.optional("AmazonManagedKafkaEventSourceConfig", self.amazon_managed_kafka_event_source_config);
+        fields.optional("BatchSize", self.batch_size);
+        fields.optional("BisectBatchOnFunctionError", self.bisect_batch_on_function_error);
+        fields.optional("DestinationConfig", self.destination_config);
+        fields.optional("DocumentDBEventSourceConfig", self.document_db_event_source_config);
+        fields.optional("EventSourceArn", self.event_source_arn);
+        fields.optional("EventSourceMappingArn", self.event_source_mapping_arn);
+        fields.optional("FilterCriteria", self.filter_criteria);
+        fields.optional("FilterCriteriaError", self.filter_criteria_error);
+        fields.optional("FunctionArn", self.function_arn);
+        fields.optional("FunctionResponseTypes", self.function_response_types);
+        fields.optional("KMSKeyArn", self.kms_key_arn);
+        fields.optional("LastModified", self.last_modified);
+        fields.optional("LastProcessingResult", self.last_processing_result);
+        fields.optional("LoggingConfig", self.logging_config);
+        fields.optional("MaximumBatchingWindowInSeconds", self.maximum_batching_window_in_seconds);
+        fields.optional("MaximumRecordAgeInSeconds", self.maximum_record_age_in_seconds);
+        fields.optional("MaximumRetryAttempts", self.maximum_retry_attempts);
+        fields.optional("MetricsConfig", self.metrics_config);
+        fields.optional("ParallelizationFactor", self.parallelization_factor);
+        fields.optional("ProvisionedPollerConfig", self.provisioned_poller_config);
+        fields.optional("Queues", self.queues);
+        fields.optional("ScalingConfig", self.scaling_config);
+        fields.optional("SelfManagedEventSource", self.self_managed_event_source);
+        fields.optional("SelfManagedKafkaEventSourceConfig", self.self_managed_kafka_event_source_config);
+        fields.optional("SourceAccessConfigurations", self.source_access_configurations);
+        fields.optional("StartingPosition", self.starting_position);
+        fields.optional("StartingPositionTimestamp", self.starting_position_timestamp);
+        fields.optional("State", self.state);
+        fields.optional("StateTransitionReason", self.state_transition_reason);
+        fields.optional("Topics", self.topics);
+        fields.optional("TumblingWindowInSeconds", self.tumbling_window_in_seconds);
+        fields.optional("UUID", self.uuid);
+        fields.finish()
+    }
+}
+
+/// (Amazon MSK, and self-managed Apache Kafka only) The logging configuration for your event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EventSourceMappingLoggingConfig {
+    /// The log level you want your event source mapping to use.
+    pub system_log_level: Option<EventSourceMappingSystemLogLevel>,
+}
+
+impl FromValue for EventSourceMappingLoggingConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { system_log_level: members.optional("SystemLogLevel")? })
+    }
+}
+
+impl IntoValue for EventSourceMappingLoggingConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("SystemLogLevel", self.system_log_level);
+        fields.finish()
+    }
+}
+
+/// EventSourceMappingMetric
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventSourceMappingMetric {
+    /// `EventCount`
+    EventCount,
+    /// `ErrorCount`
+    ErrorCount,
+    /// `KafkaMetrics`
+    KafkaMetrics,
+}
+
+impl EventSourceMappingMetric {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::EventCount, Self::ErrorCount, Self::KafkaMetrics];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::EventCount => "EventCount",
+            Self::ErrorCount => "ErrorCount",
+            Self::KafkaMetrics => "KafkaMetrics",
+        }
+    }
+}
+
+impl fmt::Display for EventSourceMappingMetric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EventSourceMappingMetric {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "EventSourceMappingMetric", text: text.to_owned() })
+    }
+}
+
+impl FromValue for EventSourceMappingMetric {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for EventSourceMappingMetric {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// The metrics configuration for your event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EventSourceMappingMetricsConfig {
+    /// The metrics you want your event source mapping to produce, including EventCount, ErrorCount, KafkaMetrics.
+    pub metrics: Option<Vec<EventSourceMappingMetric>>,
+}
+
+impl FromValue for EventSourceMappingMetricsConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { metrics: members.optional("Metrics")? })
+    }
+}
+
+impl IntoValue for EventSourceMappingMetricsConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Metrics", self.metrics);
+        fields.finish()
+    }
+}
+
+/// EventSourceMappingSystemLogLevel
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventSourceMappingSystemLogLevel {
+    /// `DEBUG`
+    Debug,
+    /// `INFO`
+    Info,
+    /// `WARN`
+    Warn,
+}
+
+impl EventSourceMappingSystemLogLevel {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Debug, Self::Info, Self::Warn];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Warn => "WARN",
+        }
+    }
+}
+
+impl fmt::Display for EventSourceMappingSystemLogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EventSourceMappingSystemLogLevel {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "EventSourceMappingSystemLogLevel", text: text.to_owned() })
+    }
+}
+
+impl FromValue for EventSourceMappingSystemLogLevel {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for EventSourceMappingSystemLogLevel {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// EventSourcePosition
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventSourcePosition {
+    /// `TRIM_HORIZON`
+    TrimHorizon,
+    /// `LATEST`
+    Latest,
+    /// `AT_TIMESTAMP`
+    AtTimestamp,
+}
+
+impl EventSourcePosition {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::TrimHorizon, Self::Latest, Self::AtTimestamp];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TrimHorizon => "TRIM_HORIZON",
+            Self::Latest => "LATEST",
+            Self::AtTimestamp => "AT_TIMESTAMP",
+        }
+    }
+}
+
+impl fmt::Display for EventSourcePosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EventSourcePosition {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "EventSourcePosition", text: text.to_owned() })
+    }
+}
+
+impl FromValue for EventSourcePosition {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for EventSourcePosition {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
 /// Details about the connection between a Lambda function and an Amazon EFS file system or an Amazon S3 file system.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileSystemConfig {
@@ -1303,6 +2011,126 @@ impl IntoValue for FileSystemConfig {
         fields.required("LocalMountPath", self.local_mount_path);
         fields.optional("S3FilesConfig", self.s3_files_config);
         fields.finish()
+    }
+}
+
+/// A structure within a FilterCriteria object that defines an event filtering pattern.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filter {
+    /// A filter pattern.
+    pub pattern: Option<String>,
+}
+
+impl FromValue for Filter {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { pattern: members.optional("Pattern")? })
+    }
+}
+
+impl IntoValue for Filter {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Pattern", self.pattern);
+        fields.finish()
+    }
+}
+
+/// An object that contains the filters for an event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FilterCriteria {
+    /// A list of filters.
+    pub filters: Option<Vec<Filter>>,
+}
+
+impl FromValue for FilterCriteria {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { filters: members.optional("Filters")? })
+    }
+}
+
+impl IntoValue for FilterCriteria {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Filters", self.filters);
+        fields.finish()
+    }
+}
+
+/// An object that contains details about an error related to filter criteria encryption.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FilterCriteriaError {
+    /// The KMS exception that resulted from filter criteria encryption or decryption.
+    pub error_code: Option<String>,
+    /// The error message.
+    pub message: Option<String>,
+}
+
+impl FromValue for FilterCriteriaError {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { error_code: members.optional("ErrorCode")?, message: members.optional("Message")? })
+    }
+}
+
+impl IntoValue for FilterCriteriaError {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("ErrorCode", self.error_code);
+        fields.optional("Message", self.message);
+        fields.finish()
+    }
+}
+
+/// FullDocument
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FullDocument {
+    /// `UpdateLookup`
+    UpdateLookup,
+    /// `Default`
+    Default,
+}
+
+impl FullDocument {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::UpdateLookup, Self::Default];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UpdateLookup => "UpdateLookup",
+            Self::Default => "Default",
+        }
+    }
+}
+
+impl fmt::Display for FullDocument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for FullDocument {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "FullDocument", text: text.to_owned() })
+    }
+}
+
+impl FromValue for FullDocument {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for FullDocument {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
     }
 }
 
@@ -1638,6 +2466,54 @@ impl IntoValue for FunctionConfiguration {
     }
 }
 
+/// FunctionResponseType
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FunctionResponseType {
+    /// `ReportBatchItemFailures`
+    ReportBatchItemFailures,
+}
+
+impl FunctionResponseType {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::ReportBatchItemFailures];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ReportBatchItemFailures => "ReportBatchItemFailures",
+        }
+    }
+}
+
+impl fmt::Display for FunctionResponseType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for FunctionResponseType {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "FunctionResponseType", text: text.to_owned() })
+    }
+}
+
+impl FromValue for FunctionResponseType {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for FunctionResponseType {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
 /// The customer-managed runtime configuration for your function.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FunctionRuntimeConfig {
@@ -1897,6 +2773,28 @@ impl IntoValue for GetAccountSettingsOutput {
         let mut fields = Fields::with_capacity(2);
         fields.optional("AccountLimit", self.account_limit);
         fields.optional("AccountUsage", self.account_usage);
+        fields.finish()
+    }
+}
+
+/// GetEventSourceMappingRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetEventSourceMappingInput {
+    /// The identifier of the event source mapping.
+    pub uuid: String,
+}
+
+impl FromValue for GetEventSourceMappingInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { uuid: members.required("UUID")? })
+    }
+}
+
+impl IntoValue for GetEventSourceMappingInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("UUID", self.uuid);
         fields.finish()
     }
 }
@@ -2384,6 +3282,249 @@ impl IntoValue for InvokeMode {
     }
 }
 
+/// KafkaEventSourceMappingConsumptionMode
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KafkaEventSourceMappingConsumptionMode {
+    /// `Stream`
+    Stream,
+    /// `Queue`
+    Queue,
+}
+
+impl KafkaEventSourceMappingConsumptionMode {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Stream, Self::Queue];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stream => "Stream",
+            Self::Queue => "Queue",
+        }
+    }
+}
+
+impl fmt::Display for KafkaEventSourceMappingConsumptionMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for KafkaEventSourceMappingConsumptionMode {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "KafkaEventSourceMappingConsumptionMode", text: text.to_owned() })
+    }
+}
+
+impl FromValue for KafkaEventSourceMappingConsumptionMode {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for KafkaEventSourceMappingConsumptionMode {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// Specific access configuration settings that tell Lambda how to authenticate with your schema registry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KafkaSchemaRegistryAccessConfig {
+    /// The type of authentication Lambda uses to access your schema registry.
+    pub r#type: Option<KafkaSchemaRegistryAuthType>,
+    /// The URI of the secret (Secrets Manager secret ARN) to authenticate with your schema registry.
+    pub uri: Option<String>,
+}
+
+impl FromValue for KafkaSchemaRegistryAccessConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { r#type: members.optional("Type")?, uri: members.optional("URI")? })
+    }
+}
+
+impl IntoValue for KafkaSchemaRegistryAccessConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("Type", self.r#type);
+        fields.optional("URI", self.uri);
+        fields.finish()
+    }
+}
+
+/// KafkaSchemaRegistryAuthType
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KafkaSchemaRegistryAuthType {
+    /// `BASIC_AUTH`
+    BasicAuth,
+    /// `CLIENT_CERTIFICATE_TLS_AUTH`
+    ClientCertificateTlsAuth,
+    /// `SERVER_ROOT_CA_CERTIFICATE`
+    ServerRootCaCertificate,
+    /// `OAUTHBEARER_AUTH`
+    OauthbearerAuth,
+}
+
+impl KafkaSchemaRegistryAuthType {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] =
+        &[Self::BasicAuth, Self::ClientCertificateTlsAuth, Self::ServerRootCaCertificate, Self::OauthbearerAuth];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BasicAuth => "BASIC_AUTH",
+            Self::ClientCertificateTlsAuth => "CLIENT_CERTIFICATE_TLS_AUTH",
+            Self::ServerRootCaCertificate => "SERVER_ROOT_CA_CERTIFICATE",
+            Self::OauthbearerAuth => "OAUTHBEARER_AUTH",
+        }
+    }
+}
+
+impl fmt::Display for KafkaSchemaRegistryAuthType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for KafkaSchemaRegistryAuthType {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "KafkaSchemaRegistryAuthType", text: text.to_owned() })
+    }
+}
+
+impl FromValue for KafkaSchemaRegistryAuthType {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for KafkaSchemaRegistryAuthType {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// Specific configuration settings for a Kafka schema registry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KafkaSchemaRegistryConfig {
+    /// An array of access configuration objects that tell Lambda how to authenticate with your schema registry.
+    pub access_configs: Option<Vec<KafkaSchemaRegistryAccessConfig>>,
+    /// The record format that Lambda delivers to your function after schema validation.
+    pub event_record_format: Option<SchemaRegistryEventRecordFormat>,
+    /// The URI for your schema registry.
+    pub schema_registry_uri: Option<String>,
+    /// An array of schema validation configuration objects, which tell Lambda the message attributes you want to validate and filter using your schema registry.
+    pub schema_validation_configs: Option<Vec<KafkaSchemaValidationConfig>>,
+}
+
+impl FromValue for KafkaSchemaRegistryConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            access_configs: members.optional("AccessConfigs")?,
+            event_record_format: members.optional("EventRecordFormat")?,
+            schema_registry_uri: members.optional("SchemaRegistryURI")?,
+            schema_validation_configs: members.optional("SchemaValidationConfigs")?,
+        })
+    }
+}
+
+impl IntoValue for KafkaSchemaRegistryConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.optional("AccessConfigs", self.access_configs);
+        fields.optional("EventRecordFormat", self.event_record_format);
+        fields.optional("SchemaRegistryURI", self.schema_registry_uri);
+        fields.optional("SchemaValidationConfigs", self.schema_validation_configs);
+        fields.finish()
+    }
+}
+
+/// KafkaSchemaValidationAttribute
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KafkaSchemaValidationAttribute {
+    /// `KEY`
+    Key,
+    /// `VALUE`
+    Value,
+}
+
+impl KafkaSchemaValidationAttribute {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Key, Self::Value];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "KEY",
+            Self::Value => "VALUE",
+        }
+    }
+}
+
+impl fmt::Display for KafkaSchemaValidationAttribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for KafkaSchemaValidationAttribute {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "KafkaSchemaValidationAttribute", text: text.to_owned() })
+    }
+}
+
+impl FromValue for KafkaSchemaValidationAttribute {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for KafkaSchemaValidationAttribute {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// Specific schema validation configuration settings that tell Lambda the message attributes you want to validate and filter using your schema registry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KafkaSchemaValidationConfig {
+    /// The attributes you want your schema registry to validate and filter for.
+    pub attribute: Option<KafkaSchemaValidationAttribute>,
+}
+
+impl FromValue for KafkaSchemaValidationConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { attribute: members.optional("Attribute")? })
+    }
+}
+
+impl IntoValue for KafkaSchemaValidationConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Attribute", self.attribute);
+        fields.finish()
+    }
+}
+
 /// Configuration for Lambda-managed instances used by the capacity provider.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LambdaManagedInstancesCapacityProviderConfig {
@@ -2700,6 +3841,70 @@ impl IntoValue for Layer {
     }
 }
 
+/// ListEventSourceMappingsRequest
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListEventSourceMappingsInput {
+    /// The Amazon Resource Name (ARN) of the event source.
+    pub event_source_arn: Option<String>,
+    /// The name or ARN of the Lambda function.
+    pub function_name: Option<String>,
+    /// A pagination token returned by a previous call.
+    pub marker: Option<String>,
+    /// The maximum number of event source mappings to return.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListEventSourceMappingsInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            event_source_arn: members.optional("EventSourceArn")?,
+            function_name: members.optional("FunctionName")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListEventSourceMappingsInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.optional("EventSourceArn", self.event_source_arn);
+        fields.optional("FunctionName", self.function_name);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListEventSourceMappingsResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListEventSourceMappingsOutput {
+    /// A list of event source mappings.
+    pub event_source_mappings: Option<Vec<EventSourceMappingConfiguration>>,
+    /// A pagination token that's returned when the response doesn't contain all event source mappings.
+    pub next_marker: Option<String>,
+}
+
+impl FromValue for ListEventSourceMappingsOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            event_source_mappings: members.optional("EventSourceMappings")?,
+            next_marker: members.optional("NextMarker")?,
+        })
+    }
+}
+
+impl IntoValue for ListEventSourceMappingsOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("EventSourceMappings", self.event_source_mappings);
+        fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
 /// ListFunctionUrlConfigsRequest
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListFunctionUrlConfigsInput {
@@ -2959,6 +4164,50 @@ impl IntoValue for LoggingConfig {
     }
 }
 
+/// A destination for events that failed processing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OnFailure {
+    /// The Amazon Resource Name (ARN) of the destination resource.
+    pub destination: Option<String>,
+}
+
+impl FromValue for OnFailure {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { destination: members.optional("Destination")? })
+    }
+}
+
+impl IntoValue for OnFailure {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Destination", self.destination);
+        fields.finish()
+    }
+}
+
+/// A destination for events that were processed successfully.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OnSuccess {
+    /// The Amazon Resource Name (ARN) of the destination resource.
+    pub destination: Option<String>,
+}
+
+impl FromValue for OnSuccess {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { destination: members.optional("Destination")? })
+    }
+}
+
+impl IntoValue for OnSuccess {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Destination", self.destination);
+        fields.finish()
+    }
+}
+
 /// PackageType
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PackageType {
@@ -3007,6 +4256,38 @@ impl FromValue for PackageType {
 impl IntoValue for PackageType {
     fn into_value(self) -> Value {
         Value::String(self.as_str().to_owned())
+    }
+}
+
+/// The provisioned mode configuration for the event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProvisionedPollerConfig {
+    /// The maximum number of event pollers this event source can scale up to.
+    pub maximum_pollers: Option<i32>,
+    /// The minimum number of event pollers this event source can scale down to.
+    pub minimum_pollers: Option<i32>,
+    /// (Amazon MSK and self-managed Apache Kafka) The name of the provisioned poller group.
+    pub poller_group_name: Option<String>,
+}
+
+impl FromValue for ProvisionedPollerConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            maximum_pollers: members.optional("MaximumPollers")?,
+            minimum_pollers: members.optional("MinimumPollers")?,
+            poller_group_name: members.optional("PollerGroupName")?,
+        })
+    }
+}
+
+impl IntoValue for ProvisionedPollerConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("MaximumPollers", self.maximum_pollers);
+        fields.optional("MinimumPollers", self.minimum_pollers);
+        fields.optional("PollerGroupName", self.poller_group_name);
+        fields.finish()
     }
 }
 
@@ -3428,6 +4709,133 @@ impl IntoValue for S3ObjectStorageMode {
     }
 }
 
+/// (Amazon SQS only) The scaling configuration for the event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ScalingConfig {
+    /// Limits the number of concurrent instances that the Amazon SQS event source can invoke.
+    pub maximum_concurrency: Option<i32>,
+}
+
+impl FromValue for ScalingConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { maximum_concurrency: members.optional("MaximumConcurrency")? })
+    }
+}
+
+impl IntoValue for ScalingConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("MaximumConcurrency", self.maximum_concurrency);
+        fields.finish()
+    }
+}
+
+/// SchemaRegistryEventRecordFormat
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SchemaRegistryEventRecordFormat {
+    /// `JSON`
+    Json,
+    /// `SOURCE`
+    Source,
+}
+
+impl SchemaRegistryEventRecordFormat {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Json, Self::Source];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "JSON",
+            Self::Source => "SOURCE",
+        }
+    }
+}
+
+impl fmt::Display for SchemaRegistryEventRecordFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for SchemaRegistryEventRecordFormat {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "SchemaRegistryEventRecordFormat", text: text.to_owned() })
+    }
+}
+
+impl FromValue for SchemaRegistryEventRecordFormat {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for SchemaRegistryEventRecordFormat {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// The self-managed Apache Kafka cluster for your event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SelfManagedEventSource {
+    /// The list of bootstrap servers for your Kafka brokers in the following format: "KAFKA\_BOOTSTRAP\_SERVERS": \["abc.xyz.com:xxxx","abc2.xyz.com:xxxx"\].
+    pub endpoints: Option<BTreeMap<String, Vec<String>>>,
+}
+
+impl FromValue for SelfManagedEventSource {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { endpoints: members.optional("Endpoints")? })
+    }
+}
+
+impl IntoValue for SelfManagedEventSource {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Endpoints", self.endpoints);
+        fields.finish()
+    }
+}
+
+/// Specific configuration settings for a self-managed Apache Kafka event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SelfManagedKafkaEventSourceConfig {
+    /// The identifier for the Kafka consumer group to join.
+    pub consumer_group_id: Option<String>,
+    /// The mode that Lambda uses to consume records from your self-managed Apache Kafka topic.
+    pub consumption_mode: Option<KafkaEventSourceMappingConsumptionMode>,
+    /// Specific configuration settings for a Kafka schema registry.
+    pub schema_registry_config: Option<KafkaSchemaRegistryConfig>,
+}
+
+impl FromValue for SelfManagedKafkaEventSourceConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            consumer_group_id: members.optional("ConsumerGroupId")?,
+            consumption_mode: members.optional("ConsumptionMode")?,
+            schema_registry_config: members.optional("SchemaRegistryConfig")?,
+        })
+    }
+}
+
+impl IntoValue for SelfManagedKafkaEventSourceConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("ConsumerGroupId", self.consumer_group_id);
+        fields.optional("ConsumptionMode", self.consumption_mode);
+        fields.optional("SchemaRegistryConfig", self.schema_registry_config);
+        fields.finish()
+    }
+}
+
 /// The function's Lambda SnapStart setting.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SnapStart {
@@ -3577,6 +4985,137 @@ impl IntoValue for SnapStartResponse {
         fields.optional("ApplyOn", self.apply_on);
         fields.optional("OptimizationStatus", self.optimization_status);
         fields.finish()
+    }
+}
+
+/// To secure and define access to your event source, you can specify the authentication protocol, VPC components, or virtual host.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SourceAccessConfiguration {
+    /// The type of authentication protocol, VPC components, or virtual host for your event source.
+    pub r#type: Option<SourceAccessType>,
+    /// The value for your chosen configuration in Type.
+    pub uri: Option<String>,
+}
+
+impl FromValue for SourceAccessConfiguration {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { r#type: members.optional("Type")?, uri: members.optional("URI")? })
+    }
+}
+
+impl IntoValue for SourceAccessConfiguration {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("Type", self.r#type);
+        fields.optional("URI", self.uri);
+        fields.finish()
+    }
+}
+
+/// SourceAccessType
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceAccessType {
+    /// `BASIC_AUTH`
+    BasicAuth,
+    /// `VPC_SUBNET`
+    VpcSubnet,
+    /// `VPC_SECURITY_GROUP`
+    VpcSecurityGroup,
+    /// `SASL_SCRAM_512_AUTH`
+    SaslScram512Auth,
+    /// `SASL_SCRAM_256_AUTH`
+    SaslScram256Auth,
+    /// `VIRTUAL_HOST`
+    VirtualHost,
+    /// `CLIENT_CERTIFICATE_TLS_AUTH`
+    ClientCertificateTlsAuth,
+    /// `SERVER_ROOT_CA_CERTIFICATE`
+    ServerRootCaCertificate,
+    /// `OAUTHBEARER_AUTH`
+    OauthbearerAuth,
+    /// `OAUTHBEARER_SCOPE`
+    OauthbearerScope,
+    /// `OAUTHBEARER_AUDIENCE`
+    OauthbearerAudience,
+    /// `OAUTHBEARER_LOGICAL_CLUSTER`
+    OauthbearerLogicalCluster,
+    /// `OAUTHBEARER_IDENTITY_POOL`
+    OauthbearerIdentityPool,
+    /// `IAM_AUTH`
+    IamAuth,
+    /// `IAM_OAUTHBEARER_AUTH`
+    IamOauthbearerAuth,
+}
+
+impl SourceAccessType {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[
+        Self::BasicAuth,
+        Self::VpcSubnet,
+        Self::VpcSecurityGroup,
+        Self::SaslScram512Auth,
+        Self::SaslScram256Auth,
+        Self::VirtualHost,
+        Self::ClientCertificateTlsAuth,
+        Self::ServerRootCaCertificate,
+        Self::OauthbearerAuth,
+        Self::OauthbearerScope,
+        Self::OauthbearerAudience,
+        Self::OauthbearerLogicalCluster,
+        Self::OauthbearerIdentityPool,
+        Self::IamAuth,
+        Self::IamOauthbearerAuth,
+    ];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BasicAuth => "BASIC_AUTH",
+            Self::VpcSubnet => "VPC_SUBNET",
+            Self::VpcSecurityGroup => "VPC_SECURITY_GROUP",
+            Self::SaslScram512Auth => "SASL_SCRAM_512_AUTH",
+            Self::SaslScram256Auth => "SASL_SCRAM_256_AUTH",
+            Self::VirtualHost => "VIRTUAL_HOST",
+            Self::ClientCertificateTlsAuth => "CLIENT_CERTIFICATE_TLS_AUTH",
+            Self::ServerRootCaCertificate => "SERVER_ROOT_CA_CERTIFICATE",
+            Self::OauthbearerAuth => "OAUTHBEARER_AUTH",
+            Self::OauthbearerScope => "OAUTHBEARER_SCOPE",
+            Self::OauthbearerAudience => "OAUTHBEARER_AUDIENCE",
+            Self::OauthbearerLogicalCluster => "OAUTHBEARER_LOGICAL_CLUSTER",
+            Self::OauthbearerIdentityPool => "OAUTHBEARER_IDENTITY_POOL",
+            Self::IamAuth => "IAM_AUTH",
+            Self::IamOauthbearerAuth => "IAM_OAUTHBEARER_AUTH",
+        }
+    }
+}
+
+impl fmt::Display for SourceAccessType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for SourceAccessType {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "SourceAccessType", text: text.to_owned() })
+    }
+}
+
+impl FromValue for SourceAccessType {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for SourceAccessType {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
     }
 }
 
@@ -4112,6 +5651,114 @@ impl IntoValue for TracingMode {
     }
 }
 
+/// UpdateEventSourceMappingRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpdateEventSourceMappingInput {
+    /// AmazonManagedKafkaEventSourceConfig
+    pub amazon_managed_kafka_event_source_config: Option<AmazonManagedKafkaEventSourceConfig>,
+    /// The maximum number of records in each batch that Lambda pulls from your stream or queue and sends to your function.
+    pub batch_size: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) If the function returns an error, split the batch in two and retry.
+    pub bisect_batch_on_function_error: Option<bool>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) A configuration object that specifies the destination of an event after Lambda processes…
+    pub destination_config: Option<DestinationConfig>,
+    /// Specific configuration settings for a DocumentDB event source.
+    pub document_db_event_source_config: Option<DocumentDBEventSourceConfig>,
+    /// When true, the event source mapping is active.
+    pub enabled: Option<bool>,
+    /// An object that defines the filter criteria that determine whether Lambda should process an event.
+    pub filter_criteria: Option<FilterCriteria>,
+    /// The name or ARN of the Lambda function.
+    pub function_name: Option<String>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, self-managed Apache Kafka, and Amazon SQS) A list of current response type enums applied to the event source mapping.
+    pub function_response_types: Option<Vec<FunctionResponseType>>,
+    /// The ARN of the Key Management Service (KMS) customer managed key that Lambda uses to encrypt your function's filter criteria.
+    pub kms_key_arn: Option<String>,
+    /// LoggingConfig
+    pub logging_config: Option<EventSourceMappingLoggingConfig>,
+    /// The maximum amount of time, in seconds, that Lambda spends gathering records before invoking the function.
+    pub maximum_batching_window_in_seconds: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) Discard records older than the specified age.
+    pub maximum_record_age_in_seconds: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) Discard records after the specified number of retries.
+    pub maximum_retry_attempts: Option<i32>,
+    /// The metrics configuration for your event source.
+    pub metrics_config: Option<EventSourceMappingMetricsConfig>,
+    /// (Kinesis and DynamoDB Streams only) The number of batches to process from each shard concurrently.
+    pub parallelization_factor: Option<i32>,
+    /// (Amazon SQS, Amazon MSK, and self-managed Apache Kafka only) The provisioned mode configuration for the event source.
+    pub provisioned_poller_config: Option<ProvisionedPollerConfig>,
+    /// (Amazon SQS only) The scaling configuration for the event source.
+    pub scaling_config: Option<ScalingConfig>,
+    /// SelfManagedKafkaEventSourceConfig
+    pub self_managed_kafka_event_source_config: Option<SelfManagedKafkaEventSourceConfig>,
+    /// An array of authentication protocols or VPC components required to secure your event source.
+    pub source_access_configurations: Option<Vec<SourceAccessConfiguration>>,
+    /// (Kinesis and DynamoDB Streams only) The duration in seconds of a processing window for DynamoDB and Kinesis Streams event sources.
+    pub tumbling_window_in_seconds: Option<i32>,
+    /// The identifier of the event source mapping.
+    pub uuid: String,
+}
+
+impl FromValue for UpdateEventSourceMappingInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            amazon_managed_kafka_event_source_config: members.optional("AmazonManagedKafkaEventSourceConfig")?,
+            batch_size: members.optional("BatchSize")?,
+            bisect_batch_on_function_error: members.optional("BisectBatchOnFunctionError")?,
+            destination_config: members.optional("DestinationConfig")?,
+            document_db_event_source_config: members.optional("DocumentDBEventSourceConfig")?,
+            enabled: members.optional("Enabled")?,
+            filter_criteria: members.optional("FilterCriteria")?,
+            function_name: members.optional("FunctionName")?,
+            function_response_types: members.optional("FunctionResponseTypes")?,
+            kms_key_arn: members.optional("KMSKeyArn")?,
+            logging_config: members.optional("LoggingConfig")?,
+            maximum_batching_window_in_seconds: members.optional("MaximumBatchingWindowInSeconds")?,
+            maximum_record_age_in_seconds: members.optional("MaximumRecordAgeInSeconds")?,
+            maximum_retry_attempts: members.optional("MaximumRetryAttempts")?,
+            metrics_config: members.optional("MetricsConfig")?,
+            parallelization_factor: members.optional("ParallelizationFactor")?,
+            provisioned_poller_config: members.optional("ProvisionedPollerConfig")?,
+            scaling_config: members.optional("ScalingConfig")?,
+            self_managed_kafka_event_source_config: members.optional("SelfManagedKafkaEventSourceConfig")?,
+            source_access_configurations: members.optional("SourceAccessConfigurations")?,
+            tumbling_window_in_seconds: members.optional("TumblingWindowInSeconds")?,
+            uuid: members.required("UUID")?,
+        })
+    }
+}
+
+impl IntoValue for UpdateEventSourceMappingInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(22);
+        fields.optional("AmazonManagedKafkaEventSourceConfig", self.amazon_managed_kafka_event_source_config);
+        fields.optional("BatchSize", self.batch_size);
+        fields.optional("BisectBatchOnFunctionError", self.bisect_batch_on_function_error);
+        fields.optional("DestinationConfig", self.destination_config);
+        fields.optional("DocumentDBEventSourceConfig", self.document_db_event_source_config);
+        fields.optional("Enabled", self.enabled);
+        fields.optional("FilterCriteria", self.filter_criteria);
+        fields.optional("FunctionName", self.function_name);
+        fields.optional("FunctionResponseTypes", self.function_response_types);
+        fields.optional("KMSKeyArn", self.kms_key_arn);
+        fields.optional("LoggingConfig", self.logging_config);
+        fields.optional("MaximumBatchingWindowInSeconds", self.maximum_batching_window_in_seconds);
+        fields.optional("MaximumRecordAgeInSeconds", self.maximum_record_age_in_seconds);
+        fields.optional("MaximumRetryAttempts", self.maximum_retry_attempts);
+        fields.optional("MetricsConfig", self.metrics_config);
+        fields.optional("ParallelizationFactor", self.parallelization_factor);
+        fields.optional("ProvisionedPollerConfig", self.provisioned_poller_config);
+        fields.optional("ScalingConfig", self.scaling_config);
+        fields.optional("SelfManagedKafkaEventSourceConfig", self.self_managed_kafka_event_source_config);
+        fields.optional("SourceAccessConfigurations", self.source_access_configurations);
+        fields.optional("TumblingWindowInSeconds", self.tumbling_window_in_seconds);
+        fields.required("UUID", self.uuid);
+        fields.finish()
+    }
+}
+
 /// UpdateFunctionCodeRequest
 #[derive(Clone, PartialEq)]
 pub struct UpdateFunctionCodeInput {
@@ -4472,82 +6119,128 @@ impl IntoValue for VpcConfigResponse {
     }
 }
 
-static CREATE_FUNCTION: OperationShape = OperationShape {
+static CREATE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
     method: "POST",
-    uri: "/2015-03-31/functions",
-    status: 201,
-    input: Some(ShapeId(24)),
-    output: Some(ShapeId(63)),
+    uri: "/2015-03-31/event-source-mappings",
+    status: 202,
+    input: Some(ShapeId(28)),
+    output: Some(ShapeId(71)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(128),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(206),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(236),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
-        },
-        ErrorShape {
-            name: "InvalidCodeSignatureException",
-            code: "InvalidCodeSignatureException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(92),
+            shape: ShapeId(270),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(208),
+        },
+    ],
+    ..OperationShape::new("CreateEventSourceMapping", SHAPES)
+};
+
+static CREATE_FUNCTION: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2015-03-31/functions",
+    status: 201,
+    input: Some(ShapeId(29)),
+    output: Some(ShapeId(95)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(128),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(206),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(236),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(270),
+        },
+        ErrorShape {
+            name: "InvalidCodeSignatureException",
+            code: "InvalidCodeSignatureException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(127),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(208),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(21),
+            shape: ShapeId(24),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(19),
+            shape: ShapeId(22),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(20),
+            shape: ShapeId(23),
         },
         ErrorShape {
             name: "FunctionVersionsPerCapacityProviderLimitExceededException",
             code: "FunctionVersionsPerCapacityProviderLimitExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(77),
+            shape: ShapeId(111),
         },
     ],
     idempotent: true,
@@ -4558,89 +6251,143 @@ static CREATE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "POST",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 201,
-    input: Some(ShapeId(25)),
-    output: Some(ShapeId(26)),
+    input: Some(ShapeId(30)),
+    output: Some(ShapeId(31)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(128),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(206),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(236),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(270),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(208),
         },
     ],
     ..OperationShape::new("CreateFunctionUrlConfig", SHAPES)
+};
+
+static DELETE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2015-03-31/event-source-mappings/{UUID}",
+    status: 202,
+    input: Some(ShapeId(35)),
+    output: Some(ShapeId(71)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(128),
+        },
+        ErrorShape {
+            name: "ResourceInUseException",
+            code: "ResourceInUseException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(207),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(206),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(236),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(270),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(208),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("DeleteEventSourceMapping", SHAPES)
 };
 
 static DELETE_FUNCTION: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2015-03-31/functions/{FunctionName}",
     status: 200,
-    input: Some(ShapeId(28)),
-    output: Some(ShapeId(29)),
+    input: Some(ShapeId(36)),
+    output: Some(ShapeId(37)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(128),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(206),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(236),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(270),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(208),
         },
     ],
     idempotent: true,
@@ -4651,42 +6398,42 @@ static DELETE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 204,
-    input: Some(ShapeId(30)),
+    input: Some(ShapeId(38)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(128),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(206),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(236),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(270),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(208),
         },
     ],
     ..OperationShape::new("DeleteFunctionUrlConfig", SHAPES)
@@ -4696,62 +6443,102 @@ static GET_ACCOUNT_SETTINGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2016-08-19/account-settings",
     status: 200,
-    input: Some(ShapeId(78)),
-    output: Some(ShapeId(79)),
+    input: Some(ShapeId(112)),
+    output: Some(ShapeId(113)),
     errors: &[
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(236),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(270),
         },
     ],
     idempotent: true,
     ..OperationShape::new("GetAccountSettings", SHAPES)
 };
 
-static GET_FUNCTION: OperationShape = OperationShape {
+static GET_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2015-03-31/functions/{FunctionName}",
+    uri: "/2015-03-31/event-source-mappings/{UUID}",
     status: 200,
-    input: Some(ShapeId(81)),
-    output: Some(ShapeId(82)),
+    input: Some(ShapeId(114)),
+    output: Some(ShapeId(71)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(128),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(236),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(270),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(208),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetEventSourceMapping", SHAPES)
+};
+
+static GET_FUNCTION: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/functions/{FunctionName}",
+    status: 200,
+    input: Some(ShapeId(116)),
+    output: Some(ShapeId(117)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(128),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(236),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(270),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(208),
         },
     ],
     idempotent: true,
@@ -4762,36 +6549,36 @@ static GET_FUNCTION_CONFIGURATION: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/configuration",
     status: 200,
-    input: Some(ShapeId(80)),
-    output: Some(ShapeId(63)),
+    input: Some(ShapeId(115)),
+    output: Some(ShapeId(95)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(128),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(236),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(270),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(208),
         },
     ],
     idempotent: true,
@@ -4802,36 +6589,36 @@ static GET_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 200,
-    input: Some(ShapeId(83)),
-    output: Some(ShapeId(84)),
+    input: Some(ShapeId(118)),
+    output: Some(ShapeId(119)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(128),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(236),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(270),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(208),
         },
     ],
     idempotent: true,
@@ -4842,362 +6629,402 @@ static INVOKE: OperationShape = OperationShape {
     method: "POST",
     uri: "/2015-03-31/functions/{FunctionName}/invocations",
     status: 200,
-    input: Some(ShapeId(99)),
-    output: Some(ShapeId(100)),
+    input: Some(ShapeId(134)),
+    output: Some(ShapeId(135)),
     errors: &[
         ErrorShape {
             name: "RuntimeAliasDeletedException",
             code: "RuntimeAliasDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(153),
+            shape: ShapeId(213),
         },
         ErrorShape {
             name: "CodeArtifactUserDeletedException",
             code: "CodeArtifactUserDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(15),
+            shape: ShapeId(18),
         },
         ErrorShape {
             name: "ResourceNotReadyException",
             code: "ResourceNotReadyException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(149),
+            shape: ShapeId(209),
         },
         ErrorShape {
             name: "ServiceQuotaExceededException",
             code: "ServiceQuotaExceededException",
             status: 402,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(237),
         },
         ErrorShape {
             name: "InvalidSecurityGroupIDException",
             code: "InvalidSecurityGroupIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(96),
+            shape: ShapeId(131),
         },
         ErrorShape {
             name: "SnapStartTimeoutException",
             code: "SnapStartTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(180),
+            shape: ShapeId(245),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(270),
         },
         ErrorShape {
             name: "EC2ThrottledException",
             code: "EC2ThrottledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(38),
+            shape: ShapeId(49),
         },
         ErrorShape {
             name: "EFSMountConnectivityException",
             code: "EFSMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(41),
+            shape: ShapeId(52),
         },
         ErrorShape {
             name: "SubnetIPAddressLimitReachedException",
             code: "SubnetIPAddressLimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(186),
+            shape: ShapeId(254),
         },
         ErrorShape {
             name: "KMSAccessDeniedException",
             code: "KMSAccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(103),
+            shape: ShapeId(138),
         },
         ErrorShape {
             name: "RequestTooLargeException",
             code: "RequestTooLargeException",
             status: 413,
             fault: Fault::Client,
-            shape: ShapeId(143),
+            shape: ShapeId(202),
         },
         ErrorShape {
             name: "KMSDisabledException",
             code: "KMSDisabledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(104),
+            shape: ShapeId(139),
         },
         ErrorShape {
             name: "UnsupportedMediaTypeException",
             code: "UnsupportedMediaTypeException",
             status: 415,
             fault: Fault::Client,
-            shape: ShapeId(207),
+            shape: ShapeId(280),
         },
         ErrorShape {
             name: "S3FilesMountConnectivityException",
             code: "S3FilesMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(160),
+            shape: ShapeId(220),
         },
         ErrorShape {
             name: "SerializedRequestEntityTooLargeException",
             code: "SerializedRequestEntityTooLargeException",
             status: 413,
             fault: Fault::Client,
-            shape: ShapeId(170),
+            shape: ShapeId(235),
         },
         ErrorShape {
             name: "InvalidRuntimeException",
             code: "InvalidRuntimeException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(95),
+            shape: ShapeId(130),
         },
         ErrorShape {
             name: "NoPublishedVersionException",
             code: "NoPublishedVersionException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(135),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "EC2UnexpectedException",
             code: "EC2UnexpectedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(39),
+            shape: ShapeId(50),
         },
         ErrorShape {
             name: "InvalidSubnetIDException",
             code: "InvalidSubnetIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(97),
+            shape: ShapeId(132),
         },
         ErrorShape {
             name: "KMSNotFoundException",
             code: "KMSNotFoundException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(107),
+            shape: ShapeId(142),
         },
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(128),
         },
         ErrorShape {
             name: "EC2AccessDeniedException",
             code: "EC2AccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(37),
+            shape: ShapeId(48),
         },
         ErrorShape {
             name: "EFSIOException",
             code: "EFSIOException",
             status: 410,
             fault: Fault::Client,
-            shape: ShapeId(40),
+            shape: ShapeId(51),
         },
         ErrorShape {
             name: "KMSInvalidStateException",
             code: "KMSInvalidStateException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(105),
+            shape: ShapeId(140),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(206),
         },
         ErrorShape {
             name: "RuntimeVersionDeletedException",
             code: "RuntimeVersionDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(156),
+            shape: ShapeId(216),
         },
         ErrorShape {
             name: "ENILimitReachedException",
             code: "ENILimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(44),
+            shape: ShapeId(55),
         },
         ErrorShape {
             name: "SnapStartNotReadyException",
             code: "SnapStartNotReadyException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(176),
+            shape: ShapeId(241),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(236),
         },
         ErrorShape {
             name: "CodeArtifactUserPendingException",
             code: "CodeArtifactUserPendingException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(17),
+            shape: ShapeId(20),
         },
         ErrorShape {
             name: "SnapStartException",
             code: "SnapStartException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(175),
+            shape: ShapeId(240),
         },
         ErrorShape {
             name: "RecursiveInvocationException",
             code: "RecursiveInvocationException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(142),
+            shape: ShapeId(201),
         },
         ErrorShape {
             name: "S3FilesMountFailureException",
             code: "S3FilesMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(161),
+            shape: ShapeId(221),
         },
         ErrorShape {
             name: "EFSMountTimeoutException",
             code: "EFSMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(43),
+            shape: ShapeId(54),
         },
         ErrorShape {
             name: "ENINotReadyException",
             code: "ENINotReadyException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(45),
+            shape: ShapeId(56),
         },
         ErrorShape {
             name: "S3FilesMountTimeoutException",
             code: "S3FilesMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(162),
+            shape: ShapeId(222),
         },
         ErrorShape {
             name: "CodeArtifactUserFailedException",
             code: "CodeArtifactUserFailedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(16),
+            shape: ShapeId(19),
         },
         ErrorShape {
             name: "ModeNotSupportedException",
             code: "ModeNotSupportedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(132),
+            shape: ShapeId(183),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(208),
         },
         ErrorShape {
             name: "InvalidRequestContentException",
             code: "InvalidRequestContentException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(94),
+            shape: ShapeId(129),
         },
         ErrorShape {
             name: "SnapStartRegenerationFailureException",
             code: "SnapStartRegenerationFailureException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(178),
+            shape: ShapeId(243),
         },
         ErrorShape {
             name: "DurableExecutionAlreadyStartedException",
             code: "DurableExecutionAlreadyStartedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(34),
+            shape: ShapeId(45),
         },
         ErrorShape {
             name: "InvalidZipFileException",
             code: "InvalidZipFileException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(98),
+            shape: ShapeId(133),
         },
         ErrorShape {
             name: "EFSMountFailureException",
             code: "EFSMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(42),
+            shape: ShapeId(53),
         },
     ],
     ..OperationShape::new("Invoke", SHAPES)
 };
 
-static LIST_FUNCTION_URL_CONFIGS: OperationShape = OperationShape {
+static LIST_EVENT_SOURCE_MAPPINGS: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2021-10-31/functions/{FunctionName}/urls",
+    uri: "/2015-03-31/event-source-mappings",
     status: 200,
-    input: Some(ShapeId(116)),
-    output: Some(ShapeId(117)),
+    input: Some(ShapeId(159)),
+    output: Some(ShapeId(160)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(128),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(236),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(270),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(208),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListEventSourceMappings", SHAPES)
+};
+
+static LIST_FUNCTION_URL_CONFIGS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2021-10-31/functions/{FunctionName}/urls",
+    status: 200,
+    input: Some(ShapeId(161)),
+    output: Some(ShapeId(162)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(128),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(236),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(270),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(208),
         },
     ],
     idempotent: true,
@@ -5208,111 +7035,164 @@ static LIST_FUNCTIONS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions",
     status: 200,
-    input: Some(ShapeId(118)),
-    output: Some(ShapeId(119)),
+    input: Some(ShapeId(163)),
+    output: Some(ShapeId(164)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(128),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(236),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(270),
         },
     ],
     idempotent: true,
     ..OperationShape::new("ListFunctions", SHAPES)
 };
 
-static UPDATE_FUNCTION_CODE: OperationShape = OperationShape {
+static UPDATE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
     method: "PUT",
-    uri: "/2015-03-31/functions/{FunctionName}/code",
-    status: 200,
-    input: Some(ShapeId(208)),
-    output: Some(ShapeId(63)),
+    uri: "/2015-03-31/event-source-mappings/{UUID}",
+    status: 202,
+    input: Some(ShapeId(281)),
+    output: Some(ShapeId(71)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(128),
+        },
+        ErrorShape {
+            name: "ResourceInUseException",
+            code: "ResourceInUseException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(207),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(206),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(236),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
-        },
-        ErrorShape {
-            name: "InvalidCodeSignatureException",
-            code: "InvalidCodeSignatureException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(92),
+            shape: ShapeId(270),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(208),
+        },
+    ],
+    ..OperationShape::new("UpdateEventSourceMapping", SHAPES)
+};
+
+static UPDATE_FUNCTION_CODE: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2015-03-31/functions/{FunctionName}/code",
+    status: 200,
+    input: Some(ShapeId(282)),
+    output: Some(ShapeId(95)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(128),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(206),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(236),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(270),
+        },
+        ErrorShape {
+            name: "InvalidCodeSignatureException",
+            code: "InvalidCodeSignatureException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(127),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(208),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(21),
+            shape: ShapeId(24),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(19),
+            shape: ShapeId(22),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(20),
+            shape: ShapeId(23),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(141),
+            shape: ShapeId(196),
         },
     ],
     ..OperationShape::new("UpdateFunctionCode", SHAPES)
@@ -5322,71 +7202,71 @@ static UPDATE_FUNCTION_CONFIGURATION: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2015-03-31/functions/{FunctionName}/configuration",
     status: 200,
-    input: Some(ShapeId(209)),
-    output: Some(ShapeId(63)),
+    input: Some(ShapeId(283)),
+    output: Some(ShapeId(95)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(128),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(206),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(236),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(270),
         },
         ErrorShape {
             name: "InvalidCodeSignatureException",
             code: "InvalidCodeSignatureException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(92),
+            shape: ShapeId(127),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(208),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(21),
+            shape: ShapeId(24),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(19),
+            shape: ShapeId(22),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(141),
+            shape: ShapeId(196),
         },
     ],
     ..OperationShape::new("UpdateFunctionConfiguration", SHAPES)
@@ -5396,43 +7276,43 @@ static UPDATE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 200,
-    input: Some(ShapeId(210)),
-    output: Some(ShapeId(211)),
+    input: Some(ShapeId(284)),
+    output: Some(ShapeId(285)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(128),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(206),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(236),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(270),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(208),
         },
     ],
     ..OperationShape::new("UpdateFunctionUrlConfig", SHAPES)
@@ -5447,57 +7327,73 @@ static PATTERN_1: Pattern = Pattern::new(
 static PATTERN_2: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:code-signing-config:csc-[a-z0-9]{17}",
 );
-static PATTERN_3: Pattern = Pattern::new(
+static PATTERN_3: Pattern = Pattern::new("(^(?!(system\\x2e)))(^[_a-zA-Z0-9])([^$]*)");
+static PATTERN_4: Pattern = Pattern::new("[^ /\\.$\\x22]*");
+static PATTERN_5: Pattern = Pattern::new(
+    "$|kafka://([^.]([a-zA-Z0-9\\-_.]{0,248}))|arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1})?:(\\d{12})?:(.*)",
+);
+static PATTERN_6: Pattern = Pattern::new(
     "arn:([a-zA-Z0-9-]+):lambda:([a-zA-Z0-9-]+):(\\d{12}):function:([a-zA-Z0-9_-]+):(\\$LATEST(?:\\.PUBLISHED)?|[0-9]+)/durable-execution/([a-zA-Z0-9_-]+)/([a-zA-Z0-9_-]+)",
 );
-static PATTERN_4: Pattern = Pattern::new("[a-zA-Z0-9-_]+");
-static PATTERN_5: Pattern = Pattern::new("[a-zA-Z]([a-zA-Z0-9_])+");
-static PATTERN_6: Pattern = Pattern::new(
+static PATTERN_7: Pattern = Pattern::new("[a-zA-Z0-9-_]+");
+static PATTERN_8: Pattern = Pattern::new(
+    "(([a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9\\-]*[a-zA-Z0-9])\\.)*([A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9\\-]*[A-Za-z0-9]):[0-9]{1,5}",
+);
+static PATTERN_9: Pattern = Pattern::new("[a-zA-Z]([a-zA-Z0-9_])+");
+static PATTERN_10: Pattern = Pattern::new(
+    "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}",
+);
+static PATTERN_11: Pattern = Pattern::new(
     "arn:aws[a-zA-Z-]*:elasticfilesystem:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:access-point/fsap-[a-f0-9]{17}$|^arn:aws[-a-z]*:s3files:[0-9a-z-:]+:file-system/fs-[0-9a-f]{17,40}/access-point/fsap-[0-9a-f]{17,40}",
 );
-static PATTERN_7: Pattern = Pattern::new(
+static PATTERN_12: Pattern = Pattern::new("[A-Za-z]+Exception");
+static PATTERN_13: Pattern = Pattern::new(".*");
+static PATTERN_14: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:function:[a-zA-Z0-9-_]+(:(\\$LATEST|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_8: Pattern = Pattern::new(
+static PATTERN_15: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\\$LATEST|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_9: Pattern = Pattern::new("arn:[a-z-]+:lambda:[a-z0-9-]+:\\d{12}:runtime/.+");
-static PATTERN_10: Pattern = Pattern::new(
+static PATTERN_16: Pattern = Pattern::new("arn:[a-z-]+:lambda:[a-z0-9-]+:\\d{12}:runtime/.+");
+static PATTERN_17: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]{1,64})(:((?!\\d+$)[0-9a-zA-Z-_]+))?",
 );
-static PATTERN_11: Pattern = Pattern::new("((?!^\\d+$)^[0-9a-zA-Z-_]+$)");
-static PATTERN_12: Pattern = Pattern::new("[^\\s]+");
-static PATTERN_13: Pattern = Pattern::new(".*");
-static PATTERN_14: Pattern = Pattern::new("(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()");
-static PATTERN_15: Pattern = Pattern::new(
+static PATTERN_18: Pattern = Pattern::new("((?!^\\d+$)^[0-9a-zA-Z-_]+$)");
+static PATTERN_19: Pattern = Pattern::new("[^\\s]+");
+static PATTERN_20: Pattern = Pattern::new("(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()");
+static PATTERN_21: Pattern = Pattern::new(
     "((arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+:[0-9]+)|(arn:[a-zA-Z0-9-]+:lambda:::awslayer:[a-zA-Z0-9-_]+))",
 );
-static PATTERN_16: Pattern = Pattern::new("/mnt/[a-zA-Z0-9-_.]+");
-static PATTERN_17: Pattern = Pattern::new("[\\.\\-_/#A-Za-z0-9]+");
-static PATTERN_18: Pattern = Pattern::new("ALL|(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}");
-static PATTERN_19: Pattern = Pattern::new(
+static PATTERN_22: Pattern = Pattern::new("/mnt/[a-zA-Z0-9-_.]+");
+static PATTERN_23: Pattern = Pattern::new("[\\.\\-_/#A-Za-z0-9]+");
+static PATTERN_24: Pattern = Pattern::new("ALL|(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}");
+static PATTERN_25: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:function:[a-zA-Z0-9-_\\.]+(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_20: Pattern = Pattern::new(
+static PATTERN_26: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_\\.]+)(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_21: Pattern = Pattern::new("\\$(LATEST(\\.PUBLISHED)?)|[a-zA-Z0-9-_$]+");
-static PATTERN_22: Pattern = Pattern::new("arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+");
-static PATTERN_23: Pattern = Pattern::new(
+static PATTERN_27: Pattern = Pattern::new("\\$(LATEST(\\.PUBLISHED)?)|[a-zA-Z0-9-_$]+");
+static PATTERN_28: Pattern = Pattern::new("[\\s\\S]*");
+static PATTERN_29: Pattern = Pattern::new("[a-zA-Z0-9-_]*");
+static PATTERN_30: Pattern = Pattern::new("arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+");
+static PATTERN_31: Pattern = Pattern::new(
     "((arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}::runtime:.+)|(arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:runtime/[A-Za-z0-9_.-]{1,128}/version/[A-Za-z0-9_.-]{1,128}))",
 );
-static PATTERN_24: Pattern = Pattern::new("[0-9A-Za-z\\.\\-_]*(?<!\\.)");
-static PATTERN_25: Pattern = Pattern::new("sg-[0-9a-zA-Z]*");
-static PATTERN_26: Pattern = Pattern::new("subnet-[0-9a-z]*");
-static PATTERN_27: Pattern = Pattern::new("([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)");
-static PATTERN_28: Pattern = Pattern::new("[A-Za-z]+Exception");
-static PATTERN_29: Pattern = Pattern::new("[a-zA-Z0-9\\._:\\/=+\\-@ ]+");
-static PATTERN_30: Pattern = Pattern::new("(\\$LATEST|[0-9]+)");
+static PATTERN_32: Pattern = Pattern::new("[0-9A-Za-z\\.\\-_]*(?<!\\.)");
+static PATTERN_33: Pattern = Pattern::new("[a-zA-Z0-9-\\/*:_+=.@-]*");
+static PATTERN_34: Pattern = Pattern::new("sg-[0-9a-zA-Z]*");
+static PATTERN_35: Pattern = Pattern::new("subnet-[0-9a-z]*");
+static PATTERN_36: Pattern = Pattern::new("([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)");
+static PATTERN_37: Pattern = Pattern::new("[a-zA-Z0-9\\._:\\/=+\\-@ ]+");
+static PATTERN_38: Pattern = Pattern::new("[^.]([a-zA-Z0-9\\-_.]+)");
+static PATTERN_39: Pattern = Pattern::new("[ a-zA-Z0-9-\\/*:_+=.@-]*");
+static PATTERN_40: Pattern = Pattern::new("(\\$LATEST|[0-9]+)");
 
 /// Every shape that the served operations reach.
 pub const SHAPES: Shapes = Shapes(&TABLE);
 
-static TABLE: [Shape; 217] = [
+static TABLE: [Shape; 291] = [
     // 0
     Shape::new(
         "AcceleratorConfig",
@@ -5509,423 +7405,591 @@ static TABLE: [Shape; 217] = [
     Shape::new(
         "AccountLimit",
         Kind::Structure(Structure::of(&[
-            Member::new("CodeSizeUnzipped", ShapeId(125)),
-            Member::new("CodeSizeZipped", ShapeId(125)),
-            Member::new("ConcurrentExecutions", ShapeId(91)),
-            Member::new("TotalCodeSize", ShapeId(125)),
-            Member::new("UnreservedConcurrentExecutions", ShapeId(206)),
+            Member::new("CodeSizeUnzipped", ShapeId(170)),
+            Member::new("CodeSizeZipped", ShapeId(170)),
+            Member::new("ConcurrentExecutions", ShapeId(126)),
+            Member::new("TotalCodeSize", ShapeId(170)),
+            Member::new("UnreservedConcurrentExecutions", ShapeId(279)),
         ])),
     ),
     // 3
     Shape::new(
         "AccountUsage",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionCount", ShapeId(125)),
-            Member::new("TotalCodeSize", ShapeId(125)),
+            Member::new("FunctionCount", ShapeId(170)),
+            Member::new("TotalCodeSize", ShapeId(170)),
         ])),
     ),
     // 4
     Shape::new("AllowCredentials", Kind::Boolean),
     // 5
-    Shape::new("AllowMethodsList", Kind::List(List::of(ShapeId(131)))).bounds(Some(0), Some(6)),
+    Shape::new("AllowMethodsList", Kind::List(List::of(ShapeId(181)))).bounds(Some(0), Some(6)),
     // 6
-    Shape::new("AllowOriginsList", Kind::List(List::of(ShapeId(138)))).bounds(Some(0), Some(100)),
+    Shape::new("AllowOriginsList", Kind::List(List::of(ShapeId(191)))).bounds(Some(0), Some(100)),
     // 7
-    Shape::new("ApplicationLogLevel", Kind::String(&["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"])),
+    Shape::new(
+        "AmazonManagedKafkaEventSourceConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("ConsumerGroupId", ShapeId(277)),
+            Member::new("SchemaRegistryConfig", ShapeId(147)),
+        ])),
+    ),
     // 8
-    Shape::new("Architecture", Kind::String(&["x86_64", "arm64"])),
+    Shape::new("ApplicationLogLevel", Kind::String(&["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"])),
     // 9
-    Shape::new("ArchitecturesList", Kind::List(List::of(ShapeId(8)))).bounds(Some(1), Some(1)),
+    Shape::new("Architecture", Kind::String(&["x86_64", "arm64"])),
     // 10
-    Shape::new("Arn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_0),
+    Shape::new("ArchitecturesList", Kind::List(List::of(ShapeId(9)))).bounds(Some(1), Some(1)),
     // 11
-    Shape::new("Blob", Kind::Blob { streaming: false }).sensitive(),
+    Shape::new("Arn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_0),
     // 12
-    Shape::new("Boolean", Kind::Boolean),
+    Shape::new("BatchSize", Kind::INTEGER).bounds(Some(1), Some(10000)),
     // 13
-    Shape::new("CapacityProviderArn", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_1),
+    Shape::new("BisectBatchOnFunctionError", Kind::Boolean),
     // 14
+    Shape::new("Blob", Kind::Blob { streaming: false }).sensitive(),
+    // 15
+    Shape::new("Boolean", Kind::Boolean),
+    // 16
+    Shape::new("CapacityProviderArn", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_1),
+    // 17
     Shape::new(
         "CapacityProviderConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("LambdaManagedInstancesCapacityProviderConfig", ShapeId(108)).required()
+            Member::new("LambdaManagedInstancesCapacityProviderConfig", ShapeId(151)).required()
         ])),
     ),
-    // 15
+    // 18
     Shape::new(
         "CodeArtifactUserDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
     ),
-    // 16
-    Shape::new(
-        "CodeArtifactUserFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
-    ),
-    // 17
-    Shape::new(
-        "CodeArtifactUserPendingException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
-    ),
-    // 18
-    Shape::new("CodeSigningConfigArn", Kind::TEXT).bounds(Some(0), Some(200)).pattern(&PATTERN_2),
     // 19
     Shape::new(
-        "CodeSigningConfigNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        "CodeArtifactUserFailedException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
     ),
     // 20
     Shape::new(
-        "CodeStorageExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        "CodeArtifactUserPendingException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
     ),
     // 21
-    Shape::new(
-        "CodeVerificationFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
-    ),
+    Shape::new("CodeSigningConfigArn", Kind::TEXT).bounds(Some(0), Some(200)).pattern(&PATTERN_2),
     // 22
     Shape::new(
-        "Concurrency",
-        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(144))])),
+        "CodeSigningConfigNotFoundException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
     // 23
+    Shape::new(
+        "CodeStorageExceededException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
+    ),
+    // 24
+    Shape::new(
+        "CodeVerificationFailedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+    ),
+    // 25
+    Shape::new("CollectionName", Kind::TEXT).bounds(Some(1), Some(57)).pattern(&PATTERN_3),
+    // 26
+    Shape::new(
+        "Concurrency",
+        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(203))])),
+    ),
+    // 27
     Shape::new(
         "Cors",
         Kind::Structure(Structure::of(&[
             Member::new("AllowCredentials", ShapeId(4)),
-            Member::new("AllowHeaders", ShapeId(87)),
+            Member::new("AllowHeaders", ShapeId(122)),
             Member::new("AllowMethods", ShapeId(5)),
             Member::new("AllowOrigins", ShapeId(6)),
-            Member::new("ExposeHeaders", ShapeId(87)),
-            Member::new("MaxAge", ShapeId(127)),
+            Member::new("ExposeHeaders", ShapeId(122)),
+            Member::new("MaxAge", ShapeId(172)),
         ])),
     ),
-    // 24
-    Shape::new(
-        "CreateFunctionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("AcceleratorConfig", ShapeId(0)),
-            Member::new("Architectures", ShapeId(9)),
-            Member::new("CapacityProviderConfig", ShapeId(14)),
-            Member::new("Code", ShapeId(60)).required(),
-            Member::new("CodeSigningConfigArn", ShapeId(18)),
-            Member::new("DeadLetterConfig", ShapeId(27)),
-            Member::new("Description", ShapeId(31)),
-            Member::new("DurableConfig", ShapeId(33)),
-            Member::new("Environment", ShapeId(46)),
-            Member::new("EphemeralStorage", ShapeId(52)),
-            Member::new("FileSystemConfigs", ShapeId(58)),
-            Member::new("FunctionName", ShapeId(65)).required(),
-            Member::new("Handler", ShapeId(85)),
-            Member::new("ImageConfig", ShapeId(88)),
-            Member::new("KMSKeyArn", ShapeId(106)),
-            Member::new("Layers", ShapeId(113)),
-            Member::new("LoggingConfig", ShapeId(124)),
-            Member::new("MemorySize", ShapeId(130)),
-            Member::new("PackageType", ShapeId(139)),
-            Member::new("Publish", ShapeId(12)),
-            Member::new("PublishTo", ShapeId(76)),
-            Member::new("Role", ShapeId(151)).required(),
-            Member::new("Runtime", ShapeId(152)),
-            Member::new("RuntimeConfig", ShapeId(68)),
-            Member::new("SnapStart", ShapeId(173)),
-            Member::new("Tags", ShapeId(192)),
-            Member::new("TenancyConfig", ShapeId(196)),
-            Member::new("Timeout", ShapeId(200)),
-            Member::new("TracingConfig", ShapeId(203)),
-            Member::new("VpcConfig", ShapeId(213)),
-        ])),
-    ),
-    // 25
-    Shape::new(
-        "CreateFunctionUrlConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(70)).required(),
-            Member::new("Cors", ShapeId(23)),
-            Member::new("FunctionName", ShapeId(73)).at(Location::Uri, "FunctionName").required(),
-            Member::new("InvokeMode", ShapeId(102)),
-            Member::new("Qualifier", ShapeId(74)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 26
-    Shape::new(
-        "CreateFunctionUrlConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(70)).required(),
-            Member::new("Cors", ShapeId(23)),
-            Member::new("CreationTime", ShapeId(201)).required(),
-            Member::new("FunctionArn", ShapeId(59)).required(),
-            Member::new("FunctionUrl", ShapeId(69)).required(),
-            Member::new("InvokeMode", ShapeId(102)),
-        ])),
-    ),
-    // 27
-    Shape::new("DeadLetterConfig", Kind::Structure(Structure::of(&[Member::new("TargetArn", ShapeId(146))]))),
     // 28
     Shape::new(
-        "DeleteFunctionRequest",
+        "CreateEventSourceMappingRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(134)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(137)).at(Location::QueryString, "Qualifier"),
+            Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(7)),
+            Member::new("BatchSize", ShapeId(12)),
+            Member::new("BisectBatchOnFunctionError", ShapeId(13)),
+            Member::new("DestinationConfig", ShapeId(41)),
+            Member::new("DocumentDBEventSourceConfig", ShapeId(43)),
+            Member::new("Enabled", ShapeId(57)),
+            Member::new("EventSourceArn", ShapeId(11)),
+            Member::new("FilterCriteria", ShapeId(85)),
+            Member::new("FunctionName", ShapeId(185)).required(),
+            Member::new("FunctionResponseTypes", ShapeId(99)),
+            Member::new("KMSKeyArn", ShapeId(141)),
+            Member::new("LoggingConfig", ShapeId(72)),
+            Member::new("MaximumBatchingWindowInSeconds", ShapeId(175)),
+            Member::new("MaximumRecordAgeInSeconds", ShapeId(178)),
+            Member::new("MaximumRetryAttempts", ShapeId(179)),
+            Member::new("MetricsConfig", ShapeId(75)),
+            Member::new("ParallelizationFactor", ShapeId(193)),
+            Member::new("ProvisionedPollerConfig", ShapeId(197)),
+            Member::new("Queues", ShapeId(200)),
+            Member::new("ScalingConfig", ShapeId(226)),
+            Member::new("SelfManagedEventSource", ShapeId(231)),
+            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(232)),
+            Member::new("SourceAccessConfigurations", ShapeId(247)),
+            Member::new("StartingPosition", ShapeId(78)),
+            Member::new("StartingPositionTimestamp", ShapeId(33)),
+            Member::new("Tags", ShapeId(260)),
+            Member::new("Topics", ShapeId(272)),
+            Member::new("TumblingWindowInSeconds", ShapeId(276)),
         ])),
     ),
     // 29
     Shape::new(
-        "DeleteFunctionResponse",
-        Kind::Structure(Structure::of(
-            &[Member::new("StatusCode", ShapeId(91)).at(Location::StatusCode, "StatusCode")],
-        )),
+        "CreateFunctionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("AcceleratorConfig", ShapeId(0)),
+            Member::new("Architectures", ShapeId(10)),
+            Member::new("CapacityProviderConfig", ShapeId(17)),
+            Member::new("Code", ShapeId(92)).required(),
+            Member::new("CodeSigningConfigArn", ShapeId(21)),
+            Member::new("DeadLetterConfig", ShapeId(34)),
+            Member::new("Description", ShapeId(39)),
+            Member::new("DurableConfig", ShapeId(44)),
+            Member::new("Environment", ShapeId(62)),
+            Member::new("EphemeralStorage", ShapeId(68)),
+            Member::new("FileSystemConfigs", ShapeId(83)),
+            Member::new("FunctionName", ShapeId(97)).required(),
+            Member::new("Handler", ShapeId(120)),
+            Member::new("ImageConfig", ShapeId(123)),
+            Member::new("KMSKeyArn", ShapeId(141)),
+            Member::new("Layers", ShapeId(156)),
+            Member::new("LoggingConfig", ShapeId(169)),
+            Member::new("MemorySize", ShapeId(180)),
+            Member::new("PackageType", ShapeId(192)),
+            Member::new("Publish", ShapeId(15)),
+            Member::new("PublishTo", ShapeId(110)),
+            Member::new("Role", ShapeId(211)).required(),
+            Member::new("Runtime", ShapeId(212)),
+            Member::new("RuntimeConfig", ShapeId(102)),
+            Member::new("SnapStart", ShapeId(238)),
+            Member::new("Tags", ShapeId(260)),
+            Member::new("TenancyConfig", ShapeId(264)),
+            Member::new("Timeout", ShapeId(268)),
+            Member::new("TracingConfig", ShapeId(273)),
+            Member::new("VpcConfig", ShapeId(287)),
+        ])),
     ),
     // 30
     Shape::new(
-        "DeleteFunctionUrlConfigRequest",
+        "CreateFunctionUrlConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(73)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(74)).at(Location::QueryString, "Qualifier"),
+            Member::new("AuthType", ShapeId(104)).required(),
+            Member::new("Cors", ShapeId(27)),
+            Member::new("FunctionName", ShapeId(107)).at(Location::Uri, "FunctionName").required(),
+            Member::new("InvokeMode", ShapeId(137)),
+            Member::new("Qualifier", ShapeId(108)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
     // 31
-    Shape::new("Description", Kind::TEXT).bounds(Some(0), Some(256)),
-    // 32
-    Shape::new("DirectS3Read", Kind::String(&["ENABLED", "DISABLED", "AUTO"])),
-    // 33
     Shape::new(
-        "DurableConfig",
+        "CreateFunctionUrlConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("ExecutionTimeout", ShapeId(55)),
-            Member::new("KMSKeyArn", ShapeId(106)),
-            Member::new("RetentionPeriodInDays", ShapeId(150)),
+            Member::new("AuthType", ShapeId(104)).required(),
+            Member::new("Cors", ShapeId(27)),
+            Member::new("CreationTime", ShapeId(269)).required(),
+            Member::new("FunctionArn", ShapeId(91)).required(),
+            Member::new("FunctionUrl", ShapeId(103)).required(),
+            Member::new("InvokeMode", ShapeId(137)),
         ])),
     ),
+    // 32
+    Shape::new("DatabaseName", Kind::TEXT).bounds(Some(1), Some(63)).pattern(&PATTERN_4),
+    // 33
+    Shape::new("Date", Kind::Timestamp(None)),
     // 34
-    Shape::new(
-        "DurableExecutionAlreadyStartedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
-    ),
+    Shape::new("DeadLetterConfig", Kind::Structure(Structure::of(&[Member::new("TargetArn", ShapeId(205))]))),
     // 35
-    Shape::new("DurableExecutionArn", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_3),
+    Shape::new(
+        "DeleteEventSourceMappingRequest",
+        Kind::Structure(Structure::of(&[Member::new("UUID", ShapeId(278)).at(Location::Uri, "UUID").required()])),
+    ),
     // 36
-    Shape::new("DurableExecutionName", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_4),
+    Shape::new(
+        "DeleteFunctionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(185)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(188)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
     // 37
     Shape::new(
-        "EC2AccessDeniedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        "DeleteFunctionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("StatusCode", ShapeId(126)).at(Location::StatusCode, "StatusCode")
+        ])),
     ),
     // 38
     Shape::new(
-        "EC2ThrottledException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
-    ),
-    // 39
-    Shape::new(
-        "EC2UnexpectedException",
+        "DeleteFunctionUrlConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("EC2ErrorCode", ShapeId(184)),
-            Member::new("Message", ShapeId(184)),
-            Member::new("Type", ShapeId(184)),
+            Member::new("FunctionName", ShapeId(107)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(108)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
+    // 39
+    Shape::new("Description", Kind::TEXT).bounds(Some(0), Some(256)),
     // 40
-    Shape::new(
-        "EFSIOException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
-    ),
+    Shape::new("DestinationArn", Kind::TEXT).bounds(Some(0), Some(350)).pattern(&PATTERN_5),
     // 41
     Shape::new(
-        "EFSMountConnectivityException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        "DestinationConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("OnFailure", ShapeId(189)),
+            Member::new("OnSuccess", ShapeId(190)),
+        ])),
     ),
     // 42
-    Shape::new(
-        "EFSMountFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
-    ),
+    Shape::new("DirectS3Read", Kind::String(&["ENABLED", "DISABLED", "AUTO"])),
     // 43
     Shape::new(
-        "EFSMountTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        "DocumentDBEventSourceConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("CollectionName", ShapeId(25)),
+            Member::new("DatabaseName", ShapeId(32)),
+            Member::new("FullDocument", ShapeId(90)),
+        ])),
     ),
     // 44
     Shape::new(
-        "ENILimitReachedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        "DurableConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("ExecutionTimeout", ShapeId(80)),
+            Member::new("KMSKeyArn", ShapeId(141)),
+            Member::new("RetentionPeriodInDays", ShapeId(210)),
+        ])),
     ),
     // 45
     Shape::new(
-        "ENINotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        "DurableExecutionAlreadyStartedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
     // 46
-    Shape::new("Environment", Kind::Structure(Structure::of(&[Member::new("Variables", ShapeId(51))]))),
+    Shape::new("DurableExecutionArn", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_6),
     // 47
-    Shape::new(
-        "EnvironmentError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(184)), Member::new("Message", ShapeId(168))])),
-    ),
+    Shape::new("DurableExecutionName", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_7),
     // 48
     Shape::new(
-        "EnvironmentResponse",
-        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(47)), Member::new("Variables", ShapeId(51))])),
+        "EC2AccessDeniedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
     // 49
-    Shape::new("EnvironmentVariableName", Kind::TEXT).pattern(&PATTERN_5).sensitive(),
+    Shape::new(
+        "EC2ThrottledException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+    ),
     // 50
-    Shape::new("EnvironmentVariableValue", Kind::TEXT).sensitive(),
+    Shape::new(
+        "EC2UnexpectedException",
+        Kind::Structure(Structure::of(&[
+            Member::new("EC2ErrorCode", ShapeId(252)),
+            Member::new("Message", ShapeId(252)),
+            Member::new("Type", ShapeId(252)),
+        ])),
+    ),
     // 51
-    Shape::new("EnvironmentVariables", Kind::Map(Map::of(ShapeId(49), ShapeId(50)))).sensitive(),
+    Shape::new(
+        "EFSIOException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+    ),
     // 52
-    Shape::new("EphemeralStorage", Kind::Structure(Structure::of(&[Member::new("Size", ShapeId(53)).required()]))),
+    Shape::new(
+        "EFSMountConnectivityException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+    ),
     // 53
-    Shape::new("EphemeralStorageSize", Kind::INTEGER).bounds(Some(512), Some(32768)),
+    Shape::new(
+        "EFSMountFailureException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+    ),
     // 54
-    Shape::new("ExecutionEnvironmentMemoryGiBPerVCpu", Kind::Double),
+    Shape::new(
+        "EFSMountTimeoutException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+    ),
     // 55
-    Shape::new("ExecutionTimeout", Kind::INTEGER).bounds(Some(1), Some(31622400)),
+    Shape::new(
+        "ENILimitReachedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+    ),
     // 56
-    Shape::new("FileSystemArn", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_6),
+    Shape::new(
+        "ENINotReadyException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+    ),
     // 57
+    Shape::new("Enabled", Kind::Boolean),
+    // 58
+    Shape::new("EndPointType", Kind::String(&["KAFKA_BOOTSTRAP_SERVERS"])),
+    // 59
+    Shape::new("Endpoint", Kind::TEXT).bounds(Some(1), Some(300)).pattern(&PATTERN_8),
+    // 60
+    Shape::new("EndpointLists", Kind::List(List::of(ShapeId(59)))).bounds(Some(1), Some(10)),
+    // 61
+    Shape::new("Endpoints", Kind::Map(Map::of(ShapeId(58), ShapeId(60)))).bounds(Some(1), Some(2)),
+    // 62
+    Shape::new("Environment", Kind::Structure(Structure::of(&[Member::new("Variables", ShapeId(67))]))),
+    // 63
+    Shape::new(
+        "EnvironmentError",
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(252)), Member::new("Message", ShapeId(233))])),
+    ),
+    // 64
+    Shape::new(
+        "EnvironmentResponse",
+        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(63)), Member::new("Variables", ShapeId(67))])),
+    ),
+    // 65
+    Shape::new("EnvironmentVariableName", Kind::TEXT).pattern(&PATTERN_9).sensitive(),
+    // 66
+    Shape::new("EnvironmentVariableValue", Kind::TEXT).sensitive(),
+    // 67
+    Shape::new("EnvironmentVariables", Kind::Map(Map::of(ShapeId(65), ShapeId(66)))).sensitive(),
+    // 68
+    Shape::new("EphemeralStorage", Kind::Structure(Structure::of(&[Member::new("Size", ShapeId(69)).required()]))),
+    // 69
+    Shape::new("EphemeralStorageSize", Kind::INTEGER).bounds(Some(512), Some(32768)),
+    // 70
+    Shape::new("EventSourceMappingArn", Kind::TEXT).bounds(Some(85), Some(120)).pattern(&PATTERN_10),
+    // 71
+    Shape::new(
+        "EventSourceMappingConfiguration",
+        Kind::Structure(Structure::of(&[
+            Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(7)),
+            Member::new("BatchSize", ShapeId(12)),
+            Member::new("BisectBatchOnFunctionError", ShapeId(13)),
+            Member::new("DestinationConfig", ShapeId(41)),
+            Member::new("DocumentDBEventSourceConfig", ShapeId(43)),
+            Member::new("EventSourceArn", ShapeId(11)),
+            Member::new("EventSourceMappingArn", ShapeId(70)),
+            Member::new("FilterCriteria", ShapeId(85)),
+            Member::new("FilterCriteriaError", ShapeId(86)),
+            Member::new("FunctionArn", ShapeId(91)),
+            Member::new("FunctionResponseTypes", ShapeId(99)),
+            Member::new("KMSKeyArn", ShapeId(141)),
+            Member::new("LastModified", ShapeId(33)),
+            Member::new("LastProcessingResult", ShapeId(252)),
+            Member::new("LoggingConfig", ShapeId(72)),
+            Member::new("MaximumBatchingWindowInSeconds", ShapeId(175)),
+            Member::new("MaximumRecordAgeInSeconds", ShapeId(178)),
+            Member::new("MaximumRetryAttempts", ShapeId(179)),
+            Member::new("MetricsConfig", ShapeId(75)),
+            Member::new("ParallelizationFactor", ShapeId(193)),
+            Member::new("ProvisionedPollerConfig", ShapeId(197)),
+            Member::new("Queues", ShapeId(200)),
+            Member::new("ScalingConfig", ShapeId(226)),
+            Member::new("SelfManagedEventSource", ShapeId(231)),
+            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(232)),
+            Member::new("SourceAccessConfigurations", ShapeId(247)),
+            Member::new("StartingPosition", ShapeId(78)),
+            Member::new("StartingPositionTimestamp", ShapeId(33)),
+            Member::new("State", ShapeId(252)),
+            Member::new("StateTransitionReason", ShapeId(252)),
+            Member::new("Topics", ShapeId(272)),
+            Member::new("TumblingWindowInSeconds", ShapeId(276)),
+            Member::new("UUID", ShapeId(278)),
+        ])),
+    ),
+    // 72
+    Shape::new(
+        "EventSourceMappingLoggingConfig",
+        Kind::Structure(Structure::of(&[Member::new("SystemLogLevel", ShapeId(76))])),
+    ),
+    // 73
+    Shape::new("EventSourceMappingMetric", Kind::String(&["EventCount", "ErrorCount", "KafkaMetrics"])),
+    // 74
+    Shape::new("EventSourceMappingMetricList", Kind::List(List::of(ShapeId(73)))).bounds(Some(0), Some(3)),
+    // 75
+    Shape::new(
+        "EventSourceMappingMetricsConfig",
+        Kind::Structure(Structure::of(&[Member::new("Metrics", ShapeId(74))])),
+    ),
+    // 76
+    Shape::new("EventSourceMappingSystemLogLevel", Kind::String(&["DEBUG", "INFO", "WARN"])),
+    // 77
+    Shape::new("EventSourceMappingsList", Kind::List(List::of(ShapeId(71)))),
+    // 78
+    Shape::new("EventSourcePosition", Kind::String(&["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"])),
+    // 79
+    Shape::new("ExecutionEnvironmentMemoryGiBPerVCpu", Kind::Double),
+    // 80
+    Shape::new("ExecutionTimeout", Kind::INTEGER).bounds(Some(1), Some(31622400)),
+    // 81
+    Shape::new("FileSystemArn", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_11),
+    // 82
     Shape::new(
         "FileSystemConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(56)).required(),
-            Member::new("LocalMountPath", ShapeId(120)).required(),
-            Member::new("S3FilesConfig", ShapeId(159)),
+            Member::new("Arn", ShapeId(81)).required(),
+            Member::new("LocalMountPath", ShapeId(165)).required(),
+            Member::new("S3FilesConfig", ShapeId(219)),
         ])),
     ),
-    // 58
-    Shape::new("FileSystemConfigList", Kind::List(List::of(ShapeId(57)))).bounds(Some(0), Some(1)),
-    // 59
-    Shape::new("FunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_7),
-    // 60
+    // 83
+    Shape::new("FileSystemConfigList", Kind::List(List::of(ShapeId(82)))).bounds(Some(0), Some(1)),
+    // 84
+    Shape::new("Filter", Kind::Structure(Structure::of(&[Member::new("Pattern", ShapeId(194))]))),
+    // 85
+    Shape::new("FilterCriteria", Kind::Structure(Structure::of(&[Member::new("Filters", ShapeId(89))]))),
+    // 86
+    Shape::new(
+        "FilterCriteriaError",
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(87)), Member::new("Message", ShapeId(88))])),
+    ),
+    // 87
+    Shape::new("FilterCriteriaErrorCode", Kind::TEXT).bounds(Some(10), Some(50)).pattern(&PATTERN_12),
+    // 88
+    Shape::new("FilterCriteriaErrorMessage", Kind::TEXT).bounds(Some(10), Some(2048)).pattern(&PATTERN_13),
+    // 89
+    Shape::new("FilterList", Kind::List(List::of(ShapeId(84)))),
+    // 90
+    Shape::new("FullDocument", Kind::String(&["UpdateLookup", "Default"])),
+    // 91
+    Shape::new("FunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_14),
+    // 92
     Shape::new(
         "FunctionCode",
         Kind::Structure(Structure::of(&[
-            Member::new("ImageUri", ShapeId(184)),
-            Member::new("S3Bucket", ShapeId(158)),
-            Member::new("S3Key", ShapeId(163)),
-            Member::new("S3ObjectStorageMode", ShapeId(164)),
-            Member::new("S3ObjectVersion", ShapeId(165)),
-            Member::new("SourceKMSKeyArn", ShapeId(106)),
-            Member::new("ZipFile", ShapeId(11)),
+            Member::new("ImageUri", ShapeId(252)),
+            Member::new("S3Bucket", ShapeId(218)),
+            Member::new("S3Key", ShapeId(223)),
+            Member::new("S3ObjectStorageMode", ShapeId(224)),
+            Member::new("S3ObjectVersion", ShapeId(225)),
+            Member::new("SourceKMSKeyArn", ShapeId(141)),
+            Member::new("ZipFile", ShapeId(14)),
         ])),
     ),
-    // 61
+    // 93
     Shape::new(
         "FunctionCodeLocation",
         Kind::Structure(Structure::of(&[
-            Member::new("Error", ShapeId(62)),
-            Member::new("ImageUri", ShapeId(184)),
-            Member::new("Location", ShapeId(169)),
-            Member::new("RepositoryType", ShapeId(184)),
-            Member::new("ResolvedImageUri", ShapeId(184)),
-            Member::new("ResolvedS3Object", ShapeId(145)),
-            Member::new("SourceKMSKeyArn", ShapeId(106)),
+            Member::new("Error", ShapeId(94)),
+            Member::new("ImageUri", ShapeId(252)),
+            Member::new("Location", ShapeId(234)),
+            Member::new("RepositoryType", ShapeId(252)),
+            Member::new("ResolvedImageUri", ShapeId(252)),
+            Member::new("ResolvedS3Object", ShapeId(204)),
+            Member::new("SourceKMSKeyArn", ShapeId(141)),
         ])),
     ),
-    // 62
+    // 94
     Shape::new(
         "FunctionCodeLocationError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(184)), Member::new("Message", ShapeId(168))])),
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(252)), Member::new("Message", ShapeId(233))])),
     ),
-    // 63
+    // 95
     Shape::new(
         "FunctionConfiguration",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
-            Member::new("Architectures", ShapeId(9)),
-            Member::new("CapacityProviderConfig", ShapeId(14)),
-            Member::new("CodeSha256", ShapeId(184)),
-            Member::new("CodeSize", ShapeId(125)),
-            Member::new("ConfigSha256", ShapeId(184)),
-            Member::new("DeadLetterConfig", ShapeId(27)),
-            Member::new("Description", ShapeId(31)),
-            Member::new("DurableConfig", ShapeId(33)),
-            Member::new("Environment", ShapeId(48)),
-            Member::new("EphemeralStorage", ShapeId(52)),
-            Member::new("FileSystemConfigs", ShapeId(58)),
-            Member::new("FunctionArn", ShapeId(133)),
-            Member::new("FunctionName", ShapeId(134)),
-            Member::new("Handler", ShapeId(85)),
-            Member::new("ImageConfigResponse", ShapeId(90)),
-            Member::new("KMSKeyArn", ShapeId(106)),
-            Member::new("LastModified", ShapeId(201)),
-            Member::new("LastUpdateStatus", ShapeId(109)),
-            Member::new("LastUpdateStatusReason", ShapeId(110)),
-            Member::new("LastUpdateStatusReasonCode", ShapeId(111)),
-            Member::new("Layers", ShapeId(115)),
-            Member::new("LoggingConfig", ShapeId(124)),
-            Member::new("MasterArn", ShapeId(59)),
-            Member::new("MemorySize", ShapeId(130)),
-            Member::new("PackageType", ShapeId(139)),
-            Member::new("RevisionId", ShapeId(184)),
-            Member::new("Role", ShapeId(151)),
-            Member::new("Runtime", ShapeId(152)),
-            Member::new("RuntimeConfig", ShapeId(68)),
-            Member::new("RuntimeVersionConfig", ShapeId(155)),
-            Member::new("SigningJobArn", ShapeId(10)),
-            Member::new("SigningProfileVersionArn", ShapeId(10)),
-            Member::new("SnapStart", ShapeId(179)),
-            Member::new("State", ShapeId(181)),
-            Member::new("StateReason", ShapeId(182)),
-            Member::new("StateReasonCode", ShapeId(183)),
-            Member::new("TenancyConfig", ShapeId(196)),
-            Member::new("Timeout", ShapeId(200)),
-            Member::new("TracingConfig", ShapeId(204)),
-            Member::new("Version", ShapeId(212)),
-            Member::new("VpcConfig", ShapeId(214)),
+            Member::new("Architectures", ShapeId(10)),
+            Member::new("CapacityProviderConfig", ShapeId(17)),
+            Member::new("CodeSha256", ShapeId(252)),
+            Member::new("CodeSize", ShapeId(170)),
+            Member::new("ConfigSha256", ShapeId(252)),
+            Member::new("DeadLetterConfig", ShapeId(34)),
+            Member::new("Description", ShapeId(39)),
+            Member::new("DurableConfig", ShapeId(44)),
+            Member::new("Environment", ShapeId(64)),
+            Member::new("EphemeralStorage", ShapeId(68)),
+            Member::new("FileSystemConfigs", ShapeId(83)),
+            Member::new("FunctionArn", ShapeId(184)),
+            Member::new("FunctionName", ShapeId(185)),
+            Member::new("Handler", ShapeId(120)),
+            Member::new("ImageConfigResponse", ShapeId(125)),
+            Member::new("KMSKeyArn", ShapeId(141)),
+            Member::new("LastModified", ShapeId(269)),
+            Member::new("LastUpdateStatus", ShapeId(152)),
+            Member::new("LastUpdateStatusReason", ShapeId(153)),
+            Member::new("LastUpdateStatusReasonCode", ShapeId(154)),
+            Member::new("Layers", ShapeId(158)),
+            Member::new("LoggingConfig", ShapeId(169)),
+            Member::new("MasterArn", ShapeId(91)),
+            Member::new("MemorySize", ShapeId(180)),
+            Member::new("PackageType", ShapeId(192)),
+            Member::new("RevisionId", ShapeId(252)),
+            Member::new("Role", ShapeId(211)),
+            Member::new("Runtime", ShapeId(212)),
+            Member::new("RuntimeConfig", ShapeId(102)),
+            Member::new("RuntimeVersionConfig", ShapeId(215)),
+            Member::new("SigningJobArn", ShapeId(11)),
+            Member::new("SigningProfileVersionArn", ShapeId(11)),
+            Member::new("SnapStart", ShapeId(244)),
+            Member::new("State", ShapeId(249)),
+            Member::new("StateReason", ShapeId(250)),
+            Member::new("StateReasonCode", ShapeId(251)),
+            Member::new("TenancyConfig", ShapeId(264)),
+            Member::new("Timeout", ShapeId(268)),
+            Member::new("TracingConfig", ShapeId(274)),
+            Member::new("Version", ShapeId(286)),
+            Member::new("VpcConfig", ShapeId(288)),
         ])),
     ),
-    // 64
-    Shape::new("FunctionList", Kind::List(List::of(ShapeId(63)))),
-    // 65
-    Shape::new("FunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_8),
-    // 66
+    // 96
+    Shape::new("FunctionList", Kind::List(List::of(ShapeId(95)))),
+    // 97
+    Shape::new("FunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_15),
+    // 98
+    Shape::new("FunctionResponseType", Kind::String(&["ReportBatchItemFailures"])),
+    // 99
+    Shape::new("FunctionResponseTypeList", Kind::List(List::of(ShapeId(98)))).bounds(Some(0), Some(1)),
+    // 100
     Shape::new("FunctionRuntimeAlias", Kind::TEXT).bounds(Some(1), Some(128)),
-    // 67
-    Shape::new("FunctionRuntimeArn", Kind::TEXT).bounds(Some(48), Some(2048)).pattern(&PATTERN_9),
-    // 68
+    // 101
+    Shape::new("FunctionRuntimeArn", Kind::TEXT).bounds(Some(48), Some(2048)).pattern(&PATTERN_16),
+    // 102
     Shape::new(
         "FunctionRuntimeConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("RuntimeAlias", ShapeId(66)).required(),
-            Member::new("RuntimeArn", ShapeId(67)).required(),
+            Member::new("RuntimeAlias", ShapeId(100)).required(),
+            Member::new("RuntimeArn", ShapeId(101)).required(),
         ])),
     ),
-    // 69
+    // 103
     Shape::new("FunctionUrl", Kind::TEXT).bounds(Some(40), Some(100)),
-    // 70
+    // 104
     Shape::new("FunctionUrlAuthType", Kind::String(&["NONE", "AWS_IAM"])),
-    // 71
+    // 105
     Shape::new(
         "FunctionUrlConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(70)).required(),
-            Member::new("Cors", ShapeId(23)),
-            Member::new("CreationTime", ShapeId(201)).required(),
-            Member::new("FunctionArn", ShapeId(59)).required(),
-            Member::new("FunctionUrl", ShapeId(69)).required(),
-            Member::new("InvokeMode", ShapeId(102)),
-            Member::new("LastModifiedTime", ShapeId(201)).required(),
+            Member::new("AuthType", ShapeId(104)).required(),
+            Member::new("Cors", ShapeId(27)),
+            Member::new("CreationTime", ShapeId(269)).required(),
+            Member::new("FunctionArn", ShapeId(91)).required(),
+            Member::new("FunctionUrl", ShapeId(103)).required(),
+            Member::new("InvokeMode", ShapeId(137)),
+            Member::new("LastModifiedTime", ShapeId(269)).required(),
         ])),
     ),
-    // 72
-    Shape::new("FunctionUrlConfigList", Kind::List(List::of(ShapeId(71)))),
-    // 73
-    Shape::new("FunctionUrlFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_10),
-    // 74
-    Shape::new("FunctionUrlQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_11),
-    // 75
+    // 106
+    Shape::new("FunctionUrlConfigList", Kind::List(List::of(ShapeId(105)))),
+    // 107
+    Shape::new("FunctionUrlFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_17),
+    // 108
+    Shape::new("FunctionUrlQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_18),
+    // 109
     Shape::new("FunctionVersion", Kind::String(&["ALL"])),
-    // 76
+    // 110
     Shape::new("FunctionVersionLatestPublished", Kind::String(&["LATEST_PUBLISHED"])),
-    // 77
+    // 111
     Shape::new(
         "FunctionVersionsPerCapacityProviderLimitExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
     ),
-    // 78
+    // 112
     Shape::new("GetAccountSettingsRequest", Kind::Structure(Structure::of(&[]))),
-    // 79
+    // 113
     Shape::new(
         "GetAccountSettingsResponse",
         Kind::Structure(Structure::of(&[
@@ -5933,188 +7997,226 @@ static TABLE: [Shape; 217] = [
             Member::new("AccountUsage", ShapeId(3)),
         ])),
     ),
-    // 80
+    // 114
+    Shape::new(
+        "GetEventSourceMappingRequest",
+        Kind::Structure(Structure::of(&[Member::new("UUID", ShapeId(278)).at(Location::Uri, "UUID").required()])),
+    ),
+    // 115
     Shape::new(
         "GetFunctionConfigurationRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(134)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(137)).at(Location::QueryString, "Qualifier"),
+            Member::new("FunctionName", ShapeId(185)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(188)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 81
+    // 116
     Shape::new(
         "GetFunctionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(134)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(137)).at(Location::QueryString, "Qualifier"),
+            Member::new("FunctionName", ShapeId(185)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(188)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 82
+    // 117
     Shape::new(
         "GetFunctionResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Code", ShapeId(61)),
-            Member::new("Concurrency", ShapeId(22)),
-            Member::new("Configuration", ShapeId(63)),
-            Member::new("Tags", ShapeId(192)),
-            Member::new("TagsError", ShapeId(193)),
+            Member::new("Code", ShapeId(93)),
+            Member::new("Concurrency", ShapeId(26)),
+            Member::new("Configuration", ShapeId(95)),
+            Member::new("Tags", ShapeId(260)),
+            Member::new("TagsError", ShapeId(261)),
         ])),
     ),
-    // 83
+    // 118
     Shape::new(
         "GetFunctionUrlConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(73)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(74)).at(Location::QueryString, "Qualifier"),
+            Member::new("FunctionName", ShapeId(107)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(108)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 84
+    // 119
     Shape::new(
         "GetFunctionUrlConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(70)).required(),
-            Member::new("Cors", ShapeId(23)),
-            Member::new("CreationTime", ShapeId(201)).required(),
-            Member::new("FunctionArn", ShapeId(59)).required(),
-            Member::new("FunctionUrl", ShapeId(69)).required(),
-            Member::new("InvokeMode", ShapeId(102)),
-            Member::new("LastModifiedTime", ShapeId(201)).required(),
+            Member::new("AuthType", ShapeId(104)).required(),
+            Member::new("Cors", ShapeId(27)),
+            Member::new("CreationTime", ShapeId(269)).required(),
+            Member::new("FunctionArn", ShapeId(91)).required(),
+            Member::new("FunctionUrl", ShapeId(103)).required(),
+            Member::new("InvokeMode", ShapeId(137)),
+            Member::new("LastModifiedTime", ShapeId(269)).required(),
         ])),
     ),
-    // 85
-    Shape::new("Handler", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_12),
-    // 86
+    // 120
+    Shape::new("Handler", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_19),
+    // 121
     Shape::new("Header", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_13),
-    // 87
-    Shape::new("HeadersList", Kind::List(List::of(ShapeId(86)))).bounds(Some(0), Some(100)),
-    // 88
+    // 122
+    Shape::new("HeadersList", Kind::List(List::of(ShapeId(121)))).bounds(Some(0), Some(100)),
+    // 123
     Shape::new(
         "ImageConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Command", ShapeId(185)),
-            Member::new("EntryPoint", ShapeId(185)),
-            Member::new("WorkingDirectory", ShapeId(216)),
+            Member::new("Command", ShapeId(253)),
+            Member::new("EntryPoint", ShapeId(253)),
+            Member::new("WorkingDirectory", ShapeId(290)),
         ])),
     ),
-    // 89
+    // 124
     Shape::new(
         "ImageConfigError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(184)), Member::new("Message", ShapeId(168))])),
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(252)), Member::new("Message", ShapeId(233))])),
     ),
-    // 90
+    // 125
     Shape::new(
         "ImageConfigResponse",
-        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(89)), Member::new("ImageConfig", ShapeId(88))])),
+        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(124)), Member::new("ImageConfig", ShapeId(123))])),
     ),
-    // 91
+    // 126
     Shape::new("Integer", Kind::INTEGER),
-    // 92
+    // 127
     Shape::new(
         "InvalidCodeSignatureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
-    // 93
+    // 128
     Shape::new(
         "InvalidParameterValueException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
     ),
-    // 94
+    // 129
     Shape::new(
         "InvalidRequestContentException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
     ),
-    // 95
+    // 130
     Shape::new(
         "InvalidRuntimeException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
-    // 96
+    // 131
     Shape::new(
         "InvalidSecurityGroupIDException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
-    // 97
+    // 132
     Shape::new(
         "InvalidSubnetIDException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
-    // 98
+    // 133
     Shape::new(
         "InvalidZipFileException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
-    // 99
+    // 134
     Shape::new(
         "InvocationRequest",
         Kind::Structure(Structure {
             payload: Some("Payload"),
             ..Structure::of(&[
-                Member::new("ClientContext", ShapeId(184)).at(Location::Header, "X-Amz-Client-Context"),
-                Member::new("DurableExecutionName", ShapeId(36)).at(Location::Header, "X-Amz-Durable-Execution-Name"),
-                Member::new("FunctionName", ShapeId(134)).at(Location::Uri, "FunctionName").required(),
-                Member::new("InvocationType", ShapeId(101)).at(Location::Header, "X-Amz-Invocation-Type"),
-                Member::new("LogType", ShapeId(123)).at(Location::Header, "X-Amz-Log-Type"),
-                Member::new("Payload", ShapeId(11)),
-                Member::new("Qualifier", ShapeId(137)).at(Location::QueryString, "Qualifier"),
-                Member::new("TenantId", ShapeId(197)).at(Location::Header, "X-Amz-Tenant-Id"),
+                Member::new("ClientContext", ShapeId(252)).at(Location::Header, "X-Amz-Client-Context"),
+                Member::new("DurableExecutionName", ShapeId(47)).at(Location::Header, "X-Amz-Durable-Execution-Name"),
+                Member::new("FunctionName", ShapeId(185)).at(Location::Uri, "FunctionName").required(),
+                Member::new("InvocationType", ShapeId(136)).at(Location::Header, "X-Amz-Invocation-Type"),
+                Member::new("LogType", ShapeId(168)).at(Location::Header, "X-Amz-Log-Type"),
+                Member::new("Payload", ShapeId(14)),
+                Member::new("Qualifier", ShapeId(188)).at(Location::QueryString, "Qualifier"),
+                Member::new("TenantId", ShapeId(265)).at(Location::Header, "X-Amz-Tenant-Id"),
             ])
         }),
     ),
-    // 100
+    // 135
     Shape::new(
         "InvocationResponse",
         Kind::Structure(Structure {
             payload: Some("Payload"),
             ..Structure::of(&[
-                Member::new("DurableExecutionArn", ShapeId(35)).at(Location::Header, "X-Amz-Durable-Execution-Arn"),
-                Member::new("ExecutedVersion", ShapeId(212)).at(Location::Header, "X-Amz-Executed-Version"),
-                Member::new("FunctionError", ShapeId(184)).at(Location::Header, "X-Amz-Function-Error"),
-                Member::new("LogResult", ShapeId(184)).at(Location::Header, "X-Amz-Log-Result"),
-                Member::new("Payload", ShapeId(11)),
-                Member::new("StatusCode", ShapeId(91)).at(Location::StatusCode, "StatusCode"),
+                Member::new("DurableExecutionArn", ShapeId(46)).at(Location::Header, "X-Amz-Durable-Execution-Arn"),
+                Member::new("ExecutedVersion", ShapeId(286)).at(Location::Header, "X-Amz-Executed-Version"),
+                Member::new("FunctionError", ShapeId(252)).at(Location::Header, "X-Amz-Function-Error"),
+                Member::new("LogResult", ShapeId(252)).at(Location::Header, "X-Amz-Log-Result"),
+                Member::new("Payload", ShapeId(14)),
+                Member::new("StatusCode", ShapeId(126)).at(Location::StatusCode, "StatusCode"),
             ])
         }),
     ),
-    // 101
+    // 136
     Shape::new("InvocationType", Kind::String(&["Event", "RequestResponse", "DryRun"])),
-    // 102
+    // 137
     Shape::new("InvokeMode", Kind::String(&["BUFFERED", "RESPONSE_STREAM"])),
-    // 103
+    // 138
     Shape::new(
         "KMSAccessDeniedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
-    // 104
+    // 139
     Shape::new(
         "KMSDisabledException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
-    // 105
+    // 140
     Shape::new(
         "KMSInvalidStateException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
-    // 106
-    Shape::new("KMSKeyArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_14),
-    // 107
+    // 141
+    Shape::new("KMSKeyArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_20),
+    // 142
     Shape::new(
         "KMSNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
-    // 108
+    // 143
+    Shape::new("KafkaEventSourceMappingConsumptionMode", Kind::String(&["Stream", "Queue"])),
+    // 144
+    Shape::new(
+        "KafkaSchemaRegistryAccessConfig",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(146)), Member::new("URI", ShapeId(11))])),
+    ),
+    // 145
+    Shape::new("KafkaSchemaRegistryAccessConfigList", Kind::List(List::of(ShapeId(144)))),
+    // 146
+    Shape::new(
+        "KafkaSchemaRegistryAuthType",
+        Kind::String(&["BASIC_AUTH", "CLIENT_CERTIFICATE_TLS_AUTH", "SERVER_ROOT_CA_CERTIFICATE", "OAUTHBEARER_AUTH"]),
+    ),
+    // 147
+    Shape::new(
+        "KafkaSchemaRegistryConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("AccessConfigs", ShapeId(145)),
+            Member::new("EventRecordFormat", ShapeId(227)),
+            Member::new("SchemaRegistryURI", ShapeId(228)),
+            Member::new("SchemaValidationConfigs", ShapeId(150)),
+        ])),
+    ),
+    // 148
+    Shape::new("KafkaSchemaValidationAttribute", Kind::String(&["KEY", "VALUE"])),
+    // 149
+    Shape::new(
+        "KafkaSchemaValidationConfig",
+        Kind::Structure(Structure::of(&[Member::new("Attribute", ShapeId(148))])),
+    ),
+    // 150
+    Shape::new("KafkaSchemaValidationConfigList", Kind::List(List::of(ShapeId(149)))),
+    // 151
     Shape::new(
         "LambdaManagedInstancesCapacityProviderConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("CapacityProviderArn", ShapeId(13)).required(),
-            Member::new("ExecutionEnvironmentMemoryGiBPerVCpu", ShapeId(54)),
-            Member::new("PerExecutionEnvironmentMaxConcurrency", ShapeId(140)),
+            Member::new("CapacityProviderArn", ShapeId(16)).required(),
+            Member::new("ExecutionEnvironmentMemoryGiBPerVCpu", ShapeId(79)),
+            Member::new("PerExecutionEnvironmentMaxConcurrency", ShapeId(195)),
         ])),
     ),
-    // 109
+    // 152
     Shape::new("LastUpdateStatus", Kind::String(&["Successful", "Failed", "InProgress"])),
-    // 110
+    // 153
     Shape::new("LastUpdateStatusReason", Kind::TEXT),
-    // 111
+    // 154
     Shape::new(
         "LastUpdateStatusReasonCode",
         Kind::String(&[
@@ -6157,161 +8259,219 @@ static TABLE: [Shape; 217] = [
             "DependencyError",
         ]),
     ),
-    // 112
+    // 155
     Shape::new(
         "Layer",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(114)),
-            Member::new("CodeSize", ShapeId(125)),
-            Member::new("SigningJobArn", ShapeId(10)),
-            Member::new("SigningProfileVersionArn", ShapeId(10)),
+            Member::new("Arn", ShapeId(157)),
+            Member::new("CodeSize", ShapeId(170)),
+            Member::new("SigningJobArn", ShapeId(11)),
+            Member::new("SigningProfileVersionArn", ShapeId(11)),
         ])),
     ),
-    // 113
-    Shape::new("LayerList", Kind::List(List::of(ShapeId(114)))),
-    // 114
-    Shape::new("LayerVersionArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_15),
-    // 115
-    Shape::new("LayersReferenceList", Kind::List(List::of(ShapeId(112)))),
-    // 116
+    // 156
+    Shape::new("LayerList", Kind::List(List::of(ShapeId(157)))),
+    // 157
+    Shape::new("LayerVersionArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_21),
+    // 158
+    Shape::new("LayersReferenceList", Kind::List(List::of(ShapeId(155)))),
+    // 159
+    Shape::new(
+        "ListEventSourceMappingsRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("EventSourceArn", ShapeId(11)).at(Location::QueryString, "EventSourceArn"),
+            Member::new("FunctionName", ShapeId(185)).at(Location::QueryString, "FunctionName"),
+            Member::new("Marker", ShapeId(252)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(174)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 160
+    Shape::new(
+        "ListEventSourceMappingsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("EventSourceMappings", ShapeId(77)),
+            Member::new("NextMarker", ShapeId(252)),
+        ])),
+    ),
+    // 161
     Shape::new(
         "ListFunctionUrlConfigsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(73)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(184)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(128)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(107)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(252)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(173)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 117
+    // 162
     Shape::new(
         "ListFunctionUrlConfigsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionUrlConfigs", ShapeId(72)).required(),
-            Member::new("NextMarker", ShapeId(184)),
+            Member::new("FunctionUrlConfigs", ShapeId(106)).required(),
+            Member::new("NextMarker", ShapeId(252)),
         ])),
     ),
-    // 118
+    // 163
     Shape::new(
         "ListFunctionsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionVersion", ShapeId(75)).at(Location::QueryString, "FunctionVersion"),
-            Member::new("Marker", ShapeId(184)).at(Location::QueryString, "Marker"),
-            Member::new("MasterRegion", ShapeId(126)).at(Location::QueryString, "MasterRegion"),
-            Member::new("MaxItems", ShapeId(129)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionVersion", ShapeId(109)).at(Location::QueryString, "FunctionVersion"),
+            Member::new("Marker", ShapeId(252)).at(Location::QueryString, "Marker"),
+            Member::new("MasterRegion", ShapeId(171)).at(Location::QueryString, "MasterRegion"),
+            Member::new("MaxItems", ShapeId(174)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 119
+    // 164
     Shape::new(
         "ListFunctionsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Functions", ShapeId(64)),
-            Member::new("NextMarker", ShapeId(184)),
+            Member::new("Functions", ShapeId(96)),
+            Member::new("NextMarker", ShapeId(252)),
         ])),
     ),
-    // 120
-    Shape::new("LocalMountPath", Kind::TEXT).bounds(Some(0), Some(160)).pattern(&PATTERN_16),
-    // 121
+    // 165
+    Shape::new("LocalMountPath", Kind::TEXT).bounds(Some(0), Some(160)).pattern(&PATTERN_22),
+    // 166
     Shape::new("LogFormat", Kind::String(&["JSON", "Text"])),
-    // 122
-    Shape::new("LogGroup", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_17),
-    // 123
+    // 167
+    Shape::new("LogGroup", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_23),
+    // 168
     Shape::new("LogType", Kind::String(&["None", "Tail"])),
-    // 124
+    // 169
     Shape::new(
         "LoggingConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("ApplicationLogLevel", ShapeId(7)),
-            Member::new("LogFormat", ShapeId(121)),
-            Member::new("LogGroup", ShapeId(122)),
-            Member::new("SystemLogLevel", ShapeId(189)),
+            Member::new("ApplicationLogLevel", ShapeId(8)),
+            Member::new("LogFormat", ShapeId(166)),
+            Member::new("LogGroup", ShapeId(167)),
+            Member::new("SystemLogLevel", ShapeId(257)),
         ])),
     ),
-    // 125
+    // 170
     Shape::new("Long", Kind::LONG),
-    // 126
-    Shape::new("MasterRegion", Kind::TEXT).bounds(Some(1), Some(50)).pattern(&PATTERN_18),
-    // 127
+    // 171
+    Shape::new("MasterRegion", Kind::TEXT).bounds(Some(1), Some(50)).pattern(&PATTERN_24),
+    // 172
     Shape::new("MaxAge", Kind::INTEGER).bounds(Some(0), Some(86400)),
-    // 128
+    // 173
     Shape::new("MaxItems", Kind::INTEGER).bounds(Some(1), Some(50)),
-    // 129
+    // 174
     Shape::new("MaxListItems", Kind::INTEGER).bounds(Some(1), Some(10000)),
-    // 130
+    // 175
+    Shape::new("MaximumBatchingWindowInSeconds", Kind::INTEGER).bounds(Some(0), Some(300)),
+    // 176
+    Shape::new("MaximumConcurrency", Kind::INTEGER).bounds(Some(2), Some(1000)),
+    // 177
+    Shape::new("MaximumNumberOfPollers", Kind::INTEGER).bounds(Some(1), Some(10000)),
+    // 178
+    Shape::new("MaximumRecordAgeInSeconds", Kind::INTEGER).bounds(Some(-1), Some(604800)),
+    // 179
+    Shape::new("MaximumRetryAttemptsEventSourceMapping", Kind::INTEGER).bounds(Some(-1), Some(10000)),
+    // 180
     Shape::new("MemorySize", Kind::INTEGER).bounds(Some(128), Some(32768)),
-    // 131
+    // 181
     Shape::new("Method", Kind::TEXT).bounds(Some(0), Some(6)).pattern(&PATTERN_13),
-    // 132
+    // 182
+    Shape::new("MinimumNumberOfPollers", Kind::INTEGER).bounds(Some(1), Some(200)),
+    // 183
     Shape::new(
         "ModeNotSupportedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
     ),
-    // 133
-    Shape::new("NameSpacedFunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_19),
-    // 134
-    Shape::new("NamespacedFunctionName", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_20),
-    // 135
+    // 184
+    Shape::new("NameSpacedFunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_25),
+    // 185
+    Shape::new("NamespacedFunctionName", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_26),
+    // 186
     Shape::new(
         "NoPublishedVersionException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
-    // 136
+    // 187
     Shape::new("NullableBoolean", Kind::Boolean),
-    // 137
-    Shape::new("NumericLatestPublishedOrAliasQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_21),
-    // 138
+    // 188
+    Shape::new("NumericLatestPublishedOrAliasQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_27),
+    // 189
+    Shape::new("OnFailure", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(40))]))),
+    // 190
+    Shape::new("OnSuccess", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(40))]))),
+    // 191
     Shape::new("Origin", Kind::TEXT).bounds(Some(1), Some(253)).pattern(&PATTERN_13),
-    // 139
+    // 192
     Shape::new("PackageType", Kind::String(&["Zip", "Image"])),
-    // 140
+    // 193
+    Shape::new("ParallelizationFactor", Kind::INTEGER).bounds(Some(1), Some(10)),
+    // 194
+    Shape::new("Pattern", Kind::TEXT).bounds(Some(0), Some(4096)).pattern(&PATTERN_28),
+    // 195
     Shape::new("PerExecutionEnvironmentMaxConcurrency", Kind::INTEGER).bounds(Some(1), Some(1600)),
-    // 141
+    // 196
     Shape::new(
         "PreconditionFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
     ),
-    // 142
+    // 197
+    Shape::new(
+        "ProvisionedPollerConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("MaximumPollers", ShapeId(177)),
+            Member::new("MinimumPollers", ShapeId(182)),
+            Member::new("PollerGroupName", ShapeId(198)),
+        ])),
+    ),
+    // 198
+    Shape::new("ProvisionedPollerGroupName", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_29),
+    // 199
+    Shape::new("Queue", Kind::TEXT).bounds(Some(1), Some(1000)).pattern(&PATTERN_28),
+    // 200
+    Shape::new("Queues", Kind::List(List::of(ShapeId(199)))).bounds(Some(1), Some(1)),
+    // 201
     Shape::new(
         "RecursiveInvocationException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
-    // 143
+    // 202
     Shape::new(
         "RequestTooLargeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
     ),
-    // 144
+    // 203
     Shape::new("ReservedConcurrentExecutions", Kind::INTEGER).bounds(Some(0), None),
-    // 145
+    // 204
     Shape::new(
         "ResolvedS3Object",
         Kind::Structure(Structure::of(&[
-            Member::new("S3Bucket", ShapeId(158)),
-            Member::new("S3Key", ShapeId(163)),
-            Member::new("S3ObjectVersion", ShapeId(165)),
+            Member::new("S3Bucket", ShapeId(218)),
+            Member::new("S3Key", ShapeId(223)),
+            Member::new("S3ObjectVersion", ShapeId(225)),
         ])),
     ),
-    // 146
-    Shape::new("ResourceArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_14),
-    // 147
+    // 205
+    Shape::new("ResourceArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_20),
+    // 206
     Shape::new(
         "ResourceConflictException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
     ),
-    // 148
+    // 207
+    Shape::new(
+        "ResourceInUseException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+    ),
+    // 208
     Shape::new(
         "ResourceNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
-    // 149
+    // 209
     Shape::new(
         "ResourceNotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
     ),
-    // 150
+    // 210
     Shape::new("RetentionPeriodInDays", Kind::INTEGER).bounds(Some(1), Some(90)),
-    // 151
-    Shape::new("RoleArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_22),
-    // 152
+    // 211
+    Shape::new("RoleArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_30),
+    // 212
     Shape::new(
         "Runtime",
         Kind::String(&[
@@ -6369,114 +8529,159 @@ static TABLE: [Shape; 217] = [
             "custom",
         ]),
     ),
-    // 153
+    // 213
     Shape::new(
         "RuntimeAliasDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
     ),
-    // 154
-    Shape::new("RuntimeVersionArn", Kind::TEXT).bounds(Some(26), Some(2048)).pattern(&PATTERN_23),
-    // 155
+    // 214
+    Shape::new("RuntimeVersionArn", Kind::TEXT).bounds(Some(26), Some(2048)).pattern(&PATTERN_31),
+    // 215
     Shape::new(
         "RuntimeVersionConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Error", ShapeId(157)),
-            Member::new("RuntimeVersionArn", ShapeId(154)),
+            Member::new("Error", ShapeId(217)),
+            Member::new("RuntimeVersionArn", ShapeId(214)),
         ])),
     ),
-    // 156
+    // 216
     Shape::new(
         "RuntimeVersionDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
     ),
-    // 157
+    // 217
     Shape::new(
         "RuntimeVersionError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(184)), Member::new("Message", ShapeId(168))])),
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(252)), Member::new("Message", ShapeId(233))])),
     ),
-    // 158
-    Shape::new("S3Bucket", Kind::TEXT).bounds(Some(3), Some(63)).pattern(&PATTERN_24),
-    // 159
-    Shape::new("S3FilesConfig", Kind::Structure(Structure::of(&[Member::new("DirectS3Read", ShapeId(32))]))),
-    // 160
+    // 218
+    Shape::new("S3Bucket", Kind::TEXT).bounds(Some(3), Some(63)).pattern(&PATTERN_32),
+    // 219
+    Shape::new("S3FilesConfig", Kind::Structure(Structure::of(&[Member::new("DirectS3Read", ShapeId(42))]))),
+    // 220
     Shape::new(
         "S3FilesMountConnectivityException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
-    // 161
+    // 221
     Shape::new(
         "S3FilesMountFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
-    // 162
+    // 222
     Shape::new(
         "S3FilesMountTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
-    // 163
+    // 223
     Shape::new("S3Key", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_13),
-    // 164
+    // 224
     Shape::new("S3ObjectStorageMode", Kind::String(&["COPY", "REFERENCE"])),
-    // 165
+    // 225
     Shape::new("S3ObjectVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_13),
-    // 166
-    Shape::new("SecurityGroupId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_25),
-    // 167
-    Shape::new("SecurityGroupIds", Kind::List(List::of(ShapeId(166)))).bounds(Some(0), Some(5)),
-    // 168
+    // 226
+    Shape::new("ScalingConfig", Kind::Structure(Structure::of(&[Member::new("MaximumConcurrency", ShapeId(176))]))),
+    // 227
+    Shape::new("SchemaRegistryEventRecordFormat", Kind::String(&["JSON", "SOURCE"])),
+    // 228
+    Shape::new("SchemaRegistryUri", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_33),
+    // 229
+    Shape::new("SecurityGroupId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_34),
+    // 230
+    Shape::new("SecurityGroupIds", Kind::List(List::of(ShapeId(229)))).bounds(Some(0), Some(5)),
+    // 231
+    Shape::new("SelfManagedEventSource", Kind::Structure(Structure::of(&[Member::new("Endpoints", ShapeId(61))]))),
+    // 232
+    Shape::new(
+        "SelfManagedKafkaEventSourceConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("ConsumerGroupId", ShapeId(277)),
+            Member::new("ConsumptionMode", ShapeId(143)),
+            Member::new("SchemaRegistryConfig", ShapeId(147)),
+        ])),
+    ),
+    // 233
     Shape::new("SensitiveString", Kind::TEXT).sensitive(),
-    // 169
+    // 234
     Shape::new("SensitiveStringOnServerOnly", Kind::TEXT).bounds(Some(0), Some(10000)),
-    // 170
+    // 235
     Shape::new(
         "SerializedRequestEntityTooLargeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
     ),
-    // 171
+    // 236
     Shape::new(
         "ServiceException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
-    // 172
+    // 237
     Shape::new(
         "ServiceQuotaExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
-    // 173
-    Shape::new("SnapStart", Kind::Structure(Structure::of(&[Member::new("ApplyOn", ShapeId(174))]))),
-    // 174
+    // 238
+    Shape::new("SnapStart", Kind::Structure(Structure::of(&[Member::new("ApplyOn", ShapeId(239))]))),
+    // 239
     Shape::new("SnapStartApplyOn", Kind::String(&["PublishedVersions", "None"])),
-    // 175
+    // 240
     Shape::new(
         "SnapStartException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
-    // 176
+    // 241
     Shape::new(
         "SnapStartNotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
-    // 177
+    // 242
     Shape::new("SnapStartOptimizationStatus", Kind::String(&["On", "Off"])),
-    // 178
+    // 243
     Shape::new(
         "SnapStartRegenerationFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
-    // 179
+    // 244
     Shape::new(
         "SnapStartResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("ApplyOn", ShapeId(174)),
-            Member::new("OptimizationStatus", ShapeId(177)),
+            Member::new("ApplyOn", ShapeId(239)),
+            Member::new("OptimizationStatus", ShapeId(242)),
         ])),
     ),
-    // 180
+    // 245
     Shape::new(
         "SnapStartTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
-    // 181
+    // 246
+    Shape::new(
+        "SourceAccessConfiguration",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(248)), Member::new("URI", ShapeId(277))])),
+    ),
+    // 247
+    Shape::new("SourceAccessConfigurations", Kind::List(List::of(ShapeId(246)))).bounds(Some(0), Some(23)),
+    // 248
+    Shape::new(
+        "SourceAccessType",
+        Kind::String(&[
+            "BASIC_AUTH",
+            "VPC_SUBNET",
+            "VPC_SECURITY_GROUP",
+            "SASL_SCRAM_512_AUTH",
+            "SASL_SCRAM_256_AUTH",
+            "VIRTUAL_HOST",
+            "CLIENT_CERTIFICATE_TLS_AUTH",
+            "SERVER_ROOT_CA_CERTIFICATE",
+            "OAUTHBEARER_AUTH",
+            "OAUTHBEARER_SCOPE",
+            "OAUTHBEARER_AUDIENCE",
+            "OAUTHBEARER_LOGICAL_CLUSTER",
+            "OAUTHBEARER_IDENTITY_POOL",
+            "IAM_AUTH",
+            "IAM_OAUTHBEARER_AUTH",
+        ]),
+    ),
+    // 249
     Shape::new(
         "State",
         Kind::String(&[
@@ -6490,9 +8695,9 @@ static TABLE: [Shape; 217] = [
             "Deleting",
         ]),
     ),
-    // 182
+    // 250
     Shape::new("StateReason", Kind::TEXT),
-    // 183
+    // 251
     Shape::new(
         "StateReasonCode",
         Kind::String(&[
@@ -6539,49 +8744,49 @@ static TABLE: [Shape; 217] = [
             "DependencyError",
         ]),
     ),
-    // 184
+    // 252
     Shape::new("String", Kind::TEXT),
-    // 185
-    Shape::new("StringList", Kind::List(List::of(ShapeId(184)))).bounds(Some(0), Some(1500)),
-    // 186
+    // 253
+    Shape::new("StringList", Kind::List(List::of(ShapeId(252)))).bounds(Some(0), Some(1500)),
+    // 254
     Shape::new(
         "SubnetIPAddressLimitReachedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
     ),
-    // 187
-    Shape::new("SubnetId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_26),
-    // 188
-    Shape::new("SubnetIds", Kind::List(List::of(ShapeId(187)))).bounds(Some(0), Some(16)),
-    // 189
+    // 255
+    Shape::new("SubnetId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_35),
+    // 256
+    Shape::new("SubnetIds", Kind::List(List::of(ShapeId(255)))).bounds(Some(0), Some(16)),
+    // 257
     Shape::new("SystemLogLevel", Kind::String(&["DEBUG", "INFO", "WARN"])),
-    // 190
-    Shape::new("TagKey", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_27),
-    // 191
-    Shape::new("TagValue", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_27),
-    // 192
-    Shape::new("Tags", Kind::Map(Map::of(ShapeId(190), ShapeId(191)))),
-    // 193
+    // 258
+    Shape::new("TagKey", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_36),
+    // 259
+    Shape::new("TagValue", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_36),
+    // 260
+    Shape::new("Tags", Kind::Map(Map::of(ShapeId(258), ShapeId(259)))),
+    // 261
     Shape::new(
         "TagsError",
         Kind::Structure(Structure::of(&[
-            Member::new("ErrorCode", ShapeId(194)).required(),
-            Member::new("Message", ShapeId(195)).required(),
+            Member::new("ErrorCode", ShapeId(262)).required(),
+            Member::new("Message", ShapeId(263)).required(),
         ])),
     ),
-    // 194
-    Shape::new("TagsErrorCode", Kind::TEXT).bounds(Some(10), Some(21)).pattern(&PATTERN_28),
-    // 195
+    // 262
+    Shape::new("TagsErrorCode", Kind::TEXT).bounds(Some(10), Some(21)).pattern(&PATTERN_12),
+    // 263
     Shape::new("TagsErrorMessage", Kind::TEXT).bounds(Some(84), Some(1000)).pattern(&PATTERN_13),
-    // 196
+    // 264
     Shape::new(
         "TenancyConfig",
-        Kind::Structure(Structure::of(&[Member::new("TenantIsolationMode", ShapeId(198)).required()])),
+        Kind::Structure(Structure::of(&[Member::new("TenantIsolationMode", ShapeId(266)).required()])),
     ),
-    // 197
-    Shape::new("TenantId", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_29),
-    // 198
+    // 265
+    Shape::new("TenantId", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_37),
+    // 266
     Shape::new("TenantIsolationMode", Kind::String(&["PER_TENANT"])),
-    // 199
+    // 267
     Shape::new(
         "ThrottleReason",
         Kind::String(&[
@@ -6593,128 +8798,166 @@ static TABLE: [Shape; 217] = [
             "ConcurrentSnapshotCreateLimitExceeded",
         ]),
     ),
-    // 200
+    // 268
     Shape::new("Timeout", Kind::INTEGER).bounds(Some(1), Some(5400)),
-    // 201
+    // 269
     Shape::new("Timestamp", Kind::TEXT).bounds(Some(0), Some(100)).pattern(&PATTERN_13),
-    // 202
+    // 270
     Shape::new(
         "TooManyRequestsException",
         Kind::Structure(Structure::of(&[
-            Member::new("Reason", ShapeId(199)),
-            Member::new("Type", ShapeId(184)),
-            Member::new("message", ShapeId(184)),
-            Member::new("retryAfterSeconds", ShapeId(184)).at(Location::Header, "Retry-After"),
+            Member::new("Reason", ShapeId(267)),
+            Member::new("Type", ShapeId(252)),
+            Member::new("message", ShapeId(252)),
+            Member::new("retryAfterSeconds", ShapeId(252)).at(Location::Header, "Retry-After"),
         ])),
     ),
-    // 203
-    Shape::new("TracingConfig", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(205))]))),
-    // 204
-    Shape::new("TracingConfigResponse", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(205))]))),
-    // 205
+    // 271
+    Shape::new("Topic", Kind::TEXT).bounds(Some(1), Some(249)).pattern(&PATTERN_38),
+    // 272
+    Shape::new("Topics", Kind::List(List::of(ShapeId(271)))).bounds(Some(1), Some(1)),
+    // 273
+    Shape::new("TracingConfig", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(275))]))),
+    // 274
+    Shape::new("TracingConfigResponse", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(275))]))),
+    // 275
     Shape::new("TracingMode", Kind::String(&["Active", "PassThrough"])),
-    // 206
+    // 276
+    Shape::new("TumblingWindowInSeconds", Kind::INTEGER).bounds(Some(0), Some(900)),
+    // 277
+    Shape::new("URI", Kind::TEXT).bounds(Some(1), Some(200)).pattern(&PATTERN_39),
+    // 278
+    Shape::new("UUIDString", Kind::TEXT).bounds(Some(36), Some(36)),
+    // 279
     Shape::new("UnreservedConcurrentExecutions", Kind::INTEGER).bounds(Some(0), None),
-    // 207
+    // 280
     Shape::new(
         "UnsupportedMediaTypeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
     ),
-    // 208
+    // 281
+    Shape::new(
+        "UpdateEventSourceMappingRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(7)),
+            Member::new("BatchSize", ShapeId(12)),
+            Member::new("BisectBatchOnFunctionError", ShapeId(13)),
+            Member::new("DestinationConfig", ShapeId(41)),
+            Member::new("DocumentDBEventSourceConfig", ShapeId(43)),
+            Member::new("Enabled", ShapeId(57)),
+            Member::new("FilterCriteria", ShapeId(85)),
+            Member::new("FunctionName", ShapeId(185)),
+            Member::new("FunctionResponseTypes", ShapeId(99)),
+            Member::new("KMSKeyArn", ShapeId(141)),
+            Member::new("LoggingConfig", ShapeId(72)),
+            Member::new("MaximumBatchingWindowInSeconds", ShapeId(175)),
+            Member::new("MaximumRecordAgeInSeconds", ShapeId(178)),
+            Member::new("MaximumRetryAttempts", ShapeId(179)),
+            Member::new("MetricsConfig", ShapeId(75)),
+            Member::new("ParallelizationFactor", ShapeId(193)),
+            Member::new("ProvisionedPollerConfig", ShapeId(197)),
+            Member::new("ScalingConfig", ShapeId(226)),
+            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(232)),
+            Member::new("SourceAccessConfigurations", ShapeId(247)),
+            Member::new("TumblingWindowInSeconds", ShapeId(276)),
+            Member::new("UUID", ShapeId(278)).at(Location::Uri, "UUID").required(),
+        ])),
+    ),
+    // 282
     Shape::new(
         "UpdateFunctionCodeRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Architectures", ShapeId(9)),
-            Member::new("DryRun", ShapeId(12)),
-            Member::new("FunctionName", ShapeId(65)).at(Location::Uri, "FunctionName").required(),
-            Member::new("ImageUri", ShapeId(184)),
-            Member::new("Publish", ShapeId(12)),
-            Member::new("PublishTo", ShapeId(76)),
-            Member::new("RevisionId", ShapeId(184)),
-            Member::new("S3Bucket", ShapeId(158)),
-            Member::new("S3Key", ShapeId(163)),
-            Member::new("S3ObjectStorageMode", ShapeId(164)),
-            Member::new("S3ObjectVersion", ShapeId(165)),
-            Member::new("SourceKMSKeyArn", ShapeId(106)),
-            Member::new("ZipFile", ShapeId(11)),
+            Member::new("Architectures", ShapeId(10)),
+            Member::new("DryRun", ShapeId(15)),
+            Member::new("FunctionName", ShapeId(97)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ImageUri", ShapeId(252)),
+            Member::new("Publish", ShapeId(15)),
+            Member::new("PublishTo", ShapeId(110)),
+            Member::new("RevisionId", ShapeId(252)),
+            Member::new("S3Bucket", ShapeId(218)),
+            Member::new("S3Key", ShapeId(223)),
+            Member::new("S3ObjectStorageMode", ShapeId(224)),
+            Member::new("S3ObjectVersion", ShapeId(225)),
+            Member::new("SourceKMSKeyArn", ShapeId(141)),
+            Member::new("ZipFile", ShapeId(14)),
         ])),
     ),
-    // 209
+    // 283
     Shape::new(
         "UpdateFunctionConfigurationRequest",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
-            Member::new("CapacityProviderConfig", ShapeId(14)),
-            Member::new("DeadLetterConfig", ShapeId(27)),
-            Member::new("Description", ShapeId(31)),
-            Member::new("DurableConfig", ShapeId(33)),
-            Member::new("Environment", ShapeId(46)),
-            Member::new("EphemeralStorage", ShapeId(52)),
-            Member::new("FileSystemConfigs", ShapeId(58)),
-            Member::new("FunctionName", ShapeId(65)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Handler", ShapeId(85)),
-            Member::new("ImageConfig", ShapeId(88)),
-            Member::new("KMSKeyArn", ShapeId(106)),
-            Member::new("Layers", ShapeId(113)),
-            Member::new("LoggingConfig", ShapeId(124)),
-            Member::new("MemorySize", ShapeId(130)),
-            Member::new("RevisionId", ShapeId(184)),
-            Member::new("Role", ShapeId(151)),
-            Member::new("Runtime", ShapeId(152)),
-            Member::new("RuntimeConfig", ShapeId(68)),
-            Member::new("SnapStart", ShapeId(173)),
-            Member::new("Timeout", ShapeId(200)),
-            Member::new("TracingConfig", ShapeId(203)),
-            Member::new("VpcConfig", ShapeId(213)),
+            Member::new("CapacityProviderConfig", ShapeId(17)),
+            Member::new("DeadLetterConfig", ShapeId(34)),
+            Member::new("Description", ShapeId(39)),
+            Member::new("DurableConfig", ShapeId(44)),
+            Member::new("Environment", ShapeId(62)),
+            Member::new("EphemeralStorage", ShapeId(68)),
+            Member::new("FileSystemConfigs", ShapeId(83)),
+            Member::new("FunctionName", ShapeId(97)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Handler", ShapeId(120)),
+            Member::new("ImageConfig", ShapeId(123)),
+            Member::new("KMSKeyArn", ShapeId(141)),
+            Member::new("Layers", ShapeId(156)),
+            Member::new("LoggingConfig", ShapeId(169)),
+            Member::new("MemorySize", ShapeId(180)),
+            Member::new("RevisionId", ShapeId(252)),
+            Member::new("Role", ShapeId(211)),
+            Member::new("Runtime", ShapeId(212)),
+            Member::new("RuntimeConfig", ShapeId(102)),
+            Member::new("SnapStart", ShapeId(238)),
+            Member::new("Timeout", ShapeId(268)),
+            Member::new("TracingConfig", ShapeId(273)),
+            Member::new("VpcConfig", ShapeId(287)),
         ])),
     ),
-    // 210
+    // 284
     Shape::new(
         "UpdateFunctionUrlConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(70)),
-            Member::new("Cors", ShapeId(23)),
-            Member::new("FunctionName", ShapeId(73)).at(Location::Uri, "FunctionName").required(),
-            Member::new("InvokeMode", ShapeId(102)),
-            Member::new("Qualifier", ShapeId(74)).at(Location::QueryString, "Qualifier"),
+            Member::new("AuthType", ShapeId(104)),
+            Member::new("Cors", ShapeId(27)),
+            Member::new("FunctionName", ShapeId(107)).at(Location::Uri, "FunctionName").required(),
+            Member::new("InvokeMode", ShapeId(137)),
+            Member::new("Qualifier", ShapeId(108)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 211
+    // 285
     Shape::new(
         "UpdateFunctionUrlConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(70)).required(),
-            Member::new("Cors", ShapeId(23)),
-            Member::new("CreationTime", ShapeId(201)).required(),
-            Member::new("FunctionArn", ShapeId(59)).required(),
-            Member::new("FunctionUrl", ShapeId(69)).required(),
-            Member::new("InvokeMode", ShapeId(102)),
-            Member::new("LastModifiedTime", ShapeId(201)).required(),
+            Member::new("AuthType", ShapeId(104)).required(),
+            Member::new("Cors", ShapeId(27)),
+            Member::new("CreationTime", ShapeId(269)).required(),
+            Member::new("FunctionArn", ShapeId(91)).required(),
+            Member::new("FunctionUrl", ShapeId(103)).required(),
+            Member::new("InvokeMode", ShapeId(137)),
+            Member::new("LastModifiedTime", ShapeId(269)).required(),
         ])),
     ),
-    // 212
-    Shape::new("Version", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_30),
-    // 213
+    // 286
+    Shape::new("Version", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_40),
+    // 287
     Shape::new(
         "VpcConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Ipv6AllowedForDualStack", ShapeId(136)),
-            Member::new("SecurityGroupIds", ShapeId(167)),
-            Member::new("SubnetIds", ShapeId(188)),
+            Member::new("Ipv6AllowedForDualStack", ShapeId(187)),
+            Member::new("SecurityGroupIds", ShapeId(230)),
+            Member::new("SubnetIds", ShapeId(256)),
         ])),
     ),
-    // 214
+    // 288
     Shape::new(
         "VpcConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Ipv6AllowedForDualStack", ShapeId(136)),
-            Member::new("SecurityGroupIds", ShapeId(167)),
-            Member::new("SubnetIds", ShapeId(188)),
-            Member::new("VpcId", ShapeId(215)),
+            Member::new("Ipv6AllowedForDualStack", ShapeId(187)),
+            Member::new("SecurityGroupIds", ShapeId(230)),
+            Member::new("SubnetIds", ShapeId(256)),
+            Member::new("VpcId", ShapeId(289)),
         ])),
     ),
-    // 215
+    // 289
     Shape::new("VpcId", Kind::TEXT),
-    // 216
+    // 290
     Shape::new("WorkingDirectory", Kind::TEXT).bounds(Some(0), Some(1000)),
 ];

@@ -15624,6 +15624,7 @@ static GET_OBJECT_LEGAL_HOLD: OperationShape = OperationShape {
     status: 200,
     input: Some(ShapeId(211)),
     output: Some(ShapeId(210)),
+    result_element: "LegalHold",
     ..OperationShape::new("GetObjectLegalHold", SHAPES)
 };
 
@@ -15642,6 +15643,7 @@ static GET_OBJECT_RETENTION: OperationShape = OperationShape {
     status: 200,
     input: Some(ShapeId(217)),
     output: Some(ShapeId(216)),
+    result_element: "Retention",
     ..OperationShape::new("GetObjectRetention", SHAPES)
 };
 

@@ -3,20 +3,23 @@
 //! ```text
 //!  Parts + Bytes ── decode ──► Value ── (validation, handler) ──► Value ── encode ──► Response<Bytes>
 //!                     │                                             ApiError ── encode_error ──┘
-//!        rest_json · aws_json · aws_query
-//!                 └── json · scalar · timestamp · xml
+//!        rest_json · rest_xml · aws_json · aws_query
+//!                 └── rest · json · scalar · timestamp · xml · xml_tree
 //! ```
 //!
-//! Sources: Smithy's AWS protocol specifications (restJson1, awsJson1_0, awsJson1_1, awsQuery).
+//! Sources: Smithy's AWS protocol specifications (restJson1, restXml, awsJson1_0, awsJson1_1, awsQuery).
 
 mod aws_json;
 mod aws_query;
 mod error;
 mod json;
+mod rest;
 mod rest_json;
+pub mod rest_xml;
 mod scalar;
 mod timestamp;
 mod xml;
+mod xml_tree;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -43,7 +46,8 @@ pub fn decode(protocol: Protocol, operation: &OperationShape, parts: &Parts, bod
         Protocol::RestJson1 => rest_json::decode(operation, parts, body),
         Protocol::AwsJson1_0 | Protocol::AwsJson1_1 => aws_json::decode(operation, body),
         Protocol::AwsQuery => aws_query::decode(operation, parts, body),
-        Protocol::RestXml | Protocol::RpcV2Cbor => Err(not_implemented(protocol)),
+        Protocol::RestXml => rest_xml::decode(operation, parts, body),
+        Protocol::RpcV2Cbor => Err(not_implemented(protocol)),
     }
 }
 
@@ -62,7 +66,8 @@ pub fn encode(
         Protocol::RestJson1 => rest_json::encode(operation, output)?,
         Protocol::AwsJson1_0 | Protocol::AwsJson1_1 => aws_json::encode(protocol, operation, output)?,
         Protocol::AwsQuery => aws_query::encode(service, operation, request_id, &output)?,
-        Protocol::RestXml | Protocol::RpcV2Cbor => return Err(not_implemented(protocol)),
+        Protocol::RestXml => rest_xml::encode(service, operation, request_id, output)?,
+        Protocol::RpcV2Cbor => return Err(not_implemented(protocol)),
     };
     set_request_id(&mut response, request_id);
     Ok(response)

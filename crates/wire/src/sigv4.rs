@@ -11,6 +11,7 @@
 //! Source: AWS IAM user guide, "Create a signed AWS API request", and the published test vectors.
 
 mod canonical;
+mod chunked;
 mod claim;
 mod credential;
 mod error;
@@ -20,13 +21,14 @@ mod sign;
 mod verify;
 
 pub use canonical::{RequestParts, canonical_request, percent_decode, query_pairs};
+pub use chunked::{ChunkKey, Chunks};
 pub use claim::{Claim, Form};
 pub use credential::{Credential, Secret};
 pub use error::{ErrorStyle, SigV4Error};
 pub use payload::{Payload, PayloadCheck};
 pub use presign::{EXPIRES_S_MAX, presign};
 pub use sign::Signer;
-pub use verify::{Admitted, Expectations, RegionPolicy, SKEW_DEFAULT, Verified, verify};
+pub use verify::{Admitted, Expectations, Headed, RegionPolicy, SKEW_DEFAULT, Verified, verify};
 
 /// The only algorithm that is served. `AWS4-ECDSA-P256-SHA256` (SigV4a) is refused.
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";

@@ -77,7 +77,7 @@ fn identified(method: &str, uri: &str, scope: &str, headers: &[(&str, &str)], bo
     }
     let (head, ()) = request.body(()).expect("well formed").into_parts();
     let host = headers.iter().find(|(name, _)| *name == "host").map_or("127.0.0.1", |(_, host)| *host);
-    let directory = Directory::new(&[], ALL);
+    let directory = Directory::new(&[], ALL, "example.com");
     let mut target = directory.identify(&head, host);
     if let Target::InBody { candidates } = &target {
         target = directory.identify_in_body(candidates, &head, host, body.as_bytes());
@@ -130,6 +130,12 @@ fn w1_every_protocol_is_identified_signed_or_not() {
         ("GET", "/k", "s3", &[("host", "b.s3.us-east-1.localhost")], "", "s3.GetObject RestXml"),
         ("GET", "/?list-type=2", "s3", &[("host", "b.c.s3.localhost")], "", "s3.ListObjectsV2 RestXml"),
         ("GET", "/k", "", &[("host", "b.s3.localhost")], "", "s3.GetObject RestXml"),
+        ("GET", "/k", "s3", &[("host", "b.localhost:4566")], "", "s3.GetObject RestXml"),
+        ("GET", "/k", "s3", &[("host", "b.c.example.com")], "", "s3.GetObject RestXml"),
+        ("GET", "/", "s3", &[("host", "s3.localhost:4566")], "", "s3.ListBuckets RestXml"),
+        ("GET", "/", "s3", &[("host", "s3.us-east-1.example.com")], "", "s3.ListBuckets RestXml"),
+        ("GET", "/b/k?AWSAccessKeyId=A&Signature=S&Expires=1", "", &[], "", "s3.GetObject RestXml"),
+        ("PATCH", "/b/k", "s3", &[], "", "s3?PATCH /b/k RestXml"),
     ] {
         assert_eq!(
             identified(method, uri, scope, headers, body),
@@ -206,7 +212,7 @@ fn example_of(uri: &str) -> String {
 
 #[test]
 fn w1_every_operation_of_every_model_is_found_in_every_protocol_of_its_service() {
-    let directory = Directory::new(&[], model::SERVICES);
+    let directory = Directory::new(&[], model::SERVICES, "localhost");
     let mut seen = 0;
     let mut wrong = Vec::new();
     for shape in model::SERVICES {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use blob::Blobs;
-use gateway::{BodyLimit, CredentialStore, FunctionUrls, Gateway, Handle, Peer, UrlRequest, Wiring};
+use gateway::{AdminRoute, BodyLimit, CredentialStore, FunctionUrls, Gateway, Handle, Peer, UrlRequest, Wiring};
 use iam::Iam;
 use kv::Kv;
 use lambda::invoke::{LogLine, LogSink};
@@ -16,9 +16,11 @@ use lambda::runtimes::Runtimes;
 use lambda::{Hooks, InvokeLimits, Invoker, InvokerParts, Lambda, LambdaParts, NodePlane, PriceTable};
 use logs::{LogEvent, Logs};
 use sandbox::{Launcher, LauncherConfig};
+use sqs::{Sqs, SqsError, SqsParts};
 use sys::task::CancellationToken;
 use sys::{ByteSize, Clock, Rng};
 use trace::Recorder;
+use wire::Service;
 use wire::sigv4::{Credential, Secret};
 
 use super::function_keys::FunctionKeys;
@@ -105,17 +107,17 @@ pub(super) async fn wire(
     });
     let swept = lambda.sweep_packages().await.context("packages of the past cannot be swept")?;
     tracing::info!(swept, "packages ready");
-    let own = [lambda::service(lambda.clone()), logs::service(logs.clone())];
+    let sqs = start_sqs(&kv, &clock, &rng, &stop).await.context("queues cannot be read")?;
     let gateway = Gateway::new(
         gateway_config(config),
         Wiring {
-            services: own.into_iter().chain(iam::services(iam.clone())).collect(),
+            services: services(&lambda, &logs, &sqs, &iam),
             identity: Some(identity::of(iam)),
             known: model::SERVICES,
             credentials,
             recorder: recorder.clone(),
             function_urls: Some(function_urls(lambda.clone())),
-            admin: vec![admin::traces(traces), admin::code(lambda)],
+            admin: admin_routes(config, traces, lambda, sqs),
             clock,
             rng,
             stop,
@@ -123,6 +125,33 @@ pub(super) async fn wire(
     );
     handle.attach(gateway.clone());
     Ok((Parts { invoker, logs, recorder }, gateway))
+}
+
+/// The queues, and their background work.
+async fn start_sqs(kv: &Kv, clock: &Clock, rng: &Rng, stop: &CancellationToken) -> Result<Sqs, SqsError> {
+    let sqs = Sqs::new(SqsParts {
+        kv: kv.clone(),
+        clock: clock.clone(),
+        rng: rng.clone(),
+        check_policy: Arc::new(Iam::check_resource_policy),
+    });
+    sqs::jobs::resume(&sqs).await?;
+    sys::task::spawn("sqs jobs", sqs::jobs::run(sqs.clone(), stop.clone()));
+    Ok(sqs)
+}
+
+fn services(lambda: &Lambda, logs: &Logs, sqs: &Sqs, iam: &Iam) -> Vec<Service> {
+    let own = [lambda::service(lambda.clone()), logs::service(logs.clone()), sqs::service(sqs.clone())];
+    own.into_iter().chain(iam::services(iam.clone())).collect()
+}
+
+fn admin_routes(config: &Config, traces: trace::Store, lambda: Lambda, sqs: Sqs) -> Vec<AdminRoute> {
+    let mut routes = vec![admin::traces(traces), admin::code(lambda)];
+    // Whoever runs an emulator's tests lets everybody do everything anyway; nobody else may wipe an account.
+    if config.auth == config::Auth::Permissive {
+        routes.push(admin::reset(sqs, config.account.clone()));
+    }
+    routes
 }
 
 /// Drops spans that are older than a trace is kept.
@@ -180,6 +209,7 @@ fn gateway_config(config: &Config) -> gateway::Config {
         config::Auth::Enforced => gateway::Auth::Enforced,
         config::Auth::Permissive => gateway::Auth::Permissive,
     };
+    settings.domain = config.domain.clone();
     settings.limits.bodies = body_limits();
     // Within the 5 s that SIGTERM promises, with time left to write what was left behind.
     settings.limits.shutdown_grace = Duration::from_millis(3_500);

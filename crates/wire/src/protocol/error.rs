@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, Response};
 
 use super::aws_query::namespace;
 use super::xml::Xml;
-use super::{aws_json, aws_query, json, response, rest_json, set_request_id};
+use super::{aws_json, aws_query, json, response, rest_json, rest_xml, set_request_id};
 use crate::shape::{ErrorShape, OperationShape, Protocol, ServiceShape, Shape, Shapes};
 use crate::{ApiError, Fault, Value};
 
@@ -29,11 +29,14 @@ pub fn encode_error(
         Protocol::RestJson1 => rest(known, error),
         Protocol::AwsJson1_0 | Protocol::AwsJson1_1 => aws(protocol, known, name, error),
         Protocol::AwsQuery => query(service, known, request_id, error),
-        Protocol::RestXml => rest_xml(request_id, error),
+        Protocol::RestXml => rest_xml::encode_error(operation, request_id, error),
         Protocol::RpcV2Cbor => cbor(error),
     };
     if !matches!(protocol, Protocol::AwsQuery | Protocol::RestXml) {
-        put(&mut answer, ERROR_TYPE, name);
+        // Services that once spoke query name errors with their namespace, as AWS was seen to do for SQS.
+        let namespace =
+            if service.query_compatible { format!("com.amazonaws.{}#", service.name) } else { String::new() };
+        put(&mut answer, ERROR_TYPE, &format!("{namespace}{name}"));
     }
     if service.query_compatible {
         let code = known.map_or(error.code.as_ref(), |(_, shape)| shape.code);
@@ -145,17 +148,6 @@ fn query(service: &ServiceShape, known: Known, request_id: &str, error: &ApiErro
     xml.element("RequestId", request_id);
     xml.close("ErrorResponse");
     response(error.status, aws_query::CONTENT_TYPE, xml.finish())
-}
-
-/// S3's error document.
-fn rest_xml(request_id: &str, error: &ApiError) -> Response<Bytes> {
-    let mut xml = Xml::new(Shapes(&[]));
-    xml.open("Error", None);
-    xml.element("Code", &error.code);
-    xml.element("Message", &error.message);
-    xml.element("RequestId", request_id);
-    xml.close("Error");
-    response(error.status, "application/xml", xml.finish())
 }
 
 /// A map of two texts (RFC 8949).

@@ -1,7 +1,7 @@
-//! Writes XML, guided by shapes (awsQuery answers).
+//! Writes XML, guided by shapes (answers of awsQuery and restXml).
 
 use super::{misfit, scalar};
-use crate::shape::{Kind, List, Map, Member, Shape, Shapes, TimestampFormat};
+use crate::shape::{Kind, List, Location, Map, Member, Shape, Shapes, TimestampFormat};
 use crate::{ApiError, Value};
 
 /// XML text under construction.
@@ -28,6 +28,39 @@ impl Xml {
 
     /// `<name>`, with a namespace if there is one.
     pub(super) fn open(&mut self, name: &str, namespace: Namespace) {
+        self.start(name, namespace);
+        self.text.push('>');
+    }
+
+    /// Text as content.
+    pub(super) fn text(&mut self, text: &str) {
+        escape(text, &mut self.text);
+    }
+
+    /// A whole document of restXml: members that travel elsewhere are left out.
+    pub(super) fn root(
+        &mut self,
+        name: &str,
+        namespace: Namespace,
+        shape: &Shape,
+        value: &Value,
+    ) -> Result<(), ApiError> {
+        let Value::Map(members) = value else { return Err(misfit("structure", value)) };
+        self.start(name, namespace);
+        self.attributes(shape, value);
+        self.text.push('>');
+        let in_body = |member: &&Member| member.location == Location::Body && !member.xml_attribute;
+        for member in shape.members().iter().filter(in_body) {
+            if let Some((_, value)) = members.iter().find(|(of, value)| of == member.name && *value != Value::Null) {
+                self.member(member, value)?;
+            }
+        }
+        self.close(name);
+        Ok(())
+    }
+
+    /// `<name` with its namespace, still open for attributes.
+    fn start(&mut self, name: &str, namespace: Namespace) {
         self.text.push('<');
         self.text.push_str(name);
         if let Some((prefix, uri)) = namespace {
@@ -40,7 +73,22 @@ impl Xml {
             escape(uri, &mut self.text);
             self.text.push('"');
         }
-        self.text.push('>');
+    }
+
+    fn attributes(&mut self, shape: &Shape, value: &Value) {
+        for member in shape.members().iter().filter(|member| member.xml_attribute) {
+            let of = self.shapes.get(member.shape);
+            let text = value
+                .get(member.name)
+                .and_then(|value| scalar::format(of, member.timestamp, TimestampFormat::Iso8601, value));
+            if let Some(text) = text {
+                self.text.push(' ');
+                self.text.push_str(member.wire_name);
+                self.text.push_str("=\"");
+                escape(&text, &mut self.text);
+                self.text.push('"');
+            }
+        }
     }
 
     pub(super) fn close(&mut self, name: &str) {
@@ -59,7 +107,7 @@ impl Xml {
     /// The members of a structure, without an element of its own.
     pub(super) fn members(&mut self, shape: &Shape, value: &Value) -> Result<(), ApiError> {
         let Value::Map(members) = value else { return Err(misfit("structure", value)) };
-        for member in shape.members() {
+        for member in shape.members().iter().filter(|member| !member.xml_attribute) {
             if let Some((_, value)) = members.iter().find(|(name, value)| name == member.name && *value != Value::Null)
             {
                 self.member(member, value)?;
@@ -83,7 +131,7 @@ impl Xml {
             }
             (Kind::Map(map), Value::Map(_)) => {
                 if map.flattened || member.flattened {
-                    return self.entries(map, name, value);
+                    return self.entries(map, inner_name(map.entry_name, name), value);
                 }
                 self.open(name, member.xml_namespace);
                 self.entries(map, "entry", value)?;
@@ -106,7 +154,9 @@ impl Xml {
             Kind::Structure(structure) => structure.xml_namespace,
             _ => None,
         };
-        self.open(name, namespace.or(of_shape));
+        self.start(name, namespace.or(of_shape));
+        self.attributes(shape, value);
+        self.text.push('>');
         match (&shape.kind, value) {
             (Kind::Structure(_), Value::Map(_)) => self.members(shape, value)?,
             (Kind::List(list), Value::List(elements)) => {

@@ -87,14 +87,18 @@ pub(super) fn string_to_sign(time: &str, scope: &str, canonical_request: &str) -
 
 /// The signature in hex. `scope` is `date/region/service/aws4_request`.
 pub(super) fn signature(secret: &Secret, scope: &str, string_to_sign: &str) -> String {
+    hex(&hmac(&signing_key(secret, scope), string_to_sign.as_bytes()))
+}
+
+/// The key of one day, region and service.
+pub(super) fn signing_key(secret: &Secret, scope: &str) -> zeroize::Zeroizing<Vec<u8>> {
     let mut seed = zeroize::Zeroizing::new(Vec::with_capacity(4 + secret.expose().len()));
     seed.extend_from_slice(b"AWS4");
     seed.extend_from_slice(secret.expose().as_bytes());
-    let key = scope.split('/').fold(seed, |key, part| zeroize::Zeroizing::new(hmac(&key, part.as_bytes())));
-    hex(&hmac(&key, string_to_sign.as_bytes()))
+    scope.split('/').fold(seed, |key, part| zeroize::Zeroizing::new(hmac(&key, part.as_bytes())))
 }
 
-fn hmac(key: &[u8], data: &[u8]) -> Vec<u8> {
+pub(super) fn hmac(key: &[u8], data: &[u8]) -> Vec<u8> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     mac.update(data);
     mac.finalize().into_bytes().to_vec()

@@ -5,8 +5,9 @@ use std::time::Duration;
 use subtle::ConstantTimeEq;
 use sys::Timestamp;
 
-use super::canonical::{canonical_request, payload_hash, signature, string_to_sign};
-use super::{Claim, Credential, Form, Payload, RequestParts, SigV4Error};
+use super::canonical::{amz_date, canonical_request, payload_hash, signature, signing_key, string_to_sign};
+use super::{ChunkKey, Claim, Credential, Form, Payload, PayloadCheck, RequestParts, SigV4Error};
+use crate::ApiError;
 
 /// AWS's allowance for clocks that differ; a setting in Tinderbox (`semantics.md`, 2.6).
 pub const SKEW_DEFAULT: Duration = Duration::from_secs(15 * 60);
@@ -47,6 +48,10 @@ pub struct Verified {
     /// Header or presigned.
     pub form: Form,
 }
+
+/// A head whose signature holds, and what its body still has to pass; an error when the body cannot be what the head
+/// states.
+pub type Headed = (Verified, Result<PayloadCheck, ApiError>);
 
 /// A claim with a known key, the right scope and a time that holds; only the signature is left to check.
 #[derive(Clone, Debug)]
@@ -114,38 +119,48 @@ impl Admitted {
     /// [`SigV4Error::Mismatch`] when any signed part, the body or the secret differs.
     pub fn check(self, parts: &RequestParts<'_>, body: &[u8]) -> Result<Verified, SigV4Error> {
         let claim = &self.claim;
-        let hash = match Payload::stated(parts, &claim.service, Some(claim.form))? {
-            Some(Payload::Unsigned) => None,
+        let stated = Payload::stated(parts, &claim.service, Some(claim.form))?;
+        let hash = match &stated {
+            None => payload_hash(body),
             Some(Payload::Hash(stated)) => {
                 let actual = payload_hash(body);
                 let equal: bool = actual.as_bytes().ct_eq(stated.as_bytes()).into();
                 if !equal {
                     return Err(SigV4Error::Mismatch);
                 }
-                Some(actual)
+                actual
             }
-            None => Some(payload_hash(body)),
+            Some(Payload::Unsigned) => Payload::Unsigned.canonical().to_owned(),
+            // Such a body is checked while it flows.
+            Some(Payload::Chunked { .. }) => return Err(SigV4Error::Mismatch),
         };
-        self.check_signature(parts, hash.as_deref().unwrap_or(Payload::Unsigned.canonical()))
+        self.check_signature(parts, &hash)
     }
 
-    /// Checks the signature before the body has arrived; the body still has to pass [`Payload::check`]. `None` when the
-    /// request does not state how its body is signed: then only [`Admitted::check`] can tell.
+    /// Checks the signature before the body has arrived; the body still has to pass the check that comes back. `None`
+    /// when the request does not state how its body is signed: then only [`Admitted::check`] can tell.
     ///
     /// # Errors
-    /// [`SigV4Error::Mismatch`] when any signed part or the secret differs.
-    pub fn check_head(self, parts: &RequestParts<'_>) -> Result<Option<(Verified, Payload)>, SigV4Error> {
+    /// [`SigV4Error::Mismatch`] when any signed part or the secret differs; `Ok` with an error when the signature holds
+    /// and the body cannot be what the request states.
+    pub fn check_head(self, parts: &RequestParts<'_>) -> Result<Option<Headed>, SigV4Error> {
         let claim = &self.claim;
         let Some(payload) = Payload::stated(parts, &claim.service, Some(claim.form))? else { return Ok(None) };
+        let key = ChunkKey {
+            key: signing_key(&self.credential.secret, &claim.scope()),
+            time: amz_date(claim.signed_at),
+            scope: claim.scope(),
+            previous: claim.signature.clone(),
+        };
         let verified = self.check_signature(parts, payload.canonical())?;
-        Ok(Some((verified, payload)))
+        Ok(Some((verified, payload.signed(parts.headers, key))))
     }
 
     fn check_signature(self, parts: &RequestParts<'_>, payload: &str) -> Result<Verified, SigV4Error> {
         let Self { claim, credential } = self;
         let request = canonical_request(parts, &claim.service, &claim.signed_headers, payload);
         let scope = claim.scope();
-        let to_sign = string_to_sign(&super::canonical::amz_date(claim.signed_at), &scope, &request);
+        let to_sign = string_to_sign(&amz_date(claim.signed_at), &scope, &request);
         let expected = signature(&credential.secret, &scope, &to_sign);
         let equal: bool = expected.as_bytes().ct_eq(claim.signature.as_bytes()).into();
         if !equal {

@@ -95,6 +95,7 @@ pub(crate) fn protocol(metadata: &Json) -> Protocol {
         ("json", _) => Protocol::AwsJson1_1,
         ("query", _) => Protocol::AwsQuery,
         ("rest-json", _) => Protocol::RestJson1,
+        ("rest-xml", _) => Protocol::RestXml,
         (other, _) => panic!("unknown protocol {other}"),
     }
 }
@@ -161,6 +162,7 @@ fn member(name: &str, definition: &Json, shape: ShapeId, required: &Json) -> Mem
         timestamp: format(&definition["timestampFormat"]),
         flattened: definition["flattened"] == true,
         json_value: definition["jsonvalue"] == true,
+        xml_attribute: definition["xmlAttribute"] == true,
         xml_namespace: namespace(&definition["xmlNamespace"]),
         ..Member::new(name, shape).at(location, wire_name)
     }
