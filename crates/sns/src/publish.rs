@@ -13,7 +13,7 @@ use crate::state::topic;
 use crate::{Sns, SnsError, TopicName};
 
 /// One event for each message: to be expanded to the topic's subscriptions.
-pub const PUBLISHED: Outbox = Outbox::new("sns-published", 8);
+pub(crate) const PUBLISHED: Outbox = Outbox::new("sns-published", 8);
 
 /// Ended deduplication ids that one publish takes away: more than it adds.
 const SWEPT_AT_ONCE: usize = 4;

@@ -214,3 +214,30 @@ mod der {
         pem + "-----END CERTIFICATE-----\n"
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sys::Timestamp;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn both_versions_verify_and_the_key_is_kept() {
+        let clock = Clock::manual(Timestamp::from_unix_s(1_700_000_000));
+        let kv = Kv::memory(clock.clone(), Rng::seeded(1));
+        let signer = Signer::new(kv.clone(), clock.clone(), Rng::seeded(2));
+        let public = signer.ready().await.expect("a key").key.to_public_key();
+        for (version, is_1) in [("1", true), ("2", false)] {
+            let signature = STANDARD.decode(signer.sign(version, "text").await.expect("signed")).expect("base64");
+            let sha1 = public.verify(Pkcs1v15Sign::new::<Sha1>(), &Sha1::digest("text"), &signature);
+            let sha256 = public.verify(Pkcs1v15Sign::new::<Sha256>(), &Sha256::digest("text"), &signature);
+            assert_eq!((sha1.is_ok(), sha256.is_ok()), (is_1, !is_1), "{version}");
+            let other = public.verify(Pkcs1v15Sign::new::<Sha1>(), &Sha1::digest("other"), &signature);
+            assert!(other.is_err(), "{version}");
+        }
+        let certificate = signer.certificate().await.expect("a certificate");
+        let again = Signer::new(kv, clock, Rng::seeded(3)).certificate().await.expect("a certificate");
+        assert_eq!(again, certificate);
+        assert!(certificate.pem.starts_with("-----BEGIN CERTIFICATE-----\n"), "{}", certificate.pem);
+    }
+}
