@@ -14,6 +14,7 @@
 //! Nothing on this path writes durably before the function runs (architecture, invariant 3).
 
 mod admission;
+mod arrivals;
 mod assign;
 mod channel;
 mod demand;
@@ -21,10 +22,12 @@ mod ending;
 mod environment;
 mod environments;
 pub mod error;
+pub mod keep_alive;
 mod line;
 mod log_lines;
 mod log_records;
 mod log_stream;
+mod provisioned;
 pub mod report;
 mod run;
 mod runtime_api;
@@ -153,6 +156,8 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub struct Hooks {
     /// Makes sure that a package lies unpacked on this node and says where.
     pub code: Arc<dyn Fn(CodeRef) -> BoxFuture<std::io::Result<PathBuf>> + Send + Sync>,
+    /// Makes sure that layers lie merged on this node, in their order, and says where.
+    pub layers: Arc<dyn Fn(Vec<CodeRef>) -> BoxFuture<std::io::Result<PathBuf>> + Send + Sync>,
     /// Makes the temporary credentials of a new environment: those of the function's role.
     pub issue_credentials: IssueCredentials,
     /// Forgets the credentials (by access key id) of an environment that has ended.
@@ -190,7 +195,8 @@ pub struct InvokeLimits {
     pub cpu_millis_min: u32,
     /// A ready environment that gets no event for this long is frozen.
     pub freeze_after: Duration,
-    /// A frozen environment that gets no event for this long is stopped.
+    /// A frozen environment that gets no event for this long is stopped, until enough is known of the function's arrivals:
+    /// then [`keep_alive`] decides.
     pub idle_max: Duration,
     /// Bytes of log that one environment may write at once …
     pub log_burst_bytes: u64,
@@ -260,6 +266,7 @@ struct Shared {
     hooks: Hooks,
     admission: Admission,
     environments: Environments,
+    provisioned: provisioned::Wanted,
     stems: Stems,
     /// Invocations that run now.
     in_flight: watch::Sender<usize>,
@@ -274,6 +281,7 @@ impl Invoker {
         Self(Arc::new(Shared {
             admission: Admission::new(limits.concurrency_max),
             environments: Environments::new(&limits, clock.clone()),
+            provisioned: provisioned::Wanted::default(),
             stems: Stems::start(&limits, &clock, &launcher, &runtimes),
             in_flight: watch::Sender::new(0),
             shutdown: CancellationToken::new(),

@@ -286,6 +286,39 @@ pub static SERVICE: ServiceShape = ServiceShape {
     ],
 };
 
+/// Adds permissions to the resource-based policy of a version of an Lambda layer.
+#[derive(Clone, Copy, Debug)]
+pub struct AddLayerVersionPermission;
+
+impl Operation for AddLayerVersionPermission {
+    const SHAPE: &'static OperationShape = &ADD_LAYER_VERSION_PERMISSION;
+    type Input = AddLayerVersionPermissionInput;
+    type Output = AddLayerVersionPermissionOutput;
+}
+
+/// Grants a principal permission to use a function.
+#[derive(Clone, Copy, Debug)]
+pub struct AddPermission;
+
+impl Operation for AddPermission {
+    const SHAPE: &'static OperationShape = &ADD_PERMISSION;
+    type Input = AddPermissionInput;
+    type Output = AddPermissionOutput;
+}
+
+/// What CreateAlias shares with other operations.
+pub type CreateAliasOutput = AliasConfiguration;
+
+/// Creates an alias for a Lambda Event Function version.
+#[derive(Clone, Copy, Debug)]
+pub struct CreateAlias;
+
+impl Operation for CreateAlias {
+    const SHAPE: &'static OperationShape = &CREATE_ALIAS;
+    type Input = CreateAliasInput;
+    type Output = CreateAliasOutput;
+}
+
 /// What CreateEventSourceMapping shares with other operations.
 pub type CreateEventSourceMappingOutput = EventSourceMappingConfiguration;
 
@@ -322,6 +355,33 @@ impl Operation for CreateFunctionUrlConfig {
     type Output = CreateFunctionUrlConfigOutput;
 }
 
+/// DeleteAlias has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteAliasOutput {}
+
+impl FromValue for DeleteAliasOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for DeleteAliasOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Deletes a Lambda Event Function alias.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteAlias;
+
+impl Operation for DeleteAlias {
+    const SHAPE: &'static OperationShape = &DELETE_ALIAS;
+    type Input = DeleteAliasInput;
+    type Output = DeleteAliasOutput;
+}
+
 /// What DeleteEventSourceMapping shares with other operations.
 pub type DeleteEventSourceMappingOutput = EventSourceMappingConfiguration;
 
@@ -343,6 +403,60 @@ impl Operation for DeleteFunction {
     const SHAPE: &'static OperationShape = &DELETE_FUNCTION;
     type Input = DeleteFunctionInput;
     type Output = DeleteFunctionOutput;
+}
+
+/// DeleteFunctionConcurrency has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteFunctionConcurrencyOutput {}
+
+impl FromValue for DeleteFunctionConcurrencyOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for DeleteFunctionConcurrencyOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Removes a concurrent execution limit from a Lambda Event Function.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteFunctionConcurrency;
+
+impl Operation for DeleteFunctionConcurrency {
+    const SHAPE: &'static OperationShape = &DELETE_FUNCTION_CONCURRENCY;
+    type Input = DeleteFunctionConcurrencyInput;
+    type Output = DeleteFunctionConcurrencyOutput;
+}
+
+/// DeleteFunctionEventInvokeConfig has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteFunctionEventInvokeConfigOutput {}
+
+impl FromValue for DeleteFunctionEventInvokeConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for DeleteFunctionEventInvokeConfigOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Deletes the configuration for asynchronous invocation for a function, version, or alias.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteFunctionEventInvokeConfig;
+
+impl Operation for DeleteFunctionEventInvokeConfig {
+    const SHAPE: &'static OperationShape = &DELETE_FUNCTION_EVENT_INVOKE_CONFIG;
+    type Input = DeleteFunctionEventInvokeConfigInput;
+    type Output = DeleteFunctionEventInvokeConfigOutput;
 }
 
 /// DeleteFunctionUrlConfig has no members here.
@@ -372,6 +486,60 @@ impl Operation for DeleteFunctionUrlConfig {
     type Output = DeleteFunctionUrlConfigOutput;
 }
 
+/// DeleteLayerVersion has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteLayerVersionOutput {}
+
+impl FromValue for DeleteLayerVersionOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for DeleteLayerVersionOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Deletes a version of an Lambda layer.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteLayerVersion;
+
+impl Operation for DeleteLayerVersion {
+    const SHAPE: &'static OperationShape = &DELETE_LAYER_VERSION;
+    type Input = DeleteLayerVersionInput;
+    type Output = DeleteLayerVersionOutput;
+}
+
+/// DeleteProvisionedConcurrencyConfig has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteProvisionedConcurrencyConfigOutput {}
+
+impl FromValue for DeleteProvisionedConcurrencyConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for DeleteProvisionedConcurrencyConfigOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Deletes the provisioned concurrency configuration for a function.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteProvisionedConcurrencyConfig;
+
+impl Operation for DeleteProvisionedConcurrencyConfig {
+    const SHAPE: &'static OperationShape = &DELETE_PROVISIONED_CONCURRENCY_CONFIG;
+    type Input = DeleteProvisionedConcurrencyConfigInput;
+    type Output = DeleteProvisionedConcurrencyConfigOutput;
+}
+
 /// Retrieves details about your account's limits and usage in an Amazon Web Services Region.
 #[derive(Clone, Copy, Debug)]
 pub struct GetAccountSettings;
@@ -380,6 +548,19 @@ impl Operation for GetAccountSettings {
     const SHAPE: &'static OperationShape = &GET_ACCOUNT_SETTINGS;
     type Input = GetAccountSettingsInput;
     type Output = GetAccountSettingsOutput;
+}
+
+/// What GetAlias shares with other operations.
+pub type GetAliasOutput = AliasConfiguration;
+
+/// Returns details about a Lambda Event Function alias.
+#[derive(Clone, Copy, Debug)]
+pub struct GetAlias;
+
+impl Operation for GetAlias {
+    const SHAPE: &'static OperationShape = &GET_ALIAS;
+    type Input = GetAliasInput;
+    type Output = GetAliasOutput;
 }
 
 /// What GetEventSourceMapping shares with other operations.
@@ -405,6 +586,26 @@ impl Operation for GetFunction {
     type Output = GetFunctionOutput;
 }
 
+/// Returns the code signing configuration for the specified function.
+#[derive(Clone, Copy, Debug)]
+pub struct GetFunctionCodeSigningConfig;
+
+impl Operation for GetFunctionCodeSigningConfig {
+    const SHAPE: &'static OperationShape = &GET_FUNCTION_CODE_SIGNING_CONFIG;
+    type Input = GetFunctionCodeSigningConfigInput;
+    type Output = GetFunctionCodeSigningConfigOutput;
+}
+
+/// Returns details about the reserved concurrency configuration for a function.
+#[derive(Clone, Copy, Debug)]
+pub struct GetFunctionConcurrency;
+
+impl Operation for GetFunctionConcurrency {
+    const SHAPE: &'static OperationShape = &GET_FUNCTION_CONCURRENCY;
+    type Input = GetFunctionConcurrencyInput;
+    type Output = GetFunctionConcurrencyOutput;
+}
+
 /// What GetFunctionConfiguration shares with other operations.
 pub type GetFunctionConfigurationOutput = FunctionConfiguration;
 
@@ -418,6 +619,29 @@ impl Operation for GetFunctionConfiguration {
     type Output = GetFunctionConfigurationOutput;
 }
 
+/// What GetFunctionEventInvokeConfig shares with other operations.
+pub type GetFunctionEventInvokeConfigOutput = FunctionEventInvokeConfig;
+
+/// Retrieves the configuration for asynchronous invocation for a function, version, or alias.
+#[derive(Clone, Copy, Debug)]
+pub struct GetFunctionEventInvokeConfig;
+
+impl Operation for GetFunctionEventInvokeConfig {
+    const SHAPE: &'static OperationShape = &GET_FUNCTION_EVENT_INVOKE_CONFIG;
+    type Input = GetFunctionEventInvokeConfigInput;
+    type Output = GetFunctionEventInvokeConfigOutput;
+}
+
+/// Returns your function's recursive loop detection configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct GetFunctionRecursionConfig;
+
+impl Operation for GetFunctionRecursionConfig {
+    const SHAPE: &'static OperationShape = &GET_FUNCTION_RECURSION_CONFIG;
+    type Input = GetFunctionRecursionConfigInput;
+    type Output = GetFunctionRecursionConfigOutput;
+}
+
 /// Returns details about a Lambda function URL.
 #[derive(Clone, Copy, Debug)]
 pub struct GetFunctionUrlConfig;
@@ -426,6 +650,72 @@ impl Operation for GetFunctionUrlConfig {
     const SHAPE: &'static OperationShape = &GET_FUNCTION_URL_CONFIG;
     type Input = GetFunctionUrlConfigInput;
     type Output = GetFunctionUrlConfigOutput;
+}
+
+/// What GetLayerVersion shares with other operations.
+pub type GetLayerVersionOutput = GetLayerVersionResponse;
+
+/// Returns information about a version of an Lambda layer, with a link to download the layer archive that's valid for 10 minutes.
+#[derive(Clone, Copy, Debug)]
+pub struct GetLayerVersion;
+
+impl Operation for GetLayerVersion {
+    const SHAPE: &'static OperationShape = &GET_LAYER_VERSION;
+    type Input = GetLayerVersionInput;
+    type Output = GetLayerVersionOutput;
+}
+
+/// What GetLayerVersionByArn shares with other operations.
+pub type GetLayerVersionByArnOutput = GetLayerVersionResponse;
+
+/// Returns information about a version of an Lambda layer, with a link to download the layer archive that's valid for 10 minutes.
+#[derive(Clone, Copy, Debug)]
+pub struct GetLayerVersionByArn;
+
+impl Operation for GetLayerVersionByArn {
+    const SHAPE: &'static OperationShape = &GET_LAYER_VERSION_BY_ARN;
+    type Input = GetLayerVersionByArnInput;
+    type Output = GetLayerVersionByArnOutput;
+}
+
+/// Returns the permission policy for a version of an Lambda layer.
+#[derive(Clone, Copy, Debug)]
+pub struct GetLayerVersionPolicy;
+
+impl Operation for GetLayerVersionPolicy {
+    const SHAPE: &'static OperationShape = &GET_LAYER_VERSION_POLICY;
+    type Input = GetLayerVersionPolicyInput;
+    type Output = GetLayerVersionPolicyOutput;
+}
+
+/// Returns the resource-based IAM policy for a function, version, or alias.
+#[derive(Clone, Copy, Debug)]
+pub struct GetPolicy;
+
+impl Operation for GetPolicy {
+    const SHAPE: &'static OperationShape = &GET_POLICY;
+    type Input = GetPolicyInput;
+    type Output = GetPolicyOutput;
+}
+
+/// Retrieves the provisioned concurrency configuration for a function's alias or version.
+#[derive(Clone, Copy, Debug)]
+pub struct GetProvisionedConcurrencyConfig;
+
+impl Operation for GetProvisionedConcurrencyConfig {
+    const SHAPE: &'static OperationShape = &GET_PROVISIONED_CONCURRENCY_CONFIG;
+    type Input = GetProvisionedConcurrencyConfigInput;
+    type Output = GetProvisionedConcurrencyConfigOutput;
+}
+
+/// Retrieves the runtime management configuration for a function's version.
+#[derive(Clone, Copy, Debug)]
+pub struct GetRuntimeManagementConfig;
+
+impl Operation for GetRuntimeManagementConfig {
+    const SHAPE: &'static OperationShape = &GET_RUNTIME_MANAGEMENT_CONFIG;
+    type Input = GetRuntimeManagementConfigInput;
+    type Output = GetRuntimeManagementConfigOutput;
 }
 
 /// Invokes a Lambda Event Function.
@@ -438,6 +728,36 @@ impl Operation for Invoke {
     type Output = InvokeOutput;
 }
 
+/// For asynchronous function invocation, use Invoke.
+#[derive(Clone, Copy, Debug)]
+pub struct InvokeAsync;
+
+impl Operation for InvokeAsync {
+    const SHAPE: &'static OperationShape = &INVOKE_ASYNC;
+    type Input = InvokeAsyncInput;
+    type Output = InvokeAsyncOutput;
+}
+
+/// Configure your Lambda Event Functions to stream response payloads back to clients.
+#[derive(Clone, Copy, Debug)]
+pub struct InvokeWithResponseStream;
+
+impl Operation for InvokeWithResponseStream {
+    const SHAPE: &'static OperationShape = &INVOKE_WITH_RESPONSE_STREAM;
+    type Input = InvokeWithResponseStreamInput;
+    type Output = InvokeWithResponseStreamOutput;
+}
+
+/// Returns a list of aliases for a Lambda Event Function.
+#[derive(Clone, Copy, Debug)]
+pub struct ListAliases;
+
+impl Operation for ListAliases {
+    const SHAPE: &'static OperationShape = &LIST_ALIASES;
+    type Input = ListAliasesInput;
+    type Output = ListAliasesOutput;
+}
+
 /// Lists event source mappings.
 #[derive(Clone, Copy, Debug)]
 pub struct ListEventSourceMappings;
@@ -446,6 +766,16 @@ impl Operation for ListEventSourceMappings {
     const SHAPE: &'static OperationShape = &LIST_EVENT_SOURCE_MAPPINGS;
     type Input = ListEventSourceMappingsInput;
     type Output = ListEventSourceMappingsOutput;
+}
+
+/// Retrieves a list of configurations for asynchronous invocation for a Lambda Event Function.
+#[derive(Clone, Copy, Debug)]
+pub struct ListFunctionEventInvokeConfigs;
+
+impl Operation for ListFunctionEventInvokeConfigs {
+    const SHAPE: &'static OperationShape = &LIST_FUNCTION_EVENT_INVOKE_CONFIGS;
+    type Input = ListFunctionEventInvokeConfigsInput;
+    type Output = ListFunctionEventInvokeConfigsOutput;
 }
 
 /// Returns a list of Lambda function URLs for the specified function.
@@ -466,6 +796,256 @@ impl Operation for ListFunctions {
     const SHAPE: &'static OperationShape = &LIST_FUNCTIONS;
     type Input = ListFunctionsInput;
     type Output = ListFunctionsOutput;
+}
+
+/// Lists the versions of an Lambda layer.
+#[derive(Clone, Copy, Debug)]
+pub struct ListLayerVersions;
+
+impl Operation for ListLayerVersions {
+    const SHAPE: &'static OperationShape = &LIST_LAYER_VERSIONS;
+    type Input = ListLayerVersionsInput;
+    type Output = ListLayerVersionsOutput;
+}
+
+/// Lists Lambda layers and shows information about the latest version of each.
+#[derive(Clone, Copy, Debug)]
+pub struct ListLayers;
+
+impl Operation for ListLayers {
+    const SHAPE: &'static OperationShape = &LIST_LAYERS;
+    type Input = ListLayersInput;
+    type Output = ListLayersOutput;
+}
+
+/// Retrieves a list of provisioned concurrency configurations for a function.
+#[derive(Clone, Copy, Debug)]
+pub struct ListProvisionedConcurrencyConfigs;
+
+impl Operation for ListProvisionedConcurrencyConfigs {
+    const SHAPE: &'static OperationShape = &LIST_PROVISIONED_CONCURRENCY_CONFIGS;
+    type Input = ListProvisionedConcurrencyConfigsInput;
+    type Output = ListProvisionedConcurrencyConfigsOutput;
+}
+
+/// Returns a function, event source mapping, or code signing configuration's tags.
+#[derive(Clone, Copy, Debug)]
+pub struct ListTags;
+
+impl Operation for ListTags {
+    const SHAPE: &'static OperationShape = &LIST_TAGS;
+    type Input = ListTagsInput;
+    type Output = ListTagsOutput;
+}
+
+/// Returns a list of versions of a Lambda Event Function, with the version-specific configuration of each.
+#[derive(Clone, Copy, Debug)]
+pub struct ListVersionsByFunction;
+
+impl Operation for ListVersionsByFunction {
+    const SHAPE: &'static OperationShape = &LIST_VERSIONS_BY_FUNCTION;
+    type Input = ListVersionsByFunctionInput;
+    type Output = ListVersionsByFunctionOutput;
+}
+
+/// Creates an Lambda layer from a ZIP archive.
+#[derive(Clone, Copy, Debug)]
+pub struct PublishLayerVersion;
+
+impl Operation for PublishLayerVersion {
+    const SHAPE: &'static OperationShape = &PUBLISH_LAYER_VERSION;
+    type Input = PublishLayerVersionInput;
+    type Output = PublishLayerVersionOutput;
+}
+
+/// What PublishVersion shares with other operations.
+pub type PublishVersionOutput = FunctionConfiguration;
+
+/// Creates a version from the current code and configuration of a Lambda Event Function.
+#[derive(Clone, Copy, Debug)]
+pub struct PublishVersion;
+
+impl Operation for PublishVersion {
+    const SHAPE: &'static OperationShape = &PUBLISH_VERSION;
+    type Input = PublishVersionInput;
+    type Output = PublishVersionOutput;
+}
+
+/// What PutFunctionConcurrency shares with other operations.
+pub type PutFunctionConcurrencyOutput = Concurrency;
+
+/// Sets the maximum number of simultaneous executions for a Lambda Event Function, and reserves capacity for that concurrency level.
+#[derive(Clone, Copy, Debug)]
+pub struct PutFunctionConcurrency;
+
+impl Operation for PutFunctionConcurrency {
+    const SHAPE: &'static OperationShape = &PUT_FUNCTION_CONCURRENCY;
+    type Input = PutFunctionConcurrencyInput;
+    type Output = PutFunctionConcurrencyOutput;
+}
+
+/// What PutFunctionEventInvokeConfig shares with other operations.
+pub type PutFunctionEventInvokeConfigOutput = FunctionEventInvokeConfig;
+
+/// Configures options for asynchronous invocation on a function, version, or alias.
+#[derive(Clone, Copy, Debug)]
+pub struct PutFunctionEventInvokeConfig;
+
+impl Operation for PutFunctionEventInvokeConfig {
+    const SHAPE: &'static OperationShape = &PUT_FUNCTION_EVENT_INVOKE_CONFIG;
+    type Input = PutFunctionEventInvokeConfigInput;
+    type Output = PutFunctionEventInvokeConfigOutput;
+}
+
+/// Sets the recursive loop detection configuration for a Lambda Event Function.
+#[derive(Clone, Copy, Debug)]
+pub struct PutFunctionRecursionConfig;
+
+impl Operation for PutFunctionRecursionConfig {
+    const SHAPE: &'static OperationShape = &PUT_FUNCTION_RECURSION_CONFIG;
+    type Input = PutFunctionRecursionConfigInput;
+    type Output = PutFunctionRecursionConfigOutput;
+}
+
+/// Adds a provisioned concurrency configuration to a function's alias or version.
+#[derive(Clone, Copy, Debug)]
+pub struct PutProvisionedConcurrencyConfig;
+
+impl Operation for PutProvisionedConcurrencyConfig {
+    const SHAPE: &'static OperationShape = &PUT_PROVISIONED_CONCURRENCY_CONFIG;
+    type Input = PutProvisionedConcurrencyConfigInput;
+    type Output = PutProvisionedConcurrencyConfigOutput;
+}
+
+/// Sets the runtime management configuration for a function's version.
+#[derive(Clone, Copy, Debug)]
+pub struct PutRuntimeManagementConfig;
+
+impl Operation for PutRuntimeManagementConfig {
+    const SHAPE: &'static OperationShape = &PUT_RUNTIME_MANAGEMENT_CONFIG;
+    type Input = PutRuntimeManagementConfigInput;
+    type Output = PutRuntimeManagementConfigOutput;
+}
+
+/// RemoveLayerVersionPermission has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RemoveLayerVersionPermissionOutput {}
+
+impl FromValue for RemoveLayerVersionPermissionOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for RemoveLayerVersionPermissionOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Removes a statement from the permissions policy for a version of an Lambda layer.
+#[derive(Clone, Copy, Debug)]
+pub struct RemoveLayerVersionPermission;
+
+impl Operation for RemoveLayerVersionPermission {
+    const SHAPE: &'static OperationShape = &REMOVE_LAYER_VERSION_PERMISSION;
+    type Input = RemoveLayerVersionPermissionInput;
+    type Output = RemoveLayerVersionPermissionOutput;
+}
+
+/// RemovePermission has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RemovePermissionOutput {}
+
+impl FromValue for RemovePermissionOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for RemovePermissionOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Revokes function-use permission from an Amazon Web Services service or another Amazon Web Services account.
+#[derive(Clone, Copy, Debug)]
+pub struct RemovePermission;
+
+impl Operation for RemovePermission {
+    const SHAPE: &'static OperationShape = &REMOVE_PERMISSION;
+    type Input = RemovePermissionInput;
+    type Output = RemovePermissionOutput;
+}
+
+/// TagResource has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TagResourceOutput {}
+
+impl FromValue for TagResourceOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for TagResourceOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Adds tags to a function, event source mapping, or code signing configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct TagResource;
+
+impl Operation for TagResource {
+    const SHAPE: &'static OperationShape = &TAG_RESOURCE;
+    type Input = TagResourceInput;
+    type Output = TagResourceOutput;
+}
+
+/// UntagResource has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UntagResourceOutput {}
+
+impl FromValue for UntagResourceOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for UntagResourceOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Removes tags from a function, event source mapping, or code signing configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct UntagResource;
+
+impl Operation for UntagResource {
+    const SHAPE: &'static OperationShape = &UNTAG_RESOURCE;
+    type Input = UntagResourceInput;
+    type Output = UntagResourceOutput;
+}
+
+/// What UpdateAlias shares with other operations.
+pub type UpdateAliasOutput = AliasConfiguration;
+
+/// Updates the configuration of a Lambda Event Function alias.
+#[derive(Clone, Copy, Debug)]
+pub struct UpdateAlias;
+
+impl Operation for UpdateAlias {
+    const SHAPE: &'static OperationShape = &UPDATE_ALIAS;
+    type Input = UpdateAliasInput;
+    type Output = UpdateAliasOutput;
 }
 
 /// What UpdateEventSourceMapping shares with other operations.
@@ -505,6 +1085,19 @@ impl Operation for UpdateFunctionConfiguration {
     const SHAPE: &'static OperationShape = &UPDATE_FUNCTION_CONFIGURATION;
     type Input = UpdateFunctionConfigurationInput;
     type Output = UpdateFunctionConfigurationOutput;
+}
+
+/// What UpdateFunctionEventInvokeConfig shares with other operations.
+pub type UpdateFunctionEventInvokeConfigOutput = FunctionEventInvokeConfig;
+
+/// Updates the configuration for asynchronous invocation for a function, version, or alias.
+#[derive(Clone, Copy, Debug)]
+pub struct UpdateFunctionEventInvokeConfig;
+
+impl Operation for UpdateFunctionEventInvokeConfig {
+    const SHAPE: &'static OperationShape = &UPDATE_FUNCTION_EVENT_INVOKE_CONFIG;
+    type Input = UpdateFunctionEventInvokeConfigInput;
+    type Output = UpdateFunctionEventInvokeConfigOutput;
 }
 
 /// Updates the configuration for a function URL of a Lambda Event Function.
@@ -603,6 +1196,235 @@ impl IntoValue for AccountUsage {
         let mut fields = Fields::with_capacity(2);
         fields.optional("FunctionCount", self.function_count);
         fields.optional("TotalCodeSize", self.total_code_size);
+        fields.finish()
+    }
+}
+
+/// AddLayerVersionPermissionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct AddLayerVersionPermissionInput {
+    /// The API action that grants access to the layer.
+    pub action: String,
+    /// The name or Amazon Resource Name (ARN) of the layer.
+    pub layer_name: String,
+    /// With the principal set to \*, grant permission to all accounts in the specified organization.
+    pub organization_id: Option<String>,
+    /// An account ID, or \* to grant layer usage permission to all accounts in an organization, or all Amazon Web Services accounts (if organizationId is not…
+    pub principal: String,
+    /// Only update the policy if the revision ID matches the ID specified.
+    pub revision_id: Option<String>,
+    /// An identifier that distinguishes the policy from others on the same layer version.
+    pub statement_id: String,
+    /// The version number.
+    pub version_number: i64,
+}
+
+impl FromValue for AddLayerVersionPermissionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            action: members.required("Action")?,
+            layer_name: members.required("LayerName")?,
+            organization_id: members.optional("OrganizationId")?,
+            principal: members.required("Principal")?,
+            revision_id: members.optional("RevisionId")?,
+            statement_id: members.required("StatementId")?,
+            version_number: members.required("VersionNumber")?,
+        })
+    }
+}
+
+impl IntoValue for AddLayerVersionPermissionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(7);
+        fields.required("Action", self.action);
+        fields.required("LayerName", self.layer_name);
+        fields.optional("OrganizationId", self.organization_id);
+        fields.required("Principal", self.principal);
+        fields.optional("RevisionId", self.revision_id);
+        fields.required("StatementId", self.statement_id);
+        fields.required("VersionNumber", self.version_number);
+        fields.finish()
+    }
+}
+
+/// AddLayerVersionPermissionResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AddLayerVersionPermissionOutput {
+    /// A unique identifier for the current revision of the policy.
+    pub revision_id: Option<String>,
+    /// The permission statement.
+    pub statement: Option<String>,
+}
+
+impl FromValue for AddLayerVersionPermissionOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { revision_id: members.optional("RevisionId")?, statement: members.optional("Statement")? })
+    }
+}
+
+impl IntoValue for AddLayerVersionPermissionOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("RevisionId", self.revision_id);
+        fields.optional("Statement", self.statement);
+        fields.finish()
+    }
+}
+
+/// AddPermissionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct AddPermissionInput {
+    /// The action that the principal can use on the function.
+    pub action: String,
+    /// For Alexa Smart Home functions, a token that the invoker must supply.
+    pub event_source_token: Option<String>,
+    /// The name or ARN of the Lambda function, version, or alias.
+    pub function_name: String,
+    /// The type of authentication that your function URL uses.
+    pub function_url_auth_type: Option<FunctionUrlAuthType>,
+    /// Indicates whether the permission applies when the function is invoked through a function URL.
+    pub invoked_via_function_url: Option<bool>,
+    /// The Amazon Web Services service, Amazon Web Services account, IAM user, or IAM role that invokes the function.
+    pub principal: String,
+    /// The identifier for your organization in Organizations.
+    pub principal_org_id: Option<String>,
+    /// Specify a version or alias to add permissions to a published version of the function.
+    pub qualifier: Option<String>,
+    /// Update the policy only if the revision ID matches the ID that's specified.
+    pub revision_id: Option<String>,
+    /// For Amazon Web Services service, the ID of the Amazon Web Services account that owns the resource.
+    pub source_account: Option<String>,
+    /// For Amazon Web Services services, the ARN of the Amazon Web Services resource that invokes the function.
+    pub source_arn: Option<String>,
+    /// A statement identifier that differentiates the statement from others in the same policy.
+    pub statement_id: String,
+}
+
+impl FromValue for AddPermissionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            action: members.required("Action")?,
+            event_source_token: members.optional("EventSourceToken")?,
+            function_name: members.required("FunctionName")?,
+            function_url_auth_type: members.optional("FunctionUrlAuthType")?,
+            invoked_via_function_url: members.optional("InvokedViaFunctionUrl")?,
+            principal: members.required("Principal")?,
+            principal_org_id: members.optional("PrincipalOrgID")?,
+            qualifier: members.optional("Qualifier")?,
+            revision_id: members.optional("RevisionId")?,
+            source_account: members.optional("SourceAccount")?,
+            source_arn: members.optional("SourceArn")?,
+            statement_id: members.required("StatementId")?,
+        })
+    }
+}
+
+impl IntoValue for AddPermissionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(12);
+        fields.required("Action", self.action);
+        fields.optional("EventSourceToken", self.event_source_token);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("FunctionUrlAuthType", self.function_url_auth_type);
+        fields.optional("InvokedViaFunctionUrl", self.invoked_via_function_url);
+        fields.required("Principal", self.principal);
+        fields.optional("PrincipalOrgID", self.principal_org_id);
+        fields.optional("Qualifier", self.qualifier);
+        fields.optional("RevisionId", self.revision_id);
+        fields.optional("SourceAccount", self.source_account);
+        fields.optional("SourceArn", self.source_arn);
+        fields.required("StatementId", self.statement_id);
+        fields.finish()
+    }
+}
+
+/// AddPermissionResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AddPermissionOutput {
+    /// The permission statement that's added to the function policy.
+    pub statement: Option<String>,
+}
+
+impl FromValue for AddPermissionOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { statement: members.optional("Statement")? })
+    }
+}
+
+impl IntoValue for AddPermissionOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Statement", self.statement);
+        fields.finish()
+    }
+}
+
+/// Provides configuration information about a Lambda function alias.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AliasConfiguration {
+    /// The Amazon Resource Name (ARN) of the alias.
+    pub alias_arn: Option<String>,
+    /// A description of the alias.
+    pub description: Option<String>,
+    /// The function version that the alias invokes.
+    pub function_version: Option<String>,
+    /// The name of the alias.
+    pub name: Option<String>,
+    /// A unique identifier that changes when you update the alias.
+    pub revision_id: Option<String>,
+    /// The routing configuration of the alias.
+    pub routing_config: Option<AliasRoutingConfiguration>,
+}
+
+impl FromValue for AliasConfiguration {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            alias_arn: members.optional("AliasArn")?,
+            description: members.optional("Description")?,
+            function_version: members.optional("FunctionVersion")?,
+            name: members.optional("Name")?,
+            revision_id: members.optional("RevisionId")?,
+            routing_config: members.optional("RoutingConfig")?,
+        })
+    }
+}
+
+impl IntoValue for AliasConfiguration {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(6);
+        fields.optional("AliasArn", self.alias_arn);
+        fields.optional("Description", self.description);
+        fields.optional("FunctionVersion", self.function_version);
+        fields.optional("Name", self.name);
+        fields.optional("RevisionId", self.revision_id);
+        fields.optional("RoutingConfig", self.routing_config);
+        fields.finish()
+    }
+}
+
+/// The traffic-shifting configuration of a Lambda function alias.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AliasRoutingConfiguration {
+    /// The second version, and the percentage of traffic that's routed to it.
+    pub additional_version_weights: Option<BTreeMap<String, f64>>,
+}
+
+impl FromValue for AliasRoutingConfiguration {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { additional_version_weights: members.optional("AdditionalVersionWeights")? })
+    }
+}
+
+impl IntoValue for AliasRoutingConfiguration {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("AdditionalVersionWeights", self.additional_version_weights);
         fields.finish()
     }
 }
@@ -839,6 +1661,46 @@ impl IntoValue for Cors {
         fields.optional("AllowOrigins", self.allow_origins);
         fields.optional("ExposeHeaders", self.expose_headers);
         fields.optional("MaxAge", self.max_age);
+        fields.finish()
+    }
+}
+
+/// CreateAliasRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateAliasInput {
+    /// A description of the alias.
+    pub description: Option<String>,
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The function version that the alias invokes.
+    pub function_version: String,
+    /// The name of the alias.
+    pub name: String,
+    /// The routing configuration of the alias.
+    pub routing_config: Option<AliasRoutingConfiguration>,
+}
+
+impl FromValue for CreateAliasInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            description: members.optional("Description")?,
+            function_name: members.required("FunctionName")?,
+            function_version: members.required("FunctionVersion")?,
+            name: members.required("Name")?,
+            routing_config: members.optional("RoutingConfig")?,
+        })
+    }
+}
+
+impl IntoValue for CreateAliasInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(5);
+        fields.optional("Description", self.description);
+        fields.required("FunctionName", self.function_name);
+        fields.required("FunctionVersion", self.function_version);
+        fields.required("Name", self.name);
+        fields.optional("RoutingConfig", self.routing_config);
         fields.finish()
     }
 }
@@ -1221,6 +2083,31 @@ impl IntoValue for DeadLetterConfig {
     }
 }
 
+/// DeleteAliasRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteAliasInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The name of the alias.
+    pub name: String,
+}
+
+impl FromValue for DeleteAliasInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, name: members.required("Name")? })
+    }
+}
+
+impl IntoValue for DeleteAliasInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.required("Name", self.name);
+        fields.finish()
+    }
+}
+
 /// DeleteEventSourceMappingRequest
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeleteEventSourceMappingInput {
@@ -1239,6 +2126,53 @@ impl IntoValue for DeleteEventSourceMappingInput {
     fn into_value(self) -> Value {
         let mut fields = Fields::with_capacity(1);
         fields.required("UUID", self.uuid);
+        fields.finish()
+    }
+}
+
+/// DeleteFunctionConcurrencyRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteFunctionConcurrencyInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+}
+
+impl FromValue for DeleteFunctionConcurrencyInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")? })
+    }
+}
+
+impl IntoValue for DeleteFunctionConcurrencyInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("FunctionName", self.function_name);
+        fields.finish()
+    }
+}
+
+/// DeleteFunctionEventInvokeConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteFunctionEventInvokeConfigInput {
+    /// The name or ARN of the Lambda function, version, or alias.
+    pub function_name: String,
+    /// A version number or alias name.
+    pub qualifier: Option<String>,
+}
+
+impl FromValue for DeleteFunctionEventInvokeConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, qualifier: members.optional("Qualifier")? })
+    }
+}
+
+impl IntoValue for DeleteFunctionEventInvokeConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Qualifier", self.qualifier);
         fields.finish()
     }
 }
@@ -1311,6 +2245,56 @@ impl IntoValue for DeleteFunctionUrlConfigInput {
         let mut fields = Fields::with_capacity(2);
         fields.required("FunctionName", self.function_name);
         fields.optional("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// DeleteLayerVersionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteLayerVersionInput {
+    /// The name or Amazon Resource Name (ARN) of the layer.
+    pub layer_name: String,
+    /// The version number.
+    pub version_number: i64,
+}
+
+impl FromValue for DeleteLayerVersionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { layer_name: members.required("LayerName")?, version_number: members.required("VersionNumber")? })
+    }
+}
+
+impl IntoValue for DeleteLayerVersionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("LayerName", self.layer_name);
+        fields.required("VersionNumber", self.version_number);
+        fields.finish()
+    }
+}
+
+/// DeleteProvisionedConcurrencyConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteProvisionedConcurrencyConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The version number or alias name.
+    pub qualifier: String,
+}
+
+impl FromValue for DeleteProvisionedConcurrencyConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, qualifier: members.required("Qualifier")? })
+    }
+}
+
+impl IntoValue for DeleteProvisionedConcurrencyConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.required("Qualifier", self.qualifier);
         fields.finish()
     }
 }
@@ -2466,6 +3450,46 @@ impl IntoValue for FunctionConfiguration {
     }
 }
 
+/// FunctionEventInvokeConfig
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FunctionEventInvokeConfig {
+    /// A destination for events after they have been sent to a function for processing.
+    pub destination_config: Option<DestinationConfig>,
+    /// The Amazon Resource Name (ARN) of the function.
+    pub function_arn: Option<String>,
+    /// The date and time that the configuration was last updated.
+    pub last_modified: Option<Timestamp>,
+    /// The maximum age of a request that Lambda sends to a function for processing.
+    pub maximum_event_age_in_seconds: Option<i32>,
+    /// The maximum number of times to retry when the function returns an error.
+    pub maximum_retry_attempts: Option<i32>,
+}
+
+impl FromValue for FunctionEventInvokeConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            destination_config: members.optional("DestinationConfig")?,
+            function_arn: members.optional("FunctionArn")?,
+            last_modified: members.optional("LastModified")?,
+            maximum_event_age_in_seconds: members.optional("MaximumEventAgeInSeconds")?,
+            maximum_retry_attempts: members.optional("MaximumRetryAttempts")?,
+        })
+    }
+}
+
+impl IntoValue for FunctionEventInvokeConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(5);
+        fields.optional("DestinationConfig", self.destination_config);
+        fields.optional("FunctionArn", self.function_arn);
+        fields.optional("LastModified", self.last_modified);
+        fields.optional("MaximumEventAgeInSeconds", self.maximum_event_age_in_seconds);
+        fields.optional("MaximumRetryAttempts", self.maximum_retry_attempts);
+        fields.finish()
+    }
+}
+
 /// FunctionResponseType
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FunctionResponseType {
@@ -2777,6 +3801,31 @@ impl IntoValue for GetAccountSettingsOutput {
     }
 }
 
+/// GetAliasRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetAliasInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The name of the alias.
+    pub name: String,
+}
+
+impl FromValue for GetAliasInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, name: members.required("Name")? })
+    }
+}
+
+impl IntoValue for GetAliasInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.required("Name", self.name);
+        fields.finish()
+    }
+}
+
 /// GetEventSourceMappingRequest
 #[derive(Clone, Debug, PartialEq)]
 pub struct GetEventSourceMappingInput {
@@ -2795,6 +3844,100 @@ impl IntoValue for GetEventSourceMappingInput {
     fn into_value(self) -> Value {
         let mut fields = Fields::with_capacity(1);
         fields.required("UUID", self.uuid);
+        fields.finish()
+    }
+}
+
+/// GetFunctionCodeSigningConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetFunctionCodeSigningConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+}
+
+impl FromValue for GetFunctionCodeSigningConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")? })
+    }
+}
+
+impl IntoValue for GetFunctionCodeSigningConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("FunctionName", self.function_name);
+        fields.finish()
+    }
+}
+
+/// GetFunctionCodeSigningConfigResponse
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetFunctionCodeSigningConfigOutput {
+    /// The The Amazon Resource Name (ARN) of the code signing configuration.
+    pub code_signing_config_arn: String,
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+}
+
+impl FromValue for GetFunctionCodeSigningConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            code_signing_config_arn: members.required("CodeSigningConfigArn")?,
+            function_name: members.required("FunctionName")?,
+        })
+    }
+}
+
+impl IntoValue for GetFunctionCodeSigningConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("CodeSigningConfigArn", self.code_signing_config_arn);
+        fields.required("FunctionName", self.function_name);
+        fields.finish()
+    }
+}
+
+/// GetFunctionConcurrencyRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetFunctionConcurrencyInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+}
+
+impl FromValue for GetFunctionConcurrencyInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")? })
+    }
+}
+
+impl IntoValue for GetFunctionConcurrencyInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("FunctionName", self.function_name);
+        fields.finish()
+    }
+}
+
+/// GetFunctionConcurrencyResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetFunctionConcurrencyOutput {
+    /// The number of simultaneous executions that are reserved for the function.
+    pub reserved_concurrent_executions: Option<i32>,
+}
+
+impl FromValue for GetFunctionConcurrencyOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { reserved_concurrent_executions: members.optional("ReservedConcurrentExecutions")? })
+    }
+}
+
+impl IntoValue for GetFunctionConcurrencyOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("ReservedConcurrentExecutions", self.reserved_concurrent_executions);
         fields.finish()
     }
 }
@@ -2820,6 +3963,75 @@ impl IntoValue for GetFunctionConfigurationInput {
         let mut fields = Fields::with_capacity(2);
         fields.required("FunctionName", self.function_name);
         fields.optional("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// GetFunctionEventInvokeConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetFunctionEventInvokeConfigInput {
+    /// The name or ARN of the Lambda function, version, or alias.
+    pub function_name: String,
+    /// A version number or alias name.
+    pub qualifier: Option<String>,
+}
+
+impl FromValue for GetFunctionEventInvokeConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, qualifier: members.optional("Qualifier")? })
+    }
+}
+
+impl IntoValue for GetFunctionEventInvokeConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// GetFunctionRecursionConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetFunctionRecursionConfigInput {
+    /// The name of the function.
+    pub function_name: String,
+}
+
+impl FromValue for GetFunctionRecursionConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")? })
+    }
+}
+
+impl IntoValue for GetFunctionRecursionConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("FunctionName", self.function_name);
+        fields.finish()
+    }
+}
+
+/// GetFunctionRecursionConfigResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetFunctionRecursionConfigOutput {
+    /// If your function's recursive loop detection configuration is Allow, Lambda doesn't take any action when it detects your function being invoked as part of a…
+    pub recursive_loop: Option<RecursiveLoop>,
+}
+
+impl FromValue for GetFunctionRecursionConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { recursive_loop: members.optional("RecursiveLoop")? })
+    }
+}
+
+impl IntoValue for GetFunctionRecursionConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("RecursiveLoop", self.recursive_loop);
         fields.finish()
     }
 }
@@ -2958,6 +4170,338 @@ impl IntoValue for GetFunctionUrlConfigOutput {
         fields.required("FunctionUrl", self.function_url);
         fields.optional("InvokeMode", self.invoke_mode);
         fields.required("LastModifiedTime", self.last_modified_time);
+        fields.finish()
+    }
+}
+
+/// GetLayerVersionByArnRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetLayerVersionByArnInput {
+    /// The ARN of the layer version.
+    pub arn: String,
+}
+
+impl FromValue for GetLayerVersionByArnInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { arn: members.required("Arn")? })
+    }
+}
+
+impl IntoValue for GetLayerVersionByArnInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("Arn", self.arn);
+        fields.finish()
+    }
+}
+
+/// GetLayerVersionPolicyRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetLayerVersionPolicyInput {
+    /// The name or Amazon Resource Name (ARN) of the layer.
+    pub layer_name: String,
+    /// The version number.
+    pub version_number: i64,
+}
+
+impl FromValue for GetLayerVersionPolicyInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { layer_name: members.required("LayerName")?, version_number: members.required("VersionNumber")? })
+    }
+}
+
+impl IntoValue for GetLayerVersionPolicyInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("LayerName", self.layer_name);
+        fields.required("VersionNumber", self.version_number);
+        fields.finish()
+    }
+}
+
+/// GetLayerVersionPolicyResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetLayerVersionPolicyOutput {
+    /// The policy document.
+    pub policy: Option<String>,
+    /// A unique identifier for the current revision of the policy.
+    pub revision_id: Option<String>,
+}
+
+impl FromValue for GetLayerVersionPolicyOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { policy: members.optional("Policy")?, revision_id: members.optional("RevisionId")? })
+    }
+}
+
+impl IntoValue for GetLayerVersionPolicyOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("Policy", self.policy);
+        fields.optional("RevisionId", self.revision_id);
+        fields.finish()
+    }
+}
+
+/// GetLayerVersionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetLayerVersionInput {
+    /// The name or Amazon Resource Name (ARN) of the layer.
+    pub layer_name: String,
+    /// The version number.
+    pub version_number: i64,
+}
+
+impl FromValue for GetLayerVersionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { layer_name: members.required("LayerName")?, version_number: members.required("VersionNumber")? })
+    }
+}
+
+impl IntoValue for GetLayerVersionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("LayerName", self.layer_name);
+        fields.required("VersionNumber", self.version_number);
+        fields.finish()
+    }
+}
+
+/// GetLayerVersionResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetLayerVersionResponse {
+    /// A list of compatible instruction set architectures.
+    pub compatible_architectures: Option<Vec<Architecture>>,
+    /// The layer's compatible runtimes.
+    pub compatible_runtimes: Option<Vec<Runtime>>,
+    /// Details about the layer version.
+    pub content: Option<LayerVersionContentOutput>,
+    /// The date that the layer version was created, in ISO-8601 format (YYYY-MM-DDThh:mm:ss.sTZD).
+    pub created_date: Option<String>,
+    /// The description of the version.
+    pub description: Option<String>,
+    /// The ARN of the layer.
+    pub layer_arn: Option<String>,
+    /// The ARN of the layer version.
+    pub layer_version_arn: Option<String>,
+    /// The layer's software license.
+    pub license_info: Option<String>,
+    /// The version number.
+    pub version: Option<i64>,
+}
+
+impl FromValue for GetLayerVersionResponse {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            compatible_architectures: members.optional("CompatibleArchitectures")?,
+            compatible_runtimes: members.optional("CompatibleRuntimes")?,
+            content: members.optional("Content")?,
+            created_date: members.optional("CreatedDate")?,
+            description: members.optional("Description")?,
+            layer_arn: members.optional("LayerArn")?,
+            layer_version_arn: members.optional("LayerVersionArn")?,
+            license_info: members.optional("LicenseInfo")?,
+            version: members.optional("Version")?,
+        })
+    }
+}
+
+impl IntoValue for GetLayerVersionResponse {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(9);
+        fields.optional("CompatibleArchitectures", self.compatible_architectures);
+        fields.optional("CompatibleRuntimes", self.compatible_runtimes);
+        fields.optional("Content", self.content);
+        fields.optional("CreatedDate", self.created_date);
+        fields.optional("Description", self.description);
+        fields.optional("LayerArn", self.layer_arn);
+        fields.optional("LayerVersionArn", self.layer_version_arn);
+        fields.optional("LicenseInfo", self.license_info);
+        fields.optional("Version", self.version);
+        fields.finish()
+    }
+}
+
+/// GetPolicyRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetPolicyInput {
+    /// The name or ARN of the Lambda function, version, or alias.
+    pub function_name: String,
+    /// Specify a version or alias to get the policy for that resource.
+    pub qualifier: Option<String>,
+}
+
+impl FromValue for GetPolicyInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, qualifier: members.optional("Qualifier")? })
+    }
+}
+
+impl IntoValue for GetPolicyInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// GetPolicyResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetPolicyOutput {
+    /// The resource-based policy.
+    pub policy: Option<String>,
+    /// A unique identifier for the current revision of the policy.
+    pub revision_id: Option<String>,
+}
+
+impl FromValue for GetPolicyOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { policy: members.optional("Policy")?, revision_id: members.optional("RevisionId")? })
+    }
+}
+
+impl IntoValue for GetPolicyOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("Policy", self.policy);
+        fields.optional("RevisionId", self.revision_id);
+        fields.finish()
+    }
+}
+
+/// GetProvisionedConcurrencyConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetProvisionedConcurrencyConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The version number or alias name.
+    pub qualifier: String,
+}
+
+impl FromValue for GetProvisionedConcurrencyConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, qualifier: members.required("Qualifier")? })
+    }
+}
+
+impl IntoValue for GetProvisionedConcurrencyConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.required("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// GetProvisionedConcurrencyConfigResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetProvisionedConcurrencyConfigOutput {
+    /// The amount of provisioned concurrency allocated.
+    pub allocated_provisioned_concurrent_executions: Option<i32>,
+    /// The amount of provisioned concurrency available.
+    pub available_provisioned_concurrent_executions: Option<i32>,
+    /// The date and time that a user last updated the configuration, in ISO 8601 format.
+    pub last_modified: Option<String>,
+    /// The amount of provisioned concurrency requested.
+    pub requested_provisioned_concurrent_executions: Option<i32>,
+    /// The status of the allocation process.
+    pub status: Option<ProvisionedConcurrencyStatusEnum>,
+    /// For failed allocations, the reason that provisioned concurrency could not be allocated.
+    pub status_reason: Option<String>,
+}
+
+impl FromValue for GetProvisionedConcurrencyConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            allocated_provisioned_concurrent_executions: members
+                .optional("AllocatedProvisionedConcurrentExecutions")?,
+            available_provisioned_concurrent_executions: members
+                .optional("AvailableProvisionedConcurrentExecutions")?,
+            last_modified: members.optional("LastModified")?,
+            requested_provisioned_concurrent_executions: members
+                .optional("RequestedProvisionedConcurrentExecutions")?,
+            status: members.optional("Status")?,
+            status_reason: members.optional("StatusReason")?,
+        })
+    }
+}
+
+impl IntoValue for GetProvisionedConcurrencyConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(6);
+        fields.optional("AllocatedProvisionedConcurrentExecutions", self.allocated_provisioned_concurrent_executions);
+        fields.optional("AvailableProvisionedConcurrentExecutions", self.available_provisioned_concurrent_executions);
+        fields.optional("LastModified", self.last_modified);
+        fields.optional("RequestedProvisionedConcurrentExecutions", self.requested_provisioned_concurrent_executions);
+        fields.optional("Status", self.status);
+        fields.optional("StatusReason", self.status_reason);
+        fields.finish()
+    }
+}
+
+/// GetRuntimeManagementConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetRuntimeManagementConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Specify a version of the function.
+    pub qualifier: Option<String>,
+}
+
+impl FromValue for GetRuntimeManagementConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, qualifier: members.optional("Qualifier")? })
+    }
+}
+
+impl IntoValue for GetRuntimeManagementConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// GetRuntimeManagementConfigResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetRuntimeManagementConfigOutput {
+    /// The Amazon Resource Name (ARN) of your function.
+    pub function_arn: Option<String>,
+    /// The ARN of the runtime the function is configured to use.
+    pub runtime_version_arn: Option<String>,
+    /// The current runtime update mode of the function.
+    pub update_runtime_on: Option<UpdateRuntimeOn>,
+}
+
+impl FromValue for GetRuntimeManagementConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_arn: members.optional("FunctionArn")?,
+            runtime_version_arn: members.optional("RuntimeVersionArn")?,
+            update_runtime_on: members.optional("UpdateRuntimeOn")?,
+        })
+    }
+}
+
+impl IntoValue for GetRuntimeManagementConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("FunctionArn", self.function_arn);
+        fields.optional("RuntimeVersionArn", self.runtime_version_arn);
+        fields.optional("UpdateRuntimeOn", self.update_runtime_on);
         fields.finish()
     }
 }
@@ -3231,6 +4775,50 @@ impl IntoValue for InvocationType {
     }
 }
 
+/// InvokeAsyncRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct InvokeAsyncInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+}
+
+impl FromValue for InvokeAsyncInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")? })
+    }
+}
+
+impl IntoValue for InvokeAsyncInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("FunctionName", self.function_name);
+        fields.finish()
+    }
+}
+
+/// A success response (202 Accepted) indicates that the request is queued for invocation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InvokeAsyncOutput {
+    /// The status code.
+    pub status: Option<i32>,
+}
+
+impl FromValue for InvokeAsyncOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { status: members.optional("Status")? })
+    }
+}
+
+impl IntoValue for InvokeAsyncOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Status", self.status);
+        fields.finish()
+    }
+}
+
 /// InvokeMode
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum InvokeMode {
@@ -3279,6 +4867,188 @@ impl FromValue for InvokeMode {
 impl IntoValue for InvokeMode {
     fn into_value(self) -> Value {
         Value::String(self.as_str().to_owned())
+    }
+}
+
+/// A chunk of the streamed response payload.
+#[derive(Clone, Default, PartialEq)]
+pub struct InvokeResponseStreamUpdate {
+    /// Data returned by your Lambda function.
+    pub payload: Option<Bytes>,
+}
+
+impl FromValue for InvokeResponseStreamUpdate {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { payload: members.optional("Payload")? })
+    }
+}
+
+impl IntoValue for InvokeResponseStreamUpdate {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Payload", self.payload);
+        fields.finish()
+    }
+}
+
+impl fmt::Debug for InvokeResponseStreamUpdate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InvokeResponseStreamUpdate").field("payload", &self.payload.as_ref().map(|_| Redacted)).finish()
+    }
+}
+
+/// A response confirming that the event stream is complete.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InvokeWithResponseStreamCompleteEvent {
+    /// An error code.
+    pub error_code: Option<String>,
+    /// The details of any returned error.
+    pub error_details: Option<String>,
+    /// The last 4 KB of the execution log, which is base64-encoded.
+    pub log_result: Option<String>,
+}
+
+impl FromValue for InvokeWithResponseStreamCompleteEvent {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            error_code: members.optional("ErrorCode")?,
+            error_details: members.optional("ErrorDetails")?,
+            log_result: members.optional("LogResult")?,
+        })
+    }
+}
+
+impl IntoValue for InvokeWithResponseStreamCompleteEvent {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("ErrorCode", self.error_code);
+        fields.optional("ErrorDetails", self.error_details);
+        fields.optional("LogResult", self.log_result);
+        fields.finish()
+    }
+}
+
+/// InvokeWithResponseStreamRequest
+#[derive(Clone, PartialEq)]
+pub struct InvokeWithResponseStreamInput {
+    /// Up to 3,583 bytes of base64-encoded data about the invoking client to pass to the function in the context object.
+    pub client_context: Option<String>,
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Use one of the following options: RequestResponse (default) – Invoke the function synchronously.
+    pub invocation_type: Option<ResponseStreamingInvocationType>,
+    /// Set to Tail to include the execution log in the response.
+    pub log_type: Option<LogType>,
+    /// The JSON that you want to provide to your Lambda function as input.
+    pub payload: Option<Bytes>,
+    /// The alias name.
+    pub qualifier: Option<String>,
+    /// The identifier of the tenant in a multi-tenant Lambda function.
+    pub tenant_id: Option<String>,
+}
+
+impl FromValue for InvokeWithResponseStreamInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            client_context: members.optional("ClientContext")?,
+            function_name: members.required("FunctionName")?,
+            invocation_type: members.optional("InvocationType")?,
+            log_type: members.optional("LogType")?,
+            payload: members.optional("Payload")?,
+            qualifier: members.optional("Qualifier")?,
+            tenant_id: members.optional("TenantId")?,
+        })
+    }
+}
+
+impl IntoValue for InvokeWithResponseStreamInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(7);
+        fields.optional("ClientContext", self.client_context);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("InvocationType", self.invocation_type);
+        fields.optional("LogType", self.log_type);
+        fields.optional("Payload", self.payload);
+        fields.optional("Qualifier", self.qualifier);
+        fields.optional("TenantId", self.tenant_id);
+        fields.finish()
+    }
+}
+
+impl fmt::Debug for InvokeWithResponseStreamInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InvokeWithResponseStreamInput")
+            .field("client_context", &self.client_context)
+            .field("function_name", &self.function_name)
+            .field("invocation_type", &self.invocation_type)
+            .field("log_type", &self.log_type)
+            .field("payload", &self.payload.as_ref().map(|_| Redacted))
+            .field("qualifier", &self.qualifier)
+            .field("tenant_id", &self.tenant_id)
+            .finish()
+    }
+}
+
+/// InvokeWithResponseStreamResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InvokeWithResponseStreamOutput {
+    /// The version of the function that executed.
+    pub executed_version: Option<String>,
+    /// The type of data the stream is returning.
+    pub response_stream_content_type: Option<String>,
+    /// For a successful request, the HTTP status code is in the 200 range.
+    pub status_code: Option<i32>,
+}
+
+impl FromValue for InvokeWithResponseStreamOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            executed_version: members.optional("ExecutedVersion")?,
+            response_stream_content_type: members.optional("ResponseStreamContentType")?,
+            status_code: members.optional("StatusCode")?,
+        })
+    }
+}
+
+impl IntoValue for InvokeWithResponseStreamOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("ExecutedVersion", self.executed_version);
+        fields.optional("ResponseStreamContentType", self.response_stream_content_type);
+        fields.optional("StatusCode", self.status_code);
+        fields.finish()
+    }
+}
+
+/// An object that includes a chunk of the response payload.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InvokeWithResponseStreamResponseEvent {
+    /// An object that's returned when the stream has ended and all the payload chunks have been returned.
+    pub invoke_complete: Option<InvokeWithResponseStreamCompleteEvent>,
+    /// A chunk of the streamed response payload.
+    pub payload_chunk: Option<InvokeResponseStreamUpdate>,
+}
+
+impl FromValue for InvokeWithResponseStreamResponseEvent {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            invoke_complete: members.optional("InvokeComplete")?,
+            payload_chunk: members.optional("PayloadChunk")?,
+        })
+    }
+}
+
+impl IntoValue for InvokeWithResponseStreamResponseEvent {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("InvokeComplete", self.invoke_complete);
+        fields.optional("PayloadChunk", self.payload_chunk);
+        fields.finish()
     }
 }
 
@@ -3841,6 +5611,243 @@ impl IntoValue for Layer {
     }
 }
 
+/// A ZIP archive that contains the contents of an Lambda layer.
+#[derive(Clone, Default, PartialEq)]
+pub struct LayerVersionContentInput {
+    /// The Amazon S3 bucket of the layer archive.
+    pub s3_bucket: Option<String>,
+    /// The Amazon S3 key of the layer archive.
+    pub s3_key: Option<String>,
+    /// Specifies how the layer archive is stored.
+    pub s3_object_storage_mode: Option<S3ObjectStorageMode>,
+    /// For versioned objects, the version of the layer archive object to use.
+    pub s3_object_version: Option<String>,
+    /// The base64-encoded contents of the layer archive.
+    pub zip_file: Option<Bytes>,
+}
+
+impl FromValue for LayerVersionContentInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            s3_bucket: members.optional("S3Bucket")?,
+            s3_key: members.optional("S3Key")?,
+            s3_object_storage_mode: members.optional("S3ObjectStorageMode")?,
+            s3_object_version: members.optional("S3ObjectVersion")?,
+            zip_file: members.optional("ZipFile")?,
+        })
+    }
+}
+
+impl IntoValue for LayerVersionContentInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(5);
+        fields.optional("S3Bucket", self.s3_bucket);
+        fields.optional("S3Key", self.s3_key);
+        fields.optional("S3ObjectStorageMode", self.s3_object_storage_mode);
+        fields.optional("S3ObjectVersion", self.s3_object_version);
+        fields.optional("ZipFile", self.zip_file);
+        fields.finish()
+    }
+}
+
+impl fmt::Debug for LayerVersionContentInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LayerVersionContentInput")
+            .field("s3_bucket", &self.s3_bucket)
+            .field("s3_key", &self.s3_key)
+            .field("s3_object_storage_mode", &self.s3_object_storage_mode)
+            .field("s3_object_version", &self.s3_object_version)
+            .field("zip_file", &self.zip_file.as_ref().map(|_| Redacted))
+            .finish()
+    }
+}
+
+/// Details about a version of an Lambda layer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LayerVersionContentOutput {
+    /// The SHA-256 hash of the layer archive.
+    pub code_sha256: Option<String>,
+    /// The size of the layer archive in bytes.
+    pub code_size: Option<i64>,
+    /// A link to the layer archive in Amazon S3 that is valid for 10 minutes.
+    pub location: Option<String>,
+    /// The resolved Amazon S3 object that contains the layer archive.
+    pub resolved_s3_object: Option<ResolvedS3Object>,
+    /// The Amazon Resource Name (ARN) of a signing job.
+    pub signing_job_arn: Option<String>,
+    /// The Amazon Resource Name (ARN) for a signing profile version.
+    pub signing_profile_version_arn: Option<String>,
+}
+
+impl FromValue for LayerVersionContentOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            code_sha256: members.optional("CodeSha256")?,
+            code_size: members.optional("CodeSize")?,
+            location: members.optional("Location")?,
+            resolved_s3_object: members.optional("ResolvedS3Object")?,
+            signing_job_arn: members.optional("SigningJobArn")?,
+            signing_profile_version_arn: members.optional("SigningProfileVersionArn")?,
+        })
+    }
+}
+
+impl IntoValue for LayerVersionContentOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(6);
+        fields.optional("CodeSha256", self.code_sha256);
+        fields.optional("CodeSize", self.code_size);
+        fields.optional("Location", self.location);
+        fields.optional("ResolvedS3Object", self.resolved_s3_object);
+        fields.optional("SigningJobArn", self.signing_job_arn);
+        fields.optional("SigningProfileVersionArn", self.signing_profile_version_arn);
+        fields.finish()
+    }
+}
+
+/// Details about a version of an Lambda layer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LayerVersionsListItem {
+    /// A list of compatible instruction set architectures.
+    pub compatible_architectures: Option<Vec<Architecture>>,
+    /// The layer's compatible runtimes.
+    pub compatible_runtimes: Option<Vec<Runtime>>,
+    /// The date that the version was created, in ISO 8601 format.
+    pub created_date: Option<String>,
+    /// The description of the version.
+    pub description: Option<String>,
+    /// The ARN of the layer version.
+    pub layer_version_arn: Option<String>,
+    /// The layer's open-source license.
+    pub license_info: Option<String>,
+    /// The version number.
+    pub version: Option<i64>,
+}
+
+impl FromValue for LayerVersionsListItem {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            compatible_architectures: members.optional("CompatibleArchitectures")?,
+            compatible_runtimes: members.optional("CompatibleRuntimes")?,
+            created_date: members.optional("CreatedDate")?,
+            description: members.optional("Description")?,
+            layer_version_arn: members.optional("LayerVersionArn")?,
+            license_info: members.optional("LicenseInfo")?,
+            version: members.optional("Version")?,
+        })
+    }
+}
+
+impl IntoValue for LayerVersionsListItem {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(7);
+        fields.optional("CompatibleArchitectures", self.compatible_architectures);
+        fields.optional("CompatibleRuntimes", self.compatible_runtimes);
+        fields.optional("CreatedDate", self.created_date);
+        fields.optional("Description", self.description);
+        fields.optional("LayerVersionArn", self.layer_version_arn);
+        fields.optional("LicenseInfo", self.license_info);
+        fields.optional("Version", self.version);
+        fields.finish()
+    }
+}
+
+/// Details about an Lambda layer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LayersListItem {
+    /// The newest version of the layer.
+    pub latest_matching_version: Option<LayerVersionsListItem>,
+    /// The Amazon Resource Name (ARN) of the function layer.
+    pub layer_arn: Option<String>,
+    /// The name of the layer.
+    pub layer_name: Option<String>,
+}
+
+impl FromValue for LayersListItem {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            latest_matching_version: members.optional("LatestMatchingVersion")?,
+            layer_arn: members.optional("LayerArn")?,
+            layer_name: members.optional("LayerName")?,
+        })
+    }
+}
+
+impl IntoValue for LayersListItem {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("LatestMatchingVersion", self.latest_matching_version);
+        fields.optional("LayerArn", self.layer_arn);
+        fields.optional("LayerName", self.layer_name);
+        fields.finish()
+    }
+}
+
+/// ListAliasesRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListAliasesInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Specify a function version to only list aliases that invoke that version.
+    pub function_version: Option<String>,
+    /// Specify the pagination token that's returned by a previous request to retrieve the next page of results.
+    pub marker: Option<String>,
+    /// Limit the number of aliases returned.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListAliasesInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            function_version: members.optional("FunctionVersion")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListAliasesInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("FunctionVersion", self.function_version);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListAliasesResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListAliasesOutput {
+    /// A list of aliases.
+    pub aliases: Option<Vec<AliasConfiguration>>,
+    /// The pagination token that's included if more results are available.
+    pub next_marker: Option<String>,
+}
+
+impl FromValue for ListAliasesOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { aliases: members.optional("Aliases")?, next_marker: members.optional("NextMarker")? })
+    }
+}
+
+impl IntoValue for ListAliasesOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("Aliases", self.aliases);
+        fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
 /// ListEventSourceMappingsRequest
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListEventSourceMappingsInput {
@@ -3900,6 +5907,66 @@ impl IntoValue for ListEventSourceMappingsOutput {
     fn into_value(self) -> Value {
         let mut fields = Fields::with_capacity(2);
         fields.optional("EventSourceMappings", self.event_source_mappings);
+        fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
+/// ListFunctionEventInvokeConfigsRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListFunctionEventInvokeConfigsInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Specify the pagination token that's returned by a previous request to retrieve the next page of results.
+    pub marker: Option<String>,
+    /// The maximum number of configurations to return.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListFunctionEventInvokeConfigsInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListFunctionEventInvokeConfigsInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListFunctionEventInvokeConfigsResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListFunctionEventInvokeConfigsOutput {
+    /// A list of configurations.
+    pub function_event_invoke_configs: Option<Vec<FunctionEventInvokeConfig>>,
+    /// The pagination token that's included if more results are available.
+    pub next_marker: Option<String>,
+}
+
+impl FromValue for ListFunctionEventInvokeConfigsOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_event_invoke_configs: members.optional("FunctionEventInvokeConfigs")?,
+            next_marker: members.optional("NextMarker")?,
+        })
+    }
+}
+
+impl IntoValue for ListFunctionEventInvokeConfigsOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("FunctionEventInvokeConfigs", self.function_event_invoke_configs);
         fields.optional("NextMarker", self.next_marker);
         fields.finish()
     }
@@ -4022,6 +6089,293 @@ impl IntoValue for ListFunctionsOutput {
         let mut fields = Fields::with_capacity(2);
         fields.optional("Functions", self.functions);
         fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
+/// ListLayerVersionsRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListLayerVersionsInput {
+    /// The compatible instruction set architecture.
+    pub compatible_architecture: Option<Architecture>,
+    /// A runtime identifier.
+    pub compatible_runtime: Option<Runtime>,
+    /// The name or Amazon Resource Name (ARN) of the layer.
+    pub layer_name: String,
+    /// A pagination token returned by a previous call.
+    pub marker: Option<String>,
+    /// The maximum number of versions to return.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListLayerVersionsInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            compatible_architecture: members.optional("CompatibleArchitecture")?,
+            compatible_runtime: members.optional("CompatibleRuntime")?,
+            layer_name: members.required("LayerName")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListLayerVersionsInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(5);
+        fields.optional("CompatibleArchitecture", self.compatible_architecture);
+        fields.optional("CompatibleRuntime", self.compatible_runtime);
+        fields.required("LayerName", self.layer_name);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListLayerVersionsResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListLayerVersionsOutput {
+    /// A list of versions.
+    pub layer_versions: Option<Vec<LayerVersionsListItem>>,
+    /// A pagination token returned when the response doesn't contain all versions.
+    pub next_marker: Option<String>,
+}
+
+impl FromValue for ListLayerVersionsOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { layer_versions: members.optional("LayerVersions")?, next_marker: members.optional("NextMarker")? })
+    }
+}
+
+impl IntoValue for ListLayerVersionsOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("LayerVersions", self.layer_versions);
+        fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
+/// ListLayersRequest
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListLayersInput {
+    /// The compatible instruction set architecture.
+    pub compatible_architecture: Option<Architecture>,
+    /// A runtime identifier.
+    pub compatible_runtime: Option<Runtime>,
+    /// A pagination token returned by a previous call.
+    pub marker: Option<String>,
+    /// The maximum number of layers to return.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListLayersInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            compatible_architecture: members.optional("CompatibleArchitecture")?,
+            compatible_runtime: members.optional("CompatibleRuntime")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListLayersInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.optional("CompatibleArchitecture", self.compatible_architecture);
+        fields.optional("CompatibleRuntime", self.compatible_runtime);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListLayersResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListLayersOutput {
+    /// A list of function layers.
+    pub layers: Option<Vec<LayersListItem>>,
+    /// A pagination token returned when the response doesn't contain all layers.
+    pub next_marker: Option<String>,
+}
+
+impl FromValue for ListLayersOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { layers: members.optional("Layers")?, next_marker: members.optional("NextMarker")? })
+    }
+}
+
+impl IntoValue for ListLayersOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("Layers", self.layers);
+        fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
+/// ListProvisionedConcurrencyConfigsRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListProvisionedConcurrencyConfigsInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Specify the pagination token that's returned by a previous request to retrieve the next page of results.
+    pub marker: Option<String>,
+    /// Specify a number to limit the number of configurations returned.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListProvisionedConcurrencyConfigsInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListProvisionedConcurrencyConfigsInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListProvisionedConcurrencyConfigsResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListProvisionedConcurrencyConfigsOutput {
+    /// The pagination token that's included if more results are available.
+    pub next_marker: Option<String>,
+    /// A list of provisioned concurrency configurations.
+    pub provisioned_concurrency_configs: Option<Vec<ProvisionedConcurrencyConfigListItem>>,
+}
+
+impl FromValue for ListProvisionedConcurrencyConfigsOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            next_marker: members.optional("NextMarker")?,
+            provisioned_concurrency_configs: members.optional("ProvisionedConcurrencyConfigs")?,
+        })
+    }
+}
+
+impl IntoValue for ListProvisionedConcurrencyConfigsOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("NextMarker", self.next_marker);
+        fields.optional("ProvisionedConcurrencyConfigs", self.provisioned_concurrency_configs);
+        fields.finish()
+    }
+}
+
+/// ListTagsRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListTagsInput {
+    /// The resource's Amazon Resource Name (ARN).
+    pub resource: String,
+}
+
+impl FromValue for ListTagsInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { resource: members.required("Resource")? })
+    }
+}
+
+impl IntoValue for ListTagsInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("Resource", self.resource);
+        fields.finish()
+    }
+}
+
+/// ListTagsResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListTagsOutput {
+    /// The function's tags.
+    pub tags: Option<BTreeMap<String, String>>,
+}
+
+impl FromValue for ListTagsOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { tags: members.optional("Tags")? })
+    }
+}
+
+impl IntoValue for ListTagsOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Tags", self.tags);
+        fields.finish()
+    }
+}
+
+/// ListVersionsByFunctionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListVersionsByFunctionInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Specify the pagination token that's returned by a previous request to retrieve the next page of results.
+    pub marker: Option<String>,
+    /// The maximum number of versions to return.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListVersionsByFunctionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListVersionsByFunctionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListVersionsByFunctionResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListVersionsByFunctionOutput {
+    /// The pagination token that's included if more results are available.
+    pub next_marker: Option<String>,
+    /// A list of Lambda function versions.
+    pub versions: Option<Vec<FunctionConfiguration>>,
+}
+
+impl FromValue for ListVersionsByFunctionOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { next_marker: members.optional("NextMarker")?, versions: members.optional("Versions")? })
+    }
+}
+
+impl IntoValue for ListVersionsByFunctionOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("NextMarker", self.next_marker);
+        fields.optional("Versions", self.versions);
         fields.finish()
     }
 }
@@ -4259,6 +6613,111 @@ impl IntoValue for PackageType {
     }
 }
 
+/// Details about the provisioned concurrency configuration for a function alias or version.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProvisionedConcurrencyConfigListItem {
+    /// The amount of provisioned concurrency allocated.
+    pub allocated_provisioned_concurrent_executions: Option<i32>,
+    /// The amount of provisioned concurrency available.
+    pub available_provisioned_concurrent_executions: Option<i32>,
+    /// The Amazon Resource Name (ARN) of the alias or version.
+    pub function_arn: Option<String>,
+    /// The date and time that a user last updated the configuration, in ISO 8601 format.
+    pub last_modified: Option<String>,
+    /// The amount of provisioned concurrency requested.
+    pub requested_provisioned_concurrent_executions: Option<i32>,
+    /// The status of the allocation process.
+    pub status: Option<ProvisionedConcurrencyStatusEnum>,
+    /// For failed allocations, the reason that provisioned concurrency could not be allocated.
+    pub status_reason: Option<String>,
+}
+
+impl FromValue for ProvisionedConcurrencyConfigListItem {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            allocated_provisioned_concurrent_executions: members
+                .optional("AllocatedProvisionedConcurrentExecutions")?,
+            available_provisioned_concurrent_executions: members
+                .optional("AvailableProvisionedConcurrentExecutions")?,
+            function_arn: members.optional("FunctionArn")?,
+            last_modified: members.optional("LastModified")?,
+            requested_provisioned_concurrent_executions: members
+                .optional("RequestedProvisionedConcurrentExecutions")?,
+            status: members.optional("Status")?,
+            status_reason: members.optional("StatusReason")?,
+        })
+    }
+}
+
+impl IntoValue for ProvisionedConcurrencyConfigListItem {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(7);
+        fields.optional("AllocatedProvisionedConcurrentExecutions", self.allocated_provisioned_concurrent_executions);
+        fields.optional("AvailableProvisionedConcurrentExecutions", self.available_provisioned_concurrent_executions);
+        fields.optional("FunctionArn", self.function_arn);
+        fields.optional("LastModified", self.last_modified);
+        fields.optional("RequestedProvisionedConcurrentExecutions", self.requested_provisioned_concurrent_executions);
+        fields.optional("Status", self.status);
+        fields.optional("StatusReason", self.status_reason);
+        fields.finish()
+    }
+}
+
+/// ProvisionedConcurrencyStatusEnum
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProvisionedConcurrencyStatusEnum {
+    /// `IN_PROGRESS`
+    InProgress,
+    /// `READY`
+    Ready,
+    /// `FAILED`
+    Failed,
+}
+
+impl ProvisionedConcurrencyStatusEnum {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::InProgress, Self::Ready, Self::Failed];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InProgress => "IN_PROGRESS",
+            Self::Ready => "READY",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
+impl fmt::Display for ProvisionedConcurrencyStatusEnum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for ProvisionedConcurrencyStatusEnum {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "ProvisionedConcurrencyStatusEnum", text: text.to_owned() })
+    }
+}
+
+impl FromValue for ProvisionedConcurrencyStatusEnum {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for ProvisionedConcurrencyStatusEnum {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
 /// The provisioned mode configuration for the event source.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProvisionedPollerConfig {
@@ -4287,6 +6746,534 @@ impl IntoValue for ProvisionedPollerConfig {
         fields.optional("MaximumPollers", self.maximum_pollers);
         fields.optional("MinimumPollers", self.minimum_pollers);
         fields.optional("PollerGroupName", self.poller_group_name);
+        fields.finish()
+    }
+}
+
+/// PublishLayerVersionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PublishLayerVersionInput {
+    /// A list of compatible instruction set architectures.
+    pub compatible_architectures: Option<Vec<Architecture>>,
+    /// A list of compatible function runtimes.
+    pub compatible_runtimes: Option<Vec<Runtime>>,
+    /// The function layer archive.
+    pub content: LayerVersionContentInput,
+    /// The description of the version.
+    pub description: Option<String>,
+    /// The name or Amazon Resource Name (ARN) of the layer.
+    pub layer_name: String,
+    /// The layer's software license.
+    pub license_info: Option<String>,
+}
+
+impl FromValue for PublishLayerVersionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            compatible_architectures: members.optional("CompatibleArchitectures")?,
+            compatible_runtimes: members.optional("CompatibleRuntimes")?,
+            content: members.required("Content")?,
+            description: members.optional("Description")?,
+            layer_name: members.required("LayerName")?,
+            license_info: members.optional("LicenseInfo")?,
+        })
+    }
+}
+
+impl IntoValue for PublishLayerVersionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(6);
+        fields.optional("CompatibleArchitectures", self.compatible_architectures);
+        fields.optional("CompatibleRuntimes", self.compatible_runtimes);
+        fields.required("Content", self.content);
+        fields.optional("Description", self.description);
+        fields.required("LayerName", self.layer_name);
+        fields.optional("LicenseInfo", self.license_info);
+        fields.finish()
+    }
+}
+
+/// PublishLayerVersionResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PublishLayerVersionOutput {
+    /// A list of compatible instruction set architectures.
+    pub compatible_architectures: Option<Vec<Architecture>>,
+    /// The layer's compatible runtimes.
+    pub compatible_runtimes: Option<Vec<Runtime>>,
+    /// Details about the layer version.
+    pub content: Option<LayerVersionContentOutput>,
+    /// The date that the layer version was created, in ISO-8601 format (YYYY-MM-DDThh:mm:ss.sTZD).
+    pub created_date: Option<String>,
+    /// The description of the version.
+    pub description: Option<String>,
+    /// The ARN of the layer.
+    pub layer_arn: Option<String>,
+    /// The ARN of the layer version.
+    pub layer_version_arn: Option<String>,
+    /// The layer's software license.
+    pub license_info: Option<String>,
+    /// The version number.
+    pub version: Option<i64>,
+}
+
+impl FromValue for PublishLayerVersionOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            compatible_architectures: members.optional("CompatibleArchitectures")?,
+            compatible_runtimes: members.optional("CompatibleRuntimes")?,
+            content: members.optional("Content")?,
+            created_date: members.optional("CreatedDate")?,
+            description: members.optional("Description")?,
+            layer_arn: members.optional("LayerArn")?,
+            layer_version_arn: members.optional("LayerVersionArn")?,
+            license_info: members.optional("LicenseInfo")?,
+            version: members.optional("Version")?,
+        })
+    }
+}
+
+impl IntoValue for PublishLayerVersionOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(9);
+        fields.optional("CompatibleArchitectures", self.compatible_architectures);
+        fields.optional("CompatibleRuntimes", self.compatible_runtimes);
+        fields.optional("Content", self.content);
+        fields.optional("CreatedDate", self.created_date);
+        fields.optional("Description", self.description);
+        fields.optional("LayerArn", self.layer_arn);
+        fields.optional("LayerVersionArn", self.layer_version_arn);
+        fields.optional("LicenseInfo", self.license_info);
+        fields.optional("Version", self.version);
+        fields.finish()
+    }
+}
+
+/// PublishVersionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PublishVersionInput {
+    /// Only publish a version if the hash value matches the value that's specified.
+    pub code_sha256: Option<String>,
+    /// A description for the version to override the description in the function configuration.
+    pub description: Option<String>,
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Specifies where to publish the function version or configuration.
+    pub publish_to: Option<FunctionVersionLatestPublished>,
+    /// Only update the function if the revision ID matches the ID that's specified.
+    pub revision_id: Option<String>,
+}
+
+impl FromValue for PublishVersionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            code_sha256: members.optional("CodeSha256")?,
+            description: members.optional("Description")?,
+            function_name: members.required("FunctionName")?,
+            publish_to: members.optional("PublishTo")?,
+            revision_id: members.optional("RevisionId")?,
+        })
+    }
+}
+
+impl IntoValue for PublishVersionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(5);
+        fields.optional("CodeSha256", self.code_sha256);
+        fields.optional("Description", self.description);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("PublishTo", self.publish_to);
+        fields.optional("RevisionId", self.revision_id);
+        fields.finish()
+    }
+}
+
+/// PutFunctionConcurrencyRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutFunctionConcurrencyInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The number of simultaneous executions to reserve for the function.
+    pub reserved_concurrent_executions: i32,
+}
+
+impl FromValue for PutFunctionConcurrencyInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            reserved_concurrent_executions: members.required("ReservedConcurrentExecutions")?,
+        })
+    }
+}
+
+impl IntoValue for PutFunctionConcurrencyInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.required("ReservedConcurrentExecutions", self.reserved_concurrent_executions);
+        fields.finish()
+    }
+}
+
+/// PutFunctionEventInvokeConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutFunctionEventInvokeConfigInput {
+    /// A destination for events after they have been sent to a function for processing.
+    pub destination_config: Option<DestinationConfig>,
+    /// The name or ARN of the Lambda function, version, or alias.
+    pub function_name: String,
+    /// The maximum age of a request that Lambda sends to a function for processing.
+    pub maximum_event_age_in_seconds: Option<i32>,
+    /// The maximum number of times to retry when the function returns an error.
+    pub maximum_retry_attempts: Option<i32>,
+    /// A version number or alias name.
+    pub qualifier: Option<String>,
+}
+
+impl FromValue for PutFunctionEventInvokeConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            destination_config: members.optional("DestinationConfig")?,
+            function_name: members.required("FunctionName")?,
+            maximum_event_age_in_seconds: members.optional("MaximumEventAgeInSeconds")?,
+            maximum_retry_attempts: members.optional("MaximumRetryAttempts")?,
+            qualifier: members.optional("Qualifier")?,
+        })
+    }
+}
+
+impl IntoValue for PutFunctionEventInvokeConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(5);
+        fields.optional("DestinationConfig", self.destination_config);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("MaximumEventAgeInSeconds", self.maximum_event_age_in_seconds);
+        fields.optional("MaximumRetryAttempts", self.maximum_retry_attempts);
+        fields.optional("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// PutFunctionRecursionConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutFunctionRecursionConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// If you set your function's recursive loop detection configuration to Allow, Lambda doesn't take any action when it detects your function being invoked as part…
+    pub recursive_loop: RecursiveLoop,
+}
+
+impl FromValue for PutFunctionRecursionConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            recursive_loop: members.required("RecursiveLoop")?,
+        })
+    }
+}
+
+impl IntoValue for PutFunctionRecursionConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.required("RecursiveLoop", self.recursive_loop);
+        fields.finish()
+    }
+}
+
+/// PutFunctionRecursionConfigResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PutFunctionRecursionConfigOutput {
+    /// The status of your function's recursive loop detection configuration.
+    pub recursive_loop: Option<RecursiveLoop>,
+}
+
+impl FromValue for PutFunctionRecursionConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { recursive_loop: members.optional("RecursiveLoop")? })
+    }
+}
+
+impl IntoValue for PutFunctionRecursionConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("RecursiveLoop", self.recursive_loop);
+        fields.finish()
+    }
+}
+
+/// PutProvisionedConcurrencyConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutProvisionedConcurrencyConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The amount of provisioned concurrency to allocate for the version or alias.
+    pub provisioned_concurrent_executions: i32,
+    /// The version number or alias name.
+    pub qualifier: String,
+}
+
+impl FromValue for PutProvisionedConcurrencyConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            provisioned_concurrent_executions: members.required("ProvisionedConcurrentExecutions")?,
+            qualifier: members.required("Qualifier")?,
+        })
+    }
+}
+
+impl IntoValue for PutProvisionedConcurrencyConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.required("FunctionName", self.function_name);
+        fields.required("ProvisionedConcurrentExecutions", self.provisioned_concurrent_executions);
+        fields.required("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// PutProvisionedConcurrencyConfigResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PutProvisionedConcurrencyConfigOutput {
+    /// The amount of provisioned concurrency allocated.
+    pub allocated_provisioned_concurrent_executions: Option<i32>,
+    /// The amount of provisioned concurrency available.
+    pub available_provisioned_concurrent_executions: Option<i32>,
+    /// The date and time that a user last updated the configuration, in ISO 8601 format.
+    pub last_modified: Option<String>,
+    /// The amount of provisioned concurrency requested.
+    pub requested_provisioned_concurrent_executions: Option<i32>,
+    /// The status of the allocation process.
+    pub status: Option<ProvisionedConcurrencyStatusEnum>,
+    /// For failed allocations, the reason that provisioned concurrency could not be allocated.
+    pub status_reason: Option<String>,
+}
+
+impl FromValue for PutProvisionedConcurrencyConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            allocated_provisioned_concurrent_executions: members
+                .optional("AllocatedProvisionedConcurrentExecutions")?,
+            available_provisioned_concurrent_executions: members
+                .optional("AvailableProvisionedConcurrentExecutions")?,
+            last_modified: members.optional("LastModified")?,
+            requested_provisioned_concurrent_executions: members
+                .optional("RequestedProvisionedConcurrentExecutions")?,
+            status: members.optional("Status")?,
+            status_reason: members.optional("StatusReason")?,
+        })
+    }
+}
+
+impl IntoValue for PutProvisionedConcurrencyConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(6);
+        fields.optional("AllocatedProvisionedConcurrentExecutions", self.allocated_provisioned_concurrent_executions);
+        fields.optional("AvailableProvisionedConcurrentExecutions", self.available_provisioned_concurrent_executions);
+        fields.optional("LastModified", self.last_modified);
+        fields.optional("RequestedProvisionedConcurrentExecutions", self.requested_provisioned_concurrent_executions);
+        fields.optional("Status", self.status);
+        fields.optional("StatusReason", self.status_reason);
+        fields.finish()
+    }
+}
+
+/// PutRuntimeManagementConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutRuntimeManagementConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Specify a version of the function.
+    pub qualifier: Option<String>,
+    /// The ARN of the runtime version you want the function to use.
+    pub runtime_version_arn: Option<String>,
+    /// Specify the runtime update mode.
+    pub update_runtime_on: UpdateRuntimeOn,
+}
+
+impl FromValue for PutRuntimeManagementConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            qualifier: members.optional("Qualifier")?,
+            runtime_version_arn: members.optional("RuntimeVersionArn")?,
+            update_runtime_on: members.required("UpdateRuntimeOn")?,
+        })
+    }
+}
+
+impl IntoValue for PutRuntimeManagementConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Qualifier", self.qualifier);
+        fields.optional("RuntimeVersionArn", self.runtime_version_arn);
+        fields.required("UpdateRuntimeOn", self.update_runtime_on);
+        fields.finish()
+    }
+}
+
+/// PutRuntimeManagementConfigResponse
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutRuntimeManagementConfigOutput {
+    /// The ARN of the function
+    pub function_arn: String,
+    /// The ARN of the runtime the function is configured to use.
+    pub runtime_version_arn: Option<String>,
+    /// The runtime update mode.
+    pub update_runtime_on: UpdateRuntimeOn,
+}
+
+impl FromValue for PutRuntimeManagementConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_arn: members.required("FunctionArn")?,
+            runtime_version_arn: members.optional("RuntimeVersionArn")?,
+            update_runtime_on: members.required("UpdateRuntimeOn")?,
+        })
+    }
+}
+
+impl IntoValue for PutRuntimeManagementConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.required("FunctionArn", self.function_arn);
+        fields.optional("RuntimeVersionArn", self.runtime_version_arn);
+        fields.required("UpdateRuntimeOn", self.update_runtime_on);
+        fields.finish()
+    }
+}
+
+/// RecursiveLoop
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RecursiveLoop {
+    /// `Allow`
+    Allow,
+    /// `Terminate`
+    Terminate,
+}
+
+impl RecursiveLoop {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Allow, Self::Terminate];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "Allow",
+            Self::Terminate => "Terminate",
+        }
+    }
+}
+
+impl fmt::Display for RecursiveLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for RecursiveLoop {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "RecursiveLoop", text: text.to_owned() })
+    }
+}
+
+impl FromValue for RecursiveLoop {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for RecursiveLoop {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// RemoveLayerVersionPermissionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoveLayerVersionPermissionInput {
+    /// The name or Amazon Resource Name (ARN) of the layer.
+    pub layer_name: String,
+    /// Only update the policy if the revision ID matches the ID specified.
+    pub revision_id: Option<String>,
+    /// The identifier that was specified when the statement was added.
+    pub statement_id: String,
+    /// The version number.
+    pub version_number: i64,
+}
+
+impl FromValue for RemoveLayerVersionPermissionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            layer_name: members.required("LayerName")?,
+            revision_id: members.optional("RevisionId")?,
+            statement_id: members.required("StatementId")?,
+            version_number: members.required("VersionNumber")?,
+        })
+    }
+}
+
+impl IntoValue for RemoveLayerVersionPermissionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.required("LayerName", self.layer_name);
+        fields.optional("RevisionId", self.revision_id);
+        fields.required("StatementId", self.statement_id);
+        fields.required("VersionNumber", self.version_number);
+        fields.finish()
+    }
+}
+
+/// RemovePermissionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemovePermissionInput {
+    /// The name or ARN of the Lambda function, version, or alias.
+    pub function_name: String,
+    /// Specify a version or alias to remove permissions from a published version of the function.
+    pub qualifier: Option<String>,
+    /// Update the policy only if the revision ID matches the ID that's specified.
+    pub revision_id: Option<String>,
+    /// Statement ID of the permission to remove.
+    pub statement_id: String,
+}
+
+impl FromValue for RemovePermissionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            qualifier: members.optional("Qualifier")?,
+            revision_id: members.optional("RevisionId")?,
+            statement_id: members.required("StatementId")?,
+        })
+    }
+}
+
+impl IntoValue for RemovePermissionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Qualifier", self.qualifier);
+        fields.optional("RevisionId", self.revision_id);
+        fields.required("StatementId", self.statement_id);
         fields.finish()
     }
 }
@@ -4320,6 +7307,57 @@ impl IntoValue for ResolvedS3Object {
         fields.optional("S3Key", self.s3_key);
         fields.optional("S3ObjectVersion", self.s3_object_version);
         fields.finish()
+    }
+}
+
+/// ResponseStreamingInvocationType
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ResponseStreamingInvocationType {
+    /// `RequestResponse`
+    RequestResponse,
+    /// `DryRun`
+    DryRun,
+}
+
+impl ResponseStreamingInvocationType {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::RequestResponse, Self::DryRun];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestResponse => "RequestResponse",
+            Self::DryRun => "DryRun",
+        }
+    }
+}
+
+impl fmt::Display for ResponseStreamingInvocationType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for ResponseStreamingInvocationType {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "ResponseStreamingInvocationType", text: text.to_owned() })
+    }
+}
+
+impl FromValue for ResponseStreamingInvocationType {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for ResponseStreamingInvocationType {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
     }
 }
 
@@ -5461,6 +8499,31 @@ impl IntoValue for SystemLogLevel {
     }
 }
 
+/// TagResourceRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct TagResourceInput {
+    /// The resource's Amazon Resource Name (ARN).
+    pub resource: String,
+    /// A list of tags to apply to the resource.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl FromValue for TagResourceInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { resource: members.required("Resource")?, tags: members.required("Tags")? })
+    }
+}
+
+impl IntoValue for TagResourceInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("Resource", self.resource);
+        fields.required("Tags", self.tags);
+        fields.finish()
+    }
+}
+
 /// An object that contains details about an error related to retrieving tags.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TagsError {
@@ -5648,6 +8711,75 @@ impl FromValue for TracingMode {
 impl IntoValue for TracingMode {
     fn into_value(self) -> Value {
         Value::String(self.as_str().to_owned())
+    }
+}
+
+/// UntagResourceRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct UntagResourceInput {
+    /// The resource's Amazon Resource Name (ARN).
+    pub resource: String,
+    /// A list of tag keys to remove from the resource.
+    pub tag_keys: Vec<String>,
+}
+
+impl FromValue for UntagResourceInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { resource: members.required("Resource")?, tag_keys: members.required("TagKeys")? })
+    }
+}
+
+impl IntoValue for UntagResourceInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("Resource", self.resource);
+        fields.required("TagKeys", self.tag_keys);
+        fields.finish()
+    }
+}
+
+/// UpdateAliasRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpdateAliasInput {
+    /// A description of the alias.
+    pub description: Option<String>,
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The function version that the alias invokes.
+    pub function_version: Option<String>,
+    /// The name of the alias.
+    pub name: String,
+    /// Only update the alias if the revision ID matches the ID that's specified.
+    pub revision_id: Option<String>,
+    /// The routing configuration of the alias.
+    pub routing_config: Option<AliasRoutingConfiguration>,
+}
+
+impl FromValue for UpdateAliasInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            description: members.optional("Description")?,
+            function_name: members.required("FunctionName")?,
+            function_version: members.optional("FunctionVersion")?,
+            name: members.required("Name")?,
+            revision_id: members.optional("RevisionId")?,
+            routing_config: members.optional("RoutingConfig")?,
+        })
+    }
+}
+
+impl IntoValue for UpdateAliasInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(6);
+        fields.optional("Description", self.description);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("FunctionVersion", self.function_version);
+        fields.required("Name", self.name);
+        fields.optional("RevisionId", self.revision_id);
+        fields.optional("RoutingConfig", self.routing_config);
+        fields.finish()
     }
 }
 
@@ -5963,6 +9095,46 @@ impl IntoValue for UpdateFunctionConfigurationInput {
     }
 }
 
+/// UpdateFunctionEventInvokeConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpdateFunctionEventInvokeConfigInput {
+    /// A destination for events after they have been sent to a function for processing.
+    pub destination_config: Option<DestinationConfig>,
+    /// The name or ARN of the Lambda function, version, or alias.
+    pub function_name: String,
+    /// The maximum age of a request that Lambda sends to a function for processing.
+    pub maximum_event_age_in_seconds: Option<i32>,
+    /// The maximum number of times to retry when the function returns an error.
+    pub maximum_retry_attempts: Option<i32>,
+    /// A version number or alias name.
+    pub qualifier: Option<String>,
+}
+
+impl FromValue for UpdateFunctionEventInvokeConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            destination_config: members.optional("DestinationConfig")?,
+            function_name: members.required("FunctionName")?,
+            maximum_event_age_in_seconds: members.optional("MaximumEventAgeInSeconds")?,
+            maximum_retry_attempts: members.optional("MaximumRetryAttempts")?,
+            qualifier: members.optional("Qualifier")?,
+        })
+    }
+}
+
+impl IntoValue for UpdateFunctionEventInvokeConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(5);
+        fields.optional("DestinationConfig", self.destination_config);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("MaximumEventAgeInSeconds", self.maximum_event_age_in_seconds);
+        fields.optional("MaximumRetryAttempts", self.maximum_retry_attempts);
+        fields.optional("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
 /// UpdateFunctionUrlConfigRequest
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpdateFunctionUrlConfigInput {
@@ -6051,6 +9223,60 @@ impl IntoValue for UpdateFunctionUrlConfigOutput {
     }
 }
 
+/// UpdateRuntimeOn
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UpdateRuntimeOn {
+    /// `Auto`
+    Auto,
+    /// `Manual`
+    Manual,
+    /// `FunctionUpdate`
+    FunctionUpdate,
+}
+
+impl UpdateRuntimeOn {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Auto, Self::Manual, Self::FunctionUpdate];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "Auto",
+            Self::Manual => "Manual",
+            Self::FunctionUpdate => "FunctionUpdate",
+        }
+    }
+}
+
+impl fmt::Display for UpdateRuntimeOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for UpdateRuntimeOn {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "UpdateRuntimeOn", text: text.to_owned() })
+    }
+}
+
+impl FromValue for UpdateRuntimeOn {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for UpdateRuntimeOn {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
 /// The VPC security groups and subnets that are attached to a Lambda function.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct VpcConfig {
@@ -6119,47 +9345,228 @@ impl IntoValue for VpcConfigResponse {
     }
 }
 
-static CREATE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+static ADD_LAYER_VERSION_PERMISSION: OperationShape = OperationShape {
     method: "POST",
-    uri: "/2015-03-31/event-source-mappings",
-    status: 202,
-    input: Some(ShapeId(28)),
-    output: Some(ShapeId(71)),
+    uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy",
+    status: 201,
+    input: Some(ShapeId(5)),
+    output: Some(ShapeId(6)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(128),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(206),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(236),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(270),
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "PolicyLengthExceededException",
+            code: "PolicyLengthExceededException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(283),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(208),
+            shape: ShapeId(319),
+        },
+        ErrorShape {
+            name: "PreconditionFailedException",
+            code: "PreconditionFailedException",
+            status: 412,
+            fault: Fault::Client,
+            shape: ShapeId(285),
+        },
+    ],
+    ..OperationShape::new("AddLayerVersionPermission", SHAPES)
+};
+
+static ADD_PERMISSION: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2015-03-31/functions/{FunctionName}/policy",
+    status: 201,
+    input: Some(ShapeId(7)),
+    output: Some(ShapeId(8)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "PublicPolicyException",
+            code: "PublicPolicyException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(294),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "PolicyLengthExceededException",
+            code: "PolicyLengthExceededException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(283),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+        ErrorShape {
+            name: "PreconditionFailedException",
+            code: "PreconditionFailedException",
+            status: 412,
+            fault: Fault::Client,
+            shape: ShapeId(285),
+        },
+    ],
+    ..OperationShape::new("AddPermission", SHAPES)
+};
+
+static CREATE_ALIAS: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2015-03-31/functions/{FunctionName}/aliases",
+    status: 201,
+    input: Some(ShapeId(43)),
+    output: Some(ShapeId(12)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "AliasLimitExceededException",
+            code: "AliasLimitExceededException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(13),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("CreateAlias", SHAPES)
+};
+
+static CREATE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2015-03-31/event-source-mappings",
+    status: 202,
+    input: Some(ShapeId(44)),
+    output: Some(ShapeId(92)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
         },
     ],
     ..OperationShape::new("CreateEventSourceMapping", SHAPES)
@@ -6169,78 +9576,78 @@ static CREATE_FUNCTION: OperationShape = OperationShape {
     method: "POST",
     uri: "/2015-03-31/functions",
     status: 201,
-    input: Some(ShapeId(29)),
-    output: Some(ShapeId(95)),
+    input: Some(ShapeId(45)),
+    output: Some(ShapeId(117)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(128),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(206),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(236),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(270),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "InvalidCodeSignatureException",
             code: "InvalidCodeSignatureException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(127),
+            shape: ShapeId(171),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(208),
+            shape: ShapeId(319),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(24),
+            shape: ShapeId(37),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(22),
+            shape: ShapeId(35),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(23),
+            shape: ShapeId(36),
         },
         ErrorShape {
             name: "FunctionVersionsPerCapacityProviderLimitExceededException",
             code: "FunctionVersionsPerCapacityProviderLimitExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(111),
+            shape: ShapeId(135),
         },
     ],
     idempotent: true,
@@ -6251,96 +9658,142 @@ static CREATE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "POST",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 201,
-    input: Some(ShapeId(30)),
-    output: Some(ShapeId(31)),
+    input: Some(ShapeId(46)),
+    output: Some(ShapeId(47)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(128),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(206),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(236),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(270),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(208),
+            shape: ShapeId(319),
         },
     ],
     ..OperationShape::new("CreateFunctionUrlConfig", SHAPES)
+};
+
+static DELETE_ALIAS: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
+    status: 204,
+    input: Some(ShapeId(51)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("DeleteAlias", SHAPES)
 };
 
 static DELETE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2015-03-31/event-source-mappings/{UUID}",
     status: 202,
-    input: Some(ShapeId(35)),
-    output: Some(ShapeId(71)),
+    input: Some(ShapeId(52)),
+    output: Some(ShapeId(92)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(128),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceInUseException",
             code: "ResourceInUseException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(207),
+            shape: ShapeId(318),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(206),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(236),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(270),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(208),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -6351,154 +9804,369 @@ static DELETE_FUNCTION: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2015-03-31/functions/{FunctionName}",
     status: 200,
-    input: Some(ShapeId(36)),
-    output: Some(ShapeId(37)),
+    input: Some(ShapeId(55)),
+    output: Some(ShapeId(56)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(128),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(206),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(236),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(270),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(208),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
     ..OperationShape::new("DeleteFunction", SHAPES)
 };
 
-static DELETE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
+static DELETE_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
     method: "DELETE",
-    uri: "/2021-10-31/functions/{FunctionName}/url",
+    uri: "/2017-10-31/functions/{FunctionName}/concurrency",
     status: 204,
-    input: Some(ShapeId(38)),
+    input: Some(ShapeId(53)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(128),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(206),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(236),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(270),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(208),
+            shape: ShapeId(319),
         },
     ],
-    ..OperationShape::new("DeleteFunctionUrlConfig", SHAPES)
+    ..OperationShape::new("DeleteFunctionConcurrency", SHAPES)
 };
 
-static GET_ACCOUNT_SETTINGS: OperationShape = OperationShape {
-    method: "GET",
-    uri: "/2016-08-19/account-settings",
-    status: 200,
-    input: Some(ShapeId(112)),
-    output: Some(ShapeId(113)),
-    errors: &[
-        ErrorShape {
-            name: "ServiceException",
-            code: "ServiceException",
-            status: 500,
-            fault: Fault::Server,
-            shape: ShapeId(236),
-        },
-        ErrorShape {
-            name: "TooManyRequestsException",
-            code: "TooManyRequestsException",
-            status: 429,
-            fault: Fault::Client,
-            shape: ShapeId(270),
-        },
-    ],
-    idempotent: true,
-    ..OperationShape::new("GetAccountSettings", SHAPES)
-};
-
-static GET_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
-    method: "GET",
-    uri: "/2015-03-31/event-source-mappings/{UUID}",
-    status: 200,
-    input: Some(ShapeId(114)),
-    output: Some(ShapeId(71)),
+static DELETE_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
+    status: 204,
+    input: Some(ShapeId(54)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(128),
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(236),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(270),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(208),
+            shape: ShapeId(319),
+        },
+    ],
+    ..OperationShape::new("DeleteFunctionEventInvokeConfig", SHAPES)
+};
+
+static DELETE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2021-10-31/functions/{FunctionName}/url",
+    status: 204,
+    input: Some(ShapeId(57)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    ..OperationShape::new("DeleteFunctionUrlConfig", SHAPES)
+};
+
+static DELETE_LAYER_VERSION: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
+    status: 204,
+    input: Some(ShapeId(58)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("DeleteLayerVersion", SHAPES)
+};
+
+static DELETE_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
+    status: 204,
+    input: Some(ShapeId(59)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("DeleteProvisionedConcurrencyConfig", SHAPES)
+};
+
+static GET_ACCOUNT_SETTINGS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2016-08-19/account-settings",
+    status: 200,
+    input: Some(ShapeId(136)),
+    output: Some(ShapeId(137)),
+    errors: &[
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetAccountSettings", SHAPES)
+};
+
+static GET_ALIAS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
+    status: 200,
+    input: Some(ShapeId(138)),
+    output: Some(ShapeId(12)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetAlias", SHAPES)
+};
+
+static GET_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/event-source-mappings/{UUID}",
+    status: 200,
+    input: Some(ShapeId(139)),
+    output: Some(ShapeId(92)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -6509,7 +10177,134 @@ static GET_FUNCTION: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}",
     status: 200,
-    input: Some(ShapeId(116)),
+    input: Some(ShapeId(148)),
+    output: Some(ShapeId(149)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetFunction", SHAPES)
+};
+
+static GET_FUNCTION_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2020-06-30/functions/{FunctionName}/code-signing-config",
+    status: 200,
+    input: Some(ShapeId(140)),
+    output: Some(ShapeId(141)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+        ErrorShape {
+            name: "CodeSigningConfigNotFoundException",
+            code: "CodeSigningConfigNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(35),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetFunctionCodeSigningConfig", SHAPES)
+};
+
+static GET_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2019-09-30/functions/{FunctionName}/concurrency",
+    status: 200,
+    input: Some(ShapeId(142)),
+    output: Some(ShapeId(143)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetFunctionConcurrency", SHAPES)
+};
+
+static GET_FUNCTION_CONFIGURATION: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/functions/{FunctionName}/configuration",
+    status: 200,
+    input: Some(ShapeId(144)),
     output: Some(ShapeId(117)),
     errors: &[
         ErrorShape {
@@ -6517,443 +10312,317 @@ static GET_FUNCTION: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(128),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(236),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(270),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(208),
-        },
-    ],
-    idempotent: true,
-    ..OperationShape::new("GetFunction", SHAPES)
-};
-
-static GET_FUNCTION_CONFIGURATION: OperationShape = OperationShape {
-    method: "GET",
-    uri: "/2015-03-31/functions/{FunctionName}/configuration",
-    status: 200,
-    input: Some(ShapeId(115)),
-    output: Some(ShapeId(95)),
-    errors: &[
-        ErrorShape {
-            name: "InvalidParameterValueException",
-            code: "InvalidParameterValueException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(128),
-        },
-        ErrorShape {
-            name: "ServiceException",
-            code: "ServiceException",
-            status: 500,
-            fault: Fault::Server,
-            shape: ShapeId(236),
-        },
-        ErrorShape {
-            name: "TooManyRequestsException",
-            code: "TooManyRequestsException",
-            status: 429,
-            fault: Fault::Client,
-            shape: ShapeId(270),
-        },
-        ErrorShape {
-            name: "ResourceNotFoundException",
-            code: "ResourceNotFoundException",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(208),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
     ..OperationShape::new("GetFunctionConfiguration", SHAPES)
 };
 
-static GET_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
+static GET_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2021-10-31/functions/{FunctionName}/url",
+    uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 200,
-    input: Some(ShapeId(118)),
-    output: Some(ShapeId(119)),
+    input: Some(ShapeId(145)),
+    output: Some(ShapeId(118)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(128),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(236),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(270),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(208),
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetFunctionEventInvokeConfig", SHAPES)
+};
+
+static GET_FUNCTION_RECURSION_CONFIG: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2024-08-31/functions/{FunctionName}/recursion-config",
+    status: 200,
+    input: Some(ShapeId(146)),
+    output: Some(ShapeId(147)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetFunctionRecursionConfig", SHAPES)
+};
+
+static GET_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2021-10-31/functions/{FunctionName}/url",
+    status: 200,
+    input: Some(ShapeId(150)),
+    output: Some(ShapeId(151)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
     ..OperationShape::new("GetFunctionUrlConfig", SHAPES)
 };
 
-static INVOKE: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/2015-03-31/functions/{FunctionName}/invocations",
+static GET_LAYER_VERSION: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
     status: 200,
-    input: Some(ShapeId(134)),
-    output: Some(ShapeId(135)),
+    input: Some(ShapeId(155)),
+    output: Some(ShapeId(156)),
     errors: &[
-        ErrorShape {
-            name: "RuntimeAliasDeletedException",
-            code: "RuntimeAliasDeletedException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(213),
-        },
-        ErrorShape {
-            name: "CodeArtifactUserDeletedException",
-            code: "CodeArtifactUserDeletedException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(18),
-        },
-        ErrorShape {
-            name: "ResourceNotReadyException",
-            code: "ResourceNotReadyException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(209),
-        },
-        ErrorShape {
-            name: "ServiceQuotaExceededException",
-            code: "ServiceQuotaExceededException",
-            status: 402,
-            fault: Fault::Client,
-            shape: ShapeId(237),
-        },
-        ErrorShape {
-            name: "InvalidSecurityGroupIDException",
-            code: "InvalidSecurityGroupIDException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(131),
-        },
-        ErrorShape {
-            name: "SnapStartTimeoutException",
-            code: "SnapStartTimeoutException",
-            status: 408,
-            fault: Fault::Client,
-            shape: ShapeId(245),
-        },
-        ErrorShape {
-            name: "TooManyRequestsException",
-            code: "TooManyRequestsException",
-            status: 429,
-            fault: Fault::Client,
-            shape: ShapeId(270),
-        },
-        ErrorShape {
-            name: "EC2ThrottledException",
-            code: "EC2ThrottledException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(49),
-        },
-        ErrorShape {
-            name: "EFSMountConnectivityException",
-            code: "EFSMountConnectivityException",
-            status: 408,
-            fault: Fault::Client,
-            shape: ShapeId(52),
-        },
-        ErrorShape {
-            name: "SubnetIPAddressLimitReachedException",
-            code: "SubnetIPAddressLimitReachedException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(254),
-        },
-        ErrorShape {
-            name: "KMSAccessDeniedException",
-            code: "KMSAccessDeniedException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(138),
-        },
-        ErrorShape {
-            name: "RequestTooLargeException",
-            code: "RequestTooLargeException",
-            status: 413,
-            fault: Fault::Client,
-            shape: ShapeId(202),
-        },
-        ErrorShape {
-            name: "KMSDisabledException",
-            code: "KMSDisabledException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(139),
-        },
-        ErrorShape {
-            name: "UnsupportedMediaTypeException",
-            code: "UnsupportedMediaTypeException",
-            status: 415,
-            fault: Fault::Client,
-            shape: ShapeId(280),
-        },
-        ErrorShape {
-            name: "S3FilesMountConnectivityException",
-            code: "S3FilesMountConnectivityException",
-            status: 408,
-            fault: Fault::Client,
-            shape: ShapeId(220),
-        },
-        ErrorShape {
-            name: "SerializedRequestEntityTooLargeException",
-            code: "SerializedRequestEntityTooLargeException",
-            status: 413,
-            fault: Fault::Client,
-            shape: ShapeId(235),
-        },
-        ErrorShape {
-            name: "InvalidRuntimeException",
-            code: "InvalidRuntimeException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(130),
-        },
-        ErrorShape {
-            name: "NoPublishedVersionException",
-            code: "NoPublishedVersionException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(186),
-        },
-        ErrorShape {
-            name: "EC2UnexpectedException",
-            code: "EC2UnexpectedException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(50),
-        },
-        ErrorShape {
-            name: "InvalidSubnetIDException",
-            code: "InvalidSubnetIDException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(132),
-        },
-        ErrorShape {
-            name: "KMSNotFoundException",
-            code: "KMSNotFoundException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(142),
-        },
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(128),
-        },
-        ErrorShape {
-            name: "EC2AccessDeniedException",
-            code: "EC2AccessDeniedException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(48),
-        },
-        ErrorShape {
-            name: "EFSIOException",
-            code: "EFSIOException",
-            status: 410,
-            fault: Fault::Client,
-            shape: ShapeId(51),
-        },
-        ErrorShape {
-            name: "KMSInvalidStateException",
-            code: "KMSInvalidStateException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(140),
-        },
-        ErrorShape {
-            name: "ResourceConflictException",
-            code: "ResourceConflictException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(206),
-        },
-        ErrorShape {
-            name: "RuntimeVersionDeletedException",
-            code: "RuntimeVersionDeletedException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(216),
-        },
-        ErrorShape {
-            name: "ENILimitReachedException",
-            code: "ENILimitReachedException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(55),
-        },
-        ErrorShape {
-            name: "SnapStartNotReadyException",
-            code: "SnapStartNotReadyException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(241),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(236),
+            shape: ShapeId(348),
         },
         ErrorShape {
-            name: "CodeArtifactUserPendingException",
-            code: "CodeArtifactUserPendingException",
-            status: 409,
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
             fault: Fault::Client,
-            shape: ShapeId(20),
-        },
-        ErrorShape {
-            name: "SnapStartException",
-            code: "SnapStartException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(240),
-        },
-        ErrorShape {
-            name: "RecursiveInvocationException",
-            code: "RecursiveInvocationException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(201),
-        },
-        ErrorShape {
-            name: "S3FilesMountFailureException",
-            code: "S3FilesMountFailureException",
-            status: 403,
-            fault: Fault::Client,
-            shape: ShapeId(221),
-        },
-        ErrorShape {
-            name: "EFSMountTimeoutException",
-            code: "EFSMountTimeoutException",
-            status: 408,
-            fault: Fault::Client,
-            shape: ShapeId(54),
-        },
-        ErrorShape {
-            name: "ENINotReadyException",
-            code: "ENINotReadyException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(56),
-        },
-        ErrorShape {
-            name: "S3FilesMountTimeoutException",
-            code: "S3FilesMountTimeoutException",
-            status: 408,
-            fault: Fault::Client,
-            shape: ShapeId(222),
-        },
-        ErrorShape {
-            name: "CodeArtifactUserFailedException",
-            code: "CodeArtifactUserFailedException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(19),
-        },
-        ErrorShape {
-            name: "ModeNotSupportedException",
-            code: "ModeNotSupportedException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(183),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(208),
-        },
-        ErrorShape {
-            name: "InvalidRequestContentException",
-            code: "InvalidRequestContentException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(129),
-        },
-        ErrorShape {
-            name: "SnapStartRegenerationFailureException",
-            code: "SnapStartRegenerationFailureException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(243),
-        },
-        ErrorShape {
-            name: "DurableExecutionAlreadyStartedException",
-            code: "DurableExecutionAlreadyStartedException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(45),
-        },
-        ErrorShape {
-            name: "InvalidZipFileException",
-            code: "InvalidZipFileException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(133),
-        },
-        ErrorShape {
-            name: "EFSMountFailureException",
-            code: "EFSMountFailureException",
-            status: 403,
-            fault: Fault::Client,
-            shape: ShapeId(53),
+            shape: ShapeId(319),
         },
     ],
-    ..OperationShape::new("Invoke", SHAPES)
+    idempotent: true,
+    ..OperationShape::new("GetLayerVersion", SHAPES)
 };
 
-static LIST_EVENT_SOURCE_MAPPINGS: OperationShape = OperationShape {
+static GET_LAYER_VERSION_BY_ARN: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2015-03-31/event-source-mappings",
+    uri: "/2018-10-31/layers?find=LayerVersion",
+    status: 200,
+    input: Some(ShapeId(152)),
+    output: Some(ShapeId(156)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetLayerVersionByArn", SHAPES)
+};
+
+static GET_LAYER_VERSION_POLICY: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy",
+    status: 200,
+    input: Some(ShapeId(153)),
+    output: Some(ShapeId(154)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetLayerVersionPolicy", SHAPES)
+};
+
+static GET_POLICY: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/functions/{FunctionName}/policy",
+    status: 200,
+    input: Some(ShapeId(157)),
+    output: Some(ShapeId(158)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetPolicy", SHAPES)
+};
+
+static GET_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     status: 200,
     input: Some(ShapeId(159)),
     output: Some(ShapeId(160)),
@@ -6963,37 +10632,44 @@ static LIST_EVENT_SOURCE_MAPPINGS: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(128),
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ProvisionedConcurrencyConfigNotFoundException",
+            code: "ProvisionedConcurrencyConfigNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(290),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(236),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(270),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(208),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
-    ..OperationShape::new("ListEventSourceMappings", SHAPES)
+    ..OperationShape::new("GetProvisionedConcurrencyConfig", SHAPES)
 };
 
-static LIST_FUNCTION_URL_CONFIGS: OperationShape = OperationShape {
+static GET_RUNTIME_MANAGEMENT_CONFIG: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2021-10-31/functions/{FunctionName}/urls",
+    uri: "/2021-07-20/functions/{FunctionName}/runtime-management-config",
     status: 200,
     input: Some(ShapeId(161)),
     output: Some(ShapeId(162)),
@@ -7003,28 +10679,1033 @@ static LIST_FUNCTION_URL_CONFIGS: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(128),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(236),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(270),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(208),
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetRuntimeManagementConfig", SHAPES)
+};
+
+static INVOKE: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2015-03-31/functions/{FunctionName}/invocations",
+    status: 200,
+    input: Some(ShapeId(178)),
+    output: Some(ShapeId(179)),
+    errors: &[
+        ErrorShape {
+            name: "RuntimeAliasDeletedException",
+            code: "RuntimeAliasDeletedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(325),
+        },
+        ErrorShape {
+            name: "CodeArtifactUserDeletedException",
+            code: "CodeArtifactUserDeletedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(31),
+        },
+        ErrorShape {
+            name: "ResourceNotReadyException",
+            code: "ResourceNotReadyException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(320),
+        },
+        ErrorShape {
+            name: "ServiceQuotaExceededException",
+            code: "ServiceQuotaExceededException",
+            status: 402,
+            fault: Fault::Client,
+            shape: ShapeId(349),
+        },
+        ErrorShape {
+            name: "InvalidSecurityGroupIDException",
+            code: "InvalidSecurityGroupIDException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(175),
+        },
+        ErrorShape {
+            name: "SnapStartTimeoutException",
+            code: "SnapStartTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(357),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "EC2ThrottledException",
+            code: "EC2ThrottledException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(70),
+        },
+        ErrorShape {
+            name: "EFSMountConnectivityException",
+            code: "EFSMountConnectivityException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(73),
+        },
+        ErrorShape {
+            name: "SubnetIPAddressLimitReachedException",
+            code: "SubnetIPAddressLimitReachedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(368),
+        },
+        ErrorShape {
+            name: "KMSAccessDeniedException",
+            code: "KMSAccessDeniedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(190),
+        },
+        ErrorShape {
+            name: "RequestTooLargeException",
+            code: "RequestTooLargeException",
+            status: 413,
+            fault: Fault::Client,
+            shape: ShapeId(313),
+        },
+        ErrorShape {
+            name: "KMSDisabledException",
+            code: "KMSDisabledException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(191),
+        },
+        ErrorShape {
+            name: "UnsupportedMediaTypeException",
+            code: "UnsupportedMediaTypeException",
+            status: 415,
+            fault: Fault::Client,
+            shape: ShapeId(398),
+        },
+        ErrorShape {
+            name: "S3FilesMountConnectivityException",
+            code: "S3FilesMountConnectivityException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(332),
+        },
+        ErrorShape {
+            name: "SerializedRequestEntityTooLargeException",
+            code: "SerializedRequestEntityTooLargeException",
+            status: 413,
+            fault: Fault::Client,
+            shape: ShapeId(347),
+        },
+        ErrorShape {
+            name: "InvalidRuntimeException",
+            code: "InvalidRuntimeException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(174),
+        },
+        ErrorShape {
+            name: "NoPublishedVersionException",
+            code: "NoPublishedVersionException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "EC2UnexpectedException",
+            code: "EC2UnexpectedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(71),
+        },
+        ErrorShape {
+            name: "InvalidSubnetIDException",
+            code: "InvalidSubnetIDException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(176),
+        },
+        ErrorShape {
+            name: "KMSNotFoundException",
+            code: "KMSNotFoundException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(194),
+        },
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "EC2AccessDeniedException",
+            code: "EC2AccessDeniedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(69),
+        },
+        ErrorShape {
+            name: "EFSIOException",
+            code: "EFSIOException",
+            status: 410,
+            fault: Fault::Client,
+            shape: ShapeId(72),
+        },
+        ErrorShape {
+            name: "KMSInvalidStateException",
+            code: "KMSInvalidStateException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(192),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "RuntimeVersionDeletedException",
+            code: "RuntimeVersionDeletedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(328),
+        },
+        ErrorShape {
+            name: "ENILimitReachedException",
+            code: "ENILimitReachedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(76),
+        },
+        ErrorShape {
+            name: "SnapStartNotReadyException",
+            code: "SnapStartNotReadyException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(353),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "CodeArtifactUserPendingException",
+            code: "CodeArtifactUserPendingException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(33),
+        },
+        ErrorShape {
+            name: "SnapStartException",
+            code: "SnapStartException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(352),
+        },
+        ErrorShape {
+            name: "RecursiveInvocationException",
+            code: "RecursiveInvocationException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(309),
+        },
+        ErrorShape {
+            name: "S3FilesMountFailureException",
+            code: "S3FilesMountFailureException",
+            status: 403,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "EFSMountTimeoutException",
+            code: "EFSMountTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(75),
+        },
+        ErrorShape {
+            name: "ENINotReadyException",
+            code: "ENINotReadyException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(77),
+        },
+        ErrorShape {
+            name: "S3FilesMountTimeoutException",
+            code: "S3FilesMountTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(334),
+        },
+        ErrorShape {
+            name: "CodeArtifactUserFailedException",
+            code: "CodeArtifactUserFailedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(32),
+        },
+        ErrorShape {
+            name: "ModeNotSupportedException",
+            code: "ModeNotSupportedException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(267),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+        ErrorShape {
+            name: "InvalidRequestContentException",
+            code: "InvalidRequestContentException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(173),
+        },
+        ErrorShape {
+            name: "SnapStartRegenerationFailureException",
+            code: "SnapStartRegenerationFailureException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(355),
+        },
+        ErrorShape {
+            name: "DurableExecutionAlreadyStartedException",
+            code: "DurableExecutionAlreadyStartedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(66),
+        },
+        ErrorShape {
+            name: "InvalidZipFileException",
+            code: "InvalidZipFileException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(177),
+        },
+        ErrorShape {
+            name: "EFSMountFailureException",
+            code: "EFSMountFailureException",
+            status: 403,
+            fault: Fault::Client,
+            shape: ShapeId(74),
+        },
+    ],
+    ..OperationShape::new("Invoke", SHAPES)
+};
+
+static INVOKE_ASYNC: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2014-11-13/functions/{FunctionName}/invoke-async",
+    status: 202,
+    input: Some(ShapeId(181)),
+    output: Some(ShapeId(182)),
+    errors: &[
+        ErrorShape {
+            name: "ServiceQuotaExceededException",
+            code: "ServiceQuotaExceededException",
+            status: 402,
+            fault: Fault::Client,
+            shape: ShapeId(349),
+        },
+        ErrorShape {
+            name: "InvalidSecurityGroupIDException",
+            code: "InvalidSecurityGroupIDException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(175),
+        },
+        ErrorShape {
+            name: "SnapStartTimeoutException",
+            code: "SnapStartTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(357),
+        },
+        ErrorShape {
+            name: "EC2ThrottledException",
+            code: "EC2ThrottledException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(70),
+        },
+        ErrorShape {
+            name: "EFSMountConnectivityException",
+            code: "EFSMountConnectivityException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(73),
+        },
+        ErrorShape {
+            name: "SubnetIPAddressLimitReachedException",
+            code: "SubnetIPAddressLimitReachedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(368),
+        },
+        ErrorShape {
+            name: "KMSAccessDeniedException",
+            code: "KMSAccessDeniedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(190),
+        },
+        ErrorShape {
+            name: "KMSDisabledException",
+            code: "KMSDisabledException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(191),
+        },
+        ErrorShape {
+            name: "S3FilesMountConnectivityException",
+            code: "S3FilesMountConnectivityException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(332),
+        },
+        ErrorShape {
+            name: "InvalidRuntimeException",
+            code: "InvalidRuntimeException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(174),
+        },
+        ErrorShape {
+            name: "EC2UnexpectedException",
+            code: "EC2UnexpectedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(71),
+        },
+        ErrorShape {
+            name: "InvalidSubnetIDException",
+            code: "InvalidSubnetIDException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(176),
+        },
+        ErrorShape {
+            name: "KMSNotFoundException",
+            code: "KMSNotFoundException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(194),
+        },
+        ErrorShape {
+            name: "EC2AccessDeniedException",
+            code: "EC2AccessDeniedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(69),
+        },
+        ErrorShape {
+            name: "EFSIOException",
+            code: "EFSIOException",
+            status: 410,
+            fault: Fault::Client,
+            shape: ShapeId(72),
+        },
+        ErrorShape {
+            name: "KMSInvalidStateException",
+            code: "KMSInvalidStateException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(192),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ENILimitReachedException",
+            code: "ENILimitReachedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(76),
+        },
+        ErrorShape {
+            name: "SnapStartNotReadyException",
+            code: "SnapStartNotReadyException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(353),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "SnapStartException",
+            code: "SnapStartException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(352),
+        },
+        ErrorShape {
+            name: "S3FilesMountFailureException",
+            code: "S3FilesMountFailureException",
+            status: 403,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "EFSMountTimeoutException",
+            code: "EFSMountTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(75),
+        },
+        ErrorShape {
+            name: "S3FilesMountTimeoutException",
+            code: "S3FilesMountTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(334),
+        },
+        ErrorShape {
+            name: "ModeNotSupportedException",
+            code: "ModeNotSupportedException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(267),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+        ErrorShape {
+            name: "InvalidRequestContentException",
+            code: "InvalidRequestContentException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(173),
+        },
+        ErrorShape {
+            name: "SnapStartRegenerationFailureException",
+            code: "SnapStartRegenerationFailureException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(355),
+        },
+        ErrorShape {
+            name: "EFSMountFailureException",
+            code: "EFSMountFailureException",
+            status: 403,
+            fault: Fault::Client,
+            shape: ShapeId(74),
+        },
+    ],
+    ..OperationShape::new("InvokeAsync", SHAPES)
+};
+
+static INVOKE_WITH_RESPONSE_STREAM: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2021-11-15/functions/{FunctionName}/response-streaming-invocations",
+    status: 200,
+    input: Some(ShapeId(186)),
+    output: Some(ShapeId(187)),
+    errors: &[
+        ErrorShape {
+            name: "RuntimeAliasDeletedException",
+            code: "RuntimeAliasDeletedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(325),
+        },
+        ErrorShape {
+            name: "CodeArtifactUserDeletedException",
+            code: "CodeArtifactUserDeletedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(31),
+        },
+        ErrorShape {
+            name: "ResourceNotReadyException",
+            code: "ResourceNotReadyException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(320),
+        },
+        ErrorShape {
+            name: "ServiceQuotaExceededException",
+            code: "ServiceQuotaExceededException",
+            status: 402,
+            fault: Fault::Client,
+            shape: ShapeId(349),
+        },
+        ErrorShape {
+            name: "InvalidSecurityGroupIDException",
+            code: "InvalidSecurityGroupIDException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(175),
+        },
+        ErrorShape {
+            name: "SnapStartTimeoutException",
+            code: "SnapStartTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(357),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "EC2ThrottledException",
+            code: "EC2ThrottledException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(70),
+        },
+        ErrorShape {
+            name: "EFSMountConnectivityException",
+            code: "EFSMountConnectivityException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(73),
+        },
+        ErrorShape {
+            name: "SubnetIPAddressLimitReachedException",
+            code: "SubnetIPAddressLimitReachedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(368),
+        },
+        ErrorShape {
+            name: "KMSAccessDeniedException",
+            code: "KMSAccessDeniedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(190),
+        },
+        ErrorShape {
+            name: "RequestTooLargeException",
+            code: "RequestTooLargeException",
+            status: 413,
+            fault: Fault::Client,
+            shape: ShapeId(313),
+        },
+        ErrorShape {
+            name: "KMSDisabledException",
+            code: "KMSDisabledException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(191),
+        },
+        ErrorShape {
+            name: "UnsupportedMediaTypeException",
+            code: "UnsupportedMediaTypeException",
+            status: 415,
+            fault: Fault::Client,
+            shape: ShapeId(398),
+        },
+        ErrorShape {
+            name: "S3FilesMountConnectivityException",
+            code: "S3FilesMountConnectivityException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(332),
+        },
+        ErrorShape {
+            name: "SerializedRequestEntityTooLargeException",
+            code: "SerializedRequestEntityTooLargeException",
+            status: 413,
+            fault: Fault::Client,
+            shape: ShapeId(347),
+        },
+        ErrorShape {
+            name: "InvalidRuntimeException",
+            code: "InvalidRuntimeException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(174),
+        },
+        ErrorShape {
+            name: "NoPublishedVersionException",
+            code: "NoPublishedVersionException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "EC2UnexpectedException",
+            code: "EC2UnexpectedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(71),
+        },
+        ErrorShape {
+            name: "InvalidSubnetIDException",
+            code: "InvalidSubnetIDException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(176),
+        },
+        ErrorShape {
+            name: "KMSNotFoundException",
+            code: "KMSNotFoundException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(194),
+        },
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "EC2AccessDeniedException",
+            code: "EC2AccessDeniedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(69),
+        },
+        ErrorShape {
+            name: "EFSIOException",
+            code: "EFSIOException",
+            status: 410,
+            fault: Fault::Client,
+            shape: ShapeId(72),
+        },
+        ErrorShape {
+            name: "KMSInvalidStateException",
+            code: "KMSInvalidStateException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(192),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "RuntimeVersionDeletedException",
+            code: "RuntimeVersionDeletedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(328),
+        },
+        ErrorShape {
+            name: "ENILimitReachedException",
+            code: "ENILimitReachedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(76),
+        },
+        ErrorShape {
+            name: "SnapStartNotReadyException",
+            code: "SnapStartNotReadyException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(353),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "CodeArtifactUserPendingException",
+            code: "CodeArtifactUserPendingException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(33),
+        },
+        ErrorShape {
+            name: "SnapStartException",
+            code: "SnapStartException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(352),
+        },
+        ErrorShape {
+            name: "RecursiveInvocationException",
+            code: "RecursiveInvocationException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(309),
+        },
+        ErrorShape {
+            name: "S3FilesMountFailureException",
+            code: "S3FilesMountFailureException",
+            status: 403,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "EFSMountTimeoutException",
+            code: "EFSMountTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(75),
+        },
+        ErrorShape {
+            name: "S3FilesMountTimeoutException",
+            code: "S3FilesMountTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(334),
+        },
+        ErrorShape {
+            name: "CodeArtifactUserFailedException",
+            code: "CodeArtifactUserFailedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(32),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+        ErrorShape {
+            name: "InvalidRequestContentException",
+            code: "InvalidRequestContentException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(173),
+        },
+        ErrorShape {
+            name: "SnapStartRegenerationFailureException",
+            code: "SnapStartRegenerationFailureException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(355),
+        },
+        ErrorShape {
+            name: "InvalidZipFileException",
+            code: "InvalidZipFileException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(177),
+        },
+        ErrorShape {
+            name: "EFSMountFailureException",
+            code: "EFSMountFailureException",
+            status: 403,
+            fault: Fault::Client,
+            shape: ShapeId(74),
+        },
+    ],
+    ..OperationShape::new("InvokeWithResponseStream", SHAPES)
+};
+
+static LIST_ALIASES: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/functions/{FunctionName}/aliases",
+    status: 200,
+    input: Some(ShapeId(224)),
+    output: Some(ShapeId(225)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListAliases", SHAPES)
+};
+
+static LIST_EVENT_SOURCE_MAPPINGS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/event-source-mappings",
+    status: 200,
+    input: Some(ShapeId(226)),
+    output: Some(ShapeId(227)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListEventSourceMappings", SHAPES)
+};
+
+static LIST_FUNCTION_EVENT_INVOKE_CONFIGS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config/list",
+    status: 200,
+    input: Some(ShapeId(228)),
+    output: Some(ShapeId(229)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListFunctionEventInvokeConfigs", SHAPES)
+};
+
+static LIST_FUNCTION_URL_CONFIGS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2021-10-31/functions/{FunctionName}/urls",
+    status: 200,
+    input: Some(ShapeId(230)),
+    output: Some(ShapeId(231)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -7035,83 +11716,867 @@ static LIST_FUNCTIONS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions",
     status: 200,
-    input: Some(ShapeId(163)),
-    output: Some(ShapeId(164)),
+    input: Some(ShapeId(232)),
+    output: Some(ShapeId(233)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(128),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(236),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(270),
+            shape: ShapeId(387),
         },
     ],
     idempotent: true,
     ..OperationShape::new("ListFunctions", SHAPES)
 };
 
-static UPDATE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
-    method: "PUT",
-    uri: "/2015-03-31/event-source-mappings/{UUID}",
-    status: 202,
-    input: Some(ShapeId(281)),
-    output: Some(ShapeId(71)),
+static LIST_LAYER_VERSIONS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2018-10-31/layers/{LayerName}/versions",
+    status: 200,
+    input: Some(ShapeId(234)),
+    output: Some(ShapeId(235)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(128),
-        },
-        ErrorShape {
-            name: "ResourceInUseException",
-            code: "ResourceInUseException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(207),
-        },
-        ErrorShape {
-            name: "ResourceConflictException",
-            code: "ResourceConflictException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(206),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(236),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(270),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(208),
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListLayerVersions", SHAPES)
+};
+
+static LIST_LAYERS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2018-10-31/layers",
+    status: 200,
+    input: Some(ShapeId(236)),
+    output: Some(ShapeId(237)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListLayers", SHAPES)
+};
+
+static LIST_PROVISIONED_CONCURRENCY_CONFIGS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency?List=ALL",
+    status: 200,
+    input: Some(ShapeId(238)),
+    output: Some(ShapeId(239)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListProvisionedConcurrencyConfigs", SHAPES)
+};
+
+static LIST_TAGS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2017-03-31/tags/{Resource}",
+    status: 200,
+    input: Some(ShapeId(240)),
+    output: Some(ShapeId(241)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListTags", SHAPES)
+};
+
+static LIST_VERSIONS_BY_FUNCTION: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/functions/{FunctionName}/versions",
+    status: 200,
+    input: Some(ShapeId(242)),
+    output: Some(ShapeId(243)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListVersionsByFunction", SHAPES)
+};
+
+static PUBLISH_LAYER_VERSION: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2018-10-31/layers/{LayerName}/versions",
+    status: 201,
+    input: Some(ShapeId(295)),
+    output: Some(ShapeId(296)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+        ErrorShape {
+            name: "CodeStorageExceededException",
+            code: "CodeStorageExceededException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(36),
+        },
+    ],
+    ..OperationShape::new("PublishLayerVersion", SHAPES)
+};
+
+static PUBLISH_VERSION: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2015-03-31/functions/{FunctionName}/versions",
+    status: 201,
+    input: Some(ShapeId(297)),
+    output: Some(ShapeId(117)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+        ErrorShape {
+            name: "CodeStorageExceededException",
+            code: "CodeStorageExceededException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(36),
+        },
+        ErrorShape {
+            name: "FunctionVersionsPerCapacityProviderLimitExceededException",
+            code: "FunctionVersionsPerCapacityProviderLimitExceededException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(135),
+        },
+        ErrorShape {
+            name: "PreconditionFailedException",
+            code: "PreconditionFailedException",
+            status: 412,
+            fault: Fault::Client,
+            shape: ShapeId(285),
+        },
+    ],
+    ..OperationShape::new("PublishVersion", SHAPES)
+};
+
+static PUT_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2017-10-31/functions/{FunctionName}/concurrency",
+    status: 200,
+    input: Some(ShapeId(298)),
+    output: Some(ShapeId(41)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    ..OperationShape::new("PutFunctionConcurrency", SHAPES)
+};
+
+static PUT_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
+    status: 200,
+    input: Some(ShapeId(299)),
+    output: Some(ShapeId(118)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    ..OperationShape::new("PutFunctionEventInvokeConfig", SHAPES)
+};
+
+static PUT_FUNCTION_RECURSION_CONFIG: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2024-08-31/functions/{FunctionName}/recursion-config",
+    status: 200,
+    input: Some(ShapeId(300)),
+    output: Some(ShapeId(301)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    ..OperationShape::new("PutFunctionRecursionConfig", SHAPES)
+};
+
+static PUT_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
+    status: 202,
+    input: Some(ShapeId(302)),
+    output: Some(ShapeId(303)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("PutProvisionedConcurrencyConfig", SHAPES)
+};
+
+static PUT_RUNTIME_MANAGEMENT_CONFIG: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2021-07-20/functions/{FunctionName}/runtime-management-config",
+    status: 200,
+    input: Some(ShapeId(304)),
+    output: Some(ShapeId(305)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    ..OperationShape::new("PutRuntimeManagementConfig", SHAPES)
+};
+
+static REMOVE_LAYER_VERSION_PERMISSION: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy/{StatementId}",
+    status: 204,
+    input: Some(ShapeId(311)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+        ErrorShape {
+            name: "PreconditionFailedException",
+            code: "PreconditionFailedException",
+            status: 412,
+            fault: Fault::Client,
+            shape: ShapeId(285),
+        },
+    ],
+    ..OperationShape::new("RemoveLayerVersionPermission", SHAPES)
+};
+
+static REMOVE_PERMISSION: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2015-03-31/functions/{FunctionName}/policy/{StatementId}",
+    status: 204,
+    input: Some(ShapeId(312)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "PublicPolicyException",
+            code: "PublicPolicyException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(294),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+        ErrorShape {
+            name: "PreconditionFailedException",
+            code: "PreconditionFailedException",
+            status: 412,
+            fault: Fault::Client,
+            shape: ShapeId(285),
+        },
+    ],
+    ..OperationShape::new("RemovePermission", SHAPES)
+};
+
+static TAG_RESOURCE: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2017-03-31/tags/{Resource}",
+    status: 204,
+    input: Some(ShapeId(374)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    ..OperationShape::new("TagResource", SHAPES)
+};
+
+static UNTAG_RESOURCE: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2017-03-31/tags/{Resource}",
+    status: 204,
+    input: Some(ShapeId(399)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    ..OperationShape::new("UntagResource", SHAPES)
+};
+
+static UPDATE_ALIAS: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
+    status: 200,
+    input: Some(ShapeId(400)),
+    output: Some(ShapeId(12)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+        ErrorShape {
+            name: "PreconditionFailedException",
+            code: "PreconditionFailedException",
+            status: 412,
+            fault: Fault::Client,
+            shape: ShapeId(285),
+        },
+    ],
+    ..OperationShape::new("UpdateAlias", SHAPES)
+};
+
+static UPDATE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2015-03-31/event-source-mappings/{UUID}",
+    status: 202,
+    input: Some(ShapeId(401)),
+    output: Some(ShapeId(92)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceInUseException",
+            code: "ResourceInUseException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(318),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
         },
     ],
     ..OperationShape::new("UpdateEventSourceMapping", SHAPES)
@@ -7121,78 +12586,78 @@ static UPDATE_FUNCTION_CODE: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2015-03-31/functions/{FunctionName}/code",
     status: 200,
-    input: Some(ShapeId(282)),
-    output: Some(ShapeId(95)),
+    input: Some(ShapeId(402)),
+    output: Some(ShapeId(117)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(128),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(206),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(236),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(270),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "InvalidCodeSignatureException",
             code: "InvalidCodeSignatureException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(127),
+            shape: ShapeId(171),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(208),
+            shape: ShapeId(319),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(24),
+            shape: ShapeId(37),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(22),
+            shape: ShapeId(35),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(23),
+            shape: ShapeId(36),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(196),
+            shape: ShapeId(285),
         },
     ],
     ..OperationShape::new("UpdateFunctionCode", SHAPES)
@@ -7202,198 +12667,271 @@ static UPDATE_FUNCTION_CONFIGURATION: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2015-03-31/functions/{FunctionName}/configuration",
     status: 200,
-    input: Some(ShapeId(283)),
-    output: Some(ShapeId(95)),
+    input: Some(ShapeId(403)),
+    output: Some(ShapeId(117)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(128),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(206),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(236),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(270),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "InvalidCodeSignatureException",
             code: "InvalidCodeSignatureException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(127),
+            shape: ShapeId(171),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(208),
+            shape: ShapeId(319),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(24),
+            shape: ShapeId(37),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(22),
+            shape: ShapeId(35),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(196),
+            shape: ShapeId(285),
         },
     ],
     ..OperationShape::new("UpdateFunctionConfiguration", SHAPES)
 };
 
-static UPDATE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
-    method: "PUT",
-    uri: "/2021-10-31/functions/{FunctionName}/url",
+static UPDATE_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 200,
-    input: Some(ShapeId(284)),
-    output: Some(ShapeId(285)),
+    input: Some(ShapeId(404)),
+    output: Some(ShapeId(118)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(128),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(206),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(236),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(270),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(208),
+            shape: ShapeId(319),
+        },
+    ],
+    ..OperationShape::new("UpdateFunctionEventInvokeConfig", SHAPES)
+};
+
+static UPDATE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2021-10-31/functions/{FunctionName}/url",
+    status: 200,
+    input: Some(ShapeId(405)),
+    output: Some(ShapeId(406)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
         },
     ],
     ..OperationShape::new("UpdateFunctionUrlConfig", SHAPES)
 };
 
-static PATTERN_0: Pattern = Pattern::new(
+static PATTERN_0: Pattern = Pattern::new("(lambda:[*]|lambda:[a-zA-Z]+|[*])");
+static PATTERN_1: Pattern = Pattern::new("[0-9]+");
+static PATTERN_2: Pattern = Pattern::new("(?!^[0-9]+$)([a-zA-Z0-9-_]+)");
+static PATTERN_3: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1})?:(\\d{12})?:(.*)",
 );
-static PATTERN_1: Pattern = Pattern::new(
+static PATTERN_4: Pattern = Pattern::new(
     "arn:aws[a-zA-Z-]*:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:capacity-provider:[a-zA-Z0-9-_]+",
 );
-static PATTERN_2: Pattern = Pattern::new(
+static PATTERN_5: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:code-signing-config:csc-[a-z0-9]{17}",
 );
-static PATTERN_3: Pattern = Pattern::new("(^(?!(system\\x2e)))(^[_a-zA-Z0-9])([^$]*)");
-static PATTERN_4: Pattern = Pattern::new("[^ /\\.$\\x22]*");
-static PATTERN_5: Pattern = Pattern::new(
+static PATTERN_6: Pattern = Pattern::new("(^(?!(system\\x2e)))(^[_a-zA-Z0-9])([^$]*)");
+static PATTERN_7: Pattern = Pattern::new("[^ /\\.$\\x22]*");
+static PATTERN_8: Pattern = Pattern::new(
     "$|kafka://([^.]([a-zA-Z0-9\\-_.]{0,248}))|arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1})?:(\\d{12})?:(.*)",
 );
-static PATTERN_6: Pattern = Pattern::new(
+static PATTERN_9: Pattern = Pattern::new(
     "arn:([a-zA-Z0-9-]+):lambda:([a-zA-Z0-9-]+):(\\d{12}):function:([a-zA-Z0-9_-]+):(\\$LATEST(?:\\.PUBLISHED)?|[0-9]+)/durable-execution/([a-zA-Z0-9_-]+)/([a-zA-Z0-9_-]+)",
 );
-static PATTERN_7: Pattern = Pattern::new("[a-zA-Z0-9-_]+");
-static PATTERN_8: Pattern = Pattern::new(
+static PATTERN_10: Pattern = Pattern::new("[a-zA-Z0-9-_]+");
+static PATTERN_11: Pattern = Pattern::new(
     "(([a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9\\-]*[a-zA-Z0-9])\\.)*([A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9\\-]*[A-Za-z0-9]):[0-9]{1,5}",
 );
-static PATTERN_9: Pattern = Pattern::new("[a-zA-Z]([a-zA-Z0-9_])+");
-static PATTERN_10: Pattern = Pattern::new(
+static PATTERN_12: Pattern = Pattern::new("[a-zA-Z]([a-zA-Z0-9_])+");
+static PATTERN_13: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}",
 );
-static PATTERN_11: Pattern = Pattern::new(
+static PATTERN_14: Pattern = Pattern::new("[a-zA-Z0-9._\\-]+");
+static PATTERN_15: Pattern = Pattern::new(
     "arn:aws[a-zA-Z-]*:elasticfilesystem:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:access-point/fsap-[a-f0-9]{17}$|^arn:aws[-a-z]*:s3files:[0-9a-z-:]+:file-system/fs-[0-9a-f]{17,40}/access-point/fsap-[0-9a-f]{17,40}",
 );
-static PATTERN_12: Pattern = Pattern::new("[A-Za-z]+Exception");
-static PATTERN_13: Pattern = Pattern::new(".*");
-static PATTERN_14: Pattern = Pattern::new(
+static PATTERN_16: Pattern = Pattern::new("[A-Za-z]+Exception");
+static PATTERN_17: Pattern = Pattern::new(".*");
+static PATTERN_18: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:function:[a-zA-Z0-9-_]+(:(\\$LATEST|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_15: Pattern = Pattern::new(
+static PATTERN_19: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\\$LATEST|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_16: Pattern = Pattern::new("arn:[a-z-]+:lambda:[a-z0-9-]+:\\d{12}:runtime/.+");
-static PATTERN_17: Pattern = Pattern::new(
+static PATTERN_20: Pattern = Pattern::new("arn:[a-z-]+:lambda:[a-z0-9-]+:\\d{12}:runtime/.+");
+static PATTERN_21: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]{1,64})(:((?!\\d+$)[0-9a-zA-Z-_]+))?",
 );
-static PATTERN_18: Pattern = Pattern::new("((?!^\\d+$)^[0-9a-zA-Z-_]+$)");
-static PATTERN_19: Pattern = Pattern::new("[^\\s]+");
-static PATTERN_20: Pattern = Pattern::new("(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()");
-static PATTERN_21: Pattern = Pattern::new(
-    "((arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+:[0-9]+)|(arn:[a-zA-Z0-9-]+:lambda:::awslayer:[a-zA-Z0-9-_]+))",
-);
-static PATTERN_22: Pattern = Pattern::new("/mnt/[a-zA-Z0-9-_.]+");
-static PATTERN_23: Pattern = Pattern::new("[\\.\\-_/#A-Za-z0-9]+");
-static PATTERN_24: Pattern = Pattern::new("ALL|(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}");
+static PATTERN_22: Pattern = Pattern::new("((?!^\\d+$)^[0-9a-zA-Z-_]+$)");
+static PATTERN_23: Pattern = Pattern::new("[^\\s]+");
+static PATTERN_24: Pattern = Pattern::new("(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()");
 static PATTERN_25: Pattern = Pattern::new(
-    "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:function:[a-zA-Z0-9-_\\.]+(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
+    "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+",
 );
 static PATTERN_26: Pattern = Pattern::new(
+    "(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+)|[a-zA-Z0-9-_]+",
+);
+static PATTERN_27: Pattern = Pattern::new(
+    "(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]{1,140}|[a-zA-Z0-9-_]{1,140})",
+);
+static PATTERN_28: Pattern = Pattern::new("lambda:GetLayerVersion");
+static PATTERN_29: Pattern = Pattern::new("\\d{12}|\\*|arn:(aws[a-zA-Z-]*):iam::\\d{12}:root");
+static PATTERN_30: Pattern = Pattern::new(
+    "((arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+:[0-9]+)|(arn:[a-zA-Z0-9-]+:lambda:::awslayer:[a-zA-Z0-9-_]+))",
+);
+static PATTERN_31: Pattern = Pattern::new("/mnt/[a-zA-Z0-9-_.]+");
+static PATTERN_32: Pattern = Pattern::new("[\\.\\-_/#A-Za-z0-9]+");
+static PATTERN_33: Pattern = Pattern::new("ALL|(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}");
+static PATTERN_34: Pattern = Pattern::new(
+    "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:function:[a-zA-Z0-9-_\\.]+(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
+);
+static PATTERN_35: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_\\.]+)(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_27: Pattern = Pattern::new("\\$(LATEST(\\.PUBLISHED)?)|[a-zA-Z0-9-_$]+");
-static PATTERN_28: Pattern = Pattern::new("[\\s\\S]*");
-static PATTERN_29: Pattern = Pattern::new("[a-zA-Z0-9-_]*");
-static PATTERN_30: Pattern = Pattern::new("arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+");
-static PATTERN_31: Pattern = Pattern::new(
+static PATTERN_36: Pattern = Pattern::new("([a-zA-Z0-9-_.]+)");
+static PATTERN_37: Pattern = Pattern::new("\\$(LATEST(\\.PUBLISHED)?)|[a-zA-Z0-9-_$]+");
+static PATTERN_38: Pattern = Pattern::new("o-[a-z0-9]{10,32}");
+static PATTERN_39: Pattern = Pattern::new("[\\s\\S]*");
+static PATTERN_40: Pattern = Pattern::new("[a-zA-Z0-9-_]*");
+static PATTERN_41: Pattern = Pattern::new("(|[a-zA-Z0-9$_-]+)");
+static PATTERN_42: Pattern = Pattern::new("arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+");
+static PATTERN_43: Pattern = Pattern::new(
     "((arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}::runtime:.+)|(arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:runtime/[A-Za-z0-9_.-]{1,128}/version/[A-Za-z0-9_.-]{1,128}))",
 );
-static PATTERN_32: Pattern = Pattern::new("[0-9A-Za-z\\.\\-_]*(?<!\\.)");
-static PATTERN_33: Pattern = Pattern::new("[a-zA-Z0-9-\\/*:_+=.@-]*");
-static PATTERN_34: Pattern = Pattern::new("sg-[0-9a-zA-Z]*");
-static PATTERN_35: Pattern = Pattern::new("subnet-[0-9a-z]*");
-static PATTERN_36: Pattern = Pattern::new("([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)");
-static PATTERN_37: Pattern = Pattern::new("[a-zA-Z0-9\\._:\\/=+\\-@ ]+");
-static PATTERN_38: Pattern = Pattern::new("[^.]([a-zA-Z0-9\\-_.]+)");
-static PATTERN_39: Pattern = Pattern::new("[ a-zA-Z0-9-\\/*:_+=.@-]*");
-static PATTERN_40: Pattern = Pattern::new("(\\$LATEST|[0-9]+)");
+static PATTERN_44: Pattern = Pattern::new("[0-9A-Za-z\\.\\-_]*(?<!\\.)");
+static PATTERN_45: Pattern = Pattern::new("[a-zA-Z0-9-\\/*:_+=.@-]*");
+static PATTERN_46: Pattern = Pattern::new("sg-[0-9a-zA-Z]*");
+static PATTERN_47: Pattern = Pattern::new("\\d{12}");
+static PATTERN_48: Pattern = Pattern::new("([a-zA-Z0-9-_]+)");
+static PATTERN_49: Pattern = Pattern::new("subnet-[0-9a-z]*");
+static PATTERN_50: Pattern = Pattern::new("([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)");
+static PATTERN_51: Pattern = Pattern::new(
+    "arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:(function:[a-zA-Z0-9-_]+(:(\\$LATEST|[a-zA-Z0-9-_]+))?|code-signing-config:csc-[a-z0-9]{17}|event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|(capacity-provider|network-connector):[a-zA-Z0-9-_]{1,64})",
+);
+static PATTERN_52: Pattern = Pattern::new("[a-zA-Z0-9\\._:\\/=+\\-@ ]+");
+static PATTERN_53: Pattern = Pattern::new("[^.]([a-zA-Z0-9\\-_.]+)");
+static PATTERN_54: Pattern = Pattern::new("[ a-zA-Z0-9-\\/*:_+=.@-]*");
+static PATTERN_55: Pattern = Pattern::new(
+    "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)",
+);
+static PATTERN_56: Pattern = Pattern::new("(\\$LATEST|[0-9]+)");
+static PATTERN_57: Pattern = Pattern::new("(\\$LATEST(\\.PUBLISHED)?|[0-9]+)");
 
 /// Every shape that the served operations reach.
 pub const SHAPES: Shapes = Shapes(&TABLE);
 
-static TABLE: [Shape; 291] = [
+static TABLE: [Shape; 415] = [
     // 0
     Shape::new(
         "AcceleratorConfig",
@@ -7405,591 +12943,735 @@ static TABLE: [Shape; 291] = [
     Shape::new(
         "AccountLimit",
         Kind::Structure(Structure::of(&[
-            Member::new("CodeSizeUnzipped", ShapeId(170)),
-            Member::new("CodeSizeZipped", ShapeId(170)),
-            Member::new("ConcurrentExecutions", ShapeId(126)),
-            Member::new("TotalCodeSize", ShapeId(170)),
-            Member::new("UnreservedConcurrentExecutions", ShapeId(279)),
+            Member::new("CodeSizeUnzipped", ShapeId(249)),
+            Member::new("CodeSizeZipped", ShapeId(249)),
+            Member::new("ConcurrentExecutions", ShapeId(170)),
+            Member::new("TotalCodeSize", ShapeId(249)),
+            Member::new("UnreservedConcurrentExecutions", ShapeId(397)),
         ])),
     ),
     // 3
     Shape::new(
         "AccountUsage",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionCount", ShapeId(170)),
-            Member::new("TotalCodeSize", ShapeId(170)),
+            Member::new("FunctionCount", ShapeId(249)),
+            Member::new("TotalCodeSize", ShapeId(249)),
         ])),
     ),
     // 4
-    Shape::new("AllowCredentials", Kind::Boolean),
+    Shape::new("Action", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_0),
     // 5
-    Shape::new("AllowMethodsList", Kind::List(List::of(ShapeId(181)))).bounds(Some(0), Some(6)),
+    Shape::new(
+        "AddLayerVersionPermissionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Action", ShapeId(212)).required(),
+            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
+            Member::new("OrganizationId", ShapeId(277)),
+            Member::new("Principal", ShapeId(213)).required(),
+            Member::new("RevisionId", ShapeId(366)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(365)).required(),
+            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
+        ])),
+    ),
     // 6
-    Shape::new("AllowOriginsList", Kind::List(List::of(ShapeId(191)))).bounds(Some(0), Some(100)),
+    Shape::new(
+        "AddLayerVersionPermissionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("RevisionId", ShapeId(366)),
+            Member::new("Statement", ShapeId(366)),
+        ])),
+    ),
     // 7
     Shape::new(
-        "AmazonManagedKafkaEventSourceConfig",
+        "AddPermissionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("ConsumerGroupId", ShapeId(277)),
-            Member::new("SchemaRegistryConfig", ShapeId(147)),
+            Member::new("Action", ShapeId(4)).required(),
+            Member::new("EventSourceToken", ShapeId(100)),
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionUrlAuthType", ShapeId(128)),
+            Member::new("InvokedViaFunctionUrl", ShapeId(189)),
+            Member::new("Principal", ShapeId(286)).required(),
+            Member::new("PrincipalOrgID", ShapeId(287)),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+            Member::new("RevisionId", ShapeId(366)),
+            Member::new("SourceAccount", ShapeId(361)),
+            Member::new("SourceArn", ShapeId(23)),
+            Member::new("StatementId", ShapeId(365)).required(),
         ])),
     ),
     // 8
-    Shape::new("ApplicationLogLevel", Kind::String(&["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"])),
+    Shape::new("AddPermissionResponse", Kind::Structure(Structure::of(&[Member::new("Statement", ShapeId(366))]))),
     // 9
-    Shape::new("Architecture", Kind::String(&["x86_64", "arm64"])),
+    Shape::new("AdditionalVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_1),
     // 10
-    Shape::new("ArchitecturesList", Kind::List(List::of(ShapeId(9)))).bounds(Some(1), Some(1)),
+    Shape::new("AdditionalVersionWeights", Kind::Map(Map::of(ShapeId(9), ShapeId(413)))),
     // 11
-    Shape::new("Arn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_0),
+    Shape::new("Alias", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_2),
     // 12
-    Shape::new("BatchSize", Kind::INTEGER).bounds(Some(1), Some(10000)),
+    Shape::new(
+        "AliasConfiguration",
+        Kind::Structure(Structure::of(&[
+            Member::new("AliasArn", ShapeId(113)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("FunctionVersion", ShapeId(408)),
+            Member::new("Name", ShapeId(11)),
+            Member::new("RevisionId", ShapeId(366)),
+            Member::new("RoutingConfig", ShapeId(15)),
+        ])),
+    ),
     // 13
-    Shape::new("BisectBatchOnFunctionError", Kind::Boolean),
+    Shape::new(
+        "AliasLimitExceededException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+    ),
     // 14
-    Shape::new("Blob", Kind::Blob { streaming: false }).sensitive(),
+    Shape::new("AliasList", Kind::List(List::of(ShapeId(12)))),
     // 15
-    Shape::new("Boolean", Kind::Boolean),
+    Shape::new(
+        "AliasRoutingConfiguration",
+        Kind::Structure(Structure::of(&[Member::new("AdditionalVersionWeights", ShapeId(10))])),
+    ),
     // 16
-    Shape::new("CapacityProviderArn", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_1),
+    Shape::new("AllowCredentials", Kind::Boolean),
     // 17
+    Shape::new("AllowMethodsList", Kind::List(List::of(ShapeId(265)))).bounds(Some(0), Some(6)),
+    // 18
+    Shape::new("AllowOriginsList", Kind::List(List::of(ShapeId(278)))).bounds(Some(0), Some(100)),
+    // 19
+    Shape::new(
+        "AmazonManagedKafkaEventSourceConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("ConsumerGroupId", ShapeId(394)),
+            Member::new("SchemaRegistryConfig", ShapeId(199)),
+        ])),
+    ),
+    // 20
+    Shape::new("ApplicationLogLevel", Kind::String(&["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"])),
+    // 21
+    Shape::new("Architecture", Kind::String(&["x86_64", "arm64"])),
+    // 22
+    Shape::new("ArchitecturesList", Kind::List(List::of(ShapeId(21)))).bounds(Some(1), Some(1)),
+    // 23
+    Shape::new("Arn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_3),
+    // 24
+    Shape::new("BatchSize", Kind::INTEGER).bounds(Some(1), Some(10000)),
+    // 25
+    Shape::new("BisectBatchOnFunctionError", Kind::Boolean),
+    // 26
+    Shape::new("Blob", Kind::Blob { streaming: false }).sensitive(),
+    // 27
+    Shape::new("BlobStream", Kind::Blob { streaming: true }),
+    // 28
+    Shape::new("Boolean", Kind::Boolean),
+    // 29
+    Shape::new("CapacityProviderArn", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_4),
+    // 30
     Shape::new(
         "CapacityProviderConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("LambdaManagedInstancesCapacityProviderConfig", ShapeId(151)).required()
-        ])),
-    ),
-    // 18
-    Shape::new(
-        "CodeArtifactUserDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
-    ),
-    // 19
-    Shape::new(
-        "CodeArtifactUserFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
-    ),
-    // 20
-    Shape::new(
-        "CodeArtifactUserPendingException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
-    ),
-    // 21
-    Shape::new("CodeSigningConfigArn", Kind::TEXT).bounds(Some(0), Some(200)).pattern(&PATTERN_2),
-    // 22
-    Shape::new(
-        "CodeSigningConfigNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
-    ),
-    // 23
-    Shape::new(
-        "CodeStorageExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
-    ),
-    // 24
-    Shape::new(
-        "CodeVerificationFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
-    ),
-    // 25
-    Shape::new("CollectionName", Kind::TEXT).bounds(Some(1), Some(57)).pattern(&PATTERN_3),
-    // 26
-    Shape::new(
-        "Concurrency",
-        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(203))])),
-    ),
-    // 27
-    Shape::new(
-        "Cors",
-        Kind::Structure(Structure::of(&[
-            Member::new("AllowCredentials", ShapeId(4)),
-            Member::new("AllowHeaders", ShapeId(122)),
-            Member::new("AllowMethods", ShapeId(5)),
-            Member::new("AllowOrigins", ShapeId(6)),
-            Member::new("ExposeHeaders", ShapeId(122)),
-            Member::new("MaxAge", ShapeId(172)),
-        ])),
-    ),
-    // 28
-    Shape::new(
-        "CreateEventSourceMappingRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(7)),
-            Member::new("BatchSize", ShapeId(12)),
-            Member::new("BisectBatchOnFunctionError", ShapeId(13)),
-            Member::new("DestinationConfig", ShapeId(41)),
-            Member::new("DocumentDBEventSourceConfig", ShapeId(43)),
-            Member::new("Enabled", ShapeId(57)),
-            Member::new("EventSourceArn", ShapeId(11)),
-            Member::new("FilterCriteria", ShapeId(85)),
-            Member::new("FunctionName", ShapeId(185)).required(),
-            Member::new("FunctionResponseTypes", ShapeId(99)),
-            Member::new("KMSKeyArn", ShapeId(141)),
-            Member::new("LoggingConfig", ShapeId(72)),
-            Member::new("MaximumBatchingWindowInSeconds", ShapeId(175)),
-            Member::new("MaximumRecordAgeInSeconds", ShapeId(178)),
-            Member::new("MaximumRetryAttempts", ShapeId(179)),
-            Member::new("MetricsConfig", ShapeId(75)),
-            Member::new("ParallelizationFactor", ShapeId(193)),
-            Member::new("ProvisionedPollerConfig", ShapeId(197)),
-            Member::new("Queues", ShapeId(200)),
-            Member::new("ScalingConfig", ShapeId(226)),
-            Member::new("SelfManagedEventSource", ShapeId(231)),
-            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(232)),
-            Member::new("SourceAccessConfigurations", ShapeId(247)),
-            Member::new("StartingPosition", ShapeId(78)),
-            Member::new("StartingPositionTimestamp", ShapeId(33)),
-            Member::new("Tags", ShapeId(260)),
-            Member::new("Topics", ShapeId(272)),
-            Member::new("TumblingWindowInSeconds", ShapeId(276)),
-        ])),
-    ),
-    // 29
-    Shape::new(
-        "CreateFunctionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("AcceleratorConfig", ShapeId(0)),
-            Member::new("Architectures", ShapeId(10)),
-            Member::new("CapacityProviderConfig", ShapeId(17)),
-            Member::new("Code", ShapeId(92)).required(),
-            Member::new("CodeSigningConfigArn", ShapeId(21)),
-            Member::new("DeadLetterConfig", ShapeId(34)),
-            Member::new("Description", ShapeId(39)),
-            Member::new("DurableConfig", ShapeId(44)),
-            Member::new("Environment", ShapeId(62)),
-            Member::new("EphemeralStorage", ShapeId(68)),
-            Member::new("FileSystemConfigs", ShapeId(83)),
-            Member::new("FunctionName", ShapeId(97)).required(),
-            Member::new("Handler", ShapeId(120)),
-            Member::new("ImageConfig", ShapeId(123)),
-            Member::new("KMSKeyArn", ShapeId(141)),
-            Member::new("Layers", ShapeId(156)),
-            Member::new("LoggingConfig", ShapeId(169)),
-            Member::new("MemorySize", ShapeId(180)),
-            Member::new("PackageType", ShapeId(192)),
-            Member::new("Publish", ShapeId(15)),
-            Member::new("PublishTo", ShapeId(110)),
-            Member::new("Role", ShapeId(211)).required(),
-            Member::new("Runtime", ShapeId(212)),
-            Member::new("RuntimeConfig", ShapeId(102)),
-            Member::new("SnapStart", ShapeId(238)),
-            Member::new("Tags", ShapeId(260)),
-            Member::new("TenancyConfig", ShapeId(264)),
-            Member::new("Timeout", ShapeId(268)),
-            Member::new("TracingConfig", ShapeId(273)),
-            Member::new("VpcConfig", ShapeId(287)),
-        ])),
-    ),
-    // 30
-    Shape::new(
-        "CreateFunctionUrlConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(104)).required(),
-            Member::new("Cors", ShapeId(27)),
-            Member::new("FunctionName", ShapeId(107)).at(Location::Uri, "FunctionName").required(),
-            Member::new("InvokeMode", ShapeId(137)),
-            Member::new("Qualifier", ShapeId(108)).at(Location::QueryString, "Qualifier"),
+            Member::new("LambdaManagedInstancesCapacityProviderConfig", ShapeId(203)).required()
         ])),
     ),
     // 31
     Shape::new(
-        "CreateFunctionUrlConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(104)).required(),
-            Member::new("Cors", ShapeId(27)),
-            Member::new("CreationTime", ShapeId(269)).required(),
-            Member::new("FunctionArn", ShapeId(91)).required(),
-            Member::new("FunctionUrl", ShapeId(103)).required(),
-            Member::new("InvokeMode", ShapeId(137)),
-        ])),
+        "CodeArtifactUserDeletedException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
     // 32
-    Shape::new("DatabaseName", Kind::TEXT).bounds(Some(1), Some(63)).pattern(&PATTERN_4),
+    Shape::new(
+        "CodeArtifactUserFailedException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+    ),
     // 33
-    Shape::new("Date", Kind::Timestamp(None)),
+    Shape::new(
+        "CodeArtifactUserPendingException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+    ),
     // 34
-    Shape::new("DeadLetterConfig", Kind::Structure(Structure::of(&[Member::new("TargetArn", ShapeId(205))]))),
+    Shape::new("CodeSigningConfigArn", Kind::TEXT).bounds(Some(0), Some(200)).pattern(&PATTERN_5),
     // 35
     Shape::new(
-        "DeleteEventSourceMappingRequest",
-        Kind::Structure(Structure::of(&[Member::new("UUID", ShapeId(278)).at(Location::Uri, "UUID").required()])),
+        "CodeSigningConfigNotFoundException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
     // 36
     Shape::new(
-        "DeleteFunctionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(185)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(188)).at(Location::QueryString, "Qualifier"),
-        ])),
+        "CodeStorageExceededException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
     // 37
     Shape::new(
-        "DeleteFunctionResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("StatusCode", ShapeId(126)).at(Location::StatusCode, "StatusCode")
-        ])),
+        "CodeVerificationFailedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
     // 38
-    Shape::new(
-        "DeleteFunctionUrlConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(107)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(108)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
+    Shape::new("CollectionName", Kind::TEXT).bounds(Some(1), Some(57)).pattern(&PATTERN_6),
     // 39
-    Shape::new("Description", Kind::TEXT).bounds(Some(0), Some(256)),
+    Shape::new("CompatibleArchitectures", Kind::List(List::of(ShapeId(21)))).bounds(Some(0), Some(2)),
     // 40
-    Shape::new("DestinationArn", Kind::TEXT).bounds(Some(0), Some(350)).pattern(&PATTERN_5),
+    Shape::new("CompatibleRuntimes", Kind::List(List::of(ShapeId(324)))).bounds(Some(0), Some(15)),
     // 41
     Shape::new(
-        "DestinationConfig",
-        Kind::Structure(Structure::of(&[
-            Member::new("OnFailure", ShapeId(189)),
-            Member::new("OnSuccess", ShapeId(190)),
-        ])),
+        "Concurrency",
+        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(314))])),
     ),
     // 42
-    Shape::new("DirectS3Read", Kind::String(&["ENABLED", "DISABLED", "AUTO"])),
+    Shape::new(
+        "Cors",
+        Kind::Structure(Structure::of(&[
+            Member::new("AllowCredentials", ShapeId(16)),
+            Member::new("AllowHeaders", ShapeId(165)),
+            Member::new("AllowMethods", ShapeId(17)),
+            Member::new("AllowOrigins", ShapeId(18)),
+            Member::new("ExposeHeaders", ShapeId(165)),
+            Member::new("MaxAge", ShapeId(251)),
+        ])),
+    ),
     // 43
     Shape::new(
-        "DocumentDBEventSourceConfig",
+        "CreateAliasRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("CollectionName", ShapeId(25)),
-            Member::new("DatabaseName", ShapeId(32)),
-            Member::new("FullDocument", ShapeId(90)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(409)).required(),
+            Member::new("Name", ShapeId(11)).required(),
+            Member::new("RoutingConfig", ShapeId(15)),
         ])),
     ),
     // 44
     Shape::new(
-        "DurableConfig",
+        "CreateEventSourceMappingRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("ExecutionTimeout", ShapeId(80)),
-            Member::new("KMSKeyArn", ShapeId(141)),
-            Member::new("RetentionPeriodInDays", ShapeId(210)),
+            Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(19)),
+            Member::new("BatchSize", ShapeId(24)),
+            Member::new("BisectBatchOnFunctionError", ShapeId(25)),
+            Member::new("DestinationConfig", ShapeId(62)),
+            Member::new("DocumentDBEventSourceConfig", ShapeId(64)),
+            Member::new("Enabled", ShapeId(78)),
+            Member::new("EventSourceArn", ShapeId(23)),
+            Member::new("FilterCriteria", ShapeId(107)),
+            Member::new("FunctionName", ShapeId(269)).required(),
+            Member::new("FunctionResponseTypes", ShapeId(123)),
+            Member::new("KMSKeyArn", ShapeId(193)),
+            Member::new("LoggingConfig", ShapeId(93)),
+            Member::new("MaximumBatchingWindowInSeconds", ShapeId(257)),
+            Member::new("MaximumRecordAgeInSeconds", ShapeId(261)),
+            Member::new("MaximumRetryAttempts", ShapeId(263)),
+            Member::new("MetricsConfig", ShapeId(96)),
+            Member::new("ParallelizationFactor", ShapeId(280)),
+            Member::new("ProvisionedPollerConfig", ShapeId(292)),
+            Member::new("Queues", ShapeId(308)),
+            Member::new("ScalingConfig", ShapeId(338)),
+            Member::new("SelfManagedEventSource", ShapeId(343)),
+            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(344)),
+            Member::new("SourceAccessConfigurations", ShapeId(359)),
+            Member::new("StartingPosition", ShapeId(99)),
+            Member::new("StartingPositionTimestamp", ShapeId(49)),
+            Member::new("Tags", ShapeId(377)),
+            Member::new("Topics", ShapeId(389)),
+            Member::new("TumblingWindowInSeconds", ShapeId(393)),
         ])),
     ),
     // 45
     Shape::new(
-        "DurableExecutionAlreadyStartedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
-    ),
-    // 46
-    Shape::new("DurableExecutionArn", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_6),
-    // 47
-    Shape::new("DurableExecutionName", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_7),
-    // 48
-    Shape::new(
-        "EC2AccessDeniedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
-    ),
-    // 49
-    Shape::new(
-        "EC2ThrottledException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
-    ),
-    // 50
-    Shape::new(
-        "EC2UnexpectedException",
+        "CreateFunctionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("EC2ErrorCode", ShapeId(252)),
-            Member::new("Message", ShapeId(252)),
-            Member::new("Type", ShapeId(252)),
+            Member::new("AcceleratorConfig", ShapeId(0)),
+            Member::new("Architectures", ShapeId(22)),
+            Member::new("CapacityProviderConfig", ShapeId(30)),
+            Member::new("Code", ShapeId(114)).required(),
+            Member::new("CodeSigningConfigArn", ShapeId(34)),
+            Member::new("DeadLetterConfig", ShapeId(50)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("DurableConfig", ShapeId(65)),
+            Member::new("Environment", ShapeId(83)),
+            Member::new("EphemeralStorage", ShapeId(89)),
+            Member::new("FileSystemConfigs", ShapeId(105)),
+            Member::new("FunctionName", ShapeId(121)).required(),
+            Member::new("Handler", ShapeId(163)),
+            Member::new("ImageConfig", ShapeId(167)),
+            Member::new("KMSKeyArn", ShapeId(193)),
+            Member::new("Layers", ShapeId(209)),
+            Member::new("LoggingConfig", ShapeId(248)),
+            Member::new("MemorySize", ShapeId(264)),
+            Member::new("PackageType", ShapeId(279)),
+            Member::new("Publish", ShapeId(28)),
+            Member::new("PublishTo", ShapeId(134)),
+            Member::new("Role", ShapeId(323)).required(),
+            Member::new("Runtime", ShapeId(324)),
+            Member::new("RuntimeConfig", ShapeId(126)),
+            Member::new("SnapStart", ShapeId(350)),
+            Member::new("Tags", ShapeId(377)),
+            Member::new("TenancyConfig", ShapeId(381)),
+            Member::new("Timeout", ShapeId(385)),
+            Member::new("TracingConfig", ShapeId(390)),
+            Member::new("VpcConfig", ShapeId(410)),
         ])),
     ),
+    // 46
+    Shape::new(
+        "CreateFunctionUrlConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("AuthType", ShapeId(128)).required(),
+            Member::new("Cors", ShapeId(42)),
+            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
+            Member::new("InvokeMode", ShapeId(183)),
+            Member::new("Qualifier", ShapeId(132)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 47
+    Shape::new(
+        "CreateFunctionUrlConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("AuthType", ShapeId(128)).required(),
+            Member::new("Cors", ShapeId(42)),
+            Member::new("CreationTime", ShapeId(386)).required(),
+            Member::new("FunctionArn", ShapeId(113)).required(),
+            Member::new("FunctionUrl", ShapeId(127)).required(),
+            Member::new("InvokeMode", ShapeId(183)),
+        ])),
+    ),
+    // 48
+    Shape::new("DatabaseName", Kind::TEXT).bounds(Some(1), Some(63)).pattern(&PATTERN_7),
+    // 49
+    Shape::new("Date", Kind::Timestamp(None)),
+    // 50
+    Shape::new("DeadLetterConfig", Kind::Structure(Structure::of(&[Member::new("TargetArn", ShapeId(316))]))),
     // 51
     Shape::new(
-        "EFSIOException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        "DeleteAliasRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
+        ])),
     ),
     // 52
     Shape::new(
-        "EFSMountConnectivityException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        "DeleteEventSourceMappingRequest",
+        Kind::Structure(Structure::of(&[Member::new("UUID", ShapeId(395)).at(Location::Uri, "UUID").required()])),
     ),
     // 53
     Shape::new(
-        "EFSMountFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        "DeleteFunctionConcurrencyRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(121))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
     ),
     // 54
     Shape::new(
-        "EFSMountTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        "DeleteFunctionEventInvokeConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+        ])),
     ),
     // 55
     Shape::new(
-        "ENILimitReachedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        "DeleteFunctionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+        ])),
     ),
     // 56
     Shape::new(
-        "ENINotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        "DeleteFunctionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("StatusCode", ShapeId(170)).at(Location::StatusCode, "StatusCode")
+        ])),
     ),
     // 57
-    Shape::new("Enabled", Kind::Boolean),
-    // 58
-    Shape::new("EndPointType", Kind::String(&["KAFKA_BOOTSTRAP_SERVERS"])),
-    // 59
-    Shape::new("Endpoint", Kind::TEXT).bounds(Some(1), Some(300)).pattern(&PATTERN_8),
-    // 60
-    Shape::new("EndpointLists", Kind::List(List::of(ShapeId(59)))).bounds(Some(1), Some(10)),
-    // 61
-    Shape::new("Endpoints", Kind::Map(Map::of(ShapeId(58), ShapeId(60)))).bounds(Some(1), Some(2)),
-    // 62
-    Shape::new("Environment", Kind::Structure(Structure::of(&[Member::new("Variables", ShapeId(67))]))),
-    // 63
     Shape::new(
-        "EnvironmentError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(252)), Member::new("Message", ShapeId(233))])),
+        "DeleteFunctionUrlConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(132)).at(Location::QueryString, "Qualifier"),
+        ])),
     ),
+    // 58
+    Shape::new(
+        "DeleteLayerVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
+        ])),
+    ),
+    // 59
+    Shape::new(
+        "DeleteProvisionedConcurrencyConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(306)).at(Location::QueryString, "Qualifier").required(),
+        ])),
+    ),
+    // 60
+    Shape::new("Description", Kind::TEXT).bounds(Some(0), Some(256)),
+    // 61
+    Shape::new("DestinationArn", Kind::TEXT).bounds(Some(0), Some(350)).pattern(&PATTERN_8),
+    // 62
+    Shape::new(
+        "DestinationConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("OnFailure", ShapeId(275)),
+            Member::new("OnSuccess", ShapeId(276)),
+        ])),
+    ),
+    // 63
+    Shape::new("DirectS3Read", Kind::String(&["ENABLED", "DISABLED", "AUTO"])),
     // 64
     Shape::new(
-        "EnvironmentResponse",
-        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(63)), Member::new("Variables", ShapeId(67))])),
+        "DocumentDBEventSourceConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("CollectionName", ShapeId(38)),
+            Member::new("DatabaseName", ShapeId(48)),
+            Member::new("FullDocument", ShapeId(112)),
+        ])),
     ),
     // 65
-    Shape::new("EnvironmentVariableName", Kind::TEXT).pattern(&PATTERN_9).sensitive(),
+    Shape::new(
+        "DurableConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("ExecutionTimeout", ShapeId(102)),
+            Member::new("KMSKeyArn", ShapeId(193)),
+            Member::new("RetentionPeriodInDays", ShapeId(322)),
+        ])),
+    ),
     // 66
-    Shape::new("EnvironmentVariableValue", Kind::TEXT).sensitive(),
+    Shape::new(
+        "DurableExecutionAlreadyStartedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
     // 67
-    Shape::new("EnvironmentVariables", Kind::Map(Map::of(ShapeId(65), ShapeId(66)))).sensitive(),
+    Shape::new("DurableExecutionArn", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_9),
     // 68
-    Shape::new("EphemeralStorage", Kind::Structure(Structure::of(&[Member::new("Size", ShapeId(69)).required()]))),
+    Shape::new("DurableExecutionName", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_10),
     // 69
-    Shape::new("EphemeralStorageSize", Kind::INTEGER).bounds(Some(512), Some(32768)),
+    Shape::new(
+        "EC2AccessDeniedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
     // 70
-    Shape::new("EventSourceMappingArn", Kind::TEXT).bounds(Some(85), Some(120)).pattern(&PATTERN_10),
+    Shape::new(
+        "EC2ThrottledException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
     // 71
     Shape::new(
-        "EventSourceMappingConfiguration",
+        "EC2UnexpectedException",
         Kind::Structure(Structure::of(&[
-            Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(7)),
-            Member::new("BatchSize", ShapeId(12)),
-            Member::new("BisectBatchOnFunctionError", ShapeId(13)),
-            Member::new("DestinationConfig", ShapeId(41)),
-            Member::new("DocumentDBEventSourceConfig", ShapeId(43)),
-            Member::new("EventSourceArn", ShapeId(11)),
-            Member::new("EventSourceMappingArn", ShapeId(70)),
-            Member::new("FilterCriteria", ShapeId(85)),
-            Member::new("FilterCriteriaError", ShapeId(86)),
-            Member::new("FunctionArn", ShapeId(91)),
-            Member::new("FunctionResponseTypes", ShapeId(99)),
-            Member::new("KMSKeyArn", ShapeId(141)),
-            Member::new("LastModified", ShapeId(33)),
-            Member::new("LastProcessingResult", ShapeId(252)),
-            Member::new("LoggingConfig", ShapeId(72)),
-            Member::new("MaximumBatchingWindowInSeconds", ShapeId(175)),
-            Member::new("MaximumRecordAgeInSeconds", ShapeId(178)),
-            Member::new("MaximumRetryAttempts", ShapeId(179)),
-            Member::new("MetricsConfig", ShapeId(75)),
-            Member::new("ParallelizationFactor", ShapeId(193)),
-            Member::new("ProvisionedPollerConfig", ShapeId(197)),
-            Member::new("Queues", ShapeId(200)),
-            Member::new("ScalingConfig", ShapeId(226)),
-            Member::new("SelfManagedEventSource", ShapeId(231)),
-            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(232)),
-            Member::new("SourceAccessConfigurations", ShapeId(247)),
-            Member::new("StartingPosition", ShapeId(78)),
-            Member::new("StartingPositionTimestamp", ShapeId(33)),
-            Member::new("State", ShapeId(252)),
-            Member::new("StateTransitionReason", ShapeId(252)),
-            Member::new("Topics", ShapeId(272)),
-            Member::new("TumblingWindowInSeconds", ShapeId(276)),
-            Member::new("UUID", ShapeId(278)),
+            Member::new("EC2ErrorCode", ShapeId(366)),
+            Member::new("Message", ShapeId(366)),
+            Member::new("Type", ShapeId(366)),
         ])),
     ),
     // 72
     Shape::new(
-        "EventSourceMappingLoggingConfig",
-        Kind::Structure(Structure::of(&[Member::new("SystemLogLevel", ShapeId(76))])),
+        "EFSIOException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
     // 73
-    Shape::new("EventSourceMappingMetric", Kind::String(&["EventCount", "ErrorCount", "KafkaMetrics"])),
+    Shape::new(
+        "EFSMountConnectivityException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
     // 74
-    Shape::new("EventSourceMappingMetricList", Kind::List(List::of(ShapeId(73)))).bounds(Some(0), Some(3)),
+    Shape::new(
+        "EFSMountFailureException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
     // 75
     Shape::new(
-        "EventSourceMappingMetricsConfig",
-        Kind::Structure(Structure::of(&[Member::new("Metrics", ShapeId(74))])),
+        "EFSMountTimeoutException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
     // 76
-    Shape::new("EventSourceMappingSystemLogLevel", Kind::String(&["DEBUG", "INFO", "WARN"])),
+    Shape::new(
+        "ENILimitReachedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
     // 77
-    Shape::new("EventSourceMappingsList", Kind::List(List::of(ShapeId(71)))),
+    Shape::new(
+        "ENINotReadyException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
     // 78
-    Shape::new("EventSourcePosition", Kind::String(&["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"])),
+    Shape::new("Enabled", Kind::Boolean),
     // 79
-    Shape::new("ExecutionEnvironmentMemoryGiBPerVCpu", Kind::Double),
+    Shape::new("EndPointType", Kind::String(&["KAFKA_BOOTSTRAP_SERVERS"])),
     // 80
-    Shape::new("ExecutionTimeout", Kind::INTEGER).bounds(Some(1), Some(31622400)),
+    Shape::new("Endpoint", Kind::TEXT).bounds(Some(1), Some(300)).pattern(&PATTERN_11),
     // 81
-    Shape::new("FileSystemArn", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_11),
+    Shape::new("EndpointLists", Kind::List(List::of(ShapeId(80)))).bounds(Some(1), Some(10)),
     // 82
-    Shape::new(
-        "FileSystemConfig",
-        Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(81)).required(),
-            Member::new("LocalMountPath", ShapeId(165)).required(),
-            Member::new("S3FilesConfig", ShapeId(219)),
-        ])),
-    ),
+    Shape::new("Endpoints", Kind::Map(Map::of(ShapeId(79), ShapeId(81)))).bounds(Some(1), Some(2)),
     // 83
-    Shape::new("FileSystemConfigList", Kind::List(List::of(ShapeId(82)))).bounds(Some(0), Some(1)),
+    Shape::new("Environment", Kind::Structure(Structure::of(&[Member::new("Variables", ShapeId(88))]))),
     // 84
-    Shape::new("Filter", Kind::Structure(Structure::of(&[Member::new("Pattern", ShapeId(194))]))),
-    // 85
-    Shape::new("FilterCriteria", Kind::Structure(Structure::of(&[Member::new("Filters", ShapeId(89))]))),
-    // 86
     Shape::new(
-        "FilterCriteriaError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(87)), Member::new("Message", ShapeId(88))])),
+        "EnvironmentError",
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(366)), Member::new("Message", ShapeId(345))])),
     ),
+    // 85
+    Shape::new(
+        "EnvironmentResponse",
+        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(84)), Member::new("Variables", ShapeId(88))])),
+    ),
+    // 86
+    Shape::new("EnvironmentVariableName", Kind::TEXT).pattern(&PATTERN_12).sensitive(),
     // 87
-    Shape::new("FilterCriteriaErrorCode", Kind::TEXT).bounds(Some(10), Some(50)).pattern(&PATTERN_12),
+    Shape::new("EnvironmentVariableValue", Kind::TEXT).sensitive(),
     // 88
-    Shape::new("FilterCriteriaErrorMessage", Kind::TEXT).bounds(Some(10), Some(2048)).pattern(&PATTERN_13),
+    Shape::new("EnvironmentVariables", Kind::Map(Map::of(ShapeId(86), ShapeId(87)))).sensitive(),
     // 89
-    Shape::new("FilterList", Kind::List(List::of(ShapeId(84)))),
+    Shape::new("EphemeralStorage", Kind::Structure(Structure::of(&[Member::new("Size", ShapeId(90)).required()]))),
     // 90
-    Shape::new("FullDocument", Kind::String(&["UpdateLookup", "Default"])),
+    Shape::new("EphemeralStorageSize", Kind::INTEGER).bounds(Some(512), Some(32768)),
     // 91
-    Shape::new("FunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_14),
+    Shape::new("EventSourceMappingArn", Kind::TEXT).bounds(Some(85), Some(120)).pattern(&PATTERN_13),
     // 92
     Shape::new(
-        "FunctionCode",
+        "EventSourceMappingConfiguration",
         Kind::Structure(Structure::of(&[
-            Member::new("ImageUri", ShapeId(252)),
-            Member::new("S3Bucket", ShapeId(218)),
-            Member::new("S3Key", ShapeId(223)),
-            Member::new("S3ObjectStorageMode", ShapeId(224)),
-            Member::new("S3ObjectVersion", ShapeId(225)),
-            Member::new("SourceKMSKeyArn", ShapeId(141)),
-            Member::new("ZipFile", ShapeId(14)),
+            Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(19)),
+            Member::new("BatchSize", ShapeId(24)),
+            Member::new("BisectBatchOnFunctionError", ShapeId(25)),
+            Member::new("DestinationConfig", ShapeId(62)),
+            Member::new("DocumentDBEventSourceConfig", ShapeId(64)),
+            Member::new("EventSourceArn", ShapeId(23)),
+            Member::new("EventSourceMappingArn", ShapeId(91)),
+            Member::new("FilterCriteria", ShapeId(107)),
+            Member::new("FilterCriteriaError", ShapeId(108)),
+            Member::new("FunctionArn", ShapeId(113)),
+            Member::new("FunctionResponseTypes", ShapeId(123)),
+            Member::new("KMSKeyArn", ShapeId(193)),
+            Member::new("LastModified", ShapeId(49)),
+            Member::new("LastProcessingResult", ShapeId(366)),
+            Member::new("LoggingConfig", ShapeId(93)),
+            Member::new("MaximumBatchingWindowInSeconds", ShapeId(257)),
+            Member::new("MaximumRecordAgeInSeconds", ShapeId(261)),
+            Member::new("MaximumRetryAttempts", ShapeId(263)),
+            Member::new("MetricsConfig", ShapeId(96)),
+            Member::new("ParallelizationFactor", ShapeId(280)),
+            Member::new("ProvisionedPollerConfig", ShapeId(292)),
+            Member::new("Queues", ShapeId(308)),
+            Member::new("ScalingConfig", ShapeId(338)),
+            Member::new("SelfManagedEventSource", ShapeId(343)),
+            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(344)),
+            Member::new("SourceAccessConfigurations", ShapeId(359)),
+            Member::new("StartingPosition", ShapeId(99)),
+            Member::new("StartingPositionTimestamp", ShapeId(49)),
+            Member::new("State", ShapeId(366)),
+            Member::new("StateTransitionReason", ShapeId(366)),
+            Member::new("Topics", ShapeId(389)),
+            Member::new("TumblingWindowInSeconds", ShapeId(393)),
+            Member::new("UUID", ShapeId(395)),
         ])),
     ),
     // 93
     Shape::new(
-        "FunctionCodeLocation",
-        Kind::Structure(Structure::of(&[
-            Member::new("Error", ShapeId(94)),
-            Member::new("ImageUri", ShapeId(252)),
-            Member::new("Location", ShapeId(234)),
-            Member::new("RepositoryType", ShapeId(252)),
-            Member::new("ResolvedImageUri", ShapeId(252)),
-            Member::new("ResolvedS3Object", ShapeId(204)),
-            Member::new("SourceKMSKeyArn", ShapeId(141)),
-        ])),
+        "EventSourceMappingLoggingConfig",
+        Kind::Structure(Structure::of(&[Member::new("SystemLogLevel", ShapeId(97))])),
     ),
     // 94
+    Shape::new("EventSourceMappingMetric", Kind::String(&["EventCount", "ErrorCount", "KafkaMetrics"])),
+    // 95
+    Shape::new("EventSourceMappingMetricList", Kind::List(List::of(ShapeId(94)))).bounds(Some(0), Some(3)),
+    // 96
+    Shape::new(
+        "EventSourceMappingMetricsConfig",
+        Kind::Structure(Structure::of(&[Member::new("Metrics", ShapeId(95))])),
+    ),
+    // 97
+    Shape::new("EventSourceMappingSystemLogLevel", Kind::String(&["DEBUG", "INFO", "WARN"])),
+    // 98
+    Shape::new("EventSourceMappingsList", Kind::List(List::of(ShapeId(92)))),
+    // 99
+    Shape::new("EventSourcePosition", Kind::String(&["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"])),
+    // 100
+    Shape::new("EventSourceToken", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_14),
+    // 101
+    Shape::new("ExecutionEnvironmentMemoryGiBPerVCpu", Kind::Double),
+    // 102
+    Shape::new("ExecutionTimeout", Kind::INTEGER).bounds(Some(1), Some(31622400)),
+    // 103
+    Shape::new("FileSystemArn", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_15),
+    // 104
+    Shape::new(
+        "FileSystemConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("Arn", ShapeId(103)).required(),
+            Member::new("LocalMountPath", ShapeId(244)).required(),
+            Member::new("S3FilesConfig", ShapeId(331)),
+        ])),
+    ),
+    // 105
+    Shape::new("FileSystemConfigList", Kind::List(List::of(ShapeId(104)))).bounds(Some(0), Some(1)),
+    // 106
+    Shape::new("Filter", Kind::Structure(Structure::of(&[Member::new("Pattern", ShapeId(281))]))),
+    // 107
+    Shape::new("FilterCriteria", Kind::Structure(Structure::of(&[Member::new("Filters", ShapeId(111))]))),
+    // 108
+    Shape::new(
+        "FilterCriteriaError",
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(109)), Member::new("Message", ShapeId(110))])),
+    ),
+    // 109
+    Shape::new("FilterCriteriaErrorCode", Kind::TEXT).bounds(Some(10), Some(50)).pattern(&PATTERN_16),
+    // 110
+    Shape::new("FilterCriteriaErrorMessage", Kind::TEXT).bounds(Some(10), Some(2048)).pattern(&PATTERN_17),
+    // 111
+    Shape::new("FilterList", Kind::List(List::of(ShapeId(106)))),
+    // 112
+    Shape::new("FullDocument", Kind::String(&["UpdateLookup", "Default"])),
+    // 113
+    Shape::new("FunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_18),
+    // 114
+    Shape::new(
+        "FunctionCode",
+        Kind::Structure(Structure::of(&[
+            Member::new("ImageUri", ShapeId(366)),
+            Member::new("S3Bucket", ShapeId(330)),
+            Member::new("S3Key", ShapeId(335)),
+            Member::new("S3ObjectStorageMode", ShapeId(336)),
+            Member::new("S3ObjectVersion", ShapeId(337)),
+            Member::new("SourceKMSKeyArn", ShapeId(193)),
+            Member::new("ZipFile", ShapeId(26)),
+        ])),
+    ),
+    // 115
+    Shape::new(
+        "FunctionCodeLocation",
+        Kind::Structure(Structure::of(&[
+            Member::new("Error", ShapeId(116)),
+            Member::new("ImageUri", ShapeId(366)),
+            Member::new("Location", ShapeId(346)),
+            Member::new("RepositoryType", ShapeId(366)),
+            Member::new("ResolvedImageUri", ShapeId(366)),
+            Member::new("ResolvedS3Object", ShapeId(315)),
+            Member::new("SourceKMSKeyArn", ShapeId(193)),
+        ])),
+    ),
+    // 116
     Shape::new(
         "FunctionCodeLocationError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(252)), Member::new("Message", ShapeId(233))])),
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(366)), Member::new("Message", ShapeId(345))])),
     ),
-    // 95
+    // 117
     Shape::new(
         "FunctionConfiguration",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
-            Member::new("Architectures", ShapeId(10)),
-            Member::new("CapacityProviderConfig", ShapeId(17)),
-            Member::new("CodeSha256", ShapeId(252)),
-            Member::new("CodeSize", ShapeId(170)),
-            Member::new("ConfigSha256", ShapeId(252)),
-            Member::new("DeadLetterConfig", ShapeId(34)),
-            Member::new("Description", ShapeId(39)),
-            Member::new("DurableConfig", ShapeId(44)),
-            Member::new("Environment", ShapeId(64)),
-            Member::new("EphemeralStorage", ShapeId(68)),
-            Member::new("FileSystemConfigs", ShapeId(83)),
-            Member::new("FunctionArn", ShapeId(184)),
-            Member::new("FunctionName", ShapeId(185)),
-            Member::new("Handler", ShapeId(120)),
-            Member::new("ImageConfigResponse", ShapeId(125)),
-            Member::new("KMSKeyArn", ShapeId(141)),
-            Member::new("LastModified", ShapeId(269)),
-            Member::new("LastUpdateStatus", ShapeId(152)),
-            Member::new("LastUpdateStatusReason", ShapeId(153)),
-            Member::new("LastUpdateStatusReasonCode", ShapeId(154)),
-            Member::new("Layers", ShapeId(158)),
-            Member::new("LoggingConfig", ShapeId(169)),
-            Member::new("MasterArn", ShapeId(91)),
-            Member::new("MemorySize", ShapeId(180)),
-            Member::new("PackageType", ShapeId(192)),
-            Member::new("RevisionId", ShapeId(252)),
-            Member::new("Role", ShapeId(211)),
-            Member::new("Runtime", ShapeId(212)),
-            Member::new("RuntimeConfig", ShapeId(102)),
-            Member::new("RuntimeVersionConfig", ShapeId(215)),
-            Member::new("SigningJobArn", ShapeId(11)),
-            Member::new("SigningProfileVersionArn", ShapeId(11)),
-            Member::new("SnapStart", ShapeId(244)),
-            Member::new("State", ShapeId(249)),
-            Member::new("StateReason", ShapeId(250)),
-            Member::new("StateReasonCode", ShapeId(251)),
-            Member::new("TenancyConfig", ShapeId(264)),
-            Member::new("Timeout", ShapeId(268)),
-            Member::new("TracingConfig", ShapeId(274)),
-            Member::new("Version", ShapeId(286)),
-            Member::new("VpcConfig", ShapeId(288)),
+            Member::new("Architectures", ShapeId(22)),
+            Member::new("CapacityProviderConfig", ShapeId(30)),
+            Member::new("CodeSha256", ShapeId(366)),
+            Member::new("CodeSize", ShapeId(249)),
+            Member::new("ConfigSha256", ShapeId(366)),
+            Member::new("DeadLetterConfig", ShapeId(50)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("DurableConfig", ShapeId(65)),
+            Member::new("Environment", ShapeId(85)),
+            Member::new("EphemeralStorage", ShapeId(89)),
+            Member::new("FileSystemConfigs", ShapeId(105)),
+            Member::new("FunctionArn", ShapeId(268)),
+            Member::new("FunctionName", ShapeId(269)),
+            Member::new("Handler", ShapeId(163)),
+            Member::new("ImageConfigResponse", ShapeId(169)),
+            Member::new("KMSKeyArn", ShapeId(193)),
+            Member::new("LastModified", ShapeId(386)),
+            Member::new("LastUpdateStatus", ShapeId(204)),
+            Member::new("LastUpdateStatusReason", ShapeId(205)),
+            Member::new("LastUpdateStatusReasonCode", ShapeId(206)),
+            Member::new("Layers", ShapeId(222)),
+            Member::new("LoggingConfig", ShapeId(248)),
+            Member::new("MasterArn", ShapeId(113)),
+            Member::new("MemorySize", ShapeId(264)),
+            Member::new("PackageType", ShapeId(279)),
+            Member::new("RevisionId", ShapeId(366)),
+            Member::new("Role", ShapeId(323)),
+            Member::new("Runtime", ShapeId(324)),
+            Member::new("RuntimeConfig", ShapeId(126)),
+            Member::new("RuntimeVersionConfig", ShapeId(327)),
+            Member::new("SigningJobArn", ShapeId(23)),
+            Member::new("SigningProfileVersionArn", ShapeId(23)),
+            Member::new("SnapStart", ShapeId(356)),
+            Member::new("State", ShapeId(362)),
+            Member::new("StateReason", ShapeId(363)),
+            Member::new("StateReasonCode", ShapeId(364)),
+            Member::new("TenancyConfig", ShapeId(381)),
+            Member::new("Timeout", ShapeId(385)),
+            Member::new("TracingConfig", ShapeId(391)),
+            Member::new("Version", ShapeId(408)),
+            Member::new("VpcConfig", ShapeId(411)),
         ])),
     ),
-    // 96
-    Shape::new("FunctionList", Kind::List(List::of(ShapeId(95)))),
-    // 97
-    Shape::new("FunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_15),
-    // 98
+    // 118
+    Shape::new(
+        "FunctionEventInvokeConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("DestinationConfig", ShapeId(62)),
+            Member::new("FunctionArn", ShapeId(113)),
+            Member::new("LastModified", ShapeId(49)),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(259)),
+            Member::new("MaximumRetryAttempts", ShapeId(262)),
+        ])),
+    ),
+    // 119
+    Shape::new("FunctionEventInvokeConfigList", Kind::List(List::of(ShapeId(118)))),
+    // 120
+    Shape::new("FunctionList", Kind::List(List::of(ShapeId(117)))),
+    // 121
+    Shape::new("FunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_19),
+    // 122
     Shape::new("FunctionResponseType", Kind::String(&["ReportBatchItemFailures"])),
-    // 99
-    Shape::new("FunctionResponseTypeList", Kind::List(List::of(ShapeId(98)))).bounds(Some(0), Some(1)),
-    // 100
+    // 123
+    Shape::new("FunctionResponseTypeList", Kind::List(List::of(ShapeId(122)))).bounds(Some(0), Some(1)),
+    // 124
     Shape::new("FunctionRuntimeAlias", Kind::TEXT).bounds(Some(1), Some(128)),
-    // 101
-    Shape::new("FunctionRuntimeArn", Kind::TEXT).bounds(Some(48), Some(2048)).pattern(&PATTERN_16),
-    // 102
+    // 125
+    Shape::new("FunctionRuntimeArn", Kind::TEXT).bounds(Some(48), Some(2048)).pattern(&PATTERN_20),
+    // 126
     Shape::new(
         "FunctionRuntimeConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("RuntimeAlias", ShapeId(100)).required(),
-            Member::new("RuntimeArn", ShapeId(101)).required(),
+            Member::new("RuntimeAlias", ShapeId(124)).required(),
+            Member::new("RuntimeArn", ShapeId(125)).required(),
         ])),
     ),
-    // 103
+    // 127
     Shape::new("FunctionUrl", Kind::TEXT).bounds(Some(40), Some(100)),
-    // 104
+    // 128
     Shape::new("FunctionUrlAuthType", Kind::String(&["NONE", "AWS_IAM"])),
-    // 105
+    // 129
     Shape::new(
         "FunctionUrlConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(104)).required(),
-            Member::new("Cors", ShapeId(27)),
-            Member::new("CreationTime", ShapeId(269)).required(),
-            Member::new("FunctionArn", ShapeId(91)).required(),
-            Member::new("FunctionUrl", ShapeId(103)).required(),
-            Member::new("InvokeMode", ShapeId(137)),
-            Member::new("LastModifiedTime", ShapeId(269)).required(),
+            Member::new("AuthType", ShapeId(128)).required(),
+            Member::new("Cors", ShapeId(42)),
+            Member::new("CreationTime", ShapeId(386)).required(),
+            Member::new("FunctionArn", ShapeId(113)).required(),
+            Member::new("FunctionUrl", ShapeId(127)).required(),
+            Member::new("InvokeMode", ShapeId(183)),
+            Member::new("LastModifiedTime", ShapeId(386)).required(),
         ])),
     ),
-    // 106
-    Shape::new("FunctionUrlConfigList", Kind::List(List::of(ShapeId(105)))),
-    // 107
-    Shape::new("FunctionUrlFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_17),
-    // 108
-    Shape::new("FunctionUrlQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_18),
-    // 109
+    // 130
+    Shape::new("FunctionUrlConfigList", Kind::List(List::of(ShapeId(129)))),
+    // 131
+    Shape::new("FunctionUrlFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_21),
+    // 132
+    Shape::new("FunctionUrlQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_22),
+    // 133
     Shape::new("FunctionVersion", Kind::String(&["ALL"])),
-    // 110
+    // 134
     Shape::new("FunctionVersionLatestPublished", Kind::String(&["LATEST_PUBLISHED"])),
-    // 111
+    // 135
     Shape::new(
         "FunctionVersionsPerCapacityProviderLimitExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 112
+    // 136
     Shape::new("GetAccountSettingsRequest", Kind::Structure(Structure::of(&[]))),
-    // 113
+    // 137
     Shape::new(
         "GetAccountSettingsResponse",
         Kind::Structure(Structure::of(&[
@@ -7997,226 +13679,440 @@ static TABLE: [Shape; 291] = [
             Member::new("AccountUsage", ShapeId(3)),
         ])),
     ),
-    // 114
+    // 138
+    Shape::new(
+        "GetAliasRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
+        ])),
+    ),
+    // 139
     Shape::new(
         "GetEventSourceMappingRequest",
-        Kind::Structure(Structure::of(&[Member::new("UUID", ShapeId(278)).at(Location::Uri, "UUID").required()])),
+        Kind::Structure(Structure::of(&[Member::new("UUID", ShapeId(395)).at(Location::Uri, "UUID").required()])),
     ),
-    // 115
+    // 140
+    Shape::new(
+        "GetFunctionCodeSigningConfigRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(269))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
+    ),
+    // 141
+    Shape::new(
+        "GetFunctionCodeSigningConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CodeSigningConfigArn", ShapeId(34)).required(),
+            Member::new("FunctionName", ShapeId(121)).required(),
+        ])),
+    ),
+    // 142
+    Shape::new(
+        "GetFunctionConcurrencyRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(121))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
+    ),
+    // 143
+    Shape::new(
+        "GetFunctionConcurrencyResponse",
+        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(314))])),
+    ),
+    // 144
     Shape::new(
         "GetFunctionConfigurationRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(185)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(188)).at(Location::QueryString, "Qualifier"),
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 116
+    // 145
+    Shape::new(
+        "GetFunctionEventInvokeConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 146
+    Shape::new(
+        "GetFunctionRecursionConfigRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(396))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
+    ),
+    // 147
+    Shape::new(
+        "GetFunctionRecursionConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(310))])),
+    ),
+    // 148
     Shape::new(
         "GetFunctionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(185)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(188)).at(Location::QueryString, "Qualifier"),
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 117
+    // 149
     Shape::new(
         "GetFunctionResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Code", ShapeId(93)),
-            Member::new("Concurrency", ShapeId(26)),
-            Member::new("Configuration", ShapeId(95)),
-            Member::new("Tags", ShapeId(260)),
-            Member::new("TagsError", ShapeId(261)),
+            Member::new("Code", ShapeId(115)),
+            Member::new("Concurrency", ShapeId(41)),
+            Member::new("Configuration", ShapeId(117)),
+            Member::new("Tags", ShapeId(377)),
+            Member::new("TagsError", ShapeId(378)),
         ])),
     ),
-    // 118
+    // 150
     Shape::new(
         "GetFunctionUrlConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(107)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(108)).at(Location::QueryString, "Qualifier"),
+            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(132)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 119
+    // 151
     Shape::new(
         "GetFunctionUrlConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(104)).required(),
-            Member::new("Cors", ShapeId(27)),
-            Member::new("CreationTime", ShapeId(269)).required(),
-            Member::new("FunctionArn", ShapeId(91)).required(),
-            Member::new("FunctionUrl", ShapeId(103)).required(),
-            Member::new("InvokeMode", ShapeId(137)),
-            Member::new("LastModifiedTime", ShapeId(269)).required(),
+            Member::new("AuthType", ShapeId(128)).required(),
+            Member::new("Cors", ShapeId(42)),
+            Member::new("CreationTime", ShapeId(386)).required(),
+            Member::new("FunctionArn", ShapeId(113)).required(),
+            Member::new("FunctionUrl", ShapeId(127)).required(),
+            Member::new("InvokeMode", ShapeId(183)),
+            Member::new("LastModifiedTime", ShapeId(386)).required(),
         ])),
     ),
-    // 120
-    Shape::new("Handler", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_19),
-    // 121
-    Shape::new("Header", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_13),
-    // 122
-    Shape::new("HeadersList", Kind::List(List::of(ShapeId(121)))).bounds(Some(0), Some(100)),
-    // 123
+    // 152
+    Shape::new(
+        "GetLayerVersionByArnRequest",
+        Kind::Structure(Structure::of(&[Member::new("Arn", ShapeId(214)).at(Location::QueryString, "Arn").required()])),
+    ),
+    // 153
+    Shape::new(
+        "GetLayerVersionPolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
+        ])),
+    ),
+    // 154
+    Shape::new(
+        "GetLayerVersionPolicyResponse",
+        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(366)), Member::new("RevisionId", ShapeId(366))])),
+    ),
+    // 155
+    Shape::new(
+        "GetLayerVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
+        ])),
+    ),
+    // 156
+    Shape::new(
+        "GetLayerVersionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitectures", ShapeId(39)),
+            Member::new("CompatibleRuntimes", ShapeId(40)),
+            Member::new("Content", ShapeId(216)),
+            Member::new("CreatedDate", ShapeId(386)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("LayerArn", ShapeId(208)),
+            Member::new("LayerVersionArn", ShapeId(214)),
+            Member::new("LicenseInfo", ShapeId(223)),
+            Member::new("Version", ShapeId(217)),
+        ])),
+    ),
+    // 157
+    Shape::new(
+        "GetPolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 158
+    Shape::new(
+        "GetPolicyResponse",
+        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(366)), Member::new("RevisionId", ShapeId(366))])),
+    ),
+    // 159
+    Shape::new(
+        "GetProvisionedConcurrencyConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(306)).at(Location::QueryString, "Qualifier").required(),
+        ])),
+    ),
+    // 160
+    Shape::new(
+        "GetProvisionedConcurrencyConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(272)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(272)),
+            Member::new("LastModified", ShapeId(386)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(284)),
+            Member::new("Status", ShapeId(291)),
+            Member::new("StatusReason", ShapeId(366)),
+        ])),
+    ),
+    // 161
+    Shape::new(
+        "GetRuntimeManagementConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 162
+    Shape::new(
+        "GetRuntimeManagementConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionArn", ShapeId(268)),
+            Member::new("RuntimeVersionArn", ShapeId(326)),
+            Member::new("UpdateRuntimeOn", ShapeId(407)),
+        ])),
+    ),
+    // 163
+    Shape::new("Handler", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_23),
+    // 164
+    Shape::new("Header", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_17),
+    // 165
+    Shape::new("HeadersList", Kind::List(List::of(ShapeId(164)))).bounds(Some(0), Some(100)),
+    // 166
+    Shape::new("HttpStatus", Kind::INTEGER),
+    // 167
     Shape::new(
         "ImageConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Command", ShapeId(253)),
-            Member::new("EntryPoint", ShapeId(253)),
-            Member::new("WorkingDirectory", ShapeId(290)),
+            Member::new("Command", ShapeId(367)),
+            Member::new("EntryPoint", ShapeId(367)),
+            Member::new("WorkingDirectory", ShapeId(414)),
         ])),
     ),
-    // 124
+    // 168
     Shape::new(
         "ImageConfigError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(252)), Member::new("Message", ShapeId(233))])),
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(366)), Member::new("Message", ShapeId(345))])),
     ),
-    // 125
+    // 169
     Shape::new(
         "ImageConfigResponse",
-        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(124)), Member::new("ImageConfig", ShapeId(123))])),
+        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(168)), Member::new("ImageConfig", ShapeId(167))])),
     ),
-    // 126
+    // 170
     Shape::new("Integer", Kind::INTEGER),
-    // 127
+    // 171
     Shape::new(
         "InvalidCodeSignatureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 128
+    // 172
     Shape::new(
         "InvalidParameterValueException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 129
+    // 173
     Shape::new(
         "InvalidRequestContentException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 130
+    // 174
     Shape::new(
         "InvalidRuntimeException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 131
+    // 175
     Shape::new(
         "InvalidSecurityGroupIDException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 132
+    // 176
     Shape::new(
         "InvalidSubnetIDException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 133
+    // 177
     Shape::new(
         "InvalidZipFileException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 134
+    // 178
     Shape::new(
         "InvocationRequest",
         Kind::Structure(Structure {
             payload: Some("Payload"),
             ..Structure::of(&[
-                Member::new("ClientContext", ShapeId(252)).at(Location::Header, "X-Amz-Client-Context"),
-                Member::new("DurableExecutionName", ShapeId(47)).at(Location::Header, "X-Amz-Durable-Execution-Name"),
-                Member::new("FunctionName", ShapeId(185)).at(Location::Uri, "FunctionName").required(),
-                Member::new("InvocationType", ShapeId(136)).at(Location::Header, "X-Amz-Invocation-Type"),
-                Member::new("LogType", ShapeId(168)).at(Location::Header, "X-Amz-Log-Type"),
-                Member::new("Payload", ShapeId(14)),
-                Member::new("Qualifier", ShapeId(188)).at(Location::QueryString, "Qualifier"),
-                Member::new("TenantId", ShapeId(265)).at(Location::Header, "X-Amz-Tenant-Id"),
+                Member::new("ClientContext", ShapeId(366)).at(Location::Header, "X-Amz-Client-Context"),
+                Member::new("DurableExecutionName", ShapeId(68)).at(Location::Header, "X-Amz-Durable-Execution-Name"),
+                Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+                Member::new("InvocationType", ShapeId(180)).at(Location::Header, "X-Amz-Invocation-Type"),
+                Member::new("LogType", ShapeId(247)).at(Location::Header, "X-Amz-Log-Type"),
+                Member::new("Payload", ShapeId(26)),
+                Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+                Member::new("TenantId", ShapeId(382)).at(Location::Header, "X-Amz-Tenant-Id"),
             ])
         }),
     ),
-    // 135
+    // 179
     Shape::new(
         "InvocationResponse",
         Kind::Structure(Structure {
             payload: Some("Payload"),
             ..Structure::of(&[
-                Member::new("DurableExecutionArn", ShapeId(46)).at(Location::Header, "X-Amz-Durable-Execution-Arn"),
-                Member::new("ExecutedVersion", ShapeId(286)).at(Location::Header, "X-Amz-Executed-Version"),
-                Member::new("FunctionError", ShapeId(252)).at(Location::Header, "X-Amz-Function-Error"),
-                Member::new("LogResult", ShapeId(252)).at(Location::Header, "X-Amz-Log-Result"),
-                Member::new("Payload", ShapeId(14)),
-                Member::new("StatusCode", ShapeId(126)).at(Location::StatusCode, "StatusCode"),
+                Member::new("DurableExecutionArn", ShapeId(67)).at(Location::Header, "X-Amz-Durable-Execution-Arn"),
+                Member::new("ExecutedVersion", ShapeId(408)).at(Location::Header, "X-Amz-Executed-Version"),
+                Member::new("FunctionError", ShapeId(366)).at(Location::Header, "X-Amz-Function-Error"),
+                Member::new("LogResult", ShapeId(366)).at(Location::Header, "X-Amz-Log-Result"),
+                Member::new("Payload", ShapeId(26)),
+                Member::new("StatusCode", ShapeId(170)).at(Location::StatusCode, "StatusCode"),
             ])
         }),
     ),
-    // 136
+    // 180
     Shape::new("InvocationType", Kind::String(&["Event", "RequestResponse", "DryRun"])),
-    // 137
+    // 181
+    Shape::new(
+        "InvokeAsyncRequest",
+        Kind::Structure(Structure {
+            payload: Some("InvokeArgs"),
+            ..Structure::of(&[
+                Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+                Member::new("InvokeArgs", ShapeId(27)).required(),
+            ])
+        }),
+    ),
+    // 182
+    Shape::new(
+        "InvokeAsyncResponse",
+        Kind::Structure(Structure::of(&[Member::new("Status", ShapeId(166)).at(Location::StatusCode, "Status")])),
+    ),
+    // 183
     Shape::new("InvokeMode", Kind::String(&["BUFFERED", "RESPONSE_STREAM"])),
-    // 138
+    // 184
+    Shape::new("InvokeResponseStreamUpdate", Kind::Structure(Structure::of(&[Member::new("Payload", ShapeId(26))]))),
+    // 185
+    Shape::new(
+        "InvokeWithResponseStreamCompleteEvent",
+        Kind::Structure(Structure::of(&[
+            Member::new("ErrorCode", ShapeId(366)),
+            Member::new("ErrorDetails", ShapeId(366)),
+            Member::new("LogResult", ShapeId(366)),
+        ])),
+    ),
+    // 186
+    Shape::new(
+        "InvokeWithResponseStreamRequest",
+        Kind::Structure(Structure {
+            payload: Some("Payload"),
+            ..Structure::of(&[
+                Member::new("ClientContext", ShapeId(366)).at(Location::Header, "X-Amz-Client-Context"),
+                Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+                Member::new("InvocationType", ShapeId(321)).at(Location::Header, "X-Amz-Invocation-Type"),
+                Member::new("LogType", ShapeId(247)).at(Location::Header, "X-Amz-Log-Type"),
+                Member::new("Payload", ShapeId(26)),
+                Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+                Member::new("TenantId", ShapeId(382)).at(Location::Header, "X-Amz-Tenant-Id"),
+            ])
+        }),
+    ),
+    // 187
+    Shape::new(
+        "InvokeWithResponseStreamResponse",
+        Kind::Structure(Structure {
+            payload: Some("EventStream"),
+            ..Structure::of(&[
+                Member::new("EventStream", ShapeId(188)),
+                Member::new("ExecutedVersion", ShapeId(408)).at(Location::Header, "X-Amz-Executed-Version"),
+                Member::new("ResponseStreamContentType", ShapeId(366)).at(Location::Header, "Content-Type"),
+                Member::new("StatusCode", ShapeId(170)).at(Location::StatusCode, "StatusCode"),
+            ])
+        }),
+    ),
+    // 188
+    Shape::new(
+        "InvokeWithResponseStreamResponseEvent",
+        Kind::Structure(Structure {
+            event_stream: true,
+            ..Structure::of(&[Member::new("InvokeComplete", ShapeId(185)), Member::new("PayloadChunk", ShapeId(184))])
+        }),
+    ),
+    // 189
+    Shape::new("InvokedViaFunctionUrl", Kind::Boolean),
+    // 190
     Shape::new(
         "KMSAccessDeniedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 139
+    // 191
     Shape::new(
         "KMSDisabledException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 140
+    // 192
     Shape::new(
         "KMSInvalidStateException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 141
-    Shape::new("KMSKeyArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_20),
-    // 142
+    // 193
+    Shape::new("KMSKeyArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_24),
+    // 194
     Shape::new(
         "KMSNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 143
+    // 195
     Shape::new("KafkaEventSourceMappingConsumptionMode", Kind::String(&["Stream", "Queue"])),
-    // 144
+    // 196
     Shape::new(
         "KafkaSchemaRegistryAccessConfig",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(146)), Member::new("URI", ShapeId(11))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(198)), Member::new("URI", ShapeId(23))])),
     ),
-    // 145
-    Shape::new("KafkaSchemaRegistryAccessConfigList", Kind::List(List::of(ShapeId(144)))),
-    // 146
+    // 197
+    Shape::new("KafkaSchemaRegistryAccessConfigList", Kind::List(List::of(ShapeId(196)))),
+    // 198
     Shape::new(
         "KafkaSchemaRegistryAuthType",
         Kind::String(&["BASIC_AUTH", "CLIENT_CERTIFICATE_TLS_AUTH", "SERVER_ROOT_CA_CERTIFICATE", "OAUTHBEARER_AUTH"]),
     ),
-    // 147
+    // 199
     Shape::new(
         "KafkaSchemaRegistryConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("AccessConfigs", ShapeId(145)),
-            Member::new("EventRecordFormat", ShapeId(227)),
-            Member::new("SchemaRegistryURI", ShapeId(228)),
-            Member::new("SchemaValidationConfigs", ShapeId(150)),
+            Member::new("AccessConfigs", ShapeId(197)),
+            Member::new("EventRecordFormat", ShapeId(339)),
+            Member::new("SchemaRegistryURI", ShapeId(340)),
+            Member::new("SchemaValidationConfigs", ShapeId(202)),
         ])),
     ),
-    // 148
+    // 200
     Shape::new("KafkaSchemaValidationAttribute", Kind::String(&["KEY", "VALUE"])),
-    // 149
+    // 201
     Shape::new(
         "KafkaSchemaValidationConfig",
-        Kind::Structure(Structure::of(&[Member::new("Attribute", ShapeId(148))])),
+        Kind::Structure(Structure::of(&[Member::new("Attribute", ShapeId(200))])),
     ),
-    // 150
-    Shape::new("KafkaSchemaValidationConfigList", Kind::List(List::of(ShapeId(149)))),
-    // 151
+    // 202
+    Shape::new("KafkaSchemaValidationConfigList", Kind::List(List::of(ShapeId(201)))),
+    // 203
     Shape::new(
         "LambdaManagedInstancesCapacityProviderConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("CapacityProviderArn", ShapeId(16)).required(),
-            Member::new("ExecutionEnvironmentMemoryGiBPerVCpu", ShapeId(79)),
-            Member::new("PerExecutionEnvironmentMaxConcurrency", ShapeId(195)),
+            Member::new("CapacityProviderArn", ShapeId(29)).required(),
+            Member::new("ExecutionEnvironmentMemoryGiBPerVCpu", ShapeId(101)),
+            Member::new("PerExecutionEnvironmentMaxConcurrency", ShapeId(282)),
         ])),
     ),
-    // 152
+    // 204
     Shape::new("LastUpdateStatus", Kind::String(&["Successful", "Failed", "InProgress"])),
-    // 153
+    // 205
     Shape::new("LastUpdateStatusReason", Kind::TEXT),
-    // 154
+    // 206
     Shape::new(
         "LastUpdateStatusReasonCode",
         Kind::String(&[
@@ -8259,219 +14155,581 @@ static TABLE: [Shape; 291] = [
             "DependencyError",
         ]),
     ),
-    // 155
+    // 207
     Shape::new(
         "Layer",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(157)),
-            Member::new("CodeSize", ShapeId(170)),
-            Member::new("SigningJobArn", ShapeId(11)),
-            Member::new("SigningProfileVersionArn", ShapeId(11)),
+            Member::new("Arn", ShapeId(214)),
+            Member::new("CodeSize", ShapeId(249)),
+            Member::new("SigningJobArn", ShapeId(23)),
+            Member::new("SigningProfileVersionArn", ShapeId(23)),
         ])),
     ),
-    // 156
-    Shape::new("LayerList", Kind::List(List::of(ShapeId(157)))),
-    // 157
-    Shape::new("LayerVersionArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_21),
-    // 158
-    Shape::new("LayersReferenceList", Kind::List(List::of(ShapeId(155)))),
-    // 159
+    // 208
+    Shape::new("LayerArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_25),
+    // 209
+    Shape::new("LayerList", Kind::List(List::of(ShapeId(214)))),
+    // 210
+    Shape::new("LayerName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_26),
+    // 211
+    Shape::new("LayerNameOrArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_27),
+    // 212
+    Shape::new("LayerPermissionAllowedAction", Kind::TEXT).bounds(Some(0), Some(22)).pattern(&PATTERN_28),
+    // 213
+    Shape::new("LayerPermissionAllowedPrincipal", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_29),
+    // 214
+    Shape::new("LayerVersionArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_30),
+    // 215
+    Shape::new(
+        "LayerVersionContentInput",
+        Kind::Structure(Structure::of(&[
+            Member::new("S3Bucket", ShapeId(330)),
+            Member::new("S3Key", ShapeId(335)),
+            Member::new("S3ObjectStorageMode", ShapeId(336)),
+            Member::new("S3ObjectVersion", ShapeId(337)),
+            Member::new("ZipFile", ShapeId(26)),
+        ])),
+    ),
+    // 216
+    Shape::new(
+        "LayerVersionContentOutput",
+        Kind::Structure(Structure::of(&[
+            Member::new("CodeSha256", ShapeId(366)),
+            Member::new("CodeSize", ShapeId(249)),
+            Member::new("Location", ShapeId(346)),
+            Member::new("ResolvedS3Object", ShapeId(315)),
+            Member::new("SigningJobArn", ShapeId(23)),
+            Member::new("SigningProfileVersionArn", ShapeId(23)),
+        ])),
+    ),
+    // 217
+    Shape::new("LayerVersionNumber", Kind::LONG),
+    // 218
+    Shape::new("LayerVersionsList", Kind::List(List::of(ShapeId(219)))),
+    // 219
+    Shape::new(
+        "LayerVersionsListItem",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitectures", ShapeId(39)),
+            Member::new("CompatibleRuntimes", ShapeId(40)),
+            Member::new("CreatedDate", ShapeId(386)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("LayerVersionArn", ShapeId(214)),
+            Member::new("LicenseInfo", ShapeId(223)),
+            Member::new("Version", ShapeId(217)),
+        ])),
+    ),
+    // 220
+    Shape::new("LayersList", Kind::List(List::of(ShapeId(221)))),
+    // 221
+    Shape::new(
+        "LayersListItem",
+        Kind::Structure(Structure::of(&[
+            Member::new("LatestMatchingVersion", ShapeId(219)),
+            Member::new("LayerArn", ShapeId(208)),
+            Member::new("LayerName", ShapeId(210)),
+        ])),
+    ),
+    // 222
+    Shape::new("LayersReferenceList", Kind::List(List::of(ShapeId(207)))),
+    // 223
+    Shape::new("LicenseInfo", Kind::TEXT).bounds(Some(0), Some(512)).pattern(&PATTERN_17),
+    // 224
+    Shape::new(
+        "ListAliasesRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(409)).at(Location::QueryString, "FunctionVersion"),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(255)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 225
+    Shape::new(
+        "ListAliasesResponse",
+        Kind::Structure(Structure::of(&[Member::new("Aliases", ShapeId(14)), Member::new("NextMarker", ShapeId(366))])),
+    ),
+    // 226
     Shape::new(
         "ListEventSourceMappingsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("EventSourceArn", ShapeId(11)).at(Location::QueryString, "EventSourceArn"),
-            Member::new("FunctionName", ShapeId(185)).at(Location::QueryString, "FunctionName"),
-            Member::new("Marker", ShapeId(252)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(174)).at(Location::QueryString, "MaxItems"),
+            Member::new("EventSourceArn", ShapeId(23)).at(Location::QueryString, "EventSourceArn"),
+            Member::new("FunctionName", ShapeId(269)).at(Location::QueryString, "FunctionName"),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(255)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 160
+    // 227
     Shape::new(
         "ListEventSourceMappingsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("EventSourceMappings", ShapeId(77)),
-            Member::new("NextMarker", ShapeId(252)),
+            Member::new("EventSourceMappings", ShapeId(98)),
+            Member::new("NextMarker", ShapeId(366)),
         ])),
     ),
-    // 161
+    // 228
+    Shape::new(
+        "ListFunctionEventInvokeConfigsRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(252)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 229
+    Shape::new(
+        "ListFunctionEventInvokeConfigsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionEventInvokeConfigs", ShapeId(119)),
+            Member::new("NextMarker", ShapeId(366)),
+        ])),
+    ),
+    // 230
     Shape::new(
         "ListFunctionUrlConfigsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(107)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(252)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(173)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(253)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 162
+    // 231
     Shape::new(
         "ListFunctionUrlConfigsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionUrlConfigs", ShapeId(106)).required(),
-            Member::new("NextMarker", ShapeId(252)),
+            Member::new("FunctionUrlConfigs", ShapeId(130)).required(),
+            Member::new("NextMarker", ShapeId(366)),
         ])),
     ),
-    // 163
+    // 232
     Shape::new(
         "ListFunctionsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionVersion", ShapeId(109)).at(Location::QueryString, "FunctionVersion"),
-            Member::new("Marker", ShapeId(252)).at(Location::QueryString, "Marker"),
-            Member::new("MasterRegion", ShapeId(171)).at(Location::QueryString, "MasterRegion"),
-            Member::new("MaxItems", ShapeId(174)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionVersion", ShapeId(133)).at(Location::QueryString, "FunctionVersion"),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MasterRegion", ShapeId(250)).at(Location::QueryString, "MasterRegion"),
+            Member::new("MaxItems", ShapeId(255)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 164
+    // 233
     Shape::new(
         "ListFunctionsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Functions", ShapeId(96)),
-            Member::new("NextMarker", ShapeId(252)),
+            Member::new("Functions", ShapeId(120)),
+            Member::new("NextMarker", ShapeId(366)),
         ])),
     ),
-    // 165
-    Shape::new("LocalMountPath", Kind::TEXT).bounds(Some(0), Some(160)).pattern(&PATTERN_22),
-    // 166
+    // 234
+    Shape::new(
+        "ListLayerVersionsRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitecture", ShapeId(21)).at(Location::QueryString, "CompatibleArchitecture"),
+            Member::new("CompatibleRuntime", ShapeId(324)).at(Location::QueryString, "CompatibleRuntime"),
+            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(254)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 235
+    Shape::new(
+        "ListLayerVersionsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerVersions", ShapeId(218)),
+            Member::new("NextMarker", ShapeId(366)),
+        ])),
+    ),
+    // 236
+    Shape::new(
+        "ListLayersRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitecture", ShapeId(21)).at(Location::QueryString, "CompatibleArchitecture"),
+            Member::new("CompatibleRuntime", ShapeId(324)).at(Location::QueryString, "CompatibleRuntime"),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(254)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 237
+    Shape::new(
+        "ListLayersResponse",
+        Kind::Structure(Structure::of(&[Member::new("Layers", ShapeId(220)), Member::new("NextMarker", ShapeId(366))])),
+    ),
+    // 238
+    Shape::new(
+        "ListProvisionedConcurrencyConfigsRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(256)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 239
+    Shape::new(
+        "ListProvisionedConcurrencyConfigsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("NextMarker", ShapeId(366)),
+            Member::new("ProvisionedConcurrencyConfigs", ShapeId(288)),
+        ])),
+    ),
+    // 240
+    Shape::new(
+        "ListTagsRequest",
+        Kind::Structure(Structure::of(&[Member::new("Resource", ShapeId(376))
+            .at(Location::Uri, "Resource")
+            .required()])),
+    ),
+    // 241
+    Shape::new("ListTagsResponse", Kind::Structure(Structure::of(&[Member::new("Tags", ShapeId(377))]))),
+    // 242
+    Shape::new(
+        "ListVersionsByFunctionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(255)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 243
+    Shape::new(
+        "ListVersionsByFunctionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("NextMarker", ShapeId(366)),
+            Member::new("Versions", ShapeId(120)),
+        ])),
+    ),
+    // 244
+    Shape::new("LocalMountPath", Kind::TEXT).bounds(Some(0), Some(160)).pattern(&PATTERN_31),
+    // 245
     Shape::new("LogFormat", Kind::String(&["JSON", "Text"])),
-    // 167
-    Shape::new("LogGroup", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_23),
-    // 168
+    // 246
+    Shape::new("LogGroup", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_32),
+    // 247
     Shape::new("LogType", Kind::String(&["None", "Tail"])),
-    // 169
+    // 248
     Shape::new(
         "LoggingConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("ApplicationLogLevel", ShapeId(8)),
-            Member::new("LogFormat", ShapeId(166)),
-            Member::new("LogGroup", ShapeId(167)),
-            Member::new("SystemLogLevel", ShapeId(257)),
+            Member::new("ApplicationLogLevel", ShapeId(20)),
+            Member::new("LogFormat", ShapeId(245)),
+            Member::new("LogGroup", ShapeId(246)),
+            Member::new("SystemLogLevel", ShapeId(371)),
         ])),
     ),
-    // 170
+    // 249
     Shape::new("Long", Kind::LONG),
-    // 171
-    Shape::new("MasterRegion", Kind::TEXT).bounds(Some(1), Some(50)).pattern(&PATTERN_24),
-    // 172
+    // 250
+    Shape::new("MasterRegion", Kind::TEXT).bounds(Some(1), Some(50)).pattern(&PATTERN_33),
+    // 251
     Shape::new("MaxAge", Kind::INTEGER).bounds(Some(0), Some(86400)),
-    // 173
+    // 252
+    Shape::new("MaxFunctionEventInvokeConfigListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
+    // 253
     Shape::new("MaxItems", Kind::INTEGER).bounds(Some(1), Some(50)),
-    // 174
+    // 254
+    Shape::new("MaxLayerListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
+    // 255
     Shape::new("MaxListItems", Kind::INTEGER).bounds(Some(1), Some(10000)),
-    // 175
+    // 256
+    Shape::new("MaxProvisionedConcurrencyConfigListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
+    // 257
     Shape::new("MaximumBatchingWindowInSeconds", Kind::INTEGER).bounds(Some(0), Some(300)),
-    // 176
+    // 258
     Shape::new("MaximumConcurrency", Kind::INTEGER).bounds(Some(2), Some(1000)),
-    // 177
+    // 259
+    Shape::new("MaximumEventAgeInSeconds", Kind::INTEGER).bounds(Some(60), Some(21600)),
+    // 260
     Shape::new("MaximumNumberOfPollers", Kind::INTEGER).bounds(Some(1), Some(10000)),
-    // 178
+    // 261
     Shape::new("MaximumRecordAgeInSeconds", Kind::INTEGER).bounds(Some(-1), Some(604800)),
-    // 179
+    // 262
+    Shape::new("MaximumRetryAttempts", Kind::INTEGER).bounds(Some(0), Some(2)),
+    // 263
     Shape::new("MaximumRetryAttemptsEventSourceMapping", Kind::INTEGER).bounds(Some(-1), Some(10000)),
-    // 180
+    // 264
     Shape::new("MemorySize", Kind::INTEGER).bounds(Some(128), Some(32768)),
-    // 181
-    Shape::new("Method", Kind::TEXT).bounds(Some(0), Some(6)).pattern(&PATTERN_13),
-    // 182
+    // 265
+    Shape::new("Method", Kind::TEXT).bounds(Some(0), Some(6)).pattern(&PATTERN_17),
+    // 266
     Shape::new("MinimumNumberOfPollers", Kind::INTEGER).bounds(Some(1), Some(200)),
-    // 183
+    // 267
     Shape::new(
         "ModeNotSupportedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 184
-    Shape::new("NameSpacedFunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_25),
-    // 185
-    Shape::new("NamespacedFunctionName", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_26),
-    // 186
+    // 268
+    Shape::new("NameSpacedFunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_34),
+    // 269
+    Shape::new("NamespacedFunctionName", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_35),
+    // 270
+    Shape::new("NamespacedStatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_36),
+    // 271
     Shape::new(
         "NoPublishedVersionException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 187
+    // 272
+    Shape::new("NonNegativeInteger", Kind::INTEGER).bounds(Some(0), None),
+    // 273
     Shape::new("NullableBoolean", Kind::Boolean),
-    // 188
-    Shape::new("NumericLatestPublishedOrAliasQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_27),
-    // 189
-    Shape::new("OnFailure", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(40))]))),
-    // 190
-    Shape::new("OnSuccess", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(40))]))),
-    // 191
-    Shape::new("Origin", Kind::TEXT).bounds(Some(1), Some(253)).pattern(&PATTERN_13),
-    // 192
+    // 274
+    Shape::new("NumericLatestPublishedOrAliasQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_37),
+    // 275
+    Shape::new("OnFailure", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(61))]))),
+    // 276
+    Shape::new("OnSuccess", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(61))]))),
+    // 277
+    Shape::new("OrganizationId", Kind::TEXT).bounds(Some(0), Some(34)).pattern(&PATTERN_38),
+    // 278
+    Shape::new("Origin", Kind::TEXT).bounds(Some(1), Some(253)).pattern(&PATTERN_17),
+    // 279
     Shape::new("PackageType", Kind::String(&["Zip", "Image"])),
-    // 193
+    // 280
     Shape::new("ParallelizationFactor", Kind::INTEGER).bounds(Some(1), Some(10)),
-    // 194
-    Shape::new("Pattern", Kind::TEXT).bounds(Some(0), Some(4096)).pattern(&PATTERN_28),
-    // 195
+    // 281
+    Shape::new("Pattern", Kind::TEXT).bounds(Some(0), Some(4096)).pattern(&PATTERN_39),
+    // 282
     Shape::new("PerExecutionEnvironmentMaxConcurrency", Kind::INTEGER).bounds(Some(1), Some(1600)),
-    // 196
+    // 283
+    Shape::new(
+        "PolicyLengthExceededException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+    ),
+    // 284
+    Shape::new("PositiveInteger", Kind::INTEGER).bounds(Some(1), None),
+    // 285
     Shape::new(
         "PreconditionFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 197
+    // 286
+    Shape::new("Principal", Kind::TEXT).bounds(Some(0), Some(2048)).pattern(&PATTERN_23),
+    // 287
+    Shape::new("PrincipalOrgID", Kind::TEXT).bounds(Some(12), Some(34)).pattern(&PATTERN_38),
+    // 288
+    Shape::new("ProvisionedConcurrencyConfigList", Kind::List(List::of(ShapeId(289)))),
+    // 289
+    Shape::new(
+        "ProvisionedConcurrencyConfigListItem",
+        Kind::Structure(Structure::of(&[
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(272)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(272)),
+            Member::new("FunctionArn", ShapeId(113)),
+            Member::new("LastModified", ShapeId(386)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(284)),
+            Member::new("Status", ShapeId(291)),
+            Member::new("StatusReason", ShapeId(366)),
+        ])),
+    ),
+    // 290
+    Shape::new(
+        "ProvisionedConcurrencyConfigNotFoundException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+    ),
+    // 291
+    Shape::new("ProvisionedConcurrencyStatusEnum", Kind::String(&["IN_PROGRESS", "READY", "FAILED"])),
+    // 292
     Shape::new(
         "ProvisionedPollerConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("MaximumPollers", ShapeId(177)),
-            Member::new("MinimumPollers", ShapeId(182)),
-            Member::new("PollerGroupName", ShapeId(198)),
+            Member::new("MaximumPollers", ShapeId(260)),
+            Member::new("MinimumPollers", ShapeId(266)),
+            Member::new("PollerGroupName", ShapeId(293)),
         ])),
     ),
-    // 198
-    Shape::new("ProvisionedPollerGroupName", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_29),
-    // 199
-    Shape::new("Queue", Kind::TEXT).bounds(Some(1), Some(1000)).pattern(&PATTERN_28),
-    // 200
-    Shape::new("Queues", Kind::List(List::of(ShapeId(199)))).bounds(Some(1), Some(1)),
-    // 201
+    // 293
+    Shape::new("ProvisionedPollerGroupName", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_40),
+    // 294
+    Shape::new(
+        "PublicPolicyException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
+    // 295
+    Shape::new(
+        "PublishLayerVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitectures", ShapeId(39)),
+            Member::new("CompatibleRuntimes", ShapeId(40)),
+            Member::new("Content", ShapeId(215)).required(),
+            Member::new("Description", ShapeId(60)),
+            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
+            Member::new("LicenseInfo", ShapeId(223)),
+        ])),
+    ),
+    // 296
+    Shape::new(
+        "PublishLayerVersionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitectures", ShapeId(39)),
+            Member::new("CompatibleRuntimes", ShapeId(40)),
+            Member::new("Content", ShapeId(216)),
+            Member::new("CreatedDate", ShapeId(386)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("LayerArn", ShapeId(208)),
+            Member::new("LayerVersionArn", ShapeId(214)),
+            Member::new("LicenseInfo", ShapeId(223)),
+            Member::new("Version", ShapeId(217)),
+        ])),
+    ),
+    // 297
+    Shape::new(
+        "PublishVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CodeSha256", ShapeId(366)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("PublishTo", ShapeId(134)),
+            Member::new("RevisionId", ShapeId(366)),
+        ])),
+    ),
+    // 298
+    Shape::new(
+        "PutFunctionConcurrencyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ReservedConcurrentExecutions", ShapeId(314)).required(),
+        ])),
+    ),
+    // 299
+    Shape::new(
+        "PutFunctionEventInvokeConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("DestinationConfig", ShapeId(62)),
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(259)),
+            Member::new("MaximumRetryAttempts", ShapeId(262)),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 300
+    Shape::new(
+        "PutFunctionRecursionConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(396)).at(Location::Uri, "FunctionName").required(),
+            Member::new("RecursiveLoop", ShapeId(310)).required(),
+        ])),
+    ),
+    // 301
+    Shape::new(
+        "PutFunctionRecursionConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(310))])),
+    ),
+    // 302
+    Shape::new(
+        "PutProvisionedConcurrencyConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ProvisionedConcurrentExecutions", ShapeId(284)).required(),
+            Member::new("Qualifier", ShapeId(306)).at(Location::QueryString, "Qualifier").required(),
+        ])),
+    ),
+    // 303
+    Shape::new(
+        "PutProvisionedConcurrencyConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(272)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(272)),
+            Member::new("LastModified", ShapeId(386)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(284)),
+            Member::new("Status", ShapeId(291)),
+            Member::new("StatusReason", ShapeId(366)),
+        ])),
+    ),
+    // 304
+    Shape::new(
+        "PutRuntimeManagementConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+            Member::new("RuntimeVersionArn", ShapeId(326)),
+            Member::new("UpdateRuntimeOn", ShapeId(407)).required(),
+        ])),
+    ),
+    // 305
+    Shape::new(
+        "PutRuntimeManagementConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionArn", ShapeId(113)).required(),
+            Member::new("RuntimeVersionArn", ShapeId(326)),
+            Member::new("UpdateRuntimeOn", ShapeId(407)).required(),
+        ])),
+    ),
+    // 306
+    Shape::new("Qualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_41),
+    // 307
+    Shape::new("Queue", Kind::TEXT).bounds(Some(1), Some(1000)).pattern(&PATTERN_39),
+    // 308
+    Shape::new("Queues", Kind::List(List::of(ShapeId(307)))).bounds(Some(1), Some(1)),
+    // 309
     Shape::new(
         "RecursiveInvocationException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 202
+    // 310
+    Shape::new("RecursiveLoop", Kind::String(&["Allow", "Terminate"])),
+    // 311
+    Shape::new(
+        "RemoveLayerVersionPermissionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
+            Member::new("RevisionId", ShapeId(366)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(365)).at(Location::Uri, "StatementId").required(),
+            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
+        ])),
+    ),
+    // 312
+    Shape::new(
+        "RemovePermissionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+            Member::new("RevisionId", ShapeId(366)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(270)).at(Location::Uri, "StatementId").required(),
+        ])),
+    ),
+    // 313
     Shape::new(
         "RequestTooLargeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 203
+    // 314
     Shape::new("ReservedConcurrentExecutions", Kind::INTEGER).bounds(Some(0), None),
-    // 204
+    // 315
     Shape::new(
         "ResolvedS3Object",
         Kind::Structure(Structure::of(&[
-            Member::new("S3Bucket", ShapeId(218)),
-            Member::new("S3Key", ShapeId(223)),
-            Member::new("S3ObjectVersion", ShapeId(225)),
+            Member::new("S3Bucket", ShapeId(330)),
+            Member::new("S3Key", ShapeId(335)),
+            Member::new("S3ObjectVersion", ShapeId(337)),
         ])),
     ),
-    // 205
-    Shape::new("ResourceArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_20),
-    // 206
+    // 316
+    Shape::new("ResourceArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_24),
+    // 317
     Shape::new(
         "ResourceConflictException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 207
+    // 318
     Shape::new(
         "ResourceInUseException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 208
+    // 319
     Shape::new(
         "ResourceNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 209
+    // 320
     Shape::new(
         "ResourceNotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 210
+    // 321
+    Shape::new("ResponseStreamingInvocationType", Kind::String(&["RequestResponse", "DryRun"])),
+    // 322
     Shape::new("RetentionPeriodInDays", Kind::INTEGER).bounds(Some(1), Some(90)),
-    // 211
-    Shape::new("RoleArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_30),
-    // 212
+    // 323
+    Shape::new("RoleArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_42),
+    // 324
     Shape::new(
         "Runtime",
         Kind::String(&[
@@ -8529,138 +14787,138 @@ static TABLE: [Shape; 291] = [
             "custom",
         ]),
     ),
-    // 213
+    // 325
     Shape::new(
         "RuntimeAliasDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 214
-    Shape::new("RuntimeVersionArn", Kind::TEXT).bounds(Some(26), Some(2048)).pattern(&PATTERN_31),
-    // 215
+    // 326
+    Shape::new("RuntimeVersionArn", Kind::TEXT).bounds(Some(26), Some(2048)).pattern(&PATTERN_43),
+    // 327
     Shape::new(
         "RuntimeVersionConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Error", ShapeId(217)),
-            Member::new("RuntimeVersionArn", ShapeId(214)),
+            Member::new("Error", ShapeId(329)),
+            Member::new("RuntimeVersionArn", ShapeId(326)),
         ])),
     ),
-    // 216
+    // 328
     Shape::new(
         "RuntimeVersionDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 217
+    // 329
     Shape::new(
         "RuntimeVersionError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(252)), Member::new("Message", ShapeId(233))])),
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(366)), Member::new("Message", ShapeId(345))])),
     ),
-    // 218
-    Shape::new("S3Bucket", Kind::TEXT).bounds(Some(3), Some(63)).pattern(&PATTERN_32),
-    // 219
-    Shape::new("S3FilesConfig", Kind::Structure(Structure::of(&[Member::new("DirectS3Read", ShapeId(42))]))),
-    // 220
+    // 330
+    Shape::new("S3Bucket", Kind::TEXT).bounds(Some(3), Some(63)).pattern(&PATTERN_44),
+    // 331
+    Shape::new("S3FilesConfig", Kind::Structure(Structure::of(&[Member::new("DirectS3Read", ShapeId(63))]))),
+    // 332
     Shape::new(
         "S3FilesMountConnectivityException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 221
+    // 333
     Shape::new(
         "S3FilesMountFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 222
+    // 334
     Shape::new(
         "S3FilesMountTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 223
-    Shape::new("S3Key", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_13),
-    // 224
+    // 335
+    Shape::new("S3Key", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_17),
+    // 336
     Shape::new("S3ObjectStorageMode", Kind::String(&["COPY", "REFERENCE"])),
-    // 225
-    Shape::new("S3ObjectVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_13),
-    // 226
-    Shape::new("ScalingConfig", Kind::Structure(Structure::of(&[Member::new("MaximumConcurrency", ShapeId(176))]))),
-    // 227
+    // 337
+    Shape::new("S3ObjectVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_17),
+    // 338
+    Shape::new("ScalingConfig", Kind::Structure(Structure::of(&[Member::new("MaximumConcurrency", ShapeId(258))]))),
+    // 339
     Shape::new("SchemaRegistryEventRecordFormat", Kind::String(&["JSON", "SOURCE"])),
-    // 228
-    Shape::new("SchemaRegistryUri", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_33),
-    // 229
-    Shape::new("SecurityGroupId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_34),
-    // 230
-    Shape::new("SecurityGroupIds", Kind::List(List::of(ShapeId(229)))).bounds(Some(0), Some(5)),
-    // 231
-    Shape::new("SelfManagedEventSource", Kind::Structure(Structure::of(&[Member::new("Endpoints", ShapeId(61))]))),
-    // 232
+    // 340
+    Shape::new("SchemaRegistryUri", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_45),
+    // 341
+    Shape::new("SecurityGroupId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_46),
+    // 342
+    Shape::new("SecurityGroupIds", Kind::List(List::of(ShapeId(341)))).bounds(Some(0), Some(5)),
+    // 343
+    Shape::new("SelfManagedEventSource", Kind::Structure(Structure::of(&[Member::new("Endpoints", ShapeId(82))]))),
+    // 344
     Shape::new(
         "SelfManagedKafkaEventSourceConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("ConsumerGroupId", ShapeId(277)),
-            Member::new("ConsumptionMode", ShapeId(143)),
-            Member::new("SchemaRegistryConfig", ShapeId(147)),
+            Member::new("ConsumerGroupId", ShapeId(394)),
+            Member::new("ConsumptionMode", ShapeId(195)),
+            Member::new("SchemaRegistryConfig", ShapeId(199)),
         ])),
     ),
-    // 233
+    // 345
     Shape::new("SensitiveString", Kind::TEXT).sensitive(),
-    // 234
+    // 346
     Shape::new("SensitiveStringOnServerOnly", Kind::TEXT).bounds(Some(0), Some(10000)),
-    // 235
+    // 347
     Shape::new(
         "SerializedRequestEntityTooLargeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 236
+    // 348
     Shape::new(
         "ServiceException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 237
+    // 349
     Shape::new(
         "ServiceQuotaExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 238
-    Shape::new("SnapStart", Kind::Structure(Structure::of(&[Member::new("ApplyOn", ShapeId(239))]))),
-    // 239
+    // 350
+    Shape::new("SnapStart", Kind::Structure(Structure::of(&[Member::new("ApplyOn", ShapeId(351))]))),
+    // 351
     Shape::new("SnapStartApplyOn", Kind::String(&["PublishedVersions", "None"])),
-    // 240
+    // 352
     Shape::new(
         "SnapStartException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 241
+    // 353
     Shape::new(
         "SnapStartNotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 242
+    // 354
     Shape::new("SnapStartOptimizationStatus", Kind::String(&["On", "Off"])),
-    // 243
+    // 355
     Shape::new(
         "SnapStartRegenerationFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 244
+    // 356
     Shape::new(
         "SnapStartResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("ApplyOn", ShapeId(239)),
-            Member::new("OptimizationStatus", ShapeId(242)),
+            Member::new("ApplyOn", ShapeId(351)),
+            Member::new("OptimizationStatus", ShapeId(354)),
         ])),
     ),
-    // 245
+    // 357
     Shape::new(
         "SnapStartTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 246
+    // 358
     Shape::new(
         "SourceAccessConfiguration",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(248)), Member::new("URI", ShapeId(277))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(360)), Member::new("URI", ShapeId(394))])),
     ),
-    // 247
-    Shape::new("SourceAccessConfigurations", Kind::List(List::of(ShapeId(246)))).bounds(Some(0), Some(23)),
-    // 248
+    // 359
+    Shape::new("SourceAccessConfigurations", Kind::List(List::of(ShapeId(358)))).bounds(Some(0), Some(23)),
+    // 360
     Shape::new(
         "SourceAccessType",
         Kind::String(&[
@@ -8681,7 +14939,9 @@ static TABLE: [Shape; 291] = [
             "IAM_OAUTHBEARER_AUTH",
         ]),
     ),
-    // 249
+    // 361
+    Shape::new("SourceOwner", Kind::TEXT).bounds(Some(0), Some(12)).pattern(&PATTERN_47),
+    // 362
     Shape::new(
         "State",
         Kind::String(&[
@@ -8695,9 +14955,9 @@ static TABLE: [Shape; 291] = [
             "Deleting",
         ]),
     ),
-    // 250
+    // 363
     Shape::new("StateReason", Kind::TEXT),
-    // 251
+    // 364
     Shape::new(
         "StateReasonCode",
         Kind::String(&[
@@ -8744,49 +15004,63 @@ static TABLE: [Shape; 291] = [
             "DependencyError",
         ]),
     ),
-    // 252
+    // 365
+    Shape::new("StatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_48),
+    // 366
     Shape::new("String", Kind::TEXT),
-    // 253
-    Shape::new("StringList", Kind::List(List::of(ShapeId(252)))).bounds(Some(0), Some(1500)),
-    // 254
+    // 367
+    Shape::new("StringList", Kind::List(List::of(ShapeId(366)))).bounds(Some(0), Some(1500)),
+    // 368
     Shape::new(
         "SubnetIPAddressLimitReachedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(252)), Member::new("Type", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 255
-    Shape::new("SubnetId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_35),
-    // 256
-    Shape::new("SubnetIds", Kind::List(List::of(ShapeId(255)))).bounds(Some(0), Some(16)),
-    // 257
+    // 369
+    Shape::new("SubnetId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_49),
+    // 370
+    Shape::new("SubnetIds", Kind::List(List::of(ShapeId(369)))).bounds(Some(0), Some(16)),
+    // 371
     Shape::new("SystemLogLevel", Kind::String(&["DEBUG", "INFO", "WARN"])),
-    // 258
-    Shape::new("TagKey", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_36),
-    // 259
-    Shape::new("TagValue", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_36),
-    // 260
-    Shape::new("Tags", Kind::Map(Map::of(ShapeId(258), ShapeId(259)))),
-    // 261
+    // 372
+    Shape::new("TagKey", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_50),
+    // 373
+    Shape::new("TagKeyList", Kind::List(List::of(ShapeId(372)))),
+    // 374
+    Shape::new(
+        "TagResourceRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Resource", ShapeId(376)).at(Location::Uri, "Resource").required(),
+            Member::new("Tags", ShapeId(377)).required(),
+        ])),
+    ),
+    // 375
+    Shape::new("TagValue", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_50),
+    // 376
+    Shape::new("TaggableResource", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_51),
+    // 377
+    Shape::new("Tags", Kind::Map(Map::of(ShapeId(372), ShapeId(375)))),
+    // 378
     Shape::new(
         "TagsError",
         Kind::Structure(Structure::of(&[
-            Member::new("ErrorCode", ShapeId(262)).required(),
-            Member::new("Message", ShapeId(263)).required(),
+            Member::new("ErrorCode", ShapeId(379)).required(),
+            Member::new("Message", ShapeId(380)).required(),
         ])),
     ),
-    // 262
-    Shape::new("TagsErrorCode", Kind::TEXT).bounds(Some(10), Some(21)).pattern(&PATTERN_12),
-    // 263
-    Shape::new("TagsErrorMessage", Kind::TEXT).bounds(Some(84), Some(1000)).pattern(&PATTERN_13),
-    // 264
+    // 379
+    Shape::new("TagsErrorCode", Kind::TEXT).bounds(Some(10), Some(21)).pattern(&PATTERN_16),
+    // 380
+    Shape::new("TagsErrorMessage", Kind::TEXT).bounds(Some(84), Some(1000)).pattern(&PATTERN_17),
+    // 381
     Shape::new(
         "TenancyConfig",
-        Kind::Structure(Structure::of(&[Member::new("TenantIsolationMode", ShapeId(266)).required()])),
+        Kind::Structure(Structure::of(&[Member::new("TenantIsolationMode", ShapeId(383)).required()])),
     ),
-    // 265
-    Shape::new("TenantId", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_37),
-    // 266
+    // 382
+    Shape::new("TenantId", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_52),
+    // 383
     Shape::new("TenantIsolationMode", Kind::String(&["PER_TENANT"])),
-    // 267
+    // 384
     Shape::new(
         "ThrottleReason",
         Kind::String(&[
@@ -8798,166 +15072,205 @@ static TABLE: [Shape; 291] = [
             "ConcurrentSnapshotCreateLimitExceeded",
         ]),
     ),
-    // 268
+    // 385
     Shape::new("Timeout", Kind::INTEGER).bounds(Some(1), Some(5400)),
-    // 269
-    Shape::new("Timestamp", Kind::TEXT).bounds(Some(0), Some(100)).pattern(&PATTERN_13),
-    // 270
+    // 386
+    Shape::new("Timestamp", Kind::TEXT).bounds(Some(0), Some(100)).pattern(&PATTERN_17),
+    // 387
     Shape::new(
         "TooManyRequestsException",
         Kind::Structure(Structure::of(&[
-            Member::new("Reason", ShapeId(267)),
-            Member::new("Type", ShapeId(252)),
-            Member::new("message", ShapeId(252)),
-            Member::new("retryAfterSeconds", ShapeId(252)).at(Location::Header, "Retry-After"),
+            Member::new("Reason", ShapeId(384)),
+            Member::new("Type", ShapeId(366)),
+            Member::new("message", ShapeId(366)),
+            Member::new("retryAfterSeconds", ShapeId(366)).at(Location::Header, "Retry-After"),
         ])),
     ),
-    // 271
-    Shape::new("Topic", Kind::TEXT).bounds(Some(1), Some(249)).pattern(&PATTERN_38),
-    // 272
-    Shape::new("Topics", Kind::List(List::of(ShapeId(271)))).bounds(Some(1), Some(1)),
-    // 273
-    Shape::new("TracingConfig", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(275))]))),
-    // 274
-    Shape::new("TracingConfigResponse", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(275))]))),
-    // 275
+    // 388
+    Shape::new("Topic", Kind::TEXT).bounds(Some(1), Some(249)).pattern(&PATTERN_53),
+    // 389
+    Shape::new("Topics", Kind::List(List::of(ShapeId(388)))).bounds(Some(1), Some(1)),
+    // 390
+    Shape::new("TracingConfig", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(392))]))),
+    // 391
+    Shape::new("TracingConfigResponse", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(392))]))),
+    // 392
     Shape::new("TracingMode", Kind::String(&["Active", "PassThrough"])),
-    // 276
+    // 393
     Shape::new("TumblingWindowInSeconds", Kind::INTEGER).bounds(Some(0), Some(900)),
-    // 277
-    Shape::new("URI", Kind::TEXT).bounds(Some(1), Some(200)).pattern(&PATTERN_39),
-    // 278
+    // 394
+    Shape::new("URI", Kind::TEXT).bounds(Some(1), Some(200)).pattern(&PATTERN_54),
+    // 395
     Shape::new("UUIDString", Kind::TEXT).bounds(Some(36), Some(36)),
-    // 279
+    // 396
+    Shape::new("UnqualifiedFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_55),
+    // 397
     Shape::new("UnreservedConcurrentExecutions", Kind::INTEGER).bounds(Some(0), None),
-    // 280
+    // 398
     Shape::new(
         "UnsupportedMediaTypeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(252)), Member::new("message", ShapeId(252))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 281
+    // 399
+    Shape::new(
+        "UntagResourceRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Resource", ShapeId(376)).at(Location::Uri, "Resource").required(),
+            Member::new("TagKeys", ShapeId(373)).at(Location::QueryString, "tagKeys").required(),
+        ])),
+    ),
+    // 400
+    Shape::new(
+        "UpdateAliasRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Description", ShapeId(60)),
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(409)),
+            Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
+            Member::new("RevisionId", ShapeId(366)),
+            Member::new("RoutingConfig", ShapeId(15)),
+        ])),
+    ),
+    // 401
     Shape::new(
         "UpdateEventSourceMappingRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(7)),
-            Member::new("BatchSize", ShapeId(12)),
-            Member::new("BisectBatchOnFunctionError", ShapeId(13)),
-            Member::new("DestinationConfig", ShapeId(41)),
-            Member::new("DocumentDBEventSourceConfig", ShapeId(43)),
-            Member::new("Enabled", ShapeId(57)),
-            Member::new("FilterCriteria", ShapeId(85)),
-            Member::new("FunctionName", ShapeId(185)),
-            Member::new("FunctionResponseTypes", ShapeId(99)),
-            Member::new("KMSKeyArn", ShapeId(141)),
-            Member::new("LoggingConfig", ShapeId(72)),
-            Member::new("MaximumBatchingWindowInSeconds", ShapeId(175)),
-            Member::new("MaximumRecordAgeInSeconds", ShapeId(178)),
-            Member::new("MaximumRetryAttempts", ShapeId(179)),
-            Member::new("MetricsConfig", ShapeId(75)),
-            Member::new("ParallelizationFactor", ShapeId(193)),
-            Member::new("ProvisionedPollerConfig", ShapeId(197)),
-            Member::new("ScalingConfig", ShapeId(226)),
-            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(232)),
-            Member::new("SourceAccessConfigurations", ShapeId(247)),
-            Member::new("TumblingWindowInSeconds", ShapeId(276)),
-            Member::new("UUID", ShapeId(278)).at(Location::Uri, "UUID").required(),
+            Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(19)),
+            Member::new("BatchSize", ShapeId(24)),
+            Member::new("BisectBatchOnFunctionError", ShapeId(25)),
+            Member::new("DestinationConfig", ShapeId(62)),
+            Member::new("DocumentDBEventSourceConfig", ShapeId(64)),
+            Member::new("Enabled", ShapeId(78)),
+            Member::new("FilterCriteria", ShapeId(107)),
+            Member::new("FunctionName", ShapeId(269)),
+            Member::new("FunctionResponseTypes", ShapeId(123)),
+            Member::new("KMSKeyArn", ShapeId(193)),
+            Member::new("LoggingConfig", ShapeId(93)),
+            Member::new("MaximumBatchingWindowInSeconds", ShapeId(257)),
+            Member::new("MaximumRecordAgeInSeconds", ShapeId(261)),
+            Member::new("MaximumRetryAttempts", ShapeId(263)),
+            Member::new("MetricsConfig", ShapeId(96)),
+            Member::new("ParallelizationFactor", ShapeId(280)),
+            Member::new("ProvisionedPollerConfig", ShapeId(292)),
+            Member::new("ScalingConfig", ShapeId(338)),
+            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(344)),
+            Member::new("SourceAccessConfigurations", ShapeId(359)),
+            Member::new("TumblingWindowInSeconds", ShapeId(393)),
+            Member::new("UUID", ShapeId(395)).at(Location::Uri, "UUID").required(),
         ])),
     ),
-    // 282
+    // 402
     Shape::new(
         "UpdateFunctionCodeRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Architectures", ShapeId(10)),
-            Member::new("DryRun", ShapeId(15)),
-            Member::new("FunctionName", ShapeId(97)).at(Location::Uri, "FunctionName").required(),
-            Member::new("ImageUri", ShapeId(252)),
-            Member::new("Publish", ShapeId(15)),
-            Member::new("PublishTo", ShapeId(110)),
-            Member::new("RevisionId", ShapeId(252)),
-            Member::new("S3Bucket", ShapeId(218)),
-            Member::new("S3Key", ShapeId(223)),
-            Member::new("S3ObjectStorageMode", ShapeId(224)),
-            Member::new("S3ObjectVersion", ShapeId(225)),
-            Member::new("SourceKMSKeyArn", ShapeId(141)),
-            Member::new("ZipFile", ShapeId(14)),
+            Member::new("Architectures", ShapeId(22)),
+            Member::new("DryRun", ShapeId(28)),
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ImageUri", ShapeId(366)),
+            Member::new("Publish", ShapeId(28)),
+            Member::new("PublishTo", ShapeId(134)),
+            Member::new("RevisionId", ShapeId(366)),
+            Member::new("S3Bucket", ShapeId(330)),
+            Member::new("S3Key", ShapeId(335)),
+            Member::new("S3ObjectStorageMode", ShapeId(336)),
+            Member::new("S3ObjectVersion", ShapeId(337)),
+            Member::new("SourceKMSKeyArn", ShapeId(193)),
+            Member::new("ZipFile", ShapeId(26)),
         ])),
     ),
-    // 283
+    // 403
     Shape::new(
         "UpdateFunctionConfigurationRequest",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
-            Member::new("CapacityProviderConfig", ShapeId(17)),
-            Member::new("DeadLetterConfig", ShapeId(34)),
-            Member::new("Description", ShapeId(39)),
-            Member::new("DurableConfig", ShapeId(44)),
-            Member::new("Environment", ShapeId(62)),
-            Member::new("EphemeralStorage", ShapeId(68)),
-            Member::new("FileSystemConfigs", ShapeId(83)),
-            Member::new("FunctionName", ShapeId(97)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Handler", ShapeId(120)),
-            Member::new("ImageConfig", ShapeId(123)),
-            Member::new("KMSKeyArn", ShapeId(141)),
-            Member::new("Layers", ShapeId(156)),
-            Member::new("LoggingConfig", ShapeId(169)),
-            Member::new("MemorySize", ShapeId(180)),
-            Member::new("RevisionId", ShapeId(252)),
-            Member::new("Role", ShapeId(211)),
-            Member::new("Runtime", ShapeId(212)),
-            Member::new("RuntimeConfig", ShapeId(102)),
-            Member::new("SnapStart", ShapeId(238)),
-            Member::new("Timeout", ShapeId(268)),
-            Member::new("TracingConfig", ShapeId(273)),
-            Member::new("VpcConfig", ShapeId(287)),
+            Member::new("CapacityProviderConfig", ShapeId(30)),
+            Member::new("DeadLetterConfig", ShapeId(50)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("DurableConfig", ShapeId(65)),
+            Member::new("Environment", ShapeId(83)),
+            Member::new("EphemeralStorage", ShapeId(89)),
+            Member::new("FileSystemConfigs", ShapeId(105)),
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Handler", ShapeId(163)),
+            Member::new("ImageConfig", ShapeId(167)),
+            Member::new("KMSKeyArn", ShapeId(193)),
+            Member::new("Layers", ShapeId(209)),
+            Member::new("LoggingConfig", ShapeId(248)),
+            Member::new("MemorySize", ShapeId(264)),
+            Member::new("RevisionId", ShapeId(366)),
+            Member::new("Role", ShapeId(323)),
+            Member::new("Runtime", ShapeId(324)),
+            Member::new("RuntimeConfig", ShapeId(126)),
+            Member::new("SnapStart", ShapeId(350)),
+            Member::new("Timeout", ShapeId(385)),
+            Member::new("TracingConfig", ShapeId(390)),
+            Member::new("VpcConfig", ShapeId(410)),
         ])),
     ),
-    // 284
+    // 404
+    Shape::new(
+        "UpdateFunctionEventInvokeConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("DestinationConfig", ShapeId(62)),
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(259)),
+            Member::new("MaximumRetryAttempts", ShapeId(262)),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 405
     Shape::new(
         "UpdateFunctionUrlConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(104)),
-            Member::new("Cors", ShapeId(27)),
-            Member::new("FunctionName", ShapeId(107)).at(Location::Uri, "FunctionName").required(),
-            Member::new("InvokeMode", ShapeId(137)),
-            Member::new("Qualifier", ShapeId(108)).at(Location::QueryString, "Qualifier"),
+            Member::new("AuthType", ShapeId(128)),
+            Member::new("Cors", ShapeId(42)),
+            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
+            Member::new("InvokeMode", ShapeId(183)),
+            Member::new("Qualifier", ShapeId(132)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 285
+    // 406
     Shape::new(
         "UpdateFunctionUrlConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(104)).required(),
-            Member::new("Cors", ShapeId(27)),
-            Member::new("CreationTime", ShapeId(269)).required(),
-            Member::new("FunctionArn", ShapeId(91)).required(),
-            Member::new("FunctionUrl", ShapeId(103)).required(),
-            Member::new("InvokeMode", ShapeId(137)),
-            Member::new("LastModifiedTime", ShapeId(269)).required(),
+            Member::new("AuthType", ShapeId(128)).required(),
+            Member::new("Cors", ShapeId(42)),
+            Member::new("CreationTime", ShapeId(386)).required(),
+            Member::new("FunctionArn", ShapeId(113)).required(),
+            Member::new("FunctionUrl", ShapeId(127)).required(),
+            Member::new("InvokeMode", ShapeId(183)),
+            Member::new("LastModifiedTime", ShapeId(386)).required(),
         ])),
     ),
-    // 286
-    Shape::new("Version", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_40),
-    // 287
+    // 407
+    Shape::new("UpdateRuntimeOn", Kind::String(&["Auto", "Manual", "FunctionUpdate"])),
+    // 408
+    Shape::new("Version", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_56),
+    // 409
+    Shape::new("VersionWithLatestPublished", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_57),
+    // 410
     Shape::new(
         "VpcConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Ipv6AllowedForDualStack", ShapeId(187)),
-            Member::new("SecurityGroupIds", ShapeId(230)),
-            Member::new("SubnetIds", ShapeId(256)),
+            Member::new("Ipv6AllowedForDualStack", ShapeId(273)),
+            Member::new("SecurityGroupIds", ShapeId(342)),
+            Member::new("SubnetIds", ShapeId(370)),
         ])),
     ),
-    // 288
+    // 411
     Shape::new(
         "VpcConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Ipv6AllowedForDualStack", ShapeId(187)),
-            Member::new("SecurityGroupIds", ShapeId(230)),
-            Member::new("SubnetIds", ShapeId(256)),
-            Member::new("VpcId", ShapeId(289)),
+            Member::new("Ipv6AllowedForDualStack", ShapeId(273)),
+            Member::new("SecurityGroupIds", ShapeId(342)),
+            Member::new("SubnetIds", ShapeId(370)),
+            Member::new("VpcId", ShapeId(412)),
         ])),
     ),
-    // 289
+    // 412
     Shape::new("VpcId", Kind::TEXT),
-    // 290
+    // 413
+    Shape::new("Weight", Kind::Double),
+    // 414
     Shape::new("WorkingDirectory", Kind::TEXT).bounds(Some(0), Some(1000)),
 ];

@@ -26,7 +26,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     (
         "tinderbox",
         &[
-            "sys", "kv", "blob", "wire", "model", "sandbox", "logs", "trace", "iam", "lambda", "gateway", "sns", "sqs",
+            "sys", "kv", "blob", "wire", "model", "sandbox", "logs", "trace", "iam", "sqs", "lambda", "gateway", "sns",
             "triggers",
         ],
     ),

@@ -20,7 +20,9 @@ use sys::Clock;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use wire::AccountId;
 
+use super::arrivals::Arrivals;
 use super::environment::Environment;
+use super::keep_alive::KeepAlive;
 use super::{InvokeError, InvokeLimits, ThrottleReason};
 use crate::FunctionVersion;
 
@@ -76,7 +78,7 @@ struct Shared {
     memory_budget_mb: u32,
     wait_max: Duration,
     freeze_after: Duration,
-    idle_max: Duration,
+    keep_alive: KeepAlive,
     pools: Mutex<Pools>,
     /// Wakes the task that freezes what has been idle for a moment.
     aging: Notify,
@@ -85,11 +87,15 @@ struct Shared {
 #[derive(Default)]
 struct Pools {
     by_key: HashMap<Arc<EnvironmentKey>, Pool>,
+    /// What is known of each function's arrivals.
+    arrivals: Arrivals,
     /// What was put down, oldest first: it is frozen when its time has come, unless it was used again.
     young: VecDeque<Young>,
     /// Grows with every environment that is put down: finds the least recently used and tells stale timers.
     stamp: u64,
     closed: bool,
+    /// How many environments are kept whatever happens, by key: provisioned concurrency.
+    kept: HashMap<EnvironmentKey, usize>,
 }
 
 #[derive(Default)]
@@ -113,6 +119,8 @@ struct Young {
 
 struct Idle {
     stamp: u64,
+    /// Monotonic moment at which it was put down after its last event.
+    since: Duration,
     environment: Box<Environment>,
 }
 
@@ -131,7 +139,7 @@ impl Environments {
             memory_budget_mb: limits.memory_budget_mb,
             wait_max: limits.wait_max,
             freeze_after: limits.freeze_after,
-            idle_max: limits.idle_max,
+            keep_alive: KeepAlive::new(limits.idle_max),
             pools: Mutex::default(),
             aging: Notify::new(),
         }));
@@ -184,11 +192,17 @@ impl Environments {
             };
             pool.busy += 1;
             let busy = Busy { environments: self.clone(), key: Arc::clone(key), counted: true };
+            let now = self.0.clock.elapsed();
             while let Some(idle) = pool.idle.pop() {
                 if idle.environment.is_usable() {
+                    pools.arrivals.took(key, now.saturating_sub(idle.since));
                     return Ok((Checkout::Warm(idle.environment), busy));
                 }
             }
+            if pool.busy == 1 && pool.freezing == 0 {
+                pools.arrivals.found_none(key, now);
+            }
+            let pool = pools.by_key.get_mut(key).expect("it was there under this lock");
             pool.waiting.retain(|waiting| !waiting.is_closed());
             // A frozen one is handed over by whoever froze it.
             let soon = pool.waiting.len() < pool.freezing;
@@ -204,6 +218,37 @@ impl Environments {
         }
         let throttled = InvokeError::TooManyRequests { reason: ThrottleReason::ConcurrentInvocationLimitExceeded };
         waited.unwrap_or(Err(throttled)).map(|checkout| (checkout, busy))
+    }
+
+    /// The right to make a new environment for `key`, within the wait that the limits allow: for provisioned
+    /// concurrency, which wants one more and not one that is there.
+    pub(crate) async fn checkout_new(
+        &self,
+        key: &EnvironmentKey,
+        memory_mb: u32,
+    ) -> Result<(Checkout, Busy), InvokeError> {
+        let busy = {
+            let mut pools = self.0.pools.lock();
+            if pools.closed {
+                return Err(closed());
+            }
+            let key = Arc::new(key.clone());
+            pools.by_key.entry(Arc::clone(&key)).or_default().busy += 1;
+            Busy { environments: self.clone(), key, counted: true }
+        };
+        let right = self.0.clock.timeout(self.0.wait_max, self.start_right(memory_mb)).await;
+        let throttled = InvokeError::TooManyRequests { reason: ThrottleReason::ConcurrentInvocationLimitExceeded };
+        right.unwrap_or(Err(throttled)).map(|right| (Checkout::Cold(right), busy))
+    }
+
+    /// Keeps this many environments by key whatever happens: neither idleness nor want of memory ends them.
+    pub(crate) fn keep(&self, kept: HashMap<EnvironmentKey, usize>) {
+        self.0.pools.lock().kept = kept;
+    }
+
+    /// Environments of a key that are idle (or about to be) and in use (or being made).
+    pub(crate) fn counts(&self, key: &EnvironmentKey) -> (usize, usize) {
+        self.0.pools.lock().by_key.get(key).map_or((0, 0), |pool| (pool.idle.len() + pool.freezing, pool.busy))
     }
 
     async fn wait(
@@ -249,17 +294,25 @@ impl Environments {
     fn take_least_recently_used(&self) -> Option<Box<Environment>> {
         let mut pools = self.0.pools.lock();
         let oldest = |pool: &Pool| pool.idle.first().map(|idle| idle.stamp);
+        let Pools { by_key, kept, .. } = &mut *pools;
+        let spare = |key: &EnvironmentKey, pool: &Pool| pool.idle.len() > kept.get(key).copied().unwrap_or(0);
         let (_, pool) =
-            pools.by_key.iter_mut().filter(|(_, pool)| !pool.idle.is_empty()).min_by_key(|(_, pool)| oldest(pool))?;
+            by_key.iter_mut().filter(|(key, pool)| spare(key, pool)).min_by_key(|(_, pool)| oldest(pool))?;
         Some(pool.idle.remove(0).environment)
     }
 
-    fn put_down(&self, key: &Arc<EnvironmentKey>, mut environment: Box<Environment>, was_busy: bool) -> PutDown {
+    fn put_down(
+        &self,
+        key: &Arc<EnvironmentKey>,
+        mut environment: Box<Environment>,
+        frozen_since: Option<Duration>,
+    ) -> PutDown {
         let mut pools = self.0.pools.lock();
         let stamp = pools.stamp;
         let closed = pools.closed;
         // No pool: the version was retired while this environment was away.
         let Some(pool) = pools.by_key.get_mut(key) else { return PutDown::Unwanted(environment) };
+        let was_busy = frozen_since.is_none();
         match was_busy {
             true => pool.busy = pool.busy.saturating_sub(1),
             false => pool.freezing = pool.freezing.saturating_sub(1),
@@ -278,10 +331,11 @@ impl Environments {
         if closed {
             return PutDown::Unwanted(environment);
         }
-        pool.idle.push(Idle { stamp, environment });
+        let now = self.0.clock.elapsed();
+        pool.idle.push(Idle { stamp, since: frozen_since.unwrap_or(now), environment });
         pools.stamp += 1;
         if was_busy {
-            let freeze_at = self.0.clock.elapsed() + self.0.freeze_after;
+            let freeze_at = now + self.0.freeze_after;
             let was_empty = pools.young.is_empty();
             pools.young.push_back(Young { freeze_at, key: Arc::clone(key), stamp });
             if was_empty {
@@ -301,13 +355,19 @@ impl Environments {
             return environment.stop().await;
         }
         environment.record_freeze(began);
-        let stamp = match self.put_down(key, environment, false) {
+        let since = self.0.clock.elapsed().saturating_sub(self.0.freeze_after);
+        let stamp = match self.put_down(key, environment, Some(since)) {
             PutDown::Handed => return,
             PutDown::Unwanted(environment) => return environment.stop().await,
             PutDown::Idle(stamp) => stamp,
         };
-        self.0.clock.sleep(self.0.idle_max).await;
-        if let Some(environment) = self.take_idle(key, stamp, false) {
+        let window = self.0.pools.lock().arrivals.window(key, &self.0.keep_alive);
+        let idle = self.0.clock.elapsed().saturating_sub(since);
+        self.0.clock.sleep(window.saturating_sub(idle)).await;
+        if !self.is_kept(key)
+            && let Some(environment) = self.take_idle(key, stamp, false)
+        {
+            self.0.pools.lock().arrivals.let_go(key, since);
             environment.stop().await;
         }
     }
@@ -322,6 +382,13 @@ impl Environments {
             pools.by_key.remove(key);
         }
         Some(idle.environment)
+    }
+
+    /// Whether the idle environments of a key are all within what is kept.
+    fn is_kept(&self, key: &EnvironmentKey) -> bool {
+        let pools = self.0.pools.lock();
+        let idle = pools.by_key.get(key).map_or(0, |pool| pool.idle.len());
+        pools.kept.get(key).is_some_and(|kept| idle <= *kept)
     }
 
     fn frozen_is_gone(&self, key: &EnvironmentKey) {
@@ -383,7 +450,7 @@ impl Busy {
     /// Puts an environment that is ready back, or lets it end when nobody may use it again.
     pub(crate) async fn give_back(mut self, environment: Box<Environment>) {
         self.counted = false;
-        match self.environments.put_down(&self.key, environment, true) {
+        match self.environments.put_down(&self.key, environment, None) {
             PutDown::Handed | PutDown::Idle(_) => {}
             PutDown::Unwanted(environment) => environment.stop().await,
         }

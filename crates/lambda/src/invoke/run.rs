@@ -70,7 +70,7 @@ impl Run {
         let shared = &invoker.0;
         let began = shared.clock.now();
         let mut spans = Spans::begin(&shared.recorder, &shared.rng, invocation.trace.clone(), began);
-        match shared.admission.admit(&function.account) {
+        match shared.admission.admit(&function) {
             Ok(admitted) => {
                 spans.phase("admission", began, shared.clock.now());
                 let in_flight = shared.in_flight.clone();
@@ -149,6 +149,7 @@ impl Run {
         let StartRight { slot, memory } = right;
         let invoker = self.invoker.clone();
         let shared = &invoker.0;
+        shared.admission.grow(&self.function.arn, shared.clock.elapsed()).map_err(ColdEnd::Refused)?;
         let (id, logs) = invoker.open_log_stream(&self.function).map_err(ColdEnd::Refused)?;
         let first = invoker.start_environment(&self.function, memory, id, logs).await;
         let Started { mut environment, timings } = first.map_err(|failure| self.not_started(failure))?;

@@ -20,8 +20,9 @@ use sqs::{Sqs, SqsError, SqsParts};
 use sys::task::CancellationToken;
 use sys::{ByteSize, Clock, Rng};
 use trace::Recorder;
-use wire::Service;
+use triggers::{Functions, Triggers};
 use wire::sigv4::{Credential, Secret};
+use wire::{MayAct, Service};
 
 use super::function_keys::FunctionKeys;
 use super::{admin, identity, launcher_program};
@@ -107,11 +108,14 @@ pub(super) async fn wire(
     });
     let swept = lambda.sweep_packages().await.context("packages of the past cannot be swept")?;
     tracing::info!(swept, "packages ready");
+    lambda.provision_all().await.context("provisioned concurrency cannot be read")?;
     let sqs = start_sqs(&kv, &clock, &rng, &stop).await.context("queues cannot be read")?;
+    let triggers =
+        start_triggers(&kv, &lambda, &sqs, identity::may_act(iam.clone(), known(&lambda, &sqs), config.auth), &stop);
     let gateway = Gateway::new(
         gateway_config(config),
         Wiring {
-            services: services(&lambda, &logs, &sqs, &iam),
+            services: services(&lambda, &logs, &sqs, &triggers, &iam),
             identity: Some(identity::of(iam)),
             known: model::SERVICES,
             credentials,
@@ -140,8 +144,24 @@ async fn start_sqs(kv: &Kv, clock: &Clock, rng: &Rng, stop: &CancellationToken) 
     Ok(sqs)
 }
 
-fn services(lambda: &Lambda, logs: &Logs, sqs: &Sqs, iam: &Iam) -> Vec<Service> {
-    let own = [lambda::service(lambda.clone()), logs::service(logs.clone()), sqs::service(sqs.clone())];
+/// The services whose resources have policies that the platform must keep to when it acts by itself.
+fn known(lambda: &Lambda, sqs: &Sqs) -> Vec<Service> {
+    vec![lambda::service(lambda.clone()), sqs::service(sqs.clone())]
+}
+
+/// What makes functions run because something happened.
+fn start_triggers(kv: &Kv, lambda: &Lambda, sqs: &Sqs, may_act: MayAct, stop: &CancellationToken) -> Triggers {
+    let (clock, rng) = (Clock::system(), Rng::system());
+    let functions = Functions::of(lambda.clone(), rng.clone());
+    let triggers = Triggers::new(triggers::Parts { kv: kv.clone(), clock, rng, functions, sqs: sqs.clone(), may_act });
+    sys::task::spawn("event source mappings", triggers.clone().run(stop.clone()));
+    triggers
+}
+
+fn services(lambda: &Lambda, logs: &Logs, sqs: &Sqs, triggers: &Triggers, iam: &Iam) -> Vec<Service> {
+    // Of Lambda's operations, those about event source mappings are served by `triggers`.
+    let lambda = lambda::service(lambda.clone()).join(triggers::service(triggers.clone()));
+    let own = [lambda, logs::service(logs.clone()), sqs::service(sqs.clone())];
     own.into_iter().chain(iam::services(iam.clone())).collect()
 }
 
@@ -255,13 +275,11 @@ fn unpack_limits() -> UnpackLimits {
 
 /// What the data plane asks of the rest of the server.
 fn hooks(packages: &Packages, keys: &FunctionKeys, handle: &Handle) -> Hooks {
-    let (packages, handle) = (packages.clone(), handle.clone());
+    let handle = handle.clone();
     let revoked = keys.placeholders.clone();
     Hooks {
-        code: Arc::new(move |code| {
-            let packages = packages.clone();
-            Box::pin(async move { packages.unpacked(&code).await.map_err(std::io::Error::other) })
-        }),
+        code: packages.hook(),
+        layers: packages.layers_hook(),
         issue_credentials: keys.clone().issuer(),
         revoke_credentials: Arc::new(move |access_key_id| {
             revoked.remove(access_key_id);
