@@ -54,9 +54,7 @@ fn topic_lines(table: Table<Sns>) -> Table<Sns> {
         .op::<m::SetTopicAttributes, _, _>(topic_attributes::set, "sns:SetTopicAttributes", |_, i| {
             Resource::arn(i.topic_arn.as_str())
         })
-        .op::<m::AddPermission, _, _>(permissions::add, "sns:AddPermission", |_, i| {
-            Resource::arn(i.topic_arn.as_str())
-        })
+        .op::<m::AddPermission, _, _>(permissions::add, "sns:AddPermission", |_, i| Resource::arn(i.topic_arn.as_str()))
         .op::<m::RemovePermission, _, _>(permissions::remove, "sns:RemovePermission", |_, i| {
             Resource::arn(i.topic_arn.as_str())
         })
@@ -77,11 +75,11 @@ fn topic_lines(table: Table<Sns>) -> Table<Sns> {
 
 fn subscription_lines(table: Table<Sns>) -> Table<Sns> {
     table
-        .op::<m::Subscribe, _, _>(subscriptions::subscribe, "sns:Subscribe", |_, i| {
-            Resource::arn(i.topic_arn.as_str())
-        })
+        .op::<m::Subscribe, _, _>(subscriptions::subscribe, "sns:Subscribe", |_, i| Resource::arn(i.topic_arn.as_str()))
         .keys::<m::Subscribe>(|_, i| {
-            ConditionKeys::new().with("sns:Protocol", i.protocol.as_str()).with_some("sns:Endpoint", i.endpoint.as_deref())
+            ConditionKeys::new()
+                .with("sns:Protocol", i.protocol.as_str())
+                .with_some("sns:Endpoint", i.endpoint.as_deref())
         })
         .op::<m::ConfirmSubscription, _, _>(subscriptions::confirm, "sns:ConfirmSubscription", |_, i| {
             Resource::arn(i.topic_arn.as_str())
@@ -118,11 +116,9 @@ fn publish_lines(table: Table<Sns>) -> Table<Sns> {
 
 fn platform_lines(table: Table<Sns>) -> Table<Sns> {
     table
-        .op::<m::CreatePlatformApplication, _, _>(
-            applications::create,
-            "sns:CreatePlatformApplication",
-            |cx, i| named(cx, &format!("app/{}/{}", i.platform, i.name)),
-        )
+        .op::<m::CreatePlatformApplication, _, _>(applications::create, "sns:CreatePlatformApplication", |cx, i| {
+            named(cx, &format!("app/{}/{}", i.platform, i.name))
+        })
         .op::<m::DeletePlatformApplication, _, _>(applications::delete, "sns:DeletePlatformApplication", |_, i| {
             Resource::arn(i.platform_application_arn.as_str())
         })
@@ -162,9 +158,11 @@ fn sms_lines(table: Table<Sns>) -> Table<Sns> {
     table
         .op::<m::GetSMSAttributes, _, _>(sms::get, "sns:GetSMSAttributes", |_, _| Resource::any())
         .op::<m::SetSMSAttributes, _, _>(sms::set, "sns:SetSMSAttributes", |_, _| Resource::any())
-        .op::<m::CheckIfPhoneNumberIsOptedOut, _, _>(sms::check_opted_out, "sns:CheckIfPhoneNumberIsOptedOut", |_, _| {
-            Resource::any()
-        })
+        .op::<m::CheckIfPhoneNumberIsOptedOut, _, _>(
+            sms::check_opted_out,
+            "sns:CheckIfPhoneNumberIsOptedOut",
+            |_, _| Resource::any(),
+        )
         .op::<m::ListPhoneNumbersOptedOut, _, _>(sms::list_opted_out, "sns:ListPhoneNumbersOptedOut", |_, _| {
             Resource::any()
         })

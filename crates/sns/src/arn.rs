@@ -115,7 +115,8 @@ impl ApplicationName {
     /// The application with the ARN in `parameter`.
     pub(crate) fn of(parameter: &str, text: &str) -> Result<Self, SnsError> {
         let arn = parse(parameter, text)?;
-        let slashes = SnsError::invalid(format!("{parameter} Reason: Wrong number of slashes in relative portion of the ARN."));
+        let slashes =
+            SnsError::invalid(format!("{parameter} Reason: Wrong number of slashes in relative portion of the ARN."));
         match arn.resource.split('/').collect::<Vec<_>>().as_slice() {
             ["app", platform, name] => Ok(Self {
                 platform: (*platform).to_owned(),

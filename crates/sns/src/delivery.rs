@@ -136,12 +136,7 @@ impl Sns {
         Verdict::Retry { at: Timestamp::from_unix_us(self.now_us() + PAUSE_US), payload: None }
     }
 
-    async fn attempt(
-        &self,
-        targets: &Targets,
-        delivery: &Delivery,
-        id: &str,
-    ) -> Result<Result<(), Refusal>, SnsError> {
+    async fn attempt(&self, targets: &Targets, delivery: &Delivery, id: &str) -> Result<Result<(), Refusal>, SnsError> {
         let topic_arn = delivery.topic.arn();
         Ok(match delivery.protocol.as_str() {
             "sqs" => match self.to_queue(delivery, topic_arn).await? {

@@ -90,9 +90,9 @@ impl ServiceError for SnsError {
     fn status(&self) -> u16 {
         match self {
             Self::NotFound(_) | Self::ResourceNotFound => 404,
-            Self::AuthorizationError(_)
-            | Self::SubscriptionLimitExceeded(_)
-            | Self::FilterPolicyLimitExceeded(_) => 403,
+            Self::AuthorizationError(_) | Self::SubscriptionLimitExceeded(_) | Self::FilterPolicyLimitExceeded(_) => {
+                403
+            }
             Self::ServiceUnavailable(_) => 503,
             Self::InternalError(_) => 500,
             _ => 400,

@@ -116,14 +116,27 @@ mod tests {
             (r#"{"a":"x"}"#, SCOPE_DEFAULT, "FilterPolicy: \"a\" must be an object or an array"),
             (r#"{"a":{"suffix":"x"}}"#, SCOPE_DEFAULT, "FilterPolicy: \"suffix\" must be an object or an array"),
             (r#"{"a":[]}"#, SCOPE_DEFAULT, "FilterPolicy: Empty arrays are not allowed"),
-            (r#"{"a":[{"wrong-operator":true}]}"#, SCOPE_DEFAULT, "FilterPolicy: Unrecognized match type wrong-operator"),
-            (r#"{"a":[1],"b":[1],"c":[1],"d":[1],"e":[1],"f":[1]}"#, SCOPE_BODY,
-                "FilterPolicy: Filter policy can not have more than 5 keys"),
-            (r#"{"a":{"b":["x"]}}"#, SCOPE_DEFAULT,
-                "Filter policy scope MessageAttributes does not support nested filter policy"),
+            (
+                r#"{"a":[{"wrong-operator":true}]}"#,
+                SCOPE_DEFAULT,
+                "FilterPolicy: Unrecognized match type wrong-operator",
+            ),
+            (
+                r#"{"a":[1],"b":[1],"c":[1],"d":[1],"e":[1],"f":[1]}"#,
+                SCOPE_BODY,
+                "FilterPolicy: Filter policy can not have more than 5 keys",
+            ),
+            (
+                r#"{"a":{"b":["x"]}}"#,
+                SCOPE_DEFAULT,
+                "Filter policy scope MessageAttributes does not support nested filter policy",
+            ),
             (r#"{"a":{"b":["x"]}}"#, SCOPE_BODY, ""),
-            (r#"{"a":[1,2,3,4,5,6],"b":[1,2,3,4,5],"c":[1,2,3,4,5,6]}"#, SCOPE_DEFAULT,
-                "FilterPolicy: Filter policy is too complex"),
+            (
+                r#"{"a":[1,2,3,4,5,6],"b":[1,2,3,4,5],"c":[1,2,3,4,5,6]}"#,
+                SCOPE_DEFAULT,
+                "FilterPolicy: Filter policy is too complex",
+            ),
             (r#"{"a":[1,2,3,4,5,6],"b":[1,2,3,4,5],"c":[1,2,3,4,5]}"#, SCOPE_DEFAULT, ""),
         ] {
             let wanted = if reason.is_empty() { String::new() } else { format!("{attributes}{reason}") };

@@ -302,6 +302,11 @@ pub(crate) fn platform_endpoints(of: &ApplicationName) -> [KeyRange; 2] {
     [10, 11].map(|number| subspace(&elements(number, application(of))))
 }
 
+/// Everything that starts with an account: all but tokens and the signing key.
+pub(crate) fn all_of(account: &str) -> Vec<KeyRange> {
+    [1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12].map(|number| subspace(&elements(number, [account.into()]))).to_vec()
+}
+
 /// A record as a value.
 pub(crate) fn encode<T: Serialize>(record: &T) -> Bytes {
     let mut value = vec![FORMAT];

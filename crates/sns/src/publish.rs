@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::keys::{self, Duplicate, Key, Topic};
-use crate::limits::DEDUPLICATION_US;
+use crate::limits::{DEDUPLICATION_US, MESSAGE_BYTES_MAX};
 use crate::message::Message;
 use crate::state::topic;
 use crate::{Sns, SnsError, TopicName};
@@ -83,6 +83,37 @@ impl Sns {
     }
 }
 
+impl Sns {
+    /// Publishes `text` for another service, such as a bucket's event. Whoever calls has asked for permission.
+    /// `trace` is an X-Ray trace header.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such topic; `InvalidParameter` when it is a FIFO topic, or the text is empty or too
+    /// long; the store's.
+    pub async fn publish_for(&self, topic_arn: &str, text: String, trace: Option<String>) -> Result<(), SnsError> {
+        let name = TopicName::of_arn(topic_arn).ok_or(SnsError::NotFound("Topic"))?;
+        if name.is_fifo() {
+            return Err(SnsError::invalid("The MessageGroupId parameter is required for FIFO topics"));
+        }
+        if text.is_empty() || text.len() > MESSAGE_BYTES_MAX {
+            return Err(SnsError::invalid("Message too long"));
+        }
+        let message = Message {
+            id: sys::id::uuid(&self.0.rng),
+            subject: None,
+            text,
+            is_structured: false,
+            attributes: Default::default(),
+            group: None,
+            deduplication: None,
+            sequence: None,
+            published_ms: self.0.clock.now().unix_ms(),
+            trace,
+        };
+        self.publish(&name, std::slice::from_ref(&message)).await.map(drop)
+    }
+}
+
 async fn publish_one(
     tx: &Txn,
     name: &TopicName,
@@ -128,9 +159,7 @@ fn deduplication_id(topic: &Topic, message: &Message) -> Result<String, SnsError
     let by_content = topic.attributes.get("ContentBasedDeduplication").is_some_and(|value| value == "true");
     match &message.deduplication {
         Some(id) => Ok(id.clone()),
-        None if by_content => {
-            Ok(Sha256::digest(&message.text).iter().map(|byte| format!("{byte:02x}")).collect())
-        }
+        None if by_content => Ok(Sha256::digest(&message.text).iter().map(|byte| format!("{byte:02x}")).collect()),
         None => Err(SnsError::invalid(
             "The topic should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly",
         )),

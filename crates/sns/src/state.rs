@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use kv::{Kv, KeyRange, RangeOptions, Txn};
+use kv::{KeyRange, Kv, RangeOptions, Txn};
 use sys::{Clock, Rng};
 use wire::{CheckPolicy, ResourceFacts};
 
@@ -42,6 +42,27 @@ impl Sns {
     pub fn new(parts: SnsParts) -> Self {
         let signer = Signer::new(parts.kv.clone(), parts.clock.clone(), parts.rng.clone());
         Self(Arc::new(parts), signer)
+    }
+
+    /// What signs its messages.
+    pub fn signer(&self) -> &Signer {
+        &self.1
+    }
+
+    /// Deletes everything of an account. For the suites of emulators, which start each test from nothing.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn reset(&self, account: &str) -> Result<(), SnsError> {
+        self.0
+            .kv
+            .transact(|tx| async move {
+                for range in keys::all_of(account) {
+                    tx.clear_range(&range.begin, &range.end);
+                }
+                Ok(())
+            })
+            .await
     }
 
     /// Now, in µs.

@@ -4,6 +4,8 @@ mod admin;
 mod data_folder;
 mod function_keys;
 mod identity;
+mod post;
+mod topics;
 mod wiring;
 
 use std::ffi::OsString;

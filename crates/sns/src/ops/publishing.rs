@@ -127,9 +127,8 @@ pub(crate) async fn publish_batch(
     let name = TopicName::of(&cx, "TopicArn", &input.topic_arn)?;
     let entries = input.publish_batch_request_entries;
     check_batch(&entries)?;
-    let bytes = |entry: &m::PublishBatchRequestEntry| {
-        message::counted_bytes(&entry.message, entry.message_attributes.as_ref())
-    };
+    let bytes =
+        |entry: &m::PublishBatchRequestEntry| message::counted_bytes(&entry.message, entry.message_attributes.as_ref());
     if entries.iter().map(bytes).sum::<usize>() > MESSAGE_BYTES_MAX {
         return Err(SnsError::BatchRequestTooLong);
     }

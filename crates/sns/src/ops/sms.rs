@@ -41,7 +41,11 @@ fn check(name: &str, value: &str) -> Result<(), SnsError> {
     }
 }
 
-pub(crate) async fn set(sns: Sns, cx: Cx, input: m::SetSMSAttributesInput) -> Result<m::SetSMSAttributesOutput, SnsError> {
+pub(crate) async fn set(
+    sns: Sns,
+    cx: Cx,
+    input: m::SetSMSAttributesInput,
+) -> Result<m::SetSMSAttributesOutput, SnsError> {
     for (name, value) in &input.attributes {
         check(name, value)?;
     }
@@ -58,7 +62,11 @@ pub(crate) async fn set(sns: Sns, cx: Cx, input: m::SetSMSAttributesInput) -> Re
     Ok(m::SetSMSAttributesOutput {})
 }
 
-pub(crate) async fn get(sns: Sns, cx: Cx, input: m::GetSMSAttributesInput) -> Result<m::GetSMSAttributesOutput, SnsError> {
+pub(crate) async fn get(
+    sns: Sns,
+    cx: Cx,
+    input: m::GetSMSAttributesInput,
+) -> Result<m::GetSMSAttributesOutput, SnsError> {
     let key = key(&cx);
     let read = sns.0.kv.read(|tx| async move { keys::get::<BTreeMap<String, String>>(&tx, &key).await });
     let mut all = read.await?.unwrap_or_default();

@@ -82,7 +82,8 @@ fn raw(protocol: &str, value: &str, prefix: &str) -> Result<String, SnsError> {
         return Err(SnsError::invalid(format!("{prefix}{reason}")));
     }
     if truth == "true" && !matches!(protocol, "sqs" | "http" | "https" | "firehose") {
-        let reason = format!("RawMessageDelivery: Delivery protocol [{protocol}] does not support raw message delivery.");
+        let reason =
+            format!("RawMessageDelivery: Delivery protocol [{protocol}] does not support raw message delivery.");
         return Err(SnsError::invalid(format!("{prefix}{reason}")));
     }
     Ok(truth)

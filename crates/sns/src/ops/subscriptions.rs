@@ -68,7 +68,9 @@ impl Sns {
             let found = keys::get::<Subscription>(&tx, &key).await?;
             let mut found = found.ok_or_else(|| SnsError::InternalError("an index leads nowhere".to_owned()))?;
             if given.attributes.iter().any(|(name, value)| found.attributes.get(name) != Some(value)) {
-                return Err(SnsError::invalid(format!("{PREFIX}Subscription already exists with different attributes")));
+                return Err(SnsError::invalid(format!(
+                    "{PREFIX}Subscription already exists with different attributes"
+                )));
             }
             let arn = arn_of(name, &found.id);
             if found.pending {

@@ -16,13 +16,7 @@ const FEEDBACK_NAMES: [&str; 3] = ["SuccessFeedbackRoleArn", "SuccessFeedbackSam
 /// # Errors
 /// `InvalidParameter` when there is no such attribute, or it cannot have this value; `prefix` is what CreateTopic puts
 /// before the reason.
-pub(crate) fn checked(
-    sns: &Sns,
-    topic: &TopicName,
-    name: &str,
-    value: &str,
-    prefix: &str,
-) -> Result<String, SnsError> {
+pub(crate) fn checked(sns: &Sns, topic: &TopicName, name: &str, value: &str, prefix: &str) -> Result<String, SnsError> {
     let refuse = |reason: &str| Err(SnsError::invalid(format!("{prefix}{name}: {reason}")));
     let truth = |value: &str| match value.to_ascii_lowercase().as_str() {
         truth @ ("true" | "false") => Ok(truth.to_owned()),

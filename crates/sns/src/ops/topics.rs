@@ -24,7 +24,9 @@ pub(crate) async fn create(sns: Sns, cx: Cx, input: m::CreateTopicInput) -> Resu
             false
         }
         None => false,
-        Some(_) => return Err(SnsError::invalid("Attributes Reason: FifoTopic: Invalid value. Must be true or false.")),
+        Some(_) => {
+            return Err(SnsError::invalid("Attributes Reason: FifoTopic: Invalid value. Must be true or false."));
+        }
     };
     check_name(&input.name, is_fifo)?;
     let name = TopicName::own(&cx, &input.name);

@@ -29,8 +29,13 @@ async fn endpoints_confirm_with_the_token_that_they_got() {
     let body = &asked[0].url().body;
     let token = member(body, "Token");
     assert_eq!(member(body, "Type"), "SubscriptionConfirmation");
-    assert_eq!(member(body, "SubscribeURL"), format!("http://{HOST}/?Action=ConfirmSubscription&TopicArn={topic}&Token={token}"));
-    assert!(member(body, "Message").starts_with(&format!("You have chosen to subscribe to the topic {topic}.\nTo confirm")));
+    assert_eq!(
+        member(body, "SubscribeURL"),
+        format!("http://{HOST}/?Action=ConfirmSubscription&TopicArn={topic}&Token={token}")
+    );
+    assert!(
+        member(body, "Message").starts_with(&format!("You have chosen to subscribe to the topic {topic}.\nTo confirm"))
+    );
     assert!(!member(body, "Signature").is_empty() && member(body, "UnsubscribeURL").is_empty());
 
     // Nothing is delivered before.

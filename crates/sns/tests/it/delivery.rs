@@ -19,8 +19,11 @@ async fn queues_get_the_envelope_as_aws_writes_it() {
     let topic = at.topic("t", &[]).await;
     let subscription = at.subscribe(&topic, "sqs", &queue_arn("q"), &[]).await;
     let deliveries = at.deliver(took_all);
-    let mut input: Vec<(String, String)> =
-        vec![("TopicArn".into(), topic.clone()), ("Message".into(), "a \"b\"\nc".into()), ("Subject".into(), "s".into())];
+    let mut input: Vec<(String, String)> = vec![
+        ("TopicArn".into(), topic.clone()),
+        ("Message".into(), "a \"b\"\nc".into()),
+        ("Subject".into(), "s".into()),
+    ];
     for (member, value) in [("Name", "n"), ("Value.DataType", "Number"), ("Value.StringValue", "1.5")] {
         input.push((format!("MessageAttributes.entry.1.{member}"), value.to_owned()));
     }
@@ -31,7 +34,8 @@ async fn queues_get_the_envelope_as_aws_writes_it() {
     assert!(to.attributes.is_empty() && to.group.is_none() && to.deduplication.is_none(), "{to:?}");
     assert!(to.trace.as_deref().is_some_and(|trace| trace.starts_with("Root=")), "{to:?}");
     let body: Value = serde_json::from_str(&to.body).expect("JSON");
-    let (signature, certificate) = (body["Signature"].as_str().expect("text"), body["SigningCertURL"].as_str().expect("text"));
+    let (signature, certificate) =
+        (body["Signature"].as_str().expect("text"), body["SigningCertURL"].as_str().expect("text"));
     let wanted = format!(
         "{{\n  \"Type\" : \"Notification\",\n  \"MessageId\" : \"{id}\",\n  \"TopicArn\" : \"{topic}\",\n  \"Subject\" : \"s\",\n  \
          \"Message\" : \"a \\\"b\\\"\\nc\",\n  \"Timestamp\" : \"2023-11-14T22:13:20.000Z\",\n  \"SignatureVersion\" : \"1\",\n  \
@@ -59,7 +63,10 @@ async fn functions_get_a_record() {
     assert_eq!((&record["EventSource"], &record["EventVersion"]), (&json!("aws:sns"), &json!("1.0")));
     assert_eq!(record["EventSubscriptionArn"], subscription);
     let message = &record["Sns"];
-    assert_eq!((&message["MessageId"], &message["Message"], &message["Subject"]), (&json!(id), &json!("m"), &Value::Null));
+    assert_eq!(
+        (&message["MessageId"], &message["Message"], &message["Subject"]),
+        (&json!(id), &json!("m"), &Value::Null)
+    );
     assert_eq!((&message["Type"], &message["MessageAttributes"]), (&json!("Notification"), &json!({})));
     for name in ["Signature", "SigningCertUrl", "UnsubscribeUrl", "Timestamp", "TopicArn", "SignatureVersion"] {
         assert!(message[name].is_string(), "{name}: {message}");
@@ -96,14 +103,19 @@ async fn each_protocol_gets_its_text() {
     let deliveries = at.deliver(took_all);
     let message = r#"{"default":"d","sqs":"for queues"}"#;
     at.ok("Publish", &[("TopicArn", &topic), ("Message", message), ("MessageStructure", "json")]).await;
-    let mut texts: Vec<String> = deliveries.first(2).await.iter().map(|sent| match sent {
-        Sent::Queue(to) => to.body.clone(),
-        Sent::Function(to) => {
-            let event: Value = serde_json::from_slice(&to.event).expect("JSON");
-            event["Records"][0]["Sns"]["Message"].as_str().expect("text").to_owned()
-        }
-        other => panic!("{other:?}"),
-    }).collect();
+    let mut texts: Vec<String> = deliveries
+        .first(2)
+        .await
+        .iter()
+        .map(|sent| match sent {
+            Sent::Queue(to) => to.body.clone(),
+            Sent::Function(to) => {
+                let event: Value = serde_json::from_slice(&to.event).expect("JSON");
+                event["Records"][0]["Sns"]["Message"].as_str().expect("text").to_owned()
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
     texts.sort();
     assert_eq!(texts, ["d", "for queues"]);
 }
@@ -153,7 +165,7 @@ async fn n1_what_is_refused_for_now_is_tried_again_by_the_schedule() {
     });
     at.ok("Publish", &[("TopicArn", &topic), ("Message", "m")]).await;
     // The first attempt and three retries at once; then pauses, which the clock has to pass.
-    deliveries.first(4).await;
+    deliveries.first_within(4, &at.clock).await;
     at.clock.advance(Duration::from_millis(1_150));
     deliveries.first(5).await;
     at.clock.advance(Duration::from_millis(1_150));
@@ -185,7 +197,10 @@ async fn n1_what_is_refused_for_good_goes_to_the_dead_letter_queue() {
     });
     let [dead] = dead.collect::<Vec<_>>()[..] else { panic!("{sent:?}") };
     let body: Value = serde_json::from_str(&dead.body).expect("an envelope");
-    assert_eq!((&body["MessageId"], &body["Message"], &body["Type"]), (&json!(id), &json!("m"), &json!("Notification")));
+    assert_eq!(
+        (&body["MessageId"], &body["Message"], &body["Type"]),
+        (&json!(id), &json!("m"), &json!("Notification"))
+    );
     assert!(body["Signature"].is_string());
 }
 
@@ -194,9 +209,11 @@ async fn n1_http_is_judged_by_its_status_and_tried_by_its_policy() {
     for (status, is_tried_again) in [("500", true), ("429", true), ("404", false), ("301", false)] {
         let at = fixture();
         let topic = at.topic("t", &[]).await;
-        let policy = r#"{"healthyRetryPolicy":{"minDelayTarget":1,"maxDelayTarget":1,"numRetries":2,"numNoDelayRetries":1}}"#;
+        let policy =
+            r#"{"healthyRetryPolicy":{"minDelayTarget":1,"maxDelayTarget":1,"numRetries":2,"numNoDelayRetries":1}}"#;
         let redrive = json!({"deadLetterTargetArn": queue_arn("dead")}).to_string();
-        let attributes = [("DeliveryPolicy", policy), ("RawMessageDelivery", "true"), ("RedrivePolicy", redrive.as_str())];
+        let attributes =
+            [("DeliveryPolicy", policy), ("RawMessageDelivery", "true"), ("RedrivePolicy", redrive.as_str())];
         let deliveries = at.deliver(move |sent| match sent {
             Sent::Url(to) if to.body == "m" => Err(Refusal::Permanent(status.to_owned())),
             _ => Ok(()),
@@ -209,7 +226,7 @@ async fn n1_http_is_judged_by_its_status_and_tried_by_its_policy() {
         at.ok("Publish", &[("TopicArn", &topic), ("Message", "m")]).await;
         if is_tried_again {
             // At once, then after a second; then nothing is left but the dead-letter queue.
-            deliveries.first(3).await;
+            deliveries.first_within(3, &at.clock).await;
             at.clock.advance(Duration::from_millis(1_150));
             let sent = deliveries.first(5).await;
             assert_eq!(sent[4].queue().body, "m", "{status}");

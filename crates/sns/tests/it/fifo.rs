@@ -100,13 +100,14 @@ async fn groups_keep_their_order_over_refusals_and_do_not_wait_for_each_other() 
         }
     }
     // All but what waits behind x0 in one of the queues, and its four attempts.
-    deliveries.first(66 + 4).await;
+    deliveries.first_within(66 + 4, &at.clock).await;
     at.clock.advance(Duration::from_millis(1_150));
     let sent = deliveries.first(72 + 4).await;
     for queue in ["a.fifo", "b.fifo", "c.fifo", "d.fifo", "e.fifo", "f.fifo"] {
         for group in ["x", "y"] {
             let of = |to: &&sns::delivery::ToQueue| to.queue_arn.ends_with(queue) && to.body.starts_with(group);
-            let mut got: Vec<&str> = sent.iter().map(|sent| sent.queue()).filter(of).map(|to| to.body.as_str()).collect();
+            let mut got: Vec<&str> =
+                sent.iter().map(|sent| sent.queue()).filter(of).map(|to| to.body.as_str()).collect();
             got.dedup();
             let wanted: Vec<String> = (0..6).map(|number| format!("{group}{number}")).collect();
             assert_eq!(got, wanted, "{queue}");

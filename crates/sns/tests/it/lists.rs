@@ -42,5 +42,8 @@ async fn lists_show_what_is_ones_own() {
     }
     let mine = at.ok("ListSubscriptions", &[]).await;
     let member = |name: &str| text(&mine, name);
-    assert_eq!((member("Endpoint"), member("Owner"), member("Protocol")), (queue_arn("q"), ACCOUNT.into(), "sqs".into()));
+    assert_eq!(
+        (member("Endpoint"), member("Owner"), member("Protocol")),
+        (queue_arn("q"), ACCOUNT.into(), "sqs".into())
+    );
 }

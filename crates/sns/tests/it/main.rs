@@ -212,6 +212,20 @@ impl Deliveries {
     }
 }
 
+impl Deliveries {
+    /// As [`Deliveries::first`], while milliseconds pass on `clock`: a retry at once is one in the next of them.
+    async fn first_within(&self, count: usize, clock: &Clock) -> Vec<Sent> {
+        for _ in 0..50 {
+            settle().await;
+            if self.sent.lock().len() >= count {
+                break;
+            }
+            clock.advance(Duration::from_millis(1));
+        }
+        self.first(count).await
+    }
+}
+
 /// Lets every task run as far as it comes without the clock.
 async fn settle() {
     for _ in 0..300 {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use crate::{Fixture, borrowed, fixture, queue_arn, topic_arn, took_all};
+use crate::{Fixture, borrowed, fixture, queue_arn, took_all, topic_arn};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -65,7 +65,9 @@ impl Model {
                 },
             },
             Step::Unsubscribe(topic, queue) => {
-                self.topics.entry(topic).and_modify(|queues| drop(queues.remove(&queue)));
+                self.topics.entry(topic).and_modify(|queues| {
+                    queues.remove(&queue);
+                });
                 200
             }
             Step::Filter(topic, queue, wanted) => {
@@ -109,7 +111,11 @@ async fn run(at: &Fixture, arns: &mut Arns, step: &Step, place: usize) -> u16 {
         Step::Create(topic) => ("CreateTopic", vec![("Name", name(topic))]),
         Step::Delete(topic) => ("DeleteTopic", vec![("TopicArn", arn(topic))]),
         Step::Subscribe(topic, queue, wanted) => {
-            let mut input = vec![("TopicArn", arn(topic)), ("Protocol", "sqs".into()), ("Endpoint", queue_arn(&format!("q{queue}")))];
+            let mut input = vec![
+                ("TopicArn", arn(topic)),
+                ("Protocol", "sqs".into()),
+                ("Endpoint", queue_arn(&format!("q{queue}"))),
+            ];
             input.push(("Attributes.entry.1.key", "RawMessageDelivery".into()));
             input.push(("Attributes.entry.1.value", "true".into()));
             if wanted.is_some() {
@@ -121,13 +127,20 @@ async fn run(at: &Fixture, arns: &mut Arns, step: &Step, place: usize) -> u16 {
         Step::Unsubscribe(topic, queue) => ("Unsubscribe", vec![("SubscriptionArn", of(topic, queue))]),
         Step::Filter(topic, queue, wanted) => {
             let value = ("AttributeValue", policy(wanted));
-            ("SetSubscriptionAttributes",
-                vec![("SubscriptionArn", of(topic, queue)), ("AttributeName", "FilterPolicy".into()), value])
+            (
+                "SetSubscriptionAttributes",
+                vec![("SubscriptionArn", of(topic, queue)), ("AttributeName", "FilterPolicy".into()), value],
+            )
         }
         Step::Publish(topic, value) => {
             let mut input = vec![("TopicArn", arn(topic)), ("Message", place.to_string())];
-            let attribute = [("Name", "a".into()), ("Value.DataType", "String".into()), ("Value.StringValue", format!("v{value}"))];
-            let members = ["MessageAttributes.entry.1.Name", "MessageAttributes.entry.1.Value.DataType", "MessageAttributes.entry.1.Value.StringValue"];
+            let attribute =
+                [("Name", "a".into()), ("Value.DataType", "String".into()), ("Value.StringValue", format!("v{value}"))];
+            let members = [
+                "MessageAttributes.entry.1.Name",
+                "MessageAttributes.entry.1.Value.DataType",
+                "MessageAttributes.entry.1.Value.StringValue",
+            ];
             input.extend(members.into_iter().zip(attribute).map(|(member, (_, value))| (member, value)));
             ("Publish", input)
         }
@@ -153,10 +166,15 @@ async fn compare(steps: Vec<Step>) {
         let wanted = model.apply(step, place);
         assert_eq!(run(&at, &mut arns, step, place).await, wanted, "step {place}: {step:?} of {steps:?}");
     }
-    let mut got: Vec<(u8, String)> = deliveries.first(model.got.len()).await.iter().map(|sent| {
-        let to = sent.queue();
-        (to.queue_arn.as_bytes()[to.queue_arn.len() - 1] - b'0', to.body.clone())
-    }).collect();
+    let mut got: Vec<(u8, String)> = deliveries
+        .first(model.got.len())
+        .await
+        .iter()
+        .map(|sent| {
+            let to = sent.queue();
+            (to.queue_arn.as_bytes()[to.queue_arn.len() - 1] - b'0', to.body.clone())
+        })
+        .collect();
     got.sort();
     model.got.sort();
     assert_eq!(got, model.got, "{steps:?}");

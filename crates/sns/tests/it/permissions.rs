@@ -24,7 +24,10 @@ async fn add_permission_and_remove_permission_change_the_policy() {
         "Action": ["SNS:Publish", "SNS:Subscribe"],
         "Resource": topic,
     });
-    assert_eq!((policy["Statement"][0]["Sid"].as_str(), &policy["Statement"][1]), (Some("__default_statement_ID"), &wanted));
+    assert_eq!(
+        (policy["Statement"][0]["Sid"].as_str(), &policy["Statement"][1]),
+        (Some("__default_statement_ID"), &wanted)
+    );
     let twice = at.refused("AddPermission", &input).await;
     assert_eq!(twice, "400 InvalidParameter: Invalid parameter: Statement already exists");
     at.ok("RemovePermission", &[("TopicArn", &topic), ("Label", "l")]).await;

@@ -22,7 +22,10 @@ async fn create_platform_application_and_what_is_done_with_it() {
     set.extend(entries("Attributes", &[("SuccessFeedbackSampleRate", "50")]));
     at.ok("SetPlatformApplicationAttributes", &borrowed(&set)).await;
     let body = at.ok("ListPlatformApplications", &[]).await;
-    assert_eq!((texts(&body, "PlatformApplicationArn"), entry(&body, "SuccessFeedbackSampleRate")), (vec![arn.clone()], "50".into()));
+    assert_eq!(
+        (texts(&body, "PlatformApplicationArn"), entry(&body, "SuccessFeedbackSampleRate")),
+        (vec![arn.clone()], "50".into())
+    );
     at.ok("DeletePlatformApplication", &[("PlatformApplicationArn", &arn)]).await;
     let refused = at.refused("GetPlatformApplicationAttributes", &[("PlatformApplicationArn", &arn)]).await;
     assert_eq!(refused, "404 NotFound: PlatformApplication does not exist");
@@ -33,7 +36,12 @@ async fn create_platform_application_refuses_in_the_words_of_aws() {
     let at = fixture();
     for (name, platform, attributes, message) in [
         ("", "ADM", &KEYS[..], " Reason: cannot be empty"),
-        ("@name", "ADM", &KEYS, "@name Reason: must contain only characters 'a'-'z', 'A'-'Z', '0'-'9', '_', '-', and '.'"),
+        (
+            "@name",
+            "ADM",
+            &KEYS,
+            "@name Reason: must contain only characters 'a'-'z', 'A'-'Z', '0'-'9', '_', '-', and '.'",
+        ),
         ("a", "AAA", &KEYS, "Platform Reason: AAA is not supported"),
         ("a", "ADM", &KEYS[..1], "Attributes Reason: PlatformCredential attribute provided without PlatformPrincipal"),
         ("a", "ADM", &KEYS[1..], "Attributes Reason: PlatformPrincipal attribute provided without PlatformCredential"),
@@ -62,7 +70,9 @@ async fn create_platform_endpoint_and_what_is_done_with_it() {
     let refused = at.refused("CreatePlatformEndpoint", &other).await;
     assert_eq!(
         refused,
-        format!("400 InvalidParameter: Invalid parameter: Token Reason: Endpoint {arn} already exists with the same Token, but different attributes.")
+        format!(
+            "400 InvalidParameter: Invalid parameter: Token Reason: Endpoint {arn} already exists with the same Token, but different attributes."
+        )
     );
     let body = at.ok("ListEndpointsByPlatformApplication", &[("PlatformApplicationArn", &app)]).await;
     assert_eq!((texts(&body, "EndpointArn"), entry(&body, "Token")), (vec![arn.clone()], "t".into()));
@@ -76,12 +86,19 @@ async fn create_platform_endpoint_and_what_is_done_with_it() {
     let mut bad = vec![("EndpointArn".to_owned(), arn.clone())];
     bad.extend(entries("Attributes", &[("InvalidKey", "x")]));
     let refused = at.refused("SetEndpointAttributes", &borrowed(&bad)).await;
-    assert_eq!(refused, "400 InvalidParameter: Invalid parameter: Attributes Reason: Invalid attribute name: InvalidKey");
+    assert_eq!(
+        refused,
+        "400 InvalidParameter: Invalid parameter: Attributes Reason: Invalid attribute name: InvalidKey"
+    );
     for _ in 0..2 {
         at.ok("DeleteEndpoint", &[("EndpointArn", &arn)]).await;
     }
-    assert_eq!(at.refused("GetEndpointAttributes", &[("EndpointArn", &arn)]).await, "404 NotFound: Endpoint does not exist");
+    assert_eq!(
+        at.refused("GetEndpointAttributes", &[("EndpointArn", &arn)]).await,
+        "404 NotFound: Endpoint does not exist"
+    );
     let refused = at.refused("Publish", &[("TargetArn", &arn), ("Message", "m")]).await;
-    let wanted = "400 InvalidParameter: Invalid parameter: TargetArn Reason: No endpoint found for the target arn specified";
+    let wanted =
+        "400 InvalidParameter: Invalid parameter: TargetArn Reason: No endpoint found for the target arn specified";
     assert_eq!(refused, wanted);
 }

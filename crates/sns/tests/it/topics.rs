@@ -10,7 +10,8 @@ async fn create_topic_again_is_fine_unless_it_asks_for_something_else() {
     assert_eq!(at.topic("t", &[]).await, arn);
     assert_eq!(at.topic("t", &[("DisplayName", "news")]).await, arn);
     let other = borrowed_entries("t", &[("DisplayName", "other")]);
-    let wanted = "400 InvalidParameter: Invalid parameter: Attributes Reason: Topic already exists with different attributes";
+    let wanted =
+        "400 InvalidParameter: Invalid parameter: Attributes Reason: Topic already exists with different attributes";
     assert_eq!(at.refused("CreateTopic", &borrowed(&other)).await, wanted);
     let tagged = [("Name", "t"), ("Tags.member.1.Key", "k"), ("Tags.member.1.Value", "v")];
     let wanted = "400 InvalidParameter: Invalid parameter: Tags Reason: Topic already exists with different tags";
@@ -123,7 +124,10 @@ async fn delete_topic_takes_its_subscriptions_along_and_is_fine_twice() {
     assert_eq!(gone, "404 NotFound: Subscription does not exist");
     assert_eq!(texts(&at.ok("ListSubscriptions", &[]).await, "Endpoint"), Vec::<String>::new());
     at.topic("t", &[]).await;
-    assert_eq!(texts(&at.ok("ListSubscriptionsByTopic", &[("TopicArn", &arn)]).await, "Endpoint"), Vec::<String>::new());
+    assert_eq!(
+        texts(&at.ok("ListSubscriptionsByTopic", &[("TopicArn", &arn)]).await, "Endpoint"),
+        Vec::<String>::new()
+    );
 }
 
 #[tokio::test]
@@ -140,7 +144,10 @@ async fn tag_resource_untag_resource_and_list_tags_for_resource() {
     ];
     at.ok("TagResource", &more).await;
     let listed = at.ok("ListTagsForResource", &[("ResourceArn", &arn)]).await;
-    assert_eq!((texts(&listed, "Key"), texts(&listed, "Value")), (vec!["a".into(), "b".into()], vec!["2".into(), "3".into()]));
+    assert_eq!(
+        (texts(&listed, "Key"), texts(&listed, "Value")),
+        (vec!["a".into(), "b".into()], vec!["2".into(), "3".into()])
+    );
     at.ok("UntagResource", &[("ResourceArn", &arn), ("TagKeys.member.1", "a")]).await;
     assert_eq!(texts(&at.ok("ListTagsForResource", &[("ResourceArn", &arn)]).await, "Key"), ["b"]);
     let twice = [

@@ -16,6 +16,7 @@ use lambda::runtimes::Runtimes;
 use lambda::{Hooks, InvokeLimits, Invoker, InvokerParts, Lambda, LambdaParts, NodePlane, PriceTable};
 use logs::{LogEvent, Logs};
 use sandbox::{Launcher, LauncherConfig};
+use sns::Sns;
 use sqs::{Sqs, SqsError, SqsParts};
 use sys::task::CancellationToken;
 use sys::{ByteSize, Clock, Rng};
@@ -25,7 +26,7 @@ use wire::sigv4::{Credential, Secret};
 use wire::{MayAct, Service};
 
 use super::function_keys::FunctionKeys;
-use super::{admin, identity, launcher_program};
+use super::{admin, identity, launcher_program, topics};
 use crate::config::{self, Config};
 use crate::root_key::RootKey;
 
@@ -110,18 +111,20 @@ pub(super) async fn wire(
     tracing::info!(swept, "packages ready");
     lambda.provision_all().await.context("provisioned concurrency cannot be read")?;
     let sqs = start_sqs(&kv, &clock, &rng, &stop).await.context("queues cannot be read")?;
-    let triggers =
-        start_triggers(&kv, &lambda, &sqs, identity::may_act(iam.clone(), known(&lambda, &sqs), config.auth), &stop);
+    let sns = topics::service(&kv, &clock, &rng);
+    let may_act = identity::may_act(iam.clone(), known(&lambda, &sqs, &sns), config.auth);
+    let triggers = start_triggers(&kv, &lambda, &sqs, may_act.clone(), &stop);
+    start_sns(config, &sns, &lambda, &sqs, may_act, &stop);
     let gateway = Gateway::new(
         gateway_config(config),
         Wiring {
-            services: services(&lambda, &logs, &sqs, &triggers, &iam),
+            services: services(&lambda, &logs, &sqs, &sns, &triggers, &iam),
             identity: Some(identity::of(iam)),
             known: model::SERVICES,
             credentials,
             recorder: recorder.clone(),
             function_urls: Some(function_urls(lambda.clone())),
-            admin: admin_routes(config, traces, lambda, sqs),
+            admin: admin_routes(config, traces, lambda, sqs, sns),
             clock,
             rng,
             stop,
@@ -145,8 +148,20 @@ async fn start_sqs(kv: &Kv, clock: &Clock, rng: &Rng, stop: &CancellationToken) 
 }
 
 /// The services whose resources have policies that the platform must keep to when it acts by itself.
-fn known(lambda: &Lambda, sqs: &Sqs) -> Vec<Service> {
-    vec![lambda::service(lambda.clone()), sqs::service(sqs.clone())]
+fn known(lambda: &Lambda, sqs: &Sqs, sns: &Sns) -> Vec<Service> {
+    vec![lambda::service(lambda.clone()), sqs::service(sqs.clone()), sns::service(sns.clone())]
+}
+
+/// The deliveries of topics to queues, functions and URLs.
+fn start_sns(config: &Config, sns: &Sns, lambda: &Lambda, sqs: &Sqs, may_act: MayAct, stop: &CancellationToken) {
+    let to = triggers::Targets {
+        functions: Functions::of(lambda.clone(), Rng::system()),
+        sqs: sqs.clone(),
+        topics: None,
+        may_act,
+    };
+    let targets = topics::targets(to, Clock::system(), config.http_delivery);
+    sys::task::spawn("topics", sns::delivery::run(sns.clone(), targets, stop.clone()));
 }
 
 /// What makes functions run because something happened.
@@ -158,18 +173,18 @@ fn start_triggers(kv: &Kv, lambda: &Lambda, sqs: &Sqs, may_act: MayAct, stop: &C
     triggers
 }
 
-fn services(lambda: &Lambda, logs: &Logs, sqs: &Sqs, triggers: &Triggers, iam: &Iam) -> Vec<Service> {
+fn services(lambda: &Lambda, logs: &Logs, sqs: &Sqs, sns: &Sns, triggers: &Triggers, iam: &Iam) -> Vec<Service> {
     // Of Lambda's operations, those about event source mappings are served by `triggers`.
     let lambda = lambda::service(lambda.clone()).join(triggers::service(triggers.clone()));
-    let own = [lambda, logs::service(logs.clone()), sqs::service(sqs.clone())];
+    let own = [lambda, logs::service(logs.clone()), sqs::service(sqs.clone()), sns::service(sns.clone())];
     own.into_iter().chain(iam::services(iam.clone())).collect()
 }
 
-fn admin_routes(config: &Config, traces: trace::Store, lambda: Lambda, sqs: Sqs) -> Vec<AdminRoute> {
-    let mut routes = vec![admin::traces(traces), admin::code(lambda)];
+fn admin_routes(config: &Config, traces: trace::Store, lambda: Lambda, sqs: Sqs, sns: Sns) -> Vec<AdminRoute> {
+    let mut routes = vec![admin::traces(traces), admin::code(lambda), admin::certificate(sns.clone())];
     // Whoever runs an emulator's tests lets everybody do everything anyway; nobody else may wipe an account.
     if config.auth == config::Auth::Permissive {
-        routes.push(admin::reset(sqs, config.account.clone()));
+        routes.push(admin::reset(sqs, sns, config.account.clone()));
     }
     routes
 }
