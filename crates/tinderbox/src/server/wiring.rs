@@ -21,7 +21,8 @@ use sqs::{Sqs, SqsError, SqsParts};
 use sys::task::CancellationToken;
 use sys::{ByteSize, Clock, Rng};
 use trace::Recorder;
-use triggers::{Functions, Triggers};
+use triggers::async_invoke::{self, AsyncInvoke};
+use triggers::{Functions, Targets, Triggers};
 use wire::sigv4::{Credential, Secret};
 use wire::{MayAct, Service};
 
@@ -123,6 +124,7 @@ pub(super) async fn wire(
             known: model::SERVICES,
             credentials,
             recorder: recorder.clone(),
+            cors: None,
             function_urls: Some(function_urls(lambda.clone())),
             admin: admin_routes(config, traces, lambda, sqs, sns),
             clock,
@@ -168,7 +170,13 @@ fn start_sns(config: &Config, sns: &Sns, lambda: &Lambda, sqs: &Sqs, may_act: Ma
 fn start_triggers(kv: &Kv, lambda: &Lambda, sqs: &Sqs, may_act: MayAct, stop: &CancellationToken) -> Triggers {
     let (clock, rng) = (Clock::system(), Rng::system());
     let functions = Functions::of(lambda.clone(), rng.clone());
-    let triggers = Triggers::new(triggers::Parts { kv: kv.clone(), clock, rng, functions, sqs: sqs.clone(), may_act });
+    let sqs = sqs.clone();
+    let targets =
+        Targets { functions: functions.clone(), sqs: sqs.clone(), topics: None, may_act: Arc::clone(&may_act) };
+    let send_to = async_invoke::send_to(targets, clock.clone(), rng.clone());
+    let queue = AsyncInvoke { lambda: lambda.clone(), kv: kv.clone(), clock: clock.clone(), send_to };
+    sys::task::spawn("asynchronous invocations", queue.run(stop.clone()));
+    let triggers = Triggers::new(triggers::Parts { kv: kv.clone(), clock, rng, functions, sqs, may_act });
     sys::task::spawn("event source mappings", triggers.clone().run(stop.clone()));
     triggers
 }
