@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::ValueEnum;
+use lambda::invoke::egress::Egress;
 use serde::{Deserialize, Serialize};
 use wire::AccountId;
 
@@ -78,6 +79,11 @@ pub(crate) struct Options {
     #[arg(long, env = "TINDERBOX_ISOLATION", value_enum)]
     isolation: Option<Isolation>,
 
+    /// Where functions may connect to: none, all (public addresses), or a list such as api.example.com:443,10.0.0.0/8:5432
+    /// [default: all]
+    #[arg(long, env = "TINDERBOX_EGRESS", value_name = "POLICY")]
+    egress: Option<String>,
+
     /// Domain of function URLs, which must resolve to this machine [default: localhost]
     #[arg(long, env = "TINDERBOX_DOMAIN", value_name = "NAME")]
     domain: Option<String>,
@@ -97,6 +103,10 @@ pub(crate) struct Options {
     /// Where messages of SNS may be posted to over HTTP [default: loopback]
     #[arg(long, env = "TINDERBOX_HTTP_DELIVERY", value_enum)]
     http_delivery: Option<HttpDelivery>,
+
+    /// New buckets have ACLs and do not block public access, as on AWS before April 2023
+    #[arg(long, env = "TINDERBOX_S3_ACLS", num_args = 0..=1, default_missing_value = "true")]
+    s3_acls: Option<bool>,
 
     /// Price in USD of a million requests [default: 0.20]
     #[arg(long, env = "TINDERBOX_PRICE_MILLION_REQUESTS", value_name = "USD")]
@@ -118,11 +128,13 @@ impl Options {
             account: self.account.or(lower.account),
             region: self.region.or(lower.region),
             isolation: self.isolation.or(lower.isolation),
+            egress: self.egress.or(lower.egress),
             domain: self.domain.or(lower.domain),
             concurrency: self.concurrency.or(lower.concurrency),
             memory_mb: self.memory_mb.or(lower.memory_mb),
             idle_s: self.idle_s.or(lower.idle_s),
             http_delivery: self.http_delivery.or(lower.http_delivery),
+            s3_acls: self.s3_acls.or(lower.s3_acls),
             price_million_requests: self.price_million_requests.or(lower.price_million_requests),
             price_gb_second: self.price_gb_second.or(lower.price_gb_second),
         }
@@ -157,11 +169,13 @@ pub(crate) struct Config {
     pub(crate) account: AccountId,
     pub(crate) region: String,
     pub(crate) isolation: Isolation,
+    pub(crate) egress: Egress,
     pub(crate) domain: String,
     pub(crate) concurrency: u32,
     pub(crate) memory_mb: u64,
     pub(crate) idle_s: u64,
     pub(crate) http_delivery: HttpDelivery,
+    pub(crate) s3_acls: bool,
     pub(crate) price_million_requests: f64,
     pub(crate) price_gb_second: f64,
 }
@@ -189,11 +203,13 @@ impl Config {
             account,
             region,
             isolation: options.isolation.unwrap_or_default(),
+            egress: options.egress.as_deref().unwrap_or("all").parse()?,
             domain: options.domain.unwrap_or_else(|| "localhost".to_owned()),
             concurrency,
             memory_mb: options.memory_mb.unwrap_or_else(three_quarters_of_memory_mb),
             idle_s: options.idle_s.unwrap_or(600),
             http_delivery: options.http_delivery.unwrap_or_default(),
+            s3_acls: options.s3_acls.unwrap_or(false),
             price_million_requests: price("price-million-requests", options.price_million_requests, 0.20)?,
             price_gb_second: price("price-gb-second", options.price_gb_second, 0.000_016_666_7)?,
         })

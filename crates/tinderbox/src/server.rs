@@ -6,6 +6,7 @@ mod function_keys;
 mod identity;
 mod post;
 mod topics;
+mod storage;
 mod wiring;
 
 use std::ffi::OsString;

@@ -15,6 +15,7 @@ use lambda::package::{Packages, UnpackLimits};
 use lambda::runtimes::Runtimes;
 use lambda::{Hooks, InvokeLimits, Invoker, InvokerParts, Lambda, LambdaParts, NodePlane, PriceTable};
 use logs::{LogEvent, Logs};
+use s3::S3;
 use sandbox::{Launcher, LauncherConfig};
 use sns::Sns;
 use sqs::{Sqs, SqsError, SqsParts};
@@ -27,7 +28,7 @@ use wire::sigv4::{Credential, Secret};
 use wire::{MayAct, Service};
 
 use super::function_keys::FunctionKeys;
-use super::{admin, identity, launcher_program, topics};
+use super::{admin, identity, launcher_program, storage, topics};
 use crate::config::{self, Config};
 use crate::root_key::RootKey;
 
@@ -80,6 +81,9 @@ pub(super) async fn wire(
     tracing::info!(runtimes = ?runtimes.found(), "runtimes found");
     let compiling = runtimes.clone();
     sys::task::spawn("compile bootstraps", async move { compiling.compile_ahead().await });
+    let may_act = storage::Later::default();
+    let s3 = storage::open(config, data, kv.clone(), &blobs, &clock, &rng, &may_act).await?;
+    storage::start_jobs(&s3, &clock, &stop);
     let packages = Packages::open(&data.join("code"), blobs, rng.clone(), unpack_limits());
     let packages = packages.context("the code folder does not open")?;
 
@@ -113,20 +117,27 @@ pub(super) async fn wire(
     lambda.provision_all().await.context("provisioned concurrency cannot be read")?;
     let sqs = start_sqs(&kv, &clock, &rng, &stop).await.context("queues cannot be read")?;
     let sns = topics::service(&kv, &clock, &rng);
-    let may_act = identity::may_act(iam.clone(), known(&lambda, &sqs, &sns), config.auth);
-    let triggers = start_triggers(&kv, &lambda, &sqs, may_act.clone(), &stop);
-    start_sns(config, &sns, &lambda, &sqs, may_act, &stop);
+    let acts = identity::may_act(iam.clone(), known(&lambda, &sqs, &sns), config.auth);
+    may_act.set(Arc::clone(&acts));
+    let triggers = start_triggers(&kv, &lambda, &sqs, Arc::clone(&acts), &stop);
+    start_sns(config, &sns, &lambda, &sqs, acts, &stop);
+    let own = [
+        logs::service(logs.clone()),
+        sqs::service(sqs.clone()),
+        sns::service(sns.clone()),
+        s3::service(s3.clone()),
+    ];
     let gateway = Gateway::new(
         gateway_config(config),
         Wiring {
-            services: services(&lambda, &logs, &sqs, &sns, &triggers, &iam),
+            services: services(&lambda, own, &triggers, &iam),
             identity: Some(identity::of(iam)),
             known: model::SERVICES,
             credentials,
             recorder: recorder.clone(),
             cors: None,
             function_urls: Some(function_urls(lambda.clone())),
-            admin: admin_routes(config, traces, lambda, sqs, sns),
+            admin: admin_routes(config, traces, lambda, sqs, sns, s3),
             clock,
             rng,
             stop,
@@ -181,15 +192,22 @@ fn start_triggers(kv: &Kv, lambda: &Lambda, sqs: &Sqs, may_act: MayAct, stop: &C
     triggers
 }
 
-fn services(lambda: &Lambda, logs: &Logs, sqs: &Sqs, sns: &Sns, triggers: &Triggers, iam: &Iam) -> Vec<Service> {
+fn services<const N: usize>(lambda: &Lambda, own: [Service; N], triggers: &Triggers, iam: &Iam) -> Vec<Service> {
     // Of Lambda's operations, those about event source mappings are served by `triggers`.
     let lambda = lambda::service(lambda.clone()).join(triggers::service(triggers.clone()));
-    let own = [lambda, logs::service(logs.clone()), sqs::service(sqs.clone()), sns::service(sns.clone())];
-    own.into_iter().chain(iam::services(iam.clone())).collect()
+    [lambda].into_iter().chain(own).chain(iam::services(iam.clone())).collect()
 }
 
-fn admin_routes(config: &Config, traces: trace::Store, lambda: Lambda, sqs: Sqs, sns: Sns) -> Vec<AdminRoute> {
-    let mut routes = vec![admin::traces(traces), admin::code(lambda), admin::certificate(sns.clone())];
+fn admin_routes(
+    config: &Config,
+    traces: trace::Store,
+    lambda: Lambda,
+    sqs: Sqs,
+    sns: Sns,
+    s3: S3,
+) -> Vec<AdminRoute> {
+    let mut routes =
+        vec![admin::traces(traces), admin::code(lambda), storage::scrub(s3), admin::certificate(sns.clone())];
     // Whoever runs an emulator's tests lets everybody do everything anyway; nobody else may wipe an account.
     if config.auth == config::Auth::Permissive {
         routes.push(admin::reset(sqs, sns, config.account.clone()));
@@ -223,6 +241,7 @@ fn invoke_limits(config: &Config) -> InvokeLimits {
         concurrency_max: usize::try_from(config.concurrency).unwrap_or(usize::MAX),
         memory_budget_mb: u32::try_from(config.memory_mb).unwrap_or(u32::MAX),
         idle_max: Duration::from_secs(config.idle_s),
+        egress: config.egress.clone(),
         ..InvokeLimits::default()
     }
 }
