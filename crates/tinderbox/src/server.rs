@@ -5,8 +5,8 @@ mod data_folder;
 mod function_keys;
 mod identity;
 mod post;
-mod topics;
 mod storage;
+mod topics;
 mod wiring;
 
 use std::ffi::OsString;

@@ -121,12 +121,8 @@ pub(super) async fn wire(
     may_act.set(Arc::clone(&acts));
     let triggers = start_triggers(&kv, &lambda, &sqs, Arc::clone(&acts), &stop);
     start_sns(config, &sns, &lambda, &sqs, acts, &stop);
-    let own = [
-        logs::service(logs.clone()),
-        sqs::service(sqs.clone()),
-        sns::service(sns.clone()),
-        s3::service(s3.clone()),
-    ];
+    let own =
+        [logs::service(logs.clone()), sqs::service(sqs.clone()), sns::service(sns.clone()), s3::service(s3.clone())];
     let gateway = Gateway::new(
         gateway_config(config),
         Wiring {
@@ -198,14 +194,7 @@ fn services<const N: usize>(lambda: &Lambda, own: [Service; N], triggers: &Trigg
     [lambda].into_iter().chain(own).chain(iam::services(iam.clone())).collect()
 }
 
-fn admin_routes(
-    config: &Config,
-    traces: trace::Store,
-    lambda: Lambda,
-    sqs: Sqs,
-    sns: Sns,
-    s3: S3,
-) -> Vec<AdminRoute> {
+fn admin_routes(config: &Config, traces: trace::Store, lambda: Lambda, sqs: Sqs, sns: Sns, s3: S3) -> Vec<AdminRoute> {
     let mut routes =
         vec![admin::traces(traces), admin::code(lambda), storage::scrub(s3), admin::certificate(sns.clone())];
     // Whoever runs an emulator's tests lets everybody do everything anyway; nobody else may wipe an account.
