@@ -1,5 +1,6 @@
 //! Configuration: flag > environment (`TINDERBOX_*`) > TOML file > default. Starts with no file at all.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,8 @@ use clap::ValueEnum;
 use lambda::invoke::egress::Egress;
 use serde::{Deserialize, Serialize};
 use wire::AccountId;
+
+use crate::server::issuer_keys::{self, Place};
 
 /// Where the file is looked for when neither `--config` nor `TINDERBOX_CONFIG` names one.
 const DEFAULT_FILE: &str = "/etc/tinderbox/tinderbox.toml";
@@ -75,6 +78,10 @@ pub(crate) struct Options {
     #[arg(long, env = "TINDERBOX_REGION", value_name = "NAME")]
     region: Option<String>,
 
+    /// Keys of an OpenID Connect issuer for AssumeRoleWithWebIdentity: its URL, and a JWKS file or a URL of this machine
+    #[arg(long, env = "TINDERBOX_OIDC_KEYS", value_name = "ISSUER=FILE|URL", value_delimiter = ',')]
+    oidc_keys: Vec<String>,
+
     /// What keeps functions apart [default: process]
     #[arg(long, env = "TINDERBOX_ISOLATION", value_enum)]
     isolation: Option<Isolation>,
@@ -127,6 +134,7 @@ impl Options {
             json_logs: self.json_logs.or(lower.json_logs),
             account: self.account.or(lower.account),
             region: self.region.or(lower.region),
+            oidc_keys: if self.oidc_keys.is_empty() { lower.oidc_keys } else { self.oidc_keys },
             isolation: self.isolation.or(lower.isolation),
             egress: self.egress.or(lower.egress),
             domain: self.domain.or(lower.domain),
@@ -168,6 +176,7 @@ pub(crate) struct Config {
     pub(crate) json_logs: bool,
     pub(crate) account: AccountId,
     pub(crate) region: String,
+    pub(crate) oidc_keys: BTreeMap<String, Place>,
     pub(crate) isolation: Isolation,
     pub(crate) egress: Egress,
     pub(crate) domain: String,
@@ -188,6 +197,7 @@ impl Config {
         let well_formed =
             !region.is_empty() && region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         anyhow::ensure!(well_formed, "region {region:?} is not of the form us-east-1");
+        let oidc_keys = options.oidc_keys.iter().map(|text| issuer_keys::parse(text)).collect::<Result<_, _>>()?;
         let concurrency = options.concurrency.unwrap_or(1000);
         anyhow::ensure!((1..=100_000).contains(&concurrency), "concurrency {concurrency} is not in 1 to 100,000");
         let price = |name, value: Option<f64>, default: f64| {
@@ -202,6 +212,7 @@ impl Config {
             json_logs: options.json_logs.unwrap_or(false),
             account,
             region,
+            oidc_keys,
             isolation: options.isolation.unwrap_or_default(),
             egress: options.egress.as_deref().unwrap_or("all").parse()?,
             domain: options.domain.unwrap_or_else(|| "localhost".to_owned()),

@@ -4,6 +4,8 @@ mod admin;
 mod data_folder;
 mod function_keys;
 mod identity;
+mod identity_admin;
+pub(crate) mod issuer_keys;
 mod post;
 mod storage;
 mod topics;

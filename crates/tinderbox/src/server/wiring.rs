@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use blob::Blobs;
 use gateway::{AdminRoute, BodyLimit, CredentialStore, FunctionUrls, Gateway, Handle, Peer, UrlRequest, Wiring};
-use iam::Iam;
+use iam::{Decisions, Iam};
 use kv::Kv;
 use lambda::invoke::{LogLine, LogSink};
 use lambda::limits;
@@ -28,6 +28,7 @@ use wire::sigv4::{Credential, Secret};
 use wire::{MayAct, Service};
 
 use super::function_keys::FunctionKeys;
+use super::identity_admin::IdentityAdmin;
 use super::{admin, identity, launcher_program, storage, topics};
 use crate::config::{self, Config};
 use crate::root_key::RootKey;
@@ -77,18 +78,15 @@ pub(super) async fn wire(
     let recorder = traces.recorder();
     sys::task::spawn("expire traces", expire_hourly(traces.clone(), clock.clone(), stop.clone()));
     let launcher = start_launcher(config).await?;
-    let runtimes = Runtimes::discover(&clock, data).await.context("the bootstraps could not be written")?;
-    tracing::info!(runtimes = ?runtimes.found(), "runtimes found");
-    let compiling = runtimes.clone();
-    sys::task::spawn("compile bootstraps", async move { compiling.compile_ahead().await });
+    let runtimes = find_runtimes(&clock, data).await?;
     let may_act = storage::Later::default();
     let s3 = storage::open(config, data, kv.clone(), &blobs, &clock, &rng, &may_act).await?;
     storage::start_jobs(&s3, &clock, &stop);
-    let packages = Packages::open(&data.join("code"), blobs, rng.clone(), unpack_limits());
-    let packages = packages.context("the code folder does not open")?;
+    let packages = Packages::open(&data.join("code"), blobs, rng.clone(), unpack_limits())
+        .context("the code folder does not open")?;
 
     let credentials = root_credentials(config, root_key);
-    let iam = Iam::open(kv.clone(), clock.clone(), rng.clone()).await.context("identities cannot be read")?;
+    let (iam, decisions) = identity::open(config, data, kv.clone(), clock.clone(), rng.clone()).await?;
     let function_keys =
         FunctionKeys { iam: iam.clone(), placeholders: credentials.clone(), rng: rng.clone(), auth: config.auth };
     let handle = Handle::new();
@@ -112,10 +110,8 @@ pub(super) async fn wire(
         config: lambda_config(config),
         identity: identity::for_lambda(iam.clone(), function_keys, config.auth),
     });
-    let swept = lambda.sweep_packages().await.context("packages of the past cannot be swept")?;
-    tracing::info!(swept, "packages ready");
-    lambda.provision_all().await.context("provisioned concurrency cannot be read")?;
-    let sqs = start_sqs(&kv, &clock, &rng, &stop).await.context("queues cannot be read")?;
+    make_ready(&lambda).await?;
+    let sqs = start_sqs(config, (&kv, &clock, &rng), &stop).await.context("queues cannot be read")?;
     let sns = topics::service(&kv, &clock, &rng);
     let acts = identity::may_act(iam.clone(), known(&lambda, &sqs, &sns), config.auth);
     may_act.set(Arc::clone(&acts));
@@ -123,17 +119,19 @@ pub(super) async fn wire(
     start_sns(config, &sns, &lambda, &sqs, acts, &stop);
     let own =
         [logs::service(logs.clone()), sqs::service(sqs.clone()), sns::service(sns.clone()), s3::service(s3.clone())];
+    let services = services(&lambda, own, &triggers, &iam);
+    let operator = operator_routes(config, &iam, decisions, &services);
     let gateway = Gateway::new(
         gateway_config(config),
         Wiring {
-            services: services(&lambda, own, &triggers, &iam),
+            services,
             identity: Some(identity::of(iam)),
             known: model::SERVICES,
             credentials,
             recorder: recorder.clone(),
             cors: None,
             function_urls: Some(function_urls(lambda.clone())),
-            admin: admin_routes(config, traces, lambda, sqs, sns, s3),
+            admin: [admin_routes(config, traces, lambda, sqs, sns, s3), operator].concat(),
             clock,
             rng,
             stop,
@@ -143,14 +141,40 @@ pub(super) async fn wire(
     Ok((Parts { invoker, logs, recorder }, gateway))
 }
 
+/// The language runtimes of this host; our bootstraps are compiled for them meanwhile.
+async fn find_runtimes(clock: &Clock, data: &Path) -> anyhow::Result<Runtimes> {
+    let runtimes = Runtimes::discover(clock, data).await.context("the bootstraps could not be written")?;
+    tracing::info!(runtimes = ?runtimes.found(), "runtimes found");
+    let compiling = runtimes.clone();
+    sys::task::spawn("compile bootstraps", async move { compiling.compile_ahead().await });
+    Ok(runtimes)
+}
+
+/// What has to be done before functions run.
+async fn make_ready(lambda: &Lambda) -> anyhow::Result<()> {
+    let swept = lambda.sweep_packages().await.context("packages of the past cannot be swept")?;
+    tracing::info!(swept, "packages ready");
+    lambda.provision_all().await.context("provisioned concurrency cannot be read")
+}
+
+/// Accounts, and the record of decisions.
+fn operator_routes(config: &Config, iam: &Iam, decisions: Decisions, services: &[Service]) -> Vec<AdminRoute> {
+    let (iam, services, own) = (iam.clone(), services.to_vec(), config.account.clone());
+    IdentityAdmin { iam, decisions, services, own }.routes()
+}
+
 /// The queues, and their background work.
-async fn start_sqs(kv: &Kv, clock: &Clock, rng: &Rng, stop: &CancellationToken) -> Result<Sqs, SqsError> {
-    let sqs = Sqs::new(SqsParts {
-        kv: kv.clone(),
-        clock: clock.clone(),
-        rng: rng.clone(),
-        check_policy: Arc::new(Iam::check_resource_policy),
-    });
+async fn start_sqs(
+    config: &Config,
+    (kv, clock, rng): (&Kv, &Clock, &Rng),
+    stop: &CancellationToken,
+) -> Result<Sqs, SqsError> {
+    let check_policy: wire::CheckPolicy = match config.auth {
+        config::Auth::Enforced => Arc::new(Iam::check_resource_policy),
+        // Nothing is decided by them, and emulators take any text.
+        config::Auth::Permissive => Arc::new(|_| Ok(())),
+    };
+    let sqs = Sqs::new(SqsParts { kv: kv.clone(), clock: clock.clone(), rng: rng.clone(), check_policy });
     sqs::jobs::resume(&sqs).await?;
     sys::task::spawn("sqs jobs", sqs::jobs::run(sqs.clone(), stop.clone()));
     Ok(sqs)
