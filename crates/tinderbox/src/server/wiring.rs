@@ -17,6 +17,7 @@ use lambda::{Hooks, InvokeLimits, Invoker, InvokerParts, Lambda, LambdaParts, No
 use logs::{LogEvent, Logs};
 use s3::S3;
 use sandbox::{Launcher, LauncherConfig};
+use sns::Sns;
 use sqs::{Sqs, SqsError, SqsParts};
 use sys::task::CancellationToken;
 use sys::{ByteSize, Clock, Rng};
@@ -28,7 +29,7 @@ use wire::{MayAct, Service};
 
 use super::function_keys::FunctionKeys;
 use super::identity_admin::IdentityAdmin;
-use super::{admin, identity, launcher_program, storage};
+use super::{admin, identity, launcher_program, storage, topics};
 use crate::config::{self, Config};
 use crate::root_key::RootKey;
 
@@ -112,10 +113,13 @@ pub(super) async fn wire(
     });
     make_ready(&lambda).await?;
     let sqs = start_sqs(config, (&kv, &clock, &rng), &stop).await.context("queues cannot be read")?;
-    let acts = identity::may_act(iam.clone(), known(&lambda, &sqs), config.auth);
+    let sns = topics::service(&kv, &clock, &rng);
+    let acts = identity::may_act(iam.clone(), known(&lambda, &sqs, &sns), config.auth);
     may_act.set(Arc::clone(&acts));
-    let triggers = start_triggers(&kv, &lambda, &sqs, acts, &stop);
-    let own = [logs::service(logs.clone()), sqs::service(sqs.clone()), s3::service(s3.clone())];
+    let triggers = start_triggers(&kv, &lambda, &sqs, Arc::clone(&acts), &stop);
+    start_sns(config, &sns, &lambda, &sqs, acts, &stop);
+    let own =
+        [logs::service(logs.clone()), sqs::service(sqs.clone()), sns::service(sns.clone()), s3::service(s3.clone())];
     let services = services(&lambda, own, &triggers, &iam);
     let operator = operator_routes(config, &iam, decisions, &services);
     let gateway = Gateway::new(
@@ -128,7 +132,7 @@ pub(super) async fn wire(
             recorder: recorder.clone(),
             cors: None,
             function_urls: Some(function_urls(lambda.clone())),
-            admin: [admin_routes(config, traces, lambda, sqs, s3), operator].concat(),
+            admin: [admin_routes(config, traces, lambda, sqs, sns, s3), operator].concat(),
             clock,
             rng,
             stop,
@@ -178,8 +182,20 @@ async fn start_sqs(
 }
 
 /// The services whose resources have policies that the platform must keep to when it acts by itself.
-fn known(lambda: &Lambda, sqs: &Sqs) -> Vec<Service> {
-    vec![lambda::service(lambda.clone()), sqs::service(sqs.clone())]
+fn known(lambda: &Lambda, sqs: &Sqs, sns: &Sns) -> Vec<Service> {
+    vec![lambda::service(lambda.clone()), sqs::service(sqs.clone()), sns::service(sns.clone())]
+}
+
+/// The deliveries of topics to queues, functions and URLs.
+fn start_sns(config: &Config, sns: &Sns, lambda: &Lambda, sqs: &Sqs, may_act: MayAct, stop: &CancellationToken) {
+    let to = triggers::Targets {
+        functions: Functions::of(lambda.clone(), Rng::system()),
+        sqs: sqs.clone(),
+        topics: None,
+        may_act,
+    };
+    let targets = topics::targets(to, Clock::system(), config.http_delivery);
+    sys::task::spawn("topics", sns::delivery::run(sns.clone(), targets, stop.clone()));
 }
 
 /// What makes functions run because something happened.
@@ -203,11 +219,12 @@ fn services<const N: usize>(lambda: &Lambda, own: [Service; N], triggers: &Trigg
     [lambda].into_iter().chain(own).chain(iam::services(iam.clone())).collect()
 }
 
-fn admin_routes(config: &Config, traces: trace::Store, lambda: Lambda, sqs: Sqs, s3: S3) -> Vec<AdminRoute> {
-    let mut routes = vec![admin::traces(traces), admin::code(lambda), storage::scrub(s3)];
+fn admin_routes(config: &Config, traces: trace::Store, lambda: Lambda, sqs: Sqs, sns: Sns, s3: S3) -> Vec<AdminRoute> {
+    let mut routes =
+        vec![admin::traces(traces), admin::code(lambda), storage::scrub(s3), admin::certificate(sns.clone())];
     // Whoever runs an emulator's tests lets everybody do everything anyway; nobody else may wipe an account.
     if config.auth == config::Auth::Permissive {
-        routes.push(admin::reset(sqs, config.account.clone()));
+        routes.push(admin::reset(sqs, sns, config.account.clone()));
     }
     routes
 }
