@@ -20,7 +20,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("s3", &["kv", "blob", "wire", "model", "sys"]),
     ("lambda", &["kv", "blob", "wire", "model", "sys", "sandbox", "logs", "trace"]),
     ("gateway", &["wire", "trace", "sys"]),
-    ("tinderbox", &["sys", "kv", "blob", "wire", "model", "sandbox", "logs", "trace", "iam", "s3", "lambda", "gateway"]),
+    (
+        "tinderbox",
+        &["sys", "kv", "blob", "wire", "model", "sandbox", "logs", "trace", "iam", "s3", "lambda", "gateway"],
+    ),
 ];
 
 /// Crates outside `crates/`, which may know everything and which nothing may know.

@@ -11,17 +11,8 @@ type Result<T> = std::result::Result<T, PatternError>;
 
 const OR: &str = "$or";
 /// Operators, which are no names of fields within `$or` (event-ruler, `Constants`).
-const RESERVED: [&str; 9] = [
-    "exactly",
-    "prefix",
-    "suffix",
-    "numeric",
-    "anything-but",
-    "exists",
-    "cidr",
-    "equals-ignore-case",
-    "wildcard",
-];
+const RESERVED: [&str; 9] =
+    ["exactly", "prefix", "suffix", "numeric", "anything-but", "exists", "cidr", "equals-ignore-case", "wildcard"];
 
 fn refuse<T>(message: impl Into<String>) -> Result<T> {
     Err(PatternError(message.into()))

@@ -99,8 +99,10 @@ fn what_is_no_pattern_is_refused_in_the_words_of_event_ruler() {
         (json!({"a": [{"nope": 1}]}), "Unrecognized match type nope"),
         (json!({"a": [{"prefix": 1}]}), "prefix match pattern must be a string"),
         (json!({"a": [{"exists": "yes"}]}), "exists match pattern must be either true or false."),
-        (json!({"a": [{"anything-but": ["a", 1]}]}),
-            "Inside anything but list, either all values are number or string, mixed type is not supported"),
+        (
+            json!({"a": [{"anything-but": ["a", 1]}]}),
+            "Inside anything but list, either all values are number or string, mixed type is not supported",
+        ),
         (json!({"a": [{"anything-but": {"numeric": 1}}]}), "Unsupported anything-but pattern: numeric"),
         (json!({"a": [{"numeric": []}]}), "Invalid member in numeric match: ]"),
         (json!({"a": [{"numeric": [1]}]}), "Invalid member in numeric match: 1"),
@@ -111,8 +113,10 @@ fn what_is_no_pattern_is_refused_in_the_words_of_event_ruler() {
         (json!({"a": [{"wildcard": "a**b"}]}), "Consecutive wildcard characters at pos 2"),
         (json!({"$or": [{"a": [1]}]}), "There must have at least 2 Objects in $or relationship."),
         (json!({"$or": {"a": [1]}}), "It must be an Array followed with $or."),
-        (json!({"$or": [{"prefix": [1]}, {"a": [1]}]}),
-            "prefix is Ruler reserved fieldName which cannot be used inside $or."),
+        (
+            json!({"$or": [{"prefix": [1]}, {"a": [1]}]}),
+            "prefix is Ruler reserved fieldName which cannot be used inside $or.",
+        ),
     ] {
         assert_eq!(EventPattern::compile(&pattern).map(|_| ()).unwrap_err().0, message, "{pattern}");
     }
@@ -199,7 +203,9 @@ fn naive(pattern: &Value, event: &Value, path: &str, all: &[String]) -> bool {
         let Value::Array(tests) = node else { return naive(node, event, &path, all) };
         let value = event.pointer(&path).filter(|value| !value.is_object());
         tests.iter().any(|test| match (test, value) {
-            (Value::Object(test), _) if test.contains_key("exists") => test["exists"] == all.contains(&path) && (test["exists"] == false || value.is_some()),
+            (Value::Object(test), _) if test.contains_key("exists") => {
+                test["exists"] == all.contains(&path) && (test["exists"] == false || value.is_some())
+            }
             (_, None) => false,
             (Value::Object(test), Some(value)) => {
                 let (operator, wanted) = test.iter().next().expect("one operator");
