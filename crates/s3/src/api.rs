@@ -9,7 +9,7 @@ use kv::Txn;
 use model::s3 as m;
 use serde_json::json;
 use wire::permission::{ConditionKeys, Permission, Resource, ResourceFacts};
-use wire::{AccountId, Cx, Service};
+use wire::{AccountId, Service};
 
 use crate::error::S3Error;
 use crate::keys::{self, BucketRecord, Setting, document};

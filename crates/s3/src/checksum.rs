@@ -218,6 +218,7 @@ impl Hasher {
 }
 
 /// The checksum of `bytes` in base64.
+#[cfg(test)]
 pub(crate) fn of(algorithm: Algorithm, bytes: &[u8]) -> String {
     let mut hasher = Hasher::new(algorithm);
     hasher.update(bytes);

@@ -61,7 +61,6 @@ pub(super) fn for_lambda(iam: Iam, keys: FunctionKeys, auth: Auth) -> lambda::Id
 }
 
 /// What the platform may do by itself: the question of [`Iam::may_act`], with what the resource's service knows of it.
-#[expect(dead_code, reason = "`triggers` is given it, when it comes")]
 pub(super) fn may_act(iam: Iam, services: Vec<Service>, auth: Auth) -> MayAct {
     let services = Arc::new(services);
     Arc::new(move |act: Act| {

@@ -22,7 +22,7 @@ use trace::Recorder;
 use wire::sigv4::{Credential, Secret};
 
 use super::function_keys::FunctionKeys;
-use super::{admin, identity, launcher_program};
+use super::{admin, identity, storage, launcher_program};
 use crate::config::{self, Config};
 use crate::root_key::RootKey;
 
@@ -75,6 +75,9 @@ pub(super) async fn wire(
     tracing::info!(runtimes = ?runtimes.found(), "runtimes found");
     let compiling = runtimes.clone();
     sys::task::spawn("compile bootstraps", async move { compiling.compile_ahead().await });
+    let may_act = storage::Later::default();
+    let s3 = storage::open(config, data, kv.clone(), &blobs, &clock, &rng, &may_act).await?;
+    storage::start_jobs(&s3, &clock, &stop);
     let packages = Packages::open(&data.join("code"), blobs, rng.clone(), unpack_limits());
     let packages = packages.context("the code folder does not open")?;
 
@@ -105,17 +108,19 @@ pub(super) async fn wire(
     });
     let swept = lambda.sweep_packages().await.context("packages of the past cannot be swept")?;
     tracing::info!(swept, "packages ready");
-    let own = [lambda::service(lambda.clone()), logs::service(logs.clone())];
+    let own = [lambda::service(lambda.clone()), logs::service(logs.clone()), s3::service(s3.clone())];
+    let services: Vec<_> = own.into_iter().chain(iam::services(iam.clone())).collect();
+    may_act.set(identity::may_act(iam.clone(), services.clone(), config.auth));
     let gateway = Gateway::new(
         gateway_config(config),
         Wiring {
-            services: own.into_iter().chain(iam::services(iam.clone())).collect(),
+            services,
             identity: Some(identity::of(iam)),
             known: model::SERVICES,
             credentials,
             recorder: recorder.clone(),
             function_urls: Some(function_urls(lambda.clone())),
-            admin: vec![admin::traces(traces), admin::code(lambda)],
+            admin: vec![admin::traces(traces), admin::code(lambda), storage::scrub(s3)],
             clock,
             rng,
             stop,
