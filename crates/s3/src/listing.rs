@@ -179,7 +179,11 @@ pub(crate) struct Listed {
 ///
 /// # Errors
 /// The store's.
-pub(crate) async fn versions(tx: &Txn, query: &Query, after_version: Option<&str>) -> Result<Page<Listed>, S3Error> {
+pub(crate) async fn versions(
+    tx: &Txn,
+    query: &Query,
+    after_version: Option<&str>,
+) -> Result<Page<Listed>, S3Error> {
     let bucket = &query.bucket;
     let head = keys::head(bucket, &query.after);
     // With a version marker, the marker's own key comes again.

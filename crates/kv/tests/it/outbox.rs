@@ -132,8 +132,7 @@ async fn a_retried_event_holds_back_its_key_and_nothing_else() {
         (b"a1", 1) => Verdict::Retry { at: retry_at, payload: None },
         _ => Verdict::Done,
     });
-    push(&kv, clock.now(), vec![Event::in_order("a", "a1"), Event::in_order("a", "a2"), Event::in_order("b", "b1")])
-        .await;
+    push(&kv, clock.now(), vec![Event::in_order("a", "a1"), Event::in_order("a", "a2"), Event::in_order("b", "b1")]).await;
     settle().await;
     push(&kv, clock.now(), vec![Event::in_order("a", "a3"), Event::any("x")]).await;
     settle().await;

@@ -141,8 +141,7 @@ pub(crate) async fn v2(s3: S3, _cx: Cx, input: m::ListObjectsV2Input) -> Result<
 
 fn from_token(token: &str) -> Result<String, S3Error> {
     let name = TOKEN.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    name.filter(|name| !name.is_empty())
-        .ok_or_else(|| S3Error::argument("The continuation token provided is incorrect"))
+    name.filter(|name| !name.is_empty()).ok_or_else(|| S3Error::argument("The continuation token provided is incorrect"))
 }
 
 /// ListObjectVersions.

@@ -77,9 +77,9 @@ fn sealing(s3: &S3, upload: &UploadRecord, headers: CustomerHeaders<'_>) -> Resu
              appropriate encryption parameters.",
         )),
         (stored, customer) => encryption::opening(s3, stored.as_ref(), customer).map_err(|error| match error {
-            S3Error::AccessDenied(_) => {
-                S3Error::request("The provided encryption parameters did not match the ones used originally.")
-            }
+            S3Error::AccessDenied(_) => S3Error::request(
+                "The provided encryption parameters did not match the ones used originally.",
+            ),
             other => other,
         }),
     }
@@ -121,9 +121,7 @@ pub(crate) async fn put(
     let received = intake.receive(&s3, body).await?;
     declared.verify(&received, &trailers)?;
     let checksum = algorithm.and_then(|algorithm| Some((algorithm, received.checksum(algorithm)?.to_owned())));
-    let part = target
-        .keep(&s3, &received, checksum.as_ref().filter(|_| of_upload.is_some()).map(|(_, value)| value.as_str()))
-        .await?;
+    let part = target.keep(&s3, &received, checksum.as_ref().filter(|_| of_upload.is_some()).map(|(_, value)| value.as_str())).await?;
     let mut output = m::UploadPartOutput { e_tag: Some(quoted(&part.etag)), ..Default::default() };
     if let Some((algorithm, value)) = checksum {
         *output.slot(algorithm) = Some(value);
