@@ -22,7 +22,7 @@ use trace::Recorder;
 use wire::sigv4::{Credential, Secret};
 
 use super::function_keys::FunctionKeys;
-use super::{admin, identity, storage, launcher_program};
+use super::{admin, identity, launcher_program, storage};
 use crate::config::{self, Config};
 use crate::root_key::RootKey;
 
@@ -119,6 +119,7 @@ pub(super) async fn wire(
             known: model::SERVICES,
             credentials,
             recorder: recorder.clone(),
+            cors: Some(storage::cors(s3.clone())),
             function_urls: Some(function_urls(lambda.clone())),
             admin: vec![admin::traces(traces), admin::code(lambda), storage::scrub(s3)],
             clock,
@@ -186,6 +187,7 @@ fn gateway_config(config: &Config) -> gateway::Config {
         config::Auth::Permissive => gateway::Auth::Permissive,
     };
     settings.domain = config.domain.clone();
+    settings.signature_v2 = config.s3_signature_v2;
     settings.limits.bodies = body_limits();
     // Within the 5 s that SIGTERM promises, with time left to write what was left behind.
     settings.limits.shutdown_grace = Duration::from_millis(3_500);
