@@ -2,14 +2,16 @@
 //! and cold starts beside a bare `node -e 0` and `python3 -c 0`. Both sides alternate within one run; only the
 //! ratios mean something on another machine.
 
+mod burst;
 mod cold;
 mod load;
+mod machine;
 mod server;
 mod warm;
 
 use serde_json::json;
 
-use server::{BareNode, Tinderbox};
+use server::{BareNode, Language, Tinderbox};
 
 /// Bounds of one run.
 #[derive(clap::Args)]
@@ -31,8 +33,20 @@ pub(crate) struct Arguments {
     colds: usize,
 
     /// Connections of the concurrent warm run
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 32)]
     connections: usize,
+
+    /// Pause before each cold start, in milliseconds: a machine on which something else starts every moment has nothing ahead
+    #[arg(long, default_value_t = 150)]
+    pause_ms: u64,
+
+    /// Environments of the burst of each language; 0 for none
+    #[arg(long, default_value_t = 0)]
+    burst: usize,
+
+    /// Prints every cold start, not only its percentiles
+    #[arg(long)]
+    raw: bool,
 
     /// Prints one JSON object instead of tables
     #[arg(long)]
@@ -44,13 +58,22 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(args: Arguments) -> anyhow::Result<()> {
     let tinderbox = Tinderbox::start(&args.binary).await?;
     let bare = BareNode::start().await?;
-    let url = tinderbox.deploy_node("warm").await?;
-    let mut results = Vec::new();
-    for connections in [1, args.connections] {
-        results.push(warm::compare(&url, bare.target(), connections, args.rounds, args.seconds).await?);
+    let url = tinderbox.deploy("warm", Language::Node).await?;
+    let mut results = vec![machine::describe().await?];
+    if args.rounds > 0 {
+        for connections in [1, args.connections] {
+            results.push(warm::compare(&url, bare.target(), connections, args.rounds, args.seconds).await?);
+        }
     }
-    results.push(cold::compare_node(&tinderbox, args.colds).await?);
-    results.push(cold::compare_python(&tinderbox, args.colds).await?);
+    let pause = std::time::Duration::from_millis(args.pause_ms);
+    for language in [Language::Node, Language::Python] {
+        if args.colds > 0 {
+            results.push(cold::compare(&tinderbox, language, args.colds, pause, args.raw).await?);
+        }
+        if args.burst > 0 {
+            results.push(burst::measure(&tinderbox, language, args.burst).await?);
+        }
+    }
     match args.json {
         true => println!("{}", json!({ "invoke": results })),
         false => results.iter().for_each(|result| println!("{}", table(result))),

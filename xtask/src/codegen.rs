@@ -7,6 +7,7 @@
 mod botocore;
 mod names;
 mod served;
+mod sqs;
 mod tables;
 mod types;
 
@@ -54,7 +55,10 @@ fn generate(data: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let mut modules = String::new();
     let mut services = String::new();
     for served in served::SERVICES {
-        let model = botocore.model(served.name).with_context(|| served.name.to_owned())?;
+        let mut model = botocore.model(served.name).with_context(|| served.name.to_owned())?;
+        if served.name == "sqs" {
+            sqs::restore(&mut model.0)?;
+        }
         let text = service(&botocore, &model, served).with_context(|| served.name.to_owned())?;
         files.push((format!("{}.rs", served.name), rustfmt(&text).with_context(|| served.name.to_owned())?));
         modules.push_str(&format!("pub mod {};\n", served.name));

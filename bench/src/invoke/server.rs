@@ -22,8 +22,27 @@ use super::load::Target;
 /// The same handler on both sides: a short text.
 const NODE_HANDLER: &str = "exports.handler = async () => ({ statusCode: 200, body: 'ok' });";
 const PYTHON_HANDLER: &str = "def handler(event, context):\n    return {'statusCode': 200, 'body': 'ok'}\n";
+const NODE_SLOW: &str = "exports.handler = async () => { await new Promise((done) => setTimeout(done, 1000)); return { statusCode: 200, body: 'ok' }; };";
+const PYTHON_SLOW: &str =
+    "import time\ndef handler(event, context):\n    time.sleep(1)\n    return {'statusCode': 200, 'body': 'ok'}\n";
 const BARE_NODE: &str = "const s = require('http').createServer((q, r) => r.end('ok'));\
                          s.listen(0, '127.0.0.1', () => console.log('listening on http://127.0.0.1:' + s.address().port));";
+
+/// A language that functions are written in here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Language {
+    Node,
+    Python,
+}
+
+impl Language {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Python => "python",
+        }
+    }
+}
 
 /// A Tinderbox server on a free port with an empty data folder; both are gone when it is dropped.
 pub(crate) struct Tinderbox {
@@ -42,17 +61,23 @@ impl Tinderbox {
         Ok(Self { _process: process, _data: data, address })
     }
 
-    /// Deploys the node handler behind a function URL.
-    pub(crate) async fn deploy_node(&self, name: &str) -> anyhow::Result<Target> {
-        self.deploy(name, "nodejs20.x", "index.js", NODE_HANDLER).await
+    /// Deploys the short handler behind a function URL.
+    pub(crate) async fn deploy(&self, name: &str, language: Language) -> anyhow::Result<Target> {
+        match language {
+            Language::Node => self.deploy_source(name, "nodejs20.x", "index.js", NODE_HANDLER).await,
+            Language::Python => self.deploy_source(name, "python3.11", "index.py", PYTHON_HANDLER).await,
+        }
     }
 
-    /// Deploys the python handler behind a function URL.
-    pub(crate) async fn deploy_python(&self, name: &str) -> anyhow::Result<Target> {
-        self.deploy(name, "python3.11", "index.py", PYTHON_HANDLER).await
+    /// Deploys a handler that holds its environment for a second.
+    pub(crate) async fn deploy_slow(&self, name: &str, language: Language) -> anyhow::Result<Target> {
+        match language {
+            Language::Node => self.deploy_source(name, "nodejs20.x", "index.js", NODE_SLOW).await,
+            Language::Python => self.deploy_source(name, "python3.11", "index.py", PYTHON_SLOW).await,
+        }
     }
 
-    async fn deploy(&self, name: &str, runtime: &str, file: &str, source: &str) -> anyhow::Result<Target> {
+    async fn deploy_source(&self, name: &str, runtime: &str, file: &str, source: &str) -> anyhow::Result<Target> {
         let function = json!({
             "FunctionName": name,
             "Runtime": runtime,

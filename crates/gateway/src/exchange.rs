@@ -36,6 +36,8 @@ pub(crate) struct Exchange {
     phase: Option<(&'static str, Timestamp)>,
     error: Option<String>,
     is_answered: bool,
+    /// Recorded together at the end.
+    spans: Vec<Span>,
 }
 
 impl Exchange {
@@ -63,6 +65,7 @@ impl Exchange {
             phase: None,
             error: None,
             is_answered: false,
+            spans: Vec::with_capacity(8),
             peer,
             gateway,
         }
@@ -91,7 +94,7 @@ impl Exchange {
         let Some((name, start)) = self.phase.take() else { return };
         let end = self.gateway.clock().now();
         let span_id = SpanId::new(&self.gateway.0.wiring.rng);
-        self.record(Span {
+        self.spans.push(Span {
             trace_id: self.trace.trace_id.clone(),
             span_id,
             parent: Some(self.span_id.clone()),
@@ -101,10 +104,6 @@ impl Exchange {
             attributes: Vec::new(),
             error,
         });
-    }
-
-    fn record(&self, span: Span) {
-        self.gateway.0.wiring.recorder.record(span);
     }
 }
 
@@ -127,6 +126,7 @@ impl Drop for Exchange {
             attributes,
             error: self.error.take(),
         };
-        self.record(span);
+        self.spans.push(span);
+        self.gateway.0.wiring.recorder.record_all(std::mem::take(&mut self.spans));
     }
 }

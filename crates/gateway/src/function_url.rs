@@ -90,12 +90,12 @@ impl Gateway {
             caller: refusal,
             cx: self.context(exchange, &caller),
         };
-        let running = sys::task::spawn("function URL", async move {
+        let running = sys::task::to_the_end("function URL", async move {
             let response = function_urls(request).await;
             drop(share);
             response
         });
-        running.await.ok().flatten().ok_or_else(|| ApiError::internal("the function URL's handler panicked"))
+        running.await.ok_or_else(|| ApiError::internal("the function URL's handler panicked"))
     }
 
     fn stranger(&self) -> Caller {

@@ -239,17 +239,17 @@ impl Received {
     }
 }
 
-/// Runs an operation in a task of its own: once begun, it ends, also when the client leaves.
+/// Runs an operation: once begun, it ends, also when the client leaves.
 pub(crate) async fn operate(
     call: BoxFuture<Result<service::Output, ApiError>>,
     share: Share,
 ) -> Result<service::Output, ApiError> {
-    let running = sys::task::spawn("operation", async move {
+    let running = sys::task::to_the_end("operation", async move {
         let output = call.await;
         drop(share);
         output
     });
-    running.await.ok().flatten().ok_or_else(|| ApiError::internal("the operation panicked"))?
+    running.await.ok_or_else(|| ApiError::internal("the operation panicked"))?
 }
 
 /// An answer whose body lies in memory.

@@ -1,37 +1,95 @@
 //! The table: one line per operation.
 
 use model::lambda as m;
-use wire::{Permission, Resource, Service};
+use wire::{ConditionKeys, Permission, Resource, Service};
 
 use crate::facts::facts;
-use crate::name::resource;
-use crate::ops::{account, changes, functions, invoke, urls};
+use crate::name::{qualified_resource, resource};
+use crate::ops::layers::{layer_resource, layer_version_resource};
+use crate::ops::{
+    account, aliases, changes, concurrency, event_invoke, functions, invoke, layer_permissions, layers, listing,
+    permissions, provisioned, runtime_settings, tags, urls, versions,
+};
 use crate::state::Lambda;
 
 /// The service over `lambda`.
 #[rustfmt::skip]
 pub fn service(lambda: Lambda) -> Service {
-    Service::table(&m::SERVICE, lambda)
-        .op::<m::CreateFunction, _, _>             (functions::create,              "lambda:CreateFunction",              |cx, i| resource(cx, &i.function_name))
-        .op::<m::GetFunction, _, _>                (functions::get,                 "lambda:GetFunction",                 |cx, i| resource(cx, &i.function_name))
-        .op::<m::GetFunctionConfiguration, _, _>   (functions::get_configuration,   "lambda:GetFunctionConfiguration",    |cx, i| resource(cx, &i.function_name))
-        .op::<m::UpdateFunctionCode, _, _>         (changes::update_code,           "lambda:UpdateFunctionCode",          |cx, i| resource(cx, &i.function_name))
-        .op::<m::UpdateFunctionConfiguration, _, _>(changes::update_configuration,  "lambda:UpdateFunctionConfiguration", |cx, i| resource(cx, &i.function_name))
-        .op::<m::ListFunctions, _, _>              (functions::list,                "lambda:ListFunctions",               |_, _| Resource::any())
-        .op::<m::DeleteFunction, _, _>             (functions::delete,              "lambda:DeleteFunction",              |cx, i| resource(cx, &i.function_name))
-        .op::<m::Invoke, _, _>                     (invoke::invoke,                 "lambda:InvokeFunction",              |cx, i| resource(cx, &i.function_name))
-        .op::<m::CreateFunctionUrlConfig, _, _>    (urls::create,                   "lambda:CreateFunctionUrlConfig",     |cx, i| resource(cx, &i.function_name))
-        .op::<m::GetFunctionUrlConfig, _, _>       (urls::get,                      "lambda:GetFunctionUrlConfig",        |cx, i| resource(cx, &i.function_name))
-        .op::<m::UpdateFunctionUrlConfig, _, _>    (urls::update,                   "lambda:UpdateFunctionUrlConfig",     |cx, i| resource(cx, &i.function_name))
-        .op::<m::DeleteFunctionUrlConfig, _, _>    (urls::delete,                   "lambda:DeleteFunctionUrlConfig",     |cx, i| resource(cx, &i.function_name))
-        .op::<m::ListFunctionUrlConfigs, _, _>     (urls::list,                     "lambda:ListFunctionUrlConfigs",      |cx, i| resource(cx, &i.function_name))
-        .op::<m::GetAccountSettings, _, _>         (account::get_settings,          "lambda:GetAccountSettings",          |_, _| Resource::any())
-        .also::<m::CreateFunction>             (|_, i| pass_role(Some(&i.role)))
-        .also::<m::UpdateFunctionConfiguration>(|_, i| pass_role(i.role.as_ref()))
+    lines(lambda)
+        .also::<m::CreateFunction>             (|_, i| dependent(Some(&i.role), i.layers.as_deref()))
+        .also::<m::UpdateFunctionConfiguration>(|_, i| dependent(i.role.as_ref(), i.layers.as_deref()))
+        .keys::<m::CreateFunction>(|_, i| request_tags(i.tags.iter().flatten()))
+        .keys::<m::TagResource>   (|_, i| request_tags(&i.tags))
+        .keys::<m::UntagResource> (|_, i| ConditionKeys::new().with_all("aws:TagKeys", i.tag_keys.iter().cloned()))
         .facts(facts)
         .build()
 }
 
-fn pass_role(role: Option<&String>) -> Vec<Permission> {
-    role.map(|role| Permission::pass_role(role, "lambda.amazonaws.com")).into_iter().collect()
+#[rustfmt::skip]
+fn lines(lambda: Lambda) -> wire::Table<Lambda> {
+    Service::table(&m::SERVICE, lambda)
+        .op::<m::CreateFunction, _, _>                    (functions::create,                        "lambda:CreateFunction",                     |cx, i| resource(cx, &i.function_name))
+        .op::<m::GetFunction, _, _>                       (functions::get,                           "lambda:GetFunction",                        |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
+        .op::<m::GetFunctionConfiguration, _, _>          (functions::get_configuration,             "lambda:GetFunctionConfiguration",           |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
+        .op::<m::UpdateFunctionCode, _, _>                (changes::update_code,                     "lambda:UpdateFunctionCode",                 |cx, i| resource(cx, &i.function_name))
+        .op::<m::UpdateFunctionConfiguration, _, _>       (changes::update_configuration,            "lambda:UpdateFunctionConfiguration",        |cx, i| resource(cx, &i.function_name))
+        .op::<m::ListFunctions, _, _>                     (listing::functions,                       "lambda:ListFunctions",                      |_, _| Resource::any())
+        .op::<m::DeleteFunction, _, _>                    (functions::delete,                        "lambda:DeleteFunction",                     |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
+        .op::<m::PublishVersion, _, _>                    (versions::publish_version,                "lambda:PublishVersion",                     |cx, i| resource(cx, &i.function_name))
+        .op::<m::ListVersionsByFunction, _, _>            (listing::versions,                        "lambda:ListVersionsByFunction",             |cx, i| resource(cx, &i.function_name))
+        .op::<m::CreateAlias, _, _>                       (aliases::create,                          "lambda:CreateAlias",                        |cx, i| qualified_resource(cx, &i.function_name, Some(&i.name)))
+        .op::<m::GetAlias, _, _>                          (aliases::get,                             "lambda:GetAlias",                           |cx, i| qualified_resource(cx, &i.function_name, Some(&i.name)))
+        .op::<m::UpdateAlias, _, _>                       (aliases::update,                          "lambda:UpdateAlias",                        |cx, i| qualified_resource(cx, &i.function_name, Some(&i.name)))
+        .op::<m::DeleteAlias, _, _>                       (aliases::delete,                          "lambda:DeleteAlias",                        |cx, i| qualified_resource(cx, &i.function_name, Some(&i.name)))
+        .op::<m::ListAliases, _, _>                       (aliases::list,                            "lambda:ListAliases",                        |cx, i| resource(cx, &i.function_name))
+        .op::<m::Invoke, _, _>                            (invoke::invoke,                           "lambda:InvokeFunction",                     |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
+        .op::<m::AddPermission, _, _>                     (permissions::add,                         "lambda:AddPermission",                      |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
+        .op::<m::RemovePermission, _, _>                  (permissions::remove,                      "lambda:RemovePermission",                   |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
+        .op::<m::GetPolicy, _, _>                         (permissions::get,                         "lambda:GetPolicy",                          |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
+        .op::<m::TagResource, _, _>                       (tags::tag,                                "lambda:TagResource",                        |_, i| Resource::arn(&i.resource))
+        .op::<m::UntagResource, _, _>                     (tags::untag,                              "lambda:UntagResource",                      |_, i| Resource::arn(&i.resource))
+        .op::<m::ListTags, _, _>                          (tags::list,                               "lambda:ListTags",                           |_, i| Resource::arn(&i.resource))
+        .op::<m::PutFunctionConcurrency, _, _>            (concurrency::put,                         "lambda:PutFunctionConcurrency",             |cx, i| resource(cx, &i.function_name))
+        .op::<m::GetFunctionConcurrency, _, _>            (concurrency::get,                         "lambda:GetFunctionConcurrency",             |cx, i| resource(cx, &i.function_name))
+        .op::<m::DeleteFunctionConcurrency, _, _>         (concurrency::delete,                      "lambda:DeleteFunctionConcurrency",          |cx, i| resource(cx, &i.function_name))
+        .op::<m::PutProvisionedConcurrencyConfig, _, _>   (provisioned::put,                         "lambda:PutProvisionedConcurrencyConfig",    |cx, i| qualified_resource(cx, &i.function_name, Some(&i.qualifier)))
+        .op::<m::GetProvisionedConcurrencyConfig, _, _>   (provisioned::get,                         "lambda:GetProvisionedConcurrencyConfig",    |cx, i| qualified_resource(cx, &i.function_name, Some(&i.qualifier)))
+        .op::<m::ListProvisionedConcurrencyConfigs, _, _> (provisioned::list,                        "lambda:ListProvisionedConcurrencyConfigs",  |cx, i| resource(cx, &i.function_name))
+        .op::<m::DeleteProvisionedConcurrencyConfig, _, _>(provisioned::delete,                      "lambda:DeleteProvisionedConcurrencyConfig", |cx, i| qualified_resource(cx, &i.function_name, Some(&i.qualifier)))
+        .op::<m::PutFunctionEventInvokeConfig, _, _>      (event_invoke::put,                        "lambda:PutFunctionEventInvokeConfig",       |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
+        .op::<m::UpdateFunctionEventInvokeConfig, _, _>   (event_invoke::update,                     "lambda:UpdateFunctionEventInvokeConfig",    |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
+        .op::<m::GetFunctionEventInvokeConfig, _, _>      (event_invoke::get,                        "lambda:GetFunctionEventInvokeConfig",       |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
+        .op::<m::DeleteFunctionEventInvokeConfig, _, _>   (event_invoke::delete,                     "lambda:DeleteFunctionEventInvokeConfig",    |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
+        .op::<m::ListFunctionEventInvokeConfigs, _, _>    (event_invoke::list,                       "lambda:ListFunctionEventInvokeConfigs",     |cx, i| resource(cx, &i.function_name))
+        .op::<m::CreateFunctionUrlConfig, _, _>           (urls::create,                             "lambda:CreateFunctionUrlConfig",            |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
+        .op::<m::GetFunctionUrlConfig, _, _>              (urls::get,                                "lambda:GetFunctionUrlConfig",               |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
+        .op::<m::UpdateFunctionUrlConfig, _, _>           (urls::update,                             "lambda:UpdateFunctionUrlConfig",            |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
+        .op::<m::DeleteFunctionUrlConfig, _, _>           (urls::delete,                             "lambda:DeleteFunctionUrlConfig",            |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
+        .op::<m::ListFunctionUrlConfigs, _, _>            (urls::list,                               "lambda:ListFunctionUrlConfigs",             |cx, i| resource(cx, &i.function_name))
+        .op::<m::GetFunctionRecursionConfig, _, _>        (runtime_settings::get_recursion,          "lambda:GetFunctionRecursionConfig",         |cx, i| resource(cx, &i.function_name))
+        .op::<m::PutFunctionRecursionConfig, _, _>        (runtime_settings::put_recursion,          "lambda:PutFunctionRecursionConfig",         |cx, i| resource(cx, &i.function_name))
+        .op::<m::GetRuntimeManagementConfig, _, _>        (runtime_settings::get_runtime_management, "lambda:GetRuntimeManagementConfig",         |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
+        .op::<m::PutRuntimeManagementConfig, _, _>        (runtime_settings::put_runtime_management, "lambda:PutRuntimeManagementConfig",         |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
+        .op::<m::GetFunctionCodeSigningConfig, _, _>      (runtime_settings::get_code_signing,       "lambda:GetFunctionCodeSigningConfig",       |cx, i| resource(cx, &i.function_name))
+        .op::<m::PublishLayerVersion, _, _>               (layers::publish,                          "lambda:PublishLayerVersion",                |cx, i| layer_resource(cx, &i.layer_name))
+        .op::<m::GetLayerVersion, _, _>                   (layers::get,                              "lambda:GetLayerVersion",                    |cx, i| layer_version_resource(cx, &i.layer_name, i.version_number))
+        .op::<m::GetLayerVersionByArn, _, _>              (layers::get_by_arn,                       "lambda:GetLayerVersion",                    |_, i| Resource::arn(&i.arn))
+        .op::<m::ListLayers, _, _>                        (layers::list_layers,                      "lambda:ListLayers",                         |_, _| Resource::any())
+        .op::<m::ListLayerVersions, _, _>                 (layers::list_versions,                    "lambda:ListLayerVersions",                  |cx, i| layer_resource(cx, &i.layer_name))
+        .op::<m::DeleteLayerVersion, _, _>                (layers::delete,                           "lambda:DeleteLayerVersion",                 |cx, i| layer_version_resource(cx, &i.layer_name, i.version_number))
+        .op::<m::AddLayerVersionPermission, _, _>         (layer_permissions::add,                   "lambda:AddLayerVersionPermission",          |cx, i| layer_version_resource(cx, &i.layer_name, i.version_number))
+        .op::<m::RemoveLayerVersionPermission, _, _>      (layer_permissions::remove,                "lambda:RemoveLayerVersionPermission",       |cx, i| layer_version_resource(cx, &i.layer_name, i.version_number))
+        .op::<m::GetLayerVersionPolicy, _, _>             (layer_permissions::get,                   "lambda:GetLayerVersionPolicy",              |cx, i| layer_version_resource(cx, &i.layer_name, i.version_number))
+        .op::<m::GetAccountSettings, _, _>                (account::get_settings,                    "lambda:GetAccountSettings",                 |_, _| Resource::any())
+}
+
+/// Whoever attaches a role must be allowed to hand it over, and whoever uses a layer to read it.
+fn dependent(role: Option<&String>, layers: Option<&[String]>) -> Vec<Permission> {
+    let role = role.map(|role| Permission::pass_role(role, "lambda.amazonaws.com"));
+    let layer = |arn: &String| Permission::new("lambda:GetLayerVersion", Resource::arn(arn));
+    role.into_iter().chain(layers.unwrap_or_default().iter().map(layer)).collect()
+}
+
+fn request_tags<'t>(tags: impl IntoIterator<Item = (&'t String, &'t String)>) -> ConditionKeys {
+    ConditionKeys::new().with_request_tags(tags.into_iter().map(|(name, value)| (name.as_str(), value.as_str())))
 }

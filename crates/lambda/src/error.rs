@@ -33,6 +33,26 @@ pub enum LambdaError {
          the latest Revision Id"
     )]
     PreconditionFailedException,
+    /// 404: the version or alias has no provisioned concurrency.
+    #[error("No Provisioned Concurrency Config found for this function")]
+    ProvisionedConcurrencyConfigNotFoundException,
+    /// 404: no such code signing configuration.
+    #[error("{0}")]
+    CodeSigningConfigNotFoundException(String),
+    /// 400: the resource policy is too long.
+    #[error("The final policy size ({length}) is bigger than the limit ({}).", crate::limits::POLICY_BYTES_MAX)]
+    PolicyLengthExceededException {
+        /// What it would be long, in bytes.
+        length: usize,
+    },
+    /// 400: a chain of invocations came back to the function too often (L15).
+    #[error(
+        "Lambda has detected that the function {arn} is being invoked in a recursive loop with other resources. The invocation was stopped."
+    )]
+    RecursiveInvocationException {
+        /// The function.
+        arn: String,
+    },
     /// 400: the account's packages are too large together.
     #[error("Code storage limit exceeded.")]
     CodeStorageExceededException,
@@ -68,6 +88,11 @@ impl LambdaError {
         Self::ResourceNotFoundException(format!("Function not found: {arn}"))
     }
 
+    /// Whether something is not there.
+    pub(crate) fn is_absence(&self) -> bool {
+        matches!(self, Self::ResourceNotFoundException(_))
+    }
+
     /// Our own failure.
     pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::ServiceException(source.into())
@@ -100,6 +125,10 @@ impl ServiceError for LambdaError {
             Self::ResourceConflictException(_) => "ResourceConflictException",
             Self::PreconditionFailedException => "PreconditionFailedException",
             Self::CodeStorageExceededException => "CodeStorageExceededException",
+            Self::ProvisionedConcurrencyConfigNotFoundException => "ProvisionedConcurrencyConfigNotFoundException",
+            Self::CodeSigningConfigNotFoundException(_) => "CodeSigningConfigNotFoundException",
+            Self::PolicyLengthExceededException { .. } => "PolicyLengthExceededException",
+            Self::RecursiveInvocationException { .. } => "RecursiveInvocationException",
             Self::RequestEntityTooLargeException { .. } => "RequestEntityTooLargeException",
             Self::Invoke(error) => error.code(),
             Self::ServiceException(_) => "ServiceException",
@@ -111,9 +140,13 @@ impl ServiceError for LambdaError {
             Self::InvalidParameterValueException(_)
             | Self::ValidationException(_)
             | Self::InvalidRequestContentException(_)
-            | Self::CodeStorageExceededException => 400,
+            | Self::CodeStorageExceededException
+            | Self::PolicyLengthExceededException { .. }
+            | Self::RecursiveInvocationException { .. } => 400,
             Self::AccessDeniedException(_) => 403,
-            Self::ResourceNotFoundException(_) => 404,
+            Self::ResourceNotFoundException(_)
+            | Self::ProvisionedConcurrencyConfigNotFoundException
+            | Self::CodeSigningConfigNotFoundException(_) => 404,
             Self::ResourceConflictException(_) => 409,
             Self::PreconditionFailedException => 412,
             Self::RequestEntityTooLargeException { .. } => 413,

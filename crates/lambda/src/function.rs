@@ -53,6 +53,21 @@ pub struct FunctionVersion {
     pub architecture: Architecture,
     /// Set when the host runs another version of the runtime than asked for; shown in configuration and log.
     pub runtime_warning: Option<String>,
+    /// Packages of the layers, in merge order: together they are `/opt`.
+    pub layers: Vec<CodeRef>,
+    /// Its share of the account's concurrency.
+    pub concurrency: Concurrency,
+}
+
+/// What admission needs to know of a function (L10).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Concurrency {
+    /// Concurrency that is the function's alone: floor and cap.
+    pub reserved: Option<u32>,
+    /// Concurrency that all functions of the account have reserved together: what is left is everybody's.
+    pub account_reserved: u32,
+    /// Environments of this version are kept initialised.
+    pub provisioned: bool,
 }
 
 impl FunctionVersion {

@@ -25,6 +25,7 @@ mod line;
 mod log_lines;
 mod log_records;
 mod log_stream;
+mod provisioned;
 pub mod report;
 mod run;
 mod runtime_api;
@@ -153,6 +154,8 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub struct Hooks {
     /// Makes sure that a package lies unpacked on this node and says where.
     pub code: Arc<dyn Fn(CodeRef) -> BoxFuture<std::io::Result<PathBuf>> + Send + Sync>,
+    /// Makes sure that layers lie merged on this node, in their order, and says where.
+    pub layers: Arc<dyn Fn(Vec<CodeRef>) -> BoxFuture<std::io::Result<PathBuf>> + Send + Sync>,
     /// Makes the temporary credentials of a new environment: those of the function's role.
     pub issue_credentials: IssueCredentials,
     /// Forgets the credentials (by access key id) of an environment that has ended.
@@ -260,6 +263,7 @@ struct Shared {
     hooks: Hooks,
     admission: Admission,
     environments: Environments,
+    provisioned: provisioned::Wanted,
     stems: Stems,
     /// Invocations that run now.
     in_flight: watch::Sender<usize>,
@@ -274,6 +278,7 @@ impl Invoker {
         Self(Arc::new(Shared {
             admission: Admission::new(limits.concurrency_max),
             environments: Environments::new(&limits, clock.clone()),
+            provisioned: provisioned::Wanted::default(),
             stems: Stems::start(&limits, &clock, &launcher, &runtimes),
             in_flight: watch::Sender::new(0),
             shutdown: CancellationToken::new(),
@@ -303,9 +308,9 @@ impl Invoker {
             return Err(InvokeError::RequestTooLarge { length, limit: PAYLOAD_BYTES_MAX });
         }
         let run = run::Run::admit(self.clone(), Arc::clone(function), invocation)?;
-        let task = sys::task::spawn("invocation", run.run());
+        let outcome = sys::task::to_the_end("invocation", run.run()).await;
         let cause = "the invocation ended without an outcome";
-        task.await.ok().flatten().unwrap_or_else(|| Err(InvokeError::Unavailable { cause: cause.to_owned() }))
+        outcome.unwrap_or_else(|| Err(InvokeError::Unavailable { cause: cause.to_owned() }))
     }
 
     /// Ends the environments of a function (of one version, or of all) after a change or a deletion: idle ones now,

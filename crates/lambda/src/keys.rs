@@ -4,12 +4,23 @@
 //! |---|---|
 //! | `("lambda", 1, account, region, name)` | [`FunctionRecord`] |
 //! | `("lambda", 2, account, region, name)` | [`UrlRecord`] of `$LATEST` |
+//! | `("lambda", 2, account, region, name, alias)` | [`UrlRecord`] of an alias |
 //! | `("lambda", 3, url id)` | [`UrlOwner`] |
 //! | `("lambda", 4, account, region)` | [`UsageRecord`] |
+//! | `("lambda", 5, account, region, name, version)` | [`FunctionRecord`] of a published version |
+//! | `("lambda", 6, account, region, name, alias)` | [`AliasRecord`] |
+//! | `("lambda", 7, account, region, name)` | [`VersionCounter`]; outlives the function, because numbers are never used again |
+//! | `("lambda", 8, account, region, name, qualifier)` | [`PolicyRecord`]; the empty qualifier is the function itself |
+//! | `("lambda", 9, account, region, name, qualifier)` | [`EventInvokeRecord`]; the empty qualifier is `$LATEST` |
+//! | `("lambda", 10, account, region, name, qualifier)` | [`ProvisionedRecord`] |
+//! | `("lambda", 11, account, region, name)` | [`SettingsRecord`] |
+//! | `("lambda", 12, account, region, layer)` | [`VersionCounter`] of a layer; outlives its versions |
+//! | `("lambda", 13, account, region, layer, version)` | [`LayerRecord`] |
 //!
 //! Ordinals never change their meaning. Values are JSON with a format version; a newer format than this program
 //! knows is refused, never guessed.
 
+mod published;
 mod record;
 
 use bytes::Bytes;
@@ -18,7 +29,13 @@ use kv::{KeyRange, Txn};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use record::{FileSystemRecord, FunctionRecord, UrlAuth, UrlOwner, UrlRecord, UsageRecord, VpcRecord};
+pub(crate) use published::{
+    AliasRecord, EventInvokeRecord, LayerRecord, PolicyRecord, ProvisionedRecord, RuntimeUpdate, SettingsRecord,
+    VersionCounter,
+};
+pub(crate) use record::{
+    FileSystemRecord, FunctionRecord, LayerUse, UrlAuth, UrlOwner, UrlRecord, UsageRecord, VpcRecord,
+};
 
 /// Every key starts with this word: one store serves all services.
 const SERVICE: &str = "lambda";
@@ -29,28 +46,82 @@ const FUNCTION: u64 = 1;
 const URL: u64 = 2;
 const URL_OWNER: u64 = 3;
 const USAGE: u64 = 4;
+const VERSION: u64 = 5;
+const ALIAS: u64 = 6;
+const VERSION_COUNTER: u64 = 7;
+const POLICY: u64 = 8;
+const EVENT_INVOKE: u64 = 9;
+const PROVISIONED: u64 = 10;
+const SETTINGS: u64 = 11;
+const LAYER_COUNTER: u64 = 12;
+const LAYER: u64 = 13;
+
+/// What belongs to one function and goes with it, beside its own record.
+const OF_A_FUNCTION: [u64; 7] = [URL, VERSION, ALIAS, POLICY, EVENT_INVOKE, PROVISIONED, SETTINGS];
+
+/// Where a function (or a layer) lives, and its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place<'a> {
+    pub(crate) account: &'a str,
+    pub(crate) region: &'a str,
+    pub(crate) name: &'a str,
+}
+
+impl<'a> Place<'a> {
+    fn words(&self) -> [&'a str; 3] {
+        [self.account, self.region, self.name]
+    }
+}
 
 /// A key of the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Key<'a> {
-    /// A function.
-    Function { account: &'a str, region: &'a str, name: &'a str },
-    /// The URL of a function's `$LATEST`.
-    Url { account: &'a str, region: &'a str, name: &'a str },
+    /// A function: its `$LATEST`.
+    Function(Place<'a>),
+    /// The URL of a function's `$LATEST`, or of an alias.
+    Url(Place<'a>, Option<&'a str>),
     /// From a URL's id to its function.
     UrlOwner { id: &'a str },
     /// What an account uses in a region.
     Usage { account: &'a str, region: &'a str },
+    /// A published version.
+    Version(Place<'a>, u64),
+    /// An alias.
+    Alias(Place<'a>, &'a str),
+    /// The last number that a version of the function got.
+    VersionCounter(Place<'a>),
+    /// The resource policy of a function, a version or an alias.
+    Policy(Place<'a>, &'a str),
+    /// How asynchronous invocations of a qualifier are retried, and where their records go.
+    EventInvoke(Place<'a>, &'a str),
+    /// How many environments of a version or an alias are kept initialised.
+    Provisioned(Place<'a>, &'a str),
+    /// What is set for a function as a whole, outside of its versions.
+    Settings(Place<'a>),
+    /// The last number that a version of the layer got.
+    LayerCounter(Place<'a>),
+    /// A version of a layer.
+    Layer(Place<'a>, u64),
 }
 
 impl Key<'_> {
     /// The key's bytes.
     pub(crate) fn pack(&self) -> Bytes {
         match *self {
-            Self::Function { account, region, name } => packed(FUNCTION, &[account, region, name]),
-            Self::Url { account, region, name } => packed(URL, &[account, region, name]),
+            Self::Function(place) => packed(FUNCTION, &place.words()),
+            Self::Url(place, None) => packed(URL, &place.words()),
+            Self::Url(place, Some(alias)) => below(URL, place, alias),
             Self::UrlOwner { id } => packed(URL_OWNER, &[id]),
             Self::Usage { account, region } => packed(USAGE, &[account, region]),
+            Self::Version(place, version) => numbered(VERSION, place, version),
+            Self::Alias(place, alias) => below(ALIAS, place, alias),
+            Self::VersionCounter(place) => packed(VERSION_COUNTER, &place.words()),
+            Self::Policy(place, qualifier) => below(POLICY, place, qualifier),
+            Self::EventInvoke(place, qualifier) => below(EVENT_INVOKE, place, qualifier),
+            Self::Provisioned(place, qualifier) => below(PROVISIONED, place, qualifier),
+            Self::Settings(place) => packed(SETTINGS, &place.words()),
+            Self::LayerCounter(place) => packed(LAYER_COUNTER, &place.words()),
+            Self::Layer(place, version) => numbered(LAYER, place, version),
         }
     }
 }
@@ -60,20 +131,110 @@ pub(crate) fn functions_of(account: &str, region: &str) -> KeyRange {
     subspace(&elements(FUNCTION, &[account, region]))
 }
 
-/// All functions of all accounts.
-pub(crate) fn all_functions() -> KeyRange {
-    subspace(&elements(FUNCTION, &[]))
+/// The counters of all layers of an account in a region, in the order of their names.
+pub(crate) fn layers_of(account: &str, region: &str) -> KeyRange {
+    subspace(&elements(LAYER_COUNTER, &[account, region]))
 }
 
-/// The function's name in a key of [`functions_of`].
+/// All records that hold a package: functions, their versions, layers; of all accounts.
+pub(crate) fn all_with_packages() -> [KeyRange; 3] {
+    [FUNCTION, VERSION, LAYER].map(|ordinal| subspace(&elements(ordinal, &[])))
+}
+
+/// All provisioned concurrency of all accounts.
+pub(crate) fn all_provisioned() -> KeyRange {
+    subspace(&elements(PROVISIONED, &[]))
+}
+
+/// All published versions of a function, in the order of their numbers.
+pub(crate) fn versions_of(place: Place<'_>) -> KeyRange {
+    subspace(&elements(VERSION, &place.words()))
+}
+
+/// All aliases of a function, in the order of their names.
+pub(crate) fn aliases_of(place: Place<'_>) -> KeyRange {
+    subspace(&elements(ALIAS, &place.words()))
+}
+
+/// All URLs of a function.
+pub(crate) fn urls_of(place: Place<'_>) -> KeyRange {
+    subspace(&elements(URL, &place.words()))
+}
+
+/// All event invoke configurations of a function.
+pub(crate) fn event_invokes_of(place: Place<'_>) -> KeyRange {
+    subspace(&elements(EVENT_INVOKE, &place.words()))
+}
+
+/// All provisioned concurrency of a function.
+pub(crate) fn provisioned_of(place: Place<'_>) -> KeyRange {
+    subspace(&elements(PROVISIONED, &place.words()))
+}
+
+/// All versions of a layer, in the order of their numbers.
+pub(crate) fn layer_versions_of(place: Place<'_>) -> KeyRange {
+    subspace(&elements(LAYER, &place.words()))
+}
+
+/// Everything that goes with a function, beside its own record.
+pub(crate) fn belongings_of(place: Place<'_>) -> [KeyRange; OF_A_FUNCTION.len()] {
+    OF_A_FUNCTION.map(|ordinal| subspace(&elements(ordinal, &place.words())))
+}
+
+/// Everything of one qualifier of a function that goes with it.
+pub(crate) fn belongings_of_qualifier<'a>(place: Place<'a>, qualifier: &'a str) -> [Key<'a>; 4] {
+    [
+        Key::Policy(place, qualifier),
+        Key::EventInvoke(place, qualifier),
+        Key::Provisioned(place, qualifier),
+        Key::Url(place, Some(qualifier)),
+    ]
+}
+
+/// The last text in a key: a function's, a layer's or an alias's name, or a qualifier.
+///
+/// # Errors
+/// `Corrupt` when the key ends otherwise.
+pub(crate) fn last_text(key: &[u8]) -> Result<String, kv::Error> {
+    match unpack(key)?.pop() {
+        Some(Element::Text(name)) => Ok(name),
+        _ => Err(kv::Error::corrupt("a key that should end in a name does not")),
+    }
+}
+
+/// The version's number at the end of a key of [`versions_of`] or [`layer_versions_of`].
+///
+/// # Errors
+/// `Corrupt` when the key ends otherwise.
+pub(crate) fn last_number(key: &[u8]) -> Result<u64, kv::Error> {
+    match unpack(key)?.pop() {
+        Some(Element::Uint(number)) => Ok(number),
+        _ => Err(kv::Error::corrupt("a key that should end in a number does not")),
+    }
+}
+
+/// Account, region, name and qualifier in a key of [`all_provisioned`].
 ///
 /// # Errors
 /// `Corrupt` when the key is none.
-pub(crate) fn function_name(key: &[u8]) -> Result<String, kv::Error> {
-    match unpack(key)?.pop() {
-        Some(Element::Text(name)) => Ok(name),
-        _ => Err(kv::Error::corrupt("a key among the functions ends in no name")),
-    }
+pub(crate) fn qualified(key: &[u8]) -> Result<[String; 4], kv::Error> {
+    let texts: Vec<String> = unpack(key)?
+        .into_iter()
+        .filter_map(|element| if let Element::Text(text) = element { Some(text) } else { None })
+        .skip(1)
+        .collect();
+    texts.try_into().map_err(|_| kv::Error::corrupt("a key that should end in a qualifier does not"))
+}
+
+fn below(ordinal: u64, place: Place<'_>, last: &str) -> Bytes {
+    let [account, region, name] = place.words();
+    packed(ordinal, &[account, region, name, last])
+}
+
+fn numbered(ordinal: u64, place: Place<'_>, number: u64) -> Bytes {
+    let mut elements = elements(ordinal, &place.words());
+    elements.push(Element::Uint(number));
+    pack(&elements)
 }
 
 fn elements(ordinal: u64, words: &[&str]) -> Vec<Element> {

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! **Served**: the lines of [`api::service`], and function URLs through [`Lambda::serve_url`]. What is not served yet
-//! (versions, aliases, layers, asynchronous invocation, packages in S3, images) is refused by name, never ignored.
-//! `VpcConfig`, `FileSystemConfigs`, `DeadLetterConfig` and `KMSKeyArn` are kept and given back, but change nothing yet.
+//! (images, code signing, capacity providers, durable executions) is refused by name, never ignored.
+//! `VpcConfig`, `FileSystemConfigs` and `KMSKeyArn` are kept and given back, but change nothing yet.
 //!
 //! **Invariants**
 //! - A record refers only to a package that is in the blob store: the blob is durable before the record is.
@@ -32,20 +32,23 @@ pub mod limits;
 mod name;
 mod ops;
 pub mod package;
+mod pages;
 mod plane;
+mod qualifier;
 pub mod runtimes;
 mod state;
+mod statement;
 pub mod url;
 
 pub use api::service;
 pub use error::LambdaError;
 pub use function::{
-    Architecture, CodeRef, EnvironmentVariables, FunctionVersion, LATEST, LogFormat, Logging, TracingMode,
+    Architecture, CodeRef, Concurrency, EnvironmentVariables, FunctionVersion, LATEST, LogFormat, Logging, TracingMode,
 };
 pub use identity::Identity;
 pub use invoke::{
     EnvironmentPeer, FunctionError, Hooks, Invocation, InvokeError, InvokeLimits, InvokeOutcome, Invoker, InvokerParts,
     PriceTable, Report, ThrottleReason,
 };
-pub use plane::{DataPlane, NodePlane};
+pub use plane::{DataPlane, NodePlane, Provisioned};
 pub use state::{Config, Lambda, LambdaParts};

@@ -42,3 +42,19 @@ pub const CODE_LINK_S_MAX: i64 = 600;
 pub const CORS_MAX_AGE_S_MAX: i32 = 86_400;
 /// Length of a function URL's id.
 pub const URL_ID_LENGTH: usize = 32;
+/// Layers of one function.
+pub const FUNCTION_LAYERS_MAX: usize = 5;
+/// Layers, or versions of one, in one answer.
+pub const LIST_LAYERS_PAGE_MAX: usize = 50;
+/// Event invoke configurations, URLs or provisioned concurrency in one answer.
+pub const LIST_CONFIGS_PAGE_MAX: usize = 50;
+/// A resource policy, in bytes.
+pub const POLICY_BYTES_MAX: usize = 20_480;
+/// Concurrency of an account that functions cannot reserve.
+pub const UNRESERVED_CONCURRENCY_MIN: u32 = 100;
+/// `MaximumRetryAttempts` when none is given.
+pub const EVENT_RETRIES_DEFAULT: u32 = 2;
+/// `MaximumEventAgeInSeconds` when none is given: six hours.
+pub const EVENT_AGE_S_DEFAULT: u32 = 21_600;
+/// Event of an asynchronous invocation, in bytes (1 MB).
+pub const EVENT_BYTES_MAX: usize = 1_048_576;

@@ -4,8 +4,8 @@
 
 use wire::{Arn, Cx, Resource};
 
-use crate::LATEST;
 use crate::error::LambdaError;
+use crate::keys::Place;
 use crate::limits::NAME_LENGTH_MAX;
 
 /// A function of the caller's account and region, and the version or alias that was asked for.
@@ -77,15 +77,19 @@ impl FunctionName {
         }
     }
 
-    /// Fails unless the qualifier is absent or `$LATEST`: there are no published versions and no aliases yet.
-    ///
-    /// # Errors
-    /// `ResourceNotFoundException` with AWS's text.
-    pub(crate) fn only_latest(&self, cx: &Cx) -> Result<(), LambdaError> {
-        match self.qualifier.as_deref() {
-            None | Some(LATEST) => Ok(()),
-            Some(_) => Err(LambdaError::function_not_found(&self.qualified_arn(cx))),
-        }
+    /// Where the function's records are.
+    pub(crate) fn place<'a>(&'a self, cx: &'a Cx) -> Place<'a> {
+        Place { account: cx.account.as_str(), region: &cx.region, name: &self.name }
+    }
+
+    /// The function with the qualifier `version` or alias.
+    pub(crate) fn at(&self, qualifier: &str) -> Self {
+        Self { name: self.name.clone(), qualifier: Some(qualifier.to_owned()) }
+    }
+
+    /// The function without a qualifier.
+    pub(crate) fn unqualified(self) -> Self {
+        Self { qualifier: None, ..self }
     }
 }
 
@@ -97,9 +101,22 @@ pub(crate) fn function_arn(region: &str, account: &str, name: &str) -> String {
 /// The resource column of the table: the function's ARN as the caller means it, also where it is not reachable.
 pub(crate) fn resource(cx: &Cx, given: &str) -> Resource {
     let parts = split(given);
+    Resource::arn(meant(cx, &parts))
+}
+
+/// [`resource`] of the operations that reach one version or alias: with its qualifier, where one is given.
+pub(crate) fn qualified_resource(cx: &Cx, given: &str, qualifier: Option<&str>) -> Resource {
+    let parts = split(given);
+    match parts.qualifier.or(qualifier) {
+        Some(qualifier) => Resource::arn(format!("{}:{qualifier}", meant(cx, &parts))),
+        None => Resource::arn(meant(cx, &parts)),
+    }
+}
+
+fn meant(cx: &Cx, parts: &Parts<'_>) -> String {
     let region = parts.region.unwrap_or(&cx.region);
     let account = parts.account.unwrap_or(cx.account.as_str());
-    Resource::arn(function_arn(region, account, parts.name))
+    function_arn(region, account, parts.name)
 }
 
 /// `[arn:PARTITION:lambda:][REGION:][ACCOUNT:][function:]NAME[:QUALIFIER]`
@@ -195,5 +212,10 @@ mod tests {
         assert_eq!(resource("f:v1"), "arn:aws:lambda:us-west-2:123456789012:function:f");
         let foreign = "arn:aws:lambda:eu-west-1:999999999999:function:f";
         assert_eq!(resource(foreign), foreign);
+        let qualified = |given: &str, qualifier| qualified_resource(&cx(), given, qualifier).0[0].clone();
+        let here = "arn:aws:lambda:us-west-2:123456789012:function:f";
+        assert_eq!(qualified("f:v1", None), format!("{here}:v1"));
+        assert_eq!(qualified("f", Some("v1")), format!("{here}:v1"));
+        assert_eq!(qualified("f", None), here);
     }
 }

@@ -1,9 +1,20 @@
-//! The handlers, by noun. They parse nothing and encode nothing.
+//! The operations, by noun. They parse nothing and encode nothing: that is the table's work.
 
 pub(crate) mod account;
+pub(crate) mod aliases;
 pub(crate) mod changes;
+pub(crate) mod concurrency;
 pub(crate) mod configuration;
+pub(crate) mod event_invoke;
 pub(crate) mod functions;
 pub(crate) mod invoke;
+pub(crate) mod layer_permissions;
+pub(crate) mod layers;
+pub(crate) mod listing;
+pub(crate) mod permissions;
+pub(crate) mod provisioned;
+pub(crate) mod runtime_settings;
 pub(crate) mod settings;
+pub(crate) mod tags;
 pub(crate) mod urls;
+pub(crate) mod versions;

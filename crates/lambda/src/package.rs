@@ -13,6 +13,7 @@
 //! - Fault tests E1–E3: see `tests.rs` beside this file.
 
 mod archive;
+mod layers;
 mod path;
 mod unpack;
 
@@ -194,6 +195,15 @@ impl Packages {
         })
     }
 
+    /// [`Packages::merged`] as the data plane asks for it.
+    pub fn layers_hook(&self) -> Arc<dyn Fn(Vec<CodeRef>) -> BoxFuture<io::Result<PathBuf>> + Send + Sync> {
+        let packages = self.clone();
+        Arc::new(move |layers| {
+            let packages = packages.clone();
+            Box::pin(async move { packages.merged(&layers).await.map_err(io::Error::other) })
+        })
+    }
+
     /// Removes the unpacked folders of all packages but those with these digests, and says how many. Nothing may run
     /// from them: call it at start.
     ///
@@ -213,6 +223,50 @@ impl Packages {
             Ok(removed)
         };
         sys::task::blocking(work).await.unwrap_or_else(|| Err(io::Error::other(SHUTTING_DOWN)))
+    }
+
+    /// Bytes of all files of a package, unpacked.
+    ///
+    /// # Errors
+    /// When the blob is missing or rotten, or the disk failed.
+    pub async fn unpacked_bytes(&self, code: &CodeRef) -> Result<u64, PackageError> {
+        let folder = self.unpacked(code).await?;
+        sys::task::blocking(move || layers::bytes_below(&folder)).await.ok_or_else(cancelled)?.map_err(Into::into)
+    }
+
+    /// Bytes that packages may have together, unpacked.
+    pub fn bytes_max(&self) -> u64 {
+        self.inner.limits.bytes_max
+    }
+
+    /// The folder that holds these layers merged, in this order; made when this node has not done so since it booted.
+    ///
+    /// # Errors
+    /// When a blob is missing or rotten, or the disk failed.
+    pub async fn merged(&self, layers: &[CodeRef]) -> Result<PathBuf, PackageError> {
+        if let [one] = layers {
+            return self.unpacked(one).await;
+        }
+        let mut folders = Vec::with_capacity(layers.len());
+        for layer in layers {
+            folders.push(self.unpacked(layer).await?);
+        }
+        let digests: String = layers.iter().map(|layer| layer.digest.as_str()).collect();
+        let folder = self.inner.folder.join(format!("{MERGED}{}", sha256_hex(digests.as_bytes())));
+        let _flight = self.inner.locks[0].lock().await;
+        let (place, unfinished) = (folder.clone(), self.inner.unfinished());
+        let work = move || {
+            if place.is_dir() {
+                return Ok(());
+            }
+            let unfinished = Unfinished::create(unfinished)?;
+            for folder in &folders {
+                layers::lay_over(folder, &unfinished.0)?;
+            }
+            fs::rename(&unfinished.0, place)
+        };
+        sys::task::blocking(work).await.ok_or_else(cancelled)??;
+        Ok(folder)
     }
 
     /// The folder for `code`, whether it exists or not.
@@ -249,6 +303,9 @@ impl Inner {
         self.folder.join(format!("{UNFINISHED}{}", sys::id::hex::<8>(&self.rng)))
     }
 }
+
+/// Names of folders that hold several layers merged.
+const MERGED: &str = "merged-";
 
 /// Names of folders that are still being filled.
 const UNFINISHED: &str = "unfinished-";

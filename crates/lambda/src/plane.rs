@@ -21,9 +21,27 @@ pub trait DataPlane: Send + Sync + 'static {
         invocation: Invocation,
     ) -> BoxFuture<Result<InvokeOutcome, InvokeError>>;
 
-    /// Ends the execution environments of all versions of a function that was changed or deleted: idle ones now, those
-    /// in use when they have answered.
-    fn retire(&self, function_arn: &str) -> BoxFuture<()>;
+    /// Ends the execution environments of one version (or of all) of a function that was changed or deleted: idle ones
+    /// now, those in use when they have answered.
+    fn retire(&self, function_arn: &str, version: Option<String>) -> BoxFuture<()>;
+
+    /// Keeps that many environments of these versions of the function initialised, and of no others any more. Returns
+    /// at once; [`DataPlane::provisioned`] tells how far it has come.
+    fn provision(&self, function_arn: &str, wanted: Vec<(Arc<FunctionVersion>, u32)>);
+
+    /// How far [`DataPlane::provision`] has come with one version.
+    fn provisioned(&self, function_arn: &str, version: &str) -> Provisioned;
+}
+
+/// The state of a version's provisioned concurrency.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Provisioned {
+    /// Environments that are initialised, idle or in use.
+    pub allocated: u32,
+    /// Those of them that are idle.
+    pub available: u32,
+    /// Why there are not as many as asked for, when starting one went wrong.
+    pub failure: Option<String>,
 }
 
 /// The data plane of this node.
@@ -49,8 +67,16 @@ impl DataPlane for NodePlane {
         Box::pin(async move { invoker.invoke(&function, invocation).await })
     }
 
-    fn retire(&self, function_arn: &str) -> BoxFuture<()> {
+    fn retire(&self, function_arn: &str, version: Option<String>) -> BoxFuture<()> {
         let (invoker, function_arn) = (self.invoker.clone(), function_arn.to_owned());
-        Box::pin(async move { invoker.retire(&function_arn, None).await })
+        Box::pin(async move { invoker.retire(&function_arn, version.as_deref()).await })
+    }
+
+    fn provision(&self, function_arn: &str, wanted: Vec<(Arc<FunctionVersion>, u32)>) {
+        self.invoker.provision(function_arn, wanted);
+    }
+
+    fn provisioned(&self, function_arn: &str, version: &str) -> Provisioned {
+        self.invoker.provisioned(function_arn, version)
     }
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use kv::{Kv, RangeOptions};
 use sys::{Clock, Rng, Timestamp};
-use wire::Cx;
+use wire::{AccountId, Cx, Principal, TraceContext};
 
 use crate::code_link::CodeLinks;
 use crate::error::LambdaError;
-use crate::function::FunctionVersion;
+use crate::function::{CodeRef, Concurrency, FunctionVersion};
 use crate::identity::Identity;
-use crate::keys::{self, FunctionRecord};
+use crate::keys::{self, FunctionRecord, LayerUse};
 use crate::limits;
 use crate::name::function_arn;
 use crate::package::Packages;
@@ -57,6 +57,14 @@ pub struct LambdaParts {
     pub identity: Identity,
 }
 
+/// What every record with a package says about it.
+#[derive(serde::Deserialize)]
+struct Packaged {
+    code: CodeRef,
+    #[serde(default)]
+    layers: Vec<LayerUse>,
+}
+
 /// Records read at once by [`Lambda::sweep_packages`]: well within a transaction.
 const SWEEP_PAGE: usize = 100;
 
@@ -98,22 +106,63 @@ impl Lambda {
     /// # Errors
     /// `ServiceException` when the records or the disk cannot be read.
     pub async fn sweep_packages(&self) -> Result<usize, LambdaError> {
-        let all = keys::all_functions();
         let mut digests = HashSet::new();
-        let mut begin = all.begin.clone();
-        loop {
-            let options = RangeOptions { limit: SWEEP_PAGE, ..RangeOptions::default() };
-            let (from, end) = (&begin, &all.end);
-            let page = self.kv.read(|tx| async move { tx.range(from, end, options).await }).await?;
-            for (_, value) in &page {
-                digests.insert(keys::decode::<FunctionRecord>(value)?.code.digest);
-            }
-            match page.last() {
-                Some((last, _)) if page.len() == SWEEP_PAGE => begin = [&last[..], &[0]].concat().into(),
-                _ => break,
+        for all in keys::all_with_packages() {
+            let mut begin = all.begin.clone();
+            loop {
+                let options = RangeOptions { limit: SWEEP_PAGE, ..RangeOptions::default() };
+                let (from, end) = (&begin, &all.end);
+                let page = self.kv.read(|tx| async move { tx.range(from, end, options).await }).await?;
+                for (_, value) in &page {
+                    let Packaged { code, layers } = keys::decode(value)?;
+                    digests.insert(code.digest);
+                    digests.extend(layers.into_iter().map(|layer| layer.code.digest));
+                }
+                match page.last() {
+                    Some((last, _)) if page.len() == SWEEP_PAGE => begin = [&last[..], &[0]].concat().into(),
+                    _ => break,
+                }
             }
         }
         self.packages.keep_only(digests).await.map_err(LambdaError::internal)
+    }
+
+    /// The context of what the service does by itself, in one account and region.
+    pub(crate) fn own_cx(&self, account: AccountId, region: String) -> Cx {
+        Cx {
+            principal: Principal::Root { account: account.clone() },
+            account,
+            region,
+            request_id: sys::id::uuid(&self.rng),
+            trace: TraceContext::new(self.clock.now(), &self.rng),
+            source_ip: None,
+            host: String::new(),
+        }
+    }
+
+    /// A link to a package, for `Code.Location`.
+    pub(crate) fn package_link(&self, cx: &Cx, code: &CodeRef) -> String {
+        let token = self.code_links.token(code, self.clock.now());
+        format!("http://{}/_tinderbox/code/{token}", cx.host)
+    }
+
+    /// L14: a package and its layers together are within what an environment may see.
+    pub(crate) async fn check_unpacked(&self, record: &FunctionRecord) -> Result<(), LambdaError> {
+        if record.layers.is_empty() {
+            return Ok(());
+        }
+        let mut bytes = self.packages.unpacked_bytes(&record.code).await?;
+        for layer in &record.layers {
+            bytes += self.packages.unpacked_bytes(&layer.code).await?;
+        }
+        match bytes > self.packages.bytes_max() {
+            true => Err(LambdaError::invalid(format!(
+                "Function code combined with layers exceeds the maximum allowed size of {} bytes. The actual size is \
+                 {bytes} bytes.",
+                self.packages.bytes_max()
+            ))),
+            false => Ok(()),
+        }
     }
 
     /// The time as records keep it.
@@ -122,13 +171,22 @@ impl Lambda {
     }
 
     /// The version that the data plane runs.
-    pub(crate) fn version(&self, cx: &Cx, name: &str, record: FunctionRecord) -> FunctionVersion {
+    pub(crate) fn version(
+        &self,
+        cx: &Cx,
+        name: &str,
+        version: String,
+        record: FunctionRecord,
+        concurrency: Concurrency,
+    ) -> FunctionVersion {
         FunctionVersion {
             account: cx.account.clone(),
             region: cx.region.clone(),
             name: name.to_owned(),
             arn: function_arn(&cx.region, cx.account.as_str(), name),
-            version: crate::LATEST.to_owned(),
+            version,
+            layers: record.layers.into_iter().map(|layer| layer.code).collect(),
+            concurrency,
             revision_id: record.revision_id,
             role: record.role,
             runtime_warning: self.warning(&record.runtime),

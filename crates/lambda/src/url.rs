@@ -18,17 +18,22 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use wire::{AccountId, Arn, Cx, Principal};
 
 use crate::error::LambdaError;
+use crate::function::Concurrency;
 use crate::invoke::{Invocation, InvokeError, PAYLOAD_BYTES_MAX};
-use crate::keys::{self, FunctionRecord, Key, UrlAuth, UrlOwner, UrlRecord};
-use crate::name::function_arn;
+use crate::keys::{self, Key, UrlAuth, UrlOwner, UrlRecord};
+use crate::name::FunctionName;
+use crate::qualifier::{Resolved, concurrency, resolve};
 use crate::state::Lambda;
 use event::{Caller, EventContext};
 
 /// What stands behind a URL's id.
 struct Target {
-    owner: UrlOwner,
+    /// The function's account and region, and the rest of the request's context.
+    cx: Cx,
+    name: FunctionName,
     url: UrlRecord,
-    function: FunctionRecord,
+    function: Resolved,
+    concurrency: Concurrency,
 }
 
 impl Lambda {
@@ -36,8 +41,8 @@ impl Lambda {
     ///
     /// `cx` is the request's: its principal decides over `AWS_IAM` URLs; account and region are the function's, whatever it says.
     pub async fn serve_url(&self, id: &str, cx: Cx, request: Request<Bytes>) -> Response<Bytes> {
-        let mut response = match self.target(id).await {
-            Ok(Some(target)) => self.serve_target(target, &cx, request).await,
+        let mut response = match self.target(id, &cx).await {
+            Ok(Some(target)) => self.serve_target(target, request).await,
             // Forbidden and not absent: whether a URL exists is nobody's business. The shape is AWS's.
             Ok(None) => {
                 let mut response = result::refusal(StatusCode::FORBIDDEN, r#"{"Message":null}"#);
@@ -73,44 +78,48 @@ impl Lambda {
         }
     }
 
-    async fn target(&self, id: &str) -> Result<Option<Target>, LambdaError> {
+    async fn target(&self, id: &str, cx: &Cx) -> Result<Option<Target>, LambdaError> {
+        let chance = self.chance();
         let read = self.kv.read(|tx| async move {
             let Some(owner) = keys::get::<UrlOwner>(&tx, &Key::UrlOwner { id }).await? else { return Ok(None) };
-            let UrlOwner { account, region, name } = &owner;
-            let url = keys::get(&tx, &Key::Url { account, region, name }).await?;
-            let function = keys::get(&tx, &Key::Function { account, region, name }).await?;
-            Ok::<_, kv::Error>(url.zip(function).map(|(url, function)| Target { owner, url, function }))
+            let UrlOwner { account, region, name, alias } = owner;
+            let Some(account) = AccountId::parse(&account) else { return Ok(None) };
+            let cx = Cx { account, region, ..cx.clone() };
+            let name = FunctionName { name, qualifier: alias };
+            let url = keys::get(&tx, &Key::Url(name.place(&cx), name.qualifier.as_deref())).await?;
+            let function = resolve(&tx, &cx, &name, chance).await;
+            let (Some(url), Ok(function)) = (url, function) else { return Ok(None) };
+            let concurrency = concurrency(&tx, &cx, &name, &function.version).await?;
+            Ok::<_, LambdaError>(Some(Target { cx, name, url, function, concurrency }))
         });
-        Ok(read.await?)
+        read.await
     }
 
-    async fn serve_target(&self, target: Target, cx: &Cx, request: Request<Bytes>) -> Response<Bytes> {
+    async fn serve_target(&self, target: Target, request: Request<Bytes>) -> Response<Bytes> {
         let cors = target.url.cors.as_ref();
         if let Some(answer) = cors.and_then(|cors| cors.preflight(&request)) {
             return answer;
         }
         let origin = request.headers().get(header::ORIGIN).cloned();
         let cors = target.url.cors.clone();
-        let mut response = self.invoke_target(target, cx, request).await;
+        let mut response = self.invoke_target(target, request).await;
         if let Some(cors) = cors {
             cors.apply(origin.as_ref(), response.headers_mut());
         }
         response
     }
 
-    async fn invoke_target(&self, target: Target, cx: &Cx, request: Request<Bytes>) -> Response<Bytes> {
-        let Target { owner, url, function } = target;
+    async fn invoke_target(&self, target: Target, request: Request<Bytes>) -> Response<Bytes> {
+        let Target { cx, name, url, function, concurrency } = target;
         let caller = caller(&cx.principal);
-        let arn = function_arn(&owner.region, &owner.account, &owner.name);
-        if let Err(refusal) = self.may_call_url(cx, &arn, url.auth).await {
+        let arn = name.qualified_arn(&cx);
+        if let Err(refusal) = self.may_call_url(&cx, &arn, url.auth).await {
             if refusal.internal.is_some() {
                 tracing::error!(%refusal, arn, "whether a function URL may be called cannot be told");
                 return result::bad_gateway();
             }
             return result::refusal(StatusCode::FORBIDDEN, r#"{"Message":"Forbidden"}"#);
         }
-        let Some(account) = AccountId::parse(&owner.account) else { return result::bad_gateway() };
-        let cx = Cx { account, region: owner.region, ..cx.clone() };
         let context = EventContext {
             url_id: &url.id,
             request_id: &cx.request_id,
@@ -135,7 +144,8 @@ impl Lambda {
             invoked_arn: arn,
             trace: cx.trace.clone(),
         };
-        let version = Arc::new(self.version(&cx, &owner.name, function));
+        let Resolved { version, record, .. } = function;
+        let version = Arc::new(self.version(&cx, &name.name, version, record, concurrency));
         match self.plane.invoke(version, invocation).await {
             Ok(outcome) if outcome.function_error.is_none() => result::decode(&outcome.payload),
             Ok(_) => result::bad_gateway(),

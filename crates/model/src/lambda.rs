@@ -4,6 +4,7 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use sys::Timestamp;
 use wire::ApiError;
 use wire::Fault;
 use wire::Fields;
@@ -285,6 +286,52 @@ pub static SERVICE: ServiceShape = ServiceShape {
     ],
 };
 
+/// Adds permissions to the resource-based policy of a version of an Lambda layer.
+#[derive(Clone, Copy, Debug)]
+pub struct AddLayerVersionPermission;
+
+impl Operation for AddLayerVersionPermission {
+    const SHAPE: &'static OperationShape = &ADD_LAYER_VERSION_PERMISSION;
+    type Input = AddLayerVersionPermissionInput;
+    type Output = AddLayerVersionPermissionOutput;
+}
+
+/// Grants a principal permission to use a function.
+#[derive(Clone, Copy, Debug)]
+pub struct AddPermission;
+
+impl Operation for AddPermission {
+    const SHAPE: &'static OperationShape = &ADD_PERMISSION;
+    type Input = AddPermissionInput;
+    type Output = AddPermissionOutput;
+}
+
+/// What CreateAlias shares with other operations.
+pub type CreateAliasOutput = AliasConfiguration;
+
+/// Creates an alias for a Lambda Event Function version.
+#[derive(Clone, Copy, Debug)]
+pub struct CreateAlias;
+
+impl Operation for CreateAlias {
+    const SHAPE: &'static OperationShape = &CREATE_ALIAS;
+    type Input = CreateAliasInput;
+    type Output = CreateAliasOutput;
+}
+
+/// What CreateEventSourceMapping shares with other operations.
+pub type CreateEventSourceMappingOutput = EventSourceMappingConfiguration;
+
+/// Creates a mapping between an event source and an Lambda Event Function.
+#[derive(Clone, Copy, Debug)]
+pub struct CreateEventSourceMapping;
+
+impl Operation for CreateEventSourceMapping {
+    const SHAPE: &'static OperationShape = &CREATE_EVENT_SOURCE_MAPPING;
+    type Input = CreateEventSourceMappingInput;
+    type Output = CreateEventSourceMappingOutput;
+}
+
 /// What CreateFunction shares with other operations.
 pub type CreateFunctionOutput = FunctionConfiguration;
 
@@ -308,6 +355,46 @@ impl Operation for CreateFunctionUrlConfig {
     type Output = CreateFunctionUrlConfigOutput;
 }
 
+/// DeleteAlias has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteAliasOutput {}
+
+impl FromValue for DeleteAliasOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for DeleteAliasOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Deletes a Lambda Event Function alias.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteAlias;
+
+impl Operation for DeleteAlias {
+    const SHAPE: &'static OperationShape = &DELETE_ALIAS;
+    type Input = DeleteAliasInput;
+    type Output = DeleteAliasOutput;
+}
+
+/// What DeleteEventSourceMapping shares with other operations.
+pub type DeleteEventSourceMappingOutput = EventSourceMappingConfiguration;
+
+/// Deletes an event source mapping.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteEventSourceMapping;
+
+impl Operation for DeleteEventSourceMapping {
+    const SHAPE: &'static OperationShape = &DELETE_EVENT_SOURCE_MAPPING;
+    type Input = DeleteEventSourceMappingInput;
+    type Output = DeleteEventSourceMappingOutput;
+}
+
 /// Deletes a Lambda Event Function.
 #[derive(Clone, Copy, Debug)]
 pub struct DeleteFunction;
@@ -316,6 +403,60 @@ impl Operation for DeleteFunction {
     const SHAPE: &'static OperationShape = &DELETE_FUNCTION;
     type Input = DeleteFunctionInput;
     type Output = DeleteFunctionOutput;
+}
+
+/// DeleteFunctionConcurrency has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteFunctionConcurrencyOutput {}
+
+impl FromValue for DeleteFunctionConcurrencyOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for DeleteFunctionConcurrencyOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Removes a concurrent execution limit from a Lambda Event Function.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteFunctionConcurrency;
+
+impl Operation for DeleteFunctionConcurrency {
+    const SHAPE: &'static OperationShape = &DELETE_FUNCTION_CONCURRENCY;
+    type Input = DeleteFunctionConcurrencyInput;
+    type Output = DeleteFunctionConcurrencyOutput;
+}
+
+/// DeleteFunctionEventInvokeConfig has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteFunctionEventInvokeConfigOutput {}
+
+impl FromValue for DeleteFunctionEventInvokeConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for DeleteFunctionEventInvokeConfigOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Deletes the configuration for asynchronous invocation for a function, version, or alias.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteFunctionEventInvokeConfig;
+
+impl Operation for DeleteFunctionEventInvokeConfig {
+    const SHAPE: &'static OperationShape = &DELETE_FUNCTION_EVENT_INVOKE_CONFIG;
+    type Input = DeleteFunctionEventInvokeConfigInput;
+    type Output = DeleteFunctionEventInvokeConfigOutput;
 }
 
 /// DeleteFunctionUrlConfig has no members here.
@@ -345,6 +486,60 @@ impl Operation for DeleteFunctionUrlConfig {
     type Output = DeleteFunctionUrlConfigOutput;
 }
 
+/// DeleteLayerVersion has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteLayerVersionOutput {}
+
+impl FromValue for DeleteLayerVersionOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for DeleteLayerVersionOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Deletes a version of an Lambda layer.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteLayerVersion;
+
+impl Operation for DeleteLayerVersion {
+    const SHAPE: &'static OperationShape = &DELETE_LAYER_VERSION;
+    type Input = DeleteLayerVersionInput;
+    type Output = DeleteLayerVersionOutput;
+}
+
+/// DeleteProvisionedConcurrencyConfig has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteProvisionedConcurrencyConfigOutput {}
+
+impl FromValue for DeleteProvisionedConcurrencyConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for DeleteProvisionedConcurrencyConfigOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Deletes the provisioned concurrency configuration for a function.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteProvisionedConcurrencyConfig;
+
+impl Operation for DeleteProvisionedConcurrencyConfig {
+    const SHAPE: &'static OperationShape = &DELETE_PROVISIONED_CONCURRENCY_CONFIG;
+    type Input = DeleteProvisionedConcurrencyConfigInput;
+    type Output = DeleteProvisionedConcurrencyConfigOutput;
+}
+
 /// Retrieves details about your account's limits and usage in an Amazon Web Services Region.
 #[derive(Clone, Copy, Debug)]
 pub struct GetAccountSettings;
@@ -355,6 +550,32 @@ impl Operation for GetAccountSettings {
     type Output = GetAccountSettingsOutput;
 }
 
+/// What GetAlias shares with other operations.
+pub type GetAliasOutput = AliasConfiguration;
+
+/// Returns details about a Lambda Event Function alias.
+#[derive(Clone, Copy, Debug)]
+pub struct GetAlias;
+
+impl Operation for GetAlias {
+    const SHAPE: &'static OperationShape = &GET_ALIAS;
+    type Input = GetAliasInput;
+    type Output = GetAliasOutput;
+}
+
+/// What GetEventSourceMapping shares with other operations.
+pub type GetEventSourceMappingOutput = EventSourceMappingConfiguration;
+
+/// Returns details about an event source mapping.
+#[derive(Clone, Copy, Debug)]
+pub struct GetEventSourceMapping;
+
+impl Operation for GetEventSourceMapping {
+    const SHAPE: &'static OperationShape = &GET_EVENT_SOURCE_MAPPING;
+    type Input = GetEventSourceMappingInput;
+    type Output = GetEventSourceMappingOutput;
+}
+
 /// Returns information about a Lambda Event Function or function version, with a link to download the deployment package that's valid for 10 minutes.
 #[derive(Clone, Copy, Debug)]
 pub struct GetFunction;
@@ -363,6 +584,26 @@ impl Operation for GetFunction {
     const SHAPE: &'static OperationShape = &GET_FUNCTION;
     type Input = GetFunctionInput;
     type Output = GetFunctionOutput;
+}
+
+/// Returns the code signing configuration for the specified function.
+#[derive(Clone, Copy, Debug)]
+pub struct GetFunctionCodeSigningConfig;
+
+impl Operation for GetFunctionCodeSigningConfig {
+    const SHAPE: &'static OperationShape = &GET_FUNCTION_CODE_SIGNING_CONFIG;
+    type Input = GetFunctionCodeSigningConfigInput;
+    type Output = GetFunctionCodeSigningConfigOutput;
+}
+
+/// Returns details about the reserved concurrency configuration for a function.
+#[derive(Clone, Copy, Debug)]
+pub struct GetFunctionConcurrency;
+
+impl Operation for GetFunctionConcurrency {
+    const SHAPE: &'static OperationShape = &GET_FUNCTION_CONCURRENCY;
+    type Input = GetFunctionConcurrencyInput;
+    type Output = GetFunctionConcurrencyOutput;
 }
 
 /// What GetFunctionConfiguration shares with other operations.
@@ -378,6 +619,29 @@ impl Operation for GetFunctionConfiguration {
     type Output = GetFunctionConfigurationOutput;
 }
 
+/// What GetFunctionEventInvokeConfig shares with other operations.
+pub type GetFunctionEventInvokeConfigOutput = FunctionEventInvokeConfig;
+
+/// Retrieves the configuration for asynchronous invocation for a function, version, or alias.
+#[derive(Clone, Copy, Debug)]
+pub struct GetFunctionEventInvokeConfig;
+
+impl Operation for GetFunctionEventInvokeConfig {
+    const SHAPE: &'static OperationShape = &GET_FUNCTION_EVENT_INVOKE_CONFIG;
+    type Input = GetFunctionEventInvokeConfigInput;
+    type Output = GetFunctionEventInvokeConfigOutput;
+}
+
+/// Returns your function's recursive loop detection configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct GetFunctionRecursionConfig;
+
+impl Operation for GetFunctionRecursionConfig {
+    const SHAPE: &'static OperationShape = &GET_FUNCTION_RECURSION_CONFIG;
+    type Input = GetFunctionRecursionConfigInput;
+    type Output = GetFunctionRecursionConfigOutput;
+}
+
 /// Returns details about a Lambda function URL.
 #[derive(Clone, Copy, Debug)]
 pub struct GetFunctionUrlConfig;
@@ -388,6 +652,72 @@ impl Operation for GetFunctionUrlConfig {
     type Output = GetFunctionUrlConfigOutput;
 }
 
+/// What GetLayerVersion shares with other operations.
+pub type GetLayerVersionOutput = GetLayerVersionResponse;
+
+/// Returns information about a version of an Lambda layer, with a link to download the layer archive that's valid for 10 minutes.
+#[derive(Clone, Copy, Debug)]
+pub struct GetLayerVersion;
+
+impl Operation for GetLayerVersion {
+    const SHAPE: &'static OperationShape = &GET_LAYER_VERSION;
+    type Input = GetLayerVersionInput;
+    type Output = GetLayerVersionOutput;
+}
+
+/// What GetLayerVersionByArn shares with other operations.
+pub type GetLayerVersionByArnOutput = GetLayerVersionResponse;
+
+/// Returns information about a version of an Lambda layer, with a link to download the layer archive that's valid for 10 minutes.
+#[derive(Clone, Copy, Debug)]
+pub struct GetLayerVersionByArn;
+
+impl Operation for GetLayerVersionByArn {
+    const SHAPE: &'static OperationShape = &GET_LAYER_VERSION_BY_ARN;
+    type Input = GetLayerVersionByArnInput;
+    type Output = GetLayerVersionByArnOutput;
+}
+
+/// Returns the permission policy for a version of an Lambda layer.
+#[derive(Clone, Copy, Debug)]
+pub struct GetLayerVersionPolicy;
+
+impl Operation for GetLayerVersionPolicy {
+    const SHAPE: &'static OperationShape = &GET_LAYER_VERSION_POLICY;
+    type Input = GetLayerVersionPolicyInput;
+    type Output = GetLayerVersionPolicyOutput;
+}
+
+/// Returns the resource-based IAM policy for a function, version, or alias.
+#[derive(Clone, Copy, Debug)]
+pub struct GetPolicy;
+
+impl Operation for GetPolicy {
+    const SHAPE: &'static OperationShape = &GET_POLICY;
+    type Input = GetPolicyInput;
+    type Output = GetPolicyOutput;
+}
+
+/// Retrieves the provisioned concurrency configuration for a function's alias or version.
+#[derive(Clone, Copy, Debug)]
+pub struct GetProvisionedConcurrencyConfig;
+
+impl Operation for GetProvisionedConcurrencyConfig {
+    const SHAPE: &'static OperationShape = &GET_PROVISIONED_CONCURRENCY_CONFIG;
+    type Input = GetProvisionedConcurrencyConfigInput;
+    type Output = GetProvisionedConcurrencyConfigOutput;
+}
+
+/// Retrieves the runtime management configuration for a function's version.
+#[derive(Clone, Copy, Debug)]
+pub struct GetRuntimeManagementConfig;
+
+impl Operation for GetRuntimeManagementConfig {
+    const SHAPE: &'static OperationShape = &GET_RUNTIME_MANAGEMENT_CONFIG;
+    type Input = GetRuntimeManagementConfigInput;
+    type Output = GetRuntimeManagementConfigOutput;
+}
+
 /// Invokes a Lambda Event Function.
 #[derive(Clone, Copy, Debug)]
 pub struct Invoke;
@@ -396,6 +726,56 @@ impl Operation for Invoke {
     const SHAPE: &'static OperationShape = &INVOKE;
     type Input = InvokeInput;
     type Output = InvokeOutput;
+}
+
+/// For asynchronous function invocation, use Invoke.
+#[derive(Clone, Copy, Debug)]
+pub struct InvokeAsync;
+
+impl Operation for InvokeAsync {
+    const SHAPE: &'static OperationShape = &INVOKE_ASYNC;
+    type Input = InvokeAsyncInput;
+    type Output = InvokeAsyncOutput;
+}
+
+/// Configure your Lambda Event Functions to stream response payloads back to clients.
+#[derive(Clone, Copy, Debug)]
+pub struct InvokeWithResponseStream;
+
+impl Operation for InvokeWithResponseStream {
+    const SHAPE: &'static OperationShape = &INVOKE_WITH_RESPONSE_STREAM;
+    type Input = InvokeWithResponseStreamInput;
+    type Output = InvokeWithResponseStreamOutput;
+}
+
+/// Returns a list of aliases for a Lambda Event Function.
+#[derive(Clone, Copy, Debug)]
+pub struct ListAliases;
+
+impl Operation for ListAliases {
+    const SHAPE: &'static OperationShape = &LIST_ALIASES;
+    type Input = ListAliasesInput;
+    type Output = ListAliasesOutput;
+}
+
+/// Lists event source mappings.
+#[derive(Clone, Copy, Debug)]
+pub struct ListEventSourceMappings;
+
+impl Operation for ListEventSourceMappings {
+    const SHAPE: &'static OperationShape = &LIST_EVENT_SOURCE_MAPPINGS;
+    type Input = ListEventSourceMappingsInput;
+    type Output = ListEventSourceMappingsOutput;
+}
+
+/// Retrieves a list of configurations for asynchronous invocation for a Lambda Event Function.
+#[derive(Clone, Copy, Debug)]
+pub struct ListFunctionEventInvokeConfigs;
+
+impl Operation for ListFunctionEventInvokeConfigs {
+    const SHAPE: &'static OperationShape = &LIST_FUNCTION_EVENT_INVOKE_CONFIGS;
+    type Input = ListFunctionEventInvokeConfigsInput;
+    type Output = ListFunctionEventInvokeConfigsOutput;
 }
 
 /// Returns a list of Lambda function URLs for the specified function.
@@ -416,6 +796,269 @@ impl Operation for ListFunctions {
     const SHAPE: &'static OperationShape = &LIST_FUNCTIONS;
     type Input = ListFunctionsInput;
     type Output = ListFunctionsOutput;
+}
+
+/// Lists the versions of an Lambda layer.
+#[derive(Clone, Copy, Debug)]
+pub struct ListLayerVersions;
+
+impl Operation for ListLayerVersions {
+    const SHAPE: &'static OperationShape = &LIST_LAYER_VERSIONS;
+    type Input = ListLayerVersionsInput;
+    type Output = ListLayerVersionsOutput;
+}
+
+/// Lists Lambda layers and shows information about the latest version of each.
+#[derive(Clone, Copy, Debug)]
+pub struct ListLayers;
+
+impl Operation for ListLayers {
+    const SHAPE: &'static OperationShape = &LIST_LAYERS;
+    type Input = ListLayersInput;
+    type Output = ListLayersOutput;
+}
+
+/// Retrieves a list of provisioned concurrency configurations for a function.
+#[derive(Clone, Copy, Debug)]
+pub struct ListProvisionedConcurrencyConfigs;
+
+impl Operation for ListProvisionedConcurrencyConfigs {
+    const SHAPE: &'static OperationShape = &LIST_PROVISIONED_CONCURRENCY_CONFIGS;
+    type Input = ListProvisionedConcurrencyConfigsInput;
+    type Output = ListProvisionedConcurrencyConfigsOutput;
+}
+
+/// Returns a function, event source mapping, or code signing configuration's tags.
+#[derive(Clone, Copy, Debug)]
+pub struct ListTags;
+
+impl Operation for ListTags {
+    const SHAPE: &'static OperationShape = &LIST_TAGS;
+    type Input = ListTagsInput;
+    type Output = ListTagsOutput;
+}
+
+/// Returns a list of versions of a Lambda Event Function, with the version-specific configuration of each.
+#[derive(Clone, Copy, Debug)]
+pub struct ListVersionsByFunction;
+
+impl Operation for ListVersionsByFunction {
+    const SHAPE: &'static OperationShape = &LIST_VERSIONS_BY_FUNCTION;
+    type Input = ListVersionsByFunctionInput;
+    type Output = ListVersionsByFunctionOutput;
+}
+
+/// Creates an Lambda layer from a ZIP archive.
+#[derive(Clone, Copy, Debug)]
+pub struct PublishLayerVersion;
+
+impl Operation for PublishLayerVersion {
+    const SHAPE: &'static OperationShape = &PUBLISH_LAYER_VERSION;
+    type Input = PublishLayerVersionInput;
+    type Output = PublishLayerVersionOutput;
+}
+
+/// What PublishVersion shares with other operations.
+pub type PublishVersionOutput = FunctionConfiguration;
+
+/// Creates a version from the current code and configuration of a Lambda Event Function.
+#[derive(Clone, Copy, Debug)]
+pub struct PublishVersion;
+
+impl Operation for PublishVersion {
+    const SHAPE: &'static OperationShape = &PUBLISH_VERSION;
+    type Input = PublishVersionInput;
+    type Output = PublishVersionOutput;
+}
+
+/// What PutFunctionConcurrency shares with other operations.
+pub type PutFunctionConcurrencyOutput = Concurrency;
+
+/// Sets the maximum number of simultaneous executions for a Lambda Event Function, and reserves capacity for that concurrency level.
+#[derive(Clone, Copy, Debug)]
+pub struct PutFunctionConcurrency;
+
+impl Operation for PutFunctionConcurrency {
+    const SHAPE: &'static OperationShape = &PUT_FUNCTION_CONCURRENCY;
+    type Input = PutFunctionConcurrencyInput;
+    type Output = PutFunctionConcurrencyOutput;
+}
+
+/// What PutFunctionEventInvokeConfig shares with other operations.
+pub type PutFunctionEventInvokeConfigOutput = FunctionEventInvokeConfig;
+
+/// Configures options for asynchronous invocation on a function, version, or alias.
+#[derive(Clone, Copy, Debug)]
+pub struct PutFunctionEventInvokeConfig;
+
+impl Operation for PutFunctionEventInvokeConfig {
+    const SHAPE: &'static OperationShape = &PUT_FUNCTION_EVENT_INVOKE_CONFIG;
+    type Input = PutFunctionEventInvokeConfigInput;
+    type Output = PutFunctionEventInvokeConfigOutput;
+}
+
+/// Sets the recursive loop detection configuration for a Lambda Event Function.
+#[derive(Clone, Copy, Debug)]
+pub struct PutFunctionRecursionConfig;
+
+impl Operation for PutFunctionRecursionConfig {
+    const SHAPE: &'static OperationShape = &PUT_FUNCTION_RECURSION_CONFIG;
+    type Input = PutFunctionRecursionConfigInput;
+    type Output = PutFunctionRecursionConfigOutput;
+}
+
+/// Adds a provisioned concurrency configuration to a function's alias or version.
+#[derive(Clone, Copy, Debug)]
+pub struct PutProvisionedConcurrencyConfig;
+
+impl Operation for PutProvisionedConcurrencyConfig {
+    const SHAPE: &'static OperationShape = &PUT_PROVISIONED_CONCURRENCY_CONFIG;
+    type Input = PutProvisionedConcurrencyConfigInput;
+    type Output = PutProvisionedConcurrencyConfigOutput;
+}
+
+/// Sets the runtime management configuration for a function's version.
+#[derive(Clone, Copy, Debug)]
+pub struct PutRuntimeManagementConfig;
+
+impl Operation for PutRuntimeManagementConfig {
+    const SHAPE: &'static OperationShape = &PUT_RUNTIME_MANAGEMENT_CONFIG;
+    type Input = PutRuntimeManagementConfigInput;
+    type Output = PutRuntimeManagementConfigOutput;
+}
+
+/// RemoveLayerVersionPermission has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RemoveLayerVersionPermissionOutput {}
+
+impl FromValue for RemoveLayerVersionPermissionOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for RemoveLayerVersionPermissionOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Removes a statement from the permissions policy for a version of an Lambda layer.
+#[derive(Clone, Copy, Debug)]
+pub struct RemoveLayerVersionPermission;
+
+impl Operation for RemoveLayerVersionPermission {
+    const SHAPE: &'static OperationShape = &REMOVE_LAYER_VERSION_PERMISSION;
+    type Input = RemoveLayerVersionPermissionInput;
+    type Output = RemoveLayerVersionPermissionOutput;
+}
+
+/// RemovePermission has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RemovePermissionOutput {}
+
+impl FromValue for RemovePermissionOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for RemovePermissionOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Revokes function-use permission from an Amazon Web Services service or another Amazon Web Services account.
+#[derive(Clone, Copy, Debug)]
+pub struct RemovePermission;
+
+impl Operation for RemovePermission {
+    const SHAPE: &'static OperationShape = &REMOVE_PERMISSION;
+    type Input = RemovePermissionInput;
+    type Output = RemovePermissionOutput;
+}
+
+/// TagResource has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TagResourceOutput {}
+
+impl FromValue for TagResourceOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for TagResourceOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Adds tags to a function, event source mapping, or code signing configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct TagResource;
+
+impl Operation for TagResource {
+    const SHAPE: &'static OperationShape = &TAG_RESOURCE;
+    type Input = TagResourceInput;
+    type Output = TagResourceOutput;
+}
+
+/// UntagResource has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UntagResourceOutput {}
+
+impl FromValue for UntagResourceOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for UntagResourceOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Removes tags from a function, event source mapping, or code signing configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct UntagResource;
+
+impl Operation for UntagResource {
+    const SHAPE: &'static OperationShape = &UNTAG_RESOURCE;
+    type Input = UntagResourceInput;
+    type Output = UntagResourceOutput;
+}
+
+/// What UpdateAlias shares with other operations.
+pub type UpdateAliasOutput = AliasConfiguration;
+
+/// Updates the configuration of a Lambda Event Function alias.
+#[derive(Clone, Copy, Debug)]
+pub struct UpdateAlias;
+
+impl Operation for UpdateAlias {
+    const SHAPE: &'static OperationShape = &UPDATE_ALIAS;
+    type Input = UpdateAliasInput;
+    type Output = UpdateAliasOutput;
+}
+
+/// What UpdateEventSourceMapping shares with other operations.
+pub type UpdateEventSourceMappingOutput = EventSourceMappingConfiguration;
+
+/// Updates an event source mapping.
+#[derive(Clone, Copy, Debug)]
+pub struct UpdateEventSourceMapping;
+
+impl Operation for UpdateEventSourceMapping {
+    const SHAPE: &'static OperationShape = &UPDATE_EVENT_SOURCE_MAPPING;
+    type Input = UpdateEventSourceMappingInput;
+    type Output = UpdateEventSourceMappingOutput;
 }
 
 /// What UpdateFunctionCode shares with other operations.
@@ -442,6 +1085,19 @@ impl Operation for UpdateFunctionConfiguration {
     const SHAPE: &'static OperationShape = &UPDATE_FUNCTION_CONFIGURATION;
     type Input = UpdateFunctionConfigurationInput;
     type Output = UpdateFunctionConfigurationOutput;
+}
+
+/// What UpdateFunctionEventInvokeConfig shares with other operations.
+pub type UpdateFunctionEventInvokeConfigOutput = FunctionEventInvokeConfig;
+
+/// Updates the configuration for asynchronous invocation for a function, version, or alias.
+#[derive(Clone, Copy, Debug)]
+pub struct UpdateFunctionEventInvokeConfig;
+
+impl Operation for UpdateFunctionEventInvokeConfig {
+    const SHAPE: &'static OperationShape = &UPDATE_FUNCTION_EVENT_INVOKE_CONFIG;
+    type Input = UpdateFunctionEventInvokeConfigInput;
+    type Output = UpdateFunctionEventInvokeConfigOutput;
 }
 
 /// Updates the configuration for a function URL of a Lambda Event Function.
@@ -540,6 +1196,263 @@ impl IntoValue for AccountUsage {
         let mut fields = Fields::with_capacity(2);
         fields.optional("FunctionCount", self.function_count);
         fields.optional("TotalCodeSize", self.total_code_size);
+        fields.finish()
+    }
+}
+
+/// AddLayerVersionPermissionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct AddLayerVersionPermissionInput {
+    /// The API action that grants access to the layer.
+    pub action: String,
+    /// The name or Amazon Resource Name (ARN) of the layer.
+    pub layer_name: String,
+    /// With the principal set to \*, grant permission to all accounts in the specified organization.
+    pub organization_id: Option<String>,
+    /// An account ID, or \* to grant layer usage permission to all accounts in an organization, or all Amazon Web Services accounts (if organizationId is not…
+    pub principal: String,
+    /// Only update the policy if the revision ID matches the ID specified.
+    pub revision_id: Option<String>,
+    /// An identifier that distinguishes the policy from others on the same layer version.
+    pub statement_id: String,
+    /// The version number.
+    pub version_number: i64,
+}
+
+impl FromValue for AddLayerVersionPermissionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            action: members.required("Action")?,
+            layer_name: members.required("LayerName")?,
+            organization_id: members.optional("OrganizationId")?,
+            principal: members.required("Principal")?,
+            revision_id: members.optional("RevisionId")?,
+            statement_id: members.required("StatementId")?,
+            version_number: members.required("VersionNumber")?,
+        })
+    }
+}
+
+impl IntoValue for AddLayerVersionPermissionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(7);
+        fields.required("Action", self.action);
+        fields.required("LayerName", self.layer_name);
+        fields.optional("OrganizationId", self.organization_id);
+        fields.required("Principal", self.principal);
+        fields.optional("RevisionId", self.revision_id);
+        fields.required("StatementId", self.statement_id);
+        fields.required("VersionNumber", self.version_number);
+        fields.finish()
+    }
+}
+
+/// AddLayerVersionPermissionResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AddLayerVersionPermissionOutput {
+    /// A unique identifier for the current revision of the policy.
+    pub revision_id: Option<String>,
+    /// The permission statement.
+    pub statement: Option<String>,
+}
+
+impl FromValue for AddLayerVersionPermissionOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { revision_id: members.optional("RevisionId")?, statement: members.optional("Statement")? })
+    }
+}
+
+impl IntoValue for AddLayerVersionPermissionOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("RevisionId", self.revision_id);
+        fields.optional("Statement", self.statement);
+        fields.finish()
+    }
+}
+
+/// AddPermissionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct AddPermissionInput {
+    /// The action that the principal can use on the function.
+    pub action: String,
+    /// For Alexa Smart Home functions, a token that the invoker must supply.
+    pub event_source_token: Option<String>,
+    /// The name or ARN of the Lambda function, version, or alias.
+    pub function_name: String,
+    /// The type of authentication that your function URL uses.
+    pub function_url_auth_type: Option<FunctionUrlAuthType>,
+    /// Indicates whether the permission applies when the function is invoked through a function URL.
+    pub invoked_via_function_url: Option<bool>,
+    /// The Amazon Web Services service, Amazon Web Services account, IAM user, or IAM role that invokes the function.
+    pub principal: String,
+    /// The identifier for your organization in Organizations.
+    pub principal_org_id: Option<String>,
+    /// Specify a version or alias to add permissions to a published version of the function.
+    pub qualifier: Option<String>,
+    /// Update the policy only if the revision ID matches the ID that's specified.
+    pub revision_id: Option<String>,
+    /// For Amazon Web Services service, the ID of the Amazon Web Services account that owns the resource.
+    pub source_account: Option<String>,
+    /// For Amazon Web Services services, the ARN of the Amazon Web Services resource that invokes the function.
+    pub source_arn: Option<String>,
+    /// A statement identifier that differentiates the statement from others in the same policy.
+    pub statement_id: String,
+}
+
+impl FromValue for AddPermissionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            action: members.required("Action")?,
+            event_source_token: members.optional("EventSourceToken")?,
+            function_name: members.required("FunctionName")?,
+            function_url_auth_type: members.optional("FunctionUrlAuthType")?,
+            invoked_via_function_url: members.optional("InvokedViaFunctionUrl")?,
+            principal: members.required("Principal")?,
+            principal_org_id: members.optional("PrincipalOrgID")?,
+            qualifier: members.optional("Qualifier")?,
+            revision_id: members.optional("RevisionId")?,
+            source_account: members.optional("SourceAccount")?,
+            source_arn: members.optional("SourceArn")?,
+            statement_id: members.required("StatementId")?,
+        })
+    }
+}
+
+impl IntoValue for AddPermissionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(12);
+        fields.required("Action", self.action);
+        fields.optional("EventSourceToken", self.event_source_token);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("FunctionUrlAuthType", self.function_url_auth_type);
+        fields.optional("InvokedViaFunctionUrl", self.invoked_via_function_url);
+        fields.required("Principal", self.principal);
+        fields.optional("PrincipalOrgID", self.principal_org_id);
+        fields.optional("Qualifier", self.qualifier);
+        fields.optional("RevisionId", self.revision_id);
+        fields.optional("SourceAccount", self.source_account);
+        fields.optional("SourceArn", self.source_arn);
+        fields.required("StatementId", self.statement_id);
+        fields.finish()
+    }
+}
+
+/// AddPermissionResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AddPermissionOutput {
+    /// The permission statement that's added to the function policy.
+    pub statement: Option<String>,
+}
+
+impl FromValue for AddPermissionOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { statement: members.optional("Statement")? })
+    }
+}
+
+impl IntoValue for AddPermissionOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Statement", self.statement);
+        fields.finish()
+    }
+}
+
+/// Provides configuration information about a Lambda function alias.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AliasConfiguration {
+    /// The Amazon Resource Name (ARN) of the alias.
+    pub alias_arn: Option<String>,
+    /// A description of the alias.
+    pub description: Option<String>,
+    /// The function version that the alias invokes.
+    pub function_version: Option<String>,
+    /// The name of the alias.
+    pub name: Option<String>,
+    /// A unique identifier that changes when you update the alias.
+    pub revision_id: Option<String>,
+    /// The routing configuration of the alias.
+    pub routing_config: Option<AliasRoutingConfiguration>,
+}
+
+impl FromValue for AliasConfiguration {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            alias_arn: members.optional("AliasArn")?,
+            description: members.optional("Description")?,
+            function_version: members.optional("FunctionVersion")?,
+            name: members.optional("Name")?,
+            revision_id: members.optional("RevisionId")?,
+            routing_config: members.optional("RoutingConfig")?,
+        })
+    }
+}
+
+impl IntoValue for AliasConfiguration {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(6);
+        fields.optional("AliasArn", self.alias_arn);
+        fields.optional("Description", self.description);
+        fields.optional("FunctionVersion", self.function_version);
+        fields.optional("Name", self.name);
+        fields.optional("RevisionId", self.revision_id);
+        fields.optional("RoutingConfig", self.routing_config);
+        fields.finish()
+    }
+}
+
+/// The traffic-shifting configuration of a Lambda function alias.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AliasRoutingConfiguration {
+    /// The second version, and the percentage of traffic that's routed to it.
+    pub additional_version_weights: Option<BTreeMap<String, f64>>,
+}
+
+impl FromValue for AliasRoutingConfiguration {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { additional_version_weights: members.optional("AdditionalVersionWeights")? })
+    }
+}
+
+impl IntoValue for AliasRoutingConfiguration {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("AdditionalVersionWeights", self.additional_version_weights);
+        fields.finish()
+    }
+}
+
+/// Specific configuration settings for an Amazon Managed Streaming for Apache Kafka (Amazon MSK) event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AmazonManagedKafkaEventSourceConfig {
+    /// The identifier for the Kafka consumer group to join.
+    pub consumer_group_id: Option<String>,
+    /// Specific configuration settings for a Kafka schema registry.
+    pub schema_registry_config: Option<KafkaSchemaRegistryConfig>,
+}
+
+impl FromValue for AmazonManagedKafkaEventSourceConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            consumer_group_id: members.optional("ConsumerGroupId")?,
+            schema_registry_config: members.optional("SchemaRegistryConfig")?,
+        })
+    }
+}
+
+impl IntoValue for AmazonManagedKafkaEventSourceConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("ConsumerGroupId", self.consumer_group_id);
+        fields.optional("SchemaRegistryConfig", self.schema_registry_config);
         fields.finish()
     }
 }
@@ -748,6 +1661,178 @@ impl IntoValue for Cors {
         fields.optional("AllowOrigins", self.allow_origins);
         fields.optional("ExposeHeaders", self.expose_headers);
         fields.optional("MaxAge", self.max_age);
+        fields.finish()
+    }
+}
+
+/// CreateAliasRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateAliasInput {
+    /// A description of the alias.
+    pub description: Option<String>,
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The function version that the alias invokes.
+    pub function_version: String,
+    /// The name of the alias.
+    pub name: String,
+    /// The routing configuration of the alias.
+    pub routing_config: Option<AliasRoutingConfiguration>,
+}
+
+impl FromValue for CreateAliasInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            description: members.optional("Description")?,
+            function_name: members.required("FunctionName")?,
+            function_version: members.required("FunctionVersion")?,
+            name: members.required("Name")?,
+            routing_config: members.optional("RoutingConfig")?,
+        })
+    }
+}
+
+impl IntoValue for CreateAliasInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(5);
+        fields.optional("Description", self.description);
+        fields.required("FunctionName", self.function_name);
+        fields.required("FunctionVersion", self.function_version);
+        fields.required("Name", self.name);
+        fields.optional("RoutingConfig", self.routing_config);
+        fields.finish()
+    }
+}
+
+/// CreateEventSourceMappingRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateEventSourceMappingInput {
+    /// Specific configuration settings for an Amazon Managed Streaming for Apache Kafka (Amazon MSK) event source.
+    pub amazon_managed_kafka_event_source_config: Option<AmazonManagedKafkaEventSourceConfig>,
+    /// The maximum number of records in each batch that Lambda pulls from your stream or queue and sends to your function.
+    pub batch_size: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) If the function returns an error, split the batch in two and retry.
+    pub bisect_batch_on_function_error: Option<bool>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) A configuration object that specifies the destination of an event after Lambda processes…
+    pub destination_config: Option<DestinationConfig>,
+    /// Specific configuration settings for a DocumentDB event source.
+    pub document_db_event_source_config: Option<DocumentDBEventSourceConfig>,
+    /// When true, the event source mapping is active.
+    pub enabled: Option<bool>,
+    /// The Amazon Resource Name (ARN) of the event source.
+    pub event_source_arn: Option<String>,
+    /// An object that defines the filter criteria that determine whether Lambda should process an event.
+    pub filter_criteria: Option<FilterCriteria>,
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, self-managed Apache Kafka, and Amazon SQS) A list of current response type enums applied to the event source mapping.
+    pub function_response_types: Option<Vec<FunctionResponseType>>,
+    /// The ARN of the Key Management Service (KMS) customer managed key that Lambda uses to encrypt your function's filter criteria.
+    pub kms_key_arn: Option<String>,
+    /// (Amazon MSK, and self-managed Apache Kafka only) The logging configuration for your event source.
+    pub logging_config: Option<EventSourceMappingLoggingConfig>,
+    /// The maximum amount of time, in seconds, that Lambda spends gathering records before invoking the function.
+    pub maximum_batching_window_in_seconds: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) Discard records older than the specified age.
+    pub maximum_record_age_in_seconds: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) Discard records after the specified number of retries.
+    pub maximum_retry_attempts: Option<i32>,
+    /// The metrics configuration for your event source.
+    pub metrics_config: Option<EventSourceMappingMetricsConfig>,
+    /// (Kinesis and DynamoDB Streams only) The number of batches to process from each shard concurrently.
+    pub parallelization_factor: Option<i32>,
+    /// (Amazon SQS, Amazon MSK, and self-managed Apache Kafka only) The provisioned mode configuration for the event source.
+    pub provisioned_poller_config: Option<ProvisionedPollerConfig>,
+    /// (MQ) The name of the Amazon MQ broker destination queue to consume.
+    pub queues: Option<Vec<String>>,
+    /// (Amazon SQS only) The scaling configuration for the event source.
+    pub scaling_config: Option<ScalingConfig>,
+    /// The self-managed Apache Kafka cluster to receive records from.
+    pub self_managed_event_source: Option<SelfManagedEventSource>,
+    /// Specific configuration settings for a self-managed Apache Kafka event source.
+    pub self_managed_kafka_event_source_config: Option<SelfManagedKafkaEventSourceConfig>,
+    /// An array of authentication protocols or VPC components required to secure your event source.
+    pub source_access_configurations: Option<Vec<SourceAccessConfiguration>>,
+    /// The position in a stream from which to start reading.
+    pub starting_position: Option<EventSourcePosition>,
+    /// With StartingPosition set to AT\_TIMESTAMP, the time from which to start reading.
+    pub starting_position_timestamp: Option<Timestamp>,
+    /// A list of tags to apply to the event source mapping.
+    pub tags: Option<BTreeMap<String, String>>,
+    /// The name of the Kafka topic.
+    pub topics: Option<Vec<String>>,
+    /// (Kinesis and DynamoDB Streams only) The duration in seconds of a processing window for DynamoDB and Kinesis Streams event sources.
+    pub tumbling_window_in_seconds: Option<i32>,
+}
+
+impl FromValue for CreateEventSourceMappingInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            amazon_managed_kafka_event_source_config: members.optional("AmazonManagedKafkaEventSourceConfig")?,
+            batch_size: members.optional("BatchSize")?,
+            bisect_batch_on_function_error: members.optional("BisectBatchOnFunctionError")?,
+            destination_config: members.optional("DestinationConfig")?,
+            document_db_event_source_config: members.optional("DocumentDBEventSourceConfig")?,
+            enabled: members.optional("Enabled")?,
+            event_source_arn: members.optional("EventSourceArn")?,
+            filter_criteria: members.optional("FilterCriteria")?,
+            function_name: members.required("FunctionName")?,
+            function_response_types: members.optional("FunctionResponseTypes")?,
+            kms_key_arn: members.optional("KMSKeyArn")?,
+            logging_config: members.optional("LoggingConfig")?,
+            maximum_batching_window_in_seconds: members.optional("MaximumBatchingWindowInSeconds")?,
+            maximum_record_age_in_seconds: members.optional("MaximumRecordAgeInSeconds")?,
+            maximum_retry_attempts: members.optional("MaximumRetryAttempts")?,
+            metrics_config: members.optional("MetricsConfig")?,
+            parallelization_factor: members.optional("ParallelizationFactor")?,
+            provisioned_poller_config: members.optional("ProvisionedPollerConfig")?,
+            queues: members.optional("Queues")?,
+            scaling_config: members.optional("ScalingConfig")?,
+            self_managed_event_source: members.optional("SelfManagedEventSource")?,
+            self_managed_kafka_event_source_config: members.optional("SelfManagedKafkaEventSourceConfig")?,
+            source_access_configurations: members.optional("SourceAccessConfigurations")?,
+            starting_position: members.optional("StartingPosition")?,
+            starting_position_timestamp: members.optional("StartingPositionTimestamp")?,
+            tags: members.optional("Tags")?,
+            topics: members.optional("Topics")?,
+            tumbling_window_in_seconds: members.optional("TumblingWindowInSeconds")?,
+        })
+    }
+}
+
+impl IntoValue for CreateEventSourceMappingInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(28);
+        fields.optional("AmazonManagedKafkaEventSourceConfig", self.amazon_managed_kafka_event_source_config);
+        fields.optional("BatchSize", self.batch_size);
+        fields.optional("BisectBatchOnFunctionError", self.bisect_batch_on_function_error);
+        fields.optional("DestinationConfig", self.destination_config);
+        fields.optional("DocumentDBEventSourceConfig", self.document_db_event_source_config);
+        fields.optional("Enabled", self.enabled);
+        fields.optional("EventSourceArn", self.event_source_arn);
+        fields.optional("FilterCriteria", self.filter_criteria);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("FunctionResponseTypes", self.function_response_types);
+        fields.optional("KMSKeyArn", self.kms_key_arn);
+        fields.optional("LoggingConfig", self.logging_config);
+        fields.optional("MaximumBatchingWindowInSeconds", self.maximum_batching_window_in_seconds);
+        fields.optional("MaximumRecordAgeInSeconds", self.maximum_record_age_in_seconds);
+        fields.optional("MaximumRetryAttempts", self.maximum_retry_attempts);
+        fields.optional("MetricsConfig", self.metrics_config);
+        fields.optional("ParallelizationFactor", self.parallelization_factor);
+        fields.optional("ProvisionedPollerConfig", self.provisioned_poller_config);
+        fields.optional("Queues", self.queues);
+        fields.optional("ScalingConfig", self.scaling_config);
+        fields.optional("SelfManagedEventSource", self.self_managed_event_source);
+        fields.optional("SelfManagedKafkaEventSourceConfig", self.self_managed_kafka_event_source_config);
+        fields.optional("SourceAccessConfigurations", self.source_access_configurations);
+        fields.optional("StartingPosition", self.starting_position);
+        fields.optional("StartingPositionTimestamp", self.starting_position_timestamp);
+        fields.optional("Tags", self.tags);
+        fields.optional("Topics", self.topics);
+        fields.optional("TumblingWindowInSeconds", self.tumbling_window_in_seconds);
         fields.finish()
     }
 }
@@ -998,6 +2083,100 @@ impl IntoValue for DeadLetterConfig {
     }
 }
 
+/// DeleteAliasRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteAliasInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The name of the alias.
+    pub name: String,
+}
+
+impl FromValue for DeleteAliasInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, name: members.required("Name")? })
+    }
+}
+
+impl IntoValue for DeleteAliasInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.required("Name", self.name);
+        fields.finish()
+    }
+}
+
+/// DeleteEventSourceMappingRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteEventSourceMappingInput {
+    /// The identifier of the event source mapping.
+    pub uuid: String,
+}
+
+impl FromValue for DeleteEventSourceMappingInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { uuid: members.required("UUID")? })
+    }
+}
+
+impl IntoValue for DeleteEventSourceMappingInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("UUID", self.uuid);
+        fields.finish()
+    }
+}
+
+/// DeleteFunctionConcurrencyRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteFunctionConcurrencyInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+}
+
+impl FromValue for DeleteFunctionConcurrencyInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")? })
+    }
+}
+
+impl IntoValue for DeleteFunctionConcurrencyInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("FunctionName", self.function_name);
+        fields.finish()
+    }
+}
+
+/// DeleteFunctionEventInvokeConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteFunctionEventInvokeConfigInput {
+    /// The name or ARN of the Lambda function, version, or alias.
+    pub function_name: String,
+    /// A version number or alias name.
+    pub qualifier: Option<String>,
+}
+
+impl FromValue for DeleteFunctionEventInvokeConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, qualifier: members.optional("Qualifier")? })
+    }
+}
+
+impl IntoValue for DeleteFunctionEventInvokeConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
 /// DeleteFunctionRequest
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeleteFunctionInput {
@@ -1070,6 +2249,81 @@ impl IntoValue for DeleteFunctionUrlConfigInput {
     }
 }
 
+/// DeleteLayerVersionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteLayerVersionInput {
+    /// The name or Amazon Resource Name (ARN) of the layer.
+    pub layer_name: String,
+    /// The version number.
+    pub version_number: i64,
+}
+
+impl FromValue for DeleteLayerVersionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { layer_name: members.required("LayerName")?, version_number: members.required("VersionNumber")? })
+    }
+}
+
+impl IntoValue for DeleteLayerVersionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("LayerName", self.layer_name);
+        fields.required("VersionNumber", self.version_number);
+        fields.finish()
+    }
+}
+
+/// DeleteProvisionedConcurrencyConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteProvisionedConcurrencyConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The version number or alias name.
+    pub qualifier: String,
+}
+
+impl FromValue for DeleteProvisionedConcurrencyConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, qualifier: members.required("Qualifier")? })
+    }
+}
+
+impl IntoValue for DeleteProvisionedConcurrencyConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.required("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// A configuration object that specifies the destination of an event after Lambda processes it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DestinationConfig {
+    /// The destination configuration for failed invocations.
+    pub on_failure: Option<OnFailure>,
+    /// The destination configuration for successful invocations.
+    pub on_success: Option<OnSuccess>,
+}
+
+impl FromValue for DestinationConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { on_failure: members.optional("OnFailure")?, on_success: members.optional("OnSuccess")? })
+    }
+}
+
+impl IntoValue for DestinationConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("OnFailure", self.on_failure);
+        fields.optional("OnSuccess", self.on_success);
+        fields.finish()
+    }
+}
+
 /// DirectS3Read
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DirectS3Read {
@@ -1124,6 +2378,38 @@ impl IntoValue for DirectS3Read {
     }
 }
 
+/// Specific configuration settings for a DocumentDB event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DocumentDBEventSourceConfig {
+    /// The name of the collection to consume within the database.
+    pub collection_name: Option<String>,
+    /// The name of the database to consume within the DocumentDB cluster.
+    pub database_name: Option<String>,
+    /// Determines what DocumentDB sends to your event stream during document update operations.
+    pub full_document: Option<FullDocument>,
+}
+
+impl FromValue for DocumentDBEventSourceConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            collection_name: members.optional("CollectionName")?,
+            database_name: members.optional("DatabaseName")?,
+            full_document: members.optional("FullDocument")?,
+        })
+    }
+}
+
+impl IntoValue for DocumentDBEventSourceConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("CollectionName", self.collection_name);
+        fields.optional("DatabaseName", self.database_name);
+        fields.optional("FullDocument", self.full_document);
+        fields.finish()
+    }
+}
+
 /// Configuration settings for durable functions, including execution timeout, retention period for execution history, and an optional ARN of the Key Management…
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DurableConfig {
@@ -1153,6 +2439,54 @@ impl IntoValue for DurableConfig {
         fields.optional("KMSKeyArn", self.kms_key_arn);
         fields.optional("RetentionPeriodInDays", self.retention_period_in_days);
         fields.finish()
+    }
+}
+
+/// EndPointType
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EndPointType {
+    /// `KAFKA_BOOTSTRAP_SERVERS`
+    KafkaBootstrapServers,
+}
+
+impl EndPointType {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::KafkaBootstrapServers];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::KafkaBootstrapServers => "KAFKA_BOOTSTRAP_SERVERS",
+        }
+    }
+}
+
+impl fmt::Display for EndPointType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EndPointType {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "EndPointType", text: text.to_owned() })
+    }
+}
+
+impl FromValue for EndPointType {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for EndPointType {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
     }
 }
 
@@ -1274,6 +2608,364 @@ impl IntoValue for EphemeralStorage {
     }
 }
 
+/// A mapping between an Amazon Web Services resource and a Lambda function.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EventSourceMappingConfiguration {
+    /// Specific configuration settings for an Amazon Managed Streaming for Apache Kafka (Amazon MSK) event source.
+    pub amazon_managed_kafka_event_source_config: Option<AmazonManagedKafkaEventSourceConfig>,
+    /// The maximum number of records in each batch that Lambda pulls from your stream or queue and sends to your function.
+    pub batch_size: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) If the function returns an error, split the batch in two and retry.
+    pub bisect_batch_on_function_error: Option<bool>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) A configuration object that specifies the destination of an event after Lambda processes…
+    pub destination_config: Option<DestinationConfig>,
+    /// Specific configuration settings for a DocumentDB event source.
+    pub document_db_event_source_config: Option<DocumentDBEventSourceConfig>,
+    /// The Amazon Resource Name (ARN) of the event source.
+    pub event_source_arn: Option<String>,
+    /// The Amazon Resource Name (ARN) of the event source mapping.
+    pub event_source_mapping_arn: Option<String>,
+    /// An object that defines the filter criteria that determine whether Lambda should process an event.
+    pub filter_criteria: Option<FilterCriteria>,
+    /// An object that contains details about an error related to filter criteria encryption.
+    pub filter_criteria_error: Option<FilterCriteriaError>,
+    /// The ARN of the Lambda function.
+    pub function_arn: Option<String>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, self-managed Apache Kafka, and Amazon SQS) A list of current response type enums applied to the event source mapping.
+    pub function_response_types: Option<Vec<FunctionResponseType>>,
+    /// The ARN of the Key Management Service (KMS) customer managed key that Lambda uses to encrypt your function's filter criteria.
+    pub kms_key_arn: Option<String>,
+    /// The date that the event source mapping was last updated or that its state changed.
+    pub last_modified: Option<Timestamp>,
+    /// The result of the event source mapping's last processing attempt.
+    pub last_processing_result: Option<String>,
+    /// (Amazon MSK, and self-managed Apache Kafka only) The logging configuration for your event source.
+    pub logging_config: Option<EventSourceMappingLoggingConfig>,
+    /// The maximum amount of time, in seconds, that Lambda spends gathering records before invoking the function.
+    pub maximum_batching_window_in_seconds: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) Discard records older than the specified age.
+    pub maximum_record_age_in_seconds: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) Discard records after the specified number of retries.
+    pub maximum_retry_attempts: Option<i32>,
+    /// The metrics configuration for your event source.
+    pub metrics_config: Option<EventSourceMappingMetricsConfig>,
+    /// (Kinesis and DynamoDB Streams only) The number of batches to process concurrently from each shard.
+    pub parallelization_factor: Option<i32>,
+    /// (Amazon SQS, Amazon MSK, and self-managed Apache Kafka only) The provisioned mode configuration for the event source.
+    pub provisioned_poller_config: Option<ProvisionedPollerConfig>,
+    /// (Amazon MQ) The name of the Amazon MQ broker destination queue to consume.
+    pub queues: Option<Vec<String>>,
+    /// (Amazon SQS only) The scaling configuration for the event source.
+    pub scaling_config: Option<ScalingConfig>,
+    /// The self-managed Apache Kafka cluster for your event source.
+    pub self_managed_event_source: Option<SelfManagedEventSource>,
+    /// Specific configuration settings for a self-managed Apache Kafka event source.
+    pub self_managed_kafka_event_source_config: Option<SelfManagedKafkaEventSourceConfig>,
+    /// An array of the authentication protocol, VPC components, or virtual host to secure and define your event source.
+    pub source_access_configurations: Option<Vec<SourceAccessConfiguration>>,
+    /// The position in a stream from which to start reading.
+    pub starting_position: Option<EventSourcePosition>,
+    /// With StartingPosition set to AT\_TIMESTAMP, the time from which to start reading.
+    pub starting_position_timestamp: Option<Timestamp>,
+    /// The state of the event source mapping.
+    pub state: Option<String>,
+    /// Indicates whether a user or Lambda made the last change to the event source mapping.
+    pub state_transition_reason: Option<String>,
+    /// The name of the Kafka topic.
+    pub topics: Option<Vec<String>>,
+    /// (Kinesis and DynamoDB Streams only) The duration in seconds of a processing window for DynamoDB and Kinesis Streams event sources.
+    pub tumbling_window_in_seconds: Option<i32>,
+    /// The identifier of the event source mapping.
+    pub uuid: Option<String>,
+}
+
+impl FromValue for EventSourceMappingConfiguration {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            amazon_managed_kafka_event_source_config: members.optional("AmazonManagedKafkaEventSourceConfig")?,
+            batch_size: members.optional("BatchSize")?,
+            bisect_batch_on_function_error: members.optional("BisectBatchOnFunctionError")?,
+            destination_config: members.optional("DestinationConfig")?,
+            document_db_event_source_config: members.optional("DocumentDBEventSourceConfig")?,
+            event_source_arn: members.optional("EventSourceArn")?,
+            event_source_mapping_arn: members.optional("EventSourceMappingArn")?,
+            filter_criteria: members.optional("FilterCriteria")?,
+            filter_criteria_error: members.optional("FilterCriteriaError")?,
+            function_arn: members.optional("FunctionArn")?,
+            function_response_types: members.optional("FunctionResponseTypes")?,
+            kms_key_arn: members.optional("KMSKeyArn")?,
+            last_modified: members.optional("LastModified")?,
+            last_processing_result: members.optional("LastProcessingResult")?,
+            logging_config: members.optional("LoggingConfig")?,
+            maximum_batching_window_in_seconds: members.optional("MaximumBatchingWindowInSeconds")?,
+            maximum_record_age_in_seconds: members.optional("MaximumRecordAgeInSeconds")?,
+            maximum_retry_attempts: members.optional("MaximumRetryAttempts")?,
+            metrics_config: members.optional("MetricsConfig")?,
+            parallelization_factor: members.optional("ParallelizationFactor")?,
+            provisioned_poller_config: members.optional("ProvisionedPollerConfig")?,
+            queues: members.optional("Queues")?,
+            scaling_config: members.optional("ScalingConfig")?,
+            self_managed_event_source: members.optional("SelfManagedEventSource")?,
+            self_managed_kafka_event_source_config: members.optional("SelfManagedKafkaEventSourceConfig")?,
+            source_access_configurations: members.optional("SourceAccessConfigurations")?,
+            starting_position: members.optional("StartingPosition")?,
+            starting_position_timestamp: members.optional("StartingPositionTimestamp")?,
+            state: members.optional("State")?,
+            state_transition_reason: members.optional("StateTransitionReason")?,
+            topics: members.optional("Topics")?,
+            tumbling_window_in_seconds: members.optional("TumblingWindowInSeconds")?,
+            uuid: members.optional("UUID")?,
+        })
+    }
+}
+
+impl IntoValue for EventSourceMappingConfiguration {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(33);
+        fields.optional("AmazonManagedKafkaEventSourceConfig", self.amazon_managed_kafka_event_source_config);
+        fields.optional("BatchSize", self.batch_size);
+        fields.optional("BisectBatchOnFunctionError", self.bisect_batch_on_function_error);
+        fields.optional("DestinationConfig", self.destination_config);
+        fields.optional("DocumentDBEventSourceConfig", self.document_db_event_source_config);
+        fields.optional("EventSourceArn", self.event_source_arn);
+        fields.optional("EventSourceMappingArn", self.event_source_mapping_arn);
+        fields.optional("FilterCriteria", self.filter_criteria);
+        fields.optional("FilterCriteriaError", self.filter_criteria_error);
+        fields.optional("FunctionArn", self.function_arn);
+        fields.optional("FunctionResponseTypes", self.function_response_types);
+        fields.optional("KMSKeyArn", self.kms_key_arn);
+        fields.optional("LastModified", self.last_modified);
+        fields.optional("LastProcessingResult", self.last_processing_result);
+        fields.optional("LoggingConfig", self.logging_config);
+        fields.optional("MaximumBatchingWindowInSeconds", self.maximum_batching_window_in_seconds);
+        fields.optional("MaximumRecordAgeInSeconds", self.maximum_record_age_in_seconds);
+        fields.optional("MaximumRetryAttempts", self.maximum_retry_attempts);
+        fields.optional("MetricsConfig", self.metrics_config);
+        fields.optional("ParallelizationFactor", self.parallelization_factor);
+        fields.optional("ProvisionedPollerConfig", self.provisioned_poller_config);
+        fields.optional("Queues", self.queues);
+        fields.optional("ScalingConfig", self.scaling_config);
+        fields.optional("SelfManagedEventSource", self.self_managed_event_source);
+        fields.optional("SelfManagedKafkaEventSourceConfig", self.self_managed_kafka_event_source_config);
+        fields.optional("SourceAccessConfigurations", self.source_access_configurations);
+        fields.optional("StartingPosition", self.starting_position);
+        fields.optional("StartingPositionTimestamp", self.starting_position_timestamp);
+        fields.optional("State", self.state);
+        fields.optional("StateTransitionReason", self.state_transition_reason);
+        fields.optional("Topics", self.topics);
+        fields.optional("TumblingWindowInSeconds", self.tumbling_window_in_seconds);
+        fields.optional("UUID", self.uuid);
+        fields.finish()
+    }
+}
+
+/// (Amazon MSK, and self-managed Apache Kafka only) The logging configuration for your event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EventSourceMappingLoggingConfig {
+    /// The log level you want your event source mapping to use.
+    pub system_log_level: Option<EventSourceMappingSystemLogLevel>,
+}
+
+impl FromValue for EventSourceMappingLoggingConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { system_log_level: members.optional("SystemLogLevel")? })
+    }
+}
+
+impl IntoValue for EventSourceMappingLoggingConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("SystemLogLevel", self.system_log_level);
+        fields.finish()
+    }
+}
+
+/// EventSourceMappingMetric
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventSourceMappingMetric {
+    /// `EventCount`
+    EventCount,
+    /// `ErrorCount`
+    ErrorCount,
+    /// `KafkaMetrics`
+    KafkaMetrics,
+}
+
+impl EventSourceMappingMetric {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::EventCount, Self::ErrorCount, Self::KafkaMetrics];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::EventCount => "EventCount",
+            Self::ErrorCount => "ErrorCount",
+            Self::KafkaMetrics => "KafkaMetrics",
+        }
+    }
+}
+
+impl fmt::Display for EventSourceMappingMetric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EventSourceMappingMetric {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "EventSourceMappingMetric", text: text.to_owned() })
+    }
+}
+
+impl FromValue for EventSourceMappingMetric {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for EventSourceMappingMetric {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// The metrics configuration for your event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EventSourceMappingMetricsConfig {
+    /// The metrics you want your event source mapping to produce, including EventCount, ErrorCount, KafkaMetrics.
+    pub metrics: Option<Vec<EventSourceMappingMetric>>,
+}
+
+impl FromValue for EventSourceMappingMetricsConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { metrics: members.optional("Metrics")? })
+    }
+}
+
+impl IntoValue for EventSourceMappingMetricsConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Metrics", self.metrics);
+        fields.finish()
+    }
+}
+
+/// EventSourceMappingSystemLogLevel
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventSourceMappingSystemLogLevel {
+    /// `DEBUG`
+    Debug,
+    /// `INFO`
+    Info,
+    /// `WARN`
+    Warn,
+}
+
+impl EventSourceMappingSystemLogLevel {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Debug, Self::Info, Self::Warn];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Warn => "WARN",
+        }
+    }
+}
+
+impl fmt::Display for EventSourceMappingSystemLogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EventSourceMappingSystemLogLevel {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "EventSourceMappingSystemLogLevel", text: text.to_owned() })
+    }
+}
+
+impl FromValue for EventSourceMappingSystemLogLevel {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for EventSourceMappingSystemLogLevel {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// EventSourcePosition
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventSourcePosition {
+    /// `TRIM_HORIZON`
+    TrimHorizon,
+    /// `LATEST`
+    Latest,
+    /// `AT_TIMESTAMP`
+    AtTimestamp,
+}
+
+impl EventSourcePosition {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::TrimHorizon, Self::Latest, Self::AtTimestamp];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TrimHorizon => "TRIM_HORIZON",
+            Self::Latest => "LATEST",
+            Self::AtTimestamp => "AT_TIMESTAMP",
+        }
+    }
+}
+
+impl fmt::Display for EventSourcePosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EventSourcePosition {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "EventSourcePosition", text: text.to_owned() })
+    }
+}
+
+impl FromValue for EventSourcePosition {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for EventSourcePosition {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
 /// Details about the connection between a Lambda function and an Amazon EFS file system or an Amazon S3 file system.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileSystemConfig {
@@ -1303,6 +2995,126 @@ impl IntoValue for FileSystemConfig {
         fields.required("LocalMountPath", self.local_mount_path);
         fields.optional("S3FilesConfig", self.s3_files_config);
         fields.finish()
+    }
+}
+
+/// A structure within a FilterCriteria object that defines an event filtering pattern.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filter {
+    /// A filter pattern.
+    pub pattern: Option<String>,
+}
+
+impl FromValue for Filter {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { pattern: members.optional("Pattern")? })
+    }
+}
+
+impl IntoValue for Filter {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Pattern", self.pattern);
+        fields.finish()
+    }
+}
+
+/// An object that contains the filters for an event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FilterCriteria {
+    /// A list of filters.
+    pub filters: Option<Vec<Filter>>,
+}
+
+impl FromValue for FilterCriteria {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { filters: members.optional("Filters")? })
+    }
+}
+
+impl IntoValue for FilterCriteria {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Filters", self.filters);
+        fields.finish()
+    }
+}
+
+/// An object that contains details about an error related to filter criteria encryption.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FilterCriteriaError {
+    /// The KMS exception that resulted from filter criteria encryption or decryption.
+    pub error_code: Option<String>,
+    /// The error message.
+    pub message: Option<String>,
+}
+
+impl FromValue for FilterCriteriaError {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { error_code: members.optional("ErrorCode")?, message: members.optional("Message")? })
+    }
+}
+
+impl IntoValue for FilterCriteriaError {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("ErrorCode", self.error_code);
+        fields.optional("Message", self.message);
+        fields.finish()
+    }
+}
+
+/// FullDocument
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FullDocument {
+    /// `UpdateLookup`
+    UpdateLookup,
+    /// `Default`
+    Default,
+}
+
+impl FullDocument {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::UpdateLookup, Self::Default];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UpdateLookup => "UpdateLookup",
+            Self::Default => "Default",
+        }
+    }
+}
+
+impl fmt::Display for FullDocument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for FullDocument {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "FullDocument", text: text.to_owned() })
+    }
+}
+
+impl FromValue for FullDocument {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for FullDocument {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
     }
 }
 
@@ -1638,6 +3450,94 @@ impl IntoValue for FunctionConfiguration {
     }
 }
 
+/// FunctionEventInvokeConfig
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FunctionEventInvokeConfig {
+    /// A destination for events after they have been sent to a function for processing.
+    pub destination_config: Option<DestinationConfig>,
+    /// The Amazon Resource Name (ARN) of the function.
+    pub function_arn: Option<String>,
+    /// The date and time that the configuration was last updated.
+    pub last_modified: Option<Timestamp>,
+    /// The maximum age of a request that Lambda sends to a function for processing.
+    pub maximum_event_age_in_seconds: Option<i32>,
+    /// The maximum number of times to retry when the function returns an error.
+    pub maximum_retry_attempts: Option<i32>,
+}
+
+impl FromValue for FunctionEventInvokeConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            destination_config: members.optional("DestinationConfig")?,
+            function_arn: members.optional("FunctionArn")?,
+            last_modified: members.optional("LastModified")?,
+            maximum_event_age_in_seconds: members.optional("MaximumEventAgeInSeconds")?,
+            maximum_retry_attempts: members.optional("MaximumRetryAttempts")?,
+        })
+    }
+}
+
+impl IntoValue for FunctionEventInvokeConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(5);
+        fields.optional("DestinationConfig", self.destination_config);
+        fields.optional("FunctionArn", self.function_arn);
+        fields.optional("LastModified", self.last_modified);
+        fields.optional("MaximumEventAgeInSeconds", self.maximum_event_age_in_seconds);
+        fields.optional("MaximumRetryAttempts", self.maximum_retry_attempts);
+        fields.finish()
+    }
+}
+
+/// FunctionResponseType
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FunctionResponseType {
+    /// `ReportBatchItemFailures`
+    ReportBatchItemFailures,
+}
+
+impl FunctionResponseType {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::ReportBatchItemFailures];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ReportBatchItemFailures => "ReportBatchItemFailures",
+        }
+    }
+}
+
+impl fmt::Display for FunctionResponseType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for FunctionResponseType {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "FunctionResponseType", text: text.to_owned() })
+    }
+}
+
+impl FromValue for FunctionResponseType {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for FunctionResponseType {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
 /// The customer-managed runtime configuration for your function.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FunctionRuntimeConfig {
@@ -1901,6 +3801,147 @@ impl IntoValue for GetAccountSettingsOutput {
     }
 }
 
+/// GetAliasRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetAliasInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The name of the alias.
+    pub name: String,
+}
+
+impl FromValue for GetAliasInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, name: members.required("Name")? })
+    }
+}
+
+impl IntoValue for GetAliasInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.required("Name", self.name);
+        fields.finish()
+    }
+}
+
+/// GetEventSourceMappingRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetEventSourceMappingInput {
+    /// The identifier of the event source mapping.
+    pub uuid: String,
+}
+
+impl FromValue for GetEventSourceMappingInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { uuid: members.required("UUID")? })
+    }
+}
+
+impl IntoValue for GetEventSourceMappingInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("UUID", self.uuid);
+        fields.finish()
+    }
+}
+
+/// GetFunctionCodeSigningConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetFunctionCodeSigningConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+}
+
+impl FromValue for GetFunctionCodeSigningConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")? })
+    }
+}
+
+impl IntoValue for GetFunctionCodeSigningConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("FunctionName", self.function_name);
+        fields.finish()
+    }
+}
+
+/// GetFunctionCodeSigningConfigResponse
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetFunctionCodeSigningConfigOutput {
+    /// The The Amazon Resource Name (ARN) of the code signing configuration.
+    pub code_signing_config_arn: String,
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+}
+
+impl FromValue for GetFunctionCodeSigningConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            code_signing_config_arn: members.required("CodeSigningConfigArn")?,
+            function_name: members.required("FunctionName")?,
+        })
+    }
+}
+
+impl IntoValue for GetFunctionCodeSigningConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("CodeSigningConfigArn", self.code_signing_config_arn);
+        fields.required("FunctionName", self.function_name);
+        fields.finish()
+    }
+}
+
+/// GetFunctionConcurrencyRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetFunctionConcurrencyInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+}
+
+impl FromValue for GetFunctionConcurrencyInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")? })
+    }
+}
+
+impl IntoValue for GetFunctionConcurrencyInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("FunctionName", self.function_name);
+        fields.finish()
+    }
+}
+
+/// GetFunctionConcurrencyResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetFunctionConcurrencyOutput {
+    /// The number of simultaneous executions that are reserved for the function.
+    pub reserved_concurrent_executions: Option<i32>,
+}
+
+impl FromValue for GetFunctionConcurrencyOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { reserved_concurrent_executions: members.optional("ReservedConcurrentExecutions")? })
+    }
+}
+
+impl IntoValue for GetFunctionConcurrencyOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("ReservedConcurrentExecutions", self.reserved_concurrent_executions);
+        fields.finish()
+    }
+}
+
 /// GetFunctionConfigurationRequest
 #[derive(Clone, Debug, PartialEq)]
 pub struct GetFunctionConfigurationInput {
@@ -1922,6 +3963,75 @@ impl IntoValue for GetFunctionConfigurationInput {
         let mut fields = Fields::with_capacity(2);
         fields.required("FunctionName", self.function_name);
         fields.optional("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// GetFunctionEventInvokeConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetFunctionEventInvokeConfigInput {
+    /// The name or ARN of the Lambda function, version, or alias.
+    pub function_name: String,
+    /// A version number or alias name.
+    pub qualifier: Option<String>,
+}
+
+impl FromValue for GetFunctionEventInvokeConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, qualifier: members.optional("Qualifier")? })
+    }
+}
+
+impl IntoValue for GetFunctionEventInvokeConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// GetFunctionRecursionConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetFunctionRecursionConfigInput {
+    /// The name of the function.
+    pub function_name: String,
+}
+
+impl FromValue for GetFunctionRecursionConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")? })
+    }
+}
+
+impl IntoValue for GetFunctionRecursionConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("FunctionName", self.function_name);
+        fields.finish()
+    }
+}
+
+/// GetFunctionRecursionConfigResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetFunctionRecursionConfigOutput {
+    /// If your function's recursive loop detection configuration is Allow, Lambda doesn't take any action when it detects your function being invoked as part of a…
+    pub recursive_loop: Option<RecursiveLoop>,
+}
+
+impl FromValue for GetFunctionRecursionConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { recursive_loop: members.optional("RecursiveLoop")? })
+    }
+}
+
+impl IntoValue for GetFunctionRecursionConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("RecursiveLoop", self.recursive_loop);
         fields.finish()
     }
 }
@@ -2060,6 +4170,338 @@ impl IntoValue for GetFunctionUrlConfigOutput {
         fields.required("FunctionUrl", self.function_url);
         fields.optional("InvokeMode", self.invoke_mode);
         fields.required("LastModifiedTime", self.last_modified_time);
+        fields.finish()
+    }
+}
+
+/// GetLayerVersionByArnRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetLayerVersionByArnInput {
+    /// The ARN of the layer version.
+    pub arn: String,
+}
+
+impl FromValue for GetLayerVersionByArnInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { arn: members.required("Arn")? })
+    }
+}
+
+impl IntoValue for GetLayerVersionByArnInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("Arn", self.arn);
+        fields.finish()
+    }
+}
+
+/// GetLayerVersionPolicyRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetLayerVersionPolicyInput {
+    /// The name or Amazon Resource Name (ARN) of the layer.
+    pub layer_name: String,
+    /// The version number.
+    pub version_number: i64,
+}
+
+impl FromValue for GetLayerVersionPolicyInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { layer_name: members.required("LayerName")?, version_number: members.required("VersionNumber")? })
+    }
+}
+
+impl IntoValue for GetLayerVersionPolicyInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("LayerName", self.layer_name);
+        fields.required("VersionNumber", self.version_number);
+        fields.finish()
+    }
+}
+
+/// GetLayerVersionPolicyResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetLayerVersionPolicyOutput {
+    /// The policy document.
+    pub policy: Option<String>,
+    /// A unique identifier for the current revision of the policy.
+    pub revision_id: Option<String>,
+}
+
+impl FromValue for GetLayerVersionPolicyOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { policy: members.optional("Policy")?, revision_id: members.optional("RevisionId")? })
+    }
+}
+
+impl IntoValue for GetLayerVersionPolicyOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("Policy", self.policy);
+        fields.optional("RevisionId", self.revision_id);
+        fields.finish()
+    }
+}
+
+/// GetLayerVersionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetLayerVersionInput {
+    /// The name or Amazon Resource Name (ARN) of the layer.
+    pub layer_name: String,
+    /// The version number.
+    pub version_number: i64,
+}
+
+impl FromValue for GetLayerVersionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { layer_name: members.required("LayerName")?, version_number: members.required("VersionNumber")? })
+    }
+}
+
+impl IntoValue for GetLayerVersionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("LayerName", self.layer_name);
+        fields.required("VersionNumber", self.version_number);
+        fields.finish()
+    }
+}
+
+/// GetLayerVersionResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetLayerVersionResponse {
+    /// A list of compatible instruction set architectures.
+    pub compatible_architectures: Option<Vec<Architecture>>,
+    /// The layer's compatible runtimes.
+    pub compatible_runtimes: Option<Vec<Runtime>>,
+    /// Details about the layer version.
+    pub content: Option<LayerVersionContentOutput>,
+    /// The date that the layer version was created, in ISO-8601 format (YYYY-MM-DDThh:mm:ss.sTZD).
+    pub created_date: Option<String>,
+    /// The description of the version.
+    pub description: Option<String>,
+    /// The ARN of the layer.
+    pub layer_arn: Option<String>,
+    /// The ARN of the layer version.
+    pub layer_version_arn: Option<String>,
+    /// The layer's software license.
+    pub license_info: Option<String>,
+    /// The version number.
+    pub version: Option<i64>,
+}
+
+impl FromValue for GetLayerVersionResponse {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            compatible_architectures: members.optional("CompatibleArchitectures")?,
+            compatible_runtimes: members.optional("CompatibleRuntimes")?,
+            content: members.optional("Content")?,
+            created_date: members.optional("CreatedDate")?,
+            description: members.optional("Description")?,
+            layer_arn: members.optional("LayerArn")?,
+            layer_version_arn: members.optional("LayerVersionArn")?,
+            license_info: members.optional("LicenseInfo")?,
+            version: members.optional("Version")?,
+        })
+    }
+}
+
+impl IntoValue for GetLayerVersionResponse {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(9);
+        fields.optional("CompatibleArchitectures", self.compatible_architectures);
+        fields.optional("CompatibleRuntimes", self.compatible_runtimes);
+        fields.optional("Content", self.content);
+        fields.optional("CreatedDate", self.created_date);
+        fields.optional("Description", self.description);
+        fields.optional("LayerArn", self.layer_arn);
+        fields.optional("LayerVersionArn", self.layer_version_arn);
+        fields.optional("LicenseInfo", self.license_info);
+        fields.optional("Version", self.version);
+        fields.finish()
+    }
+}
+
+/// GetPolicyRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetPolicyInput {
+    /// The name or ARN of the Lambda function, version, or alias.
+    pub function_name: String,
+    /// Specify a version or alias to get the policy for that resource.
+    pub qualifier: Option<String>,
+}
+
+impl FromValue for GetPolicyInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, qualifier: members.optional("Qualifier")? })
+    }
+}
+
+impl IntoValue for GetPolicyInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// GetPolicyResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetPolicyOutput {
+    /// The resource-based policy.
+    pub policy: Option<String>,
+    /// A unique identifier for the current revision of the policy.
+    pub revision_id: Option<String>,
+}
+
+impl FromValue for GetPolicyOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { policy: members.optional("Policy")?, revision_id: members.optional("RevisionId")? })
+    }
+}
+
+impl IntoValue for GetPolicyOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("Policy", self.policy);
+        fields.optional("RevisionId", self.revision_id);
+        fields.finish()
+    }
+}
+
+/// GetProvisionedConcurrencyConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetProvisionedConcurrencyConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The version number or alias name.
+    pub qualifier: String,
+}
+
+impl FromValue for GetProvisionedConcurrencyConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, qualifier: members.required("Qualifier")? })
+    }
+}
+
+impl IntoValue for GetProvisionedConcurrencyConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.required("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// GetProvisionedConcurrencyConfigResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetProvisionedConcurrencyConfigOutput {
+    /// The amount of provisioned concurrency allocated.
+    pub allocated_provisioned_concurrent_executions: Option<i32>,
+    /// The amount of provisioned concurrency available.
+    pub available_provisioned_concurrent_executions: Option<i32>,
+    /// The date and time that a user last updated the configuration, in ISO 8601 format.
+    pub last_modified: Option<String>,
+    /// The amount of provisioned concurrency requested.
+    pub requested_provisioned_concurrent_executions: Option<i32>,
+    /// The status of the allocation process.
+    pub status: Option<ProvisionedConcurrencyStatusEnum>,
+    /// For failed allocations, the reason that provisioned concurrency could not be allocated.
+    pub status_reason: Option<String>,
+}
+
+impl FromValue for GetProvisionedConcurrencyConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            allocated_provisioned_concurrent_executions: members
+                .optional("AllocatedProvisionedConcurrentExecutions")?,
+            available_provisioned_concurrent_executions: members
+                .optional("AvailableProvisionedConcurrentExecutions")?,
+            last_modified: members.optional("LastModified")?,
+            requested_provisioned_concurrent_executions: members
+                .optional("RequestedProvisionedConcurrentExecutions")?,
+            status: members.optional("Status")?,
+            status_reason: members.optional("StatusReason")?,
+        })
+    }
+}
+
+impl IntoValue for GetProvisionedConcurrencyConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(6);
+        fields.optional("AllocatedProvisionedConcurrentExecutions", self.allocated_provisioned_concurrent_executions);
+        fields.optional("AvailableProvisionedConcurrentExecutions", self.available_provisioned_concurrent_executions);
+        fields.optional("LastModified", self.last_modified);
+        fields.optional("RequestedProvisionedConcurrentExecutions", self.requested_provisioned_concurrent_executions);
+        fields.optional("Status", self.status);
+        fields.optional("StatusReason", self.status_reason);
+        fields.finish()
+    }
+}
+
+/// GetRuntimeManagementConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetRuntimeManagementConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Specify a version of the function.
+    pub qualifier: Option<String>,
+}
+
+impl FromValue for GetRuntimeManagementConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, qualifier: members.optional("Qualifier")? })
+    }
+}
+
+impl IntoValue for GetRuntimeManagementConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// GetRuntimeManagementConfigResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetRuntimeManagementConfigOutput {
+    /// The Amazon Resource Name (ARN) of your function.
+    pub function_arn: Option<String>,
+    /// The ARN of the runtime the function is configured to use.
+    pub runtime_version_arn: Option<String>,
+    /// The current runtime update mode of the function.
+    pub update_runtime_on: Option<UpdateRuntimeOn>,
+}
+
+impl FromValue for GetRuntimeManagementConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_arn: members.optional("FunctionArn")?,
+            runtime_version_arn: members.optional("RuntimeVersionArn")?,
+            update_runtime_on: members.optional("UpdateRuntimeOn")?,
+        })
+    }
+}
+
+impl IntoValue for GetRuntimeManagementConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("FunctionArn", self.function_arn);
+        fields.optional("RuntimeVersionArn", self.runtime_version_arn);
+        fields.optional("UpdateRuntimeOn", self.update_runtime_on);
         fields.finish()
     }
 }
@@ -2333,6 +4775,50 @@ impl IntoValue for InvocationType {
     }
 }
 
+/// InvokeAsyncRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct InvokeAsyncInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+}
+
+impl FromValue for InvokeAsyncInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")? })
+    }
+}
+
+impl IntoValue for InvokeAsyncInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("FunctionName", self.function_name);
+        fields.finish()
+    }
+}
+
+/// A success response (202 Accepted) indicates that the request is queued for invocation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InvokeAsyncOutput {
+    /// The status code.
+    pub status: Option<i32>,
+}
+
+impl FromValue for InvokeAsyncOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { status: members.optional("Status")? })
+    }
+}
+
+impl IntoValue for InvokeAsyncOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Status", self.status);
+        fields.finish()
+    }
+}
+
 /// InvokeMode
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum InvokeMode {
@@ -2381,6 +4867,431 @@ impl FromValue for InvokeMode {
 impl IntoValue for InvokeMode {
     fn into_value(self) -> Value {
         Value::String(self.as_str().to_owned())
+    }
+}
+
+/// A chunk of the streamed response payload.
+#[derive(Clone, Default, PartialEq)]
+pub struct InvokeResponseStreamUpdate {
+    /// Data returned by your Lambda function.
+    pub payload: Option<Bytes>,
+}
+
+impl FromValue for InvokeResponseStreamUpdate {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { payload: members.optional("Payload")? })
+    }
+}
+
+impl IntoValue for InvokeResponseStreamUpdate {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Payload", self.payload);
+        fields.finish()
+    }
+}
+
+impl fmt::Debug for InvokeResponseStreamUpdate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InvokeResponseStreamUpdate").field("payload", &self.payload.as_ref().map(|_| Redacted)).finish()
+    }
+}
+
+/// A response confirming that the event stream is complete.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InvokeWithResponseStreamCompleteEvent {
+    /// An error code.
+    pub error_code: Option<String>,
+    /// The details of any returned error.
+    pub error_details: Option<String>,
+    /// The last 4 KB of the execution log, which is base64-encoded.
+    pub log_result: Option<String>,
+}
+
+impl FromValue for InvokeWithResponseStreamCompleteEvent {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            error_code: members.optional("ErrorCode")?,
+            error_details: members.optional("ErrorDetails")?,
+            log_result: members.optional("LogResult")?,
+        })
+    }
+}
+
+impl IntoValue for InvokeWithResponseStreamCompleteEvent {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("ErrorCode", self.error_code);
+        fields.optional("ErrorDetails", self.error_details);
+        fields.optional("LogResult", self.log_result);
+        fields.finish()
+    }
+}
+
+/// InvokeWithResponseStreamRequest
+#[derive(Clone, PartialEq)]
+pub struct InvokeWithResponseStreamInput {
+    /// Up to 3,583 bytes of base64-encoded data about the invoking client to pass to the function in the context object.
+    pub client_context: Option<String>,
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Use one of the following options: RequestResponse (default) – Invoke the function synchronously.
+    pub invocation_type: Option<ResponseStreamingInvocationType>,
+    /// Set to Tail to include the execution log in the response.
+    pub log_type: Option<LogType>,
+    /// The JSON that you want to provide to your Lambda function as input.
+    pub payload: Option<Bytes>,
+    /// The alias name.
+    pub qualifier: Option<String>,
+    /// The identifier of the tenant in a multi-tenant Lambda function.
+    pub tenant_id: Option<String>,
+}
+
+impl FromValue for InvokeWithResponseStreamInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            client_context: members.optional("ClientContext")?,
+            function_name: members.required("FunctionName")?,
+            invocation_type: members.optional("InvocationType")?,
+            log_type: members.optional("LogType")?,
+            payload: members.optional("Payload")?,
+            qualifier: members.optional("Qualifier")?,
+            tenant_id: members.optional("TenantId")?,
+        })
+    }
+}
+
+impl IntoValue for InvokeWithResponseStreamInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(7);
+        fields.optional("ClientContext", self.client_context);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("InvocationType", self.invocation_type);
+        fields.optional("LogType", self.log_type);
+        fields.optional("Payload", self.payload);
+        fields.optional("Qualifier", self.qualifier);
+        fields.optional("TenantId", self.tenant_id);
+        fields.finish()
+    }
+}
+
+impl fmt::Debug for InvokeWithResponseStreamInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InvokeWithResponseStreamInput")
+            .field("client_context", &self.client_context)
+            .field("function_name", &self.function_name)
+            .field("invocation_type", &self.invocation_type)
+            .field("log_type", &self.log_type)
+            .field("payload", &self.payload.as_ref().map(|_| Redacted))
+            .field("qualifier", &self.qualifier)
+            .field("tenant_id", &self.tenant_id)
+            .finish()
+    }
+}
+
+/// InvokeWithResponseStreamResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InvokeWithResponseStreamOutput {
+    /// The version of the function that executed.
+    pub executed_version: Option<String>,
+    /// The type of data the stream is returning.
+    pub response_stream_content_type: Option<String>,
+    /// For a successful request, the HTTP status code is in the 200 range.
+    pub status_code: Option<i32>,
+}
+
+impl FromValue for InvokeWithResponseStreamOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            executed_version: members.optional("ExecutedVersion")?,
+            response_stream_content_type: members.optional("ResponseStreamContentType")?,
+            status_code: members.optional("StatusCode")?,
+        })
+    }
+}
+
+impl IntoValue for InvokeWithResponseStreamOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("ExecutedVersion", self.executed_version);
+        fields.optional("ResponseStreamContentType", self.response_stream_content_type);
+        fields.optional("StatusCode", self.status_code);
+        fields.finish()
+    }
+}
+
+/// An object that includes a chunk of the response payload.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InvokeWithResponseStreamResponseEvent {
+    /// An object that's returned when the stream has ended and all the payload chunks have been returned.
+    pub invoke_complete: Option<InvokeWithResponseStreamCompleteEvent>,
+    /// A chunk of the streamed response payload.
+    pub payload_chunk: Option<InvokeResponseStreamUpdate>,
+}
+
+impl FromValue for InvokeWithResponseStreamResponseEvent {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            invoke_complete: members.optional("InvokeComplete")?,
+            payload_chunk: members.optional("PayloadChunk")?,
+        })
+    }
+}
+
+impl IntoValue for InvokeWithResponseStreamResponseEvent {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("InvokeComplete", self.invoke_complete);
+        fields.optional("PayloadChunk", self.payload_chunk);
+        fields.finish()
+    }
+}
+
+/// KafkaEventSourceMappingConsumptionMode
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KafkaEventSourceMappingConsumptionMode {
+    /// `Stream`
+    Stream,
+    /// `Queue`
+    Queue,
+}
+
+impl KafkaEventSourceMappingConsumptionMode {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Stream, Self::Queue];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stream => "Stream",
+            Self::Queue => "Queue",
+        }
+    }
+}
+
+impl fmt::Display for KafkaEventSourceMappingConsumptionMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for KafkaEventSourceMappingConsumptionMode {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "KafkaEventSourceMappingConsumptionMode", text: text.to_owned() })
+    }
+}
+
+impl FromValue for KafkaEventSourceMappingConsumptionMode {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for KafkaEventSourceMappingConsumptionMode {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// Specific access configuration settings that tell Lambda how to authenticate with your schema registry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KafkaSchemaRegistryAccessConfig {
+    /// The type of authentication Lambda uses to access your schema registry.
+    pub r#type: Option<KafkaSchemaRegistryAuthType>,
+    /// The URI of the secret (Secrets Manager secret ARN) to authenticate with your schema registry.
+    pub uri: Option<String>,
+}
+
+impl FromValue for KafkaSchemaRegistryAccessConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { r#type: members.optional("Type")?, uri: members.optional("URI")? })
+    }
+}
+
+impl IntoValue for KafkaSchemaRegistryAccessConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("Type", self.r#type);
+        fields.optional("URI", self.uri);
+        fields.finish()
+    }
+}
+
+/// KafkaSchemaRegistryAuthType
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KafkaSchemaRegistryAuthType {
+    /// `BASIC_AUTH`
+    BasicAuth,
+    /// `CLIENT_CERTIFICATE_TLS_AUTH`
+    ClientCertificateTlsAuth,
+    /// `SERVER_ROOT_CA_CERTIFICATE`
+    ServerRootCaCertificate,
+    /// `OAUTHBEARER_AUTH`
+    OauthbearerAuth,
+}
+
+impl KafkaSchemaRegistryAuthType {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] =
+        &[Self::BasicAuth, Self::ClientCertificateTlsAuth, Self::ServerRootCaCertificate, Self::OauthbearerAuth];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BasicAuth => "BASIC_AUTH",
+            Self::ClientCertificateTlsAuth => "CLIENT_CERTIFICATE_TLS_AUTH",
+            Self::ServerRootCaCertificate => "SERVER_ROOT_CA_CERTIFICATE",
+            Self::OauthbearerAuth => "OAUTHBEARER_AUTH",
+        }
+    }
+}
+
+impl fmt::Display for KafkaSchemaRegistryAuthType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for KafkaSchemaRegistryAuthType {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "KafkaSchemaRegistryAuthType", text: text.to_owned() })
+    }
+}
+
+impl FromValue for KafkaSchemaRegistryAuthType {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for KafkaSchemaRegistryAuthType {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// Specific configuration settings for a Kafka schema registry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KafkaSchemaRegistryConfig {
+    /// An array of access configuration objects that tell Lambda how to authenticate with your schema registry.
+    pub access_configs: Option<Vec<KafkaSchemaRegistryAccessConfig>>,
+    /// The record format that Lambda delivers to your function after schema validation.
+    pub event_record_format: Option<SchemaRegistryEventRecordFormat>,
+    /// The URI for your schema registry.
+    pub schema_registry_uri: Option<String>,
+    /// An array of schema validation configuration objects, which tell Lambda the message attributes you want to validate and filter using your schema registry.
+    pub schema_validation_configs: Option<Vec<KafkaSchemaValidationConfig>>,
+}
+
+impl FromValue for KafkaSchemaRegistryConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            access_configs: members.optional("AccessConfigs")?,
+            event_record_format: members.optional("EventRecordFormat")?,
+            schema_registry_uri: members.optional("SchemaRegistryURI")?,
+            schema_validation_configs: members.optional("SchemaValidationConfigs")?,
+        })
+    }
+}
+
+impl IntoValue for KafkaSchemaRegistryConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.optional("AccessConfigs", self.access_configs);
+        fields.optional("EventRecordFormat", self.event_record_format);
+        fields.optional("SchemaRegistryURI", self.schema_registry_uri);
+        fields.optional("SchemaValidationConfigs", self.schema_validation_configs);
+        fields.finish()
+    }
+}
+
+/// KafkaSchemaValidationAttribute
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KafkaSchemaValidationAttribute {
+    /// `KEY`
+    Key,
+    /// `VALUE`
+    Value,
+}
+
+impl KafkaSchemaValidationAttribute {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Key, Self::Value];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "KEY",
+            Self::Value => "VALUE",
+        }
+    }
+}
+
+impl fmt::Display for KafkaSchemaValidationAttribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for KafkaSchemaValidationAttribute {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "KafkaSchemaValidationAttribute", text: text.to_owned() })
+    }
+}
+
+impl FromValue for KafkaSchemaValidationAttribute {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for KafkaSchemaValidationAttribute {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// Specific schema validation configuration settings that tell Lambda the message attributes you want to validate and filter using your schema registry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KafkaSchemaValidationConfig {
+    /// The attributes you want your schema registry to validate and filter for.
+    pub attribute: Option<KafkaSchemaValidationAttribute>,
+}
+
+impl FromValue for KafkaSchemaValidationConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { attribute: members.optional("Attribute")? })
+    }
+}
+
+impl IntoValue for KafkaSchemaValidationConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Attribute", self.attribute);
+        fields.finish()
     }
 }
 
@@ -2700,6 +5611,367 @@ impl IntoValue for Layer {
     }
 }
 
+/// A ZIP archive that contains the contents of an Lambda layer.
+#[derive(Clone, Default, PartialEq)]
+pub struct LayerVersionContentInput {
+    /// The Amazon S3 bucket of the layer archive.
+    pub s3_bucket: Option<String>,
+    /// The Amazon S3 key of the layer archive.
+    pub s3_key: Option<String>,
+    /// Specifies how the layer archive is stored.
+    pub s3_object_storage_mode: Option<S3ObjectStorageMode>,
+    /// For versioned objects, the version of the layer archive object to use.
+    pub s3_object_version: Option<String>,
+    /// The base64-encoded contents of the layer archive.
+    pub zip_file: Option<Bytes>,
+}
+
+impl FromValue for LayerVersionContentInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            s3_bucket: members.optional("S3Bucket")?,
+            s3_key: members.optional("S3Key")?,
+            s3_object_storage_mode: members.optional("S3ObjectStorageMode")?,
+            s3_object_version: members.optional("S3ObjectVersion")?,
+            zip_file: members.optional("ZipFile")?,
+        })
+    }
+}
+
+impl IntoValue for LayerVersionContentInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(5);
+        fields.optional("S3Bucket", self.s3_bucket);
+        fields.optional("S3Key", self.s3_key);
+        fields.optional("S3ObjectStorageMode", self.s3_object_storage_mode);
+        fields.optional("S3ObjectVersion", self.s3_object_version);
+        fields.optional("ZipFile", self.zip_file);
+        fields.finish()
+    }
+}
+
+impl fmt::Debug for LayerVersionContentInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LayerVersionContentInput")
+            .field("s3_bucket", &self.s3_bucket)
+            .field("s3_key", &self.s3_key)
+            .field("s3_object_storage_mode", &self.s3_object_storage_mode)
+            .field("s3_object_version", &self.s3_object_version)
+            .field("zip_file", &self.zip_file.as_ref().map(|_| Redacted))
+            .finish()
+    }
+}
+
+/// Details about a version of an Lambda layer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LayerVersionContentOutput {
+    /// The SHA-256 hash of the layer archive.
+    pub code_sha256: Option<String>,
+    /// The size of the layer archive in bytes.
+    pub code_size: Option<i64>,
+    /// A link to the layer archive in Amazon S3 that is valid for 10 minutes.
+    pub location: Option<String>,
+    /// The resolved Amazon S3 object that contains the layer archive.
+    pub resolved_s3_object: Option<ResolvedS3Object>,
+    /// The Amazon Resource Name (ARN) of a signing job.
+    pub signing_job_arn: Option<String>,
+    /// The Amazon Resource Name (ARN) for a signing profile version.
+    pub signing_profile_version_arn: Option<String>,
+}
+
+impl FromValue for LayerVersionContentOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            code_sha256: members.optional("CodeSha256")?,
+            code_size: members.optional("CodeSize")?,
+            location: members.optional("Location")?,
+            resolved_s3_object: members.optional("ResolvedS3Object")?,
+            signing_job_arn: members.optional("SigningJobArn")?,
+            signing_profile_version_arn: members.optional("SigningProfileVersionArn")?,
+        })
+    }
+}
+
+impl IntoValue for LayerVersionContentOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(6);
+        fields.optional("CodeSha256", self.code_sha256);
+        fields.optional("CodeSize", self.code_size);
+        fields.optional("Location", self.location);
+        fields.optional("ResolvedS3Object", self.resolved_s3_object);
+        fields.optional("SigningJobArn", self.signing_job_arn);
+        fields.optional("SigningProfileVersionArn", self.signing_profile_version_arn);
+        fields.finish()
+    }
+}
+
+/// Details about a version of an Lambda layer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LayerVersionsListItem {
+    /// A list of compatible instruction set architectures.
+    pub compatible_architectures: Option<Vec<Architecture>>,
+    /// The layer's compatible runtimes.
+    pub compatible_runtimes: Option<Vec<Runtime>>,
+    /// The date that the version was created, in ISO 8601 format.
+    pub created_date: Option<String>,
+    /// The description of the version.
+    pub description: Option<String>,
+    /// The ARN of the layer version.
+    pub layer_version_arn: Option<String>,
+    /// The layer's open-source license.
+    pub license_info: Option<String>,
+    /// The version number.
+    pub version: Option<i64>,
+}
+
+impl FromValue for LayerVersionsListItem {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            compatible_architectures: members.optional("CompatibleArchitectures")?,
+            compatible_runtimes: members.optional("CompatibleRuntimes")?,
+            created_date: members.optional("CreatedDate")?,
+            description: members.optional("Description")?,
+            layer_version_arn: members.optional("LayerVersionArn")?,
+            license_info: members.optional("LicenseInfo")?,
+            version: members.optional("Version")?,
+        })
+    }
+}
+
+impl IntoValue for LayerVersionsListItem {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(7);
+        fields.optional("CompatibleArchitectures", self.compatible_architectures);
+        fields.optional("CompatibleRuntimes", self.compatible_runtimes);
+        fields.optional("CreatedDate", self.created_date);
+        fields.optional("Description", self.description);
+        fields.optional("LayerVersionArn", self.layer_version_arn);
+        fields.optional("LicenseInfo", self.license_info);
+        fields.optional("Version", self.version);
+        fields.finish()
+    }
+}
+
+/// Details about an Lambda layer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LayersListItem {
+    /// The newest version of the layer.
+    pub latest_matching_version: Option<LayerVersionsListItem>,
+    /// The Amazon Resource Name (ARN) of the function layer.
+    pub layer_arn: Option<String>,
+    /// The name of the layer.
+    pub layer_name: Option<String>,
+}
+
+impl FromValue for LayersListItem {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            latest_matching_version: members.optional("LatestMatchingVersion")?,
+            layer_arn: members.optional("LayerArn")?,
+            layer_name: members.optional("LayerName")?,
+        })
+    }
+}
+
+impl IntoValue for LayersListItem {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("LatestMatchingVersion", self.latest_matching_version);
+        fields.optional("LayerArn", self.layer_arn);
+        fields.optional("LayerName", self.layer_name);
+        fields.finish()
+    }
+}
+
+/// ListAliasesRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListAliasesInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Specify a function version to only list aliases that invoke that version.
+    pub function_version: Option<String>,
+    /// Specify the pagination token that's returned by a previous request to retrieve the next page of results.
+    pub marker: Option<String>,
+    /// Limit the number of aliases returned.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListAliasesInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            function_version: members.optional("FunctionVersion")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListAliasesInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("FunctionVersion", self.function_version);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListAliasesResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListAliasesOutput {
+    /// A list of aliases.
+    pub aliases: Option<Vec<AliasConfiguration>>,
+    /// The pagination token that's included if more results are available.
+    pub next_marker: Option<String>,
+}
+
+impl FromValue for ListAliasesOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { aliases: members.optional("Aliases")?, next_marker: members.optional("NextMarker")? })
+    }
+}
+
+impl IntoValue for ListAliasesOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("Aliases", self.aliases);
+        fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
+/// ListEventSourceMappingsRequest
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListEventSourceMappingsInput {
+    /// The Amazon Resource Name (ARN) of the event source.
+    pub event_source_arn: Option<String>,
+    /// The name or ARN of the Lambda function.
+    pub function_name: Option<String>,
+    /// A pagination token returned by a previous call.
+    pub marker: Option<String>,
+    /// The maximum number of event source mappings to return.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListEventSourceMappingsInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            event_source_arn: members.optional("EventSourceArn")?,
+            function_name: members.optional("FunctionName")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListEventSourceMappingsInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.optional("EventSourceArn", self.event_source_arn);
+        fields.optional("FunctionName", self.function_name);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListEventSourceMappingsResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListEventSourceMappingsOutput {
+    /// A list of event source mappings.
+    pub event_source_mappings: Option<Vec<EventSourceMappingConfiguration>>,
+    /// A pagination token that's returned when the response doesn't contain all event source mappings.
+    pub next_marker: Option<String>,
+}
+
+impl FromValue for ListEventSourceMappingsOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            event_source_mappings: members.optional("EventSourceMappings")?,
+            next_marker: members.optional("NextMarker")?,
+        })
+    }
+}
+
+impl IntoValue for ListEventSourceMappingsOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("EventSourceMappings", self.event_source_mappings);
+        fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
+/// ListFunctionEventInvokeConfigsRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListFunctionEventInvokeConfigsInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Specify the pagination token that's returned by a previous request to retrieve the next page of results.
+    pub marker: Option<String>,
+    /// The maximum number of configurations to return.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListFunctionEventInvokeConfigsInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListFunctionEventInvokeConfigsInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListFunctionEventInvokeConfigsResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListFunctionEventInvokeConfigsOutput {
+    /// A list of configurations.
+    pub function_event_invoke_configs: Option<Vec<FunctionEventInvokeConfig>>,
+    /// The pagination token that's included if more results are available.
+    pub next_marker: Option<String>,
+}
+
+impl FromValue for ListFunctionEventInvokeConfigsOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_event_invoke_configs: members.optional("FunctionEventInvokeConfigs")?,
+            next_marker: members.optional("NextMarker")?,
+        })
+    }
+}
+
+impl IntoValue for ListFunctionEventInvokeConfigsOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("FunctionEventInvokeConfigs", self.function_event_invoke_configs);
+        fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
 /// ListFunctionUrlConfigsRequest
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListFunctionUrlConfigsInput {
@@ -2817,6 +6089,293 @@ impl IntoValue for ListFunctionsOutput {
         let mut fields = Fields::with_capacity(2);
         fields.optional("Functions", self.functions);
         fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
+/// ListLayerVersionsRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListLayerVersionsInput {
+    /// The compatible instruction set architecture.
+    pub compatible_architecture: Option<Architecture>,
+    /// A runtime identifier.
+    pub compatible_runtime: Option<Runtime>,
+    /// The name or Amazon Resource Name (ARN) of the layer.
+    pub layer_name: String,
+    /// A pagination token returned by a previous call.
+    pub marker: Option<String>,
+    /// The maximum number of versions to return.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListLayerVersionsInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            compatible_architecture: members.optional("CompatibleArchitecture")?,
+            compatible_runtime: members.optional("CompatibleRuntime")?,
+            layer_name: members.required("LayerName")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListLayerVersionsInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(5);
+        fields.optional("CompatibleArchitecture", self.compatible_architecture);
+        fields.optional("CompatibleRuntime", self.compatible_runtime);
+        fields.required("LayerName", self.layer_name);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListLayerVersionsResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListLayerVersionsOutput {
+    /// A list of versions.
+    pub layer_versions: Option<Vec<LayerVersionsListItem>>,
+    /// A pagination token returned when the response doesn't contain all versions.
+    pub next_marker: Option<String>,
+}
+
+impl FromValue for ListLayerVersionsOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { layer_versions: members.optional("LayerVersions")?, next_marker: members.optional("NextMarker")? })
+    }
+}
+
+impl IntoValue for ListLayerVersionsOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("LayerVersions", self.layer_versions);
+        fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
+/// ListLayersRequest
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListLayersInput {
+    /// The compatible instruction set architecture.
+    pub compatible_architecture: Option<Architecture>,
+    /// A runtime identifier.
+    pub compatible_runtime: Option<Runtime>,
+    /// A pagination token returned by a previous call.
+    pub marker: Option<String>,
+    /// The maximum number of layers to return.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListLayersInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            compatible_architecture: members.optional("CompatibleArchitecture")?,
+            compatible_runtime: members.optional("CompatibleRuntime")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListLayersInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.optional("CompatibleArchitecture", self.compatible_architecture);
+        fields.optional("CompatibleRuntime", self.compatible_runtime);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListLayersResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListLayersOutput {
+    /// A list of function layers.
+    pub layers: Option<Vec<LayersListItem>>,
+    /// A pagination token returned when the response doesn't contain all layers.
+    pub next_marker: Option<String>,
+}
+
+impl FromValue for ListLayersOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { layers: members.optional("Layers")?, next_marker: members.optional("NextMarker")? })
+    }
+}
+
+impl IntoValue for ListLayersOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("Layers", self.layers);
+        fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
+/// ListProvisionedConcurrencyConfigsRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListProvisionedConcurrencyConfigsInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Specify the pagination token that's returned by a previous request to retrieve the next page of results.
+    pub marker: Option<String>,
+    /// Specify a number to limit the number of configurations returned.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListProvisionedConcurrencyConfigsInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListProvisionedConcurrencyConfigsInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListProvisionedConcurrencyConfigsResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListProvisionedConcurrencyConfigsOutput {
+    /// The pagination token that's included if more results are available.
+    pub next_marker: Option<String>,
+    /// A list of provisioned concurrency configurations.
+    pub provisioned_concurrency_configs: Option<Vec<ProvisionedConcurrencyConfigListItem>>,
+}
+
+impl FromValue for ListProvisionedConcurrencyConfigsOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            next_marker: members.optional("NextMarker")?,
+            provisioned_concurrency_configs: members.optional("ProvisionedConcurrencyConfigs")?,
+        })
+    }
+}
+
+impl IntoValue for ListProvisionedConcurrencyConfigsOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("NextMarker", self.next_marker);
+        fields.optional("ProvisionedConcurrencyConfigs", self.provisioned_concurrency_configs);
+        fields.finish()
+    }
+}
+
+/// ListTagsRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListTagsInput {
+    /// The resource's Amazon Resource Name (ARN).
+    pub resource: String,
+}
+
+impl FromValue for ListTagsInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { resource: members.required("Resource")? })
+    }
+}
+
+impl IntoValue for ListTagsInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("Resource", self.resource);
+        fields.finish()
+    }
+}
+
+/// ListTagsResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListTagsOutput {
+    /// The function's tags.
+    pub tags: Option<BTreeMap<String, String>>,
+}
+
+impl FromValue for ListTagsOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { tags: members.optional("Tags")? })
+    }
+}
+
+impl IntoValue for ListTagsOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Tags", self.tags);
+        fields.finish()
+    }
+}
+
+/// ListVersionsByFunctionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListVersionsByFunctionInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Specify the pagination token that's returned by a previous request to retrieve the next page of results.
+    pub marker: Option<String>,
+    /// The maximum number of versions to return.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListVersionsByFunctionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListVersionsByFunctionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListVersionsByFunctionResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListVersionsByFunctionOutput {
+    /// The pagination token that's included if more results are available.
+    pub next_marker: Option<String>,
+    /// A list of Lambda function versions.
+    pub versions: Option<Vec<FunctionConfiguration>>,
+}
+
+impl FromValue for ListVersionsByFunctionOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { next_marker: members.optional("NextMarker")?, versions: members.optional("Versions")? })
+    }
+}
+
+impl IntoValue for ListVersionsByFunctionOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("NextMarker", self.next_marker);
+        fields.optional("Versions", self.versions);
         fields.finish()
     }
 }
@@ -2959,6 +6518,50 @@ impl IntoValue for LoggingConfig {
     }
 }
 
+/// A destination for events that failed processing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OnFailure {
+    /// The Amazon Resource Name (ARN) of the destination resource.
+    pub destination: Option<String>,
+}
+
+impl FromValue for OnFailure {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { destination: members.optional("Destination")? })
+    }
+}
+
+impl IntoValue for OnFailure {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Destination", self.destination);
+        fields.finish()
+    }
+}
+
+/// A destination for events that were processed successfully.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OnSuccess {
+    /// The Amazon Resource Name (ARN) of the destination resource.
+    pub destination: Option<String>,
+}
+
+impl FromValue for OnSuccess {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { destination: members.optional("Destination")? })
+    }
+}
+
+impl IntoValue for OnSuccess {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Destination", self.destination);
+        fields.finish()
+    }
+}
+
 /// PackageType
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PackageType {
@@ -3010,6 +6613,671 @@ impl IntoValue for PackageType {
     }
 }
 
+/// Details about the provisioned concurrency configuration for a function alias or version.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProvisionedConcurrencyConfigListItem {
+    /// The amount of provisioned concurrency allocated.
+    pub allocated_provisioned_concurrent_executions: Option<i32>,
+    /// The amount of provisioned concurrency available.
+    pub available_provisioned_concurrent_executions: Option<i32>,
+    /// The Amazon Resource Name (ARN) of the alias or version.
+    pub function_arn: Option<String>,
+    /// The date and time that a user last updated the configuration, in ISO 8601 format.
+    pub last_modified: Option<String>,
+    /// The amount of provisioned concurrency requested.
+    pub requested_provisioned_concurrent_executions: Option<i32>,
+    /// The status of the allocation process.
+    pub status: Option<ProvisionedConcurrencyStatusEnum>,
+    /// For failed allocations, the reason that provisioned concurrency could not be allocated.
+    pub status_reason: Option<String>,
+}
+
+impl FromValue for ProvisionedConcurrencyConfigListItem {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            allocated_provisioned_concurrent_executions: members
+                .optional("AllocatedProvisionedConcurrentExecutions")?,
+            available_provisioned_concurrent_executions: members
+                .optional("AvailableProvisionedConcurrentExecutions")?,
+            function_arn: members.optional("FunctionArn")?,
+            last_modified: members.optional("LastModified")?,
+            requested_provisioned_concurrent_executions: members
+                .optional("RequestedProvisionedConcurrentExecutions")?,
+            status: members.optional("Status")?,
+            status_reason: members.optional("StatusReason")?,
+        })
+    }
+}
+
+impl IntoValue for ProvisionedConcurrencyConfigListItem {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(7);
+        fields.optional("AllocatedProvisionedConcurrentExecutions", self.allocated_provisioned_concurrent_executions);
+        fields.optional("AvailableProvisionedConcurrentExecutions", self.available_provisioned_concurrent_executions);
+        fields.optional("FunctionArn", self.function_arn);
+        fields.optional("LastModified", self.last_modified);
+        fields.optional("RequestedProvisionedConcurrentExecutions", self.requested_provisioned_concurrent_executions);
+        fields.optional("Status", self.status);
+        fields.optional("StatusReason", self.status_reason);
+        fields.finish()
+    }
+}
+
+/// ProvisionedConcurrencyStatusEnum
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProvisionedConcurrencyStatusEnum {
+    /// `IN_PROGRESS`
+    InProgress,
+    /// `READY`
+    Ready,
+    /// `FAILED`
+    Failed,
+}
+
+impl ProvisionedConcurrencyStatusEnum {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::InProgress, Self::Ready, Self::Failed];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InProgress => "IN_PROGRESS",
+            Self::Ready => "READY",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
+impl fmt::Display for ProvisionedConcurrencyStatusEnum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for ProvisionedConcurrencyStatusEnum {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "ProvisionedConcurrencyStatusEnum", text: text.to_owned() })
+    }
+}
+
+impl FromValue for ProvisionedConcurrencyStatusEnum {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for ProvisionedConcurrencyStatusEnum {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// The provisioned mode configuration for the event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProvisionedPollerConfig {
+    /// The maximum number of event pollers this event source can scale up to.
+    pub maximum_pollers: Option<i32>,
+    /// The minimum number of event pollers this event source can scale down to.
+    pub minimum_pollers: Option<i32>,
+    /// (Amazon MSK and self-managed Apache Kafka) The name of the provisioned poller group.
+    pub poller_group_name: Option<String>,
+}
+
+impl FromValue for ProvisionedPollerConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            maximum_pollers: members.optional("MaximumPollers")?,
+            minimum_pollers: members.optional("MinimumPollers")?,
+            poller_group_name: members.optional("PollerGroupName")?,
+        })
+    }
+}
+
+impl IntoValue for ProvisionedPollerConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("MaximumPollers", self.maximum_pollers);
+        fields.optional("MinimumPollers", self.minimum_pollers);
+        fields.optional("PollerGroupName", self.poller_group_name);
+        fields.finish()
+    }
+}
+
+/// PublishLayerVersionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PublishLayerVersionInput {
+    /// A list of compatible instruction set architectures.
+    pub compatible_architectures: Option<Vec<Architecture>>,
+    /// A list of compatible function runtimes.
+    pub compatible_runtimes: Option<Vec<Runtime>>,
+    /// The function layer archive.
+    pub content: LayerVersionContentInput,
+    /// The description of the version.
+    pub description: Option<String>,
+    /// The name or Amazon Resource Name (ARN) of the layer.
+    pub layer_name: String,
+    /// The layer's software license.
+    pub license_info: Option<String>,
+}
+
+impl FromValue for PublishLayerVersionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            compatible_architectures: members.optional("CompatibleArchitectures")?,
+            compatible_runtimes: members.optional("CompatibleRuntimes")?,
+            content: members.required("Content")?,
+            description: members.optional("Description")?,
+            layer_name: members.required("LayerName")?,
+            license_info: members.optional("LicenseInfo")?,
+        })
+    }
+}
+
+impl IntoValue for PublishLayerVersionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(6);
+        fields.optional("CompatibleArchitectures", self.compatible_architectures);
+        fields.optional("CompatibleRuntimes", self.compatible_runtimes);
+        fields.required("Content", self.content);
+        fields.optional("Description", self.description);
+        fields.required("LayerName", self.layer_name);
+        fields.optional("LicenseInfo", self.license_info);
+        fields.finish()
+    }
+}
+
+/// PublishLayerVersionResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PublishLayerVersionOutput {
+    /// A list of compatible instruction set architectures.
+    pub compatible_architectures: Option<Vec<Architecture>>,
+    /// The layer's compatible runtimes.
+    pub compatible_runtimes: Option<Vec<Runtime>>,
+    /// Details about the layer version.
+    pub content: Option<LayerVersionContentOutput>,
+    /// The date that the layer version was created, in ISO-8601 format (YYYY-MM-DDThh:mm:ss.sTZD).
+    pub created_date: Option<String>,
+    /// The description of the version.
+    pub description: Option<String>,
+    /// The ARN of the layer.
+    pub layer_arn: Option<String>,
+    /// The ARN of the layer version.
+    pub layer_version_arn: Option<String>,
+    /// The layer's software license.
+    pub license_info: Option<String>,
+    /// The version number.
+    pub version: Option<i64>,
+}
+
+impl FromValue for PublishLayerVersionOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            compatible_architectures: members.optional("CompatibleArchitectures")?,
+            compatible_runtimes: members.optional("CompatibleRuntimes")?,
+            content: members.optional("Content")?,
+            created_date: members.optional("CreatedDate")?,
+            description: members.optional("Description")?,
+            layer_arn: members.optional("LayerArn")?,
+            layer_version_arn: members.optional("LayerVersionArn")?,
+            license_info: members.optional("LicenseInfo")?,
+            version: members.optional("Version")?,
+        })
+    }
+}
+
+impl IntoValue for PublishLayerVersionOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(9);
+        fields.optional("CompatibleArchitectures", self.compatible_architectures);
+        fields.optional("CompatibleRuntimes", self.compatible_runtimes);
+        fields.optional("Content", self.content);
+        fields.optional("CreatedDate", self.created_date);
+        fields.optional("Description", self.description);
+        fields.optional("LayerArn", self.layer_arn);
+        fields.optional("LayerVersionArn", self.layer_version_arn);
+        fields.optional("LicenseInfo", self.license_info);
+        fields.optional("Version", self.version);
+        fields.finish()
+    }
+}
+
+/// PublishVersionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PublishVersionInput {
+    /// Only publish a version if the hash value matches the value that's specified.
+    pub code_sha256: Option<String>,
+    /// A description for the version to override the description in the function configuration.
+    pub description: Option<String>,
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Specifies where to publish the function version or configuration.
+    pub publish_to: Option<FunctionVersionLatestPublished>,
+    /// Only update the function if the revision ID matches the ID that's specified.
+    pub revision_id: Option<String>,
+}
+
+impl FromValue for PublishVersionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            code_sha256: members.optional("CodeSha256")?,
+            description: members.optional("Description")?,
+            function_name: members.required("FunctionName")?,
+            publish_to: members.optional("PublishTo")?,
+            revision_id: members.optional("RevisionId")?,
+        })
+    }
+}
+
+impl IntoValue for PublishVersionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(5);
+        fields.optional("CodeSha256", self.code_sha256);
+        fields.optional("Description", self.description);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("PublishTo", self.publish_to);
+        fields.optional("RevisionId", self.revision_id);
+        fields.finish()
+    }
+}
+
+/// PutFunctionConcurrencyRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutFunctionConcurrencyInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The number of simultaneous executions to reserve for the function.
+    pub reserved_concurrent_executions: i32,
+}
+
+impl FromValue for PutFunctionConcurrencyInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            reserved_concurrent_executions: members.required("ReservedConcurrentExecutions")?,
+        })
+    }
+}
+
+impl IntoValue for PutFunctionConcurrencyInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.required("ReservedConcurrentExecutions", self.reserved_concurrent_executions);
+        fields.finish()
+    }
+}
+
+/// PutFunctionEventInvokeConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutFunctionEventInvokeConfigInput {
+    /// A destination for events after they have been sent to a function for processing.
+    pub destination_config: Option<DestinationConfig>,
+    /// The name or ARN of the Lambda function, version, or alias.
+    pub function_name: String,
+    /// The maximum age of a request that Lambda sends to a function for processing.
+    pub maximum_event_age_in_seconds: Option<i32>,
+    /// The maximum number of times to retry when the function returns an error.
+    pub maximum_retry_attempts: Option<i32>,
+    /// A version number or alias name.
+    pub qualifier: Option<String>,
+}
+
+impl FromValue for PutFunctionEventInvokeConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            destination_config: members.optional("DestinationConfig")?,
+            function_name: members.required("FunctionName")?,
+            maximum_event_age_in_seconds: members.optional("MaximumEventAgeInSeconds")?,
+            maximum_retry_attempts: members.optional("MaximumRetryAttempts")?,
+            qualifier: members.optional("Qualifier")?,
+        })
+    }
+}
+
+impl IntoValue for PutFunctionEventInvokeConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(5);
+        fields.optional("DestinationConfig", self.destination_config);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("MaximumEventAgeInSeconds", self.maximum_event_age_in_seconds);
+        fields.optional("MaximumRetryAttempts", self.maximum_retry_attempts);
+        fields.optional("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// PutFunctionRecursionConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutFunctionRecursionConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// If you set your function's recursive loop detection configuration to Allow, Lambda doesn't take any action when it detects your function being invoked as part…
+    pub recursive_loop: RecursiveLoop,
+}
+
+impl FromValue for PutFunctionRecursionConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            recursive_loop: members.required("RecursiveLoop")?,
+        })
+    }
+}
+
+impl IntoValue for PutFunctionRecursionConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.required("RecursiveLoop", self.recursive_loop);
+        fields.finish()
+    }
+}
+
+/// PutFunctionRecursionConfigResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PutFunctionRecursionConfigOutput {
+    /// The status of your function's recursive loop detection configuration.
+    pub recursive_loop: Option<RecursiveLoop>,
+}
+
+impl FromValue for PutFunctionRecursionConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { recursive_loop: members.optional("RecursiveLoop")? })
+    }
+}
+
+impl IntoValue for PutFunctionRecursionConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("RecursiveLoop", self.recursive_loop);
+        fields.finish()
+    }
+}
+
+/// PutProvisionedConcurrencyConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutProvisionedConcurrencyConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The amount of provisioned concurrency to allocate for the version or alias.
+    pub provisioned_concurrent_executions: i32,
+    /// The version number or alias name.
+    pub qualifier: String,
+}
+
+impl FromValue for PutProvisionedConcurrencyConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            provisioned_concurrent_executions: members.required("ProvisionedConcurrentExecutions")?,
+            qualifier: members.required("Qualifier")?,
+        })
+    }
+}
+
+impl IntoValue for PutProvisionedConcurrencyConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.required("FunctionName", self.function_name);
+        fields.required("ProvisionedConcurrentExecutions", self.provisioned_concurrent_executions);
+        fields.required("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// PutProvisionedConcurrencyConfigResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PutProvisionedConcurrencyConfigOutput {
+    /// The amount of provisioned concurrency allocated.
+    pub allocated_provisioned_concurrent_executions: Option<i32>,
+    /// The amount of provisioned concurrency available.
+    pub available_provisioned_concurrent_executions: Option<i32>,
+    /// The date and time that a user last updated the configuration, in ISO 8601 format.
+    pub last_modified: Option<String>,
+    /// The amount of provisioned concurrency requested.
+    pub requested_provisioned_concurrent_executions: Option<i32>,
+    /// The status of the allocation process.
+    pub status: Option<ProvisionedConcurrencyStatusEnum>,
+    /// For failed allocations, the reason that provisioned concurrency could not be allocated.
+    pub status_reason: Option<String>,
+}
+
+impl FromValue for PutProvisionedConcurrencyConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            allocated_provisioned_concurrent_executions: members
+                .optional("AllocatedProvisionedConcurrentExecutions")?,
+            available_provisioned_concurrent_executions: members
+                .optional("AvailableProvisionedConcurrentExecutions")?,
+            last_modified: members.optional("LastModified")?,
+            requested_provisioned_concurrent_executions: members
+                .optional("RequestedProvisionedConcurrentExecutions")?,
+            status: members.optional("Status")?,
+            status_reason: members.optional("StatusReason")?,
+        })
+    }
+}
+
+impl IntoValue for PutProvisionedConcurrencyConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(6);
+        fields.optional("AllocatedProvisionedConcurrentExecutions", self.allocated_provisioned_concurrent_executions);
+        fields.optional("AvailableProvisionedConcurrentExecutions", self.available_provisioned_concurrent_executions);
+        fields.optional("LastModified", self.last_modified);
+        fields.optional("RequestedProvisionedConcurrentExecutions", self.requested_provisioned_concurrent_executions);
+        fields.optional("Status", self.status);
+        fields.optional("StatusReason", self.status_reason);
+        fields.finish()
+    }
+}
+
+/// PutRuntimeManagementConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutRuntimeManagementConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Specify a version of the function.
+    pub qualifier: Option<String>,
+    /// The ARN of the runtime version you want the function to use.
+    pub runtime_version_arn: Option<String>,
+    /// Specify the runtime update mode.
+    pub update_runtime_on: UpdateRuntimeOn,
+}
+
+impl FromValue for PutRuntimeManagementConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            qualifier: members.optional("Qualifier")?,
+            runtime_version_arn: members.optional("RuntimeVersionArn")?,
+            update_runtime_on: members.required("UpdateRuntimeOn")?,
+        })
+    }
+}
+
+impl IntoValue for PutRuntimeManagementConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Qualifier", self.qualifier);
+        fields.optional("RuntimeVersionArn", self.runtime_version_arn);
+        fields.required("UpdateRuntimeOn", self.update_runtime_on);
+        fields.finish()
+    }
+}
+
+/// PutRuntimeManagementConfigResponse
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutRuntimeManagementConfigOutput {
+    /// The ARN of the function
+    pub function_arn: String,
+    /// The ARN of the runtime the function is configured to use.
+    pub runtime_version_arn: Option<String>,
+    /// The runtime update mode.
+    pub update_runtime_on: UpdateRuntimeOn,
+}
+
+impl FromValue for PutRuntimeManagementConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_arn: members.required("FunctionArn")?,
+            runtime_version_arn: members.optional("RuntimeVersionArn")?,
+            update_runtime_on: members.required("UpdateRuntimeOn")?,
+        })
+    }
+}
+
+impl IntoValue for PutRuntimeManagementConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.required("FunctionArn", self.function_arn);
+        fields.optional("RuntimeVersionArn", self.runtime_version_arn);
+        fields.required("UpdateRuntimeOn", self.update_runtime_on);
+        fields.finish()
+    }
+}
+
+/// RecursiveLoop
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RecursiveLoop {
+    /// `Allow`
+    Allow,
+    /// `Terminate`
+    Terminate,
+}
+
+impl RecursiveLoop {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Allow, Self::Terminate];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "Allow",
+            Self::Terminate => "Terminate",
+        }
+    }
+}
+
+impl fmt::Display for RecursiveLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for RecursiveLoop {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "RecursiveLoop", text: text.to_owned() })
+    }
+}
+
+impl FromValue for RecursiveLoop {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for RecursiveLoop {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// RemoveLayerVersionPermissionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoveLayerVersionPermissionInput {
+    /// The name or Amazon Resource Name (ARN) of the layer.
+    pub layer_name: String,
+    /// Only update the policy if the revision ID matches the ID specified.
+    pub revision_id: Option<String>,
+    /// The identifier that was specified when the statement was added.
+    pub statement_id: String,
+    /// The version number.
+    pub version_number: i64,
+}
+
+impl FromValue for RemoveLayerVersionPermissionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            layer_name: members.required("LayerName")?,
+            revision_id: members.optional("RevisionId")?,
+            statement_id: members.required("StatementId")?,
+            version_number: members.required("VersionNumber")?,
+        })
+    }
+}
+
+impl IntoValue for RemoveLayerVersionPermissionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.required("LayerName", self.layer_name);
+        fields.optional("RevisionId", self.revision_id);
+        fields.required("StatementId", self.statement_id);
+        fields.required("VersionNumber", self.version_number);
+        fields.finish()
+    }
+}
+
+/// RemovePermissionRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemovePermissionInput {
+    /// The name or ARN of the Lambda function, version, or alias.
+    pub function_name: String,
+    /// Specify a version or alias to remove permissions from a published version of the function.
+    pub qualifier: Option<String>,
+    /// Update the policy only if the revision ID matches the ID that's specified.
+    pub revision_id: Option<String>,
+    /// Statement ID of the permission to remove.
+    pub statement_id: String,
+}
+
+impl FromValue for RemovePermissionInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            qualifier: members.optional("Qualifier")?,
+            revision_id: members.optional("RevisionId")?,
+            statement_id: members.required("StatementId")?,
+        })
+    }
+}
+
+impl IntoValue for RemovePermissionInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("Qualifier", self.qualifier);
+        fields.optional("RevisionId", self.revision_id);
+        fields.required("StatementId", self.statement_id);
+        fields.finish()
+    }
+}
+
 /// Details about the resolved Amazon S3 object that contains a function's deployment package.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResolvedS3Object {
@@ -3039,6 +7307,57 @@ impl IntoValue for ResolvedS3Object {
         fields.optional("S3Key", self.s3_key);
         fields.optional("S3ObjectVersion", self.s3_object_version);
         fields.finish()
+    }
+}
+
+/// ResponseStreamingInvocationType
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ResponseStreamingInvocationType {
+    /// `RequestResponse`
+    RequestResponse,
+    /// `DryRun`
+    DryRun,
+}
+
+impl ResponseStreamingInvocationType {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::RequestResponse, Self::DryRun];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestResponse => "RequestResponse",
+            Self::DryRun => "DryRun",
+        }
+    }
+}
+
+impl fmt::Display for ResponseStreamingInvocationType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for ResponseStreamingInvocationType {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "ResponseStreamingInvocationType", text: text.to_owned() })
+    }
+}
+
+impl FromValue for ResponseStreamingInvocationType {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for ResponseStreamingInvocationType {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
     }
 }
 
@@ -3428,6 +7747,133 @@ impl IntoValue for S3ObjectStorageMode {
     }
 }
 
+/// (Amazon SQS only) The scaling configuration for the event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ScalingConfig {
+    /// Limits the number of concurrent instances that the Amazon SQS event source can invoke.
+    pub maximum_concurrency: Option<i32>,
+}
+
+impl FromValue for ScalingConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { maximum_concurrency: members.optional("MaximumConcurrency")? })
+    }
+}
+
+impl IntoValue for ScalingConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("MaximumConcurrency", self.maximum_concurrency);
+        fields.finish()
+    }
+}
+
+/// SchemaRegistryEventRecordFormat
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SchemaRegistryEventRecordFormat {
+    /// `JSON`
+    Json,
+    /// `SOURCE`
+    Source,
+}
+
+impl SchemaRegistryEventRecordFormat {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Json, Self::Source];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "JSON",
+            Self::Source => "SOURCE",
+        }
+    }
+}
+
+impl fmt::Display for SchemaRegistryEventRecordFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for SchemaRegistryEventRecordFormat {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "SchemaRegistryEventRecordFormat", text: text.to_owned() })
+    }
+}
+
+impl FromValue for SchemaRegistryEventRecordFormat {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for SchemaRegistryEventRecordFormat {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// The self-managed Apache Kafka cluster for your event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SelfManagedEventSource {
+    /// The list of bootstrap servers for your Kafka brokers in the following format: "KAFKA\_BOOTSTRAP\_SERVERS": \["abc.xyz.com:xxxx","abc2.xyz.com:xxxx"\].
+    pub endpoints: Option<BTreeMap<String, Vec<String>>>,
+}
+
+impl FromValue for SelfManagedEventSource {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { endpoints: members.optional("Endpoints")? })
+    }
+}
+
+impl IntoValue for SelfManagedEventSource {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Endpoints", self.endpoints);
+        fields.finish()
+    }
+}
+
+/// Specific configuration settings for a self-managed Apache Kafka event source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SelfManagedKafkaEventSourceConfig {
+    /// The identifier for the Kafka consumer group to join.
+    pub consumer_group_id: Option<String>,
+    /// The mode that Lambda uses to consume records from your self-managed Apache Kafka topic.
+    pub consumption_mode: Option<KafkaEventSourceMappingConsumptionMode>,
+    /// Specific configuration settings for a Kafka schema registry.
+    pub schema_registry_config: Option<KafkaSchemaRegistryConfig>,
+}
+
+impl FromValue for SelfManagedKafkaEventSourceConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            consumer_group_id: members.optional("ConsumerGroupId")?,
+            consumption_mode: members.optional("ConsumptionMode")?,
+            schema_registry_config: members.optional("SchemaRegistryConfig")?,
+        })
+    }
+}
+
+impl IntoValue for SelfManagedKafkaEventSourceConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("ConsumerGroupId", self.consumer_group_id);
+        fields.optional("ConsumptionMode", self.consumption_mode);
+        fields.optional("SchemaRegistryConfig", self.schema_registry_config);
+        fields.finish()
+    }
+}
+
 /// The function's Lambda SnapStart setting.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SnapStart {
@@ -3577,6 +8023,137 @@ impl IntoValue for SnapStartResponse {
         fields.optional("ApplyOn", self.apply_on);
         fields.optional("OptimizationStatus", self.optimization_status);
         fields.finish()
+    }
+}
+
+/// To secure and define access to your event source, you can specify the authentication protocol, VPC components, or virtual host.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SourceAccessConfiguration {
+    /// The type of authentication protocol, VPC components, or virtual host for your event source.
+    pub r#type: Option<SourceAccessType>,
+    /// The value for your chosen configuration in Type.
+    pub uri: Option<String>,
+}
+
+impl FromValue for SourceAccessConfiguration {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { r#type: members.optional("Type")?, uri: members.optional("URI")? })
+    }
+}
+
+impl IntoValue for SourceAccessConfiguration {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("Type", self.r#type);
+        fields.optional("URI", self.uri);
+        fields.finish()
+    }
+}
+
+/// SourceAccessType
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceAccessType {
+    /// `BASIC_AUTH`
+    BasicAuth,
+    /// `VPC_SUBNET`
+    VpcSubnet,
+    /// `VPC_SECURITY_GROUP`
+    VpcSecurityGroup,
+    /// `SASL_SCRAM_512_AUTH`
+    SaslScram512Auth,
+    /// `SASL_SCRAM_256_AUTH`
+    SaslScram256Auth,
+    /// `VIRTUAL_HOST`
+    VirtualHost,
+    /// `CLIENT_CERTIFICATE_TLS_AUTH`
+    ClientCertificateTlsAuth,
+    /// `SERVER_ROOT_CA_CERTIFICATE`
+    ServerRootCaCertificate,
+    /// `OAUTHBEARER_AUTH`
+    OauthbearerAuth,
+    /// `OAUTHBEARER_SCOPE`
+    OauthbearerScope,
+    /// `OAUTHBEARER_AUDIENCE`
+    OauthbearerAudience,
+    /// `OAUTHBEARER_LOGICAL_CLUSTER`
+    OauthbearerLogicalCluster,
+    /// `OAUTHBEARER_IDENTITY_POOL`
+    OauthbearerIdentityPool,
+    /// `IAM_AUTH`
+    IamAuth,
+    /// `IAM_OAUTHBEARER_AUTH`
+    IamOauthbearerAuth,
+}
+
+impl SourceAccessType {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[
+        Self::BasicAuth,
+        Self::VpcSubnet,
+        Self::VpcSecurityGroup,
+        Self::SaslScram512Auth,
+        Self::SaslScram256Auth,
+        Self::VirtualHost,
+        Self::ClientCertificateTlsAuth,
+        Self::ServerRootCaCertificate,
+        Self::OauthbearerAuth,
+        Self::OauthbearerScope,
+        Self::OauthbearerAudience,
+        Self::OauthbearerLogicalCluster,
+        Self::OauthbearerIdentityPool,
+        Self::IamAuth,
+        Self::IamOauthbearerAuth,
+    ];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BasicAuth => "BASIC_AUTH",
+            Self::VpcSubnet => "VPC_SUBNET",
+            Self::VpcSecurityGroup => "VPC_SECURITY_GROUP",
+            Self::SaslScram512Auth => "SASL_SCRAM_512_AUTH",
+            Self::SaslScram256Auth => "SASL_SCRAM_256_AUTH",
+            Self::VirtualHost => "VIRTUAL_HOST",
+            Self::ClientCertificateTlsAuth => "CLIENT_CERTIFICATE_TLS_AUTH",
+            Self::ServerRootCaCertificate => "SERVER_ROOT_CA_CERTIFICATE",
+            Self::OauthbearerAuth => "OAUTHBEARER_AUTH",
+            Self::OauthbearerScope => "OAUTHBEARER_SCOPE",
+            Self::OauthbearerAudience => "OAUTHBEARER_AUDIENCE",
+            Self::OauthbearerLogicalCluster => "OAUTHBEARER_LOGICAL_CLUSTER",
+            Self::OauthbearerIdentityPool => "OAUTHBEARER_IDENTITY_POOL",
+            Self::IamAuth => "IAM_AUTH",
+            Self::IamOauthbearerAuth => "IAM_OAUTHBEARER_AUTH",
+        }
+    }
+}
+
+impl fmt::Display for SourceAccessType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for SourceAccessType {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "SourceAccessType", text: text.to_owned() })
+    }
+}
+
+impl FromValue for SourceAccessType {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for SourceAccessType {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
     }
 }
 
@@ -3922,6 +8499,31 @@ impl IntoValue for SystemLogLevel {
     }
 }
 
+/// TagResourceRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct TagResourceInput {
+    /// The resource's Amazon Resource Name (ARN).
+    pub resource: String,
+    /// A list of tags to apply to the resource.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl FromValue for TagResourceInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { resource: members.required("Resource")?, tags: members.required("Tags")? })
+    }
+}
+
+impl IntoValue for TagResourceInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("Resource", self.resource);
+        fields.required("Tags", self.tags);
+        fields.finish()
+    }
+}
+
 /// An object that contains details about an error related to retrieving tags.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TagsError {
@@ -4109,6 +8711,183 @@ impl FromValue for TracingMode {
 impl IntoValue for TracingMode {
     fn into_value(self) -> Value {
         Value::String(self.as_str().to_owned())
+    }
+}
+
+/// UntagResourceRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct UntagResourceInput {
+    /// The resource's Amazon Resource Name (ARN).
+    pub resource: String,
+    /// A list of tag keys to remove from the resource.
+    pub tag_keys: Vec<String>,
+}
+
+impl FromValue for UntagResourceInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { resource: members.required("Resource")?, tag_keys: members.required("TagKeys")? })
+    }
+}
+
+impl IntoValue for UntagResourceInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("Resource", self.resource);
+        fields.required("TagKeys", self.tag_keys);
+        fields.finish()
+    }
+}
+
+/// UpdateAliasRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpdateAliasInput {
+    /// A description of the alias.
+    pub description: Option<String>,
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The function version that the alias invokes.
+    pub function_version: Option<String>,
+    /// The name of the alias.
+    pub name: String,
+    /// Only update the alias if the revision ID matches the ID that's specified.
+    pub revision_id: Option<String>,
+    /// The routing configuration of the alias.
+    pub routing_config: Option<AliasRoutingConfiguration>,
+}
+
+impl FromValue for UpdateAliasInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            description: members.optional("Description")?,
+            function_name: members.required("FunctionName")?,
+            function_version: members.optional("FunctionVersion")?,
+            name: members.required("Name")?,
+            revision_id: members.optional("RevisionId")?,
+            routing_config: members.optional("RoutingConfig")?,
+        })
+    }
+}
+
+impl IntoValue for UpdateAliasInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(6);
+        fields.optional("Description", self.description);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("FunctionVersion", self.function_version);
+        fields.required("Name", self.name);
+        fields.optional("RevisionId", self.revision_id);
+        fields.optional("RoutingConfig", self.routing_config);
+        fields.finish()
+    }
+}
+
+/// UpdateEventSourceMappingRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpdateEventSourceMappingInput {
+    /// AmazonManagedKafkaEventSourceConfig
+    pub amazon_managed_kafka_event_source_config: Option<AmazonManagedKafkaEventSourceConfig>,
+    /// The maximum number of records in each batch that Lambda pulls from your stream or queue and sends to your function.
+    pub batch_size: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) If the function returns an error, split the batch in two and retry.
+    pub bisect_batch_on_function_error: Option<bool>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) A configuration object that specifies the destination of an event after Lambda processes…
+    pub destination_config: Option<DestinationConfig>,
+    /// Specific configuration settings for a DocumentDB event source.
+    pub document_db_event_source_config: Option<DocumentDBEventSourceConfig>,
+    /// When true, the event source mapping is active.
+    pub enabled: Option<bool>,
+    /// An object that defines the filter criteria that determine whether Lambda should process an event.
+    pub filter_criteria: Option<FilterCriteria>,
+    /// The name or ARN of the Lambda function.
+    pub function_name: Option<String>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, self-managed Apache Kafka, and Amazon SQS) A list of current response type enums applied to the event source mapping.
+    pub function_response_types: Option<Vec<FunctionResponseType>>,
+    /// The ARN of the Key Management Service (KMS) customer managed key that Lambda uses to encrypt your function's filter criteria.
+    pub kms_key_arn: Option<String>,
+    /// LoggingConfig
+    pub logging_config: Option<EventSourceMappingLoggingConfig>,
+    /// The maximum amount of time, in seconds, that Lambda spends gathering records before invoking the function.
+    pub maximum_batching_window_in_seconds: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) Discard records older than the specified age.
+    pub maximum_record_age_in_seconds: Option<i32>,
+    /// (Kinesis, DynamoDB Streams, Amazon MSK, and self-managed Apache Kafka) Discard records after the specified number of retries.
+    pub maximum_retry_attempts: Option<i32>,
+    /// The metrics configuration for your event source.
+    pub metrics_config: Option<EventSourceMappingMetricsConfig>,
+    /// (Kinesis and DynamoDB Streams only) The number of batches to process from each shard concurrently.
+    pub parallelization_factor: Option<i32>,
+    /// (Amazon SQS, Amazon MSK, and self-managed Apache Kafka only) The provisioned mode configuration for the event source.
+    pub provisioned_poller_config: Option<ProvisionedPollerConfig>,
+    /// (Amazon SQS only) The scaling configuration for the event source.
+    pub scaling_config: Option<ScalingConfig>,
+    /// SelfManagedKafkaEventSourceConfig
+    pub self_managed_kafka_event_source_config: Option<SelfManagedKafkaEventSourceConfig>,
+    /// An array of authentication protocols or VPC components required to secure your event source.
+    pub source_access_configurations: Option<Vec<SourceAccessConfiguration>>,
+    /// (Kinesis and DynamoDB Streams only) The duration in seconds of a processing window for DynamoDB and Kinesis Streams event sources.
+    pub tumbling_window_in_seconds: Option<i32>,
+    /// The identifier of the event source mapping.
+    pub uuid: String,
+}
+
+impl FromValue for UpdateEventSourceMappingInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            amazon_managed_kafka_event_source_config: members.optional("AmazonManagedKafkaEventSourceConfig")?,
+            batch_size: members.optional("BatchSize")?,
+            bisect_batch_on_function_error: members.optional("BisectBatchOnFunctionError")?,
+            destination_config: members.optional("DestinationConfig")?,
+            document_db_event_source_config: members.optional("DocumentDBEventSourceConfig")?,
+            enabled: members.optional("Enabled")?,
+            filter_criteria: members.optional("FilterCriteria")?,
+            function_name: members.optional("FunctionName")?,
+            function_response_types: members.optional("FunctionResponseTypes")?,
+            kms_key_arn: members.optional("KMSKeyArn")?,
+            logging_config: members.optional("LoggingConfig")?,
+            maximum_batching_window_in_seconds: members.optional("MaximumBatchingWindowInSeconds")?,
+            maximum_record_age_in_seconds: members.optional("MaximumRecordAgeInSeconds")?,
+            maximum_retry_attempts: members.optional("MaximumRetryAttempts")?,
+            metrics_config: members.optional("MetricsConfig")?,
+            parallelization_factor: members.optional("ParallelizationFactor")?,
+            provisioned_poller_config: members.optional("ProvisionedPollerConfig")?,
+            scaling_config: members.optional("ScalingConfig")?,
+            self_managed_kafka_event_source_config: members.optional("SelfManagedKafkaEventSourceConfig")?,
+            source_access_configurations: members.optional("SourceAccessConfigurations")?,
+            tumbling_window_in_seconds: members.optional("TumblingWindowInSeconds")?,
+            uuid: members.required("UUID")?,
+        })
+    }
+}
+
+impl IntoValue for UpdateEventSourceMappingInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(22);
+        fields.optional("AmazonManagedKafkaEventSourceConfig", self.amazon_managed_kafka_event_source_config);
+        fields.optional("BatchSize", self.batch_size);
+        fields.optional("BisectBatchOnFunctionError", self.bisect_batch_on_function_error);
+        fields.optional("DestinationConfig", self.destination_config);
+        fields.optional("DocumentDBEventSourceConfig", self.document_db_event_source_config);
+        fields.optional("Enabled", self.enabled);
+        fields.optional("FilterCriteria", self.filter_criteria);
+        fields.optional("FunctionName", self.function_name);
+        fields.optional("FunctionResponseTypes", self.function_response_types);
+        fields.optional("KMSKeyArn", self.kms_key_arn);
+        fields.optional("LoggingConfig", self.logging_config);
+        fields.optional("MaximumBatchingWindowInSeconds", self.maximum_batching_window_in_seconds);
+        fields.optional("MaximumRecordAgeInSeconds", self.maximum_record_age_in_seconds);
+        fields.optional("MaximumRetryAttempts", self.maximum_retry_attempts);
+        fields.optional("MetricsConfig", self.metrics_config);
+        fields.optional("ParallelizationFactor", self.parallelization_factor);
+        fields.optional("ProvisionedPollerConfig", self.provisioned_poller_config);
+        fields.optional("ScalingConfig", self.scaling_config);
+        fields.optional("SelfManagedKafkaEventSourceConfig", self.self_managed_kafka_event_source_config);
+        fields.optional("SourceAccessConfigurations", self.source_access_configurations);
+        fields.optional("TumblingWindowInSeconds", self.tumbling_window_in_seconds);
+        fields.required("UUID", self.uuid);
+        fields.finish()
     }
 }
 
@@ -4316,6 +9095,46 @@ impl IntoValue for UpdateFunctionConfigurationInput {
     }
 }
 
+/// UpdateFunctionEventInvokeConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpdateFunctionEventInvokeConfigInput {
+    /// A destination for events after they have been sent to a function for processing.
+    pub destination_config: Option<DestinationConfig>,
+    /// The name or ARN of the Lambda function, version, or alias.
+    pub function_name: String,
+    /// The maximum age of a request that Lambda sends to a function for processing.
+    pub maximum_event_age_in_seconds: Option<i32>,
+    /// The maximum number of times to retry when the function returns an error.
+    pub maximum_retry_attempts: Option<i32>,
+    /// A version number or alias name.
+    pub qualifier: Option<String>,
+}
+
+impl FromValue for UpdateFunctionEventInvokeConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            destination_config: members.optional("DestinationConfig")?,
+            function_name: members.required("FunctionName")?,
+            maximum_event_age_in_seconds: members.optional("MaximumEventAgeInSeconds")?,
+            maximum_retry_attempts: members.optional("MaximumRetryAttempts")?,
+            qualifier: members.optional("Qualifier")?,
+        })
+    }
+}
+
+impl IntoValue for UpdateFunctionEventInvokeConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(5);
+        fields.optional("DestinationConfig", self.destination_config);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("MaximumEventAgeInSeconds", self.maximum_event_age_in_seconds);
+        fields.optional("MaximumRetryAttempts", self.maximum_retry_attempts);
+        fields.optional("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
 /// UpdateFunctionUrlConfigRequest
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpdateFunctionUrlConfigInput {
@@ -4404,6 +9223,60 @@ impl IntoValue for UpdateFunctionUrlConfigOutput {
     }
 }
 
+/// UpdateRuntimeOn
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UpdateRuntimeOn {
+    /// `Auto`
+    Auto,
+    /// `Manual`
+    Manual,
+    /// `FunctionUpdate`
+    FunctionUpdate,
+}
+
+impl UpdateRuntimeOn {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Auto, Self::Manual, Self::FunctionUpdate];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "Auto",
+            Self::Manual => "Manual",
+            Self::FunctionUpdate => "FunctionUpdate",
+        }
+    }
+}
+
+impl fmt::Display for UpdateRuntimeOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for UpdateRuntimeOn {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "UpdateRuntimeOn", text: text.to_owned() })
+    }
+}
+
+impl FromValue for UpdateRuntimeOn {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for UpdateRuntimeOn {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
 /// The VPC security groups and subnets that are attached to a Lambda function.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct VpcConfig {
@@ -4472,82 +9345,309 @@ impl IntoValue for VpcConfigResponse {
     }
 }
 
-static CREATE_FUNCTION: OperationShape = OperationShape {
+static ADD_LAYER_VERSION_PERMISSION: OperationShape = OperationShape {
     method: "POST",
-    uri: "/2015-03-31/functions",
+    uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy",
     status: 201,
-    input: Some(ShapeId(24)),
-    output: Some(ShapeId(63)),
+    input: Some(ShapeId(5)),
+    output: Some(ShapeId(6)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(387),
         },
         ErrorShape {
-            name: "InvalidCodeSignatureException",
-            code: "InvalidCodeSignatureException",
+            name: "PolicyLengthExceededException",
+            code: "PolicyLengthExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(92),
+            shape: ShapeId(283),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(319),
+        },
+        ErrorShape {
+            name: "PreconditionFailedException",
+            code: "PreconditionFailedException",
+            status: 412,
+            fault: Fault::Client,
+            shape: ShapeId(285),
+        },
+    ],
+    ..OperationShape::new("AddLayerVersionPermission", SHAPES)
+};
+
+static ADD_PERMISSION: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2015-03-31/functions/{FunctionName}/policy",
+    status: 201,
+    input: Some(ShapeId(7)),
+    output: Some(ShapeId(8)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "PublicPolicyException",
+            code: "PublicPolicyException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(294),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "PolicyLengthExceededException",
+            code: "PolicyLengthExceededException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(283),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+        ErrorShape {
+            name: "PreconditionFailedException",
+            code: "PreconditionFailedException",
+            status: 412,
+            fault: Fault::Client,
+            shape: ShapeId(285),
+        },
+    ],
+    ..OperationShape::new("AddPermission", SHAPES)
+};
+
+static CREATE_ALIAS: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2015-03-31/functions/{FunctionName}/aliases",
+    status: 201,
+    input: Some(ShapeId(43)),
+    output: Some(ShapeId(12)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "AliasLimitExceededException",
+            code: "AliasLimitExceededException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(13),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("CreateAlias", SHAPES)
+};
+
+static CREATE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2015-03-31/event-source-mappings",
+    status: 202,
+    input: Some(ShapeId(44)),
+    output: Some(ShapeId(92)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    ..OperationShape::new("CreateEventSourceMapping", SHAPES)
+};
+
+static CREATE_FUNCTION: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2015-03-31/functions",
+    status: 201,
+    input: Some(ShapeId(45)),
+    output: Some(ShapeId(117)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "InvalidCodeSignatureException",
+            code: "InvalidCodeSignatureException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(171),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(21),
+            shape: ShapeId(37),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(19),
+            shape: ShapeId(35),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(20),
+            shape: ShapeId(36),
         },
         ErrorShape {
             name: "FunctionVersionsPerCapacityProviderLimitExceededException",
             code: "FunctionVersionsPerCapacityProviderLimitExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(77),
+            shape: ShapeId(135),
         },
     ],
     idempotent: true,
@@ -4558,617 +9658,653 @@ static CREATE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "POST",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 201,
-    input: Some(ShapeId(25)),
-    output: Some(ShapeId(26)),
+    input: Some(ShapeId(46)),
+    output: Some(ShapeId(47)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(319),
         },
     ],
     ..OperationShape::new("CreateFunctionUrlConfig", SHAPES)
+};
+
+static DELETE_ALIAS: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
+    status: 204,
+    input: Some(ShapeId(51)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("DeleteAlias", SHAPES)
+};
+
+static DELETE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2015-03-31/event-source-mappings/{UUID}",
+    status: 202,
+    input: Some(ShapeId(52)),
+    output: Some(ShapeId(92)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceInUseException",
+            code: "ResourceInUseException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(318),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("DeleteEventSourceMapping", SHAPES)
 };
 
 static DELETE_FUNCTION: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2015-03-31/functions/{FunctionName}",
     status: 200,
-    input: Some(ShapeId(28)),
-    output: Some(ShapeId(29)),
+    input: Some(ShapeId(55)),
+    output: Some(ShapeId(56)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
     ..OperationShape::new("DeleteFunction", SHAPES)
 };
 
-static DELETE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
+static DELETE_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
     method: "DELETE",
-    uri: "/2021-10-31/functions/{FunctionName}/url",
+    uri: "/2017-10-31/functions/{FunctionName}/concurrency",
     status: 204,
-    input: Some(ShapeId(30)),
+    input: Some(ShapeId(53)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(319),
+        },
+    ],
+    ..OperationShape::new("DeleteFunctionConcurrency", SHAPES)
+};
+
+static DELETE_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
+    status: 204,
+    input: Some(ShapeId(54)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    ..OperationShape::new("DeleteFunctionEventInvokeConfig", SHAPES)
+};
+
+static DELETE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2021-10-31/functions/{FunctionName}/url",
+    status: 204,
+    input: Some(ShapeId(57)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
         },
     ],
     ..OperationShape::new("DeleteFunctionUrlConfig", SHAPES)
+};
+
+static DELETE_LAYER_VERSION: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
+    status: 204,
+    input: Some(ShapeId(58)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("DeleteLayerVersion", SHAPES)
+};
+
+static DELETE_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
+    status: 204,
+    input: Some(ShapeId(59)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("DeleteProvisionedConcurrencyConfig", SHAPES)
 };
 
 static GET_ACCOUNT_SETTINGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2016-08-19/account-settings",
     status: 200,
-    input: Some(ShapeId(78)),
-    output: Some(ShapeId(79)),
+    input: Some(ShapeId(136)),
+    output: Some(ShapeId(137)),
     errors: &[
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(387),
         },
     ],
     idempotent: true,
     ..OperationShape::new("GetAccountSettings", SHAPES)
 };
 
-static GET_FUNCTION: OperationShape = OperationShape {
+static GET_ALIAS: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2015-03-31/functions/{FunctionName}",
+    uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
     status: 200,
-    input: Some(ShapeId(81)),
-    output: Some(ShapeId(82)),
+    input: Some(ShapeId(138)),
+    output: Some(ShapeId(12)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetAlias", SHAPES)
+};
+
+static GET_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/event-source-mappings/{UUID}",
+    status: 200,
+    input: Some(ShapeId(139)),
+    output: Some(ShapeId(92)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetEventSourceMapping", SHAPES)
+};
+
+static GET_FUNCTION: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/functions/{FunctionName}",
+    status: 200,
+    input: Some(ShapeId(148)),
+    output: Some(ShapeId(149)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
     ..OperationShape::new("GetFunction", SHAPES)
 };
 
-static GET_FUNCTION_CONFIGURATION: OperationShape = OperationShape {
+static GET_FUNCTION_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2015-03-31/functions/{FunctionName}/configuration",
+    uri: "/2020-06-30/functions/{FunctionName}/code-signing-config",
     status: 200,
-    input: Some(ShapeId(80)),
-    output: Some(ShapeId(63)),
+    input: Some(ShapeId(140)),
+    output: Some(ShapeId(141)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(93),
-        },
-        ErrorShape {
-            name: "ServiceException",
-            code: "ServiceException",
-            status: 500,
-            fault: Fault::Server,
-            shape: ShapeId(171),
-        },
-        ErrorShape {
-            name: "TooManyRequestsException",
-            code: "TooManyRequestsException",
-            status: 429,
-            fault: Fault::Client,
-            shape: ShapeId(202),
-        },
-        ErrorShape {
-            name: "ResourceNotFoundException",
-            code: "ResourceNotFoundException",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(148),
-        },
-    ],
-    idempotent: true,
-    ..OperationShape::new("GetFunctionConfiguration", SHAPES)
-};
-
-static GET_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
-    method: "GET",
-    uri: "/2021-10-31/functions/{FunctionName}/url",
-    status: 200,
-    input: Some(ShapeId(83)),
-    output: Some(ShapeId(84)),
-    errors: &[
-        ErrorShape {
-            name: "InvalidParameterValueException",
-            code: "InvalidParameterValueException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(93),
-        },
-        ErrorShape {
-            name: "ServiceException",
-            code: "ServiceException",
-            status: 500,
-            fault: Fault::Server,
-            shape: ShapeId(171),
-        },
-        ErrorShape {
-            name: "TooManyRequestsException",
-            code: "TooManyRequestsException",
-            status: 429,
-            fault: Fault::Client,
-            shape: ShapeId(202),
-        },
-        ErrorShape {
-            name: "ResourceNotFoundException",
-            code: "ResourceNotFoundException",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(148),
-        },
-    ],
-    idempotent: true,
-    ..OperationShape::new("GetFunctionUrlConfig", SHAPES)
-};
-
-static INVOKE: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/2015-03-31/functions/{FunctionName}/invocations",
-    status: 200,
-    input: Some(ShapeId(99)),
-    output: Some(ShapeId(100)),
-    errors: &[
-        ErrorShape {
-            name: "RuntimeAliasDeletedException",
-            code: "RuntimeAliasDeletedException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(153),
-        },
-        ErrorShape {
-            name: "CodeArtifactUserDeletedException",
-            code: "CodeArtifactUserDeletedException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(15),
-        },
-        ErrorShape {
-            name: "ResourceNotReadyException",
-            code: "ResourceNotReadyException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(149),
-        },
-        ErrorShape {
-            name: "ServiceQuotaExceededException",
-            code: "ServiceQuotaExceededException",
-            status: 402,
             fault: Fault::Client,
             shape: ShapeId(172),
         },
         ErrorShape {
-            name: "InvalidSecurityGroupIDException",
-            code: "InvalidSecurityGroupIDException",
-            status: 502,
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
             fault: Fault::Server,
-            shape: ShapeId(96),
-        },
-        ErrorShape {
-            name: "SnapStartTimeoutException",
-            code: "SnapStartTimeoutException",
-            status: 408,
-            fault: Fault::Client,
-            shape: ShapeId(180),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
-        },
-        ErrorShape {
-            name: "EC2ThrottledException",
-            code: "EC2ThrottledException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(38),
-        },
-        ErrorShape {
-            name: "EFSMountConnectivityException",
-            code: "EFSMountConnectivityException",
-            status: 408,
-            fault: Fault::Client,
-            shape: ShapeId(41),
-        },
-        ErrorShape {
-            name: "SubnetIPAddressLimitReachedException",
-            code: "SubnetIPAddressLimitReachedException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(186),
-        },
-        ErrorShape {
-            name: "KMSAccessDeniedException",
-            code: "KMSAccessDeniedException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(103),
-        },
-        ErrorShape {
-            name: "RequestTooLargeException",
-            code: "RequestTooLargeException",
-            status: 413,
-            fault: Fault::Client,
-            shape: ShapeId(143),
-        },
-        ErrorShape {
-            name: "KMSDisabledException",
-            code: "KMSDisabledException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(104),
-        },
-        ErrorShape {
-            name: "UnsupportedMediaTypeException",
-            code: "UnsupportedMediaTypeException",
-            status: 415,
-            fault: Fault::Client,
-            shape: ShapeId(207),
-        },
-        ErrorShape {
-            name: "S3FilesMountConnectivityException",
-            code: "S3FilesMountConnectivityException",
-            status: 408,
-            fault: Fault::Client,
-            shape: ShapeId(160),
-        },
-        ErrorShape {
-            name: "SerializedRequestEntityTooLargeException",
-            code: "SerializedRequestEntityTooLargeException",
-            status: 413,
-            fault: Fault::Client,
-            shape: ShapeId(170),
-        },
-        ErrorShape {
-            name: "InvalidRuntimeException",
-            code: "InvalidRuntimeException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(95),
-        },
-        ErrorShape {
-            name: "NoPublishedVersionException",
-            code: "NoPublishedVersionException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(135),
-        },
-        ErrorShape {
-            name: "EC2UnexpectedException",
-            code: "EC2UnexpectedException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(39),
-        },
-        ErrorShape {
-            name: "InvalidSubnetIDException",
-            code: "InvalidSubnetIDException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(97),
-        },
-        ErrorShape {
-            name: "KMSNotFoundException",
-            code: "KMSNotFoundException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(107),
-        },
-        ErrorShape {
-            name: "InvalidParameterValueException",
-            code: "InvalidParameterValueException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(93),
-        },
-        ErrorShape {
-            name: "EC2AccessDeniedException",
-            code: "EC2AccessDeniedException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(37),
-        },
-        ErrorShape {
-            name: "EFSIOException",
-            code: "EFSIOException",
-            status: 410,
-            fault: Fault::Client,
-            shape: ShapeId(40),
-        },
-        ErrorShape {
-            name: "KMSInvalidStateException",
-            code: "KMSInvalidStateException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(105),
-        },
-        ErrorShape {
-            name: "ResourceConflictException",
-            code: "ResourceConflictException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(147),
-        },
-        ErrorShape {
-            name: "RuntimeVersionDeletedException",
-            code: "RuntimeVersionDeletedException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(156),
-        },
-        ErrorShape {
-            name: "ENILimitReachedException",
-            code: "ENILimitReachedException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(44),
-        },
-        ErrorShape {
-            name: "SnapStartNotReadyException",
-            code: "SnapStartNotReadyException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(176),
-        },
-        ErrorShape {
-            name: "ServiceException",
-            code: "ServiceException",
-            status: 500,
-            fault: Fault::Server,
-            shape: ShapeId(171),
-        },
-        ErrorShape {
-            name: "CodeArtifactUserPendingException",
-            code: "CodeArtifactUserPendingException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(17),
-        },
-        ErrorShape {
-            name: "SnapStartException",
-            code: "SnapStartException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(175),
-        },
-        ErrorShape {
-            name: "RecursiveInvocationException",
-            code: "RecursiveInvocationException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(142),
-        },
-        ErrorShape {
-            name: "S3FilesMountFailureException",
-            code: "S3FilesMountFailureException",
-            status: 403,
-            fault: Fault::Client,
-            shape: ShapeId(161),
-        },
-        ErrorShape {
-            name: "EFSMountTimeoutException",
-            code: "EFSMountTimeoutException",
-            status: 408,
-            fault: Fault::Client,
-            shape: ShapeId(43),
-        },
-        ErrorShape {
-            name: "ENINotReadyException",
-            code: "ENINotReadyException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(45),
-        },
-        ErrorShape {
-            name: "S3FilesMountTimeoutException",
-            code: "S3FilesMountTimeoutException",
-            status: 408,
-            fault: Fault::Client,
-            shape: ShapeId(162),
-        },
-        ErrorShape {
-            name: "CodeArtifactUserFailedException",
-            code: "CodeArtifactUserFailedException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(16),
-        },
-        ErrorShape {
-            name: "ModeNotSupportedException",
-            code: "ModeNotSupportedException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(132),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(319),
         },
         ErrorShape {
-            name: "InvalidRequestContentException",
-            code: "InvalidRequestContentException",
-            status: 400,
+            name: "CodeSigningConfigNotFoundException",
+            code: "CodeSigningConfigNotFoundException",
+            status: 404,
             fault: Fault::Client,
-            shape: ShapeId(94),
-        },
-        ErrorShape {
-            name: "SnapStartRegenerationFailureException",
-            code: "SnapStartRegenerationFailureException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(178),
-        },
-        ErrorShape {
-            name: "DurableExecutionAlreadyStartedException",
-            code: "DurableExecutionAlreadyStartedException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(34),
-        },
-        ErrorShape {
-            name: "InvalidZipFileException",
-            code: "InvalidZipFileException",
-            status: 502,
-            fault: Fault::Server,
-            shape: ShapeId(98),
-        },
-        ErrorShape {
-            name: "EFSMountFailureException",
-            code: "EFSMountFailureException",
-            status: 403,
-            fault: Fault::Client,
-            shape: ShapeId(42),
+            shape: ShapeId(35),
         },
     ],
-    ..OperationShape::new("Invoke", SHAPES)
+    idempotent: true,
+    ..OperationShape::new("GetFunctionCodeSigningConfig", SHAPES)
 };
 
-static LIST_FUNCTION_URL_CONFIGS: OperationShape = OperationShape {
+static GET_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2021-10-31/functions/{FunctionName}/urls",
+    uri: "/2019-09-30/functions/{FunctionName}/concurrency",
     status: 200,
-    input: Some(ShapeId(116)),
+    input: Some(ShapeId(142)),
+    output: Some(ShapeId(143)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetFunctionConcurrency", SHAPES)
+};
+
+static GET_FUNCTION_CONFIGURATION: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/functions/{FunctionName}/configuration",
+    status: 200,
+    input: Some(ShapeId(144)),
     output: Some(ShapeId(117)),
     errors: &[
         ErrorShape {
@@ -5176,28 +10312,1400 @@ static LIST_FUNCTION_URL_CONFIGS: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetFunctionConfiguration", SHAPES)
+};
+
+static GET_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
+    status: 200,
+    input: Some(ShapeId(145)),
+    output: Some(ShapeId(118)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetFunctionEventInvokeConfig", SHAPES)
+};
+
+static GET_FUNCTION_RECURSION_CONFIG: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2024-08-31/functions/{FunctionName}/recursion-config",
+    status: 200,
+    input: Some(ShapeId(146)),
+    output: Some(ShapeId(147)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetFunctionRecursionConfig", SHAPES)
+};
+
+static GET_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2021-10-31/functions/{FunctionName}/url",
+    status: 200,
+    input: Some(ShapeId(150)),
+    output: Some(ShapeId(151)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetFunctionUrlConfig", SHAPES)
+};
+
+static GET_LAYER_VERSION: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
+    status: 200,
+    input: Some(ShapeId(155)),
+    output: Some(ShapeId(156)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetLayerVersion", SHAPES)
+};
+
+static GET_LAYER_VERSION_BY_ARN: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2018-10-31/layers?find=LayerVersion",
+    status: 200,
+    input: Some(ShapeId(152)),
+    output: Some(ShapeId(156)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetLayerVersionByArn", SHAPES)
+};
+
+static GET_LAYER_VERSION_POLICY: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy",
+    status: 200,
+    input: Some(ShapeId(153)),
+    output: Some(ShapeId(154)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetLayerVersionPolicy", SHAPES)
+};
+
+static GET_POLICY: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/functions/{FunctionName}/policy",
+    status: 200,
+    input: Some(ShapeId(157)),
+    output: Some(ShapeId(158)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetPolicy", SHAPES)
+};
+
+static GET_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
+    status: 200,
+    input: Some(ShapeId(159)),
+    output: Some(ShapeId(160)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ProvisionedConcurrencyConfigNotFoundException",
+            code: "ProvisionedConcurrencyConfigNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(290),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetProvisionedConcurrencyConfig", SHAPES)
+};
+
+static GET_RUNTIME_MANAGEMENT_CONFIG: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2021-07-20/functions/{FunctionName}/runtime-management-config",
+    status: 200,
+    input: Some(ShapeId(161)),
+    output: Some(ShapeId(162)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetRuntimeManagementConfig", SHAPES)
+};
+
+static INVOKE: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2015-03-31/functions/{FunctionName}/invocations",
+    status: 200,
+    input: Some(ShapeId(178)),
+    output: Some(ShapeId(179)),
+    errors: &[
+        ErrorShape {
+            name: "RuntimeAliasDeletedException",
+            code: "RuntimeAliasDeletedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(325),
+        },
+        ErrorShape {
+            name: "CodeArtifactUserDeletedException",
+            code: "CodeArtifactUserDeletedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(31),
+        },
+        ErrorShape {
+            name: "ResourceNotReadyException",
+            code: "ResourceNotReadyException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(320),
+        },
+        ErrorShape {
+            name: "ServiceQuotaExceededException",
+            code: "ServiceQuotaExceededException",
+            status: 402,
+            fault: Fault::Client,
+            shape: ShapeId(349),
+        },
+        ErrorShape {
+            name: "InvalidSecurityGroupIDException",
+            code: "InvalidSecurityGroupIDException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(175),
+        },
+        ErrorShape {
+            name: "SnapStartTimeoutException",
+            code: "SnapStartTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(357),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "EC2ThrottledException",
+            code: "EC2ThrottledException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(70),
+        },
+        ErrorShape {
+            name: "EFSMountConnectivityException",
+            code: "EFSMountConnectivityException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(73),
+        },
+        ErrorShape {
+            name: "SubnetIPAddressLimitReachedException",
+            code: "SubnetIPAddressLimitReachedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(368),
+        },
+        ErrorShape {
+            name: "KMSAccessDeniedException",
+            code: "KMSAccessDeniedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(190),
+        },
+        ErrorShape {
+            name: "RequestTooLargeException",
+            code: "RequestTooLargeException",
+            status: 413,
+            fault: Fault::Client,
+            shape: ShapeId(313),
+        },
+        ErrorShape {
+            name: "KMSDisabledException",
+            code: "KMSDisabledException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(191),
+        },
+        ErrorShape {
+            name: "UnsupportedMediaTypeException",
+            code: "UnsupportedMediaTypeException",
+            status: 415,
+            fault: Fault::Client,
+            shape: ShapeId(398),
+        },
+        ErrorShape {
+            name: "S3FilesMountConnectivityException",
+            code: "S3FilesMountConnectivityException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(332),
+        },
+        ErrorShape {
+            name: "SerializedRequestEntityTooLargeException",
+            code: "SerializedRequestEntityTooLargeException",
+            status: 413,
+            fault: Fault::Client,
+            shape: ShapeId(347),
+        },
+        ErrorShape {
+            name: "InvalidRuntimeException",
+            code: "InvalidRuntimeException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(174),
+        },
+        ErrorShape {
+            name: "NoPublishedVersionException",
+            code: "NoPublishedVersionException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "EC2UnexpectedException",
+            code: "EC2UnexpectedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(71),
+        },
+        ErrorShape {
+            name: "InvalidSubnetIDException",
+            code: "InvalidSubnetIDException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(176),
+        },
+        ErrorShape {
+            name: "KMSNotFoundException",
+            code: "KMSNotFoundException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(194),
+        },
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "EC2AccessDeniedException",
+            code: "EC2AccessDeniedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(69),
+        },
+        ErrorShape {
+            name: "EFSIOException",
+            code: "EFSIOException",
+            status: 410,
+            fault: Fault::Client,
+            shape: ShapeId(72),
+        },
+        ErrorShape {
+            name: "KMSInvalidStateException",
+            code: "KMSInvalidStateException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(192),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "RuntimeVersionDeletedException",
+            code: "RuntimeVersionDeletedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(328),
+        },
+        ErrorShape {
+            name: "ENILimitReachedException",
+            code: "ENILimitReachedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(76),
+        },
+        ErrorShape {
+            name: "SnapStartNotReadyException",
+            code: "SnapStartNotReadyException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(353),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "CodeArtifactUserPendingException",
+            code: "CodeArtifactUserPendingException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(33),
+        },
+        ErrorShape {
+            name: "SnapStartException",
+            code: "SnapStartException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(352),
+        },
+        ErrorShape {
+            name: "RecursiveInvocationException",
+            code: "RecursiveInvocationException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(309),
+        },
+        ErrorShape {
+            name: "S3FilesMountFailureException",
+            code: "S3FilesMountFailureException",
+            status: 403,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "EFSMountTimeoutException",
+            code: "EFSMountTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(75),
+        },
+        ErrorShape {
+            name: "ENINotReadyException",
+            code: "ENINotReadyException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(77),
+        },
+        ErrorShape {
+            name: "S3FilesMountTimeoutException",
+            code: "S3FilesMountTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(334),
+        },
+        ErrorShape {
+            name: "CodeArtifactUserFailedException",
+            code: "CodeArtifactUserFailedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(32),
+        },
+        ErrorShape {
+            name: "ModeNotSupportedException",
+            code: "ModeNotSupportedException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(267),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+        ErrorShape {
+            name: "InvalidRequestContentException",
+            code: "InvalidRequestContentException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(173),
+        },
+        ErrorShape {
+            name: "SnapStartRegenerationFailureException",
+            code: "SnapStartRegenerationFailureException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(355),
+        },
+        ErrorShape {
+            name: "DurableExecutionAlreadyStartedException",
+            code: "DurableExecutionAlreadyStartedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(66),
+        },
+        ErrorShape {
+            name: "InvalidZipFileException",
+            code: "InvalidZipFileException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(177),
+        },
+        ErrorShape {
+            name: "EFSMountFailureException",
+            code: "EFSMountFailureException",
+            status: 403,
+            fault: Fault::Client,
+            shape: ShapeId(74),
+        },
+    ],
+    ..OperationShape::new("Invoke", SHAPES)
+};
+
+static INVOKE_ASYNC: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2014-11-13/functions/{FunctionName}/invoke-async",
+    status: 202,
+    input: Some(ShapeId(181)),
+    output: Some(ShapeId(182)),
+    errors: &[
+        ErrorShape {
+            name: "ServiceQuotaExceededException",
+            code: "ServiceQuotaExceededException",
+            status: 402,
+            fault: Fault::Client,
+            shape: ShapeId(349),
+        },
+        ErrorShape {
+            name: "InvalidSecurityGroupIDException",
+            code: "InvalidSecurityGroupIDException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(175),
+        },
+        ErrorShape {
+            name: "SnapStartTimeoutException",
+            code: "SnapStartTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(357),
+        },
+        ErrorShape {
+            name: "EC2ThrottledException",
+            code: "EC2ThrottledException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(70),
+        },
+        ErrorShape {
+            name: "EFSMountConnectivityException",
+            code: "EFSMountConnectivityException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(73),
+        },
+        ErrorShape {
+            name: "SubnetIPAddressLimitReachedException",
+            code: "SubnetIPAddressLimitReachedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(368),
+        },
+        ErrorShape {
+            name: "KMSAccessDeniedException",
+            code: "KMSAccessDeniedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(190),
+        },
+        ErrorShape {
+            name: "KMSDisabledException",
+            code: "KMSDisabledException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(191),
+        },
+        ErrorShape {
+            name: "S3FilesMountConnectivityException",
+            code: "S3FilesMountConnectivityException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(332),
+        },
+        ErrorShape {
+            name: "InvalidRuntimeException",
+            code: "InvalidRuntimeException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(174),
+        },
+        ErrorShape {
+            name: "EC2UnexpectedException",
+            code: "EC2UnexpectedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(71),
+        },
+        ErrorShape {
+            name: "InvalidSubnetIDException",
+            code: "InvalidSubnetIDException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(176),
+        },
+        ErrorShape {
+            name: "KMSNotFoundException",
+            code: "KMSNotFoundException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(194),
+        },
+        ErrorShape {
+            name: "EC2AccessDeniedException",
+            code: "EC2AccessDeniedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(69),
+        },
+        ErrorShape {
+            name: "EFSIOException",
+            code: "EFSIOException",
+            status: 410,
+            fault: Fault::Client,
+            shape: ShapeId(72),
+        },
+        ErrorShape {
+            name: "KMSInvalidStateException",
+            code: "KMSInvalidStateException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(192),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ENILimitReachedException",
+            code: "ENILimitReachedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(76),
+        },
+        ErrorShape {
+            name: "SnapStartNotReadyException",
+            code: "SnapStartNotReadyException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(353),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "SnapStartException",
+            code: "SnapStartException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(352),
+        },
+        ErrorShape {
+            name: "S3FilesMountFailureException",
+            code: "S3FilesMountFailureException",
+            status: 403,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "EFSMountTimeoutException",
+            code: "EFSMountTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(75),
+        },
+        ErrorShape {
+            name: "S3FilesMountTimeoutException",
+            code: "S3FilesMountTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(334),
+        },
+        ErrorShape {
+            name: "ModeNotSupportedException",
+            code: "ModeNotSupportedException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(267),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+        ErrorShape {
+            name: "InvalidRequestContentException",
+            code: "InvalidRequestContentException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(173),
+        },
+        ErrorShape {
+            name: "SnapStartRegenerationFailureException",
+            code: "SnapStartRegenerationFailureException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(355),
+        },
+        ErrorShape {
+            name: "EFSMountFailureException",
+            code: "EFSMountFailureException",
+            status: 403,
+            fault: Fault::Client,
+            shape: ShapeId(74),
+        },
+    ],
+    ..OperationShape::new("InvokeAsync", SHAPES)
+};
+
+static INVOKE_WITH_RESPONSE_STREAM: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2021-11-15/functions/{FunctionName}/response-streaming-invocations",
+    status: 200,
+    input: Some(ShapeId(186)),
+    output: Some(ShapeId(187)),
+    errors: &[
+        ErrorShape {
+            name: "RuntimeAliasDeletedException",
+            code: "RuntimeAliasDeletedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(325),
+        },
+        ErrorShape {
+            name: "CodeArtifactUserDeletedException",
+            code: "CodeArtifactUserDeletedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(31),
+        },
+        ErrorShape {
+            name: "ResourceNotReadyException",
+            code: "ResourceNotReadyException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(320),
+        },
+        ErrorShape {
+            name: "ServiceQuotaExceededException",
+            code: "ServiceQuotaExceededException",
+            status: 402,
+            fault: Fault::Client,
+            shape: ShapeId(349),
+        },
+        ErrorShape {
+            name: "InvalidSecurityGroupIDException",
+            code: "InvalidSecurityGroupIDException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(175),
+        },
+        ErrorShape {
+            name: "SnapStartTimeoutException",
+            code: "SnapStartTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(357),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "EC2ThrottledException",
+            code: "EC2ThrottledException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(70),
+        },
+        ErrorShape {
+            name: "EFSMountConnectivityException",
+            code: "EFSMountConnectivityException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(73),
+        },
+        ErrorShape {
+            name: "SubnetIPAddressLimitReachedException",
+            code: "SubnetIPAddressLimitReachedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(368),
+        },
+        ErrorShape {
+            name: "KMSAccessDeniedException",
+            code: "KMSAccessDeniedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(190),
+        },
+        ErrorShape {
+            name: "RequestTooLargeException",
+            code: "RequestTooLargeException",
+            status: 413,
+            fault: Fault::Client,
+            shape: ShapeId(313),
+        },
+        ErrorShape {
+            name: "KMSDisabledException",
+            code: "KMSDisabledException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(191),
+        },
+        ErrorShape {
+            name: "UnsupportedMediaTypeException",
+            code: "UnsupportedMediaTypeException",
+            status: 415,
+            fault: Fault::Client,
+            shape: ShapeId(398),
+        },
+        ErrorShape {
+            name: "S3FilesMountConnectivityException",
+            code: "S3FilesMountConnectivityException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(332),
+        },
+        ErrorShape {
+            name: "SerializedRequestEntityTooLargeException",
+            code: "SerializedRequestEntityTooLargeException",
+            status: 413,
+            fault: Fault::Client,
+            shape: ShapeId(347),
+        },
+        ErrorShape {
+            name: "InvalidRuntimeException",
+            code: "InvalidRuntimeException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(174),
+        },
+        ErrorShape {
+            name: "NoPublishedVersionException",
+            code: "NoPublishedVersionException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(271),
+        },
+        ErrorShape {
+            name: "EC2UnexpectedException",
+            code: "EC2UnexpectedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(71),
+        },
+        ErrorShape {
+            name: "InvalidSubnetIDException",
+            code: "InvalidSubnetIDException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(176),
+        },
+        ErrorShape {
+            name: "KMSNotFoundException",
+            code: "KMSNotFoundException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(194),
+        },
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "EC2AccessDeniedException",
+            code: "EC2AccessDeniedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(69),
+        },
+        ErrorShape {
+            name: "EFSIOException",
+            code: "EFSIOException",
+            status: 410,
+            fault: Fault::Client,
+            shape: ShapeId(72),
+        },
+        ErrorShape {
+            name: "KMSInvalidStateException",
+            code: "KMSInvalidStateException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(192),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "RuntimeVersionDeletedException",
+            code: "RuntimeVersionDeletedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(328),
+        },
+        ErrorShape {
+            name: "ENILimitReachedException",
+            code: "ENILimitReachedException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(76),
+        },
+        ErrorShape {
+            name: "SnapStartNotReadyException",
+            code: "SnapStartNotReadyException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(353),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "CodeArtifactUserPendingException",
+            code: "CodeArtifactUserPendingException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(33),
+        },
+        ErrorShape {
+            name: "SnapStartException",
+            code: "SnapStartException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(352),
+        },
+        ErrorShape {
+            name: "RecursiveInvocationException",
+            code: "RecursiveInvocationException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(309),
+        },
+        ErrorShape {
+            name: "S3FilesMountFailureException",
+            code: "S3FilesMountFailureException",
+            status: 403,
+            fault: Fault::Client,
+            shape: ShapeId(333),
+        },
+        ErrorShape {
+            name: "EFSMountTimeoutException",
+            code: "EFSMountTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(75),
+        },
+        ErrorShape {
+            name: "S3FilesMountTimeoutException",
+            code: "S3FilesMountTimeoutException",
+            status: 408,
+            fault: Fault::Client,
+            shape: ShapeId(334),
+        },
+        ErrorShape {
+            name: "CodeArtifactUserFailedException",
+            code: "CodeArtifactUserFailedException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(32),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+        ErrorShape {
+            name: "InvalidRequestContentException",
+            code: "InvalidRequestContentException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(173),
+        },
+        ErrorShape {
+            name: "SnapStartRegenerationFailureException",
+            code: "SnapStartRegenerationFailureException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(355),
+        },
+        ErrorShape {
+            name: "InvalidZipFileException",
+            code: "InvalidZipFileException",
+            status: 502,
+            fault: Fault::Server,
+            shape: ShapeId(177),
+        },
+        ErrorShape {
+            name: "EFSMountFailureException",
+            code: "EFSMountFailureException",
+            status: 403,
+            fault: Fault::Client,
+            shape: ShapeId(74),
+        },
+    ],
+    ..OperationShape::new("InvokeWithResponseStream", SHAPES)
+};
+
+static LIST_ALIASES: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/functions/{FunctionName}/aliases",
+    status: 200,
+    input: Some(ShapeId(224)),
+    output: Some(ShapeId(225)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListAliases", SHAPES)
+};
+
+static LIST_EVENT_SOURCE_MAPPINGS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/event-source-mappings",
+    status: 200,
+    input: Some(ShapeId(226)),
+    output: Some(ShapeId(227)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListEventSourceMappings", SHAPES)
+};
+
+static LIST_FUNCTION_EVENT_INVOKE_CONFIGS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config/list",
+    status: 200,
+    input: Some(ShapeId(228)),
+    output: Some(ShapeId(229)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListFunctionEventInvokeConfigs", SHAPES)
+};
+
+static LIST_FUNCTION_URL_CONFIGS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2021-10-31/functions/{FunctionName}/urls",
+    status: 200,
+    input: Some(ShapeId(230)),
+    output: Some(ShapeId(231)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
         },
     ],
     idempotent: true,
@@ -5208,111 +11716,948 @@ static LIST_FUNCTIONS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions",
     status: 200,
-    input: Some(ShapeId(118)),
-    output: Some(ShapeId(119)),
+    input: Some(ShapeId(232)),
+    output: Some(ShapeId(233)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(387),
         },
     ],
     idempotent: true,
     ..OperationShape::new("ListFunctions", SHAPES)
 };
 
-static UPDATE_FUNCTION_CODE: OperationShape = OperationShape {
-    method: "PUT",
-    uri: "/2015-03-31/functions/{FunctionName}/code",
+static LIST_LAYER_VERSIONS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2018-10-31/layers/{LayerName}/versions",
     status: 200,
-    input: Some(ShapeId(208)),
-    output: Some(ShapeId(63)),
+    input: Some(ShapeId(234)),
+    output: Some(ShapeId(235)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
-        },
-        ErrorShape {
-            name: "ResourceConflictException",
-            code: "ResourceConflictException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
-        },
-        ErrorShape {
-            name: "InvalidCodeSignatureException",
-            code: "InvalidCodeSignatureException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(92),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(319),
         },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListLayerVersions", SHAPES)
+};
+
+static LIST_LAYERS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2018-10-31/layers",
+    status: 200,
+    input: Some(ShapeId(236)),
+    output: Some(ShapeId(237)),
+    errors: &[
         ErrorShape {
-            name: "CodeVerificationFailedException",
-            code: "CodeVerificationFailedException",
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(21),
+            shape: ShapeId(172),
         },
         ErrorShape {
-            name: "CodeSigningConfigNotFoundException",
-            code: "CodeSigningConfigNotFoundException",
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListLayers", SHAPES)
+};
+
+static LIST_PROVISIONED_CONCURRENCY_CONFIGS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency?List=ALL",
+    status: 200,
+    input: Some(ShapeId(238)),
+    output: Some(ShapeId(239)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(19),
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListProvisionedConcurrencyConfigs", SHAPES)
+};
+
+static LIST_TAGS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2017-03-31/tags/{Resource}",
+    status: 200,
+    input: Some(ShapeId(240)),
+    output: Some(ShapeId(241)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListTags", SHAPES)
+};
+
+static LIST_VERSIONS_BY_FUNCTION: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/functions/{FunctionName}/versions",
+    status: 200,
+    input: Some(ShapeId(242)),
+    output: Some(ShapeId(243)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListVersionsByFunction", SHAPES)
+};
+
+static PUBLISH_LAYER_VERSION: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2018-10-31/layers/{LayerName}/versions",
+    status: 201,
+    input: Some(ShapeId(295)),
+    output: Some(ShapeId(296)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(20),
+            shape: ShapeId(36),
+        },
+    ],
+    ..OperationShape::new("PublishLayerVersion", SHAPES)
+};
+
+static PUBLISH_VERSION: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2015-03-31/functions/{FunctionName}/versions",
+    status: 201,
+    input: Some(ShapeId(297)),
+    output: Some(ShapeId(117)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+        ErrorShape {
+            name: "CodeStorageExceededException",
+            code: "CodeStorageExceededException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(36),
+        },
+        ErrorShape {
+            name: "FunctionVersionsPerCapacityProviderLimitExceededException",
+            code: "FunctionVersionsPerCapacityProviderLimitExceededException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(135),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(141),
+            shape: ShapeId(285),
+        },
+    ],
+    ..OperationShape::new("PublishVersion", SHAPES)
+};
+
+static PUT_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2017-10-31/functions/{FunctionName}/concurrency",
+    status: 200,
+    input: Some(ShapeId(298)),
+    output: Some(ShapeId(41)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    ..OperationShape::new("PutFunctionConcurrency", SHAPES)
+};
+
+static PUT_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
+    status: 200,
+    input: Some(ShapeId(299)),
+    output: Some(ShapeId(118)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    ..OperationShape::new("PutFunctionEventInvokeConfig", SHAPES)
+};
+
+static PUT_FUNCTION_RECURSION_CONFIG: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2024-08-31/functions/{FunctionName}/recursion-config",
+    status: 200,
+    input: Some(ShapeId(300)),
+    output: Some(ShapeId(301)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    ..OperationShape::new("PutFunctionRecursionConfig", SHAPES)
+};
+
+static PUT_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
+    status: 202,
+    input: Some(ShapeId(302)),
+    output: Some(ShapeId(303)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("PutProvisionedConcurrencyConfig", SHAPES)
+};
+
+static PUT_RUNTIME_MANAGEMENT_CONFIG: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2021-07-20/functions/{FunctionName}/runtime-management-config",
+    status: 200,
+    input: Some(ShapeId(304)),
+    output: Some(ShapeId(305)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    ..OperationShape::new("PutRuntimeManagementConfig", SHAPES)
+};
+
+static REMOVE_LAYER_VERSION_PERMISSION: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy/{StatementId}",
+    status: 204,
+    input: Some(ShapeId(311)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+        ErrorShape {
+            name: "PreconditionFailedException",
+            code: "PreconditionFailedException",
+            status: 412,
+            fault: Fault::Client,
+            shape: ShapeId(285),
+        },
+    ],
+    ..OperationShape::new("RemoveLayerVersionPermission", SHAPES)
+};
+
+static REMOVE_PERMISSION: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2015-03-31/functions/{FunctionName}/policy/{StatementId}",
+    status: 204,
+    input: Some(ShapeId(312)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "PublicPolicyException",
+            code: "PublicPolicyException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(294),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+        ErrorShape {
+            name: "PreconditionFailedException",
+            code: "PreconditionFailedException",
+            status: 412,
+            fault: Fault::Client,
+            shape: ShapeId(285),
+        },
+    ],
+    ..OperationShape::new("RemovePermission", SHAPES)
+};
+
+static TAG_RESOURCE: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2017-03-31/tags/{Resource}",
+    status: 204,
+    input: Some(ShapeId(374)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    ..OperationShape::new("TagResource", SHAPES)
+};
+
+static UNTAG_RESOURCE: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2017-03-31/tags/{Resource}",
+    status: 204,
+    input: Some(ShapeId(399)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    ..OperationShape::new("UntagResource", SHAPES)
+};
+
+static UPDATE_ALIAS: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
+    status: 200,
+    input: Some(ShapeId(400)),
+    output: Some(ShapeId(12)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+        ErrorShape {
+            name: "PreconditionFailedException",
+            code: "PreconditionFailedException",
+            status: 412,
+            fault: Fault::Client,
+            shape: ShapeId(285),
+        },
+    ],
+    ..OperationShape::new("UpdateAlias", SHAPES)
+};
+
+static UPDATE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2015-03-31/event-source-mappings/{UUID}",
+    status: 202,
+    input: Some(ShapeId(401)),
+    output: Some(ShapeId(92)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceInUseException",
+            code: "ResourceInUseException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(318),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+    ],
+    ..OperationShape::new("UpdateEventSourceMapping", SHAPES)
+};
+
+static UPDATE_FUNCTION_CODE: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2015-03-31/functions/{FunctionName}/code",
+    status: 200,
+    input: Some(ShapeId(402)),
+    output: Some(ShapeId(117)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "InvalidCodeSignatureException",
+            code: "InvalidCodeSignatureException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(171),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
+        },
+        ErrorShape {
+            name: "CodeVerificationFailedException",
+            code: "CodeVerificationFailedException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(37),
+        },
+        ErrorShape {
+            name: "CodeSigningConfigNotFoundException",
+            code: "CodeSigningConfigNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(35),
+        },
+        ErrorShape {
+            name: "CodeStorageExceededException",
+            code: "CodeStorageExceededException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(36),
+        },
+        ErrorShape {
+            name: "PreconditionFailedException",
+            code: "PreconditionFailedException",
+            status: 412,
+            fault: Fault::Client,
+            shape: ShapeId(285),
         },
     ],
     ..OperationShape::new("UpdateFunctionCode", SHAPES)
@@ -5322,182 +12667,271 @@ static UPDATE_FUNCTION_CONFIGURATION: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2015-03-31/functions/{FunctionName}/configuration",
     status: 200,
-    input: Some(ShapeId(209)),
-    output: Some(ShapeId(63)),
+    input: Some(ShapeId(403)),
+    output: Some(ShapeId(117)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "InvalidCodeSignatureException",
             code: "InvalidCodeSignatureException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(92),
+            shape: ShapeId(171),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(319),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(21),
+            shape: ShapeId(37),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(19),
+            shape: ShapeId(35),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(141),
+            shape: ShapeId(285),
         },
     ],
     ..OperationShape::new("UpdateFunctionConfiguration", SHAPES)
 };
 
-static UPDATE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
-    method: "PUT",
-    uri: "/2021-10-31/functions/{FunctionName}/url",
+static UPDATE_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 200,
-    input: Some(ShapeId(210)),
-    output: Some(ShapeId(211)),
+    input: Some(ShapeId(404)),
+    output: Some(ShapeId(118)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(93),
+            shape: ShapeId(172),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(317),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(171),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(202),
+            shape: ShapeId(387),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(148),
+            shape: ShapeId(319),
+        },
+    ],
+    ..OperationShape::new("UpdateFunctionEventInvokeConfig", SHAPES)
+};
+
+static UPDATE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2021-10-31/functions/{FunctionName}/url",
+    status: 200,
+    input: Some(ShapeId(405)),
+    output: Some(ShapeId(406)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(172),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(317),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(348),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(387),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(319),
         },
     ],
     ..OperationShape::new("UpdateFunctionUrlConfig", SHAPES)
 };
 
-static PATTERN_0: Pattern = Pattern::new(
+static PATTERN_0: Pattern = Pattern::new("(lambda:[*]|lambda:[a-zA-Z]+|[*])");
+static PATTERN_1: Pattern = Pattern::new("[0-9]+");
+static PATTERN_2: Pattern = Pattern::new("(?!^[0-9]+$)([a-zA-Z0-9-_]+)");
+static PATTERN_3: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1})?:(\\d{12})?:(.*)",
 );
-static PATTERN_1: Pattern = Pattern::new(
+static PATTERN_4: Pattern = Pattern::new(
     "arn:aws[a-zA-Z-]*:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:capacity-provider:[a-zA-Z0-9-_]+",
 );
-static PATTERN_2: Pattern = Pattern::new(
+static PATTERN_5: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:code-signing-config:csc-[a-z0-9]{17}",
 );
-static PATTERN_3: Pattern = Pattern::new(
+static PATTERN_6: Pattern = Pattern::new("(^(?!(system\\x2e)))(^[_a-zA-Z0-9])([^$]*)");
+static PATTERN_7: Pattern = Pattern::new("[^ /\\.$\\x22]*");
+static PATTERN_8: Pattern = Pattern::new(
+    "$|kafka://([^.]([a-zA-Z0-9\\-_.]{0,248}))|arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1})?:(\\d{12})?:(.*)",
+);
+static PATTERN_9: Pattern = Pattern::new(
     "arn:([a-zA-Z0-9-]+):lambda:([a-zA-Z0-9-]+):(\\d{12}):function:([a-zA-Z0-9_-]+):(\\$LATEST(?:\\.PUBLISHED)?|[0-9]+)/durable-execution/([a-zA-Z0-9_-]+)/([a-zA-Z0-9_-]+)",
 );
-static PATTERN_4: Pattern = Pattern::new("[a-zA-Z0-9-_]+");
-static PATTERN_5: Pattern = Pattern::new("[a-zA-Z]([a-zA-Z0-9_])+");
-static PATTERN_6: Pattern = Pattern::new(
+static PATTERN_10: Pattern = Pattern::new("[a-zA-Z0-9-_]+");
+static PATTERN_11: Pattern = Pattern::new(
+    "(([a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9\\-]*[a-zA-Z0-9])\\.)*([A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9\\-]*[A-Za-z0-9]):[0-9]{1,5}",
+);
+static PATTERN_12: Pattern = Pattern::new("[a-zA-Z]([a-zA-Z0-9_])+");
+static PATTERN_13: Pattern = Pattern::new(
+    "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}",
+);
+static PATTERN_14: Pattern = Pattern::new("[a-zA-Z0-9._\\-]+");
+static PATTERN_15: Pattern = Pattern::new(
     "arn:aws[a-zA-Z-]*:elasticfilesystem:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:access-point/fsap-[a-f0-9]{17}$|^arn:aws[-a-z]*:s3files:[0-9a-z-:]+:file-system/fs-[0-9a-f]{17,40}/access-point/fsap-[0-9a-f]{17,40}",
 );
-static PATTERN_7: Pattern = Pattern::new(
+static PATTERN_16: Pattern = Pattern::new("[A-Za-z]+Exception");
+static PATTERN_17: Pattern = Pattern::new(".*");
+static PATTERN_18: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:function:[a-zA-Z0-9-_]+(:(\\$LATEST|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_8: Pattern = Pattern::new(
+static PATTERN_19: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\\$LATEST|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_9: Pattern = Pattern::new("arn:[a-z-]+:lambda:[a-z0-9-]+:\\d{12}:runtime/.+");
-static PATTERN_10: Pattern = Pattern::new(
+static PATTERN_20: Pattern = Pattern::new("arn:[a-z-]+:lambda:[a-z0-9-]+:\\d{12}:runtime/.+");
+static PATTERN_21: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]{1,64})(:((?!\\d+$)[0-9a-zA-Z-_]+))?",
 );
-static PATTERN_11: Pattern = Pattern::new("((?!^\\d+$)^[0-9a-zA-Z-_]+$)");
-static PATTERN_12: Pattern = Pattern::new("[^\\s]+");
-static PATTERN_13: Pattern = Pattern::new(".*");
-static PATTERN_14: Pattern = Pattern::new("(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()");
-static PATTERN_15: Pattern = Pattern::new(
+static PATTERN_22: Pattern = Pattern::new("((?!^\\d+$)^[0-9a-zA-Z-_]+$)");
+static PATTERN_23: Pattern = Pattern::new("[^\\s]+");
+static PATTERN_24: Pattern = Pattern::new("(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()");
+static PATTERN_25: Pattern = Pattern::new(
+    "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+",
+);
+static PATTERN_26: Pattern = Pattern::new(
+    "(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+)|[a-zA-Z0-9-_]+",
+);
+static PATTERN_27: Pattern = Pattern::new(
+    "(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]{1,140}|[a-zA-Z0-9-_]{1,140})",
+);
+static PATTERN_28: Pattern = Pattern::new("lambda:GetLayerVersion");
+static PATTERN_29: Pattern = Pattern::new("\\d{12}|\\*|arn:(aws[a-zA-Z-]*):iam::\\d{12}:root");
+static PATTERN_30: Pattern = Pattern::new(
     "((arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+:[0-9]+)|(arn:[a-zA-Z0-9-]+:lambda:::awslayer:[a-zA-Z0-9-_]+))",
 );
-static PATTERN_16: Pattern = Pattern::new("/mnt/[a-zA-Z0-9-_.]+");
-static PATTERN_17: Pattern = Pattern::new("[\\.\\-_/#A-Za-z0-9]+");
-static PATTERN_18: Pattern = Pattern::new("ALL|(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}");
-static PATTERN_19: Pattern = Pattern::new(
+static PATTERN_31: Pattern = Pattern::new("/mnt/[a-zA-Z0-9-_.]+");
+static PATTERN_32: Pattern = Pattern::new("[\\.\\-_/#A-Za-z0-9]+");
+static PATTERN_33: Pattern = Pattern::new("ALL|(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}");
+static PATTERN_34: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:function:[a-zA-Z0-9-_\\.]+(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_20: Pattern = Pattern::new(
+static PATTERN_35: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_\\.]+)(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_21: Pattern = Pattern::new("\\$(LATEST(\\.PUBLISHED)?)|[a-zA-Z0-9-_$]+");
-static PATTERN_22: Pattern = Pattern::new("arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+");
-static PATTERN_23: Pattern = Pattern::new(
+static PATTERN_36: Pattern = Pattern::new("([a-zA-Z0-9-_.]+)");
+static PATTERN_37: Pattern = Pattern::new("\\$(LATEST(\\.PUBLISHED)?)|[a-zA-Z0-9-_$]+");
+static PATTERN_38: Pattern = Pattern::new("o-[a-z0-9]{10,32}");
+static PATTERN_39: Pattern = Pattern::new("[\\s\\S]*");
+static PATTERN_40: Pattern = Pattern::new("[a-zA-Z0-9-_]*");
+static PATTERN_41: Pattern = Pattern::new("(|[a-zA-Z0-9$_-]+)");
+static PATTERN_42: Pattern = Pattern::new("arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+");
+static PATTERN_43: Pattern = Pattern::new(
     "((arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}::runtime:.+)|(arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:runtime/[A-Za-z0-9_.-]{1,128}/version/[A-Za-z0-9_.-]{1,128}))",
 );
-static PATTERN_24: Pattern = Pattern::new("[0-9A-Za-z\\.\\-_]*(?<!\\.)");
-static PATTERN_25: Pattern = Pattern::new("sg-[0-9a-zA-Z]*");
-static PATTERN_26: Pattern = Pattern::new("subnet-[0-9a-z]*");
-static PATTERN_27: Pattern = Pattern::new("([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)");
-static PATTERN_28: Pattern = Pattern::new("[A-Za-z]+Exception");
-static PATTERN_29: Pattern = Pattern::new("[a-zA-Z0-9\\._:\\/=+\\-@ ]+");
-static PATTERN_30: Pattern = Pattern::new("(\\$LATEST|[0-9]+)");
+static PATTERN_44: Pattern = Pattern::new("[0-9A-Za-z\\.\\-_]*(?<!\\.)");
+static PATTERN_45: Pattern = Pattern::new("[a-zA-Z0-9-\\/*:_+=.@-]*");
+static PATTERN_46: Pattern = Pattern::new("sg-[0-9a-zA-Z]*");
+static PATTERN_47: Pattern = Pattern::new("\\d{12}");
+static PATTERN_48: Pattern = Pattern::new("([a-zA-Z0-9-_]+)");
+static PATTERN_49: Pattern = Pattern::new("subnet-[0-9a-z]*");
+static PATTERN_50: Pattern = Pattern::new("([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)");
+static PATTERN_51: Pattern = Pattern::new(
+    "arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:(function:[a-zA-Z0-9-_]+(:(\\$LATEST|[a-zA-Z0-9-_]+))?|code-signing-config:csc-[a-z0-9]{17}|event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|(capacity-provider|network-connector):[a-zA-Z0-9-_]{1,64})",
+);
+static PATTERN_52: Pattern = Pattern::new("[a-zA-Z0-9\\._:\\/=+\\-@ ]+");
+static PATTERN_53: Pattern = Pattern::new("[^.]([a-zA-Z0-9\\-_.]+)");
+static PATTERN_54: Pattern = Pattern::new("[ a-zA-Z0-9-\\/*:_+=.@-]*");
+static PATTERN_55: Pattern = Pattern::new(
+    "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)",
+);
+static PATTERN_56: Pattern = Pattern::new("(\\$LATEST|[0-9]+)");
+static PATTERN_57: Pattern = Pattern::new("(\\$LATEST(\\.PUBLISHED)?|[0-9]+)");
 
 /// Every shape that the served operations reach.
 pub const SHAPES: Shapes = Shapes(&TABLE);
 
-static TABLE: [Shape; 217] = [
+static TABLE: [Shape; 415] = [
     // 0
     Shape::new(
         "AcceleratorConfig",
@@ -5509,423 +12943,735 @@ static TABLE: [Shape; 217] = [
     Shape::new(
         "AccountLimit",
         Kind::Structure(Structure::of(&[
-            Member::new("CodeSizeUnzipped", ShapeId(125)),
-            Member::new("CodeSizeZipped", ShapeId(125)),
-            Member::new("ConcurrentExecutions", ShapeId(91)),
-            Member::new("TotalCodeSize", ShapeId(125)),
-            Member::new("UnreservedConcurrentExecutions", ShapeId(206)),
+            Member::new("CodeSizeUnzipped", ShapeId(249)),
+            Member::new("CodeSizeZipped", ShapeId(249)),
+            Member::new("ConcurrentExecutions", ShapeId(170)),
+            Member::new("TotalCodeSize", ShapeId(249)),
+            Member::new("UnreservedConcurrentExecutions", ShapeId(397)),
         ])),
     ),
     // 3
     Shape::new(
         "AccountUsage",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionCount", ShapeId(125)),
-            Member::new("TotalCodeSize", ShapeId(125)),
+            Member::new("FunctionCount", ShapeId(249)),
+            Member::new("TotalCodeSize", ShapeId(249)),
         ])),
     ),
     // 4
-    Shape::new("AllowCredentials", Kind::Boolean),
+    Shape::new("Action", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_0),
     // 5
-    Shape::new("AllowMethodsList", Kind::List(List::of(ShapeId(131)))).bounds(Some(0), Some(6)),
+    Shape::new(
+        "AddLayerVersionPermissionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Action", ShapeId(212)).required(),
+            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
+            Member::new("OrganizationId", ShapeId(277)),
+            Member::new("Principal", ShapeId(213)).required(),
+            Member::new("RevisionId", ShapeId(366)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(365)).required(),
+            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
+        ])),
+    ),
     // 6
-    Shape::new("AllowOriginsList", Kind::List(List::of(ShapeId(138)))).bounds(Some(0), Some(100)),
+    Shape::new(
+        "AddLayerVersionPermissionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("RevisionId", ShapeId(366)),
+            Member::new("Statement", ShapeId(366)),
+        ])),
+    ),
     // 7
-    Shape::new("ApplicationLogLevel", Kind::String(&["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"])),
+    Shape::new(
+        "AddPermissionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Action", ShapeId(4)).required(),
+            Member::new("EventSourceToken", ShapeId(100)),
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionUrlAuthType", ShapeId(128)),
+            Member::new("InvokedViaFunctionUrl", ShapeId(189)),
+            Member::new("Principal", ShapeId(286)).required(),
+            Member::new("PrincipalOrgID", ShapeId(287)),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+            Member::new("RevisionId", ShapeId(366)),
+            Member::new("SourceAccount", ShapeId(361)),
+            Member::new("SourceArn", ShapeId(23)),
+            Member::new("StatementId", ShapeId(365)).required(),
+        ])),
+    ),
     // 8
-    Shape::new("Architecture", Kind::String(&["x86_64", "arm64"])),
+    Shape::new("AddPermissionResponse", Kind::Structure(Structure::of(&[Member::new("Statement", ShapeId(366))]))),
     // 9
-    Shape::new("ArchitecturesList", Kind::List(List::of(ShapeId(8)))).bounds(Some(1), Some(1)),
+    Shape::new("AdditionalVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_1),
     // 10
-    Shape::new("Arn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_0),
+    Shape::new("AdditionalVersionWeights", Kind::Map(Map::of(ShapeId(9), ShapeId(413)))),
     // 11
-    Shape::new("Blob", Kind::Blob { streaming: false }).sensitive(),
+    Shape::new("Alias", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_2),
     // 12
-    Shape::new("Boolean", Kind::Boolean),
+    Shape::new(
+        "AliasConfiguration",
+        Kind::Structure(Structure::of(&[
+            Member::new("AliasArn", ShapeId(113)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("FunctionVersion", ShapeId(408)),
+            Member::new("Name", ShapeId(11)),
+            Member::new("RevisionId", ShapeId(366)),
+            Member::new("RoutingConfig", ShapeId(15)),
+        ])),
+    ),
     // 13
-    Shape::new("CapacityProviderArn", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_1),
+    Shape::new(
+        "AliasLimitExceededException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+    ),
     // 14
+    Shape::new("AliasList", Kind::List(List::of(ShapeId(12)))),
+    // 15
+    Shape::new(
+        "AliasRoutingConfiguration",
+        Kind::Structure(Structure::of(&[Member::new("AdditionalVersionWeights", ShapeId(10))])),
+    ),
+    // 16
+    Shape::new("AllowCredentials", Kind::Boolean),
+    // 17
+    Shape::new("AllowMethodsList", Kind::List(List::of(ShapeId(265)))).bounds(Some(0), Some(6)),
+    // 18
+    Shape::new("AllowOriginsList", Kind::List(List::of(ShapeId(278)))).bounds(Some(0), Some(100)),
+    // 19
+    Shape::new(
+        "AmazonManagedKafkaEventSourceConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("ConsumerGroupId", ShapeId(394)),
+            Member::new("SchemaRegistryConfig", ShapeId(199)),
+        ])),
+    ),
+    // 20
+    Shape::new("ApplicationLogLevel", Kind::String(&["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"])),
+    // 21
+    Shape::new("Architecture", Kind::String(&["x86_64", "arm64"])),
+    // 22
+    Shape::new("ArchitecturesList", Kind::List(List::of(ShapeId(21)))).bounds(Some(1), Some(1)),
+    // 23
+    Shape::new("Arn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_3),
+    // 24
+    Shape::new("BatchSize", Kind::INTEGER).bounds(Some(1), Some(10000)),
+    // 25
+    Shape::new("BisectBatchOnFunctionError", Kind::Boolean),
+    // 26
+    Shape::new("Blob", Kind::Blob { streaming: false }).sensitive(),
+    // 27
+    Shape::new("BlobStream", Kind::Blob { streaming: true }),
+    // 28
+    Shape::new("Boolean", Kind::Boolean),
+    // 29
+    Shape::new("CapacityProviderArn", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_4),
+    // 30
     Shape::new(
         "CapacityProviderConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("LambdaManagedInstancesCapacityProviderConfig", ShapeId(108)).required()
+            Member::new("LambdaManagedInstancesCapacityProviderConfig", ShapeId(203)).required()
         ])),
     ),
-    // 15
+    // 31
     Shape::new(
         "CodeArtifactUserDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 16
+    // 32
     Shape::new(
         "CodeArtifactUserFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 17
+    // 33
     Shape::new(
         "CodeArtifactUserPendingException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 18
-    Shape::new("CodeSigningConfigArn", Kind::TEXT).bounds(Some(0), Some(200)).pattern(&PATTERN_2),
-    // 19
+    // 34
+    Shape::new("CodeSigningConfigArn", Kind::TEXT).bounds(Some(0), Some(200)).pattern(&PATTERN_5),
+    // 35
     Shape::new(
         "CodeSigningConfigNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 20
+    // 36
     Shape::new(
         "CodeStorageExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 21
+    // 37
     Shape::new(
         "CodeVerificationFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 22
+    // 38
+    Shape::new("CollectionName", Kind::TEXT).bounds(Some(1), Some(57)).pattern(&PATTERN_6),
+    // 39
+    Shape::new("CompatibleArchitectures", Kind::List(List::of(ShapeId(21)))).bounds(Some(0), Some(2)),
+    // 40
+    Shape::new("CompatibleRuntimes", Kind::List(List::of(ShapeId(324)))).bounds(Some(0), Some(15)),
+    // 41
     Shape::new(
         "Concurrency",
-        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(144))])),
+        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(314))])),
     ),
-    // 23
+    // 42
     Shape::new(
         "Cors",
         Kind::Structure(Structure::of(&[
-            Member::new("AllowCredentials", ShapeId(4)),
-            Member::new("AllowHeaders", ShapeId(87)),
-            Member::new("AllowMethods", ShapeId(5)),
-            Member::new("AllowOrigins", ShapeId(6)),
-            Member::new("ExposeHeaders", ShapeId(87)),
-            Member::new("MaxAge", ShapeId(127)),
+            Member::new("AllowCredentials", ShapeId(16)),
+            Member::new("AllowHeaders", ShapeId(165)),
+            Member::new("AllowMethods", ShapeId(17)),
+            Member::new("AllowOrigins", ShapeId(18)),
+            Member::new("ExposeHeaders", ShapeId(165)),
+            Member::new("MaxAge", ShapeId(251)),
         ])),
     ),
-    // 24
+    // 43
+    Shape::new(
+        "CreateAliasRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Description", ShapeId(60)),
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(409)).required(),
+            Member::new("Name", ShapeId(11)).required(),
+            Member::new("RoutingConfig", ShapeId(15)),
+        ])),
+    ),
+    // 44
+    Shape::new(
+        "CreateEventSourceMappingRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(19)),
+            Member::new("BatchSize", ShapeId(24)),
+            Member::new("BisectBatchOnFunctionError", ShapeId(25)),
+            Member::new("DestinationConfig", ShapeId(62)),
+            Member::new("DocumentDBEventSourceConfig", ShapeId(64)),
+            Member::new("Enabled", ShapeId(78)),
+            Member::new("EventSourceArn", ShapeId(23)),
+            Member::new("FilterCriteria", ShapeId(107)),
+            Member::new("FunctionName", ShapeId(269)).required(),
+            Member::new("FunctionResponseTypes", ShapeId(123)),
+            Member::new("KMSKeyArn", ShapeId(193)),
+            Member::new("LoggingConfig", ShapeId(93)),
+            Member::new("MaximumBatchingWindowInSeconds", ShapeId(257)),
+            Member::new("MaximumRecordAgeInSeconds", ShapeId(261)),
+            Member::new("MaximumRetryAttempts", ShapeId(263)),
+            Member::new("MetricsConfig", ShapeId(96)),
+            Member::new("ParallelizationFactor", ShapeId(280)),
+            Member::new("ProvisionedPollerConfig", ShapeId(292)),
+            Member::new("Queues", ShapeId(308)),
+            Member::new("ScalingConfig", ShapeId(338)),
+            Member::new("SelfManagedEventSource", ShapeId(343)),
+            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(344)),
+            Member::new("SourceAccessConfigurations", ShapeId(359)),
+            Member::new("StartingPosition", ShapeId(99)),
+            Member::new("StartingPositionTimestamp", ShapeId(49)),
+            Member::new("Tags", ShapeId(377)),
+            Member::new("Topics", ShapeId(389)),
+            Member::new("TumblingWindowInSeconds", ShapeId(393)),
+        ])),
+    ),
+    // 45
     Shape::new(
         "CreateFunctionRequest",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
-            Member::new("Architectures", ShapeId(9)),
-            Member::new("CapacityProviderConfig", ShapeId(14)),
-            Member::new("Code", ShapeId(60)).required(),
-            Member::new("CodeSigningConfigArn", ShapeId(18)),
-            Member::new("DeadLetterConfig", ShapeId(27)),
-            Member::new("Description", ShapeId(31)),
-            Member::new("DurableConfig", ShapeId(33)),
-            Member::new("Environment", ShapeId(46)),
-            Member::new("EphemeralStorage", ShapeId(52)),
-            Member::new("FileSystemConfigs", ShapeId(58)),
-            Member::new("FunctionName", ShapeId(65)).required(),
-            Member::new("Handler", ShapeId(85)),
-            Member::new("ImageConfig", ShapeId(88)),
-            Member::new("KMSKeyArn", ShapeId(106)),
-            Member::new("Layers", ShapeId(113)),
-            Member::new("LoggingConfig", ShapeId(124)),
-            Member::new("MemorySize", ShapeId(130)),
-            Member::new("PackageType", ShapeId(139)),
-            Member::new("Publish", ShapeId(12)),
-            Member::new("PublishTo", ShapeId(76)),
-            Member::new("Role", ShapeId(151)).required(),
-            Member::new("Runtime", ShapeId(152)),
-            Member::new("RuntimeConfig", ShapeId(68)),
-            Member::new("SnapStart", ShapeId(173)),
-            Member::new("Tags", ShapeId(192)),
-            Member::new("TenancyConfig", ShapeId(196)),
-            Member::new("Timeout", ShapeId(200)),
-            Member::new("TracingConfig", ShapeId(203)),
-            Member::new("VpcConfig", ShapeId(213)),
+            Member::new("Architectures", ShapeId(22)),
+            Member::new("CapacityProviderConfig", ShapeId(30)),
+            Member::new("Code", ShapeId(114)).required(),
+            Member::new("CodeSigningConfigArn", ShapeId(34)),
+            Member::new("DeadLetterConfig", ShapeId(50)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("DurableConfig", ShapeId(65)),
+            Member::new("Environment", ShapeId(83)),
+            Member::new("EphemeralStorage", ShapeId(89)),
+            Member::new("FileSystemConfigs", ShapeId(105)),
+            Member::new("FunctionName", ShapeId(121)).required(),
+            Member::new("Handler", ShapeId(163)),
+            Member::new("ImageConfig", ShapeId(167)),
+            Member::new("KMSKeyArn", ShapeId(193)),
+            Member::new("Layers", ShapeId(209)),
+            Member::new("LoggingConfig", ShapeId(248)),
+            Member::new("MemorySize", ShapeId(264)),
+            Member::new("PackageType", ShapeId(279)),
+            Member::new("Publish", ShapeId(28)),
+            Member::new("PublishTo", ShapeId(134)),
+            Member::new("Role", ShapeId(323)).required(),
+            Member::new("Runtime", ShapeId(324)),
+            Member::new("RuntimeConfig", ShapeId(126)),
+            Member::new("SnapStart", ShapeId(350)),
+            Member::new("Tags", ShapeId(377)),
+            Member::new("TenancyConfig", ShapeId(381)),
+            Member::new("Timeout", ShapeId(385)),
+            Member::new("TracingConfig", ShapeId(390)),
+            Member::new("VpcConfig", ShapeId(410)),
         ])),
     ),
-    // 25
+    // 46
     Shape::new(
         "CreateFunctionUrlConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(70)).required(),
-            Member::new("Cors", ShapeId(23)),
-            Member::new("FunctionName", ShapeId(73)).at(Location::Uri, "FunctionName").required(),
-            Member::new("InvokeMode", ShapeId(102)),
-            Member::new("Qualifier", ShapeId(74)).at(Location::QueryString, "Qualifier"),
+            Member::new("AuthType", ShapeId(128)).required(),
+            Member::new("Cors", ShapeId(42)),
+            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
+            Member::new("InvokeMode", ShapeId(183)),
+            Member::new("Qualifier", ShapeId(132)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 26
+    // 47
     Shape::new(
         "CreateFunctionUrlConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(70)).required(),
-            Member::new("Cors", ShapeId(23)),
-            Member::new("CreationTime", ShapeId(201)).required(),
-            Member::new("FunctionArn", ShapeId(59)).required(),
-            Member::new("FunctionUrl", ShapeId(69)).required(),
-            Member::new("InvokeMode", ShapeId(102)),
+            Member::new("AuthType", ShapeId(128)).required(),
+            Member::new("Cors", ShapeId(42)),
+            Member::new("CreationTime", ShapeId(386)).required(),
+            Member::new("FunctionArn", ShapeId(113)).required(),
+            Member::new("FunctionUrl", ShapeId(127)).required(),
+            Member::new("InvokeMode", ShapeId(183)),
         ])),
     ),
-    // 27
-    Shape::new("DeadLetterConfig", Kind::Structure(Structure::of(&[Member::new("TargetArn", ShapeId(146))]))),
-    // 28
+    // 48
+    Shape::new("DatabaseName", Kind::TEXT).bounds(Some(1), Some(63)).pattern(&PATTERN_7),
+    // 49
+    Shape::new("Date", Kind::Timestamp(None)),
+    // 50
+    Shape::new("DeadLetterConfig", Kind::Structure(Structure::of(&[Member::new("TargetArn", ShapeId(316))]))),
+    // 51
+    Shape::new(
+        "DeleteAliasRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
+        ])),
+    ),
+    // 52
+    Shape::new(
+        "DeleteEventSourceMappingRequest",
+        Kind::Structure(Structure::of(&[Member::new("UUID", ShapeId(395)).at(Location::Uri, "UUID").required()])),
+    ),
+    // 53
+    Shape::new(
+        "DeleteFunctionConcurrencyRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(121))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
+    ),
+    // 54
+    Shape::new(
+        "DeleteFunctionEventInvokeConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 55
     Shape::new(
         "DeleteFunctionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(134)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(137)).at(Location::QueryString, "Qualifier"),
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 29
+    // 56
     Shape::new(
         "DeleteFunctionResponse",
-        Kind::Structure(Structure::of(
-            &[Member::new("StatusCode", ShapeId(91)).at(Location::StatusCode, "StatusCode")],
-        )),
+        Kind::Structure(Structure::of(&[
+            Member::new("StatusCode", ShapeId(170)).at(Location::StatusCode, "StatusCode")
+        ])),
     ),
-    // 30
+    // 57
     Shape::new(
         "DeleteFunctionUrlConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(73)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(74)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 31
-    Shape::new("Description", Kind::TEXT).bounds(Some(0), Some(256)),
-    // 32
-    Shape::new("DirectS3Read", Kind::String(&["ENABLED", "DISABLED", "AUTO"])),
-    // 33
-    Shape::new(
-        "DurableConfig",
-        Kind::Structure(Structure::of(&[
-            Member::new("ExecutionTimeout", ShapeId(55)),
-            Member::new("KMSKeyArn", ShapeId(106)),
-            Member::new("RetentionPeriodInDays", ShapeId(150)),
-        ])),
-    ),
-    // 34
-    Shape::new(
-        "DurableExecutionAlreadyStartedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
-    ),
-    // 35
-    Shape::new("DurableExecutionArn", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_3),
-    // 36
-    Shape::new("DurableExecutionName", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_4),
-    // 37
-    Shape::new(
-        "EC2AccessDeniedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
-    ),
-    // 38
-    Shape::new(
-        "EC2ThrottledException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
-    ),
-    // 39
-    Shape::new(
-        "EC2UnexpectedException",
-        Kind::Structure(Structure::of(&[
-            Member::new("EC2ErrorCode", ShapeId(184)),
-            Member::new("Message", ShapeId(184)),
-            Member::new("Type", ShapeId(184)),
-        ])),
-    ),
-    // 40
-    Shape::new(
-        "EFSIOException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
-    ),
-    // 41
-    Shape::new(
-        "EFSMountConnectivityException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
-    ),
-    // 42
-    Shape::new(
-        "EFSMountFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
-    ),
-    // 43
-    Shape::new(
-        "EFSMountTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
-    ),
-    // 44
-    Shape::new(
-        "ENILimitReachedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
-    ),
-    // 45
-    Shape::new(
-        "ENINotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
-    ),
-    // 46
-    Shape::new("Environment", Kind::Structure(Structure::of(&[Member::new("Variables", ShapeId(51))]))),
-    // 47
-    Shape::new(
-        "EnvironmentError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(184)), Member::new("Message", ShapeId(168))])),
-    ),
-    // 48
-    Shape::new(
-        "EnvironmentResponse",
-        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(47)), Member::new("Variables", ShapeId(51))])),
-    ),
-    // 49
-    Shape::new("EnvironmentVariableName", Kind::TEXT).pattern(&PATTERN_5).sensitive(),
-    // 50
-    Shape::new("EnvironmentVariableValue", Kind::TEXT).sensitive(),
-    // 51
-    Shape::new("EnvironmentVariables", Kind::Map(Map::of(ShapeId(49), ShapeId(50)))).sensitive(),
-    // 52
-    Shape::new("EphemeralStorage", Kind::Structure(Structure::of(&[Member::new("Size", ShapeId(53)).required()]))),
-    // 53
-    Shape::new("EphemeralStorageSize", Kind::INTEGER).bounds(Some(512), Some(32768)),
-    // 54
-    Shape::new("ExecutionEnvironmentMemoryGiBPerVCpu", Kind::Double),
-    // 55
-    Shape::new("ExecutionTimeout", Kind::INTEGER).bounds(Some(1), Some(31622400)),
-    // 56
-    Shape::new("FileSystemArn", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_6),
-    // 57
-    Shape::new(
-        "FileSystemConfig",
-        Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(56)).required(),
-            Member::new("LocalMountPath", ShapeId(120)).required(),
-            Member::new("S3FilesConfig", ShapeId(159)),
+            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(132)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
     // 58
-    Shape::new("FileSystemConfigList", Kind::List(List::of(ShapeId(57)))).bounds(Some(0), Some(1)),
+    Shape::new(
+        "DeleteLayerVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
+        ])),
+    ),
     // 59
-    Shape::new("FunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_7),
+    Shape::new(
+        "DeleteProvisionedConcurrencyConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(306)).at(Location::QueryString, "Qualifier").required(),
+        ])),
+    ),
     // 60
+    Shape::new("Description", Kind::TEXT).bounds(Some(0), Some(256)),
+    // 61
+    Shape::new("DestinationArn", Kind::TEXT).bounds(Some(0), Some(350)).pattern(&PATTERN_8),
+    // 62
+    Shape::new(
+        "DestinationConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("OnFailure", ShapeId(275)),
+            Member::new("OnSuccess", ShapeId(276)),
+        ])),
+    ),
+    // 63
+    Shape::new("DirectS3Read", Kind::String(&["ENABLED", "DISABLED", "AUTO"])),
+    // 64
+    Shape::new(
+        "DocumentDBEventSourceConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("CollectionName", ShapeId(38)),
+            Member::new("DatabaseName", ShapeId(48)),
+            Member::new("FullDocument", ShapeId(112)),
+        ])),
+    ),
+    // 65
+    Shape::new(
+        "DurableConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("ExecutionTimeout", ShapeId(102)),
+            Member::new("KMSKeyArn", ShapeId(193)),
+            Member::new("RetentionPeriodInDays", ShapeId(322)),
+        ])),
+    ),
+    // 66
+    Shape::new(
+        "DurableExecutionAlreadyStartedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
+    // 67
+    Shape::new("DurableExecutionArn", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_9),
+    // 68
+    Shape::new("DurableExecutionName", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_10),
+    // 69
+    Shape::new(
+        "EC2AccessDeniedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
+    // 70
+    Shape::new(
+        "EC2ThrottledException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
+    // 71
+    Shape::new(
+        "EC2UnexpectedException",
+        Kind::Structure(Structure::of(&[
+            Member::new("EC2ErrorCode", ShapeId(366)),
+            Member::new("Message", ShapeId(366)),
+            Member::new("Type", ShapeId(366)),
+        ])),
+    ),
+    // 72
+    Shape::new(
+        "EFSIOException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
+    // 73
+    Shape::new(
+        "EFSMountConnectivityException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
+    // 74
+    Shape::new(
+        "EFSMountFailureException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
+    // 75
+    Shape::new(
+        "EFSMountTimeoutException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
+    // 76
+    Shape::new(
+        "ENILimitReachedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
+    // 77
+    Shape::new(
+        "ENINotReadyException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
+    // 78
+    Shape::new("Enabled", Kind::Boolean),
+    // 79
+    Shape::new("EndPointType", Kind::String(&["KAFKA_BOOTSTRAP_SERVERS"])),
+    // 80
+    Shape::new("Endpoint", Kind::TEXT).bounds(Some(1), Some(300)).pattern(&PATTERN_11),
+    // 81
+    Shape::new("EndpointLists", Kind::List(List::of(ShapeId(80)))).bounds(Some(1), Some(10)),
+    // 82
+    Shape::new("Endpoints", Kind::Map(Map::of(ShapeId(79), ShapeId(81)))).bounds(Some(1), Some(2)),
+    // 83
+    Shape::new("Environment", Kind::Structure(Structure::of(&[Member::new("Variables", ShapeId(88))]))),
+    // 84
+    Shape::new(
+        "EnvironmentError",
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(366)), Member::new("Message", ShapeId(345))])),
+    ),
+    // 85
+    Shape::new(
+        "EnvironmentResponse",
+        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(84)), Member::new("Variables", ShapeId(88))])),
+    ),
+    // 86
+    Shape::new("EnvironmentVariableName", Kind::TEXT).pattern(&PATTERN_12).sensitive(),
+    // 87
+    Shape::new("EnvironmentVariableValue", Kind::TEXT).sensitive(),
+    // 88
+    Shape::new("EnvironmentVariables", Kind::Map(Map::of(ShapeId(86), ShapeId(87)))).sensitive(),
+    // 89
+    Shape::new("EphemeralStorage", Kind::Structure(Structure::of(&[Member::new("Size", ShapeId(90)).required()]))),
+    // 90
+    Shape::new("EphemeralStorageSize", Kind::INTEGER).bounds(Some(512), Some(32768)),
+    // 91
+    Shape::new("EventSourceMappingArn", Kind::TEXT).bounds(Some(85), Some(120)).pattern(&PATTERN_13),
+    // 92
+    Shape::new(
+        "EventSourceMappingConfiguration",
+        Kind::Structure(Structure::of(&[
+            Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(19)),
+            Member::new("BatchSize", ShapeId(24)),
+            Member::new("BisectBatchOnFunctionError", ShapeId(25)),
+            Member::new("DestinationConfig", ShapeId(62)),
+            Member::new("DocumentDBEventSourceConfig", ShapeId(64)),
+            Member::new("EventSourceArn", ShapeId(23)),
+            Member::new("EventSourceMappingArn", ShapeId(91)),
+            Member::new("FilterCriteria", ShapeId(107)),
+            Member::new("FilterCriteriaError", ShapeId(108)),
+            Member::new("FunctionArn", ShapeId(113)),
+            Member::new("FunctionResponseTypes", ShapeId(123)),
+            Member::new("KMSKeyArn", ShapeId(193)),
+            Member::new("LastModified", ShapeId(49)),
+            Member::new("LastProcessingResult", ShapeId(366)),
+            Member::new("LoggingConfig", ShapeId(93)),
+            Member::new("MaximumBatchingWindowInSeconds", ShapeId(257)),
+            Member::new("MaximumRecordAgeInSeconds", ShapeId(261)),
+            Member::new("MaximumRetryAttempts", ShapeId(263)),
+            Member::new("MetricsConfig", ShapeId(96)),
+            Member::new("ParallelizationFactor", ShapeId(280)),
+            Member::new("ProvisionedPollerConfig", ShapeId(292)),
+            Member::new("Queues", ShapeId(308)),
+            Member::new("ScalingConfig", ShapeId(338)),
+            Member::new("SelfManagedEventSource", ShapeId(343)),
+            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(344)),
+            Member::new("SourceAccessConfigurations", ShapeId(359)),
+            Member::new("StartingPosition", ShapeId(99)),
+            Member::new("StartingPositionTimestamp", ShapeId(49)),
+            Member::new("State", ShapeId(366)),
+            Member::new("StateTransitionReason", ShapeId(366)),
+            Member::new("Topics", ShapeId(389)),
+            Member::new("TumblingWindowInSeconds", ShapeId(393)),
+            Member::new("UUID", ShapeId(395)),
+        ])),
+    ),
+    // 93
+    Shape::new(
+        "EventSourceMappingLoggingConfig",
+        Kind::Structure(Structure::of(&[Member::new("SystemLogLevel", ShapeId(97))])),
+    ),
+    // 94
+    Shape::new("EventSourceMappingMetric", Kind::String(&["EventCount", "ErrorCount", "KafkaMetrics"])),
+    // 95
+    Shape::new("EventSourceMappingMetricList", Kind::List(List::of(ShapeId(94)))).bounds(Some(0), Some(3)),
+    // 96
+    Shape::new(
+        "EventSourceMappingMetricsConfig",
+        Kind::Structure(Structure::of(&[Member::new("Metrics", ShapeId(95))])),
+    ),
+    // 97
+    Shape::new("EventSourceMappingSystemLogLevel", Kind::String(&["DEBUG", "INFO", "WARN"])),
+    // 98
+    Shape::new("EventSourceMappingsList", Kind::List(List::of(ShapeId(92)))),
+    // 99
+    Shape::new("EventSourcePosition", Kind::String(&["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"])),
+    // 100
+    Shape::new("EventSourceToken", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_14),
+    // 101
+    Shape::new("ExecutionEnvironmentMemoryGiBPerVCpu", Kind::Double),
+    // 102
+    Shape::new("ExecutionTimeout", Kind::INTEGER).bounds(Some(1), Some(31622400)),
+    // 103
+    Shape::new("FileSystemArn", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_15),
+    // 104
+    Shape::new(
+        "FileSystemConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("Arn", ShapeId(103)).required(),
+            Member::new("LocalMountPath", ShapeId(244)).required(),
+            Member::new("S3FilesConfig", ShapeId(331)),
+        ])),
+    ),
+    // 105
+    Shape::new("FileSystemConfigList", Kind::List(List::of(ShapeId(104)))).bounds(Some(0), Some(1)),
+    // 106
+    Shape::new("Filter", Kind::Structure(Structure::of(&[Member::new("Pattern", ShapeId(281))]))),
+    // 107
+    Shape::new("FilterCriteria", Kind::Structure(Structure::of(&[Member::new("Filters", ShapeId(111))]))),
+    // 108
+    Shape::new(
+        "FilterCriteriaError",
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(109)), Member::new("Message", ShapeId(110))])),
+    ),
+    // 109
+    Shape::new("FilterCriteriaErrorCode", Kind::TEXT).bounds(Some(10), Some(50)).pattern(&PATTERN_16),
+    // 110
+    Shape::new("FilterCriteriaErrorMessage", Kind::TEXT).bounds(Some(10), Some(2048)).pattern(&PATTERN_17),
+    // 111
+    Shape::new("FilterList", Kind::List(List::of(ShapeId(106)))),
+    // 112
+    Shape::new("FullDocument", Kind::String(&["UpdateLookup", "Default"])),
+    // 113
+    Shape::new("FunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_18),
+    // 114
     Shape::new(
         "FunctionCode",
         Kind::Structure(Structure::of(&[
-            Member::new("ImageUri", ShapeId(184)),
-            Member::new("S3Bucket", ShapeId(158)),
-            Member::new("S3Key", ShapeId(163)),
-            Member::new("S3ObjectStorageMode", ShapeId(164)),
-            Member::new("S3ObjectVersion", ShapeId(165)),
-            Member::new("SourceKMSKeyArn", ShapeId(106)),
-            Member::new("ZipFile", ShapeId(11)),
+            Member::new("ImageUri", ShapeId(366)),
+            Member::new("S3Bucket", ShapeId(330)),
+            Member::new("S3Key", ShapeId(335)),
+            Member::new("S3ObjectStorageMode", ShapeId(336)),
+            Member::new("S3ObjectVersion", ShapeId(337)),
+            Member::new("SourceKMSKeyArn", ShapeId(193)),
+            Member::new("ZipFile", ShapeId(26)),
         ])),
     ),
-    // 61
+    // 115
     Shape::new(
         "FunctionCodeLocation",
         Kind::Structure(Structure::of(&[
-            Member::new("Error", ShapeId(62)),
-            Member::new("ImageUri", ShapeId(184)),
-            Member::new("Location", ShapeId(169)),
-            Member::new("RepositoryType", ShapeId(184)),
-            Member::new("ResolvedImageUri", ShapeId(184)),
-            Member::new("ResolvedS3Object", ShapeId(145)),
-            Member::new("SourceKMSKeyArn", ShapeId(106)),
+            Member::new("Error", ShapeId(116)),
+            Member::new("ImageUri", ShapeId(366)),
+            Member::new("Location", ShapeId(346)),
+            Member::new("RepositoryType", ShapeId(366)),
+            Member::new("ResolvedImageUri", ShapeId(366)),
+            Member::new("ResolvedS3Object", ShapeId(315)),
+            Member::new("SourceKMSKeyArn", ShapeId(193)),
         ])),
     ),
-    // 62
+    // 116
     Shape::new(
         "FunctionCodeLocationError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(184)), Member::new("Message", ShapeId(168))])),
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(366)), Member::new("Message", ShapeId(345))])),
     ),
-    // 63
+    // 117
     Shape::new(
         "FunctionConfiguration",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
-            Member::new("Architectures", ShapeId(9)),
-            Member::new("CapacityProviderConfig", ShapeId(14)),
-            Member::new("CodeSha256", ShapeId(184)),
-            Member::new("CodeSize", ShapeId(125)),
-            Member::new("ConfigSha256", ShapeId(184)),
-            Member::new("DeadLetterConfig", ShapeId(27)),
-            Member::new("Description", ShapeId(31)),
-            Member::new("DurableConfig", ShapeId(33)),
-            Member::new("Environment", ShapeId(48)),
-            Member::new("EphemeralStorage", ShapeId(52)),
-            Member::new("FileSystemConfigs", ShapeId(58)),
-            Member::new("FunctionArn", ShapeId(133)),
-            Member::new("FunctionName", ShapeId(134)),
-            Member::new("Handler", ShapeId(85)),
-            Member::new("ImageConfigResponse", ShapeId(90)),
-            Member::new("KMSKeyArn", ShapeId(106)),
-            Member::new("LastModified", ShapeId(201)),
-            Member::new("LastUpdateStatus", ShapeId(109)),
-            Member::new("LastUpdateStatusReason", ShapeId(110)),
-            Member::new("LastUpdateStatusReasonCode", ShapeId(111)),
-            Member::new("Layers", ShapeId(115)),
-            Member::new("LoggingConfig", ShapeId(124)),
-            Member::new("MasterArn", ShapeId(59)),
-            Member::new("MemorySize", ShapeId(130)),
-            Member::new("PackageType", ShapeId(139)),
-            Member::new("RevisionId", ShapeId(184)),
-            Member::new("Role", ShapeId(151)),
-            Member::new("Runtime", ShapeId(152)),
-            Member::new("RuntimeConfig", ShapeId(68)),
-            Member::new("RuntimeVersionConfig", ShapeId(155)),
-            Member::new("SigningJobArn", ShapeId(10)),
-            Member::new("SigningProfileVersionArn", ShapeId(10)),
-            Member::new("SnapStart", ShapeId(179)),
-            Member::new("State", ShapeId(181)),
-            Member::new("StateReason", ShapeId(182)),
-            Member::new("StateReasonCode", ShapeId(183)),
-            Member::new("TenancyConfig", ShapeId(196)),
-            Member::new("Timeout", ShapeId(200)),
-            Member::new("TracingConfig", ShapeId(204)),
-            Member::new("Version", ShapeId(212)),
-            Member::new("VpcConfig", ShapeId(214)),
+            Member::new("Architectures", ShapeId(22)),
+            Member::new("CapacityProviderConfig", ShapeId(30)),
+            Member::new("CodeSha256", ShapeId(366)),
+            Member::new("CodeSize", ShapeId(249)),
+            Member::new("ConfigSha256", ShapeId(366)),
+            Member::new("DeadLetterConfig", ShapeId(50)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("DurableConfig", ShapeId(65)),
+            Member::new("Environment", ShapeId(85)),
+            Member::new("EphemeralStorage", ShapeId(89)),
+            Member::new("FileSystemConfigs", ShapeId(105)),
+            Member::new("FunctionArn", ShapeId(268)),
+            Member::new("FunctionName", ShapeId(269)),
+            Member::new("Handler", ShapeId(163)),
+            Member::new("ImageConfigResponse", ShapeId(169)),
+            Member::new("KMSKeyArn", ShapeId(193)),
+            Member::new("LastModified", ShapeId(386)),
+            Member::new("LastUpdateStatus", ShapeId(204)),
+            Member::new("LastUpdateStatusReason", ShapeId(205)),
+            Member::new("LastUpdateStatusReasonCode", ShapeId(206)),
+            Member::new("Layers", ShapeId(222)),
+            Member::new("LoggingConfig", ShapeId(248)),
+            Member::new("MasterArn", ShapeId(113)),
+            Member::new("MemorySize", ShapeId(264)),
+            Member::new("PackageType", ShapeId(279)),
+            Member::new("RevisionId", ShapeId(366)),
+            Member::new("Role", ShapeId(323)),
+            Member::new("Runtime", ShapeId(324)),
+            Member::new("RuntimeConfig", ShapeId(126)),
+            Member::new("RuntimeVersionConfig", ShapeId(327)),
+            Member::new("SigningJobArn", ShapeId(23)),
+            Member::new("SigningProfileVersionArn", ShapeId(23)),
+            Member::new("SnapStart", ShapeId(356)),
+            Member::new("State", ShapeId(362)),
+            Member::new("StateReason", ShapeId(363)),
+            Member::new("StateReasonCode", ShapeId(364)),
+            Member::new("TenancyConfig", ShapeId(381)),
+            Member::new("Timeout", ShapeId(385)),
+            Member::new("TracingConfig", ShapeId(391)),
+            Member::new("Version", ShapeId(408)),
+            Member::new("VpcConfig", ShapeId(411)),
         ])),
     ),
-    // 64
-    Shape::new("FunctionList", Kind::List(List::of(ShapeId(63)))),
-    // 65
-    Shape::new("FunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_8),
-    // 66
+    // 118
+    Shape::new(
+        "FunctionEventInvokeConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("DestinationConfig", ShapeId(62)),
+            Member::new("FunctionArn", ShapeId(113)),
+            Member::new("LastModified", ShapeId(49)),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(259)),
+            Member::new("MaximumRetryAttempts", ShapeId(262)),
+        ])),
+    ),
+    // 119
+    Shape::new("FunctionEventInvokeConfigList", Kind::List(List::of(ShapeId(118)))),
+    // 120
+    Shape::new("FunctionList", Kind::List(List::of(ShapeId(117)))),
+    // 121
+    Shape::new("FunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_19),
+    // 122
+    Shape::new("FunctionResponseType", Kind::String(&["ReportBatchItemFailures"])),
+    // 123
+    Shape::new("FunctionResponseTypeList", Kind::List(List::of(ShapeId(122)))).bounds(Some(0), Some(1)),
+    // 124
     Shape::new("FunctionRuntimeAlias", Kind::TEXT).bounds(Some(1), Some(128)),
-    // 67
-    Shape::new("FunctionRuntimeArn", Kind::TEXT).bounds(Some(48), Some(2048)).pattern(&PATTERN_9),
-    // 68
+    // 125
+    Shape::new("FunctionRuntimeArn", Kind::TEXT).bounds(Some(48), Some(2048)).pattern(&PATTERN_20),
+    // 126
     Shape::new(
         "FunctionRuntimeConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("RuntimeAlias", ShapeId(66)).required(),
-            Member::new("RuntimeArn", ShapeId(67)).required(),
+            Member::new("RuntimeAlias", ShapeId(124)).required(),
+            Member::new("RuntimeArn", ShapeId(125)).required(),
         ])),
     ),
-    // 69
+    // 127
     Shape::new("FunctionUrl", Kind::TEXT).bounds(Some(40), Some(100)),
-    // 70
+    // 128
     Shape::new("FunctionUrlAuthType", Kind::String(&["NONE", "AWS_IAM"])),
-    // 71
+    // 129
     Shape::new(
         "FunctionUrlConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(70)).required(),
-            Member::new("Cors", ShapeId(23)),
-            Member::new("CreationTime", ShapeId(201)).required(),
-            Member::new("FunctionArn", ShapeId(59)).required(),
-            Member::new("FunctionUrl", ShapeId(69)).required(),
-            Member::new("InvokeMode", ShapeId(102)),
-            Member::new("LastModifiedTime", ShapeId(201)).required(),
+            Member::new("AuthType", ShapeId(128)).required(),
+            Member::new("Cors", ShapeId(42)),
+            Member::new("CreationTime", ShapeId(386)).required(),
+            Member::new("FunctionArn", ShapeId(113)).required(),
+            Member::new("FunctionUrl", ShapeId(127)).required(),
+            Member::new("InvokeMode", ShapeId(183)),
+            Member::new("LastModifiedTime", ShapeId(386)).required(),
         ])),
     ),
-    // 72
-    Shape::new("FunctionUrlConfigList", Kind::List(List::of(ShapeId(71)))),
-    // 73
-    Shape::new("FunctionUrlFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_10),
-    // 74
-    Shape::new("FunctionUrlQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_11),
-    // 75
+    // 130
+    Shape::new("FunctionUrlConfigList", Kind::List(List::of(ShapeId(129)))),
+    // 131
+    Shape::new("FunctionUrlFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_21),
+    // 132
+    Shape::new("FunctionUrlQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_22),
+    // 133
     Shape::new("FunctionVersion", Kind::String(&["ALL"])),
-    // 76
+    // 134
     Shape::new("FunctionVersionLatestPublished", Kind::String(&["LATEST_PUBLISHED"])),
-    // 77
+    // 135
     Shape::new(
         "FunctionVersionsPerCapacityProviderLimitExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 78
+    // 136
     Shape::new("GetAccountSettingsRequest", Kind::Structure(Structure::of(&[]))),
-    // 79
+    // 137
     Shape::new(
         "GetAccountSettingsResponse",
         Kind::Structure(Structure::of(&[
@@ -5933,188 +13679,440 @@ static TABLE: [Shape; 217] = [
             Member::new("AccountUsage", ShapeId(3)),
         ])),
     ),
-    // 80
+    // 138
+    Shape::new(
+        "GetAliasRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
+        ])),
+    ),
+    // 139
+    Shape::new(
+        "GetEventSourceMappingRequest",
+        Kind::Structure(Structure::of(&[Member::new("UUID", ShapeId(395)).at(Location::Uri, "UUID").required()])),
+    ),
+    // 140
+    Shape::new(
+        "GetFunctionCodeSigningConfigRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(269))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
+    ),
+    // 141
+    Shape::new(
+        "GetFunctionCodeSigningConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CodeSigningConfigArn", ShapeId(34)).required(),
+            Member::new("FunctionName", ShapeId(121)).required(),
+        ])),
+    ),
+    // 142
+    Shape::new(
+        "GetFunctionConcurrencyRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(121))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
+    ),
+    // 143
+    Shape::new(
+        "GetFunctionConcurrencyResponse",
+        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(314))])),
+    ),
+    // 144
     Shape::new(
         "GetFunctionConfigurationRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(134)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(137)).at(Location::QueryString, "Qualifier"),
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 81
+    // 145
+    Shape::new(
+        "GetFunctionEventInvokeConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 146
+    Shape::new(
+        "GetFunctionRecursionConfigRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(396))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
+    ),
+    // 147
+    Shape::new(
+        "GetFunctionRecursionConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(310))])),
+    ),
+    // 148
     Shape::new(
         "GetFunctionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(134)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(137)).at(Location::QueryString, "Qualifier"),
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 82
+    // 149
     Shape::new(
         "GetFunctionResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Code", ShapeId(61)),
-            Member::new("Concurrency", ShapeId(22)),
-            Member::new("Configuration", ShapeId(63)),
-            Member::new("Tags", ShapeId(192)),
-            Member::new("TagsError", ShapeId(193)),
+            Member::new("Code", ShapeId(115)),
+            Member::new("Concurrency", ShapeId(41)),
+            Member::new("Configuration", ShapeId(117)),
+            Member::new("Tags", ShapeId(377)),
+            Member::new("TagsError", ShapeId(378)),
         ])),
     ),
-    // 83
+    // 150
     Shape::new(
         "GetFunctionUrlConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(73)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(74)).at(Location::QueryString, "Qualifier"),
+            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(132)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 84
+    // 151
     Shape::new(
         "GetFunctionUrlConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(70)).required(),
-            Member::new("Cors", ShapeId(23)),
-            Member::new("CreationTime", ShapeId(201)).required(),
-            Member::new("FunctionArn", ShapeId(59)).required(),
-            Member::new("FunctionUrl", ShapeId(69)).required(),
-            Member::new("InvokeMode", ShapeId(102)),
-            Member::new("LastModifiedTime", ShapeId(201)).required(),
+            Member::new("AuthType", ShapeId(128)).required(),
+            Member::new("Cors", ShapeId(42)),
+            Member::new("CreationTime", ShapeId(386)).required(),
+            Member::new("FunctionArn", ShapeId(113)).required(),
+            Member::new("FunctionUrl", ShapeId(127)).required(),
+            Member::new("InvokeMode", ShapeId(183)),
+            Member::new("LastModifiedTime", ShapeId(386)).required(),
         ])),
     ),
-    // 85
-    Shape::new("Handler", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_12),
-    // 86
-    Shape::new("Header", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_13),
-    // 87
-    Shape::new("HeadersList", Kind::List(List::of(ShapeId(86)))).bounds(Some(0), Some(100)),
-    // 88
+    // 152
+    Shape::new(
+        "GetLayerVersionByArnRequest",
+        Kind::Structure(Structure::of(&[Member::new("Arn", ShapeId(214)).at(Location::QueryString, "Arn").required()])),
+    ),
+    // 153
+    Shape::new(
+        "GetLayerVersionPolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
+        ])),
+    ),
+    // 154
+    Shape::new(
+        "GetLayerVersionPolicyResponse",
+        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(366)), Member::new("RevisionId", ShapeId(366))])),
+    ),
+    // 155
+    Shape::new(
+        "GetLayerVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
+        ])),
+    ),
+    // 156
+    Shape::new(
+        "GetLayerVersionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitectures", ShapeId(39)),
+            Member::new("CompatibleRuntimes", ShapeId(40)),
+            Member::new("Content", ShapeId(216)),
+            Member::new("CreatedDate", ShapeId(386)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("LayerArn", ShapeId(208)),
+            Member::new("LayerVersionArn", ShapeId(214)),
+            Member::new("LicenseInfo", ShapeId(223)),
+            Member::new("Version", ShapeId(217)),
+        ])),
+    ),
+    // 157
+    Shape::new(
+        "GetPolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 158
+    Shape::new(
+        "GetPolicyResponse",
+        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(366)), Member::new("RevisionId", ShapeId(366))])),
+    ),
+    // 159
+    Shape::new(
+        "GetProvisionedConcurrencyConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(306)).at(Location::QueryString, "Qualifier").required(),
+        ])),
+    ),
+    // 160
+    Shape::new(
+        "GetProvisionedConcurrencyConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(272)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(272)),
+            Member::new("LastModified", ShapeId(386)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(284)),
+            Member::new("Status", ShapeId(291)),
+            Member::new("StatusReason", ShapeId(366)),
+        ])),
+    ),
+    // 161
+    Shape::new(
+        "GetRuntimeManagementConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 162
+    Shape::new(
+        "GetRuntimeManagementConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionArn", ShapeId(268)),
+            Member::new("RuntimeVersionArn", ShapeId(326)),
+            Member::new("UpdateRuntimeOn", ShapeId(407)),
+        ])),
+    ),
+    // 163
+    Shape::new("Handler", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_23),
+    // 164
+    Shape::new("Header", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_17),
+    // 165
+    Shape::new("HeadersList", Kind::List(List::of(ShapeId(164)))).bounds(Some(0), Some(100)),
+    // 166
+    Shape::new("HttpStatus", Kind::INTEGER),
+    // 167
     Shape::new(
         "ImageConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Command", ShapeId(185)),
-            Member::new("EntryPoint", ShapeId(185)),
-            Member::new("WorkingDirectory", ShapeId(216)),
+            Member::new("Command", ShapeId(367)),
+            Member::new("EntryPoint", ShapeId(367)),
+            Member::new("WorkingDirectory", ShapeId(414)),
         ])),
     ),
-    // 89
+    // 168
     Shape::new(
         "ImageConfigError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(184)), Member::new("Message", ShapeId(168))])),
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(366)), Member::new("Message", ShapeId(345))])),
     ),
-    // 90
+    // 169
     Shape::new(
         "ImageConfigResponse",
-        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(89)), Member::new("ImageConfig", ShapeId(88))])),
+        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(168)), Member::new("ImageConfig", ShapeId(167))])),
     ),
-    // 91
+    // 170
     Shape::new("Integer", Kind::INTEGER),
-    // 92
+    // 171
     Shape::new(
         "InvalidCodeSignatureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 93
+    // 172
     Shape::new(
         "InvalidParameterValueException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 94
+    // 173
     Shape::new(
         "InvalidRequestContentException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 95
+    // 174
     Shape::new(
         "InvalidRuntimeException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 96
+    // 175
     Shape::new(
         "InvalidSecurityGroupIDException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 97
+    // 176
     Shape::new(
         "InvalidSubnetIDException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 98
+    // 177
     Shape::new(
         "InvalidZipFileException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 99
+    // 178
     Shape::new(
         "InvocationRequest",
         Kind::Structure(Structure {
             payload: Some("Payload"),
             ..Structure::of(&[
-                Member::new("ClientContext", ShapeId(184)).at(Location::Header, "X-Amz-Client-Context"),
-                Member::new("DurableExecutionName", ShapeId(36)).at(Location::Header, "X-Amz-Durable-Execution-Name"),
-                Member::new("FunctionName", ShapeId(134)).at(Location::Uri, "FunctionName").required(),
-                Member::new("InvocationType", ShapeId(101)).at(Location::Header, "X-Amz-Invocation-Type"),
-                Member::new("LogType", ShapeId(123)).at(Location::Header, "X-Amz-Log-Type"),
-                Member::new("Payload", ShapeId(11)),
-                Member::new("Qualifier", ShapeId(137)).at(Location::QueryString, "Qualifier"),
-                Member::new("TenantId", ShapeId(197)).at(Location::Header, "X-Amz-Tenant-Id"),
+                Member::new("ClientContext", ShapeId(366)).at(Location::Header, "X-Amz-Client-Context"),
+                Member::new("DurableExecutionName", ShapeId(68)).at(Location::Header, "X-Amz-Durable-Execution-Name"),
+                Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+                Member::new("InvocationType", ShapeId(180)).at(Location::Header, "X-Amz-Invocation-Type"),
+                Member::new("LogType", ShapeId(247)).at(Location::Header, "X-Amz-Log-Type"),
+                Member::new("Payload", ShapeId(26)),
+                Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+                Member::new("TenantId", ShapeId(382)).at(Location::Header, "X-Amz-Tenant-Id"),
             ])
         }),
     ),
-    // 100
+    // 179
     Shape::new(
         "InvocationResponse",
         Kind::Structure(Structure {
             payload: Some("Payload"),
             ..Structure::of(&[
-                Member::new("DurableExecutionArn", ShapeId(35)).at(Location::Header, "X-Amz-Durable-Execution-Arn"),
-                Member::new("ExecutedVersion", ShapeId(212)).at(Location::Header, "X-Amz-Executed-Version"),
-                Member::new("FunctionError", ShapeId(184)).at(Location::Header, "X-Amz-Function-Error"),
-                Member::new("LogResult", ShapeId(184)).at(Location::Header, "X-Amz-Log-Result"),
-                Member::new("Payload", ShapeId(11)),
-                Member::new("StatusCode", ShapeId(91)).at(Location::StatusCode, "StatusCode"),
+                Member::new("DurableExecutionArn", ShapeId(67)).at(Location::Header, "X-Amz-Durable-Execution-Arn"),
+                Member::new("ExecutedVersion", ShapeId(408)).at(Location::Header, "X-Amz-Executed-Version"),
+                Member::new("FunctionError", ShapeId(366)).at(Location::Header, "X-Amz-Function-Error"),
+                Member::new("LogResult", ShapeId(366)).at(Location::Header, "X-Amz-Log-Result"),
+                Member::new("Payload", ShapeId(26)),
+                Member::new("StatusCode", ShapeId(170)).at(Location::StatusCode, "StatusCode"),
             ])
         }),
     ),
-    // 101
+    // 180
     Shape::new("InvocationType", Kind::String(&["Event", "RequestResponse", "DryRun"])),
-    // 102
+    // 181
+    Shape::new(
+        "InvokeAsyncRequest",
+        Kind::Structure(Structure {
+            payload: Some("InvokeArgs"),
+            ..Structure::of(&[
+                Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+                Member::new("InvokeArgs", ShapeId(27)).required(),
+            ])
+        }),
+    ),
+    // 182
+    Shape::new(
+        "InvokeAsyncResponse",
+        Kind::Structure(Structure::of(&[Member::new("Status", ShapeId(166)).at(Location::StatusCode, "Status")])),
+    ),
+    // 183
     Shape::new("InvokeMode", Kind::String(&["BUFFERED", "RESPONSE_STREAM"])),
-    // 103
+    // 184
+    Shape::new("InvokeResponseStreamUpdate", Kind::Structure(Structure::of(&[Member::new("Payload", ShapeId(26))]))),
+    // 185
+    Shape::new(
+        "InvokeWithResponseStreamCompleteEvent",
+        Kind::Structure(Structure::of(&[
+            Member::new("ErrorCode", ShapeId(366)),
+            Member::new("ErrorDetails", ShapeId(366)),
+            Member::new("LogResult", ShapeId(366)),
+        ])),
+    ),
+    // 186
+    Shape::new(
+        "InvokeWithResponseStreamRequest",
+        Kind::Structure(Structure {
+            payload: Some("Payload"),
+            ..Structure::of(&[
+                Member::new("ClientContext", ShapeId(366)).at(Location::Header, "X-Amz-Client-Context"),
+                Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+                Member::new("InvocationType", ShapeId(321)).at(Location::Header, "X-Amz-Invocation-Type"),
+                Member::new("LogType", ShapeId(247)).at(Location::Header, "X-Amz-Log-Type"),
+                Member::new("Payload", ShapeId(26)),
+                Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+                Member::new("TenantId", ShapeId(382)).at(Location::Header, "X-Amz-Tenant-Id"),
+            ])
+        }),
+    ),
+    // 187
+    Shape::new(
+        "InvokeWithResponseStreamResponse",
+        Kind::Structure(Structure {
+            payload: Some("EventStream"),
+            ..Structure::of(&[
+                Member::new("EventStream", ShapeId(188)),
+                Member::new("ExecutedVersion", ShapeId(408)).at(Location::Header, "X-Amz-Executed-Version"),
+                Member::new("ResponseStreamContentType", ShapeId(366)).at(Location::Header, "Content-Type"),
+                Member::new("StatusCode", ShapeId(170)).at(Location::StatusCode, "StatusCode"),
+            ])
+        }),
+    ),
+    // 188
+    Shape::new(
+        "InvokeWithResponseStreamResponseEvent",
+        Kind::Structure(Structure {
+            event_stream: true,
+            ..Structure::of(&[Member::new("InvokeComplete", ShapeId(185)), Member::new("PayloadChunk", ShapeId(184))])
+        }),
+    ),
+    // 189
+    Shape::new("InvokedViaFunctionUrl", Kind::Boolean),
+    // 190
     Shape::new(
         "KMSAccessDeniedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 104
+    // 191
     Shape::new(
         "KMSDisabledException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 105
+    // 192
     Shape::new(
         "KMSInvalidStateException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 106
-    Shape::new("KMSKeyArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_14),
-    // 107
+    // 193
+    Shape::new("KMSKeyArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_24),
+    // 194
     Shape::new(
         "KMSNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 108
+    // 195
+    Shape::new("KafkaEventSourceMappingConsumptionMode", Kind::String(&["Stream", "Queue"])),
+    // 196
+    Shape::new(
+        "KafkaSchemaRegistryAccessConfig",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(198)), Member::new("URI", ShapeId(23))])),
+    ),
+    // 197
+    Shape::new("KafkaSchemaRegistryAccessConfigList", Kind::List(List::of(ShapeId(196)))),
+    // 198
+    Shape::new(
+        "KafkaSchemaRegistryAuthType",
+        Kind::String(&["BASIC_AUTH", "CLIENT_CERTIFICATE_TLS_AUTH", "SERVER_ROOT_CA_CERTIFICATE", "OAUTHBEARER_AUTH"]),
+    ),
+    // 199
+    Shape::new(
+        "KafkaSchemaRegistryConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("AccessConfigs", ShapeId(197)),
+            Member::new("EventRecordFormat", ShapeId(339)),
+            Member::new("SchemaRegistryURI", ShapeId(340)),
+            Member::new("SchemaValidationConfigs", ShapeId(202)),
+        ])),
+    ),
+    // 200
+    Shape::new("KafkaSchemaValidationAttribute", Kind::String(&["KEY", "VALUE"])),
+    // 201
+    Shape::new(
+        "KafkaSchemaValidationConfig",
+        Kind::Structure(Structure::of(&[Member::new("Attribute", ShapeId(200))])),
+    ),
+    // 202
+    Shape::new("KafkaSchemaValidationConfigList", Kind::List(List::of(ShapeId(201)))),
+    // 203
     Shape::new(
         "LambdaManagedInstancesCapacityProviderConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("CapacityProviderArn", ShapeId(13)).required(),
-            Member::new("ExecutionEnvironmentMemoryGiBPerVCpu", ShapeId(54)),
-            Member::new("PerExecutionEnvironmentMaxConcurrency", ShapeId(140)),
+            Member::new("CapacityProviderArn", ShapeId(29)).required(),
+            Member::new("ExecutionEnvironmentMemoryGiBPerVCpu", ShapeId(101)),
+            Member::new("PerExecutionEnvironmentMaxConcurrency", ShapeId(282)),
         ])),
     ),
-    // 109
+    // 204
     Shape::new("LastUpdateStatus", Kind::String(&["Successful", "Failed", "InProgress"])),
-    // 110
+    // 205
     Shape::new("LastUpdateStatusReason", Kind::TEXT),
-    // 111
+    // 206
     Shape::new(
         "LastUpdateStatusReasonCode",
         Kind::String(&[
@@ -6157,161 +14155,581 @@ static TABLE: [Shape; 217] = [
             "DependencyError",
         ]),
     ),
-    // 112
+    // 207
     Shape::new(
         "Layer",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(114)),
-            Member::new("CodeSize", ShapeId(125)),
-            Member::new("SigningJobArn", ShapeId(10)),
-            Member::new("SigningProfileVersionArn", ShapeId(10)),
+            Member::new("Arn", ShapeId(214)),
+            Member::new("CodeSize", ShapeId(249)),
+            Member::new("SigningJobArn", ShapeId(23)),
+            Member::new("SigningProfileVersionArn", ShapeId(23)),
         ])),
     ),
-    // 113
-    Shape::new("LayerList", Kind::List(List::of(ShapeId(114)))),
-    // 114
-    Shape::new("LayerVersionArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_15),
-    // 115
-    Shape::new("LayersReferenceList", Kind::List(List::of(ShapeId(112)))),
-    // 116
+    // 208
+    Shape::new("LayerArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_25),
+    // 209
+    Shape::new("LayerList", Kind::List(List::of(ShapeId(214)))),
+    // 210
+    Shape::new("LayerName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_26),
+    // 211
+    Shape::new("LayerNameOrArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_27),
+    // 212
+    Shape::new("LayerPermissionAllowedAction", Kind::TEXT).bounds(Some(0), Some(22)).pattern(&PATTERN_28),
+    // 213
+    Shape::new("LayerPermissionAllowedPrincipal", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_29),
+    // 214
+    Shape::new("LayerVersionArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_30),
+    // 215
+    Shape::new(
+        "LayerVersionContentInput",
+        Kind::Structure(Structure::of(&[
+            Member::new("S3Bucket", ShapeId(330)),
+            Member::new("S3Key", ShapeId(335)),
+            Member::new("S3ObjectStorageMode", ShapeId(336)),
+            Member::new("S3ObjectVersion", ShapeId(337)),
+            Member::new("ZipFile", ShapeId(26)),
+        ])),
+    ),
+    // 216
+    Shape::new(
+        "LayerVersionContentOutput",
+        Kind::Structure(Structure::of(&[
+            Member::new("CodeSha256", ShapeId(366)),
+            Member::new("CodeSize", ShapeId(249)),
+            Member::new("Location", ShapeId(346)),
+            Member::new("ResolvedS3Object", ShapeId(315)),
+            Member::new("SigningJobArn", ShapeId(23)),
+            Member::new("SigningProfileVersionArn", ShapeId(23)),
+        ])),
+    ),
+    // 217
+    Shape::new("LayerVersionNumber", Kind::LONG),
+    // 218
+    Shape::new("LayerVersionsList", Kind::List(List::of(ShapeId(219)))),
+    // 219
+    Shape::new(
+        "LayerVersionsListItem",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitectures", ShapeId(39)),
+            Member::new("CompatibleRuntimes", ShapeId(40)),
+            Member::new("CreatedDate", ShapeId(386)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("LayerVersionArn", ShapeId(214)),
+            Member::new("LicenseInfo", ShapeId(223)),
+            Member::new("Version", ShapeId(217)),
+        ])),
+    ),
+    // 220
+    Shape::new("LayersList", Kind::List(List::of(ShapeId(221)))),
+    // 221
+    Shape::new(
+        "LayersListItem",
+        Kind::Structure(Structure::of(&[
+            Member::new("LatestMatchingVersion", ShapeId(219)),
+            Member::new("LayerArn", ShapeId(208)),
+            Member::new("LayerName", ShapeId(210)),
+        ])),
+    ),
+    // 222
+    Shape::new("LayersReferenceList", Kind::List(List::of(ShapeId(207)))),
+    // 223
+    Shape::new("LicenseInfo", Kind::TEXT).bounds(Some(0), Some(512)).pattern(&PATTERN_17),
+    // 224
+    Shape::new(
+        "ListAliasesRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(409)).at(Location::QueryString, "FunctionVersion"),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(255)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 225
+    Shape::new(
+        "ListAliasesResponse",
+        Kind::Structure(Structure::of(&[Member::new("Aliases", ShapeId(14)), Member::new("NextMarker", ShapeId(366))])),
+    ),
+    // 226
+    Shape::new(
+        "ListEventSourceMappingsRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("EventSourceArn", ShapeId(23)).at(Location::QueryString, "EventSourceArn"),
+            Member::new("FunctionName", ShapeId(269)).at(Location::QueryString, "FunctionName"),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(255)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 227
+    Shape::new(
+        "ListEventSourceMappingsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("EventSourceMappings", ShapeId(98)),
+            Member::new("NextMarker", ShapeId(366)),
+        ])),
+    ),
+    // 228
+    Shape::new(
+        "ListFunctionEventInvokeConfigsRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(252)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 229
+    Shape::new(
+        "ListFunctionEventInvokeConfigsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionEventInvokeConfigs", ShapeId(119)),
+            Member::new("NextMarker", ShapeId(366)),
+        ])),
+    ),
+    // 230
     Shape::new(
         "ListFunctionUrlConfigsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(73)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(184)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(128)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(253)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 117
+    // 231
     Shape::new(
         "ListFunctionUrlConfigsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionUrlConfigs", ShapeId(72)).required(),
-            Member::new("NextMarker", ShapeId(184)),
+            Member::new("FunctionUrlConfigs", ShapeId(130)).required(),
+            Member::new("NextMarker", ShapeId(366)),
         ])),
     ),
-    // 118
+    // 232
     Shape::new(
         "ListFunctionsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionVersion", ShapeId(75)).at(Location::QueryString, "FunctionVersion"),
-            Member::new("Marker", ShapeId(184)).at(Location::QueryString, "Marker"),
-            Member::new("MasterRegion", ShapeId(126)).at(Location::QueryString, "MasterRegion"),
-            Member::new("MaxItems", ShapeId(129)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionVersion", ShapeId(133)).at(Location::QueryString, "FunctionVersion"),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MasterRegion", ShapeId(250)).at(Location::QueryString, "MasterRegion"),
+            Member::new("MaxItems", ShapeId(255)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 119
+    // 233
     Shape::new(
         "ListFunctionsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Functions", ShapeId(64)),
-            Member::new("NextMarker", ShapeId(184)),
+            Member::new("Functions", ShapeId(120)),
+            Member::new("NextMarker", ShapeId(366)),
         ])),
     ),
-    // 120
-    Shape::new("LocalMountPath", Kind::TEXT).bounds(Some(0), Some(160)).pattern(&PATTERN_16),
-    // 121
+    // 234
+    Shape::new(
+        "ListLayerVersionsRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitecture", ShapeId(21)).at(Location::QueryString, "CompatibleArchitecture"),
+            Member::new("CompatibleRuntime", ShapeId(324)).at(Location::QueryString, "CompatibleRuntime"),
+            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(254)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 235
+    Shape::new(
+        "ListLayerVersionsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerVersions", ShapeId(218)),
+            Member::new("NextMarker", ShapeId(366)),
+        ])),
+    ),
+    // 236
+    Shape::new(
+        "ListLayersRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitecture", ShapeId(21)).at(Location::QueryString, "CompatibleArchitecture"),
+            Member::new("CompatibleRuntime", ShapeId(324)).at(Location::QueryString, "CompatibleRuntime"),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(254)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 237
+    Shape::new(
+        "ListLayersResponse",
+        Kind::Structure(Structure::of(&[Member::new("Layers", ShapeId(220)), Member::new("NextMarker", ShapeId(366))])),
+    ),
+    // 238
+    Shape::new(
+        "ListProvisionedConcurrencyConfigsRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(256)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 239
+    Shape::new(
+        "ListProvisionedConcurrencyConfigsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("NextMarker", ShapeId(366)),
+            Member::new("ProvisionedConcurrencyConfigs", ShapeId(288)),
+        ])),
+    ),
+    // 240
+    Shape::new(
+        "ListTagsRequest",
+        Kind::Structure(Structure::of(&[Member::new("Resource", ShapeId(376))
+            .at(Location::Uri, "Resource")
+            .required()])),
+    ),
+    // 241
+    Shape::new("ListTagsResponse", Kind::Structure(Structure::of(&[Member::new("Tags", ShapeId(377))]))),
+    // 242
+    Shape::new(
+        "ListVersionsByFunctionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(255)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 243
+    Shape::new(
+        "ListVersionsByFunctionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("NextMarker", ShapeId(366)),
+            Member::new("Versions", ShapeId(120)),
+        ])),
+    ),
+    // 244
+    Shape::new("LocalMountPath", Kind::TEXT).bounds(Some(0), Some(160)).pattern(&PATTERN_31),
+    // 245
     Shape::new("LogFormat", Kind::String(&["JSON", "Text"])),
-    // 122
-    Shape::new("LogGroup", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_17),
-    // 123
+    // 246
+    Shape::new("LogGroup", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_32),
+    // 247
     Shape::new("LogType", Kind::String(&["None", "Tail"])),
-    // 124
+    // 248
     Shape::new(
         "LoggingConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("ApplicationLogLevel", ShapeId(7)),
-            Member::new("LogFormat", ShapeId(121)),
-            Member::new("LogGroup", ShapeId(122)),
-            Member::new("SystemLogLevel", ShapeId(189)),
+            Member::new("ApplicationLogLevel", ShapeId(20)),
+            Member::new("LogFormat", ShapeId(245)),
+            Member::new("LogGroup", ShapeId(246)),
+            Member::new("SystemLogLevel", ShapeId(371)),
         ])),
     ),
-    // 125
+    // 249
     Shape::new("Long", Kind::LONG),
-    // 126
-    Shape::new("MasterRegion", Kind::TEXT).bounds(Some(1), Some(50)).pattern(&PATTERN_18),
-    // 127
+    // 250
+    Shape::new("MasterRegion", Kind::TEXT).bounds(Some(1), Some(50)).pattern(&PATTERN_33),
+    // 251
     Shape::new("MaxAge", Kind::INTEGER).bounds(Some(0), Some(86400)),
-    // 128
+    // 252
+    Shape::new("MaxFunctionEventInvokeConfigListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
+    // 253
     Shape::new("MaxItems", Kind::INTEGER).bounds(Some(1), Some(50)),
-    // 129
+    // 254
+    Shape::new("MaxLayerListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
+    // 255
     Shape::new("MaxListItems", Kind::INTEGER).bounds(Some(1), Some(10000)),
-    // 130
+    // 256
+    Shape::new("MaxProvisionedConcurrencyConfigListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
+    // 257
+    Shape::new("MaximumBatchingWindowInSeconds", Kind::INTEGER).bounds(Some(0), Some(300)),
+    // 258
+    Shape::new("MaximumConcurrency", Kind::INTEGER).bounds(Some(2), Some(1000)),
+    // 259
+    Shape::new("MaximumEventAgeInSeconds", Kind::INTEGER).bounds(Some(60), Some(21600)),
+    // 260
+    Shape::new("MaximumNumberOfPollers", Kind::INTEGER).bounds(Some(1), Some(10000)),
+    // 261
+    Shape::new("MaximumRecordAgeInSeconds", Kind::INTEGER).bounds(Some(-1), Some(604800)),
+    // 262
+    Shape::new("MaximumRetryAttempts", Kind::INTEGER).bounds(Some(0), Some(2)),
+    // 263
+    Shape::new("MaximumRetryAttemptsEventSourceMapping", Kind::INTEGER).bounds(Some(-1), Some(10000)),
+    // 264
     Shape::new("MemorySize", Kind::INTEGER).bounds(Some(128), Some(32768)),
-    // 131
-    Shape::new("Method", Kind::TEXT).bounds(Some(0), Some(6)).pattern(&PATTERN_13),
-    // 132
+    // 265
+    Shape::new("Method", Kind::TEXT).bounds(Some(0), Some(6)).pattern(&PATTERN_17),
+    // 266
+    Shape::new("MinimumNumberOfPollers", Kind::INTEGER).bounds(Some(1), Some(200)),
+    // 267
     Shape::new(
         "ModeNotSupportedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 133
-    Shape::new("NameSpacedFunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_19),
-    // 134
-    Shape::new("NamespacedFunctionName", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_20),
-    // 135
+    // 268
+    Shape::new("NameSpacedFunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_34),
+    // 269
+    Shape::new("NamespacedFunctionName", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_35),
+    // 270
+    Shape::new("NamespacedStatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_36),
+    // 271
     Shape::new(
         "NoPublishedVersionException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 136
+    // 272
+    Shape::new("NonNegativeInteger", Kind::INTEGER).bounds(Some(0), None),
+    // 273
     Shape::new("NullableBoolean", Kind::Boolean),
-    // 137
-    Shape::new("NumericLatestPublishedOrAliasQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_21),
-    // 138
-    Shape::new("Origin", Kind::TEXT).bounds(Some(1), Some(253)).pattern(&PATTERN_13),
-    // 139
+    // 274
+    Shape::new("NumericLatestPublishedOrAliasQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_37),
+    // 275
+    Shape::new("OnFailure", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(61))]))),
+    // 276
+    Shape::new("OnSuccess", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(61))]))),
+    // 277
+    Shape::new("OrganizationId", Kind::TEXT).bounds(Some(0), Some(34)).pattern(&PATTERN_38),
+    // 278
+    Shape::new("Origin", Kind::TEXT).bounds(Some(1), Some(253)).pattern(&PATTERN_17),
+    // 279
     Shape::new("PackageType", Kind::String(&["Zip", "Image"])),
-    // 140
+    // 280
+    Shape::new("ParallelizationFactor", Kind::INTEGER).bounds(Some(1), Some(10)),
+    // 281
+    Shape::new("Pattern", Kind::TEXT).bounds(Some(0), Some(4096)).pattern(&PATTERN_39),
+    // 282
     Shape::new("PerExecutionEnvironmentMaxConcurrency", Kind::INTEGER).bounds(Some(1), Some(1600)),
-    // 141
+    // 283
+    Shape::new(
+        "PolicyLengthExceededException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+    ),
+    // 284
+    Shape::new("PositiveInteger", Kind::INTEGER).bounds(Some(1), None),
+    // 285
     Shape::new(
         "PreconditionFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 142
+    // 286
+    Shape::new("Principal", Kind::TEXT).bounds(Some(0), Some(2048)).pattern(&PATTERN_23),
+    // 287
+    Shape::new("PrincipalOrgID", Kind::TEXT).bounds(Some(12), Some(34)).pattern(&PATTERN_38),
+    // 288
+    Shape::new("ProvisionedConcurrencyConfigList", Kind::List(List::of(ShapeId(289)))),
+    // 289
+    Shape::new(
+        "ProvisionedConcurrencyConfigListItem",
+        Kind::Structure(Structure::of(&[
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(272)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(272)),
+            Member::new("FunctionArn", ShapeId(113)),
+            Member::new("LastModified", ShapeId(386)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(284)),
+            Member::new("Status", ShapeId(291)),
+            Member::new("StatusReason", ShapeId(366)),
+        ])),
+    ),
+    // 290
+    Shape::new(
+        "ProvisionedConcurrencyConfigNotFoundException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+    ),
+    // 291
+    Shape::new("ProvisionedConcurrencyStatusEnum", Kind::String(&["IN_PROGRESS", "READY", "FAILED"])),
+    // 292
+    Shape::new(
+        "ProvisionedPollerConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("MaximumPollers", ShapeId(260)),
+            Member::new("MinimumPollers", ShapeId(266)),
+            Member::new("PollerGroupName", ShapeId(293)),
+        ])),
+    ),
+    // 293
+    Shape::new("ProvisionedPollerGroupName", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_40),
+    // 294
+    Shape::new(
+        "PublicPolicyException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
+    // 295
+    Shape::new(
+        "PublishLayerVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitectures", ShapeId(39)),
+            Member::new("CompatibleRuntimes", ShapeId(40)),
+            Member::new("Content", ShapeId(215)).required(),
+            Member::new("Description", ShapeId(60)),
+            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
+            Member::new("LicenseInfo", ShapeId(223)),
+        ])),
+    ),
+    // 296
+    Shape::new(
+        "PublishLayerVersionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitectures", ShapeId(39)),
+            Member::new("CompatibleRuntimes", ShapeId(40)),
+            Member::new("Content", ShapeId(216)),
+            Member::new("CreatedDate", ShapeId(386)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("LayerArn", ShapeId(208)),
+            Member::new("LayerVersionArn", ShapeId(214)),
+            Member::new("LicenseInfo", ShapeId(223)),
+            Member::new("Version", ShapeId(217)),
+        ])),
+    ),
+    // 297
+    Shape::new(
+        "PublishVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CodeSha256", ShapeId(366)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("PublishTo", ShapeId(134)),
+            Member::new("RevisionId", ShapeId(366)),
+        ])),
+    ),
+    // 298
+    Shape::new(
+        "PutFunctionConcurrencyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ReservedConcurrentExecutions", ShapeId(314)).required(),
+        ])),
+    ),
+    // 299
+    Shape::new(
+        "PutFunctionEventInvokeConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("DestinationConfig", ShapeId(62)),
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(259)),
+            Member::new("MaximumRetryAttempts", ShapeId(262)),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 300
+    Shape::new(
+        "PutFunctionRecursionConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(396)).at(Location::Uri, "FunctionName").required(),
+            Member::new("RecursiveLoop", ShapeId(310)).required(),
+        ])),
+    ),
+    // 301
+    Shape::new(
+        "PutFunctionRecursionConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(310))])),
+    ),
+    // 302
+    Shape::new(
+        "PutProvisionedConcurrencyConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ProvisionedConcurrentExecutions", ShapeId(284)).required(),
+            Member::new("Qualifier", ShapeId(306)).at(Location::QueryString, "Qualifier").required(),
+        ])),
+    ),
+    // 303
+    Shape::new(
+        "PutProvisionedConcurrencyConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(272)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(272)),
+            Member::new("LastModified", ShapeId(386)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(284)),
+            Member::new("Status", ShapeId(291)),
+            Member::new("StatusReason", ShapeId(366)),
+        ])),
+    ),
+    // 304
+    Shape::new(
+        "PutRuntimeManagementConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+            Member::new("RuntimeVersionArn", ShapeId(326)),
+            Member::new("UpdateRuntimeOn", ShapeId(407)).required(),
+        ])),
+    ),
+    // 305
+    Shape::new(
+        "PutRuntimeManagementConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionArn", ShapeId(113)).required(),
+            Member::new("RuntimeVersionArn", ShapeId(326)),
+            Member::new("UpdateRuntimeOn", ShapeId(407)).required(),
+        ])),
+    ),
+    // 306
+    Shape::new("Qualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_41),
+    // 307
+    Shape::new("Queue", Kind::TEXT).bounds(Some(1), Some(1000)).pattern(&PATTERN_39),
+    // 308
+    Shape::new("Queues", Kind::List(List::of(ShapeId(307)))).bounds(Some(1), Some(1)),
+    // 309
     Shape::new(
         "RecursiveInvocationException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 143
+    // 310
+    Shape::new("RecursiveLoop", Kind::String(&["Allow", "Terminate"])),
+    // 311
+    Shape::new(
+        "RemoveLayerVersionPermissionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
+            Member::new("RevisionId", ShapeId(366)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(365)).at(Location::Uri, "StatementId").required(),
+            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
+        ])),
+    ),
+    // 312
+    Shape::new(
+        "RemovePermissionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+            Member::new("RevisionId", ShapeId(366)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(270)).at(Location::Uri, "StatementId").required(),
+        ])),
+    ),
+    // 313
     Shape::new(
         "RequestTooLargeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 144
+    // 314
     Shape::new("ReservedConcurrentExecutions", Kind::INTEGER).bounds(Some(0), None),
-    // 145
+    // 315
     Shape::new(
         "ResolvedS3Object",
         Kind::Structure(Structure::of(&[
-            Member::new("S3Bucket", ShapeId(158)),
-            Member::new("S3Key", ShapeId(163)),
-            Member::new("S3ObjectVersion", ShapeId(165)),
+            Member::new("S3Bucket", ShapeId(330)),
+            Member::new("S3Key", ShapeId(335)),
+            Member::new("S3ObjectVersion", ShapeId(337)),
         ])),
     ),
-    // 146
-    Shape::new("ResourceArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_14),
-    // 147
+    // 316
+    Shape::new("ResourceArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_24),
+    // 317
     Shape::new(
         "ResourceConflictException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 148
+    // 318
+    Shape::new(
+        "ResourceInUseException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+    ),
+    // 319
     Shape::new(
         "ResourceNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 149
+    // 320
     Shape::new(
         "ResourceNotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 150
+    // 321
+    Shape::new("ResponseStreamingInvocationType", Kind::String(&["RequestResponse", "DryRun"])),
+    // 322
     Shape::new("RetentionPeriodInDays", Kind::INTEGER).bounds(Some(1), Some(90)),
-    // 151
-    Shape::new("RoleArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_22),
-    // 152
+    // 323
+    Shape::new("RoleArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_42),
+    // 324
     Shape::new(
         "Runtime",
         Kind::String(&[
@@ -6369,114 +14787,161 @@ static TABLE: [Shape; 217] = [
             "custom",
         ]),
     ),
-    // 153
+    // 325
     Shape::new(
         "RuntimeAliasDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 154
-    Shape::new("RuntimeVersionArn", Kind::TEXT).bounds(Some(26), Some(2048)).pattern(&PATTERN_23),
-    // 155
+    // 326
+    Shape::new("RuntimeVersionArn", Kind::TEXT).bounds(Some(26), Some(2048)).pattern(&PATTERN_43),
+    // 327
     Shape::new(
         "RuntimeVersionConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Error", ShapeId(157)),
-            Member::new("RuntimeVersionArn", ShapeId(154)),
+            Member::new("Error", ShapeId(329)),
+            Member::new("RuntimeVersionArn", ShapeId(326)),
         ])),
     ),
-    // 156
+    // 328
     Shape::new(
         "RuntimeVersionDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 157
+    // 329
     Shape::new(
         "RuntimeVersionError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(184)), Member::new("Message", ShapeId(168))])),
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(366)), Member::new("Message", ShapeId(345))])),
     ),
-    // 158
-    Shape::new("S3Bucket", Kind::TEXT).bounds(Some(3), Some(63)).pattern(&PATTERN_24),
-    // 159
-    Shape::new("S3FilesConfig", Kind::Structure(Structure::of(&[Member::new("DirectS3Read", ShapeId(32))]))),
-    // 160
+    // 330
+    Shape::new("S3Bucket", Kind::TEXT).bounds(Some(3), Some(63)).pattern(&PATTERN_44),
+    // 331
+    Shape::new("S3FilesConfig", Kind::Structure(Structure::of(&[Member::new("DirectS3Read", ShapeId(63))]))),
+    // 332
     Shape::new(
         "S3FilesMountConnectivityException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 161
+    // 333
     Shape::new(
         "S3FilesMountFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 162
+    // 334
     Shape::new(
         "S3FilesMountTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 163
-    Shape::new("S3Key", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_13),
-    // 164
+    // 335
+    Shape::new("S3Key", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_17),
+    // 336
     Shape::new("S3ObjectStorageMode", Kind::String(&["COPY", "REFERENCE"])),
-    // 165
-    Shape::new("S3ObjectVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_13),
-    // 166
-    Shape::new("SecurityGroupId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_25),
-    // 167
-    Shape::new("SecurityGroupIds", Kind::List(List::of(ShapeId(166)))).bounds(Some(0), Some(5)),
-    // 168
+    // 337
+    Shape::new("S3ObjectVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_17),
+    // 338
+    Shape::new("ScalingConfig", Kind::Structure(Structure::of(&[Member::new("MaximumConcurrency", ShapeId(258))]))),
+    // 339
+    Shape::new("SchemaRegistryEventRecordFormat", Kind::String(&["JSON", "SOURCE"])),
+    // 340
+    Shape::new("SchemaRegistryUri", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_45),
+    // 341
+    Shape::new("SecurityGroupId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_46),
+    // 342
+    Shape::new("SecurityGroupIds", Kind::List(List::of(ShapeId(341)))).bounds(Some(0), Some(5)),
+    // 343
+    Shape::new("SelfManagedEventSource", Kind::Structure(Structure::of(&[Member::new("Endpoints", ShapeId(82))]))),
+    // 344
+    Shape::new(
+        "SelfManagedKafkaEventSourceConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("ConsumerGroupId", ShapeId(394)),
+            Member::new("ConsumptionMode", ShapeId(195)),
+            Member::new("SchemaRegistryConfig", ShapeId(199)),
+        ])),
+    ),
+    // 345
     Shape::new("SensitiveString", Kind::TEXT).sensitive(),
-    // 169
+    // 346
     Shape::new("SensitiveStringOnServerOnly", Kind::TEXT).bounds(Some(0), Some(10000)),
-    // 170
+    // 347
     Shape::new(
         "SerializedRequestEntityTooLargeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 171
+    // 348
     Shape::new(
         "ServiceException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 172
+    // 349
     Shape::new(
         "ServiceQuotaExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 173
-    Shape::new("SnapStart", Kind::Structure(Structure::of(&[Member::new("ApplyOn", ShapeId(174))]))),
-    // 174
+    // 350
+    Shape::new("SnapStart", Kind::Structure(Structure::of(&[Member::new("ApplyOn", ShapeId(351))]))),
+    // 351
     Shape::new("SnapStartApplyOn", Kind::String(&["PublishedVersions", "None"])),
-    // 175
+    // 352
     Shape::new(
         "SnapStartException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 176
+    // 353
     Shape::new(
         "SnapStartNotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 177
+    // 354
     Shape::new("SnapStartOptimizationStatus", Kind::String(&["On", "Off"])),
-    // 178
+    // 355
     Shape::new(
         "SnapStartRegenerationFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 179
+    // 356
     Shape::new(
         "SnapStartResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("ApplyOn", ShapeId(174)),
-            Member::new("OptimizationStatus", ShapeId(177)),
+            Member::new("ApplyOn", ShapeId(351)),
+            Member::new("OptimizationStatus", ShapeId(354)),
         ])),
     ),
-    // 180
+    // 357
     Shape::new(
         "SnapStartTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 181
+    // 358
+    Shape::new(
+        "SourceAccessConfiguration",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(360)), Member::new("URI", ShapeId(394))])),
+    ),
+    // 359
+    Shape::new("SourceAccessConfigurations", Kind::List(List::of(ShapeId(358)))).bounds(Some(0), Some(23)),
+    // 360
+    Shape::new(
+        "SourceAccessType",
+        Kind::String(&[
+            "BASIC_AUTH",
+            "VPC_SUBNET",
+            "VPC_SECURITY_GROUP",
+            "SASL_SCRAM_512_AUTH",
+            "SASL_SCRAM_256_AUTH",
+            "VIRTUAL_HOST",
+            "CLIENT_CERTIFICATE_TLS_AUTH",
+            "SERVER_ROOT_CA_CERTIFICATE",
+            "OAUTHBEARER_AUTH",
+            "OAUTHBEARER_SCOPE",
+            "OAUTHBEARER_AUDIENCE",
+            "OAUTHBEARER_LOGICAL_CLUSTER",
+            "OAUTHBEARER_IDENTITY_POOL",
+            "IAM_AUTH",
+            "IAM_OAUTHBEARER_AUTH",
+        ]),
+    ),
+    // 361
+    Shape::new("SourceOwner", Kind::TEXT).bounds(Some(0), Some(12)).pattern(&PATTERN_47),
+    // 362
     Shape::new(
         "State",
         Kind::String(&[
@@ -6490,9 +14955,9 @@ static TABLE: [Shape; 217] = [
             "Deleting",
         ]),
     ),
-    // 182
+    // 363
     Shape::new("StateReason", Kind::TEXT),
-    // 183
+    // 364
     Shape::new(
         "StateReasonCode",
         Kind::String(&[
@@ -6539,49 +15004,63 @@ static TABLE: [Shape; 217] = [
             "DependencyError",
         ]),
     ),
-    // 184
+    // 365
+    Shape::new("StatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_48),
+    // 366
     Shape::new("String", Kind::TEXT),
-    // 185
-    Shape::new("StringList", Kind::List(List::of(ShapeId(184)))).bounds(Some(0), Some(1500)),
-    // 186
+    // 367
+    Shape::new("StringList", Kind::List(List::of(ShapeId(366)))).bounds(Some(0), Some(1500)),
+    // 368
     Shape::new(
         "SubnetIPAddressLimitReachedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(184)), Member::new("Type", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
     ),
-    // 187
-    Shape::new("SubnetId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_26),
-    // 188
-    Shape::new("SubnetIds", Kind::List(List::of(ShapeId(187)))).bounds(Some(0), Some(16)),
-    // 189
+    // 369
+    Shape::new("SubnetId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_49),
+    // 370
+    Shape::new("SubnetIds", Kind::List(List::of(ShapeId(369)))).bounds(Some(0), Some(16)),
+    // 371
     Shape::new("SystemLogLevel", Kind::String(&["DEBUG", "INFO", "WARN"])),
-    // 190
-    Shape::new("TagKey", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_27),
-    // 191
-    Shape::new("TagValue", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_27),
-    // 192
-    Shape::new("Tags", Kind::Map(Map::of(ShapeId(190), ShapeId(191)))),
-    // 193
+    // 372
+    Shape::new("TagKey", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_50),
+    // 373
+    Shape::new("TagKeyList", Kind::List(List::of(ShapeId(372)))),
+    // 374
+    Shape::new(
+        "TagResourceRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Resource", ShapeId(376)).at(Location::Uri, "Resource").required(),
+            Member::new("Tags", ShapeId(377)).required(),
+        ])),
+    ),
+    // 375
+    Shape::new("TagValue", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_50),
+    // 376
+    Shape::new("TaggableResource", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_51),
+    // 377
+    Shape::new("Tags", Kind::Map(Map::of(ShapeId(372), ShapeId(375)))),
+    // 378
     Shape::new(
         "TagsError",
         Kind::Structure(Structure::of(&[
-            Member::new("ErrorCode", ShapeId(194)).required(),
-            Member::new("Message", ShapeId(195)).required(),
+            Member::new("ErrorCode", ShapeId(379)).required(),
+            Member::new("Message", ShapeId(380)).required(),
         ])),
     ),
-    // 194
-    Shape::new("TagsErrorCode", Kind::TEXT).bounds(Some(10), Some(21)).pattern(&PATTERN_28),
-    // 195
-    Shape::new("TagsErrorMessage", Kind::TEXT).bounds(Some(84), Some(1000)).pattern(&PATTERN_13),
-    // 196
+    // 379
+    Shape::new("TagsErrorCode", Kind::TEXT).bounds(Some(10), Some(21)).pattern(&PATTERN_16),
+    // 380
+    Shape::new("TagsErrorMessage", Kind::TEXT).bounds(Some(84), Some(1000)).pattern(&PATTERN_17),
+    // 381
     Shape::new(
         "TenancyConfig",
-        Kind::Structure(Structure::of(&[Member::new("TenantIsolationMode", ShapeId(198)).required()])),
+        Kind::Structure(Structure::of(&[Member::new("TenantIsolationMode", ShapeId(383)).required()])),
     ),
-    // 197
-    Shape::new("TenantId", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_29),
-    // 198
+    // 382
+    Shape::new("TenantId", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_52),
+    // 383
     Shape::new("TenantIsolationMode", Kind::String(&["PER_TENANT"])),
-    // 199
+    // 384
     Shape::new(
         "ThrottleReason",
         Kind::String(&[
@@ -6593,128 +15072,205 @@ static TABLE: [Shape; 217] = [
             "ConcurrentSnapshotCreateLimitExceeded",
         ]),
     ),
-    // 200
+    // 385
     Shape::new("Timeout", Kind::INTEGER).bounds(Some(1), Some(5400)),
-    // 201
-    Shape::new("Timestamp", Kind::TEXT).bounds(Some(0), Some(100)).pattern(&PATTERN_13),
-    // 202
+    // 386
+    Shape::new("Timestamp", Kind::TEXT).bounds(Some(0), Some(100)).pattern(&PATTERN_17),
+    // 387
     Shape::new(
         "TooManyRequestsException",
         Kind::Structure(Structure::of(&[
-            Member::new("Reason", ShapeId(199)),
-            Member::new("Type", ShapeId(184)),
-            Member::new("message", ShapeId(184)),
-            Member::new("retryAfterSeconds", ShapeId(184)).at(Location::Header, "Retry-After"),
+            Member::new("Reason", ShapeId(384)),
+            Member::new("Type", ShapeId(366)),
+            Member::new("message", ShapeId(366)),
+            Member::new("retryAfterSeconds", ShapeId(366)).at(Location::Header, "Retry-After"),
         ])),
     ),
-    // 203
-    Shape::new("TracingConfig", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(205))]))),
-    // 204
-    Shape::new("TracingConfigResponse", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(205))]))),
-    // 205
+    // 388
+    Shape::new("Topic", Kind::TEXT).bounds(Some(1), Some(249)).pattern(&PATTERN_53),
+    // 389
+    Shape::new("Topics", Kind::List(List::of(ShapeId(388)))).bounds(Some(1), Some(1)),
+    // 390
+    Shape::new("TracingConfig", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(392))]))),
+    // 391
+    Shape::new("TracingConfigResponse", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(392))]))),
+    // 392
     Shape::new("TracingMode", Kind::String(&["Active", "PassThrough"])),
-    // 206
+    // 393
+    Shape::new("TumblingWindowInSeconds", Kind::INTEGER).bounds(Some(0), Some(900)),
+    // 394
+    Shape::new("URI", Kind::TEXT).bounds(Some(1), Some(200)).pattern(&PATTERN_54),
+    // 395
+    Shape::new("UUIDString", Kind::TEXT).bounds(Some(36), Some(36)),
+    // 396
+    Shape::new("UnqualifiedFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_55),
+    // 397
     Shape::new("UnreservedConcurrentExecutions", Kind::INTEGER).bounds(Some(0), None),
-    // 207
+    // 398
     Shape::new(
         "UnsupportedMediaTypeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(184)), Member::new("message", ShapeId(184))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
-    // 208
+    // 399
+    Shape::new(
+        "UntagResourceRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Resource", ShapeId(376)).at(Location::Uri, "Resource").required(),
+            Member::new("TagKeys", ShapeId(373)).at(Location::QueryString, "tagKeys").required(),
+        ])),
+    ),
+    // 400
+    Shape::new(
+        "UpdateAliasRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Description", ShapeId(60)),
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(409)),
+            Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
+            Member::new("RevisionId", ShapeId(366)),
+            Member::new("RoutingConfig", ShapeId(15)),
+        ])),
+    ),
+    // 401
+    Shape::new(
+        "UpdateEventSourceMappingRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(19)),
+            Member::new("BatchSize", ShapeId(24)),
+            Member::new("BisectBatchOnFunctionError", ShapeId(25)),
+            Member::new("DestinationConfig", ShapeId(62)),
+            Member::new("DocumentDBEventSourceConfig", ShapeId(64)),
+            Member::new("Enabled", ShapeId(78)),
+            Member::new("FilterCriteria", ShapeId(107)),
+            Member::new("FunctionName", ShapeId(269)),
+            Member::new("FunctionResponseTypes", ShapeId(123)),
+            Member::new("KMSKeyArn", ShapeId(193)),
+            Member::new("LoggingConfig", ShapeId(93)),
+            Member::new("MaximumBatchingWindowInSeconds", ShapeId(257)),
+            Member::new("MaximumRecordAgeInSeconds", ShapeId(261)),
+            Member::new("MaximumRetryAttempts", ShapeId(263)),
+            Member::new("MetricsConfig", ShapeId(96)),
+            Member::new("ParallelizationFactor", ShapeId(280)),
+            Member::new("ProvisionedPollerConfig", ShapeId(292)),
+            Member::new("ScalingConfig", ShapeId(338)),
+            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(344)),
+            Member::new("SourceAccessConfigurations", ShapeId(359)),
+            Member::new("TumblingWindowInSeconds", ShapeId(393)),
+            Member::new("UUID", ShapeId(395)).at(Location::Uri, "UUID").required(),
+        ])),
+    ),
+    // 402
     Shape::new(
         "UpdateFunctionCodeRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Architectures", ShapeId(9)),
-            Member::new("DryRun", ShapeId(12)),
-            Member::new("FunctionName", ShapeId(65)).at(Location::Uri, "FunctionName").required(),
-            Member::new("ImageUri", ShapeId(184)),
-            Member::new("Publish", ShapeId(12)),
-            Member::new("PublishTo", ShapeId(76)),
-            Member::new("RevisionId", ShapeId(184)),
-            Member::new("S3Bucket", ShapeId(158)),
-            Member::new("S3Key", ShapeId(163)),
-            Member::new("S3ObjectStorageMode", ShapeId(164)),
-            Member::new("S3ObjectVersion", ShapeId(165)),
-            Member::new("SourceKMSKeyArn", ShapeId(106)),
-            Member::new("ZipFile", ShapeId(11)),
+            Member::new("Architectures", ShapeId(22)),
+            Member::new("DryRun", ShapeId(28)),
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ImageUri", ShapeId(366)),
+            Member::new("Publish", ShapeId(28)),
+            Member::new("PublishTo", ShapeId(134)),
+            Member::new("RevisionId", ShapeId(366)),
+            Member::new("S3Bucket", ShapeId(330)),
+            Member::new("S3Key", ShapeId(335)),
+            Member::new("S3ObjectStorageMode", ShapeId(336)),
+            Member::new("S3ObjectVersion", ShapeId(337)),
+            Member::new("SourceKMSKeyArn", ShapeId(193)),
+            Member::new("ZipFile", ShapeId(26)),
         ])),
     ),
-    // 209
+    // 403
     Shape::new(
         "UpdateFunctionConfigurationRequest",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
-            Member::new("CapacityProviderConfig", ShapeId(14)),
-            Member::new("DeadLetterConfig", ShapeId(27)),
-            Member::new("Description", ShapeId(31)),
-            Member::new("DurableConfig", ShapeId(33)),
-            Member::new("Environment", ShapeId(46)),
-            Member::new("EphemeralStorage", ShapeId(52)),
-            Member::new("FileSystemConfigs", ShapeId(58)),
-            Member::new("FunctionName", ShapeId(65)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Handler", ShapeId(85)),
-            Member::new("ImageConfig", ShapeId(88)),
-            Member::new("KMSKeyArn", ShapeId(106)),
-            Member::new("Layers", ShapeId(113)),
-            Member::new("LoggingConfig", ShapeId(124)),
-            Member::new("MemorySize", ShapeId(130)),
-            Member::new("RevisionId", ShapeId(184)),
-            Member::new("Role", ShapeId(151)),
-            Member::new("Runtime", ShapeId(152)),
-            Member::new("RuntimeConfig", ShapeId(68)),
-            Member::new("SnapStart", ShapeId(173)),
-            Member::new("Timeout", ShapeId(200)),
-            Member::new("TracingConfig", ShapeId(203)),
-            Member::new("VpcConfig", ShapeId(213)),
+            Member::new("CapacityProviderConfig", ShapeId(30)),
+            Member::new("DeadLetterConfig", ShapeId(50)),
+            Member::new("Description", ShapeId(60)),
+            Member::new("DurableConfig", ShapeId(65)),
+            Member::new("Environment", ShapeId(83)),
+            Member::new("EphemeralStorage", ShapeId(89)),
+            Member::new("FileSystemConfigs", ShapeId(105)),
+            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Handler", ShapeId(163)),
+            Member::new("ImageConfig", ShapeId(167)),
+            Member::new("KMSKeyArn", ShapeId(193)),
+            Member::new("Layers", ShapeId(209)),
+            Member::new("LoggingConfig", ShapeId(248)),
+            Member::new("MemorySize", ShapeId(264)),
+            Member::new("RevisionId", ShapeId(366)),
+            Member::new("Role", ShapeId(323)),
+            Member::new("Runtime", ShapeId(324)),
+            Member::new("RuntimeConfig", ShapeId(126)),
+            Member::new("SnapStart", ShapeId(350)),
+            Member::new("Timeout", ShapeId(385)),
+            Member::new("TracingConfig", ShapeId(390)),
+            Member::new("VpcConfig", ShapeId(410)),
         ])),
     ),
-    // 210
+    // 404
+    Shape::new(
+        "UpdateFunctionEventInvokeConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("DestinationConfig", ShapeId(62)),
+            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(259)),
+            Member::new("MaximumRetryAttempts", ShapeId(262)),
+            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 405
     Shape::new(
         "UpdateFunctionUrlConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(70)),
-            Member::new("Cors", ShapeId(23)),
-            Member::new("FunctionName", ShapeId(73)).at(Location::Uri, "FunctionName").required(),
-            Member::new("InvokeMode", ShapeId(102)),
-            Member::new("Qualifier", ShapeId(74)).at(Location::QueryString, "Qualifier"),
+            Member::new("AuthType", ShapeId(128)),
+            Member::new("Cors", ShapeId(42)),
+            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
+            Member::new("InvokeMode", ShapeId(183)),
+            Member::new("Qualifier", ShapeId(132)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 211
+    // 406
     Shape::new(
         "UpdateFunctionUrlConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(70)).required(),
-            Member::new("Cors", ShapeId(23)),
-            Member::new("CreationTime", ShapeId(201)).required(),
-            Member::new("FunctionArn", ShapeId(59)).required(),
-            Member::new("FunctionUrl", ShapeId(69)).required(),
-            Member::new("InvokeMode", ShapeId(102)),
-            Member::new("LastModifiedTime", ShapeId(201)).required(),
+            Member::new("AuthType", ShapeId(128)).required(),
+            Member::new("Cors", ShapeId(42)),
+            Member::new("CreationTime", ShapeId(386)).required(),
+            Member::new("FunctionArn", ShapeId(113)).required(),
+            Member::new("FunctionUrl", ShapeId(127)).required(),
+            Member::new("InvokeMode", ShapeId(183)),
+            Member::new("LastModifiedTime", ShapeId(386)).required(),
         ])),
     ),
-    // 212
-    Shape::new("Version", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_30),
-    // 213
+    // 407
+    Shape::new("UpdateRuntimeOn", Kind::String(&["Auto", "Manual", "FunctionUpdate"])),
+    // 408
+    Shape::new("Version", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_56),
+    // 409
+    Shape::new("VersionWithLatestPublished", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_57),
+    // 410
     Shape::new(
         "VpcConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Ipv6AllowedForDualStack", ShapeId(136)),
-            Member::new("SecurityGroupIds", ShapeId(167)),
-            Member::new("SubnetIds", ShapeId(188)),
+            Member::new("Ipv6AllowedForDualStack", ShapeId(273)),
+            Member::new("SecurityGroupIds", ShapeId(342)),
+            Member::new("SubnetIds", ShapeId(370)),
         ])),
     ),
-    // 214
+    // 411
     Shape::new(
         "VpcConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Ipv6AllowedForDualStack", ShapeId(136)),
-            Member::new("SecurityGroupIds", ShapeId(167)),
-            Member::new("SubnetIds", ShapeId(188)),
-            Member::new("VpcId", ShapeId(215)),
+            Member::new("Ipv6AllowedForDualStack", ShapeId(273)),
+            Member::new("SecurityGroupIds", ShapeId(342)),
+            Member::new("SubnetIds", ShapeId(370)),
+            Member::new("VpcId", ShapeId(412)),
         ])),
     ),
-    // 215
+    // 412
     Shape::new("VpcId", Kind::TEXT),
-    // 216
+    // 413
+    Shape::new("Weight", Kind::Double),
+    // 414
     Shape::new("WorkingDirectory", Kind::TEXT).bounds(Some(0), Some(1000)),
 ];

@@ -21,6 +21,51 @@ where
     })
 }
 
+/// Runs `future` to its end here, in the caller's own task. When the caller is dropped before that, the rest goes on in the
+/// background. It costs no hop between threads, which [`spawn`] does. `None` when it panicked.
+pub async fn to_the_end<F>(name: &'static str, future: F) -> Option<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let mut rest = Rest { name, future: Some(CatchUnwind { future: Box::pin(future) }) };
+    let outcome = std::future::poll_fn(|cx| match &mut rest.future {
+        Some(future) => std::pin::Pin::new(future).poll(cx),
+        None => std::task::Poll::Ready(None),
+    })
+    .await;
+    rest.future = None;
+    if outcome.is_none() {
+        tracing::error!(task = name, "a task panicked");
+    }
+    outcome
+}
+
+/// What is left of a future whose caller may go away.
+struct Rest<F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    name: &'static str,
+    future: Option<CatchUnwind<F>>,
+}
+
+impl<F> Drop for Rest<F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn drop(&mut self) {
+        // Without a runtime the process is ending, and so does everything that ran in it.
+        if let Some(future) = self.future.take()
+            && tokio::runtime::Handle::try_current().is_ok()
+        {
+            drop(spawn(self.name, future));
+        }
+    }
+}
+
 /// Runs blocking work (file system calls, hashing of large inputs) off the async threads.
 ///
 /// # Errors
@@ -53,6 +98,26 @@ impl<F: Future> Future for CatchUnwind<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_was_begun_goes_on_when_its_caller_is_dropped() {
+        let (start, started) = tokio::sync::oneshot::channel::<()>();
+        let (end, ended) = tokio::sync::oneshot::channel();
+        let mut caller = Box::pin(to_the_end("test", async move {
+            started.await.expect("the test starts it");
+            end.send(1).expect("the test waits");
+        }));
+        std::future::poll_fn(|cx| {
+            assert!(caller.as_mut().poll(cx).is_pending());
+            std::task::Poll::Ready(())
+        })
+        .await;
+        drop(caller);
+        start.send(()).expect("the rest runs in the background");
+        assert_eq!(ended.await, Ok(1));
+        assert_eq!(to_the_end("test", async { 2 }).await, Some(2));
+        assert_eq!(to_the_end("test", async { panic!("on purpose") }).await, None::<()>);
+    }
 
     #[tokio::test]
     async fn a_panic_becomes_none_and_leaves_others_alone() {

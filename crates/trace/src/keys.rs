@@ -13,19 +13,19 @@ use wire::{SpanId, TraceId};
 use crate::{Attribute, Span, TraceError};
 
 const SERVICE: &str = "trace";
-/// First byte of a span's value.
-const SPAN_FORMAT: u8 = 1;
+/// First byte of a value with spans. (1 held one span each: twelve writes for one request.)
+const SPANS_FORMAT: u8 = 2;
 
 /// The schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {
-    /// 0: a span → format version, then JSON.
-    Span {
+    /// 0: spans of one trace that were written together → format version, then a JSON list.
+    Spans {
         /// Days since 1970-01-01 at writing.
         day: i64,
         /// Its trace.
         trace_id: TraceId,
-        /// The span.
+        /// The first of them.
         span_id: SpanId,
     },
     /// 1: a trace in the order of its first span of that day → empty.
@@ -53,7 +53,7 @@ impl Key {
     /// The bytes of the key.
     pub fn encode(&self) -> Bytes {
         let (number, day, rest) = match self {
-            Self::Span { day, trace_id, span_id } => (0, day, vec![trace_id.as_str().into(), span_id.as_str().into()]),
+            Self::Spans { day, trace_id, span_id } => (0, day, vec![trace_id.as_str().into(), span_id.as_str().into()]),
             Self::Recent { day, written_us, trace_id } => {
                 (1, day, vec![Element::Int(*written_us), trace_id.as_str().into()])
             }
@@ -77,7 +77,7 @@ impl Key {
                 Element::Text(span),
             ] if service == SERVICE => TraceId::parse(trace)
                 .zip(SpanId::parse(span))
-                .map(|(trace_id, span_id)| Self::Span { day: *day, trace_id, span_id }),
+                .map(|(trace_id, span_id)| Self::Spans { day: *day, trace_id, span_id }),
             [Element::Text(service), Element::Uint(1), Element::Int(day), Element::Int(us), Element::Text(trace)]
                 if service == SERVICE =>
             {
@@ -118,9 +118,11 @@ pub(crate) fn day_of(time: Timestamp) -> i64 {
     time.unix_s().div_euclid(86_400)
 }
 
-/// The JSON in a span's value. Names are short because every span carries them.
+/// A span in JSON. Names are short because every span carries them.
 #[derive(Serialize, Deserialize)]
 struct Stored {
+    #[serde(rename = "i")]
+    span_id: String,
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     parent: Option<String>,
     #[serde(rename = "n")]
@@ -148,9 +150,10 @@ enum StoredAttribute {
     Boolean(bool),
 }
 
-/// The value of a [`Key::Span`].
-pub fn encode_span(span: &Span) -> Bytes {
-    let stored = Stored {
+/// The value of a [`Key::Spans`].
+pub fn encode_spans(spans: &[Span]) -> Bytes {
+    let stored = |span: &Span| Stored {
+        span_id: span.span_id.as_str().to_owned(),
         parent: span.parent.as_ref().map(|id| id.as_str().to_owned()),
         name: span.name.clone(),
         start_us: span.start.unix_us(),
@@ -158,29 +161,37 @@ pub fn encode_span(span: &Span) -> Bytes {
         attributes: span.attributes.iter().map(|(key, value)| (key.clone(), store(value))).collect(),
         error: span.error.clone(),
     };
-    let mut value = vec![SPAN_FORMAT];
-    serde_json::to_writer(&mut value, &stored).expect("text keys and finite numbers always encode");
+    let mut value = vec![SPANS_FORMAT];
+    serde_json::to_writer(&mut value, &spans.iter().map(stored).collect::<Vec<_>>())
+        .expect("text keys and finite numbers always encode");
     Bytes::from(value)
 }
 
-/// The span with this key and value.
+/// The spans of this trace in a value.
 ///
 /// # Errors
 /// [`TraceError::Corrupt`] when the value has another version or form.
-pub fn decode_span(trace_id: &TraceId, span_id: SpanId, value: &[u8]) -> Result<Span, TraceError> {
-    let corrupt = |what: String| TraceError::Corrupt(format!("span {span_id} of {trace_id}: {what}"));
+pub fn decode_spans(trace_id: &TraceId, value: &[u8]) -> Result<Vec<Span>, TraceError> {
+    let corrupt = |what: String| TraceError::Corrupt(format!("spans of {trace_id}: {what}"));
     let json = match value.split_first() {
-        Some((&SPAN_FORMAT, json)) => json,
+        Some((&SPANS_FORMAT, json)) => json,
         version => return Err(corrupt(format!("format version {:?}", version.map(|(version, _)| version)))),
     };
-    let stored: Stored = serde_json::from_slice(json).map_err(|error| corrupt(error.to_string()))?;
+    let stored: Vec<Stored> = serde_json::from_slice(json).map_err(|error| corrupt(error.to_string()))?;
+    stored
+        .into_iter()
+        .map(|span| restored(trace_id, span).ok_or_else(|| corrupt("an id is no id".to_owned())))
+        .collect()
+}
+
+fn restored(trace_id: &TraceId, stored: Stored) -> Option<Span> {
     let parent = match stored.parent {
-        Some(parent) => Some(SpanId::parse(&parent).ok_or_else(|| corrupt("its parent is no id".to_owned()))?),
+        Some(parent) => Some(SpanId::parse(&parent)?),
         None => None,
     };
-    Ok(Span {
+    Some(Span {
         trace_id: trace_id.clone(),
-        span_id,
+        span_id: SpanId::parse(&stored.span_id)?,
         parent,
         name: stored.name,
         start: Timestamp::from_unix_us(stored.start_us),

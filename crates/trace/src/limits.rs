@@ -12,6 +12,8 @@ pub const QUEUE_BYTES_MAX: usize = 16 << 20;
 pub const BATCH_SPANS_MAX: usize = 500;
 /// Bytes of spans written in one transaction: well under the store's 10 MB, escapes included.
 pub const BATCH_BYTES_MAX: usize = 2 << 20;
+/// Bytes of spans in one value, unless a single one is larger: under the store's 100 KB, escapes included.
+pub const VALUE_BYTES_MAX: usize = 30_000;
 /// How long the first span of a batch waits for company.
 pub const LINGER: Duration = Duration::from_millis(25);
 /// Runs of one batch before it is given up as lost.

@@ -1,6 +1,6 @@
 //! The queue between whoever works and the store: recording never waits, one task writes behind.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -48,22 +48,36 @@ impl Recorder {
 
     /// Records a span, cut to [`limits`]. Never waits: when the queue is full the span is dropped and counted.
     pub fn record(&self, span: Span) {
-        let span = span.bounded();
-        let bytes = span.bytes();
+        self.record_all([span]);
+    }
+
+    /// Records several spans at the price of one; see [`Recorder::record`].
+    pub fn record_all(&self, spans: impl IntoIterator<Item = Span>) {
         let queue = &self.0.queue;
-        let mut waiting = queue.waiting.lock();
-        if waiting.spans.len() >= limits::QUEUE_SPANS_MAX || waiting.bytes + bytes > limits::QUEUE_BYTES_MAX {
-            drop(waiting);
-            if queue.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
-                tracing::warn!("the queue of spans is full: spans are dropped");
+        let mut dropped = 0;
+        let was_empty = {
+            let mut waiting = queue.waiting.lock();
+            let was_empty = waiting.spans.is_empty();
+            for span in spans {
+                let span = span.bounded();
+                let bytes = span.bytes();
+                if waiting.spans.len() >= limits::QUEUE_SPANS_MAX || waiting.bytes + bytes > limits::QUEUE_BYTES_MAX {
+                    dropped += 1;
+                    continue;
+                }
+                waiting.bytes += bytes;
+                waiting.recorded += 1;
+                waiting.spans.push_back(span);
             }
-            return;
+            was_empty && !waiting.spans.is_empty()
+        };
+        // The writer looks again before it waits: only the first span has to wake it.
+        if was_empty {
+            queue.work.notify_one();
         }
-        waiting.bytes += bytes;
-        waiting.recorded += 1;
-        waiting.spans.push_back(span);
-        drop(waiting);
-        queue.work.notify_one();
+        if dropped > 0 && queue.dropped.fetch_add(dropped, Ordering::Relaxed) == 0 {
+            tracing::warn!("the queue of spans is full: spans are dropped");
+        }
     }
 
     /// How many spans were dropped since the start: the queue was full or the store refused them.
@@ -154,20 +168,35 @@ async fn write_behind(queue: &Queue, kv: &Kv, clock: &Clock) {
     }
 }
 
+/// Keys and values for spans of one trace: together, as far as a value holds them.
+fn pairs_of(day: i64, spans: &[Span]) -> Vec<(Bytes, Bytes)> {
+    let mut pairs = Vec::new();
+    let mut rest = spans;
+    while let [first, ..] = rest {
+        let mut bytes = 0;
+        let fits = |span: &&Span| {
+            bytes += span.bytes();
+            bytes <= limits::VALUE_BYTES_MAX
+        };
+        let count = rest.iter().take_while(fits).count().max(1);
+        let (now, later) = rest.split_at(count);
+        let key = Key::Spans { day, trace_id: first.trace_id.clone(), span_id: first.span_id.clone() };
+        pairs.push((key.encode(), keys::encode_spans(now)));
+        rest = later;
+    }
+    pairs
+}
+
 /// Writes one batch in one transaction; runs again for a while when the store refuses.
 async fn write(kv: &Kv, clock: &Clock, batch: Vec<Span>) -> Result<(), kv::Error> {
     let now = clock.now();
     let day = keys::day_of(now);
-    let mut traces: Vec<_> = batch.iter().map(|span| span.trace_id.clone()).collect();
-    traces.sort();
-    traces.dedup();
-    let pairs: Vec<(Bytes, Bytes)> = batch
-        .into_iter()
-        .map(|span| {
-            let value = keys::encode_span(&span);
-            (Key::Span { day, trace_id: span.trace_id, span_id: span.span_id }.encode(), value)
-        })
-        .collect();
+    let mut by_trace: BTreeMap<_, Vec<Span>> = BTreeMap::new();
+    for span in batch {
+        by_trace.entry(span.trace_id.clone()).or_default().push(span);
+    }
+    let pairs: Vec<(Bytes, Bytes)> = by_trace.values().flat_map(|spans| pairs_of(day, spans)).collect();
+    let traces: Vec<_> = by_trace.into_keys().collect();
     let mut pause = limits::RETRY_PAUSE;
     for attempt in 1.. {
         let outcome = kv

@@ -9,7 +9,7 @@ use wire::TraceId;
 use crate::keys::{self, Key};
 use crate::{Recorder, Span, TraceError, limits};
 
-/// Pairs read at once. A span's value is at most about 50 KB, a read at most 10 MB.
+/// Pairs read at once. A value is at most about 100 KB, a read at most 10 MB.
 const PAGE: usize = 100;
 
 /// The traces of the last days. Cloning is cheap.
@@ -102,8 +102,8 @@ impl Store {
                 let Some((last, _)) = page.last() else { break };
                 range.begin = [&last[..], &[0]].concat().into();
                 for (key, value) in &page {
-                    if let Key::Span { span_id, .. } = Key::decode(key)? {
-                        spans.push(keys::decode_span(trace_id, span_id, value)?);
+                    if let Key::Spans { .. } = Key::decode(key)? {
+                        spans.extend(keys::decode_spans(trace_id, value)?);
                     }
                 }
             }

@@ -150,6 +150,34 @@ impl Service {
         &self.lines
     }
 
+    /// Adds the lines of `other`, a table of the same model that another crate serves: of Lambda, `triggers` serves the
+    /// event source mappings. Facts come from the table that has them.
+    ///
+    /// # Panics
+    /// When the models differ or both serve the same operation: a mistake in the wiring, found at start.
+    #[must_use]
+    pub fn join(self, other: Self) -> Self {
+        assert_eq!(self.shape.name, other.shape.name, "only tables of one model can be joined");
+        let both = self.lines.iter().find(|line| other.line(line.shape.name).is_some());
+        assert!(
+            both.is_none(),
+            "{} stands in two tables of {}",
+            both.map_or("", |line| line.shape.name),
+            self.shape.name
+        );
+        let own = |lines: Arc<Vec<Line>>| match Arc::try_unwrap(lines) {
+            Ok(lines) => lines,
+            Err(_) => panic!("a table is joined before it is shared"),
+        };
+        let lines = own(self.lines).into_iter().chain(own(other.lines)).collect();
+        Self {
+            shape: self.shape,
+            is_open_to_grants: self.is_open_to_grants || other.is_open_to_grants,
+            lines: Arc::new(lines),
+            facts: self.facts.or(other.facts),
+        }
+    }
+
     /// What the service knows of the resource `arn` of an IAM action of its own; nothing when its resources have no
     /// policies.
     ///

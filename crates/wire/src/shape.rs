@@ -335,6 +335,8 @@ pub struct Map {
     pub key_name: &'static str,
     /// Value name in XML and query; empty for the default `value`.
     pub value_name: &'static str,
+    /// Name of the entries of a flattened map in XML and query; empty for the name of the member that holds it.
+    pub entry_name: &'static str,
     /// Entries stand directly in the parent, in XML and query.
     pub flattened: bool,
 }
@@ -342,7 +344,7 @@ pub struct Map {
 impl Map {
     /// A map with default names.
     pub const fn of(key: ShapeId, value: ShapeId) -> Self {
-        Self { key, value, key_name: "", value_name: "", flattened: false }
+        Self { key, value, key_name: "", value_name: "", entry_name: "", flattened: false }
     }
 }
 

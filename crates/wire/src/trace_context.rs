@@ -73,43 +73,74 @@ pub struct TraceContext {
     pub parent: Option<SpanId>,
     /// Whether the caller asked for sampling. Tinderbox records every span; this is only passed on.
     pub sampled: bool,
+    /// The functions that the work behind this context went through (8 hexadecimal digits each), and how often: at
+    /// most [`LINEAGE_MAX`], the latest.
+    pub lineage: Vec<(String, u32)>,
 }
+
+/// Functions that one context remembers.
+pub const LINEAGE_MAX: usize = 8;
 
 impl TraceContext {
     /// A new root.
     pub fn new(now: Timestamp, rng: &Rng) -> Self {
-        Self { trace_id: TraceId::new(now, rng), parent: None, sampled: true }
+        Self { trace_id: TraceId::new(now, rng), parent: None, sampled: true, lineage: Vec::new() }
     }
 
     /// Reads the value of an `X-Amzn-Trace-Id` header; `None` when it has no well-formed `Root`.
     /// Unknown fields are ignored, as X-Ray's own SDKs do.
     pub fn parse_header(header: &str) -> Option<Self> {
-        let (mut root, mut parent, mut sampled) = (None, None, true);
+        let (mut root, mut parent, mut sampled, mut lineage) = (None, None, true, Vec::new());
         for field in header.split(';') {
             let Some((name, value)) = field.trim().split_once('=') else { continue };
             match name {
                 "Root" => root = TraceId::parse(value),
                 "Parent" => parent = SpanId::parse(value),
                 "Sampled" => sampled = value != "0",
+                "Lineage" => lineage = value.split('|').filter_map(visits).take(LINEAGE_MAX).collect(),
                 _ => {}
             }
         }
-        root.map(|trace_id| Self { trace_id, parent, sampled })
+        root.map(|trace_id| Self { trace_id, parent, sampled, lineage })
     }
 
     /// The value of the `X-Amzn-Trace-Id` header for work done under this context.
     pub fn header(&self) -> String {
-        let sampled = u8::from(self.sampled);
-        match &self.parent {
-            Some(parent) => format!("Root={};Parent={parent};Sampled={sampled}", self.trace_id),
-            None => format!("Root={};Sampled={sampled}", self.trace_id),
+        let mut header = format!("Root={}", self.trace_id);
+        if let Some(parent) = &self.parent {
+            header.push_str(&format!(";Parent={parent}"));
         }
+        header.push_str(&format!(";Sampled={}", u8::from(self.sampled)));
+        if !self.lineage.is_empty() {
+            let visits: Vec<String> = self.lineage.iter().map(|(hash, count)| format!("{hash}:{count}")).collect();
+            header.push_str(&format!(";Lineage={}", visits.join("|")));
+        }
+        header
+    }
+
+    /// The context after one more visit of the function `hash` (8 hexadecimal digits), and how many visits that makes.
+    pub fn visiting(&self, hash: &str) -> (Self, u32) {
+        let mut lineage = self.lineage.clone();
+        let before = lineage.iter().position(|(known, _)| known == hash).map(|at| lineage.remove(at));
+        let count = before.map_or(0, |(_, count)| count).saturating_add(1);
+        if lineage.len() >= LINEAGE_MAX {
+            lineage.remove(0);
+        }
+        lineage.push((hash.to_owned(), count));
+        (Self { lineage, ..self.clone() }, count)
     }
 
     /// The same trace seen from inside `span`.
     pub fn under(&self, span: SpanId) -> Self {
         Self { parent: Some(span), ..self.clone() }
     }
+}
+
+/// `1a2b3c4d:7`
+fn visits(text: &str) -> Option<(String, u32)> {
+    let (hash, count) = text.split_once(':')?;
+    let well_formed = hash.len() == 8 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Some((hash.to_ascii_lowercase(), count.parse().ok()?)).filter(|_| well_formed)
 }
 
 #[cfg(test)]
@@ -125,11 +156,28 @@ mod tests {
     }
 
     #[test]
+    fn a_lineage_counts_visits_is_bounded_and_survives_the_round_trip() {
+        let mut context = TraceContext::new(Timestamp::from_unix_s(1), &Rng::seeded(1));
+        for round in 1..=3 {
+            let (next, visits) = context.visiting("1a2b3c4d");
+            assert_eq!(visits, round);
+            context = TraceContext::parse_header(&next.header()).expect("our own header");
+        }
+        assert!(context.header().ends_with(";Lineage=1a2b3c4d:3"), "{}", context.header());
+        for other in 0..20u32 {
+            context = context.visiting(&format!("{other:08x}")).0;
+        }
+        assert_eq!(context.lineage.len(), LINEAGE_MAX);
+        assert_eq!(context.lineage.last(), Some(&("00000013".to_owned(), 1)));
+    }
+
+    #[test]
     fn foreign_fields_are_ignored_and_malformed_roots_refused() {
         let header = "Self=x; Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0;Lineage=a:0";
         let context = TraceContext::parse_header(header).expect("well formed");
         assert_eq!(context.parent.expect("has a parent").as_str(), "53995c3f42cd8ad8");
         assert!(!context.sampled);
+        assert!(context.lineage.is_empty(), "a malformed one is dropped");
         for bad in ["", "Root=2-5759e988-bd862e3fe1be46a994272793", "Root=1-5759e988-bd86", "Parent=53995c3f42cd8ad8"] {
             assert_eq!(TraceContext::parse_header(bad), None, "{bad}");
         }

@@ -12,6 +12,10 @@ use std::fmt::Write;
 use crate::shape::{Kind, Member, OperationShape, ServiceShape, Shape, Shapes};
 use crate::{ApiError, Value};
 
+/// The code of services from the age of query (SQS), whose only violations are members that are absent: the message
+/// then names the first.
+const MISSING_PARAMETER: &str = "MissingParameter";
+
 /// Violations that one message names; the count covers them all.
 const LISTED_MAX: usize = 10;
 
@@ -24,10 +28,14 @@ const SHOWN_CHARACTERS_MAX: usize = 1024;
 /// The service's validation code, 400, naming every violation. Values of sensitive members are not shown.
 pub fn validate(service: &ServiceShape, operation: &OperationShape, input: &Value) -> Result<(), ApiError> {
     let Some(shape) = operation.input else { return Ok(()) };
-    let mut check = Check { shapes: operation.shapes, violations: Vec::new(), count: 0 };
+    let mut check = Check::new(operation.shapes);
     check.structure(operation.shapes.get(shape), "", input);
     match check.count {
         0 => Ok(()),
+        _ if service.validation_code == MISSING_PARAMETER => {
+            let missing = check.missing.first().map_or("", String::as_str);
+            Err(ApiError::client(MISSING_PARAMETER, 400, format!("The request must contain the parameter {missing}.")))
+        }
         count => {
             let errors = if count == 1 { "error" } else { "errors" };
             let message = format!("{count} validation {errors} detected: {}", check.violations.join("; "));
@@ -42,7 +50,7 @@ pub fn first_violation(operation: &OperationShape, input: &Value) -> Option<&'st
     shape.members().iter().find(|member| match input.get(member.name) {
         None | Some(Value::Null) => member.required,
         Some(value) => {
-            let mut check = Check { shapes: operation.shapes, violations: Vec::new(), count: 0 };
+            let mut check = Check::new(operation.shapes);
             check.value(operation.shapes.get(member.shape), member.name, value);
             check.count > 0
         }
@@ -52,10 +60,16 @@ pub fn first_violation(operation: &OperationShape, input: &Value) -> Option<&'st
 struct Check {
     shapes: Shapes,
     violations: Vec<String>,
+    /// Names of required members that are absent, as the model spells them.
+    missing: Vec<String>,
     count: usize,
 }
 
 impl Check {
+    fn new(shapes: Shapes) -> Self {
+        Self { shapes, violations: Vec::new(), missing: Vec::new(), count: 0 }
+    }
+
     fn violation(&mut self, shown: &str, path: &str, constraint: &str) {
         self.count += 1;
         if self.violations.len() < LISTED_MAX {
@@ -67,7 +81,10 @@ impl Check {
         for member in shape.members() {
             let at = join(path, &lower_first(member.name));
             match value.get(member.name) {
-                Some(Value::Null) | None if member.required => self.violation("null", &at, "Member must not be null"),
+                Some(Value::Null) | None if member.required => {
+                    self.missing.push(member.name.to_owned());
+                    self.violation("null", &at, "Member must not be null");
+                }
                 Some(Value::Null) | None => {}
                 Some(value) => self.value(self.shapes.get(member.shape), &at, value),
             }

@@ -268,6 +268,9 @@ impl Tables<'_> {
                 write!(changes, "{part}_name: {name:?}, ")?;
             }
         }
+        if let Some(name) = shape.get("locationName").and_then(Value::as_str) {
+            write!(changes, "entry_name: {name:?}, ")?;
+        }
         push_flags(&mut changes, shape, &["flattened"]);
         let of = format!("Map::of(ShapeId({}), ShapeId({}))", self.id(&shape["key"])?, self.id(&shape["value"])?);
         Ok(if changes.is_empty() {

@@ -16,13 +16,20 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("model", &["wire", "sys"]),
     ("logs", &["kv", "blob", "wire", "model", "sys"]),
     ("trace", &["kv", "blob", "wire", "model", "sys"]),
+    ("sns", &["kv", "blob", "wire", "model", "sys"]),
     ("iam", &["kv", "blob", "wire", "model", "sys"]),
     ("s3", &["kv", "blob", "wire", "model", "sys"]),
+    ("sqs", &["kv", "blob", "wire", "model", "sys"]),
     ("lambda", &["kv", "blob", "wire", "model", "sys", "sandbox", "logs", "trace"]),
+    // Services named here exist or are on their way; nothing but the binary knows `triggers`.
+    ("triggers", &["kv", "blob", "wire", "model", "sys", "lambda", "sqs", "sns", "s3", "trace"]),
     ("gateway", &["wire", "trace", "sys"]),
     (
         "tinderbox",
-        &["sys", "kv", "blob", "wire", "model", "sandbox", "logs", "trace", "iam", "s3", "lambda", "gateway"],
+        &[
+            "sys", "kv", "blob", "wire", "model", "sandbox", "logs", "trace", "iam", "lambda", "gateway", "sns", "sqs", "s3",
+            "triggers",
+        ],
     ),
 ];
 

@@ -1,10 +1,12 @@
 //! Gives a runtime that stands by its function: mounts, amounts, variables. From here on it belongs to one function version.
 
+use std::path::PathBuf;
+
 use sandbox::{Mount, Rest};
 
 use super::Invoker;
 use super::stems::Stem;
-use super::variables::counts_at_start;
+use super::variables::{LAYERS_ROOT, TASK_ROOT, counts_at_start};
 use crate::runtimes::LaunchPlan;
 
 impl Invoker {
@@ -29,7 +31,17 @@ impl Invoker {
     }
 }
 
+/// Where what a function brings lies on this node.
+#[derive(Clone, Debug)]
+pub(super) struct Folders {
+    pub(super) package: PathBuf,
+    /// Its layers, merged.
+    pub(super) layers: Option<PathBuf>,
+}
+
 /// What a function adds to the mounts of its runtime.
-pub(super) fn function_mounts(package: std::path::PathBuf) -> Vec<Mount> {
-    vec![Mount { source: package, target: std::path::PathBuf::from(super::variables::TASK_ROOT) }]
+pub(super) fn function_mounts(folders: Folders) -> Vec<Mount> {
+    let Folders { package, layers } = folders;
+    let layers = layers.map(|source| Mount { source, target: PathBuf::from(LAYERS_ROOT) });
+    std::iter::once(Mount { source: package, target: PathBuf::from(TASK_ROOT) }).chain(layers).collect()
 }

@@ -56,7 +56,7 @@ impl Demand {
             true => self.floor,
             false => (self.target - (self.low / 2).min(self.target)).max(self.floor.max(1)),
         };
-        (self.low, self.taken) = (ready, false);
+        (self.low, self.taken) = (ready.min(self.target), false);
     }
 }
 

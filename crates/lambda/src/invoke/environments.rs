@@ -17,12 +17,15 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use sys::Clock;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use wire::AccountId;
 
 use super::environment::Environment;
 use super::{InvokeError, InvokeLimits, ThrottleReason};
 use crate::FunctionVersion;
+
+/// How often the task that freezes looks whether anybody is left.
+const IDLE_LOOK: Duration = Duration::from_secs(5);
 
 /// What environments are kept by. Two function versions with the same key have the same code and configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -75,14 +78,20 @@ struct Shared {
     freeze_after: Duration,
     idle_max: Duration,
     pools: Mutex<Pools>,
+    /// Wakes the task that freezes what has been idle for a moment.
+    aging: Notify,
 }
 
 #[derive(Default)]
 struct Pools {
-    by_key: HashMap<EnvironmentKey, Pool>,
+    by_key: HashMap<Arc<EnvironmentKey>, Pool>,
+    /// What was put down, oldest first: it is frozen when its time has come, unless it was used again.
+    young: VecDeque<Young>,
     /// Grows with every environment that is put down: finds the least recently used and tells stale timers.
     stamp: u64,
     closed: bool,
+    /// How many environments are kept whatever happens, by key: provisioned concurrency.
+    kept: HashMap<EnvironmentKey, usize>,
 }
 
 #[derive(Default)]
@@ -94,6 +103,14 @@ struct Pool {
     /// Environments that serve or start.
     busy: usize,
     waiting: VecDeque<oneshot::Sender<Box<Environment>>>,
+}
+
+/// An environment that was put down a moment ago.
+struct Young {
+    /// Monotonic moment at which it is to be frozen.
+    freeze_at: Duration,
+    key: Arc<EnvironmentKey>,
+    stamp: u64,
 }
 
 struct Idle {
@@ -109,7 +126,7 @@ impl Pool {
 
 impl Environments {
     pub(crate) fn new(limits: &InvokeLimits, clock: Clock) -> Self {
-        Self(Arc::new(Shared {
+        let environments = Self(Arc::new(Shared {
             clock,
             starting: Arc::new(Semaphore::new(limits.starting_max)),
             memory: Arc::new(Semaphore::new(usize::try_from(limits.memory_budget_mb).unwrap_or(usize::MAX))),
@@ -118,19 +135,57 @@ impl Environments {
             freeze_after: limits.freeze_after,
             idle_max: limits.idle_max,
             pools: Mutex::default(),
-        }))
+            aging: Notify::new(),
+        }));
+        // One task for all: a task for each call would cost more than many a call. Weak, so that it ends with the others.
+        let aging = Arc::downgrade(&environments.0);
+        drop(sys::task::spawn("idle environments", async move {
+            while let Some(shared) = aging.upgrade() {
+                Self(shared).freeze_the_idle().await;
+            }
+        }));
+        environments
+    }
+
+    /// Waits until the oldest of the young has come of age and freezes it, if it still lies there.
+    async fn freeze_the_idle(self) {
+        let next = self.0.pools.lock().young.front().map(|young| young.freeze_at);
+        let Some(at) = next else {
+            // The last handle is this one when nobody is left to put anything down.
+            let _ = self.0.clock.timeout(IDLE_LOOK, self.0.aging.notified()).await;
+            return;
+        };
+        self.0.clock.sleep(at.saturating_sub(self.0.clock.elapsed())).await;
+        loop {
+            let now = self.0.clock.elapsed();
+            let young = self.0.pools.lock().young.pop_front_if(|young| young.freeze_at <= now);
+            let Some(Young { key, stamp, .. }) = young else { return };
+            if let Some(environment) = self.take_idle(&key, stamp, true) {
+                let environments = self.clone();
+                drop(sys::task::spawn("idle environment", async move {
+                    environments.grow_old(&key, environment).await;
+                }));
+            }
+        }
     }
 
     /// An environment for `key`, or the right to make one, within the wait that the limits allow.
-    pub(crate) async fn checkout(&self, key: &EnvironmentKey, memory_mb: u32) -> Result<(Checkout, Busy), InvokeError> {
+    pub(crate) async fn checkout(
+        &self,
+        key: &Arc<EnvironmentKey>,
+        memory_mb: u32,
+    ) -> Result<(Checkout, Busy), InvokeError> {
         let (mut handed, soon, busy) = {
             let mut pools = self.0.pools.lock();
             if pools.closed {
                 return Err(closed());
             }
-            let pool = pools.by_key.entry(key.clone()).or_default();
+            let pool = match pools.by_key.contains_key(key) {
+                true => pools.by_key.get_mut(key).expect("it was there under this lock"),
+                false => pools.by_key.entry(Arc::clone(key)).or_default(),
+            };
             pool.busy += 1;
-            let busy = Busy { environments: self.clone(), key: key.clone(), counted: true };
+            let busy = Busy { environments: self.clone(), key: Arc::clone(key), counted: true };
             while let Some(idle) = pool.idle.pop() {
                 if idle.environment.is_usable() {
                     return Ok((Checkout::Warm(idle.environment), busy));
@@ -151,6 +206,37 @@ impl Environments {
         }
         let throttled = InvokeError::TooManyRequests { reason: ThrottleReason::ConcurrentInvocationLimitExceeded };
         waited.unwrap_or(Err(throttled)).map(|checkout| (checkout, busy))
+    }
+
+    /// The right to make a new environment for `key`, within the wait that the limits allow: for provisioned
+    /// concurrency, which wants one more and not one that is there.
+    pub(crate) async fn checkout_new(
+        &self,
+        key: &EnvironmentKey,
+        memory_mb: u32,
+    ) -> Result<(Checkout, Busy), InvokeError> {
+        let busy = {
+            let mut pools = self.0.pools.lock();
+            if pools.closed {
+                return Err(closed());
+            }
+            let key = Arc::new(key.clone());
+            pools.by_key.entry(Arc::clone(&key)).or_default().busy += 1;
+            Busy { environments: self.clone(), key, counted: true }
+        };
+        let right = self.0.clock.timeout(self.0.wait_max, self.start_right(memory_mb)).await;
+        let throttled = InvokeError::TooManyRequests { reason: ThrottleReason::ConcurrentInvocationLimitExceeded };
+        right.unwrap_or(Err(throttled)).map(|right| (Checkout::Cold(right), busy))
+    }
+
+    /// Keeps this many environments by key whatever happens: neither idleness nor want of memory ends them.
+    pub(crate) fn keep(&self, kept: HashMap<EnvironmentKey, usize>) {
+        self.0.pools.lock().kept = kept;
+    }
+
+    /// Environments of a key that are idle (or about to be) and in use (or being made).
+    pub(crate) fn counts(&self, key: &EnvironmentKey) -> (usize, usize) {
+        self.0.pools.lock().by_key.get(key).map_or((0, 0), |pool| (pool.idle.len() + pool.freezing, pool.busy))
     }
 
     async fn wait(
@@ -196,12 +282,14 @@ impl Environments {
     fn take_least_recently_used(&self) -> Option<Box<Environment>> {
         let mut pools = self.0.pools.lock();
         let oldest = |pool: &Pool| pool.idle.first().map(|idle| idle.stamp);
+        let Pools { by_key, kept, .. } = &mut *pools;
+        let spare = |key: &EnvironmentKey, pool: &Pool| pool.idle.len() > kept.get(key).copied().unwrap_or(0);
         let (_, pool) =
-            pools.by_key.iter_mut().filter(|(_, pool)| !pool.idle.is_empty()).min_by_key(|(_, pool)| oldest(pool))?;
+            by_key.iter_mut().filter(|(key, pool)| spare(key, pool)).min_by_key(|(_, pool)| oldest(pool))?;
         Some(pool.idle.remove(0).environment)
     }
 
-    fn put_down(&self, key: &EnvironmentKey, mut environment: Box<Environment>, was_busy: bool) -> PutDown {
+    fn put_down(&self, key: &Arc<EnvironmentKey>, mut environment: Box<Environment>, was_busy: bool) -> PutDown {
         let mut pools = self.0.pools.lock();
         let stamp = pools.stamp;
         let closed = pools.closed;
@@ -227,13 +315,19 @@ impl Environments {
         }
         pool.idle.push(Idle { stamp, environment });
         pools.stamp += 1;
+        if was_busy {
+            let freeze_at = self.0.clock.elapsed() + self.0.freeze_after;
+            let was_empty = pools.young.is_empty();
+            pools.young.push_back(Young { freeze_at, key: Arc::clone(key), stamp });
+            if was_empty {
+                self.0.aging.notify_one();
+            }
+        }
         PutDown::Idle(stamp)
     }
 
-    /// Freezes the idle environment `stamp` after a moment and stops it after long idleness, unless it was used again.
-    async fn grow_old(&self, key: &EnvironmentKey, stamp: u64) {
-        self.0.clock.sleep(self.0.freeze_after).await;
-        let Some(mut environment) = self.take_idle(key, stamp, true) else { return };
+    /// Freezes an environment that was idle for a moment, and stops it after long idleness, unless it was used again.
+    async fn grow_old(&self, key: &Arc<EnvironmentKey>, mut environment: Box<Environment>) {
         let began = self.0.clock.now();
         let frozen = environment.freeze().await;
         if let Err(error) = frozen {
@@ -248,7 +342,9 @@ impl Environments {
             PutDown::Idle(stamp) => stamp,
         };
         self.0.clock.sleep(self.0.idle_max).await;
-        if let Some(environment) = self.take_idle(key, stamp, false) {
+        if !self.is_kept(key)
+            && let Some(environment) = self.take_idle(key, stamp, false)
+        {
             environment.stop().await;
         }
     }
@@ -263,6 +359,13 @@ impl Environments {
             pools.by_key.remove(key);
         }
         Some(idle.environment)
+    }
+
+    /// Whether the idle environments of a key are all within what is kept.
+    fn is_kept(&self, key: &EnvironmentKey) -> bool {
+        let pools = self.0.pools.lock();
+        let idle = pools.by_key.get(key).map_or(0, |pool| pool.idle.len());
+        pools.kept.get(key).is_some_and(|kept| idle <= *kept)
     }
 
     fn frozen_is_gone(&self, key: &EnvironmentKey) {
@@ -316,7 +419,7 @@ enum PutDown {
 /// One checkout: it counts until the environment is given back or is gone.
 pub(crate) struct Busy {
     environments: Environments,
-    key: EnvironmentKey,
+    key: Arc<EnvironmentKey>,
     counted: bool,
 }
 
@@ -325,12 +428,8 @@ impl Busy {
     pub(crate) async fn give_back(mut self, environment: Box<Environment>) {
         self.counted = false;
         match self.environments.put_down(&self.key, environment, true) {
-            PutDown::Handed => {}
+            PutDown::Handed | PutDown::Idle(_) => {}
             PutDown::Unwanted(environment) => environment.stop().await,
-            PutDown::Idle(stamp) => {
-                let (environments, key) = (self.environments.clone(), self.key.clone());
-                drop(sys::task::spawn("idle environment", async move { environments.grow_old(&key, stamp).await }));
-            }
         }
     }
 }

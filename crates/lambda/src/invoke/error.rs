@@ -44,6 +44,8 @@ pub enum ThrottleReason {
     ConcurrentInvocationLimitExceeded,
     /// The function's reserved concurrency is used up.
     ReservedFunctionConcurrentInvocationLimitExceeded,
+    /// The function grows too fast (L11).
+    FunctionInvocationRateLimitExceeded,
 }
 
 impl ThrottleReason {
@@ -54,6 +56,7 @@ impl ThrottleReason {
             Self::ReservedFunctionConcurrentInvocationLimitExceeded => {
                 "ReservedFunctionConcurrentInvocationLimitExceeded"
             }
+            Self::FunctionInvocationRateLimitExceeded => "FunctionInvocationRateLimitExceeded",
         }
     }
 }

@@ -12,10 +12,13 @@
 //! always precedes `END`. What is written after it waits in the pipe for the next invocation, as on AWS.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use sandbox::Sandbox;
 use sys::Clock;
+use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::unix::pipe;
 
 use super::log_lines::{Allowance, Assembler, Record, Tail};
@@ -94,17 +97,13 @@ impl LogStream {
 
     /// Waits for output and logs it. Never returns once every descriptor is closed. Dropping the future loses nothing.
     pub(crate) async fn pump(&mut self) {
-        let readable = self.sources.iter().map(|source| Box::pin(source.pipe.readable()));
-        let readable: Vec<_> = readable.collect();
-        if readable.is_empty() {
-            return std::future::pending().await;
-        }
-        let (_, at, _) = futures_util::future::select_all(readable).await;
+        let (at, first) = std::future::poll_fn(|cx| self.poll_sources(cx)).await;
         let mut records = Vec::new();
-        let source = &mut self.sources[at];
         let mut taken = 0;
+        let mut read = first;
+        let source = &mut self.sources[at];
         let open = loop {
-            match source.pipe.try_read(&mut self.buffer) {
+            match read {
                 Ok(0) => break false,
                 Ok(length) => {
                     source.assembler.push(&self.buffer[..length], &mut records);
@@ -115,12 +114,24 @@ impl LogStream {
             if taken >= PUMP_BYTES_MAX {
                 break true;
             }
+            read = source.pipe.try_read(&mut self.buffer);
         };
         if !open {
             let mut closed = self.sources.swap_remove(at);
             closed.assembler.flush(&mut records);
         }
         self.log(records);
+    }
+
+    /// Reads into the buffer from the first source that has something.
+    fn poll_sources(&mut self, cx: &mut Context<'_>) -> Poll<(usize, io::Result<usize>)> {
+        for (at, source) in self.sources.iter_mut().enumerate() {
+            let mut buffer = ReadBuf::new(&mut self.buffer);
+            if let Poll::Ready(read) = Pin::new(&mut source.pipe).poll_read(cx, &mut buffer) {
+                return Poll::Ready((at, read.map(|()| buffer.filled().len())));
+            }
+        }
+        Poll::Pending
     }
 
     /// Logs everything that the environment has written up to now, unfinished lines included.
@@ -151,9 +162,17 @@ impl LogStream {
 
     /// Writes one record of the platform. `None` is a record that the function's log level hides.
     pub(crate) fn write(&mut self, message: impl Into<Option<String>>) {
-        if let Some(message) = message.into() {
-            self.tail.push(&message);
-            self.send(vec![LogLine { timestamp_ms: self.clock.now().unix_ms(), message }]);
+        self.write_all([message.into()]);
+    }
+
+    /// Writes several records of the platform at the price of one; see [`LogStream::write`].
+    pub(crate) fn write_all<const N: usize>(&mut self, messages: [Option<String>; N]) {
+        let timestamp_ms = self.clock.now().unix_ms();
+        let lines: Vec<LogLine> =
+            messages.into_iter().flatten().map(|message| LogLine { timestamp_ms, message }).collect();
+        lines.iter().for_each(|line| self.tail.push(&line.message));
+        if !lines.is_empty() {
+            self.send(lines);
         }
     }
 

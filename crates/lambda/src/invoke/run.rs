@@ -34,7 +34,7 @@ const ATTEMPTS_MAX: usize = 4;
 pub(super) struct Run {
     invoker: Invoker,
     function: Arc<FunctionVersion>,
-    key: EnvironmentKey,
+    key: Arc<EnvironmentKey>,
     invocation: Invocation,
     spans: Spans,
     cold: Option<ColdStart>,
@@ -69,14 +69,14 @@ impl Run {
     ) -> Result<Self, InvokeError> {
         let shared = &invoker.0;
         let began = shared.clock.now();
-        let spans = Spans::begin(&shared.recorder, &shared.rng, invocation.trace.clone(), began);
-        match shared.admission.admit(&function.account) {
+        let mut spans = Spans::begin(&shared.recorder, &shared.rng, invocation.trace.clone(), began);
+        match shared.admission.admit(&function) {
             Ok(admitted) => {
                 spans.phase("admission", began, shared.clock.now());
                 let in_flight = shared.in_flight.clone();
                 in_flight.send_modify(|running| *running += 1);
                 Ok(Self {
-                    key: EnvironmentKey::of(&function),
+                    key: Arc::new(EnvironmentKey::of(&function)),
                     function,
                     invocation,
                     spans,
@@ -149,6 +149,7 @@ impl Run {
         let StartRight { slot, memory } = right;
         let invoker = self.invoker.clone();
         let shared = &invoker.0;
+        shared.admission.grow(&self.function.arn, shared.clock.elapsed()).map_err(ColdEnd::Refused)?;
         let (id, logs) = invoker.open_log_stream(&self.function).map_err(ColdEnd::Refused)?;
         let first = invoker.start_environment(&self.function, memory, id, logs).await;
         let Started { mut environment, timings } = first.map_err(|failure| self.not_started(failure))?;
@@ -287,9 +288,8 @@ impl Run {
             status: told.status,
         };
         let report = measured.bill(&shared.prices);
-        logs.write(told.log);
-        logs.write(logs.platform.end(request_id));
-        logs.write(logs.platform.report(request_id, &report, now));
+        let (end, line) = (logs.platform.end(request_id), logs.platform.report(request_id, &report, now));
+        logs.write_all([told.log, end, line]);
         InvokeOutcome {
             payload: told.payload,
             function_error: told.failed.then_some(FunctionError::Unhandled),

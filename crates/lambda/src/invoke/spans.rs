@@ -6,7 +6,7 @@ use sys::{Rng, Timestamp};
 use trace::{Attribute, Recorder, Span};
 use wire::{SpanId, TraceContext};
 
-/// Collects the phases of one invocation under one span.
+/// Collects the phases of one invocation under one span; they are recorded together at the end.
 pub(crate) struct Spans {
     recorder: Recorder,
     rng: Rng,
@@ -16,13 +16,14 @@ pub(crate) struct Spans {
     inner: TraceContext,
     span: SpanId,
     start: Timestamp,
+    over: Vec<Span>,
 }
 
 impl Spans {
     pub(crate) fn begin(recorder: &Recorder, rng: &Rng, caller: TraceContext, start: Timestamp) -> Self {
         let span = SpanId::new(rng);
         let inner = caller.under(span.clone());
-        Self { recorder: recorder.clone(), rng: rng.clone(), caller, inner, span, start }
+        Self { recorder: recorder.clone(), rng: rng.clone(), caller, inner, span, start, over: Vec::with_capacity(8) }
     }
 
     /// The context that the function sees and that hangs below the invocation.
@@ -31,29 +32,41 @@ impl Spans {
     }
 
     /// One phase that is over.
-    pub(crate) fn phase(&self, name: &str, start: Timestamp, end: Timestamp) {
-        self.recorder.record(phase(&self.inner, &self.rng, name, start, end));
+    pub(crate) fn phase(&mut self, name: &str, start: Timestamp, end: Timestamp) {
+        self.over.push(phase(&self.inner, &self.rng, name, start, end));
     }
 
     /// One phase with its length measured on the monotonic clock, and a fact about it.
-    pub(crate) fn phase_for(&self, name: &str, start: Timestamp, duration: Duration, fact: (&str, Attribute)) {
+    pub(crate) fn phase_for(&mut self, name: &str, start: Timestamp, duration: Duration, fact: (&str, Attribute)) {
         let mut span = phase(&self.inner, &self.rng, name, start, start + duration);
         span.attributes.push((fact.0.to_owned(), fact.1));
-        self.recorder.record(span);
+        self.over.push(span);
     }
 
     /// The invocation's own span; the last one.
-    pub(crate) fn end(self, name: String, end: Timestamp, attributes: Vec<(String, Attribute)>, error: Option<String>) {
-        self.recorder.record(Span {
-            trace_id: self.caller.trace_id,
-            span_id: self.span,
-            parent: self.caller.parent,
+    pub(crate) fn end(
+        mut self,
+        name: String,
+        end: Timestamp,
+        attributes: Vec<(String, Attribute)>,
+        error: Option<String>,
+    ) {
+        self.over.push(Span {
+            trace_id: self.caller.trace_id.clone(),
+            span_id: self.span.clone(),
+            parent: self.caller.parent.clone(),
             name,
             start: self.start,
             end,
             attributes,
             error,
         });
+    }
+}
+
+impl Drop for Spans {
+    fn drop(&mut self) {
+        self.recorder.record_all(std::mem::take(&mut self.over));
     }
 }
 

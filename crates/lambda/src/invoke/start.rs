@@ -10,7 +10,7 @@ use sys::{ByteSize, Timestamp};
 use tokio::net::TcpListener;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::assign::function_mounts;
+use super::assign::{Folders, function_mounts};
 use super::ending::Ending;
 use super::environment::{Environment, Held};
 use super::line::{FrameLine, Line};
@@ -100,13 +100,11 @@ impl Invoker {
         let clock = &shared.clock;
         let (code_began, start) = (clock.now(), clock.elapsed());
         let unavailable = |cause: String| StartFailure::Platform(InvokeError::Unavailable { cause });
-        let package = (shared.hooks.code)(function.code.clone())
-            .await
-            .map_err(|error| unavailable(format!("the package cannot be read: {error}")))?;
+        let folders = self.folders(function).await.map_err(unavailable)?;
         let code_download = clock.elapsed() - start;
         let plan = shared
             .runtimes
-            .plan(&function.runtime, &package)
+            .plan(&function.runtime, &folders.package)
             .map_err(|error| StartFailure::Platform(missing(error)))?;
         let mut state = State::Empty;
         let peer = peer(function, &id);
@@ -121,11 +119,11 @@ impl Invoker {
         let variables = Self::variables(function, &plan, logs.name(), &credentials);
         let protocol = plan.protocol;
         let (sandbox_began, start) = (clock.now(), clock.elapsed());
-        let stem = self.assigned_stem(&plan, &variables, || self.rest(function, package.clone())).await;
+        let stem = self.assigned_stem(&plan, &variables, || self.rest(function, folders.clone())).await;
         let ahead = stem.is_some();
         let (mut sandbox, line) = match stem {
             Some(Stem { sandbox, line }) => (sandbox, Some(line)),
-            None => match self.launch(self.spec(function, plan, package, variables)).await {
+            None => match self.launch(self.spec(function, plan, folders, variables)).await {
                 Ok(sandbox) => (sandbox, None),
                 Err(NoSandbox::Platform(cause)) => return Err(unavailable(cause)),
                 Err(NoSandbox::Package(message)) => {
@@ -173,9 +171,24 @@ impl Invoker {
     }
 
     /// What a runtime that stands by gets: the same as in [`Invoker::spec`], as far as it depends on the function.
-    fn rest(&self, function: &FunctionVersion, package: PathBuf) -> Rest {
+    /// Has the code and the layers of a function brought here.
+    async fn folders(&self, function: &FunctionVersion) -> Result<Folders, String> {
+        let hooks = &self.0.hooks;
+        let package = (hooks.code)(function.code.clone()).await;
+        let package = package.map_err(|error| format!("the package cannot be read: {error}"))?;
+        let layers = match function.layers.is_empty() {
+            true => None,
+            false => {
+                let merged = (hooks.layers)(function.layers.clone()).await;
+                Some(merged.map_err(|error| format!("the layers cannot be read: {error}"))?)
+            }
+        };
+        Ok(Folders { package, layers })
+    }
+
+    fn rest(&self, function: &FunctionVersion, folders: Folders) -> Rest {
         Rest {
-            mounts: function_mounts(package),
+            mounts: function_mounts(folders),
             memory_bytes: ByteSize::mib(u64::from(function.memory_mb)).bytes(),
             cpu_millis: cpu_millis(function.memory_mb).max(self.0.limits.cpu_millis_min),
             scratch_bytes: ByteSize::mib(u64::from(function.ephemeral_mb)).bytes(),
@@ -186,11 +199,11 @@ impl Invoker {
         &self,
         function: &FunctionVersion,
         plan: LaunchPlan,
-        package: PathBuf,
+        folders: Folders,
         variables: Vec<(String, String)>,
     ) -> Spec {
         let mut mounts: Vec<Mount> = plan.mounts.into_iter().map(|(source, target)| Mount { source, target }).collect();
-        mounts.extend(function_mounts(package));
+        mounts.extend(function_mounts(folders));
         let mut spec = Spec {
             argv: plan.argv,
             env: variables,

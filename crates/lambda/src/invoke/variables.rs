@@ -7,6 +7,9 @@ use crate::{FunctionVersion, LogFormat};
 /// Where the package is seen inside: `LAMBDA_TASK_ROOT`.
 pub(crate) const TASK_ROOT: &str = "/var/task";
 
+/// Where the layers are seen inside.
+pub(crate) const LAYERS_ROOT: &str = "/opt";
+
 /// Where our bootstraps find the channel and the log pipe.
 const DESCRIPTORS: [(&str, &str); 2] = [("_TINDERBOX_CHANNEL_FD", "3"), ("_LAMBDA_TELEMETRY_LOG_FD", "4")];
 
@@ -85,7 +88,10 @@ fn reserved(function: &FunctionVersion, log_stream: &str, credentials: &Credenti
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", function.memory_mb.to_string()),
         ("AWS_LAMBDA_LOG_GROUP_NAME", function.logging.group.clone()),
         ("AWS_LAMBDA_LOG_STREAM_NAME", log_stream.to_owned()),
-        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
+        (
+            "AWS_LAMBDA_INITIALIZATION_TYPE",
+            if function.concurrency.provisioned { "provisioned-concurrency" } else { "on-demand" }.to_owned(),
+        ),
         ("AWS_EXECUTION_ENV", format!("AWS_Lambda_{}", function.runtime)),
         ("AWS_REGION", function.region.clone()),
         ("AWS_DEFAULT_REGION", function.region.clone()),

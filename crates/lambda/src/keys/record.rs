@@ -41,6 +41,20 @@ pub(crate) struct FunctionRecord {
     pub(crate) revision_id: String,
     /// Milliseconds since the Unix epoch.
     pub(crate) last_modified_ms: i64,
+    /// In merge order: a later layer's files lie over an earlier one's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) layers: Vec<LayerUse>,
+    /// `SnapStart.ApplyOn` is `PublishedVersions`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) snap_start: bool,
+}
+
+/// A layer version that a function uses. It stays usable when the layer version is deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LayerUse {
+    /// ARN of the layer version.
+    pub(crate) arn: String,
+    pub(crate) code: CodeRef,
 }
 
 /// `VpcConfig`: stored and given back; the sandbox has a network of its own.
@@ -69,6 +83,9 @@ pub(crate) struct UrlRecord {
     pub(crate) created_us: i64,
     /// Microseconds since the Unix epoch.
     pub(crate) last_modified_us: i64,
+    /// `InvokeMode` is `RESPONSE_STREAM`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) streams: bool,
 }
 
 /// Who may call a function URL.
@@ -98,13 +115,20 @@ pub(crate) struct UrlOwner {
     pub(crate) account: String,
     pub(crate) region: String,
     pub(crate) name: String,
+    /// The alias that the URL is for; absent for `$LATEST`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) alias: Option<String>,
 }
 
 /// What an account uses in one region.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct UsageRecord {
-    /// Zipped packages of all functions together, in bytes. A package that two functions share counts twice, as on AWS.
+    /// Zipped packages of all functions, versions and layers together, in bytes. A package that two share counts twice,
+    /// as on AWS.
     pub(crate) code_bytes: u64,
     /// Number of functions.
     pub(crate) functions: u64,
+    /// Concurrency that functions have reserved, together.
+    #[serde(default)]
+    pub(crate) reserved: u32,
 }

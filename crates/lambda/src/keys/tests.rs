@@ -29,6 +29,8 @@ fn record() -> FunctionRecord {
         tags: [("team".to_owned(), "a".to_owned())].into(),
         revision_id: "r".to_owned(),
         last_modified_ms: 1,
+        layers: Vec::new(),
+        snap_start: false,
     }
 }
 
@@ -58,20 +60,52 @@ proptest! {
     fn keys_are_distinct_ordered_by_name_and_inside_their_range(
         account in "[0-9]{12}", region in "[a-z-]{1,9}", a in "[a-zA-Z0-9_-]{1,20}", b in "[a-zA-Z0-9_-]{1,20}",
     ) {
-        let key = |name| Key::Function { account: &account, region: &region, name }.pack();
+        let place = |name| Place { account: &account, region: &region, name };
+        let key = |name| Key::Function(place(name)).pack();
         let (key_a, key_b) = (key(&a), key(&b));
         prop_assert_eq!(key_a.cmp(&key_b), a.cmp(&b));
-        prop_assert_eq!(function_name(&key_a).unwrap(), a.clone());
+        prop_assert_eq!(last_text(&key_a).unwrap(), a.clone());
         let range = functions_of(&account, &region);
         prop_assert!(range.contains(&key_a));
         let other = format!("{region}x");
         for outside in [
-            Key::Function { account: &account, region: &other, name: &a },
-            Key::Url { account: &account, region: &region, name: &a },
+            Key::Function(Place { region: &other, ..place(&a) }),
+            Key::Url(place(&a), None),
+            Key::Url(place(&a), Some(&b)),
             Key::UrlOwner { id: &a },
             Key::Usage { account: &account, region: &region },
+            Key::Version(place(&a), 1),
+            Key::Alias(place(&a), &b),
+            Key::VersionCounter(place(&a)),
+            Key::Policy(place(&a), ""),
+            Key::EventInvoke(place(&a), &b),
+            Key::Provisioned(place(&a), &b),
+            Key::Settings(place(&a)),
+            Key::LayerCounter(place(&a)),
+            Key::Layer(place(&a), 1),
         ] {
             prop_assert!(!range.contains(&outside.pack()));
         }
+    }
+
+    #[test]
+    fn versions_are_ordered_by_number_and_go_with_their_function(
+        a in "[a-zA-Z0-9_-]{1,20}", more in "[a-z]{1,3}", one in 1u64.., two in 1u64..,
+    ) {
+        let place = |name| Place { account: "000000000000", region: "us-east-1", name };
+        let (first, second) = (Key::Version(place(&a), one).pack(), Key::Version(place(&a), two).pack());
+        prop_assert_eq!(first.cmp(&second), one.cmp(&two));
+        prop_assert_eq!(last_number(&first).unwrap(), one);
+        let longer = format!("{a}{more}");
+        let belongs = |key: &Key<'_>| belongings_of(place(&a)).iter().any(|range| range.contains(&key.pack()));
+        for key in belongings_of_qualifier(place(&a), &more) {
+            prop_assert!(belongs(&key));
+        }
+        for key in belongings_of_qualifier(place(&longer), &more) {
+            prop_assert!(!belongs(&key), "a longer name is another function");
+        }
+        prop_assert!(!belongs(&Key::VersionCounter(place(&a))), "numbers are never used again");
+        let key = Key::Provisioned(place(&a), &more).pack();
+        prop_assert_eq!(qualified(&key).unwrap(), ["000000000000", "us-east-1", &a, &more].map(str::to_owned));
     }
 }

@@ -16,7 +16,7 @@ pub(crate) async fn get_settings(
     let key = Key::Usage { account: cx.account.as_str(), region: &cx.region };
     let key = &key;
     let usage = lambda.kv.read(|tx| async move { keys::get::<UsageRecord>(&tx, key).await }).await?;
-    let UsageRecord { code_bytes, functions } = usage.unwrap_or_default();
+    let UsageRecord { code_bytes, functions, reserved } = usage.unwrap_or_default();
     let long = |bytes: u64| i64::try_from(bytes).ok();
     Ok(m::GetAccountSettingsOutput {
         account_limit: Some(m::AccountLimit {
@@ -24,7 +24,9 @@ pub(crate) async fn get_settings(
             code_size_zipped: long(limits::PACKAGE_ZIPPED_BYTES_MAX),
             concurrent_executions: Some(lambda.config.account_concurrency_max),
             total_code_size: long(lambda.config.account_code_bytes_max),
-            unreserved_concurrent_executions: Some(lambda.config.account_concurrency_max),
+            unreserved_concurrent_executions: Some(
+                lambda.config.account_concurrency_max.saturating_sub_unsigned(reserved),
+            ),
         }),
         account_usage: Some(m::AccountUsage { function_count: long(functions), total_code_size: long(code_bytes) }),
     })

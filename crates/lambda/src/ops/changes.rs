@@ -5,20 +5,25 @@ use wire::Cx;
 
 use super::configuration::configuration;
 use super::functions::{account_for, check_zip_length, key, record};
-use super::settings;
+use super::layers::layers_in_use;
+use super::{settings, versions};
+use crate::LATEST;
 use crate::error::LambdaError;
 use crate::keys::{self, FunctionRecord};
 use crate::name::FunctionName;
+use crate::qualifier::Qualifier;
 use crate::state::Lambda;
 
 /// The function that an update means; only `$LATEST` can change.
 fn target(cx: &Cx, given: &str) -> Result<FunctionName, LambdaError> {
     let name = FunctionName::parse(cx, given, None)?;
-    name.only_latest(cx)?;
-    Ok(FunctionName { qualifier: None, ..name })
+    match Qualifier::of(name.qualifier.as_deref()) {
+        Qualifier::Latest => Ok(name.unqualified()),
+        _ => Err(LambdaError::function_not_found(&name.qualified_arn(cx))),
+    }
 }
 
-fn check_revision(record: &FunctionRecord, expected: Option<&str>) -> Result<(), LambdaError> {
+pub(crate) fn check_revision(record: &FunctionRecord, expected: Option<&str>) -> Result<(), LambdaError> {
     match expected.is_none_or(|expected| expected == record.revision_id) {
         true => Ok(()),
         false => Err(LambdaError::PreconditionFailedException),
@@ -38,7 +43,6 @@ pub(crate) async fn update_code(
         ("S3ObjectStorageMode", input.s3_object_storage_mode.is_some()),
         ("ImageUri", input.image_uri.is_some()),
         ("SourceKMSKeyArn", input.source_kms_key_arn.is_some()),
-        ("Publish", input.publish == Some(true)),
         ("PublishTo", input.publish_to.is_some()),
     ])?;
     let architecture = input.architectures.as_deref().map(|given| settings::architecture(Some(given))).transpose()?;
@@ -51,11 +55,13 @@ pub(crate) async fn update_code(
     if input.dry_run == Some(true) {
         let code = lambda.packages.check(zip).await?;
         let tried = FunctionRecord { code, architecture: architecture.unwrap_or(before.architecture), ..before };
-        return Ok(configuration(&lambda, &cx, &name.name, tried));
+        return Ok(configuration(&lambda, &cx, &name.name, LATEST, tried));
     }
     let code = lambda.packages.store(zip).await?;
+    lambda.check_unpacked(&FunctionRecord { code: code.clone(), ..before }).await?;
+    let publish = input.publish == Some(true);
     let (now_ms, new_revision) = (lambda.now_ms(), sys::id::uuid(&lambda.rng));
-    let changed = lambda
+    let (version, changed) = lambda
         .kv
         .transact(|tx| {
             let (lambda, cx, name, code, new_revision) = (&lambda, &cx, &name, &code, &new_revision);
@@ -72,12 +78,15 @@ pub(crate) async fn update_code(
                 record.last_modified_ms = now_ms;
                 record.revision_id = new_revision.clone();
                 keys::set(&tx, &key(cx, name), &record);
-                Ok::<_, LambdaError>(record)
+                match publish {
+                    true => versions::publish(&tx, lambda, cx, name, &record, None).await,
+                    false => Ok::<_, LambdaError>((LATEST.to_owned(), record)),
+                }
             }
         })
         .await?;
-    lambda.plane.retire(&name.arn(&cx)).await;
-    Ok(configuration(&lambda, &cx, &name.name, changed))
+    lambda.plane.retire(&name.arn(&cx), Some(LATEST.to_owned())).await;
+    Ok(configuration(&lambda, &cx, &name.name, &version, changed))
 }
 
 pub(crate) async fn update_configuration(
@@ -88,8 +97,6 @@ pub(crate) async fn update_configuration(
     let name = target(&cx, &input.function_name)?;
     settings::refuse_unserved(&[
         ("ImageConfig", input.image_config.is_some()),
-        ("Layers", input.layers.as_ref().is_some_and(|layers| !layers.is_empty())),
-        ("SnapStart", settings::wants_snap_start(input.snap_start.as_ref())),
         ("CapacityProviderConfig", input.capacity_provider_config.is_some()),
         ("DurableConfig", input.durable_config.is_some()),
         ("RuntimeConfig", input.runtime_config.is_some()),
@@ -98,6 +105,15 @@ pub(crate) async fn update_configuration(
     if let Some(runtime) = input.runtime {
         lambda.check_runtime(runtime.as_str())?;
     }
+    let layers = match &input.layers {
+        Some(layers) => {
+            let layers = layers_in_use(&lambda, &cx, layers).await?;
+            let before = lambda.kv.read(|tx| async { record(&{ tx }, &cx, &name).await }).await?;
+            lambda.check_unpacked(&FunctionRecord { layers: layers.clone(), ..before }).await?;
+            Some(layers)
+        }
+        None => None,
+    };
     if let Some(role) = &input.role {
         lambda.check_role(role, &name.arn(&cx)).await?;
     }
@@ -105,11 +121,14 @@ pub(crate) async fn update_configuration(
     let changed = lambda
         .kv
         .transact(|tx| {
-            let (cx, name, input, new_revision) = (&cx, &name, &input, &new_revision);
+            let (cx, name, input, layers, new_revision) = (&cx, &name, &input, &layers, &new_revision);
             async move {
                 let before = record(&tx, cx, name).await?;
                 check_revision(&before, input.revision_id.as_deref())?;
                 let mut record = apply(before, input.clone())?;
+                if let Some(layers) = layers {
+                    record.layers.clone_from(layers);
+                }
                 record.last_modified_ms = now_ms;
                 record.revision_id = new_revision.clone();
                 keys::set(&tx, &key(cx, name), &record);
@@ -117,8 +136,8 @@ pub(crate) async fn update_configuration(
             }
         })
         .await?;
-    lambda.plane.retire(&name.arn(&cx)).await;
-    Ok(configuration(&lambda, &cx, &name.name, changed))
+    lambda.plane.retire(&name.arn(&cx), Some(LATEST.to_owned())).await;
+    Ok(configuration(&lambda, &cx, &name.name, LATEST, changed))
 }
 
 /// The record with everything changed that the input names.
@@ -142,6 +161,7 @@ fn apply(before: FunctionRecord, input: m::UpdateFunctionConfigurationInput) -> 
         file_systems: input.file_system_configs.map_or(Ok(before.file_systems), settings::file_systems)?,
         tracing: input.tracing_config.map_or(before.tracing, |config| settings::tracing(Some(&config))),
         logging: settings::logging(input.logging_config.as_ref(), before.logging)?,
+        snap_start: input.snap_start.map_or(before.snap_start, |asked| settings::wants_snap_start(Some(&asked))),
         ..before
     })
 }

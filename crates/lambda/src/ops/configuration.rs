@@ -6,13 +6,23 @@ use model::lambda as m;
 use sha2::Digest as _;
 use wire::Cx;
 
+use crate::LATEST;
 use crate::function::{CodeRef, LogFormat, Logging, TracingMode};
-use crate::keys::{FileSystemRecord, FunctionRecord, VpcRecord};
+use crate::keys::{FileSystemRecord, FunctionRecord, LayerUse, VpcRecord};
 use crate::name::function_arn;
 use crate::state::{Lambda, last_modified};
 
-/// `FunctionConfiguration` of `$LATEST`. `State` is `Active` truthfully: a package is unpacked before its record exists (T12).
-pub(crate) fn configuration(lambda: &Lambda, cx: &Cx, name: &str, record: FunctionRecord) -> m::FunctionConfiguration {
+/// `FunctionConfiguration` of one version. `State` is `Active` truthfully: packages and layers are unpacked before the
+/// record that refers to them exists (T12).
+pub(crate) fn configuration(
+    lambda: &Lambda,
+    cx: &Cx,
+    name: &str,
+    version: &str,
+    record: FunctionRecord,
+) -> m::FunctionConfiguration {
+    let published = version != LATEST;
+    let arn = function_arn(&cx.region, cx.account.as_str(), name);
     let warning = lambda.warning(&record.runtime);
     let runtime_arn = runtime_version_arn(&cx.region, &record.runtime);
     m::FunctionConfiguration {
@@ -28,12 +38,15 @@ pub(crate) fn configuration(lambda: &Lambda, cx: &Cx, name: &str, record: Functi
         file_system_configs: Some(record.file_systems)
             .filter(|systems| !systems.is_empty())
             .map(|systems| systems.into_iter().map(file_system).collect()),
-        function_arn: Some(function_arn(&cx.region, cx.account.as_str(), name)),
+        function_arn: Some(if published { format!("{arn}:{version}") } else { arn }),
         function_name: Some(name.to_owned()),
         handler: Some(record.handler),
         kms_key_arn: record.kms_key_arn,
         last_modified: Some(last_modified(record.last_modified_ms)),
         last_update_status: Some(m::LastUpdateStatus::Successful),
+        layers: Some(record.layers)
+            .filter(|layers| !layers.is_empty())
+            .map(|layers| layers.into_iter().map(layer).collect()),
         logging_config: Some(logging_config(record.logging)),
         memory_size: Some(record.memory_mb.cast_signed()),
         package_type: Some(m::PackageType::Zip),
@@ -41,15 +54,12 @@ pub(crate) fn configuration(lambda: &Lambda, cx: &Cx, name: &str, record: Functi
         role: Some(record.role),
         runtime: record.runtime.parse().ok(),
         runtime_version_config: Some(m::RuntimeVersionConfig { runtime_version_arn: Some(runtime_arn), error: None }),
-        snap_start: Some(m::SnapStartResponse {
-            apply_on: Some(m::SnapStartApplyOn::None),
-            optimization_status: Some(m::SnapStartOptimizationStatus::Off),
-        }),
+        snap_start: Some(snap_start(record.snap_start, published)),
         state: Some(m::State::Active),
         state_reason: warning,
         timeout: Some(record.timeout_s.cast_signed()),
         tracing_config: Some(m::TracingConfigResponse { mode: Some(tracing_mode(record.tracing)) }),
-        version: Some(crate::LATEST.to_owned()),
+        version: Some(version.to_owned()),
         vpc_config: record.vpc.map(vpc_config),
         ..m::FunctionConfiguration::default()
     }
@@ -63,9 +73,21 @@ pub(crate) fn code_sha256(code: &CodeRef) -> String {
 }
 
 /// AWS names the patch of a runtime by an opaque ARN that clients only compare; ours follows from the identifier.
-fn runtime_version_arn(region: &str, runtime: &str) -> String {
+pub(crate) fn runtime_version_arn(region: &str, runtime: &str) -> String {
     let hash: String = sha2::Sha256::digest(runtime).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("arn:aws:lambda:{region}::runtime:{hash}")
+}
+
+fn layer(layer: LayerUse) -> m::Layer {
+    m::Layer { arn: Some(layer.arn), code_size: i64::try_from(layer.code.length).ok(), ..m::Layer::default() }
+}
+
+/// Only a published version is started from a snapshot.
+fn snap_start(asked: bool, published: bool) -> m::SnapStartResponse {
+    let apply_on = if asked { m::SnapStartApplyOn::PublishedVersions } else { m::SnapStartApplyOn::None };
+    let optimised = asked && published;
+    let status = if optimised { m::SnapStartOptimizationStatus::On } else { m::SnapStartOptimizationStatus::Off };
+    m::SnapStartResponse { apply_on: Some(apply_on), optimization_status: Some(status) }
 }
 
 fn file_system(record: FileSystemRecord) -> m::FileSystemConfig {

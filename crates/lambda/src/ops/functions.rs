@@ -1,24 +1,25 @@
-//! CreateFunction, GetFunction, GetFunctionConfiguration, ListFunctions, DeleteFunction.
+//! CreateFunction, GetFunction, GetFunctionConfiguration, DeleteFunction.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use kv::{RangeOptions, Txn};
+use kv::Txn;
 use model::lambda as m;
 use wire::Cx;
 
 use super::configuration::configuration;
-use super::settings;
+use super::layers::layers_in_use;
+use super::{settings, versions};
 use crate::error::LambdaError;
 use crate::function::{CodeRef, LATEST};
-use crate::keys::{self, FunctionRecord, Key, UrlRecord, UsageRecord};
+use crate::keys::{self, AliasRecord, FunctionRecord, Key, SettingsRecord, UrlRecord, UsageRecord};
 use crate::limits;
 use crate::name::FunctionName;
+use crate::pages;
+use crate::qualifier::{Qualifier, Resolved, resolve};
 use crate::state::Lambda;
 
 /// The key of a function of the caller's.
 pub(crate) fn key<'a>(cx: &'a Cx, name: &'a FunctionName) -> Key<'a> {
-    Key::Function { account: cx.account.as_str(), region: &cx.region, name: &name.name }
+    Key::Function(name.place(cx))
 }
 
 /// The function's record.
@@ -74,16 +75,19 @@ pub(crate) async fn create(
     if lambda.kv.read(|tx| present(tx, &cx, &name)).await? {
         return Err(exists());
     }
-    let draft = draft(&lambda, &name, input)?;
-    let Draft { zip, mut record } = draft;
+    let publish = input.publish == Some(true);
+    let layers = layers_in_use(&lambda, &cx, input.layers.as_deref().unwrap_or_default()).await?;
+    let Draft { zip, mut record } = draft(&lambda, &name, input)?;
+    record.layers = layers;
     record.code = lambda.packages.store(zip).await?;
+    lambda.check_unpacked(&record).await?;
     let stored = lambda
         .kv
         .transact(|tx| {
             let (lambda, cx, name, record) = (&lambda, &cx, &name, &record);
             async move {
                 if keys::get::<FunctionRecord>(&tx, &key(cx, name)).await?.is_some() {
-                    return Ok(false);
+                    return Ok(None);
                 }
                 account_for(&tx, lambda, cx, |usage| {
                     usage.functions += 1;
@@ -91,13 +95,16 @@ pub(crate) async fn create(
                 })
                 .await?;
                 keys::set(&tx, &key(cx, name), record);
-                Ok::<_, LambdaError>(true)
+                match publish {
+                    true => versions::publish(&tx, lambda, cx, name, record, None).await.map(Some),
+                    false => Ok::<_, LambdaError>(Some((LATEST.to_owned(), record.clone()))),
+                }
             }
         })
         .await?;
     match stored {
-        true => Ok(configuration(&lambda, &cx, &name.name, record)),
-        false => Err(exists()),
+        Some((version, record)) => Ok(configuration(&lambda, &cx, &name.name, &version, record)),
+        None => Err(exists()),
     }
 }
 
@@ -117,11 +124,8 @@ fn check_new(lambda: &Lambda, input: &m::CreateFunctionInput) -> Result<(), Lamb
         ("Code.SourceKMSKeyArn", code.source_kms_key_arn.is_some()),
         ("PackageType Image", input.package_type == Some(m::PackageType::Image)),
         ("ImageConfig", input.image_config.is_some()),
-        ("Publish", input.publish == Some(true)),
         ("PublishTo", input.publish_to.is_some()),
-        ("Layers", input.layers.as_ref().is_some_and(|layers| !layers.is_empty())),
         ("CodeSigningConfigArn", input.code_signing_config_arn.is_some()),
-        ("SnapStart", settings::wants_snap_start(input.snap_start.as_ref())),
         ("TenancyConfig", input.tenancy_config.is_some()),
         ("CapacityProviderConfig", input.capacity_provider_config.is_some()),
         ("DurableConfig", input.durable_config.is_some()),
@@ -168,14 +172,23 @@ fn draft(lambda: &Lambda, name: &FunctionName, input: m::CreateFunctionInput) ->
         tags: settings::tags(input.tags)?,
         revision_id: sys::id::uuid(&lambda.rng),
         last_modified_ms: lambda.now_ms(),
+        layers: Vec::new(),
+        snap_start: settings::wants_snap_start(input.snap_start.as_ref()),
     };
     Ok(Draft { zip, record })
 }
 
-/// The record of `$LATEST` under a name that may carry a qualifier.
-async fn latest(lambda: &Lambda, cx: &Cx, name: &FunctionName) -> Result<FunctionRecord, LambdaError> {
-    name.only_latest(cx)?;
-    lambda.kv.read(|tx| async move { record(&tx, cx, name).await }).await
+/// The version that a name means. Of an alias with weights it is the first one: only invocations are shared out.
+async fn meant(lambda: &Lambda, cx: &Cx, name: &FunctionName) -> Result<(Resolved, SettingsRecord), LambdaError> {
+    const FIRST: f64 = 1.0;
+    lambda
+        .kv
+        .read(|tx| async move {
+            let resolved = resolve(&tx, cx, name, FIRST).await?;
+            let settings = keys::get(&tx, &Key::Settings(name.place(cx))).await?.unwrap_or_default();
+            Ok((resolved, settings))
+        })
+        .await
 }
 
 pub(crate) async fn get(
@@ -184,16 +197,17 @@ pub(crate) async fn get(
     input: m::GetFunctionInput,
 ) -> Result<m::GetFunctionOutput, LambdaError> {
     let name = FunctionName::parse(&cx, &input.function_name, input.qualifier.as_deref())?;
-    let record = latest(&lambda, &cx, &name).await?;
-    let token = lambda.code_links.token(&record.code, lambda.clock.now());
-    let tags = Some(record.tags.clone()).filter(|tags| !tags.is_empty());
+    let (resolved, settings) = meant(&lambda, &cx, &name).await?;
+    let tags = Some(resolved.record.tags.clone()).filter(|tags| !tags.is_empty());
+    let reserved = settings.reserved.map(u32::cast_signed);
     Ok(m::GetFunctionOutput {
         code: Some(m::FunctionCodeLocation {
-            location: Some(format!("http://{}/_tinderbox/code/{token}", cx.host)),
+            location: Some(lambda.package_link(&cx, &resolved.record.code)),
             repository_type: Some("S3".to_owned()),
             ..m::FunctionCodeLocation::default()
         }),
-        configuration: Some(shown(&lambda, &cx, &name, record)),
+        concurrency: reserved.map(|reserved| m::Concurrency { reserved_concurrent_executions: Some(reserved) }),
+        configuration: Some(shown(&lambda, &cx, &name, resolved)),
         tags,
         ..m::GetFunctionOutput::default()
     })
@@ -205,56 +219,15 @@ pub(crate) async fn get_configuration(
     input: m::GetFunctionConfigurationInput,
 ) -> Result<m::GetFunctionConfigurationOutput, LambdaError> {
     let name = FunctionName::parse(&cx, &input.function_name, input.qualifier.as_deref())?;
-    let record = latest(&lambda, &cx, &name).await?;
-    Ok(shown(&lambda, &cx, &name, record))
+    let (resolved, _) = meant(&lambda, &cx, &name).await?;
+    Ok(shown(&lambda, &cx, &name, resolved))
 }
 
 /// The configuration under the ARN that was asked for: with its qualifier, where one was given.
-fn shown(lambda: &Lambda, cx: &Cx, name: &FunctionName, record: FunctionRecord) -> m::FunctionConfiguration {
+fn shown(lambda: &Lambda, cx: &Cx, name: &FunctionName, resolved: Resolved) -> m::FunctionConfiguration {
     let function_arn = Some(name.qualified_arn(cx));
-    m::FunctionConfiguration { function_arn, ..configuration(lambda, cx, &name.name, record) }
-}
-
-pub(crate) async fn list(
-    lambda: Lambda,
-    cx: Cx,
-    input: m::ListFunctionsInput,
-) -> Result<m::ListFunctionsOutput, LambdaError> {
-    // MasterRegion asks for copies of another region's functions at the edge; there are none.
-    if input.master_region.as_ref().is_some_and(|region| region != "ALL" && *region != cx.region) {
-        return Ok(m::ListFunctionsOutput { functions: Some(Vec::new()), next_marker: None });
-    }
-    let asked = input.max_items.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
-    let limit = asked.clamp(1, limits::LIST_FUNCTIONS_PAGE_MAX);
-    let all = keys::functions_of(cx.account.as_str(), &cx.region);
-    let begin = match &input.marker {
-        Some(marker) => {
-            let name = FunctionName { name: from_marker(marker)?, qualifier: None };
-            // The key itself with a zero byte behind it: the first key after it.
-            [&key(&cx, &name).pack()[..], &[0]].concat()
-        }
-        None => all.begin.to_vec(),
-    };
-    let options = RangeOptions { limit: limit + 1, ..RangeOptions::default() };
-    let (begin, end) = (&begin, &all.end);
-    let mut pairs = lambda.kv.read(|tx| async move { tx.range(begin, end, options).await }).await?;
-    let more = pairs.len() > limit;
-    pairs.truncate(limit);
-    let qualified = input.function_version == Some(m::FunctionVersion::All);
-    let mut functions = Vec::with_capacity(pairs.len());
-    for (key, value) in &pairs {
-        let qualifier = qualified.then(|| LATEST.to_owned());
-        let name = FunctionName { name: keys::function_name(key)?, qualifier };
-        functions.push(shown(&lambda, &cx, &name, keys::decode(value)?));
-    }
-    let last = functions.last().and_then(|last| last.function_name.as_deref());
-    let next_marker = last.filter(|_| more).map(|name| URL_SAFE_NO_PAD.encode(name));
-    Ok(m::ListFunctionsOutput { functions: Some(functions), next_marker })
-}
-
-fn from_marker(marker: &str) -> Result<String, LambdaError> {
-    let name = URL_SAFE_NO_PAD.decode(marker).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    name.ok_or_else(|| LambdaError::invalid(format!("The marker {marker:?} is not one that ListFunctions gave.")))
+    let Resolved { version, record, .. } = resolved;
+    m::FunctionConfiguration { function_arn, ..configuration(lambda, cx, &name.name, &version, record) }
 }
 
 pub(crate) async fn delete(
@@ -263,33 +236,90 @@ pub(crate) async fn delete(
     input: m::DeleteFunctionInput,
 ) -> Result<m::DeleteFunctionOutput, LambdaError> {
     let name = FunctionName::parse(&cx, &input.function_name, input.qualifier.as_deref())?;
-    if name.qualifier.as_deref() == Some(LATEST) {
-        return Err(LambdaError::invalid("$LATEST version cannot be deleted without deleting the function."));
-    }
-    name.only_latest(&cx)?;
+    let number = match Qualifier::of(name.qualifier.as_deref()) {
+        Qualifier::Latest if name.qualifier.is_some() => {
+            return Err(LambdaError::invalid("$LATEST version cannot be deleted without deleting the function."));
+        }
+        Qualifier::Latest => None,
+        Qualifier::Number(number) => Some(number),
+        Qualifier::Alias(_) => {
+            return Err(LambdaError::invalid(
+                "Deletion of aliases is not currently supported. Please use DeleteAlias instead.",
+            ));
+        }
+    };
     lambda
         .kv
         .transact(|tx| {
             let (lambda, cx, name) = (&lambda, &cx, &name);
             async move {
-                let record = record(&tx, cx, name).await?;
-                account_for(&tx, lambda, cx, |usage| {
-                    usage.functions = usage.functions.saturating_sub(1);
-                    usage.code_bytes = usage.code_bytes.saturating_sub(record.code.length);
-                })
-                .await?;
-                tx.clear(key(cx, name).pack());
-                let url = Key::Url { account: cx.account.as_str(), region: &cx.region, name: &name.name };
-                if let Some(UrlRecord { id, .. }) = keys::get(&tx, &url).await? {
-                    tx.clear(Key::UrlOwner { id: &id }.pack());
-                    tx.clear(url.pack());
+                match number {
+                    Some(number) => delete_version(&tx, lambda, cx, name, number).await,
+                    None => delete_all(&tx, lambda, cx, name).await,
                 }
-                Ok::<_, LambdaError>(())
             }
         })
         .await?;
-    lambda.plane.retire(&name.arn(&cx)).await;
+    lambda.plane.retire(&name.arn(&cx), number.map(|number| number.to_string())).await;
+    lambda.provision(&cx, &name).await?;
     Ok(m::DeleteFunctionOutput { status_code: Some(204) })
+}
+
+/// Deletes one published version. One that is not there is deleted already.
+async fn delete_version(
+    tx: &Txn,
+    lambda: &Lambda,
+    cx: &Cx,
+    name: &FunctionName,
+    number: u64,
+) -> Result<(), LambdaError> {
+    let place = name.place(cx);
+    record(tx, cx, &name.clone().unqualified()).await?;
+    let version = number.to_string();
+    let aliases: Vec<(_, AliasRecord)> = pages::all(tx, &keys::aliases_of(place)).await?;
+    let pointing = |alias: &AliasRecord| alias.version == version || alias.weights.contains_key(&version);
+    let mut names = Vec::new();
+    for (key, _) in aliases.iter().filter(|(_, alias)| pointing(alias)) {
+        names.push(keys::last_text(key)?);
+    }
+    if !names.is_empty() {
+        return Err(LambdaError::ResourceConflictException(format!(
+            "Unable to delete version because the following aliases reference it: [{}]",
+            names.join(", ")
+        )));
+    }
+    let Some(version) = keys::get::<FunctionRecord>(tx, &Key::Version(place, number)).await? else { return Ok(()) };
+    account_for(tx, lambda, cx, |usage| usage.code_bytes = usage.code_bytes.saturating_sub(version.code.length))
+        .await?;
+    tx.clear(Key::Version(place, number).pack());
+    for key in keys::belongings_of_qualifier(place, &number.to_string()) {
+        tx.clear(key.pack());
+    }
+    Ok(())
+}
+
+/// Deletes a function with all that belongs to it.
+async fn delete_all(tx: &Txn, lambda: &Lambda, cx: &Cx, name: &FunctionName) -> Result<(), LambdaError> {
+    let place = name.place(cx);
+    let latest = record(tx, cx, name).await?;
+    let versions: Vec<(_, FunctionRecord)> = pages::all(tx, &keys::versions_of(place)).await?;
+    let settings: SettingsRecord = keys::get(tx, &Key::Settings(place)).await?.unwrap_or_default();
+    let freed = latest.code.length + versions.iter().map(|(_, version)| version.code.length).sum::<u64>();
+    account_for(tx, lambda, cx, |usage| {
+        usage.functions = usage.functions.saturating_sub(1);
+        usage.code_bytes = usage.code_bytes.saturating_sub(freed);
+        usage.reserved = usage.reserved.saturating_sub(settings.reserved.unwrap_or(0));
+    })
+    .await?;
+    let urls: Vec<(_, UrlRecord)> = pages::all(tx, &keys::urls_of(place)).await?;
+    for (_, UrlRecord { id, .. }) in &urls {
+        tx.clear(Key::UrlOwner { id }.pack());
+    }
+    tx.clear(key(cx, name).pack());
+    for range in keys::belongings_of(place) {
+        tx.clear_range(range.begin, range.end);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

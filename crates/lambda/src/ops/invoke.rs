@@ -9,12 +9,12 @@ use model::lambda as m;
 use serde::de::IgnoredAny;
 use wire::Cx;
 
-use super::functions::record;
 use super::settings::refuse_unserved;
 use crate::error::LambdaError;
 use crate::invoke::{Invocation, InvokeError, PAYLOAD_BYTES_MAX};
 use crate::limits;
 use crate::name::FunctionName;
+use crate::qualifier::{Resolved, concurrency, resolve};
 use crate::state::Lambda;
 
 /// What a function receives when the caller sends nothing.
@@ -32,9 +32,15 @@ pub(crate) async fn invoke(lambda: Lambda, cx: Cx, input: m::InvokeInput) -> Res
     let payload = input.payload.filter(|payload| !payload.is_empty()).unwrap_or(EMPTY_EVENT);
     check_payload(&payload)?;
     let client_context = input.client_context.as_deref().map(client_context).transpose()?;
-    name.only_latest(&cx)?;
-    let (cx, name) = (&cx, &name);
-    let record = lambda.kv.read(|tx| async move { record(&tx, cx, name).await }).await?;
+    let (cx, name, chance) = (&cx, &name, lambda.chance());
+    let (resolved, concurrency) = lambda
+        .kv
+        .read(|tx| async move {
+            let resolved = resolve(&tx, cx, name, chance).await?;
+            let concurrency = concurrency(&tx, cx, name, &resolved.version).await?;
+            Ok::<_, LambdaError>((resolved, concurrency))
+        })
+        .await?;
     if input.invocation_type == Some(m::InvocationType::DryRun) {
         return Ok(m::InvokeOutput { status_code: Some(204), ..m::InvokeOutput::default() });
     }
@@ -46,7 +52,8 @@ pub(crate) async fn invoke(lambda: Lambda, cx: Cx, input: m::InvokeInput) -> Res
         invoked_arn: name.qualified_arn(cx),
         trace: cx.trace.clone(),
     };
-    let version = Arc::new(lambda.version(cx, &name.name, record));
+    let Resolved { version, record, .. } = resolved;
+    let version = Arc::new(lambda.version(cx, &name.name, version, record, concurrency));
     let outcome = lambda.plane.invoke(version, invocation).await?;
     let tail = (input.log_type == Some(m::LogType::Tail)).then(|| {
         let log = &outcome.log_tail;

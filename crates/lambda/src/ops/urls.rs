@@ -4,11 +4,12 @@ use kv::Txn;
 use model::lambda as m;
 use wire::Cx;
 
-use super::settings::refuse_unserved;
 use crate::error::LambdaError;
-use crate::keys::{self, FunctionRecord, Key, UrlAuth, UrlOwner, UrlRecord};
-use crate::limits::{CORS_MAX_AGE_S_MAX, URL_ID_LENGTH};
+use crate::keys::{self, Key, UrlAuth, UrlOwner, UrlRecord};
+use crate::limits::{CORS_MAX_AGE_S_MAX, LIST_CONFIGS_PAGE_MAX, URL_ID_LENGTH};
 use crate::name::FunctionName;
+use crate::pages;
+use crate::qualifier::{Qualifier, resolve};
 use crate::state::{Lambda, url_time};
 use crate::url::cors::Cors;
 
@@ -16,15 +17,18 @@ const ID_ALPHABET: &str = "abcdefghijklmnopqrstuvwxyz0123456789";
 const METHODS: [&str; 7] = ["GET", "PUT", "HEAD", "POST", "PATCH", "DELETE", "*"];
 
 fn url_key<'a>(cx: &'a Cx, name: &'a FunctionName) -> Key<'a> {
-    Key::Url { account: cx.account.as_str(), region: &cx.region, name: &name.name }
+    Key::Url(name.place(cx), name.qualifier.as_deref())
 }
 
-/// The function that an operation means. A qualifier can only be an alias, and there are none yet.
+/// The function, or the alias of it, that an operation means. Versions have no URL.
 fn target(cx: &Cx, given: &str, qualifier: Option<&str>) -> Result<FunctionName, LambdaError> {
     let name = FunctionName::parse(cx, given, qualifier)?;
-    match name.qualifier {
-        None => Ok(name),
-        Some(_) => Err(LambdaError::ResourceNotFoundException("Function does not exist".to_owned())),
+    match Qualifier::of(name.qualifier.as_deref()) {
+        Qualifier::Latest if name.qualifier.is_none() => Ok(name),
+        Qualifier::Alias(_) => Ok(name),
+        Qualifier::Latest | Qualifier::Number(_) => {
+            Err(LambdaError::invalid("A function URL can be for a function or for an alias, and not for a version."))
+        }
     }
 }
 
@@ -35,8 +39,8 @@ async fn existing(tx: &Txn, cx: &Cx, name: &FunctionName) -> Result<UrlRecord, L
     found.ok_or_else(|| LambdaError::ResourceNotFoundException(absent.to_owned()))
 }
 
-fn check_mode(mode: Option<m::InvokeMode>) -> Result<(), LambdaError> {
-    refuse_unserved(&[("InvokeMode RESPONSE_STREAM", mode == Some(m::InvokeMode::ResponseStream))])
+fn shown_mode(streams: bool) -> Option<m::InvokeMode> {
+    Some(if streams { m::InvokeMode::ResponseStream } else { m::InvokeMode::Buffered })
 }
 
 fn auth(given: m::FunctionUrlAuthType) -> UrlAuth {
@@ -106,9 +110,9 @@ fn shown(lambda: &Lambda, cx: &Cx, name: &FunctionName, record: UrlRecord) -> m:
         auth_type: shown_auth(record.auth),
         cors: record.cors.map(shown_cors),
         creation_time: url_time(sys::Timestamp::from_unix_us(record.created_us)),
-        function_arn: name.arn(cx),
+        function_arn: name.qualified_arn(cx),
         function_url: function_url(lambda, cx, &record.id),
-        invoke_mode: Some(m::InvokeMode::Buffered),
+        invoke_mode: shown_mode(record.streams),
         last_modified_time: url_time(sys::Timestamp::from_unix_us(record.last_modified_us)),
     }
 }
@@ -119,7 +123,6 @@ pub(crate) async fn create(
     input: m::CreateFunctionUrlConfigInput,
 ) -> Result<m::CreateFunctionUrlConfigOutput, LambdaError> {
     let name = target(&cx, &input.function_name, input.qualifier.as_deref())?;
-    check_mode(input.invoke_mode)?;
     let now_us = lambda.clock.now().unix_us();
     let record = UrlRecord {
         id: lambda.rng.string(ID_ALPHABET, URL_ID_LENGTH),
@@ -127,14 +130,14 @@ pub(crate) async fn create(
         cors: input.cors.map(cors).transpose()?.flatten(),
         created_us: now_us,
         last_modified_us: now_us,
+        streams: input.invoke_mode == Some(m::InvokeMode::ResponseStream),
     };
     lambda
         .kv
         .transact(|tx| {
             let (cx, name, record) = (&cx, &name, &record);
             async move {
-                let function = Key::Function { account: cx.account.as_str(), region: &cx.region, name: &name.name };
-                if keys::get::<FunctionRecord>(&tx, &function).await?.is_none() {
+                if resolve(&tx, cx, name, 1.0).await.is_err_and(|error| error.is_absence()) {
                     return Err(LambdaError::ResourceNotFoundException("Function does not exist".to_owned()));
                 }
                 if keys::get::<UrlRecord>(&tx, &url_key(cx, name)).await?.is_some() {
@@ -148,6 +151,7 @@ pub(crate) async fn create(
                     account: cx.account.as_str().to_owned(),
                     region: cx.region.clone(),
                     name: name.name.clone(),
+                    alias: name.qualifier.clone(),
                 };
                 keys::set(&tx, &url_key(cx, name), record);
                 keys::set(&tx, &Key::UrlOwner { id: &record.id }, &owner);
@@ -192,7 +196,6 @@ pub(crate) async fn update(
     input: m::UpdateFunctionUrlConfigInput,
 ) -> Result<m::UpdateFunctionUrlConfigOutput, LambdaError> {
     let name = target(&cx, &input.function_name, input.qualifier.as_deref())?;
-    check_mode(input.invoke_mode)?;
     let new_cors = input.cors.map(cors).transpose()?;
     let now_us = lambda.clock.now().unix_us();
     let record = lambda
@@ -204,6 +207,9 @@ pub(crate) async fn update(
                 record.auth = input.auth_type.map_or(record.auth, auth);
                 if let Some(cors) = new_cors {
                     record.cors = cors.clone();
+                }
+                if let Some(mode) = input.invoke_mode {
+                    record.streams = mode == m::InvokeMode::ResponseStream;
                 }
                 record.last_modified_us = now_us;
                 keys::set(&tx, &url_key(cx, name), &record);
@@ -244,21 +250,32 @@ pub(crate) async fn delete(
     Ok(m::DeleteFunctionUrlConfigOutput::default())
 }
 
-/// A function has one URL until aliases exist, so there is always one page.
 pub(crate) async fn list(
     lambda: Lambda,
     cx: Cx,
     input: m::ListFunctionUrlConfigsInput,
 ) -> Result<m::ListFunctionUrlConfigsOutput, LambdaError> {
     let name = target(&cx, &input.function_name, None)?;
-    let (cx, name) = (&cx, &name);
-    let found = lambda
+    let limit = pages::limit(input.max_items, LIST_CONFIGS_PAGE_MAX);
+    let (cx, name, marker) = (&cx, &name, input.marker.as_deref());
+    let page = lambda
         .kv
         .read(|tx| async move {
-            super::functions::record(&tx, cx, name).await?;
-            Ok::<_, LambdaError>(keys::get::<UrlRecord>(&tx, &url_key(cx, name)).await?)
+            let function = name.clone().unqualified();
+            super::functions::record(&tx, cx, &function).await?;
+            pages::read::<UrlRecord>(&tx, &keys::urls_of(name.place(cx)), marker, limit).await
         })
         .await?;
-    let configs = found.into_iter().map(|record| shown(&lambda, cx, name, record)).collect();
-    Ok(m::ListFunctionUrlConfigsOutput { function_url_configs: configs, next_marker: None })
+    let mut configs = Vec::with_capacity(page.records.len());
+    for (key, record) in page.records {
+        let of = match key == Key::Url(name.place(cx), None).pack() {
+            true => name.clone().unqualified(),
+            false => name.at(&keys::last_text(&key)?),
+        };
+        // A name with an alias asks for that alias's only.
+        if name.qualifier.is_none() || name.qualifier == of.qualifier {
+            configs.push(shown(&lambda, cx, &of, record));
+        }
+    }
+    Ok(m::ListFunctionUrlConfigsOutput { function_url_configs: configs, next_marker: page.next })
 }

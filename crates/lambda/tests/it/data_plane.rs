@@ -5,6 +5,7 @@ mod lifecycle;
 mod load;
 mod logging;
 mod protocol;
+mod provisioned;
 mod runtimes;
 mod stage;
 mod stems;

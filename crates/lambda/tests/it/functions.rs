@@ -117,9 +117,8 @@ async fn inputs_that_cannot_be_served_are_refused_and_leave_nothing() {
             json!({ "Environment": { "Variables": { "AWS_REGION": "x" } } }),
             "Reserved keys used in this request: AWS_REGION",
         ),
-        (json!({ "Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:l:1"] }), "Layers is not supported"),
-        (json!({ "Publish": true }), "Publish is not supported"),
-        (json!({ "SnapStart": { "ApplyOn": "PublishedVersions" } }), "SnapStart is not supported"),
+        (json!({ "Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:l:1"] }), "layer:l:1 does not exist."),
+        (json!({ "TenancyConfig": { "TenantIsolationMode": "PER_TENANT" } }), "TenancyConfig is not supported"),
         (json!({ "PackageType": "Image", "Code": { "ZipFile": zip } }), "PackageType Image is not supported"),
         (json!({ "Tags": { "aws:x": "1" } }), "is reserved"),
     ];
@@ -163,9 +162,8 @@ async fn update_function_code_changes_the_code_and_retires_environments() {
     assert_eq!(after["CodeSha256"], dry["CodeSha256"]);
     assert_ne!(&after["RevisionId"], revision);
     assert_ne!(after["LastModified"], before["LastModified"]);
-    assert_eq!(*stage.script.retired.lock(), [arn("f")]);
+    assert_eq!(*stage.script.retired.lock(), [format!("{}:$LATEST", arn("f"))]);
     for (input, text) in [
-        (json!({ "ZipFile": package("v2"), "Publish": true }), "Publish is not supported"),
         (json!({ "S3Bucket": "buck", "S3Key": "k" }), "S3Bucket is not supported"),
         (json!({}), "Please provide a source for function code."),
         (json!({ "ZipFile": "bm8gemlw" }), "Could not unzip uploaded file."),
@@ -267,10 +265,10 @@ async fn the_account_stores_at_most_its_limit() {
 #[tokio::test]
 async fn operations_that_are_not_served_yet_say_so() {
     let stage = Stage::new().await;
-    let answer = stage.send("POST", "/2015-03-31/functions/f/versions", json!({})).await;
+    let answer = stage.send("POST", "/2020-04-22/code-signing-configs", json!({})).await;
     let (status, _, message) = answer.error();
     assert_eq!(status, 501);
-    assert!(message.contains("PublishVersion"), "{message}");
+    assert!(message.contains("CreateCodeSigningConfig"), "{message}");
 }
 
 #[tokio::test]

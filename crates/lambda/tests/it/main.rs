@@ -2,14 +2,28 @@
 //! answers from a script, and the data plane with real sandboxes.
 
 #[cfg(test)]
+mod aliases;
+#[cfg(test)]
+mod concurrency;
+#[cfg(test)]
 mod data_plane;
+#[cfg(test)]
+mod event_invoke_config;
 #[cfg(test)]
 mod functions;
 #[cfg(test)]
 mod invoke;
 #[cfg(test)]
+mod layers;
+#[cfg(test)]
 mod listing;
+#[cfg(test)]
+mod permissions;
+#[cfg(test)]
+mod settings;
 #[cfg(test)]
 mod stage;
 #[cfg(test)]
 mod urls;
+#[cfg(test)]
+mod versions;

@@ -1,5 +1,6 @@
 //! What a test stands on.
 
+use std::collections::BTreeMap;
 use std::io::{Cursor, Write as _};
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use lambda::package::{Packages, UnpackLimits};
 use lambda::runtimes::{Family, MissingRuntime, Resolved, RuntimeVersion};
 use lambda::{
     Config, DataPlane, FunctionError, FunctionVersion, Identity, Invocation, InvokeError, InvokeOutcome, Lambda,
-    LambdaParts,
+    LambdaParts, Provisioned,
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -27,6 +28,8 @@ pub(crate) const FUNCTIONS: &str = "/2015-03-31/functions";
 pub(crate) struct Script {
     pub(crate) invoked: Mutex<Vec<(Arc<FunctionVersion>, Invocation)>>,
     pub(crate) retired: Mutex<Vec<String>>,
+    /// By function: versions and how many environments of each are kept.
+    pub(crate) provisioned: Mutex<BTreeMap<String, Vec<(String, u32)>>>,
     pub(crate) answer: Mutex<Option<Result<(Bytes, bool), InvokeError>>>,
 }
 
@@ -48,7 +51,7 @@ impl DataPlane for Script {
         function: Arc<FunctionVersion>,
         invocation: Invocation,
     ) -> BoxFuture<Result<InvokeOutcome, InvokeError>> {
-        let echo = invocation.payload.clone();
+        let (echo, executed_version) = (invocation.payload.clone(), function.version.clone());
         self.invoked.lock().push((function, invocation));
         let answer = self.answer.lock().clone().unwrap_or(Ok((echo, false)));
         Box::pin(async move {
@@ -57,15 +60,28 @@ impl DataPlane for Script {
                 payload,
                 function_error: failed.then_some(FunctionError::Unhandled),
                 log_tail: vec![b'x'; 5_000],
-                executed_version: "$LATEST".to_owned(),
+                executed_version,
                 report: report(),
             })
         })
     }
 
-    fn retire(&self, function_arn: &str) -> BoxFuture<()> {
-        self.retired.lock().push(function_arn.to_owned());
+    fn retire(&self, function_arn: &str, version: Option<String>) -> BoxFuture<()> {
+        let version = version.map(|version| format!(":{version}")).unwrap_or_default();
+        self.retired.lock().push(format!("{function_arn}{version}"));
         Box::pin(std::future::ready(()))
+    }
+
+    fn provision(&self, function_arn: &str, wanted: Vec<(Arc<FunctionVersion>, u32)>) {
+        let wanted = wanted.into_iter().map(|(function, count)| (function.version.clone(), count)).collect();
+        self.provisioned.lock().insert(function_arn.to_owned(), wanted);
+    }
+
+    fn provisioned(&self, function_arn: &str, version: &str) -> Provisioned {
+        let provisioned = self.provisioned.lock();
+        let of_function = provisioned.get(function_arn).into_iter().flatten();
+        let count = of_function.filter(|(one, _)| one == version).map(|(_, count)| *count).sum();
+        Provisioned { allocated: count, available: count, failure: None }
     }
 }
 
@@ -196,6 +212,12 @@ impl Stage {
 
     pub(crate) async fn delete(&self, uri: &str) -> Answer {
         self.call("DELETE", uri, &[], "").await
+    }
+
+    /// The text of `PublishVersion` of a function whose code is changed first, so that it is always a new version.
+    pub(crate) async fn publish(&self, name: &str, code: &str) -> Value {
+        let uri = format!("{FUNCTIONS}/{name}/code");
+        self.send("PUT", &uri, json!({ "ZipFile": package(code), "Publish": true })).await.expect(200)
     }
 
     pub(crate) async fn send(&self, method: &str, uri: &str, body: Value) -> Answer {

@@ -57,7 +57,6 @@ async fn configurations_that_cannot_be_served_are_refused() {
     assert_eq!((absent.0, absent.2.as_str()), (404, "Function does not exist"));
     stage.create("f", json!({})).await.expect(201);
     for bad in [
-        json!({ "InvokeMode": "RESPONSE_STREAM" }),
         json!({ "Cors": { "AllowMethods": ["PURGE"] } }),
         json!({ "Cors": { "MaxAge": 86_401 } }),
         json!({ "Cors": { "AllowHeaders": ["a\r\nb"] } }),
@@ -69,7 +68,7 @@ async fn configurations_that_cannot_be_served_are_refused() {
         assert_eq!(status, 400, "{bad} {message}");
     }
     let alias = stage.send("POST", &format!("{URI}?Qualifier=prod"), json!({ "AuthType": "NONE" })).await.error();
-    assert_eq!(alias.0, 404);
+    assert_eq!((alias.0, alias.2.as_str()), (404, "Function does not exist"));
     assert_eq!(stage.get(URI).await.status, 404);
 }
 
@@ -154,4 +153,40 @@ async fn preflights_are_answered_without_the_function() {
     let response = request(&stage, &id, Request::post("/").header("origin", "https://a.example"), "").await;
     assert_eq!(response.headers()["access-control-allow-origin"], "*");
     assert_eq!(stage.script.invoked.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn an_alias_has_a_url_of_its_own_and_it_runs_the_aliass_version() {
+    let (stage, id) = stage(json!({ "AuthType": "NONE" })).await;
+    stage.publish("f", "one").await;
+    let alias = json!({ "Name": "prod", "FunctionVersion": "1" });
+    stage.send("POST", "/2015-03-31/functions/f/aliases", alias).await.expect(201);
+    let uri = format!("{URI}?Qualifier=prod");
+    let created =
+        stage.send("POST", &uri, json!({ "AuthType": "NONE", "InvokeMode": "RESPONSE_STREAM" })).await.expect(201);
+    assert_eq!(created["FunctionArn"], "arn:aws:lambda:us-east-1:000000000000:function:f:prod");
+    assert_eq!(created["InvokeMode"], "RESPONSE_STREAM");
+    let changed = stage.send("PUT", &uri, json!({ "InvokeMode": "BUFFERED" })).await.expect(200);
+    assert_eq!(changed["InvokeMode"], "BUFFERED");
+    let url = created["FunctionUrl"].as_str().unwrap();
+    let of_alias = url.strip_prefix("http://").unwrap().split('.').next().unwrap().to_owned();
+    assert_ne!(of_alias, id);
+    request(&stage, &of_alias, Request::get("/"), "").await;
+    request(&stage, &id, Request::get("/"), "").await;
+    {
+        let invoked = stage.script.invoked.lock();
+        let seen: Vec<_> =
+            invoked.iter().map(|(function, one)| (function.version.as_str(), one.invoked_arn.as_str())).collect();
+        let arn = "arn:aws:lambda:us-east-1:000000000000:function:f";
+        assert_eq!(seen, [("1", format!("{arn}:prod").as_str()), ("$LATEST", arn)]);
+    }
+    let listed = stage.get("/2021-10-31/functions/f/urls?MaxItems=1").await.expect(200);
+    let marker = listed["NextMarker"].as_str().unwrap();
+    let rest = stage.get(&format!("/2021-10-31/functions/f/urls?Marker={marker}")).await.expect(200);
+    assert_eq!(rest["FunctionUrlConfigs"], json!([changed]));
+    let version = stage.send("POST", &format!("{URI}?Qualifier=1"), json!({ "AuthType": "NONE" })).await.error();
+    assert_eq!(version.0, 400);
+    assert_eq!(stage.delete("/2015-03-31/functions/f/aliases/prod").await.status, 204);
+    let gone = request(&stage, &of_alias, Request::get("/"), "").await;
+    assert_eq!(gone.status(), 403, "the URL goes with its alias");
 }

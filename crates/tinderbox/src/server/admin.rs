@@ -60,6 +60,28 @@ pub(super) fn code(lambda: lambda::Lambda) -> AdminRoute {
     }
 }
 
+/// `POST reset`, only with `--auth permissive`: deletes all queues of the server's account. For the suites of emulators,
+/// which start each test from nothing.
+pub(super) fn reset(sqs: sqs::Sqs, account: wire::AccountId) -> AdminRoute {
+    AdminRoute {
+        method: Method::POST,
+        path: "/_tinderbox/reset",
+        open_to_loopback: true,
+        handler: Arc::new(move |_| {
+            let (sqs, account) = (sqs.clone(), account.clone());
+            Box::pin(async move {
+                match sqs.reset(&account).await {
+                    Ok(()) => answer(200, &json!({ "status": "ok" })),
+                    Err(error) => {
+                        tracing::error!(%error, "the reset failed");
+                        answer(500, &json!({ "message": "the reset failed" }))
+                    }
+                }
+            })
+        }),
+    }
+}
+
 /// A JSON answer.
 pub(super) fn answer(status: u16, body: &Value) -> Response<Bytes> {
     let mut answer = Response::new(Bytes::from(body.to_string()));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use blob::Blobs;
-use gateway::{BodyLimit, CredentialStore, FunctionUrls, Gateway, Handle, Peer, UrlRequest, Wiring};
+use gateway::{AdminRoute, BodyLimit, CredentialStore, FunctionUrls, Gateway, Handle, Peer, UrlRequest, Wiring};
 use iam::Iam;
 use kv::Kv;
 use lambda::invoke::{LogLine, LogSink};
@@ -15,10 +15,13 @@ use lambda::package::{Packages, UnpackLimits};
 use lambda::runtimes::Runtimes;
 use lambda::{Hooks, InvokeLimits, Invoker, InvokerParts, Lambda, LambdaParts, NodePlane, PriceTable};
 use logs::{LogEvent, Logs};
+use s3::S3;
 use sandbox::{Launcher, LauncherConfig};
+use sqs::{Sqs, SqsError, SqsParts};
 use sys::task::CancellationToken;
 use sys::{ByteSize, Clock, Rng};
 use trace::Recorder;
+use wire::Service;
 use wire::sigv4::{Credential, Secret};
 
 use super::function_keys::FunctionKeys;
@@ -108,8 +111,9 @@ pub(super) async fn wire(
     });
     let swept = lambda.sweep_packages().await.context("packages of the past cannot be swept")?;
     tracing::info!(swept, "packages ready");
-    let own = [lambda::service(lambda.clone()), logs::service(logs.clone()), s3::service(s3.clone())];
-    let services: Vec<_> = own.into_iter().chain(iam::services(iam.clone())).collect();
+    lambda.provision_all().await.context("provisioned concurrency cannot be read")?;
+    let sqs = start_sqs(&kv, &clock, &rng, &stop).await.context("queues cannot be read")?;
+    let services = services(&lambda, &logs, &sqs, &s3, &iam);
     may_act.set(identity::may_act(iam.clone(), services.clone(), config.auth));
     let gateway = Gateway::new(
         gateway_config(config),
@@ -121,7 +125,7 @@ pub(super) async fn wire(
             recorder: recorder.clone(),
             cors: Some(storage::cors(s3.clone())),
             function_urls: Some(function_urls(lambda.clone())),
-            admin: vec![admin::traces(traces), admin::code(lambda), storage::scrub(s3)],
+            admin: admin_routes(config, traces, lambda, sqs, s3),
             clock,
             rng,
             stop,
@@ -129,6 +133,34 @@ pub(super) async fn wire(
     );
     handle.attach(gateway.clone());
     Ok((Parts { invoker, logs, recorder }, gateway))
+}
+
+/// The queues, and their background work.
+async fn start_sqs(kv: &Kv, clock: &Clock, rng: &Rng, stop: &CancellationToken) -> Result<Sqs, SqsError> {
+    let sqs = Sqs::new(SqsParts {
+        kv: kv.clone(),
+        clock: clock.clone(),
+        rng: rng.clone(),
+        check_policy: Arc::new(Iam::check_resource_policy),
+    });
+    sqs::jobs::resume(&sqs).await?;
+    sys::task::spawn("sqs jobs", sqs::jobs::run(sqs.clone(), stop.clone()));
+    Ok(sqs)
+}
+
+fn services(lambda: &Lambda, logs: &Logs, sqs: &Sqs, s3: &S3, iam: &Iam) -> Vec<Service> {
+    let own = [lambda::service(lambda.clone()), logs::service(logs.clone())];
+    let own = own.into_iter().chain([sqs::service(sqs.clone()), s3::service(s3.clone())]);
+    own.chain(iam::services(iam.clone())).collect()
+}
+
+fn admin_routes(config: &Config, traces: trace::Store, lambda: Lambda, sqs: Sqs, s3: S3) -> Vec<AdminRoute> {
+    let mut routes = vec![admin::traces(traces), admin::code(lambda), storage::scrub(s3)];
+    // Whoever runs an emulator's tests lets everybody do everything anyway; nobody else may wipe an account.
+    if config.auth == config::Auth::Permissive {
+        routes.push(admin::reset(sqs, config.account.clone()));
+    }
+    routes
 }
 
 /// Drops spans that are older than a trace is kept.
@@ -233,13 +265,11 @@ fn unpack_limits() -> UnpackLimits {
 
 /// What the data plane asks of the rest of the server.
 fn hooks(packages: &Packages, keys: &FunctionKeys, handle: &Handle) -> Hooks {
-    let (packages, handle) = (packages.clone(), handle.clone());
+    let handle = handle.clone();
     let revoked = keys.placeholders.clone();
     Hooks {
-        code: Arc::new(move |code| {
-            let packages = packages.clone();
-            Box::pin(async move { packages.unpacked(&code).await.map_err(std::io::Error::other) })
-        }),
+        code: packages.hook(),
+        layers: packages.layers_hook(),
         issue_credentials: keys.clone().issuer(),
         revoke_credentials: Arc::new(move |access_key_id| {
             revoked.remove(access_key_id);

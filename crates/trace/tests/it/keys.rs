@@ -3,7 +3,7 @@
 use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 use proptest::test_runner::Config;
 use sys::Timestamp;
-use trace::keys::{Key, decode_span, encode_span};
+use trace::keys::{Key, decode_spans, encode_spans};
 use trace::{Attribute, Span, TraceError};
 
 use crate::{span_id, trace_id};
@@ -11,7 +11,7 @@ use crate::{span_id, trace_id};
 fn keys() -> impl Strategy<Value = Key> {
     let parts = (any::<i64>(), any::<u64>(), any::<u64>(), any::<i64>());
     (0..3, parts).prop_map(|(variant, (day, trace, span, written_us))| match variant {
-        0 => Key::Span { day, trace_id: trace_id(trace), span_id: span_id(span) },
+        0 => Key::Spans { day, trace_id: trace_id(trace), span_id: span_id(span) },
         1 => Key::Recent { day, written_us, trace_id: trace_id(trace) },
         _ => Key::Seen { day, trace_id: trace_id(trace) },
     })
@@ -54,20 +54,20 @@ proptest! {
     }
 
     #[test]
-    fn spans_survive_the_round_trip(span in spans()) {
-        let decoded = decode_span(&span.trace_id, span.span_id.clone(), &encode_span(&span)).expect("our own value");
-        prop_assert_eq!(decoded, span);
+    fn spans_survive_the_round_trip(spans in proptest::collection::vec(spans(), 0..4)) {
+        let decoded = decode_spans(&trace_id(1), &encode_spans(&spans)).expect("our own value");
+        prop_assert_eq!(decoded, spans);
     }
 
     #[test]
     fn foreign_bytes_are_reported_and_never_panic(bytes in any::<Vec<u8>>()) {
         let _ = Key::decode(&bytes);
-        let _ = decode_span(&trace_id(1), span_id(1), &bytes);
+        let _ = decode_spans(&trace_id(1), &bytes);
     }
 }
 
 #[test]
 fn another_format_version_is_corrupt() {
-    let outcome = decode_span(&trace_id(1), span_id(1), b"\x02{}");
+    let outcome = decode_spans(&trace_id(1), b"\x03[]");
     assert!(matches!(outcome, Err(TraceError::Corrupt(what)) if what.contains("format version")));
 }

@@ -9,13 +9,17 @@ fn matches(pattern: &Value, event: &Value) -> bool {
     EventPattern::compile(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}")).matches(event)
 }
 
-#[test]
-fn operators_match_what_the_readme_says() {
-    let event = json!({
+/// An event with something for each operator.
+fn rich_event() -> Value {
+    json!({
         "s": "abc", "n": 300, "f": 3.5, "t": true, "z": null, "ip": "10.0.0.7", "ip6": "2001:db8::1",
         "list": ["x", 7, null], "o": {"p": "q"}, "empty": [],
         "objects": [{"a": 1, "b": 1}, {"a": 2, "b": 2}],
-    });
+    })
+}
+
+#[test]
+fn operators_match_what_the_readme_says() {
     let yes = [
         json!({"s": ["abc"]}),
         json!({"s": ["z", "abc"]}),
@@ -55,6 +59,13 @@ fn operators_match_what_the_readme_says() {
         json!({"o": {"$or": [{"p": ["no"]}, {"p": ["q"]}]}, "t": [true]}),
         json!({"s": ["no", {"exists": true}]}),
     ];
+    for pattern in &yes {
+        assert!(matches(pattern, &rich_event()), "{pattern}");
+    }
+}
+
+#[test]
+fn operators_do_not_match_anything_else() {
     let no = [
         json!({"s": ["ABC"]}),
         json!({"s": [{"prefix": "b"}]}),
@@ -77,11 +88,8 @@ fn operators_match_what_the_readme_says() {
         json!({"$or": [{"s": ["no"]}, {"n": [1]}]}),
         json!({"s": ["abc"], "n": [1]}),
     ];
-    for pattern in &yes {
-        assert!(matches(pattern, &event), "{pattern}");
-    }
     for pattern in &no {
-        assert!(!matches(pattern, &event), "{pattern}");
+        assert!(!matches(pattern, &rich_event()), "{pattern}");
     }
 }
 

@@ -27,7 +27,21 @@ pub(super) fn decode(operation: &OperationShape, parts: &Parts, body: &Bytes) ->
             root.insert(&name, value)?;
         }
     }
-    Tree { shapes: operation.shapes }.structure(operation.shapes.get(input), &root)
+    let input = operation.shapes.get(input);
+    add_queue_url(input, parts, &mut root)?;
+    Tree { shapes: operation.shapes }.structure(input, &root)
+}
+
+/// SQS: a request may be sent to the queue's own URL instead of naming it (wire:W4;
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-making-api-requests-xml.html>).
+fn add_queue_url(input: &Shape, parts: &Parts, root: &mut Node) -> Result<(), ApiError> {
+    let wanted = input.members().iter().any(|member| member.name == "QueueUrl");
+    let path = parts.uri.path();
+    if wanted && path.len() > 1 && !root.children.contains_key("QueueUrl") {
+        let path = uri::percent_decode(path).ok_or_else(|| malformed("Malformed percent-encoding"))?;
+        root.insert("QueueUrl", path.into_owned())?;
+    }
+    Ok(())
 }
 
 /// A form as a tree: `A.member.1=x` is the value of A → member → 1.
@@ -74,6 +88,7 @@ impl Tree {
             let of = self.shapes.get(member.shape);
             let name = match &of.kind {
                 Kind::List(list) if list.flattened || member.flattened => flat_name(member, list),
+                Kind::Map(map) if map.flattened || member.flattened => inner_name(map.entry_name, member.body_name()),
                 _ => member.body_name(),
             };
             if let Some(node) = node.children.get(name) {

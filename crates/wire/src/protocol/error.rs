@@ -33,7 +33,10 @@ pub fn encode_error(
         Protocol::RpcV2Cbor => cbor(error),
     };
     if !matches!(protocol, Protocol::AwsQuery | Protocol::RestXml) {
-        put(&mut answer, ERROR_TYPE, name);
+        // Services that once spoke query name errors with their namespace, as AWS was seen to do for SQS.
+        let namespace =
+            if service.query_compatible { format!("com.amazonaws.{}#", service.name) } else { String::new() };
+        put(&mut answer, ERROR_TYPE, &format!("{namespace}{name}"));
     }
     if service.query_compatible {
         let code = known.map_or(error.code.as_ref(), |(_, shape)| shape.code);

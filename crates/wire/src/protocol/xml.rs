@@ -131,7 +131,7 @@ impl Xml {
             }
             (Kind::Map(map), Value::Map(_)) => {
                 if map.flattened || member.flattened {
-                    return self.entries(map, name, value);
+                    return self.entries(map, inner_name(map.entry_name, name), value);
                 }
                 self.open(name, member.xml_namespace);
                 self.entries(map, "entry", value)?;

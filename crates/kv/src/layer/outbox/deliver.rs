@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::FutureExt;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use sys::task::CancellationToken;
 use sys::{Clock, Timestamp};
 use tokio::task::JoinHandle;
@@ -42,14 +42,8 @@ impl Default for Config {
 
 /// Hands the events of `outbox` to `handler` until `stop`, and acts on its verdicts. A handler that panics is asked
 /// again later. Events in handlers at the stop are handed out again at the next start.
-pub async fn deliver<F, Fut>(
-    outbox: Outbox,
-    kv: Kv,
-    clock: Clock,
-    config: Config,
-    stop: CancellationToken,
-    handler: F,
-) where
+pub async fn deliver<F, Fut>(outbox: Outbox, kv: Kv, clock: Clock, config: Config, stop: CancellationToken, handler: F)
+where
     F: Fn(Delivery) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Verdict> + Send + 'static,
 {
@@ -172,9 +166,11 @@ where
         loop {
             self.take_due().await?;
             self.take_log().await?;
-            let sleep = self.state.next_due_ms.filter(|_| self.has_room()).map(|at| {
-                Timestamp::from_unix_ms(at).since(self.clock.now()).max(Duration::from_millis(1))
-            });
+            let sleep = self
+                .state
+                .next_due_ms
+                .filter(|_| self.has_room())
+                .map(|at| Timestamp::from_unix_ms(at).since(self.clock.now()).max(Duration::from_millis(1)));
             let clock = self.clock.clone();
             let due = async move {
                 match sleep {
@@ -248,8 +244,8 @@ where
             return Ok(());
         }
         let due = self.keys.due_of(&name);
-        let is_parked = held.record.key.is_some()
-            && self.kv.read(|tx| async move { tx.get(due).await }).await?.is_some();
+        let is_parked =
+            held.record.key.is_some() && self.kv.read(|tx| async move { tx.get(due).await }).await?.is_some();
         match is_parked {
             true => self.park(&name, held, changes),
             false => self.start(name, held, VecDeque::new(), None),

@@ -136,6 +136,8 @@ impl Stage {
             },
             architecture: Architecture::host().unwrap(),
             runtime_warning: None,
+            layers: Vec::new(),
+            concurrency: lambda::Concurrency::default(),
             name,
         }
     }
@@ -219,7 +221,13 @@ fn hooks(
     clock: Clock,
 ) -> Hooks {
     let (packages, registered, revoked) = (Arc::clone(packages), Arc::clone(credentials), Arc::clone(credentials));
+    let layers = Arc::clone(&packages);
     Hooks {
+        // One layer, which is unpacked like a package: several are merged by `Packages`, which this stage does without.
+        layers: Arc::new(move |wanted| {
+            let found = layers.lock().get(&wanted[0].digest).cloned();
+            Box::pin(async move { found.ok_or_else(|| std::io::ErrorKind::NotFound.into()) })
+        }),
         code: Arc::new(move |code| {
             let found = packages.lock().get(&code.digest).cloned();
             Box::pin(async move { found.ok_or_else(|| std::io::ErrorKind::NotFound.into()) })

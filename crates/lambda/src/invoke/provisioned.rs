@@ -1,0 +1,131 @@
+//! Provisioned concurrency: environments of a version that are started ahead and kept.
+//!
+//! ```text
+//!   control plane ─► wanted: version → count ─► fill: start and initialise what is missing ─► pool, idle
+//!                                                 ▲
+//!                                                 └── every second, and whenever what is wanted changes
+//! ```
+//! An environment that went wrong, or was retired with its version, is replaced by the next round. What the pool keeps
+//! for a version that has provisioned concurrency is neither stopped for its idleness nor for want of memory.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::environments::{Checkout, EnvironmentKey};
+use super::start::{StartFailure, Started};
+use super::{InvokeError, Invoker};
+use crate::{FunctionVersion, Provisioned};
+
+/// Pause between two looks at what is there.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// What is wanted, by the version's environments.
+#[derive(Default)]
+pub(super) struct Wanted {
+    versions: Mutex<HashMap<EnvironmentKey, Version>>,
+    /// Wakes the task that fills; it runs while something is wanted.
+    filling: Mutex<bool>,
+}
+
+#[derive(Clone)]
+struct Version {
+    function: Arc<FunctionVersion>,
+    count: u32,
+    failure: Option<String>,
+}
+
+impl Invoker {
+    /// Keeps environments of these versions of `function_arn`, and of no others of it.
+    pub fn provision(&self, function_arn: &str, wanted: Vec<(Arc<FunctionVersion>, u32)>) {
+        let provisioned = &self.0.provisioned;
+        {
+            let mut versions = provisioned.versions.lock();
+            versions.retain(|_, version| version.function.arn != function_arn);
+            for (function, count) in wanted {
+                versions.insert(EnvironmentKey::of(&function), Version { function, count, failure: None });
+            }
+            let kept = versions.iter().map(|(key, version)| (key.clone(), version.count as usize)).collect();
+            self.0.environments.keep(kept);
+        }
+        let mut filling = provisioned.filling.lock();
+        if !*filling {
+            *filling = true;
+            let invoker = self.clone();
+            drop(sys::task::spawn(
+                "provisioned concurrency",
+                async move { invoker.fill_until_nothing_is_wanted().await },
+            ));
+        }
+    }
+
+    /// How far [`Invoker::provision`] has come with a version.
+    pub fn provisioned(&self, function_arn: &str, version: &str) -> Provisioned {
+        let versions = self.0.provisioned.versions.lock();
+        let found =
+            versions.iter().find(|(_, one)| one.function.arn == function_arn && one.function.version == version);
+        let Some((key, wanted)) = found else { return Provisioned::default() };
+        let (idle, busy) = self.0.environments.counts(key);
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).min(wanted.count);
+        Provisioned { allocated: count(idle + busy), available: count(idle), failure: wanted.failure.clone() }
+    }
+
+    async fn fill_until_nothing_is_wanted(self) {
+        loop {
+            let versions: Vec<_> = {
+                let versions = self.0.provisioned.versions.lock();
+                if versions.is_empty() {
+                    *self.0.provisioned.filling.lock() = false;
+                    return;
+                }
+                versions.iter().map(|(key, version)| (key.clone(), version.clone())).collect()
+            };
+            for (key, version) in versions {
+                self.fill(&key, &version).await;
+            }
+            tokio::select! {
+                () = self.0.shutdown.cancelled() => return,
+                () = self.0.clock.sleep(ROUND) => {}
+            }
+        }
+    }
+
+    /// Starts what is missing of one version, one after the other: a cold start of a user goes first.
+    async fn fill(&self, key: &EnvironmentKey, version: &Version) {
+        loop {
+            let (idle, busy) = self.0.environments.counts(key);
+            let wanted = self.0.provisioned.versions.lock().get(key).map_or(0, |version| version.count as usize);
+            if idle + busy >= wanted || self.0.shutdown.is_cancelled() {
+                return;
+            }
+            let failure = self.start_ahead(key, &version.function).await.err();
+            let failed = failure.is_some();
+            if let Some(version) = self.0.provisioned.versions.lock().get_mut(key) {
+                version.failure = failure;
+            }
+            if failed {
+                return;
+            }
+        }
+    }
+
+    async fn start_ahead(&self, key: &EnvironmentKey, function: &Arc<FunctionVersion>) -> Result<(), String> {
+        let told = |error: InvokeError| error.to_string();
+        let (checkout, busy) = self.0.environments.checkout_new(key, function.memory_mb).await.map_err(told)?;
+        let Checkout::Cold(right) = checkout else { return Ok(()) };
+        let (id, logs) = self.open_log_stream(function).map_err(told)?;
+        let started = self.start_environment(function, right.memory, id, logs).await;
+        let Started { mut environment, .. } = started.map_err(|failure| match failure {
+            StartFailure::Platform(error) => error.to_string(),
+            StartFailure::Package(ending, _) => ending.error_type().unwrap_or_default(),
+        })?;
+        let initialised = environment.initialise(self.0.limits.init_max).await;
+        drop(right.slot);
+        initialised
+            .map_err(|ending| format!("FUNCTION_ERROR_INIT_FAILURE: {}", ending.error_type().unwrap_or_default()))?;
+        busy.give_back(Box::new(environment)).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,77 @@
+//! TagResource, UntagResource, ListTags.
+
+use model::lambda as m;
+use wire::{Arn, Cx};
+
+use super::functions::{key, record};
+use super::settings;
+use crate::error::LambdaError;
+use crate::keys;
+use crate::name::FunctionName;
+use crate::state::Lambda;
+
+/// The function that an ARN means; other resources with tags are not served yet.
+fn target(cx: &Cx, arn: &str) -> Result<FunctionName, LambdaError> {
+    let kind = Arn::parse(arn).map(|arn| arn.resource.split(':').next().unwrap_or_default().to_owned());
+    if kind.as_deref() != Some("function") {
+        return Err(LambdaError::not_supported("A tag on anything but a function", "Give the ARN of a function."));
+    }
+    let name = FunctionName::parse(cx, arn, None)?;
+    match name.qualifier {
+        Some(_) => Err(LambdaError::invalid(
+            "Tags on function aliases and versions are not supported. Please specify a function ARN.",
+        )),
+        None => Ok(name),
+    }
+}
+
+pub(crate) async fn tag(
+    lambda: Lambda,
+    cx: Cx,
+    input: m::TagResourceInput,
+) -> Result<m::TagResourceOutput, LambdaError> {
+    let name = target(&cx, &input.resource)?;
+    let added = settings::tags(Some(input.tags))?;
+    lambda
+        .kv
+        .transact(|tx| {
+            let (cx, name, added) = (&cx, &name, &added);
+            async move {
+                let mut record = record(&tx, cx, name).await?;
+                record.tags.extend(added.clone());
+                record.tags = settings::tags(Some(record.tags))?;
+                keys::set(&tx, &key(cx, name), &record);
+                Ok::<_, LambdaError>(())
+            }
+        })
+        .await?;
+    Ok(m::TagResourceOutput::default())
+}
+
+pub(crate) async fn untag(
+    lambda: Lambda,
+    cx: Cx,
+    input: m::UntagResourceInput,
+) -> Result<m::UntagResourceOutput, LambdaError> {
+    let name = target(&cx, &input.resource)?;
+    lambda
+        .kv
+        .transact(|tx| {
+            let (cx, name, removed) = (&cx, &name, &input.tag_keys);
+            async move {
+                let mut record = record(&tx, cx, name).await?;
+                record.tags.retain(|tag, _| !removed.contains(tag));
+                keys::set(&tx, &key(cx, name), &record);
+                Ok::<_, LambdaError>(())
+            }
+        })
+        .await?;
+    Ok(m::UntagResourceOutput::default())
+}
+
+pub(crate) async fn list(lambda: Lambda, cx: Cx, input: m::ListTagsInput) -> Result<m::ListTagsOutput, LambdaError> {
+    let name = target(&cx, &input.resource)?;
+    let (cx, name) = (&cx, &name);
+    let record = lambda.kv.read(|tx| async move { record(&tx, cx, name).await }).await?;
+    Ok(m::ListTagsOutput { tags: Some(record.tags) })
+}

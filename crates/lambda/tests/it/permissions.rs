@@ -1,0 +1,143 @@
+//! AddPermission, RemovePermission, GetPolicy.
+
+use serde_json::{Value, json};
+
+use crate::stage::Stage;
+
+const POLICY: &str = "/2015-03-31/functions/f/policy";
+const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:f";
+
+async fn stage() -> Stage {
+    let stage = Stage::new().await;
+    stage.create("f", json!({})).await.expect(201);
+    stage.publish("f", "v1").await;
+    stage
+        .send("POST", "/2015-03-31/functions/f/aliases", json!({ "Name": "prod", "FunctionVersion": "1" }))
+        .await
+        .expect(201);
+    stage
+}
+
+fn input(id: &str, more: Value) -> Value {
+    let mut input = json!({ "StatementId": id, "Action": "lambda:InvokeFunction", "Principal": "s3.amazonaws.com" });
+    input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    input
+}
+
+fn parsed(text: &Value) -> Value {
+    serde_json::from_str(text.as_str().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn statements_have_the_shape_of_awss() {
+    let stage = stage().await;
+    for (id, more, principal, condition) in [
+        ("plain", json!({}), json!({ "Service": "s3.amazonaws.com" }), Value::Null),
+        ("everyone", json!({ "Principal": "*" }), json!("*"), Value::Null),
+        (
+            "account",
+            json!({ "Principal": "111122223333" }),
+            json!({ "AWS": "arn:aws:iam::111122223333:root" }),
+            Value::Null,
+        ),
+        (
+            "role",
+            json!({ "Principal": "arn:aws:iam::111122223333:role/r" }),
+            json!({ "AWS": "arn:aws:iam::111122223333:role/r" }),
+            Value::Null,
+        ),
+        (
+            "bucket",
+            json!({ "SourceArn": "arn:aws:s3:::b", "SourceAccount": "000000000000" }),
+            json!({ "Service": "s3.amazonaws.com" }),
+            json!({
+                "StringEquals": { "AWS:SourceAccount": "000000000000" },
+                "ArnLike": { "AWS:SourceArn": "arn:aws:s3:::b" },
+            }),
+        ),
+        (
+            "url",
+            json!({ "Action": "lambda:InvokeFunctionUrl", "Principal": "*", "FunctionUrlAuthType": "NONE" }),
+            json!("*"),
+            json!({ "StringEquals": { "lambda:FunctionUrlAuthType": "NONE" } }),
+        ),
+    ] {
+        let added = stage.send("POST", POLICY, input(id, more)).await.expect(201);
+        let statement = parsed(&added["Statement"]);
+        assert_eq!(
+            (&statement["Sid"], &statement["Effect"], &statement["Resource"]),
+            (&json!(id), &json!("Allow"), &json!(ARN))
+        );
+        assert_eq!((&statement["Principal"], &statement["Condition"]), (&principal, &condition), "{id}");
+    }
+    let policy = stage.get(POLICY).await.expect(200);
+    let document = parsed(&policy["Policy"]);
+    assert_eq!((&document["Version"], &document["Id"]), (&json!("2012-10-17"), &json!("default")));
+    assert_eq!(document["Statement"].as_array().unwrap().len(), 6);
+}
+
+#[tokio::test]
+async fn each_qualifier_has_a_policy_of_its_own() {
+    let stage = stage().await;
+    for qualifier in ["?Qualifier=prod", "?Qualifier=1", ""] {
+        stage.send("POST", &format!("{POLICY}{qualifier}"), input("s", json!({}))).await.expect(201);
+    }
+    for (qualifier, resource) in [("?Qualifier=prod", ":prod"), ("?Qualifier=1", ":1"), ("", "")] {
+        let policy = stage.get(&format!("{POLICY}{qualifier}")).await.expect(200);
+        assert_eq!(parsed(&policy["Policy"])["Statement"][0]["Resource"], format!("{ARN}{resource}"));
+    }
+    for (qualifier, status) in [("2", 404), ("absent", 404), ("$LATEST", 400)] {
+        let answer = stage.send("POST", &format!("{POLICY}?Qualifier={qualifier}"), input("s", json!({}))).await;
+        assert_eq!(answer.error().0, status, "{qualifier}");
+    }
+    assert_eq!(stage.delete(&format!("{POLICY}/s?Qualifier=prod")).await.status, 204);
+    assert_eq!(stage.get(&format!("{POLICY}?Qualifier=prod")).await.status, 404);
+    assert_eq!(stage.get(POLICY).await.status, 200);
+}
+
+#[tokio::test]
+async fn absent_and_conflicting_statements_get_awss_errors() {
+    let stage = stage().await;
+    let absent = (404, "ResourceNotFoundException".to_owned(), "The resource you requested does not exist.".to_owned());
+    assert_eq!(stage.get(POLICY).await.error(), absent);
+    assert_eq!(stage.delete(&format!("{POLICY}/s")).await.error().0, 404);
+    stage.send("POST", POLICY, input("s", json!({}))).await.expect(201);
+    let (status, code, message) = stage.send("POST", POLICY, input("s", json!({}))).await.error();
+    assert_eq!((status, code.as_str()), (409, "ResourceConflictException"));
+    assert!(message.starts_with("The statement id (s) provided already exists."), "{message}");
+    let other = stage.delete(&format!("{POLICY}/other")).await.error();
+    assert_eq!((other.0, other.2.as_str()), (404, "Statement other is not found in resource policy."));
+    for bad in [
+        json!({ "Principal": "nobody" }),
+        json!({ "FunctionUrlAuthType": "NONE" }),
+        json!({ "Action": "s3:GetObject" }),
+    ] {
+        assert_eq!(stage.send("POST", POLICY, input("t", bad.clone())).await.error().0, 400, "{bad}");
+    }
+    let mut long = 0;
+    let full = loop {
+        long += 1;
+        let answer = stage.send("POST", POLICY, input(&format!("{long:0>100}"), json!({}))).await;
+        if answer.status != 201 {
+            break answer.error();
+        }
+    };
+    assert_eq!((full.0, full.1.as_str()), (400, "PolicyLengthExceededException"));
+    assert!(long > 50, "{long}");
+}
+
+#[tokio::test]
+async fn changes_are_conditional_on_the_revision() {
+    let stage = stage().await;
+    let function = stage.get("/2015-03-31/functions/f/configuration").await.expect(200);
+    let stale = stage.send("POST", POLICY, input("s", json!({ "RevisionId": "no" }))).await.error();
+    assert_eq!((stale.0, stale.1.as_str()), (412, "PreconditionFailedException"));
+    let known = json!({ "RevisionId": function["RevisionId"] });
+    stage.send("POST", POLICY, input("s", known.clone())).await.expect(201);
+    let revision = stage.get(POLICY).await.expect(200)["RevisionId"].as_str().unwrap().to_owned();
+    assert_eq!(stage.send("POST", POLICY, input("t", known)).await.error().0, 412);
+    assert_eq!(stage.delete(&format!("{POLICY}/s?RevisionId=no")).await.error().0, 412);
+    assert_eq!(stage.delete(&format!("{POLICY}/s?RevisionId={revision}")).await.status, 204);
+    let after = stage.get("/2015-03-31/functions/f/configuration").await.expect(200);
+    assert_eq!(after, function, "permissions are no part of the configuration: environments stay");
+}

@@ -1,0 +1,92 @@
+//! The table: one line for each operation → handler, IAM action, resource of the input.
+//!
+//! Batches have the actions of their single operations, as on AWS.
+
+use std::collections::BTreeMap;
+
+use model::sqs as m;
+use wire::service::Table;
+use wire::{ConditionKeys, Cx, Resource, Service};
+
+use crate::Sqs;
+use crate::name::QueueName;
+use crate::ops::{attributes, batches, messages, permissions, queues, tags, tasks};
+
+/// The service over `sqs`, for the gateway.
+pub fn service(sqs: Sqs) -> Service {
+    let table = Service::table(&m::SERVICE, sqs);
+    task_lines(message_lines(queue_lines(table))).facts(Sqs::facts).open_to_grants().build()
+}
+
+/// The queue at a URL. A URL that leads to none is left to the handler: `*` keeps strangers out.
+fn at(cx: &Cx, url: &str) -> Resource {
+    QueueName::parse_url(cx, url).map_or_else(Resource::any, |queue| Resource::arn(queue.arn()))
+}
+
+fn named(cx: &Cx, name: &str, account: Option<&str>) -> Resource {
+    let mut queue = QueueName::own(cx, name);
+    if let Some(account) = account {
+        account.clone_into(&mut queue.account);
+    }
+    Resource::arn(queue.arn())
+}
+
+fn request_tags(tags: Option<&BTreeMap<String, String>>) -> ConditionKeys {
+    let tags = tags.into_iter().flatten();
+    ConditionKeys::new().with_request_tags(tags.map(|(key, value)| (key.as_str(), value.as_str())))
+}
+
+fn queue_lines(table: Table<Sqs>) -> Table<Sqs> {
+    table
+        .op::<m::CreateQueue, _, _>(queues::create, "sqs:CreateQueue", |cx, i| named(cx, &i.queue_name, None))
+        .keys::<m::CreateQueue>(|_, i| request_tags(i.tags.as_ref()))
+        .op::<m::GetQueueUrl, _, _>(queues::url, "sqs:GetQueueUrl", |cx, i| {
+            named(cx, &i.queue_name, i.queue_owner_aws_account_id.as_deref())
+        })
+        .op::<m::ListQueues, _, _>(queues::list, "sqs:ListQueues", |cx, _| named(cx, "*", None))
+        .op::<m::ListDeadLetterSourceQueues, _, _>(queues::list_sources, "sqs:ListDeadLetterSourceQueues", |cx, i| {
+            at(cx, &i.queue_url)
+        })
+        .op::<m::DeleteQueue, _, _>(queues::delete, "sqs:DeleteQueue", |cx, i| at(cx, &i.queue_url))
+        .op::<m::PurgeQueue, _, _>(queues::purge, "sqs:PurgeQueue", |cx, i| at(cx, &i.queue_url))
+        .op::<m::GetQueueAttributes, _, _>(attributes::get, "sqs:GetQueueAttributes", |cx, i| at(cx, &i.queue_url))
+        .op::<m::SetQueueAttributes, _, _>(attributes::set, "sqs:SetQueueAttributes", |cx, i| at(cx, &i.queue_url))
+        .op::<m::AddPermission, _, _>(permissions::add, "sqs:AddPermission", |cx, i| at(cx, &i.queue_url))
+        .op::<m::RemovePermission, _, _>(permissions::remove, "sqs:RemovePermission", |cx, i| at(cx, &i.queue_url))
+        .op::<m::TagQueue, _, _>(tags::tag, "sqs:TagQueue", |cx, i| at(cx, &i.queue_url))
+        .keys::<m::TagQueue>(|_, i| request_tags(Some(&i.tags)))
+        .op::<m::UntagQueue, _, _>(tags::untag, "sqs:UntagQueue", |cx, i| at(cx, &i.queue_url))
+        .keys::<m::UntagQueue>(|_, i| ConditionKeys::new().with_all("aws:TagKeys", i.tag_keys.clone()))
+        .op::<m::ListQueueTags, _, _>(tags::list, "sqs:ListQueueTags", |cx, i| at(cx, &i.queue_url))
+}
+
+fn message_lines(table: Table<Sqs>) -> Table<Sqs> {
+    table
+        .op::<m::SendMessage, _, _>(messages::send, "sqs:SendMessage", |cx, i| at(cx, &i.queue_url))
+        .op::<m::SendMessageBatch, _, _>(batches::send, "sqs:SendMessage", |cx, i| at(cx, &i.queue_url))
+        .op::<m::ReceiveMessage, _, _>(messages::receive, "sqs:ReceiveMessage", |cx, i| at(cx, &i.queue_url))
+        .op::<m::DeleteMessage, _, _>(messages::delete, "sqs:DeleteMessage", |cx, i| at(cx, &i.queue_url))
+        .op::<m::DeleteMessageBatch, _, _>(batches::delete, "sqs:DeleteMessage", |cx, i| at(cx, &i.queue_url))
+        .op::<m::ChangeMessageVisibility, _, _>(messages::change_visibility, "sqs:ChangeMessageVisibility", |cx, i| {
+            at(cx, &i.queue_url)
+        })
+        .op::<m::ChangeMessageVisibilityBatch, _, _>(
+            batches::change_visibility,
+            "sqs:ChangeMessageVisibility",
+            |cx, i| at(cx, &i.queue_url),
+        )
+}
+
+fn task_lines(table: Table<Sqs>) -> Table<Sqs> {
+    table
+        .op::<m::StartMessageMoveTask, _, _>(tasks::start, "sqs:StartMessageMoveTask", |_, i| {
+            Resource::arn(i.source_arn.as_str())
+        })
+        .op::<m::ListMessageMoveTasks, _, _>(tasks::list, "sqs:ListMessageMoveTasks", |_, i| {
+            Resource::arn(i.source_arn.as_str())
+        })
+        .op::<m::CancelMessageMoveTask, _, _>(tasks::cancel, "sqs:CancelMessageMoveTask", |_, i| {
+            let source = crate::move_tasks::source_of(&i.task_handle);
+            source.map_or_else(Resource::any, Resource::arn)
+        })
+}

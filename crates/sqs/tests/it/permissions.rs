@@ -1,0 +1,47 @@
+//! AddPermission and RemovePermission.
+
+use serde_json::{Value, json};
+
+use super::{arn, fixture};
+
+#[tokio::test]
+async fn labels_are_statements_of_the_policy() {
+    let f = fixture();
+    let url = f.queue("q", json!({})).await;
+    let add = |label: &str, actions: &[&str], accounts: &[&str]| json!({ "QueueUrl": url, "Label": label, "Actions": actions, "AWSAccountIds": accounts });
+    f.ok("AddPermission", add("one", &["SendMessage"], &["111111111111"])).await;
+    f.ok("AddPermission", add("two", &["*", "SendMessage"], &["111111111111", "222222222222"])).await;
+    let policy: Value = serde_json::from_str(&f.attribute(&url, "Policy").await).expect("JSON");
+    assert_eq!(policy["Id"], format!("{}/SQSDefaultPolicy", arn("q")));
+    assert_eq!(
+        policy["Statement"][0],
+        json!({
+            "Sid": "one", "Effect": "Allow", "Principal": { "AWS": "arn:aws:iam::111111111111:root" },
+            "Action": "SQS:SendMessage", "Resource": arn("q"),
+        })
+    );
+    assert_eq!(policy["Statement"][1]["Action"], json!(["SQS:*", "SQS:SendMessage"]));
+    assert_eq!(f.code("AddPermission", add("one", &["SendMessage"], &["111111111111"])).await, "InvalidParameterValue");
+    f.ok("RemovePermission", json!({ "QueueUrl": url, "Label": "one" })).await;
+    f.ok("RemovePermission", json!({ "QueueUrl": url, "Label": "two" })).await;
+    assert_eq!(f.attribute(&url, "Policy").await, "");
+    assert_eq!(f.code("RemovePermission", json!({ "QueueUrl": url, "Label": "two" })).await, "InvalidParameterValue");
+}
+
+#[tokio::test]
+async fn permissions_are_checked() {
+    let f = fixture();
+    let url = f.queue("q", json!({})).await;
+    let eight = ["SendMessage"; 8];
+    for (label, actions, accounts, code) in [
+        ("l", &["DeleteQueue"][..], &["111111111111"][..], "InvalidParameterValue"),
+        ("l", &[], &["111111111111"], "MissingParameter"),
+        ("l", &["SendMessage"], &[], "InvalidParameterValue"),
+        ("l", &["SendMessage"], &["1"], "InvalidParameterValue"),
+        ("a b", &["SendMessage"], &["111111111111"], "InvalidParameterValue"),
+        ("l", &eight, &["111111111111"], "OverLimit"),
+    ] {
+        let input = json!({ "QueueUrl": url, "Label": label, "Actions": actions, "AWSAccountIds": accounts });
+        assert_eq!(f.code("AddPermission", input).await, code, "{label} {actions:?} {accounts:?}");
+    }
+}
