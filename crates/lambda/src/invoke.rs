@@ -14,6 +14,7 @@
 //! Nothing on this path writes durably before the function runs (architecture, invariant 3).
 
 mod admission;
+mod arrivals;
 mod assign;
 mod channel;
 mod demand;
@@ -21,6 +22,7 @@ mod ending;
 mod environment;
 mod environments;
 pub mod error;
+pub mod keep_alive;
 mod line;
 mod log_lines;
 mod log_records;
@@ -193,7 +195,8 @@ pub struct InvokeLimits {
     pub cpu_millis_min: u32,
     /// A ready environment that gets no event for this long is frozen.
     pub freeze_after: Duration,
-    /// A frozen environment that gets no event for this long is stopped.
+    /// A frozen environment that gets no event for this long is stopped, until enough is known of the function's arrivals:
+    /// then [`keep_alive`] decides.
     pub idle_max: Duration,
     /// Bytes of log that one environment may write at once …
     pub log_burst_bytes: u64,

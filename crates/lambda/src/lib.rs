@@ -27,6 +27,7 @@ mod facts;
 pub mod function;
 pub mod identity;
 pub mod invoke;
+mod inward;
 mod keys;
 pub mod limits;
 mod name;

@@ -21,8 +21,9 @@ use sqs::{Sqs, SqsError, SqsParts};
 use sys::task::CancellationToken;
 use sys::{ByteSize, Clock, Rng};
 use trace::Recorder;
-use wire::Service;
+use triggers::{Functions, Triggers};
 use wire::sigv4::{Credential, Secret};
+use wire::{MayAct, Service};
 
 use super::function_keys::FunctionKeys;
 use super::{admin, identity, launcher_program, storage};
@@ -113,12 +114,13 @@ pub(super) async fn wire(
     tracing::info!(swept, "packages ready");
     lambda.provision_all().await.context("provisioned concurrency cannot be read")?;
     let sqs = start_sqs(&kv, &clock, &rng, &stop).await.context("queues cannot be read")?;
-    let services = services(&lambda, &logs, &sqs, &s3, &iam);
-    may_act.set(identity::may_act(iam.clone(), services.clone(), config.auth));
+    let act = identity::may_act(iam.clone(), known(&lambda, &sqs, &s3), config.auth);
+    may_act.set(act.clone());
+    let triggers = start_triggers(&kv, &lambda, &sqs, act, &stop);
     let gateway = Gateway::new(
         gateway_config(config),
         Wiring {
-            services,
+            services: services(&lambda, &logs, &sqs, &s3, &triggers, &iam),
             identity: Some(identity::of(iam)),
             known: model::SERVICES,
             credentials,
@@ -148,10 +150,25 @@ async fn start_sqs(kv: &Kv, clock: &Clock, rng: &Rng, stop: &CancellationToken) 
     Ok(sqs)
 }
 
-fn services(lambda: &Lambda, logs: &Logs, sqs: &Sqs, s3: &S3, iam: &Iam) -> Vec<Service> {
-    let own = [lambda::service(lambda.clone()), logs::service(logs.clone())];
-    let own = own.into_iter().chain([sqs::service(sqs.clone()), s3::service(s3.clone())]);
-    own.chain(iam::services(iam.clone())).collect()
+/// The services whose resources have policies that the platform must keep to when it acts by itself.
+fn known(lambda: &Lambda, sqs: &Sqs, s3: &S3) -> Vec<Service> {
+    vec![lambda::service(lambda.clone()), sqs::service(sqs.clone()), s3::service(s3.clone())]
+}
+
+/// What makes functions run because something happened.
+fn start_triggers(kv: &Kv, lambda: &Lambda, sqs: &Sqs, may_act: MayAct, stop: &CancellationToken) -> Triggers {
+    let (clock, rng) = (Clock::system(), Rng::system());
+    let functions = Functions::of(lambda.clone(), rng.clone());
+    let triggers = Triggers::new(triggers::Parts { kv: kv.clone(), clock, rng, functions, sqs: sqs.clone(), may_act });
+    sys::task::spawn("event source mappings", triggers.clone().run(stop.clone()));
+    triggers
+}
+
+fn services(lambda: &Lambda, logs: &Logs, sqs: &Sqs, s3: &S3, triggers: &Triggers, iam: &Iam) -> Vec<Service> {
+    // Of Lambda's operations, those about event source mappings are served by `triggers`.
+    let lambda = lambda::service(lambda.clone()).join(triggers::service(triggers.clone()));
+    let own = [lambda, logs::service(logs.clone()), sqs::service(sqs.clone()), s3::service(s3.clone())];
+    own.into_iter().chain(iam::services(iam.clone())).collect()
 }
 
 fn admin_routes(config: &Config, traces: trace::Store, lambda: Lambda, sqs: Sqs, s3: S3) -> Vec<AdminRoute> {

@@ -85,8 +85,11 @@ fn with_trailer() -> Sent {
     )
 }
 
+/// The payload and the trailers.
+type Received = (Vec<u8>, Vec<(String, String)>);
+
 /// What a server makes of it, the body arriving in pieces of `step` bytes: the payload and the trailers, or the code.
-fn received(sent: &Sent, step: usize) -> Result<(Vec<u8>, Vec<(String, String)>), String> {
+fn received(sent: &Sent, step: usize) -> Result<Received, String> {
     let key = key();
     let regions = [key.region.to_owned()];
     let expect = Expectations { service: "s3", regions: RegionPolicy::Only(&regions), skew: SKEW_DEFAULT };

@@ -1,0 +1,324 @@
+//! The poller of one mapping of a queue.
+//!
+//! ```text
+//!   lane: turn ─► role asked ─► receive (one lane waits, the others take) ─► batch (size, window, bytes)
+//!           ▲                                                               │
+//!           │   delete what succeeded, leave what failed,                   ▼
+//!           └── give back what the function did not get  ◄─ invoke ◄─ filter: unwanted is deleted
+//! ```
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::Value;
+use sqs::{QueueName, ReceiveOptions, Received, SqsError};
+use sys::task::CancellationToken;
+use wire::{Act, TraceContext};
+
+use crate::filter::Filters;
+use crate::functions::{Call, Refusal};
+use crate::keys::MappingRecord;
+use crate::lanes::{Lanes, Turn};
+use crate::queue_event::{event, record};
+use crate::response::Verdict;
+use crate::state::Triggers;
+
+/// Without a maximum of its own a mapping works on so many batches at a time (Lambda developer guide, "Configuring
+/// scaling behavior for SQS event source mappings").
+const LANES_MAX: usize = 1_000;
+/// Batches that one provisioned poller works on at a time (same page, "provisioned mode").
+const LANES_OF_A_POLLER: usize = 10;
+/// The longest wait of a receive.
+const WAIT: Duration = Duration::from_secs(20);
+/// Largest event: that of a synchronous invocation.
+const EVENT_BYTES_MAX: usize = lambda::invoke::PAYLOAD_BYTES_MAX;
+/// What an event has beside its records.
+const ENVELOPE_BYTES: usize = 64;
+/// Pause when the role may not, the queue or the function is gone, or the platform fails.
+const PAUSE: Duration = Duration::from_secs(5);
+/// For so long the answer about the role is believed.
+const ROLE_BELIEVED: Duration = Duration::from_secs(1);
+/// Messages of one receive and of one delete.
+const RECEIVE_MAX: usize = 10;
+
+/// What the lanes of one mapping share.
+pub(crate) struct Poller {
+    triggers: Triggers,
+    mapping: MappingRecord,
+    queue: QueueName,
+    role_arn: String,
+    filters: Filters,
+    lanes: Lanes,
+    stop: CancellationToken,
+    /// When the role was last allowed to read the queue, in the clock's monotonic time.
+    allowed_at: parking_lot::Mutex<Option<Duration>>,
+}
+
+/// A message and its record.
+struct Item {
+    message: Received,
+    record: Value,
+    bytes: usize,
+}
+
+impl Poller {
+    pub(crate) fn new(
+        triggers: Triggers,
+        mapping: MappingRecord,
+        queue: QueueName,
+        role_arn: String,
+        filters: Filters,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        let own = mapping.concurrency_max.map(|most| usize::try_from(most).unwrap_or(LANES_MAX));
+        let provisioned =
+            mapping.pollers.map(|(_, most)| usize::try_from(most).unwrap_or(LANES_MAX) * LANES_OF_A_POLLER);
+        let lanes = Lanes::new(own.or(provisioned).unwrap_or(LANES_MAX));
+        let allowed_at = parking_lot::Mutex::new(None);
+        Arc::new(Self { triggers, mapping, queue, role_arn, filters, lanes, stop, allowed_at })
+    }
+
+    /// Opens the first lane. Lanes in their batches finish them after the stop.
+    pub(crate) fn start(self: &Arc<Self>) {
+        self.open_lane();
+    }
+
+    fn open_lane(self: &Arc<Self>) {
+        if self.lanes.open() {
+            let poller = Arc::clone(self);
+            sys::task::spawn("queue lane", async move { poller.lane().await });
+        }
+    }
+
+    async fn lane(self: Arc<Self>) {
+        let mut found = true;
+        while !self.stop.is_cancelled() {
+            let turn = self.lanes.turn(self.triggers.clock().elapsed(), found);
+            found = match turn {
+                Turn::End => return,
+                Turn::Pause(time) => {
+                    self.sleep(time).await;
+                    true
+                }
+                Turn::Wait => {
+                    let first = self.receive(WAIT, RECEIVE_MAX.min(self.batch_size())).await;
+                    self.lanes.waited();
+                    self.turn_of(first).await
+                }
+                Turn::Take => {
+                    let first = self.receive(Duration::ZERO, RECEIVE_MAX.min(self.batch_size())).await;
+                    self.turn_of(first).await
+                }
+            };
+        }
+        self.lanes.close();
+    }
+
+    /// Works on what a receive came to; whether there was something.
+    async fn turn_of(self: &Arc<Self>, first: Result<Vec<Received>, SqsError>) -> bool {
+        match first {
+            Ok(first) if first.is_empty() => false,
+            Ok(first) => {
+                // One that waits in this one's place, and one that takes what else is there.
+                self.open_lane();
+                if first.len() == RECEIVE_MAX.min(self.batch_size()) {
+                    self.open_lane();
+                }
+                let batch = self.fill(first).await;
+                self.work(batch).await;
+                true
+            }
+            Err(error) => {
+                tracing::warn!(mapping = self.mapping.uuid, %error, "a queue cannot be read now");
+                self.sleep(PAUSE).await;
+                false
+            }
+        }
+    }
+
+    async fn sleep(&self, time: Duration) {
+        self.stop.run_until_cancelled(self.triggers.clock().sleep(time)).await;
+    }
+
+    fn batch_size(&self) -> usize {
+        usize::try_from(self.mapping.batch_size).unwrap_or(usize::MAX)
+    }
+
+    /// Receives, if the role may. A lane that is told to stop while it waits receives nothing.
+    async fn receive(&self, wait: Duration, max: usize) -> Result<Vec<Received>, SqsError> {
+        if !self.may_read().await {
+            self.sleep(PAUSE).await;
+            return Ok(Vec::new());
+        }
+        let options = ReceiveOptions { max, wait: Some(wait), ..ReceiveOptions::default() };
+        let received = self.triggers.sqs().receive(&self.queue, &options);
+        match wait.is_zero() {
+            // A receive that found messages must not be dropped: they would stay hidden.
+            true => received.await,
+            false => {
+                tokio::select! {
+                    biased;
+                    received = received => received,
+                    () = self.stop.cancelled() => Ok(Vec::new()),
+                }
+            }
+        }
+    }
+
+    /// Whether the function's role may read and delete (sem:I8).
+    async fn may_read(&self) -> bool {
+        let now = self.triggers.clock().elapsed();
+        if self.allowed_at.lock().is_some_and(|at| now.saturating_sub(at) < ROLE_BELIEVED) {
+            return true;
+        }
+        match self.triggers.role_may_read(&self.role_arn, &self.queue).await {
+            Ok(()) => {
+                *self.allowed_at.lock() = Some(now);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(mapping = self.mapping.uuid, %error, "the function's role may not read the queue");
+                false
+            }
+        }
+    }
+
+    /// Receives until the batch has its size, or its window or the bytes of an event are full.
+    async fn fill(&self, mut messages: Vec<Received>) -> Vec<Received> {
+        let clock = self.triggers.clock();
+        let end = clock.elapsed() + Duration::from_secs(self.mapping.window_s.into());
+        let bytes = |messages: &[Received]| messages.iter().map(|message| message.body.len()).sum::<usize>();
+        while messages.len() < self.batch_size() && bytes(&messages) < EVENT_BYTES_MAX / 2 {
+            let left = end.saturating_sub(clock.elapsed());
+            let max = RECEIVE_MAX.min(self.batch_size() - messages.len());
+            if left.is_zero() || self.stop.is_cancelled() {
+                break;
+            }
+            match self.receive(left.min(WAIT), max).await {
+                Ok(more) => messages.extend(more),
+                Err(error) => {
+                    tracing::warn!(mapping = self.mapping.uuid, %error, "a batch stays smaller");
+                    break;
+                }
+            }
+        }
+        messages
+    }
+
+    /// Deletes what no filter wants and has the rest worked on, in events of at most the largest size.
+    async fn work(&self, messages: Vec<Received>) {
+        let mut unwanted = Vec::new();
+        let mut events: Vec<Vec<Item>> = Vec::new();
+        let mut room = 0;
+        for message in messages {
+            let record = record(&self.queue, &message);
+            if !self.filters.want(&record) {
+                unwanted.push(message.receipt);
+                continue;
+            }
+            let bytes = record.to_string().len() + 1;
+            if events.is_empty() || bytes > room {
+                events.push(Vec::new());
+                room = EVENT_BYTES_MAX - ENVELOPE_BYTES;
+            }
+            room = room.saturating_sub(bytes);
+            if let Some(event) = events.last_mut() {
+                event.push(Item { message, record, bytes });
+            }
+        }
+        self.delete(&unwanted).await;
+        let mut events = events.into_iter();
+        while let Some(items) = events.next() {
+            if !self.run(items).await && self.queue.is_fifo() {
+                // Later messages of a group must not overtake those that failed.
+                let rest: Vec<String> = events.flatten().map(|item| item.message.receipt).collect();
+                return self.give_back(&rest).await;
+            }
+        }
+    }
+
+    /// One invocation; whether all of its messages are done with.
+    async fn run(&self, items: Vec<Item>) -> bool {
+        let receipts = |items: &[Item]| items.iter().map(|item| item.message.receipt.clone()).collect::<Vec<_>>();
+        debug_assert!(items.iter().map(|item| item.bytes).sum::<usize>() <= EVENT_BYTES_MAX || items.len() == 1);
+        let records: Vec<Value> = items.iter().map(|item| item.record.clone()).collect();
+        let trace = items.iter().find_map(|item| item.message.trace.as_deref().and_then(TraceContext::parse_header));
+        let call = Call {
+            function_arn: self.mapping.function.clone(),
+            payload: Bytes::from(event(&records)),
+            trace: trace.unwrap_or_else(|| self.triggers.new_trace()),
+            is_event: false,
+        };
+        let answer = match (self.triggers.functions().invoke)(call).await {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                self.refused(refusal, &receipts(&items)).await;
+                return false;
+            }
+        };
+        self.lanes.succeeded();
+        let verdict = match &answer.function_error {
+            Some(_) => Verdict::Failed,
+            None if self.mapping.partial => {
+                let ids: HashSet<&str> = items.iter().map(|item| item.message.id.as_str()).collect();
+                Verdict::read(&answer.payload, &ids)
+            }
+            None => Verdict::succeeded(),
+        };
+        match verdict {
+            // What failed comes back when its visibility timeout is over.
+            Verdict::Failed => false,
+            Verdict::AllBut(failed) => {
+                let done = items.iter().filter(|item| !failed.contains(&item.message.id));
+                let done: Vec<String> = done.map(|item| item.message.receipt.clone()).collect();
+                self.delete(&done).await;
+                failed.is_empty()
+            }
+        }
+    }
+
+    /// The function did not get the messages: they go back as if they had not been received.
+    async fn refused(&self, refusal: Refusal, receipts: &[String]) {
+        self.give_back(receipts).await;
+        match refusal {
+            Refusal::Throttled => self.lanes.throttled(self.triggers.clock().elapsed()),
+            Refusal::Transient(cause) | Refusal::Permanent(cause) => {
+                tracing::warn!(mapping = self.mapping.uuid, cause, "a function cannot be invoked by its mapping");
+                self.sleep(PAUSE).await;
+            }
+        }
+    }
+
+    async fn give_back(&self, receipts: &[String]) {
+        for some in receipts.chunks(RECEIVE_MAX) {
+            // What cannot be given back comes back by itself, when its visibility timeout is over.
+            if let Err(error) = self.triggers.sqs().give_back(&self.queue, some).await {
+                tracing::warn!(mapping = self.mapping.uuid, %error, "messages could not be given back");
+            }
+        }
+    }
+
+    async fn delete(&self, receipts: &[String]) {
+        for some in receipts.chunks(RECEIVE_MAX) {
+            // At least once: what cannot be deleted now comes again.
+            if let Err(error) = self.triggers.sqs().delete_batch(&self.queue, some).await {
+                tracing::warn!(mapping = self.mapping.uuid, %error, "messages could not be deleted");
+            }
+        }
+    }
+}
+
+impl Triggers {
+    /// Whether a role may do what a mapping of a queue does.
+    ///
+    /// # Errors
+    /// `AccessDenied`.
+    pub(crate) async fn role_may_read(&self, role_arn: &str, queue: &QueueName) -> Result<(), wire::ApiError> {
+        for action in ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"] {
+            (self.may_act())(Act::as_role(role_arn, action, &queue.arn(), &queue.region)).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,137 @@
+//! One way to functions, queues and topics, for everything that delivers: notifications, dead letters, destinations.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sqs::{Outgoing, QueueName, Sqs};
+use wire::service::BoxFuture;
+use wire::{AccountId, Act, Arn, MayAct, ServiceError as _, TraceContext};
+
+use crate::functions::{Call, Functions, Refusal};
+
+/// On whose account, and why, something is delivered.
+#[derive(Clone, Debug)]
+pub struct Cause {
+    /// The service principal, such as `s3.amazonaws.com`; the target's policy must allow it (sem:I6).
+    pub service: &'static str,
+    /// The bucket, topic, function or rule whose event it is.
+    pub source_arn: String,
+    /// Its owner.
+    pub source_account: AccountId,
+    /// The role on whose authority it is done instead, where there is one (dead letters and destinations of functions).
+    pub role_arn: Option<String>,
+    /// Where it hangs in its trace.
+    pub trace: TraceContext,
+    /// FIFO targets: message group.
+    pub group: Option<String>,
+    /// FIFO targets: deduplication id.
+    pub deduplication: Option<String>,
+}
+
+/// Why something was not delivered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Undelivered {
+    /// It never will be: the target is gone, or its policy does not allow it.
+    #[error("{0}")]
+    Permanent(String),
+    /// Trying again may help.
+    #[error("{0}")]
+    Transient(String),
+}
+
+/// Publishes to a topic: its ARN, the message, the cause.
+pub type Publish = Arc<dyn Fn(String, String, Cause) -> BoxFuture<Result<(), Undelivered>> + Send + Sync>;
+
+/// All targets.
+#[derive(Clone)]
+pub struct Targets {
+    /// Functions; they get events (`InvocationType` `Event`).
+    pub functions: Functions,
+    /// Queues.
+    pub sqs: Sqs,
+    /// Topics, where there are any.
+    pub topics: Option<Publish>,
+    /// Whether the platform may act for somebody.
+    pub may_act: MayAct,
+}
+
+impl Targets {
+    /// Delivers `payload` (text of UTF-8; for functions JSON) to the function, queue or topic `target`.
+    ///
+    /// # Errors
+    /// [`Undelivered`].
+    pub async fn deliver(&self, target: &str, payload: Bytes, cause: Cause) -> Result<(), Undelivered> {
+        let Some(arn) = Arn::parse(target) else {
+            return Err(Undelivered::Permanent(format!("{target} is no ARN")));
+        };
+        match arn.service.as_str() {
+            "lambda" => {
+                self.allowed("lambda:InvokeFunction", &unqualified(&arn), &arn.region, &cause).await?;
+                self.to_function(target, payload, cause.trace).await
+            }
+            "sqs" => {
+                self.allowed("sqs:SendMessage", target, &arn.region, &cause).await?;
+                self.to_queue(target, payload, cause).await
+            }
+            "sns" => {
+                self.allowed("sns:Publish", target, &arn.region, &cause).await?;
+                let Some(publish) = &self.topics else {
+                    return Err(Undelivered::Permanent("topics are not served here".to_owned()));
+                };
+                let text = text(&payload)?;
+                publish(target.to_owned(), text, cause).await
+            }
+            other => Err(Undelivered::Permanent(format!("nothing is delivered to {other} by Tinderbox yet"))),
+        }
+    }
+
+    async fn allowed(&self, action: &str, target: &str, region: &str, cause: &Cause) -> Result<(), Undelivered> {
+        let act = match &cause.role_arn {
+            Some(role) => Act::as_role(role, action, target, region),
+            None => Act::on_behalf_of(cause.service, action, target, region, &cause.source_arn, &cause.source_account),
+        };
+        (self.may_act)(act).await.map_err(|error| match error.status {
+            500.. => Undelivered::Transient(error.to_string()),
+            _ => Undelivered::Permanent(error.message),
+        })
+    }
+
+    async fn to_function(&self, arn: &str, payload: Bytes, trace: TraceContext) -> Result<(), Undelivered> {
+        let call = Call { function_arn: arn.to_owned(), payload, trace, is_event: true };
+        match (self.functions.invoke)(call).await {
+            Ok(_) => Ok(()),
+            Err(Refusal::Permanent(cause)) => Err(Undelivered::Permanent(cause)),
+            Err(Refusal::Throttled) => Err(Undelivered::Transient("the function is throttled".to_owned())),
+            Err(Refusal::Transient(cause)) => Err(Undelivered::Transient(cause)),
+        }
+    }
+
+    async fn to_queue(&self, arn: &str, payload: Bytes, cause: Cause) -> Result<(), Undelivered> {
+        let Some(queue) = QueueName::of_arn(arn) else {
+            return Err(Undelivered::Permanent(format!("{arn} is no ARN of a queue")));
+        };
+        let message = Outgoing {
+            body: text(&payload)?,
+            trace: Some(cause.trace.header()),
+            group: cause.group,
+            deduplication: cause.deduplication,
+            sender: cause.service.to_owned(),
+            ..Outgoing::default()
+        };
+        match self.sqs.send(&queue, &[message]).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.status() >= 500 => Err(Undelivered::Transient(error.to_string())),
+            Err(error) => Err(Undelivered::Permanent(error.to_string())),
+        }
+    }
+}
+
+fn text(payload: &Bytes) -> Result<String, Undelivered> {
+    String::from_utf8(payload.to_vec()).map_err(|_| Undelivered::Permanent("the payload is no text".to_owned()))
+}
+
+/// The ARN of a function without its qualifier: policies are asked about functions.
+fn unqualified(arn: &Arn) -> String {
+    let words: Vec<&str> = arn.resource.splitn(3, ':').take(2).collect();
+    Arn { resource: words.join(":"), ..arn.clone() }.to_string()
+}
