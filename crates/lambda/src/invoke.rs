@@ -35,6 +35,7 @@ mod spans;
 mod start;
 mod state;
 mod stems;
+mod stream;
 mod variables;
 
 use std::future::Future;
@@ -57,6 +58,7 @@ pub use error::{InvokeError, ThrottleReason};
 pub use log_stream::LogLine;
 pub use report::{ColdStart, PriceTable, Report, Status};
 pub use state::State;
+pub use stream::{STREAM_BYTES_MAX, StreamPart, StreamSink};
 
 use admission::Admission;
 use environments::Environments;
@@ -84,6 +86,8 @@ pub struct Invocation {
     pub invoked_arn: String,
     /// Where this invocation hangs in its trace.
     pub trace: TraceContext,
+    /// Where the answer goes while it is being written, when the function streams it; else it is in the outcome.
+    pub stream: Option<StreamSink>,
 }
 
 /// How a function that ran went wrong: the value of `X-Amz-Function-Error`.
@@ -308,7 +312,11 @@ impl Invoker {
     ) -> Result<InvokeOutcome, InvokeError> {
         let length = invocation.payload.len();
         if length > PAYLOAD_BYTES_MAX {
-            return Err(InvokeError::RequestTooLarge { length, limit: PAYLOAD_BYTES_MAX });
+            return Err(InvokeError::RequestTooLarge {
+                length,
+                limit: PAYLOAD_BYTES_MAX,
+                invocation_type: "RequestResponse",
+            });
         }
         let run = run::Run::admit(self.clone(), Arc::clone(function), invocation)?;
         let outcome = sys::task::to_the_end("invocation", run.run()).await;

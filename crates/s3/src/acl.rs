@@ -117,7 +117,8 @@ impl AclHeaders {
         let mut grants = Vec::new();
         for (permission, header) in &self.grants {
             for one in header.split(',') {
-                let (kind, value) = one.trim().split_once('=').ok_or_else(|| S3Error::argument("Argument format not recognized"))?;
+                let (kind, value) =
+                    one.trim().split_once('=').ok_or_else(|| S3Error::argument("Argument format not recognized"))?;
                 let value = value.trim().trim_matches('"');
                 let grantee = match kind.trim().to_ascii_lowercase().as_str() {
                     "id" => user(value)?,
@@ -209,7 +210,13 @@ const ON_BUCKET: [(&str, &[&str]); 4] = [
     ("WRITE_ACP", &["s3:PutBucketAcl"]),
 ];
 
-const WRITES: &[&str] = &["s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"];
+const WRITES: &[&str] = &[
+    "s3:PutObject",
+    "s3:DeleteObject",
+    "s3:DeleteObjectVersion",
+    "s3:AbortMultipartUpload",
+    "s3:ListMultipartUploadParts",
+];
 
 const ON_OBJECT: [(&str, &[&str]); 3] = [
     ("READ", &["s3:GetObject", "s3:GetObjectVersion"]),

@@ -47,7 +47,7 @@ macro_rules! object {
 /// The S3 service's table.
 pub fn service(s3: S3) -> Service {
     let table = Service::table(&m::SERVICE, s3).open_to_grants().facts(facts);
-    let table = objects(table);
+    let table = facets(deletes(writes(reads(table))));
     let table = uploads(table);
     let table = bucket_operations(table);
     documents(table).build()
@@ -55,10 +55,19 @@ pub fn service(s3: S3) -> Service {
 
 type Table = wire::service::Table<S3>;
 
-fn objects(table: Table) -> Table {
+fn writes(table: Table) -> Table {
     table
         .stream::<m::PutObject, _, _>(put::put, "s3:PutObject", object!())
-        .also::<m::PutObject>(|_, i| with_write(&i.bucket, &i.key, i.tagging.as_deref(), acl::acl_headers!(i).is_none(), i.object_lock_mode.is_some(), i.object_lock_legal_hold_status.is_some()))
+        .also::<m::PutObject>(|_, i| {
+            with_write(
+                &i.bucket,
+                &i.key,
+                i.tagging.as_deref(),
+                acl::acl_headers!(i).is_none(),
+                i.object_lock_mode.is_some(),
+                i.object_lock_legal_hold_status.is_some(),
+            )
+        })
         .keys::<m::PutObject>(|_, i| {
             let keys = ConditionKeys::new()
                 .with_some("s3:x-amz-acl", i.acl.map(|acl| acl.as_str()))
@@ -72,6 +81,35 @@ fn objects(table: Table) -> Table {
                 .with_some("s3:if-match", i.if_match.as_deref());
             granted(request_tags(keys, i.tagging.as_deref()), &acl::acl_headers!(i))
         })
+        .op::<m::CopyObject, _, _>(copy::copy, "s3:PutObject", object!())
+        .also::<m::CopyObject>(|_, i| {
+            let mut all = with_write(
+                &i.bucket,
+                &i.key,
+                i.tagging.as_deref(),
+                acl::acl_headers!(i).is_none(),
+                i.object_lock_mode.is_some(),
+                i.object_lock_legal_hold_status.is_some(),
+            );
+            all.extend(of_source(&i.copy_source, i.tagging_directive != Some(m::TaggingDirective::Replace)));
+            all
+        })
+        .keys::<m::CopyObject>(|_, i| {
+            let keys = ConditionKeys::new()
+                .with("s3:x-amz-copy-source", i.copy_source.trim_start_matches('/'))
+                .with(
+                    "s3:x-amz-metadata-directive",
+                    i.metadata_directive.map_or("COPY", |directive| directive.as_str()),
+                )
+                .with_some("s3:x-amz-acl", i.acl.map(|acl| acl.as_str()))
+                .with_some("s3:x-amz-server-side-encryption", i.server_side_encryption.map(|sse| sse.as_str()))
+                .with_some("s3:x-amz-storage-class", i.storage_class.map(|class| class.as_str()));
+            granted(request_tags(keys, i.tagging.as_deref()), &acl::acl_headers!(i))
+        })
+}
+
+fn reads(table: Table) -> Table {
+    table
         .stream::<m::GetObject, _, _>(get::get, "s3:GetObject", object!())
         .instead::<m::GetObject>(|i| i.version_id.is_some().then_some("s3:GetObjectVersion"))
         .keys::<m::GetObject>(|_, i| version_key(i.version_id.as_deref()))
@@ -84,21 +122,10 @@ fn objects(table: Table) -> Table {
             let action = if i.version_id.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
             vec![Permission::new(action, object_arn(&i.bucket, &i.key))]
         })
-        .op::<m::CopyObject, _, _>(copy::copy, "s3:PutObject", object!())
-        .also::<m::CopyObject>(|_, i| {
-            let mut all = with_write(&i.bucket, &i.key, i.tagging.as_deref(), acl::acl_headers!(i).is_none(), i.object_lock_mode.is_some(), i.object_lock_legal_hold_status.is_some());
-            all.extend(of_source(&i.copy_source, i.tagging_directive != Some(m::TaggingDirective::Replace)));
-            all
-        })
-        .keys::<m::CopyObject>(|_, i| {
-            let keys = ConditionKeys::new()
-                .with("s3:x-amz-copy-source", i.copy_source.trim_start_matches('/'))
-                .with("s3:x-amz-metadata-directive", i.metadata_directive.map_or("COPY", |directive| directive.as_str()))
-                .with_some("s3:x-amz-acl", i.acl.map(|acl| acl.as_str()))
-                .with_some("s3:x-amz-server-side-encryption", i.server_side_encryption.map(|sse| sse.as_str()))
-                .with_some("s3:x-amz-storage-class", i.storage_class.map(|class| class.as_str()));
-            granted(request_tags(keys, i.tagging.as_deref()), &acl::acl_headers!(i))
-        })
+}
+
+fn deletes(table: Table) -> Table {
+    table
         .op::<m::DeleteObject, _, _>(delete::delete, "s3:DeleteObject", object!())
         .instead::<m::DeleteObject>(|i| i.version_id.is_some().then_some("s3:DeleteObjectVersion"))
         .also::<m::DeleteObject>(|_, i| bypassing(i.bypass_governance_retention, &i.bucket, [i.key.as_str()]))
@@ -110,12 +137,20 @@ fn objects(table: Table) -> Table {
         .also::<m::DeleteObjects>(|_, i| {
             let versions = i.delete.objects.iter().filter(|object| object.version_id.is_some());
             let arns: Vec<_> = versions.map(|object| format!("arn:aws:s3:::{}/{}", i.bucket, object.key)).collect();
-            let mut all = bypassing(i.bypass_governance_retention, &i.bucket, i.delete.objects.iter().map(|object| object.key.as_str()));
+            let mut all = bypassing(
+                i.bypass_governance_retention,
+                &i.bucket,
+                i.delete.objects.iter().map(|object| object.key.as_str()),
+            );
             if !arns.is_empty() {
                 all.push(Permission::new("s3:DeleteObjectVersion", Resource(arns)));
             }
             all
         })
+}
+
+fn facets(table: Table) -> Table {
+    table
         .op::<m::PutObjectTagging, _, _>(tagging::put, "s3:PutObjectTagging", object!())
         .instead::<m::PutObjectTagging>(|i| i.version_id.is_some().then_some("s3:PutObjectVersionTagging"))
         .keys::<m::PutObjectTagging>(|_, i| {
@@ -146,7 +181,16 @@ fn objects(table: Table) -> Table {
 fn uploads(table: Table) -> Table {
     table
         .op::<m::CreateMultipartUpload, _, _>(multipart::create, "s3:PutObject", object!())
-        .also::<m::CreateMultipartUpload>(|_, i| with_write(&i.bucket, &i.key, i.tagging.as_deref(), acl::acl_headers!(i).is_none(), i.object_lock_mode.is_some(), i.object_lock_legal_hold_status.is_some()))
+        .also::<m::CreateMultipartUpload>(|_, i| {
+            with_write(
+                &i.bucket,
+                &i.key,
+                i.tagging.as_deref(),
+                acl::acl_headers!(i).is_none(),
+                i.object_lock_mode.is_some(),
+                i.object_lock_legal_hold_status.is_some(),
+            )
+        })
         .keys::<m::CreateMultipartUpload>(|_, i| {
             let keys = ConditionKeys::new()
                 .with_some("s3:x-amz-acl", i.acl.map(|acl| acl.as_str()))
@@ -157,7 +201,9 @@ fn uploads(table: Table) -> Table {
         .stream::<m::UploadPart, _, _>(parts::put, "s3:PutObject", object!())
         .op::<m::UploadPartCopy, _, _>(parts::copy, "s3:PutObject", object!())
         .also::<m::UploadPartCopy>(|_, i| of_source(&i.copy_source, false))
-        .keys::<m::UploadPartCopy>(|_, i| ConditionKeys::new().with("s3:x-amz-copy-source", i.copy_source.trim_start_matches('/')))
+        .keys::<m::UploadPartCopy>(|_, i| {
+            ConditionKeys::new().with("s3:x-amz-copy-source", i.copy_source.trim_start_matches('/'))
+        })
         .op::<m::CompleteMultipartUpload, _, _>(multipart::complete, "s3:PutObject", object!())
         .op::<m::AbortMultipartUpload, _, _>(multipart::abort, "s3:AbortMultipartUpload", object!())
         .op::<m::ListParts, _, _>(parts::list, "s3:ListMultipartUploadParts", object!())
@@ -196,15 +242,39 @@ fn bucket_operations(table: Table) -> Table {
         .op::<m::GetBucketVersioning, _, _>(protection::get_versioning, "s3:GetBucketVersioning", bucket!())
         .op::<m::PutBucketEncryption, _, _>(protection::put_encryption, "s3:PutEncryptionConfiguration", bucket!())
         .op::<m::GetBucketEncryption, _, _>(protection::get_encryption, "s3:GetEncryptionConfiguration", bucket!())
-        .op::<m::DeleteBucketEncryption, _, _>(protection::delete_encryption, "s3:PutEncryptionConfiguration", bucket!())
+        .op::<m::DeleteBucketEncryption, _, _>(
+            protection::delete_encryption,
+            "s3:PutEncryptionConfiguration",
+            bucket!(),
+        )
         .op::<m::PutPublicAccessBlock, _, _>(protection::put_block, "s3:PutBucketPublicAccessBlock", bucket!())
         .op::<m::GetPublicAccessBlock, _, _>(protection::get_block, "s3:GetBucketPublicAccessBlock", bucket!())
         .op::<m::DeletePublicAccessBlock, _, _>(protection::delete_block, "s3:PutBucketPublicAccessBlock", bucket!())
-        .op::<m::PutBucketOwnershipControls, _, _>(protection::put_ownership, "s3:PutBucketOwnershipControls", bucket!())
-        .op::<m::GetBucketOwnershipControls, _, _>(protection::get_ownership, "s3:GetBucketOwnershipControls", bucket!())
-        .op::<m::DeleteBucketOwnershipControls, _, _>(protection::delete_ownership, "s3:PutBucketOwnershipControls", bucket!())
-        .op::<m::PutObjectLockConfiguration, _, _>(protection::put_lock, "s3:PutBucketObjectLockConfiguration", bucket!())
-        .op::<m::GetObjectLockConfiguration, _, _>(protection::get_lock, "s3:GetBucketObjectLockConfiguration", bucket!())
+        .op::<m::PutBucketOwnershipControls, _, _>(
+            protection::put_ownership,
+            "s3:PutBucketOwnershipControls",
+            bucket!(),
+        )
+        .op::<m::GetBucketOwnershipControls, _, _>(
+            protection::get_ownership,
+            "s3:GetBucketOwnershipControls",
+            bucket!(),
+        )
+        .op::<m::DeleteBucketOwnershipControls, _, _>(
+            protection::delete_ownership,
+            "s3:PutBucketOwnershipControls",
+            bucket!(),
+        )
+        .op::<m::PutObjectLockConfiguration, _, _>(
+            protection::put_lock,
+            "s3:PutBucketObjectLockConfiguration",
+            bucket!(),
+        )
+        .op::<m::GetObjectLockConfiguration, _, _>(
+            protection::get_lock,
+            "s3:GetBucketObjectLockConfiguration",
+            bucket!(),
+        )
         .op::<m::PutBucketAcl, _, _>(acls::put_bucket, "s3:PutBucketAcl", bucket!())
         .keys::<m::PutBucketAcl>(|_, i| {
             let keys = ConditionKeys::new().with_some("s3:x-amz-acl", i.acl.map(|acl| acl.as_str()));
@@ -222,12 +292,21 @@ fn documents(table: Table) -> Table {
         .op::<m::PutBucketCors, _, _>(settings::put_cors, "s3:PutBucketCORS", bucket!())
         .op::<m::GetBucketCors, _, _>(settings::get_cors, "s3:GetBucketCORS", bucket!())
         .op::<m::DeleteBucketCors, _, _>(settings::delete_cors, "s3:PutBucketCORS", bucket!())
-        .op::<m::PutBucketLifecycleConfiguration, _, _>(settings::put_lifecycle, "s3:PutLifecycleConfiguration", bucket!())
-        .op::<m::GetBucketLifecycleConfiguration, _, _>(settings::get_lifecycle, "s3:GetLifecycleConfiguration", bucket!())
+        .op::<m::PutBucketLifecycleConfiguration, _, _>(
+            settings::put_lifecycle,
+            "s3:PutLifecycleConfiguration",
+            bucket!(),
+        )
+        .op::<m::GetBucketLifecycleConfiguration, _, _>(
+            settings::get_lifecycle,
+            "s3:GetLifecycleConfiguration",
+            bucket!(),
+        )
         .op::<m::DeleteBucketLifecycle, _, _>(settings::delete_lifecycle, "s3:PutLifecycleConfiguration", bucket!())
         .op::<m::PutBucketTagging, _, _>(settings::put_tags, "s3:PutBucketTagging", bucket!())
         .keys::<m::PutBucketTagging>(|_, i| {
-            ConditionKeys::new().with_request_tags(i.tagging.tag_set.iter().map(|tag| (tag.key.as_str(), tag.value.as_str())))
+            ConditionKeys::new()
+                .with_request_tags(i.tagging.tag_set.iter().map(|tag| (tag.key.as_str(), tag.value.as_str())))
         })
         .op::<m::GetBucketTagging, _, _>(settings::get_tags, "s3:GetBucketTagging", bucket!())
         .op::<m::DeleteBucketTagging, _, _>(settings::delete_tags, "s3:PutBucketTagging", bucket!())
@@ -238,9 +317,21 @@ fn documents(table: Table) -> Table {
         .op::<m::GetBucketLogging, _, _>(settings::get_logging, "s3:GetBucketLogging", bucket!())
         .op::<m::PutBucketReplication, _, _>(settings::put_replication, "s3:PutReplicationConfiguration", bucket!())
         .op::<m::GetBucketReplication, _, _>(settings::get_replication, "s3:GetReplicationConfiguration", bucket!())
-        .op::<m::DeleteBucketReplication, _, _>(settings::delete_replication, "s3:PutReplicationConfiguration", bucket!())
-        .op::<m::PutBucketAccelerateConfiguration, _, _>(settings::put_accelerate, "s3:PutAccelerateConfiguration", bucket!())
-        .op::<m::GetBucketAccelerateConfiguration, _, _>(settings::get_accelerate, "s3:GetAccelerateConfiguration", bucket!())
+        .op::<m::DeleteBucketReplication, _, _>(
+            settings::delete_replication,
+            "s3:PutReplicationConfiguration",
+            bucket!(),
+        )
+        .op::<m::PutBucketAccelerateConfiguration, _, _>(
+            settings::put_accelerate,
+            "s3:PutAccelerateConfiguration",
+            bucket!(),
+        )
+        .op::<m::GetBucketAccelerateConfiguration, _, _>(
+            settings::get_accelerate,
+            "s3:GetAccelerateConfiguration",
+            bucket!(),
+        )
         .op::<m::PutBucketRequestPayment, _, _>(settings::put_request_payment, "s3:PutBucketRequestPayment", bucket!())
         .op::<m::GetBucketRequestPayment, _, _>(settings::get_request_payment, "s3:GetBucketRequestPayment", bucket!())
         .op::<m::PutBucketNotificationConfiguration, _, _>(notifications::put, "s3:PutBucketNotification", bucket!())
@@ -248,7 +339,14 @@ fn documents(table: Table) -> Table {
 }
 
 /// What rides on a write beside its bytes needs its own right.
-fn with_write(bucket: &str, key: &str, tagging: Option<&str>, no_acl: bool, locks: bool, holds: bool) -> Vec<Permission> {
+fn with_write(
+    bucket: &str,
+    key: &str,
+    tagging: Option<&str>,
+    no_acl: bool,
+    locks: bool,
+    holds: bool,
+) -> Vec<Permission> {
     let ride = [
         (tagging.is_some_and(|tagging| !tagging.is_empty()), "s3:PutObjectTagging"),
         (!no_acl, "s3:PutObjectAcl"),
@@ -332,7 +430,13 @@ async fn facts(s3: S3, arn: String) -> Result<ResourceFacts, S3Error> {
     read.await
 }
 
-async fn facts_of(s3: &S3, tx: &Txn, name: &str, key: Option<&str>, bucket: &BucketRecord) -> Result<ResourceFacts, S3Error> {
+async fn facts_of(
+    s3: &S3,
+    tx: &Txn,
+    name: &str,
+    key: Option<&str>,
+    bucket: &BucketRecord,
+) -> Result<ResourceFacts, S3Error> {
     let arn = format!("arn:aws:s3:::{name}");
     let restricted = bucket.block_public.is_some_and(|block| block.restrict_buckets);
     let stored: Option<m::GetBucketPolicyOutput> = document::get(tx, name, Setting::Policy).await?;

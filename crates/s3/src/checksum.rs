@@ -142,7 +142,10 @@ impl Algorithm {
     /// `InvalidRequest` when it is not base64 of the right length.
     pub(crate) fn check(self, value: &str) -> Result<Vec<u8>, S3Error> {
         BASE64.decode(value).ok().filter(|bytes| bytes.len() == self.bytes()).ok_or_else(|| {
-            S3Error::InvalidRequest(format!("Value for x-amz-checksum-{} header is invalid.", self.name().to_lowercase()))
+            S3Error::InvalidRequest(format!(
+                "Value for x-amz-checksum-{} header is invalid.",
+                self.name().to_lowercase()
+            ))
         })
     }
 }

@@ -7,7 +7,9 @@ use crate::keys::VersionRecord;
 
 /// Whether a list of entity tags (or `*`) names `etag`. S3 takes tags without quotes too.
 fn names(list: &str, etag: &str) -> bool {
-    list.split(',').map(|tag| tag.trim().trim_start_matches("W/").trim_matches('"')).any(|tag| tag == "*" || tag == etag)
+    list.split(',')
+        .map(|tag| tag.trim().trim_start_matches("W/").trim_matches('"'))
+        .any(|tag| tag == "*" || tag == etag)
 }
 
 /// Conditions of a read.
@@ -146,11 +148,11 @@ mod tests {
             (None, None, time(10), None, 304),
             (None, None, time(9), None, 200),
         ] {
-            let read =
-                Read { if_match, if_none_match, if_modified_since: modified, if_unmodified_since: unmodified };
+            let read = Read { if_match, if_none_match, if_modified_since: modified, if_unmodified_since: unmodified };
             let status = read.check(&version()).map_or_else(|error| wire::ServiceError::status(&error), |()| 200);
             assert_eq!(status, expected, "{read:?}");
-            let source = read.check_source(&version()).map_or_else(|error| wire::ServiceError::status(&error), |()| 200);
+            let source =
+                read.check_source(&version()).map_or_else(|error| wire::ServiceError::status(&error), |()| 200);
             assert_eq!(source, if expected == 200 { 200 } else { 412 }, "{read:?}");
         }
     }
@@ -180,11 +182,17 @@ mod tests {
         let version = version();
         assert_eq!(check(Delete::default(), None), 200);
         let size = |size| Delete { size: Some(size), ..Delete::default() };
-        assert_eq!((check(size(3), Some(&version)), check(size(4), Some(&version)), check(size(3), None)), (200, 412, 404));
+        assert_eq!(
+            (check(size(3), Some(&version)), check(size(4), Some(&version)), check(size(3), None)),
+            (200, 412, 404)
+        );
         let time = |s| Delete { last_modified: Some(Timestamp::from_unix_s(s)), ..Delete::default() };
         assert_eq!((check(time(10), Some(&version)), check(time(11), Some(&version))), (200, 412));
         let tag = |tag: &str| Delete { if_match: Some(tag.to_owned()), ..Delete::default() };
-        assert_eq!((check(tag("*"), Some(&version)), check(tag("abc"), Some(&version)), check(tag("x"), Some(&version))), (200, 200, 412));
+        assert_eq!(
+            (check(tag("*"), Some(&version)), check(tag("abc"), Some(&version)), check(tag("x"), Some(&version))),
+            (200, 200, 412)
+        );
         assert_eq!(check(tag("*"), Some(&VersionRecord::marker(0))), 412);
     }
 }

@@ -48,7 +48,8 @@ impl CustomerHeaders<'_> {
             return Err(S3Error::InvalidEncryptionAlgorithmError);
         }
         let bytes = BASE64.decode(key).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-        let bytes = bytes.ok_or_else(|| S3Error::argument("The secret key was invalid for the specified algorithm."))?;
+        let bytes =
+            bytes.ok_or_else(|| S3Error::argument("The secret key was invalid for the specified algorithm."))?;
         if checksum::encode(&md5::Md5::digest(bytes)) != md5 {
             let message = "The calculated MD5 hash of the key did not match the hash that was provided.";
             return Err(S3Error::argument(message));

@@ -50,11 +50,12 @@ pub async fn collect(s3: &S3) -> Result<usize, S3Error> {
         from = Bytes::from([&last[..], &[0]].concat());
         for (key, garbage) in entries {
             if remove(s3, &garbage).await? {
-                s3.kv.transact(|tx| {
-                    tx.clear(&key);
-                    async { Ok::<_, S3Error>(()) }
-                })
-                .await?;
+                s3.kv
+                    .transact(|tx| {
+                        tx.clear(&key);
+                        async { Ok::<_, S3Error>(()) }
+                    })
+                    .await?;
                 done += 1;
             } else {
                 waiting.get_or_insert(key);

@@ -29,8 +29,8 @@ mod record;
 
 pub use record::Ownership;
 pub(crate) use record::{
-    Acl, BlockPublic, BucketEncryption, BucketRecord, Content, Encryption, Garbage, Grant, Grantee, HeadRecord, Headers,
-    LifecycleMark, LockDefault, LockMode, ObjectLock, PartRecord, Place, Retention, Segment, UploadRecord,
+    Acl, BlockPublic, BucketEncryption, BucketRecord, Content, Encryption, Garbage, Grant, Grantee, HeadRecord,
+    Headers, LifecycleMark, LockDefault, LockMode, ObjectLock, PartRecord, Place, Retention, Segment, UploadRecord,
     VersionRecord, Versioning,
 };
 

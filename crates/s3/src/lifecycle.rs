@@ -50,7 +50,8 @@ fn check_rule(rule: &m::LifecycleRule) -> Result<(), S3Error> {
         return Err(S3Error::MalformedXML);
     }
     if let Some(expiration) = &rule.expiration {
-        let given = [expiration.date.is_some(), expiration.days.is_some(), expiration.expired_object_delete_marker.is_some()];
+        let given =
+            [expiration.date.is_some(), expiration.days.is_some(), expiration.expired_object_delete_marker.is_some()];
         if given.iter().filter(|given| **given).count() != 1 {
             return Err(S3Error::MalformedXML);
         }
@@ -64,19 +65,24 @@ fn check_rule(rule: &m::LifecycleRule) -> Result<(), S3Error> {
     if let Some(noncurrent) = &rule.noncurrent_version_expiration
         && noncurrent.noncurrent_days.is_none_or(|days| days <= 0)
     {
-        return Err(S3Error::argument("'NoncurrentDays' for NoncurrentVersionExpiration action must be a positive integer"));
+        return Err(S3Error::argument(
+            "'NoncurrentDays' for NoncurrentVersionExpiration action must be a positive integer",
+        ));
     }
     if let Some(abort) = &rule.abort_incomplete_multipart_upload
         && abort.days_after_initiation.is_none_or(|days| days <= 0)
     {
-        return Err(S3Error::argument("'DaysAfterInitiation' for AbortIncompleteMultipartUpload action must be a positive integer"));
+        return Err(S3Error::argument(
+            "'DaysAfterInitiation' for AbortIncompleteMultipartUpload action must be a positive integer",
+        ));
     }
     Ok(())
 }
 
 /// Whether a rule is on and speaks of the key, with these tags and this size.
 fn speaks_of(rule: &m::LifecycleRule, key: &str, version: Option<&VersionRecord>) -> bool {
-    if rule.status != m::ExpirationStatus::Enabled || !rule.prefix.as_ref().is_none_or(|prefix| key.starts_with(prefix)) {
+    if rule.status != m::ExpirationStatus::Enabled || !rule.prefix.as_ref().is_none_or(|prefix| key.starts_with(prefix))
+    {
         return false;
     }
     let Some(filter) = &rule.filter else { return true };
@@ -104,13 +110,15 @@ fn is_old(from_us: i64, days: i32, day: i64) -> bool {
 
 /// Whether the current version expires on `day`. A delete marker does when nothing else is left of its key.
 pub(crate) fn expires(rules: &[m::LifecycleRule], key: &str, version: &VersionRecord, alone: bool, day: i64) -> bool {
-    rules.iter().filter(|rule| speaks_of(rule, key, Some(version))).filter_map(|rule| rule.expiration.as_ref()).any(|rule| {
-        if version.marker {
-            return alone && (rule.expired_object_delete_marker == Some(true) || rule.days.is_some());
-        }
-        let by_age = rule.days.is_some_and(|days| is_old(version.modified_us, days, day));
-        by_age || rule.date.is_some_and(|date| day >= day_of(date.unix_us()))
-    })
+    rules.iter().filter(|rule| speaks_of(rule, key, Some(version))).filter_map(|rule| rule.expiration.as_ref()).any(
+        |rule| {
+            if version.marker {
+                return alone && (rule.expired_object_delete_marker == Some(true) || rule.days.is_some());
+            }
+            let by_age = rule.days.is_some_and(|days| is_old(version.modified_us, days, day));
+            by_age || rule.date.is_some_and(|date| day >= day_of(date.unix_us()))
+        },
+    )
 }
 
 /// Whether an earlier version goes on `day`: `since_us` is when the next newer one was written, `newer` how many
@@ -133,7 +141,7 @@ pub(crate) fn noncurrent_expires(
 /// Whether an upload that began at `started_us` is given up on `day`.
 pub(crate) fn aborts(rules: &[m::LifecycleRule], key: &str, started_us: i64, day: i64) -> bool {
     let rules = rules.iter().filter(|rule| speaks_of(rule, key, None));
-    rules.filter_map(|rule| rule.abort_incomplete_multipart_upload.as_ref()).any(|rule| {
-        rule.days_after_initiation.is_some_and(|days| is_old(started_us, days, day))
-    })
+    rules
+        .filter_map(|rule| rule.abort_incomplete_multipart_upload.as_ref())
+        .any(|rule| rule.days_after_initiation.is_some_and(|days| is_old(started_us, days, day)))
 }

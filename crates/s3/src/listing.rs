@@ -70,8 +70,8 @@ pub(crate) struct Query {
 }
 
 impl Query {
-    /// The common prefix that `name` belongs to.
-    fn common_prefix<'n>(&self, name: &'n str) -> Option<&'n str> {
+    /// The run that `name` belongs to: what listings call a common prefix.
+    fn run_of<'n>(&self, name: &'n str) -> Option<&'n str> {
         if self.delimiter.is_empty() {
             return None;
         }
@@ -86,7 +86,7 @@ impl Query {
         if self.after.is_empty() {
             return range;
         }
-        let is_prefix = self.after.starts_with(&self.prefix) && self.common_prefix(&self.after) == Some(&*self.after);
+        let is_prefix = self.after.starts_with(&self.prefix) && self.run_of(&self.after) == Some(&*self.after);
         let begin = if is_prefix { run.end } else { point.end };
         KeyRange { begin: range.begin.max(begin), end: range.end }
     }
@@ -150,7 +150,7 @@ pub(crate) async fn keys(tx: &Txn, query: &Query) -> Result<Page<VersionRecord>,
             continue;
         }
         let name = keys::name_of(&key)?;
-        match query.common_prefix(&name) {
+        match query.run_of(&name) {
             Some(common) => {
                 if !page.take(query.limit, Entry::Prefix(common.to_owned())) {
                     break;
@@ -179,11 +179,7 @@ pub(crate) struct Listed {
 ///
 /// # Errors
 /// The store's.
-pub(crate) async fn versions(
-    tx: &Txn,
-    query: &Query,
-    after_version: Option<&str>,
-) -> Result<Page<Listed>, S3Error> {
+pub(crate) async fn versions(tx: &Txn, query: &Query, after_version: Option<&str>) -> Result<Page<Listed>, S3Error> {
     let bucket = &query.bucket;
     let head = keys::head(bucket, &query.after);
     // With a version marker, the marker's own key comes again.
@@ -194,7 +190,7 @@ pub(crate) async fn versions(
     let mut page = Page::new();
     while let Some((key, value)) = walk.next().await? {
         let name = keys::name_of(&key)?;
-        if let Some(common) = query.common_prefix(&name) {
+        if let Some(common) = query.run_of(&name) {
             if !page.take(query.limit, Entry::Prefix(common.to_owned())) {
                 break;
             }
@@ -271,7 +267,7 @@ pub(crate) async fn uploads(
     let mut page = Page::new();
     while let Some((key, value)) = walk.next().await? {
         let (name, id) = keys::upload_of(&key)?;
-        match query.common_prefix(&name) {
+        match query.run_of(&name) {
             Some(common) => {
                 if !page.take(query.limit, Entry::Prefix(common.to_owned())) {
                     break;

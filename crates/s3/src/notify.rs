@@ -3,8 +3,8 @@
 //!
 //! Source: S3 user guide, "Event message structure", "Amazon EventBridge mapping".
 
-use kv::layer::outbox::{Event, Outbox};
 use kv::Txn;
+use kv::layer::outbox::{Event, Outbox};
 use model::s3 as m;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -125,7 +125,11 @@ impl Cause {
     }
 
     fn of_lifecycle(s3: &S3) -> Self {
-        Self { principal: "s3.amazonaws.com".to_owned(), source_ip: "s3.amazonaws.com".to_owned(), request_id: s3.fresh_id() }
+        Self {
+            principal: "s3.amazonaws.com".to_owned(),
+            source_ip: "s3.amazonaws.com".to_owned(),
+            request_id: s3.fresh_id(),
+        }
     }
 }
 
@@ -221,7 +225,8 @@ async fn push(
     happened: Happened,
     version: &VersionRecord,
 ) -> Result<(), S3Error> {
-    let found: Option<m::NotificationConfiguration> = document::get(slot.tx, slot.bucket, Setting::Notification).await?;
+    let found: Option<m::NotificationConfiguration> =
+        document::get(slot.tx, slot.bucket, Setting::Notification).await?;
     let Some(document) = found else { return Ok(()) };
     for destination in destinations(&document) {
         if destination.concerns(happened, slot.key) {
@@ -304,7 +309,13 @@ fn record(
     })
 }
 
-fn bus_entry(slot: &Slot<'_>, bucket: &BucketRecord, cause: &Cause, happened: Happened, version: &VersionRecord) -> Json {
+fn bus_entry(
+    slot: &Slot<'_>,
+    bucket: &BucketRecord,
+    cause: &Cause,
+    happened: Happened,
+    version: &VersionRecord,
+) -> Json {
     let (detail_type, reason, why) = happened.on_bus();
     let mut object = json!({ "key": slot.key, "sequencer": format!("{:016X}", version.seq) });
     if happened.is_written() {

@@ -85,7 +85,9 @@ mod tests {
     #[test]
     fn public_is_who_cannot_be_named() {
         let policy = |principal: &str, condition: &str| {
-            format!(r#"{{"Statement":[{{"Effect":"Allow","Principal":{principal},"Action":"s3:GetObject","Resource":"*","Condition":{condition}}}]}}"#)
+            format!(
+                r#"{{"Statement":[{{"Effect":"Allow","Principal":{principal},"Action":"s3:GetObject","Resource":"*","Condition":{condition}}}]}}"#
+            )
         };
         for (principal, condition, public) in [
             (r#""*""#, "{}", true),

@@ -58,7 +58,9 @@ pub(crate) fn declared(input: &mut impl Slots) -> Result<Option<(Algorithm, Stri
     for algorithm in crate::checksum::ALL {
         if let Some(value) = input.slot(algorithm).take() {
             if declared.is_some() {
-                return Err(S3Error::request("Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."));
+                return Err(S3Error::request(
+                    "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
+                ));
             }
             declared = Some((algorithm, value));
         }

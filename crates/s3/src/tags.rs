@@ -31,7 +31,11 @@ pub(crate) fn of_bucket(tags: Vec<m::Tag>) -> Result<Tags, S3Error> {
 /// # Errors
 /// `InvalidArgument` when it is no query, `InvalidTag`.
 pub(crate) fn of_header(header: &str) -> Result<Tags, S3Error> {
-    let invalid = || S3Error::argument("The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.");
+    let invalid = || {
+        S3Error::argument(
+            "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.",
+        )
+    };
     let mut pairs = Vec::new();
     for pair in header.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -96,7 +100,9 @@ mod tests {
         let tags = of_header("a=1&b%20c=x%2By+z&d").expect("sound");
         let expected = [("a", "1"), ("b c", "x+y z"), ("d", "")];
         assert_eq!(tags, expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
-        for bad in ["a=1&a=2", "a=%zz", "=x", "aws:x=1", &format!("{}=1", "k".repeat(129)), &format!("k={}", "v".repeat(257))] {
+        for bad in
+            ["a=1&a=2", "a=%zz", "=x", "aws:x=1", &format!("{}=1", "k".repeat(129)), &format!("k={}", "v".repeat(257))]
+        {
             assert!(of_header(bad).is_err(), "{bad}");
         }
         let eleven = (0..11).map(|number| format!("k{number}=v")).collect::<Vec<_>>().join("&");

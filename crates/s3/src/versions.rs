@@ -13,7 +13,9 @@
 use kv::{RangeOptions, Txn};
 
 use crate::error::S3Error;
-use crate::keys::{self, BucketRecord, Content, Garbage, HeadRecord, LockMode, Place, Segment, VersionRecord, Versioning};
+use crate::keys::{
+    self, BucketRecord, Content, Garbage, HeadRecord, LockMode, Place, Segment, VersionRecord, Versioning,
+};
 use crate::limits::GARBAGE_GRACE;
 use crate::state::S3;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sqs::{Outgoing, QueueName, Sqs};
+use sqs::{Attributes, Outgoing, QueueName, Sqs};
 use wire::service::BoxFuture;
 use wire::{AccountId, Act, Arn, MayAct, ServiceError as _, TraceContext};
 
@@ -61,6 +61,20 @@ impl Targets {
     /// # Errors
     /// [`Undelivered`].
     pub async fn deliver(&self, target: &str, payload: Bytes, cause: Cause) -> Result<(), Undelivered> {
+        self.deliver_with(target, payload, Attributes::new(), cause).await
+    }
+
+    /// [`Targets::deliver`] with message attributes, where the target is a queue.
+    ///
+    /// # Errors
+    /// [`Undelivered`].
+    pub async fn deliver_with(
+        &self,
+        target: &str,
+        payload: Bytes,
+        attributes: Attributes,
+        cause: Cause,
+    ) -> Result<(), Undelivered> {
         let Some(arn) = Arn::parse(target) else {
             return Err(Undelivered::Permanent(format!("{target} is no ARN")));
         };
@@ -71,7 +85,7 @@ impl Targets {
             }
             "sqs" => {
                 self.allowed("sqs:SendMessage", target, &arn.region, &cause).await?;
-                self.to_queue(target, payload, cause).await
+                self.to_queue(target, payload, attributes, cause).await
             }
             "sns" => {
                 self.allowed("sns:Publish", target, &arn.region, &cause).await?;
@@ -106,12 +120,19 @@ impl Targets {
         }
     }
 
-    async fn to_queue(&self, arn: &str, payload: Bytes, cause: Cause) -> Result<(), Undelivered> {
+    async fn to_queue(
+        &self,
+        arn: &str,
+        payload: Bytes,
+        attributes: Attributes,
+        cause: Cause,
+    ) -> Result<(), Undelivered> {
         let Some(queue) = QueueName::of_arn(arn) else {
             return Err(Undelivered::Permanent(format!("{arn} is no ARN of a queue")));
         };
         let message = Outgoing {
             body: text(&payload)?,
+            attributes,
             trace: Some(cause.trace.header()),
             group: cause.group,
             deduplication: cause.deduplication,

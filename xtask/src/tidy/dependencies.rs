@@ -27,8 +27,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     (
         "tinderbox",
         &[
-            "sys", "kv", "blob", "wire", "model", "sandbox", "logs", "trace", "iam", "sqs", "lambda", "gateway", "sns",
-            "s3", "triggers",
+            "sys", "kv", "blob", "wire", "model", "sandbox", "logs", "trace", "iam", "s3", "lambda", "gateway", "sns",
+            "sqs", "triggers",
         ],
     ),
 ];

@@ -5,7 +5,9 @@ use model::s3 as m;
 
 use super::BATCH;
 use crate::error::S3Error;
-use crate::keys::{self, BucketRecord, Garbage, HeadRecord, LifecycleMark, Setting, UploadRecord, VersionRecord, document};
+use crate::keys::{
+    self, BucketRecord, Garbage, HeadRecord, LifecycleMark, Setting, UploadRecord, VersionRecord, document,
+};
 use crate::lifecycle;
 use crate::notify::{self, Happened};
 use crate::state::{self, S3};

@@ -76,7 +76,13 @@ async fn bucket(s3: &S3, name: &str, report: &mut Report) -> Result<(), S3Error>
     }
 }
 
-async fn version(s3: &S3, bucket: &str, key: &str, version: &VersionRecord, report: &mut Report) -> Result<(), S3Error> {
+async fn version(
+    s3: &S3,
+    bucket: &str,
+    key: &str,
+    version: &VersionRecord,
+    report: &mut Report,
+) -> Result<(), S3Error> {
     let (_pin, segments) = match &version.content {
         Content::Nothing => (None, Vec::new()),
         Content::One(segment) => (Some(s3.pins.pin(&segment.id)), vec![segment.clone()]),
@@ -96,7 +102,12 @@ async fn version(s3: &S3, bucket: &str, key: &str, version: &VersionRecord, repo
                 S3Error::Corrupt(what) | S3Error::InternalError(what) => what,
                 other => other.to_string(),
             };
-            let damage = Damage { bucket: bucket.to_owned(), key: key.to_owned(), version_id: version.shown_id().to_owned(), what };
+            let damage = Damage {
+                bucket: bucket.to_owned(),
+                key: key.to_owned(),
+                version_id: version.shown_id().to_owned(),
+                what,
+            };
             tracing::error!(?damage, "an object is damaged");
             report.damaged.push(damage);
             return Ok(());

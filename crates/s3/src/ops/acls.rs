@@ -25,7 +25,9 @@ fn asked(
         }
         (Some(acl), _) => acl,
         (None, Some(document)) => acl::of_document(document, &owner_id(owner))?,
-        (None, None) => return Err(S3Error::MissingSecurityHeader("Your request was missing a required header".to_owned())),
+        (None, None) => {
+            return Err(S3Error::MissingSecurityHeader("Your request was missing a required header".to_owned()));
+        }
     };
     let harmless = acl == Acl::private(owner);
     if !harmless {

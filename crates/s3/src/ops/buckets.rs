@@ -188,7 +188,8 @@ pub(crate) async fn list(s3: S3, cx: Cx, input: m::ListBucketsInput) -> Result<m
                 continue;
             }
             let record: Option<BucketRecord> = keys::get(&tx, &keys::bucket(&name)).await?;
-            let of_region = |record: &BucketRecord| asked.bucket_region.as_ref().is_none_or(|region| *region == record.region);
+            let of_region =
+                |record: &BucketRecord| asked.bucket_region.as_ref().is_none_or(|region| *region == record.region);
             if let Some(record) = record.filter(of_region) {
                 buckets.push((name, record));
             }

@@ -3,7 +3,7 @@
 use model::s3 as m;
 use wire::Cx;
 
-use super::get::{self, Found, Wanted};
+use super::get::{self, Found, Wanted, whole_seconds};
 use super::{account, check_key, check_owner, quoted};
 use crate::checksum::{Algorithm, Checksum, Kind};
 use crate::conditions;
@@ -11,7 +11,7 @@ use crate::encryption::{self, CustomerHeaders, answer_encryption, customer_heade
 use crate::error::S3Error;
 use crate::given::given;
 use crate::intake::Intake;
-use crate::keys::{Content, Versioning, VersionRecord};
+use crate::keys::{Content, VersionRecord, Versioning};
 use crate::limits::PUT_BYTES_MAX;
 use crate::notify::{self, Happened};
 use crate::range::Span;
@@ -34,7 +34,8 @@ impl Source {
     /// # Errors
     /// `InvalidArgument` when it has another form.
     pub(crate) fn parse(header: &str) -> Result<Self, S3Error> {
-        let invalid = || S3Error::argument("Copy Source must mention the source bucket and key: sourcebucket/sourcekey");
+        let invalid =
+            || S3Error::argument("Copy Source must mention the source bucket and key: sourcebucket/sourcekey");
         let (path, version_id) = match header.split_once("?versionId=") {
             Some((path, id)) => (path, Some(id.to_owned())),
             None => (header, None),
@@ -106,9 +107,9 @@ impl Asked<'_> {
             bytes: true,
         };
         let found = get::find(s3, wanted).await.map_err(|error| match error {
-            S3Error::MethodNotAllowed { .. } => {
-                S3Error::request("The source of a copy request may not specifically refer to a delete marker by version id.")
-            }
+            S3Error::MethodNotAllowed { .. } => S3Error::request(
+                "The source of a copy request may not specifically refer to a delete marker by version id.",
+            ),
             other => other,
         })?;
         self.conditions.check_source(&found.version)?;
@@ -125,7 +126,9 @@ pub(crate) async fn copy(s3: S3, cx: Cx, input: m::CopyObjectInput) -> Result<m:
     check_owner(&bucket, input.expected_bucket_owner.as_deref())?;
     let (mut found, key) = asked_source!(input, source).open(&s3).await?;
     if found.version.size > PUT_BYTES_MAX {
-        let message = format!("The specified copy source is larger than the maximum allowable size for a copy source: {PUT_BYTES_MAX}");
+        let message = format!(
+            "The specified copy source is larger than the maximum allowable size for a copy source: {PUT_BYTES_MAX}"
+        );
         return Err(S3Error::request(message));
     }
     let replaces = input.metadata_directive == Some(m::MetadataDirective::Replace);
@@ -161,7 +164,7 @@ pub(crate) async fn copy(s3: S3, cx: Cx, input: m::CopyObjectInput) -> Result<m:
     let (version, versioning) = commit(&s3, &cx, &input, &received, &draft).await?;
     let mut result = m::CopyObjectResult {
         e_tag: Some(quoted(&version.etag)),
-        last_modified: Some(sys::Timestamp::from_unix_us(version.modified_us)),
+        last_modified: Some(whole_seconds(version.modified_us)),
         ..Default::default()
     };
     result.checksum_type = slots::answer(&mut result, version.checksum.as_ref());
@@ -201,7 +204,8 @@ async fn commit(
     received: &crate::intake::Received,
     draft: &VersionRecord,
 ) -> Result<(VersionRecord, Versioning), S3Error> {
-    let conditions = &conditions::Write { if_match: input.if_match.clone(), if_none_match: input.if_none_match.clone() };
+    let conditions =
+        &conditions::Write { if_match: input.if_match.clone(), if_none_match: input.if_none_match.clone() };
     let committed = s3.kv.transact(|tx| async move {
         let bucket = state::bucket(&tx, &input.bucket).await?;
         let slot = Slot { s3, tx: &tx, bucket: &input.bucket, key: &input.key };

@@ -83,7 +83,11 @@ pub(crate) async fn delete(s3: S3, cx: Cx, input: m::DeleteObjectInput) -> Resul
 }
 
 /// DeleteObjects: each key by itself, in order.
-pub(crate) async fn delete_many(s3: S3, cx: Cx, input: m::DeleteObjectsInput) -> Result<m::DeleteObjectsOutput, S3Error> {
+pub(crate) async fn delete_many(
+    s3: S3,
+    cx: Cx,
+    input: m::DeleteObjectsInput,
+) -> Result<m::DeleteObjectsOutput, S3Error> {
     if input.delete.objects.is_empty() || input.delete.objects.len() > DELETE_KEYS_MAX {
         return Err(S3Error::MalformedXML);
     }
@@ -119,7 +123,8 @@ pub(crate) async fn delete_many(s3: S3, cx: Cx, input: m::DeleteObjectsInput) ->
 }
 
 fn answered(object: &m::ObjectIdentifier, outcome: Outcome) -> m::DeletedObject {
-    let mut deleted = m::DeletedObject { key: Some(object.key.clone()), version_id: object.version_id.clone(), ..Default::default() };
+    let mut deleted =
+        m::DeletedObject { key: Some(object.key.clone()), version_id: object.version_id.clone(), ..Default::default() };
     match outcome.deleted {
         Deleted::Version(version) if version.marker => {
             deleted.delete_marker = Some(true);

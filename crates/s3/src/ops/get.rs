@@ -188,10 +188,19 @@ macro_rules! described {
             version_id: version.answered_id($answer.found.bucket.versioning),
             metadata: Some(version.metadata.clone()),
             cache_control: $input.response_cache_control.clone().or(version.headers.cache_control.clone()),
-            content_disposition: $input.response_content_disposition.clone().or(version.headers.content_disposition.clone()),
+            content_disposition: $input
+                .response_content_disposition
+                .clone()
+                .or(version.headers.content_disposition.clone()),
             content_encoding: $input.response_content_encoding.clone().or(version.headers.content_encoding.clone()),
             content_language: $input.response_content_language.clone().or(version.headers.content_language.clone()),
-            content_type: Some($input.response_content_type.clone().or(version.headers.content_type.clone()).unwrap_or_else(|| "binary/octet-stream".to_owned())),
+            content_type: Some(
+                $input
+                    .response_content_type
+                    .clone()
+                    .or(version.headers.content_type.clone())
+                    .unwrap_or_else(|| "binary/octet-stream".to_owned()),
+            ),
             expires: $input.response_expires.map(http_date).or(version.headers.expires.clone()),
             website_redirect_location: version.headers.redirect.clone(),
             storage_class: version.storage_class.as_ref().and_then(|class| class.parse().ok()),
@@ -201,7 +210,10 @@ macro_rules! described {
                 LockMode::Governance => m::ObjectLockMode::Governance,
                 LockMode::Compliance => m::ObjectLockMode::Compliance,
             }),
-            object_lock_retain_until_date: version.lock.retention.map(|retention| Timestamp::from_unix_us(retention.until_us)),
+            object_lock_retain_until_date: version
+                .lock
+                .retention
+                .map(|retention| Timestamp::from_unix_us(retention.until_us)),
             object_lock_legal_hold_status: version.lock.hold.map(|hold| match hold {
                 true => m::ObjectLockLegalHoldStatus::On,
                 false => m::ObjectLockLegalHoldStatus::Off,
@@ -316,7 +328,8 @@ fn parts_page(found: &Found, input: &m::GetObjectAttributesInput) -> m::GetObjec
     let algorithm = found.version.checksum.as_ref().map(|checksum| checksum.algorithm);
     // AWS lists parts only when each has a checksum of its own.
     let parts = shown.iter().map(|part| {
-        let mut shown = m::ObjectPart { part_number: Some(number(part)), size: Some(long(part.size())), ..Default::default() };
+        let mut shown =
+            m::ObjectPart { part_number: Some(number(part)), size: Some(long(part.size())), ..Default::default() };
         if let Some(algorithm) = algorithm {
             *slots::Slots::slot(&mut shown, algorithm) = part.checksum.clone();
         }

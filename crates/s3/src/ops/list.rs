@@ -3,9 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as TOKEN;
 use model::s3 as m;
-use sys::Timestamp;
 use wire::Cx;
 
+use super::get::whole_seconds;
 use super::{check_owner, int, long, quoted, url_encoded};
 use crate::error::S3Error;
 use crate::keys::{BucketRecord, VersionRecord};
@@ -53,7 +53,7 @@ fn shown(
             Entry::Prefix(prefix) => prefixes.push(m::CommonPrefix { prefix: Some(encode(&prefix)) }),
             Entry::Item(key, version) => contents.push(m::Object {
                 key: Some(encode(&key)),
-                last_modified: Some(Timestamp::from_unix_us(version.modified_us)),
+                last_modified: Some(whole_seconds(version.modified_us)),
                 e_tag: Some(quoted(&version.etag)),
                 size: Some(long(version.size)),
                 storage_class: version.storage_class.as_deref().unwrap_or("STANDARD").parse().ok(),
@@ -141,7 +141,8 @@ pub(crate) async fn v2(s3: S3, _cx: Cx, input: m::ListObjectsV2Input) -> Result<
 
 fn from_token(token: &str) -> Result<String, S3Error> {
     let name = TOKEN.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    name.filter(|name| !name.is_empty()).ok_or_else(|| S3Error::argument("The continuation token provided is incorrect"))
+    name.filter(|name| !name.is_empty())
+        .ok_or_else(|| S3Error::argument("The continuation token provided is incorrect"))
 }
 
 /// ListObjectVersions.
@@ -195,7 +196,7 @@ pub(crate) async fn versions(
                 key: Some(encode(&key)),
                 version_id: Some(listed.version.shown_id().to_owned()),
                 is_latest: Some(listed.latest),
-                last_modified: Some(Timestamp::from_unix_us(listed.version.modified_us)),
+                last_modified: Some(whole_seconds(listed.version.modified_us)),
                 owner: Some(owner_of(&bucket, &listed.version)),
             }),
             Entry::Item(key, listed) => found.push(version(&bucket, encode(&key), &listed)),
@@ -213,7 +214,7 @@ fn version(bucket: &BucketRecord, key: String, listed: &Listed) -> m::ObjectVers
         key: Some(key),
         version_id: Some(version.shown_id().to_owned()),
         is_latest: Some(*latest),
-        last_modified: Some(Timestamp::from_unix_us(version.modified_us)),
+        last_modified: Some(whole_seconds(version.modified_us)),
         e_tag: Some(quoted(&version.etag)),
         size: Some(long(version.size)),
         storage_class: version.storage_class.as_deref().unwrap_or("STANDARD").parse().ok(),

@@ -19,7 +19,11 @@ fn check_lockable(bucket: &BucketRecord) -> Result<(), S3Error> {
 
 /// PutObjectRetention. A retention may always be made stronger; it may be weakened only in governance mode, by whoever
 /// may bypass it.
-pub(crate) async fn put_retention(s3: S3, cx: Cx, input: m::PutObjectRetentionInput) -> Result<m::PutObjectRetentionOutput, S3Error> {
+pub(crate) async fn put_retention(
+    s3: S3,
+    cx: Cx,
+    input: m::PutObjectRetentionInput,
+) -> Result<m::PutObjectRetentionOutput, S3Error> {
     check_lockable(&s3.bucket(&input.bucket).await?)?;
     let now_us = s3.now_us();
     let asked = match &input.retention {
@@ -47,12 +51,15 @@ pub(crate) async fn put_retention(s3: S3, cx: Cx, input: m::PutObjectRetentionIn
 fn weakens(held: Retention, asked: Option<Retention>) -> bool {
     asked.is_none_or(|asked| {
         asked.until_us < held.until_us || (held.mode == LockMode::Compliance && asked.mode == LockMode::Governance)
-            || (held.mode == LockMode::Governance && asked.mode == LockMode::Compliance && asked.until_us < held.until_us)
     })
 }
 
 /// GetObjectRetention.
-pub(crate) async fn get_retention(s3: S3, _cx: Cx, input: m::GetObjectRetentionInput) -> Result<m::GetObjectRetentionOutput, S3Error> {
+pub(crate) async fn get_retention(
+    s3: S3,
+    _cx: Cx,
+    input: m::GetObjectRetentionInput,
+) -> Result<m::GetObjectRetentionOutput, S3Error> {
     check_lockable(&s3.bucket(&input.bucket).await?)?;
     let (_, version) = target!(input).find(&s3).await?;
     let retention = version.lock.retention.ok_or(S3Error::NoSuchObjectLockConfiguration)?;
@@ -66,12 +73,15 @@ pub(crate) async fn get_retention(s3: S3, _cx: Cx, input: m::GetObjectRetentionI
             retain_until_date: Some(Timestamp::from_unix_us(retention.until_us)),
             ..Default::default()
         }),
-        ..Default::default()
     })
 }
 
 /// PutObjectLegalHold.
-pub(crate) async fn put_hold(s3: S3, cx: Cx, input: m::PutObjectLegalHoldInput) -> Result<m::PutObjectLegalHoldOutput, S3Error> {
+pub(crate) async fn put_hold(
+    s3: S3,
+    cx: Cx,
+    input: m::PutObjectLegalHoldInput,
+) -> Result<m::PutObjectLegalHoldOutput, S3Error> {
     check_lockable(&s3.bucket(&input.bucket).await?)?;
     let status = input.legal_hold.as_ref().and_then(|hold| hold.status).ok_or(S3Error::MalformedXML)?;
     let target = target!(input);
@@ -84,7 +94,11 @@ pub(crate) async fn put_hold(s3: S3, cx: Cx, input: m::PutObjectLegalHoldInput) 
 }
 
 /// GetObjectLegalHold.
-pub(crate) async fn get_hold(s3: S3, _cx: Cx, input: m::GetObjectLegalHoldInput) -> Result<m::GetObjectLegalHoldOutput, S3Error> {
+pub(crate) async fn get_hold(
+    s3: S3,
+    _cx: Cx,
+    input: m::GetObjectLegalHoldInput,
+) -> Result<m::GetObjectLegalHoldOutput, S3Error> {
     check_lockable(&s3.bucket(&input.bucket).await?)?;
     let (_, version) = target!(input).find(&s3).await?;
     let status = match version.lock.hold.ok_or(S3Error::NoSuchObjectLockConfiguration)? {

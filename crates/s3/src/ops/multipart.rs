@@ -116,7 +116,10 @@ pub(crate) async fn abort(
     let aborted = s3.kv.transact(|tx| async move {
         let (bucket, upload) = upload(&tx, &input.bucket, &input.key, &input.upload_id).await?;
         check_owner(&bucket, input.expected_bucket_owner.as_deref())?;
-        if input.if_match_initiated_time.is_some_and(|time| time.unix_s() != Timestamp::from_unix_us(upload.started_us).unix_s()) {
+        if input
+            .if_match_initiated_time
+            .is_some_and(|time| time.unix_s() != Timestamp::from_unix_us(upload.started_us).unix_s())
+        {
             return Err(S3Error::unmet("x-amz-if-match-initiated-time"));
         }
         tx.clear(keys::upload(&input.bucket, &input.key, &input.upload_id));
@@ -212,7 +215,9 @@ impl Completing<'_> {
         let parts = self.chosen(&upload, &stored)?;
         let size = parts.iter().map(PartRecord::size).sum();
         if input.mpu_object_size.is_some_and(|expected| u64::try_from(expected).ok() != Some(size)) {
-            return Err(S3Error::request("The provided 'x-amz-mp-object-size' header does not match what was computed."));
+            return Err(S3Error::request(
+                "The provided 'x-amz-mp-object-size' header does not match what was computed.",
+            ));
         }
         let draft = VersionRecord {
             size,
@@ -226,8 +231,9 @@ impl Completing<'_> {
             encryption: upload.encryption,
             lock: upload.lock,
             acl: upload.acl,
-            account: (upload.account != bucket.account && bucket.ownership != Some(keys::Ownership::BucketOwnerEnforced))
-                .then_some(upload.account),
+            account: (upload.account != bucket.account
+                && bucket.ownership != Some(keys::Ownership::BucketOwnerEnforced))
+            .then_some(upload.account),
             upload: Some(input.upload_id.clone()),
             ..VersionRecord::draft(s3.now_us())
         };
@@ -250,16 +256,17 @@ impl Completing<'_> {
         let mut chosen = Vec::with_capacity(self.listed.0.len());
         let last = self.listed.0.last().map(|part| part.number);
         for listed in &self.listed.0 {
-            let at = stored.binary_search_by_key(&listed.number, |part| part.number).map_err(|_| S3Error::InvalidPart)?;
+            let at =
+                stored.binary_search_by_key(&listed.number, |part| part.number).map_err(|_| S3Error::InvalidPart)?;
             let part = &stored[at];
             if part.etag != listed.etag {
                 return Err(S3Error::InvalidPart);
             }
             match (&listed.checksum, upload.checksum) {
-                (Some((algorithm, value)), Some((expected, _))) => {
-                    if *algorithm != expected || part.checksum.as_ref() != Some(value) {
-                        return Err(S3Error::InvalidPart);
-                    }
+                (Some((algorithm, value)), Some((expected, _)))
+                    if *algorithm != expected || part.checksum.as_ref() != Some(value) =>
+                {
+                    return Err(S3Error::InvalidPart);
                 }
                 (None, Some((algorithm, Kind::Composite))) => {
                     return Err(S3Error::request(format!(

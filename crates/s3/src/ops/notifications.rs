@@ -112,7 +112,10 @@ async fn may_send(s3: &S3, name: &str, bucket: &BucketRecord, destination: &Dest
     let act = Act::on_behalf_of("s3.amazonaws.com", action, destination.arn, &arn.region, &source, &account);
     (s3.may_act)(act).await.map_err(|refused| {
         tracing::info!(%refused, destination = destination.arn, "a notification's destination refuses the bucket");
-        invalid(destination.arn, "Permissions on the destination do not allow S3 to publish notifications from this bucket")
+        invalid(
+            destination.arn,
+            "Permissions on the destination do not allow S3 to publish notifications from this bucket",
+        )
     })
 }
 

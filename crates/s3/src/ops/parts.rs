@@ -1,10 +1,10 @@
 //! UploadPart, UploadPartCopy and ListParts.
 
 use model::s3 as m;
-use sys::Timestamp;
 use wire::{Body, Cx};
 
 use super::copy::{Source, asked_source};
+use super::get::whole_seconds;
 use super::multipart::{initiator, parts_page_size, upload};
 use super::put::Declared;
 use super::{check_owner, int, long, quoted};
@@ -77,9 +77,9 @@ fn sealing(s3: &S3, upload: &UploadRecord, headers: CustomerHeaders<'_>) -> Resu
              appropriate encryption parameters.",
         )),
         (stored, customer) => encryption::opening(s3, stored.as_ref(), customer).map_err(|error| match error {
-            S3Error::AccessDenied(_) => S3Error::request(
-                "The provided encryption parameters did not match the ones used originally.",
-            ),
+            S3Error::AccessDenied(_) => {
+                S3Error::request("The provided encryption parameters did not match the ones used originally.")
+            }
             other => other,
         }),
     }
@@ -121,7 +121,9 @@ pub(crate) async fn put(
     let received = intake.receive(&s3, body).await?;
     declared.verify(&received, &trailers)?;
     let checksum = algorithm.and_then(|algorithm| Some((algorithm, received.checksum(algorithm)?.to_owned())));
-    let part = target.keep(&s3, &received, checksum.as_ref().filter(|_| of_upload.is_some()).map(|(_, value)| value.as_str())).await?;
+    let part = target
+        .keep(&s3, &received, checksum.as_ref().filter(|_| of_upload.is_some()).map(|(_, value)| value.as_str()))
+        .await?;
     let mut output = m::UploadPartOutput { e_tag: Some(quoted(&part.etag)), ..Default::default() };
     if let Some((algorithm, value)) = checksum {
         *output.slot(algorithm) = Some(value);
@@ -158,7 +160,7 @@ pub(crate) async fn copy(s3: S3, _cx: Cx, input: m::UploadPartCopyInput) -> Resu
     let part = target.keep(&s3, &received, algorithm.and_then(|algorithm| received.checksum(algorithm))).await?;
     let mut result = m::CopyPartResult {
         e_tag: Some(quoted(&part.etag)),
-        last_modified: Some(Timestamp::from_unix_us(part.modified_us)),
+        last_modified: Some(whole_seconds(part.modified_us)),
         ..Default::default()
     };
     slots::answer(&mut result, own(algorithm, &part).as_ref());
@@ -199,7 +201,7 @@ pub(crate) async fn list(s3: S3, _cx: Cx, input: m::ListPartsInput) -> Result<m:
     let shown = parts.iter().map(|part| {
         let mut shown = m::Part {
             part_number: Some(number(part)),
-            last_modified: Some(Timestamp::from_unix_us(part.modified_us)),
+            last_modified: Some(whole_seconds(part.modified_us)),
             e_tag: Some(quoted(&part.etag)),
             size: Some(long(part.size())),
             ..Default::default()

@@ -11,7 +11,11 @@ use crate::keys::{BlockPublic, BucketEncryption, LockDefault, LockMode, Ownershi
 use crate::state::S3;
 
 /// PutBucketVersioning.
-pub(crate) async fn put_versioning(s3: S3, _cx: Cx, input: m::PutBucketVersioningInput) -> Result<m::PutBucketVersioningOutput, S3Error> {
+pub(crate) async fn put_versioning(
+    s3: S3,
+    _cx: Cx,
+    input: m::PutBucketVersioningInput,
+) -> Result<m::PutBucketVersioningOutput, S3Error> {
     let asked = &input.versioning_configuration;
     if asked.mfa_delete == Some(m::MFADelete::Enabled) {
         return Err(S3Error::NotImplemented("MFA delete is not implemented by Tinderbox.".to_owned()));
@@ -33,7 +37,11 @@ pub(crate) async fn put_versioning(s3: S3, _cx: Cx, input: m::PutBucketVersionin
 }
 
 /// GetBucketVersioning.
-pub(crate) async fn get_versioning(s3: S3, _cx: Cx, input: m::GetBucketVersioningInput) -> Result<m::GetBucketVersioningOutput, S3Error> {
+pub(crate) async fn get_versioning(
+    s3: S3,
+    _cx: Cx,
+    input: m::GetBucketVersioningInput,
+) -> Result<m::GetBucketVersioningOutput, S3Error> {
     let bucket = s3.bucket(&input.bucket).await?;
     check_owner(&bucket, input.expected_bucket_owner.as_deref())?;
     let status = match bucket.versioning {
@@ -45,12 +53,18 @@ pub(crate) async fn get_versioning(s3: S3, _cx: Cx, input: m::GetBucketVersionin
 }
 
 /// PutBucketEncryption.
-pub(crate) async fn put_encryption(s3: S3, _cx: Cx, input: m::PutBucketEncryptionInput) -> Result<m::PutBucketEncryptionOutput, S3Error> {
+pub(crate) async fn put_encryption(
+    s3: S3,
+    _cx: Cx,
+    input: m::PutBucketEncryptionInput,
+) -> Result<m::PutBucketEncryptionOutput, S3Error> {
     let rules = &input.server_side_encryption_configuration.rules;
     let [rule] = rules.as_slice() else { return Err(S3Error::MalformedXML) };
     let default = rule.apply_server_side_encryption_by_default.as_ref().ok_or(S3Error::MalformedXML)?;
     if default.sse_algorithm == m::ServerSideEncryption::Aes256 && default.kms_master_key_id.is_some() {
-        return Err(S3Error::argument("a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms"));
+        return Err(S3Error::argument(
+            "a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms",
+        ));
     }
     let chosen = BucketEncryption {
         algorithm: default.sse_algorithm.as_str().to_owned(),
@@ -66,7 +80,11 @@ pub(crate) async fn put_encryption(s3: S3, _cx: Cx, input: m::PutBucketEncryptio
 }
 
 /// GetBucketEncryption. A bucket without a configuration has SSE-S3 (AWS, since January 2023).
-pub(crate) async fn get_encryption(s3: S3, _cx: Cx, input: m::GetBucketEncryptionInput) -> Result<m::GetBucketEncryptionOutput, S3Error> {
+pub(crate) async fn get_encryption(
+    s3: S3,
+    _cx: Cx,
+    input: m::GetBucketEncryptionInput,
+) -> Result<m::GetBucketEncryptionOutput, S3Error> {
     let bucket = s3.bucket(&input.bucket).await?;
     check_owner(&bucket, input.expected_bucket_owner.as_deref())?;
     let encryption = bucket.encryption.unwrap_or(BucketEncryption {
@@ -74,7 +92,8 @@ pub(crate) async fn get_encryption(s3: S3, _cx: Cx, input: m::GetBucketEncryptio
         kms_key: None,
         bucket_key: Some(false),
     });
-    let algorithm = encryption.algorithm.parse().map_err(|_| S3Error::InternalError("an unknown algorithm".to_owned()))?;
+    let algorithm =
+        encryption.algorithm.parse().map_err(|_| S3Error::InternalError("an unknown algorithm".to_owned()))?;
     let default = m::ServerSideEncryptionByDefault { kms_master_key_id: encryption.kms_key, sse_algorithm: algorithm };
     let rule = m::ServerSideEncryptionRule {
         apply_server_side_encryption_by_default: Some(default),
@@ -101,7 +120,11 @@ pub(crate) async fn delete_encryption(
 }
 
 /// PutPublicAccessBlock.
-pub(crate) async fn put_block(s3: S3, _cx: Cx, input: m::PutPublicAccessBlockInput) -> Result<m::PutPublicAccessBlockOutput, S3Error> {
+pub(crate) async fn put_block(
+    s3: S3,
+    _cx: Cx,
+    input: m::PutPublicAccessBlockInput,
+) -> Result<m::PutPublicAccessBlockOutput, S3Error> {
     let asked = &input.public_access_block_configuration;
     let block = BlockPublic {
         block_acls: asked.block_public_acls == Some(true),
@@ -118,7 +141,11 @@ pub(crate) async fn put_block(s3: S3, _cx: Cx, input: m::PutPublicAccessBlockInp
 }
 
 /// GetPublicAccessBlock.
-pub(crate) async fn get_block(s3: S3, _cx: Cx, input: m::GetPublicAccessBlockInput) -> Result<m::GetPublicAccessBlockOutput, S3Error> {
+pub(crate) async fn get_block(
+    s3: S3,
+    _cx: Cx,
+    input: m::GetPublicAccessBlockInput,
+) -> Result<m::GetPublicAccessBlockOutput, S3Error> {
     let bucket = s3.bucket(&input.bucket).await?;
     check_owner(&bucket, input.expected_bucket_owner.as_deref())?;
     let block = bucket.block_public.ok_or(S3Error::NoSuchPublicAccessBlockConfiguration)?;
@@ -234,12 +261,8 @@ fn default_of(retention: &m::DefaultRetention) -> Result<LockDefault, S3Error> {
         _ => Err(S3Error::argument(format!("Default retention period must be a positive integer value ({what})"))),
     };
     match (retention.days, retention.years) {
-        (Some(days), None) => {
-            Ok(LockDefault { mode: Some(mode), days: Some(positive(days, "days")?), years: None })
-        }
-        (None, Some(years)) => {
-            Ok(LockDefault { mode: Some(mode), days: None, years: Some(positive(years, "years")?) })
-        }
+        (Some(days), None) => Ok(LockDefault { mode: Some(mode), days: Some(positive(days, "days")?), years: None }),
+        (None, Some(years)) => Ok(LockDefault { mode: Some(mode), days: None, years: Some(positive(years, "years")?) }),
         _ => Err(S3Error::MalformedXML),
     }
 }

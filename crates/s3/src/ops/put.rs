@@ -69,7 +69,8 @@ impl Declared {
         }
         for algorithm in crate::checksum::ALL {
             let name = format!("x-amz-checksum-{}", algorithm.name().to_lowercase());
-            let before = self.checksum.as_ref().filter(|(named, _)| *named == algorithm).map(|(_, value)| value.as_str());
+            let before =
+                self.checksum.as_ref().filter(|(named, _)| *named == algorithm).map(|(_, value)| value.as_str());
             let Some(declared) = trailers.get(&name).or(before) else { continue };
             algorithm.check(declared)?;
             match received.checksum(algorithm) {

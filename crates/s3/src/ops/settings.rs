@@ -42,7 +42,13 @@ pub(crate) async fn change(
     changed.await
 }
 
-async fn put(s3: &S3, name: &str, owner: Option<&str>, setting: Setting, document: impl IntoValue + Clone) -> Result<(), S3Error> {
+async fn put(
+    s3: &S3,
+    name: &str,
+    owner: Option<&str>,
+    setting: Setting,
+    document: impl IntoValue + Clone,
+) -> Result<(), S3Error> {
     change(s3, name, owner, |tx, _| document::set(tx, name, setting, document.clone())).await
 }
 
@@ -60,7 +66,11 @@ fn policy_document(policy: &str) -> m::GetBucketPolicyOutput {
 }
 
 /// PutBucketPolicy.
-pub(crate) async fn put_policy(s3: S3, _cx: Cx, input: m::PutBucketPolicyInput) -> Result<m::PutBucketPolicyOutput, S3Error> {
+pub(crate) async fn put_policy(
+    s3: S3,
+    _cx: Cx,
+    input: m::PutBucketPolicyInput,
+) -> Result<m::PutBucketPolicyOutput, S3Error> {
     let (name, policy) = (&input.bucket, &input.policy);
     s3.bucket(name).await?;
     if policy.len() > POLICY_BYTES_MAX {
@@ -86,13 +96,15 @@ fn check_resources(bucket: &str, policy: &str) -> Result<(), S3Error> {
     for statement in public::counting(policy, false) {
         let resources = match statement.get("Resource") {
             Some(serde_json::Value::String(one)) => vec![one.clone()],
-            Some(serde_json::Value::Array(all)) => all.iter().filter_map(|one| Some(one.as_str()?.to_owned())).collect(),
+            Some(serde_json::Value::Array(all)) => {
+                all.iter().filter_map(|one| Some(one.as_str()?.to_owned())).collect()
+            }
             _ => Vec::new(),
         };
         let own = |resource: &String| {
-            resource == "*" || resource.contains("${") || resource.strip_prefix(&arn).is_some_and(|rest| {
-                rest.is_empty() || rest.starts_with(['/', '*', '?'])
-            })
+            resource == "*"
+                || resource.contains("${")
+                || resource.strip_prefix(&arn).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '*', '?']))
         };
         if !resources.iter().all(own) {
             return Err(S3Error::MalformedPolicy("Policy has invalid resource".to_owned()));
@@ -102,25 +114,43 @@ fn check_resources(bucket: &str, policy: &str) -> Result<(), S3Error> {
 }
 
 /// GetBucketPolicy.
-pub(crate) async fn get_policy(s3: S3, _cx: Cx, input: m::GetBucketPolicyInput) -> Result<m::GetBucketPolicyOutput, S3Error> {
+pub(crate) async fn get_policy(
+    s3: S3,
+    _cx: Cx,
+    input: m::GetBucketPolicyInput,
+) -> Result<m::GetBucketPolicyOutput, S3Error> {
     let found = get(&s3, &input.bucket, input.expected_bucket_owner.as_deref(), Setting::Policy).await?;
     found.ok_or(S3Error::NoSuchBucketPolicy)
 }
 
 /// GetBucketPolicyStatus.
-pub(crate) async fn policy_status(s3: S3, _cx: Cx, input: m::GetBucketPolicyStatusInput) -> Result<m::GetBucketPolicyStatusOutput, S3Error> {
+pub(crate) async fn policy_status(
+    s3: S3,
+    _cx: Cx,
+    input: m::GetBucketPolicyStatusInput,
+) -> Result<m::GetBucketPolicyStatusOutput, S3Error> {
     let owner = input.expected_bucket_owner.as_deref();
     let policy: Option<m::GetBucketPolicyOutput> = get(&s3, &input.bucket, owner, Setting::Policy).await?;
     let bucket = s3.bucket(&input.bucket).await?;
     let by_policy = policy.and_then(|found| found.policy).map(|policy| public::is_public(&policy));
     let by_acl = bucket.acl.as_ref().is_some_and(crate::keys::Acl::is_public)
         && !bucket.block_public.is_some_and(|block| block.ignore_acls);
-    let is_public = by_policy.ok_or(S3Error::NoSuchBucketPolicy).or(if by_acl { Ok(true) } else { Err(S3Error::NoSuchBucketPolicy) });
-    Ok(m::GetBucketPolicyStatusOutput { policy_status: Some(m::PolicyStatus { is_public: Some(is_public? || by_acl) }) })
+    let is_public = by_policy.ok_or(S3Error::NoSuchBucketPolicy).or(if by_acl {
+        Ok(true)
+    } else {
+        Err(S3Error::NoSuchBucketPolicy)
+    });
+    Ok(m::GetBucketPolicyStatusOutput {
+        policy_status: Some(m::PolicyStatus { is_public: Some(is_public? || by_acl) }),
+    })
 }
 
 /// DeleteBucketPolicy.
-pub(crate) async fn delete_policy(s3: S3, _cx: Cx, input: m::DeleteBucketPolicyInput) -> Result<m::DeleteBucketPolicyOutput, S3Error> {
+pub(crate) async fn delete_policy(
+    s3: S3,
+    _cx: Cx,
+    input: m::DeleteBucketPolicyInput,
+) -> Result<m::DeleteBucketPolicyOutput, S3Error> {
     delete(&s3, &input.bucket, input.expected_bucket_owner.as_deref(), Setting::Policy).await?;
     Ok(m::DeleteBucketPolicyOutput {})
 }
@@ -132,8 +162,14 @@ pub(crate) async fn put_cors(s3: S3, _cx: Cx, input: m::PutBucketCorsInput) -> R
         return Err(S3Error::MalformedXML);
     }
     for rule in rules {
-        if let Some(method) = rule.allowed_methods.iter().find(|method| !["GET", "PUT", "HEAD", "POST", "DELETE"].contains(&method.as_str())) {
-            return Err(S3Error::request(format!("Found unsupported HTTP method in CORS config. Unsupported method is {method}")));
+        if let Some(method) = rule
+            .allowed_methods
+            .iter()
+            .find(|method| !["GET", "PUT", "HEAD", "POST", "DELETE"].contains(&method.as_str()))
+        {
+            return Err(S3Error::request(format!(
+                "Found unsupported HTTP method in CORS config. Unsupported method is {method}"
+            )));
         }
         if let Some(origin) = rule.allowed_origins.iter().find(|origin| origin.matches('*').count() > 1) {
             return Err(S3Error::request(format!("AllowedOrigin \"{origin}\" can not have more than one wildcard.")));
@@ -151,7 +187,11 @@ pub(crate) async fn get_cors(s3: S3, _cx: Cx, input: m::GetBucketCorsInput) -> R
 }
 
 /// DeleteBucketCors.
-pub(crate) async fn delete_cors(s3: S3, _cx: Cx, input: m::DeleteBucketCorsInput) -> Result<m::DeleteBucketCorsOutput, S3Error> {
+pub(crate) async fn delete_cors(
+    s3: S3,
+    _cx: Cx,
+    input: m::DeleteBucketCorsInput,
+) -> Result<m::DeleteBucketCorsOutput, S3Error> {
     delete(&s3, &input.bucket, input.expected_bucket_owner.as_deref(), Setting::Cors).await?;
     Ok(m::DeleteBucketCorsOutput {})
 }
@@ -196,7 +236,11 @@ pub(crate) async fn get_lifecycle(
 }
 
 /// DeleteBucketLifecycle.
-pub(crate) async fn delete_lifecycle(s3: S3, _cx: Cx, input: m::DeleteBucketLifecycleInput) -> Result<m::DeleteBucketLifecycleOutput, S3Error> {
+pub(crate) async fn delete_lifecycle(
+    s3: S3,
+    _cx: Cx,
+    input: m::DeleteBucketLifecycleInput,
+) -> Result<m::DeleteBucketLifecycleOutput, S3Error> {
     let name = &input.bucket;
     change(&s3, name, input.expected_bucket_owner.as_deref(), |tx, bucket| {
         bucket.expires = false;
@@ -208,33 +252,54 @@ pub(crate) async fn delete_lifecycle(s3: S3, _cx: Cx, input: m::DeleteBucketLife
 }
 
 /// PutBucketTagging.
-pub(crate) async fn put_tags(s3: S3, _cx: Cx, input: m::PutBucketTaggingInput) -> Result<m::PutBucketTaggingOutput, S3Error> {
+pub(crate) async fn put_tags(
+    s3: S3,
+    _cx: Cx,
+    input: m::PutBucketTaggingInput,
+) -> Result<m::PutBucketTaggingOutput, S3Error> {
     tags::of_bucket(input.tagging.tag_set.clone())?;
     put(&s3, &input.bucket, input.expected_bucket_owner.as_deref(), Setting::Tagging, input.tagging).await?;
     Ok(m::PutBucketTaggingOutput {})
 }
 
 /// GetBucketTagging.
-pub(crate) async fn get_tags(s3: S3, _cx: Cx, input: m::GetBucketTaggingInput) -> Result<m::GetBucketTaggingOutput, S3Error> {
+pub(crate) async fn get_tags(
+    s3: S3,
+    _cx: Cx,
+    input: m::GetBucketTaggingInput,
+) -> Result<m::GetBucketTaggingOutput, S3Error> {
     let found = get(&s3, &input.bucket, input.expected_bucket_owner.as_deref(), Setting::Tagging).await?;
     let found: m::Tagging = found.ok_or(S3Error::NoSuchTagSet)?;
     Ok(m::GetBucketTaggingOutput { tag_set: found.tag_set })
 }
 
 /// DeleteBucketTagging.
-pub(crate) async fn delete_tags(s3: S3, _cx: Cx, input: m::DeleteBucketTaggingInput) -> Result<m::DeleteBucketTaggingOutput, S3Error> {
+pub(crate) async fn delete_tags(
+    s3: S3,
+    _cx: Cx,
+    input: m::DeleteBucketTaggingInput,
+) -> Result<m::DeleteBucketTaggingOutput, S3Error> {
     delete(&s3, &input.bucket, input.expected_bucket_owner.as_deref(), Setting::Tagging).await?;
     Ok(m::DeleteBucketTaggingOutput {})
 }
 
 /// PutBucketWebsite. Stored; Tinderbox serves no website endpoints.
-pub(crate) async fn put_website(s3: S3, _cx: Cx, input: m::PutBucketWebsiteInput) -> Result<m::PutBucketWebsiteOutput, S3Error> {
-    put(&s3, &input.bucket, input.expected_bucket_owner.as_deref(), Setting::Website, input.website_configuration).await?;
+pub(crate) async fn put_website(
+    s3: S3,
+    _cx: Cx,
+    input: m::PutBucketWebsiteInput,
+) -> Result<m::PutBucketWebsiteOutput, S3Error> {
+    put(&s3, &input.bucket, input.expected_bucket_owner.as_deref(), Setting::Website, input.website_configuration)
+        .await?;
     Ok(m::PutBucketWebsiteOutput {})
 }
 
 /// GetBucketWebsite.
-pub(crate) async fn get_website(s3: S3, _cx: Cx, input: m::GetBucketWebsiteInput) -> Result<m::GetBucketWebsiteOutput, S3Error> {
+pub(crate) async fn get_website(
+    s3: S3,
+    _cx: Cx,
+    input: m::GetBucketWebsiteInput,
+) -> Result<m::GetBucketWebsiteOutput, S3Error> {
     let found = get(&s3, &input.bucket, input.expected_bucket_owner.as_deref(), Setting::Website).await?;
     let found: m::WebsiteConfiguration = found.ok_or(S3Error::NoSuchWebsiteConfiguration)?;
     Ok(m::GetBucketWebsiteOutput {
@@ -246,26 +311,43 @@ pub(crate) async fn get_website(s3: S3, _cx: Cx, input: m::GetBucketWebsiteInput
 }
 
 /// DeleteBucketWebsite.
-pub(crate) async fn delete_website(s3: S3, _cx: Cx, input: m::DeleteBucketWebsiteInput) -> Result<m::DeleteBucketWebsiteOutput, S3Error> {
+pub(crate) async fn delete_website(
+    s3: S3,
+    _cx: Cx,
+    input: m::DeleteBucketWebsiteInput,
+) -> Result<m::DeleteBucketWebsiteOutput, S3Error> {
     delete(&s3, &input.bucket, input.expected_bucket_owner.as_deref(), Setting::Website).await?;
     Ok(m::DeleteBucketWebsiteOutput {})
 }
 
 /// PutBucketLogging. Stored; no access logs are delivered.
-pub(crate) async fn put_logging(s3: S3, _cx: Cx, input: m::PutBucketLoggingInput) -> Result<m::PutBucketLoggingOutput, S3Error> {
-    put(&s3, &input.bucket, input.expected_bucket_owner.as_deref(), Setting::Logging, input.bucket_logging_status).await?;
+pub(crate) async fn put_logging(
+    s3: S3,
+    _cx: Cx,
+    input: m::PutBucketLoggingInput,
+) -> Result<m::PutBucketLoggingOutput, S3Error> {
+    put(&s3, &input.bucket, input.expected_bucket_owner.as_deref(), Setting::Logging, input.bucket_logging_status)
+        .await?;
     Ok(m::PutBucketLoggingOutput {})
 }
 
 /// GetBucketLogging.
-pub(crate) async fn get_logging(s3: S3, _cx: Cx, input: m::GetBucketLoggingInput) -> Result<m::GetBucketLoggingOutput, S3Error> {
+pub(crate) async fn get_logging(
+    s3: S3,
+    _cx: Cx,
+    input: m::GetBucketLoggingInput,
+) -> Result<m::GetBucketLoggingOutput, S3Error> {
     let found = get(&s3, &input.bucket, input.expected_bucket_owner.as_deref(), Setting::Logging).await?;
     let found: m::BucketLoggingStatus = found.unwrap_or_default();
     Ok(m::GetBucketLoggingOutput { logging_enabled: found.logging_enabled })
 }
 
 /// PutBucketReplication. Stored; nothing replicates.
-pub(crate) async fn put_replication(s3: S3, _cx: Cx, input: m::PutBucketReplicationInput) -> Result<m::PutBucketReplicationOutput, S3Error> {
+pub(crate) async fn put_replication(
+    s3: S3,
+    _cx: Cx,
+    input: m::PutBucketReplicationInput,
+) -> Result<m::PutBucketReplicationOutput, S3Error> {
     let (name, document) = (&input.bucket, &input.replication_configuration);
     change(&s3, name, input.expected_bucket_owner.as_deref(), |tx, bucket| {
         if bucket.versioning != keys::Versioning::Enabled {
@@ -279,7 +361,11 @@ pub(crate) async fn put_replication(s3: S3, _cx: Cx, input: m::PutBucketReplicat
 }
 
 /// GetBucketReplication.
-pub(crate) async fn get_replication(s3: S3, _cx: Cx, input: m::GetBucketReplicationInput) -> Result<m::GetBucketReplicationOutput, S3Error> {
+pub(crate) async fn get_replication(
+    s3: S3,
+    _cx: Cx,
+    input: m::GetBucketReplicationInput,
+) -> Result<m::GetBucketReplicationOutput, S3Error> {
     let found = get(&s3, &input.bucket, input.expected_bucket_owner.as_deref(), Setting::Replication).await?;
     let found: m::ReplicationConfiguration = found.ok_or(S3Error::ReplicationConfigurationNotFoundError)?;
     Ok(m::GetBucketReplicationOutput { replication_configuration: Some(found) })
@@ -301,7 +387,14 @@ pub(crate) async fn put_accelerate(
     _cx: Cx,
     input: m::PutBucketAccelerateConfigurationInput,
 ) -> Result<m::PutBucketAccelerateConfigurationOutput, S3Error> {
-    put(&s3, &input.bucket, input.expected_bucket_owner.as_deref(), Setting::Accelerate, input.accelerate_configuration).await?;
+    put(
+        &s3,
+        &input.bucket,
+        input.expected_bucket_owner.as_deref(),
+        Setting::Accelerate,
+        input.accelerate_configuration,
+    )
+    .await?;
     Ok(m::PutBucketAccelerateConfigurationOutput {})
 }
 

@@ -91,7 +91,11 @@ pub(crate) async fn put(s3: S3, cx: Cx, input: m::PutObjectTaggingInput) -> Resu
 }
 
 /// GetObjectTagging.
-pub(crate) async fn get(s3: S3, _cx: Cx, input: m::GetObjectTaggingInput) -> Result<m::GetObjectTaggingOutput, S3Error> {
+pub(crate) async fn get(
+    s3: S3,
+    _cx: Cx,
+    input: m::GetObjectTaggingInput,
+) -> Result<m::GetObjectTaggingOutput, S3Error> {
     let (bucket, version) = target!(input).find(&s3).await?;
     Ok(m::GetObjectTaggingOutput {
         tag_set: tags::to_list(&version.tags),
@@ -100,7 +104,11 @@ pub(crate) async fn get(s3: S3, _cx: Cx, input: m::GetObjectTaggingInput) -> Res
 }
 
 /// DeleteObjectTagging.
-pub(crate) async fn delete(s3: S3, cx: Cx, input: m::DeleteObjectTaggingInput) -> Result<m::DeleteObjectTaggingOutput, S3Error> {
+pub(crate) async fn delete(
+    s3: S3,
+    cx: Cx,
+    input: m::DeleteObjectTaggingInput,
+) -> Result<m::DeleteObjectTaggingOutput, S3Error> {
     let target = target!(input);
     let changed = target.change(&s3, &cx, Some(Happened::Untagged), |_, version| {
         version.tags.clear();

@@ -13,7 +13,8 @@ pub(crate) async fn select(
     _cx: Cx,
     _input: m::SelectObjectContentInput,
 ) -> Result<m::SelectObjectContentOutput, S3Error> {
-    let message = "s3:SelectObjectContent is not implemented by Tinderbox (AWS closed it to new customers in July 2024).";
+    let message =
+        "s3:SelectObjectContent is not implemented by Tinderbox (AWS closed it to new customers in July 2024).";
     Err(S3Error::NotImplemented(message.to_owned()))
 }
 

@@ -67,7 +67,7 @@ pub(super) async fn open(
         node_key,
         config: settings,
         may_act: may_act.ask(),
-        check_policy: Arc::new(|policy| iam::Iam::check_resource_policy(policy)),
+        check_policy: Arc::new(iam::Iam::check_resource_policy),
     }))
 }
 

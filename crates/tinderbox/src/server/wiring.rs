@@ -21,7 +21,8 @@ use sqs::{Sqs, SqsError, SqsParts};
 use sys::task::CancellationToken;
 use sys::{ByteSize, Clock, Rng};
 use trace::Recorder;
-use triggers::{Functions, Triggers};
+use triggers::async_invoke::{self, AsyncInvoke};
+use triggers::{Functions, Targets, Triggers};
 use wire::sigv4::{Credential, Secret};
 use wire::{MayAct, Service};
 
@@ -114,13 +115,14 @@ pub(super) async fn wire(
     tracing::info!(swept, "packages ready");
     lambda.provision_all().await.context("provisioned concurrency cannot be read")?;
     let sqs = start_sqs(&kv, &clock, &rng, &stop).await.context("queues cannot be read")?;
-    let act = identity::may_act(iam.clone(), known(&lambda, &sqs, &s3), config.auth);
-    may_act.set(act.clone());
-    let triggers = start_triggers(&kv, &lambda, &sqs, act, &stop);
+    let acts = identity::may_act(iam.clone(), known(&lambda, &sqs), config.auth);
+    may_act.set(Arc::clone(&acts));
+    let triggers = start_triggers(&kv, &lambda, &sqs, acts, &stop);
+    let own = [logs::service(logs.clone()), sqs::service(sqs.clone()), s3::service(s3.clone())];
     let gateway = Gateway::new(
         gateway_config(config),
         Wiring {
-            services: services(&lambda, &logs, &sqs, &s3, &triggers, &iam),
+            services: services(&lambda, own, &triggers, &iam),
             identity: Some(identity::of(iam)),
             known: model::SERVICES,
             credentials,
@@ -151,24 +153,29 @@ async fn start_sqs(kv: &Kv, clock: &Clock, rng: &Rng, stop: &CancellationToken) 
 }
 
 /// The services whose resources have policies that the platform must keep to when it acts by itself.
-fn known(lambda: &Lambda, sqs: &Sqs, s3: &S3) -> Vec<Service> {
-    vec![lambda::service(lambda.clone()), sqs::service(sqs.clone()), s3::service(s3.clone())]
+fn known(lambda: &Lambda, sqs: &Sqs) -> Vec<Service> {
+    vec![lambda::service(lambda.clone()), sqs::service(sqs.clone())]
 }
 
 /// What makes functions run because something happened.
 fn start_triggers(kv: &Kv, lambda: &Lambda, sqs: &Sqs, may_act: MayAct, stop: &CancellationToken) -> Triggers {
     let (clock, rng) = (Clock::system(), Rng::system());
     let functions = Functions::of(lambda.clone(), rng.clone());
-    let triggers = Triggers::new(triggers::Parts { kv: kv.clone(), clock, rng, functions, sqs: sqs.clone(), may_act });
+    let sqs = sqs.clone();
+    let targets =
+        Targets { functions: functions.clone(), sqs: sqs.clone(), topics: None, may_act: Arc::clone(&may_act) };
+    let send_to = async_invoke::send_to(targets, clock.clone(), rng.clone());
+    let queue = AsyncInvoke { lambda: lambda.clone(), kv: kv.clone(), clock: clock.clone(), send_to };
+    sys::task::spawn("asynchronous invocations", queue.run(stop.clone()));
+    let triggers = Triggers::new(triggers::Parts { kv: kv.clone(), clock, rng, functions, sqs, may_act });
     sys::task::spawn("event source mappings", triggers.clone().run(stop.clone()));
     triggers
 }
 
-fn services(lambda: &Lambda, logs: &Logs, sqs: &Sqs, s3: &S3, triggers: &Triggers, iam: &Iam) -> Vec<Service> {
+fn services<const N: usize>(lambda: &Lambda, own: [Service; N], triggers: &Triggers, iam: &Iam) -> Vec<Service> {
     // Of Lambda's operations, those about event source mappings are served by `triggers`.
     let lambda = lambda::service(lambda.clone()).join(triggers::service(triggers.clone()));
-    let own = [lambda, logs::service(logs.clone()), sqs::service(sqs.clone()), s3::service(s3.clone())];
-    own.into_iter().chain(iam::services(iam.clone())).collect()
+    [lambda].into_iter().chain(own).chain(iam::services(iam.clone())).collect()
 }
 
 fn admin_routes(config: &Config, traces: trace::Store, lambda: Lambda, sqs: Sqs, s3: S3) -> Vec<AdminRoute> {
