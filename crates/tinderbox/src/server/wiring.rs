@@ -114,7 +114,7 @@ pub(super) async fn wire(
     let swept = lambda.sweep_packages().await.context("packages of the past cannot be swept")?;
     tracing::info!(swept, "packages ready");
     lambda.provision_all().await.context("provisioned concurrency cannot be read")?;
-    let sqs = start_sqs(&kv, &clock, &rng, &stop).await.context("queues cannot be read")?;
+    let sqs = start_sqs(config, (&kv, &clock, &rng), &stop).await.context("queues cannot be read")?;
     let acts = identity::may_act(iam.clone(), known(&lambda, &sqs), config.auth);
     may_act.set(Arc::clone(&acts));
     let triggers = start_triggers(&kv, &lambda, &sqs, acts, &stop);
@@ -140,13 +140,17 @@ pub(super) async fn wire(
 }
 
 /// The queues, and their background work.
-async fn start_sqs(kv: &Kv, clock: &Clock, rng: &Rng, stop: &CancellationToken) -> Result<Sqs, SqsError> {
-    let sqs = Sqs::new(SqsParts {
-        kv: kv.clone(),
-        clock: clock.clone(),
-        rng: rng.clone(),
-        check_policy: Arc::new(Iam::check_resource_policy),
-    });
+async fn start_sqs(
+    config: &Config,
+    (kv, clock, rng): (&Kv, &Clock, &Rng),
+    stop: &CancellationToken,
+) -> Result<Sqs, SqsError> {
+    let check_policy: wire::CheckPolicy = match config.auth {
+        config::Auth::Enforced => Arc::new(Iam::check_resource_policy),
+        // Nothing is decided by them, and emulators take any text.
+        config::Auth::Permissive => Arc::new(|_| Ok(())),
+    };
+    let sqs = Sqs::new(SqsParts { kv: kv.clone(), clock: clock.clone(), rng: rng.clone(), check_policy });
     sqs::jobs::resume(&sqs).await?;
     sys::task::spawn("sqs jobs", sqs::jobs::run(sqs.clone(), stop.clone()));
     Ok(sqs)
@@ -213,6 +217,7 @@ fn invoke_limits(config: &Config) -> InvokeLimits {
         concurrency_max: usize::try_from(config.concurrency).unwrap_or(usize::MAX),
         memory_budget_mb: u32::try_from(config.memory_mb).unwrap_or(u32::MAX),
         idle_max: Duration::from_secs(config.idle_s),
+        egress: config.egress.clone(),
         ..InvokeLimits::default()
     }
 }
