@@ -75,9 +75,9 @@ def test_errors_are_s3s_own_documents(server, s3, bucket):
     status, headers, body = send(f"{server.url}/{bucket}/absent")
     assert status == 403 and b"<Code>AccessDenied</Code>" in body and b"<RequestId>" in body
     assert headers["content-type"] == "application/xml"
-    parameters = {"Bucket": bucket, "VersioningConfiguration": {"Status": "Enabled"}}
-    url = s3.generate_presigned_url("put_bucket_versioning", parameters)
-    status, _, body = send(url, "PUT", b"<a>", {"Content-Type": "application/xml"})
+    request = AWSRequest("PUT", f"{server.url}/{bucket}?versioning", data=b"<a>")
+    S3SigV4Auth(Credentials(ACCESS_KEY, SECRET_KEY), "s3", REGION).add_auth(request)
+    status, _, body = send(request.prepare().url, "PUT", b"<a>", dict(request.prepare().headers.items()))
     assert (status, b"MalformedXML" in body) == (400, True)
 
 
