@@ -32,6 +32,7 @@ mod queue;
 mod queue_event;
 mod response;
 mod state;
+pub mod stream;
 mod supervisor;
 mod targets;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sqs::{Outgoing, QueueName, Sqs};
+use sqs::{Attributes, Outgoing, QueueName, Sqs};
 use wire::service::BoxFuture;
 use wire::{AccountId, Act, Arn, MayAct, ServiceError as _, TraceContext};
 
@@ -26,6 +26,8 @@ pub struct Cause {
     pub group: Option<String>,
     /// FIFO targets: deduplication id.
     pub deduplication: Option<String>,
+    /// Queues: message attributes.
+    pub attributes: Attributes,
 }
 
 /// Why something was not delivered.
@@ -115,6 +117,7 @@ impl Targets {
             trace: Some(cause.trace.header()),
             group: cause.group,
             deduplication: cause.deduplication,
+            attributes: cause.attributes,
             sender: cause.service.to_owned(),
             ..Outgoing::default()
         };

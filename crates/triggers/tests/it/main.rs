@@ -3,6 +3,7 @@
 
 mod mappings;
 mod polling;
+mod stream;
 mod targets;
 
 use std::sync::Arc;

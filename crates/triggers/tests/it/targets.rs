@@ -20,6 +20,7 @@ fn cause() -> Cause {
         trace: cx().trace,
         group: None,
         deduplication: None,
+        attributes: sqs::Attributes::new(),
     }
 }
 
