@@ -3,6 +3,7 @@
 mod iam;
 mod invoke;
 mod kv;
+mod trace;
 
 use clap::{Parser, Subcommand};
 
@@ -21,6 +22,8 @@ enum Benchmark {
     Iam(iam::Arguments),
     /// Warm invocations beside bare `node:http`; cold starts beside a bare start of the language runtime.
     Invoke(invoke::Arguments),
+    /// Replays a trace of invocations against the keep-alive policy, beside fixed windows.
+    Trace(trace::Arguments),
 }
 
 #[tokio::main]
@@ -29,5 +32,6 @@ async fn main() -> anyhow::Result<()> {
         Benchmark::Kv(arguments) => kv::run(arguments).await,
         Benchmark::Iam(arguments) => iam::run(&arguments),
         Benchmark::Invoke(arguments) => invoke::run(arguments).await,
+        Benchmark::Trace(arguments) => trace::run(&arguments),
     }
 }

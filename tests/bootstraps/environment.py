@@ -16,13 +16,15 @@ BOOTSTRAPS = Path(__file__).resolve().parents[2] / "crates" / "lambda" / "bootst
 NODE = os.environ.get("TINDERBOX_TEST_NODE") or shutil.which("node")
 PYTHON = shutil.which("python3") or sys.executable
 
-INVOKE, READY, RESPONSE, ERROR, INIT_ERROR, LOADING, ASSIGN, STANDBY = 1, 2, 3, 4, 5, 6, 16, 17
+INVOKE, READY, RESPONSE, ERROR, INIT_ERROR, LOADING, CHUNK, HEAD, ASSIGN, STANDBY = 1, 2, 3, 4, 5, 6, 7, 8, 16, 17
 KINDS = {
     READY: "READY",
     RESPONSE: "RESPONSE",
     ERROR: "ERROR",
     INIT_ERROR: "INIT_ERROR",
     LOADING: "LOADING",
+    CHUNK: "CHUNK",
+    HEAD: "HEAD",
     STANDBY: "STANDBY",
 }
 DEADLINE_S = 30  # generous: a busy machine must not fail a test
@@ -102,7 +104,7 @@ class Environment:
             return None
         data = self._exactly(struct.unpack(">I", head)[0])
         kind = data[0]
-        cut = 37 if kind in (RESPONSE, ERROR) else 1
+        cut = 37 if kind in (RESPONSE, ERROR, CHUNK, HEAD) else 1
         return Frame(KINDS.get(kind, kind), data[1:cut].decode(), data[cut:])
 
     def _exactly(self, count):

@@ -2,6 +2,7 @@
 
 mod codegen;
 mod commands;
+mod compat;
 mod paths;
 mod setup;
 mod suites;
@@ -35,6 +36,8 @@ enum Command {
     Tidy,
     /// Regenerates `crates/model` from botocore's service models.
     Codegen(codegen::CodegenArgs),
+    /// Prints `docs/compat/<service>.md` from the operation tables.
+    Compat,
     /// Benchmarks, always as ratios within one run.
     Bench {
         /// Arguments of the `bench` program, such as `kv` or `invoke`.
@@ -50,6 +53,7 @@ fn main() -> anyhow::Result<()> {
         Command::Setup => setup::all(),
         Command::Tidy => tidy::run(),
         Command::Codegen(args) => codegen::run(&args),
+        Command::Compat => compat::run(),
         Command::Bench { args } => commands::bench(&args),
     }
 }

@@ -122,7 +122,12 @@ impl Gateway {
                 exchange.protocol = protocol;
                 Err(signature_error(&SigV4Error::Missing, protocol))
             }
-            Target::Admin | Target::FunctionUrl { .. } | Target::Operation { .. } | Target::InBody { .. } => {
+            Target::Admin
+            | Target::Form { .. }
+            | Target::Preflight
+            | Target::FunctionUrl { .. }
+            | Target::Operation { .. }
+            | Target::InBody { .. } => {
                 Err(ApiError::internal("a request that is served was taken for one that is not"))
             }
         }

@@ -4,11 +4,11 @@ use http::request::Parts;
 use sys::Timestamp;
 use wire::shape;
 use wire::sigv4::{
-    Admitted, Claim, Expectations, Payload, PayloadCheck, RegionPolicy, RequestParts, SigV4Error, Verified,
+    Admitted, Claim, Expectations, Payload, PayloadCheck, PresignedV2, RegionPolicy, RequestParts, SigV4Error, Verified,
 };
 use wire::{AccountId, ApiError, Principal};
 
-use crate::identify::scope;
+use crate::identify::{access_key_id, is_signed_as_of_old, scope};
 use crate::{Auth, Config, Entry};
 
 /// Who calls, and what enforcement would have said.
@@ -64,6 +64,8 @@ pub(crate) struct Authenticator<'a> {
     pub(crate) config: &'a Config,
     /// `None` when nobody holds the key, or may not use it from where the request came.
     pub(crate) holder: Option<Holder>,
+    /// The bucket that the host names: signature version 2 covers it.
+    pub(crate) bucket: Option<String>,
     pub(crate) now: Timestamp,
 }
 
@@ -111,13 +113,27 @@ impl Authenticator<'_> {
 
     fn admit_enforced(&self, head: &Parts, service: &str) -> Result<Admission, SigV4Error> {
         let Some(claim) = Claim::read(&request_parts(head))? else {
-            return Ok(Admission::Decided(self.anonymous()));
+            return match is_signed_as_of_old(head) {
+                true => self.admit_version_2(head, service).map(Admission::Decided),
+                false => Ok(Admission::Decided(self.anonymous())),
+            };
         };
         let entry = self.entry(&claim.access_key_id).ok_or(SigV4Error::UnknownKey)?;
         let expect =
             Expectations { service, regions: RegionPolicy::Only(&self.config.regions), skew: self.config.skew };
         let admitted = claim.admit(|_| Some(entry.credential.clone()), self.now, &expect)?;
         Ok(Admission::Signed { admitted, entry })
+    }
+
+    /// A presigned URL of signature version 2, where it is switched on. Its headers are not taken.
+    fn admit_version_2(&self, head: &Parts, service: &str) -> Result<Caller, SigV4Error> {
+        let parts = request_parts(head);
+        let claim = PresignedV2::read(&parts).filter(|_| service == "s3" && self.config.signature_v2);
+        let claim = claim.ok_or(SigV4Error::Unsupported)?;
+        let Entry { credential, principal, account } =
+            self.entry(&claim.access_key_id).ok_or(SigV4Error::UnknownKey)?;
+        claim.check(&parts, self.bucket.as_deref(), &credential, self.now)?;
+        Ok(Caller { principal, account, region: self.config.default_region().to_owned(), objection: None })
     }
 
     fn entry(&self, access_key_id: &str) -> Option<Entry> {
@@ -139,10 +155,10 @@ impl Authenticator<'_> {
     /// Permissive mode believes what the signature says without checking it.
     fn permit(&self, head: &Parts, objection: SigV4Error) -> Caller {
         let scope = scope(&head.headers, head.uri.query().unwrap_or_default());
-        let mut parts = scope.as_deref().unwrap_or_default().split('/');
-        let (key, region) = (parts.next().unwrap_or_default(), parts.nth(1).unwrap_or_default());
+        let region = scope.as_deref().and_then(|scope| scope.split('/').nth(2)).unwrap_or_default();
+        let key = access_key_id(head);
         let region = if is_region(region) { region } else { self.config.default_region() };
-        let (principal, account) = match (self.entry(key), AccountId::parse(key)) {
+        let (principal, account) = match (self.entry(&key), AccountId::parse(&key)) {
             (Some(entry), _) => (entry.principal, entry.account),
             // wire:W5: emulators take a 12-digit access key id as the account.
             (None, account) => {

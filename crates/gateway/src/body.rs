@@ -215,6 +215,33 @@ pub(crate) fn checked(
     wire::Body::stream(checked, length).with_trailers(trailers)
 }
 
+/// A file that must have one of these sizes (bytes, both included).
+pub(crate) fn sized(
+    pieces: impl Stream<Item = Result<Bytes, ApiError>> + Send + 'static,
+    (min, max): (u64, u64),
+) -> impl Stream<Item = Result<Bytes, ApiError>> + Send + 'static {
+    let state = Some((Box::pin(pieces), 0u64));
+    futures_util::stream::unfold(state, move |state| async move {
+        let (mut pieces, seen) = state?;
+        match pieces.next().await {
+            Some(Ok(piece)) if seen + piece.len() as u64 > max => {
+                let message = "Your proposed upload exceeds the maximum allowed size";
+                Some((Err(ApiError::client("EntityTooLarge", 400, message)), None))
+            }
+            Some(Ok(piece)) => {
+                let seen = seen + piece.len() as u64;
+                Some((Ok(piece), Some((pieces, seen))))
+            }
+            Some(Err(error)) => Some((Err(error), None)),
+            None if seen < min => {
+                let message = "Your proposed upload is smaller than the minimum allowed size";
+                Some((Err(ApiError::client("EntityTooSmall", 400, message)), None))
+            }
+            None => None,
+        }
+    })
+}
+
 fn in_pieces(pieces: Vec<Bytes>) -> Vec<Result<Bytes, ApiError>> {
     pieces.into_iter().map(Ok).collect()
 }

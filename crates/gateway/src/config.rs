@@ -27,6 +27,8 @@ pub struct Config {
     pub regions: Vec<String>,
     /// The domain that our host names end in: `BUCKET.DOMAIN` is a bucket. `localhost` always is one as well.
     pub domain: String,
+    /// Takes presigned URLs and forms of signature version 2. Permissive mode always does.
+    pub signature_v2: bool,
     /// Largest difference of clocks; [`wire::sigv4::SKEW_DEFAULT`] unless set.
     pub skew: Duration,
     /// Sizes and deadlines.
@@ -43,6 +45,7 @@ impl Config {
             account,
             regions: vec![region.into()],
             domain: "localhost".to_owned(),
+            signature_v2: false,
             skew: wire::sigv4::SKEW_DEFAULT,
             limits: Limits::default(),
             version,

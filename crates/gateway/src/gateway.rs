@@ -11,7 +11,7 @@ use wire::shape::ServiceShape;
 use crate::body::Budget;
 use crate::identify::Directory;
 use crate::listener::Connections;
-use crate::{AdminRoute, Config, CredentialStore, FunctionUrls, Identity, Limits};
+use crate::{AdminRoute, Config, CorsRules, CredentialStore, FunctionUrls, Identity, Limits};
 
 /// Everything that the gateway is given.
 pub struct Wiring {
@@ -27,6 +27,8 @@ pub struct Wiring {
     pub identity: Option<Identity>,
     /// What answers function URLs.
     pub function_urls: Option<FunctionUrls>,
+    /// What answers browsers that ask for a bucket.
+    pub cors: Option<CorsRules>,
     /// Routes below `/_tinderbox/` beside `health`.
     pub admin: Vec<AdminRoute>,
     /// Time.

@@ -10,6 +10,8 @@ use wire::sigv4::{percent_decode, query_pairs};
 use wire::uri::Specificity;
 use wire::{ApiError, Service};
 
+use crate::post_form::is_form;
+
 /// Where the admin routes and the path form of function URLs live.
 pub(crate) const ADMIN_PREFIX: &str = "/_tinderbox/";
 const URL_PREFIX: &str = "/_tinderbox/url/";
@@ -21,6 +23,10 @@ const REST: [Protocol; 2] = [Protocol::RestJson1, Protocol::RestXml];
 pub(crate) enum Target {
     /// `/_tinderbox/…`
     Admin,
+    /// An upload by an HTML form, to the service at that place.
+    Form { known: usize },
+    /// A browser asks what a page may do with a bucket.
+    Preflight,
     /// `GET /` or `HEAD /` without a signature: somebody looks whether we live (wire:W2).
     Probe,
     /// A function URL: its id and the path that the function sees.
@@ -94,6 +100,11 @@ impl Directory {
         }
         if let Some(id) = url_of_host(host) {
             return Target::FunctionUrl { id, path: path.to_owned() };
+        }
+        match self.any_path() {
+            Some(_) if head.method == http::Method::OPTIONS => return Target::Preflight,
+            Some(known) if is_form(head) && self.is_bucket(head, host) => return Target::Form { known },
+            _ => {}
         }
         let scope = scope_service(&head.headers, head.uri.query().unwrap_or(""));
         let scope = scope.or_else(|| is_signed_as_of_old(head).then(|| "s3".to_owned()));
@@ -216,9 +227,35 @@ impl Directory {
 
     /// What nobody signed and no other service's path fits may be for a public bucket (wire:W1: path comes last).
     fn of_strangers(&self, head: &Parts, host: &str) -> Option<Target> {
-        let at = self.known.iter().position(|known| known.takes_any_path() && known.service.is_some())?;
+        let at = self.any_path()?;
         let is_bare = head.uri.path() == "/" && self.bucket_of(host).is_none();
         (!is_bare).then(|| self.by_path(&[at], head, host).unwrap_or_else(|| self.unknown_operation(at, head)))
+    }
+
+    /// The served service whose paths may be anything.
+    fn any_path(&self) -> Option<usize> {
+        self.known.iter().position(|known| known.takes_any_path() && known.service.is_some())
+    }
+
+    /// Whether the path is a bucket's own.
+    fn is_bucket(&self, head: &Parts, host: &str) -> bool {
+        let path = head.uri.path().trim_matches('/');
+        match self.bucket_of(host) {
+            Some(_) => path.is_empty(),
+            None => !path.is_empty() && !path.contains('/'),
+        }
+    }
+
+    /// The bucket in the `Host` header, if there is one.
+    pub(crate) fn bucket_in_host(&self, head: &Parts) -> Option<String> {
+        let host = text(&head.headers, "host")?;
+        self.any_path().and_then(|_| self.bucket_of(host)).map(str::to_owned)
+    }
+
+    /// The bucket that the request is about, as sent; empty when there is none.
+    pub(crate) fn bucket(&self, head: &Parts, host: &str) -> String {
+        let in_path = || head.uri.path().trim_start_matches('/').split('/').next().unwrap_or_default();
+        self.bucket_of(host).unwrap_or_else(in_path).to_owned()
     }
 
     /// The path with the bucket that the host names before it; `None` when it names none.
@@ -315,10 +352,17 @@ pub(crate) fn scope(headers: &HeaderMap, query: &str) -> Option<String> {
 }
 
 /// Signature version 2, which only S3 still meets: in the header or, presigned, in the query.
-fn is_signed_as_of_old(head: &Parts) -> bool {
+pub(crate) fn is_signed_as_of_old(head: &Parts) -> bool {
     let query = head.uri.query().unwrap_or_default();
     text(&head.headers, "authorization").is_some_and(|value| value.starts_with("AWS "))
         || (form_field(query, "AWSAccessKeyId").is_some() && form_field(query, "Signature").is_some())
+}
+
+/// The access key id that a signature of either version names, unverified; empty for none.
+pub(crate) fn access_key_id(head: &Parts) -> String {
+    let query = head.uri.query().unwrap_or_default();
+    let named = scope(&head.headers, query).and_then(|scope| scope.split('/').next().map(str::to_owned));
+    named.or_else(|| form_field(query, "AWSAccessKeyId")).unwrap_or_default()
 }
 
 fn scope_service(headers: &HeaderMap, query: &str) -> Option<String> {

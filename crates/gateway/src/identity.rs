@@ -9,7 +9,7 @@ use wire::sigv4::Claim;
 use wire::{ApiError, Asked, Cx, Principal};
 
 use crate::authenticate::{Authenticator, Holder, request_parts};
-use crate::identify::scope;
+use crate::identify::access_key_id;
 use crate::{Entry, Gateway, Peer};
 
 /// Finds who holds an access key id, given the session token that came along. `None`: unknown, inactive, expired.
@@ -34,20 +34,31 @@ impl Gateway {
     /// # Errors
     /// When the identity service cannot be asked.
     pub(crate) async fn authenticator(&self, peer: &Peer, head: &Parts) -> Result<Authenticator<'_>, ApiError> {
+        let key = access_key_id(head);
+        let claim = Claim::read(&request_parts(head)).ok().flatten();
+        let token = claim.and_then(|claim| claim.session_token);
+        let entry = self.entry(&key, token, peer).await?;
+        let holder = entry.map(|entry| Holder { access_key_id: key, entry });
+        let bucket = self.0.directory.bucket_in_host(head);
+        Ok(Authenticator { config: &self.0.config, holder, bucket, now: self.clock().now() })
+    }
+
+    /// Who holds a key, if it may be used from where the request comes from.
+    ///
+    /// # Errors
+    /// When the identity service cannot be asked.
+    pub(crate) async fn entry(
+        &self,
+        key: &str,
+        session_token: Option<String>,
+        peer: &Peer,
+    ) -> Result<Option<Entry>, ApiError> {
         let wiring = &self.0.wiring;
-        let named = scope(&head.headers, head.uri.query().unwrap_or_default());
-        let key = named.as_deref().and_then(|scope| scope.split('/').next()).unwrap_or_default();
         let entry = match (wiring.credentials.get(key), &wiring.identity) {
-            (None, Some(identity)) if !key.is_empty() => {
-                let claim = Claim::read(&request_parts(head)).ok().flatten();
-                let token = claim.and_then(|claim| claim.session_token);
-                (identity.credential)(key.to_owned(), token).await?
-            }
+            (None, Some(identity)) if !key.is_empty() => (identity.credential)(key.to_owned(), session_token).await?,
             (entry, _) => entry,
         };
-        let entry = entry.filter(|entry| may_come_from(&entry.principal, peer));
-        let holder = entry.map(|entry| Holder { access_key_id: key.to_owned(), entry });
-        Ok(Authenticator { config: &self.0.config, holder, now: wiring.clock.now() })
+        Ok(entry.filter(|entry| may_come_from(&entry.principal, peer)))
     }
 }
 

@@ -42,10 +42,11 @@ impl Gateway {
         {
             body::drain(unread, self.clock()).await;
         }
-        let (response, error) = match outcome {
+        let (mut response, error) = match outcome {
             Ok(response) => (response, None),
             Err(mut error) => (answers::error(&exchange, &head, &mut error), Some(error)),
         };
+        self.allow_origin(&exchange, &head, &mut response).await;
         exchange.end(response.status().as_u16(), error.as_ref());
         self.finish(&exchange, response)
     }
@@ -73,6 +74,8 @@ impl Gateway {
             }
             Target::Admin => return whole(self.administer(exchange, head, body).await),
             Target::FunctionUrl { id, path } => return whole(self.call_url(exchange, head, body, id, path).await),
+            Target::Form { known } => return self.post_form(exchange, head, body, known).await,
+            Target::Preflight => return self.preflight(exchange, head).await,
             unserved => return whole(self.unserved(exchange, unserved)),
         };
         exchange.shape = Some(known.shape);
@@ -237,7 +240,7 @@ impl Received {
 }
 
 /// Runs an operation: once begun, it ends, also when the client leaves.
-async fn operate(
+pub(crate) async fn operate(
     call: BoxFuture<Result<service::Output, ApiError>>,
     share: Share,
 ) -> Result<service::Output, ApiError> {

@@ -7,8 +7,8 @@ use crate::facts::facts;
 use crate::name::{qualified_resource, resource};
 use crate::ops::layers::{layer_resource, layer_version_resource};
 use crate::ops::{
-    account, aliases, changes, concurrency, event_invoke, functions, invoke, layer_permissions, layers, listing,
-    permissions, provisioned, runtime_settings, tags, urls, versions,
+    account, aliases, changes, concurrency, event_invoke, functions, invoke, invoke_streaming, layer_permissions,
+    layers, listing, permissions, provisioned, runtime_settings, tags, urls, versions,
 };
 use crate::state::Lambda;
 
@@ -43,6 +43,8 @@ fn lines(lambda: Lambda) -> wire::Table<Lambda> {
         .op::<m::DeleteAlias, _, _>                       (aliases::delete,                          "lambda:DeleteAlias",                        |cx, i| qualified_resource(cx, &i.function_name, Some(&i.name)))
         .op::<m::ListAliases, _, _>                       (aliases::list,                            "lambda:ListAliases",                        |cx, i| resource(cx, &i.function_name))
         .op::<m::Invoke, _, _>                            (invoke::invoke,                           "lambda:InvokeFunction",                     |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
+        .stream::<m::InvokeAsync, _, _>                   (invoke::invoke_async,                     "lambda:InvokeAsync",                        |cx, i| resource(cx, &i.function_name))
+        .stream::<m::InvokeWithResponseStream, _, _>      (invoke_streaming::invoke_streaming,       "lambda:InvokeFunction",                     |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
         .op::<m::AddPermission, _, _>                     (permissions::add,                         "lambda:AddPermission",                      |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
         .op::<m::RemovePermission, _, _>                  (permissions::remove,                      "lambda:RemovePermission",                   |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
         .op::<m::GetPolicy, _, _>                         (permissions::get,                         "lambda:GetPolicy",                          |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))

@@ -14,6 +14,7 @@
 //! Nothing on this path writes durably before the function runs (architecture, invariant 3).
 
 mod admission;
+mod arrivals;
 mod assign;
 mod channel;
 mod demand;
@@ -21,6 +22,7 @@ mod ending;
 mod environment;
 mod environments;
 pub mod error;
+pub mod keep_alive;
 mod line;
 mod log_lines;
 mod log_records;
@@ -33,6 +35,7 @@ mod spans;
 mod start;
 mod state;
 mod stems;
+mod stream;
 mod variables;
 
 use std::future::Future;
@@ -55,6 +58,7 @@ pub use error::{InvokeError, ThrottleReason};
 pub use log_stream::LogLine;
 pub use report::{ColdStart, PriceTable, Report, Status};
 pub use state::State;
+pub use stream::{STREAM_BYTES_MAX, StreamPart, StreamSink};
 
 use admission::Admission;
 use environments::Environments;
@@ -82,6 +86,8 @@ pub struct Invocation {
     pub invoked_arn: String,
     /// Where this invocation hangs in its trace.
     pub trace: TraceContext,
+    /// Where the answer goes while it is being written, when the function streams it; else it is in the outcome.
+    pub stream: Option<StreamSink>,
 }
 
 /// How a function that ran went wrong: the value of `X-Amz-Function-Error`.
@@ -193,7 +199,8 @@ pub struct InvokeLimits {
     pub cpu_millis_min: u32,
     /// A ready environment that gets no event for this long is frozen.
     pub freeze_after: Duration,
-    /// A frozen environment that gets no event for this long is stopped.
+    /// A frozen environment that gets no event for this long is stopped, until enough is known of the function's arrivals:
+    /// then [`keep_alive`] decides.
     pub idle_max: Duration,
     /// Bytes of log that one environment may write at once …
     pub log_burst_bytes: u64,
@@ -305,7 +312,11 @@ impl Invoker {
     ) -> Result<InvokeOutcome, InvokeError> {
         let length = invocation.payload.len();
         if length > PAYLOAD_BYTES_MAX {
-            return Err(InvokeError::RequestTooLarge { length, limit: PAYLOAD_BYTES_MAX });
+            return Err(InvokeError::RequestTooLarge {
+                length,
+                limit: PAYLOAD_BYTES_MAX,
+                invocation_type: "RequestResponse",
+            });
         }
         let run = run::Run::admit(self.clone(), Arc::clone(function), invocation)?;
         let outcome = sys::task::to_the_end("invocation", run.run()).await;

@@ -23,6 +23,8 @@
 pub mod api;
 mod code_link;
 pub mod error;
+mod event_queue;
+mod event_stream;
 mod facts;
 pub mod function;
 pub mod identity;
@@ -36,6 +38,7 @@ pub mod package;
 mod pages;
 mod plane;
 mod qualifier;
+mod recursion;
 pub mod runtimes;
 mod state;
 mod statement;
@@ -43,6 +46,7 @@ pub mod url;
 
 pub use api::service;
 pub use error::LambdaError;
+pub use event_queue::{EVENTS, EventPolicy, NoQueuedEvent, QueuedEvent};
 pub use function::{
     Architecture, CodeRef, Concurrency, EnvironmentVariables, FunctionVersion, LATEST, LogFormat, Logging, TracingMode,
 };

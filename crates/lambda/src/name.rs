@@ -2,7 +2,7 @@
 //!
 //! Source: API model, `FunctionName` and `NamespacedFunctionName`.
 
-use wire::{Arn, Cx, Resource};
+use wire::{AccountId, Arn, Cx, Resource};
 
 use crate::error::LambdaError;
 use crate::keys::Place;
@@ -98,6 +98,15 @@ pub(crate) fn function_arn(region: &str, account: &str, name: &str) -> String {
     Arn::new("lambda", region, account, format!("function:{name}")).to_string()
 }
 
+/// The context of a request in the account of the function that it names: where a policy opens a function to others,
+/// they name it by its ARN.
+pub(crate) fn in_account_of(cx: Cx, given: &str) -> Cx {
+    match split(given).account.and_then(AccountId::parse) {
+        Some(account) => Cx { account, ..cx },
+        None => cx,
+    }
+}
+
 /// The resource column of the table: the function's ARN as the caller means it, also where it is not reachable.
 pub(crate) fn resource(cx: &Cx, given: &str) -> Resource {
     let parts = split(given);
@@ -152,7 +161,7 @@ fn is_region(word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use wire::{AccountId, Principal, TraceContext};
+    use wire::{Principal, TraceContext};
 
     use super::*;
 

@@ -8,6 +8,7 @@ pub(crate) mod configuration;
 pub(crate) mod event_invoke;
 pub(crate) mod functions;
 pub(crate) mod invoke;
+pub(crate) mod invoke_streaming;
 pub(crate) mod layer_permissions;
 pub(crate) mod layers;
 pub(crate) mod listing;

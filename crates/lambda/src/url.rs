@@ -11,18 +11,14 @@ pub mod cors;
 pub mod event;
 pub mod result;
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use wire::{AccountId, Arn, Cx, Principal};
 
 use crate::error::LambdaError;
-use crate::function::Concurrency;
 use crate::invoke::{Invocation, InvokeError, PAYLOAD_BYTES_MAX};
 use crate::keys::{self, Key, UrlAuth, UrlOwner, UrlRecord};
 use crate::name::FunctionName;
-use crate::qualifier::{Resolved, concurrency, resolve};
 use crate::state::Lambda;
 use event::{Caller, EventContext};
 
@@ -32,8 +28,6 @@ struct Target {
     cx: Cx,
     name: FunctionName,
     url: UrlRecord,
-    function: Resolved,
-    concurrency: Concurrency,
 }
 
 impl Lambda {
@@ -79,7 +73,6 @@ impl Lambda {
     }
 
     async fn target(&self, id: &str, cx: &Cx) -> Result<Option<Target>, LambdaError> {
-        let chance = self.chance();
         let read = self.kv.read(|tx| async move {
             let Some(owner) = keys::get::<UrlOwner>(&tx, &Key::UrlOwner { id }).await? else { return Ok(None) };
             let UrlOwner { account, region, name, alias } = owner;
@@ -87,10 +80,7 @@ impl Lambda {
             let cx = Cx { account, region, ..cx.clone() };
             let name = FunctionName { name, qualifier: alias };
             let url = keys::get(&tx, &Key::Url(name.place(&cx), name.qualifier.as_deref())).await?;
-            let function = resolve(&tx, &cx, &name, chance).await;
-            let (Some(url), Ok(function)) = (url, function) else { return Ok(None) };
-            let concurrency = concurrency(&tx, &cx, &name, &function.version).await?;
-            Ok::<_, LambdaError>(Some(Target { cx, name, url, function, concurrency }))
+            Ok::<_, LambdaError>(url.map(|url| Target { cx, name, url }))
         });
         read.await
     }
@@ -110,7 +100,7 @@ impl Lambda {
     }
 
     async fn invoke_target(&self, target: Target, request: Request<Bytes>) -> Response<Bytes> {
-        let Target { cx, name, url, function, concurrency } = target;
+        let Target { cx, name, url } = target;
         let caller = caller(&cx.principal);
         let arn = name.qualified_arn(&cx);
         if let Err(refusal) = self.may_call_url(&cx, &arn, url.auth).await {
@@ -136,16 +126,22 @@ impl Lambda {
         if payload.len() > PAYLOAD_BYTES_MAX {
             return too_large();
         }
+        let (version, trace) = match self.version_to_run(&cx, &name, cx.trace.clone()).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, arn, "a function behind a URL cannot run");
+                return result::bad_gateway();
+            }
+        };
         let invocation = Invocation {
             request_id: cx.request_id.clone(),
             payload,
             client_context: None,
             cognito_identity: None,
             invoked_arn: arn,
-            trace: cx.trace.clone(),
+            trace,
+            stream: None,
         };
-        let Resolved { version, record, .. } = function;
-        let version = Arc::new(self.version(&cx, &name.name, version, record, concurrency));
         match self.plane.invoke(version, invocation).await {
             Ok(outcome) if outcome.function_error.is_none() => result::decode(&outcome.payload),
             Ok(_) => result::bad_gateway(),

@@ -6784,8 +6784,6 @@ impl IntoValue for GetObjectLockConfigurationInput {
 pub struct GetObjectOutput {
     /// Indicates that a range of bytes was specified in the request.
     pub accept_ranges: Option<String>,
-    /// Object data.
-    pub body: Option<Bytes>,
     /// Indicates whether the object uses an S3 Bucket Key for server-side encryption with Key Management Service (KMS) keys (SSE-KMS).
     pub bucket_key_enabled: Option<bool>,
     /// Specifies caching behavior along the request/reply chain.
@@ -6881,7 +6879,6 @@ impl FromValue for GetObjectOutput {
         let mut members = Members::open(value)?;
         Ok(Self {
             accept_ranges: members.optional("AcceptRanges")?,
-            body: members.optional("Body")?,
             bucket_key_enabled: members.optional("BucketKeyEnabled")?,
             cache_control: members.optional("CacheControl")?,
             checksum_crc32: members.optional("ChecksumCRC32")?,
@@ -6932,9 +6929,8 @@ impl FromValue for GetObjectOutput {
 
 impl IntoValue for GetObjectOutput {
     fn into_value(self) -> Value {
-        let mut fields = Fields::with_capacity(46);
+        let mut fields = Fields::with_capacity(45);
         fields.optional("AcceptRanges", self.accept_ranges);
-        fields.optional("Body", self.body);
         fields.optional("BucketKeyEnabled", self.bucket_key_enabled);
         fields.optional("CacheControl", self.cache_control);
         fields.optional("ChecksumCRC32", self.checksum_crc32);
@@ -6987,7 +6983,6 @@ impl fmt::Debug for GetObjectOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GetObjectOutput")
             .field("accept_ranges", &self.accept_ranges)
-            .field("body", &self.body)
             .field("bucket_key_enabled", &self.bucket_key_enabled)
             .field("cache_control", &self.cache_control)
             .field("checksum_crc32", &self.checksum_crc32)
@@ -12139,8 +12134,6 @@ impl fmt::Debug for PutObjectOutput {
 pub struct PutObjectInput {
     /// The canned ACL to apply to the object.
     pub acl: Option<ObjectCannedACL>,
-    /// Object data.
-    pub body: Option<Bytes>,
     /// The bucket name to which the PUT action was initiated.
     pub bucket: String,
     /// Specifies whether Amazon S3 should use an S3 Bucket Key for object encryption with server-side encryption using Key Management Service (KMS) keys (SSE-KMS).
@@ -12242,7 +12235,6 @@ impl FromValue for PutObjectInput {
         let mut members = Members::open(value)?;
         Ok(Self {
             acl: members.optional("ACL")?,
-            body: members.optional("Body")?,
             bucket: members.required("Bucket")?,
             bucket_key_enabled: members.optional("BucketKeyEnabled")?,
             cache_control: members.optional("CacheControl")?,
@@ -12296,9 +12288,8 @@ impl FromValue for PutObjectInput {
 
 impl IntoValue for PutObjectInput {
     fn into_value(self) -> Value {
-        let mut fields = Fields::with_capacity(49);
+        let mut fields = Fields::with_capacity(48);
         fields.optional("ACL", self.acl);
-        fields.optional("Body", self.body);
         fields.required("Bucket", self.bucket);
         fields.optional("BucketKeyEnabled", self.bucket_key_enabled);
         fields.optional("CacheControl", self.cache_control);
@@ -12354,7 +12345,6 @@ impl fmt::Debug for PutObjectInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PutObjectInput")
             .field("acl", &self.acl)
-            .field("body", &self.body)
             .field("bucket", &self.bucket)
             .field("bucket_key_enabled", &self.bucket_key_enabled)
             .field("cache_control", &self.cache_control)
@@ -15025,8 +15015,6 @@ impl fmt::Debug for UploadPartOutput {
 /// UploadPartRequest
 #[derive(Clone, PartialEq)]
 pub struct UploadPartInput {
-    /// Object data.
-    pub body: Option<Bytes>,
     /// The name of the bucket to which the multipart upload was initiated.
     pub bucket: String,
     /// Indicates the algorithm used to create the checksum for the object when you use the SDK.
@@ -15077,7 +15065,6 @@ impl FromValue for UploadPartInput {
     fn from_value(value: Value) -> Result<Self, ApiError> {
         let mut members = Members::open(value)?;
         Ok(Self {
-            body: members.optional("Body")?,
             bucket: members.required("Bucket")?,
             checksum_algorithm: members.optional("ChecksumAlgorithm")?,
             checksum_crc32: members.optional("ChecksumCRC32")?,
@@ -15106,8 +15093,7 @@ impl FromValue for UploadPartInput {
 
 impl IntoValue for UploadPartInput {
     fn into_value(self) -> Value {
-        let mut fields = Fields::with_capacity(23);
-        fields.optional("Body", self.body);
+        let mut fields = Fields::with_capacity(22);
         fields.required("Bucket", self.bucket);
         fields.optional("ChecksumAlgorithm", self.checksum_algorithm);
         fields.optional("ChecksumCRC32", self.checksum_crc32);
@@ -15137,7 +15123,6 @@ impl IntoValue for UploadPartInput {
 impl fmt::Debug for UploadPartInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UploadPartInput")
-            .field("body", &self.body)
             .field("bucket", &self.bucket)
             .field("checksum_algorithm", &self.checksum_algorithm)
             .field("checksum_crc32", &self.checksum_crc32)
@@ -16108,7 +16093,7 @@ static TABLE: [Shape; 538] = [
         Kind::Structure(Structure::of(&[Member::new("EncryptionType", ShapeId(146))])),
     ),
     // 21
-    Shape::new("Body", Kind::Blob { streaming: false }),
+    Shape::new("Body", Kind::Blob { streaming: true }),
     // 22
     Shape::new(
         "Bucket",

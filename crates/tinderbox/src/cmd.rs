@@ -5,5 +5,6 @@ pub(crate) mod doctor;
 pub(crate) mod functions;
 pub(crate) mod invoke;
 pub(crate) mod logs;
+pub(crate) mod s3;
 pub(crate) mod serve;
 pub(crate) mod trace;

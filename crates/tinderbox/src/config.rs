@@ -81,6 +81,10 @@ pub(crate) struct Options {
     #[arg(long, env = "TINDERBOX_IDLE_S", value_name = "SECONDS")]
     idle_s: Option<u64>,
 
+    /// New buckets have ACLs and do not block public access, as on AWS before April 2023
+    #[arg(long, env = "TINDERBOX_S3_ACLS", num_args = 0..=1, default_missing_value = "true")]
+    s3_acls: Option<bool>,
+
     /// Price in USD of a million requests [default: 0.20]
     #[arg(long, env = "TINDERBOX_PRICE_MILLION_REQUESTS", value_name = "USD")]
     price_million_requests: Option<f64>,
@@ -105,6 +109,7 @@ impl Options {
             concurrency: self.concurrency.or(lower.concurrency),
             memory_mb: self.memory_mb.or(lower.memory_mb),
             idle_s: self.idle_s.or(lower.idle_s),
+            s3_acls: self.s3_acls.or(lower.s3_acls),
             price_million_requests: self.price_million_requests.or(lower.price_million_requests),
             price_gb_second: self.price_gb_second.or(lower.price_gb_second),
         }
@@ -143,6 +148,7 @@ pub(crate) struct Config {
     pub(crate) concurrency: u32,
     pub(crate) memory_mb: u64,
     pub(crate) idle_s: u64,
+    pub(crate) s3_acls: bool,
     pub(crate) price_million_requests: f64,
     pub(crate) price_gb_second: f64,
 }
@@ -174,6 +180,7 @@ impl Config {
             concurrency,
             memory_mb: options.memory_mb.unwrap_or_else(three_quarters_of_memory_mb),
             idle_s: options.idle_s.unwrap_or(600),
+            s3_acls: options.s3_acls.unwrap_or(false),
             price_million_requests: price("price-million-requests", options.price_million_requests, 0.20)?,
             price_gb_second: price("price-gb-second", options.price_gb_second, 0.000_016_666_7)?,
         })

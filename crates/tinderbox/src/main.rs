@@ -52,6 +52,8 @@ enum Command {
     Logs(cmd::logs::Args),
     /// Lists the functions
     Functions(cmd::functions::Args),
+    /// Checks the object store
+    S3(cmd::s3::Args),
     /// Draws the waterfall of one request
     Trace(cmd::trace::Args),
     /// What the server starts to make sandboxes: not for people
@@ -84,6 +86,7 @@ async fn dispatch(command: Command, config: Option<PathBuf>, print: print::Print
         Command::Invoke(args) => cmd::invoke::run(args, print).await,
         Command::Logs(args) => cmd::logs::run(args, print).await,
         Command::Functions(args) => cmd::functions::run(args, print).await,
+        Command::S3(args) => cmd::s3::run(args, print).await,
         Command::Trace(args) => cmd::trace::run(args, print).await,
         Command::Launcher => unreachable!("handled before the threads were started"),
     }

@@ -4,6 +4,7 @@ mod admin;
 mod data_folder;
 mod function_keys;
 mod identity;
+mod storage;
 mod wiring;
 
 use std::ffi::OsString;

@@ -22,6 +22,7 @@
 //! - The role of the function is asked before a queue is read (sem:I8): what the role may not, the mapping does not.
 
 pub mod api;
+pub mod async_invoke;
 mod checks;
 mod filter;
 mod functions;

@@ -26,8 +26,6 @@ pub struct Cause {
     pub group: Option<String>,
     /// FIFO targets: deduplication id.
     pub deduplication: Option<String>,
-    /// Queues: message attributes.
-    pub attributes: Attributes,
 }
 
 /// Why something was not delivered.
@@ -63,6 +61,20 @@ impl Targets {
     /// # Errors
     /// [`Undelivered`].
     pub async fn deliver(&self, target: &str, payload: Bytes, cause: Cause) -> Result<(), Undelivered> {
+        self.deliver_with(target, payload, Attributes::new(), cause).await
+    }
+
+    /// [`Targets::deliver`] with message attributes, where the target is a queue.
+    ///
+    /// # Errors
+    /// [`Undelivered`].
+    pub async fn deliver_with(
+        &self,
+        target: &str,
+        payload: Bytes,
+        attributes: Attributes,
+        cause: Cause,
+    ) -> Result<(), Undelivered> {
         let Some(arn) = Arn::parse(target) else {
             return Err(Undelivered::Permanent(format!("{target} is no ARN")));
         };
@@ -73,7 +85,7 @@ impl Targets {
             }
             "sqs" => {
                 self.allowed("sqs:SendMessage", target, &arn.region, &cause).await?;
-                self.to_queue(target, payload, cause).await
+                self.to_queue(target, payload, attributes, cause).await
             }
             "sns" => {
                 self.allowed("sns:Publish", target, &arn.region, &cause).await?;
@@ -108,16 +120,22 @@ impl Targets {
         }
     }
 
-    async fn to_queue(&self, arn: &str, payload: Bytes, cause: Cause) -> Result<(), Undelivered> {
+    async fn to_queue(
+        &self,
+        arn: &str,
+        payload: Bytes,
+        attributes: Attributes,
+        cause: Cause,
+    ) -> Result<(), Undelivered> {
         let Some(queue) = QueueName::of_arn(arn) else {
             return Err(Undelivered::Permanent(format!("{arn} is no ARN of a queue")));
         };
         let message = Outgoing {
             body: text(&payload)?,
+            attributes,
             trace: Some(cause.trace.header()),
             group: cause.group,
             deduplication: cause.deduplication,
-            attributes: cause.attributes,
             sender: cause.service.to_owned(),
             ..Outgoing::default()
         };

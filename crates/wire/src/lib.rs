@@ -15,6 +15,7 @@ pub mod convert;
 pub mod cx;
 pub mod error;
 pub mod event_pattern;
+pub mod form;
 pub mod identify;
 pub mod operation;
 mod pattern;

@@ -13,6 +13,7 @@ mod aws_json;
 mod aws_query;
 mod error;
 mod json;
+pub mod post_object;
 mod rest;
 mod rest_json;
 pub mod rest_xml;

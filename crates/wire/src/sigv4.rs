@@ -16,18 +16,22 @@ mod claim;
 mod credential;
 mod error;
 mod payload;
+mod post;
 mod presign;
 mod sign;
+mod v2;
 mod verify;
 
-pub use canonical::{RequestParts, canonical_request, percent_decode, query_pairs};
+pub use canonical::{RequestParts, canonical_request, encode, percent_decode, query_pairs};
 pub use chunked::{ChunkKey, Chunks};
 pub use claim::{Claim, Form};
 pub use credential::{Credential, Secret};
 pub use error::{ErrorStyle, SigV4Error};
 pub use payload::{Payload, PayloadCheck};
+pub use post::PostClaim;
 pub use presign::{EXPIRES_S_MAX, presign};
 pub use sign::Signer;
+pub use v2::PresignedV2;
 pub use verify::{Admitted, Expectations, Headed, RegionPolicy, SKEW_DEFAULT, Verified, verify};
 
 /// The only algorithm that is served. `AWS4-ECDSA-P256-SHA256` (SigV4a) is refused.

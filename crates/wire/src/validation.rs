@@ -81,7 +81,7 @@ impl Check {
         for member in shape.members() {
             let at = join(path, &lower_first(member.name));
             match value.get(member.name) {
-                Some(Value::Null) | None if member.required => {
+                Some(Value::Null) | None if member.required && !self.is_streaming(member) => {
                     self.missing.push(member.name.to_owned());
                     self.violation("null", &at, "Member must not be null");
                 }
@@ -89,6 +89,11 @@ impl Check {
                 Some(value) => self.value(self.shapes.get(member.shape), &at, value),
             }
         }
+    }
+
+    /// The bytes of a streaming member come beside the input, when they come.
+    fn is_streaming(&self, member: &Member) -> bool {
+        matches!(self.shapes.get(member.shape).kind, Kind::Blob { streaming: true })
     }
 
     fn value(&mut self, shape: &'static Shape, path: &str, value: &Value) {

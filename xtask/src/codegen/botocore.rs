@@ -43,8 +43,20 @@ impl Botocore {
             Ok(text) => text,
             Err(_) => gunzip(&newest.join("service-2.json.gz"))?,
         };
-        Ok(Model(serde_json::from_str(&text)?))
+        Ok(Model(with_streams_on_shapes(serde_json::from_str(&text)?)))
     }
+}
+
+/// S3's model says `streaming` of the member, all others of the shape: here it stands at the shape always.
+fn with_streams_on_shapes(mut model: Value) -> Value {
+    let shapes = model["shapes"].as_object().into_iter().flatten();
+    let members = shapes.flat_map(|(_, shape)| shape["members"].as_object().into_iter().flatten());
+    let streaming = members.filter(|(_, member)| member["streaming"] == Value::Bool(true));
+    let names: Vec<String> = streaming.filter_map(|(_, member)| Some(member["shape"].as_str()?.to_owned())).collect();
+    for name in names {
+        model["shapes"][name]["streaming"] = Value::Bool(true);
+    }
+    model
 }
 
 fn gunzip(path: &Path) -> anyhow::Result<String> {

@@ -37,16 +37,14 @@ fn is_named(operation: &str, tests: &str) -> bool {
     forms.iter().any(|form| tests.contains(form))
 }
 
-/// The operations that a table serves: the last path segment of each `.op::<…>`.
+/// The operations that a table serves: the last path segment of each `.op::<…>` and `.stream::<…>`.
 fn operations(table: &str) -> Vec<String> {
-    table
-        .split(".op::<")
-        .skip(1)
-        .filter_map(|rest| {
-            let path = rest.split([',', '>']).next()?;
-            path.rsplit("::").next().map(|name| name.trim().to_owned())
-        })
-        .collect()
+    let lines = table.split(".op::<").skip(1).chain(table.split(".stream::<").skip(1));
+    let name = |rest: &str| {
+        let path = rest.split([',', '>']).next()?;
+        path.rsplit("::").next().map(|name| name.trim().to_owned())
+    };
+    lines.filter_map(name).collect()
 }
 
 #[cfg(test)]

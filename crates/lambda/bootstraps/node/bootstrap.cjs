@@ -11,6 +11,7 @@ const { Channel } = require('./channel.cjs');
 const { RuntimeError, describe } = require('./errors.cjs');
 const logs = require('./logs.cjs');
 const { load } = require('./handler.cjs');
+const redirect = require('./redirect.cjs');
 const streaming = require('./streaming.cjs');
 
 const env = process.env;
@@ -132,8 +133,8 @@ function orNeverSettled(outcome) {
   });
 }
 
-function run({ handler, streaming: streams }, event, context) {
-  if (streams) return orNeverSettled(streaming.runStreaming(handler, event, context));
+function run({ handler, streaming: streams }, event, context, out) {
+  if (streams) return orNeverSettled(streaming.runStreaming(handler, event, context, out));
   return allowCallbacks ? runWithCallback(handler, event, context) : orNeverSettled(handler(event, context));
 }
 
@@ -163,6 +164,15 @@ function answer(requestId, body) {
   }
 }
 
+/** Where a streaming handler's chunks go, when the caller takes a stream. */
+function streamTo({ stream, requestId }) {
+  if (!stream) return undefined;
+  return {
+    head: (contentType) => channel.head(requestId, contentType),
+    chunk: (bytes) => channel.chunk(requestId, bytes),
+  };
+}
+
 async function serveOne(loaded, { header, event }) {
   serving = header.requestId;
   logs.current.requestId = header.requestId;
@@ -171,7 +181,9 @@ async function serveOne(loaded, { header, event }) {
   else delete env._X_AMZN_TRACE_ID;
   streaming.enter(header);
   try {
-    const result = await run(loaded, JSON.parse(event || '{}'), createContext(header));
+    const given = JSON.parse(event || '{}');
+    redirect.watch(given);
+    const result = await run(loaded, given, createContext(header), streamTo(header));
     whenIdle = null;
     // One turn of the loop lets an unhandled rejection or a thrown timer fail this invoke rather than the next one.
     await turn();

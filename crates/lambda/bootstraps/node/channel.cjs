@@ -8,6 +8,8 @@
 //                       4 ERROR       36 bytes request id, error JSON
 //                       5 INIT_ERROR  error JSON
 //                       6 LOADING     empty: the bootstrap is up and begins to load the user's code
+//                       7 CHUNK       36 bytes request id, bytes of an answer that streams; RESPONSE (empty) or ERROR ends it
+//                       8 HEAD        36 bytes request id, content type of an answer that streams
 //   server -> runtime  16 ASSIGN      JSON {"environment": {name: value}}: the function of a generic runtime
 //   runtime -> server  17 STANDBY     empty: a generic runtime is up and knows no function
 //
@@ -23,6 +25,8 @@ const KIND_RESPONSE = 3;
 const KIND_ERROR = 4;
 const KIND_INIT_ERROR = 5;
 const KIND_LOADING = 6;
+const KIND_CHUNK = 7;
+const KIND_HEAD = 8;
 const KIND_ASSIGN = 16;
 const KIND_STANDBY = 17;
 
@@ -30,6 +34,7 @@ const REQUEST_ID_BYTES = 36;
 const PREFIX_BYTES = 5; // u32 length, u8 kind
 const SCRATCH_BYTES = 64 * 1024;
 const FRAME_BYTES_MAX = 16 * 1024 * 1024;
+const CHUNK_BYTES_MAX = 1024 * 1024;
 
 // Sleeps without turning the event loop; only for descriptors that somebody made non-blocking.
 const pause = new Int32Array(new SharedArrayBuffer(4));
@@ -145,6 +150,18 @@ class Channel {
     this.send(KIND_RESPONSE, requestId, body);
   }
 
+  /** The answer begins to stream. */
+  head(requestId, contentType) {
+    this.send(KIND_HEAD, requestId, contentType);
+  }
+
+  /** Bytes of an answer that streams. */
+  chunk(requestId, bytes) {
+    for (let start = 0; start < bytes.length; start += CHUNK_BYTES_MAX) {
+      this.send(KIND_CHUNK, requestId, bytes.subarray(start, start + CHUNK_BYTES_MAX));
+    }
+  }
+
   error(requestId, json) {
     this.send(KIND_ERROR, requestId, json);
   }
@@ -163,7 +180,7 @@ class Channel {
       frame = Buffer.allocUnsafe(room + (isText ? Buffer.byteLength(body) : body.length));
     }
     let end = PREFIX_BYTES;
-    if (kind === KIND_RESPONSE || kind === KIND_ERROR) {
+    if (kind === KIND_RESPONSE || kind === KIND_ERROR || kind === KIND_CHUNK || kind === KIND_HEAD) {
       frame.fill(' ', end, end + REQUEST_ID_BYTES);
       frame.latin1Write(requestId, end, REQUEST_ID_BYTES);
       end += REQUEST_ID_BYTES;

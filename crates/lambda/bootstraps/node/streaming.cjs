@@ -1,7 +1,7 @@
 // The `awslambda` global: response streaming and the store of the current invoke.
 //
-// The channel carries whole responses, so a streaming handler's chunks are gathered and sent at the end, which is what
-// a caller with the BUFFERED invoke mode sees on AWS too.
+// When the caller takes a stream, chunks leave as they are written. Otherwise they are gathered and sent at the end, which
+// is what a caller with the BUFFERED invoke mode sees on AWS too.
 'use strict';
 
 const { STREAMING } = require('./handler.cjs');
@@ -10,15 +10,35 @@ const { RuntimeError } = require('./errors.cjs');
 const PRELUDE_TYPE = 'application/vnd.awslambda.http-integration-response';
 const PRELUDE_END = Buffer.alloc(8);
 
-/** A Writable that gathers everything written to it. `stream` is loaded here only: most functions never need it. */
-function createResponseStream() {
-  const { Writable } = require('stream');
+/** Takes the chunks of an answer: passes them to `out` when the caller streams, else keeps them until the end. */
+function collector(out, contentType) {
   const chunks = [];
+  let begun = false;
+  return {
+    begun: () => begun,
+    push(bytes) {
+      if (out !== undefined && !begun) out.head(contentType());
+      begun = true;
+      if (out !== undefined) out.chunk(bytes);
+      else chunks.push(bytes);
+    },
+    end() {
+      if (out !== undefined && !begun) out.head(contentType());
+      begun = true;
+      return Buffer.concat(chunks);
+    },
+  };
+}
+
+/** The Writable that a handler writes its answer to. `stream` is loaded here only: most functions never need it. */
+function createResponseStream(out) {
+  const { Writable } = require('stream');
+  const chunks = collector(out, () => response.contentType);
   const response = new Writable({
     decodeStrings: false,
     objectMode: true,
     write(chunk, encoding, done) {
-      if (chunks.length === 0 && response._onBeforeFirstWrite) {
+      if (!chunks.begun() && response._onBeforeFirstWrite) {
         response._onBeforeFirstWrite((first) => chunks.push(Buffer.from(first)));
       }
       if (typeof chunk === 'string') chunks.push(Buffer.from(chunk, Buffer.isEncoding(encoding) ? encoding : 'utf8'));
@@ -29,19 +49,19 @@ function createResponseStream() {
   });
   response.contentType = 'application/octet-stream';
   response.setContentType = (type) => {
-    if (chunks.length > 0) throw new RuntimeError('InvalidStreamingOperation', 'Cannot set content-type, too late.');
+    if (chunks.begun()) throw new RuntimeError('InvalidStreamingOperation', 'Cannot set content-type, too late.');
     response.contentType = type;
   };
   const finished = new Promise((resolve, reject) => {
-    response.once('finish', () => resolve(Buffer.concat(chunks)));
+    response.once('finish', () => resolve(chunks.end()));
     response.once('error', reject);
   });
   finished.catch(() => {}); // awaited later; until then it is not an unhandled rejection
   return { response, finished };
 }
 
-async function runStreaming(handler, event, context) {
-  const { response, finished } = createResponseStream();
+async function runStreaming(handler, event, context, out) {
+  const { response, finished } = createResponseStream(out);
   const outcome = handler(event, response, context);
   if (typeof outcome?.then !== 'function') throw new Error('Streaming does not support non-async handlers.');
   if ((await outcome) !== undefined) console.warn('Streaming handlers ignore return values.');

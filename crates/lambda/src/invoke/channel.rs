@@ -9,6 +9,8 @@
 //!                      4 ERROR       36 bytes request id │ error JSON
 //!                      5 INIT_ERROR  error JSON
 //!                      6 LOADING     nothing; the runtime is up and begins to load the function's code (optional)
+//!                      7 CHUNK       36 bytes request id │ bytes of an answer that streams; RESPONSE (empty) or ERROR end it
+//!                      8 HEAD        36 bytes request id │ content type of an answer that streams
 //!   server → runtime  16 ASSIGN      JSON {"environment": {name: value}}: the function of a generic runtime
 //!   runtime → server  17 STANDBY     nothing; a generic runtime is up and knows no function
 //! ```
@@ -19,7 +21,7 @@
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use serde::Serialize;
 
-use super::PAYLOAD_BYTES_MAX;
+use super::{PAYLOAD_BYTES_MAX, StreamSink};
 
 /// Longest frame that a runtime may send: an answer of the full size, its request id, and slack for error JSON.
 pub(crate) const FRAME_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + (1 << 20);
@@ -38,6 +40,13 @@ pub(crate) struct InvokeHeader {
     pub(crate) client_context: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cognito_identity: Option<String>,
+    /// Where an answer goes that streams. The runtime hears only that there is a place.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_true")]
+    pub(crate) stream: Option<StreamSink>,
+}
+
+fn as_true<S: serde::Serializer>(_: &Option<StreamSink>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(true)
 }
 
 /// A frame from the runtime.
@@ -49,6 +58,8 @@ pub(crate) enum Frame {
     Response { request_id: String, body: Bytes },
     Error { request_id: String, json: Bytes },
     InitError { json: Bytes },
+    Head { request_id: String, content_type: Bytes },
+    Chunk { request_id: String, bytes: Bytes },
 }
 
 /// Why bytes are no frame. The environment that sent them is not used again.
@@ -98,7 +109,7 @@ pub(crate) fn decode(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError>
     }
     // The kind is known early: nothing is buffered for a frame that cannot be right.
     if let Some(kind) = buffer.get(4)
-        && !matches!(kind, 2..=6 | 17)
+        && !matches!(kind, 2..=8 | 17)
     {
         return Err(FrameError::Kind(*kind));
     }
@@ -114,7 +125,7 @@ pub(crate) fn decode(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError>
         6 => Ok(Some(Frame::Loading)),
         17 => Ok(Some(Frame::Standby)),
         5 => Ok(Some(Frame::InitError { json: payload })),
-        3 | 4 => {
+        3 | 4 | 7 | 8 => {
             if payload.len() < REQUEST_ID_BYTES {
                 return Err(FrameError::Malformed);
             }
@@ -122,6 +133,8 @@ pub(crate) fn decode(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError>
             let request_id = std::str::from_utf8(&id).map_err(|_| FrameError::Malformed)?.to_owned();
             Ok(Some(match kind {
                 3 => Frame::Response { request_id, body: payload },
+                7 => Frame::Chunk { request_id, bytes: payload },
+                8 => Frame::Head { request_id, content_type: payload },
                 _ => Frame::Error { request_id, json: payload },
             }))
         }
@@ -145,6 +158,8 @@ mod tests {
             Frame::Response { request_id, body } => (3, [request_id.as_bytes(), body].concat()),
             Frame::Error { request_id, json } => (4, [request_id.as_bytes(), json].concat()),
             Frame::InitError { json } => (5, json.to_vec()),
+            Frame::Chunk { request_id, bytes } => (7, [request_id.as_bytes(), bytes].concat()),
+            Frame::Head { request_id, content_type } => (8, [request_id.as_bytes(), content_type].concat()),
         };
         let mut bytes = u32::try_from(payload.len() + 1).unwrap().to_be_bytes().to_vec();
         bytes.push(kind);
@@ -161,6 +176,8 @@ mod tests {
             proptest::strategy::Just(Frame::Standby),
             (id(), body()).prop_map(|(request_id, body)| Frame::Response { request_id, body }),
             (id(), body()).prop_map(|(request_id, json)| Frame::Error { request_id, json }),
+            (id(), body()).prop_map(|(request_id, bytes)| Frame::Chunk { request_id, bytes }),
+            (id(), body()).prop_map(|(request_id, content_type)| Frame::Head { request_id, content_type }),
             body().prop_map(|json| Frame::InitError { json }),
         ]
     }
@@ -219,6 +236,7 @@ mod tests {
             trace_id: "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1".to_owned(),
             client_context: None,
             cognito_identity: None,
+            stream: None,
         };
         let frame = encode_invoke(&header, b" {\"a\" : 1}\n");
         let length = usize::try_from(u32::from_be_bytes(frame[..4].try_into().unwrap())).unwrap();

@@ -20,7 +20,9 @@ use sys::Clock;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use wire::AccountId;
 
+use super::arrivals::Arrivals;
 use super::environment::Environment;
+use super::keep_alive::KeepAlive;
 use super::{InvokeError, InvokeLimits, ThrottleReason};
 use crate::FunctionVersion;
 
@@ -76,7 +78,7 @@ struct Shared {
     memory_budget_mb: u32,
     wait_max: Duration,
     freeze_after: Duration,
-    idle_max: Duration,
+    keep_alive: KeepAlive,
     pools: Mutex<Pools>,
     /// Wakes the task that freezes what has been idle for a moment.
     aging: Notify,
@@ -85,6 +87,8 @@ struct Shared {
 #[derive(Default)]
 struct Pools {
     by_key: HashMap<Arc<EnvironmentKey>, Pool>,
+    /// What is known of each function's arrivals.
+    arrivals: Arrivals,
     /// What was put down, oldest first: it is frozen when its time has come, unless it was used again.
     young: VecDeque<Young>,
     /// Grows with every environment that is put down: finds the least recently used and tells stale timers.
@@ -115,6 +119,8 @@ struct Young {
 
 struct Idle {
     stamp: u64,
+    /// Monotonic moment at which it was put down after its last event.
+    since: Duration,
     environment: Box<Environment>,
 }
 
@@ -133,7 +139,7 @@ impl Environments {
             memory_budget_mb: limits.memory_budget_mb,
             wait_max: limits.wait_max,
             freeze_after: limits.freeze_after,
-            idle_max: limits.idle_max,
+            keep_alive: KeepAlive::new(limits.idle_max),
             pools: Mutex::default(),
             aging: Notify::new(),
         }));
@@ -186,11 +192,17 @@ impl Environments {
             };
             pool.busy += 1;
             let busy = Busy { environments: self.clone(), key: Arc::clone(key), counted: true };
+            let now = self.0.clock.elapsed();
             while let Some(idle) = pool.idle.pop() {
                 if idle.environment.is_usable() {
+                    pools.arrivals.took(key, now.saturating_sub(idle.since));
                     return Ok((Checkout::Warm(idle.environment), busy));
                 }
             }
+            if pool.busy == 1 && pool.freezing == 0 {
+                pools.arrivals.found_none(key, now);
+            }
+            let pool = pools.by_key.get_mut(key).expect("it was there under this lock");
             pool.waiting.retain(|waiting| !waiting.is_closed());
             // A frozen one is handed over by whoever froze it.
             let soon = pool.waiting.len() < pool.freezing;
@@ -289,12 +301,18 @@ impl Environments {
         Some(pool.idle.remove(0).environment)
     }
 
-    fn put_down(&self, key: &Arc<EnvironmentKey>, mut environment: Box<Environment>, was_busy: bool) -> PutDown {
+    fn put_down(
+        &self,
+        key: &Arc<EnvironmentKey>,
+        mut environment: Box<Environment>,
+        frozen_since: Option<Duration>,
+    ) -> PutDown {
         let mut pools = self.0.pools.lock();
         let stamp = pools.stamp;
         let closed = pools.closed;
         // No pool: the version was retired while this environment was away.
         let Some(pool) = pools.by_key.get_mut(key) else { return PutDown::Unwanted(environment) };
+        let was_busy = frozen_since.is_none();
         match was_busy {
             true => pool.busy = pool.busy.saturating_sub(1),
             false => pool.freezing = pool.freezing.saturating_sub(1),
@@ -313,10 +331,11 @@ impl Environments {
         if closed {
             return PutDown::Unwanted(environment);
         }
-        pool.idle.push(Idle { stamp, environment });
+        let now = self.0.clock.elapsed();
+        pool.idle.push(Idle { stamp, since: frozen_since.unwrap_or(now), environment });
         pools.stamp += 1;
         if was_busy {
-            let freeze_at = self.0.clock.elapsed() + self.0.freeze_after;
+            let freeze_at = now + self.0.freeze_after;
             let was_empty = pools.young.is_empty();
             pools.young.push_back(Young { freeze_at, key: Arc::clone(key), stamp });
             if was_empty {
@@ -336,15 +355,19 @@ impl Environments {
             return environment.stop().await;
         }
         environment.record_freeze(began);
-        let stamp = match self.put_down(key, environment, false) {
+        let since = self.0.clock.elapsed().saturating_sub(self.0.freeze_after);
+        let stamp = match self.put_down(key, environment, Some(since)) {
             PutDown::Handed => return,
             PutDown::Unwanted(environment) => return environment.stop().await,
             PutDown::Idle(stamp) => stamp,
         };
-        self.0.clock.sleep(self.0.idle_max).await;
+        let window = self.0.pools.lock().arrivals.window(key, &self.0.keep_alive);
+        let idle = self.0.clock.elapsed().saturating_sub(since);
+        self.0.clock.sleep(window.saturating_sub(idle)).await;
         if !self.is_kept(key)
             && let Some(environment) = self.take_idle(key, stamp, false)
         {
+            self.0.pools.lock().arrivals.let_go(key, since);
             environment.stop().await;
         }
     }
@@ -427,7 +450,7 @@ impl Busy {
     /// Puts an environment that is ready back, or lets it end when nobody may use it again.
     pub(crate) async fn give_back(mut self, environment: Box<Environment>) {
         self.counted = false;
-        match self.environments.put_down(&self.key, environment, true) {
+        match self.environments.put_down(&self.key, environment, None) {
             PutDown::Handed | PutDown::Idle(_) => {}
             PutDown::Unwanted(environment) => environment.stop().await,
         }

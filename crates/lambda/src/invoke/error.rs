@@ -13,12 +13,14 @@ pub enum InvokeError {
         reason: ThrottleReason,
     },
     /// The event is larger than an invocation takes (L7).
-    #[error("{length} byte payload is too large for the RequestResponse invocation type (limit {limit} bytes)")]
+    #[error("{length} byte payload is too large for the {invocation_type} invocation type (limit {limit} bytes)")]
     RequestTooLarge {
         /// Length of the event in bytes.
         length: usize,
         /// The limit in bytes.
         limit: usize,
+        /// `RequestResponse` or `Event`.
+        invocation_type: &'static str,
     },
     /// This host has nothing that runs the function's runtime. The text says what to install.
     #[error("{remedy}")]

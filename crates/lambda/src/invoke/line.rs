@@ -8,6 +8,7 @@ use tokio::net::UnixStream;
 
 use super::channel::{self, Frame, InvokeHeader};
 use super::runtime_api::RuntimeApi;
+use super::{STREAM_BYTES_MAX, StreamPart, StreamSink};
 
 /// What the runtime said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,14 +75,49 @@ pub(crate) struct FrameLine {
     socket: UnixStream,
     buffer: BytesMut,
     undelivered: bool,
+    /// Where the answer to the event that was delivered last goes, if it streams.
+    stream: Streaming,
+}
+
+/// An answer that streams through.
+#[derive(Debug, Default)]
+struct Streaming {
+    request_id: String,
+    sink: Option<StreamSink>,
+    /// A part that waits for room: kept here, so that dropping [`FrameLine::listen`]'s future loses nothing.
+    held: Option<StreamPart>,
+    bytes: u64,
+}
+
+impl Streaming {
+    /// Passes on the part that is held, once there is room.
+    async fn pass_on(&mut self) {
+        let Some(sink) = self.sink.as_ref().filter(|_| self.held.is_some()) else { return };
+        let room = sink.room().await;
+        if let (Some(room), Some(part)) = (room, self.held.take()) {
+            room.send(part);
+        }
+    }
+
+    /// Takes a part of the answer; `false` when nobody asked for it.
+    fn take(&mut self, request_id: &str, part: StreamPart) -> bool {
+        let expected = self.sink.is_some() && self.request_id == request_id;
+        if let StreamPart::Chunk(bytes) = &part {
+            self.bytes += bytes.len() as u64;
+        }
+        self.held = Some(part).filter(|_| expected);
+        expected
+    }
 }
 
 impl FrameLine {
     pub(crate) fn new(socket: UnixStream) -> Self {
-        Self { socket, buffer: BytesMut::new(), undelivered: false }
+        Self { socket, buffer: BytesMut::new(), undelivered: false, stream: Streaming::default() }
     }
 
     async fn deliver(&mut self, header: &InvokeHeader, event: &[u8]) {
+        let (request_id, sink) = (header.request_id.clone(), header.stream.clone());
+        self.stream = Streaming { request_id, sink, ..Streaming::default() };
         let frame = channel::encode_invoke(header, event);
         // A write fails only when the peer has closed: the next read says so.
         self.undelivered = self.socket.write_all(&frame).await.is_err();
@@ -95,7 +131,24 @@ impl FrameLine {
 
     pub(crate) async fn listen(&mut self) -> Said {
         loop {
+            self.stream.pass_on().await;
             match channel::decode(&mut self.buffer) {
+                Ok(Some(Frame::Head { request_id, content_type })) => {
+                    let head = StreamPart::Head(String::from_utf8_lossy(&content_type).into_owned());
+                    if !self.stream.take(&request_id, head) {
+                        return Said::Violation("a stream that nobody asked for".to_owned());
+                    }
+                    continue;
+                }
+                Ok(Some(Frame::Chunk { request_id, bytes })) => {
+                    if !self.stream.take(&request_id, StreamPart::Chunk(bytes)) {
+                        return Said::Violation("a stream that nobody asked for".to_owned());
+                    }
+                    if self.stream.bytes > STREAM_BYTES_MAX {
+                        return Said::TooLarge;
+                    }
+                    continue;
+                }
                 Ok(Some(frame)) => return frame.into(),
                 Ok(None) => {}
                 Err(channel::FrameError::TooLong(_)) => return Said::TooLarge,
@@ -125,12 +178,15 @@ impl From<Frame> for Said {
             Frame::Response { request_id, body } => Self::Response { request_id, body },
             Frame::Error { request_id, json } => Self::Error { request_id, json },
             Frame::InitError { json } => Self::InitError(json),
+            Frame::Head { .. } | Frame::Chunk { .. } => Self::Violation("a part of a stream".to_owned()),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     fn header() -> InvokeHeader {
@@ -141,6 +197,7 @@ mod tests {
             trace_id: String::new(),
             client_context: None,
             cognito_identity: None,
+            stream: None,
         }
     }
 
@@ -157,6 +214,48 @@ mod tests {
             drop(runtime);
             assert_eq!(line.listen().await, Said::Closed { undelivered: !reads });
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_streams_through_in_order_and_loses_nothing_when_listening_is_interrupted() {
+        let (server, mut runtime) = UnixStream::pair().unwrap();
+        let mut line = FrameLine::new(server);
+        let (sink, mut parts) = StreamSink::new();
+        line.deliver(&InvokeHeader { stream: Some(sink), ..header() }, b"{}").await;
+        let frame = |kind: u8, body: &[u8]| {
+            let mut bytes = u32::try_from(1 + 36 + body.len()).unwrap().to_be_bytes().to_vec();
+            bytes.push(kind);
+            bytes.extend_from_slice(header().request_id.as_bytes());
+            bytes.extend_from_slice(body);
+            bytes
+        };
+        let mut sent = frame(8, b"text/plain");
+        for n in 0..40u8 {
+            sent.extend(frame(7, &[n]));
+        }
+        sent.extend(frame(3, b""));
+        runtime.write_all(&sent).await.unwrap();
+        let mut seen = Vec::new();
+        // The queue is full after 16 parts: listening is dropped in the midst of a send, again and again.
+        loop {
+            if let Some(said) = line.listen().now_or_never() {
+                assert_eq!(said, Said::Response { request_id: header().request_id, body: Bytes::new() });
+                break;
+            }
+            tokio::task::yield_now().await;
+            while let Ok(part) = parts.try_recv() {
+                seen.push(part);
+            }
+        }
+        while let Ok(part) = parts.try_recv() {
+            seen.push(part);
+        }
+        let chunks = (0..40u8).map(|n| StreamPart::Chunk(Bytes::from(vec![n])));
+        let expected: Vec<_> = std::iter::once(StreamPart::Head("text/plain".to_owned())).chain(chunks).collect();
+        assert_eq!(seen, expected);
+        runtime.write_all(&frame(7, b"late")).await.unwrap();
+        line.stream = Streaming::default();
+        assert!(matches!(line.listen().await, Said::Violation(_)), "nobody asked for it");
     }
 
     #[tokio::test]

@@ -265,6 +265,7 @@ impl Run {
             trace_id: self.spans.context().header(),
             client_context: self.invocation.client_context.clone(),
             cognito_identity: self.invocation.cognito_identity.clone(),
+            stream: self.invocation.stream.clone(),
         }
     }
 

@@ -21,6 +21,7 @@ use sys::task::CancellationToken;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 
+use super::StreamSink;
 use super::channel::InvokeHeader;
 use super::line::Said;
 
@@ -47,6 +48,8 @@ struct Conversation {
     pending: Option<(InvokeHeader, Bytes)>,
     /// True while a call to `next` waits.
     asked: bool,
+    /// Where the answer to the running event goes, if it streams.
+    sink: Option<StreamSink>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +110,7 @@ impl RuntimeApi {
     /// Serves the API on `listener` until it is dropped.
     pub(crate) fn serve(listener: TcpListener) -> Self {
         let (sender, said) = mpsc::channel(SAID_MAX);
-        let conversation = Conversation { phase: Phase::Starting, pending: None, asked: false };
+        let conversation = Conversation { phase: Phase::Starting, pending: None, asked: false, sink: None };
         let shared = Arc::new(Shared { conversation: Mutex::new(conversation), event: Notify::new(), said: sender });
         let open = CancellationToken::new();
         let serving = http::serve(listener, Arc::clone(&shared), open.clone());
@@ -121,7 +124,10 @@ impl RuntimeApi {
 
     /// Puts the event where the next call to `next` finds it.
     pub(crate) fn deliver(&self, header: InvokeHeader, event: Bytes) {
-        self.shared.conversation.lock().pending = Some((header, event));
+        let mut conversation = self.shared.conversation.lock();
+        conversation.sink = header.stream.clone();
+        conversation.pending = Some((header, event));
+        drop(conversation);
         self.shared.event.notify_one();
     }
 
@@ -152,6 +158,11 @@ impl Shared {
     /// `POST /runtime/invocation/{id}/response` and `/error`: checked before the body is read and again after.
     fn may_answer(&self, request_id: &str) -> Result<(), Refused> {
         self.conversation.lock().may_answer(request_id)
+    }
+
+    /// Where an answer that streams goes; `None` when nobody asked for a stream.
+    fn sink(&self) -> Option<StreamSink> {
+        self.conversation.lock().sink.clone()
     }
 
     fn answer(&self, request_id: &str, answer: Answer) -> Result<(), Refused> {

@@ -170,7 +170,6 @@ impl Invoker {
         }
     }
 
-    /// What a runtime that stands by gets: the same as in [`Invoker::spec`], as far as it depends on the function.
     /// Has the code and the layers of a function brought here.
     async fn folders(&self, function: &FunctionVersion) -> Result<Folders, String> {
         let hooks = &self.0.hooks;
@@ -186,6 +185,7 @@ impl Invoker {
         Ok(Folders { package, layers })
     }
 
+    /// What a runtime that stands by gets: the same as in [`Invoker::spec`], as far as it depends on the function.
     fn rest(&self, function: &FunctionVersion, folders: Folders) -> Rest {
         Rest {
             mounts: function_mounts(folders),

@@ -22,6 +22,7 @@ const NODE: &[(&str, &str)] = &[
     ("generic.cjs", include_str!("../../bootstraps/node/generic.cjs")),
     ("handler.cjs", include_str!("../../bootstraps/node/handler.cjs")),
     ("logs.cjs", include_str!("../../bootstraps/node/logs.cjs")),
+    ("redirect.cjs", include_str!("../../bootstraps/node/redirect.cjs")),
     ("streaming.cjs", include_str!("../../bootstraps/node/streaming.cjs")),
     ("warm_cjs.cjs", include_str!("../../bootstraps/node/warm_cjs.cjs")),
     ("warm_mjs.mjs", include_str!("../../bootstraps/node/warm_mjs.mjs")),

@@ -80,14 +80,78 @@ async fn l7_too_large_and_malformed_payloads_run_nothing() {
 }
 
 #[tokio::test]
-async fn dry_run_checks_and_runs_nothing_and_event_says_that_it_is_not_there() {
+async fn dry_run_checks_and_runs_nothing() {
     let stage = stage().await;
     let dry = stage.call("POST", URI, &[("x-amz-invocation-type", "DryRun")], "{}").await;
     assert_eq!((dry.status, dry.body.len()), (204, 0));
-    let event = stage.call("POST", URI, &[("x-amz-invocation-type", "Event")], "{}").await.error();
-    assert_eq!((event.0, event.1.as_str()), (400, "InvalidParameterValueException"));
-    assert!(event.2.contains("InvocationType Event is not supported"), "{}", event.2);
     assert!(stage.script.invoked.lock().is_empty());
+}
+
+#[tokio::test]
+async fn l1_a_202_means_that_the_event_is_in_the_queue() {
+    let stage = stage().await;
+    let context = STANDARD.encode(r#"{"a":"b"}"#);
+    let headers = [("x-amz-invocation-type", "Event"), ("x-amz-client-context", &context)];
+    let event = stage.call("POST", URI, &headers, r#"{"n": 1}"#).await;
+    assert_eq!((event.status, event.body.len()), (202, 0));
+    // InvokeAsync
+    let old = stage.call("POST", "/2014-11-13/functions/f/invoke-async", &[], r#"{"n": 2}"#).await;
+    assert_eq!(old.status, 202);
+    assert!(stage.script.invoked.lock().is_empty(), "nothing runs before the queue is delivered");
+    let queued = stage.queued(2).await;
+    let mut payloads: Vec<_> = queued.iter().map(|event| event.payload.clone()).collect();
+    payloads.sort();
+    assert_eq!(payloads, [r#"{"n": 1}"#, r#"{"n": 2}"#], "byte for byte");
+    let first = queued.iter().find(|event| event.client_context.is_some()).expect("one had a client context");
+    assert_eq!(first.qualified_arn(), "arn:aws:lambda:us-east-1:000000000000:function:f:$LATEST");
+    assert_eq!(first.request_id, "11111111-2222-4333-8444-555555555555", "what the caller got, the function sees");
+    let policy = stage.lambda.event_policy(first).await.unwrap().expect("the function is there");
+    assert_eq!((policy.retries_max, policy.age_max.as_secs()), (2, 21_600), "L2, L3: Lambda's defaults");
+    stage.lambda.run_event(first).await.expect("it runs");
+    assert_eq!(stage.script.invoked.lock()[0].1.client_context.as_deref(), Some(r#"{"a":"b"}"#));
+}
+
+#[tokio::test]
+async fn l7_events_have_a_limit_of_their_own_and_absent_functions_queue_nothing() {
+    let stage = stage().await;
+    let event = [("x-amz-invocation-type", "Event")];
+    let large = format!("\"{}\"", "x".repeat(1_048_576 - 2));
+    assert_eq!(stage.call("POST", URI, &event, large.clone()).await.status, 202);
+    let (status, code, message) = stage.call("POST", URI, &event, format!("{large} ")).await.error();
+    assert_eq!((status, code.as_str()), (413, "RequestTooLargeException"));
+    assert!(message.contains("Event invocation type"), "{message}");
+    let old = stage.call("POST", "/2014-11-13/functions/f/invoke-async", &[], format!("{large} ")).await;
+    assert_eq!(old.error().0, 413);
+    for (uri, payload, status) in [
+        ("/2015-03-31/functions/g/invocations", "{}", 404),
+        ("/2015-03-31/functions/f:9/invocations", "{}", 404),
+        (URI, "{", 400),
+    ] {
+        assert_eq!(stage.call("POST", uri, &event, payload).await.error().0, status, "{uri}");
+    }
+    assert_eq!(stage.queued(1).await.len(), 1);
+}
+
+#[tokio::test]
+async fn l15_a_chain_that_comes_back_is_stopped_unless_the_function_allows_it() {
+    let stage = stage().await;
+    let mut trace = stage.cx().trace;
+    for round in 1..=17 {
+        let answer = stage.call_in(&trace, "POST", URI, "{}").await;
+        if round == 17 {
+            let (status, code, _) = answer.error();
+            assert_eq!((status, code.as_str()), (400, "RecursiveInvocationException"));
+            break;
+        }
+        assert_eq!(answer.status, 200, "{round}");
+        // What the function's SDK would send with its next call.
+        trace = stage.script.invoked.lock().last().unwrap().1.trace.clone();
+    }
+    stage
+        .send("PUT", "/2024-08-31/functions/f/recursion-config", json!({ "RecursiveLoop": "Allow" }))
+        .await
+        .expect(200);
+    assert_eq!(stage.call_in(&trace, "POST", URI, "{}").await.status, 200);
 }
 
 #[tokio::test]
@@ -102,4 +166,52 @@ async fn client_context_is_decoded_and_checked() {
         let refused = stage.call("POST", URI, &[("x-amz-client-context", bad)], "{}").await.error();
         assert_eq!((refused.0, refused.1.as_str()), (400, "InvalidRequestContentException"), "{bad}");
     }
+}
+
+/// The messages of an event stream: type and payload, with the lengths that frame them.
+fn messages(mut stream: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut messages = Vec::new();
+    while !stream.is_empty() {
+        let number = |at: usize| u32::from_be_bytes(stream[at..at + 4].try_into().unwrap()) as usize;
+        let (length, headers) = (number(0), number(4));
+        let name = b":event-type".len();
+        let value = usize::from(u16::from_be_bytes(stream[12 + name + 2..12 + name + 4].try_into().unwrap()));
+        let event_type = &stream[12 + name + 4..12 + name + 4 + value];
+        let payload = stream[12 + headers..length - 4].to_vec();
+        messages.push((String::from_utf8(event_type.to_vec()).unwrap(), payload));
+        stream = &stream[length..];
+    }
+    messages
+}
+
+#[tokio::test]
+async fn invoke_with_response_stream_frames_a_buffered_answer_and_tells_how_it_ended() {
+    let stage = stage().await;
+    let uri = "/2021-11-15/functions/f/response-streaming-invocations";
+    let answer = stage.call("POST", uri, &[("x-amz-log-type", "Tail")], r#"{"a": 1}"#).await;
+    assert_eq!((answer.status, &answer.headers["x-amz-executed-version"]), (200, &"$LATEST".parse().unwrap()));
+    assert_eq!(answer.headers["content-type"], "application/vnd.amazon.eventstream");
+    let seen = messages(&answer.body);
+    assert_eq!(seen[0], ("PayloadChunk".to_owned(), br#"{"a": 1}"#.to_vec()));
+    assert_eq!((seen.len(), seen[1].0.as_str()), (2, "InvokeComplete"));
+    let complete: serde_json::Value = serde_json::from_slice(&seen[1].1).unwrap();
+    assert!(complete["LogResult"].is_string() && complete.get("ErrorCode").is_none());
+
+    *stage.script.answer.lock() = Some(Ok((Bytes::from(r#"{"errorMessage":"boom"}"#), true)));
+    let failed = messages(&stage.call("POST", uri, &[], "{}").await.body);
+    let complete: serde_json::Value = serde_json::from_slice(&failed[0].1).unwrap();
+    assert_eq!((failed.len(), &complete["ErrorCode"]), (1, &json!("Unhandled")));
+    assert_eq!(complete["ErrorDetails"], r#"{"errorMessage":"boom"}"#);
+
+    let reason = ThrottleReason::ConcurrentInvocationLimitExceeded;
+    *stage.script.answer.lock() = Some(Err(InvokeError::TooManyRequests { reason }));
+    assert_eq!(stage.call("POST", uri, &[], "{}").await.error().0, 429, "what did not run is no stream");
+    *stage.script.answer.lock() = None;
+    let streamed = vec!["one".to_owned(), "two".to_owned()];
+    *stage.script.streamed.lock() = streamed;
+    let seen = messages(&stage.call("POST", uri, &[], "{}").await.body);
+    let chunk = |text: &str| ("PayloadChunk".to_owned(), text.as_bytes().to_vec());
+    assert_eq!(seen, [chunk("one"), chunk("two"), ("InvokeComplete".to_owned(), b"{}".to_vec())]);
+    let absent = stage.call("POST", "/2021-11-15/functions/g/response-streaming-invocations", &[], "{}").await;
+    assert_eq!(absent.error().0, 404);
 }

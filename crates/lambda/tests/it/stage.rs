@@ -7,12 +7,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Request;
 use kv::Kv;
-use lambda::invoke::{BoxFuture, Report, Status};
+use lambda::invoke::{BoxFuture, Report, Status, StreamPart};
 use lambda::package::{Packages, UnpackLimits};
 use lambda::runtimes::{Family, MissingRuntime, Resolved, RuntimeVersion};
 use lambda::{
     Config, DataPlane, FunctionError, FunctionVersion, Identity, Invocation, InvokeError, InvokeOutcome, Lambda,
-    LambdaParts, Provisioned,
+    LambdaParts, Provisioned, QueuedEvent,
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -30,6 +30,8 @@ pub(crate) struct Script {
     pub(crate) retired: Mutex<Vec<String>>,
     /// By function: versions and how many environments of each are kept.
     pub(crate) provisioned: Mutex<BTreeMap<String, Vec<(String, u32)>>>,
+    /// What the function streams before it answers.
+    pub(crate) streamed: Mutex<Vec<String>>,
     pub(crate) answer: Mutex<Option<Result<(Bytes, bool), InvokeError>>>,
 }
 
@@ -52,9 +54,14 @@ impl DataPlane for Script {
         invocation: Invocation,
     ) -> BoxFuture<Result<InvokeOutcome, InvokeError>> {
         let (echo, executed_version) = (invocation.payload.clone(), function.version.clone());
+        let (stream, chunks) = (invocation.stream.clone(), std::mem::take(&mut *self.streamed.lock()));
         self.invoked.lock().push((function, invocation));
         let answer = self.answer.lock().clone().unwrap_or(Ok((echo, false)));
         Box::pin(async move {
+            for chunk in chunks {
+                let sink = stream.as_ref().expect("only a caller that takes a stream is streamed to");
+                sink.send(StreamPart::Chunk(Bytes::from(chunk))).await;
+            }
             let (payload, failed) = answer?;
             Ok(InvokeOutcome {
                 payload,
@@ -118,6 +125,7 @@ pub(crate) struct Stage {
     pub(crate) lambda: Lambda,
     pub(crate) script: Arc<Script>,
     pub(crate) clock: Clock,
+    pub(crate) kv: Kv,
     pub(crate) folder: TempDir,
     service: Service,
 }
@@ -160,8 +168,9 @@ impl Stage {
         let limits = UnpackLimits { bytes_max: 1 << 20, nodes_max: 100 };
         let packages = Packages::open(&folder.path().join("code"), blobs, rng.clone(), limits).unwrap();
         let script = Arc::new(Script::default());
+        let kv = Kv::memory(clock.clone(), rng.clone());
         let parts = LambdaParts {
-            kv: Kv::memory(clock.clone(), rng.clone()),
+            kv: kv.clone(),
             packages,
             plane: script.clone(),
             clock: clock.clone(),
@@ -170,7 +179,7 @@ impl Stage {
             identity: identity(),
         };
         let lambda = Lambda::new(parts);
-        Self { service: lambda::service(lambda.clone()), lambda, script, clock, folder }
+        Self { service: lambda::service(lambda.clone()), lambda, script, clock, kv, folder }
     }
 
     /// The context of a request by the account's root.
@@ -195,15 +204,59 @@ impl Stage {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
+        self.call_as(self.cx(), method, uri, headers, body).await
+    }
+
+    /// A call in the midst of a trace.
+    pub(crate) async fn call_in(&self, trace: &TraceContext, method: &str, uri: &str, body: &'static str) -> Answer {
+        self.call_as(Cx { trace: trace.clone(), ..self.cx() }, method, uri, &[], body).await
+    }
+
+    async fn call_as(
+        &self,
+        cx: Cx,
+        method: &str,
+        uri: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let (parts, body) = request.body(body.into()).unwrap().into_parts();
-        let response = self.service.call(self.cx(), Protocol::RestJson1, &parts, body).await;
+        let response = self.service.call(cx, Protocol::RestJson1, &parts, body).await;
         let (parts, body) = response.into_parts();
         let json = serde_json::from_slice(&body).unwrap_or(Value::Null);
         Answer { status: parts.status.as_u16(), headers: parts.headers, json, body }
+    }
+
+    /// The events in the queue of asynchronous invocations, once there are `count`; they are taken out.
+    pub(crate) async fn queued(&self, count: usize) -> Vec<QueuedEvent> {
+        let (sender, mut receiver) = tokio::sync::mpsc::channel(16);
+        let stop = sys::task::CancellationToken::new();
+        let delivering = kv::layer::outbox::deliver(
+            lambda::EVENTS,
+            self.kv.clone(),
+            self.clock.clone(),
+            kv::layer::outbox::Config::default(),
+            stop.clone(),
+            move |delivery| {
+                let sender = sender.clone();
+                async move {
+                    sender.send(QueuedEvent::decode(&delivery.payload).unwrap()).await.unwrap();
+                    kv::layer::outbox::Verdict::Done
+                }
+            },
+        );
+        let delivering = sys::task::spawn("deliver", delivering);
+        let mut queued = Vec::new();
+        while queued.len() < count {
+            queued.push(receiver.recv().await.expect("the queue is delivered"));
+        }
+        stop.cancel();
+        delivering.await.unwrap();
+        queued
     }
 
     pub(crate) async fn get(&self, uri: &str) -> Answer {

@@ -15,17 +15,19 @@ use lambda::package::{Packages, UnpackLimits};
 use lambda::runtimes::Runtimes;
 use lambda::{Hooks, InvokeLimits, Invoker, InvokerParts, Lambda, LambdaParts, NodePlane, PriceTable};
 use logs::{LogEvent, Logs};
+use s3::S3;
 use sandbox::{Launcher, LauncherConfig};
 use sqs::{Sqs, SqsError, SqsParts};
 use sys::task::CancellationToken;
 use sys::{ByteSize, Clock, Rng};
 use trace::Recorder;
-use triggers::{Functions, Triggers};
+use triggers::async_invoke::{self, AsyncInvoke};
+use triggers::{Functions, Targets, Triggers};
 use wire::sigv4::{Credential, Secret};
 use wire::{MayAct, Service};
 
 use super::function_keys::FunctionKeys;
-use super::{admin, identity, launcher_program};
+use super::{admin, identity, launcher_program, storage};
 use crate::config::{self, Config};
 use crate::root_key::RootKey;
 
@@ -78,6 +80,9 @@ pub(super) async fn wire(
     tracing::info!(runtimes = ?runtimes.found(), "runtimes found");
     let compiling = runtimes.clone();
     sys::task::spawn("compile bootstraps", async move { compiling.compile_ahead().await });
+    let may_act = storage::Later::default();
+    let s3 = storage::open(config, data, kv.clone(), &blobs, &clock, &rng, &may_act).await?;
+    storage::start_jobs(&s3, &clock, &stop);
     let packages = Packages::open(&data.join("code"), blobs, rng.clone(), unpack_limits());
     let packages = packages.context("the code folder does not open")?;
 
@@ -110,18 +115,21 @@ pub(super) async fn wire(
     tracing::info!(swept, "packages ready");
     lambda.provision_all().await.context("provisioned concurrency cannot be read")?;
     let sqs = start_sqs(&kv, &clock, &rng, &stop).await.context("queues cannot be read")?;
-    let triggers =
-        start_triggers(&kv, &lambda, &sqs, identity::may_act(iam.clone(), known(&lambda, &sqs), config.auth), &stop);
+    let acts = identity::may_act(iam.clone(), known(&lambda, &sqs), config.auth);
+    may_act.set(Arc::clone(&acts));
+    let triggers = start_triggers(&kv, &lambda, &sqs, acts, &stop);
+    let own = [logs::service(logs.clone()), sqs::service(sqs.clone()), s3::service(s3.clone())];
     let gateway = Gateway::new(
         gateway_config(config),
         Wiring {
-            services: services(&lambda, &logs, &sqs, &triggers, &iam),
+            services: services(&lambda, own, &triggers, &iam),
             identity: Some(identity::of(iam)),
             known: model::SERVICES,
             credentials,
             recorder: recorder.clone(),
+            cors: None,
             function_urls: Some(function_urls(lambda.clone())),
-            admin: admin_routes(config, traces, lambda, sqs),
+            admin: admin_routes(config, traces, lambda, sqs, s3),
             clock,
             rng,
             stop,
@@ -153,20 +161,25 @@ fn known(lambda: &Lambda, sqs: &Sqs) -> Vec<Service> {
 fn start_triggers(kv: &Kv, lambda: &Lambda, sqs: &Sqs, may_act: MayAct, stop: &CancellationToken) -> Triggers {
     let (clock, rng) = (Clock::system(), Rng::system());
     let functions = Functions::of(lambda.clone(), rng.clone());
-    let triggers = Triggers::new(triggers::Parts { kv: kv.clone(), clock, rng, functions, sqs: sqs.clone(), may_act });
+    let sqs = sqs.clone();
+    let targets =
+        Targets { functions: functions.clone(), sqs: sqs.clone(), topics: None, may_act: Arc::clone(&may_act) };
+    let send_to = async_invoke::send_to(targets, clock.clone(), rng.clone());
+    let queue = AsyncInvoke { lambda: lambda.clone(), kv: kv.clone(), clock: clock.clone(), send_to };
+    sys::task::spawn("asynchronous invocations", queue.run(stop.clone()));
+    let triggers = Triggers::new(triggers::Parts { kv: kv.clone(), clock, rng, functions, sqs, may_act });
     sys::task::spawn("event source mappings", triggers.clone().run(stop.clone()));
     triggers
 }
 
-fn services(lambda: &Lambda, logs: &Logs, sqs: &Sqs, triggers: &Triggers, iam: &Iam) -> Vec<Service> {
+fn services<const N: usize>(lambda: &Lambda, own: [Service; N], triggers: &Triggers, iam: &Iam) -> Vec<Service> {
     // Of Lambda's operations, those about event source mappings are served by `triggers`.
     let lambda = lambda::service(lambda.clone()).join(triggers::service(triggers.clone()));
-    let own = [lambda, logs::service(logs.clone()), sqs::service(sqs.clone())];
-    own.into_iter().chain(iam::services(iam.clone())).collect()
+    [lambda].into_iter().chain(own).chain(iam::services(iam.clone())).collect()
 }
 
-fn admin_routes(config: &Config, traces: trace::Store, lambda: Lambda, sqs: Sqs) -> Vec<AdminRoute> {
-    let mut routes = vec![admin::traces(traces), admin::code(lambda)];
+fn admin_routes(config: &Config, traces: trace::Store, lambda: Lambda, sqs: Sqs, s3: S3) -> Vec<AdminRoute> {
+    let mut routes = vec![admin::traces(traces), admin::code(lambda), storage::scrub(s3)];
     // Whoever runs an emulator's tests lets everybody do everything anyway; nobody else may wipe an account.
     if config.auth == config::Auth::Permissive {
         routes.push(admin::reset(sqs, config.account.clone()));

@@ -20,7 +20,6 @@ fn cause() -> Cause {
         trace: cx().trace,
         group: None,
         deduplication: None,
-        attributes: sqs::Attributes::new(),
     }
 }
 

@@ -210,7 +210,7 @@ fn hex_byte(digits: &[u8]) -> Option<u8> {
 }
 
 /// Percent-encodes all but RFC 3986's unreserved characters (and `/` where `keep_slash`).
-pub(super) fn encode(bytes: &[u8], keep_slash: bool) -> String {
+pub fn encode(bytes: &[u8], keep_slash: bool) -> String {
     let mut text = String::with_capacity(bytes.len());
     for &byte in bytes {
         match byte {

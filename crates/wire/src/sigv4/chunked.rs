@@ -202,9 +202,10 @@ impl Chunks {
         let text = String::from_utf8(self.line.to_vec()).map_err(|_| malformed_trailer())?;
         let mut trailers = Vec::new();
         let mut signature = None;
-        for line in text.split('\n').map(|line| line.trim_end_matches('\r')).filter(|line| !line.is_empty()) {
+        for line in text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).filter(|line| !line.is_empty())
+        {
             let (name, value) = line.split_once(':').ok_or_else(malformed_trailer)?;
-            let (name, value) = (name.trim().to_ascii_lowercase(), value.trim().to_owned());
+            let (name, value) = (name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned());
             match name.as_str() {
                 "x-amz-trailer-signature" if signature.is_none() => signature = Some(value),
                 _ => trailers.push((name, value)),

@@ -86,6 +86,9 @@ pub enum SigV4Error {
         /// Our time.
         now: Timestamp,
     },
+    /// Signature version 2, which is switched off.
+    #[error("The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.")]
+    Unsupported,
     /// The signature is not the one that the secret gives for this request, or the body is not the signed one.
     #[error(
         "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access \
@@ -150,6 +153,7 @@ impl SigV4Error {
             Self::Incomplete(_) | Self::WrongRegion | Self::WrongService { .. } | Self::ScopeDate { .. } => {
                 ("AuthorizationHeaderMalformed", 400)
             }
+            Self::Unsupported => ("InvalidRequest", 400),
             Self::UnknownKey => ("InvalidAccessKeyId", 403),
             Self::Expired { .. } | Self::NotYetCurrent { .. } => ("RequestTimeTooSkewed", 403),
             Self::Mismatch => ("SignatureDoesNotMatch", 403),

@@ -1,5 +1,6 @@
 //! Signatures: the published vectors, an independent signer, and a matrix of what must be refused.
 
+mod chunked;
 mod independent;
 mod matrix;
 mod vectors;

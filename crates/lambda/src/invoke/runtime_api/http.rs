@@ -16,8 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::{Answer, Refused, Shared};
-use crate::invoke::PAYLOAD_BYTES_MAX;
 use crate::invoke::channel::InvokeHeader;
+use crate::invoke::{PAYLOAD_BYTES_MAX, STREAM_BYTES_MAX, StreamPart, StreamSink};
 
 /// Connections of one environment at the same time.
 const CONNECTIONS_MAX: usize = 64;
@@ -107,6 +107,11 @@ async fn respond(shared: &Arc<Shared>, id: &str, request: Request<Incoming>) -> 
         discard(request.into_body()).await;
         return refuse(&refused);
     }
+    let mode = request.headers().get("lambda-runtime-function-response-mode");
+    let streams = mode.is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"streaming"));
+    if let Some(sink) = shared.sink().filter(|_| streams) {
+        return stream(shared, id, request, &sink).await;
+    }
     match read(request.into_body(), PAYLOAD_BYTES_MAX).await {
         Read::Whole { body, trailers } => {
             let answer = match streamed_error(&trailers) {
@@ -115,16 +120,46 @@ async fn respond(shared: &Arc<Shared>, id: &str, request: Request<Incoming>) -> 
             };
             accepted(shared.answer(id, answer))
         }
-        Read::TooLong => match shared.answer(id, Answer::TooLarge) {
-            Ok(()) => refuse(&Refused {
-                status: 413,
-                error_type: "RequestEntityTooLarge",
-                message: format!("Exceeded maximum allowed payload size ({PAYLOAD_BYTES_MAX} bytes)."),
-            }),
-            Err(refused) => refuse(&refused),
-        },
+        Read::TooLong => too_large(shared.answer(id, Answer::TooLarge)),
         Read::Broken => broken(),
     }
+}
+
+fn too_large(answered: Result<(), Refused>) -> Reply {
+    let too_large = || Refused {
+        status: 413,
+        error_type: "RequestEntityTooLarge",
+        message: format!("Exceeded maximum allowed payload size ({PAYLOAD_BYTES_MAX} bytes)."),
+    };
+    refuse(&answered.err().unwrap_or_else(too_large))
+}
+
+/// Passes an answer on while it arrives. Its end, or the error in its trailers, ends the invocation.
+async fn stream(shared: &Arc<Shared>, id: &str, request: Request<Incoming>, sink: &StreamSink) -> Reply {
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    sink.send(StreamPart::Head(content_type.unwrap_or("application/octet-stream").to_owned())).await;
+    let (mut body, mut length, mut trailers) = (request.into_body(), 0u64, HeaderMap::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return broken() };
+        match frame.into_data() {
+            Ok(data) => {
+                length += data.len() as u64;
+                if length > STREAM_BYTES_MAX {
+                    discard(body).await;
+                    return too_large(shared.answer(id, Answer::TooLarge));
+                }
+                sink.send(StreamPart::Chunk(data)).await;
+            }
+            Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
+        }
+    }
+    accepted(shared.answer(
+        id,
+        match streamed_error(&trailers) {
+            Some(json) => Answer::Error(json),
+            None => Answer::Response(Bytes::new()),
+        },
+    ))
 }
 
 enum Read {

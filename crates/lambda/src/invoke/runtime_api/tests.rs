@@ -22,6 +22,7 @@ fn header(request_id: &str) -> InvokeHeader {
         trace_id: "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1".to_owned(),
         client_context: Some("{\"custom\":{\"k\":\"ü\"}}".to_owned()),
         cognito_identity: Some("line\nbreak".to_owned()),
+        stream: None,
     }
 }
 

@@ -1,6 +1,9 @@
 //! Abuse of the Runtime API and of the channel (fault test D4): an error for that caller only, never another's answer.
 
+use std::sync::Arc;
+
 use lambda::FunctionError;
+use lambda::invoke::{StreamPart, StreamSink};
 use serde_json::json;
 
 use super::stage::{Stage, json, text};
@@ -170,4 +173,44 @@ while True:
         assert_eq!(json(&outcome)["errorType"], error_type, "{broken}: {}", text(&outcome.payload));
         assert!(stage.invoke(&function, "false").await.report.cold.is_some(), "{broken}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_streamed_answer_arrives_in_parts_and_its_trailers_can_make_it_an_error() {
+    let stage = Stage::new().await;
+    let script = r#"
+def stream(request_id, parts, trailers=''):
+    connection = http.client.HTTPConnection(os.environ['AWS_LAMBDA_RUNTIME_API'])
+    connection.putrequest('POST', f'/2018-06-01/runtime/invocation/{request_id}/response')
+    for name, value in [('Lambda-Runtime-Function-Response-Mode', 'streaming'), ('Transfer-Encoding', 'chunked'),
+                        ('Content-Type', 'text/plain'), ('Trailer', 'Lambda-Runtime-Function-Error-Type')]:
+        connection.putheader(name, value)
+    connection.endheaders()
+    for part in parts:
+        connection.send(b'%x\r\n%s\r\n' % (len(part), part))
+    connection.send(b'0\r\n' + trailers.encode() + b'\r\n')
+    connection.getresponse().read()
+
+while True:
+    request_id, event, headers = next_event()
+    stream(request_id, [b'one', b'two'], 'Lambda-Runtime-Function-Error-Type: Broken\r\n' if event else '')
+"#;
+    let function = Arc::new(stage.provided(script));
+    for (event, failed) in [("null", false), ("1", true)] {
+        let (sink, mut parts) = StreamSink::new();
+        let invocation = lambda::Invocation { stream: Some(sink), ..stage.invocation(&function, event) };
+        let outcome = stage.invoker.invoke(&function, invocation).await.unwrap();
+        let mut seen = Vec::new();
+        while let Ok(part) = parts.try_recv() {
+            seen.push(part);
+        }
+        assert_eq!(seen.remove(0), StreamPart::Head("text/plain".to_owned()));
+        let bytes: Vec<u8> = seen
+            .into_iter()
+            .flat_map(|part| if let StreamPart::Chunk(bytes) = part { bytes.to_vec() } else { Vec::new() })
+            .collect();
+        assert_eq!((bytes.as_slice(), outcome.function_error.is_some()), (b"onetwo".as_slice(), failed));
+    }
+    let buffered = stage.invoke(&function, "null").await;
+    assert_eq!(buffered.payload, "onetwo", "without a place for a stream the answer is whole");
 }

@@ -150,6 +150,7 @@ impl Stage {
             cognito_identity: None,
             invoked_arn: function.arn.clone(),
             trace: TraceContext::new(self.clock.now(), &self.rng),
+            stream: None,
         }
     }
 

@@ -1,0 +1,205 @@
+//! What is told about the end of an event: the record of a destination, and the dead letter.
+
+use bytes::Bytes;
+use lambda::{EventPolicy, QueuedEvent};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sys::Timestamp;
+
+/// `ErrorMessage` of a dead letter carries the beginning of the answer.
+const ERROR_MESSAGE_BYTES_MAX: usize = 1_024;
+
+/// Why an event ended: `requestContext.condition`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    Success,
+    RetriesExhausted,
+    EventAgeExceeded,
+}
+
+impl Condition {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "Success",
+            Self::RetriesExhausted => "RetriesExhausted",
+            Self::EventAgeExceeded => "EventAgeExceeded",
+        }
+    }
+}
+
+/// How an attempt went.
+#[derive(Clone, Debug)]
+pub(super) enum Result {
+    /// The function answered.
+    Answered { version: String, payload: Bytes },
+    /// The function failed.
+    Failed { version: String, error: &'static str, payload: Bytes },
+    /// It did not run: HTTP status and message of what a synchronous caller would hear; 0 when it was not tried.
+    NotRun { status: u16, message: String },
+}
+
+/// A record or a dead letter on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outgoing {
+    /// ARN of the queue, topic, function, bucket or event bus.
+    pub target: String,
+    /// Role of the function: on whose authority it is sent.
+    pub role: String,
+    /// ARN of the function with its qualifier.
+    pub function_arn: String,
+    /// Request id of the invocation.
+    pub request_id: String,
+    /// The event's trace header.
+    pub trace: String,
+    /// `Success`, `RetriesExhausted` or `EventAgeExceeded`.
+    pub condition: String,
+    /// When the invocation ended, in milliseconds since the Unix epoch.
+    pub ended_ms: i64,
+    /// Attributes of a dead letter; a record has none.
+    pub attributes: Vec<Attribute>,
+    /// JSON text.
+    #[serde(skip)]
+    pub body: Bytes,
+}
+
+/// A message attribute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attribute {
+    /// Its name.
+    pub name: String,
+    /// `String` or `Number`.
+    pub kind: String,
+    /// Its value as text.
+    pub value: String,
+}
+
+impl Outgoing {
+    /// What the outbox keeps: a line of JSON, then the body byte for byte.
+    pub(super) fn encode(&self) -> Bytes {
+        let mut bytes = serde_json::to_vec(self).expect("a struct of texts and numbers is JSON");
+        bytes.reserve(self.body.len() + 1);
+        bytes.push(b'\n');
+        bytes.extend_from_slice(&self.body);
+        Bytes::from(bytes)
+    }
+
+    pub(super) fn decode(bytes: &Bytes) -> std::result::Result<Self, serde_json::Error> {
+        let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+        let outgoing: Self = serde_json::from_slice(&bytes[..end])?;
+        Ok(Self { body: bytes.slice((end + 1).min(bytes.len())..), ..outgoing })
+    }
+}
+
+/// Everything that is sent about the end of an event: a record to the destination of its condition, and after a failure
+/// the event itself to the dead-letter queue (L4: both may be set).
+pub(super) fn outgoing(
+    event: &QueuedEvent,
+    policy: &EventPolicy,
+    result: &Result,
+    condition: Condition,
+    now: Timestamp,
+) -> Vec<Outgoing> {
+    let one = |target: &String, body: Bytes, attributes| Outgoing {
+        target: target.clone(),
+        role: policy.role.clone(),
+        function_arn: event.qualified_arn(),
+        request_id: event.request_id.clone(),
+        trace: event.trace.clone(),
+        condition: condition.as_str().to_owned(),
+        ended_ms: now.unix_ms(),
+        attributes,
+        body,
+    };
+    let destination = match condition {
+        Condition::Success => policy.on_success.as_ref(),
+        Condition::RetriesExhausted | Condition::EventAgeExceeded => policy.on_failure.as_ref(),
+    };
+    let mut all = Vec::new();
+    if let Some(target) = destination {
+        all.push(one(target, record(event, result, condition, now), Vec::new()));
+    }
+    if let Some(target) = policy.dead_letter.as_ref().filter(|_| condition != Condition::Success) {
+        all.push(one(target, event.payload.clone(), dead_letter_attributes(event, result)));
+    }
+    all
+}
+
+/// `RequestID`, `ErrorCode`, `ErrorMessage`.
+fn dead_letter_attributes(event: &QueuedEvent, result: &Result) -> Vec<Attribute> {
+    let (code, message) = match result {
+        Result::Answered { .. } => (200, String::new()),
+        Result::Failed { payload, .. } => (200, error_message(payload)),
+        Result::NotRun { status, message } => (*status, message.clone()),
+    };
+    let attribute =
+        |name: &str, kind: &str, value: String| Attribute { name: name.to_owned(), kind: kind.to_owned(), value };
+    let mut attributes = vec![
+        attribute("RequestID", "String", event.request_id.clone()),
+        attribute("ErrorCode", "Number", code.to_string()),
+    ];
+    // An attribute without a value is refused by queues and topics.
+    if !message.is_empty() {
+        attributes.push(attribute("ErrorMessage", "String", cut(&message)));
+    }
+    attributes
+}
+
+fn error_message(payload: &Bytes) -> String {
+    let parsed = serde_json::from_slice::<serde_json::Value>(payload).ok();
+    let message = parsed.and_then(|error| error.get("errorMessage")?.as_str().map(str::to_owned));
+    message.unwrap_or_else(|| String::from_utf8_lossy(payload).into_owned())
+}
+
+fn cut(text: &str) -> String {
+    let end = (0..=ERROR_MESSAGE_BYTES_MAX.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    text[..end.unwrap_or(0)].to_owned()
+}
+
+/// The record of a destination, version 1.0. Event and answer stand in it byte for byte.
+fn record(event: &QueuedEvent, result: &Result, condition: Condition, now: Timestamp) -> Bytes {
+    let (context, response) = match result {
+        Result::Answered { version, payload } => {
+            (Some(json!({ "statusCode": 200, "executedVersion": version })), Some(payload.clone()))
+        }
+        Result::Failed { version, error, payload } => {
+            let context = json!({ "statusCode": 200, "executedVersion": version, "functionError": error });
+            (Some(context), Some(payload.clone()))
+        }
+        Result::NotRun { status: 0, .. } => (None, None),
+        Result::NotRun { status, message } => {
+            let text = json!({ "errorMessage": message }).to_string();
+            (Some(json!({ "statusCode": status })), Some(Bytes::from(text)))
+        }
+    };
+    let ran = u32::from(!matches!(result, Result::NotRun { status: 0, .. }));
+    let request_context = json!({
+        "requestId": event.request_id,
+        "functionArn": event.qualified_arn(),
+        "condition": condition.as_str(),
+        "approximateInvokeCount": event.function_errors + event.system_errors + ran,
+    });
+    let mut record =
+        format!(r#"{{"version":"1.0","timestamp":"{}","requestContext":{request_context}"#, timestamp(now));
+    let mut add = |name: &str, value: &str| record.push_str(&format!(r#","{name}":{value}"#));
+    add("requestPayload", json_text(&event.payload));
+    if let Some(context) = context {
+        add("responseContext", &context.to_string());
+    }
+    if let Some(response) = response {
+        add("responsePayload", json_text(&response));
+    }
+    record.push('}');
+    Bytes::from(record)
+}
+
+/// The bytes as they are when they are JSON, else `null`: a runtime may answer with anything.
+fn json_text(bytes: &Bytes) -> &str {
+    let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok();
+    std::str::from_utf8(bytes).ok().filter(|_| is_json).unwrap_or("null")
+}
+
+/// `2026-11-25T22:00:00.000Z`
+fn timestamp(at: Timestamp) -> String {
+    let time = jiff::Timestamp::from_millisecond(at.unix_ms()).unwrap_or_default();
+    time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
