@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::ValueEnum;
+use lambda::invoke::egress::Egress;
 use serde::{Deserialize, Serialize};
 use wire::AccountId;
 
@@ -65,6 +66,11 @@ pub(crate) struct Options {
     #[arg(long, env = "TINDERBOX_ISOLATION", value_enum)]
     isolation: Option<Isolation>,
 
+    /// Where functions may connect to: none, all (public addresses), or a list such as api.example.com:443,10.0.0.0/8:5432
+    /// [default: all]
+    #[arg(long, env = "TINDERBOX_EGRESS", value_name = "POLICY")]
+    egress: Option<String>,
+
     /// Domain of function URLs, which must resolve to this machine [default: localhost]
     #[arg(long, env = "TINDERBOX_DOMAIN", value_name = "NAME")]
     domain: Option<String>,
@@ -105,6 +111,7 @@ impl Options {
             account: self.account.or(lower.account),
             region: self.region.or(lower.region),
             isolation: self.isolation.or(lower.isolation),
+            egress: self.egress.or(lower.egress),
             domain: self.domain.or(lower.domain),
             concurrency: self.concurrency.or(lower.concurrency),
             memory_mb: self.memory_mb.or(lower.memory_mb),
@@ -144,6 +151,7 @@ pub(crate) struct Config {
     pub(crate) account: AccountId,
     pub(crate) region: String,
     pub(crate) isolation: Isolation,
+    pub(crate) egress: Egress,
     pub(crate) domain: String,
     pub(crate) concurrency: u32,
     pub(crate) memory_mb: u64,
@@ -176,6 +184,7 @@ impl Config {
             account,
             region,
             isolation: options.isolation.unwrap_or_default(),
+            egress: options.egress.as_deref().unwrap_or("all").parse()?,
             domain: options.domain.unwrap_or_else(|| "localhost".to_owned()),
             concurrency,
             memory_mb: options.memory_mb.unwrap_or_else(three_quarters_of_memory_mb),

@@ -213,6 +213,7 @@ fn invoke_limits(config: &Config) -> InvokeLimits {
         concurrency_max: usize::try_from(config.concurrency).unwrap_or(usize::MAX),
         memory_budget_mb: u32::try_from(config.memory_mb).unwrap_or(u32::MAX),
         idle_max: Duration::from_secs(config.idle_s),
+        egress: config.egress.clone(),
         ..InvokeLimits::default()
     }
 }
