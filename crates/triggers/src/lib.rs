@@ -28,6 +28,7 @@ mod filter;
 mod functions;
 mod keys;
 mod lanes;
+pub mod notices;
 mod ops;
 mod queue;
 mod queue_event;

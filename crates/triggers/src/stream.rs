@@ -291,7 +291,12 @@ impl ShardPoller {
             last: sequence(batch.records.last()),
             count: batch.records.len(),
         };
-        tracing::warn!(condition, first = discarded.first, count = discarded.count, "records of a stream are passed over");
+        tracing::warn!(
+            condition,
+            first = discarded.first,
+            count = discarded.count,
+            "records of a stream are passed over"
+        );
         (self.source.discarded)(discarded).await;
     }
 }

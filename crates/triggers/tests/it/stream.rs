@@ -39,7 +39,8 @@ impl Shard {
         Source {
             read: Arc::new(move |after, max| {
                 let records = reads.records.lock();
-                let behind = records.iter().filter(|record| after.as_ref().is_none_or(|after| record.sequence > *after));
+                let behind =
+                    records.iter().filter(|record| after.as_ref().is_none_or(|after| record.sequence > *after));
                 let page = behind.take(max).cloned().collect();
                 Box::pin(async move { Ok(page) })
             }),
@@ -95,8 +96,7 @@ fn settings() -> Settings {
 
 fn start(shard: &Shard, clock: &Clock, functions: Functions, settings: Settings) -> CancellationToken {
     let stop = CancellationToken::new();
-    let poller =
-        ShardPoller { source: shard.source(), functions, clock: clock.clone(), rng: Rng::seeded(1), settings };
+    let poller = ShardPoller { source: shard.source(), functions, clock: clock.clone(), rng: Rng::seeded(1), settings };
     let after = shard.checkpoint.lock().clone();
     sys::task::spawn("shard", poller.run(after, stop.clone()));
     stop
@@ -228,7 +228,10 @@ async fn order(keys: &[u8], seed: u64, factor: usize, bisect: bool) {
         let at = order.iter().position(|other| *other == n).unwrap();
         let before = at.checked_sub(1).map(|at| order[at]);
         let seen = newest.get(&key).copied();
-        assert!(before.is_none_or(|before| seen.is_some_and(|seen| seen >= before)), "{n} of {key} came after {seen:?}");
+        assert!(
+            before.is_none_or(|before| seen.is_some_and(|seen| seen >= before)),
+            "{n} of {key} came after {seen:?}"
+        );
         newest.insert(key, seen.map_or(n, |seen| seen.max(n)));
     }
     for (key, order) in of_key {

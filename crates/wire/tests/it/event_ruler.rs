@@ -64,7 +64,8 @@ fn named_cases_match_as_their_names_say() {
 #[test]
 fn published_counts_are_met() {
     let Some(checkout) = checkout() else { return };
-    let source = std::fs::read_to_string(checkout.join("src/test/software/amazon/event/ruler/Benchmarks.java")).unwrap();
+    let source =
+        std::fs::read_to_string(checkout.join("src/test/software/amazon/event/ruler/Benchmarks.java")).unwrap();
     let rules = rules(&source);
     assert!(rules.len() >= RULES, "{} rules", rules.len());
     let data = checkout.join("src/test/data/citylots2.json.gz");
