@@ -23,7 +23,7 @@ use sys::task::CancellationToken;
 use sys::{ByteSize, Clock, Rng};
 use trace::Recorder;
 use triggers::async_invoke::{self, AsyncInvoke};
-use triggers::{Functions, Targets, Triggers};
+use triggers::{Functions, Targets, Triggers, notices};
 use wire::sigv4::{Credential, Secret};
 use wire::{MayAct, Service};
 
@@ -204,6 +204,8 @@ fn start_triggers(kv: &Kv, lambda: &Lambda, sqs: &Sqs, may_act: MayAct, stop: &C
     let sqs = sqs.clone();
     let targets =
         Targets { functions: functions.clone(), sqs: sqs.clone(), topics: None, may_act: Arc::clone(&may_act) };
+    let notices = notices::run(targets.clone(), kv.clone(), clock.clone(), rng.clone(), stop.clone());
+    sys::task::spawn("bucket notifications", notices);
     let send_to = async_invoke::send_to(targets, clock.clone(), rng.clone());
     let queue = AsyncInvoke { lambda: lambda.clone(), kv: kv.clone(), clock: clock.clone(), send_to };
     sys::task::spawn("asynchronous invocations", queue.run(stop.clone()));
