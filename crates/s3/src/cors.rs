@@ -20,14 +20,17 @@ pub async fn allowed(
     method: &str,
     headers: &[String],
 ) -> Result<Option<Vec<(&'static str, String)>>, S3Error> {
-    let read = s3.kv.read(|tx| async move {
-        document::get::<m::CORSConfiguration>(&tx, bucket, Setting::Cors).await
-    });
+    let read = s3.kv.read(|tx| async move { document::get::<m::CORSConfiguration>(&tx, bucket, Setting::Cors).await });
     let found = read.await?;
     Ok(found.and_then(|found| answer(&found.cors_rules, origin, method, headers)))
 }
 
-fn answer(rules: &[m::CORSRule], origin: &str, method: &str, headers: &[String]) -> Option<Vec<(&'static str, String)>> {
+fn answer(
+    rules: &[m::CORSRule],
+    origin: &str,
+    method: &str,
+    headers: &[String],
+) -> Option<Vec<(&'static str, String)>> {
     let (rule, pattern) = rules.iter().find_map(|rule| {
         let pattern = rule.allowed_origins.iter().find(|pattern| matches(pattern, origin))?;
         let allows = |header: &String| {
@@ -60,9 +63,7 @@ fn answer(rules: &[m::CORSRule], origin: &str, method: &str, headers: &[String])
 fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
-        Some((start, end)) => {
-            text.len() >= start.len() + end.len() && text.starts_with(start) && text.ends_with(end)
-        }
+        Some((start, end)) => text.len() >= start.len() + end.len() && text.starts_with(start) && text.ends_with(end),
     }
 }
 
@@ -102,7 +103,11 @@ mod tests {
             let headers: Vec<String> = headers.iter().map(|name| (*name).to_owned()).collect();
             let answer = answer(&rules, origin, method, &headers);
             let methods = answer.as_ref().and_then(|answer| answer.iter().find(|(name, _)| name.ends_with("methods")));
-            assert_eq!(methods.map(|(_, methods)| methods.as_str()), expected, "{method} from {origin} with {headers:?}");
+            assert_eq!(
+                methods.map(|(_, methods)| methods.as_str()),
+                expected,
+                "{method} from {origin} with {headers:?}"
+            );
         }
     }
 
