@@ -19,6 +19,7 @@ mod acl;
 pub mod api;
 mod checksum;
 mod conditions;
+pub mod cors;
 mod encryption;
 pub mod error;
 mod given;

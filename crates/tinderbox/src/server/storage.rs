@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use blob::Blobs;
-use gateway::AdminRoute;
+use gateway::{AdminRoute, CorsQuestion, CorsRules};
 use http::Method;
 use kv::Kv;
 use s3::{NodeKey, Ownership, S3, S3Error};
@@ -127,4 +127,19 @@ pub(super) fn scrub(s3: S3) -> AdminRoute {
             })
         }),
     }
+}
+
+/// What browsers hear about buckets.
+pub(super) fn cors(s3: S3) -> CorsRules {
+    Arc::new(move |asked: CorsQuestion| {
+        let s3 = s3.clone();
+        Box::pin(async move {
+            let CorsQuestion { bucket, origin, method, headers } = asked;
+            let allowed = s3::cors::allowed(&s3, &bucket, &origin, &method, &headers).await;
+            allowed.unwrap_or_else(|error| {
+                tracing::error!(?error, bucket, "CORS rules could not be read");
+                None
+            })
+        })
+    })
 }

@@ -23,7 +23,7 @@ use sys::task::CancellationToken;
 use sys::{ByteSize, Clock, Rng};
 use trace::Recorder;
 use triggers::async_invoke::{self, AsyncInvoke};
-use triggers::{Functions, Targets, Triggers};
+use triggers::{Functions, Targets, Triggers, notices};
 use wire::sigv4::{Credential, Secret};
 use wire::{MayAct, Service};
 
@@ -130,7 +130,7 @@ pub(super) async fn wire(
             known: model::SERVICES,
             credentials,
             recorder: recorder.clone(),
-            cors: None,
+            cors: Some(storage::cors(s3.clone())),
             function_urls: Some(function_urls(lambda.clone())),
             admin: [admin_routes(config, traces, lambda, sqs, sns, s3), operator].concat(),
             clock,
@@ -205,6 +205,8 @@ fn start_triggers(kv: &Kv, lambda: &Lambda, sqs: &Sqs, may_act: MayAct, stop: &C
     let sqs = sqs.clone();
     let targets =
         Targets { functions: functions.clone(), sqs: sqs.clone(), topics: None, may_act: Arc::clone(&may_act) };
+    let notices = notices::run(targets.clone(), kv.clone(), clock.clone(), rng.clone(), stop.clone());
+    sys::task::spawn("bucket notifications", notices);
     let send_to = async_invoke::send_to(targets, clock.clone(), rng.clone());
     let queue = AsyncInvoke { lambda: lambda.clone(), kv: kv.clone(), clock: clock.clone(), send_to };
     sys::task::spawn("asynchronous invocations", queue.run(stop.clone()));
@@ -286,6 +288,7 @@ fn gateway_config(config: &Config) -> gateway::Config {
         config::Auth::Permissive => gateway::Auth::Permissive,
     };
     settings.domain = config.domain.clone();
+    settings.signature_v2 = config.s3_signature_v2;
     settings.limits.bodies = body_limits();
     // Within the 5 s that SIGTERM promises, with time left to write what was left behind.
     settings.limits.shutdown_grace = Duration::from_millis(3_500);
