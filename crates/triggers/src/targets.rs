@@ -49,8 +49,8 @@ pub struct Targets {
     pub functions: Functions,
     /// Queues.
     pub sqs: Sqs,
-    /// Topics, where there are any.
-    pub topics: Option<Publish>,
+    /// Topics.
+    pub topics: Publish,
     /// Whether the platform may act for somebody.
     pub may_act: MayAct,
 }
@@ -89,11 +89,7 @@ impl Targets {
             }
             "sns" => {
                 self.allowed("sns:Publish", target, &arn.region, &cause).await?;
-                let Some(publish) = &self.topics else {
-                    return Err(Undelivered::Permanent("topics are not served here".to_owned()));
-                };
-                let text = text(&payload)?;
-                publish(target.to_owned(), text, cause).await
+                (self.topics)(target.to_owned(), text(&payload)?, cause).await
             }
             other => Err(Undelivered::Permanent(format!("nothing is delivered to {other} by Tinderbox yet"))),
         }

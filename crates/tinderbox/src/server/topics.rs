@@ -28,6 +28,20 @@ pub(super) fn service(kv: &kv::Kv, clock: &Clock, rng: &Rng) -> Sns {
     })
 }
 
+/// Publishes what other services have to say: buckets' events, results of functions.
+pub(super) fn publisher(sns: Sns) -> triggers::Publish {
+    Arc::new(move |topic_arn, text, cause| {
+        let sns = sns.clone();
+        Box::pin(async move {
+            let published = sns.publish_for(&topic_arn, text, Some(cause.trace.header())).await;
+            published.map_err(|error| match error.status() {
+                500.. => Undelivered::Transient(error.to_string()),
+                _ => Undelivered::Permanent(error.to_string()),
+            })
+        })
+    })
+}
+
 /// What takes messages: queues and functions whose policies let SNS in, and the URLs that the operator allows.
 pub(super) fn targets(to: triggers::Targets, clock: Clock, allowed: HttpDelivery) -> Targets {
     let queues = to.clone();

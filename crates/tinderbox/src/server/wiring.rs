@@ -25,7 +25,7 @@ use trace::Recorder;
 use triggers::async_invoke::{self, AsyncInvoke};
 use triggers::{Functions, Targets, Triggers, notices};
 use wire::sigv4::{Credential, Secret};
-use wire::{MayAct, Service};
+use wire::Service;
 
 use super::function_keys::FunctionKeys;
 use super::identity_admin::IdentityAdmin;
@@ -116,8 +116,15 @@ pub(super) async fn wire(
     let sns = topics::service(&kv, &clock, &rng);
     let acts = identity::may_act(iam.clone(), known(&lambda, &sqs, &sns), config.auth);
     may_act.set(Arc::clone(&acts));
-    let triggers = start_triggers(&kv, &lambda, &sqs, Arc::clone(&acts), &stop);
-    start_sns(config, &sns, &lambda, &sqs, acts, &stop);
+    let targets = Targets {
+        functions: Functions::of(lambda.clone(), rng.clone()),
+        sqs: sqs.clone(),
+        topics: topics::publisher(sns.clone()),
+        may_act: acts,
+    };
+    let triggers = start_triggers(&kv, &lambda, &targets, &stop);
+    let to_subscribers = topics::targets(targets, clock.clone(), config.http_delivery);
+    sys::task::spawn("topics", sns::delivery::run(sns.clone(), to_subscribers, stop.clone()));
     let own =
         [logs::service(logs.clone()), sqs::service(sqs.clone()), sns::service(sns.clone()), s3::service(s3.clone())];
     let services = services(&lambda, own, &triggers, &iam);
@@ -186,28 +193,13 @@ fn known(lambda: &Lambda, sqs: &Sqs, sns: &Sns) -> Vec<Service> {
     vec![lambda::service(lambda.clone()), sqs::service(sqs.clone()), sns::service(sns.clone())]
 }
 
-/// The deliveries of topics to queues, functions and URLs.
-fn start_sns(config: &Config, sns: &Sns, lambda: &Lambda, sqs: &Sqs, may_act: MayAct, stop: &CancellationToken) {
-    let to = triggers::Targets {
-        functions: Functions::of(lambda.clone(), Rng::system()),
-        sqs: sqs.clone(),
-        topics: None,
-        may_act,
-    };
-    let targets = topics::targets(to, Clock::system(), config.http_delivery);
-    sys::task::spawn("topics", sns::delivery::run(sns.clone(), targets, stop.clone()));
-}
-
 /// What makes functions run because something happened.
-fn start_triggers(kv: &Kv, lambda: &Lambda, sqs: &Sqs, may_act: MayAct, stop: &CancellationToken) -> Triggers {
+fn start_triggers(kv: &Kv, lambda: &Lambda, targets: &Targets, stop: &CancellationToken) -> Triggers {
     let (clock, rng) = (Clock::system(), Rng::system());
-    let functions = Functions::of(lambda.clone(), rng.clone());
-    let sqs = sqs.clone();
-    let targets =
-        Targets { functions: functions.clone(), sqs: sqs.clone(), topics: None, may_act: Arc::clone(&may_act) };
+    let Targets { functions, sqs, may_act, .. } = targets.clone();
     let notices = notices::run(targets.clone(), kv.clone(), clock.clone(), rng.clone(), stop.clone());
     sys::task::spawn("bucket notifications", notices);
-    let send_to = async_invoke::send_to(targets, clock.clone(), rng.clone());
+    let send_to = async_invoke::send_to(targets.clone(), clock.clone(), rng.clone());
     let queue = AsyncInvoke { lambda: lambda.clone(), kv: kv.clone(), clock: clock.clone(), send_to };
     sys::task::spawn("asynchronous invocations", queue.run(stop.clone()));
     let triggers = Triggers::new(triggers::Parts { kv: kv.clone(), clock, rng, functions, sqs, may_act });

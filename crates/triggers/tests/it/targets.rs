@@ -35,7 +35,7 @@ pub(crate) fn targets(world: &World) -> (Targets, Published) {
     let targets = Targets {
         functions: world.functions.clone(),
         sqs: world.sqs.clone(),
-        topics: Some(topics),
+        topics,
         may_act: Arc::clone(&world.may_act),
     };
     (targets, published)
