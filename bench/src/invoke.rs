@@ -11,6 +11,7 @@ mod warm;
 
 use serde_json::json;
 
+pub(crate) use server::zip;
 use server::{BareNode, Language, Tinderbox};
 
 /// Bounds of one run.

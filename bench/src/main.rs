@@ -3,6 +3,7 @@
 mod iam;
 mod invoke;
 mod kv;
+mod sqs;
 mod trace;
 
 use clap::{Parser, Subcommand};
@@ -22,6 +23,8 @@ enum Benchmark {
     Iam(iam::Arguments),
     /// Warm invocations beside bare `node:http`; cold starts beside a bare start of the language runtime.
     Invoke(invoke::Arguments),
+    /// SQS: sends, receives, latency and drain, beside other servers that are installed here.
+    Sqs(sqs::Arguments),
     /// Replays a trace of invocations against the keep-alive policy, beside fixed windows.
     Trace(trace::Arguments),
 }
@@ -32,6 +35,7 @@ async fn main() -> anyhow::Result<()> {
         Benchmark::Kv(arguments) => kv::run(arguments).await,
         Benchmark::Iam(arguments) => iam::run(&arguments),
         Benchmark::Invoke(arguments) => invoke::run(arguments).await,
+        Benchmark::Sqs(arguments) => sqs::run(arguments).await,
         Benchmark::Trace(arguments) => trace::run(&arguments),
     }
 }

@@ -94,6 +94,14 @@ class Function:
     def url(self, auth="NONE"):
         """Creates the function URL and returns the path form's prefix, which needs no wildcard DNS."""
         created = self.client.create_function_url_config(FunctionName=self.name, AuthType=auth)
+        if auth == "NONE":
+            self.client.add_permission(
+                FunctionName=self.name,
+                StatementId="url",
+                Action="lambda:InvokeFunctionUrl",
+                Principal="*",
+                FunctionUrlAuthType="NONE",
+            )
         self.url_host = created["FunctionUrl"].split("//")[1].strip("/")
         self.url_id = self.url_host.split(".")[0]
         return f"/_tinderbox/url/{self.url_id}"

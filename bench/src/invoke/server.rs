@@ -140,7 +140,8 @@ async fn listening(command: &mut Command) -> anyhow::Result<(Child, SocketAddr)>
     anyhow::bail!("the process ended before it listened")
 }
 
-fn zip(file: &str, source: &str) -> anyhow::Result<Vec<u8>> {
+/// A package of one file.
+pub(crate) fn zip(file: &str, source: &str) -> anyhow::Result<Vec<u8>> {
     let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     writer.start_file(file, zip::write::SimpleFileOptions::default())?;
     writer.write_all(source.as_bytes())?;

@@ -6,6 +6,7 @@
 //!
 //!  DIR/tmp/…             what is being written; emptied by Blobs::local
 //!  DIR/ab/cdef…          a blob: the first two and the other 62 hex digits of its SHA-256
+//!  DIR/NAME/ab/cdef…     a blob of the namespace NAME: each service deletes in its own only
 //!
 //!  file:  magic(8) │ chunk(≤ 64 KiB) crc32c(4) │ … │ sha256(32) crc32c(4)
 //! ```

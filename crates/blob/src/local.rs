@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use parking_lot::RwLock;
 use sys::{Clock, Rng, Timestamp};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -42,11 +43,41 @@ impl Blobs {
     pub async fn local(folder: impl Into<PathBuf>, clock: Clock, rng: Rng) -> Result<Self, BlobError> {
         let folder = folder.into();
         blocking(move || {
-            let local = Local { temp: folder.join("tmp"), folder, clock, rng, stopped: AtomicBool::new(false) };
+            let temp = folder.join("tmp");
+            let local = Local { temp, folder, clock, rng, stopped: Arc::default(), naming: RwLock::default() };
             std::fs::create_dir_all(&local.temp)?;
             local.sweep()?;
             File::open(&local.folder)?.sync_all()?;
             Ok(Self(Arc::new(local)))
+        })
+        .await
+    }
+
+    /// A store of its own in the sub-folder `name`, for one service: the same bytes in two namespaces are two blobs, so
+    /// no service can delete what another one needs. `name` must not look like a shard (two hexadecimal digits) and
+    /// not be `tmp`.
+    ///
+    /// # Errors
+    /// [`BlobError::Io`] when the folder cannot be made.
+    ///
+    /// # Panics
+    /// When the name is taken by the store itself: names are constants of the program.
+    pub async fn namespace(&self, name: &'static str) -> Result<Self, BlobError> {
+        let shard = name.len() == 2 && name.bytes().all(|digit| digit.is_ascii_hexdigit());
+        assert!(!shard && name != "tmp", "{name} is taken by the store itself");
+        let parent = Arc::clone(&self.0);
+        blocking(move || {
+            let folder = parent.folder.join(name);
+            std::fs::create_dir_all(&folder)?;
+            parent.synced(sync_folder(&parent.folder))?;
+            Ok(Self(Arc::new(Local {
+                folder,
+                temp: parent.temp.clone(),
+                clock: parent.clock.clone(),
+                rng: parent.rng.clone(),
+                stopped: Arc::clone(&parent.stopped),
+                naming: RwLock::default(),
+            })))
         })
         .await
     }
@@ -116,8 +147,17 @@ impl Blobs {
     /// # Errors
     /// [`BlobError::Io`], [`BlobError::Stopped`].
     pub async fn delete(&self, digest: &Digest) -> Result<bool, BlobError> {
+        self.delete_older(digest, Duration::ZERO).await
+    }
+
+    /// Removes a blob, durably, unless it was put within `age`: a put that goes on at this moment always wins, so
+    /// whoever references what they put within `age` never loses it. `false` when nothing was removed.
+    ///
+    /// # Errors
+    /// [`BlobError::Io`], [`BlobError::Stopped`].
+    pub async fn delete_older(&self, digest: &Digest, age: Duration) -> Result<bool, BlobError> {
         let (local, digest) = (Arc::clone(&self.0), *digest);
-        blocking(move || local.delete(&digest)).await
+        blocking(move || local.delete(&digest, age)).await
     }
 
     /// Up to `limit` blobs in the order of their digests, from the first one after `after`.
@@ -136,8 +176,10 @@ pub(crate) struct Local {
     temp: PathBuf,
     clock: Clock,
     rng: Rng,
-    /// Set by the first fsync that fails.
-    stopped: AtomicBool,
+    /// Set by the first fsync that fails; shared by all namespaces.
+    stopped: Arc<AtomicBool>,
+    /// Shared while a blob gets its name, exclusive while one is looked at and removed.
+    naming: RwLock<()>,
 }
 
 impl Local {
@@ -166,7 +208,9 @@ impl Local {
             Err(there) if there.kind() == io::ErrorKind::AlreadyExists => {}
             Err(refused) => return Err(refused.into()),
         }
+        let naming = self.naming.read();
         temp.keep(&path, &self.temp.join(sys::id::hex::<16>(&self.rng)))?;
+        drop(naming);
         self.synced(sync_folder(&shard))
     }
 
@@ -179,9 +223,16 @@ impl Local {
         })
     }
 
-    fn delete(&self, digest: &Digest) -> Result<bool, BlobError> {
+    fn delete(&self, digest: &Digest, age: Duration) -> Result<bool, BlobError> {
         self.may_put()?;
-        match std::fs::remove_file(self.path_of(digest)) {
+        let path = self.path_of(digest);
+        let naming = self.naming.write();
+        if !age.is_zero() && path.exists() && self.age_of(&path.metadata()?)? < age {
+            return Ok(false);
+        }
+        let removed = std::fs::remove_file(path);
+        drop(naming);
+        match removed {
             Ok(()) => self.synced(sync_folder(&self.shard_of(digest))).map(|()| true),
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(refused) => Err(refused.into()),
@@ -218,9 +269,13 @@ impl Local {
             let Ok(digest) = format!("{prefix}{}", entry.file_name().display()).parse() else { continue };
             // A blob that is deleted while we list is simply not listed.
             let Ok(metadata) = entry.metadata() else { continue };
-            found.push(Listed { digest, age: self.clock.now().since(timestamp(metadata.modified()?)) });
+            found.push(Listed { digest, age: self.age_of(&metadata)? });
         }
         Ok(found)
+    }
+
+    fn age_of(&self, metadata: &std::fs::Metadata) -> io::Result<Duration> {
+        Ok(self.clock.now().since(timestamp(metadata.modified()?)))
     }
 
     /// Removes what a crash left half written.

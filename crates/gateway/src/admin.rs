@@ -15,7 +15,7 @@ use crate::answers::{json, signature_error};
 use crate::authenticate::Caller;
 use crate::body::{Share, Waiting};
 use crate::exchange::Exchange;
-use crate::{Auth, Gateway, Peer};
+use crate::{Auth, Config, Gateway, Peer};
 
 /// A request to an admin route.
 #[derive(Debug)]
@@ -59,9 +59,11 @@ fn route<'r>(routes: &'r [AdminRoute], method: &Method, path: &str) -> Option<(&
     matching.max_by_key(|(route, _)| route.path.len())
 }
 
-/// Whether a signature that verified opens the closed routes.
-fn may_administer(auth: Auth, caller: &Caller) -> bool {
-    auth == Auth::Permissive || matches!(caller.principal, Principal::Root { .. })
+/// Whether a signature that verified opens the closed routes: the operator's does.
+fn may_administer(config: &Config, caller: &Caller) -> bool {
+    // Root users of other accounts are tenants.
+    let is_operator = matches!(&caller.principal, Principal::Root { account } if *account == config.account);
+    config.auth == Auth::Permissive || is_operator
 }
 
 impl Gateway {
@@ -102,8 +104,12 @@ impl Gateway {
         exchange.enter("verify");
         if let Some(admission) = admission {
             let caller = authenticator.verify(admission, head, &bytes).map_err(refused)?;
-            if !may_administer(self.0.config.auth, &caller) {
-                return Err(ApiError::client("AccessDeniedException", 403, "Only the root user may ask this."));
+            if !may_administer(&self.0.config, &caller) {
+                return Err(ApiError::client(
+                    "AccessDeniedException",
+                    403,
+                    "Only the root user of this installation may ask this.",
+                ));
             }
         }
 

@@ -64,6 +64,8 @@ pub(crate) struct Authenticator<'a> {
     pub(crate) config: &'a Config,
     /// `None` when nobody holds the key, or may not use it from where the request came.
     pub(crate) holder: Option<Holder>,
+    /// Nobody holds it any more.
+    pub(crate) is_expired: bool,
     /// The bucket that the host names: signature version 2 covers it.
     pub(crate) bucket: Option<String>,
     pub(crate) now: Timestamp,
@@ -118,7 +120,7 @@ impl Authenticator<'_> {
                 false => Ok(Admission::Decided(self.anonymous())),
             };
         };
-        let entry = self.entry(&claim.access_key_id).ok_or(SigV4Error::UnknownKey)?;
+        let entry = self.entry(&claim.access_key_id).ok_or_else(|| self.refusal())?;
         let expect =
             Expectations { service, regions: RegionPolicy::Only(&self.config.regions), skew: self.config.skew };
         let admitted = claim.admit(|_| Some(entry.credential.clone()), self.now, &expect)?;
@@ -139,6 +141,10 @@ impl Authenticator<'_> {
     fn entry(&self, access_key_id: &str) -> Option<Entry> {
         let holder = self.holder.as_ref().filter(|holder| holder.access_key_id == access_key_id);
         holder.map(|holder| holder.entry.clone())
+    }
+
+    fn refusal(&self) -> SigV4Error {
+        if self.is_expired { SigV4Error::ExpiredToken } else { SigV4Error::UnknownKey }
     }
 
     fn anonymous(&self) -> Caller {

@@ -3,6 +3,7 @@
 use wire::{ApiError, Asked, Cx, Permission, Principal, service};
 
 use crate::authenticate::Caller;
+use crate::identity::Question;
 use crate::{Auth, Gateway};
 
 impl Gateway {
@@ -17,12 +18,13 @@ impl Gateway {
         cx: &Cx,
         permissions: Vec<Permission>,
     ) -> Result<(), ApiError> {
-        let answer = match (&caller.objection, &self.0.wiring.identity) {
-            (Some(objection), _) => Err(ApiError::client("AccessDenied", 403, objection.to_string())),
-            (None, Some(identity)) => {
+        let objection = caller.objection.as_ref().map(ToString::to_string);
+        let answer = match (&self.0.wiring.identity, objection) {
+            (Some(identity), objection) => {
                 let asked = self.questions(&permissions).await?;
-                (identity.authorize)(cx.clone(), asked).await
+                (identity.authorize)(Question { cx: cx.clone(), asked, objection }).await
             }
+            (None, Some(objection)) => Err(ApiError::client("AccessDenied", 403, objection)),
             (None, None) => root_only(&cx.principal, &permissions),
         };
         match (self.0.config.auth, answer) {

@@ -21,7 +21,7 @@ pub enum Auth {
 pub struct Config {
     /// How signatures are treated.
     pub auth: Auth,
-    /// The account of anonymous requests in permissive mode.
+    /// The installation's own account: its root user is the operator, and strangers act in it.
     pub account: AccountId,
     /// Regions that a signature may be scoped to, the default one first. Not empty.
     pub regions: Vec<String>,

@@ -8,16 +8,41 @@ use wire::shape::Protocol;
 use wire::sigv4::Claim;
 use wire::{ApiError, Asked, Cx, Principal};
 
-use crate::authenticate::{Authenticator, Holder, request_parts};
+use crate::authenticate::{Authenticator, Caller, Holder, request_parts};
 use crate::identify::access_key_id;
 use crate::{Entry, Gateway, Peer};
 
-/// Finds who holds an access key id, given the session token that came along. `None`: unknown, inactive, expired.
-pub type FindCredential =
-    Arc<dyn Fn(String, Option<String>) -> BoxFuture<Result<Option<Entry>, ApiError>> + Send + Sync>;
+/// What is known of an access key id.
+#[derive(Clone, Debug)]
+pub enum Lookup {
+    /// Somebody holds it.
+    Found(Entry),
+    /// It was temporary and has come to its end.
+    Expired,
+    /// It is unknown or inactive, or the session token does not belong to it.
+    Unknown,
+}
 
-/// Decides whether the caller may do all of this; the refusal is `AccessDenied` with AWS's message.
-pub type MayDo = Arc<dyn Fn(Cx, Vec<Asked>) -> BoxFuture<Result<(), ApiError>> + Send + Sync>;
+/// Finds who holds an access key id, given the session token that came along.
+pub type FindCredential = Arc<dyn Fn(String, Option<String>) -> BoxFuture<Result<Lookup, ApiError>> + Send + Sync>;
+
+/// What the identity service is asked.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Who asks, in which request.
+    pub cx: Cx,
+    /// Everything that must be allowed.
+    pub asked: Vec<Asked>,
+    /// Permissive mode: why enforcement would have refused the signature.
+    pub objection: Option<String>,
+}
+
+/// Decides whether the caller may do all of this; the refusal is `AccessDenied` with AWS's message. What would be
+/// refused is asked about in permissive mode too.
+pub type MayDo = Arc<dyn Fn(Question) -> BoxFuture<Result<(), ApiError>> + Send + Sync>;
+
+/// Hears of an access key id that was used well, with the region and the service. Must not wait.
+pub type NoteUse = Arc<dyn Fn(&str, &str, &str) + Send + Sync>;
 
 /// What the gateway asks of the identity service. Without one only the root user may do anything.
 #[derive(Clone)]
@@ -26,9 +51,21 @@ pub struct Identity {
     pub credential: FindCredential,
     /// Rights.
     pub authorize: MayDo,
+    /// Uses of keys.
+    pub note_use: NoteUse,
 }
 
 impl Gateway {
+    /// Tells the identity service that a user's own key was used, and used well.
+    pub(crate) fn note_use(&self, head: &Parts, caller: &Caller, service: &str) {
+        let is_lasting = matches!(caller.principal, Principal::User { session: None, .. });
+        let Some(identity) = self.0.wiring.identity.as_ref().filter(|_| is_lasting && caller.objection.is_none())
+        else {
+            return;
+        };
+        (identity.note_use)(&access_key_id(head), &caller.region, service);
+    }
+
     /// Looks up who holds the key that the request names, and checks the second witness.
     ///
     /// # Errors
@@ -37,28 +74,35 @@ impl Gateway {
         let key = access_key_id(head);
         let claim = Claim::read(&request_parts(head)).ok().flatten();
         let token = claim.and_then(|claim| claim.session_token);
-        let entry = self.entry(&key, token, peer).await?;
-        let holder = entry.map(|entry| Holder { access_key_id: key, entry });
+        let lookup = self.lookup(&key, token, peer).await?;
+        let is_expired = matches!(lookup, Lookup::Expired);
+        let holder = match lookup {
+            Lookup::Found(entry) => Some(Holder { access_key_id: key, entry }),
+            Lookup::Expired | Lookup::Unknown => None,
+        };
         let bucket = self.0.directory.bucket_in_host(head);
-        Ok(Authenticator { config: &self.0.config, holder, bucket, now: self.clock().now() })
+        Ok(Authenticator { config: &self.0.config, holder, is_expired, bucket, now: self.clock().now() })
     }
 
     /// Who holds a key, if it may be used from where the request comes from.
     ///
     /// # Errors
     /// When the identity service cannot be asked.
-    pub(crate) async fn entry(
+    pub(crate) async fn lookup(
         &self,
         key: &str,
         session_token: Option<String>,
         peer: &Peer,
-    ) -> Result<Option<Entry>, ApiError> {
+    ) -> Result<Lookup, ApiError> {
         let wiring = &self.0.wiring;
-        let entry = match (wiring.credentials.get(key), &wiring.identity) {
+        let lookup = match (wiring.credentials.get(key), &wiring.identity) {
             (None, Some(identity)) if !key.is_empty() => (identity.credential)(key.to_owned(), session_token).await?,
-            (entry, _) => entry,
+            (entry, _) => entry.map_or(Lookup::Unknown, Lookup::Found),
         };
-        Ok(entry.filter(|entry| may_come_from(&entry.principal, peer)))
+        Ok(match lookup {
+            Lookup::Found(entry) if !may_come_from(&entry.principal, peer) => Lookup::Unknown,
+            lookup => lookup,
+        })
     }
 }
 
@@ -89,5 +133,5 @@ pub(crate) fn in_protocol(error: ApiError, protocol: Protocol) -> ApiError {
         Protocol::AwsJson1_0 | Protocol::AwsJson1_1 | Protocol::RpcV2Cbor => ("AccessDeniedException", 400),
         Protocol::AwsQuery | Protocol::RestXml => ("AccessDenied", 403),
     };
-    ApiError::client(code, status, error.message)
+    ApiError { code: code.into(), status, ..error }
 }

@@ -41,7 +41,7 @@ pub use cors::{CorsQuestion, CorsRules};
 pub use credentials::{CredentialStore, Entry};
 pub use function_url::{FunctionUrls, UrlRequest};
 pub use gateway::{Gateway, Wiring};
-pub use identity::Identity;
+pub use identity::{Identity, Lookup, Question};
 pub use limits::{BodyLimit, Limits};
 pub use listener::Handle;
 pub use peer::Peer;

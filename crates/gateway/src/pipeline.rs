@@ -86,6 +86,7 @@ impl Gateway {
         exchange.operation = Some(line.shape);
 
         let (caller, received) = self.verified(exchange, head, body, (service, line), form, &mut share).await?;
+        self.note_use(head, &caller, known.shape.signing_name);
 
         exchange.enter("decode");
         self.0.directory.settle_path(known, head, &exchange.host)?;

@@ -22,7 +22,7 @@ use crate::answers::{self, signature_error};
 use crate::authenticate::Caller;
 use crate::body::{self, Share, Waiting};
 use crate::exchange::Exchange;
-use crate::identity::in_protocol;
+use crate::identity::{Lookup, in_protocol};
 use crate::pipeline::operate;
 use crate::{Auth, Gateway};
 
@@ -122,8 +122,11 @@ impl Gateway {
         if claim.is_version_2() && !(config.signature_v2 || is_permissive) {
             return Err(refused(SigV4Error::Unsupported));
         }
-        let entry = self.entry(&claim.access_key_id, claim.session_token.clone(), &exchange.peer).await?;
-        let entry = entry.ok_or_else(|| refused(SigV4Error::UnknownKey))?;
+        let entry = match self.lookup(&claim.access_key_id, claim.session_token.clone(), &exchange.peer).await? {
+            Lookup::Found(entry) => entry,
+            Lookup::Expired => return Err(refused(SigV4Error::ExpiredToken)),
+            Lookup::Unknown => return Err(refused(SigV4Error::UnknownKey)),
+        };
         claim.check(&entry.credential).map_err(refused)?;
         let sizes = claim.allows(form, bucket, key, self.clock().now())?;
         let region = claim.region().unwrap_or(config.default_region()).to_owned();

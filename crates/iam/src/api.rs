@@ -4,10 +4,11 @@
 
 use model::{iam as m, sts as s};
 use wire::service::Table;
-use wire::{Cx, Resource, Service};
+use wire::{ConditionKeys, Cx, Permission, Resource, Service};
 
 use crate::ops::{
-    access_keys, account, attachments, groups, inline, policies, profiles, roles, simulate, sts, tags, users,
+    access_keys, account, attachments, details, groups, inline, issuers, policies, profiles, roles, simulate, sts,
+    tags, users, web_identity,
 };
 use crate::state::Iam;
 
@@ -20,8 +21,8 @@ pub fn services(iam: Iam) -> Vec<Service> {
     let table = Service::table(&m::SERVICE, iam.clone());
     let table = access_key_lines(user_lines(group_lines(role_lines(table))));
     let table = inline_lines(attachment_lines(tag_lines(policy_lines(table))));
-    let table = profile_lines(account_lines(table));
-    vec![table.build(), sts_table(iam).build()]
+    let table = issuer_lines(profile_lines(account_lines(table)));
+    vec![condition_keys(table).build(), sts_table(iam).build()]
 }
 
 fn entity(cx: &Cx, kind: &str, name: &str) -> Resource {
@@ -236,7 +237,7 @@ fn access_key_lines(table: Table<Iam>) -> Table<Iam> {
 fn profile_lines(table: Table<Iam>) -> Table<Iam> {
     table
         .op::<m::CreateInstanceProfile, _, _>(profiles::create, "iam:CreateInstanceProfile", |cx, i| {
-            entity(cx, "instance-profile", &i.instance_profile_name)
+            made(cx, "instance-profile", i.path.as_deref(), &i.instance_profile_name)
         })
         .op::<m::GetInstanceProfile, _, _>(profiles::get, "iam:GetInstanceProfile", |cx, i| {
             entity(cx, "instance-profile", &i.instance_profile_name)
@@ -258,8 +259,97 @@ fn profile_lines(table: Table<Iam>) -> Table<Iam> {
         })
 }
 
+fn issuer_lines(table: Table<Iam>) -> Table<Iam> {
+    table
+        .op::<m::CreateOpenIDConnectProvider, _, _>(issuers::create, "iam:CreateOpenIDConnectProvider", |cx, i| {
+            let url = i.url.split_once("://").map_or(i.url.as_str(), |(_, rest)| rest);
+            entity(cx, "oidc-provider", url.trim_end_matches('/'))
+        })
+        .op::<m::GetOpenIDConnectProvider, _, _>(issuers::get, "iam:GetOpenIDConnectProvider", |_, i| {
+            Resource::arn(i.open_id_connect_provider_arn.as_str())
+        })
+        .op::<m::ListOpenIDConnectProviders, _, _>(issuers::list, "iam:ListOpenIDConnectProviders", |_, _| {
+            Resource::any()
+        })
+        .op::<m::DeleteOpenIDConnectProvider, _, _>(issuers::delete, "iam:DeleteOpenIDConnectProvider", |_, i| {
+            Resource::arn(i.open_id_connect_provider_arn.as_str())
+        })
+        .op::<m::UpdateOpenIDConnectProviderThumbprint, _, _>(
+            issuers::set_thumbprints,
+            "iam:UpdateOpenIDConnectProviderThumbprint",
+            |_, i| Resource::arn(i.open_id_connect_provider_arn.as_str()),
+        )
+        .op::<m::AddClientIDToOpenIDConnectProvider, _, _>(
+            issuers::add_client,
+            "iam:AddClientIDToOpenIDConnectProvider",
+            |_, i| Resource::arn(i.open_id_connect_provider_arn.as_str()),
+        )
+        .op::<m::RemoveClientIDFromOpenIDConnectProvider, _, _>(
+            issuers::remove_client,
+            "iam:RemoveClientIDFromOpenIDConnectProvider",
+            |_, i| Resource::arn(i.open_id_connect_provider_arn.as_str()),
+        )
+}
+
+/// Tags that a request gives.
+fn tags(tags: Option<&[m::Tag]>) -> ConditionKeys {
+    let pairs = tags.unwrap_or_default().iter().map(|tag| (tag.key.as_str(), tag.value.as_str()));
+    ConditionKeys::new().with_request_tags(pairs)
+}
+
+/// Keys of tags that a request takes away.
+fn tag_keys(keys: &[String]) -> ConditionKeys {
+    ConditionKeys::new().with_all("aws:TagKeys", keys.iter().cloned())
+}
+
+fn policy_arn(arn: &str) -> ConditionKeys {
+    ConditionKeys::new().with("iam:PolicyARN", arn)
+}
+
+fn boundary(arn: &str) -> ConditionKeys {
+    ConditionKeys::new().with("iam:PermissionsBoundary", arn)
+}
+
+/// The condition keys of IAM's own requests (service authorization reference, "Condition keys for AWS IAM").
+fn condition_keys(table: Table<Iam>) -> Table<Iam> {
+    table
+        .keys::<m::CreateUser>(|_, i| {
+            tags(i.tags.as_deref()).with_some("iam:PermissionsBoundary", i.permissions_boundary.as_deref())
+        })
+        .keys::<m::CreateRole>(|_, i| {
+            tags(i.tags.as_deref()).with_some("iam:PermissionsBoundary", i.permissions_boundary.as_deref())
+        })
+        .keys::<m::CreatePolicy>(|_, i| tags(i.tags.as_deref()))
+        .keys::<m::CreateInstanceProfile>(|_, i| tags(i.tags.as_deref()))
+        .keys::<m::CreateOpenIDConnectProvider>(|_, i| tags(i.tags.as_deref()))
+        .keys::<m::TagUser>(|_, i| tags(Some(&i.tags)))
+        .keys::<m::TagRole>(|_, i| tags(Some(&i.tags)))
+        .keys::<m::TagPolicy>(|_, i| tags(Some(&i.tags)))
+        .keys::<m::UntagUser>(|_, i| tag_keys(&i.tag_keys))
+        .keys::<m::UntagRole>(|_, i| tag_keys(&i.tag_keys))
+        .keys::<m::UntagPolicy>(|_, i| tag_keys(&i.tag_keys))
+        .keys::<m::AttachUserPolicy>(|_, i| policy_arn(&i.policy_arn))
+        .keys::<m::DetachUserPolicy>(|_, i| policy_arn(&i.policy_arn))
+        .keys::<m::AttachGroupPolicy>(|_, i| policy_arn(&i.policy_arn))
+        .keys::<m::DetachGroupPolicy>(|_, i| policy_arn(&i.policy_arn))
+        .keys::<m::AttachRolePolicy>(|_, i| policy_arn(&i.policy_arn))
+        .keys::<m::DetachRolePolicy>(|_, i| policy_arn(&i.policy_arn))
+        .keys::<m::PutUserPermissionsBoundary>(|_, i| boundary(&i.permissions_boundary))
+        .keys::<m::PutRolePermissionsBoundary>(|_, i| boundary(&i.permissions_boundary))
+        .keys::<m::CreateServiceLinkedRole>(|_, i| {
+            ConditionKeys::new().with("iam:AWSServiceName", i.aws_service_name.as_str())
+        })
+        .also::<m::AddRoleToInstanceProfile>(|cx, i| {
+            let role = format!("arn:aws:iam::{}:role/{}", cx.account, i.role_name);
+            vec![Permission::pass_role(&role, "ec2.amazonaws.com")]
+        })
+}
+
 fn account_lines(table: Table<Iam>) -> Table<Iam> {
     table
+        .op::<m::GetAccountAuthorizationDetails, _, _>(details::get, "iam:GetAccountAuthorizationDetails", |_, _| {
+            Resource::any()
+        })
         .op::<m::GetAccountSummary, _, _>(account::summary, "iam:GetAccountSummary", |_, _| Resource::any())
         .op::<m::SimulateCustomPolicy, _, _>(simulate::custom, "iam:SimulateCustomPolicy", |_, _| Resource::any())
         .op::<m::SimulatePrincipalPolicy, _, _>(simulate::principal, "iam:SimulatePrincipalPolicy", |_, i| {
@@ -274,6 +364,12 @@ fn sts_table(iam: Iam) -> Table<Iam> {
         .op::<s::GetSessionToken, _, _>(sts::session_token, "sts:GetSessionToken", |_, _| Resource::any())
         .op::<s::GetFederationToken, _, _>(sts::federation_token, "sts:GetFederationToken", |cx, i| {
             Resource::arn(format!("arn:aws:sts::{}:federated-user/{}", cx.account, i.name))
+        })
+        .op::<s::AssumeRoleWithWebIdentity, _, _>(web_identity::assume_role, "sts:AssumeRoleWithWebIdentity", |_, i| {
+            Resource::arn(i.role_arn.as_str())
+        })
+        .op::<s::DecodeAuthorizationMessage, _, _>(web_identity::decode, "sts:DecodeAuthorizationMessage", |_, _| {
+            Resource::any()
         })
         .op::<s::GetAccessKeyInfo, _, _>(sts::key_info, "sts:GetAccessKeyInfo", |_, _| Resource::any())
 }

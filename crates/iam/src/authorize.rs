@@ -7,10 +7,23 @@ use sys::Timestamp;
 use wire::error::to_api_error;
 use wire::{AccountId, Act, Actor, ApiError, Arn, Asked, Cx, Principal, ResourceFacts};
 
+use crate::decisions::{Answered, Asker, Record};
 use crate::error::IamError;
-use crate::keys::IdentityKind;
-use crate::policy::{self, Keys, Kind, Named, Policies, PrincipalKind, Request, decide};
+use crate::keys::{self, IdentityKind, Profile};
+use crate::policy::{self, Keys, Kind, Named, Outcome, Policies, PrincipalKind, Request, decide};
 use crate::state::{Iam, PolicySet};
+
+/// Whose request it is, and what speaks against it before policies are asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// The request.
+    pub cx: &'a Cx,
+    /// Permissive mode: why enforcement would have refused the signature.
+    pub objection: Option<&'a str>,
+}
+
+/// The answer's header that carries what `DecodeAuthorizationMessage` decodes.
+const ENCODED_MESSAGE: &str = "x-tinderbox-authorization-message";
 
 impl Iam {
     /// Whether `cx.principal` may do everything that is `asked`, by its own policies and those of the resources.
@@ -18,29 +31,63 @@ impl Iam {
     /// # Errors
     /// `AccessDenied`, 403, in AWS's words; each protocol gives the code its shape. `ServiceFailure` from the store.
     pub async fn authorize(&self, cx: &Cx, asked: &[Asked]) -> Result<(), ApiError> {
-        for one in asked {
-            let denial = self.denial(cx, one).await.map_err(to_api_error)?;
-            if let Some(message) = denial {
-                return Err(ApiError::client("AccessDenied", 403, message));
-            }
-        }
-        Ok(())
+        self.rule(Asking { cx, objection: None }, asked).await
     }
 
-    /// Why `cx.principal` may not do this; `None` when it may.
-    async fn denial(&self, cx: &Cx, asked: &Asked) -> Result<Option<String>, IamError> {
+    /// The same; a signature that enforcement would have refused counts as a denial, and is recorded as one.
+    ///
+    /// # Errors
+    /// As [`Iam::authorize`].
+    pub async fn rule(&self, asking: Asking<'_>, asked: &[Asked]) -> Result<(), ApiError> {
+        let Asking { cx, objection } = asking;
+        let mut answers = Vec::new();
+        let mut denial = objection.map(str::to_owned);
+        for one in asked {
+            let (keys, ruling) = self.answer(cx, one, objection.is_none()).await.map_err(to_api_error)?;
+            denial = denial.or_else(|| ruling.denial.clone());
+            if self.0.decisions.is_some() {
+                answers.push(answered(cx, one, &keys, ruling));
+            }
+        }
+        if let Some(decisions) = &self.0.decisions {
+            decisions.record(Record {
+                request_id: cx.request_id.clone(),
+                at_us: self.now_us(),
+                region: cx.region.clone(),
+                asker: asker(cx),
+                answers,
+                objection: objection.map(str::to_owned),
+            });
+        }
+        match denial {
+            None => Ok(()),
+            Some(message) => {
+                let mut error = ApiError::client("AccessDenied", 403, message);
+                if self.0.decisions.is_some() {
+                    error.headers.push((ENCODED_MESSAGE, self.0.seal.reference(&cx.request_id, cx.account.as_str())));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The condition keys of one question, and the answer. Nothing is decided where a signature was refused, nor about
+    /// actions that need no permission or whose handler decides.
+    async fn answer(&self, cx: &Cx, asked: &Asked, decides: bool) -> Result<(Keys, Ruling), IamError> {
         let mut extra = Keys::from(&asked.keys);
         let arn = self.with_path(&asked.resource, &mut extra).await?;
         extra.set_tags(&asked.facts.tags);
         let keys = self.request_keys(cx, &extra);
+        if !decides || crate::api::SELF_AUTHORIZED.contains(&asked.action) {
+            return Ok((keys, Ruling::default()));
+        }
         let set = self.policies_of(&cx.principal).await?;
         let resource = self.resource_policy_of(&asked.facts)?;
         let owner = asked.facts.owner.as_ref().map(AccountId::as_str);
-        Ok(with_request(cx, &set, asked.action, &arn, owner, &keys, |request| {
-            let policies = policies(&set, resource.as_ref());
-            let decision = decide(&policies, request);
-            (!decision.allowed()).then(|| decision.denial_message(request))
-        }))
+        let ruling = with_request(cx, &set, asked.action, &arn, owner, &keys, |request| {
+            with_policies(&set, resource.as_ref(), |policies| ruling(policies, request))
+        });
+        Ok((keys, ruling))
     }
 
     /// Whether the platform may do this on the authority of a role or as a service principal; `facts` are those of
@@ -79,8 +126,7 @@ impl Iam {
         let owner = facts.owner.as_ref().map(AccountId::as_str);
         let asks = Caller { principal: &principal, account: &account };
         Ok(with_caller(asks, &set, action, resource, owner, &keys, |request| {
-            let decision = decide(&policies(&set, policy.as_ref()), request);
-            (!decision.allowed()).then(|| decision.denial_message(request))
+            with_policies(&set, policy.as_ref(), |policies| ruling(policies, request)).denial
         }))
     }
 
@@ -110,7 +156,7 @@ impl Iam {
     }
 
     /// The resource's own policy, compiled once for each text.
-    fn resource_policy_of(&self, facts: &ResourceFacts) -> Result<Option<Named>, IamError> {
+    pub(crate) fn resource_policy_of(&self, facts: &ResourceFacts) -> Result<Option<Named>, IamError> {
         facts.policy.as_deref().map(|text| self.named("resource policy", text, Kind::Resource)).transpose()
     }
 
@@ -135,6 +181,11 @@ impl Iam {
             Some(("user", name)) => (IdentityKind::User, name),
             Some(("group", name)) => (IdentityKind::Group, name),
             Some(("role", name)) => (IdentityKind::Role, name),
+            Some(("instance-profile", name)) => {
+                let key = keys::profile(&parsed.account, name.rsplit('/').next().unwrap_or_default());
+                let found = self.0.kv.read(|tx| async move { keys::get::<Profile>(&tx, &key).await }).await?;
+                return Ok(found.map_or_else(|| arn.into(), |found| found.arn().into()));
+            }
             _ => return Ok(arn.into()),
         };
         let found = self.identity(&parsed.account, kind, name.rsplit('/').next().unwrap_or_default()).await?;
@@ -226,7 +277,9 @@ impl Iam {
         ask: impl FnOnce(&Policies<'_>, &Request<'_>) -> T,
     ) -> Result<T, IamError> {
         let set = self.policies_of(&cx.principal).await?;
-        Ok(with_request(cx, &set, action, arn, None, keys, |request| ask(&policies(&set, resource_policy), request)))
+        Ok(with_request(cx, &set, action, arn, None, keys, |request| {
+            with_policies(&set, resource_policy, |policies| ask(policies, request))
+        }))
     }
 
     /// Whether an ARN names a role or user that exists: what `Principal` elements of policies may name.
@@ -245,21 +298,76 @@ impl Iam {
     }
 }
 
-fn policies<'a>(set: &'a PolicySet, resource: Option<&'a Named>) -> Policies<'a> {
-    Policies {
+/// What came of one question.
+#[derive(Clone, Debug, Default)]
+struct Ruling {
+    by: Option<String>,
+    denial: Option<String>,
+}
+
+fn ruling(policies: &Policies<'_>, request: &Request<'_>) -> Ruling {
+    let decision = decide(policies, request);
+    let by = match &decision.outcome {
+        Outcome::Allow { by } => by.as_ref(),
+        Outcome::ExplicitDeny { by } => Some(by),
+        Outcome::ImplicitDeny { .. } => None,
+    };
+    Ruling {
+        by: by.map(|at| format!("{} {} statement {}", at.kind.words().0, at.name, at.statement)),
+        denial: (!decision.allowed()).then(|| decision.denial_message(request)),
+    }
+}
+
+fn answered(cx: &Cx, asked: &Asked, keys: &Keys, ruling: Ruling) -> Answered {
+    let named = asked.resource.split(':').nth(4).filter(|account| !account.is_empty() && *account != "aws");
+    let owner = asked.facts.owner.as_ref().map(AccountId::as_str).or(named).unwrap_or(cx.account.as_str());
+    Answered {
+        action: asked.action.to_owned(),
+        resource: asked.resource.clone(),
+        owner: owner.to_owned(),
+        keys: keys.iter().map(|(name, values)| (name.to_owned(), values.to_vec())).collect(),
+        by: ruling.by,
+        denial: ruling.denial,
+    }
+}
+
+fn asker(cx: &Cx) -> Asker {
+    let who = &cx.principal;
+    let (kind, parent_arn, function) = match who {
+        Principal::Anonymous => ("anonymous", String::new(), None),
+        Principal::Root { .. } => ("root", String::new(), None),
+        Principal::User { .. } => ("user", String::new(), None),
+        Principal::AssumedRole { role_arn, source_function, .. } => ("role", role_arn.clone(), source_function.clone()),
+        Principal::FederatedUser { user_arn, .. } => ("federated", user_arn.clone(), None),
+        Principal::Function { function_arn } => ("function", String::new(), Some(function_arn.clone())),
+    };
+    Asker {
+        kind: kind.to_owned(),
+        arn: who.arn(),
+        parent_arn,
+        account: cx.account.to_string(),
+        id: who.user_id(),
+        function,
+    }
+}
+
+/// Puts the policies of one decision together.
+pub(crate) fn with_policies<T>(set: &PolicySet, resource: Option<&Named>, ask: impl FnOnce(&Policies<'_>) -> T) -> T {
+    let level = [set.service_control.as_deref().unwrap_or_default()];
+    ask(&Policies {
         identity: &set.identity,
         resource,
         boundary: set.boundary.as_ref(),
         session: set.session.as_deref(),
-        service_control: &[],
-    }
+        service_control: if set.service_control.is_some() { &level } else { &[] },
+    })
 }
 
 /// Whose request it is, and the account that it acts in.
 #[derive(Clone, Copy)]
-struct Caller<'a> {
-    principal: &'a Principal,
-    account: &'a AccountId,
+pub(crate) struct Caller<'a> {
+    pub(crate) principal: &'a Principal,
+    pub(crate) account: &'a AccountId,
 }
 
 fn with_request<T>(
@@ -276,7 +384,7 @@ fn with_request<T>(
 }
 
 /// `owner` is whose the resource is; without it the ARN tells.
-fn with_caller<T>(
+pub(crate) fn with_caller<T>(
     caller: Caller<'_>,
     set: &PolicySet,
     action: &str,

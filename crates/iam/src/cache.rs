@@ -36,6 +36,25 @@ impl<V: Clone> Epochal<V> {
     }
 }
 
+/// When each access key's use was last written down: spares the store a transaction for every request.
+#[derive(Default)]
+pub(crate) struct Noted(Mutex<HashMap<String, i64>>);
+
+impl Noted {
+    /// Whether `step_us` have passed since the last time; if so, now counts as the last time.
+    pub(crate) fn is_due(&self, key: &str, now_us: i64, step_us: i64) -> bool {
+        let mut noted = self.0.lock();
+        if noted.get(key).is_some_and(|last| now_us - last < step_us) {
+            return false;
+        }
+        if noted.len() >= CACHED_MAX {
+            noted.clear();
+        }
+        noted.insert(key.to_owned(), now_us);
+        true
+    }
+}
+
 /// All that is remembered.
 pub(crate) struct Cache<S, K> {
     epoch: AtomicU64,

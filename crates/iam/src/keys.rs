@@ -9,6 +9,8 @@
 //! | `("iam", 5)` | [`Master`]: the secret that session keys are derived from |
 //! | `("iam", 6)` | a counter that every change moves: its watch empties the caches |
 //! | `("iam", 7, access key id)` | [`LastUsed`] |
+//! | `("iam", 8, account, URL)` | [`Issuer`]: an OpenID Connect issuer that the account trusts |
+//! | `("iam", 9, account)` | [`Account`]: what the operator said of an account |
 //!
 //! Ordinals never change their meaning. Values are JSON with a format version; a newer format than this program
 //! knows is refused, never guessed. The store's folder is readable by the server's user only; records with secrets
@@ -145,6 +147,9 @@ pub(crate) struct AccessKeyRecord {
     pub(crate) secret: String,
     pub(crate) active: bool,
     pub(crate) created_us: i64,
+    /// Whether it is the account's root key: it has no user then.
+    #[serde(default)]
+    pub(crate) root: bool,
 }
 
 impl fmt::Debug for AccessKeyRecord {
@@ -173,6 +178,44 @@ pub(crate) struct Profile {
     pub(crate) id: String,
     pub(crate) created_us: i64,
     pub(crate) role: Option<String>,
+}
+
+impl Profile {
+    /// `arn:aws:iam::ACCOUNT:instance-profile/PATH/NAME`.
+    pub(crate) fn arn(&self) -> String {
+        format!("arn:aws:iam::{}:instance-profile{}{}", self.account, self.path, self.name)
+    }
+}
+
+/// An OpenID Connect issuer whose tokens `AssumeRoleWithWebIdentity` takes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Issuer {
+    pub(crate) account: String,
+    /// Without `https://`: what the ARN and the condition keys carry.
+    pub(crate) url: String,
+    pub(crate) client_ids: BTreeSet<String>,
+    pub(crate) thumbprints: Vec<String>,
+    pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) created_us: i64,
+}
+
+impl Issuer {
+    /// `arn:aws:iam::ACCOUNT:oidc-provider/URL`.
+    pub(crate) fn arn(&self) -> String {
+        format!("arn:aws:iam::{}:oidc-provider/{}", self.account, self.url)
+    }
+}
+
+/// An account, as the operator made it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Account {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// `None` for the installation's own account, whose root key is in no database.
+    pub(crate) root_key_id: Option<String>,
+    pub(crate) created_us: i64,
+    /// Service control policies by name: all of them together are one level above the account.
+    pub(crate) service_control: BTreeMap<String, String>,
 }
 
 /// The secret behind all temporary keys, in hexadecimal digits.
@@ -244,6 +287,26 @@ pub(crate) fn generation() -> Bytes {
 /// The last use of an access key.
 pub(crate) fn last_used(id: &str) -> Bytes {
     key(7, &[id.into()])
+}
+
+/// An issuer of web identity tokens; `url` is without its scheme.
+pub(crate) fn issuer(account: &str, url: &str) -> Bytes {
+    key(8, &[account.into(), url.into()])
+}
+
+/// All issuers of an account.
+pub(crate) fn issuers(account: &str) -> KeyRange {
+    all(8, &[account.into()])
+}
+
+/// What the operator said of an account.
+pub(crate) fn account(id: &str) -> Bytes {
+    key(9, &[id.into()])
+}
+
+/// All accounts of which the operator said something.
+pub(crate) fn accounts() -> KeyRange {
+    all(9, &[])
 }
 
 #[derive(Serialize)]

@@ -11,19 +11,29 @@
 //! Served: the operations of `api.rs`. Not served: login profiles, MFA devices, SAML and OpenID Connect issuers,
 //! server and signing certificates, SSH keys, account aliases and password policies, last-accessed reports.
 
+mod accounts;
 pub mod api;
 mod authorize;
 mod aws_managed;
 mod cache;
+pub mod decisions;
 pub mod error;
 mod keys;
 pub mod limits;
 mod ops;
 pub mod policy;
+mod replay;
 mod session;
 mod state;
+mod suggest;
+mod web_identity;
 
+pub use accounts::NewAccount;
 pub use api::services;
+pub use authorize::Asking;
+pub use decisions::Decisions;
 pub use error::IamError;
+pub use replay::Change;
 pub use session::TemporaryKeys;
-pub use state::{Found, Iam, PolicySet};
+pub use state::{Extras, Found, Iam, IssuerKeys, PolicySet};
+pub use suggest::suggest;

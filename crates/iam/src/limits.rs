@@ -26,6 +26,12 @@ pub const GROUPS_PER_USER_MAX: usize = 10;
 pub const SESSION_POLICY_ARNS_MAX: usize = 10;
 /// Characters of a session policy, at most.
 pub const SESSION_POLICY_CHARS_MAX: usize = 2_048;
+/// OpenID Connect issuers of one account, at most.
+pub const ISSUERS_MAX: usize = 100;
+/// Client ids of one issuer, at most.
+pub const ISSUER_CLIENT_IDS_MAX: usize = 100;
+/// Thumbprints of one issuer, at most.
+pub const ISSUER_THUMBPRINTS_MAX: usize = 5;
 /// Elements of a page when the caller names no number.
 pub const PAGE_DEFAULT: usize = 100;
 /// Lifetime of a role session when the caller names none, in seconds.

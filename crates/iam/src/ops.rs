@@ -3,8 +3,10 @@
 pub(crate) mod access_keys;
 pub(crate) mod account;
 pub(crate) mod attachments;
+pub(crate) mod details;
 pub(crate) mod groups;
 pub(crate) mod inline;
+pub(crate) mod issuers;
 pub(crate) mod policies;
 pub(crate) mod profiles;
 pub(crate) mod roles;
@@ -12,6 +14,7 @@ pub(crate) mod simulate;
 pub(crate) mod sts;
 pub(crate) mod tags;
 pub(crate) mod users;
+pub(crate) mod web_identity;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

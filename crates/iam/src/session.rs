@@ -96,6 +96,21 @@ impl Seal {
         Some((credential, principal(claims)?)).filter(|_| same)
     }
 
+    /// What a denial hands to its caller in place of the decision: the request's id, sealed.
+    pub(crate) fn reference(&self, request_id: &str, account: &str) -> String {
+        let payload = URL_SAFE_NO_PAD.encode(format!("{account}/{request_id}"));
+        let seal = URL_SAFE_NO_PAD.encode(self.mac("reference", &payload).finalize().into_bytes());
+        format!("{payload}.{seal}")
+    }
+
+    /// Account and request id behind a reference of ours.
+    pub(crate) fn open_reference(&self, text: &str) -> Option<(String, String)> {
+        let (payload, seal) = text.split_once('.')?;
+        self.mac("reference", payload).verify_slice(&URL_SAFE_NO_PAD.decode(seal).ok()?).ok()?;
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
+        text.split_once('/').map(|(account, id)| (account.to_owned(), id.to_owned()))
+    }
+
     fn secret(&self, payload: &str) -> Secret {
         let mac = self.mac("secret", payload).finalize().into_bytes();
         Secret::new(&STANDARD.encode(mac)[..40])

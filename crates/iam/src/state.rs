@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use kv::{Kv, Txn};
 use sys::{Clock, Rng, Timestamp};
+use wire::service::BoxFuture;
 use wire::sigv4::{Credential, Secret};
 use wire::{AccountId, Principal, SessionFacts};
 
 use crate::aws_managed;
-use crate::cache::Cache;
+use crate::cache::{Cache, Noted};
+use crate::decisions::Decisions;
 use crate::error::IamError;
 use crate::keys::{self, AccessKeyRecord, Identity, IdentityKind, LastUsed, Managed, Master};
 use crate::limits::{FUNCTION_SESSION_S, LAST_USED_STEP_US};
@@ -27,6 +29,21 @@ pub(crate) struct Inner {
     pub(crate) rng: Rng,
     pub(crate) seal: Seal,
     pub(crate) cache: Arc<Cache<Arc<PolicySet>, Arc<AccessKeyRecord>>>,
+    noted: Noted,
+    pub(crate) decisions: Option<Decisions>,
+    pub(crate) issuer_keys: Option<IssuerKeys>,
+}
+
+/// Where the keys of OpenID Connect issuers come from: the issuer's URL (with its scheme) in, its JWKS document out.
+pub type IssuerKeys = Arc<dyn Fn(String) -> BoxFuture<Result<String, String>> + Send + Sync>;
+
+/// What the identity service may be given beside its store.
+#[derive(Clone, Default)]
+pub struct Extras {
+    /// Where decisions are recorded.
+    pub decisions: Option<Decisions>,
+    /// The keys of issuers; without them no web identity token is taken.
+    pub issuer_keys: Option<IssuerKeys>,
 }
 
 /// Who stands behind an access key.
@@ -49,6 +66,8 @@ pub struct PolicySet {
     pub identity: Vec<Named>,
     /// The permissions boundary.
     pub boundary: Option<Named>,
+    /// The service control policies over the account; `None` when it has none.
+    pub service_control: Option<Vec<Named>>,
     /// The session policies; `None` when the session has none.
     pub session: Option<Vec<Named>>,
     /// Tags of the user, or of the role with the session's over them.
@@ -63,6 +82,14 @@ impl Iam {
     /// # Errors
     /// The store's.
     pub async fn open(kv: Kv, clock: Clock, rng: Rng) -> Result<Self, kv::Error> {
+        Self::open_with(kv, clock, rng, Extras::default()).await
+    }
+
+    /// The same, with a record of decisions and the keys of issuers.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn open_with(kv: Kv, clock: Clock, rng: Rng, extras: Extras) -> Result<Self, kv::Error> {
         let fresh = rng.bytes::<32>().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let opened = kv.transact(|tx| {
             let fresh = fresh.clone();
@@ -85,7 +112,8 @@ impl Iam {
                 cache.forget();
             }
         });
-        Ok(Self(Arc::new(Inner { kv, clock, rng, seal, cache })))
+        let Extras { decisions, issuer_keys } = extras;
+        Ok(Self(Arc::new(Inner { kv, clock, rng, seal, cache, noted: Noted::default(), decisions, issuer_keys })))
     }
 
     /// Who stands behind `access_key_id`; `None` when the key is unknown, inactive or expired, when `session_token`
@@ -128,13 +156,23 @@ impl Iam {
             }
         };
         let Some(account) = AccountId::parse(&record.account).filter(|_| record.active) else { return Ok(None) };
+        let credential = Credential { secret: Secret::new(record.secret.as_str()), session_token: None };
+        if record.root {
+            return Ok(Some((credential, Principal::Root { account }, None)));
+        }
         let Some(user) = self.identity(&record.account, IdentityKind::User, &record.user).await? else {
             return Ok(None);
         };
         let principal =
             Principal::User { account, arn: user.arn(), id: record.user_id.clone(), name: user.name, session: None };
-        let credential = Credential { secret: Secret::new(record.secret.as_str()), session_token: None };
         Ok(Some((credential, principal, None)))
+    }
+
+    /// Whether the keys were once good and have come to their end: clients are told so, and fetch new ones.
+    pub fn has_expired(&self, access_key_id: &str, session_token: &str) -> bool {
+        let opened = self.0.seal.open(access_key_id, session_token);
+        let expires = opened.and_then(|(_, principal)| principal.session().map(|session| session.expires));
+        expires.is_some_and(|expires| expires <= self.0.clock.now())
     }
 
     /// Notes that a long-term key was used, at most once a minute.
@@ -143,6 +181,9 @@ impl Iam {
     /// The store's.
     pub async fn note_use(&self, access_key_id: &str, region: &str, service: &str) -> Result<(), IamError> {
         let at_us = self.0.clock.now().unix_us();
+        if !self.0.noted.is_due(access_key_id, at_us, LAST_USED_STEP_US) {
+            return Ok(());
+        }
         let used = LastUsed { at_us, region: region.to_owned(), service: service.to_owned() };
         let key = keys::last_used(access_key_id);
         self.0
@@ -199,7 +240,7 @@ impl Iam {
     /// The store's.
     pub async fn policies_of(&self, principal: &Principal) -> Result<Arc<PolicySet>, IamError> {
         let (account, kind, name, id) = match principal {
-            Principal::Root { .. } => return Ok(Arc::new(PolicySet { alive: true, ..PolicySet::default() })),
+            Principal::Root { account } => return self.policies_of_root(account).await,
             Principal::Anonymous | Principal::Function { .. } => return Ok(Arc::new(PolicySet::default())),
             Principal::User { account, id, name, .. } => (account, IdentityKind::User, name.as_str(), Some(id)),
             Principal::AssumedRole { account, role_arn, role_id, .. } => {
@@ -237,6 +278,18 @@ impl Iam {
         Ok(made)
     }
 
+    /// The root user has no policies of its own, but its organisation's bind it.
+    async fn policies_of_root(&self, account: &AccountId) -> Result<Arc<PolicySet>, IamError> {
+        let (epoch, key) = (self.0.cache.epoch(), format!("{account}/root"));
+        if let Some(known) = self.0.cache.sets.get(epoch, &key) {
+            return Ok(known);
+        }
+        let service_control = self.service_control_of(account.as_str()).await?;
+        let made = Arc::new(PolicySet { service_control, alive: true, ..PolicySet::default() });
+        self.0.cache.sets.insert(epoch, key, Arc::clone(&made));
+        Ok(made)
+    }
+
     async fn compile(
         &self,
         of: &Identity,
@@ -254,6 +307,10 @@ impl Iam {
             // A boundary that cannot be read allows nothing: it must not vanish.
             let text = self.document(&of.account, arn).await?.unwrap_or_else(deny_all);
             set.boundary = Some(self.named(arn, &text, Kind::Boundary)?);
+        }
+        // Service-linked roles are above the organisation (user guide, "Service control policies").
+        if !of.path.starts_with("/aws-service-role/") {
+            set.service_control = self.service_control_of(&of.account).await?;
         }
         let mut tags = of.tags.clone();
         if let Some(session) = session {

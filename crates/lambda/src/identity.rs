@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wire::{ApiError, Asked, ConditionKeys, Cx};
+use wire::{ApiError, Asked, ConditionKeys, Cx, Principal};
 
 use crate::error::LambdaError;
 use crate::invoke::BoxFuture;
@@ -45,10 +45,12 @@ impl Lambda {
     /// # Errors
     /// `AccessDenied`, or what hinders the answer.
     pub(crate) async fn may_call_url(&self, cx: &Cx, arn: &str, auth: UrlAuth) -> Result<(), ApiError> {
-        // An open URL stands for itself: creating it took `lambda:CreateFunctionUrlConfig`.
-        if auth == UrlAuth::None {
-            return Ok(());
-        }
+        // An open URL asks nobody who he is, but the function's policy must open it to everyone all the same
+        // (developer guide, "Security and auth model").
+        let cx = match auth {
+            UrlAuth::None => Cx { principal: Principal::Anonymous, ..cx.clone() },
+            UrlAuth::AwsIam => cx.clone(),
+        };
         let facts = self.facts(arn).await.map_err(wire::error::to_api_error)?;
         let asked = Asked {
             action: "lambda:InvokeFunctionUrl",
@@ -56,6 +58,6 @@ impl Lambda {
             keys: ConditionKeys::new().with("lambda:FunctionUrlAuthType", auth.as_str()),
             facts,
         };
-        (self.identity.authorize)(cx.clone(), vec![asked]).await
+        (self.identity.authorize)(cx, vec![asked]).await
     }
 }

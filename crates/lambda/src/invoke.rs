@@ -18,6 +18,7 @@ mod arrivals;
 mod assign;
 mod channel;
 mod demand;
+pub mod egress;
 mod ending;
 mod environment;
 mod environments;
@@ -61,6 +62,7 @@ pub use state::State;
 pub use stream::{STREAM_BYTES_MAX, StreamPart, StreamSink};
 
 use admission::Admission;
+use egress::Egress;
 use environments::Environments;
 use stems::Stems;
 
@@ -202,6 +204,8 @@ pub struct InvokeLimits {
     /// A frozen environment that gets no event for this long is stopped, until enough is known of the function's arrivals:
     /// then [`keep_alive`] decides.
     pub idle_max: Duration,
+    /// Where functions may connect to; nowhere by default.
+    pub egress: Egress,
     /// Bytes of log that one environment may write at once …
     pub log_burst_bytes: u64,
     /// … and per second after that; the rest is dropped and counted.
@@ -220,6 +224,7 @@ impl Default for InvokeLimits {
             cpu_millis_min: 1_000,
             freeze_after: Duration::from_millis(2),
             idle_max: Duration::from_secs(600),
+            egress: Egress::None,
             log_burst_bytes: 4 << 20,
             log_bytes_per_s: 1 << 20,
         }
@@ -228,6 +233,9 @@ impl Default for InvokeLimits {
 
 /// The in-sandbox address of the Runtime API.
 pub const RUNTIME_API: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9001);
+
+/// The in-sandbox address of the proxy that leads out (`HTTPS_PROXY`).
+pub const EGRESS_PROXY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9002);
 
 /// The in-sandbox address of the AWS endpoint (`AWS_ENDPOINT_URL`).
 pub const AWS_ENDPOINT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4566);

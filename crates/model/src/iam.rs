@@ -225,6 +225,33 @@ pub static SERVICE: ServiceShape = ServiceShape {
     ],
 };
 
+/// AddClientIDToOpenIDConnectProvider has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AddClientIDToOpenIDConnectProviderOutput {}
+
+impl FromValue for AddClientIDToOpenIDConnectProviderOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for AddClientIDToOpenIDConnectProviderOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Adds a new client ID (also known as audience) to the list of client IDs already registered for the specified IAM OpenID Connect (OIDC) provider resource.
+#[derive(Clone, Copy, Debug)]
+pub struct AddClientIDToOpenIDConnectProvider;
+
+impl Operation for AddClientIDToOpenIDConnectProvider {
+    const SHAPE: &'static OperationShape = &ADD_CLIENT_ID_TO_OPEN_ID_CONNECT_PROVIDER;
+    type Input = AddClientIDToOpenIDConnectProviderInput;
+    type Output = AddClientIDToOpenIDConnectProviderOutput;
+}
+
 /// AddRoleToInstanceProfile has no members here.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AddRoleToInstanceProfileOutput {}
@@ -390,6 +417,16 @@ impl Operation for CreateInstanceProfile {
     type Output = CreateInstanceProfileOutput;
 }
 
+/// Creates an IAM entity to describe an identity provider (IdP) that supports OpenID Connect (OIDC).
+#[derive(Clone, Copy, Debug)]
+pub struct CreateOpenIDConnectProvider;
+
+impl Operation for CreateOpenIDConnectProvider {
+    const SHAPE: &'static OperationShape = &CREATE_OPEN_ID_CONNECT_PROVIDER;
+    type Input = CreateOpenIDConnectProviderInput;
+    type Output = CreateOpenIDConnectProviderOutput;
+}
+
 /// Creates a new managed policy for your Amazon Web Services account.
 #[derive(Clone, Copy, Debug)]
 pub struct CreatePolicy;
@@ -546,6 +583,33 @@ impl Operation for DeleteInstanceProfile {
     const SHAPE: &'static OperationShape = &DELETE_INSTANCE_PROFILE;
     type Input = DeleteInstanceProfileInput;
     type Output = DeleteInstanceProfileOutput;
+}
+
+/// DeleteOpenIDConnectProvider has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteOpenIDConnectProviderOutput {}
+
+impl FromValue for DeleteOpenIDConnectProviderOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for DeleteOpenIDConnectProviderOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Deletes an OpenID Connect identity provider (IdP) resource object in IAM.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteOpenIDConnectProvider;
+
+impl Operation for DeleteOpenIDConnectProvider {
+    const SHAPE: &'static OperationShape = &DELETE_OPEN_ID_CONNECT_PROVIDER;
+    type Input = DeleteOpenIDConnectProviderInput;
+    type Output = DeleteOpenIDConnectProviderOutput;
 }
 
 /// DeletePolicy has no members here.
@@ -865,6 +929,16 @@ impl Operation for GetAccessKeyLastUsed {
     type Output = GetAccessKeyLastUsedOutput;
 }
 
+/// Retrieves information about all IAM users, groups, roles, and policies in your Amazon Web Services account, including their relationships to one another.
+#[derive(Clone, Copy, Debug)]
+pub struct GetAccountAuthorizationDetails;
+
+impl Operation for GetAccountAuthorizationDetails {
+    const SHAPE: &'static OperationShape = &GET_ACCOUNT_AUTHORIZATION_DETAILS;
+    type Input = GetAccountAuthorizationDetailsInput;
+    type Output = GetAccountAuthorizationDetailsOutput;
+}
+
 /// GetAccountSummary has no members here.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GetAccountSummaryInput {}
@@ -920,6 +994,16 @@ impl Operation for GetInstanceProfile {
     const SHAPE: &'static OperationShape = &GET_INSTANCE_PROFILE;
     type Input = GetInstanceProfileInput;
     type Output = GetInstanceProfileOutput;
+}
+
+/// Returns information about the specified OpenID Connect (OIDC) provider resource object in IAM.
+#[derive(Clone, Copy, Debug)]
+pub struct GetOpenIDConnectProvider;
+
+impl Operation for GetOpenIDConnectProvider {
+    const SHAPE: &'static OperationShape = &GET_OPEN_ID_CONNECT_PROVIDER;
+    type Input = GetOpenIDConnectProviderInput;
+    type Output = GetOpenIDConnectProviderOutput;
 }
 
 /// Retrieves information about the specified managed policy, including the policy's default version and the total number of IAM users, groups, and roles to which…
@@ -1090,6 +1174,16 @@ impl Operation for ListInstanceProfilesForRole {
     const SHAPE: &'static OperationShape = &LIST_INSTANCE_PROFILES_FOR_ROLE;
     type Input = ListInstanceProfilesForRoleInput;
     type Output = ListInstanceProfilesForRoleOutput;
+}
+
+/// Lists information about the IAM OpenID Connect (OIDC) provider resource objects defined in the Amazon Web Services account.
+#[derive(Clone, Copy, Debug)]
+pub struct ListOpenIDConnectProviders;
+
+impl Operation for ListOpenIDConnectProviders {
+    const SHAPE: &'static OperationShape = &LIST_OPEN_ID_CONNECT_PROVIDERS;
+    type Input = ListOpenIDConnectProvidersInput;
+    type Output = ListOpenIDConnectProvidersOutput;
 }
 
 /// Lists all the managed policies that are available in your Amazon Web Services account, including your own customer-defined managed policies and all Amazon Web…
@@ -1315,6 +1409,33 @@ impl Operation for PutUserPolicy {
     const SHAPE: &'static OperationShape = &PUT_USER_POLICY;
     type Input = PutUserPolicyInput;
     type Output = PutUserPolicyOutput;
+}
+
+/// RemoveClientIDFromOpenIDConnectProvider has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RemoveClientIDFromOpenIDConnectProviderOutput {}
+
+impl FromValue for RemoveClientIDFromOpenIDConnectProviderOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for RemoveClientIDFromOpenIDConnectProviderOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Removes the specified client ID (also known as audience) from the list of client IDs registered for the specified IAM OpenID Connect (OIDC) provider resource…
+#[derive(Clone, Copy, Debug)]
+pub struct RemoveClientIDFromOpenIDConnectProvider;
+
+impl Operation for RemoveClientIDFromOpenIDConnectProvider {
+    const SHAPE: &'static OperationShape = &REMOVE_CLIENT_ID_FROM_OPEN_ID_CONNECT_PROVIDER;
+    type Input = RemoveClientIDFromOpenIDConnectProviderInput;
+    type Output = RemoveClientIDFromOpenIDConnectProviderOutput;
 }
 
 /// RemoveRoleFromInstanceProfile has no members here.
@@ -1667,6 +1788,33 @@ impl Operation for UpdateGroup {
     type Output = UpdateGroupOutput;
 }
 
+/// UpdateOpenIDConnectProviderThumbprint has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UpdateOpenIDConnectProviderThumbprintOutput {}
+
+impl FromValue for UpdateOpenIDConnectProviderThumbprintOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for UpdateOpenIDConnectProviderThumbprintOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Replaces the existing list of server certificate thumbprints associated with an OpenID Connect (OIDC) provider resource object with a new list of thumbprints.
+#[derive(Clone, Copy, Debug)]
+pub struct UpdateOpenIDConnectProviderThumbprint;
+
+impl Operation for UpdateOpenIDConnectProviderThumbprint {
+    const SHAPE: &'static OperationShape = &UPDATE_OPEN_ID_CONNECT_PROVIDER_THUMBPRINT;
+    type Input = UpdateOpenIDConnectProviderThumbprintInput;
+    type Output = UpdateOpenIDConnectProviderThumbprintOutput;
+}
+
 /// Updates the description or maximum session duration setting of a role.
 #[derive(Clone, Copy, Debug)]
 pub struct UpdateRole;
@@ -1830,6 +1978,34 @@ impl IntoValue for AccessKeyMetadata {
         fields.optional("CreateDate", self.create_date);
         fields.optional("Status", self.status);
         fields.optional("UserName", self.user_name);
+        fields.finish()
+    }
+}
+
+/// AddClientIDToOpenIDConnectProviderRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct AddClientIDToOpenIDConnectProviderInput {
+    /// The client ID (also known as audience) to add to the IAM OpenID Connect provider resource.
+    pub client_id: String,
+    /// The Amazon Resource Name (ARN) of the IAM OpenID Connect (OIDC) provider resource to add the client ID to.
+    pub open_id_connect_provider_arn: String,
+}
+
+impl FromValue for AddClientIDToOpenIDConnectProviderInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            client_id: members.required("ClientID")?,
+            open_id_connect_provider_arn: members.required("OpenIDConnectProviderArn")?,
+        })
+    }
+}
+
+impl IntoValue for AddClientIDToOpenIDConnectProviderInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("ClientID", self.client_id);
+        fields.required("OpenIDConnectProviderArn", self.open_id_connect_provider_arn);
         fields.finish()
     }
 }
@@ -2340,6 +2516,70 @@ impl IntoValue for CreateInstanceProfileOutput {
     }
 }
 
+/// CreateOpenIDConnectProviderRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateOpenIDConnectProviderInput {
+    /// Provides a list of client IDs, also known as audiences.
+    pub client_id_list: Option<Vec<String>>,
+    /// A list of tags that you want to attach to the new IAM OpenID Connect (OIDC) provider.
+    pub tags: Option<Vec<Tag>>,
+    /// A list of server certificate thumbprints for the OpenID Connect (OIDC) identity provider's server certificates.
+    pub thumbprint_list: Option<Vec<String>>,
+    /// The URL of the identity provider.
+    pub url: String,
+}
+
+impl FromValue for CreateOpenIDConnectProviderInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            client_id_list: members.optional("ClientIDList")?,
+            tags: members.optional("Tags")?,
+            thumbprint_list: members.optional("ThumbprintList")?,
+            url: members.required("Url")?,
+        })
+    }
+}
+
+impl IntoValue for CreateOpenIDConnectProviderInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.optional("ClientIDList", self.client_id_list);
+        fields.optional("Tags", self.tags);
+        fields.optional("ThumbprintList", self.thumbprint_list);
+        fields.required("Url", self.url);
+        fields.finish()
+    }
+}
+
+/// Contains the response to a successful CreateOpenIDConnectProvider request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CreateOpenIDConnectProviderOutput {
+    /// The Amazon Resource Name (ARN) of the new IAM OpenID Connect provider that is created.
+    pub open_id_connect_provider_arn: Option<String>,
+    /// A list of tags that are attached to the new IAM OIDC provider.
+    pub tags: Option<Vec<Tag>>,
+}
+
+impl FromValue for CreateOpenIDConnectProviderOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            open_id_connect_provider_arn: members.optional("OpenIDConnectProviderArn")?,
+            tags: members.optional("Tags")?,
+        })
+    }
+}
+
+impl IntoValue for CreateOpenIDConnectProviderOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("OpenIDConnectProviderArn", self.open_id_connect_provider_arn);
+        fields.optional("Tags", self.tags);
+        fields.finish()
+    }
+}
+
 /// CreatePolicyRequest
 #[derive(Clone, Debug, PartialEq)]
 pub struct CreatePolicyInput {
@@ -2728,6 +2968,28 @@ impl IntoValue for DeleteInstanceProfileInput {
     fn into_value(self) -> Value {
         let mut fields = Fields::with_capacity(1);
         fields.required("InstanceProfileName", self.instance_profile_name);
+        fields.finish()
+    }
+}
+
+/// DeleteOpenIDConnectProviderRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteOpenIDConnectProviderInput {
+    /// The Amazon Resource Name (ARN) of the IAM OpenID Connect provider resource object to delete.
+    pub open_id_connect_provider_arn: String,
+}
+
+impl FromValue for DeleteOpenIDConnectProviderInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { open_id_connect_provider_arn: members.required("OpenIDConnectProviderArn")? })
+    }
+}
+
+impl IntoValue for DeleteOpenIDConnectProviderInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("OpenIDConnectProviderArn", self.open_id_connect_provider_arn);
         fields.finish()
     }
 }
@@ -3285,6 +3547,82 @@ impl IntoValue for GetAccessKeyLastUsedOutput {
     }
 }
 
+/// GetAccountAuthorizationDetailsRequest
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetAccountAuthorizationDetailsInput {
+    /// A list of entity types used to filter the results.
+    pub filter: Option<Vec<EntityType>>,
+    /// Use this parameter only when paginating results and only after you receive a response indicating that the results are truncated.
+    pub marker: Option<String>,
+    /// Use this only when paginating results to indicate the maximum number of items you want in the response.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for GetAccountAuthorizationDetailsInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            filter: members.optional("Filter")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for GetAccountAuthorizationDetailsInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("Filter", self.filter);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// Contains the response to a successful GetAccountAuthorizationDetails request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetAccountAuthorizationDetailsOutput {
+    /// A list containing information about IAM groups.
+    pub group_detail_list: Option<Vec<GroupDetail>>,
+    /// A flag that indicates whether there are more items to return.
+    pub is_truncated: Option<bool>,
+    /// When IsTruncated is true, this element is present and contains the value to use for the Marker parameter in a subsequent pagination request.
+    pub marker: Option<String>,
+    /// A list containing information about managed policies.
+    pub policies: Option<Vec<ManagedPolicyDetail>>,
+    /// A list containing information about IAM roles.
+    pub role_detail_list: Option<Vec<RoleDetail>>,
+    /// A list containing information about IAM users.
+    pub user_detail_list: Option<Vec<UserDetail>>,
+}
+
+impl FromValue for GetAccountAuthorizationDetailsOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            group_detail_list: members.optional("GroupDetailList")?,
+            is_truncated: members.optional("IsTruncated")?,
+            marker: members.optional("Marker")?,
+            policies: members.optional("Policies")?,
+            role_detail_list: members.optional("RoleDetailList")?,
+            user_detail_list: members.optional("UserDetailList")?,
+        })
+    }
+}
+
+impl IntoValue for GetAccountAuthorizationDetailsOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(6);
+        fields.optional("GroupDetailList", self.group_detail_list);
+        fields.optional("IsTruncated", self.is_truncated);
+        fields.optional("Marker", self.marker);
+        fields.optional("Policies", self.policies);
+        fields.optional("RoleDetailList", self.role_detail_list);
+        fields.optional("UserDetailList", self.user_detail_list);
+        fields.finish()
+    }
+}
+
 /// Contains the response to a successful GetAccountSummary request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GetAccountSummaryOutput {
@@ -3472,6 +3810,68 @@ impl IntoValue for GetInstanceProfileOutput {
     fn into_value(self) -> Value {
         let mut fields = Fields::with_capacity(1);
         fields.required("InstanceProfile", self.instance_profile);
+        fields.finish()
+    }
+}
+
+/// GetOpenIDConnectProviderRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetOpenIDConnectProviderInput {
+    /// The Amazon Resource Name (ARN) of the OIDC provider resource object in IAM to get information for.
+    pub open_id_connect_provider_arn: String,
+}
+
+impl FromValue for GetOpenIDConnectProviderInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { open_id_connect_provider_arn: members.required("OpenIDConnectProviderArn")? })
+    }
+}
+
+impl IntoValue for GetOpenIDConnectProviderInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("OpenIDConnectProviderArn", self.open_id_connect_provider_arn);
+        fields.finish()
+    }
+}
+
+/// Contains the response to a successful GetOpenIDConnectProvider request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetOpenIDConnectProviderOutput {
+    /// A list of client IDs (also known as audiences) that are associated with the specified IAM OIDC provider resource object.
+    pub client_id_list: Option<Vec<String>>,
+    /// The date and time when the IAM OIDC provider resource object was created in the Amazon Web Services account.
+    pub create_date: Option<Timestamp>,
+    /// A list of tags that are attached to the specified IAM OIDC provider.
+    pub tags: Option<Vec<Tag>>,
+    /// A list of certificate thumbprints that are associated with the specified IAM OIDC provider resource object.
+    pub thumbprint_list: Option<Vec<String>>,
+    /// The URL that the IAM OIDC provider resource object is associated with.
+    pub url: Option<String>,
+}
+
+impl FromValue for GetOpenIDConnectProviderOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            client_id_list: members.optional("ClientIDList")?,
+            create_date: members.optional("CreateDate")?,
+            tags: members.optional("Tags")?,
+            thumbprint_list: members.optional("ThumbprintList")?,
+            url: members.optional("Url")?,
+        })
+    }
+}
+
+impl IntoValue for GetOpenIDConnectProviderOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(5);
+        fields.optional("ClientIDList", self.client_id_list);
+        fields.optional("CreateDate", self.create_date);
+        fields.optional("Tags", self.tags);
+        fields.optional("ThumbprintList", self.thumbprint_list);
+        fields.optional("Url", self.url);
         fields.finish()
     }
 }
@@ -3852,6 +4252,54 @@ impl IntoValue for Group {
         fields.required("GroupId", self.group_id);
         fields.required("GroupName", self.group_name);
         fields.required("Path", self.path);
+        fields.finish()
+    }
+}
+
+/// Contains information about an IAM group, including all of the group's policies.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GroupDetail {
+    /// Arn
+    pub arn: Option<String>,
+    /// A list of the managed policies attached to the group.
+    pub attached_managed_policies: Option<Vec<AttachedPolicy>>,
+    /// The date and time, in ISO 8601 date-time format, when the group was created.
+    pub create_date: Option<Timestamp>,
+    /// The stable and unique string identifying the group.
+    pub group_id: Option<String>,
+    /// The friendly name that identifies the group.
+    pub group_name: Option<String>,
+    /// A list of the inline policies embedded in the group.
+    pub group_policy_list: Option<Vec<PolicyDetail>>,
+    /// The path to the group.
+    pub path: Option<String>,
+}
+
+impl FromValue for GroupDetail {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            arn: members.optional("Arn")?,
+            attached_managed_policies: members.optional("AttachedManagedPolicies")?,
+            create_date: members.optional("CreateDate")?,
+            group_id: members.optional("GroupId")?,
+            group_name: members.optional("GroupName")?,
+            group_policy_list: members.optional("GroupPolicyList")?,
+            path: members.optional("Path")?,
+        })
+    }
+}
+
+impl IntoValue for GroupDetail {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(7);
+        fields.optional("Arn", self.arn);
+        fields.optional("AttachedManagedPolicies", self.attached_managed_policies);
+        fields.optional("CreateDate", self.create_date);
+        fields.optional("GroupId", self.group_id);
+        fields.optional("GroupName", self.group_name);
+        fields.optional("GroupPolicyList", self.group_policy_list);
+        fields.optional("Path", self.path);
         fields.finish()
     }
 }
@@ -4608,6 +5056,46 @@ impl IntoValue for ListInstanceProfilesOutput {
     }
 }
 
+/// ListOpenIDConnectProvidersRequest
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListOpenIDConnectProvidersInput {}
+
+impl FromValue for ListOpenIDConnectProvidersInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for ListOpenIDConnectProvidersInput {
+    fn into_value(self) -> Value {
+        let fields = Fields::with_capacity(0);
+        fields.finish()
+    }
+}
+
+/// Contains the response to a successful ListOpenIDConnectProviders request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListOpenIDConnectProvidersOutput {
+    /// The list of IAM OIDC provider resource objects defined in the Amazon Web Services account.
+    pub open_id_connect_provider_list: Option<Vec<OpenIDConnectProviderListEntry>>,
+}
+
+impl FromValue for ListOpenIDConnectProvidersOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { open_id_connect_provider_list: members.optional("OpenIDConnectProviderList")? })
+    }
+}
+
+impl IntoValue for ListOpenIDConnectProvidersOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("OpenIDConnectProviderList", self.open_id_connect_provider_list);
+        fields.finish()
+    }
+}
+
 /// ListPoliciesRequest
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListPoliciesInput {
@@ -5196,6 +5684,96 @@ impl IntoValue for ListUsersOutput {
     }
 }
 
+/// Contains information about a managed policy, including the policy's ARN, versions, and the number of principal entities (users, groups, and roles) that the…
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ManagedPolicyDetail {
+    /// Arn
+    pub arn: Option<String>,
+    /// The number of principal entities (users, groups, and roles) that the policy is attached to.
+    pub attachment_count: Option<i32>,
+    /// The date and time, in ISO 8601 date-time format, when the policy was created.
+    pub create_date: Option<Timestamp>,
+    /// The identifier for the version of the policy that is set as the default (operative) version.
+    pub default_version_id: Option<String>,
+    /// A friendly description of the policy.
+    pub description: Option<String>,
+    /// Specifies whether the policy can be attached to an IAM user, group, or role.
+    pub is_attachable: Option<bool>,
+    /// The path to the policy.
+    pub path: Option<String>,
+    /// The number of entities (users and roles) for which the policy is used as the permissions boundary.
+    pub permissions_boundary_usage_count: Option<i32>,
+    /// The stable and unique string identifying the policy.
+    pub policy_id: Option<String>,
+    /// The friendly name (not ARN) identifying the policy.
+    pub policy_name: Option<String>,
+    /// A list containing information about the versions of the policy.
+    pub policy_version_list: Option<Vec<PolicyVersion>>,
+    /// The date and time, in ISO 8601 date-time format, when the policy was last updated.
+    pub update_date: Option<Timestamp>,
+}
+
+impl FromValue for ManagedPolicyDetail {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            arn: members.optional("Arn")?,
+            attachment_count: members.optional("AttachmentCount")?,
+            create_date: members.optional("CreateDate")?,
+            default_version_id: members.optional("DefaultVersionId")?,
+            description: members.optional("Description")?,
+            is_attachable: members.optional("IsAttachable")?,
+            path: members.optional("Path")?,
+            permissions_boundary_usage_count: members.optional("PermissionsBoundaryUsageCount")?,
+            policy_id: members.optional("PolicyId")?,
+            policy_name: members.optional("PolicyName")?,
+            policy_version_list: members.optional("PolicyVersionList")?,
+            update_date: members.optional("UpdateDate")?,
+        })
+    }
+}
+
+impl IntoValue for ManagedPolicyDetail {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(12);
+        fields.optional("Arn", self.arn);
+        fields.optional("AttachmentCount", self.attachment_count);
+        fields.optional("CreateDate", self.create_date);
+        fields.optional("DefaultVersionId", self.default_version_id);
+        fields.optional("Description", self.description);
+        fields.optional("IsAttachable", self.is_attachable);
+        fields.optional("Path", self.path);
+        fields.optional("PermissionsBoundaryUsageCount", self.permissions_boundary_usage_count);
+        fields.optional("PolicyId", self.policy_id);
+        fields.optional("PolicyName", self.policy_name);
+        fields.optional("PolicyVersionList", self.policy_version_list);
+        fields.optional("UpdateDate", self.update_date);
+        fields.finish()
+    }
+}
+
+/// Contains the Amazon Resource Name (ARN) for an IAM OpenID Connect provider.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OpenIDConnectProviderListEntry {
+    /// Arn
+    pub arn: Option<String>,
+}
+
+impl FromValue for OpenIDConnectProviderListEntry {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { arn: members.optional("Arn")? })
+    }
+}
+
+impl IntoValue for OpenIDConnectProviderListEntry {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("Arn", self.arn);
+        fields.finish()
+    }
+}
+
 /// Represents one level of an Organizations hierarchy—the organization root, an organizational unit (OU), or an account—together with the service control policies…
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OrderedOrganizationPolicyType {
@@ -5374,6 +5952,31 @@ impl IntoValue for Policy {
         fields.optional("PolicyName", self.policy_name);
         fields.optional("Tags", self.tags);
         fields.optional("UpdateDate", self.update_date);
+        fields.finish()
+    }
+}
+
+/// Contains information about an IAM policy, including the policy document.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PolicyDetail {
+    /// The policy document.
+    pub policy_document: Option<String>,
+    /// The name of the policy.
+    pub policy_name: Option<String>,
+}
+
+impl FromValue for PolicyDetail {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { policy_document: members.optional("PolicyDocument")?, policy_name: members.optional("PolicyName")? })
+    }
+}
+
+impl IntoValue for PolicyDetail {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("PolicyDocument", self.policy_document);
+        fields.optional("PolicyName", self.policy_name);
         fields.finish()
     }
 }
@@ -5934,6 +6537,34 @@ impl IntoValue for PutUserPolicyInput {
     }
 }
 
+/// RemoveClientIDFromOpenIDConnectProviderRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoveClientIDFromOpenIDConnectProviderInput {
+    /// The client ID (also known as audience) to remove from the IAM OIDC provider resource.
+    pub client_id: String,
+    /// The Amazon Resource Name (ARN) of the IAM OIDC provider resource to remove the client ID from.
+    pub open_id_connect_provider_arn: String,
+}
+
+impl FromValue for RemoveClientIDFromOpenIDConnectProviderInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            client_id: members.required("ClientID")?,
+            open_id_connect_provider_arn: members.required("OpenIDConnectProviderArn")?,
+        })
+    }
+}
+
+impl IntoValue for RemoveClientIDFromOpenIDConnectProviderInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("ClientID", self.client_id);
+        fields.required("OpenIDConnectProviderArn", self.open_id_connect_provider_arn);
+        fields.finish()
+    }
+}
+
 /// RemoveRoleFromInstanceProfileRequest
 #[derive(Clone, Debug, PartialEq)]
 pub struct RemoveRoleFromInstanceProfileInput {
@@ -6094,6 +6725,74 @@ impl IntoValue for Role {
         fields.optional("RoleLastUsed", self.role_last_used);
         fields.required("RoleName", self.role_name);
         fields.optional("SourceRoleTemplate", self.source_role_template);
+        fields.optional("Tags", self.tags);
+        fields.finish()
+    }
+}
+
+/// Contains information about an IAM role, including all of the role's policies.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RoleDetail {
+    /// Arn
+    pub arn: Option<String>,
+    /// The trust policy that grants permission to assume the role.
+    pub assume_role_policy_document: Option<String>,
+    /// A list of managed policies attached to the role.
+    pub attached_managed_policies: Option<Vec<AttachedPolicy>>,
+    /// The date and time, in ISO 8601 date-time format, when the role was created.
+    pub create_date: Option<Timestamp>,
+    /// A list of instance profiles that contain this role.
+    pub instance_profile_list: Option<Vec<InstanceProfile>>,
+    /// The path to the role.
+    pub path: Option<String>,
+    /// The ARN of the policy used to set the permissions boundary for the role.
+    pub permissions_boundary: Option<AttachedPermissionsBoundary>,
+    /// The stable and unique string identifying the role.
+    pub role_id: Option<String>,
+    /// Contains information about the last time that an IAM role was used.
+    pub role_last_used: Option<RoleLastUsed>,
+    /// The friendly name that identifies the role.
+    pub role_name: Option<String>,
+    /// A list of inline policies embedded in the role.
+    pub role_policy_list: Option<Vec<PolicyDetail>>,
+    /// A list of tags that are attached to the role.
+    pub tags: Option<Vec<Tag>>,
+}
+
+impl FromValue for RoleDetail {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            arn: members.optional("Arn")?,
+            assume_role_policy_document: members.optional("AssumeRolePolicyDocument")?,
+            attached_managed_policies: members.optional("AttachedManagedPolicies")?,
+            create_date: members.optional("CreateDate")?,
+            instance_profile_list: members.optional("InstanceProfileList")?,
+            path: members.optional("Path")?,
+            permissions_boundary: members.optional("PermissionsBoundary")?,
+            role_id: members.optional("RoleId")?,
+            role_last_used: members.optional("RoleLastUsed")?,
+            role_name: members.optional("RoleName")?,
+            role_policy_list: members.optional("RolePolicyList")?,
+            tags: members.optional("Tags")?,
+        })
+    }
+}
+
+impl IntoValue for RoleDetail {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(12);
+        fields.optional("Arn", self.arn);
+        fields.optional("AssumeRolePolicyDocument", self.assume_role_policy_document);
+        fields.optional("AttachedManagedPolicies", self.attached_managed_policies);
+        fields.optional("CreateDate", self.create_date);
+        fields.optional("InstanceProfileList", self.instance_profile_list);
+        fields.optional("Path", self.path);
+        fields.optional("PermissionsBoundary", self.permissions_boundary);
+        fields.optional("RoleId", self.role_id);
+        fields.optional("RoleLastUsed", self.role_last_used);
+        fields.optional("RoleName", self.role_name);
+        fields.optional("RolePolicyList", self.role_policy_list);
         fields.optional("Tags", self.tags);
         fields.finish()
     }
@@ -6674,6 +7373,34 @@ impl IntoValue for UpdateGroupInput {
     }
 }
 
+/// UpdateOpenIDConnectProviderThumbprintRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpdateOpenIDConnectProviderThumbprintInput {
+    /// The Amazon Resource Name (ARN) of the IAM OIDC provider resource object for which you want to update the thumbprint.
+    pub open_id_connect_provider_arn: String,
+    /// A list of certificate thumbprints that are associated with the specified IAM OpenID Connect provider.
+    pub thumbprint_list: Vec<String>,
+}
+
+impl FromValue for UpdateOpenIDConnectProviderThumbprintInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            open_id_connect_provider_arn: members.required("OpenIDConnectProviderArn")?,
+            thumbprint_list: members.required("ThumbprintList")?,
+        })
+    }
+}
+
+impl IntoValue for UpdateOpenIDConnectProviderThumbprintInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("OpenIDConnectProviderArn", self.open_id_connect_provider_arn);
+        fields.required("ThumbprintList", self.thumbprint_list);
+        fields.finish()
+    }
+}
+
 /// UpdateRoleDescriptionRequest
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpdateRoleDescriptionInput {
@@ -6851,6 +7578,66 @@ impl IntoValue for User {
         fields.optional("Tags", self.tags);
         fields.required("UserId", self.user_id);
         fields.required("UserName", self.user_name);
+        fields.finish()
+    }
+}
+
+/// Contains information about an IAM user, including all the user's policies and all the IAM groups the user is in.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UserDetail {
+    /// Arn
+    pub arn: Option<String>,
+    /// A list of the managed policies attached to the user.
+    pub attached_managed_policies: Option<Vec<AttachedPolicy>>,
+    /// The date and time, in ISO 8601 date-time format, when the user was created.
+    pub create_date: Option<Timestamp>,
+    /// A list of IAM groups that the user is in.
+    pub group_list: Option<Vec<String>>,
+    /// The path to the user.
+    pub path: Option<String>,
+    /// The ARN of the policy used to set the permissions boundary for the user.
+    pub permissions_boundary: Option<AttachedPermissionsBoundary>,
+    /// A list of tags that are associated with the user.
+    pub tags: Option<Vec<Tag>>,
+    /// The stable and unique string identifying the user.
+    pub user_id: Option<String>,
+    /// The friendly name identifying the user.
+    pub user_name: Option<String>,
+    /// A list of the inline policies embedded in the user.
+    pub user_policy_list: Option<Vec<PolicyDetail>>,
+}
+
+impl FromValue for UserDetail {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            arn: members.optional("Arn")?,
+            attached_managed_policies: members.optional("AttachedManagedPolicies")?,
+            create_date: members.optional("CreateDate")?,
+            group_list: members.optional("GroupList")?,
+            path: members.optional("Path")?,
+            permissions_boundary: members.optional("PermissionsBoundary")?,
+            tags: members.optional("Tags")?,
+            user_id: members.optional("UserId")?,
+            user_name: members.optional("UserName")?,
+            user_policy_list: members.optional("UserPolicyList")?,
+        })
+    }
+}
+
+impl IntoValue for UserDetail {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(10);
+        fields.optional("Arn", self.arn);
+        fields.optional("AttachedManagedPolicies", self.attached_managed_policies);
+        fields.optional("CreateDate", self.create_date);
+        fields.optional("GroupList", self.group_list);
+        fields.optional("Path", self.path);
+        fields.optional("PermissionsBoundary", self.permissions_boundary);
+        fields.optional("Tags", self.tags);
+        fields.optional("UserId", self.user_id);
+        fields.optional("UserName", self.user_name);
+        fields.optional("UserPolicyList", self.user_policy_list);
         fields.finish()
     }
 }
@@ -7145,52 +7932,52 @@ impl IntoValue for SummaryKeyType {
     }
 }
 
-static ADD_ROLE_TO_INSTANCE_PROFILE: OperationShape = OperationShape {
+static ADD_CLIENT_ID_TO_OPEN_ID_CONNECT_PROVIDER: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
     input: Some(ShapeId(5)),
     errors: &[
         ErrorShape {
+            name: "ConcurrentModificationException",
+            code: "ConcurrentModification",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(17),
+        },
+        ErrorShape {
+            name: "InvalidInputException",
+            code: "InvalidInput",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(104),
+        },
+        ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
-        },
-        ErrorShape {
-            name: "EntityAlreadyExistsException",
-            code: "EntityAlreadyExists",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(62),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
-        },
-        ErrorShape {
-            name: "UnmodifiableEntityException",
-            code: "UnmodifiableEntity",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(192),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
-    ..OperationShape::new("AddRoleToInstanceProfile", SHAPES)
+    ..OperationShape::new("AddClientIDToOpenIDConnectProvider", SHAPES)
 };
 
-static ADD_USER_TO_GROUP: OperationShape = OperationShape {
+static ADD_ROLE_TO_INSTANCE_PROFILE: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
@@ -7201,72 +7988,72 @@ static ADD_USER_TO_GROUP: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "EntityAlreadyExistsException",
+            code: "EntityAlreadyExists",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(66),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
+        },
+        ErrorShape {
+            name: "UnmodifiableEntityException",
+            code: "UnmodifiableEntity",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(212),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
-    ..OperationShape::new("AddUserToGroup", SHAPES)
+    ..OperationShape::new("AddRoleToInstanceProfile", SHAPES)
 };
 
-static ATTACH_GROUP_POLICY: OperationShape = OperationShape {
+static ADD_USER_TO_GROUP: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(8)),
+    input: Some(ShapeId(7)),
     errors: &[
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
-        },
-        ErrorShape {
-            name: "InvalidInputException",
-            code: "InvalidInput",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(95),
-        },
-        ErrorShape {
-            name: "PolicyNotAttachableException",
-            code: "PolicyNotAttachable",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(152),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
-    ..OperationShape::new("AttachGroupPolicy", SHAPES)
+    ..OperationShape::new("AddUserToGroup", SHAPES)
 };
 
-static ATTACH_ROLE_POLICY: OperationShape = OperationShape {
+static ATTACH_GROUP_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
@@ -7277,48 +8064,41 @@ static ATTACH_ROLE_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
-        },
-        ErrorShape {
-            name: "UnmodifiableEntityException",
-            code: "UnmodifiableEntity",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(192),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "PolicyNotAttachableException",
             code: "PolicyNotAttachable",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(152),
+            shape: ShapeId(170),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
-    ..OperationShape::new("AttachRolePolicy", SHAPES)
+    ..OperationShape::new("AttachGroupPolicy", SHAPES)
 };
 
-static ATTACH_USER_POLICY: OperationShape = OperationShape {
+static ATTACH_ROLE_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
@@ -7329,35 +8109,87 @@ static ATTACH_USER_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
+        },
+        ErrorShape {
+            name: "UnmodifiableEntityException",
+            code: "UnmodifiableEntity",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(212),
         },
         ErrorShape {
             name: "PolicyNotAttachableException",
             code: "PolicyNotAttachable",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(152),
+            shape: ShapeId(170),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
+        },
+    ],
+    ..OperationShape::new("AttachRolePolicy", SHAPES)
+};
+
+static ATTACH_USER_POLICY: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(11)),
+    errors: &[
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "LimitExceededException",
+            code: "LimitExceeded",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(105),
+        },
+        ErrorShape {
+            name: "InvalidInputException",
+            code: "InvalidInput",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(104),
+        },
+        ErrorShape {
+            name: "PolicyNotAttachableException",
+            code: "PolicyNotAttachable",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(170),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("AttachUserPolicy", SHAPES)
@@ -7367,8 +8199,8 @@ static CREATE_ACCESS_KEY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(25)),
-    output: Some(ShapeId(26)),
+    input: Some(ShapeId(26)),
+    output: Some(ShapeId(27)),
     result_element: "CreateAccessKeyResult",
     errors: &[
         ErrorShape {
@@ -7376,21 +8208,21 @@ static CREATE_ACCESS_KEY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("CreateAccessKey", SHAPES)
@@ -7400,8 +8232,8 @@ static CREATE_GROUP: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(27)),
-    output: Some(ShapeId(28)),
+    input: Some(ShapeId(28)),
+    output: Some(ShapeId(29)),
     result_element: "CreateGroupResult",
     errors: &[
         ErrorShape {
@@ -7409,28 +8241,28 @@ static CREATE_GROUP: OperationShape = OperationShape {
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "EntityAlreadyExistsException",
             code: "EntityAlreadyExists",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(62),
+            shape: ShapeId(66),
         },
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("CreateGroup", SHAPES)
@@ -7440,8 +8272,8 @@ static CREATE_INSTANCE_PROFILE: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(29)),
-    output: Some(ShapeId(30)),
+    input: Some(ShapeId(30)),
+    output: Some(ShapeId(31)),
     result_element: "CreateInstanceProfileResult",
     errors: &[
         ErrorShape {
@@ -7449,46 +8281,100 @@ static CREATE_INSTANCE_PROFILE: OperationShape = OperationShape {
             code: "EntityAlreadyExists",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(62),
+            shape: ShapeId(66),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "ConcurrentModificationException",
             code: "ConcurrentModification",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(16),
+            shape: ShapeId(17),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("CreateInstanceProfile", SHAPES)
+};
+
+static CREATE_OPEN_ID_CONNECT_PROVIDER: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(32)),
+    output: Some(ShapeId(33)),
+    result_element: "CreateOpenIDConnectProviderResult",
+    errors: &[
+        ErrorShape {
+            name: "InvalidInputException",
+            code: "InvalidInput",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(104),
+        },
+        ErrorShape {
+            name: "EntityAlreadyExistsException",
+            code: "EntityAlreadyExists",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(66),
+        },
+        ErrorShape {
+            name: "LimitExceededException",
+            code: "LimitExceeded",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(105),
+        },
+        ErrorShape {
+            name: "ConcurrentModificationException",
+            code: "ConcurrentModification",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(17),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(199),
+        },
+        ErrorShape {
+            name: "OpenIdIdpCommunicationErrorException",
+            code: "OpenIdIdpCommunicationError",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(154),
+        },
+    ],
+    ..OperationShape::new("CreateOpenIDConnectProvider", SHAPES)
 };
 
 static CREATE_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(31)),
-    output: Some(ShapeId(32)),
+    input: Some(ShapeId(34)),
+    output: Some(ShapeId(35)),
     result_element: "CreatePolicyResult",
     errors: &[
         ErrorShape {
@@ -7496,42 +8382,42 @@ static CREATE_POLICY: OperationShape = OperationShape {
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "EntityAlreadyExistsException",
             code: "EntityAlreadyExists",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(62),
+            shape: ShapeId(66),
         },
         ErrorShape {
             name: "MalformedPolicyDocumentException",
             code: "MalformedPolicyDocument",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(136),
+            shape: ShapeId(147),
         },
         ErrorShape {
             name: "ConcurrentModificationException",
             code: "ConcurrentModification",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(16),
+            shape: ShapeId(17),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("CreatePolicy", SHAPES)
@@ -7541,8 +8427,8 @@ static CREATE_POLICY_VERSION: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(33)),
-    output: Some(ShapeId(34)),
+    input: Some(ShapeId(36)),
+    output: Some(ShapeId(37)),
     result_element: "CreatePolicyVersionResult",
     errors: &[
         ErrorShape {
@@ -7550,35 +8436,35 @@ static CREATE_POLICY_VERSION: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "MalformedPolicyDocumentException",
             code: "MalformedPolicyDocument",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(136),
+            shape: ShapeId(147),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("CreatePolicyVersion", SHAPES)
@@ -7588,8 +8474,8 @@ static CREATE_ROLE: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(35)),
-    output: Some(ShapeId(36)),
+    input: Some(ShapeId(38)),
+    output: Some(ShapeId(39)),
     result_element: "CreateRoleResult",
     errors: &[
         ErrorShape {
@@ -7597,42 +8483,42 @@ static CREATE_ROLE: OperationShape = OperationShape {
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "EntityAlreadyExistsException",
             code: "EntityAlreadyExists",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(62),
+            shape: ShapeId(66),
         },
         ErrorShape {
             name: "MalformedPolicyDocumentException",
             code: "MalformedPolicyDocument",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(136),
+            shape: ShapeId(147),
         },
         ErrorShape {
             name: "ConcurrentModificationException",
             code: "ConcurrentModification",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(16),
+            shape: ShapeId(17),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("CreateRole", SHAPES)
@@ -7642,8 +8528,8 @@ static CREATE_SERVICE_LINKED_ROLE: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(37)),
-    output: Some(ShapeId(38)),
+    input: Some(ShapeId(40)),
+    output: Some(ShapeId(41)),
     result_element: "CreateServiceLinkedRoleResult",
     errors: &[
         ErrorShape {
@@ -7651,28 +8537,28 @@ static CREATE_SERVICE_LINKED_ROLE: OperationShape = OperationShape {
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("CreateServiceLinkedRole", SHAPES)
@@ -7682,8 +8568,8 @@ static CREATE_USER: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(39)),
-    output: Some(ShapeId(40)),
+    input: Some(ShapeId(42)),
+    output: Some(ShapeId(43)),
     result_element: "CreateUserResult",
     errors: &[
         ErrorShape {
@@ -7691,79 +8577,48 @@ static CREATE_USER: OperationShape = OperationShape {
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "EntityAlreadyExistsException",
             code: "EntityAlreadyExists",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(62),
+            shape: ShapeId(66),
         },
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "ConcurrentModificationException",
             code: "ConcurrentModification",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(16),
+            shape: ShapeId(17),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("CreateUser", SHAPES)
 };
 
 static DELETE_ACCESS_KEY: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(41)),
-    errors: &[
-        ErrorShape {
-            name: "NoSuchEntityException",
-            code: "NoSuchEntity",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(137),
-        },
-        ErrorShape {
-            name: "LimitExceededException",
-            code: "LimitExceeded",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(96),
-        },
-        ErrorShape {
-            name: "ServiceFailureException",
-            code: "ServiceFailure",
-            status: 500,
-            fault: Fault::Client,
-            shape: ShapeId(179),
-        },
-    ],
-    ..OperationShape::new("DeleteAccessKey", SHAPES)
-};
-
-static DELETE_GROUP: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
@@ -7774,148 +8629,27 @@ static DELETE_GROUP: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
-        },
-        ErrorShape {
-            name: "DeleteConflictException",
-            code: "DeleteConflict",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(42),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
-    ..OperationShape::new("DeleteGroup", SHAPES)
+    ..OperationShape::new("DeleteAccessKey", SHAPES)
 };
 
-static DELETE_GROUP_POLICY: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(43)),
-    errors: &[
-        ErrorShape {
-            name: "NoSuchEntityException",
-            code: "NoSuchEntity",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(137),
-        },
-        ErrorShape {
-            name: "LimitExceededException",
-            code: "LimitExceeded",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(96),
-        },
-        ErrorShape {
-            name: "ServiceFailureException",
-            code: "ServiceFailure",
-            status: 500,
-            fault: Fault::Client,
-            shape: ShapeId(179),
-        },
-    ],
-    ..OperationShape::new("DeleteGroupPolicy", SHAPES)
-};
-
-static DELETE_INSTANCE_PROFILE: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(45)),
-    errors: &[
-        ErrorShape {
-            name: "NoSuchEntityException",
-            code: "NoSuchEntity",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(137),
-        },
-        ErrorShape {
-            name: "DeleteConflictException",
-            code: "DeleteConflict",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(42),
-        },
-        ErrorShape {
-            name: "LimitExceededException",
-            code: "LimitExceeded",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(96),
-        },
-        ErrorShape {
-            name: "ServiceFailureException",
-            code: "ServiceFailure",
-            status: 500,
-            fault: Fault::Client,
-            shape: ShapeId(179),
-        },
-    ],
-    ..OperationShape::new("DeleteInstanceProfile", SHAPES)
-};
-
-static DELETE_POLICY: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(46)),
-    errors: &[
-        ErrorShape {
-            name: "NoSuchEntityException",
-            code: "NoSuchEntity",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(137),
-        },
-        ErrorShape {
-            name: "LimitExceededException",
-            code: "LimitExceeded",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(96),
-        },
-        ErrorShape {
-            name: "InvalidInputException",
-            code: "InvalidInput",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(95),
-        },
-        ErrorShape {
-            name: "DeleteConflictException",
-            code: "DeleteConflict",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(42),
-        },
-        ErrorShape {
-            name: "ServiceFailureException",
-            code: "ServiceFailure",
-            status: 500,
-            fault: Fault::Client,
-            shape: ShapeId(179),
-        },
-    ],
-    ..OperationShape::new("DeletePolicy", SHAPES)
-};
-
-static DELETE_POLICY_VERSION: OperationShape = OperationShape {
+static DELETE_GROUP: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
@@ -7926,93 +8660,65 @@ static DELETE_POLICY_VERSION: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
-        },
-        ErrorShape {
-            name: "LimitExceededException",
-            code: "LimitExceeded",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(96),
-        },
-        ErrorShape {
-            name: "InvalidInputException",
-            code: "InvalidInput",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "DeleteConflictException",
             code: "DeleteConflict",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(42),
+            shape: ShapeId(45),
+        },
+        ErrorShape {
+            name: "LimitExceededException",
+            code: "LimitExceeded",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
-    ..OperationShape::new("DeletePolicyVersion", SHAPES)
+    ..OperationShape::new("DeleteGroup", SHAPES)
 };
 
-static DELETE_ROLE: OperationShape = OperationShape {
+static DELETE_GROUP_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(50)),
+    input: Some(ShapeId(46)),
     errors: &[
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
-        },
-        ErrorShape {
-            name: "DeleteConflictException",
-            code: "DeleteConflict",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(42),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
-        },
-        ErrorShape {
-            name: "UnmodifiableEntityException",
-            code: "UnmodifiableEntity",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(192),
-        },
-        ErrorShape {
-            name: "ConcurrentModificationException",
-            code: "ConcurrentModification",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(16),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
-    ..OperationShape::new("DeleteRole", SHAPES)
+    ..OperationShape::new("DeleteGroupPolicy", SHAPES)
 };
 
-static DELETE_ROLE_PERMISSIONS_BOUNDARY: OperationShape = OperationShape {
+static DELETE_INSTANCE_PROFILE: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
@@ -8023,167 +8729,155 @@ static DELETE_ROLE_PERMISSIONS_BOUNDARY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
-        },
-        ErrorShape {
-            name: "UnmodifiableEntityException",
-            code: "UnmodifiableEntity",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(192),
-        },
-        ErrorShape {
-            name: "ServiceFailureException",
-            code: "ServiceFailure",
-            status: 500,
-            fault: Fault::Client,
-            shape: ShapeId(179),
-        },
-    ],
-    ..OperationShape::new("DeleteRolePermissionsBoundary", SHAPES)
-};
-
-static DELETE_ROLE_POLICY: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(49)),
-    errors: &[
-        ErrorShape {
-            name: "NoSuchEntityException",
-            code: "NoSuchEntity",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(137),
-        },
-        ErrorShape {
-            name: "LimitExceededException",
-            code: "LimitExceeded",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(96),
-        },
-        ErrorShape {
-            name: "UnmodifiableEntityException",
-            code: "UnmodifiableEntity",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(192),
-        },
-        ErrorShape {
-            name: "ServiceFailureException",
-            code: "ServiceFailure",
-            status: 500,
-            fault: Fault::Client,
-            shape: ShapeId(179),
-        },
-    ],
-    ..OperationShape::new("DeleteRolePolicy", SHAPES)
-};
-
-static DELETE_SERVICE_LINKED_ROLE: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(51)),
-    output: Some(ShapeId(52)),
-    result_element: "DeleteServiceLinkedRoleResult",
-    errors: &[
-        ErrorShape {
-            name: "NoSuchEntityException",
-            code: "NoSuchEntity",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(137),
-        },
-        ErrorShape {
-            name: "LimitExceededException",
-            code: "LimitExceeded",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(96),
-        },
-        ErrorShape {
-            name: "ServiceFailureException",
-            code: "ServiceFailure",
-            status: 500,
-            fault: Fault::Client,
-            shape: ShapeId(179),
-        },
-    ],
-    ..OperationShape::new("DeleteServiceLinkedRole", SHAPES)
-};
-
-static DELETE_USER: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(55)),
-    errors: &[
-        ErrorShape {
-            name: "LimitExceededException",
-            code: "LimitExceeded",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(96),
-        },
-        ErrorShape {
-            name: "NoSuchEntityException",
-            code: "NoSuchEntity",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "DeleteConflictException",
             code: "DeleteConflict",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(42),
+            shape: ShapeId(45),
         },
         ErrorShape {
-            name: "ConcurrentModificationException",
-            code: "ConcurrentModification",
+            name: "LimitExceededException",
+            code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(16),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
-    ..OperationShape::new("DeleteUser", SHAPES)
+    ..OperationShape::new("DeleteInstanceProfile", SHAPES)
 };
 
-static DELETE_USER_PERMISSIONS_BOUNDARY: OperationShape = OperationShape {
+static DELETE_OPEN_ID_CONNECT_PROVIDER: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(53)),
+    input: Some(ShapeId(49)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidInputException",
+            code: "InvalidInput",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(104),
+        },
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(199),
+        },
+    ],
+    ..OperationShape::new("DeleteOpenIDConnectProvider", SHAPES)
+};
+
+static DELETE_POLICY: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(50)),
     errors: &[
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "LimitExceededException",
+            code: "LimitExceeded",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(105),
+        },
+        ErrorShape {
+            name: "InvalidInputException",
+            code: "InvalidInput",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(104),
+        },
+        ErrorShape {
+            name: "DeleteConflictException",
+            code: "DeleteConflict",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(45),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
-    ..OperationShape::new("DeleteUserPermissionsBoundary", SHAPES)
+    ..OperationShape::new("DeletePolicy", SHAPES)
 };
 
-static DELETE_USER_POLICY: OperationShape = OperationShape {
+static DELETE_POLICY_VERSION: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(51)),
+    errors: &[
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "LimitExceededException",
+            code: "LimitExceeded",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(105),
+        },
+        ErrorShape {
+            name: "InvalidInputException",
+            code: "InvalidInput",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(104),
+        },
+        ErrorShape {
+            name: "DeleteConflictException",
+            code: "DeleteConflict",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(45),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(199),
+        },
+    ],
+    ..OperationShape::new("DeletePolicyVersion", SHAPES)
+};
+
+static DELETE_ROLE: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
@@ -8194,21 +8888,244 @@ static DELETE_USER_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "DeleteConflictException",
+            code: "DeleteConflict",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(45),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
+        },
+        ErrorShape {
+            name: "UnmodifiableEntityException",
+            code: "UnmodifiableEntity",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(212),
+        },
+        ErrorShape {
+            name: "ConcurrentModificationException",
+            code: "ConcurrentModification",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(17),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
+        },
+    ],
+    ..OperationShape::new("DeleteRole", SHAPES)
+};
+
+static DELETE_ROLE_PERMISSIONS_BOUNDARY: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(52)),
+    errors: &[
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "UnmodifiableEntityException",
+            code: "UnmodifiableEntity",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(212),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(199),
+        },
+    ],
+    ..OperationShape::new("DeleteRolePermissionsBoundary", SHAPES)
+};
+
+static DELETE_ROLE_POLICY: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(53)),
+    errors: &[
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "LimitExceededException",
+            code: "LimitExceeded",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(105),
+        },
+        ErrorShape {
+            name: "UnmodifiableEntityException",
+            code: "UnmodifiableEntity",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(212),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(199),
+        },
+    ],
+    ..OperationShape::new("DeleteRolePolicy", SHAPES)
+};
+
+static DELETE_SERVICE_LINKED_ROLE: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(55)),
+    output: Some(ShapeId(56)),
+    result_element: "DeleteServiceLinkedRoleResult",
+    errors: &[
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "LimitExceededException",
+            code: "LimitExceeded",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(105),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(199),
+        },
+    ],
+    ..OperationShape::new("DeleteServiceLinkedRole", SHAPES)
+};
+
+static DELETE_USER: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(59)),
+    errors: &[
+        ErrorShape {
+            name: "LimitExceededException",
+            code: "LimitExceeded",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(105),
+        },
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "DeleteConflictException",
+            code: "DeleteConflict",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(45),
+        },
+        ErrorShape {
+            name: "ConcurrentModificationException",
+            code: "ConcurrentModification",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(17),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(199),
+        },
+    ],
+    ..OperationShape::new("DeleteUser", SHAPES)
+};
+
+static DELETE_USER_PERMISSIONS_BOUNDARY: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(57)),
+    errors: &[
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(199),
+        },
+    ],
+    ..OperationShape::new("DeleteUserPermissionsBoundary", SHAPES)
+};
+
+static DELETE_USER_POLICY: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(58)),
+    errors: &[
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "LimitExceededException",
+            code: "LimitExceeded",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(105),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("DeleteUserPolicy", SHAPES)
@@ -8218,35 +9135,35 @@ static DETACH_GROUP_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(59)),
+    input: Some(ShapeId(63)),
     errors: &[
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("DetachGroupPolicy", SHAPES)
@@ -8256,42 +9173,42 @@ static DETACH_ROLE_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(60)),
+    input: Some(ShapeId(64)),
     errors: &[
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "UnmodifiableEntityException",
             code: "UnmodifiableEntity",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(192),
+            shape: ShapeId(212),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("DetachRolePolicy", SHAPES)
@@ -8301,35 +9218,35 @@ static DETACH_USER_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(61)),
+    input: Some(ShapeId(65)),
     errors: &[
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("DetachUserPolicy", SHAPES)
@@ -8339,24 +9256,41 @@ static GET_ACCESS_KEY_LAST_USED: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(69)),
-    output: Some(ShapeId(70)),
+    input: Some(ShapeId(73)),
+    output: Some(ShapeId(74)),
     result_element: "GetAccessKeyLastUsedResult",
     ..OperationShape::new("GetAccessKeyLastUsed", SHAPES)
+};
+
+static GET_ACCOUNT_AUTHORIZATION_DETAILS: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(75)),
+    output: Some(ShapeId(76)),
+    result_element: "GetAccountAuthorizationDetailsResult",
+    errors: &[ErrorShape {
+        name: "ServiceFailureException",
+        code: "ServiceFailure",
+        status: 500,
+        fault: Fault::Client,
+        shape: ShapeId(199),
+    }],
+    ..OperationShape::new("GetAccountAuthorizationDetails", SHAPES)
 };
 
 static GET_ACCOUNT_SUMMARY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    output: Some(ShapeId(71)),
+    output: Some(ShapeId(77)),
     result_element: "GetAccountSummaryResult",
     errors: &[ErrorShape {
         name: "ServiceFailureException",
         code: "ServiceFailure",
         status: 500,
         fault: Fault::Client,
-        shape: ShapeId(179),
+        shape: ShapeId(199),
     }],
     ..OperationShape::new("GetAccountSummary", SHAPES)
 };
@@ -8365,8 +9299,8 @@ static GET_GROUP: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(74)),
-    output: Some(ShapeId(75)),
+    input: Some(ShapeId(80)),
+    output: Some(ShapeId(81)),
     result_element: "GetGroupResult",
     errors: &[
         ErrorShape {
@@ -8374,14 +9308,14 @@ static GET_GROUP: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("GetGroup", SHAPES)
@@ -8391,8 +9325,8 @@ static GET_GROUP_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(72)),
-    output: Some(ShapeId(73)),
+    input: Some(ShapeId(78)),
+    output: Some(ShapeId(79)),
     result_element: "GetGroupPolicyResult",
     errors: &[
         ErrorShape {
@@ -8400,14 +9334,14 @@ static GET_GROUP_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("GetGroupPolicy", SHAPES)
@@ -8417,8 +9351,8 @@ static GET_INSTANCE_PROFILE: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(76)),
-    output: Some(ShapeId(77)),
+    input: Some(ShapeId(82)),
+    output: Some(ShapeId(83)),
     result_element: "GetInstanceProfileResult",
     errors: &[
         ErrorShape {
@@ -8426,25 +9360,58 @@ static GET_INSTANCE_PROFILE: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("GetInstanceProfile", SHAPES)
+};
+
+static GET_OPEN_ID_CONNECT_PROVIDER: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(84)),
+    output: Some(ShapeId(85)),
+    result_element: "GetOpenIDConnectProviderResult",
+    errors: &[
+        ErrorShape {
+            name: "InvalidInputException",
+            code: "InvalidInput",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(104),
+        },
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(199),
+        },
+    ],
+    ..OperationShape::new("GetOpenIDConnectProvider", SHAPES)
 };
 
 static GET_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(78)),
-    output: Some(ShapeId(79)),
+    input: Some(ShapeId(86)),
+    output: Some(ShapeId(87)),
     result_element: "GetPolicyResult",
     errors: &[
         ErrorShape {
@@ -8452,21 +9419,21 @@ static GET_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("GetPolicy", SHAPES)
@@ -8476,8 +9443,8 @@ static GET_POLICY_VERSION: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(80)),
-    output: Some(ShapeId(81)),
+    input: Some(ShapeId(88)),
+    output: Some(ShapeId(89)),
     result_element: "GetPolicyVersionResult",
     errors: &[
         ErrorShape {
@@ -8485,21 +9452,21 @@ static GET_POLICY_VERSION: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("GetPolicyVersion", SHAPES)
@@ -8509,8 +9476,8 @@ static GET_ROLE: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(84)),
-    output: Some(ShapeId(85)),
+    input: Some(ShapeId(92)),
+    output: Some(ShapeId(93)),
     result_element: "GetRoleResult",
     errors: &[
         ErrorShape {
@@ -8518,14 +9485,14 @@ static GET_ROLE: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("GetRole", SHAPES)
@@ -8535,8 +9502,8 @@ static GET_ROLE_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(82)),
-    output: Some(ShapeId(83)),
+    input: Some(ShapeId(90)),
+    output: Some(ShapeId(91)),
     result_element: "GetRolePolicyResult",
     errors: &[
         ErrorShape {
@@ -8544,14 +9511,14 @@ static GET_ROLE_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("GetRolePolicy", SHAPES)
@@ -8561,8 +9528,8 @@ static GET_SERVICE_LINKED_ROLE_DELETION_STATUS: OperationShape = OperationShape 
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(86)),
-    output: Some(ShapeId(87)),
+    input: Some(ShapeId(94)),
+    output: Some(ShapeId(95)),
     result_element: "GetServiceLinkedRoleDeletionStatusResult",
     errors: &[
         ErrorShape {
@@ -8570,21 +9537,21 @@ static GET_SERVICE_LINKED_ROLE_DELETION_STATUS: OperationShape = OperationShape 
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("GetServiceLinkedRoleDeletionStatus", SHAPES)
@@ -8594,8 +9561,8 @@ static GET_USER: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(90)),
-    output: Some(ShapeId(91)),
+    input: Some(ShapeId(98)),
+    output: Some(ShapeId(99)),
     result_element: "GetUserResult",
     errors: &[
         ErrorShape {
@@ -8603,14 +9570,14 @@ static GET_USER: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("GetUser", SHAPES)
@@ -8620,8 +9587,8 @@ static GET_USER_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(88)),
-    output: Some(ShapeId(89)),
+    input: Some(ShapeId(96)),
+    output: Some(ShapeId(97)),
     result_element: "GetUserPolicyResult",
     errors: &[
         ErrorShape {
@@ -8629,14 +9596,14 @@ static GET_USER_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("GetUserPolicy", SHAPES)
@@ -8646,8 +9613,8 @@ static LIST_ACCESS_KEYS: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(98)),
-    output: Some(ShapeId(99)),
+    input: Some(ShapeId(107)),
+    output: Some(ShapeId(108)),
     result_element: "ListAccessKeysResult",
     errors: &[
         ErrorShape {
@@ -8655,14 +9622,14 @@ static LIST_ACCESS_KEYS: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("ListAccessKeys", SHAPES)
@@ -8672,8 +9639,8 @@ static LIST_ATTACHED_GROUP_POLICIES: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(100)),
-    output: Some(ShapeId(101)),
+    input: Some(ShapeId(109)),
+    output: Some(ShapeId(110)),
     result_element: "ListAttachedGroupPoliciesResult",
     errors: &[
         ErrorShape {
@@ -8681,21 +9648,21 @@ static LIST_ATTACHED_GROUP_POLICIES: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("ListAttachedGroupPolicies", SHAPES)
@@ -8705,8 +9672,8 @@ static LIST_ATTACHED_ROLE_POLICIES: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(102)),
-    output: Some(ShapeId(103)),
+    input: Some(ShapeId(111)),
+    output: Some(ShapeId(112)),
     result_element: "ListAttachedRolePoliciesResult",
     errors: &[
         ErrorShape {
@@ -8714,21 +9681,21 @@ static LIST_ATTACHED_ROLE_POLICIES: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("ListAttachedRolePolicies", SHAPES)
@@ -8738,8 +9705,8 @@ static LIST_ATTACHED_USER_POLICIES: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(104)),
-    output: Some(ShapeId(105)),
+    input: Some(ShapeId(113)),
+    output: Some(ShapeId(114)),
     result_element: "ListAttachedUserPoliciesResult",
     errors: &[
         ErrorShape {
@@ -8747,21 +9714,21 @@ static LIST_ATTACHED_USER_POLICIES: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("ListAttachedUserPolicies", SHAPES)
@@ -8771,8 +9738,8 @@ static LIST_ENTITIES_FOR_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(106)),
-    output: Some(ShapeId(107)),
+    input: Some(ShapeId(115)),
+    output: Some(ShapeId(116)),
     result_element: "ListEntitiesForPolicyResult",
     errors: &[
         ErrorShape {
@@ -8780,21 +9747,21 @@ static LIST_ENTITIES_FOR_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("ListEntitiesForPolicy", SHAPES)
@@ -8804,8 +9771,8 @@ static LIST_GROUP_POLICIES: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(108)),
-    output: Some(ShapeId(109)),
+    input: Some(ShapeId(117)),
+    output: Some(ShapeId(118)),
     result_element: "ListGroupPoliciesResult",
     errors: &[
         ErrorShape {
@@ -8813,14 +9780,14 @@ static LIST_GROUP_POLICIES: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("ListGroupPolicies", SHAPES)
@@ -8830,15 +9797,15 @@ static LIST_GROUPS: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(112)),
-    output: Some(ShapeId(113)),
+    input: Some(ShapeId(121)),
+    output: Some(ShapeId(122)),
     result_element: "ListGroupsResult",
     errors: &[ErrorShape {
         name: "ServiceFailureException",
         code: "ServiceFailure",
         status: 500,
         fault: Fault::Client,
-        shape: ShapeId(179),
+        shape: ShapeId(199),
     }],
     ..OperationShape::new("ListGroups", SHAPES)
 };
@@ -8847,8 +9814,8 @@ static LIST_GROUPS_FOR_USER: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(110)),
-    output: Some(ShapeId(111)),
+    input: Some(ShapeId(119)),
+    output: Some(ShapeId(120)),
     result_element: "ListGroupsForUserResult",
     errors: &[
         ErrorShape {
@@ -8856,14 +9823,14 @@ static LIST_GROUPS_FOR_USER: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("ListGroupsForUser", SHAPES)
@@ -8873,15 +9840,15 @@ static LIST_INSTANCE_PROFILES: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(116)),
-    output: Some(ShapeId(117)),
+    input: Some(ShapeId(125)),
+    output: Some(ShapeId(126)),
     result_element: "ListInstanceProfilesResult",
     errors: &[ErrorShape {
         name: "ServiceFailureException",
         code: "ServiceFailure",
         status: 500,
         fault: Fault::Client,
-        shape: ShapeId(179),
+        shape: ShapeId(199),
     }],
     ..OperationShape::new("ListInstanceProfiles", SHAPES)
 };
@@ -8890,8 +9857,8 @@ static LIST_INSTANCE_PROFILES_FOR_ROLE: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(114)),
-    output: Some(ShapeId(115)),
+    input: Some(ShapeId(123)),
+    output: Some(ShapeId(124)),
     result_element: "ListInstanceProfilesForRoleResult",
     errors: &[
         ErrorShape {
@@ -8899,32 +9866,49 @@ static LIST_INSTANCE_PROFILES_FOR_ROLE: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("ListInstanceProfilesForRole", SHAPES)
+};
+
+static LIST_OPEN_ID_CONNECT_PROVIDERS: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(127)),
+    output: Some(ShapeId(128)),
+    result_element: "ListOpenIDConnectProvidersResult",
+    errors: &[ErrorShape {
+        name: "ServiceFailureException",
+        code: "ServiceFailure",
+        status: 500,
+        fault: Fault::Client,
+        shape: ShapeId(199),
+    }],
+    ..OperationShape::new("ListOpenIDConnectProviders", SHAPES)
 };
 
 static LIST_POLICIES: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(118)),
-    output: Some(ShapeId(119)),
+    input: Some(ShapeId(129)),
+    output: Some(ShapeId(130)),
     result_element: "ListPoliciesResult",
     errors: &[ErrorShape {
         name: "ServiceFailureException",
         code: "ServiceFailure",
         status: 500,
         fault: Fault::Client,
-        shape: ShapeId(179),
+        shape: ShapeId(199),
     }],
     ..OperationShape::new("ListPolicies", SHAPES)
 };
@@ -8933,8 +9917,8 @@ static LIST_POLICY_TAGS: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(120)),
-    output: Some(ShapeId(121)),
+    input: Some(ShapeId(131)),
+    output: Some(ShapeId(132)),
     result_element: "ListPolicyTagsResult",
     errors: &[
         ErrorShape {
@@ -8942,21 +9926,21 @@ static LIST_POLICY_TAGS: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
     ],
     ..OperationShape::new("ListPolicyTags", SHAPES)
@@ -8966,8 +9950,8 @@ static LIST_POLICY_VERSIONS: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(122)),
-    output: Some(ShapeId(123)),
+    input: Some(ShapeId(133)),
+    output: Some(ShapeId(134)),
     result_element: "ListPolicyVersionsResult",
     errors: &[
         ErrorShape {
@@ -8975,21 +9959,21 @@ static LIST_POLICY_VERSIONS: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("ListPolicyVersions", SHAPES)
@@ -8999,8 +9983,8 @@ static LIST_ROLE_POLICIES: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(124)),
-    output: Some(ShapeId(125)),
+    input: Some(ShapeId(135)),
+    output: Some(ShapeId(136)),
     result_element: "ListRolePoliciesResult",
     errors: &[
         ErrorShape {
@@ -9008,14 +9992,14 @@ static LIST_ROLE_POLICIES: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("ListRolePolicies", SHAPES)
@@ -9025,8 +10009,8 @@ static LIST_ROLE_TAGS: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(126)),
-    output: Some(ShapeId(127)),
+    input: Some(ShapeId(137)),
+    output: Some(ShapeId(138)),
     result_element: "ListRoleTagsResult",
     errors: &[
         ErrorShape {
@@ -9034,14 +10018,14 @@ static LIST_ROLE_TAGS: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("ListRoleTags", SHAPES)
@@ -9051,15 +10035,15 @@ static LIST_ROLES: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(128)),
-    output: Some(ShapeId(129)),
+    input: Some(ShapeId(139)),
+    output: Some(ShapeId(140)),
     result_element: "ListRolesResult",
     errors: &[ErrorShape {
         name: "ServiceFailureException",
         code: "ServiceFailure",
         status: 500,
         fault: Fault::Client,
-        shape: ShapeId(179),
+        shape: ShapeId(199),
     }],
     ..OperationShape::new("ListRoles", SHAPES)
 };
@@ -9068,8 +10052,8 @@ static LIST_USER_POLICIES: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(130)),
-    output: Some(ShapeId(131)),
+    input: Some(ShapeId(141)),
+    output: Some(ShapeId(142)),
     result_element: "ListUserPoliciesResult",
     errors: &[
         ErrorShape {
@@ -9077,14 +10061,14 @@ static LIST_USER_POLICIES: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("ListUserPolicies", SHAPES)
@@ -9094,8 +10078,8 @@ static LIST_USER_TAGS: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(132)),
-    output: Some(ShapeId(133)),
+    input: Some(ShapeId(143)),
+    output: Some(ShapeId(144)),
     result_element: "ListUserTagsResult",
     errors: &[
         ErrorShape {
@@ -9103,14 +10087,14 @@ static LIST_USER_TAGS: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("ListUserTags", SHAPES)
@@ -9120,15 +10104,15 @@ static LIST_USERS: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(134)),
-    output: Some(ShapeId(135)),
+    input: Some(ShapeId(145)),
+    output: Some(ShapeId(146)),
     result_element: "ListUsersResult",
     errors: &[ErrorShape {
         name: "ServiceFailureException",
         code: "ServiceFailure",
         status: 500,
         fault: Fault::Client,
-        shape: ShapeId(179),
+        shape: ShapeId(199),
     }],
     ..OperationShape::new("ListUsers", SHAPES)
 };
@@ -9137,276 +10121,41 @@ static PUT_GROUP_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(161)),
+    input: Some(ShapeId(179)),
     errors: &[
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "MalformedPolicyDocumentException",
             code: "MalformedPolicyDocument",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(136),
+            shape: ShapeId(147),
         },
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("PutGroupPolicy", SHAPES)
 };
 
 static PUT_ROLE_PERMISSIONS_BOUNDARY: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(162)),
-    errors: &[
-        ErrorShape {
-            name: "NoSuchEntityException",
-            code: "NoSuchEntity",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(137),
-        },
-        ErrorShape {
-            name: "InvalidInputException",
-            code: "InvalidInput",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(95),
-        },
-        ErrorShape {
-            name: "UnmodifiableEntityException",
-            code: "UnmodifiableEntity",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(192),
-        },
-        ErrorShape {
-            name: "PolicyNotAttachableException",
-            code: "PolicyNotAttachable",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(152),
-        },
-        ErrorShape {
-            name: "ServiceFailureException",
-            code: "ServiceFailure",
-            status: 500,
-            fault: Fault::Client,
-            shape: ShapeId(179),
-        },
-    ],
-    ..OperationShape::new("PutRolePermissionsBoundary", SHAPES)
-};
-
-static PUT_ROLE_POLICY: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(163)),
-    errors: &[
-        ErrorShape {
-            name: "LimitExceededException",
-            code: "LimitExceeded",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(96),
-        },
-        ErrorShape {
-            name: "MalformedPolicyDocumentException",
-            code: "MalformedPolicyDocument",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(136),
-        },
-        ErrorShape {
-            name: "NoSuchEntityException",
-            code: "NoSuchEntity",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(137),
-        },
-        ErrorShape {
-            name: "UnmodifiableEntityException",
-            code: "UnmodifiableEntity",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(192),
-        },
-        ErrorShape {
-            name: "ServiceFailureException",
-            code: "ServiceFailure",
-            status: 500,
-            fault: Fault::Client,
-            shape: ShapeId(179),
-        },
-    ],
-    ..OperationShape::new("PutRolePolicy", SHAPES)
-};
-
-static PUT_USER_PERMISSIONS_BOUNDARY: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(164)),
-    errors: &[
-        ErrorShape {
-            name: "NoSuchEntityException",
-            code: "NoSuchEntity",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(137),
-        },
-        ErrorShape {
-            name: "InvalidInputException",
-            code: "InvalidInput",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(95),
-        },
-        ErrorShape {
-            name: "PolicyNotAttachableException",
-            code: "PolicyNotAttachable",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(152),
-        },
-        ErrorShape {
-            name: "ServiceFailureException",
-            code: "ServiceFailure",
-            status: 500,
-            fault: Fault::Client,
-            shape: ShapeId(179),
-        },
-    ],
-    ..OperationShape::new("PutUserPermissionsBoundary", SHAPES)
-};
-
-static PUT_USER_POLICY: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(165)),
-    errors: &[
-        ErrorShape {
-            name: "LimitExceededException",
-            code: "LimitExceeded",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(96),
-        },
-        ErrorShape {
-            name: "MalformedPolicyDocumentException",
-            code: "MalformedPolicyDocument",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(136),
-        },
-        ErrorShape {
-            name: "NoSuchEntityException",
-            code: "NoSuchEntity",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(137),
-        },
-        ErrorShape {
-            name: "ServiceFailureException",
-            code: "ServiceFailure",
-            status: 500,
-            fault: Fault::Client,
-            shape: ShapeId(179),
-        },
-    ],
-    ..OperationShape::new("PutUserPolicy", SHAPES)
-};
-
-static REMOVE_ROLE_FROM_INSTANCE_PROFILE: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(168)),
-    errors: &[
-        ErrorShape {
-            name: "NoSuchEntityException",
-            code: "NoSuchEntity",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(137),
-        },
-        ErrorShape {
-            name: "LimitExceededException",
-            code: "LimitExceeded",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(96),
-        },
-        ErrorShape {
-            name: "UnmodifiableEntityException",
-            code: "UnmodifiableEntity",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(192),
-        },
-        ErrorShape {
-            name: "ServiceFailureException",
-            code: "ServiceFailure",
-            status: 500,
-            fault: Fault::Client,
-            shape: ShapeId(179),
-        },
-    ],
-    ..OperationShape::new("RemoveRoleFromInstanceProfile", SHAPES)
-};
-
-static REMOVE_USER_FROM_GROUP: OperationShape = OperationShape {
-    method: "POST",
-    uri: "/",
-    status: 200,
-    input: Some(ShapeId(169)),
-    errors: &[
-        ErrorShape {
-            name: "NoSuchEntityException",
-            code: "NoSuchEntity",
-            status: 404,
-            fault: Fault::Client,
-            shape: ShapeId(137),
-        },
-        ErrorShape {
-            name: "LimitExceededException",
-            code: "LimitExceeded",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(96),
-        },
-        ErrorShape {
-            name: "ServiceFailureException",
-            code: "ServiceFailure",
-            status: 500,
-            fault: Fault::Client,
-            shape: ShapeId(179),
-        },
-    ],
-    ..OperationShape::new("RemoveUserFromGroup", SHAPES)
-};
-
-static SET_DEFAULT_POLICY_VERSION: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
@@ -9417,28 +10166,301 @@ static SET_DEFAULT_POLICY_VERSION: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
-            name: "LimitExceededException",
-            code: "LimitExceeded",
-            status: 409,
+            name: "UnmodifiableEntityException",
+            code: "UnmodifiableEntity",
+            status: 400,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(212),
+        },
+        ErrorShape {
+            name: "PolicyNotAttachableException",
+            code: "PolicyNotAttachable",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(170),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
+        },
+    ],
+    ..OperationShape::new("PutRolePermissionsBoundary", SHAPES)
+};
+
+static PUT_ROLE_POLICY: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(181)),
+    errors: &[
+        ErrorShape {
+            name: "LimitExceededException",
+            code: "LimitExceeded",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(105),
+        },
+        ErrorShape {
+            name: "MalformedPolicyDocumentException",
+            code: "MalformedPolicyDocument",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(147),
+        },
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "UnmodifiableEntityException",
+            code: "UnmodifiableEntity",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(212),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(199),
+        },
+    ],
+    ..OperationShape::new("PutRolePolicy", SHAPES)
+};
+
+static PUT_USER_PERMISSIONS_BOUNDARY: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(182)),
+    errors: &[
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "InvalidInputException",
+            code: "InvalidInput",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(104),
+        },
+        ErrorShape {
+            name: "PolicyNotAttachableException",
+            code: "PolicyNotAttachable",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(170),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(199),
+        },
+    ],
+    ..OperationShape::new("PutUserPermissionsBoundary", SHAPES)
+};
+
+static PUT_USER_POLICY: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(183)),
+    errors: &[
+        ErrorShape {
+            name: "LimitExceededException",
+            code: "LimitExceeded",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(105),
+        },
+        ErrorShape {
+            name: "MalformedPolicyDocumentException",
+            code: "MalformedPolicyDocument",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(147),
+        },
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(199),
+        },
+    ],
+    ..OperationShape::new("PutUserPolicy", SHAPES)
+};
+
+static REMOVE_CLIENT_ID_FROM_OPEN_ID_CONNECT_PROVIDER: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(186)),
+    errors: &[
+        ErrorShape {
+            name: "ConcurrentModificationException",
+            code: "ConcurrentModification",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(17),
+        },
+        ErrorShape {
+            name: "InvalidInputException",
+            code: "InvalidInput",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(104),
+        },
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(199),
+        },
+    ],
+    ..OperationShape::new("RemoveClientIDFromOpenIDConnectProvider", SHAPES)
+};
+
+static REMOVE_ROLE_FROM_INSTANCE_PROFILE: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(187)),
+    errors: &[
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "LimitExceededException",
+            code: "LimitExceeded",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(105),
+        },
+        ErrorShape {
+            name: "UnmodifiableEntityException",
+            code: "UnmodifiableEntity",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(212),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(199),
+        },
+    ],
+    ..OperationShape::new("RemoveRoleFromInstanceProfile", SHAPES)
+};
+
+static REMOVE_USER_FROM_GROUP: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(188)),
+    errors: &[
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "LimitExceededException",
+            code: "LimitExceeded",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(105),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(199),
+        },
+    ],
+    ..OperationShape::new("RemoveUserFromGroup", SHAPES)
+};
+
+static SET_DEFAULT_POLICY_VERSION: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(200)),
+    errors: &[
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "InvalidInputException",
+            code: "InvalidInput",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(104),
+        },
+        ErrorShape {
+            name: "LimitExceededException",
+            code: "LimitExceeded",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(105),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("SetDefaultPolicyVersion", SHAPES)
@@ -9448,8 +10470,8 @@ static SIMULATE_CUSTOM_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(181)),
-    output: Some(ShapeId(182)),
+    input: Some(ShapeId(201)),
+    output: Some(ShapeId(202)),
     result_element: "SimulateCustomPolicyResult",
     errors: &[
         ErrorShape {
@@ -9457,14 +10479,14 @@ static SIMULATE_CUSTOM_POLICY: OperationShape = OperationShape {
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "PolicyEvaluationException",
             code: "PolicyEvaluation",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(145),
+            shape: ShapeId(163),
         },
     ],
     ..OperationShape::new("SimulateCustomPolicy", SHAPES)
@@ -9474,8 +10496,8 @@ static SIMULATE_PRINCIPAL_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(183)),
-    output: Some(ShapeId(182)),
+    input: Some(ShapeId(203)),
+    output: Some(ShapeId(202)),
     result_element: "SimulatePrincipalPolicyResult",
     errors: &[
         ErrorShape {
@@ -9483,21 +10505,21 @@ static SIMULATE_PRINCIPAL_POLICY: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "PolicyEvaluationException",
             code: "PolicyEvaluation",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(145),
+            shape: ShapeId(163),
         },
     ],
     ..OperationShape::new("SimulatePrincipalPolicy", SHAPES)
@@ -9507,42 +10529,42 @@ static TAG_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(189)),
+    input: Some(ShapeId(209)),
     errors: &[
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "ConcurrentModificationException",
             code: "ConcurrentModification",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(16),
+            shape: ShapeId(17),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("TagPolicy", SHAPES)
@@ -9552,42 +10574,42 @@ static TAG_ROLE: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(190)),
+    input: Some(ShapeId(210)),
     errors: &[
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "ConcurrentModificationException",
             code: "ConcurrentModification",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(16),
+            shape: ShapeId(17),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("TagRole", SHAPES)
@@ -9597,42 +10619,42 @@ static TAG_USER: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(191)),
+    input: Some(ShapeId(211)),
     errors: &[
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "ConcurrentModificationException",
             code: "ConcurrentModification",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(16),
+            shape: ShapeId(17),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("TagUser", SHAPES)
@@ -9642,35 +10664,35 @@ static UNTAG_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(193)),
+    input: Some(ShapeId(213)),
     errors: &[
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "ConcurrentModificationException",
             code: "ConcurrentModification",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(16),
+            shape: ShapeId(17),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("UntagPolicy", SHAPES)
@@ -9680,28 +10702,28 @@ static UNTAG_ROLE: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(194)),
+    input: Some(ShapeId(214)),
     errors: &[
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "ConcurrentModificationException",
             code: "ConcurrentModification",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(16),
+            shape: ShapeId(17),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("UntagRole", SHAPES)
@@ -9711,28 +10733,28 @@ static UNTAG_USER: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(195)),
+    input: Some(ShapeId(215)),
     errors: &[
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "ConcurrentModificationException",
             code: "ConcurrentModification",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(16),
+            shape: ShapeId(17),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("UntagUser", SHAPES)
@@ -9742,35 +10764,35 @@ static UPDATE_ACCESS_KEY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(196)),
+    input: Some(ShapeId(216)),
     errors: &[
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
         ErrorShape {
             name: "InvalidInputException",
             code: "InvalidInput",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(95),
+            shape: ShapeId(104),
         },
     ],
     ..OperationShape::new("UpdateAccessKey", SHAPES)
@@ -9780,42 +10802,42 @@ static UPDATE_ASSUME_ROLE_POLICY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(197)),
+    input: Some(ShapeId(217)),
     errors: &[
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "MalformedPolicyDocumentException",
             code: "MalformedPolicyDocument",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(136),
+            shape: ShapeId(147),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "UnmodifiableEntityException",
             code: "UnmodifiableEntity",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(192),
+            shape: ShapeId(212),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("UpdateAssumeRolePolicy", SHAPES)
@@ -9825,46 +10847,84 @@ static UPDATE_GROUP: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(198)),
+    input: Some(ShapeId(218)),
     errors: &[
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "EntityAlreadyExistsException",
             code: "EntityAlreadyExists",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(62),
+            shape: ShapeId(66),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("UpdateGroup", SHAPES)
+};
+
+static UPDATE_OPEN_ID_CONNECT_PROVIDER_THUMBPRINT: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(219)),
+    errors: &[
+        ErrorShape {
+            name: "ConcurrentModificationException",
+            code: "ConcurrentModification",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(17),
+        },
+        ErrorShape {
+            name: "InvalidInputException",
+            code: "InvalidInput",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(104),
+        },
+        ErrorShape {
+            name: "NoSuchEntityException",
+            code: "NoSuchEntity",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(150),
+        },
+        ErrorShape {
+            name: "ServiceFailureException",
+            code: "ServiceFailure",
+            status: 500,
+            fault: Fault::Client,
+            shape: ShapeId(199),
+        },
+    ],
+    ..OperationShape::new("UpdateOpenIDConnectProviderThumbprint", SHAPES)
 };
 
 static UPDATE_ROLE: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(201)),
-    output: Some(ShapeId(202)),
+    input: Some(ShapeId(222)),
+    output: Some(ShapeId(223)),
     result_element: "UpdateRoleResult",
     errors: &[
         ErrorShape {
@@ -9872,21 +10932,21 @@ static UPDATE_ROLE: OperationShape = OperationShape {
             code: "UnmodifiableEntity",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(192),
+            shape: ShapeId(212),
         },
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("UpdateRole", SHAPES)
@@ -9896,8 +10956,8 @@ static UPDATE_ROLE_DESCRIPTION: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(199)),
-    output: Some(ShapeId(200)),
+    input: Some(ShapeId(220)),
+    output: Some(ShapeId(221)),
     result_element: "UpdateRoleDescriptionResult",
     errors: &[
         ErrorShape {
@@ -9905,21 +10965,21 @@ static UPDATE_ROLE_DESCRIPTION: OperationShape = OperationShape {
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "UnmodifiableEntityException",
             code: "UnmodifiableEntity",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(192),
+            shape: ShapeId(212),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("UpdateRoleDescription", SHAPES)
@@ -9929,49 +10989,49 @@ static UPDATE_USER: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(203)),
+    input: Some(ShapeId(224)),
     errors: &[
         ErrorShape {
             name: "NoSuchEntityException",
             code: "NoSuchEntity",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(137),
+            shape: ShapeId(150),
         },
         ErrorShape {
             name: "LimitExceededException",
             code: "LimitExceeded",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(96),
+            shape: ShapeId(105),
         },
         ErrorShape {
             name: "EntityAlreadyExistsException",
             code: "EntityAlreadyExists",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(62),
+            shape: ShapeId(66),
         },
         ErrorShape {
             name: "EntityTemporarilyUnmodifiableException",
             code: "EntityTemporarilyUnmodifiable",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(63),
+            shape: ShapeId(67),
         },
         ErrorShape {
             name: "ConcurrentModificationException",
             code: "ConcurrentModification",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(16),
+            shape: ShapeId(17),
         },
         ErrorShape {
             name: "ServiceFailureException",
             code: "ServiceFailure",
             status: 500,
             fault: Fault::Client,
-            shape: ShapeId(179),
+            shape: ShapeId(199),
         },
     ],
     ..OperationShape::new("UpdateUser", SHAPES)
@@ -9992,35 +11052,35 @@ static PATTERN_10: Pattern = Pattern::new("[\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*");
 /// Every shape that the served operations reach.
 pub const SHAPES: Shapes = Shapes(&TABLE);
 
-static TABLE: [Shape; 261] = [
+static TABLE: [Shape; 294] = [
     // 0
     Shape::new(
         "AccessKey",
         Kind::Structure(Structure::of(&[
-            Member::new("AccessKeyId", ShapeId(205)).required(),
-            Member::new("CreateDate", ShapeId(213)),
-            Member::new("SecretAccessKey", ShapeId(207)).required(),
-            Member::new("Status", ShapeId(249)).required(),
-            Member::new("UserName", ShapeId(260)).required(),
+            Member::new("AccessKeyId", ShapeId(227)).required(),
+            Member::new("CreateDate", ShapeId(237)),
+            Member::new("SecretAccessKey", ShapeId(229)).required(),
+            Member::new("Status", ShapeId(279)).required(),
+            Member::new("UserName", ShapeId(293)).required(),
         ])),
     ),
     // 1
     Shape::new(
         "AccessKeyLastUsed",
         Kind::Structure(Structure::of(&[
-            Member::new("LastUsedDate", ShapeId(213)),
-            Member::new("Region", ShapeId(250)).required(),
-            Member::new("ServiceName", ShapeId(250)).required(),
+            Member::new("LastUsedDate", ShapeId(237)),
+            Member::new("Region", ShapeId(280)).required(),
+            Member::new("ServiceName", ShapeId(280)).required(),
         ])),
     ),
     // 2
     Shape::new(
         "AccessKeyMetadata",
         Kind::Structure(Structure::of(&[
-            Member::new("AccessKeyId", ShapeId(205)),
-            Member::new("CreateDate", ShapeId(213)),
-            Member::new("Status", ShapeId(249)),
-            Member::new("UserName", ShapeId(260)),
+            Member::new("AccessKeyId", ShapeId(227)),
+            Member::new("CreateDate", ShapeId(237)),
+            Member::new("Status", ShapeId(279)),
+            Member::new("UserName", ShapeId(293)),
         ])),
     ),
     // 3
@@ -10029,91 +11089,99 @@ static TABLE: [Shape; 261] = [
     Shape::new("ActionNameType", Kind::TEXT).bounds(Some(3), Some(128)),
     // 5
     Shape::new(
-        "AddRoleToInstanceProfileRequest",
+        "AddClientIDToOpenIDConnectProviderRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("InstanceProfileName", ShapeId(222)).required(),
-            Member::new("RoleName", ShapeId(247)).required(),
+            Member::new("ClientID", ShapeId(235)).required(),
+            Member::new("OpenIDConnectProviderArn", ShapeId(230)).required(),
         ])),
     ),
     // 6
     Shape::new(
-        "AddUserToGroupRequest",
+        "AddRoleToInstanceProfileRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(219)).required(),
-            Member::new("UserName", ShapeId(217)).required(),
+            Member::new("InstanceProfileName", ShapeId(249)).required(),
+            Member::new("RoleName", ShapeId(277)).required(),
         ])),
     ),
     // 7
-    Shape::new("ArnListType", Kind::List(List::of(ShapeId(208)))),
+    Shape::new(
+        "AddUserToGroupRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("GroupName", ShapeId(246)).required(),
+            Member::new("UserName", ShapeId(242)).required(),
+        ])),
+    ),
     // 8
+    Shape::new("ArnListType", Kind::List(List::of(ShapeId(230)))),
+    // 9
     Shape::new(
         "AttachGroupPolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(219)).required(),
-            Member::new("PolicyArn", ShapeId(208)).required(),
-        ])),
-    ),
-    // 9
-    Shape::new(
-        "AttachRolePolicyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("PolicyArn", ShapeId(208)).required(),
-            Member::new("RoleName", ShapeId(247)).required(),
+            Member::new("GroupName", ShapeId(246)).required(),
+            Member::new("PolicyArn", ShapeId(230)).required(),
         ])),
     ),
     // 10
     Shape::new(
-        "AttachUserPolicyRequest",
+        "AttachRolePolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyArn", ShapeId(208)).required(),
-            Member::new("UserName", ShapeId(260)).required(),
+            Member::new("PolicyArn", ShapeId(230)).required(),
+            Member::new("RoleName", ShapeId(277)).required(),
         ])),
     ),
     // 11
     Shape::new(
-        "AttachedPermissionsBoundary",
+        "AttachUserPolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("PermissionsBoundaryArn", ShapeId(208)),
-            Member::new("PermissionsBoundaryType", ShapeId(141)),
+            Member::new("PolicyArn", ShapeId(230)).required(),
+            Member::new("UserName", ShapeId(293)).required(),
         ])),
     ),
     // 12
     Shape::new(
-        "AttachedPolicy",
+        "AttachedPermissionsBoundary",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyArn", ShapeId(208)),
-            Member::new("PolicyName", ShapeId(238)),
+            Member::new("PermissionsBoundaryArn", ShapeId(230)),
+            Member::new("PermissionsBoundaryType", ShapeId(158)),
         ])),
     ),
     // 13
-    Shape::new("AttachmentName", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_0),
+    Shape::new(
+        "AttachedPolicy",
+        Kind::Structure(Structure::of(&[
+            Member::new("PolicyArn", ShapeId(230)),
+            Member::new("PolicyName", ShapeId(267)),
+        ])),
+    ),
     // 14
-    Shape::new("AttachmentType", Kind::String(&["user", "group", "role"])),
+    Shape::new("AttachmentName", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_0),
     // 15
-    Shape::new("ColumnNumber", Kind::INTEGER),
+    Shape::new("AttachmentType", Kind::String(&["user", "group", "role"])),
     // 16
+    Shape::new("ColumnNumber", Kind::INTEGER),
+    // 17
     Shape::new(
         "ConcurrentModificationException",
-        Kind::Structure(Structure::of(&[Member::new("message", ShapeId(17))])),
+        Kind::Structure(Structure::of(&[Member::new("message", ShapeId(18))])),
     ),
-    // 17
-    Shape::new("ConcurrentModificationMessage", Kind::TEXT),
     // 18
+    Shape::new("ConcurrentModificationMessage", Kind::TEXT),
+    // 19
     Shape::new(
         "ContextEntry",
         Kind::Structure(Structure::of(&[
-            Member::new("ContextKeyName", ShapeId(20)),
-            Member::new("ContextKeyType", ShapeId(22)),
-            Member::new("ContextKeyValues", ShapeId(23)),
+            Member::new("ContextKeyName", ShapeId(21)),
+            Member::new("ContextKeyType", ShapeId(23)),
+            Member::new("ContextKeyValues", ShapeId(24)),
         ])),
     ),
-    // 19
-    Shape::new("ContextEntryListType", Kind::List(List::of(ShapeId(18)))),
     // 20
-    Shape::new("ContextKeyNameType", Kind::TEXT).bounds(Some(5), Some(256)),
+    Shape::new("ContextEntryListType", Kind::List(List::of(ShapeId(19)))),
     // 21
-    Shape::new("ContextKeyNamesResultListType", Kind::List(List::of(ShapeId(20)))),
+    Shape::new("ContextKeyNameType", Kind::TEXT).bounds(Some(5), Some(256)),
     // 22
+    Shape::new("ContextKeyNamesResultListType", Kind::List(List::of(ShapeId(21)))),
+    // 23
     Shape::new(
         "ContextKeyTypeEnum",
         Kind::String(&[
@@ -10131,1316 +11199,1501 @@ static TABLE: [Shape; 261] = [
             "dateList",
         ]),
     ),
-    // 23
-    Shape::new("ContextKeyValueListType", Kind::List(List::of(ShapeId(24)))),
     // 24
-    Shape::new("ContextKeyValueType", Kind::TEXT),
+    Shape::new("ContextKeyValueListType", Kind::List(List::of(ShapeId(25)))),
     // 25
-    Shape::new("CreateAccessKeyRequest", Kind::Structure(Structure::of(&[Member::new("UserName", ShapeId(217))]))),
+    Shape::new("ContextKeyValueType", Kind::TEXT),
     // 26
+    Shape::new("CreateAccessKeyRequest", Kind::Structure(Structure::of(&[Member::new("UserName", ShapeId(242))]))),
+    // 27
     Shape::new(
         "CreateAccessKeyResponse",
         Kind::Structure(Structure::of(&[Member::new("AccessKey", ShapeId(0)).required()])),
     ),
-    // 27
+    // 28
     Shape::new(
         "CreateGroupRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(219)).required(),
-            Member::new("Path", ShapeId(231)),
+            Member::new("GroupName", ShapeId(246)).required(),
+            Member::new("Path", ShapeId(259)),
         ])),
     ),
-    // 28
-    Shape::new("CreateGroupResponse", Kind::Structure(Structure::of(&[Member::new("Group", ShapeId(92)).required()]))),
     // 29
+    Shape::new("CreateGroupResponse", Kind::Structure(Structure::of(&[Member::new("Group", ShapeId(100)).required()]))),
+    // 30
     Shape::new(
         "CreateInstanceProfileRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("InstanceProfileName", ShapeId(222)).required(),
-            Member::new("Path", ShapeId(231)),
-            Member::new("Tags", ShapeId(256)),
+            Member::new("InstanceProfileName", ShapeId(249)).required(),
+            Member::new("Path", ShapeId(259)),
+            Member::new("Tags", ShapeId(286)),
         ])),
-    ),
-    // 30
-    Shape::new(
-        "CreateInstanceProfileResponse",
-        Kind::Structure(Structure::of(&[Member::new("InstanceProfile", ShapeId(94)).required()])),
     ),
     // 31
     Shape::new(
-        "CreatePolicyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("Description", ShapeId(232)),
-            Member::new("Path", ShapeId(240)),
-            Member::new("PolicyDocument", ShapeId(233)).required(),
-            Member::new("PolicyName", ShapeId(238)).required(),
-            Member::new("Tags", ShapeId(256)),
-        ])),
+        "CreateInstanceProfileResponse",
+        Kind::Structure(Structure::of(&[Member::new("InstanceProfile", ShapeId(103)).required()])),
     ),
     // 32
-    Shape::new("CreatePolicyResponse", Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(143))]))),
+    Shape::new(
+        "CreateOpenIDConnectProviderRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("ClientIDList", ShapeId(234)),
+            Member::new("Tags", ShapeId(286)),
+            Member::new("ThumbprintList", ShapeId(288)),
+            Member::new("Url", ShapeId(153)).required(),
+        ])),
+    ),
     // 33
     Shape::new(
-        "CreatePolicyVersionRequest",
+        "CreateOpenIDConnectProviderResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyArn", ShapeId(208)).required(),
-            Member::new("PolicyDocument", ShapeId(233)).required(),
-            Member::new("SetAsDefault", ShapeId(211)),
+            Member::new("OpenIDConnectProviderArn", ShapeId(230)),
+            Member::new("Tags", ShapeId(286)),
         ])),
     ),
     // 34
     Shape::new(
-        "CreatePolicyVersionResponse",
-        Kind::Structure(Structure::of(&[Member::new("PolicyVersion", ShapeId(159))])),
+        "CreatePolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Description", ShapeId(260)),
+            Member::new("Path", ShapeId(269)),
+            Member::new("PolicyDocument", ShapeId(262)).required(),
+            Member::new("PolicyName", ShapeId(267)).required(),
+            Member::new("Tags", ShapeId(286)),
+        ])),
     ),
     // 35
+    Shape::new("CreatePolicyResponse", Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(160))]))),
+    // 36
+    Shape::new(
+        "CreatePolicyVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("PolicyArn", ShapeId(230)).required(),
+            Member::new("PolicyDocument", ShapeId(262)).required(),
+            Member::new("SetAsDefault", ShapeId(233)),
+        ])),
+    ),
+    // 37
+    Shape::new(
+        "CreatePolicyVersionResponse",
+        Kind::Structure(Structure::of(&[Member::new("PolicyVersion", ShapeId(177))])),
+    ),
+    // 38
     Shape::new(
         "CreateRoleRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AssumeRolePolicyDocument", ShapeId(233)).required(),
-            Member::new("Description", ShapeId(244)),
-            Member::new("MaxSessionDuration", ShapeId(246)),
-            Member::new("Path", ShapeId(231)),
-            Member::new("PermissionsBoundary", ShapeId(208)),
-            Member::new("RoleName", ShapeId(247)).required(),
-            Member::new("Tags", ShapeId(256)),
+            Member::new("AssumeRolePolicyDocument", ShapeId(262)).required(),
+            Member::new("Description", ShapeId(273)),
+            Member::new("MaxSessionDuration", ShapeId(276)),
+            Member::new("Path", ShapeId(259)),
+            Member::new("PermissionsBoundary", ShapeId(230)),
+            Member::new("RoleName", ShapeId(277)).required(),
+            Member::new("Tags", ShapeId(286)),
         ])),
     ),
-    // 36
-    Shape::new("CreateRoleResponse", Kind::Structure(Structure::of(&[Member::new("Role", ShapeId(175)).required()]))),
-    // 37
+    // 39
+    Shape::new("CreateRoleResponse", Kind::Structure(Structure::of(&[Member::new("Role", ShapeId(194)).required()]))),
+    // 40
     Shape::new(
         "CreateServiceLinkedRoleRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AWSServiceName", ShapeId(219)).required(),
-            Member::new("CustomSuffix", ShapeId(212)),
-            Member::new("Description", ShapeId(244)),
+            Member::new("AWSServiceName", ShapeId(246)).required(),
+            Member::new("CustomSuffix", ShapeId(236)),
+            Member::new("Description", ShapeId(273)),
         ])),
     ),
-    // 38
-    Shape::new("CreateServiceLinkedRoleResponse", Kind::Structure(Structure::of(&[Member::new("Role", ShapeId(175))]))),
-    // 39
+    // 41
+    Shape::new("CreateServiceLinkedRoleResponse", Kind::Structure(Structure::of(&[Member::new("Role", ShapeId(194))]))),
+    // 42
     Shape::new(
         "CreateUserRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Path", ShapeId(231)),
-            Member::new("PermissionsBoundary", ShapeId(208)),
-            Member::new("Tags", ShapeId(256)),
-            Member::new("UserName", ShapeId(260)).required(),
+            Member::new("Path", ShapeId(259)),
+            Member::new("PermissionsBoundary", ShapeId(230)),
+            Member::new("Tags", ShapeId(286)),
+            Member::new("UserName", ShapeId(293)).required(),
         ])),
     ),
-    // 40
-    Shape::new("CreateUserResponse", Kind::Structure(Structure::of(&[Member::new("User", ShapeId(204))]))),
-    // 41
+    // 43
+    Shape::new("CreateUserResponse", Kind::Structure(Structure::of(&[Member::new("User", ShapeId(225))]))),
+    // 44
     Shape::new(
         "DeleteAccessKeyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AccessKeyId", ShapeId(205)).required(),
-            Member::new("UserName", ShapeId(217)),
+            Member::new("AccessKeyId", ShapeId(227)).required(),
+            Member::new("UserName", ShapeId(242)),
         ])),
     ),
-    // 42
-    Shape::new("DeleteConflictException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(214))]))),
-    // 43
+    // 45
+    Shape::new("DeleteConflictException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(238))]))),
+    // 46
     Shape::new(
         "DeleteGroupPolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(219)).required(),
-            Member::new("PolicyName", ShapeId(238)).required(),
+            Member::new("GroupName", ShapeId(246)).required(),
+            Member::new("PolicyName", ShapeId(267)).required(),
         ])),
-    ),
-    // 44
-    Shape::new(
-        "DeleteGroupRequest",
-        Kind::Structure(Structure::of(&[Member::new("GroupName", ShapeId(219)).required()])),
-    ),
-    // 45
-    Shape::new(
-        "DeleteInstanceProfileRequest",
-        Kind::Structure(Structure::of(&[Member::new("InstanceProfileName", ShapeId(222)).required()])),
-    ),
-    // 46
-    Shape::new(
-        "DeletePolicyRequest",
-        Kind::Structure(Structure::of(&[Member::new("PolicyArn", ShapeId(208)).required()])),
     ),
     // 47
     Shape::new(
-        "DeletePolicyVersionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("PolicyArn", ShapeId(208)).required(),
-            Member::new("VersionId", ShapeId(242)).required(),
-        ])),
+        "DeleteGroupRequest",
+        Kind::Structure(Structure::of(&[Member::new("GroupName", ShapeId(246)).required()])),
     ),
     // 48
     Shape::new(
-        "DeleteRolePermissionsBoundaryRequest",
-        Kind::Structure(Structure::of(&[Member::new("RoleName", ShapeId(247)).required()])),
+        "DeleteInstanceProfileRequest",
+        Kind::Structure(Structure::of(&[Member::new("InstanceProfileName", ShapeId(249)).required()])),
     ),
     // 49
     Shape::new(
-        "DeleteRolePolicyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("PolicyName", ShapeId(238)).required(),
-            Member::new("RoleName", ShapeId(247)).required(),
-        ])),
+        "DeleteOpenIDConnectProviderRequest",
+        Kind::Structure(Structure::of(&[Member::new("OpenIDConnectProviderArn", ShapeId(230)).required()])),
     ),
     // 50
     Shape::new(
-        "DeleteRoleRequest",
-        Kind::Structure(Structure::of(&[Member::new("RoleName", ShapeId(247)).required()])),
+        "DeletePolicyRequest",
+        Kind::Structure(Structure::of(&[Member::new("PolicyArn", ShapeId(230)).required()])),
     ),
     // 51
     Shape::new(
-        "DeleteServiceLinkedRoleRequest",
-        Kind::Structure(Structure::of(&[Member::new("RoleName", ShapeId(247)).required()])),
+        "DeletePolicyVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("PolicyArn", ShapeId(230)).required(),
+            Member::new("VersionId", ShapeId(271)).required(),
+        ])),
     ),
     // 52
     Shape::new(
-        "DeleteServiceLinkedRoleResponse",
-        Kind::Structure(Structure::of(&[Member::new("DeletionTaskId", ShapeId(57)).required()])),
+        "DeleteRolePermissionsBoundaryRequest",
+        Kind::Structure(Structure::of(&[Member::new("RoleName", ShapeId(277)).required()])),
     ),
     // 53
     Shape::new(
-        "DeleteUserPermissionsBoundaryRequest",
-        Kind::Structure(Structure::of(&[Member::new("UserName", ShapeId(260)).required()])),
+        "DeleteRolePolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("PolicyName", ShapeId(267)).required(),
+            Member::new("RoleName", ShapeId(277)).required(),
+        ])),
     ),
     // 54
     Shape::new(
-        "DeleteUserPolicyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("PolicyName", ShapeId(238)).required(),
-            Member::new("UserName", ShapeId(217)).required(),
-        ])),
+        "DeleteRoleRequest",
+        Kind::Structure(Structure::of(&[Member::new("RoleName", ShapeId(277)).required()])),
     ),
     // 55
     Shape::new(
-        "DeleteUserRequest",
-        Kind::Structure(Structure::of(&[Member::new("UserName", ShapeId(217)).required()])),
+        "DeleteServiceLinkedRoleRequest",
+        Kind::Structure(Structure::of(&[Member::new("RoleName", ShapeId(277)).required()])),
     ),
     // 56
     Shape::new(
-        "DeletionTaskFailureReasonType",
-        Kind::Structure(Structure::of(&[
-            Member::new("Reason", ShapeId(166)),
-            Member::new("RoleUsageList", ShapeId(177)),
-        ])),
+        "DeleteServiceLinkedRoleResponse",
+        Kind::Structure(Structure::of(&[Member::new("DeletionTaskId", ShapeId(61)).required()])),
     ),
     // 57
-    Shape::new("DeletionTaskIdType", Kind::TEXT).bounds(Some(1), Some(1000)),
+    Shape::new(
+        "DeleteUserPermissionsBoundaryRequest",
+        Kind::Structure(Structure::of(&[Member::new("UserName", ShapeId(293)).required()])),
+    ),
     // 58
-    Shape::new("DeletionTaskStatusType", Kind::String(&["SUCCEEDED", "IN_PROGRESS", "FAILED", "NOT_STARTED"])),
+    Shape::new(
+        "DeleteUserPolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("PolicyName", ShapeId(267)).required(),
+            Member::new("UserName", ShapeId(242)).required(),
+        ])),
+    ),
     // 59
     Shape::new(
-        "DetachGroupPolicyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(219)).required(),
-            Member::new("PolicyArn", ShapeId(208)).required(),
-        ])),
+        "DeleteUserRequest",
+        Kind::Structure(Structure::of(&[Member::new("UserName", ShapeId(242)).required()])),
     ),
     // 60
     Shape::new(
-        "DetachRolePolicyRequest",
+        "DeletionTaskFailureReasonType",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyArn", ShapeId(208)).required(),
-            Member::new("RoleName", ShapeId(247)).required(),
+            Member::new("Reason", ShapeId(184)),
+            Member::new("RoleUsageList", ShapeId(197)),
         ])),
     ),
     // 61
+    Shape::new("DeletionTaskIdType", Kind::TEXT).bounds(Some(1), Some(1000)),
+    // 62
+    Shape::new("DeletionTaskStatusType", Kind::String(&["SUCCEEDED", "IN_PROGRESS", "FAILED", "NOT_STARTED"])),
+    // 63
+    Shape::new(
+        "DetachGroupPolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("GroupName", ShapeId(246)).required(),
+            Member::new("PolicyArn", ShapeId(230)).required(),
+        ])),
+    ),
+    // 64
+    Shape::new(
+        "DetachRolePolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("PolicyArn", ShapeId(230)).required(),
+            Member::new("RoleName", ShapeId(277)).required(),
+        ])),
+    ),
+    // 65
     Shape::new(
         "DetachUserPolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyArn", ShapeId(208)).required(),
-            Member::new("UserName", ShapeId(260)).required(),
+            Member::new("PolicyArn", ShapeId(230)).required(),
+            Member::new("UserName", ShapeId(293)).required(),
         ])),
     ),
-    // 62
-    Shape::new("EntityAlreadyExistsException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(215))]))),
-    // 63
+    // 66
+    Shape::new("EntityAlreadyExistsException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(239))]))),
+    // 67
     Shape::new(
         "EntityTemporarilyUnmodifiableException",
-        Kind::Structure(Structure::of(&[Member::new("message", ShapeId(216))])),
+        Kind::Structure(Structure::of(&[Member::new("message", ShapeId(241))])),
     ),
-    // 64
+    // 68
     Shape::new("EntityType", Kind::String(&["User", "Role", "Group", "LocalManagedPolicy", "AWSManagedPolicy"])),
-    // 65
-    Shape::new("EvalDecisionDetailsType", Kind::Map(Map::of(ShapeId(66), ShapeId(144)))),
-    // 66
+    // 69
+    Shape::new("EvalDecisionDetailsType", Kind::Map(Map::of(ShapeId(70), ShapeId(162)))),
+    // 70
     Shape::new("EvalDecisionSourceType", Kind::TEXT).bounds(Some(3), Some(256)),
-    // 67
+    // 71
     Shape::new(
         "EvaluationResult",
         Kind::Structure(Structure::of(&[
             Member::new("EvalActionName", ShapeId(4)).required(),
-            Member::new("EvalDecision", ShapeId(144)).required(),
-            Member::new("EvalDecisionDetails", ShapeId(65)),
-            Member::new("EvalResourceName", ShapeId(172)),
-            Member::new("MatchedStatements", ShapeId(187)),
-            Member::new("MissingContextValues", ShapeId(21)),
-            Member::new("OrganizationsDecisionDetail", ShapeId(140)),
-            Member::new("PermissionsBoundaryDecisionDetail", ShapeId(142)),
-            Member::new("ResourceSpecificResults", ShapeId(174)),
+            Member::new("EvalDecision", ShapeId(162)).required(),
+            Member::new("EvalDecisionDetails", ShapeId(69)),
+            Member::new("EvalResourceName", ShapeId(191)),
+            Member::new("MatchedStatements", ShapeId(207)),
+            Member::new("MissingContextValues", ShapeId(22)),
+            Member::new("OrganizationsDecisionDetail", ShapeId(157)),
+            Member::new("PermissionsBoundaryDecisionDetail", ShapeId(159)),
+            Member::new("ResourceSpecificResults", ShapeId(193)),
         ])),
     ),
-    // 68
-    Shape::new("EvaluationResultsListType", Kind::List(List::of(ShapeId(67)))),
-    // 69
+    // 72
+    Shape::new("EvaluationResultsListType", Kind::List(List::of(ShapeId(71)))),
+    // 73
     Shape::new(
         "GetAccessKeyLastUsedRequest",
-        Kind::Structure(Structure::of(&[Member::new("AccessKeyId", ShapeId(205)).required()])),
+        Kind::Structure(Structure::of(&[Member::new("AccessKeyId", ShapeId(227)).required()])),
     ),
-    // 70
+    // 74
     Shape::new(
         "GetAccessKeyLastUsedResponse",
         Kind::Structure(Structure::of(&[
             Member::new("AccessKeyLastUsed", ShapeId(1)),
-            Member::new("UserName", ShapeId(217)),
-        ])),
-    ),
-    // 71
-    Shape::new("GetAccountSummaryResponse", Kind::Structure(Structure::of(&[Member::new("SummaryMap", ShapeId(252))]))),
-    // 72
-    Shape::new(
-        "GetGroupPolicyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(219)).required(),
-            Member::new("PolicyName", ShapeId(238)).required(),
-        ])),
-    ),
-    // 73
-    Shape::new(
-        "GetGroupPolicyResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(219)).required(),
-            Member::new("PolicyDocument", ShapeId(233)).required(),
-            Member::new("PolicyName", ShapeId(238)).required(),
-        ])),
-    ),
-    // 74
-    Shape::new(
-        "GetGroupRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(219)).required(),
-            Member::new("Marker", ShapeId(227)),
-            Member::new("MaxItems", ShapeId(228)),
+            Member::new("UserName", ShapeId(242)),
         ])),
     ),
     // 75
     Shape::new(
-        "GetGroupResponse",
+        "GetAccountAuthorizationDetailsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Group", ShapeId(92)).required(),
-            Member::new("IsTruncated", ShapeId(211)),
-            Member::new("Marker", ShapeId(243)),
-            Member::new("Users", ShapeId(259)).required(),
+            Member::new("Filter", ShapeId(240)),
+            Member::new("Marker", ShapeId(254)),
+            Member::new("MaxItems", ShapeId(255)),
         ])),
     ),
     // 76
     Shape::new(
-        "GetInstanceProfileRequest",
-        Kind::Structure(Structure::of(&[Member::new("InstanceProfileName", ShapeId(222)).required()])),
+        "GetAccountAuthorizationDetailsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("GroupDetailList", ShapeId(243)),
+            Member::new("IsTruncated", ShapeId(233)),
+            Member::new("Marker", ShapeId(272)),
+            Member::new("Policies", ShapeId(149)),
+            Member::new("RoleDetailList", ShapeId(274)),
+            Member::new("UserDetailList", ShapeId(291)),
+        ])),
     ),
     // 77
-    Shape::new(
-        "GetInstanceProfileResponse",
-        Kind::Structure(Structure::of(&[Member::new("InstanceProfile", ShapeId(94)).required()])),
-    ),
+    Shape::new("GetAccountSummaryResponse", Kind::Structure(Structure::of(&[Member::new("SummaryMap", ShapeId(282))]))),
     // 78
     Shape::new(
-        "GetPolicyRequest",
-        Kind::Structure(Structure::of(&[Member::new("PolicyArn", ShapeId(208)).required()])),
+        "GetGroupPolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("GroupName", ShapeId(246)).required(),
+            Member::new("PolicyName", ShapeId(267)).required(),
+        ])),
     ),
     // 79
-    Shape::new("GetPolicyResponse", Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(143))]))),
+    Shape::new(
+        "GetGroupPolicyResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("GroupName", ShapeId(246)).required(),
+            Member::new("PolicyDocument", ShapeId(262)).required(),
+            Member::new("PolicyName", ShapeId(267)).required(),
+        ])),
+    ),
     // 80
     Shape::new(
-        "GetPolicyVersionRequest",
+        "GetGroupRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyArn", ShapeId(208)).required(),
-            Member::new("VersionId", ShapeId(242)).required(),
+            Member::new("GroupName", ShapeId(246)).required(),
+            Member::new("Marker", ShapeId(254)),
+            Member::new("MaxItems", ShapeId(255)),
         ])),
     ),
     // 81
     Shape::new(
-        "GetPolicyVersionResponse",
-        Kind::Structure(Structure::of(&[Member::new("PolicyVersion", ShapeId(159))])),
+        "GetGroupResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("Group", ShapeId(100)).required(),
+            Member::new("IsTruncated", ShapeId(233)),
+            Member::new("Marker", ShapeId(272)),
+            Member::new("Users", ShapeId(292)).required(),
+        ])),
     ),
     // 82
     Shape::new(
-        "GetRolePolicyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("PolicyName", ShapeId(238)).required(),
-            Member::new("RoleName", ShapeId(247)).required(),
-        ])),
+        "GetInstanceProfileRequest",
+        Kind::Structure(Structure::of(&[Member::new("InstanceProfileName", ShapeId(249)).required()])),
     ),
     // 83
     Shape::new(
-        "GetRolePolicyResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("PolicyDocument", ShapeId(233)).required(),
-            Member::new("PolicyName", ShapeId(238)).required(),
-            Member::new("RoleName", ShapeId(247)).required(),
-        ])),
+        "GetInstanceProfileResponse",
+        Kind::Structure(Structure::of(&[Member::new("InstanceProfile", ShapeId(103)).required()])),
     ),
     // 84
-    Shape::new("GetRoleRequest", Kind::Structure(Structure::of(&[Member::new("RoleName", ShapeId(247)).required()]))),
-    // 85
-    Shape::new("GetRoleResponse", Kind::Structure(Structure::of(&[Member::new("Role", ShapeId(175)).required()]))),
-    // 86
     Shape::new(
-        "GetServiceLinkedRoleDeletionStatusRequest",
-        Kind::Structure(Structure::of(&[Member::new("DeletionTaskId", ShapeId(57)).required()])),
+        "GetOpenIDConnectProviderRequest",
+        Kind::Structure(Structure::of(&[Member::new("OpenIDConnectProviderArn", ShapeId(230)).required()])),
     ),
-    // 87
+    // 85
     Shape::new(
-        "GetServiceLinkedRoleDeletionStatusResponse",
+        "GetOpenIDConnectProviderResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Reason", ShapeId(56)),
-            Member::new("Status", ShapeId(58)).required(),
+            Member::new("ClientIDList", ShapeId(234)),
+            Member::new("CreateDate", ShapeId(237)),
+            Member::new("Tags", ShapeId(286)),
+            Member::new("ThumbprintList", ShapeId(288)),
+            Member::new("Url", ShapeId(153)),
         ])),
     ),
+    // 86
+    Shape::new(
+        "GetPolicyRequest",
+        Kind::Structure(Structure::of(&[Member::new("PolicyArn", ShapeId(230)).required()])),
+    ),
+    // 87
+    Shape::new("GetPolicyResponse", Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(160))]))),
     // 88
     Shape::new(
-        "GetUserPolicyRequest",
+        "GetPolicyVersionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyName", ShapeId(238)).required(),
-            Member::new("UserName", ShapeId(217)).required(),
+            Member::new("PolicyArn", ShapeId(230)).required(),
+            Member::new("VersionId", ShapeId(271)).required(),
         ])),
     ),
     // 89
     Shape::new(
-        "GetUserPolicyResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("PolicyDocument", ShapeId(233)).required(),
-            Member::new("PolicyName", ShapeId(238)).required(),
-            Member::new("UserName", ShapeId(217)).required(),
-        ])),
+        "GetPolicyVersionResponse",
+        Kind::Structure(Structure::of(&[Member::new("PolicyVersion", ShapeId(177))])),
     ),
     // 90
-    Shape::new("GetUserRequest", Kind::Structure(Structure::of(&[Member::new("UserName", ShapeId(217))]))),
+    Shape::new(
+        "GetRolePolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("PolicyName", ShapeId(267)).required(),
+            Member::new("RoleName", ShapeId(277)).required(),
+        ])),
+    ),
     // 91
-    Shape::new("GetUserResponse", Kind::Structure(Structure::of(&[Member::new("User", ShapeId(204)).required()]))),
+    Shape::new(
+        "GetRolePolicyResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("PolicyDocument", ShapeId(262)).required(),
+            Member::new("PolicyName", ShapeId(267)).required(),
+            Member::new("RoleName", ShapeId(277)).required(),
+        ])),
+    ),
     // 92
+    Shape::new("GetRoleRequest", Kind::Structure(Structure::of(&[Member::new("RoleName", ShapeId(277)).required()]))),
+    // 93
+    Shape::new("GetRoleResponse", Kind::Structure(Structure::of(&[Member::new("Role", ShapeId(194)).required()]))),
+    // 94
+    Shape::new(
+        "GetServiceLinkedRoleDeletionStatusRequest",
+        Kind::Structure(Structure::of(&[Member::new("DeletionTaskId", ShapeId(61)).required()])),
+    ),
+    // 95
+    Shape::new(
+        "GetServiceLinkedRoleDeletionStatusResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("Reason", ShapeId(60)),
+            Member::new("Status", ShapeId(62)).required(),
+        ])),
+    ),
+    // 96
+    Shape::new(
+        "GetUserPolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("PolicyName", ShapeId(267)).required(),
+            Member::new("UserName", ShapeId(242)).required(),
+        ])),
+    ),
+    // 97
+    Shape::new(
+        "GetUserPolicyResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("PolicyDocument", ShapeId(262)).required(),
+            Member::new("PolicyName", ShapeId(267)).required(),
+            Member::new("UserName", ShapeId(242)).required(),
+        ])),
+    ),
+    // 98
+    Shape::new("GetUserRequest", Kind::Structure(Structure::of(&[Member::new("UserName", ShapeId(242))]))),
+    // 99
+    Shape::new("GetUserResponse", Kind::Structure(Structure::of(&[Member::new("User", ShapeId(225)).required()]))),
+    // 100
     Shape::new(
         "Group",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(208)).required(),
-            Member::new("CreateDate", ShapeId(213)).required(),
-            Member::new("GroupId", ShapeId(220)).required(),
-            Member::new("GroupName", ShapeId(219)).required(),
-            Member::new("Path", ShapeId(231)).required(),
-        ])),
-    ),
-    // 93
-    Shape::new(
-        "InlinePolicyIdentifierType",
-        Kind::Structure(Structure::of(&[
-            Member::new("AttachmentName", ShapeId(13)).required(),
-            Member::new("AttachmentType", ShapeId(14)).required(),
-            Member::new("PolicyName", ShapeId(238)).required(),
-        ])),
-    ),
-    // 94
-    Shape::new(
-        "InstanceProfile",
-        Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(208)).required(),
-            Member::new("CreateDate", ShapeId(213)).required(),
-            Member::new("InstanceProfileId", ShapeId(220)).required(),
-            Member::new("InstanceProfileName", ShapeId(222)).required(),
-            Member::new("Path", ShapeId(231)).required(),
-            Member::new("Roles", ShapeId(245)).required(),
-            Member::new("Tags", ShapeId(256)),
-        ])),
-    ),
-    // 95
-    Shape::new("InvalidInputException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(224))]))),
-    // 96
-    Shape::new("LimitExceededException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(225))]))),
-    // 97
-    Shape::new("LineNumber", Kind::INTEGER),
-    // 98
-    Shape::new(
-        "ListAccessKeysRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(227)),
-            Member::new("MaxItems", ShapeId(228)),
-            Member::new("UserName", ShapeId(217)),
-        ])),
-    ),
-    // 99
-    Shape::new(
-        "ListAccessKeysResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("AccessKeyMetadata", ShapeId(206)).required(),
-            Member::new("IsTruncated", ShapeId(211)),
-            Member::new("Marker", ShapeId(243)),
-        ])),
-    ),
-    // 100
-    Shape::new(
-        "ListAttachedGroupPoliciesRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(219)).required(),
-            Member::new("Marker", ShapeId(227)),
-            Member::new("MaxItems", ShapeId(228)),
-            Member::new("PathPrefix", ShapeId(240)),
+            Member::new("Arn", ShapeId(230)).required(),
+            Member::new("CreateDate", ShapeId(237)).required(),
+            Member::new("GroupId", ShapeId(247)).required(),
+            Member::new("GroupName", ShapeId(246)).required(),
+            Member::new("Path", ShapeId(259)).required(),
         ])),
     ),
     // 101
     Shape::new(
-        "ListAttachedGroupPoliciesResponse",
+        "GroupDetail",
         Kind::Structure(Structure::of(&[
-            Member::new("AttachedPolicies", ShapeId(209)),
-            Member::new("IsTruncated", ShapeId(211)),
-            Member::new("Marker", ShapeId(243)),
+            Member::new("Arn", ShapeId(230)),
+            Member::new("AttachedManagedPolicies", ShapeId(231)),
+            Member::new("CreateDate", ShapeId(237)),
+            Member::new("GroupId", ShapeId(247)),
+            Member::new("GroupName", ShapeId(246)),
+            Member::new("GroupPolicyList", ShapeId(261)),
+            Member::new("Path", ShapeId(259)),
         ])),
     ),
     // 102
     Shape::new(
-        "ListAttachedRolePoliciesRequest",
+        "InlinePolicyIdentifierType",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(227)),
-            Member::new("MaxItems", ShapeId(228)),
-            Member::new("PathPrefix", ShapeId(240)),
-            Member::new("RoleName", ShapeId(247)).required(),
+            Member::new("AttachmentName", ShapeId(14)).required(),
+            Member::new("AttachmentType", ShapeId(15)).required(),
+            Member::new("PolicyName", ShapeId(267)).required(),
         ])),
     ),
     // 103
     Shape::new(
-        "ListAttachedRolePoliciesResponse",
+        "InstanceProfile",
         Kind::Structure(Structure::of(&[
-            Member::new("AttachedPolicies", ShapeId(209)),
-            Member::new("IsTruncated", ShapeId(211)),
-            Member::new("Marker", ShapeId(243)),
+            Member::new("Arn", ShapeId(230)).required(),
+            Member::new("CreateDate", ShapeId(237)).required(),
+            Member::new("InstanceProfileId", ShapeId(247)).required(),
+            Member::new("InstanceProfileName", ShapeId(249)).required(),
+            Member::new("Path", ShapeId(259)).required(),
+            Member::new("Roles", ShapeId(275)).required(),
+            Member::new("Tags", ShapeId(286)),
         ])),
     ),
     // 104
-    Shape::new(
-        "ListAttachedUserPoliciesRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(227)),
-            Member::new("MaxItems", ShapeId(228)),
-            Member::new("PathPrefix", ShapeId(240)),
-            Member::new("UserName", ShapeId(260)).required(),
-        ])),
-    ),
+    Shape::new("InvalidInputException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(251))]))),
     // 105
-    Shape::new(
-        "ListAttachedUserPoliciesResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("AttachedPolicies", ShapeId(209)),
-            Member::new("IsTruncated", ShapeId(211)),
-            Member::new("Marker", ShapeId(243)),
-        ])),
-    ),
+    Shape::new("LimitExceededException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(252))]))),
     // 106
-    Shape::new(
-        "ListEntitiesForPolicyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("EntityFilter", ShapeId(64)),
-            Member::new("Marker", ShapeId(227)),
-            Member::new("MaxItems", ShapeId(228)),
-            Member::new("PathPrefix", ShapeId(231)),
-            Member::new("PolicyArn", ShapeId(208)).required(),
-            Member::new("PolicyUsageFilter", ShapeId(156)),
-        ])),
-    ),
+    Shape::new("LineNumber", Kind::INTEGER),
     // 107
     Shape::new(
-        "ListEntitiesForPolicyResponse",
+        "ListAccessKeysRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("IsTruncated", ShapeId(211)),
-            Member::new("Marker", ShapeId(243)),
-            Member::new("PolicyGroups", ShapeId(148)),
-            Member::new("PolicyRoles", ShapeId(154)),
-            Member::new("PolicyUsers", ShapeId(158)),
+            Member::new("Marker", ShapeId(254)),
+            Member::new("MaxItems", ShapeId(255)),
+            Member::new("UserName", ShapeId(242)),
         ])),
     ),
     // 108
     Shape::new(
-        "ListGroupPoliciesRequest",
+        "ListAccessKeysResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(219)).required(),
-            Member::new("Marker", ShapeId(227)),
-            Member::new("MaxItems", ShapeId(228)),
+            Member::new("AccessKeyMetadata", ShapeId(228)).required(),
+            Member::new("IsTruncated", ShapeId(233)),
+            Member::new("Marker", ShapeId(272)),
         ])),
     ),
     // 109
     Shape::new(
-        "ListGroupPoliciesResponse",
+        "ListAttachedGroupPoliciesRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("IsTruncated", ShapeId(211)),
-            Member::new("Marker", ShapeId(243)),
-            Member::new("PolicyNames", ShapeId(237)).required(),
+            Member::new("GroupName", ShapeId(246)).required(),
+            Member::new("Marker", ShapeId(254)),
+            Member::new("MaxItems", ShapeId(255)),
+            Member::new("PathPrefix", ShapeId(269)),
         ])),
     ),
     // 110
     Shape::new(
-        "ListGroupsForUserRequest",
+        "ListAttachedGroupPoliciesResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(227)),
-            Member::new("MaxItems", ShapeId(228)),
-            Member::new("UserName", ShapeId(217)).required(),
+            Member::new("AttachedPolicies", ShapeId(231)),
+            Member::new("IsTruncated", ShapeId(233)),
+            Member::new("Marker", ShapeId(272)),
         ])),
     ),
     // 111
     Shape::new(
-        "ListGroupsForUserResponse",
+        "ListAttachedRolePoliciesRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Groups", ShapeId(218)).required(),
-            Member::new("IsTruncated", ShapeId(211)),
-            Member::new("Marker", ShapeId(243)),
+            Member::new("Marker", ShapeId(254)),
+            Member::new("MaxItems", ShapeId(255)),
+            Member::new("PathPrefix", ShapeId(269)),
+            Member::new("RoleName", ShapeId(277)).required(),
         ])),
     ),
     // 112
     Shape::new(
-        "ListGroupsRequest",
+        "ListAttachedRolePoliciesResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(227)),
-            Member::new("MaxItems", ShapeId(228)),
-            Member::new("PathPrefix", ShapeId(230)),
+            Member::new("AttachedPolicies", ShapeId(231)),
+            Member::new("IsTruncated", ShapeId(233)),
+            Member::new("Marker", ShapeId(272)),
         ])),
     ),
     // 113
     Shape::new(
-        "ListGroupsResponse",
+        "ListAttachedUserPoliciesRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Groups", ShapeId(218)).required(),
-            Member::new("IsTruncated", ShapeId(211)),
-            Member::new("Marker", ShapeId(243)),
+            Member::new("Marker", ShapeId(254)),
+            Member::new("MaxItems", ShapeId(255)),
+            Member::new("PathPrefix", ShapeId(269)),
+            Member::new("UserName", ShapeId(293)).required(),
         ])),
     ),
     // 114
     Shape::new(
-        "ListInstanceProfilesForRoleRequest",
+        "ListAttachedUserPoliciesResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(227)),
-            Member::new("MaxItems", ShapeId(228)),
-            Member::new("RoleName", ShapeId(247)).required(),
+            Member::new("AttachedPolicies", ShapeId(231)),
+            Member::new("IsTruncated", ShapeId(233)),
+            Member::new("Marker", ShapeId(272)),
         ])),
     ),
     // 115
     Shape::new(
-        "ListInstanceProfilesForRoleResponse",
+        "ListEntitiesForPolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("InstanceProfiles", ShapeId(221)).required(),
-            Member::new("IsTruncated", ShapeId(211)),
-            Member::new("Marker", ShapeId(243)),
+            Member::new("EntityFilter", ShapeId(68)),
+            Member::new("Marker", ShapeId(254)),
+            Member::new("MaxItems", ShapeId(255)),
+            Member::new("PathPrefix", ShapeId(259)),
+            Member::new("PolicyArn", ShapeId(230)).required(),
+            Member::new("PolicyUsageFilter", ShapeId(174)),
         ])),
     ),
     // 116
     Shape::new(
-        "ListInstanceProfilesRequest",
+        "ListEntitiesForPolicyResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(227)),
-            Member::new("MaxItems", ShapeId(228)),
-            Member::new("PathPrefix", ShapeId(230)),
+            Member::new("IsTruncated", ShapeId(233)),
+            Member::new("Marker", ShapeId(272)),
+            Member::new("PolicyGroups", ShapeId(166)),
+            Member::new("PolicyRoles", ShapeId(172)),
+            Member::new("PolicyUsers", ShapeId(176)),
         ])),
     ),
     // 117
     Shape::new(
-        "ListInstanceProfilesResponse",
+        "ListGroupPoliciesRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("InstanceProfiles", ShapeId(221)).required(),
-            Member::new("IsTruncated", ShapeId(211)),
-            Member::new("Marker", ShapeId(243)),
+            Member::new("GroupName", ShapeId(246)).required(),
+            Member::new("Marker", ShapeId(254)),
+            Member::new("MaxItems", ShapeId(255)),
         ])),
     ),
     // 118
     Shape::new(
-        "ListPoliciesRequest",
+        "ListGroupPoliciesResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(227)),
-            Member::new("MaxItems", ShapeId(228)),
-            Member::new("OnlyAttached", ShapeId(211)),
-            Member::new("PathPrefix", ShapeId(240)),
-            Member::new("PolicyUsageFilter", ShapeId(156)),
-            Member::new("Scope", ShapeId(241)),
+            Member::new("IsTruncated", ShapeId(233)),
+            Member::new("Marker", ShapeId(272)),
+            Member::new("PolicyNames", ShapeId(266)).required(),
         ])),
     ),
     // 119
     Shape::new(
-        "ListPoliciesResponse",
+        "ListGroupsForUserRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("IsTruncated", ShapeId(211)),
-            Member::new("Marker", ShapeId(243)),
-            Member::new("Policies", ShapeId(236)),
+            Member::new("Marker", ShapeId(254)),
+            Member::new("MaxItems", ShapeId(255)),
+            Member::new("UserName", ShapeId(242)).required(),
         ])),
     ),
     // 120
     Shape::new(
-        "ListPolicyTagsRequest",
+        "ListGroupsForUserResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(227)),
-            Member::new("MaxItems", ShapeId(228)),
-            Member::new("PolicyArn", ShapeId(208)).required(),
+            Member::new("Groups", ShapeId(244)).required(),
+            Member::new("IsTruncated", ShapeId(233)),
+            Member::new("Marker", ShapeId(272)),
         ])),
     ),
     // 121
     Shape::new(
-        "ListPolicyTagsResponse",
+        "ListGroupsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("IsTruncated", ShapeId(211)),
-            Member::new("Marker", ShapeId(243)),
-            Member::new("Tags", ShapeId(256)).required(),
+            Member::new("Marker", ShapeId(254)),
+            Member::new("MaxItems", ShapeId(255)),
+            Member::new("PathPrefix", ShapeId(258)),
         ])),
     ),
     // 122
     Shape::new(
-        "ListPolicyVersionsRequest",
+        "ListGroupsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(227)),
-            Member::new("MaxItems", ShapeId(228)),
-            Member::new("PolicyArn", ShapeId(208)).required(),
+            Member::new("Groups", ShapeId(244)).required(),
+            Member::new("IsTruncated", ShapeId(233)),
+            Member::new("Marker", ShapeId(272)),
         ])),
     ),
     // 123
     Shape::new(
-        "ListPolicyVersionsResponse",
+        "ListInstanceProfilesForRoleRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("IsTruncated", ShapeId(211)),
-            Member::new("Marker", ShapeId(243)),
-            Member::new("Versions", ShapeId(234)),
+            Member::new("Marker", ShapeId(254)),
+            Member::new("MaxItems", ShapeId(255)),
+            Member::new("RoleName", ShapeId(277)).required(),
         ])),
     ),
     // 124
     Shape::new(
-        "ListRolePoliciesRequest",
+        "ListInstanceProfilesForRoleResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(227)),
-            Member::new("MaxItems", ShapeId(228)),
-            Member::new("RoleName", ShapeId(247)).required(),
+            Member::new("InstanceProfiles", ShapeId(248)).required(),
+            Member::new("IsTruncated", ShapeId(233)),
+            Member::new("Marker", ShapeId(272)),
         ])),
     ),
     // 125
     Shape::new(
-        "ListRolePoliciesResponse",
+        "ListInstanceProfilesRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("IsTruncated", ShapeId(211)),
-            Member::new("Marker", ShapeId(243)),
-            Member::new("PolicyNames", ShapeId(237)).required(),
+            Member::new("Marker", ShapeId(254)),
+            Member::new("MaxItems", ShapeId(255)),
+            Member::new("PathPrefix", ShapeId(258)),
         ])),
     ),
     // 126
     Shape::new(
-        "ListRoleTagsRequest",
+        "ListInstanceProfilesResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(227)),
-            Member::new("MaxItems", ShapeId(228)),
-            Member::new("RoleName", ShapeId(247)).required(),
+            Member::new("InstanceProfiles", ShapeId(248)).required(),
+            Member::new("IsTruncated", ShapeId(233)),
+            Member::new("Marker", ShapeId(272)),
         ])),
     ),
     // 127
-    Shape::new(
-        "ListRoleTagsResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("IsTruncated", ShapeId(211)),
-            Member::new("Marker", ShapeId(243)),
-            Member::new("Tags", ShapeId(256)).required(),
-        ])),
-    ),
+    Shape::new("ListOpenIDConnectProvidersRequest", Kind::Structure(Structure::of(&[]))),
     // 128
     Shape::new(
-        "ListRolesRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(227)),
-            Member::new("MaxItems", ShapeId(228)),
-            Member::new("PathPrefix", ShapeId(230)),
-        ])),
+        "ListOpenIDConnectProvidersResponse",
+        Kind::Structure(Structure::of(&[Member::new("OpenIDConnectProviderList", ShapeId(152))])),
     ),
     // 129
     Shape::new(
-        "ListRolesResponse",
+        "ListPoliciesRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("IsTruncated", ShapeId(211)),
-            Member::new("Marker", ShapeId(243)),
-            Member::new("Roles", ShapeId(245)).required(),
+            Member::new("Marker", ShapeId(254)),
+            Member::new("MaxItems", ShapeId(255)),
+            Member::new("OnlyAttached", ShapeId(233)),
+            Member::new("PathPrefix", ShapeId(269)),
+            Member::new("PolicyUsageFilter", ShapeId(174)),
+            Member::new("Scope", ShapeId(270)),
         ])),
     ),
     // 130
     Shape::new(
-        "ListUserPoliciesRequest",
+        "ListPoliciesResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(227)),
-            Member::new("MaxItems", ShapeId(228)),
-            Member::new("UserName", ShapeId(217)).required(),
+            Member::new("IsTruncated", ShapeId(233)),
+            Member::new("Marker", ShapeId(272)),
+            Member::new("Policies", ShapeId(265)),
         ])),
     ),
     // 131
     Shape::new(
-        "ListUserPoliciesResponse",
+        "ListPolicyTagsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("IsTruncated", ShapeId(211)),
-            Member::new("Marker", ShapeId(243)),
-            Member::new("PolicyNames", ShapeId(237)).required(),
+            Member::new("Marker", ShapeId(254)),
+            Member::new("MaxItems", ShapeId(255)),
+            Member::new("PolicyArn", ShapeId(230)).required(),
         ])),
     ),
     // 132
     Shape::new(
-        "ListUserTagsRequest",
+        "ListPolicyTagsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(227)),
-            Member::new("MaxItems", ShapeId(228)),
-            Member::new("UserName", ShapeId(217)).required(),
+            Member::new("IsTruncated", ShapeId(233)),
+            Member::new("Marker", ShapeId(272)),
+            Member::new("Tags", ShapeId(286)).required(),
         ])),
     ),
     // 133
     Shape::new(
-        "ListUserTagsResponse",
+        "ListPolicyVersionsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("IsTruncated", ShapeId(211)),
-            Member::new("Marker", ShapeId(243)),
-            Member::new("Tags", ShapeId(256)).required(),
+            Member::new("Marker", ShapeId(254)),
+            Member::new("MaxItems", ShapeId(255)),
+            Member::new("PolicyArn", ShapeId(230)).required(),
         ])),
     ),
     // 134
     Shape::new(
-        "ListUsersRequest",
+        "ListPolicyVersionsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(227)),
-            Member::new("MaxItems", ShapeId(228)),
-            Member::new("PathPrefix", ShapeId(230)),
+            Member::new("IsTruncated", ShapeId(233)),
+            Member::new("Marker", ShapeId(272)),
+            Member::new("Versions", ShapeId(263)),
         ])),
     ),
     // 135
     Shape::new(
-        "ListUsersResponse",
+        "ListRolePoliciesRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("IsTruncated", ShapeId(211)),
-            Member::new("Marker", ShapeId(243)),
-            Member::new("Users", ShapeId(259)).required(),
+            Member::new("Marker", ShapeId(254)),
+            Member::new("MaxItems", ShapeId(255)),
+            Member::new("RoleName", ShapeId(277)).required(),
         ])),
     ),
     // 136
     Shape::new(
-        "MalformedPolicyDocumentException",
-        Kind::Structure(Structure::of(&[Member::new("message", ShapeId(226))])),
+        "ListRolePoliciesResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("IsTruncated", ShapeId(233)),
+            Member::new("Marker", ShapeId(272)),
+            Member::new("PolicyNames", ShapeId(266)).required(),
+        ])),
     ),
     // 137
-    Shape::new("NoSuchEntityException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(229))]))),
+    Shape::new(
+        "ListRoleTagsRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Marker", ShapeId(254)),
+            Member::new("MaxItems", ShapeId(255)),
+            Member::new("RoleName", ShapeId(277)).required(),
+        ])),
+    ),
     // 138
     Shape::new(
-        "OrderedOrganizationPolicyType",
-        Kind::Structure(Structure::of(&[Member::new("ServiceControlPolicyInputList", ShapeId(184))])),
+        "ListRoleTagsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("IsTruncated", ShapeId(233)),
+            Member::new("Marker", ShapeId(272)),
+            Member::new("Tags", ShapeId(286)).required(),
+        ])),
     ),
     // 139
-    Shape::new("OrganizationPolicyListType", Kind::List(List::of(ShapeId(138)))).bounds(None, Some(7)),
+    Shape::new(
+        "ListRolesRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Marker", ShapeId(254)),
+            Member::new("MaxItems", ShapeId(255)),
+            Member::new("PathPrefix", ShapeId(258)),
+        ])),
+    ),
     // 140
     Shape::new(
-        "OrganizationsDecisionDetail",
-        Kind::Structure(Structure::of(&[Member::new("AllowedByOrganizations", ShapeId(211))])),
+        "ListRolesResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("IsTruncated", ShapeId(233)),
+            Member::new("Marker", ShapeId(272)),
+            Member::new("Roles", ShapeId(275)).required(),
+        ])),
     ),
     // 141
-    Shape::new("PermissionsBoundaryAttachmentType", Kind::String(&["PermissionsBoundaryPolicy"])),
+    Shape::new(
+        "ListUserPoliciesRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Marker", ShapeId(254)),
+            Member::new("MaxItems", ShapeId(255)),
+            Member::new("UserName", ShapeId(242)).required(),
+        ])),
+    ),
     // 142
     Shape::new(
-        "PermissionsBoundaryDecisionDetail",
-        Kind::Structure(Structure::of(&[Member::new("AllowedByPermissionsBoundary", ShapeId(211))])),
+        "ListUserPoliciesResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("IsTruncated", ShapeId(233)),
+            Member::new("Marker", ShapeId(272)),
+            Member::new("PolicyNames", ShapeId(266)).required(),
+        ])),
     ),
     // 143
     Shape::new(
-        "Policy",
+        "ListUserTagsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(208)),
-            Member::new("AttachmentCount", ShapeId(210)),
-            Member::new("CreateDate", ShapeId(213)),
-            Member::new("DefaultVersionId", ShapeId(242)),
-            Member::new("Description", ShapeId(232)),
-            Member::new("IsAttachable", ShapeId(211)),
-            Member::new("Path", ShapeId(240)),
-            Member::new("PermissionsBoundaryUsageCount", ShapeId(210)),
-            Member::new("PolicyId", ShapeId(220)),
-            Member::new("PolicyName", ShapeId(238)),
-            Member::new("Tags", ShapeId(256)),
-            Member::new("UpdateDate", ShapeId(213)),
+            Member::new("Marker", ShapeId(254)),
+            Member::new("MaxItems", ShapeId(255)),
+            Member::new("UserName", ShapeId(242)).required(),
         ])),
     ),
     // 144
-    Shape::new("PolicyEvaluationDecisionType", Kind::String(&["allowed", "explicitDeny", "implicitDeny"])),
+    Shape::new(
+        "ListUserTagsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("IsTruncated", ShapeId(233)),
+            Member::new("Marker", ShapeId(272)),
+            Member::new("Tags", ShapeId(286)).required(),
+        ])),
+    ),
     // 145
-    Shape::new("PolicyEvaluationException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(235))]))),
+    Shape::new(
+        "ListUsersRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Marker", ShapeId(254)),
+            Member::new("MaxItems", ShapeId(255)),
+            Member::new("PathPrefix", ShapeId(258)),
+        ])),
+    ),
     // 146
-    Shape::new("PolicyExclusionsListType", Kind::List(List::of(ShapeId(149)))).bounds(None, Some(256)),
+    Shape::new(
+        "ListUsersResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("IsTruncated", ShapeId(233)),
+            Member::new("Marker", ShapeId(272)),
+            Member::new("Users", ShapeId(292)).required(),
+        ])),
+    ),
     // 147
     Shape::new(
-        "PolicyGroup",
-        Kind::Structure(Structure::of(&[Member::new("GroupId", ShapeId(220)), Member::new("GroupName", ShapeId(219))])),
+        "MalformedPolicyDocumentException",
+        Kind::Structure(Structure::of(&[Member::new("message", ShapeId(253))])),
     ),
     // 148
-    Shape::new("PolicyGroupListType", Kind::List(List::of(ShapeId(147)))),
+    Shape::new(
+        "ManagedPolicyDetail",
+        Kind::Structure(Structure::of(&[
+            Member::new("Arn", ShapeId(230)),
+            Member::new("AttachmentCount", ShapeId(232)),
+            Member::new("CreateDate", ShapeId(237)),
+            Member::new("DefaultVersionId", ShapeId(271)),
+            Member::new("Description", ShapeId(260)),
+            Member::new("IsAttachable", ShapeId(233)),
+            Member::new("Path", ShapeId(269)),
+            Member::new("PermissionsBoundaryUsageCount", ShapeId(232)),
+            Member::new("PolicyId", ShapeId(247)),
+            Member::new("PolicyName", ShapeId(267)),
+            Member::new("PolicyVersionList", ShapeId(263)),
+            Member::new("UpdateDate", ShapeId(237)),
+        ])),
+    ),
     // 149
+    Shape::new("ManagedPolicyDetailListType", Kind::List(List::of(ShapeId(148)))),
+    // 150
+    Shape::new("NoSuchEntityException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(256))]))),
+    // 151
+    Shape::new("OpenIDConnectProviderListEntry", Kind::Structure(Structure::of(&[Member::new("Arn", ShapeId(230))]))),
+    // 152
+    Shape::new("OpenIDConnectProviderListType", Kind::List(List::of(ShapeId(151)))),
+    // 153
+    Shape::new("OpenIDConnectProviderUrlType", Kind::TEXT).bounds(Some(1), Some(255)),
+    // 154
+    Shape::new(
+        "OpenIdIdpCommunicationErrorException",
+        Kind::Structure(Structure::of(&[Member::new("message", ShapeId(257))])),
+    ),
+    // 155
+    Shape::new(
+        "OrderedOrganizationPolicyType",
+        Kind::Structure(Structure::of(&[Member::new("ServiceControlPolicyInputList", ShapeId(204))])),
+    ),
+    // 156
+    Shape::new("OrganizationPolicyListType", Kind::List(List::of(ShapeId(155)))).bounds(None, Some(7)),
+    // 157
+    Shape::new(
+        "OrganizationsDecisionDetail",
+        Kind::Structure(Structure::of(&[Member::new("AllowedByOrganizations", ShapeId(233))])),
+    ),
+    // 158
+    Shape::new("PermissionsBoundaryAttachmentType", Kind::String(&["PermissionsBoundaryPolicy"])),
+    // 159
+    Shape::new(
+        "PermissionsBoundaryDecisionDetail",
+        Kind::Structure(Structure::of(&[Member::new("AllowedByPermissionsBoundary", ShapeId(233))])),
+    ),
+    // 160
+    Shape::new(
+        "Policy",
+        Kind::Structure(Structure::of(&[
+            Member::new("Arn", ShapeId(230)),
+            Member::new("AttachmentCount", ShapeId(232)),
+            Member::new("CreateDate", ShapeId(237)),
+            Member::new("DefaultVersionId", ShapeId(271)),
+            Member::new("Description", ShapeId(260)),
+            Member::new("IsAttachable", ShapeId(233)),
+            Member::new("Path", ShapeId(269)),
+            Member::new("PermissionsBoundaryUsageCount", ShapeId(232)),
+            Member::new("PolicyId", ShapeId(247)),
+            Member::new("PolicyName", ShapeId(267)),
+            Member::new("Tags", ShapeId(286)),
+            Member::new("UpdateDate", ShapeId(237)),
+        ])),
+    ),
+    // 161
+    Shape::new(
+        "PolicyDetail",
+        Kind::Structure(Structure::of(&[
+            Member::new("PolicyDocument", ShapeId(262)),
+            Member::new("PolicyName", ShapeId(267)),
+        ])),
+    ),
+    // 162
+    Shape::new("PolicyEvaluationDecisionType", Kind::String(&["allowed", "explicitDeny", "implicitDeny"])),
+    // 163
+    Shape::new("PolicyEvaluationException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(264))]))),
+    // 164
+    Shape::new("PolicyExclusionsListType", Kind::List(List::of(ShapeId(167)))).bounds(None, Some(256)),
+    // 165
+    Shape::new(
+        "PolicyGroup",
+        Kind::Structure(Structure::of(&[Member::new("GroupId", ShapeId(247)), Member::new("GroupName", ShapeId(246))])),
+    ),
+    // 166
+    Shape::new("PolicyGroupListType", Kind::List(List::of(ShapeId(165)))),
+    // 167
     Shape::new(
         "PolicyIdentifier",
         Kind::Structure(Structure {
             union: true,
             ..Structure::of(&[
-                Member::new("InlinePolicyIdentifier", ShapeId(93)),
-                Member::new("PolicyArn", ShapeId(208)),
-                Member::new("PolicyType", ShapeId(150)),
+                Member::new("InlinePolicyIdentifier", ShapeId(102)),
+                Member::new("PolicyArn", ShapeId(230)),
+                Member::new("PolicyType", ShapeId(168)),
             ])
         }),
     ),
-    // 150
+    // 168
     Shape::new(
         "PolicyIdentifierPolicyType",
         Kind::String(&["inline", "aws-managed", "user-managed", "permission-boundary", "scp", "rcp"]),
     ),
-    // 151
+    // 169
     Shape::new("PolicyIdentifierType", Kind::TEXT),
-    // 152
-    Shape::new("PolicyNotAttachableException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(239))]))),
-    // 153
+    // 170
+    Shape::new("PolicyNotAttachableException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(268))]))),
+    // 171
     Shape::new(
         "PolicyRole",
-        Kind::Structure(Structure::of(&[Member::new("RoleId", ShapeId(220)), Member::new("RoleName", ShapeId(247))])),
+        Kind::Structure(Structure::of(&[Member::new("RoleId", ShapeId(247)), Member::new("RoleName", ShapeId(277))])),
     ),
-    // 154
-    Shape::new("PolicyRoleListType", Kind::List(List::of(ShapeId(153)))),
-    // 155
+    // 172
+    Shape::new("PolicyRoleListType", Kind::List(List::of(ShapeId(171)))),
+    // 173
     Shape::new(
         "PolicySourceType",
         Kind::String(&["user", "group", "role", "aws-managed", "user-managed", "resource", "none"]),
     ),
-    // 156
+    // 174
     Shape::new("PolicyUsageType", Kind::String(&["PermissionsPolicy", "PermissionsBoundary"])),
-    // 157
+    // 175
     Shape::new(
         "PolicyUser",
-        Kind::Structure(Structure::of(&[Member::new("UserId", ShapeId(220)), Member::new("UserName", ShapeId(260))])),
+        Kind::Structure(Structure::of(&[Member::new("UserId", ShapeId(247)), Member::new("UserName", ShapeId(293))])),
     ),
-    // 158
-    Shape::new("PolicyUserListType", Kind::List(List::of(ShapeId(157)))),
-    // 159
+    // 176
+    Shape::new("PolicyUserListType", Kind::List(List::of(ShapeId(175)))),
+    // 177
     Shape::new(
         "PolicyVersion",
         Kind::Structure(Structure::of(&[
-            Member::new("CreateDate", ShapeId(213)),
-            Member::new("Document", ShapeId(233)),
-            Member::new("IsDefaultVersion", ShapeId(211)),
-            Member::new("VersionId", ShapeId(242)),
+            Member::new("CreateDate", ShapeId(237)),
+            Member::new("Document", ShapeId(262)),
+            Member::new("IsDefaultVersion", ShapeId(233)),
+            Member::new("VersionId", ShapeId(271)),
         ])),
     ),
-    // 160
+    // 178
     Shape::new(
         "Position",
-        Kind::Structure(Structure::of(&[Member::new("Column", ShapeId(15)), Member::new("Line", ShapeId(97))])),
+        Kind::Structure(Structure::of(&[Member::new("Column", ShapeId(16)), Member::new("Line", ShapeId(106))])),
     ),
-    // 161
+    // 179
     Shape::new(
         "PutGroupPolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(219)).required(),
-            Member::new("PolicyDocument", ShapeId(233)).required(),
-            Member::new("PolicyName", ShapeId(238)).required(),
+            Member::new("GroupName", ShapeId(246)).required(),
+            Member::new("PolicyDocument", ShapeId(262)).required(),
+            Member::new("PolicyName", ShapeId(267)).required(),
         ])),
     ),
-    // 162
+    // 180
     Shape::new(
         "PutRolePermissionsBoundaryRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("PermissionsBoundary", ShapeId(208)).required(),
-            Member::new("RoleName", ShapeId(247)).required(),
-        ])),
-    ),
-    // 163
-    Shape::new(
-        "PutRolePolicyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("PolicyDocument", ShapeId(233)).required(),
-            Member::new("PolicyName", ShapeId(238)).required(),
-            Member::new("RoleName", ShapeId(247)).required(),
-        ])),
-    ),
-    // 164
-    Shape::new(
-        "PutUserPermissionsBoundaryRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("PermissionsBoundary", ShapeId(208)).required(),
-            Member::new("UserName", ShapeId(260)).required(),
-        ])),
-    ),
-    // 165
-    Shape::new(
-        "PutUserPolicyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("PolicyDocument", ShapeId(233)).required(),
-            Member::new("PolicyName", ShapeId(238)).required(),
-            Member::new("UserName", ShapeId(217)).required(),
-        ])),
-    ),
-    // 166
-    Shape::new("ReasonType", Kind::TEXT).bounds(None, Some(1000)),
-    // 167
-    Shape::new("RegionNameType", Kind::TEXT).bounds(Some(1), Some(100)),
-    // 168
-    Shape::new(
-        "RemoveRoleFromInstanceProfileRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("InstanceProfileName", ShapeId(222)).required(),
-            Member::new("RoleName", ShapeId(247)).required(),
-        ])),
-    ),
-    // 169
-    Shape::new(
-        "RemoveUserFromGroupRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(219)).required(),
-            Member::new("UserName", ShapeId(217)).required(),
-        ])),
-    ),
-    // 170
-    Shape::new("ResourceHandlingOptionType", Kind::TEXT).bounds(Some(1), Some(64)),
-    // 171
-    Shape::new("ResourceNameListType", Kind::List(List::of(ShapeId(172)))),
-    // 172
-    Shape::new("ResourceNameType", Kind::TEXT).bounds(Some(1), Some(2048)),
-    // 173
-    Shape::new(
-        "ResourceSpecificResult",
-        Kind::Structure(Structure::of(&[
-            Member::new("EvalDecisionDetails", ShapeId(65)),
-            Member::new("EvalResourceDecision", ShapeId(144)).required(),
-            Member::new("EvalResourceName", ShapeId(172)).required(),
-            Member::new("MatchedStatements", ShapeId(187)),
-            Member::new("MissingContextValues", ShapeId(21)),
-            Member::new("PermissionsBoundaryDecisionDetail", ShapeId(142)),
-        ])),
-    ),
-    // 174
-    Shape::new("ResourceSpecificResultListType", Kind::List(List::of(ShapeId(173)))),
-    // 175
-    Shape::new(
-        "Role",
-        Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(208)).required(),
-            Member::new("AssumeRolePolicyDocument", ShapeId(233)),
-            Member::new("CreateDate", ShapeId(213)).required(),
-            Member::new("Description", ShapeId(244)),
-            Member::new("MaxSessionDuration", ShapeId(246)),
-            Member::new("Path", ShapeId(231)).required(),
-            Member::new("PermissionsBoundary", ShapeId(11)),
-            Member::new("RoleId", ShapeId(220)).required(),
-            Member::new("RoleLastUsed", ShapeId(176)),
-            Member::new("RoleName", ShapeId(247)).required(),
-            Member::new("SourceRoleTemplate", ShapeId(185)),
-            Member::new("Tags", ShapeId(256)),
-        ])),
-    ),
-    // 176
-    Shape::new(
-        "RoleLastUsed",
-        Kind::Structure(Structure::of(&[
-            Member::new("LastUsedDate", ShapeId(213)),
-            Member::new("Region", ShapeId(250)),
-        ])),
-    ),
-    // 177
-    Shape::new("RoleUsageListType", Kind::List(List::of(ShapeId(178)))),
-    // 178
-    Shape::new(
-        "RoleUsageType",
-        Kind::Structure(Structure::of(&[Member::new("Region", ShapeId(167)), Member::new("Resources", ShapeId(7))])),
-    ),
-    // 179
-    Shape::new("ServiceFailureException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(248))]))),
-    // 180
-    Shape::new(
-        "SetDefaultPolicyVersionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("PolicyArn", ShapeId(208)).required(),
-            Member::new("VersionId", ShapeId(242)).required(),
+            Member::new("PermissionsBoundary", ShapeId(230)).required(),
+            Member::new("RoleName", ShapeId(277)).required(),
         ])),
     ),
     // 181
     Shape::new(
-        "SimulateCustomPolicyRequest",
+        "PutRolePolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("ActionNames", ShapeId(3)).required(),
-            Member::new("CallerArn", ShapeId(172)),
-            Member::new("ContextEntries", ShapeId(19)),
-            Member::new("Marker", ShapeId(227)),
-            Member::new("MaxItems", ShapeId(228)),
-            Member::new("OrderedOrganizationPolicyInputList", ShapeId(139)),
-            Member::new("PermissionsBoundaryPolicyInputList", ShapeId(184)),
-            Member::new("PolicyInputList", ShapeId(184)).required(),
-            Member::new("ResourceArns", ShapeId(171)),
-            Member::new("ResourceHandlingOption", ShapeId(170)),
-            Member::new("ResourceOwner", ShapeId(172)),
-            Member::new("ResourcePolicy", ShapeId(233)),
+            Member::new("PolicyDocument", ShapeId(262)).required(),
+            Member::new("PolicyName", ShapeId(267)).required(),
+            Member::new("RoleName", ShapeId(277)).required(),
         ])),
     ),
     // 182
     Shape::new(
-        "SimulatePolicyResponse",
+        "PutUserPermissionsBoundaryRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("EvaluationResults", ShapeId(68)),
-            Member::new("IsTruncated", ShapeId(211)),
-            Member::new("Marker", ShapeId(243)),
+            Member::new("PermissionsBoundary", ShapeId(230)).required(),
+            Member::new("UserName", ShapeId(293)).required(),
         ])),
     ),
     // 183
     Shape::new(
-        "SimulatePrincipalPolicyRequest",
+        "PutUserPolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("ActionNames", ShapeId(3)).required(),
-            Member::new("CallerArn", ShapeId(172)),
-            Member::new("ContextEntries", ShapeId(19)),
-            Member::new("Marker", ShapeId(227)),
-            Member::new("MaxItems", ShapeId(228)),
-            Member::new("PermissionsBoundaryPolicyInputList", ShapeId(184)),
-            Member::new("PolicyExclusionList", ShapeId(146)),
-            Member::new("PolicyInputList", ShapeId(184)),
-            Member::new("PolicySourceArn", ShapeId(208)).required(),
-            Member::new("ResourceArns", ShapeId(171)),
-            Member::new("ResourceHandlingOption", ShapeId(170)),
-            Member::new("ResourceOwner", ShapeId(172)),
-            Member::new("ResourcePolicy", ShapeId(233)),
+            Member::new("PolicyDocument", ShapeId(262)).required(),
+            Member::new("PolicyName", ShapeId(267)).required(),
+            Member::new("UserName", ShapeId(242)).required(),
         ])),
     ),
     // 184
-    Shape::new("SimulationPolicyListType", Kind::List(List::of(ShapeId(233)))),
+    Shape::new("ReasonType", Kind::TEXT).bounds(None, Some(1000)),
     // 185
-    Shape::new(
-        "SourceRoleTemplate",
-        Kind::Structure(Structure::of(&[
-            Member::new("TemplateArn", ShapeId(208)).required(),
-            Member::new("TemplateMinorVersion", ShapeId(223)).required(),
-        ])),
-    ),
+    Shape::new("RegionNameType", Kind::TEXT).bounds(Some(1), Some(100)),
     // 186
     Shape::new(
-        "Statement",
+        "RemoveClientIDFromOpenIDConnectProviderRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("EndPosition", ShapeId(160)),
-            Member::new("SourcePolicyId", ShapeId(151)),
-            Member::new("SourcePolicyType", ShapeId(155)),
-            Member::new("StartPosition", ShapeId(160)),
+            Member::new("ClientID", ShapeId(235)).required(),
+            Member::new("OpenIDConnectProviderArn", ShapeId(230)).required(),
         ])),
     ),
     // 187
-    Shape::new("StatementListType", Kind::List(List::of(ShapeId(186)))),
+    Shape::new(
+        "RemoveRoleFromInstanceProfileRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("InstanceProfileName", ShapeId(249)).required(),
+            Member::new("RoleName", ShapeId(277)).required(),
+        ])),
+    ),
     // 188
     Shape::new(
-        "Tag",
+        "RemoveUserFromGroupRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Key", ShapeId(255)).required(),
-            Member::new("Value", ShapeId(257)).required(),
+            Member::new("GroupName", ShapeId(246)).required(),
+            Member::new("UserName", ShapeId(242)).required(),
         ])),
     ),
     // 189
-    Shape::new(
-        "TagPolicyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("PolicyArn", ShapeId(208)).required(),
-            Member::new("Tags", ShapeId(256)).required(),
-        ])),
-    ),
+    Shape::new("ResourceHandlingOptionType", Kind::TEXT).bounds(Some(1), Some(64)),
     // 190
-    Shape::new(
-        "TagRoleRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("RoleName", ShapeId(247)).required(),
-            Member::new("Tags", ShapeId(256)).required(),
-        ])),
-    ),
+    Shape::new("ResourceNameListType", Kind::List(List::of(ShapeId(191)))),
     // 191
-    Shape::new(
-        "TagUserRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("Tags", ShapeId(256)).required(),
-            Member::new("UserName", ShapeId(217)).required(),
-        ])),
-    ),
+    Shape::new("ResourceNameType", Kind::TEXT).bounds(Some(1), Some(2048)),
     // 192
-    Shape::new("UnmodifiableEntityException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(258))]))),
-    // 193
     Shape::new(
-        "UntagPolicyRequest",
+        "ResourceSpecificResult",
         Kind::Structure(Structure::of(&[
-            Member::new("PolicyArn", ShapeId(208)).required(),
-            Member::new("TagKeys", ShapeId(254)).required(),
+            Member::new("EvalDecisionDetails", ShapeId(69)),
+            Member::new("EvalResourceDecision", ShapeId(162)).required(),
+            Member::new("EvalResourceName", ShapeId(191)).required(),
+            Member::new("MatchedStatements", ShapeId(207)),
+            Member::new("MissingContextValues", ShapeId(22)),
+            Member::new("PermissionsBoundaryDecisionDetail", ShapeId(159)),
         ])),
     ),
+    // 193
+    Shape::new("ResourceSpecificResultListType", Kind::List(List::of(ShapeId(192)))),
     // 194
     Shape::new(
-        "UntagRoleRequest",
+        "Role",
         Kind::Structure(Structure::of(&[
-            Member::new("RoleName", ShapeId(247)).required(),
-            Member::new("TagKeys", ShapeId(254)).required(),
+            Member::new("Arn", ShapeId(230)).required(),
+            Member::new("AssumeRolePolicyDocument", ShapeId(262)),
+            Member::new("CreateDate", ShapeId(237)).required(),
+            Member::new("Description", ShapeId(273)),
+            Member::new("MaxSessionDuration", ShapeId(276)),
+            Member::new("Path", ShapeId(259)).required(),
+            Member::new("PermissionsBoundary", ShapeId(12)),
+            Member::new("RoleId", ShapeId(247)).required(),
+            Member::new("RoleLastUsed", ShapeId(196)),
+            Member::new("RoleName", ShapeId(277)).required(),
+            Member::new("SourceRoleTemplate", ShapeId(205)),
+            Member::new("Tags", ShapeId(286)),
         ])),
     ),
     // 195
     Shape::new(
-        "UntagUserRequest",
+        "RoleDetail",
         Kind::Structure(Structure::of(&[
-            Member::new("TagKeys", ShapeId(254)).required(),
-            Member::new("UserName", ShapeId(217)).required(),
+            Member::new("Arn", ShapeId(230)),
+            Member::new("AssumeRolePolicyDocument", ShapeId(262)),
+            Member::new("AttachedManagedPolicies", ShapeId(231)),
+            Member::new("CreateDate", ShapeId(237)),
+            Member::new("InstanceProfileList", ShapeId(248)),
+            Member::new("Path", ShapeId(259)),
+            Member::new("PermissionsBoundary", ShapeId(12)),
+            Member::new("RoleId", ShapeId(247)),
+            Member::new("RoleLastUsed", ShapeId(196)),
+            Member::new("RoleName", ShapeId(277)),
+            Member::new("RolePolicyList", ShapeId(261)),
+            Member::new("Tags", ShapeId(286)),
         ])),
     ),
     // 196
     Shape::new(
-        "UpdateAccessKeyRequest",
+        "RoleLastUsed",
         Kind::Structure(Structure::of(&[
-            Member::new("AccessKeyId", ShapeId(205)).required(),
-            Member::new("Status", ShapeId(249)).required(),
-            Member::new("UserName", ShapeId(217)),
+            Member::new("LastUsedDate", ShapeId(237)),
+            Member::new("Region", ShapeId(280)),
         ])),
     ),
     // 197
-    Shape::new(
-        "UpdateAssumeRolePolicyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("PolicyDocument", ShapeId(233)).required(),
-            Member::new("RoleName", ShapeId(247)).required(),
-        ])),
-    ),
+    Shape::new("RoleUsageListType", Kind::List(List::of(ShapeId(198)))),
     // 198
     Shape::new(
-        "UpdateGroupRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("GroupName", ShapeId(219)).required(),
-            Member::new("NewGroupName", ShapeId(219)),
-            Member::new("NewPath", ShapeId(231)),
-        ])),
+        "RoleUsageType",
+        Kind::Structure(Structure::of(&[Member::new("Region", ShapeId(185)), Member::new("Resources", ShapeId(8))])),
     ),
     // 199
+    Shape::new("ServiceFailureException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(278))]))),
+    // 200
     Shape::new(
-        "UpdateRoleDescriptionRequest",
+        "SetDefaultPolicyVersionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Description", ShapeId(244)).required(),
-            Member::new("RoleName", ShapeId(247)).required(),
+            Member::new("PolicyArn", ShapeId(230)).required(),
+            Member::new("VersionId", ShapeId(271)).required(),
         ])),
     ),
-    // 200
-    Shape::new("UpdateRoleDescriptionResponse", Kind::Structure(Structure::of(&[Member::new("Role", ShapeId(175))]))),
     // 201
     Shape::new(
-        "UpdateRoleRequest",
+        "SimulateCustomPolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Description", ShapeId(244)),
-            Member::new("MaxSessionDuration", ShapeId(246)),
-            Member::new("RoleName", ShapeId(247)).required(),
+            Member::new("ActionNames", ShapeId(3)).required(),
+            Member::new("CallerArn", ShapeId(191)),
+            Member::new("ContextEntries", ShapeId(20)),
+            Member::new("Marker", ShapeId(254)),
+            Member::new("MaxItems", ShapeId(255)),
+            Member::new("OrderedOrganizationPolicyInputList", ShapeId(156)),
+            Member::new("PermissionsBoundaryPolicyInputList", ShapeId(204)),
+            Member::new("PolicyInputList", ShapeId(204)).required(),
+            Member::new("ResourceArns", ShapeId(190)),
+            Member::new("ResourceHandlingOption", ShapeId(189)),
+            Member::new("ResourceOwner", ShapeId(191)),
+            Member::new("ResourcePolicy", ShapeId(262)),
         ])),
     ),
     // 202
-    Shape::new("UpdateRoleResponse", Kind::Structure(Structure::of(&[]))),
+    Shape::new(
+        "SimulatePolicyResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("EvaluationResults", ShapeId(72)),
+            Member::new("IsTruncated", ShapeId(233)),
+            Member::new("Marker", ShapeId(272)),
+        ])),
+    ),
     // 203
     Shape::new(
-        "UpdateUserRequest",
+        "SimulatePrincipalPolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("NewPath", ShapeId(231)),
-            Member::new("NewUserName", ShapeId(260)),
-            Member::new("UserName", ShapeId(217)).required(),
+            Member::new("ActionNames", ShapeId(3)).required(),
+            Member::new("CallerArn", ShapeId(191)),
+            Member::new("ContextEntries", ShapeId(20)),
+            Member::new("Marker", ShapeId(254)),
+            Member::new("MaxItems", ShapeId(255)),
+            Member::new("PermissionsBoundaryPolicyInputList", ShapeId(204)),
+            Member::new("PolicyExclusionList", ShapeId(164)),
+            Member::new("PolicyInputList", ShapeId(204)),
+            Member::new("PolicySourceArn", ShapeId(230)).required(),
+            Member::new("ResourceArns", ShapeId(190)),
+            Member::new("ResourceHandlingOption", ShapeId(189)),
+            Member::new("ResourceOwner", ShapeId(191)),
+            Member::new("ResourcePolicy", ShapeId(262)),
         ])),
     ),
     // 204
+    Shape::new("SimulationPolicyListType", Kind::List(List::of(ShapeId(262)))),
+    // 205
+    Shape::new(
+        "SourceRoleTemplate",
+        Kind::Structure(Structure::of(&[
+            Member::new("TemplateArn", ShapeId(230)).required(),
+            Member::new("TemplateMinorVersion", ShapeId(250)).required(),
+        ])),
+    ),
+    // 206
+    Shape::new(
+        "Statement",
+        Kind::Structure(Structure::of(&[
+            Member::new("EndPosition", ShapeId(178)),
+            Member::new("SourcePolicyId", ShapeId(169)),
+            Member::new("SourcePolicyType", ShapeId(173)),
+            Member::new("StartPosition", ShapeId(178)),
+        ])),
+    ),
+    // 207
+    Shape::new("StatementListType", Kind::List(List::of(ShapeId(206)))),
+    // 208
+    Shape::new(
+        "Tag",
+        Kind::Structure(Structure::of(&[
+            Member::new("Key", ShapeId(285)).required(),
+            Member::new("Value", ShapeId(287)).required(),
+        ])),
+    ),
+    // 209
+    Shape::new(
+        "TagPolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("PolicyArn", ShapeId(230)).required(),
+            Member::new("Tags", ShapeId(286)).required(),
+        ])),
+    ),
+    // 210
+    Shape::new(
+        "TagRoleRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("RoleName", ShapeId(277)).required(),
+            Member::new("Tags", ShapeId(286)).required(),
+        ])),
+    ),
+    // 211
+    Shape::new(
+        "TagUserRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Tags", ShapeId(286)).required(),
+            Member::new("UserName", ShapeId(242)).required(),
+        ])),
+    ),
+    // 212
+    Shape::new("UnmodifiableEntityException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(290))]))),
+    // 213
+    Shape::new(
+        "UntagPolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("PolicyArn", ShapeId(230)).required(),
+            Member::new("TagKeys", ShapeId(284)).required(),
+        ])),
+    ),
+    // 214
+    Shape::new(
+        "UntagRoleRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("RoleName", ShapeId(277)).required(),
+            Member::new("TagKeys", ShapeId(284)).required(),
+        ])),
+    ),
+    // 215
+    Shape::new(
+        "UntagUserRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("TagKeys", ShapeId(284)).required(),
+            Member::new("UserName", ShapeId(242)).required(),
+        ])),
+    ),
+    // 216
+    Shape::new(
+        "UpdateAccessKeyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("AccessKeyId", ShapeId(227)).required(),
+            Member::new("Status", ShapeId(279)).required(),
+            Member::new("UserName", ShapeId(242)),
+        ])),
+    ),
+    // 217
+    Shape::new(
+        "UpdateAssumeRolePolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("PolicyDocument", ShapeId(262)).required(),
+            Member::new("RoleName", ShapeId(277)).required(),
+        ])),
+    ),
+    // 218
+    Shape::new(
+        "UpdateGroupRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("GroupName", ShapeId(246)).required(),
+            Member::new("NewGroupName", ShapeId(246)),
+            Member::new("NewPath", ShapeId(259)),
+        ])),
+    ),
+    // 219
+    Shape::new(
+        "UpdateOpenIDConnectProviderThumbprintRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("OpenIDConnectProviderArn", ShapeId(230)).required(),
+            Member::new("ThumbprintList", ShapeId(288)).required(),
+        ])),
+    ),
+    // 220
+    Shape::new(
+        "UpdateRoleDescriptionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Description", ShapeId(273)).required(),
+            Member::new("RoleName", ShapeId(277)).required(),
+        ])),
+    ),
+    // 221
+    Shape::new("UpdateRoleDescriptionResponse", Kind::Structure(Structure::of(&[Member::new("Role", ShapeId(194))]))),
+    // 222
+    Shape::new(
+        "UpdateRoleRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Description", ShapeId(273)),
+            Member::new("MaxSessionDuration", ShapeId(276)),
+            Member::new("RoleName", ShapeId(277)).required(),
+        ])),
+    ),
+    // 223
+    Shape::new("UpdateRoleResponse", Kind::Structure(Structure::of(&[]))),
+    // 224
+    Shape::new(
+        "UpdateUserRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("NewPath", ShapeId(259)),
+            Member::new("NewUserName", ShapeId(293)),
+            Member::new("UserName", ShapeId(242)).required(),
+        ])),
+    ),
+    // 225
     Shape::new(
         "User",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(208)).required(),
-            Member::new("CreateDate", ShapeId(213)).required(),
-            Member::new("PasswordLastUsed", ShapeId(213)),
-            Member::new("Path", ShapeId(231)).required(),
-            Member::new("PermissionsBoundary", ShapeId(11)),
-            Member::new("Tags", ShapeId(256)),
-            Member::new("UserId", ShapeId(220)).required(),
-            Member::new("UserName", ShapeId(260)).required(),
+            Member::new("Arn", ShapeId(230)).required(),
+            Member::new("CreateDate", ShapeId(237)).required(),
+            Member::new("PasswordLastUsed", ShapeId(237)),
+            Member::new("Path", ShapeId(259)).required(),
+            Member::new("PermissionsBoundary", ShapeId(12)),
+            Member::new("Tags", ShapeId(286)),
+            Member::new("UserId", ShapeId(247)).required(),
+            Member::new("UserName", ShapeId(293)).required(),
         ])),
     ),
-    // 205
-    Shape::new("accessKeyIdType", Kind::TEXT).bounds(Some(16), Some(128)).pattern(&PATTERN_1),
-    // 206
-    Shape::new("accessKeyMetadataListType", Kind::List(List::of(ShapeId(2)))),
-    // 207
-    Shape::new("accessKeySecretType", Kind::TEXT).sensitive(),
-    // 208
-    Shape::new("arnType", Kind::TEXT).bounds(Some(20), Some(2048)),
-    // 209
-    Shape::new("attachedPoliciesListType", Kind::List(List::of(ShapeId(12)))),
-    // 210
-    Shape::new("attachmentCountType", Kind::INTEGER),
-    // 211
-    Shape::new("booleanType", Kind::Boolean),
-    // 212
-    Shape::new("customSuffixType", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_0),
-    // 213
-    Shape::new("dateType", Kind::Timestamp(None)),
-    // 214
-    Shape::new("deleteConflictMessage", Kind::TEXT),
-    // 215
-    Shape::new("entityAlreadyExistsMessage", Kind::TEXT),
-    // 216
-    Shape::new("entityTemporarilyUnmodifiableMessage", Kind::TEXT),
-    // 217
-    Shape::new("existingUserNameType", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_0),
-    // 218
-    Shape::new("groupListType", Kind::List(List::of(ShapeId(92)))),
-    // 219
-    Shape::new("groupNameType", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_0),
-    // 220
-    Shape::new("idType", Kind::TEXT).bounds(Some(16), Some(128)).pattern(&PATTERN_1),
-    // 221
-    Shape::new("instanceProfileListType", Kind::List(List::of(ShapeId(94)))),
-    // 222
-    Shape::new("instanceProfileNameType", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_0),
-    // 223
-    Shape::new("integerType", Kind::INTEGER),
-    // 224
-    Shape::new("invalidInputMessage", Kind::TEXT),
-    // 225
-    Shape::new("limitExceededMessage", Kind::TEXT),
     // 226
-    Shape::new("malformedPolicyDocumentMessage", Kind::TEXT),
+    Shape::new(
+        "UserDetail",
+        Kind::Structure(Structure::of(&[
+            Member::new("Arn", ShapeId(230)),
+            Member::new("AttachedManagedPolicies", ShapeId(231)),
+            Member::new("CreateDate", ShapeId(237)),
+            Member::new("GroupList", ShapeId(245)),
+            Member::new("Path", ShapeId(259)),
+            Member::new("PermissionsBoundary", ShapeId(12)),
+            Member::new("Tags", ShapeId(286)),
+            Member::new("UserId", ShapeId(247)),
+            Member::new("UserName", ShapeId(293)),
+            Member::new("UserPolicyList", ShapeId(261)),
+        ])),
+    ),
     // 227
-    Shape::new("markerType", Kind::TEXT).bounds(Some(1), Some(320)).pattern(&PATTERN_2),
+    Shape::new("accessKeyIdType", Kind::TEXT).bounds(Some(16), Some(128)).pattern(&PATTERN_1),
     // 228
-    Shape::new("maxItemsType", Kind::INTEGER).bounds(Some(1), Some(1000)),
+    Shape::new("accessKeyMetadataListType", Kind::List(List::of(ShapeId(2)))),
     // 229
-    Shape::new("noSuchEntityMessage", Kind::TEXT),
+    Shape::new("accessKeySecretType", Kind::TEXT).sensitive(),
     // 230
-    Shape::new("pathPrefixType", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_3),
+    Shape::new("arnType", Kind::TEXT).bounds(Some(20), Some(2048)),
     // 231
-    Shape::new("pathType", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_4),
+    Shape::new("attachedPoliciesListType", Kind::List(List::of(ShapeId(13)))),
     // 232
-    Shape::new("policyDescriptionType", Kind::TEXT).bounds(None, Some(1000)),
+    Shape::new("attachmentCountType", Kind::INTEGER),
     // 233
-    Shape::new("policyDocumentType", Kind::TEXT).bounds(Some(1), Some(131072)).pattern(&PATTERN_5),
+    Shape::new("booleanType", Kind::Boolean),
     // 234
-    Shape::new("policyDocumentVersionListType", Kind::List(List::of(ShapeId(159)))),
+    Shape::new("clientIDListType", Kind::List(List::of(ShapeId(235)))),
     // 235
-    Shape::new("policyEvaluationErrorMessage", Kind::TEXT),
+    Shape::new("clientIDType", Kind::TEXT).bounds(Some(1), Some(255)),
     // 236
-    Shape::new("policyListType", Kind::List(List::of(ShapeId(143)))),
+    Shape::new("customSuffixType", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_0),
     // 237
-    Shape::new("policyNameListType", Kind::List(List::of(ShapeId(238)))),
+    Shape::new("dateType", Kind::Timestamp(None)),
     // 238
-    Shape::new("policyNameType", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_0),
+    Shape::new("deleteConflictMessage", Kind::TEXT),
     // 239
-    Shape::new("policyNotAttachableMessage", Kind::TEXT),
+    Shape::new("entityAlreadyExistsMessage", Kind::TEXT),
     // 240
-    Shape::new("policyPathType", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_6),
+    Shape::new("entityListType", Kind::List(List::of(ShapeId(68)))),
     // 241
-    Shape::new("policyScopeType", Kind::String(&["All", "AWS", "Local"])),
+    Shape::new("entityTemporarilyUnmodifiableMessage", Kind::TEXT),
     // 242
-    Shape::new("policyVersionIdType", Kind::TEXT).pattern(&PATTERN_7),
+    Shape::new("existingUserNameType", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_0),
     // 243
-    Shape::new("responseMarkerType", Kind::TEXT),
+    Shape::new("groupDetailListType", Kind::List(List::of(ShapeId(101)))),
     // 244
-    Shape::new("roleDescriptionType", Kind::TEXT).bounds(None, Some(1000)).pattern(&PATTERN_8),
+    Shape::new("groupListType", Kind::List(List::of(ShapeId(100)))),
     // 245
-    Shape::new("roleListType", Kind::List(List::of(ShapeId(175)))),
+    Shape::new("groupNameListType", Kind::List(List::of(ShapeId(246)))),
     // 246
-    Shape::new("roleMaxSessionDurationType", Kind::INTEGER).bounds(Some(3600), Some(43200)),
+    Shape::new("groupNameType", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_0),
     // 247
-    Shape::new("roleNameType", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_0),
+    Shape::new("idType", Kind::TEXT).bounds(Some(16), Some(128)).pattern(&PATTERN_1),
     // 248
-    Shape::new("serviceFailureExceptionMessage", Kind::TEXT),
+    Shape::new("instanceProfileListType", Kind::List(List::of(ShapeId(103)))),
     // 249
-    Shape::new("statusType", Kind::String(&["Active", "Inactive", "Expired"])),
+    Shape::new("instanceProfileNameType", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_0),
     // 250
-    Shape::new("stringType", Kind::TEXT),
+    Shape::new("integerType", Kind::INTEGER),
     // 251
+    Shape::new("invalidInputMessage", Kind::TEXT),
+    // 252
+    Shape::new("limitExceededMessage", Kind::TEXT),
+    // 253
+    Shape::new("malformedPolicyDocumentMessage", Kind::TEXT),
+    // 254
+    Shape::new("markerType", Kind::TEXT).bounds(Some(1), Some(320)).pattern(&PATTERN_2),
+    // 255
+    Shape::new("maxItemsType", Kind::INTEGER).bounds(Some(1), Some(1000)),
+    // 256
+    Shape::new("noSuchEntityMessage", Kind::TEXT),
+    // 257
+    Shape::new("openIdIdpCommunicationErrorExceptionMessage", Kind::TEXT),
+    // 258
+    Shape::new("pathPrefixType", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_3),
+    // 259
+    Shape::new("pathType", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_4),
+    // 260
+    Shape::new("policyDescriptionType", Kind::TEXT).bounds(None, Some(1000)),
+    // 261
+    Shape::new("policyDetailListType", Kind::List(List::of(ShapeId(161)))),
+    // 262
+    Shape::new("policyDocumentType", Kind::TEXT).bounds(Some(1), Some(131072)).pattern(&PATTERN_5),
+    // 263
+    Shape::new("policyDocumentVersionListType", Kind::List(List::of(ShapeId(177)))),
+    // 264
+    Shape::new("policyEvaluationErrorMessage", Kind::TEXT),
+    // 265
+    Shape::new("policyListType", Kind::List(List::of(ShapeId(160)))),
+    // 266
+    Shape::new("policyNameListType", Kind::List(List::of(ShapeId(267)))),
+    // 267
+    Shape::new("policyNameType", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_0),
+    // 268
+    Shape::new("policyNotAttachableMessage", Kind::TEXT),
+    // 269
+    Shape::new("policyPathType", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_6),
+    // 270
+    Shape::new("policyScopeType", Kind::String(&["All", "AWS", "Local"])),
+    // 271
+    Shape::new("policyVersionIdType", Kind::TEXT).pattern(&PATTERN_7),
+    // 272
+    Shape::new("responseMarkerType", Kind::TEXT),
+    // 273
+    Shape::new("roleDescriptionType", Kind::TEXT).bounds(None, Some(1000)).pattern(&PATTERN_8),
+    // 274
+    Shape::new("roleDetailListType", Kind::List(List::of(ShapeId(195)))),
+    // 275
+    Shape::new("roleListType", Kind::List(List::of(ShapeId(194)))),
+    // 276
+    Shape::new("roleMaxSessionDurationType", Kind::INTEGER).bounds(Some(3600), Some(43200)),
+    // 277
+    Shape::new("roleNameType", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_0),
+    // 278
+    Shape::new("serviceFailureExceptionMessage", Kind::TEXT),
+    // 279
+    Shape::new("statusType", Kind::String(&["Active", "Inactive", "Expired"])),
+    // 280
+    Shape::new("stringType", Kind::TEXT),
+    // 281
     Shape::new(
         "summaryKeyType",
         Kind::String(&[
@@ -11480,22 +12733,28 @@ static TABLE: [Shape; 261] = [
             "RolesQuota",
         ]),
     ),
-    // 252
-    Shape::new("summaryMapType", Kind::Map(Map::of(ShapeId(251), ShapeId(253)))),
-    // 253
+    // 282
+    Shape::new("summaryMapType", Kind::Map(Map::of(ShapeId(281), ShapeId(283)))),
+    // 283
     Shape::new("summaryValueType", Kind::INTEGER),
-    // 254
-    Shape::new("tagKeyListType", Kind::List(List::of(ShapeId(255)))).bounds(None, Some(50)),
-    // 255
+    // 284
+    Shape::new("tagKeyListType", Kind::List(List::of(ShapeId(285)))).bounds(None, Some(50)),
+    // 285
     Shape::new("tagKeyType", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_9),
-    // 256
-    Shape::new("tagListType", Kind::List(List::of(ShapeId(188)))).bounds(None, Some(50)),
-    // 257
+    // 286
+    Shape::new("tagListType", Kind::List(List::of(ShapeId(208)))).bounds(None, Some(50)),
+    // 287
     Shape::new("tagValueType", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_10),
-    // 258
+    // 288
+    Shape::new("thumbprintListType", Kind::List(List::of(ShapeId(289)))),
+    // 289
+    Shape::new("thumbprintType", Kind::TEXT).bounds(Some(40), Some(40)),
+    // 290
     Shape::new("unmodifiableEntityMessage", Kind::TEXT),
-    // 259
-    Shape::new("userListType", Kind::List(List::of(ShapeId(204)))),
-    // 260
+    // 291
+    Shape::new("userDetailListType", Kind::List(List::of(ShapeId(226)))),
+    // 292
+    Shape::new("userListType", Kind::List(List::of(ShapeId(225)))),
+    // 293
     Shape::new("userNameType", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_0),
 ];

@@ -11,6 +11,7 @@ use wire::Members;
 use wire::Operation;
 use wire::Redacted;
 use wire::Value;
+use wire::shape::Auth;
 use wire::shape::ErrorShape;
 use wire::shape::Kind;
 use wire::shape::List;
@@ -59,6 +60,26 @@ impl Operation for AssumeRole {
     const SHAPE: &'static OperationShape = &ASSUME_ROLE;
     type Input = AssumeRoleInput;
     type Output = AssumeRoleOutput;
+}
+
+/// Returns a set of temporary security credentials for users who have been authenticated in a mobile or web application with a web identity provider.
+#[derive(Clone, Copy, Debug)]
+pub struct AssumeRoleWithWebIdentity;
+
+impl Operation for AssumeRoleWithWebIdentity {
+    const SHAPE: &'static OperationShape = &ASSUME_ROLE_WITH_WEB_IDENTITY;
+    type Input = AssumeRoleWithWebIdentityInput;
+    type Output = AssumeRoleWithWebIdentityOutput;
+}
+
+/// Decodes additional information about the authorization status of a request from an encoded message returned in response to an Amazon Web Services request.
+#[derive(Clone, Copy, Debug)]
+pub struct DecodeAuthorizationMessage;
+
+impl Operation for DecodeAuthorizationMessage {
+    const SHAPE: &'static OperationShape = &DECODE_AUTHORIZATION_MESSAGE;
+    type Input = DecodeAuthorizationMessageInput;
+    type Output = DecodeAuthorizationMessageOutput;
 }
 
 /// Returns the account identifier for the specified access key ID.
@@ -217,6 +238,129 @@ impl IntoValue for AssumeRoleOutput {
     }
 }
 
+/// AssumeRoleWithWebIdentityRequest
+#[derive(Clone, PartialEq)]
+pub struct AssumeRoleWithWebIdentityInput {
+    /// The duration, in seconds, of the role session.
+    pub duration_seconds: Option<i32>,
+    /// MinimumSessionTokenSize
+    pub minimum_session_token_size: Option<i32>,
+    /// An IAM policy in JSON format that you want to use as an inline session policy.
+    pub policy: Option<String>,
+    /// The Amazon Resource Names (ARNs) of the IAM managed policies that you want to use as managed session policies.
+    pub policy_arns: Option<Vec<PolicyDescriptorType>>,
+    /// The fully qualified host component of the domain name of the OAuth 2.0 identity provider.
+    pub provider_id: Option<String>,
+    /// The Amazon Resource Name (ARN) of the role that the caller is assuming.
+    pub role_arn: String,
+    /// An identifier for the assumed role session.
+    pub role_session_name: String,
+    /// The OAuth 2.0 access token or OpenID Connect ID token that is provided by the identity provider.
+    pub web_identity_token: String,
+}
+
+impl FromValue for AssumeRoleWithWebIdentityInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            duration_seconds: members.optional("DurationSeconds")?,
+            minimum_session_token_size: members.optional("MinimumSessionTokenSize")?,
+            policy: members.optional("Policy")?,
+            policy_arns: members.optional("PolicyArns")?,
+            provider_id: members.optional("ProviderId")?,
+            role_arn: members.required("RoleArn")?,
+            role_session_name: members.required("RoleSessionName")?,
+            web_identity_token: members.required("WebIdentityToken")?,
+        })
+    }
+}
+
+impl IntoValue for AssumeRoleWithWebIdentityInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(8);
+        fields.optional("DurationSeconds", self.duration_seconds);
+        fields.optional("MinimumSessionTokenSize", self.minimum_session_token_size);
+        fields.optional("Policy", self.policy);
+        fields.optional("PolicyArns", self.policy_arns);
+        fields.optional("ProviderId", self.provider_id);
+        fields.required("RoleArn", self.role_arn);
+        fields.required("RoleSessionName", self.role_session_name);
+        fields.required("WebIdentityToken", self.web_identity_token);
+        fields.finish()
+    }
+}
+
+impl fmt::Debug for AssumeRoleWithWebIdentityInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AssumeRoleWithWebIdentityInput")
+            .field("duration_seconds", &self.duration_seconds)
+            .field("minimum_session_token_size", &self.minimum_session_token_size)
+            .field("policy", &self.policy)
+            .field("policy_arns", &self.policy_arns)
+            .field("provider_id", &self.provider_id)
+            .field("role_arn", &self.role_arn)
+            .field("role_session_name", &self.role_session_name)
+            .field("web_identity_token", &Redacted)
+            .finish()
+    }
+}
+
+/// Contains the response to a successful AssumeRoleWithWebIdentity request, including temporary Amazon Web Services credentials that can be used to make Amazon…
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AssumeRoleWithWebIdentityOutput {
+    /// The Amazon Resource Name (ARN) and the assumed role ID, which are identifiers that you can use to refer to the resulting temporary security credentials.
+    pub assumed_role_user: Option<AssumedRoleUser>,
+    /// The intended audience (also known as client ID) of the web identity token.
+    pub audience: Option<String>,
+    /// The temporary security credentials, which include an access key ID, a secret access key, and a security token.
+    pub credentials: Option<Credentials>,
+    /// A percentage value that indicates the packed size of the session policies and session tags combined passed in the request.
+    pub packed_policy_size: Option<i32>,
+    /// The issuing authority of the web identity token presented.
+    pub provider: Option<String>,
+    /// SessionTokenSize
+    pub session_token_size: Option<i32>,
+    /// SessionTokenUtilization
+    pub session_token_utilization: Option<i32>,
+    /// The value of the source identity that is returned in the JSON web token (JWT) from the identity provider.
+    pub source_identity: Option<String>,
+    /// The unique user identifier that is returned by the identity provider.
+    pub subject_from_web_identity_token: Option<String>,
+}
+
+impl FromValue for AssumeRoleWithWebIdentityOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            assumed_role_user: members.optional("AssumedRoleUser")?,
+            audience: members.optional("Audience")?,
+            credentials: members.optional("Credentials")?,
+            packed_policy_size: members.optional("PackedPolicySize")?,
+            provider: members.optional("Provider")?,
+            session_token_size: members.optional("SessionTokenSize")?,
+            session_token_utilization: members.optional("SessionTokenUtilization")?,
+            source_identity: members.optional("SourceIdentity")?,
+            subject_from_web_identity_token: members.optional("SubjectFromWebIdentityToken")?,
+        })
+    }
+}
+
+impl IntoValue for AssumeRoleWithWebIdentityOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(9);
+        fields.optional("AssumedRoleUser", self.assumed_role_user);
+        fields.optional("Audience", self.audience);
+        fields.optional("Credentials", self.credentials);
+        fields.optional("PackedPolicySize", self.packed_policy_size);
+        fields.optional("Provider", self.provider);
+        fields.optional("SessionTokenSize", self.session_token_size);
+        fields.optional("SessionTokenUtilization", self.session_token_utilization);
+        fields.optional("SourceIdentity", self.source_identity);
+        fields.optional("SubjectFromWebIdentityToken", self.subject_from_web_identity_token);
+        fields.finish()
+    }
+}
+
 /// The identifiers for the temporary security credentials that the operation returns.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AssumedRoleUser {
@@ -286,6 +430,50 @@ impl fmt::Debug for Credentials {
             .field("secret_access_key", &Redacted)
             .field("session_token", &self.session_token)
             .finish()
+    }
+}
+
+/// DecodeAuthorizationMessageRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecodeAuthorizationMessageInput {
+    /// The encoded message that was returned with the response.
+    pub encoded_message: String,
+}
+
+impl FromValue for DecodeAuthorizationMessageInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { encoded_message: members.required("EncodedMessage")? })
+    }
+}
+
+impl IntoValue for DecodeAuthorizationMessageInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("EncodedMessage", self.encoded_message);
+        fields.finish()
+    }
+}
+
+/// A document that contains additional information about the authorization status of a request from an encoded message that is returned in response to an Amazon…
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DecodeAuthorizationMessageOutput {
+    /// The API returns a response with the decoded message.
+    pub decoded_message: Option<String>,
+}
+
+impl FromValue for DecodeAuthorizationMessageOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { decoded_message: members.optional("DecodedMessage")? })
+    }
+}
+
+impl IntoValue for DecodeAuthorizationMessageOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("DecodedMessage", self.decoded_message);
+        fields.finish()
     }
 }
 
@@ -648,39 +836,118 @@ static ASSUME_ROLE: OperationShape = OperationShape {
             code: "MalformedPolicyDocument",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(14),
+            shape: ShapeId(24),
         },
         ErrorShape {
             name: "PackedPolicyTooLargeException",
             code: "PackedPolicyTooLarge",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(15),
+            shape: ShapeId(25),
         },
         ErrorShape {
             name: "RegionDisabledException",
             code: "RegionDisabledException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(19),
+            shape: ShapeId(29),
         },
         ErrorShape {
             name: "ExpiredTokenException",
             code: "ExpiredTokenException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(4),
+            shape: ShapeId(9),
         },
     ],
     ..OperationShape::new("AssumeRole", SHAPES)
+};
+
+static ASSUME_ROLE_WITH_WEB_IDENTITY: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(2)),
+    output: Some(ShapeId(3)),
+    result_element: "AssumeRoleWithWebIdentityResult",
+    errors: &[
+        ErrorShape {
+            name: "MalformedPolicyDocumentException",
+            code: "MalformedPolicyDocument",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(24),
+        },
+        ErrorShape {
+            name: "PackedPolicyTooLargeException",
+            code: "PackedPolicyTooLarge",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(25),
+        },
+        ErrorShape {
+            name: "IDPRejectedClaimException",
+            code: "IDPRejectedClaim",
+            status: 403,
+            fault: Fault::Client,
+            shape: ShapeId(20),
+        },
+        ErrorShape {
+            name: "IDPCommunicationErrorException",
+            code: "IDPCommunicationError",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(19),
+        },
+        ErrorShape {
+            name: "InvalidIdentityTokenException",
+            code: "InvalidIdentityToken",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(22),
+        },
+        ErrorShape {
+            name: "ExpiredTokenException",
+            code: "ExpiredTokenException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(9),
+        },
+        ErrorShape {
+            name: "RegionDisabledException",
+            code: "RegionDisabledException",
+            status: 403,
+            fault: Fault::Client,
+            shape: ShapeId(29),
+        },
+    ],
+    auth: Auth::None,
+    ..OperationShape::new("AssumeRoleWithWebIdentity", SHAPES)
+};
+
+static DECODE_AUTHORIZATION_MESSAGE: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/",
+    status: 200,
+    input: Some(ShapeId(7)),
+    output: Some(ShapeId(8)),
+    result_element: "DecodeAuthorizationMessageResult",
+    errors: &[ErrorShape {
+        name: "InvalidAuthorizationMessageException",
+        code: "InvalidAuthorizationMessageException",
+        status: 400,
+        fault: Fault::Client,
+        shape: ShapeId(21),
+    }],
+    ..OperationShape::new("DecodeAuthorizationMessage", SHAPES)
 };
 
 static GET_ACCESS_KEY_INFO: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(6)),
-    output: Some(ShapeId(7)),
+    input: Some(ShapeId(11)),
+    output: Some(ShapeId(12)),
     result_element: "GetAccessKeyInfoResult",
     ..OperationShape::new("GetAccessKeyInfo", SHAPES)
 };
@@ -689,8 +956,8 @@ static GET_CALLER_IDENTITY: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(8)),
-    output: Some(ShapeId(9)),
+    input: Some(ShapeId(13)),
+    output: Some(ShapeId(14)),
     result_element: "GetCallerIdentityResult",
     ..OperationShape::new("GetCallerIdentity", SHAPES)
 };
@@ -699,8 +966,8 @@ static GET_FEDERATION_TOKEN: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(10)),
-    output: Some(ShapeId(11)),
+    input: Some(ShapeId(15)),
+    output: Some(ShapeId(16)),
     result_element: "GetFederationTokenResult",
     errors: &[
         ErrorShape {
@@ -708,21 +975,21 @@ static GET_FEDERATION_TOKEN: OperationShape = OperationShape {
             code: "MalformedPolicyDocument",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(14),
+            shape: ShapeId(24),
         },
         ErrorShape {
             name: "PackedPolicyTooLargeException",
             code: "PackedPolicyTooLarge",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(15),
+            shape: ShapeId(25),
         },
         ErrorShape {
             name: "RegionDisabledException",
             code: "RegionDisabledException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(19),
+            shape: ShapeId(29),
         },
     ],
     ..OperationShape::new("GetFederationToken", SHAPES)
@@ -732,15 +999,15 @@ static GET_SESSION_TOKEN: OperationShape = OperationShape {
     method: "POST",
     uri: "/",
     status: 200,
-    input: Some(ShapeId(12)),
-    output: Some(ShapeId(13)),
+    input: Some(ShapeId(17)),
+    output: Some(ShapeId(18)),
     result_element: "GetSessionTokenResult",
     errors: &[ErrorShape {
         name: "RegionDisabledException",
         code: "RegionDisabledException",
         status: 403,
         fault: Fault::Client,
-        shape: ShapeId(19),
+        shape: ShapeId(29),
     }],
     ..OperationShape::new("GetSessionToken", SHAPES)
 };
@@ -761,219 +1028,294 @@ static PATTERN_10: Pattern = Pattern::new("[\\d]*");
 /// Every shape that the served operations reach.
 pub const SHAPES: Shapes = Shapes(&TABLE);
 
-static TABLE: [Shape; 54] = [
+static TABLE: [Shape; 73] = [
     // 0
     Shape::new(
         "AssumeRoleRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("DurationSeconds", ShapeId(38)),
-            Member::new("ExternalId", ShapeId(30)),
-            Member::new("MinimumSessionTokenSize", ShapeId(33)),
-            Member::new("Policy", ShapeId(51)),
-            Member::new("PolicyArns", ShapeId(36)),
-            Member::new("ProvidedContexts", ShapeId(18)),
-            Member::new("RoleArn", ShapeId(24)).required(),
-            Member::new("RoleSessionName", ShapeId(39)).required(),
-            Member::new("SerialNumber", ShapeId(40)),
-            Member::new("SourceIdentity", ShapeId(44)),
-            Member::new("Tags", ShapeId(47)),
-            Member::new("TokenCode", ShapeId(49)),
-            Member::new("TransitiveTagKeys", ShapeId(45)),
+            Member::new("DurationSeconds", ShapeId(55)),
+            Member::new("ExternalId", ShapeId(43)),
+            Member::new("MinimumSessionTokenSize", ShapeId(50)),
+            Member::new("Policy", ShapeId(68)),
+            Member::new("PolicyArns", ShapeId(53)),
+            Member::new("ProvidedContexts", ShapeId(28)),
+            Member::new("RoleArn", ShapeId(34)).required(),
+            Member::new("RoleSessionName", ShapeId(56)).required(),
+            Member::new("SerialNumber", ShapeId(57)),
+            Member::new("SourceIdentity", ShapeId(61)),
+            Member::new("Tags", ShapeId(64)),
+            Member::new("TokenCode", ShapeId(66)),
+            Member::new("TransitiveTagKeys", ShapeId(62)),
         ])),
     ),
     // 1
     Shape::new(
         "AssumeRoleResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("AssumedRoleUser", ShapeId(2)),
-            Member::new("Credentials", ShapeId(3)),
-            Member::new("PackedPolicySize", ShapeId(34)),
-            Member::new("SessionTokenSize", ShapeId(42)),
-            Member::new("SessionTokenUtilization", ShapeId(43)),
-            Member::new("SourceIdentity", ShapeId(44)),
+            Member::new("AssumedRoleUser", ShapeId(4)),
+            Member::new("Credentials", ShapeId(6)),
+            Member::new("PackedPolicySize", ShapeId(51)),
+            Member::new("SessionTokenSize", ShapeId(59)),
+            Member::new("SessionTokenUtilization", ShapeId(60)),
+            Member::new("SourceIdentity", ShapeId(61)),
         ])),
     ),
     // 2
     Shape::new(
-        "AssumedRoleUser",
+        "AssumeRoleWithWebIdentityRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(24)).required(),
-            Member::new("AssumedRoleId", ShapeId(25)).required(),
+            Member::new("DurationSeconds", ShapeId(55)),
+            Member::new("MinimumSessionTokenSize", ShapeId(50)),
+            Member::new("Policy", ShapeId(58)),
+            Member::new("PolicyArns", ShapeId(53)),
+            Member::new("ProviderId", ShapeId(69)),
+            Member::new("RoleArn", ShapeId(34)).required(),
+            Member::new("RoleSessionName", ShapeId(56)).required(),
+            Member::new("WebIdentityToken", ShapeId(36)).required(),
         ])),
     ),
     // 3
     Shape::new(
-        "Credentials",
+        "AssumeRoleWithWebIdentityResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("AccessKeyId", ShapeId(21)).required(),
-            Member::new("Expiration", ShapeId(27)).required(),
-            Member::new("SecretAccessKey", ShapeId(22)).required(),
-            Member::new("SessionToken", ShapeId(50)).required(),
+            Member::new("AssumedRoleUser", ShapeId(4)),
+            Member::new("Audience", ShapeId(5)),
+            Member::new("Credentials", ShapeId(6)),
+            Member::new("PackedPolicySize", ShapeId(51)),
+            Member::new("Provider", ShapeId(23)),
+            Member::new("SessionTokenSize", ShapeId(59)),
+            Member::new("SessionTokenUtilization", ShapeId(60)),
+            Member::new("SourceIdentity", ShapeId(61)),
+            Member::new("SubjectFromWebIdentityToken", ShapeId(72)),
         ])),
     ),
     // 4
-    Shape::new("ExpiredTokenException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(29))]))),
+    Shape::new(
+        "AssumedRoleUser",
+        Kind::Structure(Structure::of(&[
+            Member::new("Arn", ShapeId(34)).required(),
+            Member::new("AssumedRoleId", ShapeId(35)).required(),
+        ])),
+    ),
     // 5
+    Shape::new("Audience", Kind::TEXT),
+    // 6
+    Shape::new(
+        "Credentials",
+        Kind::Structure(Structure::of(&[
+            Member::new("AccessKeyId", ShapeId(31)).required(),
+            Member::new("Expiration", ShapeId(38)).required(),
+            Member::new("SecretAccessKey", ShapeId(32)).required(),
+            Member::new("SessionToken", ShapeId(67)).required(),
+        ])),
+    ),
+    // 7
+    Shape::new(
+        "DecodeAuthorizationMessageRequest",
+        Kind::Structure(Structure::of(&[Member::new("EncodedMessage", ShapeId(41)).required()])),
+    ),
+    // 8
+    Shape::new(
+        "DecodeAuthorizationMessageResponse",
+        Kind::Structure(Structure::of(&[Member::new("DecodedMessage", ShapeId(39))])),
+    ),
+    // 9
+    Shape::new("ExpiredTokenException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(42))]))),
+    // 10
     Shape::new(
         "FederatedUser",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(24)).required(),
-            Member::new("FederatedUserId", ShapeId(31)).required(),
-        ])),
-    ),
-    // 6
-    Shape::new(
-        "GetAccessKeyInfoRequest",
-        Kind::Structure(Structure::of(&[Member::new("AccessKeyId", ShapeId(21)).required()])),
-    ),
-    // 7
-    Shape::new("GetAccessKeyInfoResponse", Kind::Structure(Structure::of(&[Member::new("Account", ShapeId(23))]))),
-    // 8
-    Shape::new("GetCallerIdentityRequest", Kind::Structure(Structure::of(&[]))),
-    // 9
-    Shape::new(
-        "GetCallerIdentityResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("Account", ShapeId(23)),
-            Member::new("Arn", ShapeId(24)),
-            Member::new("UserId", ShapeId(52)),
-        ])),
-    ),
-    // 10
-    Shape::new(
-        "GetFederationTokenRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("DurationSeconds", ShapeId(28)),
-            Member::new("MinimumSessionTokenSize", ShapeId(33)),
-            Member::new("Name", ShapeId(53)).required(),
-            Member::new("Policy", ShapeId(41)),
-            Member::new("PolicyArns", ShapeId(36)),
-            Member::new("Tags", ShapeId(47)),
+            Member::new("Arn", ShapeId(34)).required(),
+            Member::new("FederatedUserId", ShapeId(44)).required(),
         ])),
     ),
     // 11
     Shape::new(
-        "GetFederationTokenResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("Credentials", ShapeId(3)),
-            Member::new("FederatedUser", ShapeId(5)),
-            Member::new("PackedPolicySize", ShapeId(34)),
-            Member::new("SessionTokenSize", ShapeId(42)),
-            Member::new("SessionTokenUtilization", ShapeId(43)),
-        ])),
+        "GetAccessKeyInfoRequest",
+        Kind::Structure(Structure::of(&[Member::new("AccessKeyId", ShapeId(31)).required()])),
     ),
     // 12
+    Shape::new("GetAccessKeyInfoResponse", Kind::Structure(Structure::of(&[Member::new("Account", ShapeId(33))]))),
+    // 13
+    Shape::new("GetCallerIdentityRequest", Kind::Structure(Structure::of(&[]))),
+    // 14
+    Shape::new(
+        "GetCallerIdentityResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("Account", ShapeId(33)),
+            Member::new("Arn", ShapeId(34)),
+            Member::new("UserId", ShapeId(70)),
+        ])),
+    ),
+    // 15
+    Shape::new(
+        "GetFederationTokenRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("DurationSeconds", ShapeId(40)),
+            Member::new("MinimumSessionTokenSize", ShapeId(50)),
+            Member::new("Name", ShapeId(71)).required(),
+            Member::new("Policy", ShapeId(58)),
+            Member::new("PolicyArns", ShapeId(53)),
+            Member::new("Tags", ShapeId(64)),
+        ])),
+    ),
+    // 16
+    Shape::new(
+        "GetFederationTokenResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("Credentials", ShapeId(6)),
+            Member::new("FederatedUser", ShapeId(10)),
+            Member::new("PackedPolicySize", ShapeId(51)),
+            Member::new("SessionTokenSize", ShapeId(59)),
+            Member::new("SessionTokenUtilization", ShapeId(60)),
+        ])),
+    ),
+    // 17
     Shape::new(
         "GetSessionTokenRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("DurationSeconds", ShapeId(28)),
-            Member::new("MinimumSessionTokenSize", ShapeId(33)),
-            Member::new("SerialNumber", ShapeId(40)),
-            Member::new("TokenCode", ShapeId(49)),
-        ])),
-    ),
-    // 13
-    Shape::new(
-        "GetSessionTokenResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("Credentials", ShapeId(3)),
-            Member::new("SessionTokenSize", ShapeId(42)),
-            Member::new("SessionTokenUtilization", ShapeId(43)),
-        ])),
-    ),
-    // 14
-    Shape::new(
-        "MalformedPolicyDocumentException",
-        Kind::Structure(Structure::of(&[Member::new("message", ShapeId(32))])),
-    ),
-    // 15
-    Shape::new("PackedPolicyTooLargeException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(35))]))),
-    // 16
-    Shape::new("PolicyDescriptorType", Kind::Structure(Structure::of(&[Member::new("arn", ShapeId(24))]))),
-    // 17
-    Shape::new(
-        "ProvidedContext",
-        Kind::Structure(Structure::of(&[
-            Member::new("ContextAssertion", ShapeId(26)),
-            Member::new("ProviderArn", ShapeId(24)),
+            Member::new("DurationSeconds", ShapeId(40)),
+            Member::new("MinimumSessionTokenSize", ShapeId(50)),
+            Member::new("SerialNumber", ShapeId(57)),
+            Member::new("TokenCode", ShapeId(66)),
         ])),
     ),
     // 18
-    Shape::new("ProvidedContextsListType", Kind::List(List::of(ShapeId(17)))).bounds(Some(1), Some(5)),
+    Shape::new(
+        "GetSessionTokenResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("Credentials", ShapeId(6)),
+            Member::new("SessionTokenSize", ShapeId(59)),
+            Member::new("SessionTokenUtilization", ShapeId(60)),
+        ])),
+    ),
     // 19
-    Shape::new("RegionDisabledException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(37))]))),
+    Shape::new(
+        "IDPCommunicationErrorException",
+        Kind::Structure(Structure::of(&[Member::new("message", ShapeId(45))])),
+    ),
     // 20
+    Shape::new("IDPRejectedClaimException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(46))]))),
+    // 21
+    Shape::new(
+        "InvalidAuthorizationMessageException",
+        Kind::Structure(Structure::of(&[Member::new("message", ShapeId(47))])),
+    ),
+    // 22
+    Shape::new("InvalidIdentityTokenException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(48))]))),
+    // 23
+    Shape::new("Issuer", Kind::TEXT),
+    // 24
+    Shape::new(
+        "MalformedPolicyDocumentException",
+        Kind::Structure(Structure::of(&[Member::new("message", ShapeId(49))])),
+    ),
+    // 25
+    Shape::new("PackedPolicyTooLargeException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(52))]))),
+    // 26
+    Shape::new("PolicyDescriptorType", Kind::Structure(Structure::of(&[Member::new("arn", ShapeId(34))]))),
+    // 27
+    Shape::new(
+        "ProvidedContext",
+        Kind::Structure(Structure::of(&[
+            Member::new("ContextAssertion", ShapeId(37)),
+            Member::new("ProviderArn", ShapeId(34)),
+        ])),
+    ),
+    // 28
+    Shape::new("ProvidedContextsListType", Kind::List(List::of(ShapeId(27)))).bounds(Some(1), Some(5)),
+    // 29
+    Shape::new("RegionDisabledException", Kind::Structure(Structure::of(&[Member::new("message", ShapeId(54))]))),
+    // 30
     Shape::new(
         "Tag",
         Kind::Structure(Structure::of(&[
-            Member::new("Key", ShapeId(46)).required(),
-            Member::new("Value", ShapeId(48)).required(),
+            Member::new("Key", ShapeId(63)).required(),
+            Member::new("Value", ShapeId(65)).required(),
         ])),
     ),
-    // 21
-    Shape::new("accessKeyIdType", Kind::TEXT).bounds(Some(16), Some(128)).pattern(&PATTERN_0),
-    // 22
-    Shape::new("accessKeySecretType", Kind::TEXT).sensitive(),
-    // 23
-    Shape::new("accountType", Kind::TEXT),
-    // 24
-    Shape::new("arnType", Kind::TEXT).bounds(Some(20), Some(2048)).pattern(&PATTERN_1),
-    // 25
-    Shape::new("assumedRoleIdType", Kind::TEXT).bounds(Some(2), Some(193)).pattern(&PATTERN_2),
-    // 26
-    Shape::new("contextAssertionType", Kind::TEXT).bounds(Some(4), Some(2048)),
-    // 27
-    Shape::new("dateType", Kind::Timestamp(None)),
-    // 28
-    Shape::new("durationSecondsType", Kind::INTEGER).bounds(Some(900), Some(129600)),
-    // 29
-    Shape::new("expiredIdentityTokenMessage", Kind::TEXT),
-    // 30
-    Shape::new("externalIdType", Kind::TEXT).bounds(Some(2), Some(1224)).pattern(&PATTERN_3),
     // 31
-    Shape::new("federatedIdType", Kind::TEXT).bounds(Some(2), Some(193)).pattern(&PATTERN_4),
+    Shape::new("accessKeyIdType", Kind::TEXT).bounds(Some(16), Some(128)).pattern(&PATTERN_0),
     // 32
-    Shape::new("malformedPolicyDocumentMessage", Kind::TEXT),
+    Shape::new("accessKeySecretType", Kind::TEXT).sensitive(),
     // 33
-    Shape::new("minimumSessionTokenSizeType", Kind::INTEGER).bounds(Some(0), Some(4096)),
+    Shape::new("accountType", Kind::TEXT),
     // 34
-    Shape::new("nonNegativeIntegerType", Kind::INTEGER).bounds(Some(0), None),
+    Shape::new("arnType", Kind::TEXT).bounds(Some(20), Some(2048)).pattern(&PATTERN_1),
     // 35
-    Shape::new("packedPolicyTooLargeMessage", Kind::TEXT),
+    Shape::new("assumedRoleIdType", Kind::TEXT).bounds(Some(2), Some(193)).pattern(&PATTERN_2),
     // 36
-    Shape::new("policyDescriptorListType", Kind::List(List::of(ShapeId(16)))),
+    Shape::new("clientTokenType", Kind::TEXT).bounds(Some(4), Some(20000)).sensitive(),
     // 37
-    Shape::new("regionDisabledMessage", Kind::TEXT),
+    Shape::new("contextAssertionType", Kind::TEXT).bounds(Some(4), Some(2048)),
     // 38
-    Shape::new("roleDurationSecondsType", Kind::INTEGER).bounds(Some(900), Some(43200)),
+    Shape::new("dateType", Kind::Timestamp(None)),
     // 39
-    Shape::new("roleSessionNameType", Kind::TEXT).bounds(Some(2), Some(64)).pattern(&PATTERN_5),
+    Shape::new("decodedMessageType", Kind::TEXT),
     // 40
-    Shape::new("serialNumberType", Kind::TEXT).bounds(Some(9), Some(256)).pattern(&PATTERN_6),
+    Shape::new("durationSecondsType", Kind::INTEGER).bounds(Some(900), Some(129600)),
     // 41
-    Shape::new("sessionPolicyDocumentType", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_7),
+    Shape::new("encodedMessageType", Kind::TEXT).bounds(Some(1), Some(10240)),
     // 42
-    Shape::new("sessionTokenSizeType", Kind::INTEGER).bounds(Some(0), None),
+    Shape::new("expiredIdentityTokenMessage", Kind::TEXT),
     // 43
-    Shape::new("sessionTokenUtilizationType", Kind::INTEGER).bounds(Some(0), None),
+    Shape::new("externalIdType", Kind::TEXT).bounds(Some(2), Some(1224)).pattern(&PATTERN_3),
     // 44
-    Shape::new("sourceIdentityType", Kind::TEXT).bounds(Some(2), Some(64)).pattern(&PATTERN_5),
+    Shape::new("federatedIdType", Kind::TEXT).bounds(Some(2), Some(193)).pattern(&PATTERN_4),
     // 45
-    Shape::new("tagKeyListType", Kind::List(List::of(ShapeId(46)))).bounds(None, Some(50)),
+    Shape::new("idpCommunicationErrorMessage", Kind::TEXT),
     // 46
-    Shape::new("tagKeyType", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_8),
+    Shape::new("idpRejectedClaimMessage", Kind::TEXT),
     // 47
-    Shape::new("tagListType", Kind::List(List::of(ShapeId(20)))).bounds(None, Some(50)),
+    Shape::new("invalidAuthorizationMessage", Kind::TEXT),
     // 48
-    Shape::new("tagValueType", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_9),
+    Shape::new("invalidIdentityTokenMessage", Kind::TEXT),
     // 49
-    Shape::new("tokenCodeType", Kind::TEXT).bounds(Some(6), Some(6)).pattern(&PATTERN_10),
+    Shape::new("malformedPolicyDocumentMessage", Kind::TEXT),
     // 50
-    Shape::new("tokenType", Kind::TEXT),
+    Shape::new("minimumSessionTokenSizeType", Kind::INTEGER).bounds(Some(0), Some(4096)),
     // 51
-    Shape::new("unrestrictedSessionPolicyDocumentType", Kind::TEXT).bounds(Some(1), None).pattern(&PATTERN_7),
+    Shape::new("nonNegativeIntegerType", Kind::INTEGER).bounds(Some(0), None),
     // 52
-    Shape::new("userIdType", Kind::TEXT),
+    Shape::new("packedPolicyTooLargeMessage", Kind::TEXT),
     // 53
+    Shape::new("policyDescriptorListType", Kind::List(List::of(ShapeId(26)))),
+    // 54
+    Shape::new("regionDisabledMessage", Kind::TEXT),
+    // 55
+    Shape::new("roleDurationSecondsType", Kind::INTEGER).bounds(Some(900), Some(43200)),
+    // 56
+    Shape::new("roleSessionNameType", Kind::TEXT).bounds(Some(2), Some(64)).pattern(&PATTERN_5),
+    // 57
+    Shape::new("serialNumberType", Kind::TEXT).bounds(Some(9), Some(256)).pattern(&PATTERN_6),
+    // 58
+    Shape::new("sessionPolicyDocumentType", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_7),
+    // 59
+    Shape::new("sessionTokenSizeType", Kind::INTEGER).bounds(Some(0), None),
+    // 60
+    Shape::new("sessionTokenUtilizationType", Kind::INTEGER).bounds(Some(0), None),
+    // 61
+    Shape::new("sourceIdentityType", Kind::TEXT).bounds(Some(2), Some(64)).pattern(&PATTERN_5),
+    // 62
+    Shape::new("tagKeyListType", Kind::List(List::of(ShapeId(63)))).bounds(None, Some(50)),
+    // 63
+    Shape::new("tagKeyType", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_8),
+    // 64
+    Shape::new("tagListType", Kind::List(List::of(ShapeId(30)))).bounds(None, Some(50)),
+    // 65
+    Shape::new("tagValueType", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_9),
+    // 66
+    Shape::new("tokenCodeType", Kind::TEXT).bounds(Some(6), Some(6)).pattern(&PATTERN_10),
+    // 67
+    Shape::new("tokenType", Kind::TEXT),
+    // 68
+    Shape::new("unrestrictedSessionPolicyDocumentType", Kind::TEXT).bounds(Some(1), None).pattern(&PATTERN_7),
+    // 69
+    Shape::new("urlType", Kind::TEXT).bounds(Some(4), Some(2048)),
+    // 70
+    Shape::new("userIdType", Kind::TEXT),
+    // 71
     Shape::new("userNameType", Kind::TEXT).bounds(Some(2), Some(32)).pattern(&PATTERN_5),
+    // 72
+    Shape::new("webIdentitySubjectType", Kind::TEXT).bounds(Some(6), Some(255)),
 ];

@@ -269,9 +269,7 @@ mod tests {
 
     #[test]
     fn q8_bodies_are_text_of_xml() {
-        for good in ["\t\r\n x\u{d7ff}\u{e000}\u{fffd}\u{10000}\u{10ffff}"] {
-            assert!(check_characters(good).is_ok());
-        }
+        assert!(check_characters("\t\r\n x\u{d7ff}\u{e000}\u{fffd}\u{10000}\u{10ffff}").is_ok());
         for bad in ["\0", "\u{8}", "\u{b}", "\u{1f}", "\u{fffe}", "\u{ffff}"] {
             assert!(check_characters(bad).is_err(), "{bad:?}");
         }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use wire::CheckPolicy;
 
 use crate::SqsError;
@@ -125,6 +125,8 @@ pub(crate) fn check(
 ) -> Result<BTreeMap<String, Option<String>>, SqsError> {
     let mut checked = BTreeMap::new();
     for (name, text) in given {
+        // Blanks round a name are nobody's intention.
+        let name = &name.trim().to_owned();
         if !SETTABLE.iter().any(|(known, _)| known == name) {
             return Err(SqsError::InvalidAttributeName(name.clone()));
         }
@@ -180,7 +182,7 @@ fn check_one(queue: &QueueName, name: &str, text: &str) -> Result<Option<String>
             Ok(Value::Object(_)) if text.len() <= POLICY_BYTES_MAX => Ok(Some(text.to_owned())),
             _ => Err(SqsError::attribute(name)),
         },
-        "RedrivePolicy" => redrive(queue, text).map(|_| Some(text.to_owned())),
+        "RedrivePolicy" => redrive(queue, text).map(|redrive| Some(with_number(text, &redrive))),
         "RedriveAllowPolicy" => allow(text).map(|_| Some(text.to_owned())),
         _ => Ok(Some(text.to_owned())),
     }
@@ -220,6 +222,18 @@ fn redrive(queue: &QueueName, text: &str) -> Result<Redrive, SqsError> {
         return Err(refused("Dead-letter queue must be same type of queue as the source."));
     }
     Ok(Redrive { target, receives_max })
+}
+
+/// The policy as AWS gives it back: as it was given, but the count is a number, also when it was given as text.
+fn with_number(text: &str, redrive: &Redrive) -> String {
+    let given_as_text = serde_json::from_str::<Value>(text).is_ok_and(|policy| policy["maxReceiveCount"].is_string());
+    match given_as_text {
+        false => text.to_owned(),
+        true => {
+            let (target, receives_max) = (redrive.target.arn(), redrive.receives_max);
+            json!({ "deadLetterTargetArn": target, "maxReceiveCount": receives_max }).to_string()
+        }
+    }
 }
 
 fn allow(text: &str) -> Result<RedriveAllow, SqsError> {

@@ -14,8 +14,8 @@ type Settled = Result<(), SqsError>;
 impl Sqs {
     /// Deletes messages by their receipt handles in one transaction; the answers are in the order of the handles.
     ///
-    /// A handle that a later receive replaced deletes nothing: in a standard queue that is no error, in a FIFO queue it
-    /// is, also once the visibility timeout is over (sem:Q13).
+    /// In a standard queue every handle of a message deletes it, as on AWS, also when it was received again since
+    /// (sem:Q13 allows less); in a FIFO queue only the newest one does, and only while the message is hidden.
     ///
     /// # Errors
     /// `NonExistentQueue`; the store's. What concerns one handle stands in the answers.
@@ -35,14 +35,14 @@ impl Sqs {
                 let value = tx.get(Key::Delivery(live.id, receipt.seq).encode()).await?;
                 // Without a delivery the message is gone: deleting it again succeeds.
                 let delivery = value.map(|value| Delivery::decode(&value)).transpose()?;
-                let current = delivery.filter(|delivery| delivery.receives == receipt.receives);
+                let known = delivery.filter(|delivery| delivery.receives >= receipt.receives);
                 let expired = live.name.is_fifo()
                     && delivery.is_some_and(|d| d.receives != receipt.receives || d.visible_ms <= now_ms);
                 if expired {
                     answers.push(Err(SqsError::parameter("ReceiptHandle", text, "The receipt handle has expired.")));
                     continue;
                 }
-                if let Some(delivery) = current {
+                if let Some(delivery) = known {
                     dead_letters::clear(&tx, live.id, &receipt.seq, (delivery.content, delivery.parts));
                     gone.push(receipt.seq);
                 }
@@ -65,7 +65,7 @@ impl Sqs {
     }
 
     /// Sets how long messages stay hidden, counted from now (sem:Q2); 0 makes them visible at once. One transaction;
-    /// the answers are in the order of `changes`.
+    /// the answers are in the order of `changes`. In a standard queue older handles of a message work as well, as on AWS.
     ///
     /// # Errors
     /// `NonExistentQueue`; the store's. What concerns one handle stands in the answers.
@@ -102,7 +102,9 @@ impl Sqs {
                     Ok(receipt) => {
                         let value = tx.get(Key::Delivery(live.id, receipt.seq).encode()).await?;
                         let delivery = value.map(|value| Delivery::decode(&value)).transpose()?;
-                        check(delivery, &receipt, text, *visibility_s, now_ms).map(|delivery| (receipt.seq, delivery))
+                        let newest = uncounted || live.name.is_fifo();
+                        let checked = check(delivery, &receipt, newest, *visibility_s, now_ms);
+                        checked.map(|delivery| (receipt.seq, delivery))
                     }
                     Err(error) => Err(error),
                 };
@@ -142,15 +144,16 @@ impl Sqs {
 fn check(
     delivery: Option<Delivery>,
     receipt: &Receipt,
-    text: &str,
+    newest: bool,
     visibility_s: i64,
     now_ms: i64,
 ) -> Result<Delivery, SqsError> {
     let Some(delivery) = delivery else {
         let reason = "Message does not exist or is not available for visibility timeout change.";
-        return Err(SqsError::parameter("ReceiptHandle", text, reason));
+        return Err(SqsError::parameter("ReceiptHandle", receipt.encode(), reason));
     };
-    if delivery.receives != receipt.receives || delivery.visible_ms <= now_ms {
+    let replaced = if newest { delivery.receives != receipt.receives } else { delivery.receives < receipt.receives };
+    if replaced || delivery.visible_ms <= now_ms {
         return Err(SqsError::MessageNotInflight);
     }
     if now_ms + visibility_s * 1_000 > delivery.received_ms + VISIBILITY_S_MAX * 1_000 {

@@ -173,6 +173,16 @@ impl Client {
         self.call(service, "POST", "/", &headers, pairs.join("&").into_bytes()).await
     }
 
+    /// One of the operator's requests, signed for Tinderbox itself; a null input sends no body.
+    ///
+    /// # Errors
+    /// As [`Client::call`], and when the server answers an error.
+    pub(crate) async fn administer(&self, method: &str, path: &str, input: &Value) -> anyhow::Result<Value> {
+        let body = if input.is_null() { Vec::new() } else { input.to_string().into_bytes() };
+        let answer = self.call("tinderbox", method, path, &[], body).await?.success()?;
+        Ok(serde_json::from_slice(&answer.body)?)
+    }
+
     fn request(
         &self,
         method: &str,

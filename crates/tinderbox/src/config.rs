@@ -1,12 +1,16 @@
 //! Configuration: flag > environment (`TINDERBOX_*`) > TOML file > default. Starts with no file at all.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::ValueEnum;
+use lambda::invoke::egress::Egress;
 use serde::{Deserialize, Serialize};
 use wire::AccountId;
+
+use crate::server::issuer_keys::{self, Place};
 
 /// Where the file is looked for when neither `--config` nor `TINDERBOX_CONFIG` names one.
 const DEFAULT_FILE: &str = "/etc/tinderbox/tinderbox.toml";
@@ -61,9 +65,18 @@ pub(crate) struct Options {
     #[arg(long, env = "TINDERBOX_REGION", value_name = "NAME")]
     region: Option<String>,
 
+    /// Keys of an OpenID Connect issuer for AssumeRoleWithWebIdentity: its URL, and a JWKS file or a URL of this machine
+    #[arg(long, env = "TINDERBOX_OIDC_KEYS", value_name = "ISSUER=FILE|URL", value_delimiter = ',')]
+    oidc_keys: Vec<String>,
+
     /// What keeps functions apart [default: process]
     #[arg(long, env = "TINDERBOX_ISOLATION", value_enum)]
     isolation: Option<Isolation>,
+
+    /// Where functions may connect to: none, all (public addresses), or a list such as api.example.com:443,10.0.0.0/8:5432
+    /// [default: all]
+    #[arg(long, env = "TINDERBOX_EGRESS", value_name = "POLICY")]
+    egress: Option<String>,
 
     /// Domain of function URLs, which must resolve to this machine [default: localhost]
     #[arg(long, env = "TINDERBOX_DOMAIN", value_name = "NAME")]
@@ -80,6 +93,10 @@ pub(crate) struct Options {
     /// Seconds after which an idle execution environment is stopped [default: 600]
     #[arg(long, env = "TINDERBOX_IDLE_S", value_name = "SECONDS")]
     idle_s: Option<u64>,
+
+    /// New buckets have ACLs and do not block public access, as on AWS before April 2023
+    #[arg(long, env = "TINDERBOX_S3_ACLS", num_args = 0..=1, default_missing_value = "true")]
+    s3_acls: Option<bool>,
 
     /// Price in USD of a million requests [default: 0.20]
     #[arg(long, env = "TINDERBOX_PRICE_MILLION_REQUESTS", value_name = "USD")]
@@ -100,11 +117,14 @@ impl Options {
             json_logs: self.json_logs.or(lower.json_logs),
             account: self.account.or(lower.account),
             region: self.region.or(lower.region),
+            oidc_keys: if self.oidc_keys.is_empty() { lower.oidc_keys } else { self.oidc_keys },
             isolation: self.isolation.or(lower.isolation),
+            egress: self.egress.or(lower.egress),
             domain: self.domain.or(lower.domain),
             concurrency: self.concurrency.or(lower.concurrency),
             memory_mb: self.memory_mb.or(lower.memory_mb),
             idle_s: self.idle_s.or(lower.idle_s),
+            s3_acls: self.s3_acls.or(lower.s3_acls),
             price_million_requests: self.price_million_requests.or(lower.price_million_requests),
             price_gb_second: self.price_gb_second.or(lower.price_gb_second),
         }
@@ -138,11 +158,14 @@ pub(crate) struct Config {
     pub(crate) json_logs: bool,
     pub(crate) account: AccountId,
     pub(crate) region: String,
+    pub(crate) oidc_keys: BTreeMap<String, Place>,
     pub(crate) isolation: Isolation,
+    pub(crate) egress: Egress,
     pub(crate) domain: String,
     pub(crate) concurrency: u32,
     pub(crate) memory_mb: u64,
     pub(crate) idle_s: u64,
+    pub(crate) s3_acls: bool,
     pub(crate) price_million_requests: f64,
     pub(crate) price_gb_second: f64,
 }
@@ -155,6 +178,7 @@ impl Config {
         let well_formed =
             !region.is_empty() && region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         anyhow::ensure!(well_formed, "region {region:?} is not of the form us-east-1");
+        let oidc_keys = options.oidc_keys.iter().map(|text| issuer_keys::parse(text)).collect::<Result<_, _>>()?;
         let concurrency = options.concurrency.unwrap_or(1000);
         anyhow::ensure!((1..=100_000).contains(&concurrency), "concurrency {concurrency} is not in 1 to 100,000");
         let price = |name, value: Option<f64>, default: f64| {
@@ -169,11 +193,14 @@ impl Config {
             json_logs: options.json_logs.unwrap_or(false),
             account,
             region,
+            oidc_keys,
             isolation: options.isolation.unwrap_or_default(),
+            egress: options.egress.as_deref().unwrap_or("all").parse()?,
             domain: options.domain.unwrap_or_else(|| "localhost".to_owned()),
             concurrency,
             memory_mb: options.memory_mb.unwrap_or_else(three_quarters_of_memory_mb),
             idle_s: options.idle_s.unwrap_or(600),
+            s3_acls: options.s3_acls.unwrap_or(false),
             price_million_requests: price("price-million-requests", options.price_million_requests, 0.20)?,
             price_gb_second: price("price-gb-second", options.price_gb_second, 0.000_016_666_7)?,
         })

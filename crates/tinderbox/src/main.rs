@@ -52,8 +52,14 @@ enum Command {
     Logs(cmd::logs::Args),
     /// Lists the functions
     Functions(cmd::functions::Args),
+    /// Checks the object store
+    S3(cmd::s3::Args),
     /// Draws the waterfall of one request
     Trace(cmd::trace::Args),
+    /// Tells what was decided and why, and what a policy would have to say
+    Iam(cmd::iam::Args),
+    /// Makes and lists accounts
+    Account(cmd::account::Args),
     /// What the server starts to make sandboxes: not for people
     #[command(name = "__launcher", hide = true)]
     Launcher,
@@ -84,7 +90,10 @@ async fn dispatch(command: Command, config: Option<PathBuf>, print: print::Print
         Command::Invoke(args) => cmd::invoke::run(args, print).await,
         Command::Logs(args) => cmd::logs::run(args, print).await,
         Command::Functions(args) => cmd::functions::run(args, print).await,
+        Command::S3(args) => cmd::s3::run(args, print).await,
         Command::Trace(args) => cmd::trace::run(args, print).await,
+        Command::Iam(args) => cmd::iam::run(args, print).await,
+        Command::Account(args) => cmd::account::run(args, print).await,
         Command::Launcher => unreachable!("handled before the threads were started"),
     }
 }

@@ -4,6 +4,9 @@ mod admin;
 mod data_folder;
 mod function_keys;
 mod identity;
+mod identity_admin;
+pub(crate) mod issuer_keys;
+mod storage;
 mod wiring;
 
 use std::ffi::OsString;

@@ -1,4 +1,4 @@
-"""Runs lambda.test.mjs, the AWS SDK for JavaScript v3."""
+"""Runs lambda.test.mjs and tampering.test.mjs, the AWS SDK for JavaScript v3."""
 
 import shutil
 import subprocess
@@ -15,10 +15,12 @@ def test_js_sdk(server, tmp_path):
     if shutil.which("node") is None:
         absent("node")
     packages = npm_packages("conformance-js", HERE)
-    shutil.copy(HERE / "lambda.test.mjs", packages)
+    tests = ["lambda.test.mjs", "tampering.test.mjs"]
+    for test in tests:
+        shutil.copy(HERE / test, packages)
     (tmp_path / "code.zip").write_bytes(javascript(CODE))
     done = subprocess.run(
-        ["node", "--test", "lambda.test.mjs"],
+        ["node", "--test", *tests],
         cwd=packages,
         env={**server.client_env(), "CODE_ZIP": str(tmp_path / "code.zip")},
         capture_output=True,

@@ -18,6 +18,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("trace", &["kv", "blob", "wire", "model", "sys"]),
     ("sns", &["kv", "blob", "wire", "model", "sys"]),
     ("iam", &["kv", "blob", "wire", "model", "sys"]),
+    ("s3", &["kv", "blob", "wire", "model", "sys"]),
     ("sqs", &["kv", "blob", "wire", "model", "sys"]),
     ("lambda", &["kv", "blob", "wire", "model", "sys", "sandbox", "logs", "trace"]),
     // Services named here exist or are on their way; nothing but the binary knows `triggers`.
@@ -26,8 +27,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     (
         "tinderbox",
         &[
-            "sys", "kv", "blob", "wire", "model", "sandbox", "logs", "trace", "iam", "sqs", "lambda", "gateway", "sns",
-            "triggers",
+            "sys", "kv", "blob", "wire", "model", "sandbox", "logs", "trace", "iam", "s3", "lambda", "gateway", "sns",
+            "sqs", "triggers",
         ],
     ),
 ];

@@ -166,3 +166,34 @@ async fn blobs_are_there_after_a_reopen() {
     let again = open(fixture.folder.path(), &fixture.clock).await;
     assert_eq!(again.get(&blob).await.unwrap(), "abc");
 }
+
+#[tokio::test]
+async fn a_namespace_is_a_store_of_its_own() {
+    let fixture = fixture().await;
+    let own = fixture.blobs.namespace("s3").await.unwrap();
+    let bytes = Bytes::from_static(b"shared");
+    let blob = fixture.blobs.put(bytes.clone()).await.unwrap();
+    assert_eq!(own.put(bytes.clone()).await.unwrap(), blob);
+    assert!(own.delete(&blob.digest).await.unwrap());
+    assert_eq!(own.list(None, 10).await.unwrap(), []);
+    assert_eq!(fixture.blobs.get(&blob).await.unwrap(), bytes);
+    assert_eq!(fixture.blobs.list(None, 10).await.unwrap().len(), 1);
+    own.put(Bytes::from_static(b"own")).await.unwrap();
+    assert_eq!(fixture.blobs.list(None, 10).await.unwrap().len(), 1, "a namespace is not listed by its parent");
+    let again = open(fixture.folder.path(), &fixture.clock).await.namespace("s3").await.unwrap();
+    assert_eq!(again.list(None, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_young_blob_is_spared() {
+    let fixture = fixture().await;
+    let (bytes, hour) = (Bytes::from_static(b"abc"), Duration::from_secs(3_600));
+    let blob = fixture.blobs.put(bytes.clone()).await.unwrap();
+    fixture.clock.advance(hour);
+    fixture.blobs.put(bytes.clone()).await.unwrap();
+    assert!(!fixture.blobs.delete_older(&blob.digest, hour).await.unwrap(), "it was put again just now");
+    assert_eq!(fixture.blobs.get(&blob).await.unwrap(), bytes);
+    fixture.clock.advance(hour);
+    assert!(fixture.blobs.delete_older(&blob.digest, hour).await.unwrap());
+    assert!(!fixture.blobs.delete_older(&blob.digest, hour).await.unwrap());
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gateway::{Entry, Identity};
+use gateway::{Entry, Identity, Lookup, Question};
 use wire::sigv4::{Credential, Secret};
 use wire::{ApiError, Principal, SessionFacts};
 
@@ -31,10 +31,11 @@ fn identity(allowed: &'static [&'static str]) -> Identity {
             let found = KEYS.iter().find(|(id, _)| *id == key);
             let entry =
                 found.map(|(_, of)| Entry { credential: credential(), principal: session(*of), account: account() });
-            Box::pin(async move { Ok(entry) })
+            Box::pin(async move { Ok(entry.map_or(Lookup::Unknown, Lookup::Found)) })
         }),
-        authorize: Arc::new(move |_, permissions| {
-            let denied = permissions.iter().find(|asked| !allowed.contains(&asked.action)).map(|asked| asked.action);
+        note_use: Arc::new(|_, _, _| {}),
+        authorize: Arc::new(move |Question { asked, .. }| {
+            let denied = asked.iter().find(|asked| !allowed.contains(&asked.action)).map(|asked| asked.action);
             Box::pin(async move {
                 match denied {
                     None => Ok(()),
@@ -110,7 +111,7 @@ async fn i9_a_session_token_reaches_the_identity_service_and_is_checked() {
     let identity = Identity {
         credential: Arc::new(move |_, token| {
             let entry = Entry { credential: kept.clone(), principal: session(None), account: account() };
-            Box::pin(async move { Ok(token.map(|_| entry)) })
+            Box::pin(async move { Ok(token.map_or(Lookup::Unknown, |_| Lookup::Found(entry))) })
         }),
         ..identity(&["rest:Echo"])
     };
@@ -126,7 +127,7 @@ async fn i9_a_session_token_reaches_the_identity_service_and_is_checked() {
 /// Refuses everything, and says what it was asked.
 fn nosy() -> Identity {
     Identity {
-        authorize: Arc::new(|cx, asked| {
+        authorize: Arc::new(|Question { cx, asked, .. }| {
             let told = asked.iter().map(|one| {
                 let keys: Vec<_> =
                     one.keys.iter().map(|(name, values)| format!("{name}={}", values.join(","))).collect();
@@ -175,4 +176,73 @@ async fn i4_only_what_can_be_granted_to_everyone_may_come_without_a_signature() 
     let mut forged = json_echo(r#"{"Name":"n"}"#).signed("ASIAOWN", "json");
     forged.secret = "another secret";
     assert_eq!(open.send(&forged).await.error(), "400 InvalidSignatureException");
+}
+
+#[tokio::test]
+async fn an_expired_token_is_told_apart_from_an_unknown_key() {
+    let expired = Identity {
+        credential: Arc::new(|_, _| Box::pin(async { Ok(Lookup::Expired) })),
+        ..identity(&["rest:Echo", "json:Echo"])
+    };
+    let server = Server::with_identity(expired).await;
+    let answer = server.send(&Call::echo().signed("ASIAOWN", "rest")).await;
+    assert_eq!(answer.error(), "403 ExpiredTokenException");
+    assert!(answer.body.contains("The security token included in the request is expired"), "{answer:?}");
+    let json = server.send(&json_echo(r#"{"Name":"n"}"#).signed("ASIAOWN", "json")).await;
+    assert_eq!(json.error(), "400 ExpiredTokenException");
+}
+
+#[tokio::test]
+async fn the_use_of_a_users_own_key_is_noted_and_no_others() {
+    let noted = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let (user, seen) = (
+        wire::Principal::User {
+            account: account(),
+            arn: "arn:aws:iam::000000000000:user/u".to_owned(),
+            id: "AIDAU".to_owned(),
+            name: "u".to_owned(),
+            session: None,
+        },
+        Arc::clone(&noted),
+    );
+    let identity = Identity {
+        credential: Arc::new(move |key, _| {
+            let principal = if key == "AKIAUSER" { user.clone() } else { session(None) };
+            let entry = Entry { credential: credential(), principal, account: account() };
+            Box::pin(async move { Ok(Lookup::Found(entry)) })
+        }),
+        note_use: Arc::new(move |key, region, service| seen.lock().push(format!("{key} {region} {service}"))),
+        ..identity(&["rest:Echo"])
+    };
+    let server = Server::with_identity(identity).await;
+    assert_eq!(server.send(&Call::echo().signed("ASIASESSION", "rest")).await.status, 200);
+    let mut forged = Call::echo().signed("AKIAUSER", "rest");
+    forged.secret = "another secret";
+    assert_eq!(server.send(&forged).await.status, 403);
+    assert_eq!(server.send(&Call::echo().signed("AKIAUSER", "rest")).await.status, 200);
+    assert_eq!(*noted.lock(), ["AKIAUSER us-east-1 rest"]);
+}
+
+#[tokio::test]
+async fn w5_permissive_mode_asks_also_about_what_it_lets_through() {
+    let asked = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&asked);
+    let identity = Identity {
+        authorize: Arc::new(move |question| {
+            let Question { cx, asked, objection } = question;
+            seen.lock().push(format!("{} {} {objection:?}", cx.account, asked[0].action));
+            Box::pin(async { Err(ApiError::client("AccessDenied", 403, "denied")) })
+        }),
+        ..identity(&[])
+    };
+    let server = Server::permissive_with(identity).await;
+    for (key, account) in [("123456789012", "123456789012"), ("test", "000000000000"), ("ASIAOWN", "000000000000")] {
+        let answer = server.send(&Call::echo().signed(key, "rest")).await;
+        assert_eq!((answer.status, answer.header("x-tinderbox-auth")), (200, Some("permissive")), "{answer:?}");
+        assert_eq!(answer.json()["Account"], account);
+    }
+    let asked = asked.lock();
+    let unknown = r#"Some("The security token included in the request is invalid.")"#;
+    assert_eq!(asked[0], format!("123456789012 rest:Echo {unknown}"));
+    assert_eq!(asked[2], "000000000000 rest:Echo None", "a good signature is asked about as itself");
 }

@@ -62,6 +62,10 @@ impl Server {
         Self::made(|_| {}, Some(identity)).await
     }
 
+    pub(crate) async fn permissive_with(identity: Identity) -> Self {
+        Self::made(|config| config.auth = Auth::Permissive, Some(identity)).await
+    }
+
     async fn made(change: impl FnOnce(&mut Config), identity: Option<Identity>) -> Self {
         let (clock, rng, stop) = (Clock::system(), Rng::system(), CancellationToken::new());
         let kv = kv::Kv::memory(clock.clone(), rng.clone());

@@ -65,6 +65,7 @@ pub(crate) async fn create(
             secret: made.clone(),
             active: true,
             created_us,
+            root: false,
         };
         keys::set(&tx, keys::access_key(given), &record);
         Ok(())

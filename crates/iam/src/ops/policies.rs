@@ -25,13 +25,29 @@ fn check(document: &str) -> Result<(), IamError> {
 }
 
 /// How often a policy is attached, and how often it is a boundary.
-struct Uses {
-    attached: BTreeMap<String, i32>,
+pub(crate) struct Uses {
+    pub(crate) attached: BTreeMap<String, i32>,
     bounds: BTreeMap<String, i32>,
 }
 
+impl Uses {
+    pub(crate) fn of(identities: &[Identity]) -> Self {
+        let mut uses = Self { attached: BTreeMap::new(), bounds: BTreeMap::new() };
+        for identity in identities {
+            for arn in &identity.attached {
+                *uses.attached.entry(arn.clone()).or_default() += 1;
+            }
+            if let Some(arn) = &identity.boundary {
+                *uses.bounds.entry(arn.clone()).or_default() += 1;
+            }
+        }
+        uses
+    }
+}
+
 impl Iam {
-    async fn everyone(&self, account: &str) -> Result<Vec<Identity>, IamError> {
+    /// Every user, group and role.
+    pub(crate) async fn everyone(&self, account: &str) -> Result<Vec<Identity>, IamError> {
         let mut all = Vec::new();
         for kind in [IdentityKind::User, IdentityKind::Group, IdentityKind::Role] {
             all.extend(self.all(account, kind, None).await?);
@@ -40,20 +56,11 @@ impl Iam {
     }
 
     async fn uses(&self, account: &str) -> Result<Uses, IamError> {
-        let mut uses = Uses { attached: BTreeMap::new(), bounds: BTreeMap::new() };
-        for identity in self.everyone(account).await? {
-            for arn in identity.attached {
-                *uses.attached.entry(arn).or_default() += 1;
-            }
-            if let Some(arn) = identity.boundary {
-                *uses.bounds.entry(arn).or_default() += 1;
-            }
-        }
-        Ok(uses)
+        Ok(Uses::of(&self.everyone(account).await?))
     }
 
     /// A policy of the account or of AWS's table.
-    async fn policy(&self, account: &str, arn: &str) -> Result<Managed, IamError> {
+    pub(crate) async fn policy(&self, account: &str, arn: &str) -> Result<Managed, IamError> {
         if let Some(document) = aws_managed::document(arn) {
             return Ok(aws_policy(arn, document));
         }
@@ -96,7 +103,7 @@ fn aws_policy(arn: &str, document: String) -> Managed {
     }
 }
 
-fn shown(policy: &Managed, uses: &Uses) -> m::Policy {
+pub(crate) fn shown(policy: &Managed, uses: &Uses) -> m::Policy {
     let arn = policy.arn();
     m::Policy {
         attachment_count: Some(uses.attached.get(&arn).copied().unwrap_or(0)),
@@ -114,7 +121,7 @@ fn shown(policy: &Managed, uses: &Uses) -> m::Policy {
     }
 }
 
-fn shown_version(policy: &Managed, number: u32, with_document: bool) -> Option<m::PolicyVersion> {
+pub(crate) fn shown_version(policy: &Managed, number: u32, with_document: bool) -> Option<m::PolicyVersion> {
     let version = policy.versions.get(&number)?;
     Some(m::PolicyVersion {
         create_date: Some(Timestamp::from_unix_us(version.created_us)),
@@ -159,7 +166,7 @@ pub(crate) async fn create(iam: Iam, cx: Cx, input: m::CreatePolicyInput) -> Res
         Ok(())
     })
     .await?;
-    let none = Uses { attached: BTreeMap::new(), bounds: BTreeMap::new() };
+    let none = Uses::of(&[]);
     Ok(m::CreatePolicyOutput { policy: Some(shown(&made, &none)) })
 }
 

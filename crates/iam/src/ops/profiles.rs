@@ -22,7 +22,7 @@ async fn shown(iam: &Iam, profile: &Profile) -> Result<m::InstanceProfile, IamEr
         None => None,
     };
     Ok(m::InstanceProfile {
-        arn: format!("arn:aws:iam::{}:instance-profile{}{}", profile.account, profile.path, profile.name),
+        arn: profile.arn(),
         create_date: Timestamp::from_unix_us(profile.created_us),
         instance_profile_id: profile.id.clone(),
         instance_profile_name: profile.name.clone(),
@@ -123,6 +123,18 @@ pub(crate) async fn of_role(
         instance_profiles.push(shown(&iam, one).await?);
     }
     Ok(m::ListInstanceProfilesForRoleOutput { instance_profiles, is_truncated: page.is_truncated, marker: page.marker })
+}
+
+/// The profiles that hold a role, as answers carry them.
+pub(crate) async fn holding(iam: &Iam, account: &str, role: &str) -> Result<Vec<m::InstanceProfile>, IamError> {
+    let range = keys::profiles(account);
+    let mut found = iam.0.kv.read(|tx| async move { keys::list::<Profile>(&tx, &range).await }).await?;
+    found.retain(|profile| profile.role.as_deref() == Some(role));
+    let mut holding = Vec::new();
+    for one in &found {
+        holding.push(shown(iam, one).await?);
+    }
+    Ok(holding)
 }
 
 pub(crate) async fn add_role(

@@ -4,9 +4,10 @@ use model::iam as m;
 use wire::{AccountId, Arn, Cx, Principal};
 
 use super::check_document;
+use crate::authorize::with_policies;
 use crate::error::IamError;
 use crate::keys::IdentityKind;
-use crate::policy::{self, Keys, Kind, Named, Outcome, Policies, PrincipalKind, Request, decide};
+use crate::policy::{self, Keys, Kind, Named, Outcome, PrincipalKind, Request, decide};
 use crate::state::{Iam, PolicySet};
 
 /// What both operations ask.
@@ -46,13 +47,9 @@ impl Iam {
                     tags: &set.tags,
                 };
                 let request = Request { principal, action, resource, resource_account: None, keys: &question.keys };
-                let policies = Policies {
-                    identity: &set.identity,
-                    resource: question.resource_policy.as_ref(),
-                    boundary: set.boundary.as_ref(),
-                    ..Policies::default()
-                };
-                results.push(result(action, resource, decide(&policies, &request).outcome));
+                with_policies(set, question.resource_policy.as_ref(), |policies| {
+                    results.push(result(action, resource, decide(policies, &request).outcome));
+                });
             }
         }
         m::SimulatePolicyResponse { evaluation_results: Some(results), is_truncated: Some(false), marker: None }

@@ -38,7 +38,7 @@ pub(crate) async fn key_info(
     Ok(m::GetAccessKeyInfoOutput { account: Some(account.to_string()) })
 }
 
-fn shown(keys: &TemporaryKeys) -> m::Credentials {
+pub(crate) fn shown(keys: &TemporaryKeys) -> m::Credentials {
     m::Credentials {
         access_key_id: keys.access_key_id.clone(),
         expiration: keys.expires,
@@ -48,13 +48,13 @@ fn shown(keys: &TemporaryKeys) -> m::Credentials {
 }
 
 /// What restricts and describes a session, checked.
-struct Restrictions {
-    policy: Option<String>,
-    policy_arns: Vec<String>,
+pub(crate) struct Restrictions {
+    pub(crate) policy: Option<String>,
+    pub(crate) policy_arns: Vec<String>,
     tags: Vec<(String, String)>,
 }
 
-fn restrictions(
+pub(crate) fn restrictions(
     policy: Option<String>,
     arns: Option<Vec<m::PolicyDescriptorType>>,
     tags: Option<Vec<m::Tag>>,
@@ -85,7 +85,7 @@ fn lifetime(seconds: i32) -> Duration {
 }
 
 /// How long a role session lives.
-fn role_lifetime(cx: &Cx, role: &Identity, wanted: Option<i32>) -> Result<Duration, IamError> {
+pub(crate) fn role_lifetime(cx: &Cx, role: &Identity, wanted: Option<i32>) -> Result<Duration, IamError> {
     let seconds = wanted.unwrap_or(SESSION_S_DEFAULT);
     let max = role.role.as_ref().map_or(SESSION_S_DEFAULT, |facts| facts.max_session_s);
     if matches!(cx.principal, Principal::AssumedRole { .. }) && seconds > CHAINED_SESSION_S_MAX {
@@ -201,7 +201,7 @@ pub(crate) async fn assume_role(iam: Iam, cx: Cx, input: m::AssumeRoleInput) -> 
     })
 }
 
-fn issue(iam: &Iam, principal: &Principal) -> Result<TemporaryKeys, IamError> {
+pub(crate) fn issue(iam: &Iam, principal: &Principal) -> Result<TemporaryKeys, IamError> {
     let issued = iam.0.seal.issue(&iam.0.rng, principal);
     issued.ok_or_else(|| IamError::AccessDenied("These credentials cannot make a session.".to_owned()))
 }

@@ -2,6 +2,7 @@
 
 mod access_keys;
 mod account;
+mod decisions;
 mod groups;
 mod model;
 mod policies;
@@ -11,6 +12,7 @@ mod roles;
 mod sessions;
 mod simulate;
 mod users;
+mod web_identity;
 
 use std::time::Duration;
 

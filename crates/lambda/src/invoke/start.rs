@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use sandbox::{Isolation, LaunchError, Mount, Rest, Sandbox, Spec};
 use sys::task::CancellationToken;
-use sys::{ByteSize, Timestamp};
+use sys::{ByteSize, Clock, Timestamp};
 use tokio::net::TcpListener;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::assign::{Folders, function_mounts};
+use super::egress::Egress;
 use super::ending::Ending;
 use super::environment::{Environment, Held};
 use super::line::{FrameLine, Line};
@@ -18,9 +19,9 @@ use super::log_records::{PlatformRecords, stream_date};
 use super::log_stream::LogStream;
 use super::runtime_api::RuntimeApi;
 use super::state::State;
-use super::stems::{Stem, address_variables};
+use super::stems::{Stem, address_variables, listeners};
 use super::variables::TASK_ROOT;
-use super::{AWS_ENDPOINT, EnvironmentPeer, InvokeError, Invoker, RUNTIME_API};
+use super::{EnvironmentPeer, InvokeError, Invoker, egress};
 use crate::FunctionVersion;
 use crate::runtimes::{LaunchPlan, Protocol};
 
@@ -141,7 +142,9 @@ impl Invoker {
         };
         state.become_(State::Assigned);
         logs.attach(&mut sandbox);
-        let line = connect(&mut sandbox, line, protocol, &held, peer).map_err(|cause| unavailable(cause.to_owned()))?;
+        let way_out = (shared.limits.egress.clone(), clock.clone());
+        let line = connect(&mut sandbox, line, protocol, &held, peer, way_out);
+        let line = line.map_err(|cause| unavailable(cause.to_owned()))?;
         let environment = Environment {
             id,
             logs,
@@ -207,22 +210,21 @@ impl Invoker {
         let mut spec = Spec {
             argv: plan.argv,
             env: variables,
-            address_env: address_variables(),
+            address_env: address_variables(&self.0.limits.egress),
             cwd: PathBuf::from(TASK_ROOT),
             memory_bytes: ByteSize::mib(u64::from(function.memory_mb)).bytes(),
             cpu_millis: cpu_millis(function.memory_mb).max(self.0.limits.cpu_millis_min),
             processes_max: PROCESSES_MAX,
             open_files_max: OPEN_FILES_MAX,
             scratch_bytes: ByteSize::mib(u64::from(function.ephemeral_mb)).bytes(),
-            listeners: vec![RUNTIME_API, AWS_ENDPOINT],
+            listeners: listeners(&self.0.limits.egress),
             mounts,
             folders: Vec::new(),
             awaits_rest: false,
         };
-        // Who points the SDK elsewhere means it.
-        if spec.env.iter().any(|(name, _)| name == "AWS_ENDPOINT_URL") {
-            spec.address_env.truncate(1);
-        }
+        // Who points the SDK or a proxy elsewhere means it.
+        let Spec { address_env, env, .. } = &mut spec;
+        address_env.retain(|variable| !env.iter().any(|(name, _)| *name == variable.name));
         if self.0.launcher.isolation() == Isolation::None {
             show_host_paths(&mut spec);
         }
@@ -254,11 +256,16 @@ fn connect(
     protocol: Protocol,
     held: &Held,
     peer: EnvironmentPeer,
+    way_out: (Egress, Clock),
 ) -> Result<Line, &'static str> {
     let mut listeners = sandbox.take_listeners().into_iter();
     let (Some(runtime_api), Some(endpoint)) = (listeners.next(), listeners.next()) else {
         return Err("the sandbox has no listeners");
     };
+    if let Some(proxy) = listeners.next() {
+        let (open, leading) = (held.open.clone(), egress::serve(proxy, way_out.0, way_out.1));
+        drop(sys::task::spawn("egress proxy", async move { open.run_until_cancelled(leading).await }));
+    }
     let hooks = held.hooks.clone();
     let open = held.open.clone();
     drop(sys::task::spawn("function endpoint", async move {

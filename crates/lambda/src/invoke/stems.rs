@@ -9,6 +9,7 @@
 //! state, an address layout or an id (L18).
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,9 +20,10 @@ use sys::task::{CancellationToken, DropGuard};
 use tokio::sync::Notify;
 
 use super::demand::Demand;
+use super::egress::Egress;
 use super::line::{FrameLine, Said};
 use super::start::{OPEN_FILES_MAX, PROCESSES_MAX};
-use super::{AWS_ENDPOINT, InvokeLimits, RUNTIME_API, variables};
+use super::{AWS_ENDPOINT, EGRESS_PROXY, InvokeLimits, RUNTIME_API, variables};
 use crate::runtimes::{LaunchPlan, Runtimes};
 
 /// How long a runtime may take until it stands by; on a busy machine its boot waits for everybody else.
@@ -62,6 +64,7 @@ pub(super) struct Stems {
 struct Shared {
     clock: Clock,
     launcher: Launcher,
+    egress: Egress,
     count_max: usize,
     shelves: Mutex<HashMap<Vec<String>, Shelf>>,
     wake: Notify,
@@ -86,6 +89,7 @@ impl Stems {
         let shared = Arc::new(Shared {
             clock: clock.clone(),
             launcher: launcher.clone(),
+            egress: limits.egress.clone(),
             count_max: usize::try_from(budget_mb / STEM_MB).unwrap_or(usize::MAX),
             shelves: Mutex::default(),
             wake: Notify::new(),
@@ -207,7 +211,7 @@ impl Shared {
 
     /// Starts a generic runtime and waits until it stands by.
     async fn stand_by(&self, plan: &LaunchPlan) -> Result<Stem, String> {
-        let mut sandbox = self.launcher.launch(spec(plan)).await.map_err(|error| error.to_string())?;
+        let mut sandbox = self.launcher.launch(spec(plan, &self.egress)).await.map_err(|error| error.to_string())?;
         let channel = sandbox.take_channel().ok_or("no channel")?;
         let mut line = FrameLine::new(channel);
         match line.listen().await {
@@ -227,26 +231,40 @@ impl Shared {
 }
 
 /// The sandbox of a stem: everything that does not depend on the function.
-fn spec(plan: &LaunchPlan) -> Spec {
+fn spec(plan: &LaunchPlan, egress: &Egress) -> Spec {
     let mounts = plan.mounts.iter().map(|(source, target)| Mount { source: source.clone(), target: target.clone() });
     let mut spec = Spec::new(plan.generic_argv.clone().unwrap_or_default());
     spec.mounts = mounts.collect();
     spec.env = variables::of_stem(plan);
-    spec.address_env = address_variables();
+    spec.address_env = address_variables(egress);
     spec.memory_bytes = BOOT_MEMORY_BYTES;
     spec.scratch_bytes = BOOT_SCRATCH_BYTES;
     spec.processes_max = PROCESSES_MAX;
     spec.open_files_max = OPEN_FILES_MAX;
-    spec.listeners = vec![RUNTIME_API, AWS_ENDPOINT];
+    spec.listeners = listeners(egress);
     spec.folders = FOLDERS.map(Into::into).to_vec();
     spec.awaits_rest = true;
     spec
 }
 
+/// Where the platform listens inside: the Runtime API, the AWS endpoint and, where functions may go out, the proxy.
+pub(super) fn listeners(egress: &Egress) -> Vec<SocketAddr> {
+    let proxy = (!egress.is_none()).then_some(EGRESS_PROXY);
+    [RUNTIME_API, AWS_ENDPOINT].into_iter().chain(proxy).collect()
+}
+
 /// The variables that hold the addresses of the listeners.
-pub(super) fn address_variables() -> Vec<AddressVariable> {
-    vec![
-        AddressVariable { name: "AWS_LAMBDA_RUNTIME_API".to_owned(), prefix: String::new(), listener: 0 },
-        AddressVariable { name: "AWS_ENDPOINT_URL".to_owned(), prefix: "http://".to_owned(), listener: 1 },
-    ]
+pub(super) fn address_variables(egress: &Egress) -> Vec<AddressVariable> {
+    let variable = |name: &str, prefix: &str, listener| AddressVariable {
+        name: name.to_owned(),
+        prefix: prefix.to_owned(),
+        listener,
+    };
+    let mut variables = vec![variable("AWS_LAMBDA_RUNTIME_API", "", 0), variable("AWS_ENDPOINT_URL", "http://", 1)];
+    if !egress.is_none() {
+        // Programs disagree about the case of these names.
+        let names = ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"];
+        variables.extend(names.map(|name| variable(name, "http://", 2)));
+    }
+    variables
 }

@@ -63,7 +63,7 @@ fn is_read_at_start(name: &str) -> bool {
 }
 
 /// What the user may change (Lambda developer guide, "Defined runtime environment variables", the unreserved ones).
-fn defaults() -> [(&'static str, String); 6] {
+fn defaults() -> [(&'static str, String); 8] {
     [
         ("LANG", "en_US.UTF-8".to_owned()),
         ("TZ", ":UTC".to_owned()),
@@ -72,6 +72,9 @@ fn defaults() -> [(&'static str, String); 6] {
             "LD_LIBRARY_PATH",
             format!("/lib64:/usr/lib64:{RUNTIME_DIR}:{RUNTIME_DIR}/lib:{TASK_ROOT}:{TASK_ROOT}/lib:/opt/lib"),
         ),
+        // The platform listens inside; no proxy leads there.
+        ("NO_PROXY", "127.0.0.1,localhost,::1".to_owned()),
+        ("no_proxy", "127.0.0.1,localhost,::1".to_owned()),
         ("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR".to_owned()),
         ("AWS_XRAY_DAEMON_ADDRESS", "127.0.0.1:2000".to_owned()),
     ]

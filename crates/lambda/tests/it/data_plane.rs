@@ -1,5 +1,6 @@
 //! The data plane with real sandboxes and real processes.
 
+mod egress;
 mod faults;
 mod lifecycle;
 mod load;

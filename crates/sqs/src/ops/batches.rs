@@ -18,6 +18,15 @@ fn failed(id: String, error: &SqsError) -> m::BatchResultErrorEntry {
     }
 }
 
+/// In batches AWS says which handle it means.
+fn with_handle(entry: m::BatchResultErrorEntry, error: &SqsError, receipt: &str) -> m::BatchResultErrorEntry {
+    let named = format!("The input receipt handle \"{receipt}\" is not a valid receipt handle.");
+    match error {
+        SqsError::ReceiptHandleIsInvalid => m::BatchResultErrorEntry { message: Some(named), ..entry },
+        _ => entry,
+    }
+}
+
 pub(crate) async fn send(
     sqs: Sqs,
     cx: Cx,
@@ -73,10 +82,11 @@ pub(crate) async fn delete(
     let (ids, receipts): (Vec<String>, Vec<String>) =
         entries.into_iter().map(|entry| (entry.id, entry.receipt_handle)).unzip();
     let mut output = m::DeleteMessageBatchOutput { failed: Vec::new(), successful: Vec::new() };
-    for (id, settled) in ids.into_iter().zip(sqs.delete_batch(&queue, &receipts).await?) {
+    let settled = sqs.delete_batch(&queue, &receipts).await?;
+    for ((id, receipt), settled) in ids.into_iter().zip(receipts).zip(settled) {
         match settled {
             Ok(()) => output.successful.push(m::DeleteMessageBatchResultEntry { id }),
-            Err(error) => output.failed.push(failed(id, &error)),
+            Err(error) => output.failed.push(with_handle(failed(id, &error), &error, &receipt)),
         }
     }
     Ok(output)

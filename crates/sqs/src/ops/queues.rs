@@ -20,8 +20,11 @@ pub(crate) async fn create(sqs: Sqs, cx: Cx, input: m::CreateQueueInput) -> Resu
     let fifo = match given.get("FifoQueue").map(|text| text.to_ascii_lowercase()).as_deref() {
         None => false,
         Some("true") => true,
-        // AWS knows only one value: standard queues do not have the attribute.
-        Some("false") => return Err(SqsError::InvalidAttributeName("FifoQueue".to_owned())),
+        // The API reference allows it, though AWS itself knows only `true`; a standard queue does not keep it.
+        Some("false") => {
+            given.remove("FifoQueue");
+            false
+        }
         Some(_) => return Err(SqsError::attribute("FifoQueue")),
     };
     name::check(&input.queue_name, fifo)?;

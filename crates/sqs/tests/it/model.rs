@@ -224,15 +224,22 @@ impl History {
         self.model.messages.get(&held.message).is_some_and(|message| message.receives == held.receives)
     }
 
+    /// Whether the handle is one of a message that is still there.
+    fn is_known(&self, held: &Held) -> bool {
+        self.model.messages.get(&held.message).is_some_and(|message| message.receives >= held.receives)
+    }
+
     async fn delete(&mut self, receipt: usize) {
         let Some(held) = self.pick(receipt) else { return };
         let there = self.model.messages.get(&held.message).is_some_and(|message| message.receives > 0);
         let in_flight = self.model.messages.get(&held.message).is_some_and(|message| message.in_flight);
         let current = self.is_current(&held);
-        let outcome = self.f.sqs.delete_batch(&self.queue, &[held.receipt]).await.expect("the store serves");
+        let outcome =
+            self.f.sqs.delete_batch(&self.queue, std::slice::from_ref(&held.receipt)).await.expect("the store serves");
         let expected = !(self.model.fifo && there && !(current && in_flight));
         assert_eq!(outcome[0].is_ok(), expected, "sem:Q13, {:?}", self.model);
-        if current && expected {
+        let deletes = if self.model.fifo { current && expected } else { self.is_known(&held) };
+        if deletes {
             self.model.messages.remove(&held.message);
         }
     }
@@ -240,8 +247,9 @@ impl History {
     async fn change(&mut self, receipt: usize, visibility_s: Option<i64>) {
         let Some(held) = self.pick(receipt) else { return };
         let now_ms = self.now_ms();
-        let current = self.is_current(&held);
-        let works = current && self.model.messages[&held.message].in_flight;
+        let strict = self.model.fifo || visibility_s.is_none();
+        let acts = if strict { self.is_current(&held) } else { self.is_known(&held) };
+        let works = acts && self.model.messages[&held.message].in_flight;
         let outcome = match visibility_s {
             Some(visibility_s) => self.f.sqs.change_visibility(&self.queue, &[(held.receipt, visibility_s)]).await,
             None => self.f.sqs.give_back(&self.queue, &[held.receipt]).await,
@@ -270,7 +278,7 @@ impl History {
             self.receive(4, 100).await;
             let received: Vec<Held> = self.held.drain(..).collect();
             for held in &received {
-                let settled = self.f.sqs.delete_batch(&self.queue, &[held.receipt.clone()]).await;
+                let settled = self.f.sqs.delete_batch(&self.queue, std::slice::from_ref(&held.receipt)).await;
                 assert!(settled.expect("the store serves")[0].is_ok());
                 self.model.messages.remove(&held.message);
             }

@@ -13,9 +13,9 @@ async fn settle() {
     }
 }
 
-fn poll(f: &Fixture, url: &str, seconds: u64) -> tokio::task::JoinHandle<Vec<serde_json::Value>> {
+fn poll(f: &Fixture, url: &str, seconds: u64) -> tokio::task::JoinHandle<Option<Vec<serde_json::Value>>> {
     let (f, url) = (f.clone(), url.to_owned());
-    tokio::spawn(async move { f.receive_with(&url, json!({ "WaitTimeSeconds": seconds })).await })
+    sys::task::spawn("poll", async move { f.receive_with(&url, json!({ "WaitTimeSeconds": seconds })).await })
 }
 
 #[tokio::test]
@@ -28,7 +28,7 @@ async fn q7_a_poll_returns_when_a_message_lands() {
     f.send(&url, "m").await;
     settle().await;
     assert!(waiting.is_finished(), "without time passing");
-    assert_eq!(bodies(&waiting.await.expect("no panic")), ["m"]);
+    assert_eq!(bodies(&waiting.await.expect("joined").expect("no panic")), ["m"]);
 }
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn q7_a_poll_is_never_empty_early_and_ends_in_time() {
     let f = fixture();
     let url = f.queue("q", json!({ "ReceiveMessageWaitTimeSeconds": "5" })).await;
     let (g, u) = (f.clone(), url.clone());
-    let waiting = tokio::spawn(async move { g.receive(&u).await });
+    let waiting = sys::task::spawn("poll", async move { g.receive(&u).await });
     settle().await;
     f.clock.advance(Duration::from_millis(4_999));
     settle().await;
@@ -44,7 +44,7 @@ async fn q7_a_poll_is_never_empty_early_and_ends_in_time() {
     f.clock.advance(Duration::from_millis(1));
     settle().await;
     assert!(waiting.is_finished());
-    assert!(waiting.await.expect("no panic").is_empty());
+    assert!(waiting.await.expect("joined").expect("no panic").is_empty());
 }
 
 #[tokio::test]
@@ -57,13 +57,13 @@ async fn q7_a_poll_wakes_for_messages_that_time_makes_visible() {
     settle().await;
     f.pass(3);
     settle().await;
-    assert_eq!(bodies(&waiting.await.expect("no panic")), ["in flight"]);
+    assert_eq!(bodies(&waiting.await.expect("joined").expect("no panic")), ["in flight"]);
     f.ok("SendMessage", json!({ "QueueUrl": url, "MessageBody": "delayed", "DelaySeconds": 2 })).await;
     let waiting = poll(&f, &url, 20);
     settle().await;
     f.pass(2);
     settle().await;
-    assert_eq!(bodies(&waiting.await.expect("no panic")), ["delayed"]);
+    assert_eq!(bodies(&waiting.await.expect("joined").expect("no panic")), ["delayed"]);
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn q7_each_message_wakes_one_of_many() {
     let mut got = 0;
     for poll in polls {
         if poll.is_finished() {
-            got += poll.await.expect("no panic").len();
+            got += poll.await.expect("joined").expect("no panic").len();
         }
     }
     assert_eq!(got, 50);
@@ -93,10 +93,11 @@ async fn a_poll_ends_when_its_queue_is_deleted() {
     let f = fixture();
     let url = f.queue("q", json!({})).await;
     let (g, u) = (f.clone(), url.clone());
-    let waiting =
-        tokio::spawn(async move { g.code("ReceiveMessage", json!({ "QueueUrl": u, "WaitTimeSeconds": 20 })).await });
+    let waiting = sys::task::spawn("poll", async move {
+        g.code("ReceiveMessage", json!({ "QueueUrl": u, "WaitTimeSeconds": 20 })).await
+    });
     settle().await;
     f.ok("DeleteQueue", json!({ "QueueUrl": url })).await;
     settle().await;
-    assert_eq!(waiting.await.expect("no panic"), "AWS.SimpleQueueService.NonExistentQueue");
+    assert_eq!(waiting.await.expect("joined").expect("no panic"), "AWS.SimpleQueueService.NonExistentQueue");
 }

@@ -146,6 +146,13 @@ impl Demo {
         self.lambda("POST", "/2015-03-31/functions", &function).await?;
         let path = format!("/2021-10-31/functions/{FUNCTION}/url");
         let url = self.lambda("POST", &path, &json!({ "AuthType": "NONE" })).await?;
+        let everyone = json!({
+            "StatementId": "everyone",
+            "Action": "lambda:InvokeFunctionUrl",
+            "Principal": "*",
+            "FunctionUrlAuthType": "NONE",
+        });
+        self.lambda("POST", &format!("/2015-03-31/functions/{FUNCTION}/policy"), &everyone).await?;
         Ok(url["FunctionUrl"].as_str().context("the answer has no FunctionUrl")?.to_owned())
     }
 

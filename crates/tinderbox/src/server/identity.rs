@@ -1,39 +1,77 @@
-//! The identity service as the gateway asks it.
+//! The identity service as the rest of the server asks it.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::Arc;
 
-use gateway::{Entry, Identity};
-use iam::Iam;
+use anyhow::Context;
+use gateway::{Entry, Identity, Lookup, Question};
+use iam::{Asking, Decisions, Extras, Iam};
+use kv::Kv;
+use sys::{Clock, Rng};
 use wire::error::to_api_error;
-use wire::{Act, MayAct, Service};
+use wire::{Act, ApiError, Asked, Cx, MayAct, Service};
 
 use super::function_keys::FunctionKeys;
-use crate::config::Auth;
+use super::issuer_keys;
+use crate::config::{Auth, Config};
+
+/// The identity service, with its record of decisions in the data folder and the keys of the configured issuers.
+///
+/// # Errors
+/// When the folder or the store cannot be read.
+pub(super) async fn open(
+    config: &Config,
+    data: &Path,
+    kv: Kv,
+    clock: Clock,
+    rng: Rng,
+) -> anyhow::Result<(Iam, Decisions)> {
+    let folder = data.join("decisions");
+    DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    let decisions = Decisions::open(&folder).with_context(|| format!("could not write in {}", folder.display()))?;
+    let issuer_keys = Some(issuer_keys::of(config.oidc_keys.clone(), clock.clone()));
+    let extras = Extras { decisions: Some(decisions.clone()), issuer_keys };
+    let iam = Iam::open_with(kv, clock, rng, extras).await.context("identities cannot be read")?;
+    Ok((iam, decisions))
+}
 
 /// Keys of users and sessions, and what their policies allow.
 pub(super) fn of(iam: Iam) -> Identity {
-    let (finds, decides) = (iam.clone(), iam);
+    let (finds, decides, notes) = (iam.clone(), iam.clone(), iam);
     Identity {
         credential: Arc::new(move |access_key_id, session_token| {
             let iam = finds.clone();
-            Box::pin(async move {
-                let found = iam.credential(&access_key_id, session_token.as_deref()).await.map_err(to_api_error)?;
-                Ok(found.map(|found| Entry {
-                    credential: found.credential,
-                    principal: found.principal,
-                    account: found.account,
-                }))
-            })
+            Box::pin(async move { lookup(&iam, &access_key_id, session_token.as_deref()).await })
         }),
-        authorize: Arc::new(move |cx, asked| {
+        authorize: Arc::new(move |question| {
             let iam = decides.clone();
             Box::pin(async move {
-                let mut asked = asked;
-                asked.retain(|one| !iam::api::SELF_AUTHORIZED.contains(&one.action));
-                iam.authorize(&cx, &asked).await
+                let Question { cx, asked, objection } = question;
+                iam.rule(Asking { cx: &cx, objection: objection.as_deref() }, &asked).await
             })
         }),
+        note_use: Arc::new(move |key, region, service| {
+            let (iam, key, region, service) = (notes.clone(), key.to_owned(), region.to_owned(), service.to_owned());
+            sys::task::spawn("note the use of a key", async move {
+                if let Err(error) = iam.note_use(&key, &region, &service).await {
+                    tracing::warn!(%error, "the use of a key could not be noted");
+                }
+            });
+        }),
     }
+}
+
+async fn lookup(iam: &Iam, access_key_id: &str, session_token: Option<&str>) -> Result<Lookup, ApiError> {
+    let found = iam.credential(access_key_id, session_token).await.map_err(to_api_error)?;
+    Ok(match found {
+        Some(found) => {
+            Lookup::Found(Entry { credential: found.credential, principal: found.principal, account: found.account })
+        }
+        None if session_token.is_some_and(|token| iam.has_expired(access_key_id, token)) => Lookup::Expired,
+        None => Lookup::Unknown,
+    })
 }
 
 /// What Lambda asks: about roles that are attached, and about callers of function URLs.
@@ -43,18 +81,11 @@ pub(super) fn for_lambda(iam: Iam, keys: FunctionKeys, auth: Auth) -> lambda::Id
             let keys = keys.clone();
             Box::pin(async move { keys.may_assume(&role, &function_arn).await.map_err(to_api_error) })
         }),
-        authorize: Arc::new(move |cx, asked| {
+        authorize: Arc::new(move |cx: Cx, asked: Vec<Asked>| {
             let iam = iam.clone();
             Box::pin(async move {
-                match (auth, iam.authorize(&cx, &asked).await) {
-                    (_, Ok(())) => Ok(()),
-                    (Auth::Enforced, Err(error)) => Err(error),
-                    (Auth::Permissive, Err(error)) => {
-                        let (principal, reason) = (&cx.principal, &error.message);
-                        tracing::warn!(?asked, ?principal, reason, "enforcement would have denied this request");
-                        Ok(())
-                    }
-                }
+                let answer = iam.authorize(&cx, &asked).await;
+                in_mode(auth, &asked, answer)
             })
         }),
     }
@@ -67,14 +98,19 @@ pub(super) fn may_act(iam: Iam, services: Vec<Service>, auth: Auth) -> MayAct {
         let (iam, services) = (iam.clone(), Arc::clone(&services));
         Box::pin(async move {
             let facts = wire::service::facts_of(&services, &act.action, &act.resource).await?;
-            match (auth, iam.may_act(&act, &facts).await) {
-                (_, Ok(())) => Ok(()),
-                (Auth::Enforced, Err(error)) => Err(error),
-                (Auth::Permissive, Err(error)) => {
-                    tracing::warn!(?act, reason = %error.message, "enforcement would have denied this");
-                    Ok(())
-                }
-            }
+            let answer = iam.may_act(&act, &facts).await;
+            in_mode(auth, &act, answer)
         })
     })
+}
+
+/// Permissive mode lets through what it would deny, and says so in the log.
+fn in_mode(auth: Auth, what: &dyn std::fmt::Debug, answer: Result<(), ApiError>) -> Result<(), ApiError> {
+    match (auth, answer) {
+        (Auth::Permissive, Err(error)) if error.internal.is_none() => {
+            tracing::warn!(?what, reason = %error.message, "enforcement would have denied this");
+            Ok(())
+        }
+        (_, answer) => answer,
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use blob::Blobs;
 use gateway::{AdminRoute, BodyLimit, CredentialStore, FunctionUrls, Gateway, Handle, Peer, UrlRequest, Wiring};
-use iam::Iam;
+use iam::{Decisions, Iam};
 use kv::Kv;
 use lambda::invoke::{LogLine, LogSink};
 use lambda::limits;
@@ -15,6 +15,7 @@ use lambda::package::{Packages, UnpackLimits};
 use lambda::runtimes::Runtimes;
 use lambda::{Hooks, InvokeLimits, Invoker, InvokerParts, Lambda, LambdaParts, NodePlane, PriceTable};
 use logs::{LogEvent, Logs};
+use s3::S3;
 use sandbox::{Launcher, LauncherConfig};
 use sqs::{Sqs, SqsError, SqsParts};
 use sys::task::CancellationToken;
@@ -26,7 +27,8 @@ use wire::sigv4::{Credential, Secret};
 use wire::{MayAct, Service};
 
 use super::function_keys::FunctionKeys;
-use super::{admin, identity, launcher_program};
+use super::identity_admin::IdentityAdmin;
+use super::{admin, identity, launcher_program, storage};
 use crate::config::{self, Config};
 use crate::root_key::RootKey;
 
@@ -75,15 +77,15 @@ pub(super) async fn wire(
     let recorder = traces.recorder();
     sys::task::spawn("expire traces", expire_hourly(traces.clone(), clock.clone(), stop.clone()));
     let launcher = start_launcher(config).await?;
-    let runtimes = Runtimes::discover(&clock, data).await.context("the bootstraps could not be written")?;
-    tracing::info!(runtimes = ?runtimes.found(), "runtimes found");
-    let compiling = runtimes.clone();
-    sys::task::spawn("compile bootstraps", async move { compiling.compile_ahead().await });
-    let packages = Packages::open(&data.join("code"), blobs, rng.clone(), unpack_limits());
-    let packages = packages.context("the code folder does not open")?;
+    let runtimes = find_runtimes(&clock, data).await?;
+    let may_act = storage::Later::default();
+    let s3 = storage::open(config, data, kv.clone(), &blobs, &clock, &rng, &may_act).await?;
+    storage::start_jobs(&s3, &clock, &stop);
+    let packages = Packages::open(&data.join("code"), blobs, rng.clone(), unpack_limits())
+        .context("the code folder does not open")?;
 
     let credentials = root_credentials(config, root_key);
-    let iam = Iam::open(kv.clone(), clock.clone(), rng.clone()).await.context("identities cannot be read")?;
+    let (iam, decisions) = identity::open(config, data, kv.clone(), clock.clone(), rng.clone()).await?;
     let function_keys =
         FunctionKeys { iam: iam.clone(), placeholders: credentials.clone(), rng: rng.clone(), auth: config.auth };
     let handle = Handle::new();
@@ -107,23 +109,25 @@ pub(super) async fn wire(
         config: lambda_config(config),
         identity: identity::for_lambda(iam.clone(), function_keys, config.auth),
     });
-    let swept = lambda.sweep_packages().await.context("packages of the past cannot be swept")?;
-    tracing::info!(swept, "packages ready");
-    lambda.provision_all().await.context("provisioned concurrency cannot be read")?;
-    let sqs = start_sqs(&kv, &clock, &rng, &stop).await.context("queues cannot be read")?;
-    let triggers =
-        start_triggers(&kv, &lambda, &sqs, identity::may_act(iam.clone(), known(&lambda, &sqs), config.auth), &stop);
+    make_ready(&lambda).await?;
+    let sqs = start_sqs(config, (&kv, &clock, &rng), &stop).await.context("queues cannot be read")?;
+    let acts = identity::may_act(iam.clone(), known(&lambda, &sqs), config.auth);
+    may_act.set(Arc::clone(&acts));
+    let triggers = start_triggers(&kv, &lambda, &sqs, acts, &stop);
+    let own = [logs::service(logs.clone()), sqs::service(sqs.clone()), s3::service(s3.clone())];
+    let services = services(&lambda, own, &triggers, &iam);
+    let operator = operator_routes(config, &iam, decisions, &services);
     let gateway = Gateway::new(
         gateway_config(config),
         Wiring {
-            services: services(&lambda, &logs, &sqs, &triggers, &iam),
+            services,
             identity: Some(identity::of(iam)),
             known: model::SERVICES,
             credentials,
             recorder: recorder.clone(),
             cors: None,
             function_urls: Some(function_urls(lambda.clone())),
-            admin: admin_routes(config, traces, lambda, sqs),
+            admin: [admin_routes(config, traces, lambda, sqs, s3), operator].concat(),
             clock,
             rng,
             stop,
@@ -133,14 +137,40 @@ pub(super) async fn wire(
     Ok((Parts { invoker, logs, recorder }, gateway))
 }
 
+/// The language runtimes of this host; our bootstraps are compiled for them meanwhile.
+async fn find_runtimes(clock: &Clock, data: &Path) -> anyhow::Result<Runtimes> {
+    let runtimes = Runtimes::discover(clock, data).await.context("the bootstraps could not be written")?;
+    tracing::info!(runtimes = ?runtimes.found(), "runtimes found");
+    let compiling = runtimes.clone();
+    sys::task::spawn("compile bootstraps", async move { compiling.compile_ahead().await });
+    Ok(runtimes)
+}
+
+/// What has to be done before functions run.
+async fn make_ready(lambda: &Lambda) -> anyhow::Result<()> {
+    let swept = lambda.sweep_packages().await.context("packages of the past cannot be swept")?;
+    tracing::info!(swept, "packages ready");
+    lambda.provision_all().await.context("provisioned concurrency cannot be read")
+}
+
+/// Accounts, and the record of decisions.
+fn operator_routes(config: &Config, iam: &Iam, decisions: Decisions, services: &[Service]) -> Vec<AdminRoute> {
+    let (iam, services, own) = (iam.clone(), services.to_vec(), config.account.clone());
+    IdentityAdmin { iam, decisions, services, own }.routes()
+}
+
 /// The queues, and their background work.
-async fn start_sqs(kv: &Kv, clock: &Clock, rng: &Rng, stop: &CancellationToken) -> Result<Sqs, SqsError> {
-    let sqs = Sqs::new(SqsParts {
-        kv: kv.clone(),
-        clock: clock.clone(),
-        rng: rng.clone(),
-        check_policy: Arc::new(Iam::check_resource_policy),
-    });
+async fn start_sqs(
+    config: &Config,
+    (kv, clock, rng): (&Kv, &Clock, &Rng),
+    stop: &CancellationToken,
+) -> Result<Sqs, SqsError> {
+    let check_policy: wire::CheckPolicy = match config.auth {
+        config::Auth::Enforced => Arc::new(Iam::check_resource_policy),
+        // Nothing is decided by them, and emulators take any text.
+        config::Auth::Permissive => Arc::new(|_| Ok(())),
+    };
+    let sqs = Sqs::new(SqsParts { kv: kv.clone(), clock: clock.clone(), rng: rng.clone(), check_policy });
     sqs::jobs::resume(&sqs).await?;
     sys::task::spawn("sqs jobs", sqs::jobs::run(sqs.clone(), stop.clone()));
     Ok(sqs)
@@ -166,15 +196,14 @@ fn start_triggers(kv: &Kv, lambda: &Lambda, sqs: &Sqs, may_act: MayAct, stop: &C
     triggers
 }
 
-fn services(lambda: &Lambda, logs: &Logs, sqs: &Sqs, triggers: &Triggers, iam: &Iam) -> Vec<Service> {
+fn services<const N: usize>(lambda: &Lambda, own: [Service; N], triggers: &Triggers, iam: &Iam) -> Vec<Service> {
     // Of Lambda's operations, those about event source mappings are served by `triggers`.
     let lambda = lambda::service(lambda.clone()).join(triggers::service(triggers.clone()));
-    let own = [lambda, logs::service(logs.clone()), sqs::service(sqs.clone())];
-    own.into_iter().chain(iam::services(iam.clone())).collect()
+    [lambda].into_iter().chain(own).chain(iam::services(iam.clone())).collect()
 }
 
-fn admin_routes(config: &Config, traces: trace::Store, lambda: Lambda, sqs: Sqs) -> Vec<AdminRoute> {
-    let mut routes = vec![admin::traces(traces), admin::code(lambda)];
+fn admin_routes(config: &Config, traces: trace::Store, lambda: Lambda, sqs: Sqs, s3: S3) -> Vec<AdminRoute> {
+    let mut routes = vec![admin::traces(traces), admin::code(lambda), storage::scrub(s3)];
     // Whoever runs an emulator's tests lets everybody do everything anyway; nobody else may wipe an account.
     if config.auth == config::Auth::Permissive {
         routes.push(admin::reset(sqs, config.account.clone()));
@@ -208,6 +237,7 @@ fn invoke_limits(config: &Config) -> InvokeLimits {
         concurrency_max: usize::try_from(config.concurrency).unwrap_or(usize::MAX),
         memory_budget_mb: u32::try_from(config.memory_mb).unwrap_or(u32::MAX),
         idle_max: Duration::from_secs(config.idle_s),
+        egress: config.egress.clone(),
         ..InvokeLimits::default()
     }
 }

@@ -14,6 +14,9 @@ use crate::{ApiError, Fault, Value};
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 const QUERY_ERROR: HeaderName = HeaderName::from_static("x-amzn-query-error");
 
+/// Services that put the model's namespace before the error's name in the header, as AWS was seen to do.
+const NAMESPACED: &[&str] = &["sqs"];
+
 /// The answer to a request that failed, with `x-amzn-RequestId`. An error that the operation's model lists is encoded
 /// by its shape (the name of the message member, headers such as `Retry-After`); any other has a `message`.
 pub fn encode_error(
@@ -33,9 +36,8 @@ pub fn encode_error(
         Protocol::RpcV2Cbor => cbor(error),
     };
     if !matches!(protocol, Protocol::AwsQuery | Protocol::RestXml) {
-        // Services that once spoke query name errors with their namespace, as AWS was seen to do for SQS.
-        let namespace =
-            if service.query_compatible { format!("com.amazonaws.{}#", service.name) } else { String::new() };
+        let namespaced = NAMESPACED.contains(&service.name);
+        let namespace = if namespaced { format!("com.amazonaws.{}#", service.name) } else { String::new() };
         put(&mut answer, ERROR_TYPE, &format!("{namespace}{name}"));
     }
     if service.query_compatible {

@@ -33,6 +33,9 @@ pub enum SigV4Error {
     /// No such access key, or a session token that does not belong to it.
     #[error("The security token included in the request is invalid.")]
     UnknownKey,
+    /// Temporary keys past their end.
+    #[error("The security token included in the request is expired")]
+    ExpiredToken,
     /// `host` or an `x-amz-*` header was sent but not signed.
     #[error("'{0}' must be a 'SignedHeader' in the AWS Authorization.")]
     UnsignedHeader(String),
@@ -118,6 +121,7 @@ impl SigV4Error {
                 "The difference between the request time and the current time is too large.".to_owned()
             }
             (ErrorStyle::S3, Self::PresignExpired { .. }) => "Request has expired".to_owned(),
+            (ErrorStyle::S3, Self::ExpiredToken) => "The provided token has expired.".to_owned(),
             (ErrorStyle::S3, Self::UnknownKey) => {
                 "The AWS Access Key Id you provided does not exist in our records.".to_owned()
             }
@@ -134,6 +138,7 @@ impl SigV4Error {
             Self::Missing => "MissingAuthenticationTokenException",
             Self::Incomplete(_) => "IncompleteSignatureException",
             Self::UnknownKey => "UnrecognizedClientException",
+            Self::ExpiredToken => "ExpiredTokenException",
             _ => "InvalidSignatureException",
         }
     }
@@ -143,6 +148,7 @@ impl SigV4Error {
             Self::Missing => "MissingAuthenticationToken",
             Self::Incomplete(_) => "IncompleteSignature",
             Self::UnknownKey => "InvalidClientTokenId",
+            Self::ExpiredToken => "ExpiredToken",
             _ => "SignatureDoesNotMatch",
         }
     }
@@ -155,6 +161,7 @@ impl SigV4Error {
             }
             Self::Unsupported => ("InvalidRequest", 400),
             Self::UnknownKey => ("InvalidAccessKeyId", 403),
+            Self::ExpiredToken => ("ExpiredToken", 400),
             Self::Expired { .. } | Self::NotYetCurrent { .. } => ("RequestTimeTooSkewed", 403),
             Self::Mismatch => ("SignatureDoesNotMatch", 403),
         }

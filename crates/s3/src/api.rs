@@ -1,0 +1,470 @@
+//! THE TABLE: every operation that is served, with its handler, its IAM action and what it touches.
+//!
+//! Source of actions and condition keys: Service Authorization Reference, "Actions, resources, and condition keys for
+//! Amazon S3".
+
+use std::sync::Arc;
+
+use kv::Txn;
+use model::s3 as m;
+use serde_json::json;
+use wire::permission::{ConditionKeys, Permission, Resource, ResourceFacts};
+use wire::{AccountId, Service};
+
+use crate::error::S3Error;
+use crate::keys::{self, BucketRecord, Setting, document};
+use crate::ops::copy::Source;
+use crate::ops::{
+    acls, buckets, copy, delete, get, list, locks, multipart, notifications, parts, protection, put, settings, tagging,
+    unserved,
+};
+use crate::state::S3;
+use crate::versions::Slot;
+use crate::{acl, public, tags};
+
+fn bucket_arn(bucket: &str) -> Resource {
+    Resource::arn(format!("arn:aws:s3:::{bucket}"))
+}
+
+fn object_arn(bucket: &str, key: &str) -> Resource {
+    Resource::arn(format!("arn:aws:s3:::{bucket}/{key}"))
+}
+
+/// The resource of an operation on a bucket.
+macro_rules! bucket {
+    () => {
+        |_, input| bucket_arn(&input.bucket)
+    };
+}
+
+/// The resource of an operation on a key.
+macro_rules! object {
+    () => {
+        |_, input| object_arn(&input.bucket, &input.key)
+    };
+}
+
+/// The S3 service's table.
+pub fn service(s3: S3) -> Service {
+    let table = Service::table(&m::SERVICE, s3).open_to_grants().facts(facts);
+    let table = facets(deletes(writes(reads(table))));
+    let table = uploads(table);
+    let table = bucket_operations(table);
+    documents(table).build()
+}
+
+type Table = wire::service::Table<S3>;
+
+fn writes(table: Table) -> Table {
+    table
+        .stream::<m::PutObject, _, _>(put::put, "s3:PutObject", object!())
+        .also::<m::PutObject>(|_, i| {
+            with_write(
+                &i.bucket,
+                &i.key,
+                i.tagging.as_deref(),
+                acl::acl_headers!(i).is_none(),
+                i.object_lock_mode.is_some(),
+                i.object_lock_legal_hold_status.is_some(),
+            )
+        })
+        .keys::<m::PutObject>(|_, i| {
+            let keys = ConditionKeys::new()
+                .with_some("s3:x-amz-acl", i.acl.map(|acl| acl.as_str()))
+                .with_some("s3:x-amz-server-side-encryption", i.server_side_encryption.map(|sse| sse.as_str()))
+                .with_some("s3:x-amz-server-side-encryption-aws-kms-key-id", i.ssekms_key_id.as_deref())
+                .with_some("s3:x-amz-server-side-encryption-customer-algorithm", i.sse_customer_algorithm.as_deref())
+                .with_some("s3:x-amz-storage-class", i.storage_class.map(|class| class.as_str()))
+                .with_some("s3:x-amz-website-redirect-location", i.website_redirect_location.as_deref())
+                .with_some("s3:object-lock-mode", i.object_lock_mode.map(|mode| mode.as_str()))
+                .with_some("s3:if-none-match", i.if_none_match.as_deref())
+                .with_some("s3:if-match", i.if_match.as_deref());
+            granted(request_tags(keys, i.tagging.as_deref()), &acl::acl_headers!(i))
+        })
+        .op::<m::CopyObject, _, _>(copy::copy, "s3:PutObject", object!())
+        .also::<m::CopyObject>(|_, i| {
+            let mut all = with_write(
+                &i.bucket,
+                &i.key,
+                i.tagging.as_deref(),
+                acl::acl_headers!(i).is_none(),
+                i.object_lock_mode.is_some(),
+                i.object_lock_legal_hold_status.is_some(),
+            );
+            all.extend(of_source(&i.copy_source, i.tagging_directive != Some(m::TaggingDirective::Replace)));
+            all
+        })
+        .keys::<m::CopyObject>(|_, i| {
+            let keys = ConditionKeys::new()
+                .with("s3:x-amz-copy-source", i.copy_source.trim_start_matches('/'))
+                .with(
+                    "s3:x-amz-metadata-directive",
+                    i.metadata_directive.map_or("COPY", |directive| directive.as_str()),
+                )
+                .with_some("s3:x-amz-acl", i.acl.map(|acl| acl.as_str()))
+                .with_some("s3:x-amz-server-side-encryption", i.server_side_encryption.map(|sse| sse.as_str()))
+                .with_some("s3:x-amz-storage-class", i.storage_class.map(|class| class.as_str()));
+            granted(request_tags(keys, i.tagging.as_deref()), &acl::acl_headers!(i))
+        })
+}
+
+fn reads(table: Table) -> Table {
+    table
+        .stream::<m::GetObject, _, _>(get::get, "s3:GetObject", object!())
+        .instead::<m::GetObject>(|i| i.version_id.is_some().then_some("s3:GetObjectVersion"))
+        .keys::<m::GetObject>(|_, i| version_key(i.version_id.as_deref()))
+        .op::<m::HeadObject, _, _>(get::head, "s3:GetObject", object!())
+        .instead::<m::HeadObject>(|i| i.version_id.is_some().then_some("s3:GetObjectVersion"))
+        .keys::<m::HeadObject>(|_, i| version_key(i.version_id.as_deref()))
+        .op::<m::GetObjectAttributes, _, _>(get::attributes, "s3:GetObjectAttributes", object!())
+        .instead::<m::GetObjectAttributes>(|i| i.version_id.is_some().then_some("s3:GetObjectVersionAttributes"))
+        .also::<m::GetObjectAttributes>(|_, i| {
+            let action = if i.version_id.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
+            vec![Permission::new(action, object_arn(&i.bucket, &i.key))]
+        })
+}
+
+fn deletes(table: Table) -> Table {
+    table
+        .op::<m::DeleteObject, _, _>(delete::delete, "s3:DeleteObject", object!())
+        .instead::<m::DeleteObject>(|i| i.version_id.is_some().then_some("s3:DeleteObjectVersion"))
+        .also::<m::DeleteObject>(|_, i| bypassing(i.bypass_governance_retention, &i.bucket, [i.key.as_str()]))
+        .keys::<m::DeleteObject>(|_, i| version_key(i.version_id.as_deref()))
+        .op::<m::DeleteObjects, _, _>(delete::delete_many, "s3:DeleteObject", |_, i| {
+            let keys = i.delete.objects.iter().filter(|object| object.version_id.is_none());
+            Resource(keys.map(|object| format!("arn:aws:s3:::{}/{}", i.bucket, object.key)).collect())
+        })
+        .also::<m::DeleteObjects>(|_, i| {
+            let versions = i.delete.objects.iter().filter(|object| object.version_id.is_some());
+            let arns: Vec<_> = versions.map(|object| format!("arn:aws:s3:::{}/{}", i.bucket, object.key)).collect();
+            let mut all = bypassing(
+                i.bypass_governance_retention,
+                &i.bucket,
+                i.delete.objects.iter().map(|object| object.key.as_str()),
+            );
+            if !arns.is_empty() {
+                all.push(Permission::new("s3:DeleteObjectVersion", Resource(arns)));
+            }
+            all
+        })
+}
+
+fn facets(table: Table) -> Table {
+    table
+        .op::<m::PutObjectTagging, _, _>(tagging::put, "s3:PutObjectTagging", object!())
+        .instead::<m::PutObjectTagging>(|i| i.version_id.is_some().then_some("s3:PutObjectVersionTagging"))
+        .keys::<m::PutObjectTagging>(|_, i| {
+            let pairs = i.tagging.tag_set.iter().map(|tag| (tag.key.as_str(), tag.value.as_str()));
+            object_tags(version_key(i.version_id.as_deref()), pairs)
+        })
+        .op::<m::GetObjectTagging, _, _>(tagging::get, "s3:GetObjectTagging", object!())
+        .instead::<m::GetObjectTagging>(|i| i.version_id.is_some().then_some("s3:GetObjectVersionTagging"))
+        .op::<m::DeleteObjectTagging, _, _>(tagging::delete, "s3:DeleteObjectTagging", object!())
+        .instead::<m::DeleteObjectTagging>(|i| i.version_id.is_some().then_some("s3:DeleteObjectVersionTagging"))
+        .op::<m::PutObjectAcl, _, _>(acls::put_object, "s3:PutObjectAcl", object!())
+        .instead::<m::PutObjectAcl>(|i| i.version_id.is_some().then_some("s3:PutObjectVersionAcl"))
+        .keys::<m::PutObjectAcl>(|_, i| {
+            let keys = ConditionKeys::new().with_some("s3:x-amz-acl", i.acl.map(|acl| acl.as_str()));
+            granted(keys, &acl::acl_headers!(i))
+        })
+        .op::<m::GetObjectAcl, _, _>(acls::get_object, "s3:GetObjectAcl", object!())
+        .instead::<m::GetObjectAcl>(|i| i.version_id.is_some().then_some("s3:GetObjectVersionAcl"))
+        .op::<m::PutObjectRetention, _, _>(locks::put_retention, "s3:PutObjectRetention", object!())
+        .also::<m::PutObjectRetention>(|_, i| bypassing(i.bypass_governance_retention, &i.bucket, [i.key.as_str()]))
+        .op::<m::GetObjectRetention, _, _>(locks::get_retention, "s3:GetObjectRetention", object!())
+        .op::<m::PutObjectLegalHold, _, _>(locks::put_hold, "s3:PutObjectLegalHold", object!())
+        .op::<m::GetObjectLegalHold, _, _>(locks::get_hold, "s3:GetObjectLegalHold", object!())
+        .op::<m::RestoreObject, _, _>(unserved::restore, "s3:RestoreObject", object!())
+        .op::<m::SelectObjectContent, _, _>(unserved::select, "s3:GetObject", object!())
+}
+
+fn uploads(table: Table) -> Table {
+    table
+        .op::<m::CreateMultipartUpload, _, _>(multipart::create, "s3:PutObject", object!())
+        .also::<m::CreateMultipartUpload>(|_, i| {
+            with_write(
+                &i.bucket,
+                &i.key,
+                i.tagging.as_deref(),
+                acl::acl_headers!(i).is_none(),
+                i.object_lock_mode.is_some(),
+                i.object_lock_legal_hold_status.is_some(),
+            )
+        })
+        .keys::<m::CreateMultipartUpload>(|_, i| {
+            let keys = ConditionKeys::new()
+                .with_some("s3:x-amz-acl", i.acl.map(|acl| acl.as_str()))
+                .with_some("s3:x-amz-server-side-encryption", i.server_side_encryption.map(|sse| sse.as_str()))
+                .with_some("s3:x-amz-storage-class", i.storage_class.map(|class| class.as_str()));
+            granted(request_tags(keys, i.tagging.as_deref()), &acl::acl_headers!(i))
+        })
+        .stream::<m::UploadPart, _, _>(parts::put, "s3:PutObject", object!())
+        .op::<m::UploadPartCopy, _, _>(parts::copy, "s3:PutObject", object!())
+        .also::<m::UploadPartCopy>(|_, i| of_source(&i.copy_source, false))
+        .keys::<m::UploadPartCopy>(|_, i| {
+            ConditionKeys::new().with("s3:x-amz-copy-source", i.copy_source.trim_start_matches('/'))
+        })
+        .op::<m::CompleteMultipartUpload, _, _>(multipart::complete, "s3:PutObject", object!())
+        .op::<m::AbortMultipartUpload, _, _>(multipart::abort, "s3:AbortMultipartUpload", object!())
+        .op::<m::ListParts, _, _>(parts::list, "s3:ListMultipartUploadParts", object!())
+        .op::<m::ListMultipartUploads, _, _>(multipart::list, "s3:ListBucketMultipartUploads", bucket!())
+        .keys::<m::ListMultipartUploads>(|_, i| listed(i.prefix.as_deref(), i.delimiter.as_deref(), i.max_uploads))
+}
+
+fn bucket_operations(table: Table) -> Table {
+    table
+        .op::<m::CreateBucket, _, _>(buckets::create, "s3:CreateBucket", bucket!())
+        .also::<m::CreateBucket>(|_, i| {
+            let mut all = Vec::new();
+            if i.object_lock_enabled_for_bucket == Some(true) {
+                all.push(Permission::new("s3:PutBucketObjectLockConfiguration", bucket_arn(&i.bucket)));
+                all.push(Permission::new("s3:PutBucketVersioning", bucket_arn(&i.bucket)));
+            }
+            if i.object_ownership.is_some() {
+                all.push(Permission::new("s3:PutBucketOwnershipControls", bucket_arn(&i.bucket)));
+            }
+            if !acl::acl_headers!(with write i).is_none() {
+                all.push(Permission::new("s3:PutBucketAcl", bucket_arn(&i.bucket)));
+            }
+            all
+        })
+        .op::<m::HeadBucket, _, _>(buckets::head, "s3:ListBucket", bucket!())
+        .op::<m::DeleteBucket, _, _>(buckets::delete, "s3:DeleteBucket", bucket!())
+        .op::<m::ListBuckets, _, _>(buckets::list, "s3:ListAllMyBuckets", |_, _| Resource::any())
+        .op::<m::GetBucketLocation, _, _>(buckets::location, "s3:GetBucketLocation", bucket!())
+        .op::<m::ListObjects, _, _>(list::v1, "s3:ListBucket", bucket!())
+        .keys::<m::ListObjects>(|_, i| listed(i.prefix.as_deref(), i.delimiter.as_deref(), i.max_keys))
+        .op::<m::ListObjectsV2, _, _>(list::v2, "s3:ListBucket", bucket!())
+        .keys::<m::ListObjectsV2>(|_, i| listed(i.prefix.as_deref(), i.delimiter.as_deref(), i.max_keys))
+        .op::<m::ListObjectVersions, _, _>(list::versions, "s3:ListBucketVersions", bucket!())
+        .keys::<m::ListObjectVersions>(|_, i| listed(i.prefix.as_deref(), i.delimiter.as_deref(), i.max_keys))
+        .op::<m::PutBucketVersioning, _, _>(protection::put_versioning, "s3:PutBucketVersioning", bucket!())
+        .op::<m::GetBucketVersioning, _, _>(protection::get_versioning, "s3:GetBucketVersioning", bucket!())
+        .op::<m::PutBucketEncryption, _, _>(protection::put_encryption, "s3:PutEncryptionConfiguration", bucket!())
+        .op::<m::GetBucketEncryption, _, _>(protection::get_encryption, "s3:GetEncryptionConfiguration", bucket!())
+        .op::<m::DeleteBucketEncryption, _, _>(
+            protection::delete_encryption,
+            "s3:PutEncryptionConfiguration",
+            bucket!(),
+        )
+        .op::<m::PutPublicAccessBlock, _, _>(protection::put_block, "s3:PutBucketPublicAccessBlock", bucket!())
+        .op::<m::GetPublicAccessBlock, _, _>(protection::get_block, "s3:GetBucketPublicAccessBlock", bucket!())
+        .op::<m::DeletePublicAccessBlock, _, _>(protection::delete_block, "s3:PutBucketPublicAccessBlock", bucket!())
+        .op::<m::PutBucketOwnershipControls, _, _>(
+            protection::put_ownership,
+            "s3:PutBucketOwnershipControls",
+            bucket!(),
+        )
+        .op::<m::GetBucketOwnershipControls, _, _>(
+            protection::get_ownership,
+            "s3:GetBucketOwnershipControls",
+            bucket!(),
+        )
+        .op::<m::DeleteBucketOwnershipControls, _, _>(
+            protection::delete_ownership,
+            "s3:PutBucketOwnershipControls",
+            bucket!(),
+        )
+        .op::<m::PutObjectLockConfiguration, _, _>(
+            protection::put_lock,
+            "s3:PutBucketObjectLockConfiguration",
+            bucket!(),
+        )
+        .op::<m::GetObjectLockConfiguration, _, _>(
+            protection::get_lock,
+            "s3:GetBucketObjectLockConfiguration",
+            bucket!(),
+        )
+        .op::<m::PutBucketAcl, _, _>(acls::put_bucket, "s3:PutBucketAcl", bucket!())
+        .keys::<m::PutBucketAcl>(|_, i| {
+            let keys = ConditionKeys::new().with_some("s3:x-amz-acl", i.acl.map(|acl| acl.as_str()));
+            granted(keys, &acl::acl_headers!(with write i))
+        })
+        .op::<m::GetBucketAcl, _, _>(acls::get_bucket, "s3:GetBucketAcl", bucket!())
+}
+
+fn documents(table: Table) -> Table {
+    table
+        .op::<m::PutBucketPolicy, _, _>(settings::put_policy, "s3:PutBucketPolicy", bucket!())
+        .op::<m::GetBucketPolicy, _, _>(settings::get_policy, "s3:GetBucketPolicy", bucket!())
+        .op::<m::GetBucketPolicyStatus, _, _>(settings::policy_status, "s3:GetBucketPolicyStatus", bucket!())
+        .op::<m::DeleteBucketPolicy, _, _>(settings::delete_policy, "s3:DeleteBucketPolicy", bucket!())
+        .op::<m::PutBucketCors, _, _>(settings::put_cors, "s3:PutBucketCORS", bucket!())
+        .op::<m::GetBucketCors, _, _>(settings::get_cors, "s3:GetBucketCORS", bucket!())
+        .op::<m::DeleteBucketCors, _, _>(settings::delete_cors, "s3:PutBucketCORS", bucket!())
+        .op::<m::PutBucketLifecycleConfiguration, _, _>(
+            settings::put_lifecycle,
+            "s3:PutLifecycleConfiguration",
+            bucket!(),
+        )
+        .op::<m::GetBucketLifecycleConfiguration, _, _>(
+            settings::get_lifecycle,
+            "s3:GetLifecycleConfiguration",
+            bucket!(),
+        )
+        .op::<m::DeleteBucketLifecycle, _, _>(settings::delete_lifecycle, "s3:PutLifecycleConfiguration", bucket!())
+        .op::<m::PutBucketTagging, _, _>(settings::put_tags, "s3:PutBucketTagging", bucket!())
+        .keys::<m::PutBucketTagging>(|_, i| {
+            ConditionKeys::new()
+                .with_request_tags(i.tagging.tag_set.iter().map(|tag| (tag.key.as_str(), tag.value.as_str())))
+        })
+        .op::<m::GetBucketTagging, _, _>(settings::get_tags, "s3:GetBucketTagging", bucket!())
+        .op::<m::DeleteBucketTagging, _, _>(settings::delete_tags, "s3:PutBucketTagging", bucket!())
+        .op::<m::PutBucketWebsite, _, _>(settings::put_website, "s3:PutBucketWebsite", bucket!())
+        .op::<m::GetBucketWebsite, _, _>(settings::get_website, "s3:GetBucketWebsite", bucket!())
+        .op::<m::DeleteBucketWebsite, _, _>(settings::delete_website, "s3:DeleteBucketWebsite", bucket!())
+        .op::<m::PutBucketLogging, _, _>(settings::put_logging, "s3:PutBucketLogging", bucket!())
+        .op::<m::GetBucketLogging, _, _>(settings::get_logging, "s3:GetBucketLogging", bucket!())
+        .op::<m::PutBucketReplication, _, _>(settings::put_replication, "s3:PutReplicationConfiguration", bucket!())
+        .op::<m::GetBucketReplication, _, _>(settings::get_replication, "s3:GetReplicationConfiguration", bucket!())
+        .op::<m::DeleteBucketReplication, _, _>(
+            settings::delete_replication,
+            "s3:PutReplicationConfiguration",
+            bucket!(),
+        )
+        .op::<m::PutBucketAccelerateConfiguration, _, _>(
+            settings::put_accelerate,
+            "s3:PutAccelerateConfiguration",
+            bucket!(),
+        )
+        .op::<m::GetBucketAccelerateConfiguration, _, _>(
+            settings::get_accelerate,
+            "s3:GetAccelerateConfiguration",
+            bucket!(),
+        )
+        .op::<m::PutBucketRequestPayment, _, _>(settings::put_request_payment, "s3:PutBucketRequestPayment", bucket!())
+        .op::<m::GetBucketRequestPayment, _, _>(settings::get_request_payment, "s3:GetBucketRequestPayment", bucket!())
+        .op::<m::PutBucketNotificationConfiguration, _, _>(notifications::put, "s3:PutBucketNotification", bucket!())
+        .op::<m::GetBucketNotificationConfiguration, _, _>(notifications::get, "s3:GetBucketNotification", bucket!())
+}
+
+/// What rides on a write beside its bytes needs its own right.
+fn with_write(
+    bucket: &str,
+    key: &str,
+    tagging: Option<&str>,
+    no_acl: bool,
+    locks: bool,
+    holds: bool,
+) -> Vec<Permission> {
+    let ride = [
+        (tagging.is_some_and(|tagging| !tagging.is_empty()), "s3:PutObjectTagging"),
+        (!no_acl, "s3:PutObjectAcl"),
+        (locks, "s3:PutObjectRetention"),
+        (holds, "s3:PutObjectLegalHold"),
+    ];
+    let needed = ride.into_iter().filter(|(needed, _)| *needed);
+    needed.map(|(_, action)| Permission::new(action, object_arn(bucket, key))).collect()
+}
+
+/// The source of a copy is read: its version if one is named, and its tags if they are copied (test:G10).
+fn of_source(header: &str, with_tags: bool) -> Vec<Permission> {
+    // A malformed source is refused by the handler, which reads nothing then.
+    let Ok(source) = Source::parse(header) else { return Vec::new() };
+    let (read, read_tags) = match source.version_id {
+        Some(_) => ("s3:GetObjectVersion", "s3:GetObjectVersionTagging"),
+        None => ("s3:GetObject", "s3:GetObjectTagging"),
+    };
+    let arn = object_arn(&source.bucket, &source.key);
+    let keys = version_key(source.version_id.as_deref());
+    let mut all = vec![Permission { action: read, resources: arn.clone(), keys: keys.clone() }];
+    if with_tags {
+        all.push(Permission { action: read_tags, resources: arn, keys });
+    }
+    all
+}
+
+fn bypassing<'a>(bypass: Option<bool>, bucket: &str, keys: impl IntoIterator<Item = &'a str>) -> Vec<Permission> {
+    if bypass != Some(true) {
+        return Vec::new();
+    }
+    let arns = keys.into_iter().map(|key| format!("arn:aws:s3:::{bucket}/{key}")).collect();
+    vec![Permission::new("s3:BypassGovernanceRetention", Resource(arns))]
+}
+
+fn version_key(version_id: Option<&str>) -> ConditionKeys {
+    ConditionKeys::new().with_some("s3:VersionId", version_id)
+}
+
+fn listed(prefix: Option<&str>, delimiter: Option<&str>, max: Option<i32>) -> ConditionKeys {
+    ConditionKeys::new()
+        .with_some("s3:prefix", prefix)
+        .with_some("s3:delimiter", delimiter)
+        .with_some("s3:max-keys", max.map(|max| max.to_string()))
+}
+
+fn request_tags(keys: ConditionKeys, header: Option<&str>) -> ConditionKeys {
+    // A malformed header is refused by the handler.
+    let tags = header.and_then(|header| tags::of_header(header).ok()).unwrap_or_default();
+    object_tags(keys, tags.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+}
+
+fn object_tags<'t>(mut keys: ConditionKeys, tags: impl Iterator<Item = (&'t str, &'t str)>) -> ConditionKeys {
+    let mut names = Vec::new();
+    for (name, value) in tags {
+        keys = keys.with(format!("s3:RequestObjectTag/{name}"), value);
+        names.push(name.to_owned());
+    }
+    keys.with_all("s3:RequestObjectTagKeys", names)
+}
+
+fn granted(mut keys: ConditionKeys, headers: &acl::AclHeaders) -> ConditionKeys {
+    for (permission, header) in &headers.grants {
+        let name = permission.to_lowercase().replace('_', "-");
+        keys = keys.with(format!("s3:x-amz-grant-{name}"), header.as_str());
+    }
+    keys
+}
+
+/// What is known of a bucket or a key before anybody may touch it: whose it is, what its policy and its ACLs say, its
+/// tags. A bucket that does not exist has none: the handler says so.
+async fn facts(s3: S3, arn: String) -> Result<ResourceFacts, S3Error> {
+    let Some(path) = arn.strip_prefix("arn:aws:s3:::") else { return Ok(ResourceFacts::default()) };
+    let (name, key) = path.split_once('/').map_or((path, None), |(name, key)| (name, Some(key)));
+    let s3 = &s3;
+    let read = s3.kv.read(|tx| async move {
+        let record: Option<BucketRecord> = keys::get(&tx, &keys::bucket(name)).await?;
+        let Some(bucket) = record else { return Ok(ResourceFacts::default()) };
+        facts_of(s3, &tx, name, key, &bucket).await
+    });
+    read.await
+}
+
+async fn facts_of(
+    s3: &S3,
+    tx: &Txn,
+    name: &str,
+    key: Option<&str>,
+    bucket: &BucketRecord,
+) -> Result<ResourceFacts, S3Error> {
+    let arn = format!("arn:aws:s3:::{name}");
+    let restricted = bucket.block_public.is_some_and(|block| block.restrict_buckets);
+    let stored: Option<m::GetBucketPolicyOutput> = document::get(tx, name, Setting::Policy).await?;
+    let stored = stored.and_then(|found| found.policy);
+    let mut granted = acl::of_bucket(bucket, &arn);
+    let mut tags = Vec::new();
+    match key {
+        Some(key) => {
+            let slot = Slot { s3, tx, bucket: name, key };
+            // The current version speaks for all of them: an ARN names no version.
+            if let Some(head) = slot.head().await? {
+                granted.extend(acl::of_object(bucket, head.version.acl.as_ref(), &format!("{arn}/{key}")));
+                tags = head.version.tags.into_iter().collect();
+            }
+        }
+        None => {
+            let tagging: Option<m::Tagging> = document::get(tx, name, Setting::Tagging).await?;
+            tags = tagging.into_iter().flat_map(|found| found.tag_set).map(|tag| (tag.key, tag.value)).collect();
+        }
+    }
+    let policy: Option<Arc<str>> = match (stored, granted.is_empty(), restricted) {
+        (None, true, _) => None,
+        (Some(policy), true, false) => Some(policy.into()),
+        (policy, _, _) => {
+            let mut statements = policy.map(|policy| public::counting(&policy, restricted)).unwrap_or_default();
+            statements.extend(granted);
+            Some(json!({ "Version": "2012-10-17", "Statement": statements }).to_string().into())
+        }
+    };
+    Ok(ResourceFacts { owner: AccountId::parse(&bucket.account), policy, tags })
+}

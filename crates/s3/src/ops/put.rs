@@ -1,0 +1,155 @@
+//! PutObject.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use model::s3 as m;
+use wire::{Body, Cx};
+
+use super::{account, check_key, check_owner, long, quoted};
+use crate::checksum::{Algorithm, Checksum, Kind, hex};
+use crate::conditions;
+use crate::encryption::{self, answer_encryption, customer_headers};
+use crate::error::S3Error;
+use crate::given::given;
+use crate::intake::{Intake, Received};
+use crate::keys::{Content, VersionRecord};
+use crate::limits::PUT_BYTES_MAX;
+use crate::notify::{self, Happened};
+use crate::slots;
+use crate::state::{self, S3};
+use crate::versions::Slot;
+
+/// What a client says about a body before it sends it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Declared {
+    /// Hexadecimal digits.
+    md5: Option<String>,
+    checksum: Option<(Algorithm, String)>,
+    /// The algorithm of a checksum that follows the body.
+    trailing: Option<Algorithm>,
+    length: Option<u64>,
+}
+
+impl Declared {
+    /// Reads and checks what is declared.
+    ///
+    /// # Errors
+    /// `InvalidDigest`, `InvalidRequest`.
+    pub(crate) fn read(
+        input: &mut impl slots::Slots,
+        content_md5: Option<&str>,
+        algorithm: Option<m::ChecksumAlgorithm>,
+        length: Option<i64>,
+    ) -> Result<Self, S3Error> {
+        let md5 = content_md5.map(|header| match BASE64.decode(header) {
+            Ok(bytes) if bytes.len() == 16 => Ok(hex(&bytes)),
+            _ => Err(S3Error::InvalidDigest),
+        });
+        let checksum = slots::declared(input)?;
+        if let Some((algorithm, value)) = &checksum {
+            algorithm.check(value)?;
+        }
+        let trailing = algorithm.and_then(slots::algorithm).filter(|_| checksum.is_none());
+        let length = length.and_then(|length| u64::try_from(length).ok());
+        Ok(Self { md5: md5.transpose()?, checksum, trailing, length })
+    }
+
+    /// What to compute; without a wish, AWS takes CRC64NVME.
+    pub(crate) fn algorithm(&self) -> Option<Algorithm> {
+        self.checksum.as_ref().map(|(algorithm, _)| *algorithm).or(self.trailing)
+    }
+
+    /// Compares what came with what was declared, before and after the body (wire:W12).
+    ///
+    /// # Errors
+    /// `BadDigest`, `IncompleteBody`, `InvalidRequest`.
+    pub(crate) fn verify(&self, received: &Received, trailers: &wire::Trailers) -> Result<(), S3Error> {
+        if self.md5.as_ref().is_some_and(|md5| *md5 != received.md5) {
+            return Err(S3Error::BadDigest("Content-MD5".to_owned()));
+        }
+        for algorithm in crate::checksum::ALL {
+            let name = format!("x-amz-checksum-{}", algorithm.name().to_lowercase());
+            let before =
+                self.checksum.as_ref().filter(|(named, _)| *named == algorithm).map(|(_, value)| value.as_str());
+            let Some(declared) = trailers.get(&name).or(before) else { continue };
+            algorithm.check(declared)?;
+            match received.checksum(algorithm) {
+                Some(computed) if computed == declared => {}
+                Some(_) => return Err(S3Error::BadDigest(algorithm.name().to_owned())),
+                None => return Err(S3Error::request(format!("The trailer {name} was not announced."))),
+            }
+        }
+        match self.length.is_none_or(|length| length == received.size) {
+            true => Ok(()),
+            false => Err(S3Error::IncompleteBody),
+        }
+    }
+}
+
+/// PutObject.
+pub(crate) async fn put(
+    s3: S3,
+    cx: Cx,
+    mut input: m::PutObjectInput,
+    body: Body,
+) -> Result<(m::PutObjectOutput, Body), S3Error> {
+    check_key(&input.key)?;
+    if input.write_offset_bytes.is_some() {
+        return Err(S3Error::NotImplemented("Appending to objects is not implemented by Tinderbox.".to_owned()));
+    }
+    let (md5, algorithm, length) = (input.content_md5.take(), input.checksum_algorithm, input.content_length);
+    let declared = Declared::read(&mut input, md5.as_deref(), algorithm, body.length().map(long).or(length))?;
+    if declared.length.is_some_and(|length| length > PUT_BYTES_MAX) {
+        return Err(S3Error::EntityTooLarge);
+    }
+    let bucket = s3.bucket(&input.bucket).await?;
+    check_owner(&bucket, input.expected_bucket_owner.as_deref())?;
+    let given = given!(input).checked(&bucket, account(&cx), s3.now_us())?;
+    let chosen = encryption::choose(&s3, &bucket, input.server_side_encryption, customer_headers!(input).read()?)?;
+    let conditions = conditions::Write { if_match: input.if_match.clone(), if_none_match: input.if_none_match.clone() };
+    let algorithm = declared.algorithm().unwrap_or(Algorithm::Crc64Nvme);
+    let trailers = body.trailers();
+    let intake = Intake { algorithms: vec![algorithm], key: Some(chosen.key), bytes_max: PUT_BYTES_MAX };
+    let received = intake.receive(&s3, body).await?;
+    declared.verify(&received, &trailers)?;
+
+    let value = received.checksum(algorithm).unwrap_or_default().to_owned();
+    let draft = VersionRecord {
+        size: received.size,
+        etag: received.md5.clone(),
+        content: received.segment.clone().map_or(Content::Nothing, Content::One),
+        checksum: Some(Checksum { algorithm, kind: Kind::FullObject, value }),
+        encryption: Some(chosen.encryption),
+        ..given.draft(s3.now_us())
+    };
+    let (version, versioning) = commit(&s3, &cx, &input, &received, draft, &conditions).await?;
+    let mut output = m::PutObjectOutput {
+        e_tag: Some(quoted(&version.etag)),
+        version_id: version.answered_id(versioning),
+        ..Default::default()
+    };
+    output.checksum_type = slots::answer(&mut output, version.checksum.as_ref());
+    answer_encryption!(output, &version.encryption);
+    Ok((output, Body::empty()))
+}
+
+async fn commit(
+    s3: &S3,
+    cx: &Cx,
+    input: &m::PutObjectInput,
+    received: &Received,
+    draft: VersionRecord,
+    conditions: &conditions::Write,
+) -> Result<(VersionRecord, crate::keys::Versioning), S3Error> {
+    let draft = &draft;
+    let committed = s3.kv.transact(|tx| async move {
+        let bucket = state::bucket(&tx, &input.bucket).await?;
+        let slot = Slot { s3, tx: &tx, bucket: &input.bucket, key: &input.key };
+        conditions.check(slot.head().await?.as_ref().map(|head| &head.version))?;
+        received.keep(&tx);
+        let version = slot.put(&bucket, draft.clone()).await?;
+        notify::tell(&slot, &bucket, cx, Happened::Put, &version).await?;
+        Ok::<_, S3Error>((version, bucket.versioning))
+    });
+    committed.await
+}

@@ -1,0 +1,166 @@
+//! Encryption at rest: AES-256-GCM in chunks, so that any range can be read and checked alone.
+//!
+//! ```text
+//!   node key (file, 0600) or the customer's key ──wraps──► data key, random, one per segment
+//!   plain   │ 64 KiB │ 64 KiB │ … │ rest │
+//!   sealed  │ 64 KiB + 16 │ …            │      nonce = number of the chunk, associated data = segment id
+//! ```
+//!
+//! A data key is used for one segment only, so counting nonces never repeat under a key
+//! (NIST SP 800-38D, section 8.2.1). That nothing was cut off is known by the size in the record.
+
+use aes_gcm::aead::{Aead, Payload};
+use aes_gcm::{Aes256Gcm, KeyInit, Nonce};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+use sys::Rng;
+use zeroize::Zeroizing;
+
+/// Plain bytes of every chunk but the last.
+pub(crate) const CHUNK: usize = 64 * 1024;
+/// Bytes that sealing adds to a chunk.
+pub(crate) const TAG: usize = 16;
+
+/// A 256-bit key; wiped when dropped, never shown.
+#[derive(Clone)]
+pub(crate) struct Key(Zeroizing<[u8; 32]>);
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key([redacted])")
+    }
+}
+
+/// A data key as it is stored: sealed under another key. Base64 of nonce and ciphertext.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wrapped(String);
+
+impl std::fmt::Debug for Wrapped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wrapped")
+    }
+}
+
+/// The key is another one, or the bytes were changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the sealed bytes do not open")]
+pub(crate) struct DoesNotOpen;
+
+impl Key {
+    /// The key with these bytes.
+    pub(crate) fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// A fresh one.
+    pub(crate) fn random(rng: &Rng) -> Self {
+        Self::new(rng.bytes())
+    }
+
+    fn cipher(&self) -> Aes256Gcm {
+        Aes256Gcm::new(&(*self.0).into())
+    }
+
+    /// Seals the data key `inner` under this one, bound to `context`.
+    pub(crate) fn wrap(&self, inner: &Key, context: &str, rng: &Rng) -> Wrapped {
+        let nonce = rng.bytes::<12>();
+        let payload = Payload { msg: &inner.0[..], aad: context.as_bytes() };
+        let sealed = self.cipher().encrypt(&Nonce::from(nonce), payload).expect("32 bytes are within GCM's limit");
+        Wrapped(BASE64.encode([&nonce[..], &sealed].concat()))
+    }
+
+    /// Opens a wrapped data key.
+    ///
+    /// # Errors
+    /// When it was wrapped under another key or for another context, or is damaged.
+    pub(crate) fn unwrap_key(&self, wrapped: &Wrapped, context: &str) -> Result<Key, DoesNotOpen> {
+        let bytes = BASE64.decode(&wrapped.0).map_err(|_| DoesNotOpen)?;
+        let (nonce, sealed) = bytes.split_first_chunk::<12>().ok_or(DoesNotOpen)?;
+        let payload = Payload { msg: sealed, aad: context.as_bytes() };
+        let opened = self.cipher().decrypt(&Nonce::from(*nonce), payload).map_err(|_| DoesNotOpen)?;
+        let opened = Zeroizing::new(opened);
+        Ok(Key::new(opened[..].try_into().map_err(|_| DoesNotOpen)?))
+    }
+}
+
+/// Seals and opens the chunks of one segment.
+#[derive(Clone)]
+pub(crate) struct Cipher {
+    cipher: Aes256Gcm,
+    context: String,
+}
+
+impl Cipher {
+    /// Of the segment `context` under its own data key.
+    pub(crate) fn new(key: &Key, context: &str) -> Self {
+        Self { cipher: key.cipher(), context: context.to_owned() }
+    }
+
+    /// Seals chunk number `index`.
+    pub(crate) fn seal(&self, index: u64, plain: &[u8]) -> Vec<u8> {
+        let payload = Payload { msg: plain, aad: self.context.as_bytes() };
+        self.cipher.encrypt(&nonce(index), payload).expect("a chunk is within GCM's limit")
+    }
+
+    /// Opens chunk number `index`.
+    ///
+    /// # Errors
+    /// When the bytes are not what was sealed.
+    pub(crate) fn open(&self, index: u64, sealed: &[u8]) -> Result<Vec<u8>, DoesNotOpen> {
+        let payload = Payload { msg: sealed, aad: self.context.as_bytes() };
+        self.cipher.decrypt(&nonce(index), payload).map_err(|_| DoesNotOpen)
+    }
+}
+
+fn nonce(index: u64) -> Nonce<aes_gcm::aead::consts::U12> {
+    let mut nonce = [0; 12];
+    nonce[4..].copy_from_slice(&index.to_be_bytes());
+    Nonce::from(nonce)
+}
+
+/// Size of `plain` bytes once sealed.
+pub(crate) fn sealed_size(plain: u64) -> u64 {
+    plain + plain.div_ceil(CHUNK as u64) * TAG as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sealed_opens_in_its_place_only() {
+        let rng = Rng::seeded(1);
+        let key = Key::random(&rng);
+        let cipher = Cipher::new(&key, "a");
+        let sealed = cipher.seal(3, b"secret");
+        assert_eq!(sealed.len() as u64, sealed_size(6));
+        assert_eq!(cipher.open(3, &sealed), Ok(b"secret".to_vec()));
+        assert_eq!(cipher.open(4, &sealed), Err(DoesNotOpen));
+        assert_eq!(Cipher::new(&key, "b").open(3, &sealed), Err(DoesNotOpen));
+        assert_eq!(Cipher::new(&Key::random(&rng), "a").open(3, &sealed), Err(DoesNotOpen));
+        for at in 0..sealed.len() {
+            let mut flipped = sealed.clone();
+            flipped[at] ^= 1;
+            assert_eq!(cipher.open(3, &flipped), Err(DoesNotOpen), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_wrapped_key_opens_under_its_own_key_and_context() {
+        let rng = Rng::seeded(2);
+        let (outer, inner) = (Key::random(&rng), Key::random(&rng));
+        let wrapped = outer.wrap(&inner, "a", &rng);
+        assert_eq!(*outer.unwrap_key(&wrapped, "a").expect("opens").0, *inner.0);
+        assert!(outer.unwrap_key(&wrapped, "b").is_err());
+        assert!(inner.unwrap_key(&wrapped, "a").is_err());
+        assert_eq!(format!("{outer:?} {wrapped:?}"), "Key([redacted]) Wrapped");
+    }
+
+    #[test]
+    fn sizes_count_a_tag_for_each_chunk() {
+        for (plain, sealed) in [(0, 0), (1, 17), (65_536, 65_552), (65_537, 65_569)] {
+            assert_eq!(sealed_size(plain), sealed);
+        }
+    }
+}

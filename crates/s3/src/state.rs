@@ -1,0 +1,248 @@
+//! The service's state: the stores, the node's key, and who is reading what.
+
+use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use blob::Blobs;
+use bytes::Bytes;
+use kv::{Kv, Txn};
+use parking_lot::Mutex;
+use sys::{Clock, Rng};
+use wire::permission::{CheckPolicy, MayAct};
+
+use crate::error::S3Error;
+use crate::keys::{self, BucketRecord, Ownership};
+use crate::seal::Key;
+
+/// S3 of all accounts. Cloning is cheap.
+#[derive(Clone)]
+pub struct S3(Arc<Inner>);
+
+/// Inside of [`S3`]; opaque outside of this crate.
+pub struct Inner {
+    pub(crate) kv: Kv,
+    pub(crate) blobs: Blobs,
+    pub(crate) clock: Clock,
+    pub(crate) rng: Rng,
+    pub(crate) node_key: Key,
+    pub(crate) config: Config,
+    pub(crate) pins: Arc<Pins>,
+    pub(crate) may_act: MayAct,
+    pub(crate) check_policy: CheckPolicy,
+    /// Up to where the collector has been: see [`crate::jobs::collect`].
+    pub(crate) collected: Mutex<Collected>,
+}
+
+/// Where the collector goes on, and the time it last saw.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    pub(crate) from: Bytes,
+    pub(crate) now_us: i64,
+}
+
+impl std::ops::Deref for S3 {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+/// What S3 is made of.
+pub struct Parts {
+    /// Records.
+    pub kv: Kv,
+    /// Bytes: a namespace of its own.
+    pub blobs: Blobs,
+    /// Time.
+    pub clock: Clock,
+    /// Chance.
+    pub rng: Rng,
+    /// What SSE-S3 encrypts under.
+    pub node_key: NodeKey,
+    /// Settings.
+    pub config: Config,
+    /// Whether a destination lets a bucket notify it.
+    pub may_act: MayAct,
+    /// Whether a text is a policy.
+    pub check_policy: CheckPolicy,
+}
+
+/// What an operator may choose.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Ownership of new buckets that name none. AWS's default has ACLs switched off.
+    pub ownership: Ownership,
+    /// Whether new buckets block public access, as on AWS since April 2023.
+    pub block_public: bool,
+    /// Region of buckets that name none.
+    pub region: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { ownership: Ownership::BucketOwnerEnforced, block_public: true, region: "us-east-1".to_owned() }
+    }
+}
+
+/// The key that this node encrypts objects under (SSE-S3). Whoever has it and the data folder has the objects.
+pub struct NodeKey(Key);
+
+impl NodeKey {
+    /// A key that is kept nowhere: for stores in memory.
+    pub fn random(rng: &Rng) -> Self {
+        Self(Key::random(rng))
+    }
+
+    /// The key in the file `path`, made (mode 0600, fsynced) when there is none.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written, or is no key.
+    pub fn obtain(path: &Path, rng: &Rng) -> std::io::Result<Self> {
+        match OpenOptions::new().read(true).open(path) {
+            Ok(mut file) => {
+                let mut bytes = [0; 32];
+                file.read_exact(&mut bytes)?;
+                Ok(Self(Key::new(bytes)))
+            }
+            Err(missing) if missing.kind() == std::io::ErrorKind::NotFound => {
+                let bytes = rng.bytes::<32>();
+                let spare = path.with_extension("new");
+                let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&spare)?;
+                file.write_all(&bytes)?;
+                file.sync_all()?;
+                std::fs::rename(&spare, path)?;
+                std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+                Ok(Self(Key::new(bytes)))
+            }
+            Err(refused) => Err(refused),
+        }
+    }
+}
+
+impl S3 {
+    /// The service over its stores.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { kv, blobs, clock, rng, node_key, config, may_act, check_policy } = parts;
+        let (pins, collected) = (Arc::new(Pins::default()), Mutex::new(Collected::default()));
+        Self(Arc::new(Inner {
+            kv,
+            blobs,
+            clock,
+            rng,
+            node_key: node_key.0,
+            config,
+            pins,
+            may_act,
+            check_policy,
+            collected,
+        }))
+    }
+
+    pub(crate) fn now_us(&self) -> i64 {
+        self.clock.now().unix_us()
+    }
+
+    /// A name that nothing else has.
+    pub(crate) fn fresh_id(&self) -> String {
+        sys::id::hex::<16>(&self.rng)
+    }
+
+    /// The bucket of the request.
+    ///
+    /// # Errors
+    /// `NoSuchBucket`.
+    pub(crate) async fn bucket(&self, name: &str) -> Result<BucketRecord, S3Error> {
+        self.kv.read(|tx| async move { bucket(&tx, name).await }).await
+    }
+}
+
+/// The bucket, as the transaction sees it. The transaction fails when the bucket changes before it commits.
+///
+/// # Errors
+/// `NoSuchBucket`.
+pub(crate) async fn bucket(tx: &Txn, name: &str) -> Result<BucketRecord, S3Error> {
+    keys::get(tx, &keys::bucket(name)).await?.ok_or(S3Error::NoSuchBucket)
+}
+
+/// The id of an account in ACLs and listings: 64 hexadecimal digits, the same always, with the account's own 12 at
+/// the end, so that a grant can be read back.
+pub(crate) fn owner_id(account: &str) -> String {
+    use sha2::Digest as _;
+    let hash = crate::checksum::hex(&sha2::Sha256::digest(format!("s3 canonical user of {account}")));
+    format!("{}{account}", &hash[..64 - account.len().min(64)])
+}
+
+/// The account whose id in ACLs this is.
+pub(crate) fn account_of(id: &str) -> Option<&str> {
+    let account = id.get(52..).filter(|_| id.len() == 64)?;
+    (owner_id(account) == id).then_some(account)
+}
+
+/// What is being read, so that the collector leaves it alone: a reader of many segments opens them one by one.
+#[derive(Default)]
+pub(crate) struct Pins(Mutex<HashMap<String, usize>>);
+
+/// Holds a content in place while it lives.
+pub(crate) struct Pin {
+    pins: Arc<Pins>,
+    content: String,
+}
+
+impl Pins {
+    /// Holds the content `id` in place.
+    pub(crate) fn pin(self: &Arc<Self>, id: &str) -> Pin {
+        *self.0.lock().entry(id.to_owned()).or_default() += 1;
+        Pin { pins: Arc::clone(self), content: id.to_owned() }
+    }
+
+    /// Whether somebody reads the content `id`.
+    pub(crate) fn holds(&self, id: &str) -> bool {
+        self.0.lock().contains_key(id)
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let mut pins = self.pins.0.lock();
+        if let Some(count) = pins.get_mut(&self.content) {
+            *count -= 1;
+            if *count == 0 {
+                pins.remove(&self.content);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_content_is_pinned_while_anybody_reads_it() {
+        let pins = Arc::new(Pins::default());
+        let (one, two) = (pins.pin("a"), pins.pin("a"));
+        drop(one);
+        assert!(pins.holds("a") && !pins.holds("b"));
+        drop(two);
+        assert!(!pins.holds("a"));
+    }
+
+    #[test]
+    fn the_node_key_is_made_once_for_its_owner_only() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let made = NodeKey::obtain(&path, &Rng::seeded(1)).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let again = NodeKey::obtain(&path, &Rng::seeded(2)).unwrap();
+        let wrapped = made.0.wrap(&Key::new([7; 32]), "c", &Rng::seeded(3));
+        assert!(again.0.unwrap_key(&wrapped, "c").is_ok());
+        std::fs::write(&path, b"short").unwrap();
+        assert!(NodeKey::obtain(&path, &Rng::seeded(1)).is_err());
+    }
+}

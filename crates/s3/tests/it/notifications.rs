@@ -1,0 +1,120 @@
+//! Notifications: configurations, and the events in the outbox.
+
+use kv::layer::outbox::{Config as Delivery, Verdict, deliver};
+use s3::Notice;
+use sys::task::CancellationToken;
+
+use super::*;
+
+const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:q";
+
+fn configuration(queue: &str, events: &str, filter: &str) -> String {
+    format!(
+        "<NotificationConfiguration><QueueConfiguration><Id>one</Id><Queue>{queue}</Queue><Event>{events}</Event>{filter}\
+         </QueueConfiguration></NotificationConfiguration>"
+    )
+}
+
+fn suffix(value: &str) -> String {
+    format!("<Filter><S3Key><FilterRule><Name>suffix</Name><Value>{value}</Value></FilterRule></S3Key></Filter>")
+}
+
+impl Fixture {
+    /// Delivers what waits, and returns it.
+    async fn notices(&self, count: usize) -> Vec<Notice> {
+        let seen = Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let stop = CancellationToken::new();
+        let (took, ends) = (Arc::clone(&seen), stop.clone());
+        let handler = move |delivery: kv::layer::outbox::Delivery| {
+            let (took, ends) = (Arc::clone(&took), ends.clone());
+            async move {
+                took.lock().push(Notice::decode(&delivery.payload).expect("ours"));
+                if took.lock().len() == count {
+                    ends.cancel();
+                }
+                Verdict::Done
+            }
+        };
+        deliver(s3::OUTBOX, self.kv.clone(), self.clock.clone(), Delivery::default(), stop, handler).await;
+        let mut seen = std::mem::take(&mut *seen.lock());
+        seen.sort_by_key(|notice| notice.body["Records"][0]["s3"]["object"]["sequencer"].to_string());
+        seen
+    }
+}
+
+#[tokio::test]
+async fn a_put_tells_the_queue_that_asked_for_it() {
+    let s3 = fixture().await;
+    s3.bucket("bkt").await;
+    let body = configuration(QUEUE, "s3:ObjectCreated:*", &suffix(".jpg"));
+    s3.ok("PutBucketNotificationConfiguration", "PUT /bkt?notification", &[], body).await;
+    let got = s3.ok("GetBucketNotificationConfiguration", "GET /bkt?notification", &[], "").await;
+    assert_eq!((got.one("Queue"), got.one("Value")), (QUEUE.into(), ".jpg".into()));
+    s3.put("bkt/a%20b.jpg", "hello").await;
+    s3.put("bkt/c.txt", "hello").await;
+    s3.ok("DeleteObject", "DELETE /bkt/a%20b.jpg", &[], "").await;
+    let notices = s3.notices(2).await;
+    let test = notices.iter().find(|notice| notice.body["Event"] == "s3:TestEvent").expect("the test message");
+    assert_eq!((test.destination.as_str(), test.account.as_str()), (QUEUE, ACCOUNT));
+    let told = notices.iter().find(|notice| notice.body["Records"].is_array()).expect("the event");
+    let record = &told.body["Records"][0];
+    for (at, expected) in [
+        ("/eventVersion", "2.1"),
+        ("/eventSource", "aws:s3"),
+        ("/awsRegion", "us-east-1"),
+        ("/eventName", "ObjectCreated:Put"),
+        ("/eventTime", "2023-11-14T22:13:20.000Z"),
+        ("/s3/configurationId", "one"),
+        ("/s3/bucket/name", "bkt"),
+        ("/s3/bucket/arn", "arn:aws:s3:::bkt"),
+        ("/s3/object/key", "a+b.jpg"),
+        ("/s3/object/eTag", "5d41402abc4b2a76b9719d911017c592"),
+    ] {
+        assert_eq!(record.pointer(at).and_then(|value| value.as_str()), Some(expected), "{at}: {record}");
+    }
+    assert_eq!(record["s3"]["object"]["size"], 5);
+}
+
+#[tokio::test]
+async fn sequencers_of_a_key_ascend_over_overwrites_and_deletes() {
+    let s3 = fixture().await;
+    s3.bucket("bkt").await;
+    s3.versioning("bkt", "Enabled").await;
+    let body = format!(
+        "<NotificationConfiguration><QueueConfiguration><Queue>{QUEUE}</Queue><Event>s3:ObjectCreated:*</Event>\
+         <Event>s3:ObjectRemoved:*</Event></QueueConfiguration><EventBridgeConfiguration/></NotificationConfiguration>"
+    );
+    let skip = [("x-amz-skip-destination-validation", "true")];
+    s3.ok("PutBucketNotificationConfiguration", "PUT /bkt?notification", &skip, body).await;
+    s3.put("bkt/k", "1").await;
+    s3.put("bkt/k", "2").await;
+    s3.ok("DeleteObject", "DELETE /bkt/k", &[], "").await;
+    let notices = s3.notices(7).await;
+    let records: Vec<_> = notices.iter().filter(|notice| notice.body["Records"].is_array()).collect();
+    let names: Vec<_> =
+        records.iter().map(|notice| notice.body["Records"][0]["eventName"].as_str().expect("the test holds")).collect();
+    assert_eq!(names, ["ObjectCreated:Put", "ObjectCreated:Put", "ObjectRemoved:DeleteMarkerCreated"]);
+    let bus: Vec<_> = notices.iter().filter(|notice| notice.destination == "events").collect();
+    assert_eq!(bus.len(), 3);
+    assert!(bus.iter().any(|notice| notice.body["detail-type"] == "Object Deleted"));
+}
+
+#[tokio::test]
+async fn wrong_configurations_are_refused() {
+    let s3 = fixture().await;
+    s3.bucket("bkt").await;
+    let put = "PUT /bkt?notification";
+    for body in [
+        configuration("not an arn", "s3:ObjectCreated:*", ""),
+        configuration("arn:aws:sqs:us-east-1:123456789012:q.fifo", "s3:ObjectCreated:*", ""),
+        configuration("arn:aws:sqs:us-east-1:123456789012:closed", "s3:ObjectCreated:*", ""),
+        format!(
+            "<NotificationConfiguration><QueueConfiguration><Id>a</Id><Queue>{QUEUE}</Queue><Event>s3:ObjectCreated:*</Event>\
+             </QueueConfiguration><QueueConfiguration><Id>b</Id><Queue>{QUEUE}</Queue><Event>s3:ObjectCreated:Put</Event>\
+             </QueueConfiguration></NotificationConfiguration>"
+        ),
+    ] {
+        let refused = s3.refused("PutBucketNotificationConfiguration", put, &[], body.clone()).await;
+        assert_eq!(refused, (400, "InvalidArgument".into()), "{body}");
+    }
+}

@@ -1,0 +1,115 @@
+//! What authorisation is asked about: actions, resources, condition keys, facts. test:G10.
+
+use super::*;
+
+impl Fixture {
+    /// Actions with their resources, as the pipeline asks them.
+    fn asked(&self, line: &str, headers: &[(&str, &str)], body: &str) -> Vec<String> {
+        let (method, target) = line.split_once(' ').expect("the test holds");
+        let mut request = http::Request::builder().method(method).uri(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).expect("the test holds").into_parts();
+        let body = Bytes::from(body.to_owned());
+        let line = self
+            .service
+            .identify(Protocol::RestXml, &parts, &body)
+            .map_err(|error| error.message)
+            .expect("the test holds");
+        let input = self
+            .service
+            .decode(line, Protocol::RestXml, &parts, &body)
+            .map_err(|error| error.message)
+            .expect("the test holds");
+        let asked = line.permissions(&cx_of(ACCOUNT), &input);
+        let shown = asked.into_iter().flat_map(|one| {
+            let keys: Vec<_> = one.keys.iter().map(|(name, values)| format!("{name}={}", values.join(","))).collect();
+            one.resources.0.into_iter().map(move |arn| {
+                format!("{} {} {}", one.action, arn.trim_start_matches("arn:aws:s3:::"), keys.join(" "))
+                    .trim_end()
+                    .to_owned()
+            })
+        });
+        shown.collect()
+    }
+}
+
+#[tokio::test]
+async fn g10_sources_versions_and_what_rides_along_are_all_asked_about() {
+    let s3 = fixture().await;
+    for (line, headers, body, expected) in [
+        ("GET /b/k", &[][..], "", &["s3:GetObject b/k"][..]),
+        ("GET /b/k?versionId=1", &[], "", &["s3:GetObjectVersion b/k s3:VersionId=1"]),
+        ("HEAD /b/k?versionId=1", &[], "", &["s3:GetObjectVersion b/k s3:VersionId=1"]),
+        ("DELETE /b/k?versionId=1", &[], "", &["s3:DeleteObjectVersion b/k s3:VersionId=1"]),
+        (
+            "DELETE /b/k",
+            &[("x-amz-bypass-governance-retention", "true")],
+            "",
+            &["s3:DeleteObject b/k", "s3:BypassGovernanceRetention b/k"],
+        ),
+        (
+            "PUT /b/k",
+            &[("x-amz-tagging", "a=1"), ("x-amz-acl", "public-read")],
+            "",
+            &[
+                "s3:PutObject b/k s3:x-amz-acl=public-read s3:RequestObjectTag/a=1 s3:RequestObjectTagKeys=a",
+                "s3:PutObjectTagging b/k s3:x-amz-acl=public-read s3:RequestObjectTag/a=1 s3:RequestObjectTagKeys=a",
+                "s3:PutObjectAcl b/k s3:x-amz-acl=public-read s3:RequestObjectTag/a=1 s3:RequestObjectTagKeys=a",
+            ],
+        ),
+        (
+            "PUT /b/k?partNumber=1&uploadId=u",
+            &[("x-amz-copy-source", "/other/source")],
+            "",
+            &["s3:PutObject b/k s3:x-amz-copy-source=other/source", "s3:GetObject other/source"],
+        ),
+        ("GET /b?list-type=2&prefix=p&max-keys=5", &[], "", &["s3:ListBucket b s3:prefix=p s3:max-keys=5"]),
+        ("GET /b?versions&prefix=p", &[], "", &["s3:ListBucketVersions b s3:prefix=p"]),
+        ("GET /", &[], "", &["s3:ListAllMyBuckets *"]),
+        (
+            "POST /b?delete",
+            &[],
+            "<Delete><Object><Key>x</Key></Object><Object><Key>y</Key><VersionId>1</VersionId></Object></Delete>",
+            &["s3:DeleteObject b/x", "s3:DeleteObjectVersion b/y"],
+        ),
+    ] {
+        let asked = s3.asked(line, headers, body);
+        for one in expected {
+            let (action, rest) = one.split_once(' ').expect("the test holds");
+            let resource = rest.split(' ').next().expect("the test holds");
+            let found = asked.iter().find(|asked| asked.starts_with(&format!("{action} {resource}")));
+            let found = found.unwrap_or_else(|| panic!("{line}: {one} is not asked: {asked:?}"));
+            if action == expected[0].split(' ').next().expect("the test holds") {
+                for key in rest.split(' ').skip(1) {
+                    assert!(found.contains(key), "{line}: {key} is missing in {found}");
+                }
+            }
+        }
+        assert_eq!(asked.len(), expected.len(), "{line}: {asked:?}");
+    }
+    let copy = s3.asked("PUT /b/k", &[("x-amz-copy-source", "s/k%20e?versionId=7")], "");
+    for action in ["s3:PutObject b/k", "s3:GetObjectVersion s/k e", "s3:GetObjectVersionTagging s/k e"] {
+        assert!(copy.iter().any(|asked| asked.starts_with(action)), "{action}: {copy:?}");
+    }
+}
+
+#[tokio::test]
+async fn facts_tell_owner_policy_acls_and_tags() {
+    let s3 = fixture_with_acls().await;
+    s3.bucket("bkt").await;
+    let bare = s3.service.facts_of("arn:aws:s3:::bkt").await.expect("the test holds");
+    assert_eq!((bare.owner.map(|owner| owner.to_string()), bare.policy), (Some(ACCOUNT.to_owned()), None));
+    s3.ok("PutObject", "PUT /bkt/k", &[("x-amz-acl", "public-read"), ("x-amz-tagging", "a=1")], "x").await;
+    let facts = s3.service.facts_of("arn:aws:s3:::bkt/k").await.expect("the test holds");
+    assert_eq!(facts.tags, [("a".to_owned(), "1".to_owned())]);
+    let policy = facts.policy.expect("the ACL speaks");
+    assert!(policy.contains("s3:GetObject") && policy.contains("\"Principal\":\"*\""), "{policy}");
+    let block =
+        "<PublicAccessBlockConfiguration><IgnorePublicAcls>true</IgnorePublicAcls></PublicAccessBlockConfiguration>";
+    s3.ok("PutPublicAccessBlock", "PUT /bkt?publicAccessBlock", &[], block).await;
+    let policy = s3.service.facts_of("arn:aws:s3:::bkt/k").await.expect("the test holds").policy.unwrap_or_default();
+    assert!(!policy.contains("\"Principal\":\"*\""), "public ACLs are ignored: {policy}");
+    assert_eq!(s3.service.facts_of("arn:aws:s3:::none/k").await.expect("the test holds").owner, None);
+}

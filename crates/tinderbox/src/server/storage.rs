@@ -1,0 +1,118 @@
+//! S3 wired: its part of the stores, its key, its background work.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::Context;
+use blob::Blobs;
+use gateway::AdminRoute;
+use http::Method;
+use kv::Kv;
+use s3::{NodeKey, Ownership, S3, S3Error};
+use serde_json::json;
+use sys::task::CancellationToken;
+use sys::{Clock, Rng};
+use wire::{ApiError, MayAct};
+
+use super::admin;
+use crate::config::Config;
+
+/// How often bytes that nothing names are looked for, and how often rules of lifecycles.
+const COLLECT_EVERY: Duration = Duration::from_secs(60);
+const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
+
+/// The question whether the platform may act, which can be asked only when all services are there.
+#[derive(Clone, Default)]
+pub(super) struct Later(Arc<OnceLock<MayAct>>);
+
+impl Later {
+    /// Answers from now on.
+    pub(super) fn set(&self, may_act: MayAct) {
+        // Wiring happens once.
+        let _ = self.0.set(may_act);
+    }
+
+    fn ask(&self) -> MayAct {
+        let later = Arc::clone(&self.0);
+        Arc::new(move |act| match later.get() {
+            Some(may_act) => may_act(act),
+            None => Box::pin(async { Err(ApiError::internal("asked before the services were there")) }),
+        })
+    }
+}
+
+/// S3 over its namespace of the blob store.
+pub(super) async fn open(
+    config: &Config,
+    data: &Path,
+    kv: Kv,
+    blobs: &Blobs,
+    clock: &Clock,
+    rng: &Rng,
+    may_act: &Later,
+) -> anyhow::Result<S3> {
+    let node_key = NodeKey::obtain(&data.join("s3-key"), rng);
+    let node_key = node_key.context("the key that objects are encrypted under cannot be read")?;
+    let blobs = blobs.namespace("s3").await.context("the blob store does not open")?;
+    let mut settings = s3::Config { region: config.region.clone(), ..s3::Config::default() };
+    if config.s3_acls {
+        (settings.ownership, settings.block_public) = (Ownership::ObjectWriter, false);
+    }
+    Ok(S3::new(s3::Parts {
+        kv,
+        blobs,
+        clock: clock.clone(),
+        rng: rng.clone(),
+        node_key,
+        config: settings,
+        may_act: may_act.ask(),
+        check_policy: Arc::new(iam::Iam::check_resource_policy),
+    }))
+}
+
+/// Starts what goes on by itself: the collector, the sweep of orphans, lifecycle rules.
+pub(super) fn start_jobs(s3: &S3, clock: &Clock, stop: &CancellationToken) {
+    let (jobs, clock, stop) = (s3.clone(), clock.clone(), stop.clone());
+    sys::task::spawn("s3 jobs", async move {
+        let mut since_sweep = SWEEP_EVERY;
+        while stop.run_until_cancelled(clock.sleep(COLLECT_EVERY)).await.is_some() {
+            told("expired versions", s3::jobs::expire(&jobs).await);
+            told("collected bytes", s3::jobs::collect(&jobs).await);
+            since_sweep += COLLECT_EVERY;
+            if since_sweep >= SWEEP_EVERY {
+                since_sweep = Duration::ZERO;
+                told("swept orphans", s3::jobs::sweep(&jobs).await);
+            }
+        }
+    });
+}
+
+fn told(what: &'static str, outcome: Result<usize, S3Error>) {
+    match outcome {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "s3: {what}"),
+        Err(error) => tracing::error!(?error, "s3: {what} failed; the next try is in a minute"),
+    }
+}
+
+/// `POST s3/scrub`: reads every object and reports what is damaged. For the root user.
+pub(super) fn scrub(s3: S3) -> AdminRoute {
+    AdminRoute {
+        method: Method::POST,
+        path: "/_tinderbox/s3/scrub",
+        open_to_loopback: false,
+        handler: Arc::new(move |_| {
+            let s3 = s3.clone();
+            Box::pin(async move {
+                match s3::jobs::scrub(&s3).await {
+                    Ok(report) => admin::answer(200, &json!(report)),
+                    Err(error) => {
+                        tracing::error!(?error, "the scrub could not go on");
+                        admin::answer(500, &json!({ "message": "the stores do not answer; the log tells more" }))
+                    }
+                }
+            })
+        }),
+    }
+}
