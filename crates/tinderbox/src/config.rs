@@ -115,6 +115,10 @@ pub(crate) struct Options {
     #[arg(long, env = "TINDERBOX_S3_ACLS", num_args = 0..=1, default_missing_value = "true")]
     s3_acls: Option<bool>,
 
+    /// Takes presigned URLs and forms that are signed as before 2014 (signature version 2)
+    #[arg(long, env = "TINDERBOX_S3_SIGNATURE_V2", num_args = 0..=1, default_missing_value = "true")]
+    s3_signature_v2: Option<bool>,
+
     /// Price in USD of a million requests [default: 0.20]
     #[arg(long, env = "TINDERBOX_PRICE_MILLION_REQUESTS", value_name = "USD")]
     price_million_requests: Option<f64>,
@@ -143,6 +147,7 @@ impl Options {
             idle_s: self.idle_s.or(lower.idle_s),
             http_delivery: self.http_delivery.or(lower.http_delivery),
             s3_acls: self.s3_acls.or(lower.s3_acls),
+            s3_signature_v2: self.s3_signature_v2.or(lower.s3_signature_v2),
             price_million_requests: self.price_million_requests.or(lower.price_million_requests),
             price_gb_second: self.price_gb_second.or(lower.price_gb_second),
         }
@@ -185,6 +190,7 @@ pub(crate) struct Config {
     pub(crate) idle_s: u64,
     pub(crate) http_delivery: HttpDelivery,
     pub(crate) s3_acls: bool,
+    pub(crate) s3_signature_v2: bool,
     pub(crate) price_million_requests: f64,
     pub(crate) price_gb_second: f64,
 }
@@ -221,6 +227,7 @@ impl Config {
             idle_s: options.idle_s.unwrap_or(600),
             http_delivery: options.http_delivery.unwrap_or_default(),
             s3_acls: options.s3_acls.unwrap_or(false),
+            s3_signature_v2: options.s3_signature_v2.unwrap_or(false),
             price_million_requests: price("price-million-requests", options.price_million_requests, 0.20)?,
             price_gb_second: price("price-gb-second", options.price_gb_second, 0.000_016_666_7)?,
         })

@@ -109,6 +109,7 @@ pub(super) async fn wire(
         rng: rng.clone(),
         config: lambda_config(config),
         identity: identity::for_lambda(iam.clone(), function_keys, config.auth),
+        read_object: storage::packages(s3.clone()),
     });
     make_ready(&lambda).await?;
     let sqs = start_sqs(config, (&kv, &clock, &rng), &stop).await.context("queues cannot be read")?;
@@ -129,7 +130,7 @@ pub(super) async fn wire(
             known: model::SERVICES,
             credentials,
             recorder: recorder.clone(),
-            cors: None,
+            cors: Some(storage::cors(s3.clone())),
             function_urls: Some(function_urls(lambda.clone())),
             admin: [admin_routes(config, traces, lambda, sqs, sns, s3), operator].concat(),
             clock,
@@ -287,6 +288,7 @@ fn gateway_config(config: &Config) -> gateway::Config {
         config::Auth::Permissive => gateway::Auth::Permissive,
     };
     settings.domain = config.domain.clone();
+    settings.signature_v2 = config.s3_signature_v2;
     settings.limits.bodies = body_limits();
     // Within the 5 s that SIGTERM promises, with time left to write what was left behind.
     settings.limits.shutdown_grace = Duration::from_millis(3_500);
