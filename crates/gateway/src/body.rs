@@ -197,7 +197,7 @@ pub(crate) fn checked(
     check: PayloadCheck,
     length: Option<u64>,
 ) -> wire::Body {
-    let (length, trailers) = (check.length(length), Trailers::default());
+    let (length, trailers) = (check.length(length), Trailers::announcing(check.announced()));
     let state = Some((Box::pin(pieces), check, trailers.clone()));
     let checked = futures_util::stream::unfold(state, |state| async move {
         let (mut pieces, mut check, trailers) = state?;

@@ -77,6 +77,12 @@ impl Iam {
         let mut extra = Keys::from(&asked.keys);
         let arn = self.with_path(&asked.resource, &mut extra).await?;
         extra.set_tags(&asked.facts.tags);
+        // S3 has a name of its own for the tags of an object (Service Authorization Reference, Amazon S3).
+        if asked.resource.strip_prefix("arn:aws:s3:::").is_some_and(|path| path.contains('/')) {
+            for (name, value) in &asked.facts.tags {
+                extra.set(&format!("s3:ExistingObjectTag/{name}"), value.as_str());
+            }
+        }
         let keys = self.request_keys(cx, &extra);
         if !decides || crate::api::SELF_AUTHORIZED.contains(&asked.action) {
             return Ok((keys, Ruling::default()));

@@ -3,6 +3,7 @@
 use model::lambda as m;
 use wire::{ConditionKeys, Permission, Resource, Service};
 
+use crate::code_source::CodeObject;
 use crate::facts::facts;
 use crate::name::{qualified_resource, resource};
 use crate::ops::layers::{layer_resource, layer_version_resource};
@@ -16,7 +17,12 @@ use crate::state::Lambda;
 #[rustfmt::skip]
 pub fn service(lambda: Lambda) -> Service {
     lines(lambda)
-        .also::<m::CreateFunction>             (|_, i| dependent(Some(&i.role), i.layers.as_deref()))
+        .also::<m::CreateFunction>             (|_, i| {
+            let object = CodeObject::of_code(&i.code).map(|object| object.permission());
+            dependent(Some(&i.role), i.layers.as_deref()).into_iter().chain(object).collect()
+        })
+        .also::<m::UpdateFunctionCode>         (|_, i| CodeObject::of_update(i).map(|object| object.permission()).into_iter().collect())
+        .also::<m::PublishLayerVersion>        (|_, i| CodeObject::of_layer(&i.content).map(|object| object.permission()).into_iter().collect())
         .also::<m::UpdateFunctionConfiguration>(|_, i| dependent(i.role.as_ref(), i.layers.as_deref()))
         .keys::<m::CreateFunction>(|_, i| request_tags(i.tags.iter().flatten()))
         .keys::<m::TagResource>   (|_, i| request_tags(&i.tags))

@@ -22,6 +22,7 @@
 
 pub mod api;
 mod code_link;
+mod code_source;
 pub mod error;
 mod event_queue;
 mod event_stream;
@@ -45,6 +46,7 @@ mod statement;
 pub mod url;
 
 pub use api::service;
+pub use code_source::{CodeObject, ReadObject};
 pub use error::LambdaError;
 pub use event_queue::{EVENTS, EventPolicy, NoQueuedEvent, QueuedEvent};
 pub use function::{

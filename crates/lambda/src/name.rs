@@ -137,18 +137,23 @@ fn split(given: &str) -> Parts<'_> {
     {
         rest = after;
     }
-    // A word is only a prefix when something follows: the last but the qualifier is always the name.
-    let mut prefix = |is_one: fn(&str) -> bool| match rest {
-        [first, after @ ..] if !after.is_empty() && is_one(first) => {
+    // A word is only a prefix when something follows: the last but the qualifier is always the name. `my-function-1:live`
+    // could begin with a region by its looks; a region is one only before an account or the word `function`.
+    let mut prefix = |is_one: fn(&str, &str) -> bool| match rest {
+        [first, after @ ..] if after.first().is_some_and(|next| is_one(first, next)) => {
             rest = after;
             Some(*first)
         }
         _ => None,
     };
-    let region = prefix(is_region);
-    let account = prefix(|word| word.len() == 12 && word.bytes().all(|b| b.is_ascii_digit()));
-    prefix(|word| word == "function");
+    let region = prefix(|word, next| is_region(word) && (is_account(next) || next == "function"));
+    let account = prefix(|word, _| is_account(word));
+    prefix(|word, _| word == "function");
     Parts { region, account, name: rest[0], qualifier: rest.get(1).copied() }
+}
+
+fn is_account(word: &str) -> bool {
+    word.len() == 12 && word.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// `us-east-1`, `us-gov-west-1`: two letters, words, one digit.
@@ -193,6 +198,10 @@ mod tests {
         ] {
             let parsed = FunctionName::parse(&cx(), given, None).unwrap();
             assert_eq!((parsed.name.as_str(), parsed.qualifier.as_deref()), ("my-function", qualifier), "{given}");
+        }
+        for like_a_region in ["my-function-1", "fn-5367-1", "us-west-2"] {
+            let parsed = FunctionName::parse(&cx(), &format!("{like_a_region}:live"), None).unwrap();
+            assert_eq!((parsed.name.as_str(), parsed.qualifier.as_deref()), (like_a_region, Some("live")));
         }
         for odd in ["function", "123456789012", "us-west-2"] {
             assert_eq!(FunctionName::parse(&cx(), odd, None).unwrap().name, odd);

@@ -8,6 +8,7 @@ use sys::{Clock, Rng, Timestamp};
 use wire::{AccountId, Cx, Principal, TraceContext};
 
 use crate::code_link::CodeLinks;
+use crate::code_source::ReadObject;
 use crate::error::LambdaError;
 use crate::function::{CodeRef, Concurrency, FunctionVersion};
 use crate::identity::Identity;
@@ -55,6 +56,8 @@ pub struct LambdaParts {
     pub config: Config,
     /// Roles and rights.
     pub identity: Identity,
+    /// Packages that are objects of S3.
+    pub read_object: ReadObject,
 }
 
 /// What every record with a package says about it.
@@ -82,6 +85,7 @@ pub struct State {
     pub(crate) config: Config,
     pub(crate) identity: Identity,
     pub(crate) code_links: CodeLinks,
+    pub(crate) read_object: ReadObject,
 }
 
 impl std::ops::Deref for Lambda {
@@ -95,9 +99,9 @@ impl std::ops::Deref for Lambda {
 impl Lambda {
     /// The service over `parts`.
     pub fn new(parts: LambdaParts) -> Self {
-        let LambdaParts { kv, packages, plane, clock, rng, config, identity } = parts;
+        let LambdaParts { kv, packages, plane, clock, rng, config, identity, read_object } = parts;
         let code_links = CodeLinks::new(&rng);
-        Self(Arc::new(State { kv, packages, plane, clock, rng, config, identity, code_links }))
+        Self(Arc::new(State { kv, packages, plane, clock, rng, config, identity, code_links, read_object }))
     }
 
     /// Frees the disk of unpacked packages that no function refers to any more. Call it at start, before functions run:

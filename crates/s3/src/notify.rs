@@ -31,6 +31,9 @@ pub struct Notice {
     pub region: String,
     /// ARN of the function, queue or topic; `events` for the account's default event bus.
     pub destination: String,
+    /// The trace of the request that caused it, as a header; empty for what the lifecycle did.
+    #[serde(default)]
+    pub trace: String,
     /// What it receives. For a bus one entry: `source`, `detail-type`, `resources`, `time`, `detail`.
     pub body: Json,
 }
@@ -109,6 +112,7 @@ impl Happened {
 
 /// Who caused an event.
 struct Cause {
+    trace: String,
     principal: String,
     source_ip: String,
     request_id: String,
@@ -118,6 +122,7 @@ impl Cause {
     fn of_request(cx: &Cx) -> Self {
         let id = cx.principal.user_id();
         Self {
+            trace: cx.trace.header(),
             principal: if id.is_empty() { "Anonymous".to_owned() } else { format!("AWS:{id}") },
             source_ip: cx.source_ip.map_or_else(|| "127.0.0.1".to_owned(), |ip| ip.to_string()),
             request_id: cx.request_id.clone(),
@@ -126,6 +131,7 @@ impl Cause {
 
     fn of_lifecycle(s3: &S3) -> Self {
         Self {
+            trace: String::new(),
             principal: "s3.amazonaws.com".to_owned(),
             source_ip: "s3.amazonaws.com".to_owned(),
             request_id: s3.fresh_id(),
@@ -231,18 +237,18 @@ async fn push(
     for destination in destinations(&document) {
         if destination.concerns(happened, slot.key) {
             let body = json!({ "Records": [record(slot, bucket, cause, happened, version, destination.id)] });
-            send(slot, bucket, destination.arn, body);
+            send(slot, bucket, destination.arn, &cause.trace, body);
         }
     }
     if document.event_bridge_configuration.is_some() {
-        send(slot, bucket, "events", bus_entry(slot, bucket, cause, happened, version));
+        send(slot, bucket, "events", &cause.trace, bus_entry(slot, bucket, cause, happened, version));
     }
     Ok(())
 }
 
-fn send(slot: &Slot<'_>, bucket: &BucketRecord, destination: &str, body: Json) {
+fn send(slot: &Slot<'_>, bucket: &BucketRecord, destination: &str, trace: &str, body: Json) {
     let order = format!("{destination} {}/{}", slot.bucket, slot.key);
-    let notice = notice(slot.bucket, bucket, destination, body);
+    let notice = Notice { trace: trace.to_owned(), ..notice(slot.bucket, bucket, destination, body) };
     OUTBOX.push(slot.tx, slot.s3.clock.now(), Event::in_order(order, notice.encode()));
 }
 
@@ -252,6 +258,7 @@ fn notice(name: &str, bucket: &BucketRecord, destination: &str, body: Json) -> N
         account: bucket.account.clone(),
         region: bucket.region.clone(),
         destination: destination.to_owned(),
+        trace: String::new(),
         body,
     }
 }

@@ -37,6 +37,19 @@ pub(crate) enum Isolation {
     None,
 }
 
+/// Where messages of SNS may be posted to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum HttpDelivery {
+    /// Nowhere.
+    None,
+    /// To this machine only.
+    #[default]
+    Loopback,
+    /// To every address that this machine reaches, those of its own network included.
+    Anywhere,
+}
+
 /// Everything that can be set. Each field is a flag, an environment variable and a key of the file.
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -94,9 +107,17 @@ pub(crate) struct Options {
     #[arg(long, env = "TINDERBOX_IDLE_S", value_name = "SECONDS")]
     idle_s: Option<u64>,
 
+    /// Where messages of SNS may be posted to over HTTP [default: loopback]
+    #[arg(long, env = "TINDERBOX_HTTP_DELIVERY", value_enum)]
+    http_delivery: Option<HttpDelivery>,
+
     /// New buckets have ACLs and do not block public access, as on AWS before April 2023
     #[arg(long, env = "TINDERBOX_S3_ACLS", num_args = 0..=1, default_missing_value = "true")]
     s3_acls: Option<bool>,
+
+    /// Takes presigned URLs and forms that are signed as before 2014 (signature version 2)
+    #[arg(long, env = "TINDERBOX_S3_SIGNATURE_V2", num_args = 0..=1, default_missing_value = "true")]
+    s3_signature_v2: Option<bool>,
 
     /// Price in USD of a million requests [default: 0.20]
     #[arg(long, env = "TINDERBOX_PRICE_MILLION_REQUESTS", value_name = "USD")]
@@ -124,7 +145,9 @@ impl Options {
             concurrency: self.concurrency.or(lower.concurrency),
             memory_mb: self.memory_mb.or(lower.memory_mb),
             idle_s: self.idle_s.or(lower.idle_s),
+            http_delivery: self.http_delivery.or(lower.http_delivery),
             s3_acls: self.s3_acls.or(lower.s3_acls),
+            s3_signature_v2: self.s3_signature_v2.or(lower.s3_signature_v2),
             price_million_requests: self.price_million_requests.or(lower.price_million_requests),
             price_gb_second: self.price_gb_second.or(lower.price_gb_second),
         }
@@ -165,7 +188,9 @@ pub(crate) struct Config {
     pub(crate) concurrency: u32,
     pub(crate) memory_mb: u64,
     pub(crate) idle_s: u64,
+    pub(crate) http_delivery: HttpDelivery,
     pub(crate) s3_acls: bool,
+    pub(crate) s3_signature_v2: bool,
     pub(crate) price_million_requests: f64,
     pub(crate) price_gb_second: f64,
 }
@@ -200,7 +225,9 @@ impl Config {
             concurrency,
             memory_mb: options.memory_mb.unwrap_or_else(three_quarters_of_memory_mb),
             idle_s: options.idle_s.unwrap_or(600),
+            http_delivery: options.http_delivery.unwrap_or_default(),
             s3_acls: options.s3_acls.unwrap_or(false),
+            s3_signature_v2: options.s3_signature_v2.unwrap_or(false),
             price_million_requests: price("price-million-requests", options.price_million_requests, 0.20)?,
             price_gb_second: price("price-gb-second", options.price_gb_second, 0.000_016_666_7)?,
         })

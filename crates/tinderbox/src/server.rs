@@ -6,7 +6,9 @@ mod function_keys;
 mod identity;
 mod identity_admin;
 pub(crate) mod issuer_keys;
+mod post;
 mod storage;
+mod topics;
 mod wiring;
 
 use std::ffi::OsString;

@@ -28,11 +28,13 @@ mod filter;
 mod functions;
 mod keys;
 mod lanes;
+pub mod notices;
 mod ops;
 mod queue;
 mod queue_event;
 mod response;
 mod state;
+pub mod stream;
 mod supervisor;
 mod targets;
 

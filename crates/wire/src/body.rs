@@ -153,18 +153,34 @@ impl fmt::Debug for Body {
 
 /// The headers that follow a body. Cloning is cheap; clones share the contents.
 #[derive(Clone, Debug, Default)]
-pub struct Trailers(Arc<OnceLock<Vec<(String, String)>>>);
+pub struct Trailers(Arc<Followers>);
+
+#[derive(Debug, Default)]
+struct Followers {
+    announced: Vec<String>,
+    found: OnceLock<Vec<(String, String)>>,
+}
 
 impl Trailers {
+    /// Those that the request's head names (lower case): they will be there, or the body ends in an error.
+    pub fn announcing(names: Vec<String>) -> Self {
+        Self(Arc::new(Followers { announced: names, found: OnceLock::new() }))
+    }
+
+    /// Whether `name` (lower case) will follow: known before the body has come.
+    pub fn is_announced(&self, name: &str) -> bool {
+        self.0.announced.iter().any(|announced| announced == name)
+    }
+
     /// Puts them there, once; names in lower case. Done by whoever decodes the body, before the stream says `None`.
     pub fn fill(&self, trailers: Vec<(String, String)>) {
         // A second set would be the decoder's mistake: the verified first one stays.
-        let _ = self.0.set(trailers);
+        let _ = self.0.found.set(trailers);
     }
 
     /// The value of `name` (lower case); `None` before the body's end and when it was not sent.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get()?.iter().find(|(trailer, _)| trailer == name).map(|(_, value)| value.as_str())
+        self.0.found.get()?.iter().find(|(trailer, _)| trailer == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -206,7 +222,8 @@ mod tests {
 
     #[test]
     fn w12_trailers_are_seen_through_every_handle() {
-        let trailers = Trailers::default();
+        let trailers = Trailers::announcing(vec!["x-amz-checksum-crc32".to_owned()]);
+        assert!(trailers.is_announced("x-amz-checksum-crc32") && !trailers.is_announced("x-amz-checksum-sha1"));
         let body = Body::empty().with_trailers(trailers.clone());
         let seen = body.trailers();
         drop(body);

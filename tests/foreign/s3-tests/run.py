@@ -8,6 +8,7 @@ exit code 1 when a test of that list fails. `--update` adds what passes now. Not
 
 import argparse
 import collections
+import json
 import os
 import re
 import subprocess
@@ -20,7 +21,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[2]))
 
-from tests.blackbox.server import ACCESS_KEY, ACCOUNT, SECRET_KEY, Server, target_folder  # noqa: E402
+from tests.blackbox.server import ACCESS_KEY, SECRET_KEY, Server, binary, target_folder  # noqa: E402
 
 EXPECTED = HERE / "expected.txt"
 PACKAGES = ["boto3==1.44.5", "PyYAML", "munch", "isodate", "requests", "pytz", "httplib2", "lxml", "pytest==9.2.0"]
@@ -96,18 +97,27 @@ def python():
 
 
 def make_account(server, name):
-    """A second account with a root key."""
-    made = server.administer("POST", "/_tinderbox/accounts", {"name": name})
-    return {"account": made["account"], "key": made["accessKeyId"], "secret": made["secretAccessKey"]}
+    """Another account with a root key."""
+    keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+    command = [binary(), "account", "create", "--json", "--endpoint", server.url, "--name", name]
+    made = subprocess.run(command, env={**os.environ, **keys}, check=True, capture_output=True, text=True)
+    made = json.loads(made.stdout)
+    return with_owner(server, made["accessKeyId"], made["secretAccessKey"])
+
+
+def with_owner(server, key, secret):
+    """A key with the canonical id of its account, as S3 tells it."""
+    owner = server.client("s3", access_key=key, secret_key=secret).list_buckets()["Owner"]["ID"]
+    return {"account": owner, "key": key, "secret": secret}
 
 
 def run(checkout, arguments):
     """Outcome of each test: `passed`, `failed`, `error` or `skipped`."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        server = Server(folder / "data", "--s3-acls").start()
+        server = Server(folder / "data", "--s3-acls", "--s3-signature-v2").start()
         try:
-            main = {"account": ACCOUNT, "key": ACCESS_KEY, "secret": SECRET_KEY}
+            main = with_owner(server, ACCESS_KEY, SECRET_KEY)
             accounts = {name: make_account(server, name) for name in ("alt", "tenant")}
             configuration = folder / "s3tests.conf"
             configuration.write_text(CONFIGURATION.format(port=server.port, main=main, **accounts))

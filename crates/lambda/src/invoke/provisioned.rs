@@ -35,6 +35,8 @@ struct Version {
     function: Arc<FunctionVersion>,
     count: u32,
     failure: Option<String>,
+    /// Environments that are being made for it: the pool counts them as busy, and they are not there yet.
+    starting: usize,
 }
 
 impl Invoker {
@@ -45,7 +47,7 @@ impl Invoker {
             let mut versions = provisioned.versions.lock();
             versions.retain(|_, version| version.function.arn != function_arn);
             for (function, count) in wanted {
-                versions.insert(EnvironmentKey::of(&function), Version { function, count, failure: None });
+                versions.insert(EnvironmentKey::of(&function), Version { function, count, failure: None, starting: 0 });
             }
             let kept = versions.iter().map(|(key, version)| (key.clone(), version.count as usize)).collect();
             self.0.environments.keep(kept);
@@ -69,6 +71,7 @@ impl Invoker {
         let Some((key, wanted)) = found else { return Provisioned::default() };
         let (idle, busy) = self.0.environments.counts(key);
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).min(wanted.count);
+        let busy = busy.saturating_sub(wanted.starting);
         Provisioned { allocated: count(idle + busy), available: count(idle), failure: wanted.failure.clone() }
     }
 
@@ -100,7 +103,14 @@ impl Invoker {
             if idle + busy >= wanted || self.0.shutdown.is_cancelled() {
                 return;
             }
+            let starting = |count| {
+                if let Some(version) = self.0.provisioned.versions.lock().get_mut(key) {
+                    version.starting = count;
+                }
+            };
+            starting(1);
             let failure = self.start_ahead(key, &version.function).await.err();
+            starting(0);
             let failed = failure.is_some();
             if let Some(version) = self.0.provisioned.versions.lock().get_mut(key) {
                 version.failure = failure;

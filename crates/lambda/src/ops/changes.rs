@@ -4,10 +4,11 @@ use model::lambda as m;
 use wire::Cx;
 
 use super::configuration::configuration;
-use super::functions::{account_for, check_zip_length, key, record};
+use super::functions::{account_for, key, record};
 use super::layers::layers_in_use;
 use super::{settings, versions};
 use crate::LATEST;
+use crate::code_source::CodeObject;
 use crate::error::LambdaError;
 use crate::keys::{self, FunctionRecord};
 use crate::name::FunctionName;
@@ -37,17 +38,14 @@ pub(crate) async fn update_code(
 ) -> Result<m::UpdateFunctionCodeOutput, LambdaError> {
     let name = target(&cx, &input.function_name)?;
     settings::refuse_unserved(&[
-        ("S3Bucket", input.s3_bucket.is_some()),
-        ("S3Key", input.s3_key.is_some()),
-        ("S3ObjectVersion", input.s3_object_version.is_some()),
         ("S3ObjectStorageMode", input.s3_object_storage_mode.is_some()),
         ("ImageUri", input.image_uri.is_some()),
         ("SourceKMSKeyArn", input.source_kms_key_arn.is_some()),
         ("PublishTo", input.publish_to.is_some()),
     ])?;
     let architecture = input.architectures.as_deref().map(|given| settings::architecture(Some(given))).transpose()?;
-    let zip = input.zip_file.ok_or_else(|| LambdaError::invalid("Please provide a source for function code."))?;
-    check_zip_length(&zip, "UpdateFunctionCode")?;
+    let object = CodeObject::of_update(&input);
+    let zip = lambda.package(input.zip_file, object, "UpdateFunctionCode").await?;
     let revision = input.revision_id.as_deref();
     // A wrong name or revision spares the work on the package; the transaction asks again.
     let before = lambda.kv.read(|tx| async { record(&{ tx }, &cx, &name).await }).await?;

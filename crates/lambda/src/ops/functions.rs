@@ -8,6 +8,7 @@ use wire::Cx;
 use super::configuration::configuration;
 use super::layers::layers_in_use;
 use super::{settings, versions};
+use crate::code_source::CodeObject;
 use crate::error::LambdaError;
 use crate::function::{CodeRef, LATEST};
 use crate::keys::{self, AliasRecord, FunctionRecord, Key, SettingsRecord, UrlRecord, UsageRecord};
@@ -77,7 +78,7 @@ pub(crate) async fn create(
     }
     let publish = input.publish == Some(true);
     let layers = layers_in_use(&lambda, &cx, input.layers.as_deref().unwrap_or_default()).await?;
-    let Draft { zip, mut record } = draft(&lambda, &name, input)?;
+    let Draft { zip, mut record } = draft(&lambda, &name, input).await?;
     record.layers = layers;
     record.code = lambda.packages.store(zip).await?;
     lambda.check_unpacked(&record).await?;
@@ -116,9 +117,6 @@ async fn present(tx: Txn, cx: &Cx, name: &FunctionName) -> Result<bool, LambdaEr
 fn check_new(lambda: &Lambda, input: &m::CreateFunctionInput) -> Result<(), LambdaError> {
     let code = &input.code;
     settings::refuse_unserved(&[
-        ("Code.S3Bucket", code.s3_bucket.is_some()),
-        ("Code.S3Key", code.s3_key.is_some()),
-        ("Code.S3ObjectVersion", code.s3_object_version.is_some()),
         ("Code.S3ObjectStorageMode", code.s3_object_storage_mode.is_some()),
         ("Code.ImageUri", code.image_uri.is_some()),
         ("Code.SourceKMSKeyArn", code.source_kms_key_arn.is_some()),
@@ -146,9 +144,9 @@ struct Draft {
     record: FunctionRecord,
 }
 
-fn draft(lambda: &Lambda, name: &FunctionName, input: m::CreateFunctionInput) -> Result<Draft, LambdaError> {
-    let zip = input.code.zip_file.ok_or_else(|| LambdaError::invalid("Please provide a source for function code."))?;
-    check_zip_length(&zip, "CreateFunction")?;
+async fn draft(lambda: &Lambda, name: &FunctionName, input: m::CreateFunctionInput) -> Result<Draft, LambdaError> {
+    let object = CodeObject::of_code(&input.code);
+    let zip = lambda.package(input.code.zip_file, object, "CreateFunction").await?;
     let record = FunctionRecord {
         role: input.role,
         runtime: input.runtime.map(|runtime| runtime.as_str().to_owned()).unwrap_or_default(),

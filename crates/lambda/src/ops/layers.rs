@@ -5,8 +5,9 @@ use model::lambda as m;
 use wire::{Cx, Resource};
 
 use super::configuration::code_sha256;
-use super::functions::{account_for, check_zip_length};
+use super::functions::account_for;
 use super::settings::refuse_unserved;
+use crate::code_source::CodeObject;
 use crate::error::LambdaError;
 use crate::keys::{self, Key, LayerRecord, LayerUse, Place, PolicyRecord, VersionCounter};
 use crate::limits::{FUNCTION_LAYERS_MAX, LIST_LAYERS_PAGE_MAX};
@@ -124,14 +125,9 @@ pub(crate) async fn publish(
 ) -> Result<m::PublishLayerVersionOutput, LambdaError> {
     let name = LayerName::parse(&cx, &input.layer_name)?;
     let content = input.content;
-    refuse_unserved(&[
-        ("Content.S3Bucket", content.s3_bucket.is_some()),
-        ("Content.S3Key", content.s3_key.is_some()),
-        ("Content.S3ObjectVersion", content.s3_object_version.is_some()),
-        ("Content.S3ObjectStorageMode", content.s3_object_storage_mode.is_some()),
-    ])?;
-    let zip = content.zip_file.ok_or_else(|| LambdaError::invalid("Please provide a source for layer content."))?;
-    check_zip_length(&zip, "PublishLayerVersion")?;
+    refuse_unserved(&[("Content.S3ObjectStorageMode", content.s3_object_storage_mode.is_some())])?;
+    let object = CodeObject::of_layer(&content);
+    let zip = lambda.package(content.zip_file, object, "PublishLayerVersion").await?;
     let texts = |one: &str| one.to_owned();
     let record = LayerRecord {
         code: lambda.packages.store(zip).await?,

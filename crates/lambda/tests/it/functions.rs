@@ -98,6 +98,18 @@ async fn absent_and_present_functions_get_awss_errors() {
 }
 
 #[tokio::test]
+async fn code_may_be_an_object_of_s3() {
+    let stage = Stage::new().await;
+    let code = json!({ "Code": { "S3Bucket": "code", "S3Key": "f.zip", "S3ObjectVersion": "v" } });
+    let created = stage.create("f", code).await.expect(201);
+    let zipped = stage.create("g", json!({ "Code": { "ZipFile": package("object v") } })).await.expect(201);
+    assert_eq!(created["CodeSha256"], zipped["CodeSha256"]);
+    let update = format!("{}/code", path("g"));
+    let updated = stage.send("PUT", &update, json!({ "S3Bucket": "code", "S3Key": "f.zip" })).await.expect(200);
+    assert_ne!(updated["CodeSha256"], zipped["CodeSha256"], "another version");
+}
+
+#[tokio::test]
 async fn inputs_that_cannot_be_served_are_refused_and_leave_nothing() {
     let stage = Stage::new().await;
     let zip = package("x");
@@ -108,7 +120,8 @@ async fn inputs_that_cannot_be_served_are_refused_and_leave_nothing() {
         (json!({ "Code": {} }), "Please provide a source for function code."),
         (json!({ "Code": { "ZipFile": "" } }), "Uploaded file must be a non-empty zip"),
         (json!({ "Code": { "ZipFile": "bm8gemlw" } }), "Could not unzip uploaded file. Please check your file"),
-        (json!({ "Code": { "S3Bucket": "buck", "S3Key": "k" } }), "Code.S3Bucket is not supported"),
+        (json!({ "Code": { "S3Bucket": "code", "S3Key": "k" } }), "S3 Error Code: NoSuchKey. S3 Error Message: The"),
+        (json!({ "Code": { "S3Bucket": "code", "S3Key": "f.zip", "ZipFile": zip } }), "Please do not provide other"),
         (json!({ "Code": { "ImageUri": "i" } }), "Code.ImageUri is not supported"),
         (json!({ "MemorySize": 10_241 }), "'MemorySize' value failed to satisfy constraint"),
         (json!({ "Timeout": 901 }), "'Timeout' value failed to satisfy constraint"),
@@ -164,7 +177,7 @@ async fn update_function_code_changes_the_code_and_retires_environments() {
     assert_ne!(after["LastModified"], before["LastModified"]);
     assert_eq!(*stage.script.retired.lock(), [format!("{}:$LATEST", arn("f"))]);
     for (input, text) in [
-        (json!({ "S3Bucket": "buck", "S3Key": "k" }), "S3Bucket is not supported"),
+        (json!({ "S3Bucket": "code", "S3Key": "k" }), "Error occurred while GetObject. S3 Error Code: NoSuchKey"),
         (json!({}), "Please provide a source for function code."),
         (json!({ "ZipFile": "bm8gemlw" }), "Could not unzip uploaded file."),
     ] {

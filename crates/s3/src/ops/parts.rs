@@ -95,6 +95,7 @@ pub(crate) async fn put(
     let number = part_number(input.part_number)?;
     let (md5, algorithm, length) = (input.content_md5.take(), input.checksum_algorithm, input.content_length);
     let declared = Declared::read(&mut input, md5.as_deref(), algorithm, body.length().map(long).or(length))?;
+    let declared = declared.or_announced(&body.trailers());
     let target = Target {
         bucket: &input.bucket,
         key: &input.key,

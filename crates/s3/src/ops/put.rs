@@ -54,6 +54,17 @@ impl Declared {
         Ok(Self { md5: md5.transpose()?, checksum, trailing, length })
     }
 
+    /// The algorithm that an announced trailer tells, when no header does.
+    pub(crate) fn or_announced(mut self, trailers: &wire::Trailers) -> Self {
+        if self.algorithm().is_none() {
+            let announced = |algorithm: &Algorithm| {
+                trailers.is_announced(&format!("x-amz-checksum-{}", algorithm.name().to_lowercase()))
+            };
+            self.trailing = crate::checksum::ALL.into_iter().find(announced);
+        }
+        self
+    }
+
     /// What to compute; without a wish, AWS takes CRC64NVME.
     pub(crate) fn algorithm(&self) -> Option<Algorithm> {
         self.checksum.as_ref().map(|(algorithm, _)| *algorithm).or(self.trailing)
@@ -99,6 +110,7 @@ pub(crate) async fn put(
     }
     let (md5, algorithm, length) = (input.content_md5.take(), input.checksum_algorithm, input.content_length);
     let declared = Declared::read(&mut input, md5.as_deref(), algorithm, body.length().map(long).or(length))?;
+    let declared = declared.or_announced(&body.trailers());
     if declared.length.is_some_and(|length| length > PUT_BYTES_MAX) {
         return Err(S3Error::EntityTooLarge);
     }

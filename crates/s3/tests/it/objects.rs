@@ -248,3 +248,21 @@ async fn what_is_not_served_says_so_by_name() {
     let refused = s3.refused("RestoreObject", "POST /bkt/k?restore", &[], restore).await;
     assert_eq!(refused, (403, "InvalidObjectState".into()), "nothing is archived");
 }
+
+#[tokio::test]
+async fn other_parts_of_tinderbox_read_whole_objects() {
+    let s3 = fixture().await;
+    s3.bucket("bkt").await;
+    s3.versioning("bkt", "Enabled").await;
+    for size in [0, 10, 200_000] {
+        let bytes = content(size as u64, size);
+        let id = s3.put("bkt/k", bytes.clone()).await.header("x-amz-version-id").to_owned();
+        s3.put("bkt/k", "newer").await;
+        let read = s3.s3.read_object("bkt", "k", Some(&id), 200_000).await.expect("there");
+        assert_eq!(read, bytes);
+    }
+    assert_eq!(s3.s3.read_object("bkt", "k", None, 5).await.expect("there"), "newer");
+    for (bucket, key, max) in [("bkt", "none", 5), ("none", "k", 5), ("bkt", "k", 4)] {
+        assert!(s3.s3.read_object(bucket, key, None, max).await.is_err(), "{bucket}/{key}");
+    }
+}

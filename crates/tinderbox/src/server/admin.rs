@@ -60,17 +60,41 @@ pub(super) fn code(lambda: lambda::Lambda) -> AdminRoute {
     }
 }
 
-/// `POST reset`, only with `--auth permissive`: deletes all queues of the server's account. For the suites of emulators,
+/// `GET sns/{file}`: the certificate that messages of SNS are verified with, where `SigningCertURL` says.
+pub(super) fn certificate(sns: sns::Sns) -> AdminRoute {
+    AdminRoute {
+        method: Method::GET,
+        path: sns::sign::CERTIFICATE_PATH,
+        open_to_loopback: true,
+        handler: Arc::new(move |request| {
+            let sns = sns.clone();
+            Box::pin(async move {
+                match sns.signer().certificate().await {
+                    Ok(certificate) if certificate.file == request.rest => Response::new(certificate.pem.into()),
+                    Ok(_) => answer(404, &json!({ "message": "no such certificate" })),
+                    Err(error) => {
+                        tracing::error!(%error, "the certificate could not be read");
+                        answer(500, &json!({ "message": "the certificate could not be read" }))
+                    }
+                }
+            })
+        }),
+    }
+}
+
+/// `POST reset`, only with `--auth permissive`: deletes all queues and topics of the server's account. For the suites of emulators,
 /// which start each test from nothing.
-pub(super) fn reset(sqs: sqs::Sqs, account: wire::AccountId) -> AdminRoute {
+pub(super) fn reset(sqs: sqs::Sqs, sns: sns::Sns, account: wire::AccountId) -> AdminRoute {
     AdminRoute {
         method: Method::POST,
         path: "/_tinderbox/reset",
         open_to_loopback: true,
         handler: Arc::new(move |_| {
-            let (sqs, account) = (sqs.clone(), account.clone());
+            let (sqs, sns, account) = (sqs.clone(), sns.clone(), account.clone());
             Box::pin(async move {
-                match sqs.reset(&account).await {
+                let queues = sqs.reset(&account).await.map_err(|error| error.to_string());
+                let topics = sns.reset(account.as_str()).await.map_err(|error| error.to_string());
+                match queues.and(topics) {
                     Ok(()) => answer(200, &json!({ "status": "ok" })),
                     Err(error) => {
                         tracing::error!(%error, "the reset failed");

@@ -48,7 +48,8 @@ pub(super) fn of(iam: Iam) -> Identity {
         authorize: Arc::new(move |question| {
             let iam = decides.clone();
             Box::pin(async move {
-                let Question { cx, asked, objection } = question;
+                let Question { cx, mut asked, objection } = question;
+                asked.retain(|one| !sns::needs_no_permission(&cx.principal, one.action));
                 iam.rule(Asking { cx: &cx, objection: objection.as_deref() }, &asked).await
             })
         }),

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use blob::Blobs;
-use gateway::AdminRoute;
+use gateway::{AdminRoute, CorsQuestion, CorsRules};
 use http::Method;
 use kv::Kv;
 use s3::{NodeKey, Ownership, S3, S3Error};
 use serde_json::json;
 use sys::task::CancellationToken;
 use sys::{Clock, Rng};
+use wire::error::to_api_error;
 use wire::{ApiError, MayAct};
 
 use super::admin;
@@ -71,6 +72,17 @@ pub(super) async fn open(
     }))
 }
 
+/// Packages of functions that are objects.
+pub(super) fn packages(s3: S3) -> lambda::ReadObject {
+    Arc::new(move |object| {
+        let s3 = s3.clone();
+        Box::pin(async move {
+            let lambda::CodeObject { bucket, key, version, bytes_max } = object;
+            s3.read_object(&bucket, &key, version.as_deref(), bytes_max).await.map_err(to_api_error)
+        })
+    })
+}
+
 /// Starts what goes on by itself: the collector, the sweep of orphans, lifecycle rules.
 pub(super) fn start_jobs(s3: &S3, clock: &Clock, stop: &CancellationToken) {
     let (jobs, clock, stop) = (s3.clone(), clock.clone(), stop.clone());
@@ -115,4 +127,19 @@ pub(super) fn scrub(s3: S3) -> AdminRoute {
             })
         }),
     }
+}
+
+/// What browsers hear about buckets.
+pub(super) fn cors(s3: S3) -> CorsRules {
+    Arc::new(move |asked: CorsQuestion| {
+        let s3 = s3.clone();
+        Box::pin(async move {
+            let CorsQuestion { bucket, origin, method, headers } = asked;
+            let allowed = s3::cors::allowed(&s3, &bucket, &origin, &method, &headers).await;
+            allowed.unwrap_or_else(|error| {
+                tracing::error!(?error, bucket, "CORS rules could not be read");
+                None
+            })
+        })
+    })
 }

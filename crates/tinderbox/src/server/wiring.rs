@@ -17,18 +17,19 @@ use lambda::{Hooks, InvokeLimits, Invoker, InvokerParts, Lambda, LambdaParts, No
 use logs::{LogEvent, Logs};
 use s3::S3;
 use sandbox::{Launcher, LauncherConfig};
+use sns::Sns;
 use sqs::{Sqs, SqsError, SqsParts};
 use sys::task::CancellationToken;
 use sys::{ByteSize, Clock, Rng};
 use trace::Recorder;
 use triggers::async_invoke::{self, AsyncInvoke};
-use triggers::{Functions, Targets, Triggers};
+use triggers::{Functions, Targets, Triggers, notices};
 use wire::sigv4::{Credential, Secret};
 use wire::{MayAct, Service};
 
 use super::function_keys::FunctionKeys;
 use super::identity_admin::IdentityAdmin;
-use super::{admin, identity, launcher_program, storage};
+use super::{admin, identity, launcher_program, storage, topics};
 use crate::config::{self, Config};
 use crate::root_key::RootKey;
 
@@ -108,13 +109,17 @@ pub(super) async fn wire(
         rng: rng.clone(),
         config: lambda_config(config),
         identity: identity::for_lambda(iam.clone(), function_keys, config.auth),
+        read_object: storage::packages(s3.clone()),
     });
     make_ready(&lambda).await?;
     let sqs = start_sqs(config, (&kv, &clock, &rng), &stop).await.context("queues cannot be read")?;
-    let acts = identity::may_act(iam.clone(), known(&lambda, &sqs), config.auth);
+    let sns = topics::service(&kv, &clock, &rng);
+    let acts = identity::may_act(iam.clone(), known(&lambda, &sqs, &sns), config.auth);
     may_act.set(Arc::clone(&acts));
-    let triggers = start_triggers(&kv, &lambda, &sqs, acts, &stop);
-    let own = [logs::service(logs.clone()), sqs::service(sqs.clone()), s3::service(s3.clone())];
+    let triggers = start_triggers(&kv, &lambda, &sqs, Arc::clone(&acts), &stop);
+    start_sns(config, &sns, &lambda, &sqs, acts, &stop);
+    let own =
+        [logs::service(logs.clone()), sqs::service(sqs.clone()), sns::service(sns.clone()), s3::service(s3.clone())];
     let services = services(&lambda, own, &triggers, &iam);
     let operator = operator_routes(config, &iam, decisions, &services);
     let gateway = Gateway::new(
@@ -125,9 +130,9 @@ pub(super) async fn wire(
             known: model::SERVICES,
             credentials,
             recorder: recorder.clone(),
-            cors: None,
+            cors: Some(storage::cors(s3.clone())),
             function_urls: Some(function_urls(lambda.clone())),
-            admin: [admin_routes(config, traces, lambda, sqs, s3), operator].concat(),
+            admin: [admin_routes(config, traces, lambda, sqs, sns, s3), operator].concat(),
             clock,
             rng,
             stop,
@@ -177,8 +182,20 @@ async fn start_sqs(
 }
 
 /// The services whose resources have policies that the platform must keep to when it acts by itself.
-fn known(lambda: &Lambda, sqs: &Sqs) -> Vec<Service> {
-    vec![lambda::service(lambda.clone()), sqs::service(sqs.clone())]
+fn known(lambda: &Lambda, sqs: &Sqs, sns: &Sns) -> Vec<Service> {
+    vec![lambda::service(lambda.clone()), sqs::service(sqs.clone()), sns::service(sns.clone())]
+}
+
+/// The deliveries of topics to queues, functions and URLs.
+fn start_sns(config: &Config, sns: &Sns, lambda: &Lambda, sqs: &Sqs, may_act: MayAct, stop: &CancellationToken) {
+    let to = triggers::Targets {
+        functions: Functions::of(lambda.clone(), Rng::system()),
+        sqs: sqs.clone(),
+        topics: None,
+        may_act,
+    };
+    let targets = topics::targets(to, Clock::system(), config.http_delivery);
+    sys::task::spawn("topics", sns::delivery::run(sns.clone(), targets, stop.clone()));
 }
 
 /// What makes functions run because something happened.
@@ -188,6 +205,8 @@ fn start_triggers(kv: &Kv, lambda: &Lambda, sqs: &Sqs, may_act: MayAct, stop: &C
     let sqs = sqs.clone();
     let targets =
         Targets { functions: functions.clone(), sqs: sqs.clone(), topics: None, may_act: Arc::clone(&may_act) };
+    let notices = notices::run(targets.clone(), kv.clone(), clock.clone(), rng.clone(), stop.clone());
+    sys::task::spawn("bucket notifications", notices);
     let send_to = async_invoke::send_to(targets, clock.clone(), rng.clone());
     let queue = AsyncInvoke { lambda: lambda.clone(), kv: kv.clone(), clock: clock.clone(), send_to };
     sys::task::spawn("asynchronous invocations", queue.run(stop.clone()));
@@ -202,11 +221,12 @@ fn services<const N: usize>(lambda: &Lambda, own: [Service; N], triggers: &Trigg
     [lambda].into_iter().chain(own).chain(iam::services(iam.clone())).collect()
 }
 
-fn admin_routes(config: &Config, traces: trace::Store, lambda: Lambda, sqs: Sqs, s3: S3) -> Vec<AdminRoute> {
-    let mut routes = vec![admin::traces(traces), admin::code(lambda), storage::scrub(s3)];
+fn admin_routes(config: &Config, traces: trace::Store, lambda: Lambda, sqs: Sqs, sns: Sns, s3: S3) -> Vec<AdminRoute> {
+    let mut routes =
+        vec![admin::traces(traces), admin::code(lambda), storage::scrub(s3), admin::certificate(sns.clone())];
     // Whoever runs an emulator's tests lets everybody do everything anyway; nobody else may wipe an account.
     if config.auth == config::Auth::Permissive {
-        routes.push(admin::reset(sqs, config.account.clone()));
+        routes.push(admin::reset(sqs, sns, config.account.clone()));
     }
     routes
 }
@@ -268,6 +288,7 @@ fn gateway_config(config: &Config) -> gateway::Config {
         config::Auth::Permissive => gateway::Auth::Permissive,
     };
     settings.domain = config.domain.clone();
+    settings.signature_v2 = config.s3_signature_v2;
     settings.limits.bodies = body_limits();
     // Within the 5 s that SIGTERM promises, with time left to write what was left behind.
     settings.limits.shutdown_grace = Duration::from_millis(3_500);

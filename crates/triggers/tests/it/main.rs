@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod mappings;
+mod notices;
 mod polling;
+mod stream;
 mod targets;
 
 use std::sync::Arc;
@@ -51,6 +53,7 @@ struct Seen {
 }
 
 struct World {
+    kv: Kv,
     clock: Clock,
     sqs: Sqs,
     queues: Service,
@@ -99,7 +102,7 @@ fn world() -> World {
         })
     });
     let parts = Parts {
-        kv,
+        kv: kv.clone(),
         clock: clock.clone(),
         rng,
         functions: functions.clone(),
@@ -109,7 +112,7 @@ fn world() -> World {
     let triggers = Triggers::new(parts);
     let (queues, service) = (sqs::service(sqs.clone()), triggers::service(triggers.clone()));
     let stop = CancellationToken::new();
-    World { clock, sqs, queues, service, triggers, functions, may_act, seen, behaviour, denied, stop }
+    World { kv, clock, sqs, queues, service, triggers, functions, may_act, seen, behaviour, denied, stop }
 }
 
 fn functions(seen: &Arc<Mutex<Seen>>, behaviour: &Arc<Mutex<Behaviour>>, clock: &Clock) -> Functions {

@@ -23,9 +23,9 @@ fn cause() -> Cause {
     }
 }
 
-type Published = Arc<Mutex<Vec<(String, String)>>>;
+pub(crate) type Published = Arc<Mutex<Vec<(String, String)>>>;
 
-fn targets(world: &World) -> (Targets, Published) {
+pub(crate) fn targets(world: &World) -> (Targets, Published) {
     let published = Published::default();
     let taken = Arc::clone(&published);
     let topics: Publish = Arc::new(move |arn, message, _| {

@@ -81,6 +81,10 @@ pub fn validate(operation: &OperationShape, input: &Value) -> Result<(), ApiErro
         (Location::Body, None | Some(Value::Null)) => {
             ApiError::client("MissingRequestBodyError", 400, "Request body is empty.")
         }
+        (Location::Body, Some(_)) if member.name == "CreateBucketConfiguration" => {
+            let message = "The specified location-constraint is not valid";
+            ApiError::client("InvalidLocationConstraint", 400, message)
+        }
         (Location::Body, Some(_)) => malformed_xml(),
         (Location::QueryString | Location::Header, None | Some(Value::Null)) => ApiError::client(
             "InvalidRequest",

@@ -108,6 +108,10 @@ impl Chunks {
         })
     }
 
+    pub(super) fn announced(&self) -> &[String] {
+        &self.announced
+    }
+
     pub(super) fn decoded_length(&self) -> u64 {
         self.decoded_length
     }

@@ -142,6 +142,14 @@ impl PayloadCheck {
         }
     }
 
+    /// The names of the trailers that will follow, lower case.
+    pub fn announced(&self) -> Vec<String> {
+        match self {
+            Self::Nothing | Self::Hash { .. } => Vec::new(),
+            Self::Chunks(chunks) => chunks.announced().to_vec(),
+        }
+    }
+
     /// The next bytes as they stood on the wire; what they hold, without framing.
     ///
     /// # Errors

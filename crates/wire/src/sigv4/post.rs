@@ -115,7 +115,10 @@ impl PostClaim {
         let policy: Option<Json> = decoded.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let policy = policy.ok_or_else(|| invalid("Policy could not be read."))?;
         let expiration = policy["expiration"].as_str().ok_or_else(|| invalid("Policy missing expiration."))?;
-        let expiration: jiff::Timestamp = expiration.parse().map_err(|_| invalid("Invalid 'expiration' value."))?;
+        // ISO 8601 in UTC, as documented; the parser would also take a space and other zones.
+        let is_utc = expiration.contains('T') && expiration.ends_with('Z');
+        let expiration = Some(expiration).filter(|_| is_utc).and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        let expiration = expiration.ok_or_else(|| invalid("Invalid 'expiration' value."))?;
         let conditions = policy["conditions"].as_array().filter(|conditions| !conditions.is_empty());
         let conditions = conditions.ok_or_else(|| invalid("Policy missing conditions."))?;
         if expiration.as_microsecond() <= now.unix_us() {

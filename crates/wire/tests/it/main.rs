@@ -8,6 +8,7 @@
 
 mod botocore;
 mod compare;
+mod event_ruler;
 mod properties;
 mod protocol_suite;
 mod service;

@@ -1,0 +1,90 @@
+//! Where a package comes from: in the request, or as an object of S3.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use model::lambda as m;
+use wire::{ApiError, Permission, Resource};
+
+use crate::error::LambdaError;
+use crate::invoke::BoxFuture;
+use crate::limits::PACKAGE_UNZIPPED_BYTES_MAX;
+use crate::ops::functions::check_zip_length;
+use crate::state::Lambda;
+
+/// An object that a package is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodeObject {
+    /// The bucket.
+    pub bucket: String,
+    /// The key.
+    pub key: String,
+    /// The version's id; `None`: the current one.
+    pub version: Option<String>,
+    /// More bytes than this are refused.
+    pub bytes_max: u64,
+}
+
+/// Reads an object whole. Whether the caller may was asked before: see [`CodeObject::permission`].
+pub type ReadObject = Arc<dyn Fn(CodeObject) -> BoxFuture<Result<Bytes, ApiError>> + Send + Sync>;
+
+impl CodeObject {
+    /// The object that three members of an input name; `None` when they name none.
+    fn of(bucket: Option<&str>, key: Option<&str>, version: Option<&str>) -> Option<Self> {
+        Some(Self {
+            bucket: bucket?.to_owned(),
+            key: key?.to_owned(),
+            version: version.map(str::to_owned),
+            bytes_max: PACKAGE_UNZIPPED_BYTES_MAX,
+        })
+    }
+
+    pub(crate) fn of_code(code: &m::FunctionCode) -> Option<Self> {
+        Self::of(code.s3_bucket.as_deref(), code.s3_key.as_deref(), code.s3_object_version.as_deref())
+    }
+
+    pub(crate) fn of_update(input: &m::UpdateFunctionCodeInput) -> Option<Self> {
+        Self::of(input.s3_bucket.as_deref(), input.s3_key.as_deref(), input.s3_object_version.as_deref())
+    }
+
+    pub(crate) fn of_layer(content: &m::LayerVersionContentInput) -> Option<Self> {
+        Self::of(content.s3_bucket.as_deref(), content.s3_key.as_deref(), content.s3_object_version.as_deref())
+    }
+
+    /// What the caller must be allowed to do (API CreateFunction: the package is read with the caller's rights).
+    pub(crate) fn permission(&self) -> Permission {
+        let action = if self.version.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
+        Permission::new(action, Resource::arn(format!("arn:aws:s3:::{}/{}", self.bucket, self.key)))
+    }
+}
+
+impl Lambda {
+    /// The package that a request carries or names.
+    ///
+    /// # Errors
+    /// `InvalidParameterValueException` for none, for two, and for an object that cannot be read;
+    /// `RequestEntityTooLargeException`.
+    pub(crate) async fn package(
+        &self,
+        zip: Option<Bytes>,
+        object: Option<CodeObject>,
+        operation: &'static str,
+    ) -> Result<Bytes, LambdaError> {
+        match (zip, object) {
+            (Some(_), Some(_)) => Err(LambdaError::invalid(
+                "Please do not provide other FunctionCode parameters when providing a ZipFile.",
+            )),
+            (None, None) => Err(LambdaError::invalid(match operation {
+                "PublishLayerVersion" => "Please provide a source for layer content.",
+                _ => "Please provide a source for function code.",
+            })),
+            (Some(zip), None) => check_zip_length(&zip, operation).map(|()| zip),
+            (None, Some(object)) => (self.read_object)(object).await.map_err(|error| {
+                let ApiError { code, message, .. } = error;
+                LambdaError::invalid(format!(
+                    "Error occurred while GetObject. S3 Error Code: {code}. S3 Error Message: {message}"
+                ))
+            }),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Endpoints of platform applications: the devices that would be pushed to.
+
+use std::collections::BTreeMap;
+
+use model::sns as m;
+use wire::Cx;
+
+use crate::arn::ApplicationName;
+use crate::keys::{self, Key, PlatformEndpoint};
+use crate::limits::USER_DATA_BYTES_MAX;
+use crate::ops::applications;
+use crate::{Sns, SnsError};
+
+const NAMES: [&str; 3] = ["CustomUserData", "Enabled", "Token"];
+
+fn check(attributes: &BTreeMap<String, String>) -> Result<(), SnsError> {
+    if let Some(name) = attributes.keys().find(|name| !NAMES.contains(&name.as_str())) {
+        return Err(SnsError::invalid(format!("Attributes Reason: Invalid attribute name: {name}")));
+    }
+    if attributes.get("CustomUserData").is_some_and(|data| data.len() > USER_DATA_BYTES_MAX) {
+        return Err(SnsError::invalid(
+            "Attributes Reason: Invalid value for attribute: CustomUserData: must be at most 2048 bytes long in UTF-8 \
+             encoding",
+        ));
+    }
+    Ok(())
+}
+
+pub(crate) async fn create(
+    sns: Sns,
+    _: Cx,
+    input: m::CreatePlatformEndpointInput,
+) -> Result<m::CreatePlatformEndpointOutput, SnsError> {
+    let name = &ApplicationName::of("PlatformApplicationArn", &input.platform_application_arn)?;
+    let mut attributes = input.attributes.unwrap_or_default();
+    if let Some(data) = input.custom_user_data {
+        attributes.entry("CustomUserData".to_owned()).or_insert(data);
+    }
+    check(&attributes)?;
+    let token = &input.token;
+    attributes.entry("Enabled".to_owned()).or_insert_with(|| "true".to_owned());
+    attributes.insert("Token".to_owned(), token.clone());
+    let (made, fresh) = (&PlatformEndpoint { attributes }, &sys::id::uuid(&sns.0.rng));
+    let id = sns.0.kv.transact(|tx| async move {
+        applications::find(&tx, name).await?;
+        let index = Key::DeviceToken(name.clone(), token.clone());
+        if let Some(id) = keys::get::<String>(&tx, &index).await? {
+            let found = keys::get::<PlatformEndpoint>(&tx, &Key::PlatformEndpoint(name.clone(), id.clone())).await?;
+            return match found.as_ref() == Some(made) {
+                true => Ok(id),
+                false => Err(SnsError::invalid(format!(
+                    "Token Reason: Endpoint {} already exists with the same Token, but different attributes.",
+                    name.endpoint_arn(&id)
+                ))),
+            };
+        }
+        keys::set(&tx, &index, fresh);
+        keys::set(&tx, &Key::PlatformEndpoint(name.clone(), fresh.clone()), made);
+        Ok(fresh.clone())
+    });
+    Ok(m::CreatePlatformEndpointOutput { endpoint_arn: Some(name.endpoint_arn(&id.await?)) })
+}
+
+async fn find(tx: &kv::Txn, name: &ApplicationName, id: &str) -> Result<PlatformEndpoint, SnsError> {
+    let key = Key::PlatformEndpoint(name.clone(), id.to_owned());
+    keys::get(tx, &key).await?.ok_or(SnsError::NotFound("Endpoint"))
+}
+
+fn clear_token(tx: &kv::Txn, name: &ApplicationName, endpoint: &PlatformEndpoint) {
+    if let Some(token) = endpoint.attributes.get("Token") {
+        tx.clear(Key::DeviceToken(name.clone(), token.clone()).pack());
+    }
+}
+
+pub(crate) async fn delete(
+    sns: Sns,
+    _: Cx,
+    input: m::DeleteEndpointInput,
+) -> Result<m::DeleteEndpointOutput, SnsError> {
+    let (name, id) = &ApplicationName::of_endpoint("EndpointArn", &input.endpoint_arn)?;
+    sns.0
+        .kv
+        .transact(|tx| async move {
+            // Deleting what is not there is fine (API reference, DeleteEndpoint).
+            if let Ok(gone) = find(&tx, name, id).await {
+                clear_token(&tx, name, &gone);
+                tx.clear(Key::PlatformEndpoint(name.clone(), id.clone()).pack());
+            }
+            Ok::<_, SnsError>(())
+        })
+        .await?;
+    Ok(m::DeleteEndpointOutput {})
+}
+
+pub(crate) async fn list(
+    sns: Sns,
+    _: Cx,
+    input: m::ListEndpointsByPlatformApplicationInput,
+) -> Result<m::ListEndpointsByPlatformApplicationOutput, SnsError> {
+    let name = &ApplicationName::of("PlatformApplicationArn", &input.platform_application_arn)?;
+    sns.0.kv.read(|tx| async move { applications::find(&tx, name).await }).await?;
+    let [range, _] = keys::platform_endpoints(name);
+    let page = sns.page(range, input.next_token.as_deref(), |key, value| match key {
+        Key::PlatformEndpoint(of, id) => {
+            let PlatformEndpoint { attributes } = keys::decode(value)?;
+            Ok(m::Endpoint { attributes: Some(attributes), endpoint_arn: Some(of.endpoint_arn(&id)) })
+        }
+        _ => Err(SnsError::InternalError("a key in the range of endpoints is none".to_owned())),
+    });
+    let page = page.await?;
+    Ok(m::ListEndpointsByPlatformApplicationOutput { next_token: page.next, endpoints: Some(page.items) })
+}
+
+pub(crate) async fn get(
+    sns: Sns,
+    _: Cx,
+    input: m::GetEndpointAttributesInput,
+) -> Result<m::GetEndpointAttributesOutput, SnsError> {
+    let (name, id) = &ApplicationName::of_endpoint("EndpointArn", &input.endpoint_arn)?;
+    let found = sns.0.kv.read(|tx| async move { find(&tx, name, id).await }).await?;
+    Ok(m::GetEndpointAttributesOutput { attributes: Some(found.attributes) })
+}
+
+pub(crate) async fn set(
+    sns: Sns,
+    _: Cx,
+    input: m::SetEndpointAttributesInput,
+) -> Result<m::SetEndpointAttributesOutput, SnsError> {
+    let (name, id) = &ApplicationName::of_endpoint("EndpointArn", &input.endpoint_arn)?;
+    check(&input.attributes)?;
+    let given = &input.attributes;
+    sns.0
+        .kv
+        .transact(|tx| async move {
+            let mut found = find(&tx, name, id).await?;
+            clear_token(&tx, name, &found);
+            found.attributes.extend(given.clone());
+            if let Some(token) = found.attributes.get("Token") {
+                keys::set(&tx, &Key::DeviceToken(name.clone(), token.clone()), id);
+            }
+            keys::set(&tx, &Key::PlatformEndpoint(name.clone(), id.clone()), &found);
+            Ok::<_, SnsError>(())
+        })
+        .await?;
+    Ok(m::SetEndpointAttributesOutput {})
+}
