@@ -50,6 +50,7 @@ ACTION = {
         "GetBucketAccelerateConfiguration": "GetAccelerateConfiguration",
         "GetBucketCors": "GetBucketCORS",
         "GetBucketEncryption": "GetEncryptionConfiguration",
+        "GetBucketLifecycle": "GetLifecycleConfiguration",
         "GetBucketLifecycleConfiguration": "GetLifecycleConfiguration",
         "GetBucketNotificationConfiguration": "GetBucketNotification",
         "GetBucketReplication": "GetReplicationConfiguration",
@@ -66,6 +67,7 @@ ACTION = {
         "PutBucketAccelerateConfiguration": "PutAccelerateConfiguration",
         "PutBucketCors": "PutBucketCORS",
         "PutBucketEncryption": "PutEncryptionConfiguration",
+        "PutBucketLifecycle": "PutLifecycleConfiguration",
         "PutBucketLifecycleConfiguration": "PutLifecycleConfiguration",
         "PutBucketNotificationConfiguration": "PutBucketNotification",
         "PutBucketReplication": "PutReplicationConfiguration",
@@ -93,6 +95,8 @@ OPEN = {
     ("sts", "AssumeRole"),
     ("sts", "AssumeRoleWithWebIdentity"),
 }
+# An older form of another operation's request (PutBucketNotificationConfiguration), which is walked.
+OLDER = {("s3", "PutBucketNotification")}
 DENIED = {"AccessDenied", "AccessDeniedException", "403", "AuthorizationError"}
 
 TEXTS = [
@@ -292,6 +296,8 @@ def walk_one(walk, service, operation, method, model):
 def test_i1_every_operation_needs_exactly_its_documented_permission(server, service):
     walk, wrong, served = Walk(server), {}, 0
     for operation, method, model in operations(service):
+        if (service, operation) in OLDER:
+            continue
         found = walk_one(walk, service, operation, method, model)
         served += found != "unserved"
         if found not in (None, "unserved"):

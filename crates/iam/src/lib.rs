@@ -6,10 +6,11 @@
 //!   users, groups, roles, policies ─► Iam::policies_of ─► policy::decide ─► Iam::authorize
 //!        ▲                               ▲ cache, emptied by a watch on kv
 //!   services: iam, sts (api.rs, ops/)    policy ── documents compiled once; no input, no output
+//!                                                                     Iam::rule ─► decisions ─► explain, suggest, replay
 //! ```
 //!
-//! Served: the operations of `api.rs`. Not served: login profiles, MFA devices, SAML and OpenID Connect issuers,
-//! server and signing certificates, SSH keys, account aliases and password policies, last-accessed reports.
+//! Served: the operations of `api.rs`. Not served: login profiles, MFA devices, SAML issuers, server and signing
+//! certificates, SSH keys, account aliases and password policies, last-accessed reports.
 
 mod accounts;
 pub mod api;

@@ -65,7 +65,9 @@ for (const [part, [command, bend]] of Object.entries(bends)) {
     });
     await assert.rejects(bent.send(command()), (error) => {
       const status = error.$metadata?.httpStatusCode;
-      assert.ok(status === 403 || status === 400, `${part}: ${status} ${error}`);
+      // No operation has that method: 404, before anybody asks who calls.
+      const allowed = part === 'method' ? [400, 403, 404] : [400, 403];
+      assert.ok(allowed.includes(status), `${part}: ${status} ${error}`);
       assert.notEqual(error.name, 'ResourceNotFoundException', 'it reached the function');
       return true;
     });
