@@ -71,7 +71,9 @@ fn names(model: &Model, served: &Served, rest: bool) -> anyhow::Result<Vec<Strin
         return Ok(listed().map(|(name, _)| format!("OperationName::rpc({name:?}),\n")).collect());
     }
     let restxml = model.metadata("protocol") == "rest-xml";
-    let mut alike: BTreeMap<(&str, String), Vec<(&str, Vec<&str>)>> = BTreeMap::new();
+    // By method and URI: the operations and the headers that they require.
+    type Alike<'m> = BTreeMap<(&'m str, String), Vec<(&'m str, Vec<&'m str>)>>;
+    let mut alike = Alike::new();
     for (name, operation) in listed().filter(|(_, operation)| !restxml || operation["deprecated"] != true) {
         let http = &operation["http"];
         let mut uri = text(http, "requestUri").to_owned();

@@ -78,7 +78,10 @@ fn typed_inputs_and_outputs_keep_every_member() {
 }
 
 /// Patterns that the `regex` crate cannot express and that therefore constrain nothing, with the reason.
-const NOT_EXPRESSIBLE: &[(&str, &str)] = &[];
+const NOT_EXPRESSIBLE: &[(&str, &str)] = &[(
+    r"(^(?!(system\x2e)))(^[_a-zA-Z0-9])([^$]*)",
+    "looks ahead; it constrains collections of document databases, whose mappings are refused by name",
+)];
 
 #[test]
 fn every_pattern_compiles_or_is_listed() {

@@ -64,7 +64,9 @@ fn checked(
             let reason = "Delivery protocol does not support delivery policies";
             return Err(SnsError::invalid(format!("{prefix}DeliveryPolicy: {reason}: {protocol}")));
         }
-        "DeliveryPolicy" => drop(HttpRetries::parse(value, prefix)?),
+        "DeliveryPolicy" => {
+            HttpRetries::parse(value, prefix)?;
+        }
         "ReplayPolicy" if !value.is_empty() => {
             // Silence would look like a replay: there is no archive to replay.
             return Err(SnsError::invalid(format!("{prefix}ReplayPolicy: message archiving is not supported")));

@@ -83,69 +83,73 @@ async fn publish_refuses_in_the_words_of_aws() {
     at.ok("Publish", &[("TopicArn", &topic), ("Message", &long[1..])]).await;
 }
 
+/// Name, data type, member, value, and what AWS says about it.
+const WRONG_ATTRIBUTES: &[(&str, &str, &str, &str, &str)] = &[
+    (
+        "attr1",
+        "String",
+        "",
+        "",
+        "The message attribute 'attr1' must contain non-empty message attribute value for message attribute type 'String'.",
+    ),
+    (
+        "attr1",
+        "String",
+        "StringValue",
+        "",
+        "The message attribute 'attr1' must contain non-empty message attribute value for message attribute type 'String'.",
+    ),
+    (
+        "attr1",
+        "String",
+        "BinaryValue",
+        "AA==",
+        "The message attribute 'attr1' with type 'String' must use field 'String'.",
+    ),
+    (
+        "attr1",
+        "Number",
+        "BinaryValue",
+        "AA==",
+        "The message attribute 'attr1' with type 'Number' must use field 'String'.",
+    ),
+    (
+        "attr1",
+        "Binary",
+        "StringValue",
+        "x",
+        "The message attribute 'attr1' with type 'Binary' must use field 'Binary'.",
+    ),
+    (
+        "attr1",
+        "InvalidType",
+        "StringValue",
+        "x",
+        "The message attribute 'attr1' has an invalid message attribute type, the set of supported type prefixes is Binary, \
+             Number, and String.",
+    ),
+    ("attr1", "Number", "StringValue", "x", "Could not cast message attribute 'attr1' value to number."),
+    (
+        "a^b",
+        "String",
+        "StringValue",
+        "x",
+        "Invalid non-alphanumeric character '#x5E' was found in the message attribute name. Can only include alphanumeric \
+             characters, hyphens, underscores, or dots.",
+    ),
+    (".a", "String", "StringValue", "x", "Invalid message attribute name starting with character '.' was found."),
+    ("a.", "String", "StringValue", "x", "Invalid message attribute name ending with character '.' was found."),
+    ("a..b", "String", "StringValue", "x", "Message attribute name can not have successive '.' character."),
+];
+
 #[tokio::test]
 async fn message_attributes_are_checked_in_the_words_of_aws() {
     let at = fixture();
     let topic = at.topic("t", &[]).await;
     let long = "a".repeat(257);
-    for (name, data_type, member, value, message) in [
-        (
-            "attr1",
-            "String",
-            "",
-            "",
-            "The message attribute 'attr1' must contain non-empty message attribute value for message attribute type 'String'.",
-        ),
-        (
-            "attr1",
-            "String",
-            "StringValue",
-            "",
-            "The message attribute 'attr1' must contain non-empty message attribute value for message attribute type 'String'.",
-        ),
-        (
-            "attr1",
-            "String",
-            "BinaryValue",
-            "AA==",
-            "The message attribute 'attr1' with type 'String' must use field 'String'.",
-        ),
-        (
-            "attr1",
-            "Number",
-            "BinaryValue",
-            "AA==",
-            "The message attribute 'attr1' with type 'Number' must use field 'String'.",
-        ),
-        (
-            "attr1",
-            "Binary",
-            "StringValue",
-            "x",
-            "The message attribute 'attr1' with type 'Binary' must use field 'Binary'.",
-        ),
-        (
-            "attr1",
-            "InvalidType",
-            "StringValue",
-            "x",
-            "The message attribute 'attr1' has an invalid message attribute type, the set of supported type prefixes is Binary, \
-             Number, and String.",
-        ),
-        ("attr1", "Number", "StringValue", "x", "Could not cast message attribute 'attr1' value to number."),
-        (long.as_str(), "String", "StringValue", "x", "Length of message attribute name must be less than 256 bytes."),
-        (
-            "a^b",
-            "String",
-            "StringValue",
-            "x",
-            "Invalid non-alphanumeric character '#x5E' was found in the message attribute name. Can only include alphanumeric \
-             characters, hyphens, underscores, or dots.",
-        ),
-        (".a", "String", "StringValue", "x", "Invalid message attribute name starting with character '.' was found."),
-        ("a.", "String", "StringValue", "x", "Invalid message attribute name ending with character '.' was found."),
-        ("a..b", "String", "StringValue", "x", "Message attribute name can not have successive '.' character."),
-    ] {
+    let long =
+        (long.as_str(), "String", "StringValue", "x", "Length of message attribute name must be less than 256 bytes.");
+    for (name, data_type, member, value, message) in WRONG_ATTRIBUTES.iter().copied().chain([long]) {
         let value_name = format!("MessageAttributes.entry.1.Value.{member}");
         let mut input = vec![
             ("TopicArn", topic.as_str()),

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use sns::delivery::{Refusal, Targets, ToFunction, ToQueue};
 use sns::{Sns, SnsParts};
 use sqs::{Attribute, AttributeValue, Attributes, Outgoing, QueueName};
+use sys::task::CancellationToken;
 use sys::{Clock, Rng};
 use triggers::{Cause, Undelivered};
 use wire::{AccountId, Act, Arn, ServiceError, TraceContext};
@@ -42,8 +43,14 @@ pub(super) fn publisher(sns: Sns) -> triggers::Publish {
     })
 }
 
+/// Delivers messages until `stop`.
+pub(super) fn start(sns: &Sns, to: triggers::Targets, allowed: HttpDelivery, stop: &CancellationToken) {
+    let targets = targets(to, Clock::system(), allowed);
+    sys::task::spawn("topics", sns::delivery::run(sns.clone(), targets, stop.clone()));
+}
+
 /// What takes messages: queues and functions whose policies let SNS in, and the URLs that the operator allows.
-pub(super) fn targets(to: triggers::Targets, clock: Clock, allowed: HttpDelivery) -> Targets {
+fn targets(to: triggers::Targets, clock: Clock, allowed: HttpDelivery) -> Targets {
     let queues = to.clone();
     Targets {
         queue: Arc::new(move |message| {

@@ -24,8 +24,8 @@ use sys::{ByteSize, Clock, Rng};
 use trace::Recorder;
 use triggers::async_invoke::{self, AsyncInvoke};
 use triggers::{Functions, Targets, Triggers, notices};
-use wire::sigv4::{Credential, Secret};
 use wire::Service;
+use wire::sigv4::{Credential, Secret};
 
 use super::function_keys::FunctionKeys;
 use super::identity_admin::IdentityAdmin;
@@ -68,11 +68,7 @@ pub(super) async fn wire(
     stop: CancellationToken,
 ) -> anyhow::Result<(Parts, Gateway)> {
     let (clock, rng) = (Clock::system(), Rng::system());
-    let kv =
-        Kv::open_fjall(data.join("kv"), clock.clone(), rng.clone()).context("the key-value store does not open")?;
-    let blobs =
-        Blobs::local(data.join("blobs"), clock.clone(), rng.clone()).await.context("the blob store does not open")?;
-    tracing::info!(folder = %data.display(), "stores open");
+    let (kv, blobs) = open_stores(data, &clock, &rng).await?;
     let logs = Logs::start(kv.clone(), clock.clone());
     let traces = trace::Store::start(kv.clone(), clock.clone());
     let recorder = traces.recorder();
@@ -94,7 +90,7 @@ pub(super) async fn wire(
         clock: clock.clone(),
         rng: rng.clone(),
         limits: invoke_limits(config),
-        prices: PriceTable { request_usd: config.price_million_requests / 1e6, gb_second_usd: config.price_gb_second },
+        prices: prices(config),
         hooks: hooks(&packages, &function_keys, &handle),
         launcher,
         runtimes: runtimes.clone(),
@@ -114,20 +110,9 @@ pub(super) async fn wire(
     make_ready(&lambda).await?;
     let sqs = start_sqs(config, (&kv, &clock, &rng), &stop).await.context("queues cannot be read")?;
     let sns = topics::service(&kv, &clock, &rng);
-    let acts = identity::may_act(iam.clone(), known(&lambda, &sqs, &sns), config.auth);
-    may_act.set(Arc::clone(&acts));
-    let targets = Targets {
-        functions: Functions::of(lambda.clone(), rng.clone()),
-        sqs: sqs.clone(),
-        topics: topics::publisher(sns.clone()),
-        may_act: acts,
-    };
-    let triggers = start_triggers(&kv, &lambda, &targets, &stop);
-    let to_subscribers = topics::targets(targets, clock.clone(), config.http_delivery);
-    sys::task::spawn("topics", sns::delivery::run(sns.clone(), to_subscribers, stop.clone()));
-    let own =
-        [logs::service(logs.clone()), sqs::service(sqs.clone()), sns::service(sns.clone()), s3::service(s3.clone())];
-    let services = services(&lambda, own, &triggers, &iam);
+    let served = Served { lambda, logs, s3, sqs, sns, iam };
+    let services = start_background(config, &kv, &served, &may_act, &stop);
+    let Served { lambda, logs, s3, sqs, sns, iam } = served;
     let operator = operator_routes(config, &iam, decisions, &services);
     let gateway = Gateway::new(
         gateway_config(config),
@@ -147,6 +132,58 @@ pub(super) async fn wire(
     );
     handle.attach(gateway.clone());
     Ok((Parts { invoker, logs, recorder }, gateway))
+}
+
+/// The services, each as its own crate knows it.
+struct Served {
+    lambda: Lambda,
+    logs: Logs,
+    s3: S3,
+    sqs: Sqs,
+    sns: Sns,
+    iam: Iam,
+}
+
+/// Starts what goes on behind requests: deliveries, pollers, asynchronous invocations. Returns the tables of all services.
+fn start_background(
+    config: &Config,
+    kv: &Kv,
+    served: &Served,
+    may_act: &storage::Later,
+    stop: &CancellationToken,
+) -> Vec<Service> {
+    let Served { lambda, logs, s3, sqs, sns, iam } = served;
+    let own =
+        [logs::service(logs.clone()), sqs::service(sqs.clone()), sns::service(sns.clone()), s3::service(s3.clone())];
+    // Their resources have policies that the platform must keep to when it acts by itself.
+    let known = [own.to_vec(), vec![lambda::service(lambda.clone())]].concat();
+    let acts = identity::may_act(iam.clone(), known, config.auth);
+    may_act.set(Arc::clone(&acts));
+    let targets = Targets {
+        functions: Functions::of(lambda.clone(), Rng::system()),
+        sqs: sqs.clone(),
+        topics: topics::publisher(sns.clone()),
+        may_act: acts,
+    };
+    let triggers = start_triggers(kv, lambda, &targets, stop);
+    topics::start(sns, targets, config.http_delivery, stop);
+    // Of Lambda's operations, those about event source mappings are served by `triggers`.
+    let lambda = lambda::service(lambda.clone()).join(triggers::service(triggers));
+    [lambda].into_iter().chain(own).chain(iam::services(iam.clone())).collect()
+}
+
+/// The key-value store and the blob store, in the data folder.
+async fn open_stores(data: &Path, clock: &Clock, rng: &Rng) -> anyhow::Result<(Kv, Blobs)> {
+    let kv = Kv::open_fjall(data.join("kv"), clock.clone(), rng.clone());
+    let kv = kv.context("the key-value store does not open")?;
+    let blobs = Blobs::local(data.join("blobs"), clock.clone(), rng.clone()).await;
+    let blobs = blobs.context("the blob store does not open")?;
+    tracing::info!(folder = %data.display(), "stores open");
+    Ok((kv, blobs))
+}
+
+fn prices(config: &Config) -> PriceTable {
+    PriceTable { request_usd: config.price_million_requests / 1e6, gb_second_usd: config.price_gb_second }
 }
 
 /// The language runtimes of this host; our bootstraps are compiled for them meanwhile.
@@ -188,11 +225,6 @@ async fn start_sqs(
     Ok(sqs)
 }
 
-/// The services whose resources have policies that the platform must keep to when it acts by itself.
-fn known(lambda: &Lambda, sqs: &Sqs, sns: &Sns) -> Vec<Service> {
-    vec![lambda::service(lambda.clone()), sqs::service(sqs.clone()), sns::service(sns.clone())]
-}
-
 /// What makes functions run because something happened.
 fn start_triggers(kv: &Kv, lambda: &Lambda, targets: &Targets, stop: &CancellationToken) -> Triggers {
     let (clock, rng) = (Clock::system(), Rng::system());
@@ -205,12 +237,6 @@ fn start_triggers(kv: &Kv, lambda: &Lambda, targets: &Targets, stop: &Cancellati
     let triggers = Triggers::new(triggers::Parts { kv: kv.clone(), clock, rng, functions, sqs, may_act });
     sys::task::spawn("event source mappings", triggers.clone().run(stop.clone()));
     triggers
-}
-
-fn services<const N: usize>(lambda: &Lambda, own: [Service; N], triggers: &Triggers, iam: &Iam) -> Vec<Service> {
-    // Of Lambda's operations, those about event source mappings are served by `triggers`.
-    let lambda = lambda::service(lambda.clone()).join(triggers::service(triggers.clone()));
-    [lambda].into_iter().chain(own).chain(iam::services(iam.clone())).collect()
 }
 
 fn admin_routes(config: &Config, traces: trace::Store, lambda: Lambda, sqs: Sqs, sns: Sns, s3: S3) -> Vec<AdminRoute> {
