@@ -94,6 +94,8 @@ OPEN = {
     ("sts", "GetSessionToken"),
     ("sts", "AssumeRole"),
     ("sts", "AssumeRoleWithWebIdentity"),
+    # Its token, which only the endpoint was sent, is the right (API ConfirmSubscription).
+    ("sns", "ConfirmSubscription"),
 }
 # An older form of another operation's request (PutBucketNotificationConfiguration), which is walked.
 OLDER = {("s3", "PutBucketNotification")}

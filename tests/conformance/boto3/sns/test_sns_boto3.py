@@ -244,7 +244,7 @@ def test_errors_have_the_codes_that_sdks_know(sns):
     with pytest.raises(sns.exceptions.InvalidParameterException):
         sns.create_topic(Name="not a name")
     with pytest.raises(ClientError) as caught:
-        sns.create_platform_application(Name="a", Platform="NOPE", Attributes={})
+        sns.create_platform_application(Name="a", Platform="NOPE", Attributes={"PlatformCredential": "c"})
     assert caught.value.response["Error"]["Code"] == "InvalidParameter"
 
 
