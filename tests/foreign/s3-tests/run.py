@@ -138,7 +138,7 @@ def run(checkout, arguments):
 def outcomes(report):
     found = {}
     for case in ElementTree.parse(report).iter("testcase"):
-        name = f"{case.get('classname').rsplit('.', 1)[-1]}::{case.get('name')}"
+        name = f"{(case.get('classname') or '').rsplit('.', 1)[-1]}::{case.get('name')}"
         kinds = {child.tag for child in case}
         failed = next((kind for kind in ("error", "failure", "skipped") if kind in kinds), "passed")
         found[name] = "failed" if failed == "failure" else failed
