@@ -75,8 +75,7 @@ mod tests {
 
     #[test]
     fn malformed_text_is_refused() {
-        for text in
-            ["", "arn", "arn:aws:lambda:us-east-1:1", "urn:aws:lambda:r:a:x", "arn:aws::r:a:x", "arn:aws:s3:::"]
+        for text in ["", "arn", "arn:aws:lambda:us-east-1:1", "urn:aws:lambda:r:a:x", "arn:aws::r:a:x", "arn:aws:s3:::"]
         {
             assert_eq!(Arn::parse(text), None, "{text}");
         }
