@@ -189,7 +189,10 @@ impl Outbox {
     pub fn bytes_of(&self, event: &Event) -> usize {
         let keys = Keys::new(self.name, self.shards);
         let pieces = record::pieces_of(event.payload.len());
-        event.payload.len() + record::head_bytes(event.order_key()) + pieces * keys.log_stamped(0, 0).bytes() + keys.signal().len()
+        event.payload.len()
+            + record::head_bytes(event.order_key())
+            + pieces * keys.log_stamped(0, 0).bytes()
+            + keys.signal().len()
     }
 
     fn shard_of(&self, order: &Order, number: u64, now: Timestamp) -> u16 {
