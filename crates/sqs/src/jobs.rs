@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kv::engine::Pair;
 use kv::{KeyRange, RangeOptions, Versionstamp};
 use sys::task::CancellationToken;
 
 use crate::keys::{Deduplication, Heads, Key, QueueId, Seq};
-use crate::limits::SWEEP_KEYS_MAX;
+use crate::limits::{PAGE_RECORDS, SWEEP_KEYS_MAX};
 use crate::live::Loaded;
 use crate::message::Stored;
 use crate::name::QueueName;
@@ -21,6 +22,20 @@ const TICK_MESSAGES_MAX: usize = 200_000;
 
 fn page() -> RangeOptions {
     RangeOptions { limit: SWEEP_KEYS_MAX, snapshot: true, ..RangeOptions::default() }
+}
+
+/// The next records of `range`, which then goes on behind them; none at its end.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn page_of_records(sqs: &Sqs, range: &mut KeyRange) -> Result<Vec<Pair>, SqsError> {
+    let KeyRange { begin, end } = range.clone();
+    let options = RangeOptions { limit: PAGE_RECORDS, snapshot: true, ..RangeOptions::default() };
+    let found = sqs.0.kv.read(|tx| async move { tx.range(begin, end, options).await }).await?;
+    if let Some((last, _)) = found.last() {
+        range.begin = [&last[..], &[0]].concat().into();
+    }
+    Ok(found)
 }
 
 /// Takes up what a crash or a stop interrupted: purges, deleted queues, move tasks.
@@ -71,20 +86,17 @@ pub async fn tick(sqs: &Sqs) -> Result<(), SqsError> {
 /// Every queue of every account.
 pub(crate) async fn queues(sqs: &Sqs) -> Result<Vec<(QueueName, Loaded)>, SqsError> {
     let mut all = Vec::new();
-    let KeyRange { mut begin, end } = Key::all_queues();
+    let mut rest = Key::all_queues();
     loop {
-        let (from, to) = (begin.clone(), end.clone());
-        let found = sqs.0.kv.read(|tx| async move { tx.range(from, to, page()).await }).await?;
-        let full = found.len() == SWEEP_KEYS_MAX;
-        for (key, raw) in found {
-            begin = [&key[..], &[0]].concat().into();
+        let page = page_of_records(sqs, &mut rest).await?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        for (key, raw) in page {
             if let Key::Queue(name) = Key::decode(&key)? {
                 let loaded = Loaded::of(&name, raw)?;
                 all.push((name, loaded));
             }
-        }
-        if !full {
-            return Ok(all);
         }
     }
 }

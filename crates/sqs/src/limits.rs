@@ -75,5 +75,7 @@ pub const LATE_MS_MAX: i64 = 60_000;
 pub const COUNTED_MAX: usize = 10_000;
 /// Receive request attempts remembered for each queue.
 pub const ATTEMPTS_MAX: usize = 10_000;
+/// Records of queues and move tasks that are read at once: at the store's 100 KB for each this stays under its 10 MB.
+pub const PAGE_RECORDS: usize = 64;
 /// Keys that a sweep clears in one transaction.
 pub const SWEEP_KEYS_MAX: usize = 500;

@@ -90,7 +90,8 @@ impl Sqs {
             failure: None,
         };
         let key = Key::Task(source.clone(), handle.started_ms, handle.id.clone()).encode();
-        let started = self.0.kv.transact(|tx| {
+        // On the queue: a task must not outlive a queue that is deleted at this moment.
+        let started = self.on_queue(source, |tx, _, _| {
             let (key, task) = (key.clone(), &task);
             async move {
                 let all = tasks(&tx, source).await?;
@@ -106,7 +107,7 @@ impl Sqs {
                 Ok(())
             }
         });
-        started.await?;
+        started.await.map_err(|error| absent(error, "SourceArn"))?;
         self.run_task(handle.clone());
         Ok(handle.encode())
     }
@@ -248,16 +249,19 @@ impl Sqs {
 
 /// Takes up the tasks that were at work when the server stopped.
 pub(crate) async fn resume(sqs: &Sqs) -> Result<(), SqsError> {
-    let range = Key::all_tasks();
-    let found =
-        sqs.0.kv.read(|tx| async move { tx.range(range.begin, range.end, RangeOptions::default()).await }).await?;
-    for (key, value) in found {
-        let task: Task = decode_record(&value)?;
-        if let (Key::Task(source, started_ms, id), true) = (Key::decode(&key)?, task.status.is_active()) {
-            sqs.run_task(Handle { id, source: source.arn(), started_ms });
+    let mut rest = Key::all_tasks();
+    loop {
+        let page = jobs::page_of_records(sqs, &mut rest).await?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        for (key, value) in page {
+            let task: Task = decode_record(&value)?;
+            if let (Key::Task(source, started_ms, id), true) = (Key::decode(&key)?, task.status.is_active()) {
+                sqs.run_task(Handle { id, source: source.arn(), started_ms });
+            }
         }
     }
-    Ok(())
 }
 
 /// The tasks of a source, oldest first.

@@ -2,7 +2,6 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use kv::{KeyRange, RangeOptions};
 use model::sqs as m;
 use wire::{AccountId, Cx};
 
@@ -141,21 +140,20 @@ impl Sqs {
             Some(Ok(max)) if (1..=PAGE_QUEUES_MAX).contains(&max) => max,
             Some(_) => return Err(SqsError::invalid("MaxResults must be between 1 and 1000, if provided.")),
         };
-        let KeyRange { mut begin, end } = Key::queues(cx.account.as_str(), &cx.region, prefix);
+        let mut rest = Key::queues(cx.account.as_str(), &cx.region, prefix);
         if let Some(token) = token.filter(|token| !token.is_empty()) {
             let name = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
             let name = name.ok_or_else(|| SqsError::invalid("Invalid or expired next token."))?;
             let after = [&Key::Queue(QueueName::own(cx, &name)).encode()[..], &[0]].concat();
-            begin = begin.max(after.into());
+            rest.begin = rest.begin.max(after.into());
         }
         let mut found: Vec<QueueName> = Vec::new();
         loop {
-            let (from, to) = (begin.clone(), end.clone());
-            let options = RangeOptions { limit: PAGE_QUEUES_MAX, snapshot: true, ..RangeOptions::default() };
-            let page = self.0.kv.read(|tx| async move { tx.range(from, to, options).await }).await?;
-            let full = page.len() == PAGE_QUEUES_MAX;
+            let page = jobs::page_of_records(self, &mut rest).await?;
+            if page.is_empty() {
+                return Ok((found, None));
+            }
             for (key, raw) in page {
-                begin = [&key[..], &[0]].concat().into();
                 let Key::Queue(queue) = Key::decode(&key)? else { continue };
                 if !wanted(&Loaded::of(&queue, raw)?) {
                     continue;
@@ -165,9 +163,6 @@ impl Sqs {
                     return Ok((found, next.filter(|_| max_results.is_some())));
                 }
                 found.push(queue);
-            }
-            if !full {
-                return Ok((found, None));
             }
         }
     }
@@ -213,11 +208,13 @@ pub(crate) async fn delete(sqs: Sqs, cx: Cx, input: m::DeleteQueueInput) -> Resu
 
 impl Sqs {
     pub(crate) async fn delete_queue(&self, queue: &QueueName) -> Result<(), SqsError> {
-        let key = Key::Queue(queue.clone()).encode();
+        let (key, tasks) = (Key::Queue(queue.clone()).encode(), Key::tasks(queue));
         let deleted = self.on_queue(queue, |tx, live, _| {
-            let key = key.clone();
+            let (key, tasks) = (key.clone(), tasks.clone());
             async move {
                 tx.clear(key);
+                // A task belongs to this life of the queue. One that is at work ends when it finds itself gone.
+                tx.clear_range(tasks.begin, tasks.end);
                 tx.set(Key::Garbage(live.id).encode(), empty_value());
                 Ok(live.id)
             }

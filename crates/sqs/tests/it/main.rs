@@ -159,6 +159,13 @@ impl Fixture {
     }
 }
 
+/// Lets background work come to where it waits.
+async fn settle() {
+    for _ in 0..300 {
+        tokio::task::yield_now().await;
+    }
+}
+
 fn bodies(messages: &[Value]) -> Vec<String> {
     messages.iter().map(|message| message["Body"].as_str().unwrap_or_default().to_owned()).collect()
 }

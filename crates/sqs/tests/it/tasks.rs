@@ -2,13 +2,7 @@
 
 use serde_json::json;
 
-use super::{Fixture, arn, bodies, fixture};
-
-async fn settle() {
-    for _ in 0..300 {
-        tokio::task::yield_now().await;
-    }
-}
+use super::{Fixture, arn, bodies, fixture, settle};
 
 /// A dead-letter queue with `count` dead letters of `q`.
 async fn with_dead_letters(count: usize) -> (Fixture, String, String) {
