@@ -45,12 +45,12 @@ impl Handle {
     }
 }
 
-/// The ARN of the queue whose task a handle names.
-pub(crate) fn source_of(handle: &str) -> Option<String> {
-    Handle::decode(handle).map(|handle| handle.source)
+/// The queue whose task a handle names: the same one that [`Handle::key`] leads to, however the handle spells it.
+pub(crate) fn source_of(handle: &str) -> Option<QueueName> {
+    Handle::decode(handle).and_then(|handle| QueueName::of_arn(&handle.source))
 }
 
-fn missing(parameter: &str) -> SqsError {
+pub(crate) fn missing(parameter: &str) -> SqsError {
     let message = format!("The resource that you specified for the {parameter} parameter doesn't exist.");
     SqsError::ResourceNotFoundException(message)
 }
@@ -65,6 +65,12 @@ impl Sqs {
     ) -> Result<String, SqsError> {
         let live = self.live(source).await.map_err(|error| absent(error, "SourceArn"))?;
         if let Some(destination) = destination {
+            if destination == source {
+                return Err(SqsError::invalid("Source and destination queues must not be the same."));
+            }
+            if (&destination.account, &destination.region) != (&source.account, &source.region) {
+                return Err(SqsError::invalid("Source and destination queues must be of the same account and region."));
+            }
             let to = self.live(destination).await.map_err(|error| absent(error, "DestinationArn"))?;
             if to.name.is_fifo() != source.is_fifo() {
                 return Err(SqsError::invalid("Source and destination queues must be of the same type."));

@@ -75,13 +75,17 @@ impl Fixture {
 
     /// Status, body and the header that says the legacy code.
     async fn answer(&self, operation: &str, input: Value) -> (u16, Value, String) {
+        self.answer_as(cx(), operation, input).await
+    }
+
+    async fn answer_as(&self, cx: Cx, operation: &str, input: Value) -> (u16, Value, String) {
         let request = http::Request::post("/")
             .header("content-type", "application/x-amz-json-1.0")
             .header("x-amz-target", format!("AmazonSQS.{operation}"))
             .body(())
             .expect("a well-formed request");
         let (parts, ()) = request.into_parts();
-        let answer = self.service.call(cx(), Protocol::AwsJson1_0, &parts, Bytes::from(input.to_string())).await;
+        let answer = self.service.call(cx, Protocol::AwsJson1_0, &parts, Bytes::from(input.to_string())).await;
         let body = serde_json::from_slice(answer.body()).expect("the answer is JSON");
         let legacy = answer.headers().get("x-amzn-query-error").and_then(|value| value.to_str().ok());
         (answer.status().as_u16(), body, legacy.unwrap_or_default().to_owned())
@@ -89,7 +93,11 @@ impl Fixture {
 
     /// The body of a successful answer.
     async fn ok(&self, operation: &str, input: Value) -> Value {
-        let (status, body, _) = self.answer(operation, input).await;
+        self.ok_as(cx(), operation, input).await
+    }
+
+    async fn ok_as(&self, cx: Cx, operation: &str, input: Value) -> Value {
+        let (status, body, _) = self.answer_as(cx, operation, input).await;
         assert_eq!(status, 200, "{operation}: {body}");
         body
     }
