@@ -181,13 +181,34 @@ impl Index {
             let group = Arc::clone(group);
             // A FIFO group gives its messages in a row; the others would wait for each other otherwise.
             let run = if self.fifo { count - picked.len() } else { 1 };
-            let taken = self.run(&group, run);
-            for seq in taken {
-                let entry = &self.entries[&seq];
-                picked.push(Picked { seq, receives: entry.receives, first_received_ms: entry.first_received_ms });
-                self.change(&seq, Status::Reserved);
+            for seq in self.run(&group, run) {
+                picked.push(self.hold(seq));
             }
         }
+        picked
+    }
+
+    /// Takes up to `count` messages that were made by the commit `last` or an earlier one, whatever the turns: for a
+    /// move task, which has to end although new messages come.
+    pub(crate) fn reserve_made_by(&mut self, count: usize, last: &[u8; Versionstamp::BYTES]) -> Vec<Picked> {
+        let mut taken = Vec::new();
+        for group in self.turns.values() {
+            if taken.len() == count {
+                break;
+            }
+            let old = |seq: &Seq| seq.stamp <= *last;
+            match self.fifo {
+                true => taken.extend(self.run(group, count - taken.len()).into_iter().take_while(old)),
+                false => taken.extend(self.run(group, usize::MAX).into_iter().filter(old).take(count - taken.len())),
+            }
+        }
+        taken.into_iter().map(|seq| self.hold(seq)).collect()
+    }
+
+    fn hold(&mut self, seq: Seq) -> Picked {
+        let entry = &self.entries[&seq];
+        let picked = Picked { seq, receives: entry.receives, first_received_ms: entry.first_received_ms };
+        self.change(&seq, Status::Reserved);
         picked
     }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use kv::{RangeOptions, Txn};
+use kv::{RangeOptions, Txn, Versionstamp};
 use serde::{Deserialize, Serialize};
 
 use crate::index::Picked;
-use crate::keys::{Key, Task, TaskStatus, decode_record, encode_record};
+use crate::keys::{Key, Task, TaskStatus};
 use crate::limits::TASKS_SHOWN_MAX;
 use crate::live::{Live, Loaded};
 use crate::message::{Head, Stored};
@@ -88,6 +88,7 @@ impl Sqs {
             started_ms: u64::try_from(self.now_ms()).unwrap_or(0),
         };
         let task = Task {
+            started: *Versionstamp::PENDING.as_bytes(),
             status: TaskStatus::Running,
             destination: destination.map(QueueName::arn),
             rate,
@@ -109,7 +110,7 @@ impl Sqs {
                 for (old, _) in all.iter().rev().skip(TASKS_SHOWN_MAX - 1) {
                     tx.clear(old.encode());
                 }
-                tx.set(key, encode_record(task));
+                tx.set_versionstamped_value(key, task.encode_pending());
                 Ok(())
             }
         });
@@ -126,12 +127,12 @@ impl Sqs {
         let moved = self.0.kv.transact(|tx| {
             let key = key.clone();
             async move {
-                let mut task: Task = decode_record(&tx.get(&key).await?.ok_or_else(gone)?)?;
+                let mut task = Task::decode(&tx.get(&key).await?.ok_or_else(gone)?)?;
                 if task.status != TaskStatus::Running {
                     return Err(SqsError::UnsupportedOperation("Only active tasks can be cancelled.".to_owned()));
                 }
                 task.status = TaskStatus::Cancelling;
-                tx.set(key, encode_record(&task));
+                tx.set(key, task.encode());
                 Ok(task.moved)
             }
         });
@@ -174,7 +175,7 @@ impl Sqs {
             let live = self.live(&source).await?;
             let count = task.rate.and_then(|rate| usize::try_from(rate).ok()).map_or(BATCH, |rate| rate.min(BATCH));
             self.load(&live, count).await?;
-            let picked = live.index.lock().reserve(count);
+            let picked = live.index.lock().reserve_made_by(count, &task.started);
             if picked.is_empty() {
                 return self.end_task(handle, TaskStatus::Completed, None).await;
             }
@@ -220,9 +221,9 @@ impl Sqs {
                     dead_letters::relocate(&tx, (live.id, &one.seq), (to.record.id, count), &moved);
                     count += 1;
                 }
-                let mut task: Task = decode_record(&tx.get(&key).await?.ok_or(SqsError::NonExistentQueue)?)?;
+                let mut task = Task::decode(&tx.get(&key).await?.ok_or(SqsError::NonExistentQueue)?)?;
                 task.moved += i64::from(count);
-                tx.set(key, encode_record(&task));
+                tx.set(key, task.encode());
                 Ok(())
             }
         });
@@ -232,7 +233,7 @@ impl Sqs {
     async fn task(&self, handle: &Handle) -> Result<Option<Task>, SqsError> {
         let Some(key) = handle.key() else { return Ok(None) };
         let value = self.0.kv.read(|tx| async move { tx.get(key.encode()).await }).await?;
-        value.map(|value| decode_record(&value)).transpose()
+        value.map(|value| Task::decode(&value)).transpose()
     }
 
     async fn end_task(&self, handle: &Handle, status: TaskStatus, failure: Option<String>) -> Result<(), SqsError> {
@@ -242,10 +243,10 @@ impl Sqs {
             let key = key.clone();
             async move {
                 let Some(value) = tx.get(&key).await? else { return Ok(()) };
-                let mut task: Task = decode_record(&value)?;
+                let mut task = Task::decode(&value)?;
                 task.status = status;
                 task.failure.clone_from(failure);
-                tx.set(key, encode_record(&task));
+                tx.set(key, task.encode());
                 Ok::<_, SqsError>(())
             }
         });
@@ -262,7 +263,7 @@ pub(crate) async fn resume(sqs: &Sqs) -> Result<(), SqsError> {
             return Ok(());
         }
         for (key, value) in page {
-            let task: Task = decode_record(&value)?;
+            let task = Task::decode(&value)?;
             if let (Key::Task(source, started_ms, id), true) = (Key::decode(&key)?, task.status.is_active()) {
                 sqs.run_task(Handle { id, source: source.arn(), started_ms });
             }
@@ -274,7 +275,7 @@ pub(crate) async fn resume(sqs: &Sqs) -> Result<(), SqsError> {
 async fn tasks(tx: &Txn, source: &QueueName) -> Result<Vec<(Key, Task)>, SqsError> {
     let range = Key::tasks(source);
     let found = tx.range(range.begin, range.end, RangeOptions::default()).await?;
-    found.into_iter().map(|(key, value)| Ok((Key::decode(&key)?, decode_record(&value)?))).collect()
+    found.into_iter().map(|(key, value)| Ok((Key::decode(&key)?, Task::decode(&value)?))).collect()
 }
 
 fn absent(error: SqsError, parameter: &str) -> SqsError {

@@ -3,6 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
+use sqs::QueueName;
+use sqs::keys::{Key, Task, TaskStatus};
 use wire::shape::Protocol;
 use wire::{AccountId, Cx, Permission, Principal};
 
@@ -144,4 +146,76 @@ async fn a_task_takes_the_rights_of_all_that_it_does() {
     let cancelled = asked(&f, "CancelMessageMoveTask", json!({ "TaskHandle": handle }));
     assert_eq!(cancelled[0], ("sqs:CancelMessageMoveTask", arn("dead")));
     assert_eq!(cancelled[1..], of_source(&arn("dead")));
+}
+
+#[tokio::test]
+async fn a_task_whose_messages_come_back_ends() {
+    let f = fixture();
+    // Its own dead-letter queue: what returns to where it came from is there again.
+    let url = f.queue("q", json!({ "VisibilityTimeout": "0" })).await;
+    let policy = json!({ "deadLetterTargetArn": arn("q"), "maxReceiveCount": 1 }).to_string();
+    f.ok("SetQueueAttributes", json!({ "QueueUrl": url, "Attributes": { "RedrivePolicy": policy } })).await;
+    for number in 0..3 {
+        f.send(&url, &number.to_string()).await;
+    }
+    f.receive(&url).await;
+    // The second receive is one too many.
+    f.receive(&url).await;
+    f.ok("StartMessageMoveTask", json!({ "SourceArn": arn("q") })).await;
+    settle().await;
+    let listed = f.ok("ListMessageMoveTasks", json!({ "SourceArn": arn("q") })).await;
+    let task = &listed["Results"][0];
+    assert_eq!((&task["Status"], &task["ApproximateNumberOfMessagesMoved"]), (&json!("COMPLETED"), &json!(3)));
+    assert_eq!(f.counts(&url).await[0], "3");
+}
+
+#[tokio::test]
+async fn a_task_leaves_what_comes_after_its_start() {
+    let (f, url, dead) = with_dead_letters(3).await;
+    f.ok("StartMessageMoveTask", json!({ "SourceArn": arn("dead"), "MaxNumberOfMessagesPerSecond": 2 })).await;
+    settle().await;
+    f.send(&dead, "late").await;
+    for _ in 0..3 {
+        f.pass(1);
+        settle().await;
+    }
+    let listed = f.ok("ListMessageMoveTasks", json!({ "SourceArn": arn("dead") })).await;
+    assert_eq!(listed["Results"][0]["Status"], "COMPLETED");
+    assert_eq!(bodies(&f.receive(&dead).await), ["late"]);
+    assert_eq!(f.counts(&url).await[0], "3");
+}
+
+/// More than one transaction can read, 10 MB.
+#[tokio::test]
+async fn many_remembered_tasks_keep_nothing_from_starting() {
+    let (f, url, _) = with_dead_letters(2).await;
+    f.ok("StartMessageMoveTask", json!({ "SourceArn": arn("dead"), "MaxNumberOfMessagesPerSecond": 1 })).await;
+    let old = Task {
+        started: [0; 10],
+        status: TaskStatus::Failed,
+        destination: None,
+        rate: None,
+        moved: 0,
+        to_move: 0,
+        failure: Some("x".repeat(90_000)),
+    };
+    for number in 0..120u64 {
+        let source = QueueName::of_arn(&arn("another")).expect("an ARN");
+        let (key, value) = (Key::Task(source, number, "id".to_owned()).encode(), old.encode());
+        let put = f.kv.transact(|tx| {
+            let (key, value) = (key.clone(), value.clone());
+            async move {
+                tx.set(key, value);
+                Ok::<_, kv::Error>(())
+            }
+        });
+        put.await.expect("the store serves");
+    }
+    let f = f.crashed();
+    sqs::jobs::resume(&f.sqs).await.expect("a start succeeds");
+    for _ in 0..3 {
+        settle().await;
+        f.pass(1);
+    }
+    assert_eq!(f.counts(&url).await[0], "2", "the task behind them goes on");
 }
