@@ -119,7 +119,7 @@ impl Sqs {
         let stamp = stamp.get().ok_or_else(|| SqsError::Internal("a send without a commit".to_owned()))?;
         let seq = Seq { due_ms, stamp: *stamp.as_bytes(), index };
         if due_ms > 0 {
-            self.take_in_late(live, seq, of.message.group.as_deref().unwrap_or_default(), of.head.sent_ms);
+            self.take_notice(live, seq, of.message.group.as_deref().unwrap_or_default(), of.head.sent_ms);
         }
         Ok(seq)
     }
