@@ -43,11 +43,16 @@ pub(crate) async fn page_of_records(sqs: &Sqs, range: &mut KeyRange) -> Result<V
 /// # Errors
 /// The store's.
 pub async fn resume(sqs: &Sqs) -> Result<(), SqsError> {
-    let garbage = Key::garbage();
-    let found = sqs.0.kv.read(|tx| async move { tx.range(garbage.begin, garbage.end, page()).await }).await?;
-    for (key, _) in found {
-        if let Key::Garbage(queue) = Key::decode(&key)? {
-            clear_in_background(sqs, queue);
+    let mut garbage = Key::garbage();
+    loop {
+        let found = page_of_records(sqs, &mut garbage).await?;
+        if found.is_empty() {
+            break;
+        }
+        for (key, _) in found {
+            if let Key::Garbage(queue) = Key::decode(&key)? {
+                clear_in_background(sqs, queue);
+            }
         }
     }
     for (name, loaded) in queues(sqs).await? {
@@ -69,21 +74,34 @@ pub async fn run(sqs: Sqs, stop: CancellationToken) {
     }
 }
 
-/// Drops messages beyond their retention and forgets deduplication ids.
+/// Drops messages beyond their retention and forgets deduplication ids. Every queue has its turn, also behind one that
+/// fails.
 ///
 /// # Errors
-/// The store's.
+/// The store's, of the last queue that failed.
 pub async fn tick(sqs: &Sqs) -> Result<(), SqsError> {
+    let mut outcome = Ok(());
     for (name, loaded) in queues(sqs).await? {
-        expire(sqs, &name, &loaded).await?;
-        if loaded.settings.fifo {
-            forget_deduplications(sqs, loaded.record.id).await?;
+        if let Err(error) = tick_queue(sqs, &name, &loaded).await {
+            tracing::error!(%error, queue = %name.arn(), "old messages of a queue could not be dropped");
+            outcome = Err(error);
         }
+    }
+    outcome
+}
+
+async fn tick_queue(sqs: &Sqs, name: &QueueName, loaded: &Loaded) -> Result<(), SqsError> {
+    expire(sqs, name, loaded).await?;
+    if loaded.settings.fifo {
+        forget_deduplications(sqs, loaded.record.id).await?;
     }
     Ok(())
 }
 
-/// Every queue of every account.
+/// Every queue of every account. One whose record cannot be read is left out, so that it stops nobody else's work.
+///
+/// # Errors
+/// The store's.
 pub(crate) async fn queues(sqs: &Sqs) -> Result<Vec<(QueueName, Loaded)>, SqsError> {
     let mut all = Vec::new();
     let mut rest = Key::all_queues();
@@ -93,9 +111,10 @@ pub(crate) async fn queues(sqs: &Sqs) -> Result<Vec<(QueueName, Loaded)>, SqsErr
             return Ok(all);
         }
         for (key, raw) in page {
-            if let Key::Queue(name) = Key::decode(&key)? {
-                let loaded = Loaded::of(&name, raw)?;
-                all.push((name, loaded));
+            let Key::Queue(name) = Key::decode(&key)? else { continue };
+            match Loaded::of(&name, raw) {
+                Ok(loaded) => all.push((name, loaded)),
+                Err(error) => tracing::error!(%error, queue = %name.arn(), "the record of a queue cannot be read"),
             }
         }
     }
@@ -133,7 +152,11 @@ async fn expire_page(sqs: &Sqs, loaded: &Loaded, plain: bool) -> Result<Vec<Seq>
             false => (Key::Message(queue, heads.delayed).encode(), Key::messages(queue).end),
         };
         let mut gone = Vec::new();
-        for (key, value) in tx.range(range.0, range.1, page()).await? {
+        // Mostly nothing is so old: one message tells, a page with its bodies would be read in vain each minute.
+        let oldest = tx.range(&range.0, &range.1, RangeOptions { limit: 1, ..page() }).await?;
+        let some = oldest.first().map(|(_, value)| Ok::<_, SqsError>(Stored::decode(value)?.head.sent_ms <= expired_ms));
+        let found = if some.transpose()? == Some(true) { tx.range(range.0, range.1, page()).await? } else { Vec::new() };
+        for (key, value) in found {
             let Key::Message(_, seq) = Key::decode(&key)? else { continue };
             let stored = Stored::decode(&value)?.head;
             if stored.sent_ms > expired_ms {
@@ -190,8 +213,9 @@ async fn forget_deduplications(sqs: &Sqs, queue: QueueId) -> Result<(), SqsError
 pub(crate) fn purge_in_background(sqs: &Sqs, name: &QueueName, queue: QueueId, stamp: [u8; Versionstamp::BYTES]) {
     let (sqs, name) = (sqs.clone(), name.clone());
     sys::task::spawn("sqs purge", async move {
-        if let Err(error) = purge(&sqs, queue, stamp).await {
-            tracing::error!(%error, queue = %name.arn(), "a purge is not finished; it goes on after a restart");
+        while let Err(error) = purge(&sqs, queue, stamp).await {
+            tracing::error!(%error, queue = %name.arn(), "a purge is not finished; it goes on in a minute");
+            sqs.0.clock.sleep(TICK).await;
         }
     });
 }
@@ -251,8 +275,9 @@ async fn clear_messages(sqs: &Sqs, queue: QueueId, before: Option<[u8; Versionst
 pub(crate) fn clear_in_background(sqs: &Sqs, queue: QueueId) {
     let sqs = sqs.clone();
     sys::task::spawn("sqs clear", async move {
-        if let Err(error) = clear(&sqs, queue).await {
-            tracing::error!(%error, queue, "a deleted queue is not cleared; that goes on after a restart");
+        while let Err(error) = clear(&sqs, queue).await {
+            tracing::error!(%error, queue, "a deleted queue is not cleared; that goes on in a minute");
+            sqs.0.clock.sleep(TICK).await;
         }
     });
 }

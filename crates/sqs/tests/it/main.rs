@@ -4,6 +4,7 @@ mod attributes;
 mod batches;
 mod dead_letters;
 mod fifo;
+mod jobs;
 mod keys;
 mod messages;
 mod model;
@@ -19,7 +20,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use kv::Kv;
 use serde_json::{Value, json};
-use sqs::{Sqs, SqsParts};
+use sqs::keys::{Key, QueueId, QueueRecord, decode_record};
+use sqs::{QueueName, Sqs, SqsParts};
 use sys::{Clock, Rng, Timestamp};
 use wire::shape::Protocol;
 use wire::{AccountId, Cx, Principal, Service, TraceContext};
@@ -150,6 +152,25 @@ impl Fixture {
 
     async fn delete(&self, url: &str, message: &Value) -> Value {
         self.ok("DeleteMessage", json!({ "QueueUrl": url, "ReceiptHandle": message["ReceiptHandle"] })).await
+    }
+
+    /// This life of a queue.
+    async fn id(&self, name: &str) -> QueueId {
+        let key = Key::Queue(QueueName::of_arn(&arn(name)).expect("an ARN")).encode();
+        let raw = self.kv.read(|tx| async move { tx.get(key).await }).await.expect("the store serves");
+        decode_record::<QueueRecord>(&raw.expect("the queue is there")).expect("our own").id
+    }
+
+    /// Puts a value straight into the store, or takes it away.
+    async fn put(&self, key: &Key, value: Option<&[u8]>) {
+        let put = self.kv.transact(|tx| async move {
+            match value {
+                Some(value) => tx.set(key.encode(), value.to_vec()),
+                None => tx.clear(key.encode()),
+            }
+            Ok::<_, kv::Error>(())
+        });
+        put.await.expect("the store serves");
     }
 
     async fn attribute(&self, url: &str, name: &str) -> String {

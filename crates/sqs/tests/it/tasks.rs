@@ -201,15 +201,7 @@ async fn many_remembered_tasks_keep_nothing_from_starting() {
     };
     for number in 0..120u64 {
         let source = QueueName::of_arn(&arn("another")).expect("an ARN");
-        let (key, value) = (Key::Task(source, number, "id".to_owned()).encode(), old.encode());
-        let put = f.kv.transact(|tx| {
-            let (key, value) = (key.clone(), value.clone());
-            async move {
-                tx.set(key, value);
-                Ok::<_, kv::Error>(())
-            }
-        });
-        put.await.expect("the store serves");
+        f.put(&Key::Task(source, number, "id".to_owned()), Some(&old.encode())).await;
     }
     let f = f.crashed();
     sqs::jobs::resume(&f.sqs).await.expect("a start succeeds");
