@@ -157,9 +157,9 @@ impl Index {
         self.delayed_read
     }
 
-    /// Delayed messages are read up to `seq`.
+    /// Delayed messages are read up to `seq`, or are about to be.
     pub(crate) fn set_delayed_read(&mut self, seq: Seq) {
-        self.delayed_read = Some(seq);
+        self.delayed_read = self.delayed_read.max(Some(seq));
     }
 
     /// The next moment at which a delayed message that is not in memory is due (milliseconds since 1970), as far as
@@ -245,7 +245,9 @@ impl Index {
     fn run(&self, group: &Arc<str>, count: usize) -> Vec<Seq> {
         let Some(group) = self.groups.get(group) else { return Vec::new() };
         match self.fifo {
-            true => group.live.iter().take_while(|seq| group.ready.contains(&(0, **seq))).take(count).copied().collect(),
+            true => {
+                group.live.iter().take_while(|seq| group.ready.contains(&(0, **seq))).take(count).copied().collect()
+            }
             false => group.ready.iter().map(|(_, seq)| *seq).take(count).collect(),
         }
     }

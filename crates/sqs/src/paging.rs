@@ -124,16 +124,17 @@ impl Sqs {
                     return Ok(());
                 }
             }
-            let range =
-                KeyRange { begin: after(live.id, at.delayed).into(), end: Key::Message(live.id, later(now_ms)).encode() };
+            let end = later(now_ms);
+            let range = KeyRange { begin: after(live.id, at.delayed).into(), end: Key::Message(live.id, end).encode() };
             if range.is_empty() {
                 break;
             }
+            // Before the snapshot is made: who commits after it, to a place that it passes, sees that nobody comes back.
+            live.index.lock().set_delayed_read(end);
             // Delayed messages may have been received before a restart, at any time: their deliveries are always read.
             let page = self.page(live.id, range, PAGE_MESSAGES, true).await?;
             if let Some(last) = self.take_in(live, loaded, &page, &at)? {
                 at.delayed = last;
-                live.index.lock().set_delayed_read(last);
             }
             if page.messages.len() < PAGE_MESSAGES {
                 break;
@@ -196,19 +197,22 @@ impl Sqs {
         Ok(last)
     }
 
-    /// A delayed message was made. One that was due before reading came to it, for commits may be late, is put into the
-    /// index here; of the others the index knows when to look for them.
+    /// A delayed message was made. One whose place reading has passed, for commits may be late and clocks are set back,
+    /// is put into the index here; of the others the index knows when to look for them.
     pub(crate) fn take_notice(&self, live: &Live, seq: Seq, group: &str, sent_ms: i64) {
+        let (now_ms, due_ms) = (self.now_ms(), i64::try_from(seq.due_ms).unwrap_or(i64::MAX));
         let mut index = live.index.lock();
         if index.delayed_read().is_some_and(|read| seq <= read) {
-            index.insert(seq, new_entry(group, sent_ms, Status::Ready));
-        } else if let Ok(due_ms) = i64::try_from(seq.due_ms) {
+            let status = if due_ms > now_ms { Status::Delayed(due_ms) } else { Status::Ready };
+            index.insert(seq, new_entry(group, sent_ms, status));
+        } else {
             index.note_unread_due(due_ms);
         }
     }
 
-    /// The head cursors as they may be stored now: nothing before them is alive.
-    pub(crate) fn heads(live: &Live, at: &Places) -> Heads {
+    /// The head cursors as they may be stored now: nothing before them is alive, and nothing is made there that has the
+    /// usual delay of a commit. Who sends a delayed message reads them, for a clock may be set back further.
+    pub(crate) fn heads(live: &Live, at: &Places, now_ms: i64) -> Heads {
         let index = live.index.lock();
         let alive = |from: Seq, read: Seq, within: &dyn Fn(&Seq) -> bool| {
             index.first_from(from).filter(within).map_or(read, |first| first.min(read))
@@ -220,8 +224,9 @@ impl Sqs {
             0 => Seq { stamp: previous(seq.stamp), index: u16::MAX, ..seq },
             index => Seq { index: index - 1, ..seq },
         };
-        let late = u64::try_from(LATE_MS_MAX).unwrap_or(0);
-        Heads { plain: before(plain), delayed: Seq::due(delayed.due_ms.saturating_sub(late).max(1)) }
+        let (late_ms, now_ms) = (LATE_MS_MAX.unsigned_abs(), u64::try_from(now_ms).unwrap_or(0));
+        let due_ms = delayed.due_ms.min(now_ms).saturating_sub(late_ms);
+        Heads { plain: before(plain), delayed: Seq::due(due_ms.max(1)) }
     }
 
     /// How many messages there are. Approximate, as on AWS: the three numbers are not of one moment.
