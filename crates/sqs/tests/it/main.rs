@@ -11,6 +11,7 @@ mod model;
 mod permissions;
 mod query;
 mod queues;
+mod records;
 mod tasks;
 mod waiting;
 
