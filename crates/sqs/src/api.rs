@@ -40,9 +40,8 @@ fn of_task(source: &Resource) -> Vec<Permission> {
 fn of_start(input: &m::StartMessageMoveTaskInput) -> Vec<Permission> {
     let to = match &input.destination_arn {
         Some(destination) => of_arn(destination),
-        None => QueueName::of_arn(&input.source_arn).map_or_else(Resource::any, |source| {
-            Resource::arn(QueueName { name: "*".to_owned(), ..source }.arn())
-        }),
+        None => QueueName::of_arn(&input.source_arn)
+            .map_or_else(Resource::any, |source| Resource::arn(QueueName { name: "*".to_owned(), ..source }.arn())),
     };
     let mut all = of_task(&of_arn(&input.source_arn));
     all.push(Permission::new("sqs:SendMessage", to));
@@ -66,10 +65,22 @@ fn request_tags(tags: Option<&BTreeMap<String, String>>) -> ConditionKeys {
     ConditionKeys::new().with_request_tags(tags.map(|(key, value)| (key.as_str(), value.as_str())))
 }
 
+/// Making a queue with tags takes the right to tag it (API CreateQueue, `Tags`).
+fn of_tags(cx: &Cx, input: &m::CreateQueueInput) -> Vec<Permission> {
+    let tags: Vec<(&str, &str)> = input.tags.iter().flatten().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    if tags.is_empty() {
+        return Vec::new();
+    }
+    let mut permission = Permission::new("sqs:TagQueue", named(cx, &input.queue_name, None));
+    permission.keys = ConditionKeys::new().with_request_tags(tags);
+    vec![permission]
+}
+
 fn queue_lines(table: Table<Sqs>) -> Table<Sqs> {
     table
         .op::<m::CreateQueue, _, _>(queues::create, "sqs:CreateQueue", |cx, i| named(cx, &i.queue_name, None))
         .keys::<m::CreateQueue>(|_, i| request_tags(i.tags.as_ref()))
+        .also::<m::CreateQueue>(|cx, i| of_tags(cx, i))
         .op::<m::GetQueueUrl, _, _>(queues::url, "sqs:GetQueueUrl", |cx, i| {
             named(cx, &i.queue_name, i.queue_owner_aws_account_id.as_deref())
         })

@@ -154,8 +154,10 @@ async fn expire_page(sqs: &Sqs, loaded: &Loaded, plain: bool) -> Result<Vec<Seq>
         let mut gone = Vec::new();
         // Mostly nothing is so old: one message tells, a page with its bodies would be read in vain each minute.
         let oldest = tx.range(&range.0, &range.1, RangeOptions { limit: 1, ..page() }).await?;
-        let some = oldest.first().map(|(_, value)| Ok::<_, SqsError>(Stored::decode(value)?.head.sent_ms <= expired_ms));
-        let found = if some.transpose()? == Some(true) { tx.range(range.0, range.1, page()).await? } else { Vec::new() };
+        let some =
+            oldest.first().map(|(_, value)| Ok::<_, SqsError>(Stored::decode(value)?.head.sent_ms <= expired_ms));
+        let found =
+            if some.transpose()? == Some(true) { tx.range(range.0, range.1, page()).await? } else { Vec::new() };
         for (key, value) in found {
             let Key::Message(_, seq) = Key::decode(&key)? else { continue };
             let stored = Stored::decode(&value)?.head;

@@ -20,6 +20,9 @@ use crate::{Sqs, SqsError, dead_letters, jobs};
 /// Messages that one transaction moves when no rate is asked for.
 const BATCH: usize = 100;
 
+/// Length of a task's id, a UUID.
+const ID_BYTES: usize = 36;
+
 /// A task's place in the store; its base64 is the task's handle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Handle {
@@ -41,7 +44,8 @@ impl Handle {
     }
 
     fn key(&self) -> Option<Key> {
-        Some(Key::Task(QueueName::of_arn(&self.source)?, self.started_ms, self.id.clone()))
+        let source = QueueName::of_arn(&self.source)?;
+        (self.id.len() == ID_BYTES).then(|| Key::Task(source, self.started_ms, self.id.clone()))
     }
 }
 

@@ -6,16 +6,16 @@ use model::sqs as m;
 use wire::{AccountId, Cx};
 
 use crate::keys::{Key, QueueRecord, empty_value, encode_record, pending_purge};
-use crate::limits::{PAGE_QUEUES_MAX, PURGE_PAUSE_MS};
+use crate::limits::{NAME_CHARACTERS_MAX, PAGE_QUEUES_MAX, PURGE_PAUSE_MS};
 use crate::live::Loaded;
 use crate::name::{self, QueueName};
 use crate::ops::tags;
 use crate::settings::{self, Texts};
-use crate::{Sqs, SqsError, jobs};
+use crate::{Sqs, SqsError, jobs, state};
 
 pub(crate) async fn create(sqs: Sqs, cx: Cx, input: m::CreateQueueInput) -> Result<m::CreateQueueOutput, SqsError> {
     let queue = QueueName::own(&cx, &input.queue_name);
-    let mut given = input.attributes.unwrap_or_default();
+    let mut given = settings::trimmed(input.attributes.unwrap_or_default());
     let fifo = match given.get("FifoQueue").map(|text| text.to_ascii_lowercase()).as_deref() {
         None => false,
         Some("true") => true,
@@ -37,8 +37,8 @@ pub(crate) async fn create(sqs: Sqs, cx: Cx, input: m::CreateQueueInput) -> Resu
         let (key, queue, given, tags) = (key.clone(), &queue, &given, &tags);
         async move {
             if let Some(raw) = tx.get(&key).await? {
-                let there = Loaded::of(queue, raw.clone())?;
-                return same_attributes(queue, &there.record.attributes, given).map(|()| raw);
+                let there = Loaded::of(queue, raw)?;
+                return same_attributes(queue, &there.record.attributes, given);
             }
             let record = QueueRecord {
                 id,
@@ -48,12 +48,12 @@ pub(crate) async fn create(sqs: Sqs, cx: Cx, input: m::CreateQueueInput) -> Resu
                 tags: tags.clone(),
                 purged_ms: 0,
             };
-            let raw = encode_record(&record);
-            tx.set(key, raw.clone());
-            Ok(raw)
+            tx.set(key, state::encode(&record)?);
+            Ok(())
         }
     });
-    sqs.adopt(&queue, made.await?)?;
+    made.await?;
+    sqs.notice(&queue).await?;
     Ok(m::CreateQueueOutput { queue_url: Some(queue.url(&cx.host)) })
 }
 
@@ -91,6 +91,9 @@ impl Sqs {
 
 pub(crate) async fn url(sqs: Sqs, cx: Cx, input: m::GetQueueUrlInput) -> Result<m::GetQueueUrlOutput, SqsError> {
     let mut queue = QueueName::own(&cx, &input.queue_name);
+    if !name::is_plausible(&queue.name) {
+        return Err(SqsError::NonExistentQueue);
+    }
     if let Some(owner) = input.queue_owner_aws_account_id {
         queue.account = AccountId::parse(&owner).ok_or(SqsError::NonExistentQueue)?.as_str().to_owned();
     }
@@ -100,6 +103,10 @@ pub(crate) async fn url(sqs: Sqs, cx: Cx, input: m::GetQueueUrlInput) -> Result<
 
 pub(crate) async fn list(sqs: Sqs, cx: Cx, input: m::ListQueuesInput) -> Result<m::ListQueuesOutput, SqsError> {
     let prefix = input.queue_name_prefix.unwrap_or_default();
+    if prefix.len() > NAME_CHARACTERS_MAX {
+        // No queue has such a name.
+        return Ok(m::ListQueuesOutput { next_token: None, queue_urls: None });
+    }
     let (found, next_token) =
         sqs.page_of_queues(&cx, &prefix, input.max_results, input.next_token.as_deref(), |_| true).await?;
     let queue_urls: Vec<String> = found.iter().map(|queue| queue.url(&cx.host)).collect();
@@ -143,6 +150,7 @@ impl Sqs {
         let mut rest = Key::queues(cx.account.as_str(), &cx.region, prefix);
         if let Some(token) = token.filter(|token| !token.is_empty()) {
             let name = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            let name = name.filter(|name| name::is_plausible(name));
             let name = name.ok_or_else(|| SqsError::invalid("Invalid or expired next token."))?;
             let after = [&Key::Queue(QueueName::own(cx, &name)).encode()[..], &[0]].concat();
             rest.begin = rest.begin.max(after.into());
@@ -180,14 +188,12 @@ pub(crate) async fn purge(sqs: Sqs, cx: Cx, input: m::PurgeQueueInput) -> Result
                 return Err(SqsError::PurgeQueueInProgress(live.name.name.clone()));
             }
             record.purged_ms = now_ms;
-            let raw = encode_record(&record);
-            tx.set(key, raw.clone());
+            tx.set(key, encode_record(&record));
             tx.set_versionstamped_value(Key::Purge(live.id).encode(), pending_purge());
-            Ok((live, raw, tx.versionstamp()))
+            Ok((live, tx.versionstamp()))
         }
     });
-    let (live, raw, stamp) = purged.await?;
-    sqs.adopt(&queue, raw)?;
+    let (live, stamp) = purged.await?;
     let stamp = stamp.get().ok_or_else(|| SqsError::Internal("a purge without a commit".to_owned()))?;
     let mut paging = live.paging.lock().await;
     if let Some(at) = paging.at.as_mut() {
@@ -197,6 +203,7 @@ pub(crate) async fn purge(sqs: Sqs, cx: Cx, input: m::PurgeQueueInput) -> Result
     live.index.lock().remove_before(stamp.as_bytes());
     drop(paging);
     jobs::purge_in_background(&sqs, &queue, live.id, *stamp.as_bytes());
+    sqs.notice(&queue).await?;
     Ok(m::PurgeQueueOutput {})
 }
 
@@ -220,9 +227,8 @@ impl Sqs {
             }
         });
         let id = deleted.await?;
-        self.forget(queue);
         jobs::clear_in_background(self, id);
-        Ok(())
+        self.notice(queue).await
     }
 
     /// Deletes every queue of an account, in all regions: the reset between foreign tests.

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::tasks::asked;
 use super::{HOST, arn, bodies, fixture, settle};
 
 #[tokio::test]
@@ -192,4 +193,77 @@ async fn tags_are_set_and_taken_away() {
     for wrong in [json!({ "": "v" }), json!({ "aws:x": "v" }), json!({ "k".repeat(129): "v" })] {
         assert_eq!(f.code("TagQueue", json!({ "QueueUrl": url, "Tags": wrong })).await, "InvalidParameterValue");
     }
+}
+
+#[tokio::test]
+async fn a_queue_with_tags_takes_the_right_to_tag() {
+    let f = fixture();
+    let tagged = asked(&f, "CreateQueue", json!({ "QueueName": "q", "tags": { "team": "a" } }));
+    assert_eq!(tagged, [("sqs:CreateQueue", arn("q")), ("sqs:TagQueue", arn("q"))]);
+    assert_eq!(asked(&f, "CreateQueue", json!({ "QueueName": "q" })), [("sqs:CreateQueue", arn("q"))]);
+}
+
+#[tokio::test]
+async fn blanks_round_a_name_change_nothing() {
+    let f = fixture();
+    let url = f.queue("q.fifo", json!({ " FifoQueue": "true", "ContentBasedDeduplication ": "true" })).await;
+    assert_eq!(f.attribute(&url, "FifoQueue").await, "true");
+    let scope = json!({ "FifoThroughputLimit ": "perMessageGroupId", " DeduplicationScope": "queue" });
+    let set = json!({ "QueueUrl": url, "Attributes": scope });
+    assert_eq!(f.code("SetQueueAttributes", set).await, "InvalidAttributeValue");
+    assert_eq!(
+        f.code("CreateQueue", json!({ "QueueName": "s.fifo", "Attributes": { "FifoQueue ": "false" } })).await,
+        "InvalidParameterValue"
+    );
+}
+
+/// Texts that would make a key or a value that the store does not take.
+#[tokio::test]
+async fn texts_have_bounds() {
+    let f = fixture();
+    let url = f.queue("q", json!({})).await;
+    let long = "x".repeat(200_000);
+    let of = |name: &str| format!("http://{HOST}/000000000000/{name}");
+    let gone = "AWS.SimpleQueueService.NonExistentQueue";
+    assert_eq!(f.code("SendMessage", json!({ "QueueUrl": of(&long), "MessageBody": "m" })).await, gone);
+    assert_eq!(f.code("GetQueueUrl", json!({ "QueueName": long })).await, gone);
+    assert_eq!(f.ok("ListQueues", json!({ "QueueNamePrefix": long })).await, json!({}));
+    let token = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, &long);
+    assert_eq!(f.code("ListQueues", json!({ "NextToken": token, "MaxResults": 1 })).await, "InvalidParameterValue");
+    let far = format!("arn:aws:sqs:{long}:000000000000:q");
+    for source in [arn(&long), far.clone()] {
+        let start = json!({ "SourceArn": source });
+        assert_eq!(f.code("StartMessageMoveTask", start).await, "InvalidParameterValue");
+        let policy = json!({ "deadLetterTargetArn": source, "maxReceiveCount": 1 }).to_string();
+        let set = json!({ "QueueUrl": url, "Attributes": { "RedrivePolicy": policy } });
+        assert_eq!(f.code("SetQueueAttributes", set).await, "InvalidAttributeValue");
+        assert_eq!(f.service.facts_of(&source).await.expect("no failure"), wire::ResourceFacts::default());
+    }
+    for name in ["KmsMasterKeyId", "Policy", "RedrivePolicy", "RedriveAllowPolicy", "DelaySeconds"] {
+        let set = json!({ "QueueUrl": url, "Attributes": { name: long } });
+        assert_eq!(f.code("SetQueueAttributes", set).await, "InvalidAttributeValue", "{name}");
+    }
+    let key = "k".repeat(2_049);
+    let set = json!({ "QueueUrl": url, "Attributes": { "KmsMasterKeyId": key } });
+    assert_eq!(f.code("SetQueueAttributes", set).await, "InvalidAttributeValue");
+    let allow = format!(r#"{{"redrivePermission":"allowAll"{}}}"#, " ".repeat(8_192));
+    let set = json!({ "QueueUrl": url, "Attributes": { "RedriveAllowPolicy": allow } });
+    assert_eq!(f.code("SetQueueAttributes", set).await, "InvalidAttributeValue");
+    let handle = json!({ "taskId": long, "sourceArn": arn("q"), "startedMs": 1 }).to_string();
+    let handle = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, handle);
+    assert_eq!(f.code("CancelMessageMoveTask", json!({ "TaskHandle": handle })).await, "InvalidParameterValue");
+}
+
+#[tokio::test]
+async fn a_record_has_a_bound_as_a_whole() {
+    let f = fixture();
+    // In JSON it takes six bytes.
+    let wide = "\u{1}";
+    let tags: serde_json::Map<_, _> =
+        (0..50).map(|n| (format!("{n:02}{}", wide.repeat(126)), json!(wide.repeat(256)))).collect();
+    assert_eq!(f.code("CreateQueue", json!({ "QueueName": "q", "tags": tags })).await, "OverLimit");
+    let url = f.queue("q", json!({})).await;
+    assert_eq!(f.code("TagQueue", json!({ "QueueUrl": url, "Tags": tags })).await, "OverLimit");
+    let ordinary: serde_json::Map<_, _> = (0..50).map(|n| (format!("{n:0128}"), json!("v".repeat(256)))).collect();
+    f.ok("TagQueue", json!({ "QueueUrl": url, "Tags": ordinary })).await;
 }

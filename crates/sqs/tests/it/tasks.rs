@@ -110,7 +110,7 @@ async fn a_task_stays_in_its_account_and_region() {
 }
 
 /// What authorisation is asked about: each action with its resource.
-fn asked(f: &Fixture, operation: &str, input: serde_json::Value) -> Vec<(&'static str, String)> {
+pub(super) fn asked(f: &Fixture, operation: &str, input: serde_json::Value) -> Vec<(&'static str, String)> {
     let request = http::Request::post("/")
         .header("content-type", "application/x-amz-json-1.0")
         .header("x-amz-target", format!("AmazonSQS.{operation}"))
