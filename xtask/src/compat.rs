@@ -138,7 +138,8 @@ mod tests {
     #[test]
     fn a_page_that_differs_is_missing_or_has_no_table_is_found() {
         let page = |service: &str, text: &str| (service.to_owned(), text.to_owned());
-        let written = [page("same", "as printed"), page("other", "of last week"), page("gone", "of a service that was")];
+        let written =
+            [page("same", "as printed"), page("other", "of last week"), page("gone", "of a service that was")];
         let printed = ["same", "other", "missing"].map(|service| page(service, "as printed"));
         let findings = differences(written.into(), printed.into());
         let told: Vec<_> = findings.iter().filter_map(|finding| finding.split(['/', '.']).nth(2)).collect();
