@@ -15,7 +15,24 @@ use crate::ops::{attributes, batches, messages, permissions, queues, tags, tasks
 /// The service over `sqs`, for the gateway.
 pub fn service(sqs: Sqs) -> Service {
     let table = Service::table(&m::SERVICE, sqs);
-    task_lines(message_lines(queue_lines(table))).facts(Sqs::facts).open_to_grants().build()
+    owner_lines(task_lines(message_lines(queue_lines(table)))).facts(Sqs::facts).open_to_grants().build()
+}
+
+/// What a queue's policy opens to nobody: "cross-account permissions don't apply to this action" (API reference).
+fn owner_lines(table: Table<Sqs>) -> Table<Sqs> {
+    table
+        .owners_only::<m::CreateQueue>()
+        .owners_only::<m::ListQueues>()
+        .owners_only::<m::DeleteQueue>()
+        .owners_only::<m::SetQueueAttributes>()
+        .owners_only::<m::AddPermission>()
+        .owners_only::<m::RemovePermission>()
+        .owners_only::<m::TagQueue>()
+        .owners_only::<m::UntagQueue>()
+        .owners_only::<m::ListQueueTags>()
+        .owners_only::<m::StartMessageMoveTask>()
+        .owners_only::<m::ListMessageMoveTasks>()
+        .owners_only::<m::CancelMessageMoveTask>()
 }
 
 /// The queue at a URL. A URL that leads to none is left to the handler: `*` keeps strangers out.
@@ -80,7 +97,7 @@ fn queue_lines(table: Table<Sqs>) -> Table<Sqs> {
     table
         .op::<m::CreateQueue, _, _>(queues::create, "sqs:CreateQueue", |cx, i| named(cx, &i.queue_name, None))
         .keys::<m::CreateQueue>(|_, i| request_tags(i.tags.as_ref()))
-        .also::<m::CreateQueue>(|cx, i| of_tags(cx, i))
+        .also::<m::CreateQueue>(of_tags)
         .op::<m::GetQueueUrl, _, _>(queues::url, "sqs:GetQueueUrl", |cx, i| {
             named(cx, &i.queue_name, i.queue_owner_aws_account_id.as_deref())
         })

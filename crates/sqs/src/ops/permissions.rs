@@ -9,7 +9,8 @@ use crate::limits::{NAME_CHARACTERS_MAX, PERMISSION_ACTIONS_MAX, POLICY_BYTES_MA
 use crate::name::QueueName;
 use crate::{Sqs, SqsError};
 
-/// Actions that can be granted this way; the others are the owner's (API AddPermission).
+/// Actions that can be granted this way (API AddPermission). `*` opens no more than these and what else others may at all:
+/// the table keeps the owner's actions to the owner, whatever a policy says.
 const GRANTABLE: &[&str] = &[
     "*",
     "ChangeMessageVisibility",

@@ -92,7 +92,7 @@ struct Halting {
 }
 
 /// Tells that a read stands still; waits for the word to go on.
-type Halt = Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>;
+type Halt = Mutex<Option<(mpsc::SyncSender<()>, mpsc::Receiver<()>)>>;
 
 struct HaltingSnapshot {
     inner: Arc<dyn Snapshot>,
@@ -138,7 +138,7 @@ async fn a_message_that_commits_late_is_not_lost_between_snapshot_and_index() {
     let sent = |body: &str, delay_s| Outgoing { body: body.to_owned(), delay_s: Some(delay_s), ..Outgoing::default() };
     sqs.send(&queue, &[sent("in time", 2)]).await.expect("a send succeeds");
     clock.advance(Duration::from_secs(2));
-    let ((halted, at_halt), (go_on, word)) = (mpsc::channel(), mpsc::channel());
+    let ((halted, at_halt), (go_on, word)) = (mpsc::sync_channel(1), mpsc::sync_channel(1));
     *halt.lock() = Some((halted, word));
     let reading = sys::task::spawn("receive", {
         let (sqs, queue) = (sqs.clone(), queue.clone());

@@ -58,3 +58,27 @@ async fn a_policy_has_a_bound_however_it_grows() {
     assert_eq!(f.code("AddPermission", add("c")).await, "OverLimit");
     assert!(f.attribute(&url, "Policy").await.len() <= 8_192);
 }
+
+/// AWS's list: "cross-account permissions don't apply to this action" (API reference).
+#[tokio::test]
+async fn a_policy_opens_no_owners_action_to_others() {
+    let f = fixture();
+    let of_owner = [
+        "AddPermission",
+        "CancelMessageMoveTask",
+        "CreateQueue",
+        "DeleteQueue",
+        "ListMessageMoveTasks",
+        "ListQueueTags",
+        "ListQueues",
+        "RemovePermission",
+        "SetQueueAttributes",
+        "StartMessageMoveTask",
+        "TagQueue",
+        "UntagQueue",
+    ];
+    for operation in model::sqs::SERVICE.operations {
+        let line = f.service.line(operation.name).expect("all of them are served");
+        assert_eq!(line.is_owners_only, of_owner.contains(&operation.name), "{}", operation.name);
+    }
+}
