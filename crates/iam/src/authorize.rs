@@ -239,7 +239,8 @@ impl Iam {
     }
 
     /// Whether the role's trust policy lets the service (such as `lambda.amazonaws.com`) assume it, on behalf of
-    /// the resource `source_arn`. `None` when the role does not exist.
+    /// the resource `source_arn`. `None` when the role does not exist. Never a service-linked role: nobody may pass
+    /// one on, or the code that runs under it would be above the organisation.
     ///
     /// # Errors
     /// The store's.
@@ -250,6 +251,9 @@ impl Iam {
         source_arn: Option<&str>,
     ) -> Result<Option<bool>, IamError> {
         let Some(role) = self.role_by_arn(role_arn).await? else { return Ok(None) };
+        if role.is_linked() {
+            return Ok(Some(false));
+        }
         let trust = role.role.as_ref().map_or("", |facts| facts.trust.as_str());
         let trust = self.named("trust policy", trust, Kind::Trust)?;
         let mut keys = Keys::new();

@@ -27,7 +27,7 @@ use sys::Timestamp;
 
 use crate::aws_managed;
 use crate::error::IamError;
-use crate::keys::{self, Identity, IdentityKind, Managed};
+use crate::keys::{self, Identity, IdentityKind, LINKED_PATH, Managed};
 use crate::limits::{PAGE_DEFAULT, TAGS_MAX};
 use crate::policy::{Kind, Policy};
 use crate::session::unique_id;
@@ -157,6 +157,20 @@ impl Iam {
         })
         .await
     }
+}
+
+/// Refuses the path that only service-linked roles have.
+pub(crate) fn check_path(kind: IdentityKind, path: Option<&str>) -> Result<(), IamError> {
+    match path.is_some_and(|path| path.starts_with(LINKED_PATH)) {
+        true => Err(IamError::InvalidInput(format!("The {} path is reserved for service-linked roles.", kind.word()))),
+        false => Ok(()),
+    }
+}
+
+/// Refuses to change what a service-linked role may do and who may be it: that is its service's to say.
+pub(crate) fn check_unlinked(identity: &Identity) -> Result<(), IamError> {
+    let message = || format!("Cannot perform the operation on the protected role '{}'", identity.name);
+    if identity.is_linked() { Err(IamError::UnmodifiableEntity(message())) } else { Ok(()) }
 }
 
 /// Refuses to delete what still has policies.

@@ -309,7 +309,7 @@ impl Iam {
             set.boundary = Some(self.named(arn, &text, Kind::Boundary)?);
         }
         // Service-linked roles are above the organisation (user guide, "Service control policies").
-        if !of.path.starts_with("/aws-service-role/") {
+        if !of.is_linked() {
             set.service_control = self.service_control_of(&of.account).await?;
         }
         let mut tags = of.tags.clone();

@@ -3,7 +3,7 @@
 use model::iam as m;
 use wire::Cx;
 
-use super::{check_attachable, find, merge_tags, page, put, tag_list};
+use super::{check_attachable, check_unlinked, find, merge_tags, page, put, tag_list};
 use crate::error::IamError;
 use crate::keys::IdentityKind::{Role, User};
 use crate::keys::{Identity, IdentityKind};
@@ -59,6 +59,7 @@ async fn bound(iam: &Iam, cx: &Cx, kind: IdentityKind, name: &str, arn: Option<&
     let account = cx.account.as_str();
     iam.change(move |tx| async move {
         let mut found = find(&tx, account, kind, name).await?;
+        check_unlinked(&found)?;
         if let Some(arn) = arn {
             check_attachable(&tx, account, arn).await?;
         }
