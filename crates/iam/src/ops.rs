@@ -29,7 +29,7 @@ use crate::aws_managed;
 use crate::error::IamError;
 use crate::keys::{self, Identity, IdentityKind, LINKED_PATH, Managed};
 use crate::limits::{PAGE_DEFAULT, TAGS_MAX};
-use crate::policy::{Kind, Policy};
+use crate::policy::{Kind, Policy, same_letters};
 use crate::session::unique_id;
 use crate::state::Iam;
 
@@ -219,7 +219,7 @@ pub(crate) fn encoded(document: &str) -> String {
 /// `InvalidInput` for a key given twice or reserved; `LimitExceeded` beyond 50.
 pub(crate) fn tag_map(given: Option<Vec<m::Tag>>) -> Result<BTreeMap<String, String>, IamError> {
     let mut tags = BTreeMap::new();
-    merge_tags(&mut tags, given.unwrap_or_default())?;
+    merge_tags(&mut tags, given.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)))?;
     Ok(tags)
 }
 
@@ -227,25 +227,33 @@ pub(crate) fn tag_map(given: Option<Vec<m::Tag>>) -> Result<BTreeMap<String, Str
 ///
 /// # Errors
 /// As [`tag_map`].
-pub(crate) fn merge_tags(tags: &mut BTreeMap<String, String>, given: Vec<m::Tag>) -> Result<(), IamError> {
-    let mut seen = std::collections::BTreeSet::new();
-    for m::Tag { key, value } in given {
+pub(crate) fn merge_tags(
+    tags: &mut BTreeMap<String, String>,
+    given: impl IntoIterator<Item = (String, String)>,
+) -> Result<(), IamError> {
+    let mut seen = BTreeMap::new();
+    for (count, (key, value)) in given.into_iter().enumerate() {
         if key.to_ascii_lowercase().starts_with("aws:") {
             let message = "System tags cannot be added or updated by requester.";
             return Err(IamError::InvalidInput(message.to_owned()));
         }
-        if !seen.insert(key.to_lowercase()) {
+        merge_tag(&mut seen, key.clone(), String::new());
+        if seen.len() <= count {
             let message = "Duplicate tag keys found. Please note that Tag keys are case insensitive.";
             return Err(IamError::InvalidInput(message.to_owned()));
         }
-        // Keys differ not by case alone: the new spelling wins.
-        tags.retain(|had, _| had.to_lowercase() != key.to_lowercase());
-        tags.insert(key, value);
+        merge_tag(tags, key, value);
     }
     match tags.len() > TAGS_MAX {
         true => Err(IamError::LimitExceeded(format!("The number of tags has reached the maximum limit: {TAGS_MAX}"))),
         false => Ok(()),
     }
+}
+
+/// Puts one tag over those that are there. Keys differ not by case alone: the new spelling wins.
+pub(crate) fn merge_tag(tags: &mut BTreeMap<String, String>, key: String, value: String) {
+    tags.retain(|had, _| !same_letters(had, &key));
+    tags.insert(key, value);
 }
 
 /// Tags as answers carry them; absent when there are none.

@@ -16,6 +16,7 @@ use crate::decisions::Decisions;
 use crate::error::IamError;
 use crate::keys::{self, AccessKeyRecord, Identity, IdentityKind, LastUsed, Managed, Master};
 use crate::limits::{FUNCTION_SESSION_S, LAST_USED_STEP_US};
+use crate::ops::merge_tag;
 use crate::policy::{Kind, Named};
 use crate::session::{Seal, TemporaryKeys};
 
@@ -314,7 +315,9 @@ impl Iam {
         }
         let mut tags = of.tags.clone();
         if let Some(session) = session {
-            tags.extend(session.tags.iter().cloned());
+            for (key, value) in &session.tags {
+                merge_tag(&mut tags, key.clone(), value.clone());
+            }
             set.session = self.session_policies(&of.account, session, is_federated).await?;
         }
         set.tags = tags.into_iter().collect();

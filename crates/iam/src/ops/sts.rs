@@ -7,14 +7,14 @@ use std::time::Duration;
 use model::sts as m;
 use wire::{AccountId, Cx, Principal, SessionFacts};
 
-use super::{check_document, counted};
+use super::{check_document, merge_tag, merge_tags};
 use crate::error::IamError;
 use crate::keys::Identity;
 use crate::limits::{
     CHAINED_SESSION_S_MAX, SESSION_POLICY_ARNS_MAX, SESSION_POLICY_CHARS_MAX, SESSION_S_DEFAULT, TAGS_MAX,
     USER_SESSION_S_DEFAULT,
 };
-use crate::policy::{Keys, Kind, Policies, decide};
+use crate::policy::{Keys, Kind, Policies, decide, same_letters};
 use crate::session::{TemporaryKeys, account_of};
 use crate::state::Iam;
 
@@ -51,7 +51,7 @@ pub(crate) fn shown(keys: &TemporaryKeys) -> m::Credentials {
 pub(crate) struct Restrictions {
     pub(crate) policy: Option<String>,
     pub(crate) policy_arns: Vec<String>,
-    tags: Vec<(String, String)>,
+    tags: BTreeMap<String, String>,
 }
 
 pub(crate) fn restrictions(
@@ -61,7 +61,7 @@ pub(crate) fn restrictions(
 ) -> Result<Restrictions, IamError> {
     if let Some(text) = &policy {
         check_document(text, Kind::Session)?;
-        if counted(text) > SESSION_POLICY_CHARS_MAX {
+        if text.chars().count() > SESSION_POLICY_CHARS_MAX {
             let message = format!("Packed size of session policy exceeds {SESSION_POLICY_CHARS_MAX} characters.");
             return Err(IamError::PackedPolicyTooLarge(message));
         }
@@ -71,13 +71,9 @@ pub(crate) fn restrictions(
         let message = format!("The number of managed session policies exceeds {SESSION_POLICY_ARNS_MAX}.");
         return Err(IamError::ValidationError(message));
     }
-    let tags: Vec<_> = tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect();
-    let distinct: std::collections::BTreeSet<_> = tags.iter().map(|(key, _)| key.to_lowercase()).collect();
-    if distinct.len() != tags.len() || tags.len() > TAGS_MAX {
-        let message = "Duplicate tag keys found. Please note that Tag keys are case insensitive.";
-        return Err(IamError::InvalidInput(message.to_owned()));
-    }
-    Ok(Restrictions { policy, policy_arns, tags })
+    let mut given = BTreeMap::new();
+    merge_tags(&mut given, tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)))?;
+    Ok(Restrictions { policy, policy_arns, tags: given })
 }
 
 fn lifetime(seconds: i32) -> Duration {
@@ -129,8 +125,38 @@ impl Iam {
     }
 }
 
+/// The tags of a session that `before` begins with the tags `given`, and which of them it passes on in its turn. What
+/// was passed on to `before` cannot be set anew: the chain would lose who began it.
+fn chained(
+    before: Option<&Arc<SessionFacts>>,
+    given: &BTreeMap<String, String>,
+    transitive: Option<&[String]>,
+) -> Result<(Vec<(String, String)>, Vec<String>), IamError> {
+    let mut passed_on = transitive.unwrap_or_default().to_vec();
+    if !passed_on.iter().all(|key| given.keys().any(|had| same_letters(had, key))) {
+        let message = "The specified transitive tag key must be included in the requested tags.";
+        return Err(IamError::InvalidParameterValue(message.to_owned()));
+    }
+    let mut tags = given.clone();
+    let is_passed_on = |facts: &SessionFacts, key: &str| facts.transitive_tag_keys.iter().any(|one| same_letters(one, key));
+    let inherited = before.into_iter().flat_map(|facts| facts.tags.iter().filter(|(key, _)| is_passed_on(facts, key)));
+    for (key, value) in inherited {
+        if given.keys().any(|had| same_letters(had, key)) {
+            let message = "One of the specified transitive tag keys can't be set because it conflicts with a \
+                           transitive tag key from the calling session.";
+            return Err(IamError::InvalidParameterValue(message.to_owned()));
+        }
+        passed_on.push(key.clone());
+        merge_tag(&mut tags, key.clone(), value.clone());
+    }
+    match tags.len() > TAGS_MAX {
+        true => Err(IamError::InvalidParameterValue(format!("A session has at most {TAGS_MAX} tags."))),
+        false => Ok((tags.into_iter().collect(), passed_on)),
+    }
+}
+
 /// The condition keys that only this operation knows, and the actions that it stands for.
-fn assume_keys(input: &m::AssumeRoleInput, tags: &[(String, String)]) -> (Keys, Vec<&'static str>) {
+fn assume_keys(input: &m::AssumeRoleInput, tags: &BTreeMap<String, String>) -> (Keys, Vec<&'static str>) {
     let (mut keys, mut actions) = (Keys::new(), vec!["sts:AssumeRole"]);
     keys.set("sts:RoleSessionName", input.role_session_name.as_str());
     if let Some(id) = &input.external_id {
@@ -141,7 +167,7 @@ fn assume_keys(input: &m::AssumeRoleInput, tags: &[(String, String)]) -> (Keys, 
         actions.push("sts:SetSourceIdentity");
     }
     if !tags.is_empty() {
-        keys.set_all("aws:TagKeys", tags.iter().map(|(key, _)| key.clone()));
+        keys.set_all("aws:TagKeys", tags.keys().cloned());
         for (key, value) in tags {
             keys.set(&format!("aws:RequestTag/{key}"), value.as_str());
         }
@@ -155,28 +181,19 @@ fn assume_keys(input: &m::AssumeRoleInput, tags: &[(String, String)]) -> (Keys, 
 
 pub(crate) async fn assume_role(iam: Iam, cx: Cx, input: m::AssumeRoleInput) -> Result<m::AssumeRoleOutput, IamError> {
     let given = restrictions(input.policy.clone(), input.policy_arns.clone(), input.tags.clone())?;
+    let (tags, passed_on) = chained(cx.principal.session(), &given.tags, input.transitive_tag_keys.as_deref())?;
     let (extra, actions) = assume_keys(&input, &given.tags);
     let role = iam.trusted(&cx, &input.role_arn, &actions, &extra).await?;
     let lives = role_lifetime(&cx, &role, input.duration_seconds)?;
 
-    let before = cx.principal.session();
-    let mut passed_on = input.transitive_tag_keys.unwrap_or_default();
-    let mut tags: BTreeMap<String, String> = given.tags.into_iter().collect();
-    if let Some(before) = before {
-        for (key, value) in before.tags.iter().filter(|(key, _)| before.transitive_tag_keys.contains(key)) {
-            // Inherited tags win: the next role in the chain must not rewrite them.
-            tags.insert(key.clone(), value.clone());
-            passed_on.push(key.clone());
-        }
-    }
-    let inherited = before.and_then(|before| before.source_identity.clone());
+    let inherited = cx.principal.session().and_then(|before| before.source_identity.clone());
     let issued = iam.0.clock.now();
     let facts = SessionFacts {
         issued,
         expires: issued + lives,
         policy: given.policy,
         policy_arns: given.policy_arns,
-        tags: tags.into_iter().collect(),
+        tags,
         transitive_tag_keys: passed_on,
         source_identity: inherited.or(input.source_identity),
     };
@@ -243,7 +260,7 @@ pub(crate) async fn federation_token(
         expires: issued + lifetime(input.duration_seconds.unwrap_or(USER_SESSION_S_DEFAULT)),
         policy: given.policy,
         policy_arns: given.policy_arns,
-        tags: given.tags,
+        tags: given.tags.into_iter().collect(),
         ..SessionFacts::default()
     };
     let principal = Principal::FederatedUser { account, name: input.name, user_arn, session: Arc::new(facts) };

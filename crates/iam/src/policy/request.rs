@@ -285,7 +285,7 @@ impl<'a> Request<'a> {
 }
 
 /// Equality without regard to case, for any script.
-pub(super) fn same_letters(one: &str, other: &str) -> bool {
+pub(crate) fn same_letters(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other)
         || one.chars().flat_map(char::to_lowercase).eq(other.chars().flat_map(char::to_lowercase))
 }
