@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kv::{Kv, RangeOptions};
 use sys::{Clock, Rng, Timestamp};
-use wire::{AccountId, Cx, Principal, TraceContext};
+use wire::{AccountId, Cx, Principal, ResourceFacts, TraceContext};
 
 use crate::code_link::CodeLinks;
 use crate::code_source::ReadObject;
@@ -17,6 +17,7 @@ use crate::limits;
 use crate::name::function_arn;
 use crate::package::Packages;
 use crate::plane::DataPlane;
+use crate::remembered::Remembered;
 
 /// What the operator may change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +87,8 @@ pub struct State {
     pub(crate) identity: Identity,
     pub(crate) code_links: CodeLinks,
     pub(crate) read_object: ReadObject,
+    /// By ARN: what follows from a function's record and its policy.
+    pub(crate) remembered_facts: Remembered<ResourceFacts>,
 }
 
 impl std::ops::Deref for Lambda {
@@ -101,7 +104,19 @@ impl Lambda {
     pub fn new(parts: LambdaParts) -> Self {
         let LambdaParts { kv, packages, plane, clock, rng, config, identity, read_object } = parts;
         let code_links = CodeLinks::new(&rng);
-        Self(Arc::new(State { kv, packages, plane, clock, rng, config, identity, code_links, read_object }))
+        let remembered_facts = Remembered::new();
+        Self(Arc::new(State {
+            kv,
+            packages,
+            plane,
+            clock,
+            rng,
+            config,
+            identity,
+            code_links,
+            read_object,
+            remembered_facts,
+        }))
     }
 
     /// Frees the disk of unpacked packages that no function refers to any more. Call it at start, before functions run:
