@@ -11,7 +11,7 @@ use wire::sigv4::{Credential, Secret};
 use wire::{AccountId, Principal, SessionFacts};
 
 use crate::aws_managed;
-use crate::cache::{Cache, Noted};
+use crate::cache::{Cache, Noted, Second};
 use crate::decisions::Decisions;
 use crate::error::IamError;
 use crate::keys::{self, AccessKeyRecord, Identity, IdentityKind, LastUsed, Managed, Master};
@@ -31,6 +31,7 @@ pub(crate) struct Inner {
     pub(crate) seal: Seal,
     pub(crate) cache: Arc<Cache<Arc<PolicySet>, Arc<AccessKeyRecord>>>,
     noted: Noted,
+    pub(crate) second: Second,
     pub(crate) decisions: Option<Decisions>,
     pub(crate) issuer_keys: Option<IssuerKeys>,
 }
@@ -114,7 +115,8 @@ impl Iam {
             }
         });
         let Extras { decisions, issuer_keys } = extras;
-        Ok(Self(Arc::new(Inner { kv, clock, rng, seal, cache, noted: Noted::default(), decisions, issuer_keys })))
+        let (noted, second) = (Noted::default(), Second::default());
+        Ok(Self(Arc::new(Inner { kv, clock, rng, seal, cache, noted, second, decisions, issuer_keys })))
     }
 
     /// Who stands behind `access_key_id`; `None` when the key is unknown, inactive or expired, when `session_token`
@@ -174,6 +176,11 @@ impl Iam {
         let opened = self.0.seal.open(access_key_id, session_token);
         let expires = opened.and_then(|(_, principal)| principal.session().map(|session| session.expires));
         expires.is_some_and(|expires| expires <= self.0.clock.now())
+    }
+
+    /// Whether [`Iam::note_use`] would write anything now.
+    pub fn use_is_due(&self, access_key_id: &str) -> bool {
+        self.0.noted.would_be_due(access_key_id, self.now_us(), LAST_USED_STEP_US)
     }
 
     /// Notes that a long-term key was used, at most once a minute.

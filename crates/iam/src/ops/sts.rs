@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::sts as m;
-use wire::{AccountId, Cx, Principal, SessionFacts};
+use wire::{AccountId, Arn, Cx, Principal, SessionFacts};
 
 use super::{check_document, merge_tag, merge_tags};
+use crate::authorize::{Asking, Ruling, asker, ruling};
+use crate::decisions::{Answered, Answers};
 use crate::error::IamError;
 use crate::keys::Identity;
 use crate::limits::{
     CHAINED_SESSION_S_MAX, SESSION_POLICY_ARNS_MAX, SESSION_POLICY_CHARS_MAX, SESSION_S_DEFAULT, TAGS_MAX,
     USER_SESSION_S_DEFAULT,
 };
-use crate::policy::{Keys, Kind, Policies, decide, same_letters};
+use crate::policy::{Keys, Kind, Named, same_letters};
 use crate::session::{TemporaryKeys, account_of};
 use crate::state::Iam;
 
@@ -60,11 +62,12 @@ pub(crate) fn restrictions(
     tags: Option<Vec<m::Tag>>,
 ) -> Result<Restrictions, IamError> {
     if let Some(text) = &policy {
-        check_document(text, Kind::Session)?;
+        // Before it is compiled: a long text is long work.
         if text.chars().count() > SESSION_POLICY_CHARS_MAX {
             let message = format!("Packed size of session policy exceeds {SESSION_POLICY_CHARS_MAX} characters.");
             return Err(IamError::PackedPolicyTooLarge(message));
         }
+        check_document(text, Kind::Session)?;
     }
     let policy_arns: Vec<String> = arns.unwrap_or_default().into_iter().filter_map(|one| one.arn).collect();
     if policy_arns.len() > SESSION_POLICY_ARNS_MAX {
@@ -98,30 +101,69 @@ pub(crate) fn role_lifetime(cx: &Cx, role: &Identity, wanted: Option<i32>) -> Re
 }
 
 impl Iam {
-    /// The role, when the caller may do each of `actions` to it under its trust policy.
-    async fn trusted(&self, cx: &Cx, arn: &str, actions: &[&str], extra: &Keys) -> Result<Identity, IamError> {
-        let denied = |action: &str| {
-            let who = cx.principal.arn();
-            let text = format!("User: {who} is not authorized to perform: {action} on resource: {arn}");
-            IamError::AccessDenied(text)
-        };
-        if matches!(cx.principal, Principal::Root { .. }) {
-            return Err(IamError::AccessDenied("Roles may not be assumed by root accounts.".to_owned()));
-        }
-        // Whether a role exists is nobody's business: the same words as for a closed door.
-        let role = self.role_by_arn(arn).await?.ok_or_else(|| denied("sts:AssumeRole"))?;
-        let trust = role.role.as_ref().map_or("", |facts| facts.trust.as_str());
-        let trust = self.named("trust policy", trust, Kind::Trust)?;
+    /// The role, when the caller may do each of `actions` to it under its trust policy. What was decided is recorded.
+    async fn trusted(&self, cx: &Cx, arn: &str, actions: &[&'static str], extra: &Keys) -> Result<Identity, IamError> {
         let keys = self.request_keys(cx, extra);
+        let mut answers = Answers::default();
+        let mut outcome = Err(denied(cx, "sts:AssumeRole", arn));
         for action in actions {
-            let allowed = self.ask(cx, action, arn, Some(&trust), &keys, |policies: &Policies<'_>, request| {
-                decide(policies, request).allowed()
-            });
-            if !allowed.await? {
-                return Err(denied(action));
+            let (ruling, role) = self.admits(cx, arn, action, &keys).await?;
+            answers.add(ruling.denial.is_some(), || assumption(action, arn, &keys, &ruling));
+            outcome = match (ruling.denial, role) {
+                (None, Some(role)) => Ok(role),
+                (Some(message), _) => Err(IamError::AccessDenied(message)),
+                (None, None) => Err(denied(cx, action, arn)),
+            };
+            if outcome.is_err() {
+                break;
             }
         }
-        Ok(role)
+        self.record(Asking { cx, objection: None, enforced: true }, asker(cx), answers);
+        outcome
+    }
+
+    /// Whether the caller may do `action` to the role, by its own policies and the role's trust policy.
+    async fn admits(
+        &self,
+        cx: &Cx,
+        arn: &str,
+        action: &str,
+        keys: &Keys,
+    ) -> Result<(Ruling, Option<Identity>), IamError> {
+        let refused = |message: String| Ok((Ruling { by: None, denial: Some(message) }, None));
+        if matches!(cx.principal, Principal::Root { .. }) {
+            return refused("Roles may not be assumed by root accounts.".to_owned());
+        }
+        // Whether a role exists is nobody's business: the same words as for a closed door.
+        let Some(role) = self.role_by_arn(arn).await? else { return refused(denied(cx, action, arn).to_string()) };
+        let trust = self.trust_of(&role)?;
+        let mut ruling = self.ask(cx, action, arn, Some(&trust), keys, ruling).await?;
+        if ruling.denial.is_some() {
+            ruling.denial = Some(denied(cx, action, arn).to_string());
+        }
+        Ok((ruling, Some(role)))
+    }
+
+    /// A role's trust policy, compiled.
+    pub(crate) fn trust_of(&self, role: &Identity) -> Result<Named, IamError> {
+        self.named("trust policy", role.role.as_ref().map_or("", |facts| facts.trust.as_str()), Kind::Trust)
+    }
+}
+
+fn denied(cx: &Cx, action: &str, arn: &str) -> IamError {
+    let who = cx.principal.arn();
+    IamError::AccessDenied(format!("User: {who} is not authorized to perform: {action} on resource: {arn}"))
+}
+
+/// The record of one decision about a role.
+pub(crate) fn assumption(action: &'static str, role_arn: &str, keys: &Keys, ruling: &Ruling) -> Answered {
+    Answered {
+        action: action.into(),
+        resource: role_arn.to_owned(),
+        owner: Arn::parse(role_arn).map(|arn| arn.account).unwrap_or_default(),
+        keys: keys.clone().into_entries(),
+        by: ruling.by.clone(),
+        denial: ruling.denial.clone(),
     }
 }
 
@@ -138,7 +180,8 @@ fn chained(
         return Err(IamError::InvalidParameterValue(message.to_owned()));
     }
     let mut tags = given.clone();
-    let is_passed_on = |facts: &SessionFacts, key: &str| facts.transitive_tag_keys.iter().any(|one| same_letters(one, key));
+    let is_passed_on =
+        |facts: &SessionFacts, key: &str| facts.transitive_tag_keys.iter().any(|one| same_letters(one, key));
     let inherited = before.into_iter().flat_map(|facts| facts.tags.iter().filter(|(key, _)| is_passed_on(facts, key)));
     for (key, value) in inherited {
         if given.keys().any(|had| same_letters(had, key)) {
