@@ -112,7 +112,7 @@ async fn a_reader_sees_no_gap_while_the_files_turn() {
     let folder = tempfile::tempdir().unwrap();
     let turning = Arc::<Mutex<()>>::default();
     let mut pen = Pen::open(folder.path(), Arc::clone(&turning), 4_000).unwrap();
-    let writing = tokio::task::spawn_blocking(move || {
+    let writing = sys::task::spawn("writing", async move {
         for number in 0..1_000 {
             pen.write(&[record(number, 1_000)]).unwrap();
         }
@@ -125,7 +125,7 @@ async fn a_reader_sees_no_gap_while_the_files_turn() {
         rounds += 1;
         tokio::task::yield_now().await;
     }
-    writing.await.unwrap();
+    writing.await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn the_last_records_are_written_when_the_last_handle_goes() {
         if length(&current(folder.path())) > 0 {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        Clock::system().sleep(Duration::from_millis(5)).await;
     }
     panic!("nothing was written");
 }

@@ -167,13 +167,16 @@ pub(crate) fn assumption(action: &'static str, role_arn: &str, keys: &Keys, ruli
     }
 }
 
+/// A session's tags, and the keys of those that it passes on.
+type Chained = (Vec<(String, String)>, Vec<String>);
+
 /// The tags of a session that `before` begins with the tags `given`, and which of them it passes on in its turn. What
 /// was passed on to `before` cannot be set anew: the chain would lose who began it.
 fn chained(
     before: Option<&Arc<SessionFacts>>,
     given: &BTreeMap<String, String>,
     transitive: Option<&[String]>,
-) -> Result<(Vec<(String, String)>, Vec<String>), IamError> {
+) -> Result<Chained, IamError> {
     let mut passed_on = transitive.unwrap_or_default().to_vec();
     if !passed_on.iter().all(|key| given.keys().any(|had| same_letters(had, key))) {
         let message = "The specified transitive tag key must be included in the requested tags.";
