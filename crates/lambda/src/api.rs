@@ -5,7 +5,7 @@ use wire::{ConditionKeys, Permission, Resource, Service};
 
 use crate::code_source::CodeObject;
 use crate::facts::facts;
-use crate::name::{qualified_resource, resource};
+use crate::name::{alias_resource, qualified_resource, resource};
 use crate::ops::layers::{layer_resource, layer_version_resource};
 use crate::ops::{
     account, aliases, changes, concurrency, event_invoke, functions, invoke, invoke_streaming, layer_permissions,
@@ -43,13 +43,13 @@ fn lines(lambda: Lambda) -> wire::Table<Lambda> {
         .op::<m::DeleteFunction, _, _>                    (functions::delete,                        "lambda:DeleteFunction",                     |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
         .op::<m::PublishVersion, _, _>                    (versions::publish_version,                "lambda:PublishVersion",                     |cx, i| resource(cx, &i.function_name))
         .op::<m::ListVersionsByFunction, _, _>            (listing::versions,                        "lambda:ListVersionsByFunction",             |cx, i| resource(cx, &i.function_name))
-        .op::<m::CreateAlias, _, _>                       (aliases::create,                          "lambda:CreateAlias",                        |cx, i| qualified_resource(cx, &i.function_name, Some(&i.name)))
-        .op::<m::GetAlias, _, _>                          (aliases::get,                             "lambda:GetAlias",                           |cx, i| qualified_resource(cx, &i.function_name, Some(&i.name)))
-        .op::<m::UpdateAlias, _, _>                       (aliases::update,                          "lambda:UpdateAlias",                        |cx, i| qualified_resource(cx, &i.function_name, Some(&i.name)))
-        .op::<m::DeleteAlias, _, _>                       (aliases::delete,                          "lambda:DeleteAlias",                        |cx, i| qualified_resource(cx, &i.function_name, Some(&i.name)))
+        .op::<m::CreateAlias, _, _>                       (aliases::create,                          "lambda:CreateAlias",                        |cx, i| alias_resource(cx, &i.function_name, &i.name))
+        .op::<m::GetAlias, _, _>                          (aliases::get,                             "lambda:GetAlias",                           |cx, i| alias_resource(cx, &i.function_name, &i.name))
+        .op::<m::UpdateAlias, _, _>                       (aliases::update,                          "lambda:UpdateAlias",                        |cx, i| alias_resource(cx, &i.function_name, &i.name))
+        .op::<m::DeleteAlias, _, _>                       (aliases::delete,                          "lambda:DeleteAlias",                        |cx, i| alias_resource(cx, &i.function_name, &i.name))
         .op::<m::ListAliases, _, _>                       (aliases::list,                            "lambda:ListAliases",                        |cx, i| resource(cx, &i.function_name))
         .op::<m::Invoke, _, _>                            (invoke::invoke,                           "lambda:InvokeFunction",                     |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
-        .stream::<m::InvokeAsync, _, _>                   (invoke::invoke_async,                     "lambda:InvokeAsync",                        |cx, i| resource(cx, &i.function_name))
+        .stream::<m::InvokeAsync, _, _>                   (invoke::invoke_async,                     "lambda:InvokeAsync",                        |cx, i| qualified_resource(cx, &i.function_name, None))
         .stream::<m::InvokeWithResponseStream, _, _>      (invoke_streaming::invoke_streaming,       "lambda:InvokeFunction",                     |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
         .op::<m::AddPermission, _, _>                     (permissions::add,                         "lambda:AddPermission",                      |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
         .op::<m::RemovePermission, _, _>                  (permissions::remove,                      "lambda:RemovePermission",                   |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
