@@ -31,6 +31,7 @@ pub mod function;
 pub mod identity;
 pub mod invoke;
 mod inward;
+pub mod jobs;
 mod keys;
 pub mod limits;
 mod name;

@@ -63,7 +63,7 @@ pub(crate) fn check_zip_length(zip: &Bytes, operation: &'static str) -> Result<(
 pub(crate) async fn create(
     lambda: Lambda,
     cx: Cx,
-    input: m::CreateFunctionInput,
+    mut input: m::CreateFunctionInput,
 ) -> Result<m::CreateFunctionOutput, LambdaError> {
     let name = FunctionName::parse(&cx, &input.function_name, None)?;
     if name.qualifier.is_some() {
@@ -78,9 +78,11 @@ pub(crate) async fn create(
     }
     let publish = input.publish == Some(true);
     let layers = layers_in_use(&lambda, &cx, input.layers.as_deref().unwrap_or_default()).await?;
-    let Draft { zip, mut record } = draft(&lambda, &name, input).await?;
+    let (zip, object) = (input.code.zip_file.take(), CodeObject::of_code(&input.code));
+    let mut record = draft(&lambda, &name, input)?;
     record.layers = layers;
-    record.code = lambda.packages.store(zip).await?;
+    let package = lambda.package(zip, object, "CreateFunction").await?;
+    record.code = lambda.store(&cx, package, 0).await?;
     lambda.check_unpacked(&record).await?;
     let stored = lambda
         .kv
@@ -138,16 +140,9 @@ fn check_new(lambda: &Lambda, input: &m::CreateFunctionInput) -> Result<(), Lamb
     lambda.check_runtime(runtime.as_str())
 }
 
-/// A record without its package, and the package.
-struct Draft {
-    zip: Bytes,
-    record: FunctionRecord,
-}
-
-async fn draft(lambda: &Lambda, name: &FunctionName, input: m::CreateFunctionInput) -> Result<Draft, LambdaError> {
-    let object = CodeObject::of_code(&input.code);
-    let zip = lambda.package(input.code.zip_file, object, "CreateFunction").await?;
-    let record = FunctionRecord {
+/// The record without its package and its layers.
+fn draft(lambda: &Lambda, name: &FunctionName, input: m::CreateFunctionInput) -> Result<FunctionRecord, LambdaError> {
+    Ok(FunctionRecord {
         role: input.role,
         runtime: input.runtime.map(|runtime| runtime.as_str().to_owned()).unwrap_or_default(),
         handler: input.handler.unwrap_or_default(),
@@ -172,8 +167,7 @@ async fn draft(lambda: &Lambda, name: &FunctionName, input: m::CreateFunctionInp
         last_modified_ms: lambda.now_ms(),
         layers: Vec::new(),
         snap_start: settings::wants_snap_start(input.snap_start.as_ref()),
-    };
-    Ok(Draft { zip, record })
+    })
 }
 
 /// The version that a name means. Of an alias with weights it is the first one: only invocations are shared out.

@@ -127,10 +127,10 @@ pub(crate) async fn publish(
     let content = input.content;
     refuse_unserved(&[("Content.S3ObjectStorageMode", content.s3_object_storage_mode.is_some())])?;
     let object = CodeObject::of_layer(&content);
-    let zip = lambda.package(content.zip_file, object, "PublishLayerVersion").await?;
+    let package = lambda.package(content.zip_file, object, "PublishLayerVersion").await?;
     let texts = |one: &str| one.to_owned();
     let record = LayerRecord {
-        code: lambda.packages.store(zip).await?,
+        code: lambda.store(&cx, package, 0).await?,
         description: input.description.unwrap_or_default(),
         license: input.license_info,
         runtimes: input.compatible_runtimes.iter().flatten().map(|one| texts(one.as_str())).collect(),
