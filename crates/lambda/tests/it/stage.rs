@@ -242,6 +242,23 @@ impl Stage {
         Answer { status: parts.status.as_u16(), headers: parts.headers, json, body }
     }
 
+    /// What authorisation is asked about a request, `METHOD URI`: action, resource without what all of the account's
+    /// functions and layers have in common, condition keys.
+    pub(crate) fn asked(&self, line: &str, body: &Value) -> Vec<String> {
+        let (method, uri) = line.split_once(' ').unwrap();
+        let body = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
+        let (parts, ()) = Request::builder().method(method).uri(uri).body(()).unwrap().into_parts();
+        let line = self.service.identify(Protocol::RestJson1, &parts, &body).unwrap();
+        let input = self.service.decode(line, Protocol::RestJson1, &parts, &body).unwrap();
+        let asked = line.permissions(&self.cx(), &input).into_iter();
+        let shown = asked.map(|one| {
+            let resources = one.resources.0.join(",").replace("arn:aws:lambda:us-east-1:000000000000:", "");
+            let keys = one.keys.iter().map(|(name, values)| format!(" {name}={}", values.join(",")));
+            format!("{} {resources}{}", one.action, keys.collect::<String>())
+        });
+        shown.collect()
+    }
+
     /// The events in the queue of asynchronous invocations, once there are `count`; they are taken out.
     pub(crate) async fn queued(&self, count: usize) -> Vec<QueuedEvent> {
         let (sender, mut receiver) = tokio::sync::mpsc::channel(16);
