@@ -44,6 +44,7 @@ mod recursion;
 pub mod runtimes;
 mod state;
 mod statement;
+mod turns;
 pub mod url;
 
 pub use api::service;

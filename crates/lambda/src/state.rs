@@ -17,6 +17,7 @@ use crate::limits;
 use crate::name::function_arn;
 use crate::package::Packages;
 use crate::plane::DataPlane;
+use crate::turns::Turns;
 
 /// What the operator may change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,9 @@ pub struct Config {
     pub account_code_bytes_max: u64,
     /// Concurrent executions of one account in one region, as GetAccountSettings reports them.
     pub account_concurrency_max: i32,
+    /// Memory that provisioned environments of this node may take together, in MB: the rest is for what starts when it is
+    /// called.
+    pub provisioned_mb_max: u64,
 }
 
 impl Default for Config {
@@ -36,6 +40,7 @@ impl Default for Config {
             url_domain: "localhost".to_owned(),
             account_code_bytes_max: limits::ACCOUNT_CODE_BYTES_MAX,
             account_concurrency_max: limits::ACCOUNT_CONCURRENCY_MAX,
+            provisioned_mb_max: u64::MAX,
         }
     }
 }
@@ -79,6 +84,8 @@ pub struct State {
     pub(crate) read_object: ReadObject,
     pub(crate) object_turns: Arc<Semaphore>,
     pub(crate) check_policy: CheckPolicy,
+    /// Who tells the data plane what is provisioned of a function.
+    pub(crate) provisioning: Turns,
 }
 
 impl std::ops::Deref for Lambda {
@@ -106,6 +113,7 @@ impl Lambda {
             read_object,
             object_turns: Arc::new(Semaphore::new(OBJECTS_AT_ONCE)),
             check_policy,
+            provisioning: Turns::default(),
         }))
     }
 

@@ -291,6 +291,7 @@ fn lambda_config(config: &Config) -> lambda::Config {
     lambda::Config {
         url_domain: config.domain.clone(),
         account_concurrency_max: i32::try_from(config.concurrency).unwrap_or(i32::MAX),
+        provisioned_mb_max: config.memory_mb / 2,
         ..lambda::Config::default()
     }
 }
