@@ -350,6 +350,7 @@ fn body_limits() -> Vec<BodyLimit> {
     vec![
         limit("CreateFunction", package, "RequestEntityTooLargeException"),
         limit("UpdateFunctionCode", package, "RequestEntityTooLargeException"),
+        limit("PublishLayerVersion", package, "RequestEntityTooLargeException"),
         limit("Invoke", payload, "RequestTooLargeException"),
     ]
 }
