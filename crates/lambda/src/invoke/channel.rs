@@ -243,10 +243,9 @@ mod tests {
     #[test]
     fn a_part_of_a_stream_is_refused_by_its_length_before_it_is_buffered() {
         for (kind, max) in [(7, CHUNK_BYTES_MAX), (8, HEAD_BYTES_MAX)] {
-            for (length, expected) in [
-                (37 + max, Ok(None)),
-                (38 + max, Err(FrameError::PartTooLong { kind, length: 38 + max })),
-            ] {
+            for (length, expected) in
+                [(37 + max, Ok(None)), (38 + max, Err(FrameError::PartTooLong { kind, length: 38 + max }))]
+            {
                 let mut bytes = u32::try_from(length).unwrap().to_be_bytes().to_vec();
                 bytes.push(kind);
                 assert_eq!(decode(&mut BytesMut::from(&bytes[..])), expected);

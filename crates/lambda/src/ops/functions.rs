@@ -268,12 +268,14 @@ async fn delete_version(
     let place = name.place(cx);
     record(tx, cx, &name.clone().unqualified()).await?;
     let version = number.to_string();
-    let aliases: Vec<(_, AliasRecord)> = pages::all(tx, &keys::aliases_of(place)).await?;
-    let pointing = |alias: &AliasRecord| alias.version == version || alias.weights.contains_key(&version);
     let mut names = Vec::new();
-    for (key, _) in aliases.iter().filter(|(_, alias)| pointing(alias)) {
-        names.push(keys::last_text(key)?);
-    }
+    pages::each(tx, &keys::aliases_of(place), |key, alias: AliasRecord| {
+        if alias.version == version || alias.weights.contains_key(&version) {
+            names.push(keys::last_text(key)?);
+        }
+        Ok(())
+    })
+    .await?;
     if !names.is_empty() {
         return Err(LambdaError::ResourceConflictException(format!(
             "Unable to delete version because the following aliases reference it: [{}]",
@@ -294,19 +296,24 @@ async fn delete_version(
 async fn delete_all(tx: &Txn, lambda: &Lambda, cx: &Cx, name: &FunctionName) -> Result<(), LambdaError> {
     let place = name.place(cx);
     let latest = record(tx, cx, name).await?;
-    let versions: Vec<(_, FunctionRecord)> = pages::all(tx, &keys::versions_of(place)).await?;
+    let mut freed = latest.code.length;
+    pages::each(tx, &keys::versions_of(place), |_, version: FunctionRecord| {
+        freed += version.code.length;
+        Ok(())
+    })
+    .await?;
     let settings: SettingsRecord = keys::get(tx, &Key::Settings(place)).await?.unwrap_or_default();
-    let freed = latest.code.length + versions.iter().map(|(_, version)| version.code.length).sum::<u64>();
     account_for(tx, lambda, cx, |usage| {
         usage.functions = usage.functions.saturating_sub(1);
         usage.code_bytes = usage.code_bytes.saturating_sub(freed);
         usage.reserved = usage.reserved.saturating_sub(settings.reserved.unwrap_or(0));
     })
     .await?;
-    let urls: Vec<(_, UrlRecord)> = pages::all(tx, &keys::urls_of(place)).await?;
-    for (_, UrlRecord { id, .. }) in &urls {
-        tx.clear(Key::UrlOwner { id }.pack());
-    }
+    pages::each(tx, &keys::urls_of(place), |_, UrlRecord { id, .. }| {
+        tx.clear(Key::UrlOwner { id: &id }.pack());
+        Ok(())
+    })
+    .await?;
     tx.clear(key(cx, name).pack());
     for range in keys::belongings_of(place) {
         tx.clear_range(range.begin, range.end);

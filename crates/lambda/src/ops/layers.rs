@@ -253,14 +253,22 @@ async fn newest(
     input: &m::ListLayersInput,
 ) -> Result<Option<(u64, LayerRecord)>, LambdaError> {
     let versions = keys::layer_versions_of(place);
-    let options = RangeOptions { reverse: true, ..RangeOptions::default() };
-    for (key, value) in tx.range(&versions.begin, &versions.end, options).await? {
-        let record: LayerRecord = keys::decode(&value)?;
-        if is_compatible(&record, input.compatible_runtime, input.compatible_architecture) {
-            return Ok(Some((keys::last_number(&key)?, record)));
+    let (mut end, mut at_once) = (versions.end, 1);
+    loop {
+        let options = RangeOptions { limit: at_once, reverse: true, ..RangeOptions::default() };
+        let page = tx.range(&versions.begin, &end, options).await?;
+        for (key, value) in &page {
+            let record: LayerRecord = keys::decode(value)?;
+            if is_compatible(&record, input.compatible_runtime, input.compatible_architecture) {
+                return Ok(Some((keys::last_number(key)?, record)));
+            }
+        }
+        match page.last() {
+            // Mostly the last version fits; where it does not, many may have to be looked at.
+            Some((last, _)) if page.len() == at_once => (end, at_once) = (last.clone(), pages::AT_ONCE),
+            _ => return Ok(None),
         }
     }
-    Ok(None)
 }
 
 pub(crate) async fn list_layers(

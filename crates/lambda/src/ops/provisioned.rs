@@ -1,6 +1,7 @@
 //! PutProvisionedConcurrencyConfig, GetProvisionedConcurrencyConfig, ListProvisionedConcurrencyConfigs,
 //! DeleteProvisionedConcurrencyConfig.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kv::Txn;
@@ -294,13 +295,17 @@ impl Lambda {
     /// # Errors
     /// `ServiceException` when the records cannot be read.
     pub async fn provision_all(&self) -> Result<(), LambdaError> {
-        let records: Vec<(bytes::Bytes, ProvisionedRecord)> =
-            self.kv.read(|tx| async move { pages::all(&tx, &keys::all_provisioned()).await }).await?;
-        let mut functions = std::collections::BTreeSet::new();
-        for (key, _) in records {
-            let [account, region, name, _] = keys::qualified(&key)?;
-            functions.insert((account, region, name));
-        }
+        let functions = self.kv.read(|tx| async move {
+            let mut functions = BTreeSet::new();
+            pages::each(&tx, &keys::all_provisioned(), |key, _: ProvisionedRecord| {
+                let [account, region, name, _] = keys::qualified(key)?;
+                functions.insert((account, region, name));
+                Ok(())
+            })
+            .await?;
+            Ok::<_, LambdaError>(functions)
+        });
+        let functions = functions.await?;
         for (account, region, name) in functions {
             if let Some(account) = AccountId::parse(&account) {
                 self.provision(&self.own_cx(account, region), &FunctionName { name, qualifier: None }).await?;

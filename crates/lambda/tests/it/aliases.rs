@@ -60,7 +60,11 @@ async fn aliases_that_cannot_be_are_refused() {
         (json!({ "FunctionVersion": "1", "RoutingConfig": weights(json!({ "3": 0.5 })) }), 404, "Function not found: "),
         (json!({ "FunctionVersion": "01" }), 404, "Function not found: "),
         (json!({ "FunctionVersion": "99999999999999999999" }), 404, "Function not found: "),
-        (json!({ "FunctionVersion": "1", "RoutingConfig": weights(json!({ "02": 0.5 })) }), 404, "Function not found: "),
+        (
+            json!({ "FunctionVersion": "1", "RoutingConfig": weights(json!({ "02": 0.5 })) }),
+            404,
+            "Function not found: ",
+        ),
         (
             json!({ "FunctionVersion": "$LATEST", "RoutingConfig": weights(json!({ "1": 0.5 })) }),
             400,
