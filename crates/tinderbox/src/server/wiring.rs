@@ -391,7 +391,7 @@ fn hooks(packages: &Packages, keys: &FunctionKeys, handle: &Handle) -> Hooks {
         connection: Arc::new(move |stream, peer| {
             let handle = handle.clone();
             let peer = Peer::Sandbox { function_arn: peer.function_arn };
-            sys::task::spawn("sandbox connection", async move { handle.serve_connection(stream, peer).await });
+            Box::pin(async move { handle.serve_connection(stream, peer).await })
         }),
     }
 }

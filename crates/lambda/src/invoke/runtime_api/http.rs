@@ -11,11 +11,13 @@ use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use sys::Clock;
 use sys::task::CancellationToken;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::{Answer, Refused, Shared};
+use crate::invoke::accepting;
 use crate::invoke::channel::InvokeHeader;
 use crate::invoke::stream::HEAD_BYTES_MAX;
 use crate::invoke::{PAYLOAD_BYTES_MAX, STREAM_BYTES_MAX, StreamPart, StreamSink};
@@ -33,12 +35,12 @@ const PREFIX: &str = "/2018-06-01/runtime/";
 type Reply = Response<Full<Bytes>>;
 
 /// Accepts connections until `open` is cancelled.
-pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>, open: CancellationToken) {
+pub(super) async fn serve(listener: TcpListener, clock: Clock, shared: Arc<Shared>, open: CancellationToken) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
             () = open.cancelled() => return,
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = accept(&listener, &clock, &slots) => accepted,
         };
         let Some((stream, slot)) = accepted else { return };
         let (shared, open) = (Arc::clone(&shared), open.clone());
@@ -54,12 +56,14 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>, open: Canc
 
 async fn accept(
     listener: &TcpListener,
+    clock: &Clock,
     slots: &Arc<Semaphore>,
 ) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.ok()?;
-    let (stream, _) = listener.accept().await.ok()?;
-    // One segment for each answer: a second one would wait 40 ms for the peer's delayed acknowledgement.
-    stream.set_nodelay(true).ok()?;
+    let stream = accepting::next("runtime api", clock, || listener.accept()).await;
+    // One segment for each answer: a second one would wait 40 ms for the peer's delayed acknowledgement. It fails on a
+    // connection that is broken already, which is this connection's affair.
+    let _ = stream.set_nodelay(true);
     Some((stream, slot))
 }
 
