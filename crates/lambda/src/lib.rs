@@ -49,6 +49,7 @@ pub use api::service;
 pub use code_source::{CodeObject, ReadObject};
 pub use error::LambdaError;
 pub use event_queue::{EVENTS, EventPolicy, NoQueuedEvent, QueuedEvent};
+pub use recursion::visits;
 pub use function::{
     Architecture, CodeRef, Concurrency, EnvironmentVariables, FunctionVersion, LATEST, LogFormat, Logging, TracingMode,
 };
