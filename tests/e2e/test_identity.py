@@ -73,6 +73,23 @@ def test_i1_a_user_may_do_what_a_policy_allows_and_nothing_else(server, user):
     assert "explicit deny" in message
 
 
+def test_i1_another_partition_slips_through_no_deny(server, user):
+    name, key = user
+    topic = server.client("sns").create_topic(Name=name)["TopicArn"]
+    statements = [
+        {"Effect": "Allow", "Action": "*", "Resource": "*"},
+        {"Effect": "Deny", "Action": "sns:Publish", "Resource": topic},
+    ]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    server.client("iam").put_user_policy(UserName=name, PolicyName="p", PolicyDocument=policy)
+    sns = client(server, "sns", key)
+    within_a_second(sns.list_topics)
+    refused(lambda: sns.publish(TopicArn=topic, Message="m"), "AuthorizationError", "AccessDenied")
+    for partition in ["x", "aws-cn", ""]:
+        elsewhere = topic.replace("arn:aws:", f"arn:{partition}:")
+        refused(lambda: sns.publish(TopicArn=elsewhere, Message="m"), "InvalidParameter")
+
+
 def test_i8_a_deleted_key_is_refused(server, user):
     name, key = user
     sts = client(server, "sts", key)

@@ -82,15 +82,20 @@ pub(crate) async fn delete(s3: S3, cx: Cx, input: m::DeleteObjectInput) -> Resul
     Ok(output)
 }
 
+/// The column of the table: each key is a question to the identity service, also when a stranger sends them.
+pub(crate) fn check_number(delete: &m::Delete) -> Result<(), S3Error> {
+    match (1..=DELETE_KEYS_MAX).contains(&delete.objects.len()) {
+        true => Ok(()),
+        false => Err(S3Error::MalformedXML),
+    }
+}
+
 /// DeleteObjects: each key by itself, in order.
 pub(crate) async fn delete_many(
     s3: S3,
     cx: Cx,
     input: m::DeleteObjectsInput,
 ) -> Result<m::DeleteObjectsOutput, S3Error> {
-    if input.delete.objects.is_empty() || input.delete.objects.len() > DELETE_KEYS_MAX {
-        return Err(S3Error::MalformedXML);
-    }
     check_owner(&s3.bucket(&input.bucket).await?, input.expected_bucket_owner.as_deref())?;
     let quiet = input.delete.quiet == Some(true);
     let (mut deleted, mut errors) = (Vec::new(), Vec::new());
