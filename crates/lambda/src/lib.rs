@@ -49,7 +49,6 @@ pub use api::service;
 pub use code_source::{CodeObject, ReadObject};
 pub use error::LambdaError;
 pub use event_queue::{EVENTS, EventPolicy, NoQueuedEvent, QueuedEvent};
-pub use recursion::visits;
 pub use function::{
     Architecture, CodeRef, Concurrency, EnvironmentVariables, FunctionVersion, LATEST, LogFormat, Logging, TracingMode,
 };
@@ -59,4 +58,5 @@ pub use invoke::{
     PriceTable, Report, ThrottleReason,
 };
 pub use plane::{DataPlane, NodePlane, Provisioned};
+pub use recursion::visits;
 pub use state::{Config, Lambda, LambdaParts};

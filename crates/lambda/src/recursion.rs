@@ -43,7 +43,8 @@ impl QueuedEvent {
     /// destinations and dead-letter queues are counted too.
     pub fn trace_behind(&self) -> String {
         let arn = crate::name::function_arn(&self.region, &self.account, &self.name);
-        TraceContext::parse_header(&self.trace).map_or_else(|| self.trace.clone(), |trace| visit(&trace, &arn).0.header())
+        TraceContext::parse_header(&self.trace)
+            .map_or_else(|| self.trace.clone(), |trace| visit(&trace, &arn).0.header())
     }
 }
 

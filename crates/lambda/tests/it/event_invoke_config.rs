@@ -94,11 +94,7 @@ async fn settings_out_of_bounds_and_destinations_that_cannot_be_are_refused() {
         assert_eq!(status, 400, "{input}");
         assert!(message.contains(text), "{input}: {message}");
     }
-    for arn in [
-        QUEUE,
-        "arn:aws:sns:us-east-1:000000000000:t",
-        "arn:aws:lambda:us-east-1:000000000000:function:g",
-    ] {
+    for arn in [QUEUE, "arn:aws:sns:us-east-1:000000000000:t", "arn:aws:lambda:us-east-1:000000000000:function:g"] {
         stage.send("PUT", URI, on("OnFailure", arn)).await.expect(200);
     }
 }

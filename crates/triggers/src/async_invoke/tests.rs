@@ -210,13 +210,7 @@ async fn sent_until_settled(record: &Outgoing, answers: Vec<Result<(), Undeliver
     let mut attempt = 0;
     loop {
         attempt += 1;
-        let delivery = Delivery {
-            id: "1".to_owned(),
-            payload: record.encode(),
-            key: None,
-            attempt,
-            pushed: ACCEPTED,
-        };
+        let delivery = Delivery { id: "1".to_owned(), payload: record.encode(), key: None, attempt, pushed: ACCEPTED };
         match settle_result(&send_to, &clock, delivery).await {
             Verdict::Retry { at, .. } => clock.advance(at.since(clock.now())),
             Verdict::Done => return std::mem::take(&mut tried.lock()),

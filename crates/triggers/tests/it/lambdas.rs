@@ -10,7 +10,8 @@ use lambda::invoke::{BoxFuture, Report, Status};
 use lambda::package::{Packages, UnpackLimits};
 use lambda::runtimes::{Family, MissingRuntime, Resolved, RuntimeVersion};
 use lambda::{
-    Config, DataPlane, FunctionVersion, Identity, Invocation, InvokeError, InvokeOutcome, Lambda, LambdaParts, Provisioned,
+    Config, DataPlane, FunctionVersion, Identity, Invocation, InvokeError, InvokeOutcome, Lambda, LambdaParts,
+    Provisioned,
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};

@@ -291,9 +291,8 @@ async fn l15_of_a_batch_the_chain_that_came_here_most_often_goes_on() {
     };
     let once = event(&wire::TraceContext::parse_header(root).unwrap());
     let twice = event(&wire::TraceContext::parse_header(&once).unwrap());
-    let messages = [None, Some(format!("{root};{other}")), Some(once), Some(twice.clone()), None].map(|trace| {
-        sqs::Outgoing { body: "a".to_owned(), trace, sender: "s".to_owned(), ..sqs::Outgoing::default() }
-    });
+    let messages = [None, Some(format!("{root};{other}")), Some(once), Some(twice.clone()), None]
+        .map(|trace| sqs::Outgoing { body: "a".to_owned(), trace, sender: "s".to_owned(), ..sqs::Outgoing::default() });
     world.sqs.send(&queue, &messages).await.unwrap();
     world.map(&queue, json!({})).await;
     world.start();
