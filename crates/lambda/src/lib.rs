@@ -31,6 +31,7 @@ pub mod function;
 pub mod identity;
 pub mod invoke;
 mod inward;
+pub mod jobs;
 mod keys;
 pub mod limits;
 mod name;
@@ -43,6 +44,7 @@ mod recursion;
 pub mod runtimes;
 mod state;
 mod statement;
+mod turns;
 pub mod url;
 
 pub use api::service;

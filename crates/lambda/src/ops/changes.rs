@@ -44,18 +44,18 @@ pub(crate) async fn update_code(
         ("PublishTo", input.publish_to.is_some()),
     ])?;
     let architecture = input.architectures.as_deref().map(|given| settings::architecture(Some(given))).transpose()?;
-    let object = CodeObject::of_update(&input);
-    let zip = lambda.package(input.zip_file, object, "UpdateFunctionCode").await?;
     let revision = input.revision_id.as_deref();
     // A wrong name or revision spares the work on the package; the transaction asks again.
     let before = lambda.kv.read(|tx| async { record(&{ tx }, &cx, &name).await }).await?;
     check_revision(&before, revision)?;
+    let object = CodeObject::of_update(&input);
+    let package = lambda.package(input.zip_file, object, "UpdateFunctionCode").await?;
     if input.dry_run == Some(true) {
-        let code = lambda.packages.check(zip).await?;
+        let code = lambda.try_package(package).await?;
         let tried = FunctionRecord { code, architecture: architecture.unwrap_or(before.architecture), ..before };
         return Ok(configuration(&lambda, &cx, &name.name, LATEST, tried));
     }
-    let code = lambda.packages.store(zip).await?;
+    let code = lambda.store(&cx, package, before.code.length).await?;
     lambda.check_unpacked(&FunctionRecord { code: code.clone(), ..before }).await?;
     let publish = input.publish == Some(true);
     let (now_ms, new_revision) = (lambda.now_ms(), sys::id::uuid(&lambda.rng));
