@@ -61,4 +61,5 @@ pub use invoke::{
     PriceTable, Report, ThrottleReason,
 };
 pub use plane::{DataPlane, NodePlane, Provisioned};
+pub use recursion::visits;
 pub use state::{Config, Lambda, LambdaParts};
