@@ -1,7 +1,6 @@
 """Every function has a role of its own: it can do its job and nothing else."""
 
 import json
-import time
 
 import boto3
 import pytest
@@ -18,18 +17,6 @@ WHO = calling.query("sts", "GetCallerIdentity")
 def policy(*actions, resource="*", **condition):
     statement = {"Effect": "Allow", "Action": list(actions), "Resource": resource, **condition}
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-
-
-def within_a_second(check):
-    """I8: within a second; the rest of the limit is the machine's."""
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            return check()
-        except AssertionError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
 
 
 def expect(function, event, status):
@@ -97,7 +84,8 @@ def test_i8_calls_from_inside_arrive_as_the_role_with_the_function_as_source(ser
     for wanted, status in ((source, 200), (source + "x", 403)):
         condition = {"Condition": {"ArnEquals": {"lambda:SourceFunctionArn": wanted}}}
         iam.put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=policy("lambda:ListFunctions", **condition))
-        within_a_second(lambda status=status: expect(function, FUNCTIONS, status))
+        # I8 allows a second; on one node the very next call is decided by the new policy.
+        expect(function, FUNCTIONS, status)
 
 
 def test_i8_keys_of_one_function_are_refused_inside_another(server, role, caller):
@@ -115,14 +103,14 @@ def test_i8_what_is_taken_from_a_role_is_gone_within_a_second_also_in_running_en
     function = caller(arn)
     expect(function, FUNCTIONS, 200)
     iam.delete_role_policy(RoleName=name, PolicyName="p")
-    within_a_second(lambda: expect(function, FUNCTIONS, 403))
+    # A second is promised; on one node the very next call is refused.
+    expect(function, FUNCTIONS, 403)
     expect(function, WHO, 200)
     iam.delete_role(RoleName=name)
-    within_a_second(lambda: expect(function, WHO, 403))
+    expect(function, WHO, 403)
     # Nor does another role of the same name revive the keys.
     iam.create_role(RoleName=name, AssumeRolePolicyDocument=LAMBDA_TRUST)
     iam.put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=policy("*"))
-    time.sleep(1)
     expect(function, WHO, 403)
 
 
@@ -178,7 +166,17 @@ def test_iam_urls_ask_for_invoke_function_url(server, deploy):
         SigV4Auth(credentials, "lambda", "us-east-1").add_auth(request)
         return server.get(path, "POST", body, dict(request.headers))[0]
 
+    # A policy for everyone opens the URL to every principal, and to nobody who is none.
+    every = {"FunctionName": function.name, "StatementId": "every"}
+    function.client.add_permission(Action="lambda:InvokeFunctionUrl", Principal="*", **every)
+    forged = (
+        "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20261126/us-east-1/lambda/aws4_request, "
+        f"SignedHeaders=host;x-amz-date, Signature={'0' * 64}"
+    )
     assert server.get(path, "POST", body)[0] == 403
+    assert server.get(path, "POST", body, {"authorization": forged, "x-amz-date": "20261126T000000Z"})[0] == 403
+    assert call() == 502
+    function.client.remove_permission(**every)
     assert call() == 403
     for action, key, value, status in (
         ("lambda:InvokeFunction", "lambda:FunctionUrlAuthType", "AWS_IAM", 403),
@@ -188,11 +186,21 @@ def test_iam_urls_ask_for_invoke_function_url(server, deploy):
         # 502: the function was reached, and this test's answer is no HTTP answer to its event.
         document = policy(action, resource=function.created["FunctionArn"], Condition={"StringEquals": {key: value}})
         iam.put_user_policy(UserName=user, PolicyName="p", PolicyDocument=document)
+        assert call() == status
 
-        def expected(status=status):
-            assert call() == status
 
-        within_a_second(expected)
+def test_a_principal_that_cannot_be_read_is_refused_and_locks_nobody_out(deploy):
+    function = deploy(calling.CODE, calling.RUNTIME)
+    statement = {"FunctionName": function.name, "StatementId": "s", "Action": "lambda:InvokeFunction"}
+    with pytest.raises(ClientError) as caught:
+        function.client.add_permission(Principal="arn:aws:iam::000000000000:role/*", **statement)
+    error = caught.value.response["Error"]
+    assert (error["Code"], error["Message"]) == (
+        "InvalidParameterValueException",
+        "The provided principal was invalid. Please check the principal and try again.",
+    )
+    function.client.add_permission(Principal="arn:aws:iam::000000000000:root", **statement)
+    function.client.remove_permission(FunctionName=function.name, StatementId="s")
 
 
 def test_permissive_mode_takes_a_role_that_does_not_exist(new_server):
