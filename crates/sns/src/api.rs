@@ -33,9 +33,9 @@ fn named(cx: &Cx, name: &str) -> Resource {
     Resource::arn(format!("arn:aws:sns:{}:{}:{name}", cx.region, cx.account))
 }
 
-/// The topic of a subscription: what its permissions are about.
-fn topic_of(subscription: &str) -> Resource {
-    SubscriptionName::of_arn(subscription).map_or_else(Resource::any, |name| Resource::arn(name.topic.arn()))
+/// A subscription: its subscriber's, not its topic's. What is no ARN of one is left to the handler.
+fn subscription(arn: &str) -> Resource {
+    SubscriptionName::of_arn(arn).map_or_else(Resource::any, |name| Resource::arn(name.arn()))
 }
 
 fn request_tags(tags: &[m::Tag]) -> ConditionKeys {
@@ -84,7 +84,9 @@ fn subscription_lines(table: Table<Sns>) -> Table<Sns> {
         .op::<m::ConfirmSubscription, _, _>(subscriptions::confirm, "sns:ConfirmSubscription", |_, i| {
             Resource::arn(i.topic_arn.as_str())
         })
-        .op::<m::Unsubscribe, _, _>(subscriptions::unsubscribe, "sns:Unsubscribe", |_, i| topic_of(&i.subscription_arn))
+        .op::<m::Unsubscribe, _, _>(subscriptions::unsubscribe, "sns:Unsubscribe", |_, i| {
+            subscription(&i.subscription_arn)
+        })
         .op::<m::ListSubscriptions, _, _>(subscriptions::list, "sns:ListSubscriptions", |_, _| Resource::any())
         .op::<m::ListSubscriptionsByTopic, _, _>(
             subscriptions::list_by_topic,
@@ -94,12 +96,12 @@ fn subscription_lines(table: Table<Sns>) -> Table<Sns> {
         .op::<m::GetSubscriptionAttributes, _, _>(
             subscription_attributes::get,
             "sns:GetSubscriptionAttributes",
-            |_, i| topic_of(&i.subscription_arn),
+            |_, i| subscription(&i.subscription_arn),
         )
         .op::<m::SetSubscriptionAttributes, _, _>(
             subscription_attributes::set,
             "sns:SetSubscriptionAttributes",
-            |_, i| topic_of(&i.subscription_arn),
+            |_, i| subscription(&i.subscription_arn),
         )
 }
 
