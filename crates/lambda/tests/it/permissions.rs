@@ -127,6 +127,19 @@ async fn absent_and_conflicting_statements_get_awss_errors() {
 }
 
 #[tokio::test]
+async fn a_statement_that_the_identity_service_cannot_read_is_not_stored() {
+    let stage = stage().await;
+    let role = json!({ "Principal": "arn:aws:iam::111122223333:role/*" });
+    let (status, code, message) = stage.send("POST", POLICY, input("s", role)).await.error();
+    assert_eq!((status, code.as_str()), (400, "InvalidParameterValueException"));
+    assert_eq!(message, "The provided principal was invalid. Please check the principal and try again.");
+    let source = json!({ "SourceArn": "arn:aws:s3:::${a" });
+    let (status, _, message) = stage.send("POST", POLICY, input("s", source)).await.error();
+    assert_eq!((status, message.as_str()), (400, "The policy failed legacy parsing"));
+    assert_eq!(stage.get(POLICY).await.status, 404);
+}
+
+#[tokio::test]
 async fn changes_are_conditional_on_the_revision() {
     let stage = stage().await;
     let function = stage.get("/2015-03-31/functions/f/configuration").await.expect(200);

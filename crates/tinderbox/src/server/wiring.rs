@@ -108,6 +108,7 @@ pub(super) async fn wire(
         config: lambda_config(config),
         identity: identity::for_lambda(iam.clone(), function_keys, config.auth),
         read_object: storage::packages(s3.clone()),
+        check_policy: policy_check(config),
     });
     make_ready(&lambda).await?;
     let sqs = start_sqs(config, (&kv, &clock, &rng), &stop).await.context("queues cannot be read")?;
@@ -167,6 +168,7 @@ fn start_background(
         topics: topics::publisher(sns.clone()),
         may_act: acts,
     };
+    sys::task::spawn("collect packages", lambda::jobs::run(lambda.clone(), stop.clone()));
     let triggers = start_triggers(kv, lambda, &targets, stop);
     topics::start(sns, targets, config.http_delivery, stop);
     // Of Lambda's operations, those about event source mappings are served by `triggers`.
@@ -210,17 +212,22 @@ fn operator_routes(config: &Config, iam: &Iam, decisions: Decisions, services: &
     IdentityAdmin { iam, decisions, services, own }.routes()
 }
 
+/// What services ask before they store a resource policy.
+fn policy_check(config: &Config) -> wire::CheckPolicy {
+    match config.auth {
+        config::Auth::Enforced => Arc::new(Iam::check_resource_policy),
+        // Nothing is decided by them, and emulators take any text.
+        config::Auth::Permissive => Arc::new(|_| Ok(())),
+    }
+}
+
 /// The queues, and their background work.
 async fn start_sqs(
     config: &Config,
     (kv, clock, rng): (&Kv, &Clock, &Rng),
     stop: &CancellationToken,
 ) -> Result<Sqs, SqsError> {
-    let check_policy: wire::CheckPolicy = match config.auth {
-        config::Auth::Enforced => Arc::new(Iam::check_resource_policy),
-        // Nothing is decided by them, and emulators take any text.
-        config::Auth::Permissive => Arc::new(|_| Ok(())),
-    };
+    let check_policy = policy_check(config);
     let sqs = Sqs::new(SqsParts { kv: kv.clone(), clock: clock.clone(), rng: rng.clone(), check_policy });
     sqs::jobs::resume(&sqs).await?;
     sys::task::spawn("sqs jobs", sqs::jobs::run(sqs.clone(), stop.clone()));
@@ -286,6 +293,7 @@ fn lambda_config(config: &Config) -> lambda::Config {
     lambda::Config {
         url_domain: config.domain.clone(),
         account_concurrency_max: i32::try_from(config.concurrency).unwrap_or(i32::MAX),
+        provisioned_mb_max: config.memory_mb / 2,
         ..lambda::Config::default()
     }
 }
@@ -358,6 +366,7 @@ fn body_limits() -> Vec<BodyLimit> {
     vec![
         lambda("CreateFunction", package, "RequestEntityTooLargeException"),
         lambda("UpdateFunctionCode", package, "RequestEntityTooLargeException"),
+        lambda("PublishLayerVersion", package, "RequestEntityTooLargeException"),
         lambda("Invoke", payload, "RequestTooLargeException"),
         s3("CompleteMultipartUpload", ByteSize::mib(4)),
         s3("*", ByteSize::mib(2)),
@@ -382,7 +391,7 @@ fn hooks(packages: &Packages, keys: &FunctionKeys, handle: &Handle) -> Hooks {
         connection: Arc::new(move |stream, peer| {
             let handle = handle.clone();
             let peer = Peer::Sandbox { function_arn: peer.function_arn };
-            sys::task::spawn("sandbox connection", async move { handle.serve_connection(stream, peer).await });
+            Box::pin(async move { handle.serve_connection(stream, peer).await })
         }),
     }
 }
