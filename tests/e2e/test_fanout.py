@@ -10,7 +10,7 @@ ROWS, FAILS_EVERY = 3_000, 250
 
 
 def test_l1_l15_a_file_fans_out_and_each_row_is_accounted_for(server):
-    command = [sys.executable, RUN, "--rows", str(ROWS), "--fails-every", str(FAILS_EVERY)]
+    command = [sys.executable, RUN, "--rows", str(ROWS), "--fails-every", str(FAILS_EVERY), "--visibility-s", "10"]
     ran = subprocess.run(command, env=server.client_env(), capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, (ran.stdout, ran.stderr)
     report = json.loads(ran.stdout)
