@@ -169,6 +169,17 @@ pub(crate) async fn bucket(tx: &Txn, name: &str) -> Result<BucketRecord, S3Error
     keys::get(tx, &keys::bucket(name)).await?.ok_or(S3Error::NoSuchBucket)
 }
 
+/// The bucket whose rights were checked before a body came: the same one, not another of its name. Whoever deletes a
+/// bucket gives its name away, and an upload that was allowed into the first one must not land in the second.
+///
+/// # Errors
+/// `NoSuchBucket`.
+pub(crate) async fn same_bucket(tx: &Txn, name: &str, earlier: &BucketRecord) -> Result<BucketRecord, S3Error> {
+    let found = bucket(tx, name).await?;
+    let is_same = found.account == earlier.account && found.created_us == earlier.created_us;
+    if is_same { Ok(found) } else { Err(S3Error::NoSuchBucket) }
+}
+
 /// The id of an account in ACLs and listings: 64 hexadecimal digits, the same always, with the account's own 12 at
 /// the end, so that a grant can be read back.
 pub(crate) fn owner_id(account: &str) -> String {

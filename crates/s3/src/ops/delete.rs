@@ -6,7 +6,7 @@ use wire::{Cx, ServiceError};
 use super::{check_key, check_owner};
 use crate::conditions;
 use crate::error::S3Error;
-use crate::keys::Versioning;
+use crate::keys::{BucketRecord, Versioning};
 use crate::limits::DELETE_KEYS_MAX;
 use crate::notify::{self, Happened};
 use crate::state::{self, S3};
@@ -18,6 +18,8 @@ struct Target<'a> {
     key: &'a str,
     version_id: Option<&'a str>,
     owner: Option<&'a str>,
+    /// The bucket as it was before an earlier key of the same request.
+    earlier: Option<&'a BucketRecord>,
     bypass: bool,
     conditions: conditions::Delete,
 }
@@ -34,7 +36,10 @@ async fn remove(s3: &S3, cx: &Cx, target: &Target<'_>) -> Result<Outcome, S3Erro
         return Err(S3Error::argument("Version id cannot be the empty string"));
     }
     let removed = s3.kv.transact(|tx| async move {
-        let bucket = state::bucket(&tx, target.bucket).await?;
+        let bucket = match target.earlier {
+            Some(earlier) => state::same_bucket(&tx, target.bucket, earlier).await?,
+            None => state::bucket(&tx, target.bucket).await?,
+        };
         check_owner(&bucket, target.owner)?;
         let slot = Slot { s3, tx: &tx, bucket: target.bucket, key: target.key };
         target.conditions.check(slot.find(target.version_id).await?.as_ref())?;
@@ -59,6 +64,7 @@ pub(crate) async fn delete(s3: S3, cx: Cx, input: m::DeleteObjectInput) -> Resul
         key: &input.key,
         version_id: input.version_id.as_deref(),
         owner: input.expected_bucket_owner.as_deref(),
+        earlier: None,
         bypass: input.bypass_governance_retention == Some(true),
         conditions: conditions::Delete {
             if_match: input.if_match.clone(),
@@ -91,7 +97,8 @@ pub(crate) async fn delete_many(
     if input.delete.objects.is_empty() || input.delete.objects.len() > DELETE_KEYS_MAX {
         return Err(S3Error::MalformedXML);
     }
-    check_owner(&s3.bucket(&input.bucket).await?, input.expected_bucket_owner.as_deref())?;
+    let bucket = s3.bucket(&input.bucket).await?;
+    check_owner(&bucket, input.expected_bucket_owner.as_deref())?;
     let quiet = input.delete.quiet == Some(true);
     let (mut deleted, mut errors) = (Vec::new(), Vec::new());
     for object in &input.delete.objects {
@@ -100,6 +107,7 @@ pub(crate) async fn delete_many(
             key: &object.key,
             version_id: object.version_id.as_deref(),
             owner: None,
+            earlier: Some(&bucket),
             bypass: input.bypass_governance_retention == Some(true),
             conditions: conditions::Delete {
                 if_match: object.e_tag.clone(),

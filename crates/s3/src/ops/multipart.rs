@@ -48,9 +48,9 @@ pub(crate) async fn create(
         acl: given.acl,
         checksum,
     };
-    let (name, key, upload, kept) = (&input.bucket, &input.key, &id, &record);
+    let (name, key, upload, kept, bucket) = (&input.bucket, &input.key, &id, &record, &bucket);
     let created = s3.kv.transact(|tx| async move {
-        state::bucket(&tx, name).await?;
+        state::same_bucket(&tx, name, bucket).await?;
         keys::set(&tx, keys::upload(name, key, upload), kept);
         Ok::<_, S3Error>(())
     });
