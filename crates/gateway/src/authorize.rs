@@ -43,7 +43,7 @@ impl Gateway {
         let mut asked = Vec::with_capacity(permissions.len());
         for Permission { action, resources, keys } in permissions {
             for resource in &resources.0 {
-                let facts = service::facts_of(&self.0.wiring.services, action, resource).await?;
+                let facts = service::facts_in(&self.0.wiring.services, action, resource, keys).await?;
                 asked.push(Asked { action, resource: resource.clone(), keys: keys.clone(), facts });
             }
         }

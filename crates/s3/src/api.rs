@@ -12,7 +12,7 @@ use wire::permission::{ConditionKeys, Permission, Resource, ResourceFacts};
 use wire::{AccountId, Service};
 
 use crate::error::S3Error;
-use crate::keys::{self, BucketRecord, Setting, document};
+use crate::keys::{self, BucketRecord, Setting, VersionRecord, document};
 use crate::ops::copy::Source;
 use crate::ops::{
     acls, buckets, copy, delete, get, list, locks, multipart, notifications, parts, protection, put, settings, tagging,
@@ -46,7 +46,7 @@ macro_rules! object {
 
 /// The S3 service's table.
 pub fn service(s3: S3) -> Service {
-    let table = Service::table(&m::SERVICE, s3).open_to_grants().facts(facts);
+    let table = Service::table(&m::SERVICE, s3).open_to_grants().facts_in(facts);
     let table = facets(deletes(writes(reads(table))));
     let table = uploads(table);
     let table = bucket_operations(table);
@@ -118,9 +118,11 @@ fn reads(table: Table) -> Table {
         .keys::<m::HeadObject>(|_, i| version_key(i.version_id.as_deref()))
         .op::<m::GetObjectAttributes, _, _>(get::attributes, "s3:GetObjectAttributes", object!())
         .instead::<m::GetObjectAttributes>(|i| i.version_id.is_some().then_some("s3:GetObjectVersionAttributes"))
+        .keys::<m::GetObjectAttributes>(|_, i| version_key(i.version_id.as_deref()))
         .also::<m::GetObjectAttributes>(|_, i| {
             let action = if i.version_id.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
-            vec![Permission::new(action, object_arn(&i.bucket, &i.key))]
+            let (resources, keys) = (object_arn(&i.bucket, &i.key), version_key(i.version_id.as_deref()));
+            vec![Permission { action, resources, keys }]
         })
 }
 
@@ -128,22 +130,23 @@ fn deletes(table: Table) -> Table {
     table
         .op::<m::DeleteObject, _, _>(delete::delete, "s3:DeleteObject", object!())
         .instead::<m::DeleteObject>(|i| i.version_id.is_some().then_some("s3:DeleteObjectVersion"))
-        .also::<m::DeleteObject>(|_, i| bypassing(i.bypass_governance_retention, &i.bucket, [i.key.as_str()]))
+        .also::<m::DeleteObject>(|_, i| bypassing(i.bypass_governance_retention, &i.bucket, &i.key, i.version_id.as_deref()))
         .keys::<m::DeleteObject>(|_, i| version_key(i.version_id.as_deref()))
         .op::<m::DeleteObjects, _, _>(delete::delete_many, "s3:DeleteObject", |_, i| {
             let keys = i.delete.objects.iter().filter(|object| object.version_id.is_none());
             Resource(keys.map(|object| format!("arn:aws:s3:::{}/{}", i.bucket, object.key)).collect())
         })
         .also::<m::DeleteObjects>(|_, i| {
-            let versions = i.delete.objects.iter().filter(|object| object.version_id.is_some());
-            let arns: Vec<_> = versions.map(|object| format!("arn:aws:s3:::{}/{}", i.bucket, object.key)).collect();
-            let mut all = bypassing(
-                i.bypass_governance_retention,
-                &i.bucket,
-                i.delete.objects.iter().map(|object| object.key.as_str()),
-            );
-            if !arns.is_empty() {
-                all.push(Permission::new("s3:DeleteObjectVersion", Resource(arns)));
+            let mut all = Vec::new();
+            for object in &i.delete.objects {
+                let version = object.version_id.as_deref();
+                all.extend(bypassing(i.bypass_governance_retention, &i.bucket, &object.key, version));
+                // Each version has rights of its own.
+                all.extend(version.map(|_| Permission {
+                    action: "s3:DeleteObjectVersion",
+                    resources: object_arn(&i.bucket, &object.key),
+                    keys: version_key(version),
+                }));
             }
             all
         })
@@ -159,21 +162,28 @@ fn facets(table: Table) -> Table {
         })
         .op::<m::GetObjectTagging, _, _>(tagging::get, "s3:GetObjectTagging", object!())
         .instead::<m::GetObjectTagging>(|i| i.version_id.is_some().then_some("s3:GetObjectVersionTagging"))
+        .keys::<m::GetObjectTagging>(|_, i| version_key(i.version_id.as_deref()))
         .op::<m::DeleteObjectTagging, _, _>(tagging::delete, "s3:DeleteObjectTagging", object!())
         .instead::<m::DeleteObjectTagging>(|i| i.version_id.is_some().then_some("s3:DeleteObjectVersionTagging"))
+        .keys::<m::DeleteObjectTagging>(|_, i| version_key(i.version_id.as_deref()))
         .op::<m::PutObjectAcl, _, _>(acls::put_object, "s3:PutObjectAcl", object!())
         .instead::<m::PutObjectAcl>(|i| i.version_id.is_some().then_some("s3:PutObjectVersionAcl"))
         .keys::<m::PutObjectAcl>(|_, i| {
-            let keys = ConditionKeys::new().with_some("s3:x-amz-acl", i.acl.map(|acl| acl.as_str()));
+            let keys = version_key(i.version_id.as_deref()).with_some("s3:x-amz-acl", i.acl.map(|acl| acl.as_str()));
             granted(keys, &acl::acl_headers!(i))
         })
         .op::<m::GetObjectAcl, _, _>(acls::get_object, "s3:GetObjectAcl", object!())
         .instead::<m::GetObjectAcl>(|i| i.version_id.is_some().then_some("s3:GetObjectVersionAcl"))
+        .keys::<m::GetObjectAcl>(|_, i| version_key(i.version_id.as_deref()))
         .op::<m::PutObjectRetention, _, _>(locks::put_retention, "s3:PutObjectRetention", object!())
-        .also::<m::PutObjectRetention>(|_, i| bypassing(i.bypass_governance_retention, &i.bucket, [i.key.as_str()]))
+        .keys::<m::PutObjectRetention>(|_, i| version_key(i.version_id.as_deref()))
+        .also::<m::PutObjectRetention>(|_, i| bypassing(i.bypass_governance_retention, &i.bucket, &i.key, i.version_id.as_deref()))
         .op::<m::GetObjectRetention, _, _>(locks::get_retention, "s3:GetObjectRetention", object!())
+        .keys::<m::GetObjectRetention>(|_, i| version_key(i.version_id.as_deref()))
         .op::<m::PutObjectLegalHold, _, _>(locks::put_hold, "s3:PutObjectLegalHold", object!())
+        .keys::<m::PutObjectLegalHold>(|_, i| version_key(i.version_id.as_deref()))
         .op::<m::GetObjectLegalHold, _, _>(locks::get_hold, "s3:GetObjectLegalHold", object!())
+        .keys::<m::GetObjectLegalHold>(|_, i| version_key(i.version_id.as_deref()))
         .op::<m::RestoreObject, _, _>(unserved::restore, "s3:RestoreObject", object!())
         .op::<m::SelectObjectContent, _, _>(unserved::select, "s3:GetObject", object!())
 }
@@ -374,12 +384,12 @@ fn of_source(header: &str, with_tags: bool) -> Vec<Permission> {
     all
 }
 
-fn bypassing<'a>(bypass: Option<bool>, bucket: &str, keys: impl IntoIterator<Item = &'a str>) -> Vec<Permission> {
+fn bypassing(bypass: Option<bool>, bucket: &str, key: &str, version: Option<&str>) -> Vec<Permission> {
     if bypass != Some(true) {
         return Vec::new();
     }
-    let arns = keys.into_iter().map(|key| format!("arn:aws:s3:::{bucket}/{key}")).collect();
-    vec![Permission::new("s3:BypassGovernanceRetention", Resource(arns))]
+    let (resources, keys) = (object_arn(bucket, key), version_key(version));
+    vec![Permission { action: "s3:BypassGovernanceRetention", resources, keys }]
 }
 
 fn version_key(version_id: Option<&str>) -> ConditionKeys {
@@ -417,25 +427,31 @@ fn granted(mut keys: ConditionKeys, headers: &acl::AclHeaders) -> ConditionKeys 
 }
 
 /// What is known of a bucket or a key before anybody may touch it: whose it is, what its policy and its ACLs say, its
-/// tags. A bucket that does not exist has none: the handler says so.
-async fn facts(s3: S3, arn: String) -> Result<ResourceFacts, S3Error> {
+/// tags. ACL and tags are those of the version that is meant: `s3:VersionId` names it. A bucket that does not exist
+/// has none: the handler says so.
+async fn facts(s3: S3, arn: String, keys: ConditionKeys) -> Result<ResourceFacts, S3Error> {
     let Some(path) = arn.strip_prefix("arn:aws:s3:::") else { return Ok(ResourceFacts::default()) };
     let (name, key) = path.split_once('/').map_or((path, None), |(name, key)| (name, Some(key)));
-    let s3 = &s3;
+    let (s3, version_id) = (&s3, keys.one("s3:VersionId"));
     let read = s3.kv.read(|tx| async move {
         let record: Option<BucketRecord> = keys::get(&tx, &keys::bucket(name)).await?;
         let Some(bucket) = record else { return Ok(ResourceFacts::default()) };
-        facts_of(s3, &tx, name, key, &bucket).await
+        let slot = key.map(|key| Slot { s3, tx: &tx, bucket: name, key });
+        let version = match slot {
+            Some(slot) => slot.find(version_id).await?,
+            None => None,
+        };
+        facts_of(&tx, name, key, &bucket, version).await
     });
     read.await
 }
 
 async fn facts_of(
-    s3: &S3,
     tx: &Txn,
     name: &str,
     key: Option<&str>,
     bucket: &BucketRecord,
+    version: Option<VersionRecord>,
 ) -> Result<ResourceFacts, S3Error> {
     let arn = format!("arn:aws:s3:::{name}");
     let restricted = bucket.block_public.is_some_and(|block| block.restrict_buckets);
@@ -445,11 +461,9 @@ async fn facts_of(
     let mut tags = Vec::new();
     match key {
         Some(key) => {
-            let slot = Slot { s3, tx, bucket: name, key };
-            // The current version speaks for all of them: an ARN names no version.
-            if let Some(head) = slot.head().await? {
-                granted.extend(acl::of_object(bucket, head.version.acl.as_ref(), &format!("{arn}/{key}")));
-                tags = head.version.tags.into_iter().collect();
+            if let Some(version) = version {
+                granted.extend(acl::of_object(bucket, version.acl.as_ref(), &format!("{arn}/{key}")));
+                tags = version.tags.into_iter().collect();
             }
         }
         None => {

@@ -1,5 +1,7 @@
 //! What authorisation is asked about: actions, resources, condition keys, facts. test:G10.
 
+use wire::permission::ConditionKeys;
+
 use super::*;
 
 impl Fixture {
@@ -48,6 +50,23 @@ async fn g10_sources_versions_and_what_rides_along_are_all_asked_about() {
             &[("x-amz-bypass-governance-retention", "true")],
             "",
             &["s3:DeleteObject b/k", "s3:BypassGovernanceRetention b/k"],
+        ),
+        (
+            "PUT /b/k?retention&versionId=1",
+            &[("x-amz-bypass-governance-retention", "true")],
+            "<Retention/>",
+            &["s3:PutObjectRetention b/k s3:VersionId=1", "s3:BypassGovernanceRetention b/k"],
+        ),
+        ("GET /b/k?retention&versionId=1", &[], "", &["s3:GetObjectRetention b/k s3:VersionId=1"]),
+        ("GET /b/k?legal-hold&versionId=1", &[], "", &["s3:GetObjectLegalHold b/k s3:VersionId=1"]),
+        ("GET /b/k?tagging&versionId=1", &[], "", &["s3:GetObjectVersionTagging b/k s3:VersionId=1"]),
+        ("DELETE /b/k?tagging&versionId=1", &[], "", &["s3:DeleteObjectVersionTagging b/k s3:VersionId=1"]),
+        ("GET /b/k?acl&versionId=1", &[], "", &["s3:GetObjectVersionAcl b/k s3:VersionId=1"]),
+        (
+            "GET /b/k?attributes&versionId=1",
+            &[("x-amz-object-attributes", "ETag")],
+            "",
+            &["s3:GetObjectVersionAttributes b/k s3:VersionId=1", "s3:GetObjectVersion b/k"],
         ),
         (
             "PUT /b/k",
@@ -112,4 +131,37 @@ async fn facts_tell_owner_policy_acls_and_tags() {
     let policy = s3.service.facts_of("arn:aws:s3:::bkt/k").await.expect("the test holds").policy.unwrap_or_default();
     assert!(!policy.contains("\"Principal\":\"*\""), "public ACLs are ignored: {policy}");
     assert_eq!(s3.service.facts_of("arn:aws:s3:::none/k").await.expect("the test holds").owner, None);
+}
+
+#[tokio::test]
+async fn g10_each_version_has_its_own_acl_and_tags() {
+    let s3 = fixture_with_acls().await;
+    s3.bucket("bkt").await;
+    s3.versioning("bkt", "Enabled").await;
+    let put = async |headers: &'static [(&str, &str)]| {
+        s3.ok("PutObject", "PUT /bkt/k", headers, "x").await.header("x-amz-version-id").to_owned()
+    };
+    let private = put(&[("x-amz-tagging", "secret=yes")]).await;
+    let public = put(&[("x-amz-acl", "public-read")]).await;
+    let facts = async |id: Option<&str>| {
+        let keys = ConditionKeys::new().with_some("s3:VersionId", id);
+        s3.service.facts_in("arn:aws:s3:::bkt/k", &keys).await.expect("the test holds")
+    };
+    let is_open = |facts: &wire::ResourceFacts| facts.policy.iter().any(|policy| policy.contains("\"Principal\":\"*\""));
+    let (of_private, of_public, of_current) =
+        (facts(Some(&private)).await, facts(Some(&public)).await, facts(None).await);
+    assert!(!is_open(&of_private), "the newer version's ACL opened the older: {of_private:?}");
+    assert_eq!(of_private.tags, [("secret".to_owned(), "yes".to_owned())]);
+    assert!(is_open(&of_public) && of_public.tags.is_empty(), "{of_public:?}");
+    assert!(is_open(&of_current), "{of_current:?}");
+    // No such version: nobody is granted anything by it, and the bucket's owner is still told.
+    let of_none = facts(Some("ffffffffffffffffffffffffffffffff")).await;
+    assert!(!is_open(&of_none) && of_none.owner.is_some(), "{of_none:?}");
+    let body = format!(
+        "<Delete><Object><Key>k</Key><VersionId>{private}</VersionId></Object>\
+         <Object><Key>k</Key><VersionId>{public}</VersionId></Object></Delete>"
+    );
+    let asked = s3.asked("POST /bkt?delete", &[], &body);
+    let expected = [private, public].map(|id| format!("s3:DeleteObjectVersion bkt/k s3:VersionId={id}"));
+    assert_eq!(asked, expected);
 }
