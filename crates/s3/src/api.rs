@@ -44,6 +44,38 @@ macro_rules! object {
     };
 }
 
+/// What rides on a write beside its bytes needs its own right.
+macro_rules! with_write {
+    ($input:expr, $tagging:expr) => {{
+        let ride = [
+            ($tagging.is_some_and(|tagging| !tagging.is_empty()), "s3:PutObjectTagging"),
+            (!acl::acl_headers!($input).is_none(), "s3:PutObjectAcl"),
+            ($input.object_lock_mode.is_some(), "s3:PutObjectRetention"),
+            ($input.object_lock_legal_hold_status.is_some(), "s3:PutObjectLegalHold"),
+        ];
+        let needed = ride.into_iter().filter(|(needed, _)| *needed);
+        needed.map(|(_, action)| Permission::new(action, object_arn(&$input.bucket, &$input.key))).collect::<Vec<_>>()
+    }};
+}
+
+/// The condition keys that PutObject, CopyObject and CreateMultipartUpload have in common: a policy that demands or
+/// forbids something of new objects must see it whichever way they come.
+macro_rules! write_keys {
+    ($input:expr, $tagging:expr) => {{
+        let keys = ConditionKeys::new()
+            .with_some("s3:x-amz-acl", $input.acl.map(|acl| acl.as_str()))
+            .with_some("s3:x-amz-server-side-encryption", $input.server_side_encryption.map(|sse| sse.as_str()))
+            .with_some("s3:x-amz-server-side-encryption-aws-kms-key-id", $input.ssekms_key_id.as_deref())
+            .with_some("s3:x-amz-server-side-encryption-customer-algorithm", $input.sse_customer_algorithm.as_deref())
+            .with_some("s3:x-amz-storage-class", $input.storage_class.map(|class| class.as_str()))
+            .with_some("s3:x-amz-website-redirect-location", $input.website_redirect_location.as_deref())
+            .with_some("s3:object-lock-mode", $input.object_lock_mode.map(|mode| mode.as_str()))
+            .with_some("s3:object-lock-retain-until-date", $input.object_lock_retain_until_date.map(date_key))
+            .with_some("s3:object-lock-legal-hold", $input.object_lock_legal_hold_status.map(|hold| hold.as_str()));
+        granted(request_tags(keys, $tagging), &acl::acl_headers!($input))
+    }};
+}
+
 /// The S3 service's table.
 pub fn service(s3: S3) -> Service {
     let table = Service::table(&m::SERVICE, s3).open_to_grants().facts_in(facts);
@@ -58,53 +90,30 @@ type Table = wire::service::Table<S3>;
 fn writes(table: Table) -> Table {
     table
         .stream::<m::PutObject, _, _>(put::put, "s3:PutObject", object!())
-        .also::<m::PutObject>(|_, i| {
-            with_write(
-                &i.bucket,
-                &i.key,
-                i.tagging.as_deref(),
-                acl::acl_headers!(i).is_none(),
-                i.object_lock_mode.is_some(),
-                i.object_lock_legal_hold_status.is_some(),
-            )
-        })
+        .also::<m::PutObject>(|_, i| with_write!(i, i.tagging.as_deref()))
         .keys::<m::PutObject>(|_, i| {
-            let keys = ConditionKeys::new()
-                .with_some("s3:x-amz-acl", i.acl.map(|acl| acl.as_str()))
-                .with_some("s3:x-amz-server-side-encryption", i.server_side_encryption.map(|sse| sse.as_str()))
-                .with_some("s3:x-amz-server-side-encryption-aws-kms-key-id", i.ssekms_key_id.as_deref())
-                .with_some("s3:x-amz-server-side-encryption-customer-algorithm", i.sse_customer_algorithm.as_deref())
-                .with_some("s3:x-amz-storage-class", i.storage_class.map(|class| class.as_str()))
-                .with_some("s3:x-amz-website-redirect-location", i.website_redirect_location.as_deref())
-                .with_some("s3:object-lock-mode", i.object_lock_mode.map(|mode| mode.as_str()))
+            write_keys!(i, i.tagging.as_deref())
                 .with_some("s3:if-none-match", i.if_none_match.as_deref())
-                .with_some("s3:if-match", i.if_match.as_deref());
-            granted(request_tags(keys, i.tagging.as_deref()), &acl::acl_headers!(i))
+                .with_some("s3:if-match", i.if_match.as_deref())
         })
         .op::<m::CopyObject, _, _>(copy::copy, "s3:PutObject", object!())
         .also::<m::CopyObject>(|_, i| {
-            let mut all = with_write(
-                &i.bucket,
-                &i.key,
-                i.tagging.as_deref(),
-                acl::acl_headers!(i).is_none(),
-                i.object_lock_mode.is_some(),
-                i.object_lock_legal_hold_status.is_some(),
-            );
-            all.extend(of_source(&i.copy_source, i.tagging_directive != Some(m::TaggingDirective::Replace)));
+            let replaces = i.tagging_directive == Some(m::TaggingDirective::Replace);
+            let mut all = with_write!(i, i.tagging.as_deref().filter(|_| replaces));
+            all.extend(of_source(&i.copy_source, !replaces));
             all
         })
         .keys::<m::CopyObject>(|_, i| {
-            let keys = ConditionKeys::new()
+            // Other tags than those that the object will have must not satisfy a condition.
+            let replaces = i.tagging_directive == Some(m::TaggingDirective::Replace);
+            write_keys!(i, i.tagging.as_deref().filter(|_| replaces))
                 .with("s3:x-amz-copy-source", i.copy_source.trim_start_matches('/'))
                 .with(
                     "s3:x-amz-metadata-directive",
                     i.metadata_directive.map_or("COPY", |directive| directive.as_str()),
                 )
-                .with_some("s3:x-amz-acl", i.acl.map(|acl| acl.as_str()))
-                .with_some("s3:x-amz-server-side-encryption", i.server_side_encryption.map(|sse| sse.as_str()))
-                .with_some("s3:x-amz-storage-class", i.storage_class.map(|class| class.as_str()));
-            granted(request_tags(keys, i.tagging.as_deref()), &acl::acl_headers!(i))
+                .with_some("s3:if-none-match", i.if_none_match.as_deref())
+                .with_some("s3:if-match", i.if_match.as_deref())
         })
 }
 
@@ -130,7 +139,9 @@ fn deletes(table: Table) -> Table {
     table
         .op::<m::DeleteObject, _, _>(delete::delete, "s3:DeleteObject", object!())
         .instead::<m::DeleteObject>(|i| i.version_id.is_some().then_some("s3:DeleteObjectVersion"))
-        .also::<m::DeleteObject>(|_, i| bypassing(i.bypass_governance_retention, &i.bucket, &i.key, i.version_id.as_deref()))
+        .also::<m::DeleteObject>(|_, i| {
+            bypassing(i.bypass_governance_retention, &i.bucket, &i.key, i.version_id.as_deref())
+        })
         .keys::<m::DeleteObject>(|_, i| version_key(i.version_id.as_deref()))
         .op::<m::DeleteObjects, _, _>(delete::delete_many, "s3:DeleteObject", |_, i| {
             let keys = i.delete.objects.iter().filter(|object| object.version_id.is_none());
@@ -176,38 +187,36 @@ fn facets(table: Table) -> Table {
         .instead::<m::GetObjectAcl>(|i| i.version_id.is_some().then_some("s3:GetObjectVersionAcl"))
         .keys::<m::GetObjectAcl>(|_, i| version_key(i.version_id.as_deref()))
         .op::<m::PutObjectRetention, _, _>(locks::put_retention, "s3:PutObjectRetention", object!())
-        .keys::<m::PutObjectRetention>(|_, i| version_key(i.version_id.as_deref()))
-        .also::<m::PutObjectRetention>(|_, i| bypassing(i.bypass_governance_retention, &i.bucket, &i.key, i.version_id.as_deref()))
+        .keys::<m::PutObjectRetention>(|_, i| {
+            let asked = i.retention.as_ref();
+            version_key(i.version_id.as_deref())
+                .with_some("s3:object-lock-mode", asked.and_then(|asked| asked.mode).map(|mode| mode.as_str()))
+                .with_some(
+                    "s3:object-lock-retain-until-date",
+                    asked.and_then(|asked| asked.retain_until_date).map(date_key),
+                )
+        })
+        .also::<m::PutObjectRetention>(|_, i| {
+            bypassing(i.bypass_governance_retention, &i.bucket, &i.key, i.version_id.as_deref())
+        })
         .op::<m::GetObjectRetention, _, _>(locks::get_retention, "s3:GetObjectRetention", object!())
         .keys::<m::GetObjectRetention>(|_, i| version_key(i.version_id.as_deref()))
         .op::<m::PutObjectLegalHold, _, _>(locks::put_hold, "s3:PutObjectLegalHold", object!())
-        .keys::<m::PutObjectLegalHold>(|_, i| version_key(i.version_id.as_deref()))
+        .keys::<m::PutObjectLegalHold>(|_, i| {
+            let status = i.legal_hold.as_ref().and_then(|hold| hold.status);
+            version_key(i.version_id.as_deref())
+                .with_some("s3:object-lock-legal-hold", status.map(|status| status.as_str()))
+        })
         .op::<m::GetObjectLegalHold, _, _>(locks::get_hold, "s3:GetObjectLegalHold", object!())
         .keys::<m::GetObjectLegalHold>(|_, i| version_key(i.version_id.as_deref()))
         .op::<m::RestoreObject, _, _>(unserved::restore, "s3:RestoreObject", object!())
-        .op::<m::SelectObjectContent, _, _>(unserved::select, "s3:GetObject", object!())
 }
 
 fn uploads(table: Table) -> Table {
     table
         .op::<m::CreateMultipartUpload, _, _>(multipart::create, "s3:PutObject", object!())
-        .also::<m::CreateMultipartUpload>(|_, i| {
-            with_write(
-                &i.bucket,
-                &i.key,
-                i.tagging.as_deref(),
-                acl::acl_headers!(i).is_none(),
-                i.object_lock_mode.is_some(),
-                i.object_lock_legal_hold_status.is_some(),
-            )
-        })
-        .keys::<m::CreateMultipartUpload>(|_, i| {
-            let keys = ConditionKeys::new()
-                .with_some("s3:x-amz-acl", i.acl.map(|acl| acl.as_str()))
-                .with_some("s3:x-amz-server-side-encryption", i.server_side_encryption.map(|sse| sse.as_str()))
-                .with_some("s3:x-amz-storage-class", i.storage_class.map(|class| class.as_str()));
-            granted(request_tags(keys, i.tagging.as_deref()), &acl::acl_headers!(i))
-        })
+        .also::<m::CreateMultipartUpload>(|_, i| with_write!(i, i.tagging.as_deref()))
+        .keys::<m::CreateMultipartUpload>(|_, i| write_keys!(i, i.tagging.as_deref()))
         .stream::<m::UploadPart, _, _>(parts::put, "s3:PutObject", object!())
         .op::<m::UploadPartCopy, _, _>(parts::copy, "s3:PutObject", object!())
         .also::<m::UploadPartCopy>(|_, i| of_source(&i.copy_source, false))
@@ -236,7 +245,20 @@ fn bucket_operations(table: Table) -> Table {
             if !acl::acl_headers!(with write i).is_none() {
                 all.push(Permission::new("s3:PutBucketAcl", bucket_arn(&i.bucket)));
             }
+            if first_tags(i).next().is_some() {
+                let keys = ConditionKeys::new().with_request_tags(first_tags(i));
+                all.push(Permission { action: "s3:TagResource", resources: bucket_arn(&i.bucket), keys });
+            }
             all
+        })
+        .keys::<m::CreateBucket>(|_, i| {
+            let region = i.create_bucket_configuration.as_ref().and_then(|asked| asked.location_constraint);
+            let keys = ConditionKeys::new()
+                .with_some("s3:x-amz-acl", i.acl.map(|acl| acl.as_str()))
+                .with_some("s3:x-amz-object-ownership", i.object_ownership.map(|ownership| ownership.as_str()))
+                .with_some("s3:locationconstraint", region.map(|region| region.as_str()))
+                .with_request_tags(first_tags(i));
+            granted(keys, &acl::acl_headers!(with write i))
         })
         .op::<m::HeadBucket, _, _>(buckets::head, "s3:ListBucket", bucket!())
         .op::<m::DeleteBucket, _, _>(buckets::delete, "s3:DeleteBucket", bucket!())
@@ -348,25 +370,6 @@ fn documents(table: Table) -> Table {
         .op::<m::GetBucketNotificationConfiguration, _, _>(notifications::get, "s3:GetBucketNotification", bucket!())
 }
 
-/// What rides on a write beside its bytes needs its own right.
-fn with_write(
-    bucket: &str,
-    key: &str,
-    tagging: Option<&str>,
-    no_acl: bool,
-    locks: bool,
-    holds: bool,
-) -> Vec<Permission> {
-    let ride = [
-        (tagging.is_some_and(|tagging| !tagging.is_empty()), "s3:PutObjectTagging"),
-        (!no_acl, "s3:PutObjectAcl"),
-        (locks, "s3:PutObjectRetention"),
-        (holds, "s3:PutObjectLegalHold"),
-    ];
-    let needed = ride.into_iter().filter(|(needed, _)| *needed);
-    needed.map(|(_, action)| Permission::new(action, object_arn(bucket, key))).collect()
-}
-
 /// The source of a copy is read: its version if one is named, and its tags if they are copied (test:G10).
 fn of_source(header: &str, with_tags: bool) -> Vec<Permission> {
     // A malformed source is refused by the handler, which reads nothing then.
@@ -390,6 +393,18 @@ fn bypassing(bypass: Option<bool>, bucket: &str, key: &str, version: Option<&str
     }
     let (resources, keys) = (object_arn(bucket, key), version_key(version));
     vec![Permission { action: "s3:BypassGovernanceRetention", resources, keys }]
+}
+
+/// The tags that a bucket is to have from its beginning.
+fn first_tags(input: &m::CreateBucketInput) -> impl Iterator<Item = (&str, &str)> {
+    let configuration = input.create_bucket_configuration.as_ref();
+    let tags = configuration.and_then(|asked| asked.tags.as_ref()).into_iter().flatten();
+    tags.map(|tag| (tag.key.as_str(), tag.value.as_str()))
+}
+
+/// A date as conditions have it: ISO 8601.
+fn date_key(time: sys::Timestamp) -> String {
+    jiff::Timestamp::from_second(time.unix_s()).unwrap_or_default().to_string()
 }
 
 fn version_key(version_id: Option<&str>) -> ConditionKeys {

@@ -147,7 +147,8 @@ async fn g10_each_version_has_its_own_acl_and_tags() {
         let keys = ConditionKeys::new().with_some("s3:VersionId", id);
         s3.service.facts_in("arn:aws:s3:::bkt/k", &keys).await.expect("the test holds")
     };
-    let is_open = |facts: &wire::ResourceFacts| facts.policy.iter().any(|policy| policy.contains("\"Principal\":\"*\""));
+    let is_open =
+        |facts: &wire::ResourceFacts| facts.policy.iter().any(|policy| policy.contains("\"Principal\":\"*\""));
     let (of_private, of_public, of_current) =
         (facts(Some(&private)).await, facts(Some(&public)).await, facts(None).await);
     assert!(!is_open(&of_private), "the newer version's ACL opened the older: {of_private:?}");
@@ -164,4 +165,113 @@ async fn g10_each_version_has_its_own_acl_and_tags() {
     let asked = s3.asked("POST /bkt?delete", &[], &body);
     let expected = [private, public].map(|id| format!("s3:DeleteObjectVersion bkt/k s3:VersionId={id}"));
     assert_eq!(asked, expected);
+}
+
+#[tokio::test]
+async fn g10_policies_see_what_a_write_asks_for_whichever_way_it_comes() {
+    let s3 = fixture().await;
+    let headers = [
+        ("x-amz-acl", "private"),
+        ("x-amz-server-side-encryption", "aws:kms"),
+        ("x-amz-server-side-encryption-aws-kms-key-id", "key"),
+        ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
+        ("x-amz-storage-class", "GLACIER"),
+        ("x-amz-website-redirect-location", "/to"),
+        ("x-amz-object-lock-mode", "COMPLIANCE"),
+        ("x-amz-object-lock-retain-until-date", "2030-01-01T00:00:00Z"),
+        ("x-amz-object-lock-legal-hold", "ON"),
+        ("x-amz-grant-read", "id=x"),
+        ("x-amz-tagging", "team=a"),
+        ("x-amz-tagging-directive", "REPLACE"),
+        ("x-amz-copy-source", "other/source"),
+    ];
+    let keys = [
+        "s3:x-amz-acl=private",
+        "s3:x-amz-server-side-encryption=aws:kms",
+        "s3:x-amz-server-side-encryption-aws-kms-key-id=key",
+        "s3:x-amz-server-side-encryption-customer-algorithm=AES256",
+        "s3:x-amz-storage-class=GLACIER",
+        "s3:x-amz-website-redirect-location=/to",
+        "s3:object-lock-mode=COMPLIANCE",
+        "s3:object-lock-retain-until-date=2030-01-01T00:00:00Z",
+        "s3:object-lock-legal-hold=ON",
+        "s3:x-amz-grant-read=id=x",
+        "s3:RequestObjectTag/team=a",
+        "s3:RequestObjectTagKeys=team",
+    ];
+    let rights = ["s3:PutObjectTagging", "s3:PutObjectAcl", "s3:PutObjectRetention", "s3:PutObjectLegalHold"];
+    let (copying, others) = (&headers[..], &headers[..headers.len() - 2]);
+    for (line, headers) in [("PUT /b/k", others), ("PUT /b/k", copying), ("POST /b/k?uploads", others)] {
+        let asked = s3.asked(line, headers, "");
+        assert!(asked[0].starts_with("s3:PutObject b/k "), "{line}: {asked:?}");
+        for key in keys {
+            assert!(asked[0].split(' ').any(|one| one == key), "{line}: {key} is missing in {}", asked[0]);
+        }
+        for right in rights {
+            assert!(asked.iter().any(|one| one.starts_with(&format!("{right} b/k"))), "{line}: {right}: {asked:?}");
+        }
+    }
+    // A copy keeps its source's tags unless it says so: those that came along do not count.
+    let kept = s3.asked("PUT /b/k", &[("x-amz-copy-source", "o/s"), ("x-amz-tagging", "team=a")], "");
+    assert!(!kept.iter().any(|one| one.contains("RequestObjectTag")), "{kept:?}");
+}
+
+#[tokio::test]
+async fn g10_policies_see_what_a_new_bucket_is_to_be() {
+    let s3 = fixture().await;
+    let body = "<CreateBucketConfiguration><LocationConstraint>eu-west-1</LocationConstraint>\
+                <Tags><Tag><Key>team</Key><Value>a</Value></Tag></Tags></CreateBucketConfiguration>";
+    let headers =
+        [("x-amz-acl", "public-read"), ("x-amz-object-ownership", "ObjectWriter"), ("x-amz-grant-write", "id=x")];
+    let asked = s3.asked("PUT /b", &headers, body);
+    for key in [
+        "s3:x-amz-acl=public-read",
+        "s3:x-amz-object-ownership=ObjectWriter",
+        "s3:locationconstraint=eu-west-1",
+        "aws:RequestTag/team=a",
+        "aws:TagKeys=team",
+        "s3:x-amz-grant-write=id=x",
+    ] {
+        assert!(asked[0].starts_with("s3:CreateBucket b ") && asked[0].contains(key), "{key}: {asked:?}");
+    }
+    assert!(asked.iter().any(|one| one == "s3:TagResource b aws:RequestTag/team=a aws:TagKeys=team"), "{asked:?}");
+    for right in ["s3:PutBucketAcl b", "s3:PutBucketOwnershipControls b"] {
+        assert!(asked.iter().any(|one| one == right), "{right}: {asked:?}");
+    }
+    assert_eq!(s3.asked("PUT /b", &[], ""), ["s3:CreateBucket b"]);
+}
+
+fn stranger() -> Cx {
+    Cx { principal: wire::Principal::Anonymous, ..cx_of(OTHER) }
+}
+
+#[tokio::test]
+async fn what_a_stranger_writes_belongs_to_the_buckets_account() {
+    let s3 = fixture_with_acls().await;
+    s3.bucket("bkt").await;
+    let put = s3.send_as(stranger(), "PutObject", "PUT /bkt/k", &[], Bytes::from_static(b"x")).await;
+    assert_eq!(put.status, 200, "{}", put.text());
+    let acl = s3.ok("GetObjectAcl", "GET /bkt/k?acl", &[], "").await;
+    assert_eq!(acl.all("DisplayName"), [ACCOUNT, ACCOUNT], "owner and grantee: {}", acl.text());
+    let begun = s3.send_as(stranger(), "CreateMultipartUpload", "POST /bkt/u?uploads", &[], Bytes::new()).await;
+    assert_eq!(begun.status, 200, "{}", begun.text());
+    let listed = s3.ok("ListMultipartUploads", "GET /bkt?uploads", &[], "").await;
+    assert_eq!(listed.all("DisplayName"), [ACCOUNT, ACCOUNT], "initiator and owner: {}", listed.text());
+}
+
+#[tokio::test]
+async fn answers_headers_are_chosen_by_who_signs_and_can_be_headers() {
+    let s3 = fixture().await;
+    s3.bucket("bkt").await;
+    s3.put("bkt/k", "x").await;
+    for (operation, line) in [("GetObject", "GET /bkt/k"), ("HeadObject", "HEAD /bkt/k")] {
+        let chosen = format!("{line}?response-content-type=text/html");
+        assert_eq!(s3.ok(operation, &chosen, &[], "").await.header("content-type"), "text/html");
+        assert_eq!(s3.send_as(stranger(), operation, &chosen, &[], Bytes::new()).await.status, 400, "{chosen}");
+        assert_eq!(s3.send_as(stranger(), operation, line, &[], Bytes::new()).await.status, 200);
+        let broken = format!("{line}?response-content-type=a%0D%0Ax-evil:%201");
+        assert_eq!(s3.send(operation, &broken, &[], "").await.status, 400, "{broken}");
+    }
+    let refused = s3.refused("GetObject", "GET /bkt/k?response-cache-control=a%00", &[], "").await;
+    assert_eq!(refused, (400, "InvalidArgument".into()));
 }
