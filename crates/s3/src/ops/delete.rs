@@ -1,5 +1,8 @@
 //! DeleteObject and DeleteObjects.
 
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
 use model::s3 as m;
 use wire::{Cx, ServiceError};
 
@@ -88,7 +91,10 @@ pub(crate) async fn delete(s3: S3, cx: Cx, input: m::DeleteObjectInput) -> Resul
     Ok(output)
 }
 
-/// DeleteObjects: each key by itself, in order.
+/// Keys of one DeleteObjects that are deleted at once: their commits share an fsync.
+const ABREAST: usize = 64;
+
+/// DeleteObjects: each key by itself. Versions of one key go in the order of the request.
 pub(crate) async fn delete_many(
     s3: S3,
     cx: Cx,
@@ -99,23 +105,22 @@ pub(crate) async fn delete_many(
     }
     let bucket = s3.bucket(&input.bucket).await?;
     check_owner(&bucket, input.expected_bucket_owner.as_deref())?;
+    let mut of_key = BTreeMap::<&str, Vec<usize>>::new();
+    for (at, object) in input.delete.objects.iter().enumerate() {
+        of_key.entry(&object.key).or_default().push(at);
+    }
+    let mut outcomes = Vec::with_capacity(input.delete.objects.len());
+    let places: Vec<_> = of_key.into_values().collect();
+    for some in places.chunks(ABREAST) {
+        let running = some.iter().map(|places| one_key(&s3, &cx, &input, &bucket, places));
+        outcomes.extend(join_all(running).await.into_iter().flatten());
+    }
+    outcomes.sort_by_key(|(at, _)| *at);
     let quiet = input.delete.quiet == Some(true);
     let (mut deleted, mut errors) = (Vec::new(), Vec::new());
-    for object in &input.delete.objects {
-        let target = Target {
-            bucket: &input.bucket,
-            key: &object.key,
-            version_id: object.version_id.as_deref(),
-            owner: None,
-            earlier: Some(&bucket),
-            bypass: input.bypass_governance_retention == Some(true),
-            conditions: conditions::Delete {
-                if_match: object.e_tag.clone(),
-                last_modified: object.last_modified_time,
-                size: object.size,
-            },
-        };
-        match remove(&s3, &cx, &target).await {
+    for (at, outcome) in outcomes {
+        let object = &input.delete.objects[at];
+        match outcome {
             Ok(outcome) if quiet => drop(outcome),
             Ok(outcome) => deleted.push(answered(object, outcome)),
             Err(error) => errors.push(m::Error {
@@ -128,6 +133,35 @@ pub(crate) async fn delete_many(
     }
     let some = |errors: Vec<m::Error>| (!errors.is_empty()).then_some(errors);
     Ok(m::DeleteObjectsOutput { deleted: Some(deleted), errors: some(errors), request_charged: None })
+}
+
+/// What became of the objects at `places`, which have one key.
+async fn one_key(
+    s3: &S3,
+    cx: &Cx,
+    input: &m::DeleteObjectsInput,
+    bucket: &BucketRecord,
+    places: &[usize],
+) -> Vec<(usize, Result<Outcome, S3Error>)> {
+    let mut outcomes = Vec::with_capacity(places.len());
+    for at in places {
+        let object = &input.delete.objects[*at];
+        let target = Target {
+            bucket: &input.bucket,
+            key: &object.key,
+            version_id: object.version_id.as_deref(),
+            owner: None,
+            earlier: Some(bucket),
+            bypass: input.bypass_governance_retention == Some(true),
+            conditions: conditions::Delete {
+                if_match: object.e_tag.clone(),
+                last_modified: object.last_modified_time,
+                size: object.size,
+            },
+        };
+        outcomes.push((*at, remove(s3, cx, &target).await));
+    }
+    outcomes
 }
 
 fn answered(object: &m::ObjectIdentifier, outcome: Outcome) -> m::DeletedObject {
