@@ -5,7 +5,7 @@ use wire::Cx;
 
 use super::get::{self, Found, Wanted, whole_seconds};
 use super::put::Write;
-use super::{account, check_key, check_owner, quoted};
+use super::{check_key, check_owner, quoted, writer};
 use crate::checksum::{Algorithm, Kind};
 use crate::conditions;
 use crate::encryption::{self, CustomerHeaders, answer_encryption, customer_headers};
@@ -138,7 +138,7 @@ pub(crate) async fn copy(s3: S3, cx: Cx, input: m::CopyObjectInput) -> Result<m:
         given.headers = crate::keys::Headers { redirect, ..found.version.headers.clone() };
         given.metadata.clone_from(&found.version.metadata);
     }
-    given.clone().checked(&bucket, account(&cx), started_us)?;
+    given.clone().checked(&bucket, writer(&cx, &bucket), started_us)?;
     let chosen = encryption::choose(&s3, &bucket, input.server_side_encryption, customer_headers!(input).read()?)?;
     let algorithm = input.checksum_algorithm.and_then(slots::algorithm);
     let kept = found.version.checksum.as_ref().filter(|checksum| checksum.kind == Kind::FullObject);

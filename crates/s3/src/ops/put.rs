@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use model::s3 as m;
 use wire::{Body, Cx};
 
-use super::{account, check_key, check_owner, long, quoted};
+use super::{check_key, check_owner, long, quoted, writer};
 use crate::checksum::{Algorithm, Checksum, Kind, hex};
 use crate::conditions;
 use crate::encryption::{self, answer_encryption, customer_headers};
@@ -118,7 +118,7 @@ pub(crate) async fn put(
     let bucket = s3.bucket(&input.bucket).await?;
     check_owner(&bucket, input.expected_bucket_owner.as_deref())?;
     let (given, started_us) = (given!(input), s3.now_us());
-    given.clone().checked(&bucket, account(&cx), started_us)?;
+    given.clone().checked(&bucket, writer(&cx, &bucket), started_us)?;
     let chosen = encryption::choose(&s3, &bucket, input.server_side_encryption, customer_headers!(input).read()?)?;
     let algorithm = declared.algorithm().unwrap_or(Algorithm::Crc64Nvme);
     let trailers = body.trailers();
@@ -180,7 +180,7 @@ impl Write<'_> {
             let bucket = state::same_bucket(&tx, self.bucket, self.earlier).await?;
             let slot = Slot { s3, tx: &tx, bucket: self.bucket, key: self.key };
             self.conditions.check(slot.head().await?.as_ref().map(|head| &head.version))?;
-            let draft = self.draft(s3, &bucket, account(cx))?;
+            let draft = self.draft(s3, &bucket, writer(cx, &bucket))?;
             self.received.keep(&tx);
             let version = slot.put(&bucket, draft).await?;
             notify::tell(&slot, &bucket, cx, self.happened, &version).await?;

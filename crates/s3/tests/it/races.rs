@@ -113,8 +113,7 @@ async fn what_a_bucket_allows_counts_when_the_bytes_are_there() {
     let block = {
         let s3 = Arc::clone(&s3);
         async move {
-            let block =
-                "<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls></PublicAccessBlockConfiguration>";
+            let block = "<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls></PublicAccessBlockConfiguration>";
             s3.ok("PutPublicAccessBlock", "PUT /bkt?publicAccessBlock", &[], block).await;
         }
     };
