@@ -67,6 +67,16 @@ def npm_packages(name, source):
     return cached(name, [Path(source) / "package.json", Path(source) / "package-lock.json"], build)
 
 
+def node_tests(server, source, *files, env=None):
+    """Runs `files` of the folder `source` by `node --test`, with its packages and the environment of the server's clients."""
+    if shutil.which("node") is None:
+        absent("node")
+    packages = npm_packages(f"js-{Path(source).name}", source)
+    for file in files:
+        shutil.copy(Path(source) / file, packages)
+    run("node", "--test", *files, cwd=packages, env={**server.client_env(), **(env or {})})
+
+
 def python_packages(name, *requirements):
     """`pip install --target` of exact requirements."""
 

@@ -7,7 +7,7 @@ import time
 import boto3
 import pytest
 from blackbox import calling
-from blackbox.functions import Function, unique
+from blackbox.functions import PYTHON, Function, python, unique
 from blackbox.server import ACCESS_KEY, LAMBDA_TRUST, SECRET_KEY, binary
 from botocore.exceptions import ClientError
 
@@ -134,15 +134,50 @@ def test_accounts_are_apart_and_open_to_each_other_by_policies_on_both_sides(ser
         assume()
     own = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": role["Arn"]}]}
     server.client("iam").put_user_policy(UserName=name, PolicyName="p", PolicyDocument=json.dumps(own))
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            assert assume()["AssumedRoleUser"]["Arn"].startswith(f"arn:aws:sts::{account}:assumed-role/")
-            return
-        except ClientError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
+    assert assume()["AssumedRoleUser"]["Arn"].startswith(f"arn:aws:sts::{account}:assumed-role/")
+
+
+def test_i7_a_function_of_another_account_needs_policies_on_both_sides(server, deploy):
+    """Invoke across accounts: by ARN, with the function's policy and the caller's; the same two steps for its qualifier."""
+    made = tinderbox(server, "account", "create", "--name", unique("caller"))
+    account = made["account"]
+    tenant = lambda service: client(server, service, made["accessKeyId"], made["secretAccessKey"])  # noqa: E731
+    user = unique("user")
+    tenant("iam").create_user(UserName=user)
+    key = tenant("iam").create_access_key(UserName=user)["AccessKey"]
+    function = deploy(python("def handler(event, context):\n    return context.invoked_function_arn"), PYTHON)
+    arn = function.created["FunctionArn"]
+    lambdas, own = client(server, "lambda", key["AccessKeyId"], key["SecretAccessKey"]), server.client("lambda")
+
+    def invoke(name=arn):
+        return json.loads(lambdas.invoke(FunctionName=name)["Payload"].read())
+
+    def refused(name=arn):
+        with pytest.raises(ClientError) as caught:
+            invoke(name)
+        assert caught.value.response["Error"]["Code"] == "AccessDeniedException"
+        return str(caught.value)
+
+    assert f"User: arn:aws:iam::{account}:user/{user} is not authorized to perform: lambda:InvokeFunction" in refused()
+    statement = {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": [arn, f"{arn}:*"]}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    tenant("iam").put_user_policy(UserName=user, PolicyName="p", PolicyDocument=document)
+    assert "no resource-based policy allows" in refused(), "the caller's side alone"
+    own.add_permission(FunctionName=arn, StatementId="s", Action="lambda:InvokeFunction", Principal=account)
+    assert invoke() == arn
+    # A name without an account is one of the caller's own, and what was opened is nothing but Invoke.
+    assert f"on resource: arn:aws:lambda:us-east-1:{account}:function:{function.name}" in refused(function.name)
+    for call in (lambdas.get_function, lambdas.delete_function):
+        with pytest.raises(ClientError) as caught:
+            call(FunctionName=arn)
+        assert caught.value.response["Error"]["Code"] == "AccessDeniedException"
+    # A version has a policy of its own.
+    version = own.publish_version(FunctionName=arn)["FunctionArn"]
+    refused(version)
+    own.add_permission(FunctionName=version, StatementId="s", Action="lambda:InvokeFunction", Principal=account)
+    assert invoke(version) == version
+    tenant("iam").delete_user_policy(UserName=user, PolicyName="p")
+    assert "no identity-based policy allows" in refused(), "the function's side alone"
 
 
 def test_service_control_policies_bind_an_account(server, tmp_path):

@@ -15,6 +15,7 @@ use crate::answers::{json, signature_error};
 use crate::authenticate::Caller;
 use crate::body::{Share, Waiting};
 use crate::exchange::Exchange;
+use crate::limits::TooLarge;
 use crate::{Auth, Config, Gateway, Peer};
 
 /// A request to an admin route.
@@ -99,7 +100,7 @@ impl Gateway {
 
         exchange.enter("receive");
         let mut share = Share::of(&self.0.bodies);
-        let bytes = self.receive(body, BODY_MAX, (path, "RequestEntityTooLargeException"), &mut share).await?;
+        let bytes = self.receive(body, BODY_MAX, (path, TooLarge::DEFAULT), &mut share).await?;
 
         exchange.enter("verify");
         if let Some(admission) = admission {

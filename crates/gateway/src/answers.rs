@@ -12,6 +12,7 @@ use crate::answer_body::AnswerBody;
 use crate::body::BodyError;
 use crate::exchange::Exchange;
 use crate::identify::Target;
+use crate::limits::TooLarge;
 use crate::{Auth, Gateway};
 
 const AUTH_MODE: HeaderName = HeaderName::from_static("x-tinderbox-auth");
@@ -59,11 +60,11 @@ pub(crate) fn signature_error(error: &SigV4Error, protocol: Protocol) -> ApiErro
 }
 
 /// A body that was not taken.
-pub(crate) fn body_error(error: BodyError, limit: u64, operation: &str, too_large: &'static str) -> ApiError {
+pub(crate) fn body_error(error: BodyError, limit: u64, operation: &str, too_large: TooLarge) -> ApiError {
     match error {
         BodyError::TooLarge => {
             let message = format!("Request must be smaller than {limit} bytes for the {operation} operation");
-            ApiError::client(too_large, 413, message)
+            ApiError::client(too_large.code, too_large.status, message)
         }
         BodyError::TooSlow => ApiError::client("RequestTimeout", 408, "The request's body did not arrive in time."),
         BodyError::NoMemory => {

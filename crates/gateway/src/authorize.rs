@@ -1,10 +1,15 @@
 //! May this caller do this? The identity service decides; without one the root user may, and nobody else.
 
-use wire::{ApiError, Asked, Cx, Permission, Principal, service};
+use wire::service::Line;
+use wire::{ApiError, Arn, Asked, Cx, Permission, Principal, ResourceFacts, service};
 
 use crate::authenticate::Caller;
 use crate::identity::Question;
 use crate::{Auth, Gateway};
+
+/// Most questions of one request: S3's 1,000 keys, each with two dependent actions. Inputs that may ask for more are
+/// bounded by their table ([`wire::service::Table::check`]); this is the bound of those that were forgotten.
+const QUESTIONS_MAX: usize = 3_000;
 
 impl Gateway {
     /// Enforced: the answer. Permissive: yes, and what enforcement would have denied goes to the log.
@@ -16,51 +21,94 @@ impl Gateway {
         &self,
         caller: &Caller,
         cx: &Cx,
+        line: &Line,
         permissions: Vec<Permission>,
     ) -> Result<(), ApiError> {
+        let (asked, own) = self.questions(cx, line, permissions).await?;
         let objection = caller.objection.as_ref().map(ToString::to_string);
+        let outsider = match line.is_owners_only {
+            true => asked[..own].iter().find(|one| !is_of_owner(cx, &one.resource, &one.facts)),
+            false => None,
+        };
+        let outsider = outsider.map_or(Ok(()), |one| Err(denied(&cx.principal, one, "resource-based policy")));
         let answer = match (&self.0.wiring.identity, objection) {
             (Some(identity), objection) => {
-                let asked = self.questions(&permissions).await?;
-                (identity.authorize)(Question { cx: cx.clone(), asked, objection }).await
+                (identity.authorize)(Question { cx: cx.clone(), asked, objection }).await.and(outsider)
             }
             (None, Some(objection)) => Err(ApiError::client("AccessDenied", 403, objection)),
-            (None, None) => root_only(&cx.principal, &permissions),
+            (None, None) => root_only(&cx.principal, &asked).and(outsider),
         };
         match (self.0.config.auth, answer) {
             (_, Ok(())) => Ok(()),
             (Auth::Enforced, Err(error)) => Err(error),
             (Auth::Permissive, Err(error)) => {
                 let (principal, reason) = (&cx.principal, &error.message);
-                tracing::warn!(?permissions, ?principal, reason, "enforcement would have denied this request");
+                tracing::warn!(action = line.action, ?principal, reason, "enforcement would have denied this request");
                 Ok(())
             }
         }
     }
 
-    /// One question for each resource of each permission, with what the resource's service knows of it.
-    async fn questions(&self, permissions: &[Permission]) -> Result<Vec<Asked>, ApiError> {
-        let mut asked = Vec::with_capacity(permissions.len());
-        for Permission { action, resources, keys } in permissions {
-            for resource in &resources.0 {
-                let facts = service::facts_in(&self.0.wiring.services, action, resource, keys).await?;
-                asked.push(Asked { action, resource: resource.clone(), keys: keys.clone(), facts });
+    /// One question for each resource of each permission, with what the resource's service knows of it; and how many of
+    /// them are about the line's own action.
+    ///
+    /// # Errors
+    /// Past the bound, and what a service answers about a resource.
+    async fn questions(
+        &self,
+        cx: &Cx,
+        line: &Line,
+        permissions: Vec<Permission>,
+    ) -> Result<(Vec<Asked>, usize), ApiError> {
+        let number = permissions.iter().map(|permission| permission.resources.0.len()).sum();
+        if number > QUESTIONS_MAX {
+            let message =
+                format!("The request is about {number} resources; at most {QUESTIONS_MAX} can be authorized.");
+            return Err(ApiError::client("InvalidRequest", 400, message));
+        }
+        let own = permissions.first().map_or(0, |permission| permission.resources.0.len());
+        let mut asked: Vec<Asked> = Vec::with_capacity(number);
+        for permission in permissions {
+            for resource in permission.resources.0 {
+                let (action, keys) = (permission.action, permission.keys.clone());
+                let mut facts = service::facts_in(&self.0.wiring.services, action, &resource, &keys).await?;
+                // What the policy says to outsiders does not count here: unseen, the denial is decided and recorded as
+                // that of a resource without one.
+                if line.is_owners_only && asked.len() < own && !is_of_owner(cx, &resource, &facts) {
+                    facts.policy = None;
+                }
+                asked.push(Asked { action, resource, keys, facts });
             }
         }
-        Ok(asked)
+        Ok((asked, own))
     }
 }
 
-/// AWS's answer where nobody but the root user has any policy.
-fn root_only(principal: &Principal, permissions: &[Permission]) -> Result<(), ApiError> {
-    let Some(first) = permissions.first().filter(|_| !matches!(principal, Principal::Root { .. })) else {
-        return Ok(());
+/// Whether the caller belongs to the account whose resource it is.
+fn is_of_owner(cx: &Cx, resource: &str, facts: &ResourceFacts) -> bool {
+    let named = Arn::parse(resource).map(|arn| arn.account).filter(|account| !account.is_empty());
+    let is_own = match (&facts.owner, named) {
+        (Some(owner), _) => *owner == cx.account,
+        (None, Some(named)) => named == cx.account.as_str(),
+        (None, None) => true,
     };
-    let (user, action) = (principal.arn(), first.action);
-    let resource = first.resources.0.first().map_or("*", String::as_str);
+    is_own && cx.principal != Principal::Anonymous
+}
+
+/// AWS's answer where nobody but the root user has any policy.
+fn root_only(principal: &Principal, asked: &[Asked]) -> Result<(), ApiError> {
+    match asked.first().filter(|_| !matches!(principal, Principal::Root { .. })) {
+        Some(first) => Err(denied(principal, first, "identity-based policy")),
+        None => Ok(()),
+    }
+}
+
+/// AWS's text. Source: IAM User Guide, "Troubleshoot access denied error messages".
+fn denied(principal: &Principal, asked: &Asked, policy: &str) -> ApiError {
+    let (user, Asked { action, resource, .. }) = (principal.arn(), asked);
     let message = format!(
-        "User: {user} is not authorized to perform: {action} on resource: {resource} because no identity-based policy \
-         allows the {action} action"
+        "User: {user} is not authorized to perform: {action} on resource: {resource} because no {policy} allows the \
+         {action} action"
     );
-    Err(ApiError::client("AccessDenied", 403, message))
+    ApiError::client("AccessDenied", 403, message)
 }

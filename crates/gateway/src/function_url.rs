@@ -17,6 +17,7 @@ use crate::answers::signature_error;
 use crate::authenticate::Caller;
 use crate::body::{Share, Waiting};
 use crate::exchange::Exchange;
+use crate::limits::TooLarge;
 
 /// The service that signatures to function URLs name in their scope.
 const SIGNING_NAME: &str = "lambda";
@@ -65,7 +66,7 @@ impl Gateway {
         exchange.enter("receive");
         let mut share = Share::of(&self.0.bodies);
         let max = self.limits().function_url_body;
-        let body = self.receive(body, max, ("function URL", "RequestEntityTooLargeException"), &mut share).await?;
+        let body = self.receive(body, max, ("function URL", TooLarge::DEFAULT), &mut share).await?;
 
         exchange.enter("verify");
         let authenticator = self.authenticator(&exchange.peer, head).await?;

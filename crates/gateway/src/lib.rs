@@ -42,6 +42,6 @@ pub use credentials::{CredentialStore, Entry};
 pub use function_url::{FunctionUrls, UrlRequest};
 pub use gateway::{Gateway, Wiring};
 pub use identity::{Identity, Lookup, Question};
-pub use limits::{BodyLimit, Limits};
+pub use limits::{BodyLimit, Limits, TooLarge};
 pub use listener::Handle;
 pub use peer::Peer;

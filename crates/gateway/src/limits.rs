@@ -11,12 +11,28 @@ use wire::ApiError;
 pub struct BodyLimit {
     /// Our name of the service, such as `lambda`.
     pub service: &'static str,
-    /// Name of the operation.
+    /// Name of the operation; `*` for all of the service that have no entry of their own.
     pub operation: &'static str,
     /// Largest body.
     pub size: ByteSize,
-    /// The code of the 413, such as `RequestTooLargeException`.
+    /// What a larger one is answered with.
+    pub refusal: TooLarge,
+}
+
+/// The answer to a body that is too large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLarge {
+    /// Such as `RequestTooLargeException`.
     pub code: &'static str,
+    /// 413, or 400 from S3.
+    pub status: u16,
+}
+
+impl TooLarge {
+    /// Where no service has words of its own.
+    pub const DEFAULT: Self = Self { code: "RequestEntityTooLargeException", status: 413 };
+    /// An object's.
+    pub(crate) const OBJECT: Self = Self { code: "EntityTooLarge", status: 413 };
 }
 
 /// Sizes, deadlines and counts.
@@ -74,10 +90,11 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The largest body of an operation, and the code of the 413.
-    pub(crate) fn body_of(&self, service: &str, operation: &str) -> (ByteSize, &'static str) {
-        let own = self.bodies.iter().find(|limit| limit.service == service && limit.operation == operation);
-        own.map_or((self.body, "RequestEntityTooLargeException"), |limit| (limit.size, limit.code))
+    /// The largest body of an operation, and what a larger one is answered with.
+    pub(crate) fn body_of(&self, service: &str, operation: &str) -> (ByteSize, TooLarge) {
+        let of = |name: &str| self.bodies.iter().find(|limit| limit.service == service && limit.operation == name);
+        let own = of(operation).or_else(|| of("*"));
+        own.map_or((self.body, TooLarge::DEFAULT), |limit| (limit.size, limit.refusal))
     }
 
     /// The request line and headers, before anything else is looked at.

@@ -21,6 +21,7 @@ use crate::body::{self, Share, Waiting};
 use crate::exchange::Exchange;
 use crate::identify::{Target, scope};
 use crate::identity::in_protocol;
+use crate::limits::TooLarge;
 use crate::{Gateway, Peer};
 
 impl Gateway {
@@ -98,7 +99,8 @@ impl Gateway {
         let cx = self.context(exchange, &caller);
         if line.shape.auth == shape::Auth::Signature {
             let permissions = line.permissions(&cx, &input);
-            self.authorize(&caller, &cx, permissions).await.map_err(|error| in_protocol(error, protocol))?;
+            let allowed = self.authorize(&caller, &cx, line, permissions).await;
+            allowed.map_err(|error| in_protocol(error, protocol))?;
         }
 
         exchange.enter("operate");
@@ -157,10 +159,10 @@ impl Gateway {
         form: Option<Bytes>,
         share: &mut Share,
     ) -> Result<Bytes, ApiError> {
-        let (max, code) = self.limits().body_of(service.shape.name, line.shape.name);
+        let (max, refusal) = self.limits().body_of(service.shape.name, line.shape.name);
         match form {
             Some(form) => Ok(form),
-            None => self.receive(body, max, (line.shape.name, code), share).await,
+            None => self.receive(body, max, (line.shape.name, refusal), share).await,
         }
     }
 
@@ -176,20 +178,20 @@ impl Gateway {
         match directory.identify(head, &exchange.host) {
             Target::InBody { candidates } => {
                 exchange.protocol = Protocol::AwsQuery;
-                let (max, code) = self.limits().body_of("", "");
-                let form = self.receive(body, max, ("requested", code), share).await?;
+                let (max, refusal) = self.limits().body_of("", "");
+                let form = self.receive(body, max, ("requested", refusal), share).await?;
                 Ok((directory.identify_in_body(&candidates, head, &exchange.host, &form), Some(form)))
             }
             target => Ok((target, None)),
         }
     }
 
-    /// The body, at most `max`; `words` are the operation's name and the code of the 413.
+    /// The body, at most `max`; `words` are the operation's name and the refusal of a larger one.
     pub(crate) async fn receive<B: HttpBody<Data = Bytes>>(
         &self,
         body: &Waiting<B>,
         max: ByteSize,
-        words: (&str, &'static str),
+        words: (&str, TooLarge),
         share: &mut Share,
     ) -> Result<Bytes, ApiError> {
         let Some(reading) = body.begin() else { return Ok(Bytes::new()) };
@@ -204,7 +206,7 @@ impl Gateway {
         let max = self.limits().stream;
         let pieces = body::stream(reading, max, self.limits(), self.clock());
         let pieces = pieces.map(move |piece| {
-            piece.map_err(|error| answers::body_error(error, max.bytes(), "requested", "EntityTooLarge"))
+            piece.map_err(|error| answers::body_error(error, max.bytes(), "requested", TooLarge::OBJECT))
         });
         body::checked(pieces, check, length)
     }

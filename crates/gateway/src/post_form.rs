@@ -23,6 +23,7 @@ use crate::authenticate::Caller;
 use crate::body::{self, Share, Waiting};
 use crate::exchange::Exchange;
 use crate::identity::{Lookup, in_protocol};
+use crate::limits::TooLarge;
 use crate::pipeline::operate;
 use crate::{Auth, Gateway};
 
@@ -53,7 +54,7 @@ impl Gateway {
         let reading = body.begin().ok_or_else(absent)?;
         let pieces = body::stream(reading, max, self.limits(), self.clock());
         let mut pieces = Box::pin(pieces.map(move |piece| {
-            piece.map_err(|error| answers::body_error(error, max.bytes(), "PostObject", "EntityTooLarge"))
+            piece.map_err(|error| answers::body_error(error, max.bytes(), "PostObject", TooLarge::OBJECT))
         }));
         let (mut form, mut first) = (form, Bytes::new());
         while !form.is_at_file() {
@@ -73,7 +74,7 @@ impl Gateway {
         exchange.enter("authorise");
         let cx = self.context(exchange, &caller);
         let permissions = line.permissions(&cx, &input);
-        let allowed = self.authorize(&caller, &cx, permissions).await;
+        let allowed = self.authorize(&caller, &cx, line, permissions).await;
         allowed.map_err(|error| in_protocol(error, Protocol::RestXml))?;
 
         exchange.enter("operate");

@@ -20,6 +20,8 @@ pub(crate) struct FunctionName {
 /// The parts of a name as given; absent ones were not given.
 #[derive(Debug, PartialEq, Eq)]
 struct Parts<'a> {
+    /// Of a full ARN; any but `aws` leads nowhere ([`wire::Arn`]).
+    partition: Option<&'a str>,
     region: Option<&'a str>,
     account: Option<&'a str>,
     name: &'a str,
@@ -30,7 +32,7 @@ impl FunctionName {
     /// Reads what the client gave as `FunctionName` and `Qualifier`. The model has checked the pattern.
     ///
     /// # Errors
-    /// Another region's function is not reachable, another account's is denied, contradicting qualifiers are invalid.
+    /// Another partition's or region's function is not reachable, another account's is denied, contradicting qualifiers are invalid.
     pub(crate) fn parse(cx: &Cx, given: &str, qualifier: Option<&str>) -> Result<Self, LambdaError> {
         let parts = split(given);
         let length = parts.name.len();
@@ -39,6 +41,11 @@ impl FunctionName {
                 "1 validation error detected: Value '{}' at 'functionName' failed to satisfy constraint: Member must have \
                  length less than or equal to {NAME_LENGTH_MAX}",
                 parts.name
+            )));
+        }
+        if let Some(partition) = parts.partition.filter(|partition| *partition != "aws") {
+            return Err(LambdaError::ResourceNotFoundException(format!(
+                "Functions from partition '{partition}' are not reachable in this partition ('aws')"
             )));
         }
         if let Some(region) = parts.region.filter(|region| *region != cx.region) {
@@ -132,10 +139,11 @@ fn meant(cx: &Cx, parts: &Parts<'_>) -> String {
 fn split(given: &str) -> Parts<'_> {
     let words: Vec<&str> = given.split(':').collect();
     let mut rest = words.as_slice();
-    if let ["arn", _partition, _service, after @ ..] = rest
+    let mut partition = None;
+    if let ["arn", named, _service, after @ ..] = rest
         && !after.is_empty()
     {
-        rest = after;
+        (partition, rest) = (Some(*named), after);
     }
     // A word is only a prefix when something follows: the last but the qualifier is always the name. `my-function-1:live`
     // could begin with a region by its looks; a region is one only before an account or the word `function`.
@@ -149,7 +157,7 @@ fn split(given: &str) -> Parts<'_> {
     let region = prefix(|word, next| is_region(word) && (is_account(next) || next == "function"));
     let account = prefix(|word, _| is_account(word));
     prefix(|word, _| word == "function");
-    Parts { region, account, name: rest[0], qualifier: rest.get(1).copied() }
+    Parts { partition, region, account, name: rest[0], qualifier: rest.get(1).copied() }
 }
 
 fn is_account(word: &str) -> bool {
@@ -217,6 +225,10 @@ mod tests {
         let here = "arn:aws:lambda:us-west-2:123456789012:function:f:a";
         let region = "arn:aws:lambda:eu-west-1:123456789012:function:f";
         let account = "arn:aws:lambda:us-west-2:999999999999:function:f";
+        for partition in ["aws-cn", ""] {
+            let elsewhere = format!("arn:{partition}:lambda:us-west-2:123456789012:function:f");
+            assert_eq!(code(&elsewhere, None).unwrap_err(), "ResourceNotFoundException");
+        }
         assert_eq!(code(here, Some("b")).unwrap_err(), "InvalidParameterValueException");
         assert_eq!(code(here, Some("a")).unwrap().qualifier.as_deref(), Some("a"));
         assert_eq!(code(region, None).unwrap_err(), "ResourceNotFoundException");

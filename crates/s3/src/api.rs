@@ -147,6 +147,7 @@ fn deletes(table: Table) -> Table {
             let keys = i.delete.objects.iter().filter(|object| object.version_id.is_none());
             Resource(keys.map(|object| format!("arn:aws:s3:::{}/{}", i.bucket, object.key)).collect())
         })
+        .check::<m::DeleteObjects, _>(|i| delete::check_number(&i.delete))
         .also::<m::DeleteObjects>(|_, i| {
             let mut all = Vec::new();
             for object in &i.delete.objects {

@@ -126,14 +126,14 @@ impl Sns {
             }
         };
         match next {
-            Next::After(pause) => Verdict::Retry { at: self.0.clock.now() + pause, payload: None },
+            Next::After(pause) => Verdict::again(self.0.clock.now() + pause),
             Next::GiveUp => delivery.give_up(&refusal),
         }
     }
 
     fn later(&self, error: &SnsError) -> Verdict {
         tracing::error!(%error, "messages cannot be delivered now");
-        Verdict::Retry { at: Timestamp::from_unix_us(self.now_us() + PAUSE_US), payload: None }
+        Verdict::again(Timestamp::from_unix_us(self.now_us() + PAUSE_US))
     }
 
     async fn attempt(&self, targets: &Targets, delivery: &Delivery, id: &str) -> Result<Result<(), Refusal>, SnsError> {

@@ -104,7 +104,7 @@ impl AsyncInvoke {
             }
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the function of an event cannot be read");
-                return Verdict::Retry { at: self.clock.now() + BACKOFF_FIRST, payload: None };
+                return Verdict::again(self.clock.now() + BACKOFF_FIRST);
             }
         };
         let too_old = self.clock.now() >= Timestamp::from_unix_ms(event.accepted_ms) + policy.age_max;
@@ -114,7 +114,7 @@ impl AsyncInvoke {
             false => Attempted::of(self.lambda.run_event(&event).await),
         };
         match decide(&event, &policy, &attempted, too_old, self.clock.now()) {
-            Decision::Again(at, event) => Verdict::Retry { at, payload: Some(event.encode()) },
+            Decision::Again(at, event) => Verdict::Retry { at, payload: Some(event.encode()), push: Vec::new() },
             Decision::End(condition) => {
                 let outgoing = record::outgoing(&event, &policy, &attempted, condition, self.clock.now());
                 let pushed = outgoing.iter().map(|one| (RESULTS, Event::any(one.encode()))).collect();
@@ -139,7 +139,7 @@ async fn settle_result(send_to: &SendTo, clock: &Clock, delivery: Delivery) -> V
         Err(Undelivered::Transient(reason)) => {
             let at = clock.now() + backoff(delivery.attempt.saturating_sub(1));
             if at < delivery.pushed + RESULT_AGE_MAX {
-                return Verdict::Retry { at, payload: None };
+                return Verdict::again(at);
             }
             reason
         }

@@ -54,7 +54,7 @@ async fn notify(targets: &Targets, clock: &Clock, rng: &Rng, delivery: Delivery)
         Err(Undelivered::Transient(reason)) if clock.now().since(delivery.pushed) < AGE_MAX => {
             let pause = PAUSE_FIRST.saturating_mul(1 << (delivery.attempt - 1).min(9)).min(PAUSE_MAX);
             tracing::warn!(bucket = notice.bucket, target = notice.destination, reason, "an event waits");
-            Verdict::Retry { at: clock.now() + pause, payload: None }
+            Verdict::again(clock.now() + pause)
         }
         Err(error) => {
             tracing::warn!(bucket = notice.bucket, target = notice.destination, %error, "an event is dropped");

@@ -1,14 +1,18 @@
-//! Amazon Resource Names: `arn:partition:service:region:account:resource`.
+//! Amazon Resource Names: `arn:aws:service:region:account:resource`.
+//!
+//! This platform is one partition, `aws`. Policies are compared with the text of an ARN: an ARN that named the same
+//! thing under another partition would slip through every statement that names it.
 //!
 //! Source: AWS general reference, "Amazon Resource Names (ARNs)".
 
 use std::fmt;
 
-/// A parsed ARN. Region and account may be empty (S3 buckets, IAM).
+/// The only partition.
+const PARTITION: &str = "aws";
+
+/// A parsed ARN of the partition `aws`. Region and account may be empty (S3 buckets, IAM).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Arn {
-    /// `aws`, `aws-cn`, `aws-us-gov`.
-    pub partition: String,
     /// Service, such as `lambda`.
     pub service: String,
     /// Region or empty.
@@ -20,10 +24,9 @@ pub struct Arn {
 }
 
 impl Arn {
-    /// An ARN in the partition `aws`.
+    /// An ARN of these parts.
     pub fn new(service: &str, region: &str, account: &str, resource: impl Into<String>) -> Self {
         Self {
-            partition: "aws".to_owned(),
             service: service.to_owned(),
             region: region.to_owned(),
             account: account.to_owned(),
@@ -31,24 +34,24 @@ impl Arn {
         }
     }
 
-    /// Parses the text form; `None` when it does not start with `arn:`, has fewer than six parts,
-    /// or names no partition, service or resource.
+    /// Parses the text form; `None` when it does not start with `arn:aws:`, has fewer than six parts, or names no
+    /// service or resource. What parses is written back as it was.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.splitn(6, ':');
-        if parts.next()? != "arn" {
+        if parts.next()? != "arn" || parts.next()? != PARTITION {
             return None;
         }
         let mut next = || parts.next().map(str::to_owned);
-        let arn = Self { partition: next()?, service: next()?, region: next()?, account: next()?, resource: next()? };
-        let named = !(arn.partition.is_empty() || arn.service.is_empty() || arn.resource.is_empty());
+        let arn = Self { service: next()?, region: next()?, account: next()?, resource: next()? };
+        let named = !(arn.service.is_empty() || arn.resource.is_empty());
         named.then_some(arn)
     }
 }
 
 impl fmt::Display for Arn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { partition, service, region, account, resource } = self;
-        write!(f, "arn:{partition}:{service}:{region}:{account}:{resource}")
+        let Self { service, region, account, resource } = self;
+        write!(f, "arn:{PARTITION}:{service}:{region}:{account}:{resource}")
     }
 }
 
@@ -64,9 +67,15 @@ mod tests {
     }
 
     #[test]
+    fn i1_another_partition_names_nothing() {
+        for partition in ["aws-cn", "aws-us-gov", "AWS", "x", "", " aws"] {
+            assert_eq!(Arn::parse(&format!("arn:{partition}:sns:us-east-1:000000000000:t")), None, "{partition}");
+        }
+    }
+
+    #[test]
     fn malformed_text_is_refused() {
-        for text in
-            ["", "arn", "arn:aws:lambda:us-east-1:1", "urn:aws:lambda:r:a:x", "arn::lambda:r:a:x", "arn:aws:s3:::"]
+        for text in ["", "arn", "arn:aws:lambda:us-east-1:1", "urn:aws:lambda:r:a:x", "arn:aws::r:a:x", "arn:aws:s3:::"]
         {
             assert_eq!(Arn::parse(text), None, "{text}");
         }

@@ -22,6 +22,7 @@ pub type Input = Box<dyn Any + Send>;
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 type Decode = fn(Value) -> Result<Input, ApiError>;
+type Check = Box<dyn Fn(&Input) -> Result<(), ApiError> + Send + Sync>;
 type Resources = Box<dyn Fn(&Cx, &Input) -> Resource + Send + Sync>;
 type Keys = Box<dyn Fn(&Cx, &Input) -> ConditionKeys + Send + Sync>;
 type Action = Box<dyn Fn(&Input) -> Option<&'static str> + Send + Sync>;
@@ -47,7 +48,10 @@ pub struct Line {
     pub shape: &'static OperationShape,
     /// The IAM action, such as `lambda:InvokeFunction`; what an input may need instead is [`Line::permissions`]'.
     pub action: &'static str,
+    /// Whether only callers of the resource's own account may: no policy of the resource opens it to others.
+    pub is_owners_only: bool,
     decode: Decode,
+    check: Option<Check>,
     resources: Resources,
     keys: Option<Keys>,
     instead: Option<Action>,
@@ -72,7 +76,9 @@ impl Line {
         Self {
             shape: O::SHAPE,
             action,
+            is_owners_only: false,
             decode: |value| Ok(Box::new(O::Input::from_value(value)?)),
+            check: None,
             resources: Box::new(move |cx, input| match input.downcast_ref::<O::Input>() {
                 Some(input) => resource(cx, input),
                 None => Resource::any(),
@@ -85,12 +91,16 @@ impl Line {
         }
     }
 
-    /// Column 1: the typed input.
+    /// Column 1: the typed input, within the bounds that the table sets.
     ///
     /// # Errors
-    /// `SerializationException` when the value does not fit the input's shape.
+    /// `SerializationException` when the value does not fit the input's shape; what [`Table::check`] answers.
     pub fn decode(&self, value: Value) -> Result<Input, ApiError> {
-        (self.decode)(value)
+        let input = (self.decode)(value)?;
+        match &self.check {
+            Some(check) => check(&input).map(|()| input),
+            None => Ok(input),
+        }
     }
 
     /// Column 2: what authorisation is asked about.
@@ -98,7 +108,7 @@ impl Line {
         (self.resources)(cx, input)
     }
 
-    /// All that authorisation is asked about: the line's own action, then those that depend on the input.
+    /// All that authorisation is asked about: the line's own action first, then those that depend on the input.
     pub fn permissions(&self, cx: &Cx, input: &Input) -> Vec<Permission> {
         let own = Permission {
             action: self.instead.as_ref().and_then(|instead| instead(input)).unwrap_or(self.action),
@@ -340,6 +350,12 @@ pub fn not_served(service: &ServiceShape, operation: &OperationName) -> ApiError
     ApiError::client("NotImplemented", 501, message)
 }
 
+/// Puts a column there. A second one would silently take the place of a right that the first asks for.
+fn put<T>(place: &mut Option<T>, column: T, name: &str) {
+    assert!(place.is_none(), "a line has two columns `{name}`");
+    *place = Some(column);
+}
+
 /// A [`Service`] under construction.
 pub struct Table<S> {
     shape: &'static ServiceShape,
@@ -403,38 +419,68 @@ impl<S: Clone + Send + Sync + 'static> Table<S> {
         self
     }
 
+    /// What an input of the line of `O`, which stands already, must be within before anybody is asked about it: bounds
+    /// that the model does not state on lists that become one question for each element, such as S3's 1,000 keys.
+    ///
+    /// # Panics
+    /// When no line serves `O`, or it has a check.
+    #[must_use]
+    pub fn check<O: Operation, E: ServiceError>(mut self, check: fn(&O::Input) -> Result<(), E>) -> Self {
+        let column: Check = Box::new(move |input| match input.downcast_ref::<O::Input>() {
+            Some(input) => check(input).map_err(to_api_error),
+            None => Err(ApiError::internal("an input reached another operation's check")),
+        });
+        put(&mut self.line_of::<O>().check, column, "check");
+        self
+    }
+
+    /// The line of `O`, which stands already, is for callers of the resource's account alone: whatever the resource's
+    /// policy says, others and strangers are denied. AWS documents such operations with "cross-account permissions don't
+    /// apply to this action" (SQS API reference, `SetQueueAttributes` and others).
+    ///
+    /// # Panics
+    /// When no line serves `O`.
+    #[must_use]
+    pub fn owners_only<O: Operation>(mut self) -> Self {
+        self.line_of::<O>().is_owners_only = true;
+        self
+    }
+
     /// Names what the line of `O`, which stands already, needs beside its action: dependent actions such as
     /// `iam:PassRole` wherever a role is attached ([`Permission::pass_role`]), or `s3:GetObject` on a copy's source.
     ///
     /// # Panics
-    /// When no line serves `O`: a mistake in the table, found at start.
+    /// When no line serves `O`, or it has this column: a mistake in the table, found at start.
     #[must_use]
     pub fn also<O: Operation>(mut self, further: fn(&Cx, &O::Input) -> Vec<Permission>) -> Self {
-        self.line_of::<O>().further = Some(Box::new(move |cx, input| {
+        let column: Further = Box::new(move |cx, input| {
             input.downcast_ref::<O::Input>().map(|input| further(cx, input)).unwrap_or_default()
-        }));
+        });
+        put(&mut self.line_of::<O>().further, column, "also");
         self
     }
 
     /// The condition keys of the line of `O`, which stands already: `aws:RequestTag/…`, `s3:prefix`, `sns:Protocol` …
     ///
     /// # Panics
-    /// When no line serves `O`.
+    /// When no line serves `O`, or it has this column.
     #[must_use]
     pub fn keys<O: Operation>(mut self, keys: fn(&Cx, &O::Input) -> ConditionKeys) -> Self {
-        self.line_of::<O>().keys = Some(Box::new(move |cx, input| {
+        let column: Keys = Box::new(move |cx, input| {
             input.downcast_ref::<O::Input>().map(|input| keys(cx, input)).unwrap_or_default()
-        }));
+        });
+        put(&mut self.line_of::<O>().keys, column, "keys");
         self
     }
 
     /// Another action than the line's own for some inputs, such as `s3:GetObjectVersion` when one is named.
     ///
     /// # Panics
-    /// When no line serves `O`.
+    /// When no line serves `O`, or it has this column.
     #[must_use]
     pub fn instead<O: Operation>(mut self, action: fn(&O::Input) -> Option<&'static str>) -> Self {
-        self.line_of::<O>().instead = Some(Box::new(move |input| input.downcast_ref::<O::Input>().and_then(action)));
+        let column: Action = Box::new(move |input| input.downcast_ref::<O::Input>().and_then(action));
+        put(&mut self.line_of::<O>().instead, column, "instead");
         self
     }
 

@@ -15,22 +15,30 @@ async fn f4_too_large_bodies_get_413_without_being_read_whole() {
             service: "rest",
             operation: "Open",
             size: ByteSize::kib(8),
-            code: "RequestTooLargeException",
+            refusal: gateway::TooLarge { code: "RequestTooLargeException", status: 413 },
+        });
+        config.limits.bodies.push(gateway::BodyLimit {
+            service: "rest",
+            operation: "*",
+            size: ByteSize::kib(5),
+            refusal: gateway::TooLarge { code: "MaxMessageLengthExceeded", status: 400 },
         });
     })
     .await;
     let big = |bytes: usize| format!("{{\"Text\":\"{}\"}}", "x".repeat(bytes - 11)).into_bytes();
     for (target, bytes, expected) in [
-        ("/echo/x", 4096, "200 "),
-        ("/echo/x", 4097, "413 RequestEntityTooLargeException"),
+        ("/echo/x", 5120, "200 "),
+        ("/echo/x", 5121, "400 MaxMessageLengthExceeded"),
         ("/open/x", 8192, "200 "),
         ("/open/x", 8193, "413 RequestTooLargeException"),
     ] {
         let answer = server.send(&Call::new("POST", target).body(big(bytes)).signed(ROOT, "rest")).await;
         assert_eq!(answer.error(), expected, "{target} {bytes}: {answer:?}");
     }
-    let text = server.send(&Call::echo().body(big(4097))).await.body;
-    assert!(text.contains("Request must be smaller than 4096 bytes for the Echo operation"), "{text}");
+    let text = server.send(&Call::echo().body(big(5121))).await.body;
+    assert!(text.contains("Request must be smaller than 5120 bytes for the Echo operation"), "{text}");
+    let json = Call::new("POST", "/").header("x-amz-target", "Json_2020.Echo").body(big(4097)).signed(ROOT, "json");
+    assert_eq!(server.send(&json).await.error(), "413 RequestEntityTooLargeException");
     // The same without a stated length: chunk after chunk.
     let mut endless =
         b"POST /open/x HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n".to_vec();

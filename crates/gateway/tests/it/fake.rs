@@ -10,8 +10,8 @@ use wire::shape::{
     Structure,
 };
 use wire::{
-    ApiError, ConditionKeys, Cx, Fields, FromValue, IntoValue, Members, Operation, Permission, Resource, ResourceFacts,
-    Service, ServiceError, Value,
+    AccountId, ApiError, ConditionKeys, Cx, Fields, FromValue, IntoValue, Members, Operation, Permission, Resource,
+    ResourceFacts, Service, ServiceError, Value,
 };
 
 const TEXT: ShapeId = ShapeId(0);
@@ -70,6 +70,7 @@ static FAIL: OperationShape = rest("Fail", "POST", "/fail/{Name}");
 static WAIT: OperationShape = rest("Wait", "POST", "/wait/{Name}");
 static OPEN: OperationShape = open();
 static RPC_ECHO: OperationShape = rpc("Echo", "EchoResult");
+static RPC_OWN: OperationShape = rpc("Own", "OwnResult");
 
 const REST_OPERATIONS: &[OperationName] = &[
     OperationName::rest("Echo", "POST", "/echo/{Name}"),
@@ -79,6 +80,9 @@ const REST_OPERATIONS: &[OperationName] = &[
     OperationName::rest("Open", "POST", "/open/{Name}"),
     OperationName::rest("Later", "GET", "/later"),
 ];
+
+const JSON_OPERATIONS: &[OperationName] =
+    &[OperationName::rpc("Echo"), OperationName::rpc("Later"), OperationName::rpc("Own")];
 
 const fn service(
     name: &'static str,
@@ -101,8 +105,7 @@ const fn service(
 }
 
 static REST: ServiceShape = service("rest", "", &[Protocol::RestJson1], REST_OPERATIONS);
-static JSON: ServiceShape =
-    service("json", "Json_2020", &[Protocol::AwsJson1_1], &[OperationName::rpc("Echo"), OperationName::rpc("Later")]);
+static JSON: ServiceShape = service("json", "Json_2020", &[Protocol::AwsJson1_1], JSON_OPERATIONS);
 static QUERY: ServiceShape =
     service("query", "", &[Protocol::AwsQuery], &[OperationName::rpc("Echo"), OperationName::rpc("Later")]);
 static UNSERVED: ServiceShape =
@@ -143,7 +146,7 @@ impl IntoValue for EchoOutput {
 /// Binds a shape to the echo's types.
 struct Bound<const AT: usize>;
 
-const BOUND: [&OperationShape; 6] = [&ECHO, &PANIC, &FAIL, &WAIT, &OPEN, &RPC_ECHO];
+const BOUND: [&OperationShape; 7] = [&ECHO, &PANIC, &FAIL, &WAIT, &OPEN, &RPC_ECHO, &RPC_OWN];
 
 impl<const AT: usize> Operation for Bound<AT> {
     const SHAPE: &'static OperationShape = BOUND[AT];
@@ -196,17 +199,23 @@ impl ServiceError for Never {
 pub(crate) struct State {
     pub(crate) begun: Arc<AtomicUsize>,
     pub(crate) ended: Arc<AtomicUsize>,
+    /// How often the json service was asked for facts.
+    pub(crate) asked: Arc<AtomicUsize>,
     /// `Wait` takes one permit.
     pub(crate) gate: Arc<Semaphore>,
 }
 
 impl State {
     pub(crate) fn new() -> Self {
-        Self { begun: Arc::default(), ended: Arc::default(), gate: Arc::new(Semaphore::new(0)) }
+        Self { begun: Arc::default(), ended: Arc::default(), asked: Arc::default(), gate: Arc::new(Semaphore::new(0)) }
     }
 
     pub(crate) fn begun(&self) -> usize {
         self.begun.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
     }
 
     pub(crate) fn ended(&self) -> usize {
@@ -239,12 +248,38 @@ fn resource(_: &Cx, input: &EchoInput) -> Resource {
     Resource::arn(format!("arn:aws:rest:us-east-1:000000000000:echo:{}", input.name))
 }
 
-/// What the json service knows: the policy of a resource says its ARN; there is nothing called `gone`.
-async fn facts(_: State, arn: String) -> Result<ResourceFacts, Failure> {
+/// Names of the text, a comma between two: a list that becomes a question for each.
+fn resources(cx: &Cx, input: &EchoInput) -> Resource {
+    match &input.text {
+        Some(names) if input.name == "several" => {
+            Resource(names.split(',').map(|name| format!("arn:aws:rest:us-east-1:000000000000:echo:{name}")).collect())
+        }
+        _ => resource(cx, input),
+    }
+}
+
+/// What the json service knows: the policy of a resource says its ARN; there is nothing called `gone`, and what is
+/// called `theirs` is another account's than its ARN says.
+async fn facts(state: State, arn: String) -> Result<ResourceFacts, Failure> {
+    state.asked.fetch_add(1, Ordering::SeqCst);
     match arn.ends_with(":gone") {
         true => Err(Failure),
-        false => Ok(ResourceFacts { policy: Some(format!("policy of {arn}").into()), ..ResourceFacts::default() }),
+        false => Ok(ResourceFacts {
+            owner: arn.ends_with(":theirs").then(other_account),
+            policy: Some(format!("policy of {arn}").into()),
+            ..ResourceFacts::default()
+        }),
     }
+}
+
+pub(crate) fn other_account() -> AccountId {
+    AccountId::parse("111111111111").expect("12 digits")
+}
+
+/// At most three names.
+fn few(input: &EchoInput) -> Result<(), Failure> {
+    let names = input.text.as_deref().map_or(0, |names| names.split(',').count());
+    if input.name == "few" && names > 3 { Err(Failure) } else { Ok(()) }
 }
 
 pub(crate) fn services(state: &State) -> Vec<Service> {
@@ -256,9 +291,13 @@ pub(crate) fn services(state: &State) -> Vec<Service> {
         .op::<Bound<4>, _, _>(echo, "rest:Open", resource)
         .also::<Bound<2>>(|_, _| vec![Permission::new("iam:PassRole", Resource::any())]);
     let json = Service::table(&JSON, state.clone())
-        .op::<Bound<5>, _, _>(echo, "json:Echo", resource)
+        .op::<Bound<5>, _, _>(echo, "json:Echo", resources)
+        .check::<Bound<5>, _>(few)
         .keys::<Bound<5>>(|_, input| ConditionKeys::new().with_some("json:Text", input.text.as_deref()))
         .instead::<Bound<5>>(|input| (input.name == "another").then_some("json:Another"))
+        .op::<Bound<6>, _, _>(echo, "json:Own", resource)
+        .owners_only::<Bound<6>>()
+        .also::<Bound<6>>(|cx, input| vec![Permission::new("json:Echo", resource(cx, input))])
         .facts(facts)
         .open_to_grants();
     let query = Service::table(&QUERY, state.clone()).op::<Bound<5>, _, _>(echo, "query:Echo", resource);

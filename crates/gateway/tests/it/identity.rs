@@ -6,6 +6,7 @@ use gateway::{Entry, Identity, Lookup, Question};
 use wire::sigv4::{Credential, Secret};
 use wire::{ApiError, Principal, SessionFacts};
 
+use crate::fake::other_account;
 use crate::server::{Call, FUNCTION_ARN, Server, account, credential};
 
 const OTHER_ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:other";
@@ -176,6 +177,84 @@ async fn i4_only_what_can_be_granted_to_everyone_may_come_without_a_signature() 
     let mut forged = json_echo(r#"{"Name":"n"}"#).signed("ASIAOWN", "json");
     forged.secret = "another secret";
     assert_eq!(open.send(&forged).await.error(), "400 InvalidSignatureException");
+}
+
+/// Everybody may everything; `ASIAELSEWHERE` belongs to another account. Keeps what it was asked.
+fn generous(asked: &Arc<parking_lot::Mutex<Vec<String>>>) -> Identity {
+    let seen = Arc::clone(asked);
+    Identity {
+        credential: Arc::new(|key, _| {
+            let account = if key == "ASIAELSEWHERE" { other_account() } else { account() };
+            let principal = Principal::Root { account: account.clone() };
+            let entry = Entry { credential: credential(), principal, account };
+            Box::pin(async move { Ok(Lookup::Found(entry)) })
+        }),
+        authorize: Arc::new(move |Question { asked, .. }| {
+            let told = asked.iter().map(|one| format!("{} {}", one.action, one.facts.policy.is_some()));
+            seen.lock().push(told.collect::<Vec<_>>().join(", "));
+            Box::pin(async { Ok(()) })
+        }),
+        ..identity(&[])
+    }
+}
+
+#[tokio::test]
+async fn i6_what_is_for_owners_only_no_policy_opens_to_others() {
+    let asked = Arc::default();
+    let server = Server::with_identity(generous(&asked)).await;
+    let call = |operation, name| {
+        let body = format!("{{\"Name\":\"{name}\"}}");
+        Call::new("POST", "/").header("x-amz-target", format!("Json_2020.{operation}")).body(body)
+    };
+    let refused = "400 AccessDeniedException";
+    for (key, operation, name, expected) in [
+        (Some("ASIAOWN"), "Own", "n", "200 "),
+        (Some("ASIAELSEWHERE"), "Own", "n", refused),
+        (None, "Own", "n", refused),
+        // Whose it is, its service knows better than its ARN.
+        (Some("ASIAOWN"), "Own", "theirs", refused),
+        (Some("ASIAELSEWHERE"), "Own", "theirs", "200 "),
+        // The control: these callers may do what a policy can open.
+        (Some("ASIAELSEWHERE"), "Echo", "n", "200 "),
+        (None, "Echo", "n", "200 "),
+    ] {
+        let call = call(operation, name);
+        let call = key.map_or(call.clone(), |key| call.signed(key, "json"));
+        let answer = server.send(&call).await;
+        assert_eq!(answer.error(), expected, "{key:?} {operation} {name}: {answer:?}");
+        if expected == refused {
+            let why = format!("is not authorized to perform: json:{operation} on resource: ");
+            assert!(answer.body.contains(&why) && answer.body.contains("no resource-based policy"), "{answer:?}");
+        }
+        // A policy that must not count is not even shown; that of a dependent action's resource is.
+        let shown = expected != refused;
+        let expected = match operation {
+            "Own" => format!("json:Own {shown}, json:Echo true"),
+            _ => "json:Echo true".to_owned(),
+        };
+        assert_eq!(asked.lock().pop(), Some(expected), "{key:?} {operation} {name}");
+    }
+    // Without an identity service it holds as well.
+    let alone = Server::start().await;
+    let theirs = call("Own", "theirs").signed(crate::server::ROOT, "json");
+    assert_eq!(alone.send(&theirs).await.error(), refused);
+    assert_eq!(alone.send(&call("Own", "n").signed(crate::server::ROOT, "json")).await.status, 200);
+    assert_eq!(alone.send(&call("Own", "n")).await.error(), refused);
+}
+
+#[tokio::test]
+async fn b2_strangers_cannot_ask_about_resources_without_end() {
+    let server = Server::with_identity(identity(&["json:Echo"])).await;
+    let naming = |name: &str, number: usize| {
+        let names = vec!["n"; number].join(",");
+        json_echo(&format!("{{\"Name\":\"{name}\",\"Text\":\"{names}\"}}"))
+    };
+    assert_eq!(server.send(&naming("few", 4)).await.error(), "418 TeapotException");
+    assert_eq!(server.send(&naming("several", 3_001)).await.error(), "400 InvalidRequest");
+    assert_eq!((server.state.asked(), server.state.begun()), (0, 0));
+    assert_eq!(server.send(&naming("few", 3)).await.status, 200);
+    assert_eq!(server.send(&naming("several", 3_000)).await.status, 200);
+    assert_eq!(server.state.asked(), 3_001);
 }
 
 #[tokio::test]

@@ -18,6 +18,8 @@
 //! - Events of one [`Order::Key`] are handed out in the order of their commits (and of the pushes within one), the next
 //!   one only after the verdict about the one before. An event that is retried holds back its key and nothing else.
 //! - Taking an event never scans over removed ones: each shard keeps a head cursor.
+//! - No verdict stops a shard: one that the store cannot take whole (a payload above [`PAYLOAD_BYTES_MAX`], pushes above
+//!   [`PUSH_BYTES_MAX`]) is logged as an error, its event is handed out again later, and all others go on.
 //!
 //! **Not promised**: an order between different keys, and that only one process delivers. A box must be delivered by one
 //! [`deliver`] call at a time; the store's folder lock sees to that while there is one node.
@@ -38,6 +40,11 @@ use record::{Keys, Record};
 
 /// Largest payload, in bytes: with its record within one transaction beside a change of the service's own.
 pub const PAYLOAD_BYTES_MAX: usize = 4_000_000;
+/// Most that one verdict pushes, in bytes as [`Outbox::bytes_of`] counts them: within one transaction beside moving the
+/// verdict's own event.
+pub const PUSH_BYTES_MAX: usize = 5_000_000;
+/// Longest ordering key, in bytes: it stands in keys of the store, and there its zeros take two bytes each.
+pub const ORDER_KEY_BYTES_MAX: usize = 4_096;
 
 /// A named outbox. Two with one name are the same; the number of shards of a name must never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +93,7 @@ pub struct Delivery {
 pub enum Verdict {
     /// Delivered, or given up for good: removed.
     Done,
-    /// Removed, and these pushed in the same transaction.
+    /// Removed, and these pushed in the same transaction: at most [`PUSH_BYTES_MAX`].
     Push(Vec<(Outbox, Event)>),
     /// Handed out again at `at`, with `payload` in place of the old one when there is one.
     Retry {
@@ -94,7 +101,17 @@ pub enum Verdict {
         at: Timestamp,
         /// Replaces the payload, for handlers that keep a count of their own.
         payload: Option<Bytes>,
+        /// Pushed in the same transaction: at most [`PUSH_BYTES_MAX`]. What an event leaves behind at each of several steps,
+        /// while it holds back its key until the last one.
+        push: Vec<(Outbox, Event)>,
     },
+}
+
+impl Verdict {
+    /// The same event again, not before `at`.
+    pub fn again(at: Timestamp) -> Self {
+        Self::Retry { at, payload: None, push: Vec::new() }
+    }
 }
 
 impl Event {
@@ -114,6 +131,26 @@ impl Event {
     }
 }
 
+impl Event {
+    fn order_key(&self) -> Option<&str> {
+        match &self.order {
+            Order::Key(key) => Some(key),
+            Order::Any | Order::After(_) => None,
+        }
+    }
+
+    /// Whether it is within the limits of one event.
+    fn check(&self) -> Result<(), Error> {
+        check_payload(&self.payload)?;
+        let key = self.order_key().unwrap_or_default();
+        Error::check("an event's ordering key, in bytes,", key.len(), ORDER_KEY_BYTES_MAX)
+    }
+}
+
+fn check_payload(payload: &Bytes) -> Result<(), Error> {
+    Error::check("an event's payload, in bytes,", payload.len(), PAYLOAD_BYTES_MAX)
+}
+
 impl Outbox {
     /// The outbox `name` with 1 to 256 shards: so many tasks take events in parallel, each in its own order.
     pub const fn new(name: &'static str, shards: u16) -> Self {
@@ -127,9 +164,9 @@ impl Outbox {
     }
 
     /// Writes `event` with the changes of `tx`: it exists if and only if they do. Reads nothing, so pushers never
-    /// conflict. A payload above [`PAYLOAD_BYTES_MAX`] fails the transaction.
+    /// conflict. A payload above [`PAYLOAD_BYTES_MAX`] or a key above [`ORDER_KEY_BYTES_MAX`] fails the transaction.
     pub fn push(&self, tx: &Txn, now: Timestamp, event: Event) {
-        if let Err(error) = Error::check("an event's payload, in bytes,", event.payload.len(), PAYLOAD_BYTES_MAX) {
+        if let Err(error) = event.check() {
             tx.fail(error);
             return;
         }
@@ -146,6 +183,16 @@ impl Outbox {
             tx.set_versionstamped_key(keys.log_stamped(number, piece), value);
         }
         tx.set(keys.signal(), Bytes::new());
+    }
+
+    /// What a push of `event` takes of its transaction, in bytes.
+    pub fn bytes_of(&self, event: &Event) -> usize {
+        let keys = Keys::new(self.name, self.shards);
+        let pieces = record::pieces_of(event.payload.len());
+        event.payload.len()
+            + record::head_bytes(event.order_key())
+            + pieces * keys.log_stamped(0, 0).bytes()
+            + keys.signal().len()
     }
 
     fn shard_of(&self, order: &Order, number: u64, now: Timestamp) -> u16 {

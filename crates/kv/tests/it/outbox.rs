@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kv::layer::outbox::{Config, Delivery, Event, Order, Outbox, PAYLOAD_BYTES_MAX, Verdict, deliver};
+use kv::layer::outbox::{
+    Config, Delivery, Event, ORDER_KEY_BYTES_MAX, Order, Outbox, PAYLOAD_BYTES_MAX, PUSH_BYTES_MAX, Verdict, deliver,
+};
 use kv::{Error, Kv};
 use parking_lot::Mutex;
 use proptest::prelude::*;
@@ -16,12 +18,17 @@ use crate::stores::{each, each_stopped};
 
 const BOX: Outbox = Outbox::new("test", 2);
 const OTHER: Outbox = Outbox::new("other", 1);
+const ONE: Outbox = Outbox::new("one", 1);
 
 async fn push(kv: &Kv, now: Timestamp, events: Vec<Event>) {
+    push_to(BOX, kv, now, events).await;
+}
+
+async fn push_to(outbox: Outbox, kv: &Kv, now: Timestamp, events: Vec<Event>) {
     let events = &events;
     kv.transact(|tx| async move {
         for event in events {
-            BOX.push(&tx, now, event.clone());
+            outbox.push(&tx, now, event.clone());
         }
         Ok::<_, Error>(())
     })
@@ -42,6 +49,13 @@ fn start<F>(kv: &Kv, clock: &Clock, stop: &CancellationToken, verdict: F) -> See
 where
     F: Fn(&Delivery) -> Verdict + Send + Sync + 'static,
 {
+    start_on(BOX, kv, clock, stop, verdict)
+}
+
+fn start_on<F>(outbox: Outbox, kv: &Kv, clock: &Clock, stop: &CancellationToken, verdict: F) -> Seen
+where
+    F: Fn(&Delivery) -> Verdict + Send + Sync + 'static,
+{
     let seen = Seen::default();
     let (taken, verdict) = (Arc::clone(&seen), Arc::new(verdict));
     let handler = move |delivery: Delivery| {
@@ -49,7 +63,7 @@ where
         let verdict = Arc::clone(&verdict);
         async move { verdict(&delivery) }
     };
-    sys::task::spawn("deliver", deliver(BOX, kv.clone(), clock.clone(), Config::default(), stop.clone(), handler));
+    sys::task::spawn("deliver", deliver(outbox, kv.clone(), clock.clone(), Config::default(), stop.clone(), handler));
     seen
 }
 
@@ -98,7 +112,7 @@ async fn settled_events_are_gone_after_a_restart_and_others_come_again() {
         let hour = Duration::from_secs(3_600);
         push(&store.kv, now, (0..300).map(|n| Event::in_order(format!("k{}", n % 7), n.to_string())).collect()).await;
         let seen = start(&store.kv, &store.clock, &stop, move |delivery| match &*delivery.payload {
-            b"298" => Verdict::Retry { at: now + hour, payload: Some(Bytes::from_static(b"again")) },
+            b"298" => Verdict::Retry { at: now + hour, payload: Some(Bytes::from_static(b"again")), push: Vec::new() },
             _ => Verdict::Done,
         });
         wait_for(|| seen.lock().len() == 300).await;
@@ -117,13 +131,15 @@ async fn settled_events_are_gone_after_a_restart_and_others_come_again() {
 
 /// Whether nothing is in the log, and only what waits for its hour is parked.
 fn is_settled(kv: &Kv) -> bool {
-    let count = |kind: u64| {
-        let all = kv::key::subspace(&["outbox".into(), kind.into(), "test".into()]);
-        let read = kv.read(|tx| async move { tx.range(all.begin, all.end, kv::RangeOptions::default()).await });
-        futures_util::FutureExt::now_or_never(read).unwrap().unwrap()
-    };
-    let (log, parked) = (count(1), count(3));
+    let (log, parked) = (stored(kv, BOX, 1), stored(kv, BOX, 3));
     log.is_empty() && parked.len() == 1 && parked[0].1.ends_with(b"again")
+}
+
+/// What stands in the log (1) or among the parked ones (3).
+fn stored(kv: &Kv, outbox: Outbox, kind: u64) -> Vec<(Bytes, Bytes)> {
+    let all = kv::key::subspace(&["outbox".into(), kind.into(), outbox.name().into()]);
+    let read = kv.read(|tx| async move { tx.range(all.begin, all.end, kv::RangeOptions::default()).await });
+    futures_util::FutureExt::now_or_never(read).unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -133,7 +149,7 @@ async fn a_retried_event_holds_back_its_key_and_nothing_else() {
     let stop = CancellationToken::new();
     let retry_at = clock.now() + Duration::from_secs(60);
     let seen = start(&kv, &clock, &stop, move |delivery| match (&*delivery.payload, delivery.attempt) {
-        (b"a1", 1) => Verdict::Retry { at: retry_at, payload: None },
+        (b"a1", 1) => Verdict::again(retry_at),
         _ => Verdict::Done,
     });
     push(&kv, clock.now(), vec![Event::in_order("a", "a1"), Event::in_order("a", "a2"), Event::in_order("b", "b1")])
@@ -207,6 +223,114 @@ async fn a_handler_that_panics_is_asked_again() {
     clock.advance(Duration::from_secs(1));
     settle().await;
     assert_eq!(texts(&seen), ["a", "a"]);
+}
+
+fn bytes(length: usize) -> Bytes {
+    Bytes::from(vec![b'x'; length])
+}
+
+/// A verdict that no transaction takes is the matter of its own event.
+#[tokio::test]
+async fn a_verdict_beyond_the_limits_stops_nothing_but_its_event() {
+    let key = |length: usize| Event::in_order("k".repeat(length), "y");
+    let pushes = |events: Vec<Event>| Verdict::Push(events.into_iter().map(|event| (OTHER, event)).collect());
+    type Bad = Box<dyn Fn() -> Verdict + Send + Sync>;
+    let cases: [(&str, Bad); 4] = [
+        ("a payload", Box::new(move || pushes(vec![Event::any(bytes(PAYLOAD_BYTES_MAX + 1))]))),
+        ("many payloads", Box::new(move || pushes(vec![Event::any(bytes(PUSH_BYTES_MAX / 4)); 4]))),
+        ("an ordering key", Box::new(move || pushes(vec![key(ORDER_KEY_BYTES_MAX + 1)]))),
+        (
+            "the payload of a retry",
+            Box::new(|| Verdict::Retry {
+                at: Timestamp::from_unix_s(1_000),
+                payload: Some(bytes(PAYLOAD_BYTES_MAX + 1)),
+                push: vec![(OTHER, Event::any("y"))],
+            }),
+        ),
+    ];
+    for (case, bad) in cases {
+        let clock = Clock::manual(Timestamp::from_unix_s(1_000));
+        let kv = Kv::memory(clock.clone(), Rng::seeded(1));
+        let stop = CancellationToken::new();
+        push_to(ONE, &kv, clock.now(), vec![Event::any("bad"), Event::any("good")]).await;
+        let seen = start_on(ONE, &kv, &clock, &stop, move |delivery| match (&*delivery.payload, delivery.attempt) {
+            (b"bad", 1) => bad(),
+            _ => Verdict::Done,
+        });
+        settle().await;
+        push_to(ONE, &kv, clock.now(), vec![Event::any("next")]).await;
+        settle().await;
+        assert_eq!(texts(&seen), ["bad", "good", "next"], "{case}");
+        assert!(stored(&kv, ONE, 1).is_empty() && stored(&kv, ONE, 3).len() == 1, "{case}: only the bad one is left");
+        assert!(stored(&kv, OTHER, 1).is_empty(), "{case}: nothing of it was pushed");
+        clock.advance(Duration::from_secs(1));
+        settle().await;
+        assert_eq!(texts(&seen)[3..], ["bad"], "{case}");
+        assert!(stored(&kv, ONE, 3).is_empty(), "{case}");
+        stop.cancel();
+    }
+}
+
+#[tokio::test]
+async fn verdicts_at_the_limits_are_committed_in_as_many_transactions_as_they_take() {
+    let clock = Clock::manual(Timestamp::from_unix_s(1_000));
+    let kv = Kv::memory(clock.clone(), Rng::seeded(1));
+    let stop = CancellationToken::new();
+    // Keys of zeros take the most room.
+    let key = "\0".repeat(ORDER_KEY_BYTES_MAX);
+    let first = Event::in_order(key.clone(), bytes(PAYLOAD_BYTES_MAX));
+    push_to(ONE, &kv, clock.now(), vec![first]).await;
+    let behind = (0..40).map(|_| Event::in_order(key.clone(), bytes(60_000))).collect();
+    push_to(ONE, &kv, clock.now(), behind).await;
+    push_to(ONE, &kv, clock.now(), (0..5).map(|_| Event::any("large")).collect()).await;
+    let at = clock.now() + Duration::from_secs(5);
+    let most = move || vec![(OTHER, Event::any(bytes(PAYLOAD_BYTES_MAX))), (OTHER, Event::any(bytes(900_000)))];
+    let seen = start_on(ONE, &kv, &clock, &stop, move |delivery| match (&*delivery.payload, delivery.attempt) {
+        (b"large", _) => Verdict::Push(most()),
+        (payload, 1 | 2) if payload.len() == PAYLOAD_BYTES_MAX => {
+            Verdict::Retry { at, payload: Some(bytes(PAYLOAD_BYTES_MAX)), push: most() }
+        }
+        _ => Verdict::Done,
+    });
+    settle().await;
+    assert_eq!(seen.lock().len(), 6, "what is behind the first waits");
+    assert_eq!(pushed_payloads(&kv), 12);
+    clock.advance(Duration::from_secs(5));
+    settle().await;
+    assert_eq!(pushed_payloads(&kv), 14, "pushed with the second retry too");
+    clock.advance(Duration::from_secs(5));
+    settle().await;
+    assert_eq!(seen.lock().len(), 6 + 2 + 40);
+    assert!(stored(&kv, ONE, 1).is_empty() && stored(&kv, ONE, 3).is_empty());
+    stop.cancel();
+}
+
+/// First pieces in the log of `OTHER`; a page at a time, for all of it is more than one read returns.
+fn pushed_payloads(kv: &Kv) -> usize {
+    let all = kv::key::subspace(&["outbox".into(), 1_u64.into(), OTHER.name().into()]);
+    let (mut begin, mut firsts) = (all.begin, 0);
+    loop {
+        let options = kv::RangeOptions { limit: 50, ..kv::RangeOptions::default() };
+        let (from, end) = (&begin, &all.end);
+        let read = kv.read(|tx| async move { tx.range(from, end, options).await });
+        let page = futures_util::FutureExt::now_or_never(read).unwrap().unwrap();
+        let is_first = |key: &Bytes| kv::key::unpack(key).unwrap().last() == Some(&0_u64.into());
+        firsts += page.iter().filter(|(key, _)| is_first(key)).count();
+        let Some((last, _)) = page.last() else { return firsts };
+        begin = [&last[..], &[0]].concat().into();
+    }
+}
+
+#[tokio::test]
+async fn an_ordering_key_that_is_too_long_is_refused_at_the_push() {
+    let kv = Kv::memory(Clock::manual(Timestamp::from_unix_s(1_000)), Rng::seeded(1));
+    let now = Timestamp::from_unix_s(1_000);
+    let key = &"k".repeat(ORDER_KEY_BYTES_MAX + 1);
+    let refused = kv.transact(|tx| async move {
+        BOX.push(&tx, now, Event::in_order(key, "x"));
+        Ok::<_, Error>(())
+    });
+    assert!(matches!(refused.await, Err(Error::TooLarge { .. })));
 }
 
 /// What a history does.
@@ -319,7 +443,7 @@ fn run(kv: &Kv, clock: &Clock, oracle: &Arc<Mutex<Oracle>>, rng: &Rng) -> Cancel
                 _ => {}
             }
             if rng.below(5) == 0 {
-                return Verdict::Retry { at: clock.now() + Duration::from_secs(rng.below(30)), payload: None };
+                return Verdict::again(clock.now() + Duration::from_secs(rng.below(30)));
             }
             oracle.lock().done.insert(number);
             Verdict::Done

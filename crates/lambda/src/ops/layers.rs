@@ -2,7 +2,7 @@
 
 use kv::{RangeOptions, Txn};
 use model::lambda as m;
-use wire::{Cx, Resource};
+use wire::{Arn, Cx, Resource};
 
 use super::configuration::code_sha256;
 use super::functions::account_for;
@@ -22,16 +22,16 @@ impl LayerName {
     /// Reads a name or the ARN of a layer; the model has checked the pattern.
     ///
     /// # Errors
-    /// `AccessDeniedException` for another account's or region's layer: nothing opens one across accounts yet.
+    /// `AccessDeniedException` for another partition's, account's or region's layer: nothing opens one across accounts
+    /// yet.
     pub(crate) fn parse(cx: &Cx, given: &str) -> Result<Self, LambdaError> {
         if !given.starts_with("arn:") {
             return Ok(Self(given.to_owned()));
         }
-        let mut words = given.split(':').skip(3);
-        let (region, account) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        match region == cx.region && account == cx.account.as_str() {
-            true => Ok(Self(words.nth(1).unwrap_or_default().to_owned())),
-            false => Err(LambdaError::AccessDeniedException(format!(
+        let own = Arn::parse(given).filter(|arn| arn.region == cx.region && arn.account == cx.account.as_str());
+        match own.as_ref().and_then(|arn| arn.resource.split(':').nth(1)) {
+            Some(name) => Ok(Self(name.to_owned())),
+            None => Err(LambdaError::AccessDeniedException(format!(
                 "The layer {given} belongs to another account or region, and no policy opens it to {}",
                 cx.account
             ))),

@@ -49,6 +49,10 @@ async fn publish_layer_version_numbers_from_one_and_get_layer_version_shows_it()
     // GetLayerVersionByArn
     let by_arn = stage.get(&format!("/2018-10-31/layers?find=LayerVersion&Arn={ARN}:2")).await.expect(200);
     assert_eq!(by_arn["Version"], 2);
+    // The same layer under another partition would slip through policies that name it.
+    let elsewhere = ARN.replace("arn:aws:", "arn:aws-cn:");
+    let elsewhere = stage.get(&format!("/2018-10-31/layers?find=LayerVersion&Arn={elsewhere}:2")).await.error();
+    assert_eq!((elsewhere.0, elsewhere.1.as_str()), (403, "AccessDeniedException"));
     let link = by_arn["Content"]["Location"].as_str().unwrap();
     let token = link.strip_prefix("http://127.0.0.1:4566/_tinderbox/code/").unwrap();
     assert!(stage.lambda.code_download(token).await.unwrap().is_some());

@@ -241,6 +241,21 @@ async fn g10_policies_see_what_a_new_bucket_is_to_be() {
     assert_eq!(s3.asked("PUT /b", &[], ""), ["s3:CreateBucket b"]);
 }
 
+#[tokio::test]
+async fn nobody_is_asked_about_more_keys_than_a_request_may_name() {
+    let s3 = fixture().await;
+    let request = http::Request::post("/bkt?delete").body(()).expect("the test holds");
+    let (parts, ()) = request.into_parts();
+    for (count, code) in [(1_000, None), (1_001, Some("MalformedXML")), (1_500, Some("MalformedXML"))] {
+        let keys: String = (0..count).map(|number| format!("<Object><Key>{number}</Key></Object>")).collect();
+        let body = Bytes::from(format!("<Delete>{keys}</Delete>"));
+        let line = s3.service.identify(Protocol::RestXml, &parts, &body).ok().expect("DeleteObjects");
+        // Decoding comes before authorisation.
+        let refused = s3.service.decode(line, Protocol::RestXml, &parts, &body).err();
+        assert_eq!(refused.map(|error| error.code.into_owned()).as_deref(), code, "{count} keys");
+    }
+}
+
 fn stranger() -> Cx {
     Cx { principal: wire::Principal::Anonymous, ..cx_of(OTHER) }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use blob::Blobs;
-use gateway::{AdminRoute, BodyLimit, CredentialStore, FunctionUrls, Gateway, Handle, Peer, UrlRequest, Wiring};
+use gateway::{
+    AdminRoute, BodyLimit, CredentialStore, FunctionUrls, Gateway, Handle, Peer, TooLarge, UrlRequest, Wiring,
+};
 use iam::{Decisions, Iam};
 use kv::Kv;
 use lambda::invoke::{LogLine, LogSink};
@@ -337,12 +339,28 @@ fn function_urls(lambda: Lambda) -> FunctionUrls {
 /// Operations whose bodies may be larger, or must be smaller, than the gateway's 10 MB.
 /// Codes and sizes: AWS Lambda developer guide, "Lambda quotas"; API Invoke, RequestTooLargeException.
 fn body_limits() -> Vec<BodyLimit> {
-    let limit = |operation, bytes, code| BodyLimit { service: "lambda", operation, size: ByteSize(bytes), code };
+    let lambda = |operation, bytes, code| BodyLimit {
+        service: "lambda",
+        operation,
+        size: ByteSize(bytes),
+        refusal: TooLarge { code, status: 413 },
+    };
+    // S3's operations that do not stream take documents, also from strangers. AWS states no size; the longest that fit
+    // their own limits are DeleteObjects (1,000 keys of 1,024 bytes) and CompleteMultipartUpload (10,000 parts, each
+    // with a checksum of up to 88 characters).
+    let s3 = |operation, size| BodyLimit {
+        service: "s3",
+        operation,
+        size,
+        refusal: TooLarge { code: "MaxMessageLengthExceeded", status: 400 },
+    };
     let (package, payload) = (limits::PACKAGE_REQUEST_BYTES_MAX, lambda::invoke::PAYLOAD_BYTES_MAX as u64);
     vec![
-        limit("CreateFunction", package, "RequestEntityTooLargeException"),
-        limit("UpdateFunctionCode", package, "RequestEntityTooLargeException"),
-        limit("Invoke", payload, "RequestTooLargeException"),
+        lambda("CreateFunction", package, "RequestEntityTooLargeException"),
+        lambda("UpdateFunctionCode", package, "RequestEntityTooLargeException"),
+        lambda("Invoke", payload, "RequestTooLargeException"),
+        s3("CompleteMultipartUpload", ByteSize::mib(4)),
+        s3("*", ByteSize::mib(2)),
     ]
 }
 

@@ -1,9 +1,16 @@
-//! Reads XML into a small tree: no entities but the five that XML has, no document types, bounded depth (test:F5).
+//! Reads XML into a small tree: no entities but the five that XML has, no document types, bounded in depth and in
+//! number (test:F5).
 
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
 use super::DEPTH_MAX;
+
+/// Elements and attributes of one document: each takes a hundred bytes and more where `<a/>` has four.
+/// CompleteMultipartUpload's 10,000 parts with a checksum each have 40,001.
+const NODES_MAX: usize = 100_000;
+/// Attributes of one element: the reader compares each with all before it.
+const ATTRIBUTES_MAX: usize = 32;
 
 /// An element. Names are without their prefix, which clients choose as they like.
 #[derive(Debug, Default, PartialEq)]
@@ -38,6 +45,7 @@ pub(super) fn parse(text: &[u8]) -> Option<Element> {
     reader.config_mut().expand_empty_elements = true;
     let mut stack: Vec<Element> = Vec::new();
     let mut root = None;
+    let mut nodes = 0;
     loop {
         match reader.read_event().ok()? {
             Event::Start(start) => {
@@ -45,7 +53,7 @@ pub(super) fn parse(text: &[u8]) -> Option<Element> {
                 if root.is_some() || stack.len() >= DEPTH_MAX {
                     return None;
                 }
-                stack.push(open(&start)?);
+                stack.push(open(&start, &mut nodes)?);
             }
             Event::End(_) => {
                 let done = stack.pop()?;
@@ -64,13 +72,22 @@ pub(super) fn parse(text: &[u8]) -> Option<Element> {
     }
 }
 
-fn open(start: &BytesStart<'_>) -> Option<Element> {
+/// An element without its content; `nodes` counts it and its attributes.
+fn open(start: &BytesStart<'_>, nodes: &mut usize) -> Option<Element> {
+    *nodes += 1;
     let mut attributes = Vec::new();
     for attribute in start.attributes() {
         let attribute = attribute.ok()?;
+        *nodes += 1;
+        if *nodes > NODES_MAX || attributes.len() == ATTRIBUTES_MAX {
+            return None;
+        }
         let name = std::str::from_utf8(attribute.key.as_ref()).ok()?.to_owned();
         let raw = std::str::from_utf8(&attribute.value).ok()?;
         attributes.push((name, quick_xml::escape::unescape(raw).ok()?.into_owned()));
+    }
+    if *nodes > NODES_MAX {
+        return None;
     }
     let name = std::str::from_utf8(start.local_name().into_inner()).ok()?.to_owned();
     Some(Element { name, attributes, ..Element::default() })
@@ -104,6 +121,19 @@ mod tests {
         assert_eq!((root.name.as_str(), root.attribute("x:t")), ("a", Some("1 & 2")));
         let texts: Vec<&str> = root.children_named("b").map(|child| child.text.as_str()).collect();
         assert_eq!(texts, ["x<A<&", ""]);
+    }
+
+    #[test]
+    fn f5_the_number_of_nodes_is_bounded() {
+        let elements = |number: usize| format!("<r>{}</r>", "<a/>".repeat(number));
+        let attributes = |number: usize| format!("<r>{}</r>", "<a x='' y=''/>".repeat(number));
+        assert!(parse(elements(NODES_MAX - 1).as_bytes()).is_some());
+        assert_eq!(parse(elements(NODES_MAX).as_bytes()), None);
+        assert!(parse(attributes(NODES_MAX / 3).as_bytes()).is_some());
+        assert_eq!(parse(attributes(NODES_MAX / 3 + 1).as_bytes()), None);
+        let of_one = |number: usize| format!("<r {}/>", (0..number).map(|n| format!("a{n}='' ")).collect::<String>());
+        assert!(parse(of_one(ATTRIBUTES_MAX).as_bytes()).is_some());
+        assert_eq!(parse(of_one(ATTRIBUTES_MAX + 1).as_bytes()), None);
     }
 
     #[test]

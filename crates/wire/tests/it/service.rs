@@ -138,6 +138,15 @@ fn service() -> Service {
         .build()
 }
 
+#[test]
+#[should_panic(expected = "two columns `also`")]
+fn a_second_column_does_not_take_the_place_of_the_first() {
+    let _ = Service::table(&SERVICE, ())
+        .op::<Greet, _, _>(greet, "greetings:Greet", |_, input| Resource::arn(input.name.clone()))
+        .also::<Greet>(|_, _| Vec::new())
+        .also::<Greet>(|_, _| Vec::new());
+}
+
 fn cx() -> Cx {
     Cx {
         account: AccountId::parse("000000000000").unwrap(),

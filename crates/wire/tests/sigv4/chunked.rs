@@ -88,16 +88,15 @@ fn with_trailer() -> Sent {
 /// The payload and the trailers.
 type Received = (Vec<u8>, Vec<(String, String)>);
 
-/// What a server makes of it, the body arriving in pieces of `step` bytes: the payload and the trailers, or the code.
-fn received(sent: &Sent, step: usize) -> Result<Received, String> {
-    let key = key();
+/// What a server makes of it at `now`, the body arriving in pieces of `step` bytes: the payload and the trailers, or the code.
+pub(crate) fn received(sent: &Sent, key: &Key, now: Timestamp, step: usize) -> Result<Received, String> {
     let regions = [key.region.to_owned()];
     let expect = Expectations { service: "s3", regions: RegionPolicy::Only(&regions), skew: SKEW_DEFAULT };
     let headers = sent.header_map();
     let parts = RequestParts { method: &sent.method, path: &sent.path, query: &sent.query, headers: &headers };
     let code = |error: ApiError| error.code.into_owned();
     let claim = Claim::read(&parts).map_err(|error| format!("{error:?}"))?.ok_or("unsigned")?;
-    let admitted = claim.admit(|id| (id == key.id).then(|| key.credential()), TIME, &expect);
+    let admitted = claim.admit(|id| (id == key.id).then(|| key.credential()), now, &expect);
     let headed = admitted.and_then(|admitted| admitted.check_head(&parts)).map_err(|error| format!("{error:?}"))?;
     let mut check = headed.ok_or("nothing stated")?.1.map_err(code)?;
     let mut payload = Vec::new();
@@ -110,9 +109,9 @@ fn received(sent: &Sent, step: usize) -> Result<Received, String> {
 #[test]
 fn w13_the_published_examples_are_taken_however_they_arrive() {
     for step in [1, 7, 89, 1_000, 100_000] {
-        let (payload, trailers) = received(&without_trailer(), step).expect("AWS's own example");
+        let (payload, trailers) = received(&without_trailer(), &key(), TIME, step).expect("AWS's own example");
         assert_eq!((payload.len(), trailers.len()), (66_560, 0), "in pieces of {step}");
-        let (payload, trailers) = received(&with_trailer(), step).expect("AWS's own example");
+        let (payload, trailers) = received(&with_trailer(), &key(), TIME, step).expect("AWS's own example");
         assert!(payload.iter().all(|byte| *byte == b'a') && payload.len() == 66_560);
         assert_eq!(trailers, [("x-amz-checksum-crc32c".to_owned(), "sOO8/Q==".to_owned())]);
     }
@@ -126,7 +125,7 @@ fn g3_no_byte_of_a_framed_body_can_be_changed() {
         for at in framing.collect::<Vec<_>>() {
             let mut tampered = sent.clone();
             tampered.body[at] ^= 1;
-            let received = received(&tampered, 50_000);
+            let received = received(&tampered, &key(), TIME, 50_000);
             // Only upper and lower case of a trailer's name mean the same.
             assert!(received.is_err(), "byte {at} ({:?}) was changed", char::from(sent.body[at]));
         }
@@ -150,7 +149,7 @@ fn g3_chunks_can_be_neither_left_out_nor_repeated_nor_swapped_nor_added() {
         ("bytes after the end", [one, two, last, b"x-amz-checksum-crc32:AAAAAA==\r\n"].concat()),
         ("nothing at all", Vec::new()),
     ] {
-        let refused = received(&Sent { body, ..sent.clone() }, 10_000);
+        let refused = received(&Sent { body, ..sent.clone() }, &key(), TIME, 10_000);
         assert!(refused.is_err(), "{label}");
     }
 }
@@ -182,10 +181,10 @@ fn g3_trailers_are_the_announced_and_signed_ones() {
         ("too long", format!("x-amz-checksum-crc32c:{}\r\n", "a".repeat(10_000))),
     ] {
         let body = [&sent.body[..end], trailer.as_bytes()].concat();
-        assert!(received(&Sent { body, ..sent.clone() }, 10_000).is_err(), "{label}");
+        assert!(received(&Sent { body, ..sent.clone() }, &key(), TIME, 10_000).is_err(), "{label}");
     }
     let as_signed = [&sent.body[..end], &sent.body[end..]].concat();
-    assert!(received(&Sent { body: as_signed, ..sent }, 10_000).is_ok(), "the control");
+    assert!(received(&Sent { body: as_signed, ..sent }, &key(), TIME, 10_000).is_ok(), "the control");
 }
 
 #[test]
@@ -198,6 +197,6 @@ fn g3_the_heads_statements_about_the_body_are_signed_too() {
     ] {
         let mut sent = with_trailer();
         sent.set(name, value);
-        assert_eq!(received(&sent, 10_000).expect_err(label), "Mismatch", "{label}");
+        assert_eq!(received(&sent, &key(), TIME, 10_000).expect_err(label), "Mismatch", "{label}");
     }
 }

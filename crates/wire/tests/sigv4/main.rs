@@ -1,6 +1,7 @@
 //! Signatures: the published vectors, an independent signer, and a matrix of what must be refused.
 
 mod chunked;
+mod chunks_of_aws;
 mod independent;
 mod matrix;
 mod vectors;

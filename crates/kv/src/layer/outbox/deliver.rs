@@ -13,7 +13,8 @@ use sys::{Clock, Timestamp};
 use tokio::task::JoinHandle;
 
 use super::record::{Keys, Place, Record, assemble, lane};
-use super::{Delivery, Event, Outbox, Verdict};
+use super::{Delivery, Event, Outbox, PUSH_BYTES_MAX, Verdict, check_payload};
+use crate::limits::TRANSACTION_BYTES_MAX;
 use crate::{Error, Kv, RangeOptions};
 
 /// Pairs of one read: more than the pieces of the largest event, and within the bytes of one range read.
@@ -24,6 +25,8 @@ const LANE_EVENTS_MAX: usize = 32;
 const LANE_BYTES_MAX: usize = 2_000_000;
 /// A settling transaction takes no further verdict beyond this many bytes.
 const SETTLE_BYTES: usize = 2_000_000;
+/// At least what the due time of a lane and the head of the log take of a transaction: a handful of keys.
+const REST_BYTES: usize = 60_000;
 /// Pause after a failure of the store.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -140,6 +143,27 @@ impl Changes {
         self.bytes += key.len();
         self.list.push(Change::Clear(key));
     }
+
+    fn push(&mut self, events: Vec<(Outbox, Event)>) {
+        self.bytes += pushed_bytes(&events);
+        self.list.extend(events.into_iter().map(|(outbox, event)| Change::Push(outbox, event)));
+    }
+}
+
+fn pushed_bytes(events: &[(Outbox, Event)]) -> usize {
+    events.iter().map(|(outbox, event)| outbox.bytes_of(event)).sum()
+}
+
+/// Whether a transaction can take what a verdict asks for.
+fn check(verdict: &Verdict) -> Result<(), Error> {
+    let (payload, events) = match verdict {
+        Verdict::Done => return Ok(()),
+        Verdict::Push(events) => (None, events),
+        Verdict::Retry { payload, push, .. } => (payload.as_ref(), push),
+    };
+    payload.map_or(Ok(()), check_payload)?;
+    events.iter().try_for_each(|(_, event)| event.check())?;
+    Error::check("what a verdict pushes, in bytes,", pushed_bytes(events), PUSH_BYTES_MAX)
 }
 
 impl<F, Fut> Shard<F>
@@ -152,10 +176,21 @@ where
         while let Some(Err(error)) = stop.run_until_cancelled(self.serve()).await {
             tracing::error!(%error, shard = ?keys, "an outbox cannot be delivered now");
             // Handlers that still run would break the order of their keys with those of the next round.
-            while self.state.running.next().await.is_some() {}
+            if stop.run_until_cancelled(self.drain()).await.is_none() {
+                return;
+            }
             self.state = State::default();
             if stop.run_until_cancelled(self.clock.sleep(PAUSE)).await.is_none() {
                 return;
+            }
+        }
+    }
+
+    /// Acts on the verdicts about all that was handed out or waits behind it, and takes nothing new.
+    async fn drain(&mut self) {
+        while let Some(ended) = self.state.running.next().await {
+            if let Err(error) = self.settle(ended).await {
+                tracing::error!(%error, shard = ?self.keys, "events of an outbox will be handed out again");
             }
         }
     }
@@ -211,10 +246,10 @@ where
                 self.state.open.insert(place);
                 self.arrive(Held { place, record, is_parked: false }, &mut changes).await?;
                 if changes.bytes > SETTLE_BYTES {
-                    self.commit(std::mem::take(&mut changes)).await?;
+                    self.commit(std::mem::take(&mut changes)).await;
                 }
             }
-            self.commit(changes).await?;
+            self.commit(changes).await;
         }
         Ok(())
     }
@@ -362,11 +397,12 @@ where
             };
             self.conclude(name, verdict, &mut changes).await?;
             if changes.bytes > SETTLE_BYTES {
-                self.commit(std::mem::take(&mut changes)).await?;
+                self.commit(std::mem::take(&mut changes)).await;
             }
             next = self.state.running.next().now_or_never().flatten();
         }
-        self.commit(changes).await
+        self.commit(changes).await;
+        Ok(())
     }
 
     async fn conclude(&mut self, name: Bytes, verdict: Option<Verdict>, changes: &mut Changes) -> Result<(), Error> {
@@ -375,20 +411,48 @@ where
         };
         let lane = entry.remove();
         self.state.held -= 1 + lane.waiting.len();
-        match verdict {
-            None => {
-                let at = self.clock.now() + after_panic(lane.current.record.attempts);
-                self.retry(&name, lane, at, None, changes);
+        let verdict = verdict.unwrap_or_else(|| self.after_failure(&lane));
+        let verdict = match check(&verdict) {
+            Ok(()) => verdict,
+            Err(error) => {
+                let event = lane.current.place.id();
+                tracing::error!(%error, event, shard = ?self.keys, "a verdict is refused: its event is handed out again later");
+                self.after_failure(&lane)
             }
-            Some(Verdict::Retry { at, payload }) => self.retry(&name, lane, at, payload, changes),
-            Some(Verdict::Push(events)) => {
-                changes.bytes += events.iter().map(|(_, event)| event.payload.len() + 100).sum::<usize>();
-                changes.list.extend(events.into_iter().map(|(outbox, event)| Change::Push(outbox, event)));
+        };
+        match verdict {
+            Verdict::Retry { at, payload, push } => self.retry(&name, lane, (at, payload, push), changes).await,
+            Verdict::Push(events) => {
+                self.make_room(pushed_bytes(&events) + self.moved_bytes(&name, &lane.current), changes).await;
+                changes.push(events);
                 self.proceed(name, lane, changes).await?;
             }
-            Some(Verdict::Done) => self.proceed(name, lane, changes).await?,
+            Verdict::Done => self.proceed(name, lane, changes).await?,
         }
         Ok(())
+    }
+
+    /// The verdict in place of one that did not come about.
+    fn after_failure(&self, lane: &Lane) -> Verdict {
+        Verdict::again(self.clock.now() + after_failures(lane.current.record.attempts))
+    }
+
+    /// At least what moving an event between log and parked ones takes of a transaction.
+    fn moved_bytes(&self, name: &Bytes, held: &Held) -> usize {
+        held.record.bytes() + self.keys_bytes(name, held)
+    }
+
+    /// The keys of its pieces in both places.
+    fn keys_bytes(&self, name: &Bytes, held: &Held) -> usize {
+        let both = self.keys.log(held.place, 0).len() + self.keys.parked(name, held.place, 0).len();
+        usize::try_from(held.record.pieces()).unwrap_or(usize::MAX).saturating_mul(both)
+    }
+
+    /// Commits `changes` if they and `bytes` more, with the lane's due time and the head, are beyond one transaction.
+    async fn make_room(&mut self, bytes: usize, changes: &mut Changes) {
+        if changes.bytes + bytes + REST_BYTES > TRANSACTION_BYTES_MAX {
+            self.commit(std::mem::take(changes)).await;
+        }
     }
 
     /// Removes the lane's event and hands out the next one.
@@ -397,7 +461,7 @@ where
         self.remove(&name, &current, changes);
         if waiting.is_empty() && due_ms.is_some() {
             // What was parked by changes that are not committed yet must be seen.
-            self.commit(std::mem::take(changes)).await?;
+            self.commit(std::mem::take(changes)).await;
             waiting = self.parked(&name, current.is_parked.then_some(current.place)).await?;
         }
         match (waiting.pop_front(), due_ms) {
@@ -422,42 +486,57 @@ where
     }
 
     /// Parks the lane until `at`, with all that waits in it.
-    fn retry(&mut self, name: &Bytes, lane: Lane, at: Timestamp, payload: Option<Bytes>, changes: &mut Changes) {
+    async fn retry(
+        &mut self,
+        name: &Bytes,
+        lane: Lane,
+        (at, payload, push): (Timestamp, Option<Bytes>, Vec<(Outbox, Event)>),
+        changes: &mut Changes,
+    ) {
         let Lane { mut current, waiting, due_ms, .. } = lane;
-        if current.is_parked {
-            self.remove(name, &current, changes);
-        }
+        let (pieces, cleared) = (current.record.pieces(), self.keys_bytes(name, &current));
         current.record.attempts = current.record.attempts.saturating_add(1);
-        let pieces = current.record.pieces();
         if let Some(payload) = payload {
             current.record.payload = payload;
         }
-        if !current.is_parked {
-            // As many as there were: the new payload may be shorter.
-            for piece in 0..pieces {
-                changes.clear(self.keys.log(current.place, piece));
-            }
+        self.make_room(pushed_bytes(&push) + cleared + self.moved_bytes(name, &current), changes).await;
+        changes.push(push);
+        // As many as there were: the new payload may be shorter.
+        for piece in 0..pieces {
+            changes.clear(match current.is_parked {
+                true => self.keys.parked(name, current.place, piece),
+                false => self.keys.log(current.place, piece),
+            });
         }
         self.park(name, current, changes);
-        for held in waiting.into_iter().filter(|held| !held.is_parked) {
+        self.set_due(name, due_ms, at.unix_ms(), changes);
+        // Those behind it may follow in a later transaction, never in an earlier one: a crash must not leave them parked and
+        // the one before them in the log.
+        let waiting: Vec<Held> = waiting.into_iter().filter(|held| !held.is_parked).collect();
+        self.make_room(waiting.iter().map(|held| self.moved_bytes(name, held)).sum(), changes).await;
+        for held in waiting {
             self.park(name, held, changes);
         }
-        self.set_due(name, due_ms, at.unix_ms(), changes);
     }
 
-    /// Commits `changes` with the new head.
-    async fn commit(&mut self, mut changes: Changes) -> Result<(), Error> {
+    /// Commits `changes` with the new head, if need be at a later attempt: what handlers said must not be lost.
+    async fn commit(&mut self, changes: Changes) {
+        while let Err(error) = self.try_commit(&changes).await {
+            tracing::error!(%error, shard = ?self.keys, "verdicts about events of an outbox are not stored yet");
+            self.clock.sleep(PAUSE).await;
+        }
+    }
+
+    async fn try_commit(&mut self, changes: &Changes) -> Result<(), Error> {
+        if changes.list.is_empty() {
+            return Ok(());
+        }
         let head = match self.state.open.first() {
             Some(place) => Some(self.keys.log(*place, 0)),
             None => self.state.cursor.clone(),
         };
-        if changes.list.is_empty() {
-            return Ok(());
-        }
-        if let Some(head) = head.clone().filter(|head| self.state.head.as_ref() != Some(head)) {
-            changes.set(self.keys.head(), head);
-        }
-        let (list, now) = (&changes.list, self.clock.now());
+        let moved = head.as_ref().filter(|head| self.state.head.as_ref() != Some(head));
+        let (list, now, keys) = (&changes.list, self.clock.now(), self.keys);
         self.kv
             .transact(|tx| async move {
                 for change in list {
@@ -466,6 +545,9 @@ where
                         Change::Clear(key) => tx.clear(key),
                         Change::Push(outbox, event) => outbox.push(&tx, now, event.clone()),
                     }
+                }
+                if let Some(head) = moved {
+                    tx.set(keys.head(), head.clone());
                 }
                 Ok::<_, Error>(())
             })
@@ -476,6 +558,6 @@ where
 }
 
 /// Full seconds that double up to five minutes.
-fn after_panic(attempts: u32) -> Duration {
+fn after_failures(attempts: u32) -> Duration {
     Duration::from_secs((1 << attempts.min(9)).min(300))
 }

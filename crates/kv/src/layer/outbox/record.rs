@@ -19,6 +19,8 @@ use crate::{Error, KeyRange, Stamped, Versionstamp};
 
 /// Bytes of a payload in one piece: with head and key well below a value's limit.
 const PIECE_BYTES: usize = 80_000;
+/// Format, number of pieces, moments, attempts and the length of the key.
+const HEAD_BYTES: usize = 32;
 /// First byte of piece 0.
 const FORMAT: u8 = 1;
 
@@ -54,15 +56,30 @@ pub(super) struct Record {
     pub(super) payload: Bytes,
 }
 
+/// How many pairs an event with a payload of this many bytes takes.
+pub(super) fn pieces_of(payload_bytes: usize) -> usize {
+    payload_bytes.div_ceil(PIECE_BYTES).max(1)
+}
+
+/// What stands before the payload in piece 0, in bytes.
+pub(super) fn head_bytes(key: Option<&str>) -> usize {
+    HEAD_BYTES + key.map_or(0, str::len)
+}
+
 impl Record {
     /// How many pairs it takes.
     pub(super) fn pieces(&self) -> u64 {
-        self.payload.len().div_ceil(PIECE_BYTES).max(1) as u64
+        pieces_of(self.payload.len()) as u64
+    }
+
+    /// The bytes of its values.
+    pub(super) fn bytes(&self) -> usize {
+        self.payload.len() + head_bytes(self.key.as_deref())
     }
 
     /// The values of its pieces.
     pub(super) fn encode(&self) -> Vec<Bytes> {
-        let mut head = BytesMut::with_capacity(64 + self.payload.len().min(PIECE_BYTES));
+        let mut head = BytesMut::with_capacity(head_bytes(self.key.as_deref()) + self.payload.len().min(PIECE_BYTES));
         head.put_u8(FORMAT);
         head.put_u64(self.pieces());
         head.put_i64(self.pushed.unix_us());
@@ -82,7 +99,7 @@ impl Record {
     fn decode(pieces: &[Bytes]) -> Result<Self, Error> {
         let bad = || Error::corrupt("an event of an outbox is cut");
         let mut head = pieces.first().ok_or_else(bad)?.clone();
-        if head.len() < 32 {
+        if head.len() < HEAD_BYTES {
             return Err(bad());
         }
         let format = head.get_u8();
@@ -236,6 +253,7 @@ mod tests {
             let record = Record { key, not_before, pushed, attempts, payload };
             let pieces = record.encode();
             prop_assert_eq!(pieces.len() as u64, record.pieces());
+            prop_assert_eq!(pieces.iter().map(Bytes::len).sum::<usize>(), record.bytes());
             prop_assert!(pieces.iter().all(|piece| piece.len() < crate::limits::VALUE_BYTES_MAX));
             let keys = Keys::new("b", 3);
             let place = Place { stamp: Versionstamp::new(7, 1), number: 2 };
