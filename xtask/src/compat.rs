@@ -12,6 +12,7 @@ use anyhow::Context;
 
 use crate::commands::say;
 use crate::paths;
+use crate::tidy::Finding;
 
 /// Writes a page for each service of which something is served.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -27,6 +28,29 @@ pub(crate) fn run() -> anyhow::Result<()> {
         say(&format!("wrote {}", path.display()));
     }
     Ok(())
+}
+
+/// What of `docs/compat` is not as [`run`] would write it.
+pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<Finding>> {
+    let folder = root.join("docs/compat");
+    let mut written = BTreeMap::new();
+    for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        written.insert(name, std::fs::read_to_string(&path).with_context(|| path.display().to_string())?);
+    }
+    Ok(differences(written, pages(root)?))
+}
+
+fn differences(mut written: BTreeMap<String, String>, pages: Vec<(String, String)>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (service, text) in pages {
+        if written.remove(&service) != Some(text) {
+            findings.push(format!("docs/compat/{service}.md differs from the tables: run `cargo xtask compat`"));
+        }
+    }
+    findings.extend(written.keys().map(|name| format!("docs/compat/{name}.md: no table serves anything of it")));
+    findings
 }
 
 /// Service and text of every page.
@@ -109,5 +133,16 @@ mod tests {
             let head = format!("# {service}: {yes} of ");
             assert!(text.starts_with(&head) && yes > 0, "{}", text.lines().next().unwrap_or_default());
         }
+    }
+
+    #[test]
+    fn a_page_that_differs_is_missing_or_has_no_table_is_found() {
+        let page = |service: &str, text: &str| (service.to_owned(), text.to_owned());
+        let written =
+            [page("same", "as printed"), page("other", "of last week"), page("gone", "of a service that was")];
+        let printed = ["same", "other", "missing"].map(|service| page(service, "as printed"));
+        let findings = differences(written.into(), printed.into());
+        let told: Vec<_> = findings.iter().filter_map(|finding| finding.split(['/', '.']).nth(2)).collect();
+        assert_eq!(told, ["other", "missing", "gone"], "{findings:?}");
     }
 }

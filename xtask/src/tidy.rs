@@ -22,6 +22,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     findings.extend(names::check(&root)?);
     findings.extend(operations::check(&root)?);
     findings.extend(links::check(&root)?);
+    findings.extend(crate::compat::check(&root)?);
     for finding in &findings {
         say(finding);
     }

@@ -13,6 +13,7 @@
 //!
 //! Nothing on this path writes durably before the function runs (architecture, invariant 3).
 
+mod accepting;
 mod admission;
 mod arrivals;
 mod assign;
@@ -20,6 +21,7 @@ mod channel;
 mod demand;
 pub mod egress;
 mod ending;
+mod endpoint;
 mod environment;
 mod environments;
 pub mod error;
@@ -59,10 +61,10 @@ pub use error::{InvokeError, ThrottleReason};
 pub use log_stream::LogLine;
 pub use report::{ColdStart, PriceTable, Report, Status};
 pub use state::State;
-pub use stream::{STREAM_BYTES_MAX, StreamPart, StreamSink};
+pub use stream::{Arrived, STREAM_BYTES_MAX, StreamPart, StreamParts, StreamSink};
 
 use admission::Admission;
-use egress::Egress;
+use egress::{Egress, WayOut};
 use environments::Environments;
 use stems::Stems;
 
@@ -176,8 +178,8 @@ pub struct Hooks {
 pub type IssueCredentials =
     Arc<dyn Fn(Arc<FunctionVersion>, EnvironmentPeer) -> BoxFuture<Result<Credentials, InvokeError>> + Send + Sync>;
 
-/// Serves a connection that was made inside an execution environment.
-pub type ConnectionHook = Arc<dyn Fn(TcpStream, EnvironmentPeer) + Send + Sync>;
+/// Serves a connection that was made inside an execution environment, to its end: until then it counts as the environment's.
+pub type ConnectionHook = Arc<dyn Fn(TcpStream, EnvironmentPeer) -> BoxFuture<()> + Send + Sync>;
 
 /// Takes lines for a log stream (named by the text) of a function's log group. Must not wait.
 pub type LogSink = Arc<dyn Fn(&FunctionVersion, &str, Vec<LogLine>) + Send + Sync>;
@@ -280,6 +282,7 @@ struct Shared {
     environments: Environments,
     provisioned: provisioned::Wanted,
     stems: Stems,
+    way_out: WayOut,
     /// Invocations that run now.
     in_flight: watch::Sender<usize>,
     /// Cancelled when what still runs must end.
@@ -295,6 +298,7 @@ impl Invoker {
             environments: Environments::new(&limits, clock.clone()),
             provisioned: provisioned::Wanted::default(),
             stems: Stems::start(&limits, &clock, &launcher, &runtimes),
+            way_out: WayOut::new(limits.egress.clone(), clock.clone()),
             in_flight: watch::Sender::new(0),
             shutdown: CancellationToken::new(),
             clock,

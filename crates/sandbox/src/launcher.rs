@@ -36,7 +36,7 @@ pub struct LauncherConfig {
     pub isolation: Isolation,
     /// Number of prepared, empty sandboxes that wait for a program; 0 makes each on demand.
     pub pool_size: usize,
-    /// First host uid and gid that sandboxes run under (root only); one more per live sandbox.
+    /// First host uid and gid that sandboxes run under (root only); two for each live sandbox.
     pub uid_first: u32,
 }
 

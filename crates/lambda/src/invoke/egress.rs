@@ -7,12 +7,18 @@
 //! A sandbox has no network but loopback, so this listener is the only way out. The address that was checked is the one that
 //! is connected to: a name that changes its mind in between (DNS rebinding) changes nothing.
 
+mod addresses;
+mod head;
 mod proxy;
+mod tunnel;
+mod way_out;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
+use addresses::{is_never, is_own, is_private, plain, shares_bits, stands_for};
 pub(crate) use proxy::serve;
+pub(crate) use way_out::{Door, WayOut};
 
 /// Where functions may connect to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +26,7 @@ pub enum Egress {
     /// Nowhere.
     #[default]
     None,
-    /// To what a rule names.
+    /// To what a rule names. Private networks only where a rule has their addresses.
     List(Vec<Rule>),
     /// To every public address. Private networks must be listed.
     All,
@@ -98,10 +104,11 @@ impl Rule {
         Some(Self { destination, port })
     }
 
-    fn permits(&self, host: &str, address: IpAddr, port: u16) -> bool {
+    /// A name permits public addresses only: whoever owns it, or anybody who gets a name below it, decides where it leads.
+    fn permits(&self, host: &str, address: IpAddr, is_private: bool, port: u16) -> bool {
         let there = match &self.destination {
-            Destination::Name(name) => host == name,
-            Destination::Below(suffix) => host.ends_with(suffix.as_str()),
+            Destination::Name(name) => host == name && !is_private,
+            Destination::Below(suffix) => host.ends_with(suffix.as_str()) && !is_private,
             Destination::Network { address: network, prefix } => shares_bits(*network, address, *prefix),
         };
         there && self.port.is_none_or(|only| only == port)
@@ -117,15 +124,18 @@ impl Egress {
     /// True when a function may connect to `address`, to which `host` (as asked for) resolved.
     pub(crate) fn permits(&self, host: &str, address: SocketAddr) -> bool {
         let ip = plain(address.ip());
+        // An address that stands for another one is judged as both.
+        let meant = || std::iter::once(ip).chain(stands_for(ip));
         // Whatever the operator listed: the node itself and the metadata of clouds are never reached from inside.
-        if is_never(ip) || is_own(ip) {
+        if meant().any(|ip| is_never(ip) || is_own(ip)) {
             return false;
         }
+        let is_private = meant().any(is_private);
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         match self {
             Self::None => false,
-            Self::All => !is_private(ip),
-            Self::List(rules) => rules.iter().any(|rule| rule.permits(&host, ip, address.port())),
+            Self::All => !is_private,
+            Self::List(rules) => rules.iter().any(|rule| rule.permits(&host, ip, is_private, address.port())),
         }
     }
 }
@@ -133,69 +143,6 @@ impl Egress {
 fn is_name(text: &str) -> bool {
     let of_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.' || c == '_';
     !text.is_empty() && text.len() < 256 && text.chars().all(of_name)
-}
-
-/// IPv4 in its IPv6 clothes is IPv4.
-fn plain(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
-        v4 => v4,
-    }
-}
-
-fn shares_bits(network: IpAddr, address: IpAddr, prefix: u8) -> bool {
-    let shared = |a: u128, b: u128, width: u32| {
-        let rest = width.saturating_sub(u32::from(prefix));
-        a.checked_shr(rest).unwrap_or(0) == b.checked_shr(rest).unwrap_or(0)
-    };
-    match (network, address) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => shared(u128::from(a.to_bits()), u128::from(b.to_bits()), 32),
-        (IpAddr::V6(a), IpAddr::V6(b)) => shared(a.to_bits(), b.to_bits(), 128),
-        _ => false,
-    }
-}
-
-/// Loopback, link-local, multicast, reserved, and the metadata addresses of clouds that lie elsewhere.
-fn is_never(address: IpAddr) -> bool {
-    const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192)];
-    /// AWS's IPv6 metadata address.
-    const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
-    match address {
-        IpAddr::V4(v4) => {
-            v4.is_loopback()
-                || v4.is_link_local()
-                || v4.is_multicast()
-                || v4.is_broadcast()
-                || v4.octets()[0] == 0
-                || v4.octets()[0] >= 240
-                || METADATA_V4.contains(&v4)
-        }
-        IpAddr::V6(v6) => {
-            let wraps_v4 = v6.to_ipv4().is_some() || shares_bits(IpAddr::V6(NAT64), address, 96);
-            v6.is_loopback()
-                || v6.is_unspecified()
-                || v6.is_multicast()
-                || v6.is_unicast_link_local()
-                || wraps_v4
-                || v6 == METADATA_V6
-        }
-    }
-}
-
-/// Addresses behind this prefix stand for IPv4 addresses (RFC 6052), forbidden ones included.
-const NAT64: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0);
-
-/// True for an address of this machine: only those can be bound.
-fn is_own(address: IpAddr) -> bool {
-    UdpSocket::bind((address, 0)).is_ok()
-}
-
-/// Networks that are somebody's own (RFC 1918, 4193, 6598).
-fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_private() || (v4.octets()[0] == 100 && (64..128).contains(&v4.octets()[1])),
-        IpAddr::V6(v6) => v6.is_unique_local(),
-    }
 }
 
 #[cfg(test)]
@@ -219,6 +166,13 @@ mod tests {
             ("10.0.0.0/8:5432", "db", "10.1.2.3:5433", false),
             ("10.0.0.0/8", "db", "11.1.2.3:5432", false),
             ("0.0.0.0/0", "x", "93.184.216.34:80", true),
+            ("*.amazonaws.com", "internal-lb.elb.amazonaws.com", "10.1.2.3:443", false),
+            ("*.amazonaws.com", "s3.amazonaws.com", "52.216.0.1:443", true),
+            ("db.internal:5432", "db.internal", "10.1.2.3:5432", false),
+            ("db.internal:5432", "db.internal", "[fd12::1]:5432", false),
+            ("db.internal,10.1.2.3/32:5432", "db.internal", "10.1.2.3:5432", true),
+            ("10.1.2.3", "10.1.2.3", "10.1.2.3:5432", true),
+            ("[2002:a01::]/32", "x", "[2002:a01:203::1]:80", true),
             ("api.example.com:443", "API.example.com.", "93.184.216.34:443", true),
             ("api.example.com:443", "api.example.com", "93.184.216.34:80", false),
             ("api.example.com", "evil-api.example.com", "93.184.216.34:443", false),
@@ -250,12 +204,46 @@ mod tests {
             "[fe80::1]:80",
             "100.100.100.200:80",
             "192.0.0.192:80",
+            "168.63.129.16:80",
+            "[::ffff:168.63.129.16]:32526",
+            "[fd20:ce::254]:80",
+            "[fd00:ec2::23]:80",
+            "[fd00:ec2:1::1]:80",
+            "[64:ff9b:1::a9fe:a9fe]:80",
+            "[64:ff9b:1:a9fe:a9:fe00::]:80",
+            "[2002:a9fe:a9fe::1]:80",
+            "[2002:7f00:1::]:80",
+            "[2002:a83f:8110::]:80",
             "224.0.0.1:80",
             "255.255.255.255:80",
         ] {
             for policy in ["all", "0.0.0.0/0,[::]/0", "metadata.internal"] {
                 assert!(!permits(policy, "metadata.internal", address), "{policy}: {address}");
             }
+        }
+    }
+
+    #[test]
+    fn networks_of_somebodys_own_must_be_listed() {
+        for address in [
+            "10.0.0.1:80",
+            "172.31.255.255:80",
+            "192.168.0.1:80",
+            "100.64.0.1:80",
+            "192.0.0.8:80",
+            "198.18.0.1:80",
+            "198.19.255.255:80",
+            "[fc00::1]:80",
+            "[fec0::1]:80",
+            "[feff::1]:80",
+            "[2002:a01:203::1]:80",
+        ] {
+            assert!(!permits("all", "x", address) && !permits("x,*.x", "x", address), "{address}");
+            assert!(permits("0.0.0.0/0,[::]/0", "x", address), "{address}");
+        }
+        // Their neighbours are public.
+        for address in ["172.32.0.0:80", "192.0.1.1:80", "198.17.0.1:80", "198.20.0.1:80", "[2002:808:808::1]:80"] {
+            assert!(permits("all", "x", address), "{address}");
         }
     }
 

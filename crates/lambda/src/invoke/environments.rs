@@ -11,23 +11,24 @@
 //!
 //! An environment is reused for the same [`EnvironmentKey`] only (L12).
 
-use std::collections::{HashMap, VecDeque};
+mod pools;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use sys::Clock;
+use sys::task::{CancellationToken, DropGuard};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use wire::AccountId;
 
-use super::arrivals::Arrivals;
+use pools::{Idle, Next, Pool, Pools, Young, forget};
+
 use super::environment::Environment;
 use super::keep_alive::KeepAlive;
 use super::{InvokeError, InvokeLimits, ThrottleReason};
 use crate::FunctionVersion;
-
-/// How often the task that freezes looks whether anybody is left.
-const IDLE_LOOK: Duration = Duration::from_secs(5);
 
 /// What environments are kept by. Two function versions with the same key have the same code and configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -80,60 +81,17 @@ struct Shared {
     freeze_after: Duration,
     keep_alive: KeepAlive,
     pools: Mutex<Pools>,
-    /// Wakes the task that freezes what has been idle for a moment.
-    aging: Notify,
-}
-
-#[derive(Default)]
-struct Pools {
-    by_key: HashMap<Arc<EnvironmentKey>, Pool>,
-    /// What is known of each function's arrivals.
-    arrivals: Arrivals,
-    /// What was put down, oldest first: it is frozen when its time has come, unless it was used again.
-    young: VecDeque<Young>,
-    /// Grows with every environment that is put down: finds the least recently used and tells stale timers.
-    stamp: u64,
-    closed: bool,
-    /// How many environments are kept whatever happens, by key: provisioned concurrency.
-    kept: HashMap<EnvironmentKey, usize>,
-}
-
-#[derive(Default)]
-struct Pool {
-    /// Least recently used first.
-    idle: Vec<Idle>,
-    /// Environments that are being frozen and come back in a moment.
-    freezing: usize,
-    /// Environments that serve or start.
-    busy: usize,
-    waiting: VecDeque<oneshot::Sender<Box<Environment>>>,
-}
-
-/// An environment that was put down a moment ago.
-struct Young {
-    /// Monotonic moment at which it is to be frozen.
-    freeze_at: Duration,
-    key: Arc<EnvironmentKey>,
-    stamp: u64,
-}
-
-struct Idle {
-    stamp: u64,
-    /// Monotonic moment at which it was put down after its last event.
-    since: Duration,
-    environment: Box<Environment>,
-}
-
-impl Pool {
-    fn is_unused(&self) -> bool {
-        self.idle.is_empty() && self.freezing == 0 && self.busy == 0 && self.waiting.is_empty()
-    }
+    /// Wakes the task that freezes and stops what lies idle: something is due earlier than it knows.
+    aging: Arc<Notify>,
+    /// Ends it.
+    _ends: DropGuard,
 }
 
 impl Environments {
     pub(crate) fn new(limits: &InvokeLimits, clock: Clock) -> Self {
+        let ended = CancellationToken::new();
         let environments = Self(Arc::new(Shared {
-            clock,
+            clock: clock.clone(),
             starting: Arc::new(Semaphore::new(limits.starting_max)),
             memory: Arc::new(Semaphore::new(usize::try_from(limits.memory_budget_mb).unwrap_or(usize::MAX))),
             memory_budget_mb: limits.memory_budget_mb,
@@ -141,36 +99,47 @@ impl Environments {
             freeze_after: limits.freeze_after,
             keep_alive: KeepAlive::new(limits.idle_max),
             pools: Mutex::default(),
-            aging: Notify::new(),
+            aging: Arc::default(),
+            _ends: ended.clone().drop_guard(),
         }));
-        // One task for all: a task for each call would cost more than many a call. Weak, so that it ends with the others.
-        let aging = Arc::downgrade(&environments.0);
+        // One task for all that lies idle: one for each would be as many as there were calls within the longest window.
+        let (weak, aging) = (Arc::downgrade(&environments.0), Arc::clone(&environments.0.aging));
         drop(sys::task::spawn("idle environments", async move {
-            while let Some(shared) = aging.upgrade() {
-                Self(shared).freeze_the_idle().await;
+            loop {
+                let due = match weak.upgrade() {
+                    Some(shared) => Self(shared).age(),
+                    None => return,
+                };
+                let come = async {
+                    match due {
+                        Some(at) => clock.sleep(at.saturating_sub(clock.elapsed())).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = ended.cancelled() => return,
+                    () = aging.notified() => {}
+                    () = come => {}
+                }
             }
         }));
         environments
     }
 
-    /// Waits until the oldest of the young has come of age and freezes it, if it still lies there.
-    async fn freeze_the_idle(self) {
-        let next = self.0.pools.lock().young.front().map(|young| young.freeze_at);
-        let Some(at) = next else {
-            // The last handle is this one when nobody is left to put anything down.
-            let _ = self.0.clock.timeout(IDLE_LOOK, self.0.aging.notified()).await;
-            return;
-        };
-        self.0.clock.sleep(at.saturating_sub(self.0.clock.elapsed())).await;
+    /// Freezes what has come of age and stops what has been idle for long. Returns the moment of the next such event.
+    fn age(&self) -> Option<Duration> {
         loop {
-            let now = self.0.clock.elapsed();
-            let young = self.0.pools.lock().young.pop_front_if(|young| young.freeze_at <= now);
-            let Some(Young { key, stamp, .. }) = young else { return };
-            if let Some(environment) = self.take_idle(&key, stamp, true) {
-                let environments = self.clone();
-                drop(sys::task::spawn("idle environment", async move {
-                    environments.grow_old(&key, environment).await;
-                }));
+            let next = self.0.pools.lock().next(self.0.clock.elapsed());
+            let environments = self.clone();
+            // A freeze and a stop take their time, and what is due next must not wait for them.
+            match next {
+                Next::Freeze(key, environment) => drop(sys::task::spawn("idle environment", async move {
+                    environments.freeze(&key, environment).await;
+                })),
+                Next::Stop(environment) => {
+                    drop(sys::task::spawn("idle environment", async move { environment.stop().await }));
+                }
+                Next::Wait(until) => return until,
             }
         }
     }
@@ -186,23 +155,24 @@ impl Environments {
             if pools.closed {
                 return Err(closed());
             }
-            let pool = match pools.by_key.contains_key(key) {
-                true => pools.by_key.get_mut(key).expect("it was there under this lock"),
-                false => pools.by_key.entry(Arc::clone(key)).or_default(),
+            let Pools { by_key, old, arrivals, .. } = &mut *pools;
+            let pool = match by_key.contains_key(key) {
+                true => by_key.get_mut(key).expect("it was there under this lock"),
+                false => by_key.entry(Arc::clone(key)).or_default(),
             };
             pool.busy += 1;
             let busy = Busy { environments: self.clone(), key: Arc::clone(key), counted: true };
             let now = self.0.clock.elapsed();
             while let Some(idle) = pool.idle.pop() {
+                forget(old, &idle);
                 if idle.environment.is_usable() {
-                    pools.arrivals.took(key, now.saturating_sub(idle.since));
+                    arrivals.took(key, now.saturating_sub(idle.since));
                     return Ok((Checkout::Warm(idle.environment), busy));
                 }
             }
             if pool.busy == 1 && pool.freezing == 0 {
-                pools.arrivals.found_none(key, now);
+                arrivals.found_none(key, now);
             }
-            let pool = pools.by_key.get_mut(key).expect("it was there under this lock");
             pool.waiting.retain(|waiting| !waiting.is_closed());
             // A frozen one is handed over by whoever froze it.
             let soon = pool.waiting.len() < pool.freezing;
@@ -241,14 +211,44 @@ impl Environments {
         right.unwrap_or(Err(throttled)).map(|right| (Checkout::Cold(right), busy))
     }
 
-    /// Keeps this many environments by key whatever happens: neither idleness nor want of memory ends them.
+    /// Keeps this many environments by key whatever happens: neither idleness nor want of memory ends them. What was kept
+    /// beyond its time and is no longer wanted ends now.
     pub(crate) fn keep(&self, kept: HashMap<EnvironmentKey, usize>) {
-        self.0.pools.lock().kept = kept;
+        let mut pools = self.0.pools.lock();
+        pools.kept = kept;
+        let Pools { by_key, old, .. } = &mut *pools;
+        for (key, pool) in by_key.iter() {
+            let due = pool.idle.iter().filter_map(|idle| Some((idle.stop_at?, idle.stamp)));
+            old.extend(due.map(|due| (due, Arc::clone(key))));
+        }
+        self.0.aging.notify_one();
     }
 
-    /// Environments of a key that are idle (or about to be) and in use (or being made).
+    /// Environments of a key that are idle (or about to be) and usable, and those in use (or being made).
     pub(crate) fn counts(&self, key: &EnvironmentKey) -> (usize, usize) {
-        self.0.pools.lock().by_key.get(key).map_or((0, 0), |pool| (pool.idle.len() + pool.freezing, pool.busy))
+        let pools = self.0.pools.lock();
+        let Some(pool) = pools.by_key.get(key) else { return (0, 0) };
+        let usable = pool.idle.iter().filter(|idle| idle.environment.is_usable()).count();
+        (usable + pool.freezing, pool.busy)
+    }
+
+    /// Stops the idle environments of a key that can take no event any more: the process has ended, or the keys are about
+    /// to expire.
+    pub(crate) async fn stop_unusable(&self, key: &EnvironmentKey) {
+        let gone: Vec<Idle> = {
+            let mut pools = self.0.pools.lock();
+            let Pools { by_key, old, .. } = &mut *pools;
+            let Some(pool) = by_key.get_mut(key) else { return };
+            let gone: Vec<Idle> = pool.idle.extract_if(.., |idle| !idle.environment.is_usable()).collect();
+            gone.iter().for_each(|idle| forget(old, idle));
+            if pool.is_unused() {
+                by_key.remove(key);
+            }
+            gone
+        };
+        for idle in gone {
+            idle.environment.stop().await;
+        }
     }
 
     async fn wait(
@@ -294,11 +294,13 @@ impl Environments {
     fn take_least_recently_used(&self) -> Option<Box<Environment>> {
         let mut pools = self.0.pools.lock();
         let oldest = |pool: &Pool| pool.idle.first().map(|idle| idle.stamp);
-        let Pools { by_key, kept, .. } = &mut *pools;
+        let Pools { by_key, kept, old, .. } = &mut *pools;
         let spare = |key: &EnvironmentKey, pool: &Pool| pool.idle.len() > kept.get(key).copied().unwrap_or(0);
         let (_, pool) =
             by_key.iter_mut().filter(|(key, pool)| spare(key, pool)).min_by_key(|(_, pool)| oldest(pool))?;
-        Some(pool.idle.remove(0).environment)
+        let idle = pool.idle.remove(0);
+        forget(old, &idle);
+        Some(idle.environment)
     }
 
     fn put_down(
@@ -332,21 +334,29 @@ impl Environments {
             return PutDown::Unwanted(environment);
         }
         let now = self.0.clock.elapsed();
-        pool.idle.push(Idle { stamp, since: frozen_since.unwrap_or(now), environment });
+        let since = frozen_since.unwrap_or(now);
+        let stop_at = frozen_since.map(|since| since + pools.arrivals.window(key, &self.0.keep_alive));
+        let pool = pools.by_key.get_mut(key).expect("it was there under this lock");
+        pool.idle.push(Idle { stamp, since, stop_at, environment });
         pools.stamp += 1;
-        if was_busy {
-            let freeze_at = now + self.0.freeze_after;
-            let was_empty = pools.young.is_empty();
-            pools.young.push_back(Young { freeze_at, key: Arc::clone(key), stamp });
-            if was_empty {
-                self.0.aging.notify_one();
+        let is_next = match stop_at {
+            None => {
+                pools.young.push_back(Young { freeze_at: now + self.0.freeze_after, key: Arc::clone(key), stamp });
+                pools.young.len() == 1
             }
+            Some(stop_at) => {
+                pools.old.insert((stop_at, stamp), Arc::clone(key));
+                pools.old.first_key_value().is_some_and(|(first, _)| *first == (stop_at, stamp))
+            }
+        };
+        if is_next {
+            self.0.aging.notify_one();
         }
-        PutDown::Idle(stamp)
+        PutDown::Idle
     }
 
-    /// Freezes an environment that was idle for a moment, and stops it after long idleness, unless it was used again.
-    async fn grow_old(&self, key: &Arc<EnvironmentKey>, mut environment: Box<Environment>) {
+    /// Freezes an environment that was idle for a moment, and puts it down again.
+    async fn freeze(&self, key: &Arc<EnvironmentKey>, mut environment: Box<Environment>) {
         let began = self.0.clock.now();
         let frozen = environment.freeze().await;
         if let Err(error) = frozen {
@@ -356,39 +366,10 @@ impl Environments {
         }
         environment.record_freeze(began);
         let since = self.0.clock.elapsed().saturating_sub(self.0.freeze_after);
-        let stamp = match self.put_down(key, environment, Some(since)) {
-            PutDown::Handed => return,
-            PutDown::Unwanted(environment) => return environment.stop().await,
-            PutDown::Idle(stamp) => stamp,
-        };
-        let window = self.0.pools.lock().arrivals.window(key, &self.0.keep_alive);
-        let idle = self.0.clock.elapsed().saturating_sub(since);
-        self.0.clock.sleep(window.saturating_sub(idle)).await;
-        if !self.is_kept(key)
-            && let Some(environment) = self.take_idle(key, stamp, false)
-        {
-            self.0.pools.lock().arrivals.let_go(key, since);
-            environment.stop().await;
+        match self.put_down(key, environment, Some(since)) {
+            PutDown::Handed | PutDown::Idle => {}
+            PutDown::Unwanted(environment) => environment.stop().await,
         }
-    }
-
-    fn take_idle(&self, key: &EnvironmentKey, stamp: u64, to_freeze: bool) -> Option<Box<Environment>> {
-        let mut pools = self.0.pools.lock();
-        let pool = pools.by_key.get_mut(key)?;
-        let at = pool.idle.iter().position(|idle| idle.stamp == stamp)?;
-        let idle = pool.idle.remove(at);
-        pool.freezing += usize::from(to_freeze);
-        if pool.is_unused() {
-            pools.by_key.remove(key);
-        }
-        Some(idle.environment)
-    }
-
-    /// Whether the idle environments of a key are all within what is kept.
-    fn is_kept(&self, key: &EnvironmentKey) -> bool {
-        let pools = self.0.pools.lock();
-        let idle = pools.by_key.get(key).map_or(0, |pool| pool.idle.len());
-        pools.kept.get(key).is_some_and(|kept| idle <= *kept)
     }
 
     fn frozen_is_gone(&self, key: &EnvironmentKey) {
@@ -406,7 +387,10 @@ impl Environments {
             let mut pools = self.0.pools.lock();
             let concerned =
                 |key: &EnvironmentKey| key.arn == arn && version.is_none_or(|version| key.version == version);
-            pools.by_key.extract_if(|key, _| concerned(key)).map(|(_, pool)| pool).collect()
+            let Pools { by_key, old, .. } = &mut *pools;
+            let gone: Vec<Pool> = by_key.extract_if(|key, _| concerned(key)).map(|(_, pool)| pool).collect();
+            gone.iter().flat_map(|pool| &pool.idle).for_each(|idle| forget(old, idle));
+            gone
         };
         for idle in gone.into_iter().flat_map(|pool| pool.idle) {
             idle.environment.stop().await;
@@ -418,6 +402,7 @@ impl Environments {
         let gone: Vec<Pool> = {
             let mut pools = self.0.pools.lock();
             pools.closed = true;
+            pools.old.clear();
             pools.by_key.drain().map(|(_, pool)| pool).collect()
         };
         self.0.starting.close();
@@ -435,7 +420,7 @@ impl Environments {
 
 enum PutDown {
     Handed,
-    Idle(u64),
+    Idle,
     Unwanted(Box<Environment>),
 }
 
@@ -451,7 +436,7 @@ impl Busy {
     pub(crate) async fn give_back(mut self, environment: Box<Environment>) {
         self.counted = false;
         match self.environments.put_down(&self.key, environment, None) {
-            PutDown::Handed | PutDown::Idle(_) => {}
+            PutDown::Handed | PutDown::Idle => {}
             PutDown::Unwanted(environment) => environment.stop().await,
         }
     }

@@ -98,6 +98,7 @@ impl Invoker {
     /// Starts what is missing of one version, one after the other: a cold start of a user goes first.
     async fn fill(&self, key: &EnvironmentKey, version: &Version) {
         loop {
+            self.0.environments.stop_unusable(key).await;
             let (idle, busy) = self.0.environments.counts(key);
             let wanted = self.0.provisioned.versions.lock().get(key).map_or(0, |version| version.count as usize);
             if idle + busy >= wanted || self.0.shutdown.is_cancelled() {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use sys::Clock;
 use sys::task::CancellationToken;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
@@ -108,12 +109,12 @@ const SAID_MAX: usize = 8;
 
 impl RuntimeApi {
     /// Serves the API on `listener` until it is dropped.
-    pub(crate) fn serve(listener: TcpListener) -> Self {
+    pub(crate) fn serve(listener: TcpListener, clock: Clock) -> Self {
         let (sender, said) = mpsc::channel(SAID_MAX);
         let conversation = Conversation { phase: Phase::Starting, pending: None, asked: false, sink: None };
         let shared = Arc::new(Shared { conversation: Mutex::new(conversation), event: Notify::new(), said: sender });
         let open = CancellationToken::new();
-        let serving = http::serve(listener, Arc::clone(&shared), open.clone());
+        let serving = http::serve(listener, clock, Arc::clone(&shared), open.clone());
         drop(sys::task::spawn("runtime api", serving));
         Self { shared, said, open }
     }

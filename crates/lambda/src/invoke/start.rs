@@ -7,11 +7,10 @@ use std::time::Duration;
 use sandbox::{Isolation, LaunchError, Mount, Rest, Sandbox, Spec};
 use sys::task::CancellationToken;
 use sys::{ByteSize, Clock, Timestamp};
-use tokio::net::TcpListener;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::assign::{Folders, function_mounts};
-use super::egress::Egress;
+use super::egress::Door;
 use super::ending::Ending;
 use super::environment::{Environment, Held};
 use super::line::{FrameLine, Line};
@@ -21,7 +20,7 @@ use super::runtime_api::RuntimeApi;
 use super::state::State;
 use super::stems::{Stem, address_variables, listeners};
 use super::variables::TASK_ROOT;
-use super::{EnvironmentPeer, InvokeError, Invoker, egress};
+use super::{EnvironmentPeer, InvokeError, Invoker, egress, endpoint};
 use crate::FunctionVersion;
 use crate::runtimes::{LaunchPlan, Protocol};
 
@@ -142,8 +141,7 @@ impl Invoker {
         };
         state.become_(State::Assigned);
         logs.attach(&mut sandbox);
-        let way_out = (shared.limits.egress.clone(), clock.clone());
-        let line = connect(&mut sandbox, line, protocol, &held, peer, way_out);
+        let line = connect(&mut sandbox, line, protocol, &held, peer, shared.way_out.door(), clock);
         let line = line.map_err(|cause| unavailable(cause.to_owned()))?;
         let environment = Environment {
             id,
@@ -256,42 +254,28 @@ fn connect(
     protocol: Protocol,
     held: &Held,
     peer: EnvironmentPeer,
-    way_out: (Egress, Clock),
+    door: Door,
+    clock: &Clock,
 ) -> Result<Line, &'static str> {
     let mut listeners = sandbox.take_listeners().into_iter();
     let (Some(runtime_api), Some(endpoint)) = (listeners.next(), listeners.next()) else {
         return Err("the sandbox has no listeners");
     };
     if let Some(proxy) = listeners.next() {
-        let (open, leading) = (held.open.clone(), egress::serve(proxy, way_out.0, way_out.1));
-        drop(sys::task::spawn("egress proxy", async move { open.run_until_cancelled(leading).await }));
+        drop(sys::task::spawn("egress proxy", egress::serve(proxy, door, held.open.clone())));
     }
-    let hooks = held.hooks.clone();
+    // What a function asked for goes on when it ends: only the accepting stops.
     let open = held.open.clone();
-    drop(sys::task::spawn("function endpoint", async move {
-        tokio::select! {
-            () = open.cancelled() => {}
-            () = accept(endpoint, &hooks.connection, &peer) => {}
-        }
-    }));
+    let serving = endpoint::serve(endpoint, Arc::clone(&held.hooks.connection), peer, clock.clone());
+    drop(sys::task::spawn("function endpoint", async move { open.run_until_cancelled(serving).await }));
     if let Some(line) = line {
         return Ok(Line::Frames(line));
     }
     match protocol {
-        Protocol::RuntimeApi => Ok(Line::RuntimeApi(RuntimeApi::serve(runtime_api))),
+        Protocol::RuntimeApi => Ok(Line::RuntimeApi(RuntimeApi::serve(runtime_api, clock.clone()))),
         Protocol::Frames => {
             let channel = sandbox.take_channel().ok_or("the sandbox has no channel")?;
             Ok(Line::Frames(FrameLine::new(channel)))
-        }
-    }
-}
-
-/// Passes connections of the function to the gateway; the socket says whose they are. The function's own limit of open
-/// files bounds their number.
-async fn accept(listener: TcpListener, connection: &super::ConnectionHook, peer: &EnvironmentPeer) {
-    while let Ok((stream, _)) = listener.accept().await {
-        if stream.set_nodelay(true).is_ok() {
-            connection(stream, peer.clone());
         }
     }
 }

@@ -8,18 +8,18 @@
 //! and variables, and never comes back (L12). Each is a process that was started, not a copy of one: no two share a random
 //! state, an address layout or an id (L18).
 
-use std::collections::HashMap;
+mod shelves;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use sandbox::{AddressVariable, Isolation, Launcher, Mount, Sandbox, Spec};
 use sys::Clock;
 use sys::task::{CancellationToken, DropGuard};
-use tokio::sync::Notify;
 
-use super::demand::Demand;
+use shelves::{Shelves, Standing};
+
 use super::egress::Egress;
 use super::line::{FrameLine, Said};
 use super::start::{OPEN_FILES_MAX, PROCESSES_MAX};
@@ -28,12 +28,6 @@ use crate::runtimes::{LaunchPlan, Runtimes};
 
 /// How long a runtime may take until it stands by; on a busy machine its boot waits for everybody else.
 const BOOT_MAX: Duration = Duration::from_secs(60);
-/// No boot begins this soon after a take: the taker needs the machine.
-const QUIET: Duration = Duration::from_millis(20);
-/// How often surplus is looked for.
-const PERIOD: Duration = Duration::from_secs(60);
-/// Pause after a boot that failed.
-const FAILURE_PAUSE: Duration = Duration::from_secs(60);
 /// What one stem is taken to need, in MB: measured, with what its children of the page cache share left out.
 const STEM_MB: u32 = 24;
 /// Memory limit while nothing is known about the function.
@@ -48,7 +42,7 @@ pub(super) struct Stem {
     pub(super) line: FrameLine,
 }
 
-impl Stem {
+impl Standing for Stem {
     fn is_alive(&self) -> bool {
         use futures_util::FutureExt as _;
         self.sandbox.exited().now_or_never().is_none()
@@ -65,19 +59,8 @@ struct Shared {
     clock: Clock,
     launcher: Launcher,
     egress: Egress,
-    count_max: usize,
-    shelves: Mutex<HashMap<Vec<String>, Shelf>>,
-    wake: Notify,
+    shelves: Shelves<Stem>,
     closed: CancellationToken,
-}
-
-/// The stems of one runtime.
-struct Shelf {
-    plan: LaunchPlan,
-    demand: Demand,
-    ready: Vec<Stem>,
-    /// Monotonic moment before which none is started.
-    not_before: Duration,
 }
 
 impl Stems {
@@ -85,31 +68,30 @@ impl Stems {
     pub(super) fn start(limits: &InvokeLimits, clock: &Clock, launcher: &Launcher, runtimes: &Runtimes) -> Self {
         let isolated = launcher.isolation() == Isolation::Process;
         let budget_mb = if isolated { limits.stem_memory_mb } else { 0 };
+        let count_max = usize::try_from(budget_mb / STEM_MB).unwrap_or(usize::MAX);
         let closed = CancellationToken::new();
         let shared = Arc::new(Shared {
             clock: clock.clone(),
             launcher: launcher.clone(),
             egress: limits.egress.clone(),
-            count_max: usize::try_from(budget_mb / STEM_MB).unwrap_or(usize::MAX),
-            shelves: Mutex::default(),
-            wake: Notify::new(),
+            shelves: Shelves::new(clock.clone(), count_max),
             closed: closed.clone(),
         });
         let stems = Self { shared: Arc::clone(&shared), _closes: closed.clone().drop_guard() };
-        if shared.count_max == 0 {
+        if shared.shelves.are_closed() {
             return stems;
         }
         for identifier in runtimes.newest() {
             // A generic runtime depends on no package.
             if let Ok(plan) = runtimes.plan(&identifier, std::path::Path::new("/")) {
-                stems.with_shelf(&plan, 1, |_| ());
+                shared.shelves.hold(&plan);
             }
         }
         drop(sys::task::spawn("stems", async move {
             loop {
                 tokio::select! {
                     () = closed.cancelled() => return,
-                    () = shared.turn() => {}
+                    () = shared.shelves.turn(|plan| shared.boot(plan)) => {}
                 }
             }
         }));
@@ -118,95 +100,25 @@ impl Stems {
 
     /// A stem of the runtime that `plan` starts, if one stands by. Either way more will soon be.
     pub(super) fn take(&self, plan: &LaunchPlan) -> Option<Stem> {
-        if self.shared.count_max == 0 {
-            return None;
-        }
-        let now = self.shared.clock.elapsed();
-        let stem = self.with_shelf(plan, 0, |shelf| {
-            let stem = std::iter::from_fn(|| shelf.ready.pop()).find(Stem::is_alive);
-            shelf.demand.take(stem.as_ref().map(|_| shelf.ready.len()));
-            shelf.not_before = shelf.not_before.max(now + QUIET);
-            stem
-        });
-        self.shared.wake.notify_one();
-        stem.flatten()
+        self.shared.shelves.take(plan)
     }
 
     /// Runtimes that stand by now.
     pub(super) fn count(&self) -> usize {
-        self.shared.shelves.lock().values().map(|shelf| shelf.ready.len()).sum()
+        self.shared.shelves.count()
     }
 
     /// Ends all stems and starts no more.
     pub(super) fn close(&self) {
         self.shared.closed.cancel();
-        self.shared.shelves.lock().clear();
+        self.shared.shelves.clear();
     }
-
-    /// The shelf of a plan, made where there is none; `None` for a runtime that cannot be started ahead.
-    fn with_shelf<T>(&self, plan: &LaunchPlan, floor: usize, act: impl FnOnce(&mut Shelf) -> T) -> Option<T> {
-        let argv = plan.generic_argv.as_ref()?;
-        let mut shelves = self.shared.shelves.lock();
-        let shelf = shelves.entry(argv.clone()).or_insert_with(|| Shelf {
-            plan: plan.clone(),
-            demand: Demand::new(floor),
-            ready: Vec::new(),
-            not_before: Duration::ZERO,
-        });
-        Some(act(shelf))
-    }
-}
-
-/// What to do next.
-enum Next {
-    Boot(Box<LaunchPlan>),
-    WaitFor(Duration),
-    Nothing,
 }
 
 impl Shared {
-    /// One step of the task that keeps the shelves filled.
-    async fn turn(&self) {
-        match self.next() {
-            Next::Boot(plan) => self.boot(*plan).await,
-            Next::WaitFor(pause) => self.clock.sleep(pause).await,
-            Next::Nothing => {
-                if self.clock.timeout(PERIOD, self.wake.notified()).await.is_none() {
-                    self.period();
-                }
-            }
-        }
-    }
-
-    fn next(&self) -> Next {
-        let shelves = self.shelves.lock();
-        let ready: usize = shelves.values().map(|shelf| shelf.ready.len()).sum();
-        let wanting = shelves.values().filter(|shelf| shelf.ready.len() < shelf.demand.target());
-        // The emptiest first.
-        let Some(shelf) = wanting.min_by_key(|shelf| (shelf.ready.len(), shelf.not_before)) else {
-            return Next::Nothing;
-        };
-        if ready >= self.count_max {
-            return Next::Nothing;
-        }
-        match shelf.not_before.checked_sub(self.clock.elapsed()) {
-            Some(pause) if !pause.is_zero() => Next::WaitFor(pause),
-            _ => Next::Boot(Box::new(shelf.plan.clone())),
-        }
-    }
-
-    async fn boot(&self, plan: LaunchPlan) {
+    async fn boot(&self, plan: LaunchPlan) -> Result<Stem, String> {
         let booted = self.clock.timeout(BOOT_MAX, self.stand_by(&plan)).await;
-        let booted = booted.unwrap_or_else(|| Err(format!("not up after {} s", BOOT_MAX.as_secs())));
-        let mut shelves = self.shelves.lock();
-        let Some(shelf) = plan.generic_argv.and_then(|argv| shelves.get_mut(&argv)) else { return };
-        match booted {
-            Ok(stem) => shelf.ready.push(stem),
-            Err(cause) => {
-                tracing::warn!(runtime = plan.description, cause, "a runtime cannot be started ahead");
-                shelf.not_before = self.clock.elapsed() + FAILURE_PAUSE;
-            }
-        }
+        booted.unwrap_or_else(|| Err(format!("not up after {} s", BOOT_MAX.as_secs())))
     }
 
     /// Starts a generic runtime and waits until it stands by.
@@ -217,15 +129,6 @@ impl Shared {
         match line.listen().await {
             Said::Standby => Ok(Stem { sandbox, line }),
             other => Err(format!("it said {other:?}; its end: {:?}", sandbox.exited().await)),
-        }
-    }
-
-    /// Lets go of what nobody has wanted for a period.
-    fn period(&self) {
-        for shelf in self.shelves.lock().values_mut() {
-            shelf.ready.retain(Stem::is_alive);
-            shelf.demand.period(shelf.ready.len());
-            shelf.ready.truncate(shelf.demand.target());
         }
     }
 }

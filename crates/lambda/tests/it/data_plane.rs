@@ -1,6 +1,7 @@
 //! The data plane with real sandboxes and real processes.
 
 mod egress;
+mod endpoint;
 mod faults;
 mod lifecycle;
 mod load;

@@ -1,9 +1,11 @@
 //! The first process of a sandbox: it builds the root, starts the program, reaps orphans and ends with the program.
 //!
 //! ```text
-//!   clone3 ─▶ build root ─▶ "built" ─▶ wait for a spec ─▶ mounts, listeners ─▶ fork ─▶ reap until the program ends
-//!                                                                               └─▶ drop privileges ─▶ execve
+//!   clone3 ─▶ build root ─▶ "built" ─▶ wait for a spec ─▶ mounts, listeners ─▶ fork ─▶ lock down ─▶ reap until it ends
+//!                                                                                │         ╎ "go"
+//!                                                                                └─────────▶ drop privileges ─▶ execve
 //! ```
+//! The program is executed when pid 1 has given up its own privileges: foreign code never runs beside a privileged pid 1.
 //! Where the spec awaits its rest, the root stays open and pid 1 keeps its privileges until the rest has come: until then
 //! only the platform's own program runs here, no foreign code.
 //!
@@ -15,6 +17,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -28,6 +31,9 @@ use crate::process::rootfs::{self, Owner};
 use crate::process::{privileges, seccomp};
 use crate::protocol::{self, Order, Report, Target};
 use crate::{Exit, Spec, StepError};
+
+/// Tells a forked child to go on.
+const GO: [u8; 1] = *b"!";
 
 /// The ids of one sandbox, as seen inside its user namespace (or on the host, where there is none).
 #[derive(Clone, Copy, Debug)]
@@ -62,19 +68,15 @@ impl Init<'_> {
         let Some((Order::Run { spec, targets }, descriptors)) = self::receive::<Order>(&control)? else {
             return Ok(());
         };
-        match start(&spec, targets, descriptors, ids.program, filter) {
+        match start(&spec, targets, descriptors, ids, filter) {
             Err(error) => report(&control, &Report::Running(Err(error)), &[]),
             Ok((pid, listeners)) => {
-                let locks_later = spec.awaits_rest;
-                if !locks_later {
-                    lock_down(ids.init)?;
-                }
                 let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
                 let addresses = addresses.map_err(|error| StepError::new("listener", "address", error));
                 let descriptors: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).collect();
                 report(&control, &Report::Running(addresses), &descriptors)?;
                 drop(listeners);
-                if locks_later && !complete(&control, pid, ids.init)? {
+                if spec.awaits_rest && !complete(&control, pid, ids.init)? {
                     return Ok(());
                 }
                 let exit = reap_until(pid)?;
@@ -99,9 +101,10 @@ fn start(
     spec: &Spec,
     targets: Vec<Target>,
     mut descriptors: Vec<OwnedFd>,
-    program: Owner,
+    ids: Ids,
     filter: &BpfProgram,
 ) -> Result<(Pid, Vec<TcpListener>), StepError> {
+    let Ids { init, program, .. } = ids;
     if descriptors.len() != 4 + targets.len() {
         return Err(StepError::new("mount", "descriptors", rustix::io::Errno::BADMSG));
     }
@@ -123,6 +126,8 @@ fn start(
             privileges::landlock()?;
             Ok(command(spec, &addresses))
         },
+        // What awaits its rest is the platform's own, and pid 1 still needs its privileges.
+        || if spec.awaits_rest { Ok(()) } else { lock_down(init) },
         Some(filter),
     )?;
     Ok((pid, listeners))
@@ -176,34 +181,41 @@ pub(crate) fn command(spec: &Spec, addresses: &[SocketAddr]) -> Command {
     command
 }
 
-/// Forks; the child takes on descriptors 0–4, runs `prepare`, loads the filter and executes the command. Returns when it
-/// has been executed, or with the step that failed.
+/// Forks; when `lock_down` is over in this process, the child takes on descriptors 0–4, runs `prepare`, loads the filter and
+/// executes the command. Returns when it has been executed, or with the step that failed; nothing is executed when
+/// `lock_down` fails.
 pub(crate) fn fork_program(
     descriptors: &[OwnedFd],
     prepare: impl FnOnce() -> Result<Command, StepError>,
+    lock_down: impl FnOnce() -> Result<(), StepError>,
     filter: Option<&BpfProgram>,
 ) -> Result<Pid, StepError> {
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-        .map_err(|error| StepError::new("exec", "pipe", error))?;
+    let fail = |error: std::io::Error| StepError::new("exec", "status", error);
+    // One byte goes to the child, what failed comes back. `execve` closes its end.
+    let (mut here, there) = UnixStream::pair().map_err(fail)?;
+    let there = OwnedFd::from(there);
     match raw::fork().map_err(|error| StepError::new("clone", "fork", error))? {
         Fork::Parent(pid, _) => {
-            drop(write);
+            drop(there);
             let mut failure = Vec::new();
-            File::from(read).read_to_end(&mut failure).map_err(|error| StepError::new("exec", "pipe", error))?;
-            match failure.is_empty() {
-                true => Ok(pid),
-                false => {
-                    // Reap it: it has said why and is about to end.
-                    let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
-                    Err(serde_json::from_slice(&failure).unwrap_or(StepError {
-                        step: "exec".to_owned(),
-                        detail: "the child failed without a word".to_owned(),
-                        errno: 0,
-                    }))
-                }
+            let ran = lock_down().and_then(|()| {
+                here.write_all(&GO).map_err(fail)?;
+                here.read_to_end(&mut failure).map(drop).map_err(fail)
+            });
+            if ran.is_ok() && failure.is_empty() {
+                return Ok(pid);
             }
+            drop(here);
+            // Reap it: it has said why, or hears that it may not go on, and is about to end.
+            let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+            ran?;
+            Err(serde_json::from_slice(&failure).unwrap_or(StepError {
+                step: "exec".to_owned(),
+                detail: "the child failed without a word".to_owned(),
+                errno: 0,
+            }))
         }
-        Fork::Child => leave(|| execute(descriptors, &write, prepare, filter)),
+        Fork::Child => leave(|| execute(descriptors, &there, prepare, filter)),
     }
 }
 
@@ -221,10 +233,13 @@ fn execute(
         first.extend(descriptors.iter().map(AsFd::as_fd));
         let status = raw::place_descriptors(&first, status.as_fd())?;
         std::mem::forget(null);
+        // The parent's end is closed here by now: without the byte there is an end.
+        let mut status = UnixStream::from(status);
+        status.read_exact(&mut [0; GO.len()])?;
         Ok(status)
     };
-    let status: std::io::Result<OwnedFd> = place();
-    let Ok(status) = status else { return };
+    let status: std::io::Result<UnixStream> = place();
+    let Ok(mut status) = status else { return };
     let attempt = || -> Result<Infallible, StepError> {
         rustix::process::setsid().map_err(|error| StepError::new("exec", "setsid", error))?;
         let mut command = prepare()?;
@@ -237,7 +252,7 @@ fn execute(
     let Err(error) = attempt();
     let text = serde_json::to_vec(&error).unwrap_or_else(|_| b"{}".to_vec());
     // Nobody is left to hear if this fails; the parent then reports a failure without a word.
-    let _ = File::from(status).write_all(&text);
+    let _ = status.write_all(&text);
 }
 
 /// Runs the rest of a forked child's life; never returns into the parent's code, not even by a panic.
@@ -287,4 +302,55 @@ fn report(control: &OwnedFd, report: &Report, descriptors: &[BorrowedFd<'_>]) ->
 
 fn receive<M: serde::de::DeserializeOwned>(control: &OwnedFd) -> Result<Option<(M, Vec<OwnedFd>)>, StepError> {
     protocol::receive(control, RecvFlags::empty()).map_err(|error| StepError::new("receive", "control socket", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Set in the process in which one test runs alone: a process with other threads must not fork.
+    const ALONE: &str = "SANDBOX_TEST_ALONE";
+
+    #[test]
+    fn the_program_starts_only_when_pid_1_is_locked_down() {
+        if std::env::var_os(ALONE).is_none() {
+            let name = "process::init::tests::the_program_starts_only_when_pid_1_is_locked_down";
+            let mut alone = Command::new(std::env::current_exe().unwrap());
+            let output = alone.args(["--exact", name, "--test-threads=1"]).env(ALONE, "1").output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && text.contains("1 passed"), "{text}");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let locked = folder.path().join("locked");
+        let descriptors: Vec<OwnedFd> = (0..4).map(|_| File::open("/dev/null").unwrap().into()).collect();
+        let test = |path: &std::path::Path| {
+            let mut command = Command::new("/usr/bin/test");
+            command.arg("-e").arg(path);
+            Ok(command)
+        };
+        let slowly = || {
+            // Long enough for a program that does not wait to be over first.
+            assert!(Command::new("/usr/bin/sleep").arg("0.2").status().unwrap().success());
+            File::create(&locked).map(drop).map_err(|error| StepError::new("test", "file", error))
+        };
+        let pid = fork_program(&descriptors, || test(&locked), slowly, None).unwrap();
+        assert_eq!(reap_until(pid).unwrap(), Exit::Code(0), "the program finds what was done before it");
+        // Where it fails nothing is executed.
+        let touched = folder.path().join("touched");
+        let touch = || {
+            let mut command = Command::new("/usr/bin/touch");
+            command.arg(&touched);
+            Ok(command)
+        };
+        let refuse = || Err(StepError::new("privileges", "on purpose", rustix::io::Errno::PERM));
+        let error = fork_program(&descriptors, touch, refuse, None).unwrap_err();
+        assert_eq!((error.step.as_str(), error.errno), ("privileges", 1));
+        assert!(!touched.exists());
+        // Control: it would be, and what goes wrong inside is told.
+        let pid = fork_program(&descriptors, touch, || Ok(()), None).unwrap();
+        assert_eq!((reap_until(pid).unwrap(), touched.exists()), (Exit::Code(0), true));
+        let nowhere = || Ok(Command::new("/nowhere/at/all"));
+        assert_eq!(fork_program(&descriptors, nowhere, || Ok(()), None).unwrap_err().errno, 2);
+    }
 }

@@ -116,7 +116,7 @@ pub(crate) fn plain(spec: &Spec, descriptors: &[OwnedFd]) -> Result<(Spawned, Ve
             .map_err(|error| StepError::new("exec", "parent death signal", error))?;
         Ok(init::command(spec, &addresses))
     };
-    let pid = init::fork_program(descriptors, prepare, None)?;
+    let pid = init::fork_program(descriptors, prepare, || Ok(()), None)?;
     let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
         .map_err(|error| StepError::new("clone", "pidfd", error))?;
     Ok((Spawned { pid, pidfd, control: None, group: Group::none(), namespace: None }, listeners))

@@ -11,12 +11,15 @@ use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use sys::Clock;
 use sys::task::CancellationToken;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::{Answer, Refused, Shared};
+use crate::invoke::accepting;
 use crate::invoke::channel::InvokeHeader;
+use crate::invoke::stream::HEAD_BYTES_MAX;
 use crate::invoke::{PAYLOAD_BYTES_MAX, STREAM_BYTES_MAX, StreamPart, StreamSink};
 
 /// Connections of one environment at the same time.
@@ -32,12 +35,12 @@ const PREFIX: &str = "/2018-06-01/runtime/";
 type Reply = Response<Full<Bytes>>;
 
 /// Accepts connections until `open` is cancelled.
-pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>, open: CancellationToken) {
+pub(super) async fn serve(listener: TcpListener, clock: Clock, shared: Arc<Shared>, open: CancellationToken) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
             () = open.cancelled() => return,
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = accept(&listener, &clock, &slots) => accepted,
         };
         let Some((stream, slot)) = accepted else { return };
         let (shared, open) = (Arc::clone(&shared), open.clone());
@@ -53,12 +56,14 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>, open: Canc
 
 async fn accept(
     listener: &TcpListener,
+    clock: &Clock,
     slots: &Arc<Semaphore>,
 ) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.ok()?;
-    let (stream, _) = listener.accept().await.ok()?;
-    // One segment for each answer: a second one would wait 40 ms for the peer's delayed acknowledgement.
-    stream.set_nodelay(true).ok()?;
+    let stream = accepting::next("runtime api", clock, || listener.accept()).await;
+    // One segment for each answer: a second one would wait 40 ms for the peer's delayed acknowledgement. It fails on a
+    // connection that is broken already, which is this connection's affair.
+    let _ = stream.set_nodelay(true);
     Some((stream, slot))
 }
 
@@ -137,7 +142,13 @@ fn too_large(answered: Result<(), Refused>) -> Reply {
 /// Passes an answer on while it arrives. Its end, or the error in its trailers, ends the invocation.
 async fn stream(shared: &Arc<Shared>, id: &str, request: Request<Incoming>, sink: &StreamSink) -> Reply {
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    sink.send(StreamPart::Head(content_type.unwrap_or("application/octet-stream").to_owned())).await;
+    let content_type = content_type.unwrap_or("application/octet-stream").to_owned();
+    if content_type.len() > HEAD_BYTES_MAX {
+        discard(request.into_body()).await;
+        let message = format!("The content type is longer than {HEAD_BYTES_MAX} bytes");
+        return refuse(&Refused { status: 400, error_type: "InvalidRequest", message });
+    }
+    sink.send(StreamPart::Head(content_type)).await;
     let (mut body, mut length, mut trailers) = (request.into_body(), 0u64, HeaderMap::new());
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return broken() };

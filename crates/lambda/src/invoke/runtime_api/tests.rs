@@ -11,7 +11,7 @@ const ID: &str = "8476a536-e9f4-11e8-9739-2dfe598c3fcd";
 async fn api() -> (RuntimeApi, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    (RuntimeApi::serve(listener), address)
+    (RuntimeApi::serve(listener, Clock::system()), address)
 }
 
 fn header(request_id: &str) -> InvokeHeader {

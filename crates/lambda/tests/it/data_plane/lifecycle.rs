@@ -229,6 +229,36 @@ async fn an_idle_environment_is_stopped_after_the_configured_time_and_not_before
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_frozen_and_used_again_leaves_no_task_behind() {
+    let limits = InvokeLimits { freeze_after: Duration::ZERO, ..InvokeLimits::default() };
+    let stage = Stage::with(Setting { limits, ..Setting::default() }).await;
+    let function = stage.provided(COUNTER);
+    let mut last = stage.invocation(&function, "{}").trace;
+    let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let mut before = 0;
+    let cycles = 300;
+    for cycle in 0..cycles {
+        let invocation = stage.invocation(&function, "{}");
+        last = invocation.trace.clone();
+        stage.invoker.invoke(&Arc::new(function.clone()), invocation).await.unwrap();
+        pause(Duration::from_millis(3)).await;
+        if cycle == 10 {
+            before = alive();
+        }
+    }
+    // Control: it does get frozen in between.
+    for _ in 0..1_000 {
+        if stage.span_names(&last).await.contains(&"freeze".to_owned()) {
+            break;
+        }
+        pause(Duration::from_millis(2)).await;
+    }
+    assert!(stage.span_names(&last).await.contains(&"freeze".to_owned()));
+    let after = alive();
+    assert!(after < before + 20, "{before} tasks after 10 cycles, {after} after {cycles}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn when_memory_is_needed_the_longest_idle_environment_goes() {
     let limits = InvokeLimits { memory_budget_mb: 512, ..InvokeLimits::default() };
     let stage = Stage::with(Setting { limits, ..Setting::default() }).await;
@@ -277,13 +307,13 @@ async fn shutdown_does_not_wait_for_longer_than_its_grace() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_to_the_aws_endpoint_reaches_the_gateway_with_the_functions_identity() {
     let connection: lambda::invoke::ConnectionHook = Arc::new(|mut stream, peer| {
-        drop(sys::task::spawn("test", async move {
+        Box::pin(async move {
             let mut request = [0; 1024];
             let _ = stream.read(&mut request).await.unwrap();
             let body = format!("{} {}", peer.function_arn, peer.environment_id);
             let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
             stream.write_all(answer.as_bytes()).await.unwrap();
-        }));
+        })
     });
     let stage = Stage::with(Setting { connection, ..Setting::default() }).await;
     let function = stage.provided(

@@ -1,11 +1,22 @@
 //! Provisioned concurrency, and layers, with real environments.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use lambda::{Concurrency, Provisioned};
+use lambda::{Concurrency, InvokeLimits, Provisioned};
 use serde_json::json;
 
-use super::stage::Stage;
+use super::stage::{KEYS_LIVE, Setting, Stage, pause, still_clock};
+
+/// Answers events, and ends when it is told to.
+const MORTAL: &str = "
+def handler(event, headers):
+    if event == 'end soon':
+        threading.Timer(0.05, lambda: os._exit(0)).start()
+    return event
+serve(handler)
+";
+const ONE: Provisioned = Provisioned { allocated: 1, available: 1, failure: None };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn provisioned_environments_are_initialised_ahead_kept_and_replaced() {
@@ -37,6 +48,75 @@ async fn a_version_that_cannot_start_says_why() {
     stage.until("it failed", |stage| stage.invoker.provisioned(&arn, "1").failure.is_some()).await;
     let failure = stage.invoker.provisioned(&arn, "1").failure.unwrap();
     assert!(failure.contains("Runtime.ExitError"), "{failure}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provisioned_environment_whose_process_has_ended_is_replaced() {
+    // It is not frozen, so that it can end by itself.
+    let limits = InvokeLimits { freeze_after: Duration::from_secs(3_600), ..InvokeLimits::default() };
+    let stage = Stage::with(Setting { limits, ..Setting::default() }).await;
+    let mut function = stage.provided(MORTAL);
+    function.version = "1".to_owned();
+    let arn = function.arn.clone();
+    stage.invoker.provision(&arn, vec![(Arc::new(function.clone()), 1)]);
+    stage.until("it is there", |stage| stage.invoker.provisioned(&arn, "1") == ONE).await;
+    let first = stage.registered_keys();
+    stage.answer(&function, "\"end soon\"").await;
+    stage
+        .until("another is there", |stage| {
+            stage.registered_keys() != first && stage.invoker.provisioned(&arn, "1") == ONE
+        })
+        .await;
+    assert_eq!(stage.registered_keys().len(), 1, "what ended is gone");
+    assert!(stage.invoke(&function, "1").await.report.cold.is_none(), "no cold start for the caller");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_a_provisioned_environment_is_replaced_before_its_keys_expire() {
+    let clock = still_clock();
+    let stage = Stage::with(Setting { clock: clock.clone(), ..Setting::default() }).await;
+    let mut function = stage.provided(MORTAL);
+    function.version = "1".to_owned();
+    let arn = function.arn.clone();
+    stage.invoker.provision(&arn, vec![(Arc::new(function.clone()), 1)]);
+    stage.until("it is there", |stage| stage.invoker.provisioned(&arn, "1") == ONE).await;
+    let first = stage.registered_keys();
+    clock.advance(KEYS_LIVE - Duration::from_secs(1_000));
+    stage
+        .until("another is there", |stage| {
+            // The next round comes by the clock; the start that it makes must not be hurried.
+            if stage.registered_keys() == first {
+                clock.advance(Duration::from_millis(100));
+            }
+            stage.registered_keys() != first && stage.invoker.provisioned(&arn, "1") == ONE
+        })
+        .await;
+    assert_eq!(stage.registered_keys().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_longer_wanted_ends_however_long_it_was_kept() {
+    let clock = still_clock();
+    let limits = InvokeLimits { idle_max: Duration::from_secs(60), ..InvokeLimits::default() };
+    let stage = Stage::with(Setting { limits, clock: clock.clone(), ..Setting::default() }).await;
+    let mut function = stage.provided(MORTAL);
+    function.version = "1".to_owned();
+    let (arn, function) = (function.arn.clone(), Arc::new(function));
+    stage.invoker.provision(&arn, vec![(Arc::clone(&function), 2)]);
+    stage.until("both are there", |stage| stage.invoker.provisioned(&arn, "1").available == 2).await;
+    // Frozen, and past its time.
+    for _ in 0..20 {
+        clock.advance(Duration::from_secs(10));
+        pause(Duration::from_millis(5)).await;
+    }
+    assert_eq!(stage.invoker.idle(&function), 2, "they are kept");
+    stage.invoker.provision(&arn, vec![(Arc::clone(&function), 1)]);
+    stage.until("one ends", |stage| stage.invoker.idle(&function) == 1).await;
+    pause(Duration::from_millis(50)).await;
+    assert_eq!(stage.invoker.idle(&function), 1, "and one is kept");
+    stage.invoker.provision(&arn, Vec::new());
+    stage.until("the other ends", |stage| stage.invoker.idle(&function) == 0).await;
+    stage.until("their keys are revoked", |stage| stage.registered_keys().is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

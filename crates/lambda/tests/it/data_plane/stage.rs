@@ -43,7 +43,11 @@ pub(crate) struct Setting {
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { limits: InvokeLimits::default(), clock: Clock::system(), connection: Arc::new(|_, _| {}) }
+        Self {
+            limits: InvokeLimits::default(),
+            clock: Clock::system(),
+            connection: Arc::new(|_, _| Box::pin(async {})),
+        }
     }
 }
 
