@@ -68,6 +68,12 @@ class Stack:
         self.undo.append(lambda: self.iam.delete_role_policy(RoleName=name, PolicyName="own"))
         return arn
 
+    def logs(self, what):
+        """What a function needs to write its own log."""
+        actions = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"]
+        group = f"arn:aws:logs:*:*:log-group:/aws/lambda/{self.name(what)}*"  # and the streams in it
+        return {"Effect": "Allow", "Action": actions, "Resource": group}
+
     def bucket(self, what):
         name = self.name(what)
         self.s3.create_bucket(Bucket=name)
@@ -109,19 +115,17 @@ class Stack:
         self.dead_url, dead_arn = self.queue("dead")
         redrive = json.dumps({"deadLetterTargetArn": dead_arn, "maxReceiveCount": 3})
         self.rows_url, rows_arn = self.queue("rows", VisibilityTimeout="60", RedrivePolicy=redrive)
-        logs = {"Effect": "Allow", "Action": "logs:*", "Resource": "*"}
         read = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{self.inbox}/*"}
         send = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": rows_arn}
         actions = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
         poll = {"Effect": "Allow", "Action": actions, "Resource": rows_arn}
         write = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": f"arn:aws:s3:::{self.results}/*"}
-        splitter, splitter_arn = self.function(
-            "splitter", "splitter.py", self.role("splitter", [read, send, logs]), 900, QUEUE_URL=self.rows_url
-        )
+        splits = self.role("splitter", [read, send, self.logs("splitter")])
+        splitter, splitter_arn = self.function("splitter", "splitter.py", splits, 900, QUEUE_URL=self.rows_url)
         worker, _ = self.function(
             "worker",
             "worker.py",
-            self.role("worker", [poll, write, logs]),
+            self.role("worker", [poll, write, self.logs("worker")]),
             60,
             RESULTS=self.results,
             FAILS_EVERY=str(self.fails_every),
@@ -181,7 +185,21 @@ def waiting(stack, url):
     return sum(int(attributes[name]) for name in names)
 
 
+def dead_letters(stack):
+    """The rows in the dead-letter queue, each as often as it is there."""
+    rows = []
+    while True:
+        answer = stack.sqs.receive_message(
+            QueueUrl=stack.dead_url, MaxNumberOfMessages=10, WaitTimeSeconds=2, VisibilityTimeout=43_200
+        )
+        if not answer.get("Messages"):
+            return rows
+        rows += [int(message["Body"].split(",")[0]) for message in answer["Messages"]]
+
+
 def bar(done, dead, total, started):
+    if not sys.stderr.isatty():
+        return
     width = 40
     part = min(1.0, (done + dead) / total)
     filled = "█" * int(part * width)
@@ -234,12 +252,13 @@ def run(rows, fails_every, patience_s):
                 raise SystemExit(f"\nnothing moved for {patience_s} s: {len(numbers)} rows and {dead} dead letters")
             time.sleep(0.5)
         took = time.monotonic() - started
+        letters = dead_letters(stack)
         calls, cost = bill(stack)
         report = {
             "rows": rows,
             "results": len(numbers),
-            "dead_letters": dead,
-            "exact": numbers == set(range(rows)) - poisoned and dead == len(poisoned),
+            "dead_letters": len(letters),
+            "exact": numbers == set(range(rows)) - poisoned and sorted(letters) == sorted(poisoned),
             "seconds": round(took, 1),
             "rows_per_second": round(rows / took),
             "invocations": calls,
@@ -247,7 +266,9 @@ def run(rows, fails_every, patience_s):
             "trace": trace_id,
             "spans": len(hops(trace_id)["spans"]),
         }
-        print(f"\n{json.dumps(report, indent=2)}")
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # behind the bar
+        print(json.dumps(report, indent=2))
         return report
     finally:
         stack.remove()

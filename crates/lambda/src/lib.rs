@@ -41,6 +41,7 @@ mod pages;
 mod plane;
 mod qualifier;
 mod recursion;
+mod remembered;
 pub mod runtimes;
 mod state;
 mod statement;
@@ -60,4 +61,5 @@ pub use invoke::{
     PriceTable, Report, ThrottleReason,
 };
 pub use plane::{DataPlane, NodePlane, Provisioned};
+pub use recursion::visits;
 pub use state::{Config, Lambda, LambdaParts};

@@ -202,8 +202,9 @@ impl Service {
 
     /// Whether `action` is about resources of this service, and it has facts of them.
     fn knows_resources_of(&self, action: &str) -> bool {
-        let prefix = |action: &str| action.split(':').next().map(str::to_owned);
-        self.facts.is_some() && self.lines.first().is_some_and(|line| prefix(line.action) == prefix(action))
+        let prefix = |action: &str| action.find(':').unwrap_or(action.len());
+        let is_same = |known: &str| known[..prefix(known)] == action[..prefix(action)];
+        self.facts.is_some() && self.lines.first().is_some_and(|line| is_same(line.action))
     }
 
     /// The line that serves the request.

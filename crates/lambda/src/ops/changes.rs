@@ -154,7 +154,7 @@ fn apply(before: FunctionRecord, input: m::UpdateFunctionConfigurationInput) -> 
             None => before.environment,
         },
         kms_key_arn: input.kms_key_arn.map_or(before.kms_key_arn, settings::kms_key_arn),
-        dead_letter_arn: input.dead_letter_config.map_or(before.dead_letter_arn, settings::dead_letter_arn),
+        dead_letter_arn: input.dead_letter_config.map_or(Ok(before.dead_letter_arn), settings::dead_letter_arn)?,
         vpc: input.vpc_config.map_or(before.vpc, settings::vpc),
         file_systems: input.file_system_configs.map_or(Ok(before.file_systems), settings::file_systems)?,
         tracing: input.tracing_config.map_or(before.tracing, |config| settings::tracing(Some(&config))),

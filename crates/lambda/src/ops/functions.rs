@@ -156,7 +156,7 @@ fn draft(lambda: &Lambda, name: &FunctionName, input: m::CreateFunctionInput) ->
         },
         environment: input.environment.map(settings::environment).transpose()?,
         kms_key_arn: input.kms_key_arn.and_then(settings::kms_key_arn),
-        dead_letter_arn: input.dead_letter_config.and_then(settings::dead_letter_arn),
+        dead_letter_arn: input.dead_letter_config.map_or(Ok(None), settings::dead_letter_arn)?,
         vpc: input.vpc_config.and_then(settings::vpc),
         file_systems: settings::file_systems(input.file_system_configs.unwrap_or_default())?,
         tracing: settings::tracing(input.tracing_config.as_ref()),

@@ -377,3 +377,25 @@ async fn packages_that_nobody_needs_for_an_hour_are_removed() {
     assert_eq!((pass().await, blobs(&stage)), (0, 4), "functions, versions and what is stored again stay");
     stage.call("POST", &format!("{}/invocations", path("kept")), &[], "{}").await.expect(200);
 }
+
+#[tokio::test]
+async fn l4_a_dead_letter_target_that_cannot_be_is_refused_at_create_and_update() {
+    let stage = Stage::new().await;
+    stage.create("f", json!({})).await.expect(201);
+    for (target, text) in [
+        ("arn:aws:s3:::b", "only queues and topics are supported"),
+        ("arn:aws:lambda:us-east-1:000000000000:function:g", "only queues and topics are supported"),
+        ("arn:aws:events:us-east-1:000000000000:event-bus/default", "only queues and topics are supported"),
+        ("arn:aws:sqs:us-east-1:000000000000:q.fifo", "FIFO queues and topics are not supported"),
+        ("arn:aws:sqs:q", "it is no ARN"),
+    ] {
+        let change = json!({ "DeadLetterConfig": { "TargetArn": target } });
+        let uri = format!("{}/configuration", path("f"));
+        for refused in [stage.create("g", change.clone()).await, stage.send("PUT", &uri, change.clone()).await] {
+            let (status, code, message) = refused.error();
+            assert_eq!((status, code.as_str()), (400, "InvalidParameterValueException"), "{target}");
+            assert!(message.contains(text), "{target}: {message}");
+        }
+    }
+    assert_eq!(stage.get(&path("g")).await.status, 404);
+}

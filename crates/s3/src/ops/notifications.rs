@@ -19,6 +19,10 @@ pub(crate) async fn put(
     let name = &input.bucket;
     let bucket = s3.bucket(name).await?;
     check_owner(&bucket, input.expected_bucket_owner.as_deref())?;
+    if input.notification_configuration.event_bridge_configuration.is_some() {
+        let message = "EventBridgeConfiguration is not implemented by Tinderbox: there is no event bus.";
+        return Err(S3Error::NotImplemented(message.to_owned()));
+    }
     let document = named(&s3, input.notification_configuration.clone());
     let asked = destinations(&document);
     check(&asked)?;
@@ -31,8 +35,7 @@ pub(crate) async fn put(
     let changed = s3.kv.transact(|tx| async move {
         let before = state::bucket(&tx, name).await?;
         let asked = destinations(document);
-        let notifies = !asked.is_empty() || document.event_bridge_configuration.is_some();
-        keys::set(&tx, keys::bucket(name), &BucketRecord { notifies, ..before.clone() });
+        keys::set(&tx, keys::bucket(name), &BucketRecord { notifies: !asked.is_empty(), ..before.clone() });
         document::set(&tx, name, Setting::Notification, document.clone())?;
         let tested = |arn: &str| arn.contains(":sqs:") || arn.contains(":sns:");
         for destination in asked.iter().filter(|destination| tested(destination.arn)) {
