@@ -41,6 +41,7 @@ mod pages;
 mod plane;
 mod qualifier;
 mod recursion;
+mod remembered;
 pub mod runtimes;
 mod state;
 mod statement;

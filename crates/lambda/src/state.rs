@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kv::Kv;
 use sys::{Clock, Rng, Timestamp};
 use tokio::sync::Semaphore;
-use wire::{AccountId, CheckPolicy, Cx, Principal, TraceContext};
+use wire::{AccountId, CheckPolicy, Cx, Principal, ResourceFacts, TraceContext};
 
 use crate::code_link::CodeLinks;
 use crate::code_source::{OBJECTS_AT_ONCE, ReadObject};
@@ -17,6 +17,7 @@ use crate::limits;
 use crate::name::function_arn;
 use crate::package::Packages;
 use crate::plane::DataPlane;
+use crate::remembered::Remembered;
 use crate::turns::Turns;
 
 /// What the operator may change.
@@ -82,6 +83,8 @@ pub struct State {
     pub(crate) identity: Identity,
     pub(crate) code_links: CodeLinks,
     pub(crate) read_object: ReadObject,
+    /// By ARN: what follows from a function's record and its policy.
+    pub(crate) remembered_facts: Remembered<ResourceFacts>,
     pub(crate) object_turns: Arc<Semaphore>,
     pub(crate) check_policy: CheckPolicy,
     /// Who tells the data plane what is provisioned of a function.
@@ -111,6 +114,7 @@ impl Lambda {
             identity,
             code_links,
             read_object,
+            remembered_facts: Remembered::new(),
             object_turns: Arc::new(Semaphore::new(OBJECTS_AT_ONCE)),
             check_policy,
             provisioning: Turns::default(),

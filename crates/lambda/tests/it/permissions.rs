@@ -154,3 +154,48 @@ async fn changes_are_conditional_on_the_revision() {
     let after = stage.get("/2015-03-31/functions/f/configuration").await.expect(200);
     assert_eq!(after, function, "permissions are no part of the configuration: environments stay");
 }
+
+/// Every invocation is decided on what the records say now, though what follows from them is remembered.
+#[tokio::test]
+async fn the_next_decision_after_a_change_knows_it() {
+    let stage = stage().await;
+    let owner = stage.cx().account;
+    let function = "/2015-03-31/functions/f";
+    let none = wire::ResourceFacts { owner: Some(owner), ..wire::ResourceFacts::default() };
+    // Twice each time: the second answer is the remembered one.
+    let facts = async |arn: &str| {
+        let first = stage.facts(arn).await;
+        assert_eq!(stage.facts(arn).await, first);
+        first
+    };
+    assert_eq!(facts(ARN).await, none);
+    stage.send("POST", POLICY, input("s", json!({}))).await.expect(201);
+    let open = facts(ARN).await;
+    assert!(open.policy.as_ref().is_some_and(|policy| policy.contains("s3.amazonaws.com")), "{open:?}");
+    assert_eq!(facts(&format!("{ARN}:$LATEST")).await, open, "guarded by the function's policy");
+    assert_eq!(facts(&format!("{ARN}:prod")).await, none, "an alias has a policy of its own");
+    stage.send("POST", &format!("{POLICY}?Qualifier=prod"), input("t", json!({}))).await.expect(201);
+    assert!(facts(&format!("{ARN}:prod")).await.policy.is_some_and(|policy| policy.contains("f:prod")));
+    stage.send("POST", POLICY, input("u", json!({ "Principal": "sns.amazonaws.com" }))).await.expect(201);
+    assert!(facts(ARN).await.policy.is_some_and(|policy| policy.contains("sns.amazonaws.com")));
+    for id in ["s", "u"] {
+        assert_eq!(stage.delete(&format!("{POLICY}/{id}")).await.status, 204);
+    }
+    assert_eq!(facts(ARN).await, none, "the very next decision after RemovePermission");
+
+    let tags = format!("/2017-03-31/tags/{ARN}");
+    assert_eq!(stage.send("POST", &tags, json!({ "Tags": { "team": "a" } })).await.status, 204);
+    assert_eq!(facts(ARN).await.tags, [("team".to_owned(), "a".to_owned())]);
+    assert_eq!(stage.send("POST", &tags, json!({ "Tags": { "team": "b" } })).await.status, 204);
+    assert_eq!(facts(ARN).await.tags, [("team".to_owned(), "b".to_owned())]);
+    stage.send("POST", POLICY, input("s", json!({}))).await.expect(201);
+    facts(ARN).await;
+
+    assert_eq!(stage.delete(function).await.status, 204);
+    assert_eq!(facts(ARN).await, wire::ResourceFacts::default());
+    stage.create("f", json!({})).await.expect(201);
+    assert_eq!(facts(ARN).await, none, "neither policy nor tags of the one before");
+    for other in ["arn:aws:sqs:us-east-1:000000000000:function:f", "arn:aws:lambda:us-east-1:x:function:f", "f"] {
+        assert_eq!(facts(other).await, wire::ResourceFacts::default(), "{other}");
+    }
+}

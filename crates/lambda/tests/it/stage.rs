@@ -207,6 +207,11 @@ impl Stage {
         }
     }
 
+    /// What authorisation hears about a function.
+    pub(crate) async fn facts(&self, arn: &str) -> wire::ResourceFacts {
+        self.service.facts_of(arn).await.unwrap()
+    }
+
     /// Raw bytes in, raw bytes out.
     pub(crate) async fn call(
         &self,

@@ -43,6 +43,7 @@ pub(super) struct Parts {
     invoker: Invoker,
     logs: Logs,
     recorder: Recorder,
+    decisions: Decisions,
 }
 
 impl Parts {
@@ -59,6 +60,7 @@ impl Parts {
         if let Err(error) = self.recorder.flush().await {
             tracing::error!(%error, "the last spans could not be written");
         }
+        self.decisions.flush().await;
     }
 }
 
@@ -116,12 +118,12 @@ pub(super) async fn wire(
     let served = Served { lambda, logs, s3, sqs, sns, iam };
     let services = start_background(config, &kv, &served, &may_act, &stop);
     let Served { lambda, logs, s3, sqs, sns, iam } = served;
-    let operator = operator_routes(config, &iam, decisions, &services);
+    let operator = operator_routes(config, &iam, &decisions, &services);
     let gateway = Gateway::new(
         gateway_config(config),
         Wiring {
             services,
-            identity: Some(identity::of(iam)),
+            identity: Some(identity::of(iam, config.auth)),
             known: model::SERVICES,
             credentials,
             recorder: recorder.clone(),
@@ -134,7 +136,7 @@ pub(super) async fn wire(
         },
     );
     handle.attach(gateway.clone());
-    Ok((Parts { invoker, logs, recorder }, gateway))
+    Ok((Parts { invoker, logs, recorder, decisions }, gateway))
 }
 
 /// The services, each as its own crate knows it.
@@ -207,8 +209,9 @@ async fn make_ready(lambda: &Lambda) -> anyhow::Result<()> {
 }
 
 /// Accounts, and the record of decisions.
-fn operator_routes(config: &Config, iam: &Iam, decisions: Decisions, services: &[Service]) -> Vec<AdminRoute> {
-    let (iam, services, own) = (iam.clone(), services.to_vec(), config.account.clone());
+fn operator_routes(config: &Config, iam: &Iam, decisions: &Decisions, services: &[Service]) -> Vec<AdminRoute> {
+    let (iam, decisions, services) = (iam.clone(), decisions.clone(), services.to_vec());
+    let own = config.account.clone();
     IdentityAdmin { iam, decisions, services, own }.routes()
 }
 
