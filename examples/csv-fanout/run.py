@@ -51,7 +51,8 @@ def package(source):
 class Stack:
     """Everything that the run makes, and unmakes."""
 
-    def __init__(self, fails_every):
+    def __init__(self, fails_every, visibility_s):
+        self.visibility_s = visibility_s
         self.id, self.undo = secrets.token_hex(4), []
         self.s3, self.sqs, self.iam, self.functions = map(boto3.client, ("s3", "sqs", "iam", "lambda"))
         self.fails_every = fails_every
@@ -67,6 +68,12 @@ class Stack:
         self.iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=document)
         self.undo.append(lambda: self.iam.delete_role_policy(RoleName=name, PolicyName="own"))
         return arn
+
+    def logs(self, what):
+        """What a function needs to write its own log."""
+        actions = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"]
+        group = f"arn:aws:logs:*:*:log-group:/aws/lambda/{self.name(what)}*"  # and the streams in it
+        return {"Effect": "Allow", "Action": actions, "Resource": group}
 
     def bucket(self, what):
         name = self.name(what)
@@ -108,21 +115,19 @@ class Stack:
         self.inbox, self.results = self.bucket("in"), self.bucket("out")
         self.dead_url, dead_arn = self.queue("dead")
         redrive = json.dumps({"deadLetterTargetArn": dead_arn, "maxReceiveCount": 3})
-        self.rows_url, rows_arn = self.queue("rows", VisibilityTimeout="60", RedrivePolicy=redrive)
-        logs = {"Effect": "Allow", "Action": "logs:*", "Resource": "*"}
+        self.rows_url, rows_arn = self.queue("rows", VisibilityTimeout=str(self.visibility_s), RedrivePolicy=redrive)
         read = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{self.inbox}/*"}
         send = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": rows_arn}
         actions = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
         poll = {"Effect": "Allow", "Action": actions, "Resource": rows_arn}
         write = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": f"arn:aws:s3:::{self.results}/*"}
-        splitter, splitter_arn = self.function(
-            "splitter", "splitter.py", self.role("splitter", [read, send, logs]), 900, QUEUE_URL=self.rows_url
-        )
+        splits = self.role("splitter", [read, send, self.logs("splitter")])
+        splitter, splitter_arn = self.function("splitter", "splitter.py", splits, 900, QUEUE_URL=self.rows_url)
         worker, _ = self.function(
             "worker",
             "worker.py",
-            self.role("worker", [poll, write, logs]),
-            60,
+            self.role("worker", [poll, write, self.logs("worker")]),
+            self.visibility_s,  # a worker that ran longer would have its rows handed out a second time
             RESULTS=self.results,
             FAILS_EVERY=str(self.fails_every),
         )
@@ -181,7 +186,21 @@ def waiting(stack, url):
     return sum(int(attributes[name]) for name in names)
 
 
+def dead_letters(stack):
+    """The rows in the dead-letter queue, each as often as it is there."""
+    rows = []
+    while True:
+        answer = stack.sqs.receive_message(
+            QueueUrl=stack.dead_url, MaxNumberOfMessages=10, WaitTimeSeconds=2, VisibilityTimeout=43_200
+        )
+        if not answer.get("Messages"):
+            return rows
+        rows += [int(message["Body"].split(",")[0]) for message in answer["Messages"]]
+
+
 def bar(done, dead, total, started):
+    if not sys.stderr.isatty():
+        return
     width = 40
     part = min(1.0, (done + dead) / total)
     filled = "█" * int(part * width)
@@ -212,8 +231,8 @@ def hops(trace_id):
         return json.load(answer)
 
 
-def run(rows, fails_every, patience_s):
-    stack = Stack(fails_every)
+def run(rows, fails_every, visibility_s, patience_s):
+    stack = Stack(fails_every, visibility_s)
     poisoned = {number for number in range(rows) if number % fails_every == fails_every // 2}
     trace_id = f"1-{int(time.time()):08x}-{secrets.token_hex(12)}"
     try:
@@ -234,12 +253,13 @@ def run(rows, fails_every, patience_s):
                 raise SystemExit(f"\nnothing moved for {patience_s} s: {len(numbers)} rows and {dead} dead letters")
             time.sleep(0.5)
         took = time.monotonic() - started
+        letters = dead_letters(stack)
         calls, cost = bill(stack)
         report = {
             "rows": rows,
             "results": len(numbers),
-            "dead_letters": dead,
-            "exact": numbers == set(range(rows)) - poisoned and dead == len(poisoned),
+            "dead_letters": len(letters),
+            "exact": numbers == set(range(rows)) - poisoned and sorted(letters) == sorted(poisoned),
             "seconds": round(took, 1),
             "rows_per_second": round(rows / took),
             "invocations": calls,
@@ -247,7 +267,9 @@ def run(rows, fails_every, patience_s):
             "trace": trace_id,
             "spans": len(hops(trace_id)["spans"]),
         }
-        print(f"\n{json.dumps(report, indent=2)}")
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # behind the bar
+        print(json.dumps(report, indent=2))
         return report
     finally:
         stack.remove()
@@ -257,9 +279,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--fails-every", type=int, default=1_000, help="one row in so many is poisoned")
+    parser.add_argument("--visibility-s", type=int, default=60, help="how long a worker has; a poisoned row dies after three times that")
     parser.add_argument("--patience-s", type=int, default=300)
     arguments = parser.parse_args()
-    report = run(arguments.rows, arguments.fails_every, arguments.patience_s)
+    report = run(arguments.rows, arguments.fails_every, arguments.visibility_s, arguments.patience_s)
     sys.exit(0 if report["exact"] else 1)
 
 

@@ -166,7 +166,17 @@ def test_iam_urls_ask_for_invoke_function_url(server, deploy):
         SigV4Auth(credentials, "lambda", "us-east-1").add_auth(request)
         return server.get(path, "POST", body, dict(request.headers))[0]
 
+    # A policy for everyone opens the URL to every principal, and to nobody who is none.
+    every = {"FunctionName": function.name, "StatementId": "every"}
+    function.client.add_permission(Action="lambda:InvokeFunctionUrl", Principal="*", **every)
+    forged = (
+        "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20261126/us-east-1/lambda/aws4_request, "
+        f"SignedHeaders=host;x-amz-date, Signature={'0' * 64}"
+    )
     assert server.get(path, "POST", body)[0] == 403
+    assert server.get(path, "POST", body, {"authorization": forged, "x-amz-date": "20261126T000000Z"})[0] == 403
+    assert call() == 502
+    function.client.remove_permission(**every)
     assert call() == 403
     for action, key, value, status in (
         ("lambda:InvokeFunction", "lambda:FunctionUrlAuthType", "AWS_IAM", 403),
@@ -177,6 +187,20 @@ def test_iam_urls_ask_for_invoke_function_url(server, deploy):
         document = policy(action, resource=function.created["FunctionArn"], Condition={"StringEquals": {key: value}})
         iam.put_user_policy(UserName=user, PolicyName="p", PolicyDocument=document)
         assert call() == status
+
+
+def test_a_principal_that_cannot_be_read_is_refused_and_locks_nobody_out(deploy):
+    function = deploy(calling.CODE, calling.RUNTIME)
+    statement = {"FunctionName": function.name, "StatementId": "s", "Action": "lambda:InvokeFunction"}
+    with pytest.raises(ClientError) as caught:
+        function.client.add_permission(Principal="arn:aws:iam::000000000000:role/*", **statement)
+    error = caught.value.response["Error"]
+    assert (error["Code"], error["Message"]) == (
+        "InvalidParameterValueException",
+        "The provided principal was invalid. Please check the principal and try again.",
+    )
+    function.client.add_permission(Principal="arn:aws:iam::000000000000:root", **statement)
+    function.client.remove_permission(FunctionName=function.name, StatementId="s")
 
 
 def test_permissive_mode_takes_a_role_that_does_not_exist(new_server):

@@ -21,7 +21,7 @@ use crate::{Auth, Config, Gateway, Peer};
 /// A request to an admin route.
 #[derive(Debug)]
 pub struct AdminRequest {
-    /// What follows the route's path, such as the id of a trace; empty for an exact match.
+    /// What follows the route's path, percent-decoded, such as the id of a trace; empty for an exact match.
     pub rest: String,
     /// Query without the `?`.
     pub query: String,
@@ -55,7 +55,9 @@ const BODY_MAX: ByteSize = ByteSize::mib(1);
 fn route<'r>(routes: &'r [AdminRoute], method: &Method, path: &str) -> Option<(&'r AdminRoute, String)> {
     let matching = routes.iter().filter(|route| route.method == *method).filter_map(|route| {
         let rest = path.strip_prefix(route.path)?;
-        (rest.is_empty() || route.path.ends_with('/')).then(|| (route, rest.to_owned()))
+        // Clients encode what an ARN has, such as colons.
+        let rest = wire::uri::percent_decode(rest)?.into_owned();
+        (rest.is_empty() || route.path.ends_with('/')).then_some((route, rest))
     });
     matching.max_by_key(|(route, _)| route.path.len())
 }
@@ -92,7 +94,7 @@ impl Gateway {
         let authenticator = self.authenticator(&exchange.peer, head).await?;
         let admission = match is_open {
             true => None,
-            false => Some(authenticator.admit(head, SIGNING_NAME).map_err(refused)?),
+            false => Some(authenticator.admit(head, SIGNING_NAME, "").map_err(refused)?),
         };
         if let Some(admission) = &admission {
             admission.suffices_for(shape::Auth::Signature, false).map_err(refused)?;
@@ -144,6 +146,8 @@ mod tests {
             (Method::GET, "/_tinderbox/traces", Some(("/_tinderbox/traces", ""))),
             (Method::GET, "/_tinderbox/traces/1-2", Some(("/_tinderbox/traces/", "1-2"))),
             (Method::GET, "/_tinderbox/traces/recent", Some(("/_tinderbox/traces/recent", ""))),
+            (Method::GET, "/_tinderbox/traces/arn%3Aaws%2f%25", Some(("/_tinderbox/traces/", "arn:aws/%"))),
+            (Method::GET, "/_tinderbox/traces/%F", None),
             (Method::GET, "/_tinderbox/tracesx", None),
             (Method::GET, "/_tinderbox/stop", None),
             (Method::POST, "/_tinderbox/stop", Some(("/_tinderbox/stop", ""))),

@@ -12,9 +12,10 @@ use crate::ops::{
 };
 use crate::state::Iam;
 
-/// Actions that the pipeline must not ask about: nobody needs a permission for them, or, of `sts:AssumeRole`, the
-/// handler itself decides with the role's trust policy beside the caller's own.
-pub const SELF_AUTHORIZED: &[&str] = &["sts:AssumeRole", "sts:GetCallerIdentity", "sts:GetSessionToken"];
+/// Actions that nobody needs a permission for.
+pub(crate) const NEED_NO_PERMISSION: &[&str] = &["sts:GetCallerIdentity", "sts:GetSessionToken"];
+/// Actions that the handler itself decides and records: with the role's trust policy beside the caller's own.
+pub(crate) const DECIDED_BY_HANDLERS: &[&str] = &["sts:AssumeRole"];
 
 /// Both services over `iam`, for the gateway.
 pub fn services(iam: Iam) -> Vec<Service> {

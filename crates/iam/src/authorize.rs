@@ -7,7 +7,8 @@ use sys::Timestamp;
 use wire::error::to_api_error;
 use wire::{AccountId, Act, Actor, ApiError, Arn, Asked, Cx, Principal, ResourceFacts};
 
-use crate::decisions::{Answered, Asker, Record};
+use crate::api::{DECIDED_BY_HANDLERS, NEED_NO_PERMISSION};
+use crate::decisions::{Answered, Answers, Asker, Record};
 use crate::error::IamError;
 use crate::keys::{self, IdentityKind, Profile};
 use crate::policy::{self, Keys, Kind, Named, Outcome, Policies, PrincipalKind, Request, decide};
@@ -20,6 +21,8 @@ pub struct Asking<'a> {
     pub cx: &'a Cx,
     /// Permissive mode: why enforcement would have refused the signature.
     pub objection: Option<&'a str>,
+    /// Whether a denial is a refusal: then nothing is asked after the first. Permissive mode asks on, for the record.
+    pub enforced: bool,
 }
 
 /// The answer's header that carries what `DecodeAuthorizationMessage` decodes.
@@ -31,7 +34,7 @@ impl Iam {
     /// # Errors
     /// `AccessDenied`, 403, in AWS's words; each protocol gives the code its shape. `ServiceFailure` from the store.
     pub async fn authorize(&self, cx: &Cx, asked: &[Asked]) -> Result<(), ApiError> {
-        self.rule(Asking { cx, objection: None }, asked).await
+        self.rule(Asking { cx, objection: None, enforced: true }, asked).await
     }
 
     /// The same; a signature that enforcement would have refused counts as a denial, and is recorded as one.
@@ -39,25 +42,32 @@ impl Iam {
     /// # Errors
     /// As [`Iam::authorize`].
     pub async fn rule(&self, asking: Asking<'_>, asked: &[Asked]) -> Result<(), ApiError> {
-        let Asking { cx, objection } = asking;
-        let mut answers = Vec::new();
+        let Asking { cx, objection, enforced } = asking;
+        let mut answers = Answers::default();
         let mut denial = objection.map(str::to_owned);
-        for one in asked {
-            let (keys, ruling) = self.answer(cx, one, objection.is_none()).await.map_err(to_api_error)?;
-            denial = denial.or_else(|| ruling.denial.clone());
+        let mut keys = self.keys_of(cx);
+        for (index, one) in asked.iter().enumerate() {
+            // What a handler decides, it also records.
+            if objection.is_none() && DECIDED_BY_HANDLERS.contains(&one.action) {
+                continue;
+            }
+            let is_last = index + 1 == asked.len();
+            let keys = if is_last { std::mem::take(&mut keys) } else { keys.clone() };
+            let answer = self.answer(cx, one, keys, objection.is_none()).await.map_err(to_api_error)?;
+            if denial.is_none() {
+                denial.clone_from(&answer.ruling.denial);
+            }
+            let is_over = enforced && answer.ruling.denial.is_some();
             if self.0.decisions.is_some() {
-                answers.push(answered(cx, one, &keys, ruling));
+                answers.add(answer.ruling.denial.is_some(), || answered(cx, one, answer));
+            }
+            if is_over {
+                break;
             }
         }
-        if let Some(decisions) = &self.0.decisions {
-            decisions.record(Record {
-                request_id: cx.request_id.clone(),
-                at_us: self.now_us(),
-                region: cx.region.clone(),
-                asker: asker(cx),
-                answers,
-                objection: objection.map(str::to_owned),
-            });
+        let is_handlers = answers.is_empty() && asked.iter().any(|one| DECIDED_BY_HANDLERS.contains(&one.action));
+        if !is_handlers {
+            self.record(asking, asker(cx), answers);
         }
         match denial {
             None => Ok(()),
@@ -71,21 +81,43 @@ impl Iam {
         }
     }
 
-    /// The condition keys of one question, and the answer. Nothing is decided where a signature was refused, nor about
-    /// actions that need no permission or whose handler decides.
-    async fn answer(&self, cx: &Cx, asked: &Asked, decides: bool) -> Result<(Keys, Ruling), IamError> {
-        let mut extra = Keys::from(&asked.keys);
-        let arn = self.with_path(&asked.resource, &mut extra).await?;
-        extra.set_tags(&asked.facts.tags);
+    /// Records what was decided about one request.
+    pub(crate) fn record(&self, asking: Asking<'_>, asker: Asker, answers: Answers) {
+        let Some(decisions) = &self.0.decisions else { return };
+        let Asking { cx, objection, enforced } = asking;
+        let (answers, left_out) = answers.into_parts();
+        decisions.record(Record {
+            request_id: cx.request_id.clone(),
+            at_us: self.now_us(),
+            region: cx.region.clone(),
+            asker,
+            answers,
+            left_out,
+            objection: objection.map(str::to_owned),
+            enforced,
+        });
+    }
+
+    /// The circumstances of one question, and the answer. Nothing is decided where a signature was refused, nor about
+    /// actions that need no permission. `keys` are those that follow from `cx`.
+    async fn answer<'a>(
+        &self,
+        cx: &Cx,
+        asked: &'a Asked,
+        mut keys: Keys,
+        decides: bool,
+    ) -> Result<Answer<'a>, IamError> {
+        keys.extend(asked.keys.iter());
+        let arn = self.with_path(&asked.resource, &mut keys).await?;
+        keys.set_tags(&asked.facts.tags);
         // S3 has a name of its own for the tags of an object (Service Authorization Reference, Amazon S3).
         if asked.resource.strip_prefix("arn:aws:s3:::").is_some_and(|path| path.contains('/')) {
             for (name, value) in &asked.facts.tags {
-                extra.set(&format!("s3:ExistingObjectTag/{name}"), value.as_str());
+                keys.set(&format!("s3:ExistingObjectTag/{name}"), value.as_str());
             }
         }
-        let keys = self.request_keys(cx, &extra);
-        if !decides || crate::api::SELF_AUTHORIZED.contains(&asked.action) {
-            return Ok((keys, Ruling::default()));
+        if !decides || NEED_NO_PERMISSION.contains(&asked.action) {
+            return Ok(Answer { arn, keys, ruling: Ruling::default() });
         }
         let set = self.policies_of(&cx.principal).await?;
         let resource = self.resource_policy_of(&asked.facts)?;
@@ -93,7 +125,7 @@ impl Iam {
         let ruling = with_request(cx, &set, asked.action, &arn, owner, &keys, |request| {
             with_policies(&set, resource.as_ref(), |policies| ruling(policies, request))
         });
-        Ok((keys, ruling))
+        Ok(Answer { arn, keys, ruling })
     }
 
     /// Whether the platform may do this on the authority of a role or as a service principal; `facts` are those of
@@ -155,9 +187,7 @@ impl Iam {
     fn platform_keys(&self, act: &Act, facts: &ResourceFacts) -> Keys {
         let mut keys = self.general_keys(&act.region);
         keys.set("aws:SecureTransport", "true").set("aws:ViaAWSService", "true").set_tags(&facts.tags);
-        for (name, values) in act.keys.iter() {
-            keys.set_all(name, values.to_vec());
-        }
+        keys.extend(act.keys.iter());
         keys
     }
 
@@ -206,25 +236,28 @@ impl Iam {
     /// The condition keys of a request that follow from `cx`, with `extra` over them. Those of the principal
     /// (`aws:PrincipalArn`, `aws:PrincipalTag/…`, `aws:userid` …) the engine takes from the principal itself.
     pub fn request_keys(&self, cx: &Cx, extra: &Keys) -> Keys {
+        let mut keys = self.keys_of(cx);
+        keys.extend(extra.iter());
+        keys
+    }
+
+    fn keys_of(&self, cx: &Cx) -> Keys {
         let mut keys = self.general_keys(&cx.region);
-        keys.set("aws:ViaAWSService", "false");
+        keys.set_known("aws:viaawsservice", "false");
         // Plain HTTP is only served on loopback, which nobody else can listen to.
         let is_loopback = cx.source_ip.is_none_or(|ip| ip.to_canonical().is_loopback());
-        keys.set("aws:SecureTransport", is_loopback.to_string());
+        keys.set_known("aws:securetransport", if is_loopback { "true" } else { "false" });
         if let Some(ip) = cx.source_ip {
-            keys.set("aws:SourceIp", ip.to_canonical().to_string());
+            keys.set_known("aws:sourceip", ip.to_canonical().to_string());
         }
         if let Some(session) = cx.principal.session() {
-            keys.set("aws:TokenIssueTime", iso(session.issued));
+            keys.set_known("aws:tokenissuetime", iso(session.issued));
             if let Some(identity) = &session.source_identity {
-                keys.set("aws:SourceIdentity", identity.as_str());
+                keys.set_known("aws:sourceidentity", identity.as_str());
             }
         }
         if let Principal::AssumedRole { source_function: Some(function), .. } = &cx.principal {
-            keys.set("lambda:SourceFunctionArn", function.as_str());
-        }
-        for (name, values) in extra.iter() {
-            keys.set_all(name, values.to_vec());
+            keys.set_known("lambda:sourcefunctionarn", function.as_str());
         }
         keys
     }
@@ -232,14 +265,15 @@ impl Iam {
     fn general_keys(&self, region: &str) -> Keys {
         let now = self.0.clock.now();
         let mut keys = Keys::new();
-        keys.set("aws:CurrentTime", iso(now));
-        keys.set("aws:EpochTime", now.unix_s().to_string());
-        keys.set("aws:RequestedRegion", region);
+        keys.set_known("aws:currenttime", self.0.second.iso(now));
+        keys.set_known("aws:epochtime", now.unix_s().to_string());
+        keys.set_known("aws:requestedregion", region);
         keys
     }
 
     /// Whether the role's trust policy lets the service (such as `lambda.amazonaws.com`) assume it, on behalf of
-    /// the resource `source_arn`. `None` when the role does not exist.
+    /// the resource `source_arn`. `None` when the role does not exist. Never a service-linked role: nobody may pass
+    /// one on, or the code that runs under it would be above the organisation.
     ///
     /// # Errors
     /// The store's.
@@ -250,6 +284,9 @@ impl Iam {
         source_arn: Option<&str>,
     ) -> Result<Option<bool>, IamError> {
         let Some(role) = self.role_by_arn(role_arn).await? else { return Ok(None) };
+        if role.is_linked() {
+            return Ok(Some(false));
+        }
         let trust = role.role.as_ref().map_or("", |facts| facts.trust.as_str());
         let trust = self.named("trust policy", trust, Kind::Trust)?;
         let mut keys = Keys::new();
@@ -304,14 +341,21 @@ impl Iam {
     }
 }
 
-/// What came of one question.
-#[derive(Clone, Debug, Default)]
-struct Ruling {
-    by: Option<String>,
-    denial: Option<String>,
+/// One question, as it was put to the engine, and what came of it.
+struct Answer<'a> {
+    arn: Cow<'a, str>,
+    keys: Keys,
+    ruling: Ruling,
 }
 
-fn ruling(policies: &Policies<'_>, request: &Request<'_>) -> Ruling {
+/// What came of one question.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ruling {
+    pub(crate) by: Option<String>,
+    pub(crate) denial: Option<String>,
+}
+
+pub(crate) fn ruling(policies: &Policies<'_>, request: &Request<'_>) -> Ruling {
     let decision = decide(policies, request);
     let by = match &decision.outcome {
         Outcome::Allow { by } => by.as_ref(),
@@ -324,20 +368,26 @@ fn ruling(policies: &Policies<'_>, request: &Request<'_>) -> Ruling {
     }
 }
 
-fn answered(cx: &Cx, asked: &Asked, keys: &Keys, ruling: Ruling) -> Answered {
-    let named = asked.resource.split(':').nth(4).filter(|account| !account.is_empty() && *account != "aws");
-    let owner = asked.facts.owner.as_ref().map(AccountId::as_str).or(named).unwrap_or(cx.account.as_str());
+fn answered(cx: &Cx, asked: &Asked, answer: Answer<'_>) -> Answered {
+    let Answer { arn, keys, ruling } = answer;
+    let owner = asked.facts.owner.as_ref().map(AccountId::as_str).or(account_named(&arn));
     Answered {
-        action: asked.action.to_owned(),
-        resource: asked.resource.clone(),
-        owner: owner.to_owned(),
-        keys: keys.iter().map(|(name, values)| (name.to_owned(), values.to_vec())).collect(),
+        action: asked.action.into(),
+        owner: owner.unwrap_or(cx.account.as_str()).to_owned(),
+        resource: arn.into_owned(),
+        keys: keys.into_entries(),
         by: ruling.by,
         denial: ruling.denial,
     }
 }
 
-fn asker(cx: &Cx) -> Asker {
+/// `arn:partition:service:region:account:…`
+fn account_named(arn: &str) -> Option<&str> {
+    arn.split(':').nth(4).filter(|account| !account.is_empty() && *account != "aws")
+}
+
+/// Who asks, as it is recorded.
+pub(crate) fn asker(cx: &Cx) -> Asker {
     let who = &cx.principal;
     let (kind, parent_arn, function) = match who {
         Principal::Anonymous => ("anonymous", String::new(), None),
@@ -348,7 +398,7 @@ fn asker(cx: &Cx) -> Asker {
         Principal::Function { function_arn } => ("function", String::new(), Some(function_arn.clone())),
     };
     Asker {
-        kind: kind.to_owned(),
+        kind: kind.into(),
         arn: who.arn(),
         parent_arn,
         account: cx.account.to_string(),
@@ -415,9 +465,7 @@ pub(crate) fn with_caller<T>(
         Principal::Anonymous => policy::Principal::ANONYMOUS,
         _ => policy::Principal { kind, arn: &arn, account, id: &id, tags: &set.tags },
     };
-    // `arn:partition:service:region:account:…`
-    let named = resource.split(':').nth(4).filter(|account| !account.is_empty() && *account != "aws");
-    let owner = owner.or(named).unwrap_or(caller.account.as_str());
+    let owner = owner.or(account_named(resource)).unwrap_or(caller.account.as_str());
     ask(&Request { principal, action, resource, resource_account: Some(owner), keys })
 }
 

@@ -1,33 +1,46 @@
 //! The record of decisions: what was asked, by whom, and what the answer was. On disk, bounded, written behind.
 //!
 //! ```text
-//!   Iam::rule ─► queue (bounded; what does not fit is counted, never waited for) ─► task ─► decisions.jsonl
-//!                                                                          full ─► decisions.old.jsonl (replaced)
+//!   Iam::rule, handlers ─► queue (bounded in bytes; what does not fit is counted, never waited for)
+//!                            └─► task, ten times a second at most ─► file::Pen ─► decisions.jsonl
+//!                                                                        full ─► decisions.old.jsonl (replaced)
 //! ```
 //!
 //! One line of JSON for each request. The folder is readable by the server's user only, the files too. Nothing of a
 //! request's input is recorded but its condition keys; no key, token or secret is.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
+mod file;
+
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use sys::Clock;
+use tokio::sync::{Notify, Semaphore, watch};
 
-/// One file is at most this long, in bytes, and there are two.
-const FILE_BYTES_MAX: u64 = 16 << 20;
-/// Requests that wait to be written, at most.
-const QUEUED_MAX: usize = 4_096;
+use file::{FILE_BYTES_MAX, Pen};
+
+/// Records that wait to be written take at most this much memory, in bytes.
+const QUEUED_BYTES_MAX: usize = 8 << 20;
+/// How long the writer waits for more, so that it does not wake for every request.
+const LINGER: Duration = Duration::from_millis(100);
+/// Answers of one request that are kept: one request may ask about a thousand objects.
+const ANSWERS_MAX: usize = 64;
+/// Bytes of one request's answers that are kept, beyond the first answer.
+const ANSWERS_BYTES_MAX: usize = 256 << 10;
+/// What a text or a list costs beside its characters, in bytes.
+const OVERHEAD_BYTES: usize = 24;
 
 /// Who asked.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Asker {
-    /// `root`, `user`, `role`, `federated`, `function` (one without a role) or `anonymous`.
-    pub kind: String,
+    /// `root`, `user`, `role`, `federated`, `web` (the bearer of a web identity token), `function` (one without a
+    /// role) or `anonymous`.
+    pub kind: Cow<'static, str>,
     /// As error messages show it.
     pub arn: String,
     /// Of a role's session: the role. Of a federated user: the user.
@@ -46,23 +59,34 @@ pub struct Asker {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answered {
     /// The IAM action.
-    pub action: String,
-    /// An ARN or `*`.
+    pub action: Cow<'static, str>,
+    /// An ARN, as it was decided on, or `*`.
     pub resource: String,
     /// Whose the resource is.
     pub owner: String,
     /// All condition keys of the request.
-    pub keys: Vec<(String, Vec<String>)>,
+    pub keys: Vec<(Cow<'static, str>, Vec<String>)>,
     /// Which statement decided; `None` when it was the absence of one.
     pub by: Option<String>,
     /// AWS's message when policies denied it.
     pub denial: Option<String>,
 }
 
+impl Answered {
+    fn bytes(&self) -> usize {
+        let keys = self.keys.iter().map(|(name, values)| {
+            name.len() + OVERHEAD_BYTES + values.iter().map(|value| value.len() + OVERHEAD_BYTES).sum::<usize>()
+        });
+        let texts = [self.by.as_ref(), self.denial.as_ref(), Some(&self.resource)];
+        let texts = texts.into_iter().flatten().map(String::len).sum::<usize>();
+        texts + self.owner.len() + keys.sum::<usize>() + 6 * OVERHEAD_BYTES
+    }
+}
+
 /// One request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// The id that the client sees.
+    /// The id that the client sees. Must stay the first member: [`Decisions::of_request`] looks for it there.
     pub request_id: String,
     /// When, in microseconds since 1970.
     pub at_us: i64,
@@ -72,9 +96,24 @@ pub struct Record {
     pub asker: Asker,
     /// What, in the order of the table's line; ends with the first denial that was enforced.
     pub answers: Vec<Answered>,
+    /// How many more answers there were, too many to be kept. The first denial is never among them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u32,
     /// Permissive mode: why enforcement would have refused the signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objection: Option<String>,
+    /// Whether what was denied was refused; permissive mode does it all the same.
+    #[serde(default = "yes")]
+    pub enforced: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Record {
@@ -82,21 +121,98 @@ impl Record {
     pub fn is_allowed(&self) -> bool {
         self.objection.is_none() && self.answers.iter().all(|answer| answer.denial.is_none())
     }
+
+    /// Whether it was refused, and so never happened.
+    pub fn was_refused(&self) -> bool {
+        self.enforced && !self.is_allowed()
+    }
+
+    fn bytes(&self) -> usize {
+        let Asker { kind: _, arn, parent_arn, account, id, function } = &self.asker;
+        let texts = [&self.request_id, &self.region, arn, parent_arn, account, id];
+        let texts = texts.into_iter().chain(function).chain(&self.objection).map(|text| text.len() + OVERHEAD_BYTES);
+        size_of::<Self>() + texts.sum::<usize>() + self.answers.iter().map(Answered::bytes).sum::<usize>()
+    }
 }
 
-enum Message {
-    Line(Box<Record>),
-    Flush(oneshot::Sender<()>),
+/// The answers to one request, as far as they are kept.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    kept: Vec<Answered>,
+    bytes: usize,
+    left_out: u32,
+    has_denial: bool,
 }
 
-/// The record. Cloning is cheap.
+impl Answers {
+    /// Keeps the answer that `make` puts together, or counts it. The first denial is kept in any case.
+    pub(crate) fn add(&mut self, is_denial: bool, make: impl FnOnce() -> Answered) {
+        let is_first_denial = is_denial && !self.has_denial;
+        self.has_denial |= is_denial;
+        let is_full = self.kept.len() >= ANSWERS_MAX || self.bytes >= ANSWERS_BYTES_MAX;
+        if is_full {
+            self.left_out = self.left_out.saturating_add(1);
+            if !is_first_denial {
+                return;
+            }
+            self.kept.pop();
+        }
+        let answered = make();
+        self.bytes += answered.bytes();
+        self.kept.push(answered);
+    }
+
+    /// Whether there was no answer at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// What is kept, and how much is not.
+    pub(crate) fn into_parts(self) -> (Vec<Answered>, u32) {
+        (self.kept, self.left_out)
+    }
+}
+
+/// The record. Cloning is cheap. When the last clone goes, what is in the queue is still written.
 #[derive(Clone)]
-pub struct Decisions(Arc<Inner>);
+pub struct Decisions(Arc<Handle>);
 
-struct Inner {
+struct Handle {
     folder: PathBuf,
-    queue: mpsc::Sender<Message>,
-    dropped: Arc<AtomicU64>,
+    queue: Arc<Queue>,
+    /// Held while the files change their names, and while a reader opens both.
+    turning: Arc<Mutex<()>>,
+    /// Each reader may hold both files in memory: one at a time.
+    readers: Semaphore,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.queue.waiting.lock().closed = true;
+        self.queue.hurry.notify_one();
+        self.queue.work.notify_one();
+    }
+}
+
+struct Queue {
+    waiting: Mutex<Waiting>,
+    /// Something was recorded, or the last handle went.
+    work: Notify,
+    /// Somebody waits: do not linger.
+    hurry: Notify,
+    /// How many of the records are in the file, or lost. The writer's end settles everything.
+    settled: watch::Sender<u64>,
+    /// Records that did not fit into the queue, since it was last said.
+    dropped: AtomicU64,
+}
+
+#[derive(Default)]
+struct Waiting {
+    records: Vec<Record>,
+    bytes: usize,
+    /// How many records ever entered the queue.
+    recorded: u64,
+    closed: bool,
 }
 
 impl Decisions {
@@ -104,56 +220,53 @@ impl Decisions {
     ///
     /// # Errors
     /// When the files cannot be written.
-    pub fn open(folder: &Path) -> std::io::Result<Self> {
-        let mut pen = Pen::open(folder)?;
-        let (queue, mut lines) = mpsc::channel(QUEUED_MAX);
-        let dropped = Arc::<AtomicU64>::default();
-        let counted = Arc::clone(&dropped);
-        sys::task::spawn("decisions", async move {
-            let mut batch = Vec::new();
-            while lines.recv_many(&mut batch, QUEUED_MAX).await > 0 {
-                let (written, back) = match sys::task::blocking(move || {
-                    let written = pen.write(&batch);
-                    batch.retain(|message| matches!(message, Message::Flush(_)));
-                    (written, (pen, batch))
-                })
-                .await
-                {
-                    Some(done) => done,
-                    None => return,
-                };
-                (pen, batch) = back;
-                if let Err(error) = written {
-                    tracing::warn!(%error, "decisions could not be recorded");
-                }
-                for message in batch.drain(..) {
-                    if let Message::Flush(done) = message {
-                        // Who waited may have gone.
-                        let _ = done.send(());
-                    }
-                }
-                let lost = counted.swap(0, Ordering::Relaxed);
-                if lost > 0 {
-                    tracing::warn!(lost, "decisions came faster than they could be recorded");
-                }
-            }
+    pub fn open(folder: &Path, clock: Clock) -> std::io::Result<Self> {
+        let turning = Arc::<Mutex<()>>::default();
+        let pen = Pen::open(folder, Arc::clone(&turning), FILE_BYTES_MAX)?;
+        let queue = Arc::new(Queue {
+            waiting: Mutex::default(),
+            work: Notify::new(),
+            hurry: Notify::new(),
+            settled: watch::channel(0).0,
+            dropped: AtomicU64::new(0),
         });
-        Ok(Self(Arc::new(Inner { folder: folder.to_owned(), queue, dropped })))
+        let writing = Arc::clone(&queue);
+        sys::task::spawn("decisions", async move {
+            write_behind(&writing, pen, &clock).await;
+            writing.settled.send_replace(u64::MAX);
+        });
+        Ok(Self(Arc::new(Handle { folder: folder.to_owned(), queue, turning, readers: Semaphore::new(1) })))
     }
 
     /// Takes a record; never waits.
     pub fn record(&self, record: Record) {
-        if self.0.queue.try_send(Message::Line(Box::new(record))).is_err() {
-            self.0.dropped.fetch_add(1, Ordering::Relaxed);
+        let (queue, bytes) = (&self.0.queue, record.bytes());
+        let mut waiting = queue.waiting.lock();
+        if waiting.bytes + bytes > QUEUED_BYTES_MAX {
+            drop(waiting);
+            queue.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let is_first = waiting.records.is_empty();
+        waiting.bytes += bytes;
+        waiting.recorded += 1;
+        waiting.records.push(record);
+        drop(waiting);
+        // The writer looks again before it waits: only the first record has to wake it.
+        if is_first {
+            queue.work.notify_one();
         }
     }
 
     /// Waits until what was recorded so far can be read.
     pub async fn flush(&self) {
-        let (done, waiting) = oneshot::channel();
-        if self.0.queue.send(Message::Flush(done)).await.is_ok() {
-            // The writer ends only with the server.
-            let _ = waiting.await;
+        let queue = &self.0.queue;
+        let target = queue.waiting.lock().recorded;
+        let mut settled = queue.settled.subscribe();
+        if *settled.borrow_and_update() < target {
+            queue.hurry.notify_one();
+            // The sender lives as long as the queue that we hold.
+            let _ = settled.wait_for(|settled| *settled >= target).await;
         }
     }
 
@@ -162,104 +275,69 @@ impl Decisions {
     /// # Errors
     /// When a file cannot be read.
     pub async fn read(&self, wanted: impl Fn(&Record) -> bool + Send + 'static) -> std::io::Result<Vec<Record>> {
+        self.scan(String::new(), wanted).await
+    }
+
+    /// The records of one request. Other lines are not even parsed.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub async fn of_request(&self, request_id: &str) -> std::io::Result<Vec<Record>> {
+        let id = serde_json::Value::from(request_id);
+        self.scan(format!("{{\"request_id\":{id},"), |_| true).await
+    }
+
+    /// The records whose lines start with `start`.
+    async fn scan(
+        &self,
+        start: String,
+        wanted: impl Fn(&Record) -> bool + Send + 'static,
+    ) -> std::io::Result<Vec<Record>> {
+        // The semaphore is never closed: a permit always comes.
+        let _reading = self.0.readers.acquire().await;
         self.flush().await;
-        let folder = self.0.folder.clone();
-        let read = sys::task::blocking(move || {
-            let mut found = Vec::new();
-            for path in [old(&folder), current(&folder)] {
-                let file = match File::open(path) {
-                    Ok(file) => file,
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                    Err(error) => return Err(error),
-                };
-                for line in BufReader::new(file).split(b'\n') {
-                    // A line that a crash cut off is no record.
-                    let record = serde_json::from_slice::<Record>(&line?).ok();
-                    found.extend(record.filter(|record| wanted(record)));
-                }
-            }
-            Ok(found)
-        });
+        let (folder, turning) = (self.0.folder.clone(), Arc::clone(&self.0.turning));
+        let read = sys::task::blocking(move || file::read(&folder, &turning, start.as_bytes(), wanted));
         read.await.unwrap_or_else(|| Err(std::io::Error::other("the server is stopping")))
     }
 }
 
-fn current(folder: &Path) -> PathBuf {
-    folder.join("decisions.jsonl")
-}
-
-fn old(folder: &Path) -> PathBuf {
-    folder.join("decisions.old.jsonl")
-}
-
-/// The file that is written now.
-struct Pen {
-    folder: PathBuf,
-    file: File,
-    length: u64,
-}
-
-impl Pen {
-    fn open(folder: &Path) -> std::io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(current(folder))?;
-        let length = file.metadata()?.len();
-        Ok(Self { folder: folder.to_owned(), file, length })
-    }
-
-    fn write(&mut self, batch: &[Message]) -> std::io::Result<()> {
-        let mut text = Vec::new();
-        for message in batch {
-            if let Message::Line(record) = message {
-                serde_json::to_writer(&mut text, record)?;
-                text.push(b'\n');
+/// Writes until the last handle has gone or the server stops.
+async fn write_behind(queue: &Queue, mut pen: Pen, clock: &Clock) {
+    loop {
+        let (batch, closed) = {
+            let mut waiting = queue.waiting.lock();
+            waiting.bytes = 0;
+            (std::mem::take(&mut waiting.records), waiting.closed)
+        };
+        if batch.is_empty() {
+            if closed {
+                return;
             }
+            queue.work.notified().await;
+            tokio::select! {
+                () = clock.sleep(LINGER) => {}
+                () = queue.hurry.notified() => {}
+            }
+            continue;
         }
-        if self.length > 0 && self.length + text.len() as u64 > FILE_BYTES_MAX {
-            std::fs::rename(current(&self.folder), old(&self.folder))?;
-            *self = Self::open(&self.folder)?;
+        let count = batch.len() as u64;
+        let written = sys::task::blocking(move || {
+            let outcome = pen.write(&batch);
+            (pen, outcome)
+        });
+        let Some((back, outcome)) = written.await else { return };
+        pen = back;
+        if let Err(error) = outcome {
+            tracing::warn!(%error, "decisions could not be recorded");
         }
-        self.length += text.len() as u64;
-        self.file.write_all(&text)
+        queue.settled.send_modify(|settled| *settled += count);
+        let dropped = queue.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            tracing::warn!(dropped, "decisions came faster than they could be recorded");
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    fn record(number: u64, padding: usize) -> Record {
-        Record {
-            request_id: format!("id-{number}"),
-            at_us: 0,
-            region: "r".repeat(padding),
-            asker: Asker::default(),
-            answers: Vec::new(),
-            objection: None,
-        }
-    }
-
-    #[tokio::test]
-    async fn records_are_read_back_in_order_and_are_their_owners_only() {
-        let folder = std::env::temp_dir().join(format!("decisions-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let decisions = Decisions::open(&folder).unwrap();
-        (0..10).for_each(|number| decisions.record(record(number, 1)));
-        let found = decisions.read(|_| true).await.unwrap();
-        assert_eq!(found.iter().map(|one| one.request_id.as_str()).collect::<Vec<_>>()[..2], ["id-0", "id-1"]);
-        assert_eq!(found.len(), 10);
-        let mode = std::fs::metadata(current(&folder)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        // Two files of at most 16 MiB, whatever is recorded.
-        for round in 0..5 {
-            (0..10).for_each(|number| decisions.record(record(100 * round + number, 1 << 20)));
-            decisions.flush().await;
-        }
-        let lengths = [current(&folder), old(&folder)].map(|path| std::fs::metadata(path).unwrap().len());
-        assert!(lengths.iter().all(|length| *length <= FILE_BYTES_MAX), "{lengths:?}");
-        let found = decisions.read(|record| record.request_id == "id-409").await.unwrap();
-        assert_eq!(found.len(), 1, "the newest is still there");
-        std::fs::remove_dir_all(&folder).unwrap();
-    }
-}
+mod tests;

@@ -25,6 +25,9 @@ pub enum IamError {
     /// A parameter is wrong in the words of IAM's model.
     #[error("{0}")]
     InvalidInput(String),
+    /// A parameter contradicts what the caller already has.
+    #[error("{0}")]
+    InvalidParameterValue(String),
     /// The document is no policy.
     #[error("{0}")]
     MalformedPolicyDocument(String),
@@ -80,6 +83,7 @@ impl ServiceError for IamError {
             Self::LimitExceeded(_) => "LimitExceeded",
             Self::ValidationError(_) => "ValidationError",
             Self::InvalidInput(_) => "InvalidInput",
+            Self::InvalidParameterValue(_) => "InvalidParameterValue",
             Self::MalformedPolicyDocument(_) => "MalformedPolicyDocument",
             Self::PolicyNotAttachable(_) => "PolicyNotAttachable",
             Self::UnmodifiableEntity(_) => "UnmodifiableEntity",

@@ -26,6 +26,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 const SERVICE: &str = "iam";
+/// Below this path are the roles that belong to services, and nothing else.
+pub(crate) const LINKED_PATH: &str = "/aws-service-role/";
 const FORMAT: u32 = 1;
 
 /// What kind of identity a record is; the ordinal stands in keys.
@@ -98,6 +100,11 @@ impl Identity {
     /// `arn:aws:iam::ACCOUNT:KIND/PATH/NAME`.
     pub(crate) fn arn(&self) -> String {
         format!("arn:aws:iam::{}:{}{}{}", self.account, self.kind.word(), self.path, self.name)
+    }
+
+    /// Whether it is a service-linked role. A user or group is none, whatever its path.
+    pub(crate) fn is_linked(&self) -> bool {
+        self.kind == IdentityKind::Role && self.path.starts_with(LINKED_PATH)
     }
 }
 

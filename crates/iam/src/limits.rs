@@ -42,7 +42,16 @@ pub const CHAINED_SESSION_S_MAX: i32 = 3_600;
 pub const USER_SESSION_S_DEFAULT: i32 = 43_200;
 /// Lifetime of the keys of an execution environment, in seconds; renewed by whoever asked for them.
 pub const FUNCTION_SESSION_S: u64 = 43_200;
-/// Compiled policies and permission sets that are remembered, at most.
+/// Pairs of action and resource that one simulation decides, at most. AWS hands out longer answers page by page.
+pub const SIMULATED_MAX: usize = 1_000;
+/// Policies that are given to one simulation in one list, at most: as many as may be attached.
+pub const SIMULATED_POLICIES_MAX: usize = ATTACHED_POLICIES_MAX;
+/// Context entries of one simulation, at most.
+pub const SIMULATED_CONTEXT_MAX: usize = 100;
+/// Compiled policies, permission sets and keys that are remembered, at most, of each kind.
 pub(crate) const CACHED_MAX: usize = 10_000;
+/// The texts that they were made of and are found by take at most this much memory, in bytes, of each kind. What is
+/// made of a text takes a few times as much.
+pub(crate) const CACHED_BYTES_MAX: usize = 16 << 20;
 /// The writing of "last used" is repeated at most this often, in microseconds: AWS too is minutes late.
 pub(crate) const LAST_USED_STEP_US: i64 = 60_000_000;

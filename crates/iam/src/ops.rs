@@ -27,9 +27,9 @@ use sys::Timestamp;
 
 use crate::aws_managed;
 use crate::error::IamError;
-use crate::keys::{self, Identity, IdentityKind, Managed};
+use crate::keys::{self, Identity, IdentityKind, LINKED_PATH, Managed};
 use crate::limits::{PAGE_DEFAULT, TAGS_MAX};
-use crate::policy::{Kind, Policy};
+use crate::policy::{Kind, Policy, same_letters};
 use crate::session::unique_id;
 use crate::state::Iam;
 
@@ -159,6 +159,20 @@ impl Iam {
     }
 }
 
+/// Refuses the path that only service-linked roles have.
+pub(crate) fn check_path(kind: IdentityKind, path: Option<&str>) -> Result<(), IamError> {
+    match path.is_some_and(|path| path.starts_with(LINKED_PATH)) {
+        true => Err(IamError::InvalidInput(format!("The {} path is reserved for service-linked roles.", kind.word()))),
+        false => Ok(()),
+    }
+}
+
+/// Refuses to change what a service-linked role may do and who may be it: that is its service's to say.
+pub(crate) fn check_unlinked(identity: &Identity) -> Result<(), IamError> {
+    let message = || format!("Cannot perform the operation on the protected role '{}'", identity.name);
+    if identity.is_linked() { Err(IamError::UnmodifiableEntity(message())) } else { Ok(()) }
+}
+
 /// Refuses to delete what still has policies.
 pub(crate) fn check_bare(identity: &Identity) -> Result<(), IamError> {
     let conflict = |what: &str| Err(IamError::DeleteConflict(format!("Cannot delete entity, must {what} first.")));
@@ -205,7 +219,7 @@ pub(crate) fn encoded(document: &str) -> String {
 /// `InvalidInput` for a key given twice or reserved; `LimitExceeded` beyond 50.
 pub(crate) fn tag_map(given: Option<Vec<m::Tag>>) -> Result<BTreeMap<String, String>, IamError> {
     let mut tags = BTreeMap::new();
-    merge_tags(&mut tags, given.unwrap_or_default())?;
+    merge_tags(&mut tags, given.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)))?;
     Ok(tags)
 }
 
@@ -213,25 +227,33 @@ pub(crate) fn tag_map(given: Option<Vec<m::Tag>>) -> Result<BTreeMap<String, Str
 ///
 /// # Errors
 /// As [`tag_map`].
-pub(crate) fn merge_tags(tags: &mut BTreeMap<String, String>, given: Vec<m::Tag>) -> Result<(), IamError> {
-    let mut seen = std::collections::BTreeSet::new();
-    for m::Tag { key, value } in given {
+pub(crate) fn merge_tags(
+    tags: &mut BTreeMap<String, String>,
+    given: impl IntoIterator<Item = (String, String)>,
+) -> Result<(), IamError> {
+    let mut seen = BTreeMap::new();
+    for (count, (key, value)) in given.into_iter().enumerate() {
         if key.to_ascii_lowercase().starts_with("aws:") {
             let message = "System tags cannot be added or updated by requester.";
             return Err(IamError::InvalidInput(message.to_owned()));
         }
-        if !seen.insert(key.to_lowercase()) {
+        merge_tag(&mut seen, key.clone(), String::new());
+        if seen.len() <= count {
             let message = "Duplicate tag keys found. Please note that Tag keys are case insensitive.";
             return Err(IamError::InvalidInput(message.to_owned()));
         }
-        // Keys differ not by case alone: the new spelling wins.
-        tags.retain(|had, _| had.to_lowercase() != key.to_lowercase());
-        tags.insert(key, value);
+        merge_tag(tags, key, value);
     }
     match tags.len() > TAGS_MAX {
         true => Err(IamError::LimitExceeded(format!("The number of tags has reached the maximum limit: {TAGS_MAX}"))),
         false => Ok(()),
     }
+}
+
+/// Puts one tag over those that are there. Keys differ not by case alone: the new spelling wins.
+pub(crate) fn merge_tag(tags: &mut BTreeMap<String, String>, key: String, value: String) {
+    tags.retain(|had, _| !same_letters(had, &key));
+    tags.insert(key, value);
 }
 
 /// Tags as answers carry them; absent when there are none.

@@ -33,6 +33,7 @@ pub use malformed::Malformed;
 pub use request::{Keys, Principal, PrincipalKind, Request};
 pub use statement::Effect;
 
+pub(crate) use request::same_letters;
 use statement::Statement;
 
 /// What a policy is attached to. It decides which elements are valid and how the policy takes part.

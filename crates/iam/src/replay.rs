@@ -5,11 +5,12 @@ use std::sync::Arc;
 use serde::Serialize;
 use wire::{AccountId, Principal, ResourceFacts, SessionFacts};
 
+use crate::api::NEED_NO_PERMISSION;
 use crate::authorize::{Caller, with_caller, with_policies};
 use crate::decisions::{Answered, Asker, Record};
 use crate::error::IamError;
 use crate::ops::check_document;
-use crate::policy::{Keys, Kind, decide, explain};
+use crate::policy::{Keys, Kind, Named, decide, explain};
 use crate::state::{Iam, PolicySet};
 
 /// A recorded answer that another policy would turn round.
@@ -41,7 +42,9 @@ impl Iam {
             return Ok("the caller cannot be told any more".to_owned());
         };
         let set = self.policies_of(&principal).await?;
-        let resource = self.resource_policy_of(facts)?;
+        let Some(resource) = self.resource_side(answer, facts).await? else {
+            return Ok("the role does not exist any more".to_owned());
+        };
         let caller = Caller { principal: &principal, account: &account };
         let keys = keys(answer);
         Ok(with_caller(caller, &set, &answer.action, &answer.resource, Some(&answer.owner), &keys, |request| {
@@ -70,7 +73,10 @@ impl Iam {
         let set = PolicySet { identity: vec![policy], alive: true, ..(*before).clone() };
         let mut changes = Vec::new();
         for (answer, facts) in record.answers.iter().zip(facts) {
-            let resource = self.resource_policy_of(facts)?;
+            // What is decided without policies stays as it is; so does what became of a role that is gone.
+            let is_open = NEED_NO_PERMISSION.contains(&&*answer.action);
+            let resource = if is_open { None } else { self.resource_side(answer, facts).await? };
+            let Some(resource) = resource else { continue };
             let caller = Caller { principal: &principal, account: &account };
             let keys = keys(answer);
             let message =
@@ -80,13 +86,11 @@ impl Iam {
                         (!decision.allowed()).then(|| decision.denial_message(request))
                     })
                 });
-            // What is decided without policies stays as it is.
-            let is_open = crate::api::SELF_AUTHORIZED.contains(&answer.action.as_str());
-            if !is_open && message.is_some() != answer.denial.is_some() {
+            if message.is_some() != answer.denial.is_some() {
                 changes.push(Change {
                     request_id: record.request_id.clone(),
                     principal: record.asker.arn.clone(),
-                    action: answer.action.clone(),
+                    action: answer.action.to_string(),
                     resource: answer.resource.clone(),
                     breaks: message.is_some(),
                     message,
@@ -95,7 +99,20 @@ impl Iam {
         }
         Ok(changes)
     }
+
+    /// The policy on the side of what was asked about: a role's trust policy where the role was to be assumed. The
+    /// outer `None`: there is no such role any more.
+    async fn resource_side(&self, answer: &Answered, facts: &ResourceFacts) -> Result<Option<Option<Named>>, IamError> {
+        if !ASSUMPTIONS.contains(&&*answer.action) {
+            return Ok(Some(self.resource_policy_of(facts)?));
+        }
+        let role = self.role_by_arn(&answer.resource).await?;
+        role.map(|role| self.trust_of(&role).map(Some)).transpose()
+    }
 }
+
+/// Actions that a role's trust policy speaks of.
+const ASSUMPTIONS: &[&str] = &["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"];
 
 fn keys(answer: &Answered) -> Keys {
     let mut keys = Keys::new();
@@ -117,7 +134,7 @@ fn principal(asker: &Asker) -> Option<(Principal, AccountId)> {
         source_function: asker.function.clone(),
         session: Arc::default(),
     };
-    let principal = match asker.kind.as_str() {
+    let principal = match &*asker.kind {
         "root" => Principal::Root { account: account.clone() },
         "user" => Principal::User {
             account: account.clone(),

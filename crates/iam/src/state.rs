@@ -11,11 +11,12 @@ use wire::sigv4::{Credential, Secret};
 use wire::{AccountId, Principal, SessionFacts};
 
 use crate::aws_managed;
-use crate::cache::{Cache, Noted};
+use crate::cache::{Cache, Noted, Second};
 use crate::decisions::Decisions;
 use crate::error::IamError;
 use crate::keys::{self, AccessKeyRecord, Identity, IdentityKind, LastUsed, Managed, Master};
 use crate::limits::{FUNCTION_SESSION_S, LAST_USED_STEP_US};
+use crate::ops::merge_tag;
 use crate::policy::{Kind, Named};
 use crate::session::{Seal, TemporaryKeys};
 
@@ -30,6 +31,7 @@ pub(crate) struct Inner {
     pub(crate) seal: Seal,
     pub(crate) cache: Arc<Cache<Arc<PolicySet>, Arc<AccessKeyRecord>>>,
     noted: Noted,
+    pub(crate) second: Second,
     pub(crate) decisions: Option<Decisions>,
     pub(crate) issuer_keys: Option<IssuerKeys>,
 }
@@ -113,7 +115,8 @@ impl Iam {
             }
         });
         let Extras { decisions, issuer_keys } = extras;
-        Ok(Self(Arc::new(Inner { kv, clock, rng, seal, cache, noted: Noted::default(), decisions, issuer_keys })))
+        let (noted, second) = (Noted::default(), Second::default());
+        Ok(Self(Arc::new(Inner { kv, clock, rng, seal, cache, noted, second, decisions, issuer_keys })))
     }
 
     /// Who stands behind `access_key_id`; `None` when the key is unknown, inactive or expired, when `session_token`
@@ -173,6 +176,11 @@ impl Iam {
         let opened = self.0.seal.open(access_key_id, session_token);
         let expires = opened.and_then(|(_, principal)| principal.session().map(|session| session.expires));
         expires.is_some_and(|expires| expires <= self.0.clock.now())
+    }
+
+    /// Whether [`Iam::note_use`] would write anything now.
+    pub fn use_is_due(&self, access_key_id: &str) -> bool {
+        self.0.noted.would_be_due(access_key_id, self.now_us(), LAST_USED_STEP_US)
     }
 
     /// Notes that a long-term key was used, at most once a minute.
@@ -309,12 +317,14 @@ impl Iam {
             set.boundary = Some(self.named(arn, &text, Kind::Boundary)?);
         }
         // Service-linked roles are above the organisation (user guide, "Service control policies").
-        if !of.path.starts_with("/aws-service-role/") {
+        if !of.is_linked() {
             set.service_control = self.service_control_of(&of.account).await?;
         }
         let mut tags = of.tags.clone();
         if let Some(session) = session {
-            tags.extend(session.tags.iter().cloned());
+            for (key, value) in &session.tags {
+                merge_tag(&mut tags, key.clone(), value.clone());
+            }
             set.session = self.session_policies(&of.account, session, is_federated).await?;
         }
         set.tags = tags.into_iter().collect();

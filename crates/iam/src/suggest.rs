@@ -9,11 +9,13 @@ use crate::decisions::Record;
 /// More resources than this below one folder become `folder/*`: a policy that lists every object is of no use tomorrow.
 const SIBLINGS_MAX: usize = 5;
 
-/// The policy that allows exactly what was asked in `records`, whether or not it was allowed then: one statement for
-/// each set of resources. `None` when nothing was asked.
+/// The policy that allows exactly what was done in `records`: one statement for each set of resources. What was
+/// refused was not done, so asking for more earns nothing; permissive mode refuses nothing. `None` when nothing was
+/// done.
 pub fn suggest<'r>(records: impl IntoIterator<Item = &'r Record>) -> Option<Value> {
     let mut resources: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for answer in records.into_iter().flat_map(|record| &record.answers) {
+    let done = records.into_iter().filter(|record| !record.was_refused());
+    for answer in done.flat_map(|record| &record.answers) {
         resources.entry(&answer.action).or_default().insert(&answer.resource);
     }
     let mut actions: BTreeMap<Vec<String>, Vec<&str>> = BTreeMap::new();
@@ -33,9 +35,9 @@ fn gathered(touched: &BTreeSet<&str>) -> Vec<String> {
         *folders.entry(folder(arn)).or_default() += 1;
     }
     let shown = touched.iter().map(|arn| match folder(arn) {
-        "" => (*arn).to_owned(),
-        folder if folders[folder] > SIBLINGS_MAX => format!("{folder}*"),
-        _ => (*arn).to_owned(),
+        "" => literal(arn),
+        folder if folders[folder] > SIBLINGS_MAX => format!("{}*", literal(folder)),
+        _ => literal(arn),
     });
     shown.collect::<BTreeSet<_>>().into_iter().collect()
 }
@@ -45,6 +47,22 @@ fn folder(arn: &str) -> &str {
     arn.rfind('/').map_or("", |at| &arn[..=at])
 }
 
+/// A pattern that matches this ARN and nothing else: the code that is judged chose the names in it. `*` alone is no
+/// name but the absence of a resource.
+fn literal(arn: &str) -> String {
+    if arn == "*" {
+        return arn.to_owned();
+    }
+    let mut pattern = String::with_capacity(arn.len());
+    for letter in arn.chars() {
+        match letter {
+            '*' | '?' | '$' => pattern.extend(["${", letter.encode_utf8(&mut [0; 4]), "}"]),
+            _ => pattern.push(letter),
+        }
+    }
+    pattern
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,7 +70,7 @@ mod tests {
 
     fn record(action: &str, resource: &str) -> Record {
         let answer = Answered {
-            action: action.to_owned(),
+            action: action.to_owned().into(),
             resource: resource.to_owned(),
             owner: String::new(),
             keys: Vec::new(),
@@ -65,7 +83,9 @@ mod tests {
             region: String::new(),
             asker: Asker::default(),
             answers: vec![answer],
+            left_out: 0,
             objection: None,
+            enforced: false,
         }
     }
 
@@ -84,5 +104,25 @@ mod tests {
             ])
         );
         assert_eq!(suggest(&[]), None);
+    }
+
+    #[test]
+    fn the_code_that_is_judged_cannot_write_its_own_policy() {
+        // Its names are names, whatever characters it puts in them.
+        let policy =
+            suggest(&[record("s3:GetObject", "arn:aws:s3:::b/*"), record("s3:GetObject", "arn:aws:s3:::b/${x}?")]);
+        assert_eq!(
+            policy.expect("something was done")["Statement"][0]["Resource"],
+            json!(["arn:aws:s3:::b/${$}{x}${?}", "arn:aws:s3:::b/${*}"])
+        );
+        let crowd: Vec<_> = (0..6).map(|n| record("s3:GetObject", &format!("arn:aws:s3:::b/*/{n}"))).collect();
+        let policy = suggest(&crowd).expect("something was done");
+        assert_eq!(policy["Statement"][0]["Resource"], json!(["arn:aws:s3:::b/${*}/*"]));
+        // Where policies are enforced, what was refused was not done.
+        let refused = Record { enforced: true, ..record("iam:CreateUser", "arn:aws:iam::1:user/x") };
+        assert_eq!(suggest(&[refused]), None);
+        // The absence of a resource is no name.
+        let policy = suggest(&[record("s3:ListAllMyBuckets", "*")]).expect("something was done");
+        assert_eq!(policy["Statement"][0]["Resource"], json!(["*"]));
     }
 }

@@ -1,12 +1,12 @@
 //! The table: one line per operation.
 
 use model::lambda as m;
-use wire::{ConditionKeys, Permission, Resource, Service};
+use wire::{ConditionKeys, Cx, Permission, Resource, Service};
 
 use crate::code_source::CodeObject;
 use crate::facts::facts;
-use crate::name::{qualified_resource, resource};
-use crate::ops::layers::{layer_resource, layer_version_resource};
+use crate::name::{alias_resource, qualified_resource, resource};
+use crate::ops::layers::{layer_arn_resource, layer_resource, layer_version_resource};
 use crate::ops::{
     account, aliases, changes, concurrency, event_invoke, functions, invoke, invoke_streaming, layer_permissions,
     layers, listing, permissions, provisioned, runtime_settings, tags, urls, versions,
@@ -17,14 +17,18 @@ use crate::state::Lambda;
 #[rustfmt::skip]
 pub fn service(lambda: Lambda) -> Service {
     lines(lambda)
-        .also::<m::CreateFunction>             (|_, i| {
+        .also::<m::CreateFunction>             (|cx, i| {
             let object = CodeObject::of_code(&i.code).map(|object| object.permission());
-            dependent(Some(&i.role), i.layers.as_deref()).into_iter().chain(object).collect()
+            dependent(cx, Some(&i.role), i.layers.as_deref()).into_iter().chain(object).collect()
         })
         .also::<m::UpdateFunctionCode>         (|_, i| CodeObject::of_update(i).map(|object| object.permission()).into_iter().collect())
         .also::<m::PublishLayerVersion>        (|_, i| CodeObject::of_layer(&i.content).map(|object| object.permission()).into_iter().collect())
-        .also::<m::UpdateFunctionConfiguration>(|_, i| dependent(i.role.as_ref(), i.layers.as_deref()))
-        .keys::<m::CreateFunction>(|_, i| request_tags(i.tags.iter().flatten()))
+        .also::<m::UpdateFunctionConfiguration>(|cx, i| dependent(cx, i.role.as_ref(), i.layers.as_deref()))
+        .keys::<m::CreateFunction>             (|_, i| layer_keys(request_tags(i.tags.iter().flatten()), i.layers.as_deref()))
+        .keys::<m::UpdateFunctionConfiguration>(|_, i| layer_keys(ConditionKeys::new(), i.layers.as_deref()))
+        .keys::<m::AddPermission>              (|_, i| url_keys(i.function_url_auth_type).with("lambda:Principal", &i.principal))
+        .keys::<m::CreateFunctionUrlConfig>    (|_, i| url_keys(Some(i.auth_type)))
+        .keys::<m::UpdateFunctionUrlConfig>    (|_, i| url_keys(i.auth_type))
         .keys::<m::TagResource>   (|_, i| request_tags(&i.tags))
         .keys::<m::UntagResource> (|_, i| ConditionKeys::new().with_all("aws:TagKeys", i.tag_keys.iter().cloned()))
         .facts(facts)
@@ -43,20 +47,20 @@ fn lines(lambda: Lambda) -> wire::Table<Lambda> {
         .op::<m::DeleteFunction, _, _>                    (functions::delete,                        "lambda:DeleteFunction",                     |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
         .op::<m::PublishVersion, _, _>                    (versions::publish_version,                "lambda:PublishVersion",                     |cx, i| resource(cx, &i.function_name))
         .op::<m::ListVersionsByFunction, _, _>            (listing::versions,                        "lambda:ListVersionsByFunction",             |cx, i| resource(cx, &i.function_name))
-        .op::<m::CreateAlias, _, _>                       (aliases::create,                          "lambda:CreateAlias",                        |cx, i| qualified_resource(cx, &i.function_name, Some(&i.name)))
-        .op::<m::GetAlias, _, _>                          (aliases::get,                             "lambda:GetAlias",                           |cx, i| qualified_resource(cx, &i.function_name, Some(&i.name)))
-        .op::<m::UpdateAlias, _, _>                       (aliases::update,                          "lambda:UpdateAlias",                        |cx, i| qualified_resource(cx, &i.function_name, Some(&i.name)))
-        .op::<m::DeleteAlias, _, _>                       (aliases::delete,                          "lambda:DeleteAlias",                        |cx, i| qualified_resource(cx, &i.function_name, Some(&i.name)))
+        .op::<m::CreateAlias, _, _>                       (aliases::create,                          "lambda:CreateAlias",                        |cx, i| alias_resource(cx, &i.function_name, &i.name))
+        .op::<m::GetAlias, _, _>                          (aliases::get,                             "lambda:GetAlias",                           |cx, i| alias_resource(cx, &i.function_name, &i.name))
+        .op::<m::UpdateAlias, _, _>                       (aliases::update,                          "lambda:UpdateAlias",                        |cx, i| alias_resource(cx, &i.function_name, &i.name))
+        .op::<m::DeleteAlias, _, _>                       (aliases::delete,                          "lambda:DeleteAlias",                        |cx, i| alias_resource(cx, &i.function_name, &i.name))
         .op::<m::ListAliases, _, _>                       (aliases::list,                            "lambda:ListAliases",                        |cx, i| resource(cx, &i.function_name))
         .op::<m::Invoke, _, _>                            (invoke::invoke,                           "lambda:InvokeFunction",                     |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
-        .stream::<m::InvokeAsync, _, _>                   (invoke::invoke_async,                     "lambda:InvokeAsync",                        |cx, i| resource(cx, &i.function_name))
+        .stream::<m::InvokeAsync, _, _>                   (invoke::invoke_async,                     "lambda:InvokeAsync",                        |cx, i| qualified_resource(cx, &i.function_name, None))
         .stream::<m::InvokeWithResponseStream, _, _>      (invoke_streaming::invoke_streaming,       "lambda:InvokeFunction",                     |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
         .op::<m::AddPermission, _, _>                     (permissions::add,                         "lambda:AddPermission",                      |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
         .op::<m::RemovePermission, _, _>                  (permissions::remove,                      "lambda:RemovePermission",                   |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
         .op::<m::GetPolicy, _, _>                         (permissions::get,                         "lambda:GetPolicy",                          |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
-        .op::<m::TagResource, _, _>                       (tags::tag,                                "lambda:TagResource",                        |_, i| Resource::arn(&i.resource))
-        .op::<m::UntagResource, _, _>                     (tags::untag,                              "lambda:UntagResource",                      |_, i| Resource::arn(&i.resource))
-        .op::<m::ListTags, _, _>                          (tags::list,                               "lambda:ListTags",                           |_, i| Resource::arn(&i.resource))
+        .op::<m::TagResource, _, _>                       (tags::tag,                                "lambda:TagResource",                        |cx, i| tags::resource(cx, &i.resource))
+        .op::<m::UntagResource, _, _>                     (tags::untag,                              "lambda:UntagResource",                      |cx, i| tags::resource(cx, &i.resource))
+        .op::<m::ListTags, _, _>                          (tags::list,                               "lambda:ListTags",                           |cx, i| tags::resource(cx, &i.resource))
         .op::<m::PutFunctionConcurrency, _, _>            (concurrency::put,                         "lambda:PutFunctionConcurrency",             |cx, i| resource(cx, &i.function_name))
         .op::<m::GetFunctionConcurrency, _, _>            (concurrency::get,                         "lambda:GetFunctionConcurrency",             |cx, i| resource(cx, &i.function_name))
         .op::<m::DeleteFunctionConcurrency, _, _>         (concurrency::delete,                      "lambda:DeleteFunctionConcurrency",          |cx, i| resource(cx, &i.function_name))
@@ -81,7 +85,7 @@ fn lines(lambda: Lambda) -> wire::Table<Lambda> {
         .op::<m::GetFunctionCodeSigningConfig, _, _>      (runtime_settings::get_code_signing,       "lambda:GetFunctionCodeSigningConfig",       |cx, i| resource(cx, &i.function_name))
         .op::<m::PublishLayerVersion, _, _>               (layers::publish,                          "lambda:PublishLayerVersion",                |cx, i| layer_resource(cx, &i.layer_name))
         .op::<m::GetLayerVersion, _, _>                   (layers::get,                              "lambda:GetLayerVersion",                    |cx, i| layer_version_resource(cx, &i.layer_name, i.version_number))
-        .op::<m::GetLayerVersionByArn, _, _>              (layers::get_by_arn,                       "lambda:GetLayerVersion",                    |_, i| Resource::arn(&i.arn))
+        .op::<m::GetLayerVersionByArn, _, _>              (layers::get_by_arn,                       "lambda:GetLayerVersion",                    |cx, i| layer_arn_resource(cx, &i.arn))
         .op::<m::ListLayers, _, _>                        (layers::list_layers,                      "lambda:ListLayers",                         |_, _| Resource::any())
         .op::<m::ListLayerVersions, _, _>                 (layers::list_versions,                    "lambda:ListLayerVersions",                  |cx, i| layer_resource(cx, &i.layer_name))
         .op::<m::DeleteLayerVersion, _, _>                (layers::delete,                           "lambda:DeleteLayerVersion",                 |cx, i| layer_version_resource(cx, &i.layer_name, i.version_number))
@@ -92,10 +96,18 @@ fn lines(lambda: Lambda) -> wire::Table<Lambda> {
 }
 
 /// Whoever attaches a role must be allowed to hand it over, and whoever uses a layer to read it.
-fn dependent(role: Option<&String>, layers: Option<&[String]>) -> Vec<Permission> {
+fn dependent(cx: &Cx, role: Option<&String>, layers: Option<&[String]>) -> Vec<Permission> {
     let role = role.map(|role| Permission::pass_role(role, "lambda.amazonaws.com"));
-    let layer = |arn: &String| Permission::new("lambda:GetLayerVersion", Resource::arn(arn));
+    let layer = |arn: &String| Permission::new("lambda:GetLayerVersion", layer_arn_resource(cx, arn));
     role.into_iter().chain(layers.unwrap_or_default().iter().map(layer)).collect()
+}
+
+fn layer_keys(keys: ConditionKeys, layers: Option<&[String]>) -> ConditionKeys {
+    keys.with_all("lambda:Layer", layers.unwrap_or_default().iter().cloned())
+}
+
+fn url_keys(auth: Option<m::FunctionUrlAuthType>) -> ConditionKeys {
+    ConditionKeys::new().with_all("lambda:FunctionUrlAuthType", auth.map(|auth| auth.as_str().to_owned()))
 }
 
 fn request_tags<'t>(tags: impl IntoIterator<Item = (&'t String, &'t String)>) -> ConditionKeys {

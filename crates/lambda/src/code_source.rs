@@ -4,13 +4,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::lambda as m;
-use wire::{ApiError, Permission, Resource};
+use tokio::sync::OwnedSemaphorePermit;
+use wire::{ApiError, Cx, Permission, Resource};
 
 use crate::error::LambdaError;
+use crate::function::CodeRef;
 use crate::invoke::BoxFuture;
+use crate::keys::{self, Key, UsageRecord};
 use crate::limits::PACKAGE_UNZIPPED_BYTES_MAX;
 use crate::ops::functions::check_zip_length;
 use crate::state::Lambda;
+
+/// Packages out of S3 that are in memory at the same time: each takes up to [`PACKAGE_UNZIPPED_BYTES_MAX`].
+pub(crate) const OBJECTS_AT_ONCE: usize = 2;
 
 /// An object that a package is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +64,16 @@ impl CodeObject {
     }
 }
 
+/// A package that has not been looked into yet.
+#[derive(Debug)]
+pub(crate) struct Package {
+    zip: Bytes,
+    /// One of [`OBJECTS_AT_ONCE`]. What came in a request counts among the gateway's bodies.
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
 impl Lambda {
-    /// The package that a request carries or names.
+    /// The package that a request carries or names. Ask it last: an object may be large, and others wait for its turn.
     ///
     /// # Errors
     /// `InvalidParameterValueException` for none, for two, and for an object that cannot be read;
@@ -69,7 +83,7 @@ impl Lambda {
         zip: Option<Bytes>,
         object: Option<CodeObject>,
         operation: &'static str,
-    ) -> Result<Bytes, LambdaError> {
+    ) -> Result<Package, LambdaError> {
         match (zip, object) {
             (Some(_), Some(_)) => Err(LambdaError::invalid(
                 "Please do not provide other FunctionCode parameters when providing a ZipFile.",
@@ -78,13 +92,41 @@ impl Lambda {
                 "PublishLayerVersion" => "Please provide a source for layer content.",
                 _ => "Please provide a source for function code.",
             })),
-            (Some(zip), None) => check_zip_length(&zip, operation).map(|()| zip),
-            (None, Some(object)) => (self.read_object)(object).await.map_err(|error| {
-                let ApiError { code, message, .. } = error;
-                LambdaError::invalid(format!(
-                    "Error occurred while GetObject. S3 Error Code: {code}. S3 Error Message: {message}"
-                ))
-            }),
+            (Some(zip), None) => check_zip_length(&zip, operation).map(|()| Package { zip, _turn: None }),
+            (None, Some(object)) => {
+                let turn = Arc::clone(&self.object_turns).acquire_owned().await.map_err(LambdaError::internal)?;
+                let zip = (self.read_object)(object).await.map_err(|error| {
+                    let ApiError { code, message, .. } = error;
+                    LambdaError::invalid(format!(
+                        "Error occurred while GetObject. S3 Error Code: {code}. S3 Error Message: {message}"
+                    ))
+                })?;
+                Ok(Package { zip, _turn: Some(turn) })
+            }
         }
+    }
+
+    /// Checks a package and stores it, in place of one of `freed` bytes.
+    ///
+    /// # Errors
+    /// What is wrong with the package, and `CodeStorageExceededException`: then nothing is stored. The transaction that
+    /// names the package counts again; what it refuses is collected later, as what no record names is.
+    pub(crate) async fn store(&self, cx: &Cx, package: Package, freed: u64) -> Result<CodeRef, LambdaError> {
+        let key = Key::Usage { account: cx.account.as_str(), region: &cx.region };
+        let usage = self.kv.read(|tx| async { keys::get::<UsageRecord>(&{ tx }, &key).await }).await?;
+        let others = usage.unwrap_or_default().code_bytes.saturating_sub(freed);
+        let length = package.zip.len() as u64;
+        if length > freed && others + length > self.config.account_code_bytes_max {
+            return Err(LambdaError::CodeStorageExceededException);
+        }
+        Ok(self.packages.store(package.zip).await?)
+    }
+
+    /// Checks a package without keeping anything of it (`DryRun`).
+    ///
+    /// # Errors
+    /// What is wrong with the package.
+    pub(crate) async fn try_package(&self, package: Package) -> Result<CodeRef, LambdaError> {
+        Ok(self.packages.check(package.zip).await?)
     }
 }

@@ -18,7 +18,7 @@ use wire::{AccountId, Arn, Cx, TraceContext};
 
 use crate::error::LambdaError;
 use crate::invoke::{Invocation, InvokeOutcome};
-use crate::keys::{self, EventInvokeRecord, Key, SettingsRecord};
+use crate::keys::{self, EventInvokeRecord, FunctionRecord, Key, SettingsRecord};
 use crate::limits::{EVENT_AGE_S_DEFAULT, EVENT_RETRIES_DEFAULT};
 use crate::name::FunctionName;
 use crate::qualifier::resolve;
@@ -26,6 +26,9 @@ use crate::state::Lambda;
 
 /// The queue of asynchronous invocations: entries are [`QueuedEvent::encode`].
 pub const EVENTS: Outbox = Outbox::new("lambda-events", 8);
+
+/// Stands in each entry as `format`; entries without one are of format 1.
+const FORMAT: u32 = 1;
 
 /// An event that waits for a function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,10 +62,31 @@ pub struct QueuedEvent {
     pub payload: Bytes,
 }
 
-/// The bytes are not a queued event.
+/// The bytes are not a queued event that this program knows.
 #[derive(Debug, thiserror::Error)]
-#[error("a queued event cannot be read")]
-pub struct NoQueuedEvent(#[source] Option<serde_json::Error>);
+pub enum NoQueuedEvent {
+    /// Nothing ends the line of JSON.
+    #[error("a queued event is cut")]
+    Cut,
+    /// The line is not what it should be.
+    #[error("a queued event cannot be read")]
+    Malformed(#[from] serde_json::Error),
+    /// A newer program wrote it.
+    #[error("a queued event of format {0}; this program knows {FORMAT}")]
+    Format(u32),
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    format: u32,
+    #[serde(flatten)]
+    event: &'a QueuedEvent,
+}
+
+#[derive(Deserialize)]
+struct Format {
+    format: Option<u32>,
+}
 
 impl QueuedEvent {
     /// An event for the function (or its version or alias) with this ARN; `None` when the ARN names no function.
@@ -97,7 +121,8 @@ impl QueuedEvent {
 
     /// What the queue keeps: a line of JSON, then the event byte for byte.
     pub fn encode(&self) -> Bytes {
-        let mut bytes = serde_json::to_vec(self).expect("a struct of texts and numbers is JSON");
+        let written = Written { format: FORMAT, event: self };
+        let mut bytes = serde_json::to_vec(&written).expect("a struct of texts and numbers is JSON");
         bytes.reserve(self.payload.len() + 1);
         bytes.push(b'\n');
         bytes.extend_from_slice(&self.payload);
@@ -107,10 +132,14 @@ impl QueuedEvent {
     /// Reads [`QueuedEvent::encode`]'s bytes.
     ///
     /// # Errors
-    /// When the bytes are none.
+    /// When the bytes are none, or of a newer format.
     pub fn decode(bytes: &Bytes) -> Result<Self, NoQueuedEvent> {
-        let end = bytes.iter().position(|byte| *byte == b'\n').ok_or(NoQueuedEvent(None))?;
-        let event: Self = serde_json::from_slice(&bytes[..end]).map_err(|error| NoQueuedEvent(Some(error)))?;
+        let end = bytes.iter().position(|byte| *byte == b'\n').ok_or(NoQueuedEvent::Cut)?;
+        let Format { format } = serde_json::from_slice(&bytes[..end])?;
+        if let Some(unknown) = format.filter(|format| *format != FORMAT) {
+            return Err(NoQueuedEvent::Format(unknown));
+        }
+        let event: Self = serde_json::from_slice(&bytes[..end])?;
         Ok(Self { payload: bytes.slice(end + 1..), ..event })
     }
 
@@ -157,28 +186,19 @@ impl Lambda {
             .await
     }
 
-    /// What holds for an event now; `None` when its function, version or alias is gone.
+    /// What holds for an event now; `None` when its function is gone. Without the version or alias that it is for, the
+    /// function's own settings say who hears of its end.
     ///
     /// # Errors
     /// `ServiceException` when the store cannot be read.
     pub async fn event_policy(&self, event: &QueuedEvent) -> Result<Option<EventPolicy>, LambdaError> {
         let Some(cx) = self.cx_of(event) else { return Ok(None) };
-        let (cx, name) = (&cx, &event.function());
-        let found = self
-            .kv
-            .read(|tx| async move {
-                let resolved = resolve(&tx, cx, name, 1.0).await?;
-                let qualifier = name.qualifier.as_deref().filter(|qualifier| *qualifier != crate::LATEST);
-                let key = Key::EventInvoke(name.place(cx), qualifier.unwrap_or_default());
-                let config: Option<EventInvokeRecord> = keys::get(&tx, &key).await?;
-                Ok::<_, LambdaError>((resolved.record, config))
-            })
-            .await;
-        let (record, config) = match found {
-            Ok(found) => found,
-            Err(error) if error.is_absence() => return Ok(None),
-            Err(error) => return Err(error),
+        let name = event.function();
+        let found = match self.settings_of(&cx, &name).await? {
+            None if name.qualifier.is_some() => self.settings_of(&cx, &name.unqualified()).await?,
+            found => found,
         };
+        let Some((record, config)) = found else { return Ok(None) };
         let (age_s, retries) = config.as_ref().map_or((None, None), |config| (config.age_s_max, config.retries_max));
         let (on_success, on_failure) = config.map_or((None, None), |config| (config.on_success, config.on_failure));
         Ok(Some(EventPolicy {
@@ -189,6 +209,28 @@ impl Lambda {
             dead_letter: record.dead_letter_arn,
             role: record.role,
         }))
+    }
+
+    async fn settings_of(
+        &self,
+        cx: &Cx,
+        name: &FunctionName,
+    ) -> Result<Option<(FunctionRecord, Option<EventInvokeRecord>)>, LambdaError> {
+        let found = self
+            .kv
+            .read(|tx| async move {
+                let resolved = resolve(&tx, cx, name, 1.0).await?;
+                let qualifier = name.qualifier.as_deref().filter(|qualifier| *qualifier != crate::LATEST);
+                let key = Key::EventInvoke(name.place(cx), qualifier.unwrap_or_default());
+                let config: Option<EventInvokeRecord> = keys::get(&tx, &key).await?;
+                Ok::<_, LambdaError>((resolved.record, config))
+            })
+            .await;
+        match found {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.is_absence() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Runs one attempt of an event.
@@ -255,6 +297,20 @@ mod tests {
         fn any_bytes_decode_or_fail_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = QueuedEvent::decode(&Bytes::from(bytes));
         }
+    }
+
+    #[test]
+    fn entries_of_a_newer_format_are_refused_and_those_without_one_are_read() {
+        let trace = TraceContext::new(Timestamp::from_unix_s(1), &Rng::seeded(1));
+        let arn = "arn:aws:lambda:eu-west-1:000000000000:function:f";
+        let event = QueuedEvent::new(arn, String::new(), Bytes::from_static(b"{}"), &trace, Timestamp::default());
+        let event = event.expect("a function's ARN");
+        let text = String::from_utf8(event.encode().to_vec()).expect("JSON");
+        assert!(text.starts_with(r#"{"format":1,"#), "{text}");
+        let newer = Bytes::from(text.replace(r#""format":1"#, r#""format":2"#));
+        assert!(matches!(QueuedEvent::decode(&newer), Err(NoQueuedEvent::Format(2))));
+        let older = Bytes::from(text.replace(r#""format":1,"#, ""));
+        assert_eq!(QueuedEvent::decode(&older).expect("as it was written before"), event);
     }
 
     #[test]

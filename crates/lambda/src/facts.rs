@@ -1,14 +1,16 @@
 //! What authorisation hears about a function or a layer before anybody touches it: its policy and its tags.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wire::{AccountId, Arn, Cx, ResourceFacts};
 
 use crate::error::LambdaError;
-use crate::keys::{self, FunctionRecord, Key, LayerRecord, PolicyRecord};
-use crate::name::FunctionName;
+use crate::keys::{self, Key, LayerRecord, Place, PolicyRecord};
+use crate::limits::NAME_LENGTH_MAX;
 use crate::ops::layers::{LayerName, split_arn};
 use crate::qualifier::Qualifier;
+use crate::remembered::Records;
 use crate::state::Lambda;
 
 /// The column of the table.
@@ -22,40 +24,66 @@ impl Lambda {
     /// # Errors
     /// `ServiceException` when the store does not answer.
     pub(crate) async fn facts(&self, arn: &str) -> Result<ResourceFacts, LambdaError> {
-        let Some(parsed) = Arn::parse(arn) else { return Ok(ResourceFacts::default()) };
+        let Some(parsed) = Arn::parse(arn).filter(|parsed| parsed.service == "lambda") else {
+            return Ok(ResourceFacts::default());
+        };
         let Some(account) = AccountId::parse(&parsed.account) else { return Ok(ResourceFacts::default()) };
-        let cx = self.own_cx(account, parsed.region.clone());
-        match parsed.resource.split(':').next() {
-            Some("function") => match FunctionName::parse(&cx, arn, None) {
-                Ok(name) => function(self, &cx, name).await,
-                Err(_) => Ok(ResourceFacts::default()),
-            },
-            Some("layer") => layer(self, &cx, arn).await,
+        match parsed.resource.split_once(':') {
+            Some(("function", name)) => {
+                let (name, qualifier) = name.split_once(':').map_or((name, None), |(name, rest)| (name, Some(rest)));
+                if name.is_empty() || name.len() > NAME_LENGTH_MAX {
+                    return Ok(ResourceFacts::default());
+                }
+                let place = Place { account: account.as_str(), region: &parsed.region, name };
+                self.function_facts(arn, place, qualifier, &account).await
+            }
+            Some(("layer", _)) => layer(self, &self.own_cx(account, parsed.region.clone()), arn).await,
             _ => Ok(ResourceFacts::default()),
         }
     }
+
+    /// A qualifier has a policy of its own; `$LATEST` is guarded by the function's. Every invocation asks, so what
+    /// follows from the two records is remembered; the records themselves are read each time.
+    async fn function_facts(
+        &self,
+        arn: &str,
+        place: Place<'_>,
+        qualifier: Option<&str>,
+        account: &AccountId,
+    ) -> Result<ResourceFacts, LambdaError> {
+        let qualifier = match Qualifier::of(qualifier) {
+            Qualifier::Latest => "",
+            Qualifier::Number(_) | Qualifier::Alias(_) => qualifier.unwrap_or_default(),
+        };
+        let keys = [Key::Policy(place, qualifier).pack(), Key::Function(place).pack()];
+        let [policy_key, function_key] = &keys;
+        let records: Records = self
+            .kv
+            .read(|tx| async move { Ok::<_, LambdaError>([tx.get(policy_key).await?, tx.get(function_key).await?]) })
+            .await?;
+        if let Some(known) = self.remembered_facts.get(arn, &records) {
+            return Ok(known);
+        }
+        let [policy, function] = &records;
+        let policy: Option<PolicyRecord> = policy.as_deref().map(keys::decode).transpose()?;
+        let function: Option<Tagged> = function.as_deref().map(keys::decode).transpose()?;
+        let facts = ResourceFacts {
+            owner: function.is_some().then(|| account.clone()),
+            policy: policy.and_then(|policy| policy.document()).map(Arc::from),
+            tags: function.map(|function| function.tags.into_iter().collect()).unwrap_or_default(),
+        };
+        // Who asks about what does not exist drives nothing out.
+        if records.iter().any(Option::is_some) {
+            self.remembered_facts.insert(arn, &records, facts.clone());
+        }
+        Ok(facts)
+    }
 }
 
-/// A qualifier has a policy of its own; `$LATEST` is guarded by the function's.
-async fn function(lambda: &Lambda, cx: &Cx, name: FunctionName) -> Result<ResourceFacts, LambdaError> {
-    let name = match Qualifier::of(name.qualifier.as_deref()) {
-        Qualifier::Latest => name.unqualified(),
-        _ => name,
-    };
-    let (place, qualifier) = (name.place(cx), name.qualifier.as_deref().unwrap_or_default());
-    let (policy, function) = lambda
-        .kv
-        .read(|tx| async move {
-            let policy: Option<PolicyRecord> = keys::get(&tx, &Key::Policy(place, qualifier)).await?;
-            let function: Option<FunctionRecord> = keys::get(&tx, &Key::Function(place)).await?;
-            Ok::<_, LambdaError>((policy, function))
-        })
-        .await?;
-    Ok(ResourceFacts {
-        owner: function.is_some().then(|| cx.account.clone()),
-        policy: policy.and_then(|policy| policy.document()).map(Arc::from),
-        tags: function.map(|function| function.tags.into_iter().collect()).unwrap_or_default(),
-    })
+/// What a function's record says to authorisation.
+#[derive(serde::Deserialize)]
+struct Tagged {
+    tags: BTreeMap<String, String>,
 }
 
 async fn layer(lambda: &Lambda, cx: &Cx, arn: &str) -> Result<ResourceFacts, LambdaError> {

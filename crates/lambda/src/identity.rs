@@ -45,11 +45,16 @@ impl Lambda {
     /// # Errors
     /// `AccessDenied`, or what hinders the answer.
     pub(crate) async fn may_call_url(&self, cx: &Cx, arn: &str, auth: UrlAuth) -> Result<(), ApiError> {
-        // An open URL asks nobody who he is, but the function's policy must open it to everyone all the same
-        // (developer guide, "Security and auth model").
-        let cx = match auth {
-            UrlAuth::None => Cx { principal: Principal::Anonymous, ..cx.clone() },
-            UrlAuth::AwsIam => cx.clone(),
+        let cx = match (auth, &cx.principal) {
+            // An open URL asks nobody who he is, but the function's policy must open it to everyone all the same
+            // (developer guide, "Security and auth model").
+            (UrlAuth::None, _) => Cx { principal: Principal::Anonymous, ..cx.clone() },
+            // A request that is unsigned or forged comes from nobody. A policy for "*" opens such a URL to every
+            // principal, and not to strangers: AWS checks the signature first.
+            (UrlAuth::AwsIam, Principal::Anonymous) => {
+                return Err(ApiError::client("AccessDenied", 403, "The request is not signed."));
+            }
+            (UrlAuth::AwsIam, _) => cx.clone(),
         };
         let facts = self.facts(arn).await.map_err(wire::error::to_api_error)?;
         let asked = Asked {

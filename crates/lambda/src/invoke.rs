@@ -61,7 +61,7 @@ pub use error::{InvokeError, ThrottleReason};
 pub use log_stream::LogLine;
 pub use report::{ColdStart, PriceTable, Report, Status};
 pub use state::State;
-pub use stream::{STREAM_BYTES_MAX, StreamPart, StreamSink};
+pub use stream::{Arrived, STREAM_BYTES_MAX, StreamPart, StreamParts, StreamSink};
 
 use admission::Admission;
 use egress::{Egress, WayOut};

@@ -31,6 +31,7 @@ pub mod function;
 pub mod identity;
 pub mod invoke;
 mod inward;
+pub mod jobs;
 mod keys;
 pub mod limits;
 mod name;
@@ -40,9 +41,11 @@ mod pages;
 mod plane;
 mod qualifier;
 mod recursion;
+mod remembered;
 pub mod runtimes;
 mod state;
 mod statement;
+mod turns;
 pub mod url;
 
 pub use api::service;
@@ -58,4 +61,5 @@ pub use invoke::{
     PriceTable, Report, ThrottleReason,
 };
 pub use plane::{DataPlane, NodePlane, Provisioned};
+pub use recursion::visits;
 pub use state::{Config, Lambda, LambdaParts};

@@ -129,6 +129,12 @@ pub(crate) fn qualified_resource(cx: &Cx, given: &str, qualifier: Option<&str>) 
     }
 }
 
+/// The resource of the operations that are about one alias: the alias that they change, whatever qualifier the function's
+/// name carries. One that contradicts is refused afterwards, by [`FunctionName::parse`].
+pub(crate) fn alias_resource(cx: &Cx, given: &str, alias: &str) -> Resource {
+    Resource::arn(format!("{}:{alias}", meant(cx, &split(given))))
+}
+
 fn meant(cx: &Cx, parts: &Parts<'_>) -> String {
     let region = parts.region.unwrap_or(&cx.region);
     let account = parts.account.unwrap_or(cx.account.as_str());
@@ -247,5 +253,8 @@ mod tests {
         assert_eq!(qualified("f:v1", None), format!("{here}:v1"));
         assert_eq!(qualified("f", Some("v1")), format!("{here}:v1"));
         assert_eq!(qualified("f", None), here);
+        for given in ["f", "f:dev", &format!("{here}:dev")] {
+            assert_eq!(alias_resource(&cx(), given, "prod").0, [format!("{here}:prod")], "{given}");
+        }
     }
 }

@@ -9,6 +9,7 @@
 //! - The blob is the truth, the folder a cache. Folders are named by the machine's boot: what was written before a
 //!   power cut is not trusted, so nothing needs an fsync here, and kill -9 costs nothing (the page cache survives it).
 //! - Whoever sees CODE/BOOT/DIGEST sees all of it: it appears by one rename.
+//! - What no record names is removed by [`crate::jobs`], blob and folder.
 //! - At most [`UNPACKS_AT_ONCE`] packages are unpacked at a time; each needs its zip bytes and a 64 KiB buffer.
 //! - Fault tests E1–E3: see `tests.rs` beside this file.
 
@@ -22,6 +23,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use blob::{BlobRef, Blobs};
 use bytes::Bytes;
@@ -35,6 +37,8 @@ use crate::invoke::BoxFuture;
 
 /// How many packages are unpacked at the same time.
 pub const UNPACKS_AT_ONCE: usize = 2;
+/// Blobs listed at once when it is looked for those that nobody needs.
+const BLOBS_LISTED: usize = 1_000;
 /// One package is unpacked by one task at a time; different packages rarely share a lock.
 const LOCKS: usize = 64;
 
@@ -204,25 +208,61 @@ impl Packages {
         })
     }
 
-    /// Removes the unpacked folders of all packages but those with these digests, and says how many. Nothing may run
-    /// from them: call it at start.
+    /// Names of what is stored here, as blob or as folder, and not among `needed`.
     ///
     /// # Errors
     /// The disk's.
-    pub async fn keep_only(&self, digests: HashSet<String>) -> io::Result<usize> {
-        let folder = self.inner.folder.clone();
-        let work = move || {
-            let mut removed = 0;
-            for entry in fs::read_dir(folder)? {
-                let entry = entry?;
-                if !entry.file_name().to_str().is_some_and(|name| digests.contains(name)) {
-                    fs::remove_dir_all(entry.path())?;
-                    removed += 1;
-                }
+    pub(crate) async fn unneeded(&self, needed: &HashSet<String>) -> Result<HashSet<String>, PackageError> {
+        let mut unneeded = HashSet::new();
+        let mut after = None;
+        loop {
+            let page = self.inner.blobs.list(after, BLOBS_LISTED).await?;
+            unneeded.extend(page.iter().map(|blob| blob.digest.to_string()).filter(|name| !needed.contains(name)));
+            match page.last() {
+                Some(last) if page.len() == BLOBS_LISTED => after = Some(last.digest),
+                _ => break,
             }
-            Ok(removed)
+        }
+        let folder = self.inner.folder.clone();
+        let work = move || -> io::Result<Vec<String>> {
+            let names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+            names.collect()
         };
-        sys::task::blocking(work).await.unwrap_or_else(|| Err(io::Error::other(SHUTTING_DOWN)))
+        let folders = sys::task::blocking(work).await.ok_or_else(cancelled)??;
+        let finished = folders.into_iter().filter(|name| !name.starts_with(UNFINISHED));
+        unneeded.extend(finished.filter(|name| !needed.contains(name)));
+        Ok(unneeded)
+    }
+
+    /// Removes a name of [`Packages::unneeded`], blob and folder, unless it was stored within `age`. Nothing may run from
+    /// the folder. Whether there was something to remove.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) async fn remove(&self, name: &str, age: Duration) -> Result<bool, PackageError> {
+        // Whoever stores these bytes at this moment unpacks first and puts then: either the blob is young, or they come
+        // by here again after the folder has gone, and unpack it from their blob.
+        let _flight = self.inner.lock(name).lock().await;
+        let stored = match name.parse() {
+            Ok(digest) => {
+                let removed = self.inner.blobs.delete_older(&digest, age).await?;
+                // Too young, or there is none: a folder without its blob can wait for the next start.
+                if !removed && !age.is_zero() {
+                    return Ok(false);
+                }
+                removed
+            }
+            // Several layers in one folder; the name is not a package's.
+            Err(_) => false,
+        };
+        let (place, unfinished) = (self.inner.folder.join(name), self.inner.unfinished());
+        let work = move || match fs::rename(place, &unfinished) {
+            Ok(()) => fs::remove_dir_all(unfinished).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        };
+        let unpacked = sys::task::blocking(work).await.ok_or_else(cancelled)??;
+        Ok(stored || unpacked)
     }
 
     /// Bytes of all files of a package, unpacked.
@@ -251,9 +291,9 @@ impl Packages {
         for layer in layers {
             folders.push(self.unpacked(layer).await?);
         }
-        let digests: String = layers.iter().map(|layer| layer.digest.as_str()).collect();
-        let folder = self.inner.folder.join(format!("{MERGED}{}", sha256_hex(digests.as_bytes())));
-        let _flight = self.inner.locks[0].lock().await;
+        let name = merged_name(layers);
+        let folder = self.inner.folder.join(&name);
+        let _flight = self.inner.lock(&name).lock().await;
         let (place, unfinished) = (folder.clone(), self.inner.unfinished());
         let work = move || {
             if place.is_dir() {
@@ -276,8 +316,7 @@ impl Packages {
 
     async fn unpack_once(&self, code: &CodeRef, zip: Option<Bytes>) -> Result<PathBuf, PackageError> {
         let folder = self.folder(code);
-        let lock = code.digest.bytes().fold(0usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        let _flight = self.inner.locks[lock % LOCKS].lock().await;
+        let _flight = self.inner.lock(&code.digest).lock().await;
         let (probe, unfinished, limits) = (folder.clone(), self.inner.unfinished(), self.inner.limits);
         if sys::task::blocking(move || probe.is_dir()).await.ok_or_else(cancelled)? {
             return Ok(folder);
@@ -299,6 +338,12 @@ impl Packages {
 }
 
 impl Inner {
+    /// The lock of what is called `name`.
+    fn lock(&self, name: &str) -> &Mutex<()> {
+        let sum = name.bytes().fold(0usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        &self.locks[sum % LOCKS]
+    }
+
     fn unfinished(&self) -> PathBuf {
         self.folder.join(format!("{UNFINISHED}{}", sys::id::hex::<8>(&self.rng)))
     }
@@ -306,6 +351,12 @@ impl Inner {
 
 /// Names of folders that hold several layers merged.
 const MERGED: &str = "merged-";
+
+/// The name of the folder that holds these layers merged.
+pub(crate) fn merged_name(layers: &[CodeRef]) -> String {
+    let digests: String = layers.iter().map(|layer| layer.digest.as_str()).collect();
+    format!("{MERGED}{}", sha256_hex(digests.as_bytes()))
+}
 
 /// Names of folders that are still being filled.
 const UNFINISHED: &str = "unfinished-";

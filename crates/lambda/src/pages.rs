@@ -9,6 +9,9 @@ use serde::de::DeserializeOwned;
 use crate::error::LambdaError;
 use crate::keys;
 
+/// Records read at once: however long their values are, they are within what one read of the store may return.
+pub(crate) const AT_ONCE: usize = 64;
+
 /// A page of records with their keys.
 pub(crate) struct Page<T> {
     pub(crate) records: Vec<(Bytes, T)>,
@@ -48,9 +51,40 @@ pub(crate) async fn read<T: DeserializeOwned>(
     Ok(Page { records, next })
 }
 
+/// Hands every record of `range` to `take`, in order: of as many as there are, [`AT_ONCE`] are in memory.
+pub(crate) async fn each<T: DeserializeOwned>(
+    tx: &Txn,
+    range: &KeyRange,
+    mut take: impl FnMut(&Bytes, T) -> Result<(), LambdaError>,
+) -> Result<(), LambdaError> {
+    let mut begin = range.begin.clone();
+    let options = RangeOptions { limit: AT_ONCE, ..RangeOptions::default() };
+    loop {
+        let pairs = tx.range(&begin, &range.end, options).await?;
+        for (key, value) in &pairs {
+            take(key, keys::decode(value)?)?;
+        }
+        match pairs.last() {
+            Some((last, _)) if pairs.len() == AT_ONCE => begin = behind(last),
+            _ => return Ok(()),
+        }
+    }
+}
+
 /// Every record of `range`: for what is bounded by its nature.
 pub(crate) async fn all<T: DeserializeOwned>(tx: &Txn, range: &KeyRange) -> Result<Vec<(Bytes, T)>, LambdaError> {
-    Ok(read(tx, range, None, usize::MAX - 1).await?.records)
+    let mut records = Vec::new();
+    each(tx, range, |key, record| {
+        records.push((key.clone(), record));
+        Ok(())
+    })
+    .await?;
+    Ok(records)
+}
+
+/// The first key behind `key`.
+pub(crate) fn behind(key: &[u8]) -> Bytes {
+    [key, &[0]].concat().into()
 }
 
 /// The marker behind the item with `key`.
@@ -67,7 +101,54 @@ pub(crate) fn unmarked(marker: &str) -> Option<Vec<u8>> {
 fn after(marker: &str, range: &KeyRange) -> Result<Bytes, LambdaError> {
     let key = unmarked(marker).filter(|key| range.contains(key));
     match key {
-        Some(key) => Ok([&key[..], &[0]].concat().into()),
+        Some(key) => Ok(behind(&key)),
         None => Err(LambdaError::invalid(format!("The marker {marker:?} is not one that this operation gave."))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kv::Kv;
+    use sys::{Clock, Rng, Timestamp};
+
+    use super::*;
+    use crate::keys::{Key, Place};
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Long {
+        text: String,
+    }
+
+    #[tokio::test]
+    async fn ranges_longer_than_one_read_of_the_store_are_read_whole() {
+        let kv = Kv::memory(Clock::manual(Timestamp::default()), Rng::seeded(1));
+        let place = Place { account: "000000000000", region: "us-east-1", name: "f" };
+        let long = Long { text: "x".repeat(90_000) };
+        for hundred in 0..2u64 {
+            let long = &long;
+            let written = kv.transact(|tx| async move {
+                for number in 0..100 {
+                    keys::set(&tx, &Key::Version(place, 100 * hundred + number), long);
+                }
+                Ok::<_, kv::Error>(())
+            });
+            written.await.unwrap();
+        }
+        let range = keys::versions_of(place);
+        let numbers = kv.read(|tx| {
+            let range = &range;
+            async move {
+                assert!(tx.range(&range.begin, &range.end, RangeOptions::default()).await.is_err(), "18 MB at once");
+                let mut numbers = Vec::new();
+                each(&tx, range, |key, record: Long| {
+                    assert_eq!(record.text.len(), 90_000);
+                    numbers.push(keys::last_number(key)?);
+                    Ok(())
+                })
+                .await?;
+                Ok::<_, LambdaError>(numbers)
+            }
+        });
+        assert_eq!(numbers.await.unwrap(), (0..200).collect::<Vec<_>>());
     }
 }

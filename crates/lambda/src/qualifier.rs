@@ -79,11 +79,12 @@ pub(crate) async fn version_record(
     version: &str,
 ) -> Result<FunctionRecord, LambdaError> {
     let place = name.place(cx);
-    let key = match Qualifier::of(Some(version)) {
-        Qualifier::Number(number) => Key::Version(place, number),
-        _ => Key::Function(place),
+    let found = match Qualifier::of(Some(version)) {
+        Qualifier::Latest => keys::get(tx, &Key::Function(place)).await?,
+        Qualifier::Number(number) => keys::get(tx, &Key::Version(place, number)).await?,
+        // `01`, or more digits than a number has: no version is called so.
+        Qualifier::Alias(_) => None,
     };
-    let found = keys::get(tx, &key).await?;
     found.ok_or_else(|| {
         let qualified = match name.qualifier {
             None if version != LATEST => format!("{}:{version}", name.arn(cx)),
@@ -147,6 +148,8 @@ mod tests {
             (Some("7"), Qualifier::Number(7)),
             (Some("prod"), Qualifier::Alias("prod")),
             (Some("7a"), Qualifier::Alias("7a")),
+            (Some("07"), Qualifier::Alias("07")),
+            (Some("99999999999999999999"), Qualifier::Alias("99999999999999999999")),
         ] {
             assert_eq!(Qualifier::of(text), expected);
         }

@@ -12,6 +12,7 @@ use sha2::Digest as _;
 use wire::{Cx, TraceContext};
 
 use crate::error::LambdaError;
+use crate::event_queue::QueuedEvent;
 use crate::function::FunctionVersion;
 use crate::name::FunctionName;
 use crate::qualifier::{Resolved, concurrency, resolve};
@@ -28,6 +29,23 @@ fn hash(function_arn: &str) -> String {
 /// The trace with one more visit of the function, and how many that makes.
 fn visit(trace: &TraceContext, function_arn: &str) -> (TraceContext, u32) {
     trace.visiting(&hash(function_arn))
+}
+
+/// How often the chain behind `trace` has come to the function (or its version or alias) with this ARN.
+pub fn visits(trace: &TraceContext, function_arn: &str) -> u32 {
+    // arn:aws:lambda:REGION:ACCOUNT:function:NAME, and perhaps a qualifier
+    let arn: Vec<&str> = function_arn.splitn(8, ':').take(7).collect();
+    visit(trace, &arn.join(":")).1 - 1
+}
+
+impl QueuedEvent {
+    /// The trace behind the event's run, as a header: what is sent on about it carries this, so that chains over
+    /// destinations and dead-letter queues are counted too.
+    pub fn trace_behind(&self) -> String {
+        let arn = crate::name::function_arn(&self.region, &self.account, &self.name);
+        TraceContext::parse_header(&self.trace)
+            .map_or_else(|| self.trace.clone(), |trace| visit(&trace, &arn).0.header())
+    }
 }
 
 impl Lambda {
@@ -65,6 +83,23 @@ mod tests {
     use sys::{Rng, Timestamp};
 
     use super::*;
+
+    #[test]
+    fn l15_visits_are_those_of_the_function_whatever_the_qualifier() {
+        let arn = "arn:aws:lambda:us-east-1:000000000000:function:f";
+        let new = TraceContext::new(Timestamp::from_unix_s(1), &Rng::seeded(1));
+        let event = |trace: &TraceContext| {
+            let made = QueuedEvent::new(arn, "r".to_owned(), bytes::Bytes::new(), trace, Timestamp::from_unix_s(1));
+            made.expect("an ARN of a function")
+        };
+        let mut trace = visit(&new, "arn:aws:lambda:us-east-1:000000000000:function:g").0;
+        for round in 0..5 {
+            assert_eq!(visits(&trace, arn), round);
+            assert_eq!(visits(&trace, &format!("{arn}:live")), round);
+            trace = TraceContext::parse_header(&event(&trace).trace_behind()).expect("a header of our own");
+        }
+        assert_eq!(visits(&new, arn), 0);
+    }
 
     #[test]
     fn l15_visits_are_counted_along_the_chain_for_each_function() {

@@ -1,22 +1,24 @@
 //! What every handler of the service holds.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use kv::{Kv, RangeOptions};
+use kv::Kv;
 use sys::{Clock, Rng, Timestamp};
-use wire::{AccountId, Cx, Principal, TraceContext};
+use tokio::sync::Semaphore;
+use wire::{AccountId, CheckPolicy, Cx, Principal, ResourceFacts, TraceContext};
 
 use crate::code_link::CodeLinks;
-use crate::code_source::ReadObject;
+use crate::code_source::{OBJECTS_AT_ONCE, ReadObject};
 use crate::error::LambdaError;
 use crate::function::{CodeRef, Concurrency, FunctionVersion};
 use crate::identity::Identity;
-use crate::keys::{self, FunctionRecord, LayerUse};
+use crate::keys::FunctionRecord;
 use crate::limits;
 use crate::name::function_arn;
 use crate::package::Packages;
 use crate::plane::DataPlane;
+use crate::remembered::Remembered;
+use crate::turns::Turns;
 
 /// What the operator may change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,9 @@ pub struct Config {
     pub account_code_bytes_max: u64,
     /// Concurrent executions of one account in one region, as GetAccountSettings reports them.
     pub account_concurrency_max: i32,
+    /// Memory that provisioned environments of this node may take together, in MB: the rest is for what starts when it is
+    /// called.
+    pub provisioned_mb_max: u64,
 }
 
 impl Default for Config {
@@ -36,6 +41,7 @@ impl Default for Config {
             url_domain: "localhost".to_owned(),
             account_code_bytes_max: limits::ACCOUNT_CODE_BYTES_MAX,
             account_concurrency_max: limits::ACCOUNT_CONCURRENCY_MAX,
+            provisioned_mb_max: u64::MAX,
         }
     }
 }
@@ -58,18 +64,9 @@ pub struct LambdaParts {
     pub identity: Identity,
     /// Packages that are objects of S3.
     pub read_object: ReadObject,
+    /// Asked before a statement of a resource policy is stored.
+    pub check_policy: CheckPolicy,
 }
-
-/// What every record with a package says about it.
-#[derive(serde::Deserialize)]
-struct Packaged {
-    code: CodeRef,
-    #[serde(default)]
-    layers: Vec<LayerUse>,
-}
-
-/// Records read at once by [`Lambda::sweep_packages`]: well within a transaction.
-const SWEEP_PAGE: usize = 100;
 
 /// The Lambda service's state. Cloning is cheap.
 #[derive(Clone)]
@@ -86,6 +83,12 @@ pub struct State {
     pub(crate) identity: Identity,
     pub(crate) code_links: CodeLinks,
     pub(crate) read_object: ReadObject,
+    /// By ARN: what follows from a function's record and its policy.
+    pub(crate) remembered_facts: Remembered<ResourceFacts>,
+    pub(crate) object_turns: Arc<Semaphore>,
+    pub(crate) check_policy: CheckPolicy,
+    /// Who tells the data plane what is provisioned of a function.
+    pub(crate) provisioning: Turns,
 }
 
 impl std::ops::Deref for Lambda {
@@ -99,36 +102,23 @@ impl std::ops::Deref for Lambda {
 impl Lambda {
     /// The service over `parts`.
     pub fn new(parts: LambdaParts) -> Self {
-        let LambdaParts { kv, packages, plane, clock, rng, config, identity, read_object } = parts;
+        let LambdaParts { kv, packages, plane, clock, rng, config, identity, read_object, check_policy } = parts;
         let code_links = CodeLinks::new(&rng);
-        Self(Arc::new(State { kv, packages, plane, clock, rng, config, identity, code_links, read_object }))
-    }
-
-    /// Frees the disk of unpacked packages that no function refers to any more. Call it at start, before functions run:
-    /// while they run, a changed function's last environments still read the old package.
-    ///
-    /// # Errors
-    /// `ServiceException` when the records or the disk cannot be read.
-    pub async fn sweep_packages(&self) -> Result<usize, LambdaError> {
-        let mut digests = HashSet::new();
-        for all in keys::all_with_packages() {
-            let mut begin = all.begin.clone();
-            loop {
-                let options = RangeOptions { limit: SWEEP_PAGE, ..RangeOptions::default() };
-                let (from, end) = (&begin, &all.end);
-                let page = self.kv.read(|tx| async move { tx.range(from, end, options).await }).await?;
-                for (_, value) in &page {
-                    let Packaged { code, layers } = keys::decode(value)?;
-                    digests.insert(code.digest);
-                    digests.extend(layers.into_iter().map(|layer| layer.code.digest));
-                }
-                match page.last() {
-                    Some((last, _)) if page.len() == SWEEP_PAGE => begin = [&last[..], &[0]].concat().into(),
-                    _ => break,
-                }
-            }
-        }
-        self.packages.keep_only(digests).await.map_err(LambdaError::internal)
+        Self(Arc::new(State {
+            kv,
+            packages,
+            plane,
+            clock,
+            rng,
+            config,
+            identity,
+            code_links,
+            read_object,
+            remembered_facts: Remembered::new(),
+            object_turns: Arc::new(Semaphore::new(OBJECTS_AT_ONCE)),
+            check_policy,
+            provisioning: Turns::default(),
+        }))
     }
 
     /// The context of what the service does by itself, in one account and region.

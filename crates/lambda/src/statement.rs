@@ -3,10 +3,13 @@
 //! Source: API AddPermission; Lambda developer guide, "Working with resource-based IAM policies in Lambda".
 
 use serde_json::{Map, Value, json};
+use wire::CheckPolicy;
 
 use crate::error::LambdaError;
 use crate::keys::PolicyRecord;
 use crate::limits::POLICY_BYTES_MAX;
+
+const INVALID_PRINCIPAL: &str = "The provided principal was invalid. Please check the principal and try again.";
 
 /// Who a statement is about: everyone, a service, an account, or an ARN.
 pub(crate) fn principal(given: &str) -> Result<Value, LambdaError> {
@@ -16,7 +19,7 @@ pub(crate) fn principal(given: &str) -> Result<Value, LambdaError> {
         _ if is_account => Ok(json!({ "AWS": format!("arn:aws:iam::{given}:root") })),
         _ if given.starts_with("arn:") => Ok(json!({ "AWS": given })),
         _ if given.contains('.') => Ok(json!({ "Service": given })),
-        _ => Err(LambdaError::invalid("The provided principal was invalid. Please check the principal and try again.")),
+        _ => Err(LambdaError::invalid(INVALID_PRINCIPAL)),
     }
 }
 
@@ -47,14 +50,36 @@ pub(crate) fn allow(id: &str, principal: Value, action: &str, resource: &str, co
     statement
 }
 
+/// Fails when the identity service cannot read the statement: one such statement would make every later question about the
+/// function unanswerable, also that about removing it.
+///
+/// # Errors
+/// `InvalidParameterValueException`, in AWS's words where the principal is at fault.
+pub(crate) fn check(check_policy: &CheckPolicy, statement: &Value) -> Result<(), LambdaError> {
+    let Err(why) = check_policy(&document([statement.to_string().as_str()])) else { return Ok(()) };
+    let mut unconditional = statement.clone();
+    // Id, action and resource fit the model's patterns: what is left beside the condition is the principal.
+    if let Some(members) = unconditional.as_object_mut() {
+        members.remove("Condition");
+    }
+    Err(LambdaError::invalid(match check_policy(&document([unconditional.to_string().as_str()])) {
+        Ok(()) => why,
+        Err(_) => INVALID_PRINCIPAL.to_owned(),
+    }))
+}
+
+fn document<'a>(statements: impl IntoIterator<Item = &'a str>) -> String {
+    let statements: Vec<&str> = statements.into_iter().collect();
+    format!(r#"{{"Version":"2012-10-17","Id":"default","Statement":[{}]}}"#, statements.join(","))
+}
+
 impl PolicyRecord {
     /// The policy as a document; `None` without a statement.
     pub(crate) fn document(&self) -> Option<String> {
         if self.statements.is_empty() {
             return None;
         }
-        let statements: Vec<&str> = self.statements.iter().map(|(_, statement)| statement.as_str()).collect();
-        Some(format!(r#"{{"Version":"2012-10-17","Id":"default","Statement":[{}]}}"#, statements.join(",")))
+        Some(document(self.statements.iter().map(|(_, statement)| statement.as_str())))
     }
 
     /// Adds a statement.

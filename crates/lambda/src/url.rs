@@ -11,6 +11,7 @@ pub mod cors;
 pub mod event;
 pub mod result;
 
+use blob::BlobError;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use wire::{AccountId, Arn, Cx, Principal};
@@ -19,6 +20,7 @@ use crate::error::LambdaError;
 use crate::invoke::{Invocation, InvokeError, PAYLOAD_BYTES_MAX};
 use crate::keys::{self, Key, UrlAuth, UrlOwner, UrlRecord};
 use crate::name::FunctionName;
+use crate::package::PackageError;
 use crate::state::Lambda;
 use event::{Caller, EventContext};
 
@@ -61,13 +63,19 @@ impl Lambda {
         response
     }
 
-    /// The zip file behind a `Code.Location` link, `/_tinderbox/code/TOKEN`; `None` when the link is forged or expired.
+    /// The zip file behind a `Code.Location` link, `/_tinderbox/code/TOKEN`; `None` when the link is forged or
+    /// expired, or the package has gone.
     ///
     /// # Errors
     /// `ServiceException` when the package cannot be read.
     pub async fn code_download(&self, token: &str) -> Result<Option<Bytes>, LambdaError> {
         match self.code_links.open(token, self.clock.now()) {
-            Some(code) => Ok(Some(self.packages.zip(&code).await?)),
+            Some(code) => match self.packages.zip(&code).await {
+                Ok(zip) => Ok(Some(zip)),
+                // Its function has gone meanwhile, and the package with it.
+                Err(PackageError::Blob(BlobError::NotFound(_))) => Ok(None),
+                Err(error) => Err(error.into()),
+            },
             None => Ok(None),
         }
     }

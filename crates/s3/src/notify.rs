@@ -1,7 +1,7 @@
 //! Events of buckets: what happened, whom it concerns, and the record that tells of it, pushed to the outbox in the
 //! object's own transaction. `triggers` delivers (sem:S1: an acknowledged write has its event).
 //!
-//! Source: S3 user guide, "Event message structure", "Amazon EventBridge mapping".
+//! Source: S3 user guide, "Event message structure".
 
 use kv::Txn;
 use kv::layer::outbox::{Event, Outbox};
@@ -13,7 +13,7 @@ use wire::Cx;
 
 use crate::error::S3Error;
 use crate::keys::{BucketRecord, Setting, VersionRecord, document};
-use crate::ops::url_encoded;
+use crate::ops::form_encoded;
 use crate::state::{S3, owner_id};
 use crate::versions::Slot;
 
@@ -29,12 +29,12 @@ pub struct Notice {
     pub account: String,
     /// The bucket's region.
     pub region: String,
-    /// ARN of the function, queue or topic; `events` for the account's default event bus.
+    /// ARN of the function, queue or topic.
     pub destination: String,
     /// The trace of the request that caused it, as a header; empty for what the lifecycle did.
     #[serde(default)]
     pub trace: String,
-    /// What it receives. For a bus one entry: `source`, `detail-type`, `resources`, `time`, `detail`.
+    /// What it receives.
     pub body: Json,
 }
 
@@ -79,22 +79,6 @@ impl Happened {
             Self::AclPut => "ObjectAcl:Put",
             Self::Expired => "LifecycleExpiration:Delete",
             Self::ExpiredMarked => "LifecycleExpiration:DeleteMarkerCreated",
-        }
-    }
-
-    /// `detail-type` and `reason` (or `deletion-type`) on a bus.
-    fn on_bus(self) -> (&'static str, &'static str, &'static str) {
-        match self {
-            Self::Put => ("Object Created", "reason", "PutObject"),
-            Self::Copied => ("Object Created", "reason", "CopyObject"),
-            Self::Completed => ("Object Created", "reason", "CompleteMultipartUpload"),
-            Self::Deleted => ("Object Deleted", "deletion-type", "Permanently Deleted"),
-            Self::Marked => ("Object Deleted", "deletion-type", "Delete Marker Created"),
-            Self::Tagged => ("Object Tags Added", "reason", "PutObjectTagging"),
-            Self::Untagged => ("Object Tags Deleted", "reason", "DeleteObjectTagging"),
-            Self::AclPut => ("Object ACL Updated", "reason", "PutObjectAcl"),
-            Self::Expired => ("Object Deleted", "deletion-type", "Permanently Deleted"),
-            Self::ExpiredMarked => ("Object Deleted", "deletion-type", "Delete Marker Created"),
         }
     }
 
@@ -240,9 +224,6 @@ async fn push(
             send(slot, bucket, destination.arn, &cause.trace, body);
         }
     }
-    if document.event_bridge_configuration.is_some() {
-        send(slot, bucket, "events", &cause.trace, bus_entry(slot, bucket, cause, happened, version));
-    }
     Ok(())
 }
 
@@ -287,7 +268,7 @@ fn record(
     version: &VersionRecord,
     configuration: &str,
 ) -> Json {
-    let mut object = json!({ "key": url_encoded(slot.key), "sequencer": format!("{:016X}", version.seq) });
+    let mut object = json!({ "key": form_encoded(slot.key), "sequencer": format!("{:016X}", version.seq) });
     if happened.is_written() {
         (object["size"], object["eTag"]) = (json!(version.size), json!(version.etag));
     }
@@ -313,39 +294,6 @@ fn record(
             },
             "object": object,
         },
-    })
-}
-
-fn bus_entry(
-    slot: &Slot<'_>,
-    bucket: &BucketRecord,
-    cause: &Cause,
-    happened: Happened,
-    version: &VersionRecord,
-) -> Json {
-    let (detail_type, reason, why) = happened.on_bus();
-    let mut object = json!({ "key": slot.key, "sequencer": format!("{:016X}", version.seq) });
-    if happened.is_written() {
-        (object["size"], object["etag"]) = (json!(version.size), json!(version.etag));
-    }
-    if let Some(id) = version.answered_id(bucket.versioning) {
-        object["version-id"] = json!(id);
-    }
-    let mut detail = json!({
-        "version": "0",
-        "bucket": { "name": slot.bucket },
-        "object": object,
-        "request-id": cause.request_id,
-        "requester": cause.principal.trim_start_matches("AWS:"),
-        "source-ip-address": cause.source_ip,
-    });
-    detail[reason] = json!(why);
-    json!({
-        "source": "aws.s3",
-        "detail-type": detail_type,
-        "time": iso(slot.s3.clock.now()),
-        "resources": [format!("arn:aws:s3:::{}", slot.bucket)],
-        "detail": detail,
     })
 }
 

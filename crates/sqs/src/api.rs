@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use model::sqs as m;
 use wire::service::Table;
-use wire::{ConditionKeys, Cx, Resource, Service};
+use wire::{ConditionKeys, Cx, Permission, Resource, Service};
 
 use crate::Sqs;
 use crate::name::QueueName;
@@ -15,12 +15,58 @@ use crate::ops::{attributes, batches, messages, permissions, queues, tags, tasks
 /// The service over `sqs`, for the gateway.
 pub fn service(sqs: Sqs) -> Service {
     let table = Service::table(&m::SERVICE, sqs);
-    task_lines(message_lines(queue_lines(table))).facts(Sqs::facts).open_to_grants().build()
+    owner_lines(task_lines(message_lines(queue_lines(table)))).facts(Sqs::facts).open_to_grants().build()
+}
+
+/// What a queue's policy opens to nobody: "cross-account permissions don't apply to this action" (API reference).
+fn owner_lines(table: Table<Sqs>) -> Table<Sqs> {
+    table
+        .owners_only::<m::CreateQueue>()
+        .owners_only::<m::ListQueues>()
+        .owners_only::<m::DeleteQueue>()
+        .owners_only::<m::SetQueueAttributes>()
+        .owners_only::<m::AddPermission>()
+        .owners_only::<m::RemovePermission>()
+        .owners_only::<m::TagQueue>()
+        .owners_only::<m::UntagQueue>()
+        .owners_only::<m::ListQueueTags>()
+        .owners_only::<m::StartMessageMoveTask>()
+        .owners_only::<m::ListMessageMoveTasks>()
+        .owners_only::<m::CancelMessageMoveTask>()
 }
 
 /// The queue at a URL. A URL that leads to none is left to the handler: `*` keeps strangers out.
 fn at(cx: &Cx, url: &str) -> Resource {
     QueueName::parse_url(cx, url).map_or_else(Resource::any, |queue| Resource::arn(queue.arn()))
+}
+
+/// The queue of an ARN in the one spelling that policies are written in. What is none is left to the handler.
+fn of_arn(arn: &str) -> Resource {
+    QueueName::of_arn(arn).map_or_else(Resource::any, |queue| Resource::arn(queue.arn()))
+}
+
+/// What work with move tasks takes beside its own action: a task receives and deletes (DG
+/// sqs-configure-dead-letter-queue-redrive, "Configuring queue permissions").
+fn of_task(source: &Resource) -> Vec<Permission> {
+    let actions = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"];
+    actions.map(|action| Permission::new(action, source.clone())).into()
+}
+
+/// What starting a task takes: also sending, to the destination. Without one, messages return to the queues that they
+/// came from, whichever these are: so it takes the right to send to every queue of the source's account and region.
+fn of_start(input: &m::StartMessageMoveTaskInput) -> Vec<Permission> {
+    let to = match &input.destination_arn {
+        Some(destination) => of_arn(destination),
+        None => QueueName::of_arn(&input.source_arn)
+            .map_or_else(Resource::any, |source| Resource::arn(QueueName { name: "*".to_owned(), ..source }.arn())),
+    };
+    let mut all = of_task(&of_arn(&input.source_arn));
+    all.push(Permission::new("sqs:SendMessage", to));
+    all
+}
+
+fn of_handle(handle: &str) -> Resource {
+    crate::move_tasks::source_of(handle).map_or_else(Resource::any, |source| Resource::arn(source.arn()))
 }
 
 fn named(cx: &Cx, name: &str, account: Option<&str>) -> Resource {
@@ -36,10 +82,22 @@ fn request_tags(tags: Option<&BTreeMap<String, String>>) -> ConditionKeys {
     ConditionKeys::new().with_request_tags(tags.map(|(key, value)| (key.as_str(), value.as_str())))
 }
 
+/// Making a queue with tags takes the right to tag it (API CreateQueue, `Tags`).
+fn of_tags(cx: &Cx, input: &m::CreateQueueInput) -> Vec<Permission> {
+    let tags: Vec<(&str, &str)> = input.tags.iter().flatten().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    if tags.is_empty() {
+        return Vec::new();
+    }
+    let mut permission = Permission::new("sqs:TagQueue", named(cx, &input.queue_name, None));
+    permission.keys = ConditionKeys::new().with_request_tags(tags);
+    vec![permission]
+}
+
 fn queue_lines(table: Table<Sqs>) -> Table<Sqs> {
     table
         .op::<m::CreateQueue, _, _>(queues::create, "sqs:CreateQueue", |cx, i| named(cx, &i.queue_name, None))
         .keys::<m::CreateQueue>(|_, i| request_tags(i.tags.as_ref()))
+        .also::<m::CreateQueue>(of_tags)
         .op::<m::GetQueueUrl, _, _>(queues::url, "sqs:GetQueueUrl", |cx, i| {
             named(cx, &i.queue_name, i.queue_owner_aws_account_id.as_deref())
         })
@@ -79,14 +137,12 @@ fn message_lines(table: Table<Sqs>) -> Table<Sqs> {
 
 fn task_lines(table: Table<Sqs>) -> Table<Sqs> {
     table
-        .op::<m::StartMessageMoveTask, _, _>(tasks::start, "sqs:StartMessageMoveTask", |_, i| {
-            Resource::arn(i.source_arn.as_str())
-        })
-        .op::<m::ListMessageMoveTasks, _, _>(tasks::list, "sqs:ListMessageMoveTasks", |_, i| {
-            Resource::arn(i.source_arn.as_str())
-        })
+        .op::<m::StartMessageMoveTask, _, _>(tasks::start, "sqs:StartMessageMoveTask", |_, i| of_arn(&i.source_arn))
+        .also::<m::StartMessageMoveTask>(|_, i| of_start(i))
+        .op::<m::ListMessageMoveTasks, _, _>(tasks::list, "sqs:ListMessageMoveTasks", |_, i| of_arn(&i.source_arn))
+        .also::<m::ListMessageMoveTasks>(|_, i| of_task(&of_arn(&i.source_arn)))
         .op::<m::CancelMessageMoveTask, _, _>(tasks::cancel, "sqs:CancelMessageMoveTask", |_, i| {
-            let source = crate::move_tasks::source_of(&i.task_handle);
-            source.map_or_else(Resource::any, Resource::arn)
+            of_handle(&i.task_handle)
         })
+        .also::<m::CancelMessageMoveTask>(|_, i| of_task(&of_handle(&i.task_handle)))
 }

@@ -11,7 +11,8 @@
 //!
 //! **Order.** In a FIFO queue a group has a turn while none of its messages is held and its oldest one is ready
 //! (sem:Q11); groups take turns by their oldest message. In a standard queue the group with the fewest messages in
-//! flight comes first (fair queues), then the oldest message; messages without a group count as one that is never busy.
+//! flight comes first (fair queues), then the message that has been visible for longest, whether it was delayed or not:
+//! neither kind starves the other. Messages without a group count as one that is never busy.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -53,14 +54,18 @@ pub(crate) struct Picked {
     pub(crate) first_received_ms: i64,
 }
 
+/// The order of messages that are ready: since when they could be received (0 in FIFO queues, where the place alone
+/// counts), then their place.
+type Rank = (i64, Seq);
+
 #[derive(Debug, Default)]
 struct Group {
-    ready: BTreeSet<Seq>,
+    ready: BTreeSet<Rank>,
     /// FIFO: every loaded message of the group.
     live: BTreeSet<Seq>,
     /// Reserved and in flight.
     held: usize,
-    turn: Option<(usize, Seq)>,
+    turn: Option<(usize, Rank)>,
 }
 
 /// See the module.
@@ -69,13 +74,15 @@ pub(crate) struct Index {
     fifo: bool,
     entries: BTreeMap<Seq, Entry>,
     groups: HashMap<Arc<str>, Group>,
-    turns: BTreeMap<(usize, Seq), Arc<str>>,
+    turns: BTreeMap<(usize, Rank), Arc<str>>,
     timed: BTreeSet<(i64, Seq)>,
-    ready: usize,
+    /// Ready messages that were sent without a delay, and with one.
+    ready: [usize; 2],
     held: usize,
     delayed: usize,
     removed: u64,
     delayed_read: Option<Seq>,
+    unread_due: Option<i64>,
 }
 
 impl Index {
@@ -86,11 +93,12 @@ impl Index {
             groups: HashMap::new(),
             turns: BTreeMap::new(),
             timed: BTreeSet::new(),
-            ready: 0,
+            ready: [0, 0],
             held: 0,
             delayed: 0,
             removed: 0,
             delayed_read: None,
+            unread_due: None,
         }
     }
 
@@ -101,6 +109,11 @@ impl Index {
 
     /// Messages that could be handed out now, not counting what groups forbid.
     pub(crate) fn ready(&self) -> usize {
+        self.ready.iter().sum()
+    }
+
+    /// Of these, those that were sent without a delay, and with one: they are read from different places.
+    pub(crate) fn ready_by_place(&self) -> [usize; 2] {
         self.ready
     }
 
@@ -144,9 +157,25 @@ impl Index {
         self.delayed_read
     }
 
-    /// Delayed messages are read up to `seq`.
+    /// Delayed messages are read up to `seq`, or are about to be.
     pub(crate) fn set_delayed_read(&mut self, seq: Seq) {
-        self.delayed_read = Some(seq);
+        self.delayed_read = self.delayed_read.max(Some(seq));
+    }
+
+    /// The next moment at which a delayed message that is not in memory is due (milliseconds since 1970), as far as
+    /// anybody has told.
+    pub(crate) fn unread_due(&self) -> Option<i64> {
+        self.unread_due
+    }
+
+    /// Somebody is about to read which delayed messages there are; who makes one from now on tells about it.
+    pub(crate) fn forget_unread_due(&mut self) {
+        self.unread_due = None;
+    }
+
+    /// There is a delayed message that is not in memory.
+    pub(crate) fn note_unread_due(&mut self, due_ms: i64) {
+        self.unread_due = Some(self.unread_due.map_or(due_ms, |due| due.min(due_ms)));
     }
 
     /// Adds a message that was read from the store. One that is there already stays as it is.
@@ -181,13 +210,34 @@ impl Index {
             let group = Arc::clone(group);
             // A FIFO group gives its messages in a row; the others would wait for each other otherwise.
             let run = if self.fifo { count - picked.len() } else { 1 };
-            let taken = self.run(&group, run);
-            for seq in taken {
-                let entry = &self.entries[&seq];
-                picked.push(Picked { seq, receives: entry.receives, first_received_ms: entry.first_received_ms });
-                self.change(&seq, Status::Reserved);
+            for seq in self.run(&group, run) {
+                picked.push(self.hold(seq));
             }
         }
+        picked
+    }
+
+    /// Takes up to `count` messages that were made by the commit `last` or an earlier one, whatever the turns: for a
+    /// move task, which has to end although new messages come.
+    pub(crate) fn reserve_made_by(&mut self, count: usize, last: &[u8; Versionstamp::BYTES]) -> Vec<Picked> {
+        let mut taken = Vec::new();
+        for group in self.turns.values() {
+            if taken.len() == count {
+                break;
+            }
+            let old = |seq: &Seq| seq.stamp <= *last;
+            match self.fifo {
+                true => taken.extend(self.run(group, count - taken.len()).into_iter().take_while(old)),
+                false => taken.extend(self.run(group, usize::MAX).into_iter().filter(old).take(count - taken.len())),
+            }
+        }
+        taken.into_iter().map(|seq| self.hold(seq)).collect()
+    }
+
+    fn hold(&mut self, seq: Seq) -> Picked {
+        let entry = &self.entries[&seq];
+        let picked = Picked { seq, receives: entry.receives, first_received_ms: entry.first_received_ms };
+        self.change(&seq, Status::Reserved);
         picked
     }
 
@@ -195,8 +245,10 @@ impl Index {
     fn run(&self, group: &Arc<str>, count: usize) -> Vec<Seq> {
         let Some(group) = self.groups.get(group) else { return Vec::new() };
         match self.fifo {
-            true => group.live.iter().take_while(|seq| group.ready.contains(seq)).take(count).copied().collect(),
-            false => group.ready.iter().take(count).copied().collect(),
+            true => {
+                group.live.iter().take_while(|seq| group.ready.contains(&(0, **seq))).take(count).copied().collect()
+            }
+            false => group.ready.iter().map(|(_, seq)| *seq).take(count).collect(),
         }
     }
 
@@ -261,12 +313,20 @@ impl Index {
         self.settle_turn(&group);
     }
 
+    /// See [`Rank`].
+    fn rank(&self, seq: Seq) -> Rank {
+        let due_ms = i64::try_from(seq.due_ms).unwrap_or(i64::MAX);
+        let since_ms = || self.entries.get(&seq).map_or(due_ms, |entry| entry.sent_ms.max(due_ms));
+        (if self.fifo { 0 } else { since_ms() }, seq)
+    }
+
     fn enter(&mut self, seq: Seq, group: &Arc<str>, status: Status) {
+        let rank = self.rank(seq);
         let of_group = self.groups.entry(Arc::clone(group)).or_default();
         match status {
             Status::Ready => {
-                of_group.ready.insert(seq);
-                self.ready += 1;
+                of_group.ready.insert(rank);
+                self.ready[usize::from(seq.due_ms > 0)] += 1;
             }
             Status::Delayed(until) => {
                 self.timed.insert((until, seq));
@@ -285,11 +345,12 @@ impl Index {
     }
 
     fn leave(&mut self, seq: Seq, group: &Arc<str>, status: Status) {
+        let rank = self.rank(seq);
         let of_group = self.groups.entry(Arc::clone(group)).or_default();
         match status {
             Status::Ready => {
-                of_group.ready.remove(&seq);
-                self.ready -= 1;
+                of_group.ready.remove(&rank);
+                self.ready[usize::from(seq.due_ms > 0)] -= 1;
             }
             Status::Delayed(until) => {
                 self.timed.remove(&(until, seq));
@@ -312,7 +373,9 @@ impl Index {
         let Some(of_group) = self.groups.get_mut(group) else { return };
         let turn = match (self.fifo, of_group.ready.first()) {
             (_, None) => None,
-            (true, Some(first)) => (of_group.held == 0 && of_group.live.first() == Some(first)).then_some((0, *first)),
+            (true, Some(first)) => {
+                (of_group.held == 0 && of_group.live.first() == Some(&first.1)).then_some((0, *first))
+            }
             (false, Some(first)) => Some((if group.is_empty() { 0 } else { of_group.held }, *first)),
         };
         if of_group.turn != turn {

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kv::engine::Pair;
 use kv::{KeyRange, RangeOptions, Versionstamp};
 use sys::task::CancellationToken;
 
 use crate::keys::{Deduplication, Heads, Key, QueueId, Seq};
-use crate::limits::SWEEP_KEYS_MAX;
+use crate::limits::{PAGE_RECORDS, SWEEP_KEYS_MAX};
 use crate::live::Loaded;
 use crate::message::Stored;
 use crate::name::QueueName;
@@ -23,16 +24,35 @@ fn page() -> RangeOptions {
     RangeOptions { limit: SWEEP_KEYS_MAX, snapshot: true, ..RangeOptions::default() }
 }
 
+/// The next records of `range`, which then goes on behind them; none at its end.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn page_of_records(sqs: &Sqs, range: &mut KeyRange) -> Result<Vec<Pair>, SqsError> {
+    let KeyRange { begin, end } = range.clone();
+    let options = RangeOptions { limit: PAGE_RECORDS, snapshot: true, ..RangeOptions::default() };
+    let found = sqs.0.kv.read(|tx| async move { tx.range(begin, end, options).await }).await?;
+    if let Some((last, _)) = found.last() {
+        range.begin = [&last[..], &[0]].concat().into();
+    }
+    Ok(found)
+}
+
 /// Takes up what a crash or a stop interrupted: purges, deleted queues, move tasks.
 ///
 /// # Errors
 /// The store's.
 pub async fn resume(sqs: &Sqs) -> Result<(), SqsError> {
-    let garbage = Key::garbage();
-    let found = sqs.0.kv.read(|tx| async move { tx.range(garbage.begin, garbage.end, page()).await }).await?;
-    for (key, _) in found {
-        if let Key::Garbage(queue) = Key::decode(&key)? {
-            clear_in_background(sqs, queue);
+    let mut garbage = Key::garbage();
+    loop {
+        let found = page_of_records(sqs, &mut garbage).await?;
+        if found.is_empty() {
+            break;
+        }
+        for (key, _) in found {
+            if let Key::Garbage(queue) = Key::decode(&key)? {
+                clear_in_background(sqs, queue);
+            }
         }
     }
     for (name, loaded) in queues(sqs).await? {
@@ -54,37 +74,48 @@ pub async fn run(sqs: Sqs, stop: CancellationToken) {
     }
 }
 
-/// Drops messages beyond their retention and forgets deduplication ids.
+/// Drops messages beyond their retention and forgets deduplication ids. Every queue has its turn, also behind one that
+/// fails.
 ///
 /// # Errors
-/// The store's.
+/// The store's, of the last queue that failed.
 pub async fn tick(sqs: &Sqs) -> Result<(), SqsError> {
+    let mut outcome = Ok(());
     for (name, loaded) in queues(sqs).await? {
-        expire(sqs, &name, &loaded).await?;
-        if loaded.settings.fifo {
-            forget_deduplications(sqs, loaded.record.id).await?;
+        if let Err(error) = tick_queue(sqs, &name, &loaded).await {
+            tracing::error!(%error, queue = %name.arn(), "old messages of a queue could not be dropped");
+            outcome = Err(error);
         }
+    }
+    outcome
+}
+
+async fn tick_queue(sqs: &Sqs, name: &QueueName, loaded: &Loaded) -> Result<(), SqsError> {
+    expire(sqs, name, loaded).await?;
+    if loaded.settings.fifo {
+        forget_deduplications(sqs, loaded.record.id).await?;
     }
     Ok(())
 }
 
-/// Every queue of every account.
+/// Every queue of every account. One whose record cannot be read is left out, so that it stops nobody else's work.
+///
+/// # Errors
+/// The store's.
 pub(crate) async fn queues(sqs: &Sqs) -> Result<Vec<(QueueName, Loaded)>, SqsError> {
     let mut all = Vec::new();
-    let KeyRange { mut begin, end } = Key::all_queues();
+    let mut rest = Key::all_queues();
     loop {
-        let (from, to) = (begin.clone(), end.clone());
-        let found = sqs.0.kv.read(|tx| async move { tx.range(from, to, page()).await }).await?;
-        let full = found.len() == SWEEP_KEYS_MAX;
-        for (key, raw) in found {
-            begin = [&key[..], &[0]].concat().into();
-            if let Key::Queue(name) = Key::decode(&key)? {
-                let loaded = Loaded::of(&name, raw)?;
-                all.push((name, loaded));
-            }
-        }
-        if !full {
+        let page = page_of_records(sqs, &mut rest).await?;
+        if page.is_empty() {
             return Ok(all);
+        }
+        for (key, raw) in page {
+            let Key::Queue(name) = Key::decode(&key)? else { continue };
+            match Loaded::of(&name, raw) {
+                Ok(loaded) => all.push((name, loaded)),
+                Err(error) => tracing::error!(%error, queue = %name.arn(), "the record of a queue cannot be read"),
+            }
         }
     }
 }
@@ -121,7 +152,13 @@ async fn expire_page(sqs: &Sqs, loaded: &Loaded, plain: bool) -> Result<Vec<Seq>
             false => (Key::Message(queue, heads.delayed).encode(), Key::messages(queue).end),
         };
         let mut gone = Vec::new();
-        for (key, value) in tx.range(range.0, range.1, page()).await? {
+        // Mostly nothing is so old: one message tells, a page with its bodies would be read in vain each minute.
+        let oldest = tx.range(&range.0, &range.1, RangeOptions { limit: 1, ..page() }).await?;
+        let some =
+            oldest.first().map(|(_, value)| Ok::<_, SqsError>(Stored::decode(value)?.head.sent_ms <= expired_ms));
+        let found =
+            if some.transpose()? == Some(true) { tx.range(range.0, range.1, page()).await? } else { Vec::new() };
+        for (key, value) in found {
             let Key::Message(_, seq) = Key::decode(&key)? else { continue };
             let stored = Stored::decode(&value)?.head;
             if stored.sent_ms > expired_ms {
@@ -178,8 +215,9 @@ async fn forget_deduplications(sqs: &Sqs, queue: QueueId) -> Result<(), SqsError
 pub(crate) fn purge_in_background(sqs: &Sqs, name: &QueueName, queue: QueueId, stamp: [u8; Versionstamp::BYTES]) {
     let (sqs, name) = (sqs.clone(), name.clone());
     sys::task::spawn("sqs purge", async move {
-        if let Err(error) = purge(&sqs, queue, stamp).await {
-            tracing::error!(%error, queue = %name.arn(), "a purge is not finished; it goes on after a restart");
+        while let Err(error) = purge(&sqs, queue, stamp).await {
+            tracing::error!(%error, queue = %name.arn(), "a purge is not finished; it goes on in a minute");
+            sqs.0.clock.sleep(TICK).await;
         }
     });
 }
@@ -239,8 +277,9 @@ async fn clear_messages(sqs: &Sqs, queue: QueueId, before: Option<[u8; Versionst
 pub(crate) fn clear_in_background(sqs: &Sqs, queue: QueueId) {
     let sqs = sqs.clone();
     sys::task::spawn("sqs clear", async move {
-        if let Err(error) = clear(&sqs, queue).await {
-            tracing::error!(%error, queue, "a deleted queue is not cleared; that goes on after a restart");
+        while let Err(error) = clear(&sqs, queue).await {
+            tracing::error!(%error, queue, "a deleted queue is not cleared; that goes on in a minute");
+            sqs.0.clock.sleep(TICK).await;
         }
     });
 }

@@ -85,7 +85,7 @@ pub enum Key {
     Dedup(QueueId, String, String),
     /// 9: deduplication ids by the time at which they are forgotten, in milliseconds → format version only.
     DedupByTime(QueueId, u64, String, String),
-    /// 10: a message move task of a source queue, by its start in milliseconds → [`Task`], JSON.
+    /// 10: a message move task of a source queue, by its start in milliseconds → [`Task`].
     Task(QueueName, u64, String),
     /// 11: a deleted queue whose messages are still to be cleared → format version only.
     Garbage(QueueId),
@@ -410,6 +410,9 @@ impl TaskStatus {
 /// A message move task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
+    /// The commit that started it: what was sent later is not moved, or a task whose messages come back never ends.
+    #[serde(skip)]
+    pub started: [u8; Versionstamp::BYTES],
     /// How it stands.
     pub status: TaskStatus,
     /// The ARN that was asked for; `None`: each message returns to the queue that it came from.
@@ -422,6 +425,34 @@ pub struct Task {
     pub to_move: i64,
     /// Why it failed.
     pub failure: Option<String>,
+}
+
+/// The format of tasks, which 1 had without their start.
+const TASK_FORMAT: u8 = 2;
+
+impl Task {
+    /// The value of a task that this commit starts.
+    pub(crate) fn encode_pending(&self) -> Stamped {
+        Stamped::new([TASK_FORMAT], encode_json(self))
+    }
+
+    /// The value: the commit that started the task, then JSON.
+    pub fn encode(&self) -> Bytes {
+        Bytes::from([&[TASK_FORMAT][..], &self.started, &encode_json(self)].concat())
+    }
+
+    /// The task in a value. One of format 1 moves all that it finds, as it was meant to.
+    ///
+    /// # Errors
+    /// [`SqsError::Internal`] when the value has another version or form.
+    pub fn decode(value: &[u8]) -> Result<Self, SqsError> {
+        if value.first() == Some(&FORMAT) {
+            return Ok(Self { started: *Versionstamp::PENDING.as_bytes(), ..decode_record(value)? });
+        }
+        let rest = value.strip_prefix(&[TASK_FORMAT]).ok_or_else(|| SqsError::corrupt("a task of another format"))?;
+        let (started, json) = rest.split_first_chunk().ok_or_else(|| SqsError::corrupt("a task is cut"))?;
+        Ok(Self { started: *started, ..decode_json(json)? })
+    }
 }
 
 /// The value of the keys that say everything themselves.
@@ -441,9 +472,11 @@ pub(crate) fn decode_purge(value: &[u8]) -> Result<[u8; Versionstamp::BYTES], Sq
 
 /// The value of a record.
 pub fn encode_record(record: &impl Serialize) -> Bytes {
-    let mut value = vec![FORMAT];
-    serde_json::to_writer(&mut value, record).expect("records of texts and numbers always encode");
-    Bytes::from(value)
+    Bytes::from([&[FORMAT][..], &encode_json(record)].concat())
+}
+
+fn encode_json(record: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(record).expect("records of texts and numbers always encode")
 }
 
 /// The record in a value.
@@ -451,7 +484,11 @@ pub fn encode_record(record: &impl Serialize) -> Bytes {
 /// # Errors
 /// [`SqsError::Internal`] when the value has another version or form.
 pub fn decode_record<T: DeserializeOwned>(value: &[u8]) -> Result<T, SqsError> {
-    serde_json::from_slice(after_format(value)?).map_err(|error| SqsError::corrupt(format_args!("a record: {error}")))
+    decode_json(after_format(value)?)
+}
+
+fn decode_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, SqsError> {
+    serde_json::from_slice(json).map_err(|error| SqsError::corrupt(format_args!("a record: {error}")))
 }
 
 /// A counter's value; absent is 0.

@@ -2,6 +2,8 @@
 
 /// Length of a queue's name, `.fifo` included (AWS).
 pub const NAME_CHARACTERS_MAX: usize = 80;
+/// Length of a region in an ARN in characters; the longest that there is has 16.
+pub const REGION_CHARACTERS_MAX: usize = 64;
 /// Entries of a batch, and messages of one ReceiveMessage (AWS).
 pub const BATCH_ENTRIES_MAX: usize = 10;
 /// Length of a batch entry's id (AWS).
@@ -50,8 +52,13 @@ pub const TAG_VALUE_CHARACTERS_MAX: usize = 256;
 pub const PAGE_QUEUES_MAX: usize = 1_000;
 /// Actions and accounts in one AddPermission (AWS: 7 actions).
 pub const PERMISSION_ACTIONS_MAX: usize = 7;
-/// Length of a queue policy in bytes (AWS).
+/// Length of a queue policy in bytes (AWS). No other attribute of a queue is longer.
 pub const POLICY_BYTES_MAX: usize = 8_192;
+/// Length of `KmsMasterKeyId` in characters (API CreateQueue of KMS's `KeyId`).
+pub const KMS_KEY_CHARACTERS_MAX: usize = 2_048;
+/// Bytes of a queue's attributes and tags together, as they are stored: what AWS's own limits allow fits, but for tags
+/// that are all of their longest and full of characters that take many bytes.
+pub const RECORD_BYTES_MAX: usize = kv::limits::VALUE_BYTES_MAX;
 /// Move tasks of a source that ListMessageMoveTasks shows (AWS), and that are remembered.
 pub const TASKS_SHOWN_MAX: usize = 10;
 /// Messages per second of a move task (AWS).
@@ -75,5 +82,7 @@ pub const LATE_MS_MAX: i64 = 60_000;
 pub const COUNTED_MAX: usize = 10_000;
 /// Receive request attempts remembered for each queue.
 pub const ATTEMPTS_MAX: usize = 10_000;
+/// Records of queues and move tasks that are read at once: at the store's 100 KB for each this stays under its 10 MB.
+pub const PAGE_RECORDS: usize = 64;
 /// Keys that a sweep clears in one transaction.
 pub const SWEEP_KEYS_MAX: usize = 500;

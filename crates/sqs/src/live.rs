@@ -56,8 +56,6 @@ pub(crate) struct Paging {
     pub(crate) at: Option<Places>,
     /// Messages may have been received before this index was made, until the end was reached once.
     pub(crate) recovering: bool,
-    /// The next delayed message that is not in the index (milliseconds since 1970).
-    pub(crate) next_due_ms: Option<i64>,
 }
 
 /// The last places that were read.
@@ -90,7 +88,7 @@ impl Live {
             index: Mutex::new(Index::new(name.is_fifo())),
             name,
             loaded: RwLock::new(Arc::new(loaded)),
-            paging: tokio::sync::Mutex::new(Paging { at: None, recovering: true, next_due_ms: None }),
+            paging: tokio::sync::Mutex::new(Paging { at: None, recovering: true }),
             arrivals: Notify::new(),
             kick: Notify::new(),
             waiting: Mutex::default(),

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use kv::{RangeOptions, Txn};
+use kv::{RangeOptions, Txn, Versionstamp};
 use serde::{Deserialize, Serialize};
 
 use crate::index::Picked;
-use crate::keys::{Key, Task, TaskStatus, decode_record, encode_record};
+use crate::keys::{Key, Task, TaskStatus};
 use crate::limits::TASKS_SHOWN_MAX;
 use crate::live::{Live, Loaded};
 use crate::message::{Head, Stored};
@@ -19,6 +19,9 @@ use crate::{Sqs, SqsError, dead_letters, jobs};
 
 /// Messages that one transaction moves when no rate is asked for.
 const BATCH: usize = 100;
+
+/// Length of a task's id, a UUID.
+const ID_BYTES: usize = 36;
 
 /// A task's place in the store; its base64 is the task's handle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,16 +44,17 @@ impl Handle {
     }
 
     fn key(&self) -> Option<Key> {
-        Some(Key::Task(QueueName::of_arn(&self.source)?, self.started_ms, self.id.clone()))
+        let source = QueueName::of_arn(&self.source)?;
+        (self.id.len() == ID_BYTES).then(|| Key::Task(source, self.started_ms, self.id.clone()))
     }
 }
 
-/// The ARN of the queue whose task a handle names.
-pub(crate) fn source_of(handle: &str) -> Option<String> {
-    Handle::decode(handle).map(|handle| handle.source)
+/// The queue whose task a handle names: the same one that [`Handle::key`] leads to, however the handle spells it.
+pub(crate) fn source_of(handle: &str) -> Option<QueueName> {
+    Handle::decode(handle).and_then(|handle| QueueName::of_arn(&handle.source))
 }
 
-fn missing(parameter: &str) -> SqsError {
+pub(crate) fn missing(parameter: &str) -> SqsError {
     let message = format!("The resource that you specified for the {parameter} parameter doesn't exist.");
     SqsError::ResourceNotFoundException(message)
 }
@@ -65,6 +69,12 @@ impl Sqs {
     ) -> Result<String, SqsError> {
         let live = self.live(source).await.map_err(|error| absent(error, "SourceArn"))?;
         if let Some(destination) = destination {
+            if destination == source {
+                return Err(SqsError::invalid("Source and destination queues must not be the same."));
+            }
+            if (&destination.account, &destination.region) != (&source.account, &source.region) {
+                return Err(SqsError::invalid("Source and destination queues must be of the same account and region."));
+            }
             let to = self.live(destination).await.map_err(|error| absent(error, "DestinationArn"))?;
             if to.name.is_fifo() != source.is_fifo() {
                 return Err(SqsError::invalid("Source and destination queues must be of the same type."));
@@ -82,6 +92,7 @@ impl Sqs {
             started_ms: u64::try_from(self.now_ms()).unwrap_or(0),
         };
         let task = Task {
+            started: *Versionstamp::PENDING.as_bytes(),
             status: TaskStatus::Running,
             destination: destination.map(QueueName::arn),
             rate,
@@ -90,7 +101,8 @@ impl Sqs {
             failure: None,
         };
         let key = Key::Task(source.clone(), handle.started_ms, handle.id.clone()).encode();
-        let started = self.0.kv.transact(|tx| {
+        // On the queue: a task must not outlive a queue that is deleted at this moment.
+        let started = self.on_queue(source, |tx, _, _| {
             let (key, task) = (key.clone(), &task);
             async move {
                 let all = tasks(&tx, source).await?;
@@ -102,11 +114,11 @@ impl Sqs {
                 for (old, _) in all.iter().rev().skip(TASKS_SHOWN_MAX - 1) {
                     tx.clear(old.encode());
                 }
-                tx.set(key, encode_record(task));
+                tx.set_versionstamped_value(key, task.encode_pending());
                 Ok(())
             }
         });
-        started.await?;
+        started.await.map_err(|error| absent(error, "SourceArn"))?;
         self.run_task(handle.clone());
         Ok(handle.encode())
     }
@@ -119,12 +131,12 @@ impl Sqs {
         let moved = self.0.kv.transact(|tx| {
             let key = key.clone();
             async move {
-                let mut task: Task = decode_record(&tx.get(&key).await?.ok_or_else(gone)?)?;
+                let mut task = Task::decode(&tx.get(&key).await?.ok_or_else(gone)?)?;
                 if task.status != TaskStatus::Running {
                     return Err(SqsError::UnsupportedOperation("Only active tasks can be cancelled.".to_owned()));
                 }
                 task.status = TaskStatus::Cancelling;
-                tx.set(key, encode_record(&task));
+                tx.set(key, task.encode());
                 Ok(task.moved)
             }
         });
@@ -167,7 +179,7 @@ impl Sqs {
             let live = self.live(&source).await?;
             let count = task.rate.and_then(|rate| usize::try_from(rate).ok()).map_or(BATCH, |rate| rate.min(BATCH));
             self.load(&live, count).await?;
-            let picked = live.index.lock().reserve(count);
+            let picked = live.index.lock().reserve_made_by(count, &task.started);
             if picked.is_empty() {
                 return self.end_task(handle, TaskStatus::Completed, None).await;
             }
@@ -213,9 +225,9 @@ impl Sqs {
                     dead_letters::relocate(&tx, (live.id, &one.seq), (to.record.id, count), &moved);
                     count += 1;
                 }
-                let mut task: Task = decode_record(&tx.get(&key).await?.ok_or(SqsError::NonExistentQueue)?)?;
+                let mut task = Task::decode(&tx.get(&key).await?.ok_or(SqsError::NonExistentQueue)?)?;
                 task.moved += i64::from(count);
-                tx.set(key, encode_record(&task));
+                tx.set(key, task.encode());
                 Ok(())
             }
         });
@@ -225,7 +237,7 @@ impl Sqs {
     async fn task(&self, handle: &Handle) -> Result<Option<Task>, SqsError> {
         let Some(key) = handle.key() else { return Ok(None) };
         let value = self.0.kv.read(|tx| async move { tx.get(key.encode()).await }).await?;
-        value.map(|value| decode_record(&value)).transpose()
+        value.map(|value| Task::decode(&value)).transpose()
     }
 
     async fn end_task(&self, handle: &Handle, status: TaskStatus, failure: Option<String>) -> Result<(), SqsError> {
@@ -235,10 +247,10 @@ impl Sqs {
             let key = key.clone();
             async move {
                 let Some(value) = tx.get(&key).await? else { return Ok(()) };
-                let mut task: Task = decode_record(&value)?;
+                let mut task = Task::decode(&value)?;
                 task.status = status;
                 task.failure.clone_from(failure);
-                tx.set(key, encode_record(&task));
+                tx.set(key, task.encode());
                 Ok::<_, SqsError>(())
             }
         });
@@ -248,23 +260,26 @@ impl Sqs {
 
 /// Takes up the tasks that were at work when the server stopped.
 pub(crate) async fn resume(sqs: &Sqs) -> Result<(), SqsError> {
-    let range = Key::all_tasks();
-    let found =
-        sqs.0.kv.read(|tx| async move { tx.range(range.begin, range.end, RangeOptions::default()).await }).await?;
-    for (key, value) in found {
-        let task: Task = decode_record(&value)?;
-        if let (Key::Task(source, started_ms, id), true) = (Key::decode(&key)?, task.status.is_active()) {
-            sqs.run_task(Handle { id, source: source.arn(), started_ms });
+    let mut rest = Key::all_tasks();
+    loop {
+        let page = jobs::page_of_records(sqs, &mut rest).await?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        for (key, value) in page {
+            let task = Task::decode(&value)?;
+            if let (Key::Task(source, started_ms, id), true) = (Key::decode(&key)?, task.status.is_active()) {
+                sqs.run_task(Handle { id, source: source.arn(), started_ms });
+            }
         }
     }
-    Ok(())
 }
 
 /// The tasks of a source, oldest first.
 async fn tasks(tx: &Txn, source: &QueueName) -> Result<Vec<(Key, Task)>, SqsError> {
     let range = Key::tasks(source);
     let found = tx.range(range.begin, range.end, RangeOptions::default()).await?;
-    found.into_iter().map(|(key, value)| Ok((Key::decode(&key)?, decode_record(&value)?))).collect()
+    found.into_iter().map(|(key, value)| Ok((Key::decode(&key)?, Task::decode(&value)?))).collect()
 }
 
 fn absent(error: SqsError, parameter: &str) -> SqsError {

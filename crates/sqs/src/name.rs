@@ -3,7 +3,7 @@
 use wire::{AccountId, Arn, Cx};
 
 use crate::SqsError;
-use crate::limits::NAME_CHARACTERS_MAX;
+use crate::limits::{NAME_CHARACTERS_MAX, REGION_CHARACTERS_MAX};
 
 /// A queue of an account and region.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,14 +41,16 @@ impl QueueName {
             "" => cx.account.as_str().to_owned(),
             account => AccountId::parse(account)?.as_str().to_owned(),
         };
-        (!name.is_empty()).then(|| Self { account, region: cx.region.clone(), name: name.to_owned() })
+        is_plausible(name).then(|| Self { account, region: cx.region.clone(), name: name.to_owned() })
     }
 
     /// The queue with this ARN; `None` when it is not the ARN of a queue.
     pub fn of_arn(arn: &str) -> Option<Self> {
         let arn = Arn::parse(arn).filter(|arn| arn.service == "sqs")?;
         let account = AccountId::parse(&arn.account)?;
-        let plain = !arn.region.is_empty() && !arn.resource.contains([':', '/']);
+        let plain = (1..=REGION_CHARACTERS_MAX).contains(&arn.region.len())
+            && is_plausible(&arn.resource)
+            && !arn.resource.contains([':', '/']);
         plain.then(|| Self { account: account.as_str().to_owned(), region: arn.region, name: arn.resource })
     }
 
@@ -66,6 +68,11 @@ impl QueueName {
     pub fn is_fifo(&self) -> bool {
         self.name.ends_with(".fifo")
     }
+}
+
+/// Whether a queue could have this name: it is not too long. Other names are looked for in the store.
+pub(crate) fn is_plausible(name: &str) -> bool {
+    (1..=NAME_CHARACTERS_MAX).contains(&name.len())
 }
 
 /// Checks a name for a new queue.

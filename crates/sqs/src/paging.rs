@@ -34,6 +34,11 @@ fn snapshot(limit: usize) -> RangeOptions {
     RangeOptions { limit, snapshot: true, ..RangeOptions::default() }
 }
 
+/// The first place of messages that are not due at `now_ms`.
+fn later(now_ms: i64) -> Seq {
+    Seq::due(u64::try_from(now_ms).unwrap_or(0) + 1)
+}
+
 /// Just behind a message.
 fn after(queue: QueueId, seq: Seq) -> Vec<u8> {
     let mut key = Key::Message(queue, seq).encode().to_vec();
@@ -42,15 +47,16 @@ fn after(queue: QueueId, seq: Seq) -> Vec<u8> {
 }
 
 impl Sqs {
-    /// Reads messages until `wanted` are ready or there are no more that could be; returns the next moment at which
-    /// time alone makes one ready.
+    /// Reads messages until `wanted` are ready of those with a delay and of those without one, or there are no more that
+    /// could be: so the oldest `wanted` of both are in memory. Returns the next moment at which time alone makes one
+    /// ready.
     pub(crate) async fn load(&self, live: &Live, wanted: usize) -> Result<Option<i64>, SqsError> {
         let mut paging = live.paging.lock().await;
         let loaded = live.loaded();
         if paging.at.is_none() {
             paging.at = Some(self.start(live).await?);
         }
-        self.load_delayed(live, &loaded, &mut paging).await?;
+        self.load_delayed(live, &loaded, &mut paging, wanted).await?;
         loop {
             let enough = {
                 let mut index = live.index.lock();
@@ -58,15 +64,15 @@ impl Sqs {
                 match loaded.settings.fifo {
                     // One turn may give a whole batch, so a FIFO queue reads on for further groups only when none has one.
                     true => (index.has_turn() && index.ready() >= wanted) || index.len() >= FIFO_WINDOW_MAX,
-                    false => index.ready() >= wanted,
+                    false => index.ready_by_place()[0] >= wanted,
                 }
             };
             if enough || !self.load_plain(live, &loaded, &mut paging).await? {
                 break;
             }
         }
-        let in_memory = live.index.lock().next_due();
-        Ok(in_memory.into_iter().chain(paging.next_due_ms).min())
+        let index = live.index.lock();
+        Ok(index.next_due().into_iter().chain(index.unread_due()).min())
     }
 
     /// Where reading starts: at the head cursors, behind the last purge.
@@ -97,36 +103,50 @@ impl Sqs {
         Ok(full)
     }
 
-    /// All delayed messages that are due; notes when the next one is.
-    async fn load_delayed(&self, live: &Live, loaded: &Loaded, paging: &mut Paging) -> Result<(), SqsError> {
+    /// Delayed messages that are due, until `wanted` of them are ready; notes when the next one is.
+    async fn load_delayed(
+        &self,
+        live: &Live,
+        loaded: &Loaded,
+        paging: &mut Paging,
+        wanted: usize,
+    ) -> Result<(), SqsError> {
         let Some(mut at) = paging.at else { return Ok(()) };
-        let end = KeyRange { begin: after(live.id, at.delayed).into(), end: Key::messages(live.id).end };
         loop {
             let now_ms = self.now_ms();
-            let due = u64::try_from(now_ms).unwrap_or(0) + 1;
-            let range = KeyRange {
-                begin: after(live.id, at.delayed).into(),
-                end: Key::Message(live.id, Seq::due(due)).encode(),
-            };
+            {
+                let mut index = live.index.lock();
+                index.tick(now_ms);
+                index.forget_unread_due();
+                if index.ready_by_place()[1] >= wanted {
+                    index.note_unread_due(now_ms);
+                    paging.at = Some(at);
+                    return Ok(());
+                }
+            }
+            let end = later(now_ms);
+            let range = KeyRange { begin: after(live.id, at.delayed).into(), end: Key::Message(live.id, end).encode() };
             if range.is_empty() {
                 break;
             }
+            // Before the snapshot is made: who commits after it, to a place that it passes, sees that nobody comes back.
+            live.index.lock().set_delayed_read(end);
             // Delayed messages may have been received before a restart, at any time: their deliveries are always read.
             let page = self.page(live.id, range, PAGE_MESSAGES, true).await?;
             if let Some(last) = self.take_in(live, loaded, &page, &at)? {
                 at.delayed = last;
-                live.index.lock().set_delayed_read(last);
             }
             if page.messages.len() < PAGE_MESSAGES {
                 break;
             }
         }
-        let begin = after(live.id, at.delayed);
-        let next = self.0.kv.read(|tx| async move { tx.range(begin, end.end, snapshot(1)).await }).await?;
-        paging.next_due_ms = match next.first() {
-            Some((key, _)) => seq_of(key)?.and_then(|seq| i64::try_from(seq.due_ms).ok()),
-            None => None,
-        };
+        let (begin, end) = (after(live.id, at.delayed), Key::messages(live.id).end);
+        let next = self.0.kv.read(|tx| async move { tx.range(begin, end, snapshot(1)).await }).await?;
+        if let Some((key, _)) = next.first()
+            && let Some(due_ms) = seq_of(key)?.and_then(|seq| i64::try_from(seq.due_ms).ok())
+        {
+            live.index.lock().note_unread_due(due_ms);
+        }
         paging.at = Some(at);
         Ok(())
     }
@@ -177,16 +197,22 @@ impl Sqs {
         Ok(last)
     }
 
-    /// A delayed message was made that was due before reading came to it: commits may be late.
-    pub(crate) fn take_in_late(&self, live: &Live, seq: Seq, group: &str, sent_ms: i64) {
+    /// A delayed message was made. One whose place reading has passed, for commits may be late and clocks are set back,
+    /// is put into the index here; of the others the index knows when to look for them.
+    pub(crate) fn take_notice(&self, live: &Live, seq: Seq, group: &str, sent_ms: i64) {
+        let (now_ms, due_ms) = (self.now_ms(), i64::try_from(seq.due_ms).unwrap_or(i64::MAX));
         let mut index = live.index.lock();
         if index.delayed_read().is_some_and(|read| seq <= read) {
-            index.insert(seq, new_entry(group, sent_ms, Status::Ready));
+            let status = if due_ms > now_ms { Status::Delayed(due_ms) } else { Status::Ready };
+            index.insert(seq, new_entry(group, sent_ms, status));
+        } else {
+            index.note_unread_due(due_ms);
         }
     }
 
-    /// The head cursors as they may be stored now: nothing before them is alive.
-    pub(crate) fn heads(live: &Live, at: &Places) -> Heads {
+    /// The head cursors as they may be stored now: nothing before them is alive, and nothing is made there that has the
+    /// usual delay of a commit. Who sends a delayed message reads them, for a clock may be set back further.
+    pub(crate) fn heads(live: &Live, at: &Places, now_ms: i64) -> Heads {
         let index = live.index.lock();
         let alive = |from: Seq, read: Seq, within: &dyn Fn(&Seq) -> bool| {
             index.first_from(from).filter(within).map_or(read, |first| first.min(read))
@@ -198,8 +224,9 @@ impl Sqs {
             0 => Seq { stamp: previous(seq.stamp), index: u16::MAX, ..seq },
             index => Seq { index: index - 1, ..seq },
         };
-        let late = u64::try_from(LATE_MS_MAX).unwrap_or(0);
-        Heads { plain: before(plain), delayed: Seq::due(delayed.due_ms.saturating_sub(late).max(1)) }
+        let (late_ms, now_ms) = (LATE_MS_MAX.unsigned_abs(), u64::try_from(now_ms).unwrap_or(0));
+        let due_ms = delayed.due_ms.min(now_ms).saturating_sub(late_ms);
+        Heads { plain: before(plain), delayed: Seq::due(due_ms.max(1)) }
     }
 
     /// How many messages there are. Approximate, as on AWS: the three numbers are not of one moment.
@@ -209,10 +236,9 @@ impl Sqs {
     pub(crate) async fn counts(&self, live: &Arc<Live>) -> Result<Counts, SqsError> {
         self.load(live, 1).await?;
         let (sent, gone) = (Key::Sent(live.id).encode(), Key::Gone(live.id).encode());
-        let begin = {
-            let paging = live.paging.lock().await;
-            after(live.id, paging.at.map_or(Seq::due(1), |at| at.delayed))
-        };
+        // Not all that is due is in memory, and a clock that was set back leaves there what is not due.
+        let read = live.paging.lock().await.at.map_or(Seq::due(1), |at| at.delayed);
+        let begin = after(live.id, read.max(later(self.now_ms())));
         let end = Key::messages(live.id).end;
         let read = self.0.kv.read(|tx| async move {
             let total = decode_counter(tx.get(sent).await?.as_deref()) - decode_counter(tx.get(gone).await?.as_deref());
@@ -284,3 +310,7 @@ fn previous(stamp: [u8; Versionstamp::BYTES]) -> [u8; Versionstamp::BYTES] {
     }
     [0; Versionstamp::BYTES]
 }
+
+#[cfg(test)]
+#[path = "paging/tests.rs"]
+mod tests;

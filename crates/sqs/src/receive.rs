@@ -199,7 +199,9 @@ impl Sqs {
             index.tick(self.now_ms());
             // Among whom a fair queue shares out is what is in memory: so more of it than this receive takes.
             let wanted = if index.is_grouped() { max.max(PAGE_MESSAGES) } else { max };
-            (wanted, index.ready() < wanted || !index.has_turn())
+            // Delayed messages that are due take turns by age with those in memory.
+            let due = index.unread_due().is_some_and(|due_ms| due_ms <= self.now_ms());
+            (wanted, index.ready() < wanted || !index.has_turn() || due)
         };
         if missing {
             self.load(live, wanted).await?;

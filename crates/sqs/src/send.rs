@@ -8,7 +8,7 @@ use kv::{Atomic, PendingStamp, Txn};
 use sha2::{Digest, Sha256};
 
 use crate::digest::{hex, md5_hex, md5_of_attributes};
-use crate::keys::{Deduplication, Key, QueueId, Seq, empty_value};
+use crate::keys::{Deduplication, Heads, Key, QueueId, Seq, empty_value};
 use crate::limits::DEDUPLICATION_MS;
 use crate::live::{Live, Loaded};
 use crate::message::{Attributes, Head, store};
@@ -119,7 +119,7 @@ impl Sqs {
         let stamp = stamp.get().ok_or_else(|| SqsError::Internal("a send without a commit".to_owned()))?;
         let seq = Seq { due_ms, stamp: *stamp.as_bytes(), index };
         if due_ms > 0 {
-            self.take_in_late(live, seq, of.message.group.as_deref().unwrap_or_default(), of.head.sent_ms);
+            self.take_notice(live, seq, of.message.group.as_deref().unwrap_or_default(), of.head.sent_ms);
         }
         Ok(seq)
     }
@@ -212,11 +212,18 @@ async fn put(
     let mut known = HashMap::new();
     let mut here: HashMap<&(String, String), u16> = HashMap::new();
     let mut made: i64 = 0;
+    // Reading starts at the head: a message that is due before it, by a clock that was set back, would not be found.
+    let due_ms_min = match messages.iter().any(|message| message.due_ms > 0) {
+        true => tx.get(Key::Head(queue).encode()).await?.map(|value| Heads::decode(&value)).transpose()?,
+        false => None,
+    };
+    let due_ms_min = due_ms_min.map_or(0, |heads| heads.delayed.due_ms);
     for (index, message) in messages.iter().enumerate() {
         let index = u16::try_from(index).expect("a call has few messages");
+        let due_ms = if message.due_ms > 0 { message.due_ms.max(due_ms_min) } else { 0 };
         if let Some(scoped @ (scope, id)) = &message.deduplication {
             if let Some(first) = here.get(scoped) {
-                places.push(Place::New { due_ms: message.due_ms, index: *first });
+                places.push(Place::New { due_ms, index: *first });
                 continue;
             }
             let key = Key::Dedup(queue, scope.clone(), id.clone()).encode();
@@ -234,8 +241,8 @@ async fn put(
         }
         let Outgoing { body, attributes, .. } = message.message;
         let stored = store(tx, message.head.clone(), message.content_id, body, attributes);
-        tx.set_versionstamped_key(Key::new_message(queue, message.due_ms, index), stored.encode());
-        places.push(Place::New { due_ms: message.due_ms, index });
+        tx.set_versionstamped_key(Key::new_message(queue, due_ms, index), stored.encode());
+        places.push(Place::New { due_ms, index });
         made += 1;
     }
     if made > 0 {

@@ -10,8 +10,8 @@ use wire::CheckPolicy;
 
 use crate::SqsError;
 use crate::limits::{
-    DELAY_S_MAX, KMS_REUSE_S, MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX_MIN, POLICY_BYTES_MAX, RECEIVE_COUNT,
-    REDRIVE_SOURCES_MAX, RETENTION_S, VISIBILITY_S_MAX, WAIT_S_MAX,
+    DELAY_S_MAX, KMS_KEY_CHARACTERS_MAX, KMS_REUSE_S, MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX_MIN, POLICY_BYTES_MAX,
+    RECEIVE_COUNT, REDRIVE_SOURCES_MAX, RETENTION_S, VISIBILITY_S_MAX, WAIT_S_MAX,
 };
 use crate::name::QueueName;
 
@@ -74,6 +74,11 @@ impl RedriveAllow {
     }
 }
 
+/// Blanks round a name are nobody's intention.
+pub(crate) fn trimmed(given: Texts) -> Texts {
+    given.into_iter().map(|(name, text)| (name.trim().to_owned(), text)).collect()
+}
+
 /// Attributes that can be set, with their defaults; `None` where there is none.
 const SETTABLE: &[(&str, Option<&str>)] = &[
     ("VisibilityTimeout", Some("30")),
@@ -112,7 +117,7 @@ pub(crate) fn is_known(name: &str) -> bool {
     SETTABLE.iter().any(|(known, _)| *known == name) || COMPUTED.contains(&name)
 }
 
-/// Checks the attributes of a queue that is made or changed, and brings them into the form in which they are stored:
+/// Checks the attributes ([`trimmed`]) of a queue that is made or changed, and brings them into the form in which they are stored:
 /// an empty policy takes the attribute away (`None`).
 ///
 /// # Errors
@@ -125,8 +130,6 @@ pub(crate) fn check(
 ) -> Result<BTreeMap<String, Option<String>>, SqsError> {
     let mut checked = BTreeMap::new();
     for (name, text) in given {
-        // Blanks round a name are nobody's intention.
-        let name = &name.trim().to_owned();
         if !SETTABLE.iter().any(|(known, _)| known == name) {
             return Err(SqsError::InvalidAttributeName(name.clone()));
         }
@@ -161,6 +164,9 @@ fn check_one(queue: &QueueName, name: &str, text: &str) -> Result<Option<String>
         false => Err(SqsError::attribute(name)),
     };
     let bytes = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+    if text.len() > POLICY_BYTES_MAX {
+        return Err(SqsError::attribute(name));
+    }
     match name {
         "VisibilityTimeout" => whole(0..=VISIBILITY_S_MAX),
         "DelaySeconds" => whole(0..=DELAY_S_MAX),
@@ -179,11 +185,12 @@ fn check_one(queue: &QueueName, name: &str, text: &str) -> Result<Option<String>
         "FifoThroughputLimit" => one_of(&["perQueue", "perMessageGroupId"]),
         "Policy" | "RedrivePolicy" | "RedriveAllowPolicy" | "KmsMasterKeyId" if text.is_empty() => Ok(None),
         "Policy" => match serde_json::from_str::<Value>(text) {
-            Ok(Value::Object(_)) if text.len() <= POLICY_BYTES_MAX => Ok(Some(text.to_owned())),
+            Ok(Value::Object(_)) => Ok(Some(text.to_owned())),
             _ => Err(SqsError::attribute(name)),
         },
         "RedrivePolicy" => redrive(queue, text).map(|redrive| Some(with_number(text, &redrive))),
         "RedriveAllowPolicy" => allow(text).map(|_| Some(text.to_owned())),
+        "KmsMasterKeyId" if text.chars().count() > KMS_KEY_CHARACTERS_MAX => Err(SqsError::attribute(name)),
         _ => Ok(Some(text.to_owned())),
     }
 }

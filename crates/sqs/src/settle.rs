@@ -48,7 +48,7 @@ impl Sqs {
                 }
                 answers.push(Ok(()));
             }
-            if let Some(heads) = (!gone.is_empty()).then(|| due_heads(&live, gone.len())).flatten() {
+            if let Some(heads) = (!gone.is_empty()).then(|| due_heads(&live, gone.len(), now_ms)).flatten() {
                 tx.set(Key::Head(live.id).encode(), heads.encode());
             }
             Ok((live, gone, answers))
@@ -164,9 +164,9 @@ fn check(
 }
 
 /// New head cursors, now and then: so that a restart does not walk over all that was ever deleted.
-fn due_heads(live: &Live, gone: usize) -> Option<crate::keys::Heads> {
+fn due_heads(live: &Live, gone: usize, now_ms: i64) -> Option<crate::keys::Heads> {
     let before = live.index.lock().removed_count();
     let due = before / HEAD_EVERY != (before + gone as u64) / HEAD_EVERY;
     let at = live.paging.try_lock().ok().and_then(|paging| paging.at);
-    at.filter(|_| due).map(|at| Sqs::heads(live, &at))
+    at.filter(|_| due).map(|at| Sqs::heads(live, &at, now_ms))
 }

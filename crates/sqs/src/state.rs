@@ -11,6 +11,7 @@ use wire::{CheckPolicy, ResourceFacts};
 
 use crate::SqsError;
 use crate::keys::{Key, QueueRecord, encode_record};
+use crate::limits::RECORD_BYTES_MAX;
 use crate::live::{Live, Loaded};
 use crate::name::QueueName;
 use crate::settings::Settings;
@@ -25,6 +26,8 @@ pub(crate) struct Inner {
     pub(crate) rng: Rng,
     pub(crate) check_policy: CheckPolicy,
     queues: Mutex<HashMap<QueueName, Arc<Live>>>,
+    /// Held from reading a record to taking notice of it.
+    noticing: tokio::sync::Mutex<()>,
 }
 
 /// What the service is made of.
@@ -58,6 +61,18 @@ impl From<SqsError> for Refused {
     }
 }
 
+/// The value of a queue's record.
+///
+/// # Errors
+/// `OverLimit` when attributes and tags are too large together.
+pub(crate) fn encode(record: &QueueRecord) -> Result<Bytes, SqsError> {
+    let value = encode_record(record);
+    match value.len() <= RECORD_BYTES_MAX {
+        true => Ok(value),
+        false => Err(SqsError::OverLimit("The attributes and tags of the queue are too large together.".to_owned())),
+    }
+}
+
 /// How often a request starts over because the queue's record changed under it.
 const STALE_MAX: u32 = 16;
 
@@ -65,7 +80,14 @@ impl Sqs {
     /// The queues in the store. [`crate::jobs::resume`] takes up what a crash interrupted.
     pub fn new(parts: SqsParts) -> Self {
         let SqsParts { kv, clock, rng, check_policy } = parts;
-        Self(Arc::new(Inner { kv, clock, rng, check_policy, queues: Mutex::default() }))
+        Self(Arc::new(Inner {
+            kv,
+            clock,
+            rng,
+            check_policy,
+            queues: Mutex::default(),
+            noticing: tokio::sync::Mutex::default(),
+        }))
     }
 
     /// What authorisation has to know of the queue with this ARN: its policy and its tags.
@@ -74,7 +96,7 @@ impl Sqs {
     /// The store's; a queue that does not exist has no facts.
     pub(crate) async fn facts(self, arn: String) -> Result<ResourceFacts, SqsError> {
         let Some(queue) = QueueName::of_arn(&arn) else { return Ok(ResourceFacts::default()) };
-        let live = match self.live(&queue).await {
+        let live = match self.current(&queue).await {
             Ok(live) => live,
             Err(SqsError::NonExistentQueue) => return Ok(ResourceFacts::default()),
             Err(error) => return Err(error),
@@ -121,19 +143,51 @@ impl Sqs {
         self.0.queues.lock().get(name).cloned()
     }
 
-    /// Takes notice of what the store says about the queue now.
-    pub(crate) async fn refresh(&self, name: &QueueName) -> Result<Arc<Live>, SqsError> {
-        let key = Key::Queue(name.clone()).encode();
-        let raw = self.0.kv.read(|tx| async move { tx.get(key).await }).await?;
-        let Some(raw) = raw else {
-            self.forget(name);
-            return Err(SqsError::NonExistentQueue);
-        };
-        self.adopt(name, raw)
+    /// The queue as the store has it now. What memory holds may be older: who may do what is never decided by it.
+    async fn current(&self, name: &QueueName) -> Result<Arc<Live>, SqsError> {
+        let raw = self.stored(name).await?;
+        match self.in_use(name) {
+            Some(live) if raw.as_ref() == Some(&live.loaded().raw) => Ok(live),
+            None if raw.is_none() => Err(SqsError::NonExistentQueue),
+            _ => self.refresh(name).await,
+        }
     }
 
-    /// Takes notice of a record: the same life of the queue keeps its index, another one starts anew.
-    pub(crate) fn adopt(&self, name: &QueueName, raw: Bytes) -> Result<Arc<Live>, SqsError> {
+    async fn stored(&self, name: &QueueName) -> Result<Option<Bytes>, SqsError> {
+        let key = Key::Queue(name.clone()).encode();
+        Ok(self.0.kv.read(|tx| async move { tx.get(key).await }).await?)
+    }
+
+    /// Takes notice of what the store says about the queue now: the only way in which memory changes. One at a time:
+    /// whoever read an older record must not come after one that read a newer one, for a policy that was taken back
+    /// would be in force again, or a deleted queue be there.
+    ///
+    /// # Errors
+    /// `NonExistentQueue`; the store's.
+    pub(crate) async fn refresh(&self, name: &QueueName) -> Result<Arc<Live>, SqsError> {
+        let _one = self.0.noticing.lock().await;
+        match self.stored(name).await? {
+            Some(raw) => self.adopt(name, raw),
+            None => {
+                self.forget(name);
+                Err(SqsError::NonExistentQueue)
+            }
+        }
+    }
+
+    /// Takes notice of a change that this node made. The queue may have been deleted since: that is no failure.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn notice(&self, name: &QueueName) -> Result<(), SqsError> {
+        match self.refresh(name).await {
+            Ok(_) | Err(SqsError::NonExistentQueue) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same life of the queue keeps its index, another one starts anew.
+    fn adopt(&self, name: &QueueName, raw: Bytes) -> Result<Arc<Live>, SqsError> {
         let loaded = Loaded::of(name, raw)?;
         let mut queues = self.0.queues.lock();
         if let Some(live) = queues.get(name) {
@@ -151,7 +205,7 @@ impl Sqs {
     }
 
     /// The queue is no more.
-    pub(crate) fn forget(&self, name: &QueueName) {
+    fn forget(&self, name: &QueueName) {
         if let Some(live) = self.0.queues.lock().remove(name) {
             live.end();
         }
@@ -199,21 +253,19 @@ impl Sqs {
     {
         let now_s = self.0.clock.now().unix_s();
         let key = Key::Queue(name.clone()).encode();
-        let raw = self.on_queue(name, |tx, _, loaded| {
+        let edited = self.on_queue(name, |tx, _, loaded| {
             let (key, change) = (key.clone(), &change);
             async move {
                 let mut record = loaded.record.clone();
                 change(&mut record)?;
-                if record == loaded.record {
-                    return Ok(loaded.raw.clone());
+                if record != loaded.record {
+                    record.modified_s = now_s;
+                    tx.set(key, encode(&record)?);
                 }
-                record.modified_s = now_s;
-                let raw = encode_record(&record);
-                tx.set(key, raw.clone());
-                Ok(raw)
+                Ok(())
             }
         });
-        let raw = raw.await?;
-        self.adopt(name, raw).map(|_| ())
+        edited.await?;
+        self.notice(name).await
     }
 }

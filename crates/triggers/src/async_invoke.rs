@@ -3,15 +3,16 @@
 //! ```text
 //!   lambda::EVENTS ─► attempt ─┬─ answered ───────────────────────────► on-success record ─► end
 //!                              ├─ function error: +1 min, +2 min ─┐
-//!                              ├─ throttled, our own fault: 1 s … 5 min ─► again
+//!                              ├─ throttled, role not there, our own fault: 1 s … 5 min ─► again
 //!                              └─ retries or age used up ─────────► dead letter, on-failure record ─► end
 //!                                                                     │ RESULTS, in the transaction of the end
 //!                                                                     ▼
-//!                                                             queue, topic, function, bucket, bus
+//!                                                             queue, topic, function
 //! ```
 //! An event leaves the queue in the transaction that puts its records into [`RESULTS`], so it ends exactly once; the
-//! records are sent at least once. Source: Lambda developer guide, "How Lambda handles errors and retries with
-//! asynchronous invocation", "Capturing records of Lambda asynchronous invocations".
+//! records are sent at least once. An entry that this program cannot read waits for one that can. Source: Lambda developer
+//! guide, "How Lambda handles errors and retries with asynchronous invocation", "Capturing records of Lambda asynchronous
+//! invocations".
 
 mod destinations;
 mod record;
@@ -86,13 +87,18 @@ impl AsyncInvoke {
         );
     }
 
+    /// What could not even be begun is begun again later, and later.
+    fn later(&self, delivery: &Delivery) -> Verdict {
+        Verdict::again(self.clock.now() + backoff(delivery.attempt.saturating_sub(1)))
+    }
+
     /// One attempt of an event.
     async fn attempt(&self, delivery: Delivery) -> Verdict {
         let event = match QueuedEvent::decode(&delivery.payload) {
             Ok(event) => event,
             Err(error) => {
-                tracing::error!(%error, id = delivery.id, "an event in the queue of asynchronous invocations is dropped");
-                return Verdict::Done;
+                tracing::error!(%error, id = delivery.id, "an event in the queue of asynchronous invocations waits");
+                return self.later(&delivery);
             }
         };
         let policy = match self.lambda.event_policy(&event).await {
@@ -104,7 +110,7 @@ impl AsyncInvoke {
             }
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the function of an event cannot be read");
-                return Verdict::again(self.clock.now() + BACKOFF_FIRST);
+                return self.later(&delivery);
             }
         };
         let too_old = self.clock.now() >= Timestamp::from_unix_ms(event.accepted_ms) + policy.age_max;
@@ -124,28 +130,35 @@ impl AsyncInvoke {
     }
 }
 
-/// Sends one record; gives up when the target will never take it, or after hours.
+/// Sends one record; gives up when the target takes no form of it, or after hours in which it was not there, let nobody
+/// in or failed.
 async fn settle_result(send_to: &SendTo, clock: &Clock, delivery: Delivery) -> Verdict {
-    let outgoing = match Outgoing::decode(&delivery.payload) {
+    let again = clock.now() + backoff(delivery.attempt.saturating_sub(1));
+    let mut outgoing = match Outgoing::decode(&delivery.payload) {
         Ok(outgoing) => outgoing,
         Err(error) => {
-            tracing::error!(%error, id = delivery.id, "a record of an asynchronous invocation is dropped");
-            return Verdict::Done;
+            tracing::error!(%error, id = delivery.id, "a record of an asynchronous invocation waits");
+            return Verdict::again(again);
         }
     };
-    let (target, function) = (outgoing.target.clone(), outgoing.function_arn.clone());
-    let reason = match send_to(outgoing).await {
-        Ok(()) => return Verdict::Done,
-        Err(Undelivered::Transient(reason)) => {
-            let at = clock.now() + backoff(delivery.attempt.saturating_sub(1));
-            if at < delivery.pushed + RESULT_AGE_MAX {
-                return Verdict::again(at);
+    let reason = loop {
+        let refused = match send_to(outgoing.clone()).await {
+            Ok(()) => return Verdict::Done,
+            Err(refused) => refused,
+        };
+        match refused {
+            Undelivered::Permanent(reason) => match outgoing.smaller() {
+                Some(smaller) => outgoing = smaller,
+                None => break reason,
+            },
+            Undelivered::Transient(_) | Undelivered::Denied(_) if again < delivery.pushed + RESULT_AGE_MAX => {
+                return Verdict::again(again);
             }
-            reason
+            Undelivered::Transient(reason) | Undelivered::Denied(reason) => break reason,
         }
-        Err(Undelivered::Permanent(reason)) => reason,
     };
-    tracing::error!(target, function, reason, "the result of an asynchronous invocation cannot be delivered");
+    let Outgoing { target, function_arn, .. } = outgoing;
+    tracing::error!(target, function_arn, reason, "the result of an asynchronous invocation cannot be delivered");
     Verdict::Done
 }
 
@@ -168,8 +181,8 @@ fn decide(event: &QueuedEvent, policy: &EventPolicy, attempted: &Attempted, too_
             };
             (now + *pause, QueuedEvent { function_errors: event.function_errors + 1, ..event.clone() })
         }
-        // A mistake of the event's own (too large, recursive) does not get better by waiting.
-        Attempted::NotRun { status, .. } if *status != 429 && *status < 500 => {
+        // A mistake of the event's own (too large, recursive) does not get better by waiting; a role may come back.
+        Attempted::NotRun { status, .. } if !matches!(*status, 403 | 429 | 500..) => {
             return Decision::End(Condition::RetriesExhausted);
         }
         Attempted::NotRun { .. } => {

@@ -27,7 +27,7 @@ pub(crate) fn function_arn(cx: &Cx, given: &str) -> String {
     if given.starts_with("arn:") {
         return given.to_owned();
     }
-    let name = given.split_once("function:").map_or(given, |(_, name)| name);
+    let name = given.split_once(":function:").map_or(given, |(_, name)| name);
     format!("arn:aws:lambda:{}:{}:function:{name}", cx.region, cx.account)
 }
 

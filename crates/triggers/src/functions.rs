@@ -36,8 +36,10 @@ pub struct Answer {
 pub enum Refusal {
     /// Its concurrency is used up: later there may be room.
     Throttled,
-    /// There is no such function, or the event is not acceptable.
-    Permanent(String),
+    /// There is no such function, or its role is gone: no event would reach it.
+    Gone(String),
+    /// The event is not acceptable, now or later: too large, or one more round of a loop.
+    Rejected(String),
     /// The platform could not, this time.
     Transient(String),
 }
@@ -45,7 +47,7 @@ pub enum Refusal {
 /// What a mapping needs to know of its function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// Without a qualifier.
+    /// Its ARN, with the qualifier that it was looked up with.
     pub arn: String,
     /// The role that it runs as, and with which its queues are read.
     pub role_arn: String,
@@ -101,7 +103,7 @@ pub(crate) fn context(arn: &str, trace: TraceContext, rng: &Rng) -> Option<Cx> {
 
 async fn invoke(lambda: &Lambda, rng: &Rng, call: Call) -> Result<Answer, Refusal> {
     let Some(cx) = context(&call.function_arn, call.trace, rng) else {
-        return Err(Refusal::Permanent(format!("{} is no ARN of a function", call.function_arn)));
+        return Err(Refusal::Gone(format!("{} is no ARN of a function", call.function_arn)));
     };
     let input = m::InvokeInput {
         client_context: None,
@@ -117,7 +119,8 @@ async fn invoke(lambda: &Lambda, rng: &Rng, call: Call) -> Result<Answer, Refusa
         Ok(output) => Ok(Answer { payload: output.payload.unwrap_or_default(), function_error: output.function_error }),
         Err(error) if error.status() == 429 => Err(Refusal::Throttled),
         Err(error) if error.status() >= 500 => Err(Refusal::Transient(error.to_string())),
-        Err(error) => Err(Refusal::Permanent(error.to_string())),
+        Err(error) if matches!(error.status(), 400 | 413) => Err(Refusal::Rejected(error.to_string())),
+        Err(error) => Err(Refusal::Gone(error.to_string())),
     }
 }
 

@@ -123,7 +123,7 @@ pub(crate) async fn create(
         account: cx.account.to_string(),
         region: cx.region.clone(),
         source: queue.arn(),
-        function: qualified(&facts.arn, &input.function_name),
+        function: facts.arn.clone(),
         state: State::Creating,
         enabled: input.enabled.unwrap_or(true),
         batch_size: 10,
@@ -163,17 +163,6 @@ pub(crate) async fn create(
     });
     made.await?;
     Ok(shown(record))
-}
-
-/// The function's ARN with the qualifier of `given`, if it has one.
-fn qualified(arn: &str, given: &str) -> String {
-    let after = given.split_once("function:").map_or(given, |(_, after)| after);
-    match after.split_once(':') {
-        Some((_, qualifier)) if !given.starts_with("arn:") || given.matches(':').count() > 6 => {
-            format!("{arn}:{qualifier}")
-        }
-        _ => arn.to_owned(),
-    }
 }
 
 async fn find(triggers: &Triggers, cx: &Cx, uuid: &str) -> Result<MappingRecord, LambdaError> {
@@ -248,7 +237,7 @@ pub(crate) async fn update(
         ("destination config", input.destination_config.is_some()),
     ])?;
     let function = input.function_name.as_deref().unwrap_or(&before.function).to_owned();
-    let facts = (triggers.functions().look_up)(cx.clone(), function.clone()).await?;
+    let facts = (triggers.functions().look_up)(cx.clone(), function).await?;
     fit(&triggers, &facts, &queue).await?;
     let asked = Asked {
         batch_size: input.batch_size,
@@ -258,8 +247,7 @@ pub(crate) async fn update(
         scaling: input.scaling_config,
         pollers: input.provisioned_poller_config,
     };
-    let new_function = qualified(&facts.arn, &function);
-    let (before, asked, new_function, enabled) = (&before, &asked, &new_function, input.enabled);
+    let (before, asked, new_function, enabled) = (&before, &asked, &facts.arn, input.enabled);
     let (now_ms, fifo) = (triggers.clock().now().unix_ms(), queue.is_fifo());
     let changed = triggers.kv().transact(|tx| async move {
         let value = tx.get(before.key()).await?.ok_or_else(not_found)?;

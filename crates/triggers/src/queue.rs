@@ -6,8 +6,13 @@
 //!           │   delete what succeeded, leave what failed,                   ▼
 //!           └── give back what the function did not get  ◄─ invoke ◄─ filter: unwanted is deleted
 //! ```
+//! A batch that the function may not get for what is in it (one more round of a loop, too large) is halved until the
+//! message is alone: its receive counts, so that it ends in the dead-letter queue, and its neighbours reach the function.
+//!
+//! While a window is open its messages must not become visible again: they are received with the window's time beside the
+//! queue's visibility timeout, and what failed gets back the time that it would have had without a window.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +23,7 @@ use sys::task::CancellationToken;
 use wire::{Act, TraceContext};
 
 use crate::filter::Filters;
-use crate::functions::{Call, Refusal};
+use crate::functions::{Call, Refusal, context};
 use crate::keys::MappingRecord;
 use crate::lanes::{Lanes, Turn};
 use crate::queue_event::{event, record};
@@ -40,6 +45,8 @@ const ENVELOPE_BYTES: usize = 64;
 const PAUSE: Duration = Duration::from_secs(5);
 /// For so long the answer about the role is believed.
 const ROLE_BELIEVED: Duration = Duration::from_secs(1);
+/// Longest visibility timeout, in seconds (SQS developer guide, "Amazon SQS visibility timeout").
+const VISIBILITY_S_MAX: i64 = 43_200;
 /// Messages of one receive and of one delete.
 const RECEIVE_MAX: usize = 10;
 
@@ -48,7 +55,6 @@ pub(crate) struct Poller {
     triggers: Triggers,
     mapping: MappingRecord,
     queue: QueueName,
-    role_arn: String,
     filters: Filters,
     lanes: Lanes,
     stop: CancellationToken,
@@ -63,12 +69,21 @@ struct Item {
     bytes: usize,
 }
 
+/// What became of an event.
+enum Ran {
+    /// All of its messages are done with.
+    Done,
+    /// Some of its messages stay in the queue.
+    Left,
+    /// One of its messages is the reason why the function did not get it.
+    Refused,
+}
+
 impl Poller {
     pub(crate) fn new(
         triggers: Triggers,
         mapping: MappingRecord,
         queue: QueueName,
-        role_arn: String,
         filters: Filters,
         stop: CancellationToken,
     ) -> Arc<Self> {
@@ -77,7 +92,7 @@ impl Poller {
             mapping.pollers.map(|(_, most)| usize::try_from(most).unwrap_or(LANES_MAX) * LANES_OF_A_POLLER);
         let lanes = Lanes::new(own.or(provisioned).unwrap_or(LANES_MAX));
         let allowed_at = parking_lot::Mutex::new(None);
-        Arc::new(Self { triggers, mapping, queue, role_arn, filters, lanes, stop, allowed_at })
+        Arc::new(Self { triggers, mapping, queue, filters, lanes, stop, allowed_at })
     }
 
     /// Opens the first lane. Lanes in their batches finish them after the stop.
@@ -152,7 +167,11 @@ impl Poller {
             self.sleep(PAUSE).await;
             return Ok(Vec::new());
         }
-        let options = ReceiveOptions { max, wait: Some(wait), ..ReceiveOptions::default() };
+        let visibility_s = match self.mapping.window_s {
+            0 => None,
+            window_s => Some((self.visibility_s().await? + i64::from(window_s)).min(VISIBILITY_S_MAX)),
+        };
+        let options = ReceiveOptions { max, wait: Some(wait), visibility_s, ..ReceiveOptions::default() };
         let received = self.triggers.sqs().receive(&self.queue, &options);
         match wait.is_zero() {
             // A receive that found messages must not be dropped: they would stay hidden.
@@ -167,13 +186,27 @@ impl Poller {
         }
     }
 
-    /// Whether the function's role may read and delete (sem:I8).
+    /// The queue's visibility timeout, in seconds.
+    async fn visibility_s(&self) -> Result<i64, SqsError> {
+        Ok(self.triggers.sqs().settings(&self.queue).await?.visibility_ms / 1_000)
+    }
+
+    /// Whether the function's role may read and delete (sem:I8): the role that it has now.
     async fn may_read(&self) -> bool {
         let now = self.triggers.clock().elapsed();
         if self.allowed_at.lock().is_some_and(|at| now.saturating_sub(at) < ROLE_BELIEVED) {
             return true;
         }
-        match self.triggers.role_may_read(&self.role_arn, &self.queue).await {
+        let function = &self.mapping.function;
+        let Some(cx) = context(function, self.triggers.new_trace(), self.triggers.rng()) else { return false };
+        let facts = match (self.triggers.functions().look_up)(cx, function.clone()).await {
+            Ok(facts) => facts,
+            Err(error) => {
+                tracing::warn!(mapping = self.mapping.uuid, %error, "the function of a mapping cannot be found");
+                return false;
+            }
+        };
+        match self.triggers.role_may_read(&facts.role_arn, &self.queue).await {
             Ok(()) => {
                 *self.allowed_at.lock() = Some(now);
                 true
@@ -209,8 +242,30 @@ impl Poller {
 
     /// Deletes what no filter wants and has the rest worked on, in events of at most the largest size.
     async fn work(&self, messages: Vec<Received>) {
+        let closed = self.triggers.clock().elapsed();
+        let (unwanted, mut events) = self.events(messages);
+        self.delete(&unwanted).await;
+        while let Some(mut items) = events.pop_front() {
+            match self.run(&items, closed).await {
+                Ran::Refused => {
+                    let second = items.split_off(items.len() / 2);
+                    events.push_front(second);
+                    events.push_front(items);
+                }
+                Ran::Left if self.queue.is_fifo() => {
+                    // Later messages of a group must not overtake those that failed.
+                    let rest: Vec<String> = events.into_iter().flatten().map(|item| item.message.receipt).collect();
+                    return self.give_back(&rest).await;
+                }
+                Ran::Left | Ran::Done => {}
+            }
+        }
+    }
+
+    /// Receipts of what no filter wants, and the rest in events of at most the largest size.
+    fn events(&self, messages: Vec<Received>) -> (Vec<String>, VecDeque<Vec<Item>>) {
         let mut unwanted = Vec::new();
-        let mut events: Vec<Vec<Item>> = Vec::new();
+        let mut events: VecDeque<Vec<Item>> = VecDeque::new();
         let mut room = 0;
         for message in messages {
             let record = record(&self.queue, &message);
@@ -220,43 +275,23 @@ impl Poller {
             }
             let bytes = record.to_string().len() + 1;
             if events.is_empty() || bytes > room {
-                events.push(Vec::new());
+                events.push_back(Vec::new());
                 room = EVENT_BYTES_MAX - ENVELOPE_BYTES;
             }
             room = room.saturating_sub(bytes);
-            if let Some(event) = events.last_mut() {
+            if let Some(event) = events.back_mut() {
                 event.push(Item { message, record, bytes });
             }
         }
-        self.delete(&unwanted).await;
-        let mut events = events.into_iter();
-        while let Some(items) = events.next() {
-            if !self.run(items).await && self.queue.is_fifo() {
-                // Later messages of a group must not overtake those that failed.
-                let rest: Vec<String> = events.flatten().map(|item| item.message.receipt).collect();
-                return self.give_back(&rest).await;
-            }
-        }
+        (unwanted, events)
     }
 
-    /// One invocation; whether all of its messages are done with.
-    async fn run(&self, items: Vec<Item>) -> bool {
-        let receipts = |items: &[Item]| items.iter().map(|item| item.message.receipt.clone()).collect::<Vec<_>>();
+    /// One invocation with messages whose batch was closed at a moment of the clock's monotonic time.
+    async fn run(&self, items: &[Item], closed: Duration) -> Ran {
         debug_assert!(items.iter().map(|item| item.bytes).sum::<usize>() <= EVENT_BYTES_MAX || items.len() == 1);
-        let records: Vec<Value> = items.iter().map(|item| item.record.clone()).collect();
-        let trace = items.iter().find_map(|item| item.message.trace.as_deref().and_then(TraceContext::parse_header));
-        let call = Call {
-            function_arn: self.mapping.function.clone(),
-            payload: Bytes::from(event(&records)),
-            trace: trace.unwrap_or_else(|| self.triggers.new_trace()),
-            is_event: false,
-        };
-        let answer = match (self.triggers.functions().invoke)(call).await {
+        let answer = match (self.triggers.functions().invoke)(self.call(items)).await {
             Ok(answer) => answer,
-            Err(refusal) => {
-                self.refused(refusal, &receipts(&items)).await;
-                return false;
-            }
+            Err(refusal) => return self.refused(refusal, items, closed).await,
         };
         self.lanes.succeeded();
         let verdict = match &answer.function_error {
@@ -267,26 +302,73 @@ impl Poller {
             }
             None => Verdict::succeeded(),
         };
-        match verdict {
-            // What failed comes back when its visibility timeout is over.
-            Verdict::Failed => false,
-            Verdict::AllBut(failed) => {
-                let done = items.iter().filter(|item| !failed.contains(&item.message.id));
-                let done: Vec<String> = done.map(|item| item.message.receipt.clone()).collect();
-                self.delete(&done).await;
-                failed.is_empty()
+        let has_failed = |item: &Item| match &verdict {
+            Verdict::Failed => true,
+            Verdict::AllBut(failed) => failed.contains(&item.message.id),
+        };
+        let (failed, done): (Vec<&Item>, Vec<&Item>) = items.iter().partition(|item| has_failed(item));
+        self.delete(&receipts(done)).await;
+        match failed.is_empty() {
+            true => Ran::Done,
+            false => {
+                self.leave(&receipts(failed), closed).await;
+                Ran::Left
             }
         }
     }
 
-    /// The function did not get the messages: they go back as if they had not been received.
-    async fn refused(&self, refusal: Refusal, receipts: &[String]) {
-        self.give_back(receipts).await;
+    fn call(&self, items: &[Item]) -> Call {
+        let records: Vec<&Value> = items.iter().map(|item| &item.record).collect();
+        let function_arn = self.mapping.function.clone();
+        let traces = items.iter().filter_map(|item| TraceContext::parse_header(item.message.trace.as_deref()?));
+        // The chain that came here most often: else a loop would go on as long as other messages arrive. The first of equals.
+        let visits = |trace: &TraceContext| std::cmp::Reverse(lambda::visits(trace, &function_arn));
+        let trace = traces.min_by_key(visits).unwrap_or_else(|| self.triggers.new_trace());
+        Call { function_arn, payload: Bytes::from(event(&records)), trace, is_event: false }
+    }
+
+    /// What becomes of messages that the function did not get.
+    async fn refused(&self, refusal: Refusal, items: &[Item], closed: Duration) -> Ran {
         match refusal {
-            Refusal::Throttled => self.lanes.throttled(self.triggers.clock().elapsed()),
-            Refusal::Transient(cause) | Refusal::Permanent(cause) => {
+            Refusal::Rejected(_) if items.len() > 1 => return Ran::Refused,
+            Refusal::Rejected(cause) => {
+                let message = items.first().map(|item| &item.message.id);
+                tracing::warn!(mapping = self.mapping.uuid, message, cause, "a function may not get a message");
+                self.leave(&receipts(items), closed).await;
+            }
+            // As if they had not been received.
+            Refusal::Throttled => {
+                self.give_back(&receipts(items)).await;
+                self.lanes.throttled(self.triggers.clock().elapsed());
+            }
+            Refusal::Transient(cause) | Refusal::Gone(cause) => {
+                self.give_back(&receipts(items)).await;
                 tracing::warn!(mapping = self.mapping.uuid, cause, "a function cannot be invoked by its mapping");
                 self.sleep(PAUSE).await;
+            }
+        }
+        Ran::Left
+    }
+
+    /// Leaves messages that failed in the queue: they come back when its visibility timeout is over, counted from when the
+    /// batch was closed.
+    async fn leave(&self, receipts: &[String], closed: Duration) {
+        if self.mapping.window_s == 0 {
+            return;
+        }
+        let visibility_s = match self.visibility_s().await {
+            Ok(visibility_s) => visibility_s,
+            Err(error) => {
+                tracing::warn!(mapping = self.mapping.uuid, %error, "messages that failed come back later than they might");
+                return;
+            }
+        };
+        let worked_s = self.triggers.clock().elapsed().saturating_sub(closed).as_secs();
+        let left_s = visibility_s.saturating_sub_unsigned(worked_s).max(0);
+        for some in receipts.chunks(RECEIVE_MAX) {
+            let changes: Vec<_> = some.iter().map(|receipt| (receipt.clone(), left_s)).collect();
+            if let Err(error) = self.triggers.sqs().change_visibility(&self.queue, &changes).await {
+                tracing::warn!(mapping = self.mapping.uuid, %error, "messages that failed come back later than they might");
             }
         }
     }
@@ -308,6 +390,10 @@ impl Poller {
             }
         }
     }
+}
+
+fn receipts<'a>(items: impl IntoIterator<Item = &'a Item>) -> Vec<String> {
+    items.into_iter().map(|item| item.message.receipt.clone()).collect()
 }
 
 impl Triggers {

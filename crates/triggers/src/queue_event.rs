@@ -59,7 +59,7 @@ fn message_attribute(attribute: &Attribute) -> Value {
 }
 
 /// The event of `records`.
-pub(crate) fn event(records: &[Value]) -> String {
+pub(crate) fn event(records: &[&Value]) -> String {
     json!({ "Records": records }).to_string()
 }
 

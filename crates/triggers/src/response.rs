@@ -1,6 +1,7 @@
-//! `ReportBatchItemFailures`: which messages of a batch the function says have failed.
+//! `ReportBatchItemFailures`: which messages of a queue or records of a stream the function says have failed.
 //!
-//! Source: Lambda developer guide, "Implementing partial batch responses", "Success and failure conditions".
+//! Source: Lambda developer guide, "Implementing partial batch responses" (of queues and of streams), "Success and failure
+//! conditions".
 
 use std::collections::HashSet;
 
@@ -9,9 +10,9 @@ use serde_json::Value;
 /// What a function's answer means for its batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// All of it succeeded but the messages with these ids.
+    /// All of it succeeded but the messages with these ids, or the records of these sequences.
     AllBut(HashSet<String>),
-    /// All of it failed: an item without an id, or one that is no message of the batch.
+    /// All of it failed: an item without an id, or one that is not in the batch.
     Failed,
 }
 

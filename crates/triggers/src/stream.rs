@@ -29,6 +29,7 @@ use wire::service::BoxFuture;
 
 use crate::filter::{Filters, compile};
 use crate::functions::{Call, Functions};
+use crate::response::Verdict;
 
 /// First and longest pause between two attempts of a batch.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
@@ -256,30 +257,7 @@ impl ShardPoller {
         if !self.settings.partial {
             return Attempt::Done;
         }
-        self.partial(&answer.payload, &batch.records)
-    }
-
-    /// The lowest sequence that the function names is where the next batch begins.
-    fn partial(&self, payload: &[u8], records: &[StreamRecord]) -> Attempt {
-        let answer: Value = match payload {
-            [] => Value::Null,
-            _ => match serde_json::from_slice(payload) {
-                Ok(answer) => answer,
-                Err(_) => return Attempt::FailedFrom(0),
-            },
-        };
-        let items = answer.get("batchItemFailures").and_then(Value::as_array);
-        let named = items.into_iter().flatten().map(|item| {
-            let sequence = item.get("itemIdentifier").and_then(Value::as_str);
-            sequence.and_then(|sequence| records.iter().position(|record| record.sequence == sequence))
-        });
-        // A record that is not in the batch makes all of it fail.
-        let at: Option<Vec<usize>> = named.collect();
-        match at.map(|at| at.into_iter().min()) {
-            None => Attempt::FailedFrom(0),
-            Some(None) => Attempt::Done,
-            Some(Some(first)) => Attempt::FailedFrom(first),
-        }
+        partial(&answer.payload, &batch.records)
     }
 
     async fn discard(&self, condition: &'static str, batch: &Batch) {
@@ -298,6 +276,18 @@ impl ShardPoller {
             "records of a stream are passed over"
         );
         (self.source.discarded)(discarded).await;
+    }
+}
+
+/// The lowest sequence that the function names is where the next batch begins.
+fn partial(payload: &[u8], records: &[StreamRecord]) -> Attempt {
+    let sequences = records.iter().map(|record| record.sequence.as_str()).collect();
+    match Verdict::read(payload, &sequences) {
+        Verdict::Failed => Attempt::FailedFrom(0),
+        Verdict::AllBut(failed) => {
+            let first = records.iter().position(|record| failed.contains(&record.sequence));
+            first.map_or(Attempt::Done, Attempt::FailedFrom)
+        }
     }
 }
 

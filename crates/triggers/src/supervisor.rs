@@ -8,7 +8,6 @@ use sqs::QueueName;
 use sys::task::CancellationToken;
 
 use crate::filter;
-use crate::functions::context;
 use crate::keys::{self, Key, MappingRecord, State};
 use crate::queue::Poller;
 use crate::state::Triggers;
@@ -62,7 +61,7 @@ impl Triggers {
             }
             if mapping.polls() && !polling.contains_key(&mapping.uuid) {
                 let (uuid, revision, own) = (mapping.uuid.clone(), mapping.revision, stop.child_token());
-                if self.poll(mapping, own.clone()).await {
+                if self.poll(mapping, own.clone()) {
                     polling.insert(uuid, (revision, own));
                 }
             }
@@ -108,7 +107,7 @@ impl Triggers {
     }
 
     /// Starts the poller of a mapping; whether that was possible.
-    async fn poll(&self, mapping: MappingRecord, stop: CancellationToken) -> bool {
+    fn poll(&self, mapping: MappingRecord, stop: CancellationToken) -> bool {
         let filters = match filter::compile(&mapping.filters) {
             Ok(filters) => filters,
             Err(error) => {
@@ -116,23 +115,12 @@ impl Triggers {
                 return false;
             }
         };
-        let trace = self.new_trace();
-        let (Some(queue), Some(cx)) =
-            (QueueName::of_arn(&mapping.source), context(&mapping.function, trace, self.rng()))
-        else {
-            tracing::error!(mapping = mapping.uuid, "a mapping names no queue or no function");
+        let Some(queue) = QueueName::of_arn(&mapping.source) else {
+            tracing::error!(mapping = mapping.uuid, "a mapping names no queue");
             return false;
         };
-        match (self.functions().look_up)(cx, mapping.function.clone()).await {
-            Ok(facts) => {
-                Poller::new(self.clone(), mapping, queue, facts.role_arn, filters, stop).start();
-                true
-            }
-            Err(error) => {
-                tracing::warn!(mapping = mapping.uuid, %error, "the function of a mapping cannot be found");
-                false
-            }
-        }
+        Poller::new(self.clone(), mapping, queue, filters, stop).start();
+        true
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sqs::{Attributes, Outgoing, QueueName, Sqs};
+use sqs::{Attributes, Outgoing, QueueName, Sqs, SqsError};
 use wire::service::BoxFuture;
 use wire::{AccountId, Act, Arn, MayAct, ServiceError as _, TraceContext};
 
@@ -31,9 +31,12 @@ pub struct Cause {
 /// Why something was not delivered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Undelivered {
-    /// It never will be: the target is gone, or its policy does not allow it.
+    /// It never will be: the target does not take such a thing, for its form or its size.
     #[error("{0}")]
     Permanent(String),
+    /// There is no such target, or its policy or the role's does not allow it: until somebody mends that.
+    #[error("{0}")]
+    Denied(String),
     /// Trying again may help.
     #[error("{0}")]
     Transient(String),
@@ -80,7 +83,9 @@ impl Targets {
         };
         match arn.service.as_str() {
             "lambda" => {
-                self.allowed("lambda:InvokeFunction", &unqualified(&arn), &arn.region, &cause).await?;
+                // Versions and aliases have policies of their own; `$LATEST` is the function itself.
+                let guarded = target.strip_suffix(":$LATEST").unwrap_or(target);
+                self.allowed("lambda:InvokeFunction", guarded, &arn.region, &cause).await?;
                 self.to_function(target, payload, cause.trace).await
             }
             "sqs" => {
@@ -102,7 +107,7 @@ impl Targets {
         };
         (self.may_act)(act).await.map_err(|error| match error.status {
             500.. => Undelivered::Transient(error.to_string()),
-            _ => Undelivered::Permanent(error.message),
+            _ => Undelivered::Denied(error.message),
         })
     }
 
@@ -110,7 +115,8 @@ impl Targets {
         let call = Call { function_arn: arn.to_owned(), payload, trace, is_event: true };
         match (self.functions.invoke)(call).await {
             Ok(_) => Ok(()),
-            Err(Refusal::Permanent(cause)) => Err(Undelivered::Permanent(cause)),
+            Err(Refusal::Gone(cause)) => Err(Undelivered::Denied(cause)),
+            Err(Refusal::Rejected(cause)) => Err(Undelivered::Permanent(cause)),
             Err(Refusal::Throttled) => Err(Undelivered::Transient("the function is throttled".to_owned())),
             Err(Refusal::Transient(cause)) => Err(Undelivered::Transient(cause)),
         }
@@ -138,6 +144,7 @@ impl Targets {
         match self.sqs.send(&queue, &[message]).await {
             Ok(_) => Ok(()),
             Err(error) if error.status() >= 500 => Err(Undelivered::Transient(error.to_string())),
+            Err(error @ SqsError::NonExistentQueue) => Err(Undelivered::Denied(error.to_string())),
             Err(error) => Err(Undelivered::Permanent(error.to_string())),
         }
     }
@@ -145,10 +152,4 @@ impl Targets {
 
 fn text(payload: &Bytes) -> Result<String, Undelivered> {
     String::from_utf8(payload.to_vec()).map_err(|_| Undelivered::Permanent("the payload is no text".to_owned()))
-}
-
-/// The ARN of a function without its qualifier: policies are asked about functions.
-fn unqualified(arn: &Arn) -> String {
-    let words: Vec<&str> = arn.resource.splitn(3, ':').take(2).collect();
-    Arn { resource: words.join(":"), ..arn.clone() }.to_string()
 }

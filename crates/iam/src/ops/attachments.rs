@@ -3,7 +3,7 @@
 use model::iam as m;
 use wire::Cx;
 
-use super::{Page, check_attachable, find, page, put};
+use super::{Page, check_attachable, check_unlinked, find, page, put};
 use crate::error::IamError;
 use crate::keys::IdentityKind;
 use crate::keys::IdentityKind::{Group, Role, User};
@@ -14,6 +14,7 @@ async fn attach(iam: &Iam, cx: &Cx, kind: IdentityKind, name: &str, arn: &str) -
     let account = cx.account.as_str();
     iam.change(move |tx| async move {
         let mut found = find(&tx, account, kind, name).await?;
+        check_unlinked(&found)?;
         check_attachable(&tx, account, arn).await?;
         found.attached.insert(arn.to_owned());
         if found.attached.len() > ATTACHED_POLICIES_MAX {
@@ -26,9 +27,12 @@ async fn attach(iam: &Iam, cx: &Cx, kind: IdentityKind, name: &str, arn: &str) -
 }
 
 async fn detach(iam: &Iam, cx: &Cx, kind: IdentityKind, name: &str, arn: &str) -> Result<(), IamError> {
-    iam.edit(cx.account.as_str(), kind, name, |found| match found.attached.remove(arn) {
-        true => Ok(()),
-        false => Err(IamError::NoSuchEntity(format!("Policy {arn} was not found."))),
+    iam.edit(cx.account.as_str(), kind, name, |found| {
+        check_unlinked(found)?;
+        match found.attached.remove(arn) {
+            true => Ok(()),
+            false => Err(IamError::NoSuchEntity(format!("Policy {arn} was not found."))),
+        }
     })
     .await
 }

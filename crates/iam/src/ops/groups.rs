@@ -3,7 +3,7 @@
 use model::iam as m;
 use wire::Cx;
 
-use super::{check_bare, find, group, page, put, user};
+use super::{check_bare, check_path, find, group, page, put, user};
 use crate::error::IamError;
 use crate::keys::{self, Identity, IdentityKind};
 use crate::limits::GROUPS_PER_USER_MAX;
@@ -13,6 +13,7 @@ const GROUP: IdentityKind = IdentityKind::Group;
 const USER: IdentityKind = IdentityKind::User;
 
 pub(crate) async fn create(iam: Iam, cx: Cx, input: m::CreateGroupInput) -> Result<m::CreateGroupOutput, IamError> {
+    check_path(GROUP, input.path.as_deref())?;
     let made = iam.fresh(cx.account.as_str(), GROUP, &input.group_name, input.path);
     iam.create(&made).await?;
     Ok(m::CreateGroupOutput { group: group(&made) })
@@ -54,6 +55,7 @@ async fn members(tx: &kv::Txn, account: &str, name: &str) -> Result<Vec<Identity
 }
 
 pub(crate) async fn update(iam: Iam, cx: Cx, input: m::UpdateGroupInput) -> Result<m::UpdateGroupOutput, IamError> {
+    check_path(GROUP, input.new_path.as_deref())?;
     let (account, input) = (cx.account.as_str(), &input);
     iam.change(move |tx| async move {
         let mut changed = find(&tx, account, GROUP, &input.group_name).await?;

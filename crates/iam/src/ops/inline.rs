@@ -3,7 +3,7 @@
 use model::iam as m;
 use wire::Cx;
 
-use super::{Page, check_document, counted, encoded, page};
+use super::{Page, check_document, check_unlinked, counted, encoded, page};
 use crate::error::IamError;
 use crate::keys::IdentityKind;
 use crate::keys::IdentityKind::{Group, Role, User};
@@ -29,6 +29,7 @@ async fn set(
         Role => ROLE_INLINE_CHARS_MAX,
     };
     iam.edit(cx.account.as_str(), kind, owner, |found| {
+        check_unlinked(found)?;
         found.inline.insert(name.to_owned(), document.to_owned());
         if found.inline.values().map(|text| counted(text)).sum::<usize>() > max {
             let message = format!("Maximum policy size of {max} bytes exceeded for {} {owner}", kind.word());
@@ -45,9 +46,9 @@ async fn document(iam: &Iam, cx: &Cx, kind: IdentityKind, owner: &str, name: &st
 }
 
 async fn remove(iam: &Iam, cx: &Cx, kind: IdentityKind, owner: &str, name: &str) -> Result<(), IamError> {
-    iam.edit(cx.account.as_str(), kind, owner, |found| match found.inline.remove(name) {
-        Some(_) => Ok(()),
-        None => Err(missing(kind, name)),
+    iam.edit(cx.account.as_str(), kind, owner, |found| {
+        check_unlinked(found)?;
+        found.inline.remove(name).map(drop).ok_or_else(|| missing(kind, name))
     })
     .await
 }

@@ -305,7 +305,10 @@ pub(crate) async fn set_default(
 }
 
 pub(crate) async fn tag(iam: Iam, cx: Cx, input: m::TagPolicyInput) -> Result<m::TagPolicyOutput, IamError> {
-    let edit = |policy: &mut Managed| merge_tags(&mut policy.tags, input.tags.clone());
+    let edit = |policy: &mut Managed| {
+        let given = input.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone()));
+        merge_tags(&mut policy.tags, given)
+    };
     iam.edit_policy(cx.account.as_str(), &input.policy_arn, edit).await?;
     Ok(m::TagPolicyOutput {})
 }

@@ -4,7 +4,7 @@ use model::iam as m;
 use sys::Timestamp;
 use wire::Cx;
 
-use super::{find, page, role};
+use super::{check_unlinked, find, page, role};
 use crate::error::IamError;
 use crate::keys::{self, IdentityKind, Profile};
 use crate::session::unique_id;
@@ -146,6 +146,7 @@ pub(crate) async fn add_role(
     iam.change(move |tx| async move {
         let mut changed = profile(&tx, account, &input.instance_profile_name).await?;
         let role = find(&tx, account, IdentityKind::Role, &input.role_name).await?;
+        check_unlinked(&role)?;
         if changed.role.is_some() {
             return Err(IamError::quota("InstanceSessionsPerInstanceProfile", 1));
         }

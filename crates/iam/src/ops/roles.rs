@@ -3,15 +3,14 @@
 use model::iam as m;
 use wire::Cx;
 
-use super::{check_bare, check_document, counted, find, page, role, tag_map};
+use super::{check_bare, check_document, check_path, check_unlinked, counted, find, page, role, tag_map};
 use crate::error::IamError;
-use crate::keys::{self, IdentityKind, Profile, RoleFacts};
+use crate::keys::{self, IdentityKind, LINKED_PATH, Profile, RoleFacts};
 use crate::limits::{SESSION_S_DEFAULT, TRUST_POLICY_CHARS_MAX};
 use crate::policy::Kind;
 use crate::state::Iam;
 
 const ROLE: IdentityKind = IdentityKind::Role;
-const LINKED: &str = "/aws-service-role/";
 
 fn check_trust(text: &str) -> Result<(), IamError> {
     check_document(text, Kind::Trust)?;
@@ -23,11 +22,8 @@ fn check_trust(text: &str) -> Result<(), IamError> {
 
 pub(crate) async fn create(iam: Iam, cx: Cx, input: m::CreateRoleInput) -> Result<m::CreateRoleOutput, IamError> {
     check_trust(&input.assume_role_policy_document)?;
+    check_path(ROLE, input.path.as_deref())?;
     let mut made = iam.fresh(cx.account.as_str(), ROLE, &input.role_name, input.path);
-    if made.path.starts_with(LINKED) {
-        let message = "The role path is reserved for service-linked roles.";
-        return Err(IamError::InvalidInput(message.to_owned()));
-    }
     made.tags = tag_map(input.tags)?;
     made.boundary = input.permissions_boundary;
     made.role = Some(RoleFacts {
@@ -53,6 +49,10 @@ pub(crate) async fn list(iam: Iam, cx: Cx, input: m::ListRolesInput) -> Result<m
 
 pub(crate) async fn update(iam: Iam, cx: Cx, input: m::UpdateRoleInput) -> Result<m::UpdateRoleOutput, IamError> {
     iam.edit(cx.account.as_str(), ROLE, &input.role_name, |changed| {
+        // Of a service-linked role only the description may be edited (user guide, "Edit a service-linked role").
+        if input.max_session_duration.is_some() {
+            check_unlinked(changed)?;
+        }
         let facts = changed.role.get_or_insert_default();
         if let Some(description) = &input.description {
             facts.description = Some(description.clone());
@@ -83,10 +83,7 @@ pub(crate) async fn update_trust(
 ) -> Result<m::UpdateAssumeRolePolicyOutput, IamError> {
     check_trust(&input.policy_document)?;
     iam.edit(cx.account.as_str(), ROLE, &input.role_name, |changed| {
-        if changed.path.starts_with(LINKED) {
-            let message = format!("Cannot perform the operation on the protected role '{}'", changed.name);
-            return Err(IamError::UnmodifiableEntity(message));
-        }
+        check_unlinked(changed)?;
         changed.role.get_or_insert_default().trust.clone_from(&input.policy_document);
         Ok(())
     })
@@ -97,12 +94,11 @@ pub(crate) async fn update_trust(
 async fn remove(iam: &Iam, account: &str, name: &str, linked: bool) -> Result<(), IamError> {
     iam.change(move |tx| async move {
         let gone = find(&tx, account, ROLE, name).await?;
-        if gone.path.starts_with(LINKED) != linked {
-            let message = format!("Cannot perform the operation on the protected role '{name}'");
-            return Err(IamError::UnmodifiableEntity(message));
-        }
         if !linked {
+            check_unlinked(&gone)?;
             check_bare(&gone)?;
+        } else if !gone.is_linked() {
+            return Err(IamError::NoSuchEntity(format!("The service-linked role {name} cannot be found.")));
         }
         let profiles = keys::list::<Profile>(&tx, &keys::profiles(account)).await?;
         if profiles.iter().any(|profile| profile.role.as_deref() == Some(name)) {
@@ -136,7 +132,7 @@ pub(crate) async fn create_linked(
     });
     let suffix = input.custom_suffix.map_or_else(String::new, |suffix| format!("_{suffix}"));
     let name = format!("AWSServiceRoleFor{}{suffix}", words.collect::<String>());
-    let mut made = iam.fresh(cx.account.as_str(), ROLE, &name, Some(format!("{LINKED}{service}/")));
+    let mut made = iam.fresh(cx.account.as_str(), ROLE, &name, Some(format!("{LINKED_PATH}{service}/")));
     let statement =
         serde_json::json!({ "Effect": "Allow", "Principal": { "Service": service }, "Action": "sts:AssumeRole" });
     let trust = serde_json::json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string();

@@ -1,13 +1,15 @@
 //! What would be allowed: the engine asked without anybody calling.
 
+use std::sync::Arc;
+
 use model::iam as m;
 use wire::{AccountId, Arn, Cx, Principal};
 
-use super::check_document;
 use crate::authorize::with_policies;
 use crate::error::IamError;
 use crate::keys::IdentityKind;
-use crate::policy::{self, Keys, Kind, Named, Outcome, PrincipalKind, Request, decide};
+use crate::limits::{SIMULATED_CONTEXT_MAX, SIMULATED_MAX, SIMULATED_POLICIES_MAX};
+use crate::policy::{self, Keys, Kind, Named, Outcome, Policy, PrincipalKind, Request, decide};
 use crate::state::{Iam, PolicySet};
 
 /// What both operations ask.
@@ -19,41 +21,56 @@ struct Question {
     keys: Keys,
 }
 
-impl Iam {
-    fn compiled(&self, texts: &[String], kind: Kind) -> Result<Vec<Named>, IamError> {
-        let one = |(at, text): (usize, &String)| {
-            check_document(text, kind)?;
-            self.named(&format!("PolicyInputList.{}", at + 1), text, kind)
-        };
-        texts.iter().enumerate().map(one).collect()
+impl Question {
+    /// One request may not ask for more work than this server does for anybody else.
+    fn check(&self) -> Result<(), IamError> {
+        let pairs = self.actions.len().saturating_mul(self.resources.len());
+        at_most("pairs of action and resource", pairs, SIMULATED_MAX)
     }
+}
 
-    fn resource_policy(&self, text: Option<&String>) -> Result<Option<Named>, IamError> {
-        let Some(text) = text else { return Ok(None) };
-        check_document(text, Kind::Resource)?;
-        Ok(Some(self.named("ResourcePolicy", text, Kind::Resource)?))
+fn at_most(what: &str, given: usize, max: usize) -> Result<(), IamError> {
+    match given > max {
+        true => Err(IamError::InvalidInput(format!("A simulation takes at most {max} {what}; {given} were given."))),
+        false => Ok(()),
     }
+}
 
-    fn simulated(&self, set: &PolicySet, question: &Question) -> m::SimulatePolicyResponse {
-        let mut results = Vec::new();
-        let account = Arn::parse(&question.caller).map_or_else(String::new, |arn| arn.account);
-        for action in &question.actions {
-            for resource in &question.resources {
-                let principal = policy::Principal {
-                    kind: PrincipalKind::User { name: question.caller.rsplit('/').next().unwrap_or_default() },
-                    arn: &question.caller,
-                    account: &account,
-                    id: "",
-                    tags: &set.tags,
-                };
-                let request = Request { principal, action, resource, resource_account: None, keys: &question.keys };
-                with_policies(set, question.resource_policy.as_ref(), |policies| {
-                    results.push(result(action, resource, decide(policies, &request).outcome));
-                });
-            }
+/// What is only tried is compiled for this one request: it must not drive what is in force out of the cache.
+fn tried(name: &str, text: &str, kind: Kind) -> Result<Named, IamError> {
+    let malformed = |error: policy::Malformed| IamError::MalformedPolicyDocument(error.to_string());
+    Ok(Named::new(name, Arc::new(Policy::parse(text, kind).map_err(malformed)?)))
+}
+
+fn compiled(texts: &[String], kind: Kind) -> Result<Vec<Named>, IamError> {
+    at_most("policies", texts.len(), SIMULATED_POLICIES_MAX)?;
+    let one = |(at, text): (usize, &String)| tried(&format!("PolicyInputList.{}", at + 1), text, kind);
+    texts.iter().enumerate().map(one).collect()
+}
+
+fn resource_policy(text: Option<&String>) -> Result<Option<Named>, IamError> {
+    text.map(|text| tried("ResourcePolicy", text, Kind::Resource)).transpose()
+}
+
+fn simulated(set: &PolicySet, question: &Question) -> m::SimulatePolicyResponse {
+    let mut results = Vec::new();
+    let account = Arn::parse(&question.caller).map_or_else(String::new, |arn| arn.account);
+    for action in &question.actions {
+        for resource in &question.resources {
+            let principal = policy::Principal {
+                kind: PrincipalKind::User { name: question.caller.rsplit('/').next().unwrap_or_default() },
+                arn: &question.caller,
+                account: &account,
+                id: "",
+                tags: &set.tags,
+            };
+            let request = Request { principal, action, resource, resource_account: None, keys: &question.keys };
+            with_policies(set, question.resource_policy.as_ref(), |policies| {
+                results.push(result(action, resource, decide(policies, &request).outcome));
+            });
         }
-        m::SimulatePolicyResponse { evaluation_results: Some(results), is_truncated: Some(false), marker: None }
     }
+    m::SimulatePolicyResponse { evaluation_results: Some(results), is_truncated: Some(false), marker: None }
 }
 
 fn result(action: &str, resource: &str, outcome: Outcome<'_>) -> m::EvaluationResult {
@@ -81,14 +98,16 @@ fn result(action: &str, resource: &str, outcome: Outcome<'_>) -> m::EvaluationRe
     }
 }
 
-fn context(entries: Option<Vec<m::ContextEntry>>) -> Keys {
+fn context(entries: Option<Vec<m::ContextEntry>>) -> Result<Keys, IamError> {
+    let entries = entries.unwrap_or_default();
+    at_most("context entries", entries.len(), SIMULATED_CONTEXT_MAX)?;
     let mut keys = Keys::new();
-    for entry in entries.unwrap_or_default() {
+    for entry in entries {
         if let Some(name) = entry.context_key_name {
             keys.set_all(&name, entry.context_key_values.unwrap_or_default());
         }
     }
-    keys
+    Ok(keys)
 }
 
 fn resources(given: Option<Vec<String>>) -> Vec<String> {
@@ -96,13 +115,13 @@ fn resources(given: Option<Vec<String>>) -> Vec<String> {
 }
 
 pub(crate) async fn custom(
-    iam: Iam,
+    _: Iam,
     cx: Cx,
     input: m::SimulateCustomPolicyInput,
 ) -> Result<m::SimulateCustomPolicyOutput, IamError> {
-    let boundary = iam.compiled(&input.permissions_boundary_policy_input_list.unwrap_or_default(), Kind::Boundary)?;
+    let boundary = compiled(&input.permissions_boundary_policy_input_list.unwrap_or_default(), Kind::Boundary)?;
     let set = PolicySet {
-        identity: iam.compiled(&input.policy_input_list, Kind::Identity)?,
+        identity: compiled(&input.policy_input_list, Kind::Identity)?,
         boundary: boundary.into_iter().next(),
         alive: true,
         ..PolicySet::default()
@@ -111,10 +130,11 @@ pub(crate) async fn custom(
         caller: input.caller_arn.unwrap_or_else(|| format!("arn:aws:iam::{}:user/simulated", cx.account)),
         actions: input.action_names,
         resources: resources(input.resource_arns),
-        resource_policy: iam.resource_policy(input.resource_policy.as_ref())?,
-        keys: context(input.context_entries),
+        resource_policy: resource_policy(input.resource_policy.as_ref())?,
+        keys: context(input.context_entries)?,
     };
-    Ok(iam.simulated(&set, &question))
+    question.check()?;
+    Ok(simulated(&set, &question))
 }
 
 pub(crate) async fn principal(
@@ -123,17 +143,18 @@ pub(crate) async fn principal(
     input: m::SimulatePrincipalPolicyInput,
 ) -> Result<m::SimulatePrincipalPolicyOutput, IamError> {
     let mut set = iam.policies_of_arn(&cx.account, &input.policy_source_arn).await?;
-    set.identity.extend(iam.compiled(&input.policy_input_list.unwrap_or_default(), Kind::Identity)?);
-    let boundary = iam.compiled(&input.permissions_boundary_policy_input_list.unwrap_or_default(), Kind::Boundary)?;
+    set.identity.extend(compiled(&input.policy_input_list.unwrap_or_default(), Kind::Identity)?);
+    let boundary = compiled(&input.permissions_boundary_policy_input_list.unwrap_or_default(), Kind::Boundary)?;
     set.boundary = boundary.into_iter().next().or(set.boundary);
     let question = Question {
         caller: input.caller_arn.unwrap_or(input.policy_source_arn),
         actions: input.action_names,
         resources: resources(input.resource_arns),
-        resource_policy: iam.resource_policy(input.resource_policy.as_ref())?,
-        keys: context(input.context_entries),
+        resource_policy: resource_policy(input.resource_policy.as_ref())?,
+        keys: context(input.context_entries)?,
     };
-    Ok(iam.simulated(&set, &question))
+    question.check()?;
+    Ok(simulated(&set, &question))
 }
 
 impl Iam {

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::sts as m;
-use wire::{AccountId, Cx, Principal, SessionFacts};
+use wire::{AccountId, Arn, Cx, Principal, SessionFacts};
 
-use super::{check_document, counted};
+use super::{check_document, merge_tag, merge_tags};
+use crate::authorize::{Asking, Ruling, asker, ruling};
+use crate::decisions::{Answered, Answers};
 use crate::error::IamError;
 use crate::keys::Identity;
 use crate::limits::{
     CHAINED_SESSION_S_MAX, SESSION_POLICY_ARNS_MAX, SESSION_POLICY_CHARS_MAX, SESSION_S_DEFAULT, TAGS_MAX,
     USER_SESSION_S_DEFAULT,
 };
-use crate::policy::{Keys, Kind, Policies, decide};
+use crate::policy::{Keys, Kind, Named, same_letters};
 use crate::session::{TemporaryKeys, account_of};
 use crate::state::Iam;
 
@@ -51,7 +53,7 @@ pub(crate) fn shown(keys: &TemporaryKeys) -> m::Credentials {
 pub(crate) struct Restrictions {
     pub(crate) policy: Option<String>,
     pub(crate) policy_arns: Vec<String>,
-    tags: Vec<(String, String)>,
+    tags: BTreeMap<String, String>,
 }
 
 pub(crate) fn restrictions(
@@ -60,24 +62,21 @@ pub(crate) fn restrictions(
     tags: Option<Vec<m::Tag>>,
 ) -> Result<Restrictions, IamError> {
     if let Some(text) = &policy {
-        check_document(text, Kind::Session)?;
-        if counted(text) > SESSION_POLICY_CHARS_MAX {
+        // Before it is compiled: a long text is long work.
+        if text.chars().count() > SESSION_POLICY_CHARS_MAX {
             let message = format!("Packed size of session policy exceeds {SESSION_POLICY_CHARS_MAX} characters.");
             return Err(IamError::PackedPolicyTooLarge(message));
         }
+        check_document(text, Kind::Session)?;
     }
     let policy_arns: Vec<String> = arns.unwrap_or_default().into_iter().filter_map(|one| one.arn).collect();
     if policy_arns.len() > SESSION_POLICY_ARNS_MAX {
         let message = format!("The number of managed session policies exceeds {SESSION_POLICY_ARNS_MAX}.");
         return Err(IamError::ValidationError(message));
     }
-    let tags: Vec<_> = tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect();
-    let distinct: std::collections::BTreeSet<_> = tags.iter().map(|(key, _)| key.to_lowercase()).collect();
-    if distinct.len() != tags.len() || tags.len() > TAGS_MAX {
-        let message = "Duplicate tag keys found. Please note that Tag keys are case insensitive.";
-        return Err(IamError::InvalidInput(message.to_owned()));
-    }
-    Ok(Restrictions { policy, policy_arns, tags })
+    let mut given = BTreeMap::new();
+    merge_tags(&mut given, tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)))?;
+    Ok(Restrictions { policy, policy_arns, tags: given })
 }
 
 fn lifetime(seconds: i32) -> Duration {
@@ -102,35 +101,108 @@ pub(crate) fn role_lifetime(cx: &Cx, role: &Identity, wanted: Option<i32>) -> Re
 }
 
 impl Iam {
-    /// The role, when the caller may do each of `actions` to it under its trust policy.
-    async fn trusted(&self, cx: &Cx, arn: &str, actions: &[&str], extra: &Keys) -> Result<Identity, IamError> {
-        let denied = |action: &str| {
-            let who = cx.principal.arn();
-            let text = format!("User: {who} is not authorized to perform: {action} on resource: {arn}");
-            IamError::AccessDenied(text)
-        };
-        if matches!(cx.principal, Principal::Root { .. }) {
-            return Err(IamError::AccessDenied("Roles may not be assumed by root accounts.".to_owned()));
-        }
-        // Whether a role exists is nobody's business: the same words as for a closed door.
-        let role = self.role_by_arn(arn).await?.ok_or_else(|| denied("sts:AssumeRole"))?;
-        let trust = role.role.as_ref().map_or("", |facts| facts.trust.as_str());
-        let trust = self.named("trust policy", trust, Kind::Trust)?;
+    /// The role, when the caller may do each of `actions` to it under its trust policy. What was decided is recorded.
+    async fn trusted(&self, cx: &Cx, arn: &str, actions: &[&'static str], extra: &Keys) -> Result<Identity, IamError> {
         let keys = self.request_keys(cx, extra);
+        let mut answers = Answers::default();
+        let mut outcome = Err(denied(cx, "sts:AssumeRole", arn));
         for action in actions {
-            let allowed = self.ask(cx, action, arn, Some(&trust), &keys, |policies: &Policies<'_>, request| {
-                decide(policies, request).allowed()
-            });
-            if !allowed.await? {
-                return Err(denied(action));
+            let (ruling, role) = self.admits(cx, arn, action, &keys).await?;
+            answers.add(ruling.denial.is_some(), || assumption(action, arn, &keys, &ruling));
+            outcome = match (ruling.denial, role) {
+                (None, Some(role)) => Ok(role),
+                (Some(message), _) => Err(IamError::AccessDenied(message)),
+                (None, None) => Err(denied(cx, action, arn)),
+            };
+            if outcome.is_err() {
+                break;
             }
         }
-        Ok(role)
+        self.record(Asking { cx, objection: None, enforced: true }, asker(cx), answers);
+        outcome
+    }
+
+    /// Whether the caller may do `action` to the role, by its own policies and the role's trust policy.
+    async fn admits(
+        &self,
+        cx: &Cx,
+        arn: &str,
+        action: &str,
+        keys: &Keys,
+    ) -> Result<(Ruling, Option<Identity>), IamError> {
+        let refused = |message: String| Ok((Ruling { by: None, denial: Some(message) }, None));
+        if matches!(cx.principal, Principal::Root { .. }) {
+            return refused("Roles may not be assumed by root accounts.".to_owned());
+        }
+        // Whether a role exists is nobody's business: the same words as for a closed door.
+        let Some(role) = self.role_by_arn(arn).await? else { return refused(denied(cx, action, arn).to_string()) };
+        let trust = self.trust_of(&role)?;
+        let mut ruling = self.ask(cx, action, arn, Some(&trust), keys, ruling).await?;
+        if ruling.denial.is_some() {
+            ruling.denial = Some(denied(cx, action, arn).to_string());
+        }
+        Ok((ruling, Some(role)))
+    }
+
+    /// A role's trust policy, compiled.
+    pub(crate) fn trust_of(&self, role: &Identity) -> Result<Named, IamError> {
+        self.named("trust policy", role.role.as_ref().map_or("", |facts| facts.trust.as_str()), Kind::Trust)
+    }
+}
+
+fn denied(cx: &Cx, action: &str, arn: &str) -> IamError {
+    let who = cx.principal.arn();
+    IamError::AccessDenied(format!("User: {who} is not authorized to perform: {action} on resource: {arn}"))
+}
+
+/// The record of one decision about a role.
+pub(crate) fn assumption(action: &'static str, role_arn: &str, keys: &Keys, ruling: &Ruling) -> Answered {
+    Answered {
+        action: action.into(),
+        resource: role_arn.to_owned(),
+        owner: Arn::parse(role_arn).map(|arn| arn.account).unwrap_or_default(),
+        keys: keys.clone().into_entries(),
+        by: ruling.by.clone(),
+        denial: ruling.denial.clone(),
+    }
+}
+
+/// A session's tags, and the keys of those that it passes on.
+type Chained = (Vec<(String, String)>, Vec<String>);
+
+/// The tags of a session that `before` begins with the tags `given`, and which of them it passes on in its turn. What
+/// was passed on to `before` cannot be set anew: the chain would lose who began it.
+fn chained(
+    before: Option<&Arc<SessionFacts>>,
+    given: &BTreeMap<String, String>,
+    transitive: Option<&[String]>,
+) -> Result<Chained, IamError> {
+    let mut passed_on = transitive.unwrap_or_default().to_vec();
+    if !passed_on.iter().all(|key| given.keys().any(|had| same_letters(had, key))) {
+        let message = "The specified transitive tag key must be included in the requested tags.";
+        return Err(IamError::InvalidParameterValue(message.to_owned()));
+    }
+    let mut tags = given.clone();
+    let is_passed_on =
+        |facts: &SessionFacts, key: &str| facts.transitive_tag_keys.iter().any(|one| same_letters(one, key));
+    let inherited = before.into_iter().flat_map(|facts| facts.tags.iter().filter(|(key, _)| is_passed_on(facts, key)));
+    for (key, value) in inherited {
+        if given.keys().any(|had| same_letters(had, key)) {
+            let message = "One of the specified transitive tag keys can't be set because it conflicts with a \
+                           transitive tag key from the calling session.";
+            return Err(IamError::InvalidParameterValue(message.to_owned()));
+        }
+        passed_on.push(key.clone());
+        merge_tag(&mut tags, key.clone(), value.clone());
+    }
+    match tags.len() > TAGS_MAX {
+        true => Err(IamError::InvalidParameterValue(format!("A session has at most {TAGS_MAX} tags."))),
+        false => Ok((tags.into_iter().collect(), passed_on)),
     }
 }
 
 /// The condition keys that only this operation knows, and the actions that it stands for.
-fn assume_keys(input: &m::AssumeRoleInput, tags: &[(String, String)]) -> (Keys, Vec<&'static str>) {
+fn assume_keys(input: &m::AssumeRoleInput, tags: &BTreeMap<String, String>) -> (Keys, Vec<&'static str>) {
     let (mut keys, mut actions) = (Keys::new(), vec!["sts:AssumeRole"]);
     keys.set("sts:RoleSessionName", input.role_session_name.as_str());
     if let Some(id) = &input.external_id {
@@ -141,7 +213,7 @@ fn assume_keys(input: &m::AssumeRoleInput, tags: &[(String, String)]) -> (Keys, 
         actions.push("sts:SetSourceIdentity");
     }
     if !tags.is_empty() {
-        keys.set_all("aws:TagKeys", tags.iter().map(|(key, _)| key.clone()));
+        keys.set_all("aws:TagKeys", tags.keys().cloned());
         for (key, value) in tags {
             keys.set(&format!("aws:RequestTag/{key}"), value.as_str());
         }
@@ -155,28 +227,19 @@ fn assume_keys(input: &m::AssumeRoleInput, tags: &[(String, String)]) -> (Keys, 
 
 pub(crate) async fn assume_role(iam: Iam, cx: Cx, input: m::AssumeRoleInput) -> Result<m::AssumeRoleOutput, IamError> {
     let given = restrictions(input.policy.clone(), input.policy_arns.clone(), input.tags.clone())?;
+    let (tags, passed_on) = chained(cx.principal.session(), &given.tags, input.transitive_tag_keys.as_deref())?;
     let (extra, actions) = assume_keys(&input, &given.tags);
     let role = iam.trusted(&cx, &input.role_arn, &actions, &extra).await?;
     let lives = role_lifetime(&cx, &role, input.duration_seconds)?;
 
-    let before = cx.principal.session();
-    let mut passed_on = input.transitive_tag_keys.unwrap_or_default();
-    let mut tags: BTreeMap<String, String> = given.tags.into_iter().collect();
-    if let Some(before) = before {
-        for (key, value) in before.tags.iter().filter(|(key, _)| before.transitive_tag_keys.contains(key)) {
-            // Inherited tags win: the next role in the chain must not rewrite them.
-            tags.insert(key.clone(), value.clone());
-            passed_on.push(key.clone());
-        }
-    }
-    let inherited = before.and_then(|before| before.source_identity.clone());
+    let inherited = cx.principal.session().and_then(|before| before.source_identity.clone());
     let issued = iam.0.clock.now();
     let facts = SessionFacts {
         issued,
         expires: issued + lives,
         policy: given.policy,
         policy_arns: given.policy_arns,
-        tags: tags.into_iter().collect(),
+        tags,
         transitive_tag_keys: passed_on,
         source_identity: inherited.or(input.source_identity),
     };
@@ -243,7 +306,7 @@ pub(crate) async fn federation_token(
         expires: issued + lifetime(input.duration_seconds.unwrap_or(USER_SESSION_S_DEFAULT)),
         policy: given.policy,
         policy_arns: given.policy_arns,
-        tags: given.tags,
+        tags: given.tags.into_iter().collect(),
         ..SessionFacts::default()
     };
     let principal = Principal::FederatedUser { account, name: input.name, user_arn, session: Arc::new(facts) };

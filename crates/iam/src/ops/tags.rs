@@ -3,19 +3,21 @@
 use model::iam as m;
 use wire::Cx;
 
-use super::{check_attachable, find, merge_tags, page, put, tag_list};
+use super::{check_attachable, check_unlinked, find, merge_tags, page, put, tag_list};
 use crate::error::IamError;
 use crate::keys::IdentityKind::{Role, User};
 use crate::keys::{Identity, IdentityKind};
+use crate::policy::same_letters;
 use crate::state::Iam;
 
 async fn tag(iam: &Iam, cx: &Cx, kind: IdentityKind, name: &str, tags: &[m::Tag]) -> Result<(), IamError> {
-    iam.edit(cx.account.as_str(), kind, name, |found| merge_tags(&mut found.tags, tags.to_vec())).await
+    let given = || tags.iter().map(|tag| (tag.key.clone(), tag.value.clone()));
+    iam.edit(cx.account.as_str(), kind, name, |found| merge_tags(&mut found.tags, given())).await
 }
 
 async fn untag(iam: &Iam, cx: &Cx, kind: IdentityKind, name: &str, gone: &[String]) -> Result<(), IamError> {
     let edit = |found: &mut Identity| {
-        found.tags.retain(|key, _| !gone.iter().any(|gone| gone.eq_ignore_ascii_case(key)));
+        found.tags.retain(|key, _| !gone.iter().any(|gone| same_letters(gone, key)));
         Ok(())
     };
     iam.edit(cx.account.as_str(), kind, name, edit).await
@@ -59,6 +61,7 @@ async fn bound(iam: &Iam, cx: &Cx, kind: IdentityKind, name: &str, arn: Option<&
     let account = cx.account.as_str();
     iam.change(move |tx| async move {
         let mut found = find(&tx, account, kind, name).await?;
+        check_unlinked(&found)?;
         if let Some(arn) = arn {
             check_attachable(&tx, account, arn).await?;
         }

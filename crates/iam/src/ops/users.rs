@@ -3,7 +3,7 @@
 use model::iam as m;
 use wire::{Cx, Principal};
 
-use super::{check_bare, find, page, put, tag_map, user};
+use super::{check_bare, check_path, find, page, put, tag_map, user};
 use crate::error::IamError;
 use crate::keys::{self, AccessKeyRecord, IdentityKind};
 use crate::state::Iam;
@@ -11,6 +11,7 @@ use crate::state::Iam;
 const USER: IdentityKind = IdentityKind::User;
 
 pub(crate) async fn create(iam: Iam, cx: Cx, input: m::CreateUserInput) -> Result<m::CreateUserOutput, IamError> {
+    check_path(USER, input.path.as_deref())?;
     let mut made = iam.fresh(cx.account.as_str(), USER, &input.user_name, input.path);
     made.tags = tag_map(input.tags)?;
     made.boundary = input.permissions_boundary;
@@ -54,6 +55,7 @@ pub(crate) async fn list(iam: Iam, cx: Cx, input: m::ListUsersInput) -> Result<m
 }
 
 pub(crate) async fn update(iam: Iam, cx: Cx, input: m::UpdateUserInput) -> Result<m::UpdateUserOutput, IamError> {
+    check_path(USER, input.new_path.as_deref())?;
     let (account, input) = (cx.account.as_str(), &input);
     iam.change(move |tx| async move {
         let mut changed = find(&tx, account, USER, &input.user_name).await?;

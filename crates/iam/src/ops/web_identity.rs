@@ -6,11 +6,12 @@ use model::sts as m;
 use serde_json::json;
 use wire::{AccountId, Arn, Cx, Principal, SessionFacts};
 
-use super::sts::{issue, restrictions, role_lifetime, shown};
-use crate::decisions::Record;
+use super::sts::{assumption, issue, restrictions, role_lifetime, shown};
+use crate::authorize::{Asking, Ruling, ruling};
+use crate::decisions::{Answered, Answers, Asker, Record};
 use crate::error::IamError;
 use crate::keys::{Identity, Issuer};
-use crate::policy::{self, Keys, Kind, Policies, PrincipalKind, Request, decide};
+use crate::policy::{self, Keys, Policies, PrincipalKind, Request};
 use crate::state::Iam;
 use crate::web_identity::{Claims, Token};
 
@@ -43,8 +44,8 @@ impl Iam {
         Ok(Identified { claims, issuer, audience })
     }
 
-    /// Whether the role's trust policy lets the bearer in.
-    fn admits(&self, cx: &Cx, role: &Identity, who: &Identified, session_name: &str) -> Result<bool, IamError> {
+    /// Whether the role's trust policy lets the bearer in. What was decided is recorded.
+    fn admits_bearer(&self, cx: &Cx, role: &Identity, who: &Identified, session_name: &str) -> Result<bool, IamError> {
         let Identified { claims, issuer, audience } = who;
         let mut extra = Keys::new();
         extra.set("sts:RoleSessionName", session_name);
@@ -53,20 +54,37 @@ impl Iam {
         extra.set(&format!("{}:sub", issuer.url), claims.sub.as_str());
         extra.set_all(&format!("{}:amr", issuer.url), claims.amr.iter().cloned());
         let keys = self.request_keys(cx, &extra);
-        let trust = role.role.as_ref().map_or("", |facts| facts.trust.as_str());
-        let trust = self.named("trust policy", trust, Kind::Trust)?;
+        let trust = self.trust_of(role)?;
         let (issuer_arn, role_arn) = (issuer.arn(), role.arn());
         let kind = PrincipalKind::WebIdentity { issuer: &issuer_arn };
         let request = Request {
             principal: policy::Principal { kind, ..policy::Principal::ANONYMOUS },
-            action: "sts:AssumeRoleWithWebIdentity",
+            action: ACTION,
             resource: &role_arn,
             resource_account: Some(&role.account),
             keys: &keys,
         };
-        Ok(decide(&Policies { resource: Some(&trust), ..Policies::default() }, &request).allowed())
+        let ruling = ruling(&Policies { resource: Some(&trust), ..Policies::default() }, &request);
+        let is_admitted = ruling.denial.is_none();
+        self.record_bearer(cx, who, assumption(ACTION, &role_arn, &keys, &ruling));
+        Ok(is_admitted)
+    }
+
+    fn record_bearer(&self, cx: &Cx, who: &Identified, answered: Answered) {
+        let asker = Asker {
+            kind: "web".into(),
+            arn: who.issuer.arn(),
+            account: who.issuer.account.clone(),
+            id: who.claims.sub.clone(),
+            ..Asker::default()
+        };
+        let mut answers = Answers::default();
+        answers.add(answered.denial.is_some(), || answered);
+        self.record(Asking { cx, objection: None, enforced: true }, asker, answers);
     }
 }
+
+const ACTION: &str = "sts:AssumeRoleWithWebIdentity";
 
 pub(crate) async fn assume_role(
     iam: Iam,
@@ -76,9 +94,13 @@ pub(crate) async fn assume_role(
     let given = restrictions(input.policy, input.policy_arns, None)?;
     let account = Arn::parse(&input.role_arn).map(|arn| arn.account).unwrap_or_default();
     let who = iam.identified(&account, &input.web_identity_token).await?;
-    let denied = || IamError::AccessDenied("Not authorized to perform sts:AssumeRoleWithWebIdentity".to_owned());
-    let role = iam.role_by_arn(&input.role_arn).await?.ok_or_else(denied)?;
-    if !iam.admits(&cx, &role, &who, &input.role_session_name)? {
+    let denied = || IamError::AccessDenied(format!("Not authorized to perform {ACTION}"));
+    let Some(role) = iam.role_by_arn(&input.role_arn).await? else {
+        let ruling = Ruling { by: None, denial: Some(denied().to_string()) };
+        iam.record_bearer(&cx, &who, assumption(ACTION, &input.role_arn, &Keys::new(), &ruling));
+        return Err(denied());
+    };
+    if !iam.admits_bearer(&cx, &role, &who, &input.role_session_name)? {
         return Err(denied());
     }
     let lives = role_lifetime(&cx, &role, input.duration_seconds)?;
@@ -121,8 +143,8 @@ pub(crate) async fn decode(
     let invalid = || IamError::InvalidAuthorizationMessageException("Message is not valid".to_owned());
     let (account, request_id) = iam.0.seal.open_reference(&input.encoded_message).ok_or_else(invalid)?;
     let decisions = iam.0.decisions.as_ref().filter(|_| account == cx.account.as_str()).ok_or_else(invalid)?;
-    let found = decisions.read(move |record| record.request_id == request_id).await;
-    let record = found.ok().and_then(|found| found.into_iter().next()).ok_or_else(invalid)?;
+    let found = decisions.of_request(&request_id).await.unwrap_or_default();
+    let record = found.into_iter().find(|record| !record.is_allowed()).ok_or_else(invalid)?;
     Ok(m::DecodeAuthorizationMessageOutput { decoded_message: Some(decoded(&record).to_string()) })
 }
 
@@ -141,7 +163,7 @@ fn decoded(record: &Record) -> serde_json::Value {
         "failures": { "items": record.objection.iter().collect::<Vec<_>>() },
         "context": {
             "principal": { "id": record.asker.id, "arn": record.asker.arn },
-            "action": denied.map(|answer| answer.action.as_str()),
+            "action": denied.map(|answer| &*answer.action),
             "resource": denied.map(|answer| answer.resource.as_str()),
             "conditions": { "items": items.collect::<Vec<_>>() },
         },

@@ -1,6 +1,6 @@
 //! What is asked: by whom, to do what, to which resource, in which circumstances.
 
-use wire::ConditionKeys;
+use std::borrow::Cow;
 
 /// Who asks. Every text is empty when it does not apply.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +93,7 @@ pub struct Request<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Keys {
     /// Sorted by the name in lower case.
-    entries: Vec<(Box<str>, Vec<String>)>,
+    entries: Vec<(Cow<'static, str>, Vec<String>)>,
 }
 
 impl Keys {
@@ -107,6 +107,13 @@ impl Keys {
         self.set_all(name, [value.into()])
     }
 
+    /// The same for a name that is known to be in lower case.
+    pub(crate) fn set_known(&mut self, name: &'static str, value: impl Into<String>) -> &mut Self {
+        debug_assert!(name.bytes().all(|byte| !byte.is_ascii_uppercase()), "{name}");
+        *self.slot_of(Cow::Borrowed(name)) = vec![value.into()];
+        self
+    }
+
     /// Gives `name` exactly `values`; none of them leaves a key that is present and empty, which counts as missing.
     pub fn set_all(&mut self, name: &str, values: impl IntoIterator<Item = String>) -> &mut Self {
         *self.slot(name) = values.into_iter().collect();
@@ -117,6 +124,14 @@ impl Keys {
     pub fn set_tags(&mut self, tags: &[(String, String)]) -> &mut Self {
         for (name, value) in tags {
             self.set(&format!("aws:ResourceTag/{name}"), value.as_str());
+        }
+        self
+    }
+
+    /// Puts these keys over those that are there.
+    pub(crate) fn extend<'k>(&mut self, given: impl Iterator<Item = (&'k str, &'k [String])>) -> &mut Self {
+        for (name, values) in given {
+            self.set_all(name, values.iter().cloned());
         }
         self
     }
@@ -137,6 +152,11 @@ impl Keys {
         self.entries.iter().map(|(name, values)| (&**name, values.as_slice()))
     }
 
+    /// Every key with its values, by name in lower case.
+    pub(crate) fn into_entries(self) -> Vec<(Cow<'static, str>, Vec<String>)> {
+        self.entries
+    }
+
     fn get_lower(&self, name: &str) -> &[String] {
         match self.entries.binary_search_by(|(have, _)| (**have).cmp(name)) {
             Ok(index) => &self.entries[index].1,
@@ -145,7 +165,10 @@ impl Keys {
     }
 
     fn slot(&mut self, name: &str) -> &mut Vec<String> {
-        let name = name.to_lowercase().into_boxed_str();
+        self.slot_of(Cow::Owned(name.to_lowercase()))
+    }
+
+    fn slot_of(&mut self, name: Cow<'static, str>) -> &mut Vec<String> {
         let index = match self.entries.binary_search_by(|(have, _)| have.cmp(&name)) {
             Ok(index) => index,
             Err(index) => {
@@ -154,16 +177,6 @@ impl Keys {
             }
         };
         &mut self.entries[index].1
-    }
-}
-
-impl From<&ConditionKeys> for Keys {
-    fn from(given: &ConditionKeys) -> Self {
-        let mut keys = Self::new();
-        for (name, values) in given.iter() {
-            keys.set_all(name, values.to_vec());
-        }
-        keys
     }
 }
 
@@ -285,7 +298,7 @@ impl<'a> Request<'a> {
 }
 
 /// Equality without regard to case, for any script.
-pub(super) fn same_letters(one: &str, other: &str) -> bool {
+pub(crate) fn same_letters(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other)
         || one.chars().flat_map(char::to_lowercase).eq(other.chars().flat_map(char::to_lowercase))
 }

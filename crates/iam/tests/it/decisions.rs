@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use iam::{Decisions, Extras, Iam};
+use iam::{Asking, Decisions, Extras, Iam};
 use sys::Rng;
 use wire::{Asked, ConditionKeys, Cx, Principal, ResourceFacts};
 
@@ -17,7 +17,7 @@ struct Recorded {
 async fn recorded() -> Recorded {
     let mut at = fixture().await;
     let folder = tempfile::tempdir().expect("a folder");
-    let decisions = Decisions::open(folder.path()).expect("writable");
+    let decisions = Decisions::open(folder.path(), at.clock.clone()).expect("writable");
     let extras = Extras { decisions: Some(decisions.clone()), ..Extras::default() };
     at.iam = Iam::open_with(at.kv.clone(), at.clock.clone(), Rng::seeded(3), extras).await.expect("opens");
     at.services = iam::services(at.iam.clone());
@@ -48,7 +48,7 @@ async fn decisions_are_recorded_explained_and_decoded() {
     assert!(!record.is_allowed());
     assert_eq!(record.asker.arn, bob.arn());
     assert_eq!(record.answers[0].by.as_deref(), Some("identity-based policy p statement 0"));
-    assert!(record.answers[1].keys.contains(&("s3:x-amz-acl".to_owned(), vec!["private".to_owned()])));
+    assert!(record.answers[1].keys.contains(&("s3:x-amz-acl".into(), vec!["private".to_owned()])));
     let why = at.iam.explain(&record.asker, &record.answers[1], &ResourceFacts::default()).await.expect("answers");
     assert!(why.starts_with("denied") && why.contains("is about other actions"), "{why}");
 
@@ -65,6 +65,63 @@ async fn decisions_are_recorded_explained_and_decoded() {
     let other = cx(Principal::Root { account: account("999999999999") });
     let (status, _) = at.call_as(other, "DecodeAuthorizationMessage", &[("EncodedMessage", encoded)]).await;
     assert_eq!(status, 400, "another account's decision");
+}
+
+#[tokio::test]
+async fn a_thousand_denials_are_one_and_in_permissive_mode_a_count() {
+    let Recorded { at, decisions, _folder } = recorded().await;
+    let (_, bob) = at.user("Bob").await;
+    at.ok("PutUserPolicy", &[("UserName", "Bob"), ("PolicyName", "p"), ("PolicyDocument", ALLOW_S3)]).await;
+    let many: Vec<Asked> = (0..1_000)
+        .map(|n| asked(if n < 2 { "s3:GetObject" } else { "s3:DeleteObject" }, &format!("arn:aws:s3:::b/{n}")))
+        .collect();
+    let mut messages = Vec::new();
+    for (id, enforced) in [("id-1", true), ("id-2", false)] {
+        let cx = in_request(&bob, id);
+        messages
+            .push(at.iam.rule(Asking { cx: &cx, objection: None, enforced }, &many).await.expect_err("denied").message);
+    }
+    assert!(messages[0].contains("b/2") && messages[0] == messages[1], "{messages:?}");
+    let enforced = decisions.of_request("id-1").await.expect("readable").pop().expect("recorded");
+    assert_eq!((enforced.answers.len(), enforced.left_out), (3, 0), "nothing is asked after the first denial");
+    assert!(enforced.was_refused() && enforced.answers[2].denial.is_some());
+    let permissive = decisions.of_request("id-2").await.expect("readable").pop().expect("recorded");
+    assert_eq!((permissive.answers.len(), permissive.left_out), (64, 936));
+    assert!(!permissive.is_allowed() && !permissive.was_refused());
+}
+
+#[tokio::test]
+async fn the_record_says_what_happened_and_of_which_arn() {
+    let Recorded { at, decisions, _folder } = recorded().await;
+    let (_, bob) = at.user("Bob").await;
+    let role = "arn:aws:iam::123456789012:role/team/r";
+    let trust = crate::trust_of(&bob.arn());
+    at.ok("CreateRole", &[("RoleName", "r"), ("Path", "/team/"), ("AssumeRolePolicyDocument", &trust)]).await;
+    let assume = async |id: &str, arn: &str| {
+        // As the gateway does: the pipeline's question first, then the operation.
+        let asked = asked("sts:AssumeRole", arn);
+        at.iam.authorize(&in_request(&bob, id), std::slice::from_ref(&asked)).await.expect("the handler decides");
+        let input = [("RoleArn", arn), ("RoleSessionName", "session")];
+        at.call_as(in_request(&bob, id), "AssumeRole", &input).await.0
+    };
+    assert_eq!(assume("id-1", role).await, 200);
+    assert_eq!(assume("id-2", "arn:aws:iam::123456789012:role/team/absent").await, 403);
+    at.ok("UpdateAssumeRolePolicy", &[("RoleName", "r"), ("PolicyDocument", crate::LAMBDA_TRUST)]).await;
+    assert_eq!(assume("id-3", role).await, 403);
+    for (id, is_allowed) in [("id-1", true), ("id-2", false), ("id-3", false)] {
+        let found = decisions.of_request(id).await.expect("readable");
+        let [record] = found.as_slice() else { panic!("{id}: {found:?}") };
+        assert_eq!((record.is_allowed(), record.asker.arn.as_str()), (is_allowed, &*bob.arn()), "{id}");
+        assert_eq!((&*record.answers[0].action, record.answers.len()), ("sts:AssumeRole", 1));
+    }
+    // The table's line knows no path; what was decided on has one.
+    at.iam
+        .authorize(&in_request(&bob, "id-4"), &[asked("iam:GetRole", "arn:aws:iam::123456789012:role/r")])
+        .await
+        .expect_err("denied");
+    let record = decisions.of_request("id-4").await.expect("readable").pop().expect("recorded");
+    assert_eq!(record.answers[0].resource, role);
+    assert!(record.answers[0].denial.as_ref().is_some_and(|message| message.contains(role)), "{record:?}");
 }
 
 #[tokio::test]

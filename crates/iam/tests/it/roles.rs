@@ -1,4 +1,6 @@
-use crate::{ALLOW_S3, LAMBDA_TRUST, fixture, text, texts};
+use std::collections::BTreeMap;
+
+use crate::{ACCOUNT, ALLOW_ALL, ALLOW_S3, LAMBDA_TRUST, account, fixture, text, texts};
 
 const ROLE: (&str, &str) = ("RoleName", "r");
 const TRUST: (&str, &str) = ("AssumeRolePolicyDocument", LAMBDA_TRUST);
@@ -68,6 +70,59 @@ async fn service_linked_roles_belong_to_their_service() {
     let task = text(&at.ok("DeleteServiceLinkedRole", &[("RoleName", &name)]).await, "DeletionTaskId");
     let status = at.ok("GetServiceLinkedRoleDeletionStatus", &[("DeletionTaskId", &task)]).await;
     assert_eq!(text(&status, "Status"), "SUCCEEDED");
+}
+
+#[tokio::test]
+async fn only_its_service_says_what_a_service_linked_role_may_do() {
+    let at = fixture().await;
+    let made = at.ok("CreateServiceLinkedRole", &[("AWSServiceName", "lambda.amazonaws.com")]).await;
+    let (name, arn) = (text(&made, "RoleName"), text(&made, "Arn"));
+    let role = ("RoleName", name.as_str());
+    let aws = "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess";
+    at.ok("CreateInstanceProfile", &[("InstanceProfileName", "i")]).await;
+    for (operation, input) in [
+        ("AttachRolePolicy", vec![role, ("PolicyArn", aws)]),
+        ("DetachRolePolicy", vec![role, ("PolicyArn", aws)]),
+        ("PutRolePolicy", vec![role, ("PolicyName", "p"), ("PolicyDocument", ALLOW_ALL)]),
+        ("DeleteRolePolicy", vec![role, ("PolicyName", "p")]),
+        ("PutRolePermissionsBoundary", vec![role, ("PermissionsBoundary", aws)]),
+        ("DeleteRolePermissionsBoundary", vec![role]),
+        ("UpdateAssumeRolePolicy", vec![role, ("PolicyDocument", LAMBDA_TRUST)]),
+        ("UpdateRole", vec![role, ("MaxSessionDuration", "7200")]),
+        ("AddRoleToInstanceProfile", vec![role, ("InstanceProfileName", "i")]),
+    ] {
+        let (status, code, _) = at.refused(operation, &input).await;
+        assert_eq!((status, code.as_str()), (400, "UnmodifiableEntity"), "{operation}");
+    }
+    at.ok("UpdateRoleDescription", &[role, ("Description", "d")]).await;
+    at.ok("TagRole", &[role, ("Tags.member.1.Key", "k"), ("Tags.member.1.Value", "v")]).await;
+    let passed = at.iam.service_may_assume(&arn, "lambda.amazonaws.com", None).await.expect("answers");
+    assert_eq!(passed, Some(false), "code of customers never runs above the organisation");
+}
+
+#[tokio::test]
+async fn the_path_of_service_linked_roles_frees_nobody_from_the_organisation() {
+    let at = fixture().await;
+    let (_, ann) = at.user("ann").await;
+    at.ok("PutUserPolicy", &[("UserName", "ann"), ("PolicyName", "p"), ("PolicyDocument", ALLOW_ALL)]).await;
+    at.ok("CreateGroup", &[("GroupName", "g")]).await;
+    let path = "/aws-service-role/x.amazonaws.com/";
+    for (operation, input) in [
+        ("CreateUser", [("UserName", "bob"), ("Path", path)]),
+        ("UpdateUser", [("UserName", "ann"), ("NewPath", path)]),
+        ("CreateGroup", [("GroupName", "h"), ("Path", path)]),
+        ("UpdateGroup", [("GroupName", "g"), ("NewPath", path)]),
+    ] {
+        let (status, code, _) = at.refused(operation, &input).await;
+        assert_eq!((status, code.as_str()), (400, "InvalidInput"), "{operation}");
+    }
+    let (status, code, _) = at.refused("CreateRole", &[ROLE, TRUST, ("Path", path)]).await;
+    assert_eq!((status, code.as_str()), (400, "InvalidInput"));
+    let only_s3 = BTreeMap::from([("only-s3".to_owned(), ALLOW_S3.to_owned())]);
+    let own = account(ACCOUNT);
+    at.iam.set_service_control(&own, &own, only_s3).await.expect("bound");
+    let refusal = at.may(&ann, "s3:PutObject").await.expect_err("bound");
+    assert!(refusal.contains("no service control policy allows"), "{refusal}");
 }
 
 #[tokio::test]

@@ -121,6 +121,63 @@ async fn session_tags_and_source_identity_pass_through_the_chain() {
 }
 
 #[tokio::test]
+async fn a_tag_that_is_passed_on_cannot_be_rewritten_further_down_the_chain() {
+    let at = fixture().await;
+    let (_, ann) = at.user("ann").await;
+    role(&at, "123456789012").await;
+    at.ok("PutUserPolicy", &[("UserName", "ann"), ("PolicyName", "p"), ("PolicyDocument", ALLOW_ALL)]).await;
+    let tag = |key, value| [("Tags.member.1.Key", key), ("Tags.member.1.Value", value)];
+    let passed = ("TransitiveTagKeys.member.1", "TEAM");
+    let (status, body) = assume(&at, &ann, &[&tag("team", "red")[..], &[passed]].concat()).await;
+    assert_eq!(status, 200, "{body}");
+    let first = at.holder(&body).await.expect("valid");
+    for key in ["team", "Team"] {
+        let (status, code, message) = refusal(assume(&at, &first, &tag(key, "blue")).await);
+        assert_eq!((status, code.as_str()), (400, "InvalidParameterValue"), "{key}");
+        assert!(message.contains("conflicts with a transitive tag key from the calling session"), "{message}");
+    }
+    let (status, body) = assume(&at, &first, &tag("other", "x")).await;
+    assert_eq!(status, 200, "{body}");
+    let second = at.holder(&body).await.expect("valid");
+    let tags = &second.session().expect("a role session").tags;
+    assert!(tags.contains(&("team".to_owned(), "red".to_owned())), "passed on under any spelling: {tags:?}");
+
+    let (_, code, message) = refusal(assume(&at, &ann, &[passed]).await);
+    assert_eq!(code, "InvalidParameterValue", "{message}");
+    let many: Vec<_> = (0..50).map(|n| (format!("Tags.member.{}.Key", n + 1), format!("k{n}"))).collect();
+    let values: Vec<_> = (0..50).map(|n| (format!("Tags.member.{}.Value", n + 1), "v".to_owned())).collect();
+    let many: Vec<_> = many.iter().chain(&values).map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(assume(&at, &ann, &many).await.0, 200);
+    let (_, code, _) = refusal(assume(&at, &first, &many).await);
+    assert_eq!(code, "InvalidParameterValue", "51 with the one that is passed on");
+}
+
+#[tokio::test]
+async fn a_sessions_tag_hides_the_roles_own_under_any_spelling() {
+    let at = fixture().await;
+    let (_, ann) = at.user("ann").await;
+    role(&at, &ann.arn()).await;
+    at.ok("TagRole", &[("RoleName", "r"), ("Tags.member.1.Key", "Team"), ("Tags.member.1.Value", "red")]).await;
+    let tags = [("Tags.member.1.Key", "team"), ("Tags.member.1.Value", "blue")];
+    let (status, body) = assume(&at, &ann, &tags).await;
+    assert_eq!(status, 200, "{body}");
+    let holder = at.holder(&body).await.expect("valid");
+    let set = at.iam.policies_of(&holder).await.expect("answers");
+    assert_eq!(set.tags, [("team".to_owned(), "blue".to_owned())]);
+}
+
+#[tokio::test]
+async fn the_size_of_a_session_policy_counts_white_space() {
+    let at = fixture().await;
+    let (_, ann) = at.user("ann").await;
+    role(&at, &ann.arn()).await;
+    let fits = format!("{ALLOW_S3}{}", " ".repeat(2_048 - ALLOW_S3.len()));
+    assert_eq!(assume(&at, &ann, &[("Policy", &fits)]).await.0, 200);
+    let (_, code, _) = refusal(assume(&at, &ann, &[("Policy", &format!("{fits} "))]).await);
+    assert_eq!(code, "PackedPolicyTooLarge");
+}
+
+#[tokio::test]
 async fn i8_keys_of_a_deleted_role_fail_also_when_it_is_made_again() {
     let at = fixture().await;
     let (_, ann) = at.user("ann").await;

@@ -1,4 +1,4 @@
-use crate::{ALLOW_S3, fixture, text, texts};
+use crate::{ALLOW_S3, cx, fixture, refusal, root, text, texts};
 
 #[tokio::test]
 async fn policies_are_tried_without_calling() {
@@ -21,4 +21,34 @@ async fn policies_are_tried_without_calling() {
     let nobody =
         at.refused("SimulatePrincipalPolicy", &[actions[0], ("PolicySourceArn", &format!("{}x", who.1))]).await;
     assert_eq!(nobody.1, "NoSuchEntity");
+}
+
+#[tokio::test]
+async fn a_simulation_is_no_way_to_keep_the_server_busy() {
+    let at = fixture().await;
+    let numbered = |name: &str, count: usize, value: &str| -> Vec<(String, String)> {
+        (1..=count).map(|n| (format!("{name}.member.{n}"), value.replace('#', &n.to_string()))).collect()
+    };
+    let tried = async |parts: &[Vec<(String, String)>]| {
+        let input: Vec<(&str, &str)> = parts.iter().flatten().map(|(name, value)| (&**name, &**value)).collect();
+        at.call_as(cx(root()), "SimulateCustomPolicy", &input).await
+    };
+    let one = || numbered("PolicyInputList", 1, ALLOW_S3);
+    let actions = |count| numbered("ActionNames", count, "s3:Get#");
+    let resources = |count| numbered("ResourceArns", count, "arn:aws:s3:::b/#");
+    let context = |count| -> Vec<(String, String)> {
+        let names = (1..=count).map(|n| (format!("ContextEntries.member.{n}.ContextKeyName"), format!("my:key{n}")));
+        names.collect()
+    };
+    let (status, body) = tried(&[one(), actions(20), resources(50), context(100)]).await;
+    assert_eq!((status, texts(&body, "EvalDecision").len()), (200, 1_000), "{body}");
+    for (too_much, what) in [
+        ([one(), actions(21), resources(48), context(0)], "pairs"),
+        ([numbered("PolicyInputList", 11, ALLOW_S3), actions(1), resources(1), context(0)], "policies"),
+        ([one(), actions(1), resources(1), context(101)], "context entries"),
+    ] {
+        let (status, code, message) = refusal(tried(&too_much).await);
+        assert_eq!((status, code.as_str()), (400, "InvalidInput"));
+        assert!(message.contains(what), "{message}");
+    }
 }

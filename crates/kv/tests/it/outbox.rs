@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -321,6 +322,46 @@ fn pushed_payloads(kv: &Kv) -> usize {
     }
 }
 
+/// Events in handlers and behind them are bounded by their bytes too, in the log and among the parked ones.
+#[tokio::test]
+async fn no_more_is_in_memory_than_the_window_takes() {
+    const LARGE: usize = 1_000_000;
+    let clock = Clock::manual(Timestamp::from_unix_s(1_000));
+    let kv = Kv::memory(clock.clone(), Rng::seeded(1));
+    let stop = CancellationToken::new();
+    for n in 0..40 {
+        let order = if n % 2 == 0 { Order::After(clock.now() + Duration::from_secs(1)) } else { Order::Any };
+        push_to(ONE, &kv, clock.now(), vec![Event { order, payload: bytes(LARGE) }]).await;
+    }
+    clock.advance(Duration::from_secs(1));
+    // Each takes a second.
+    let counts = Arc::new([const { AtomicUsize::new(0) }; 3]);
+    let (shared, time) = (Arc::clone(&counts), clock.clone());
+    let handler = move |_| {
+        let (counts, time) = (Arc::clone(&shared), time.clone());
+        async move {
+            let [running, most, done] = &*counts;
+            most.fetch_max(running.fetch_add(1, Relaxed) + 1, Relaxed);
+            time.sleep(Duration::from_secs(1)).await;
+            running.fetch_sub(1, Relaxed);
+            done.fetch_add(1, Relaxed);
+            Verdict::Done
+        }
+    };
+    let config = Config { bytes_max: 3 * LARGE, ..Config::default() };
+    sys::task::spawn("deliver", deliver(ONE, kv.clone(), clock.clone(), config, stop.clone(), handler));
+    for _ in 0..60 {
+        settle().await;
+        clock.advance(Duration::from_secs(1));
+    }
+    let [_, most, done] = &*counts;
+    assert_eq!(done.load(Relaxed), 40);
+    // Three, and what one read may bring beyond them.
+    assert!((3..=3 + 5).contains(&most.load(Relaxed)), "{most:?}");
+    assert!(stored(&kv, ONE, 1).is_empty() && stored(&kv, ONE, 3).is_empty());
+    stop.cancel();
+}
+
 #[tokio::test]
 async fn an_ordering_key_that_is_too_long_is_refused_at_the_push() {
     let kv = Kv::memory(Clock::manual(Timestamp::from_unix_s(1_000)), Rng::seeded(1));
@@ -449,7 +490,7 @@ fn run(kv: &Kv, clock: &Clock, oracle: &Arc<Mutex<Oracle>>, rng: &Rng) -> Cancel
             Verdict::Done
         }
     };
-    let config = Config { window: 16 };
+    let config = Config { window: 16, ..Config::default() };
     sys::task::spawn("deliver", deliver(BOX, kv.clone(), clock.clone(), config, stop.clone(), handler));
     stop
 }

@@ -1,22 +1,41 @@
 // Custom resource handlers of CDK and Serverless answer CloudFormation with an `https.request` that is made of the host and
-// the path of `ResponseURL` only: TLS on port 443, whatever the URL says. When the URL is plain HTTP, requests to just that
-// host go where it points.
+// the path of `ResponseURL` only: TLS on port 443, whatever the URL says. When a custom resource event comes from this
+// platform, which speaks plain HTTP, requests to just that host go where the URL points. Nobody else's event takes the TLS
+// from a request: whoever may invoke a function must not be able to choose to whom it speaks in the clear.
 'use strict';
 
-let target = null; // the ResponseURL of the current event, when it is plain HTTP
+const { urlToHttpOptions } = require('url');
+
+/** What CloudFormation always sends along (CloudFormation user guide, "Custom resource request objects"). */
+const MEMBERS = ['RequestType', 'StackId', 'LogicalResourceId'];
+const LOOPBACK = /^(.+\.)?localhost$|^127\.\d+\.\d+\.\d+$|^\[::1\]$/;
+
+let target = null; // the ResponseURL of the current event, when it is plain HTTP to the platform
 let installed = false;
 
 /** Looks at an event before the handler does. */
 function watch(event) {
   target = null;
   if (typeof event?.ResponseURL !== 'string' || !event.ResponseURL.startsWith('http://')) return;
-  try {
-    target = new URL(event.ResponseURL);
-  } catch {
-    return;
-  }
+  if (!MEMBERS.every((member) => typeof event[member] === 'string')) return;
+  const url = parsed(event.ResponseURL);
+  if (url === null || !isPlatform(url.hostname)) return;
+  target = url;
   if (!installed) install();
   installed = true;
+}
+
+function parsed(text) {
+  try {
+    return new URL(text);
+  } catch {
+    return null;
+  }
+}
+
+/** Whether the platform answers there: on a loopback address, or where the SDKs find it. */
+function isPlatform(hostname) {
+  return LOOPBACK.test(hostname) || hostname === parsed(process.env.AWS_ENDPOINT_URL ?? '')?.hostname;
 }
 
 function install() {
@@ -37,15 +56,11 @@ function install() {
 function redirect([first, second]) {
   if (target === null) return null;
   const url = typeof first === 'string' ? new URL(first) : first instanceof URL ? first : null;
-  const given = (url === null ? first : second) ?? {};
-  const options = typeof given === 'function' ? {} : { ...given };
-  if (url !== null) {
-    options.hostname ??= url.hostname;
-    options.path ??= url.pathname + url.search;
-  }
+  const given = url === null ? first : second;
+  // As node reads them: what is given goes before what the URL says, user and password among it.
+  const options = { ...(url === null ? {} : urlToHttpOptions(url)), ...(typeof given === 'function' ? {} : given) };
   const host = options.hostname ?? options.host;
-  const port = url?.port || options.port || 443;
-  if (host !== target.hostname || Number(port) !== 443) return null;
+  if (host !== urlToHttpOptions(target).hostname || Number(options.port || 443) !== 443) return null;
   // An agent of https refuses plain requests.
   return { ...options, protocol: 'http:', port: target.port || 80, agent: undefined, defaultPort: 80 };
 }

@@ -21,6 +21,7 @@
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use serde::Serialize;
 
+use super::stream::{CHUNK_BYTES_MAX, HEAD_BYTES_MAX};
 use super::{PAYLOAD_BYTES_MAX, StreamSink};
 
 /// Longest frame that a runtime may send: an answer of the full size, its request id, and slack for error JSON.
@@ -67,6 +68,8 @@ pub(crate) enum Frame {
 pub(crate) enum FrameError {
     #[error("a frame of {0} bytes is longer than the largest answer")]
     TooLong(usize),
+    #[error("a frame of kind {kind} has {length} bytes, which is more than one part of a stream may have")]
+    PartTooLong { kind: u8, length: usize },
     #[error("a frame of kind {0} does not exist in this direction")]
     Kind(u8),
     #[error("a frame is too short for its kind, or its request id is not text")]
@@ -97,6 +100,11 @@ pub(crate) fn encode_assign(environment: &[(String, String)]) -> Bytes {
     frame.freeze()
 }
 
+/// What the length of a frame says at most that carries `bytes_max` of a stream.
+const fn part_bytes_max(bytes_max: usize) -> usize {
+    1 + REQUEST_ID_BYTES + bytes_max
+}
+
 /// Takes the first whole frame from `buffer`; `None` when more bytes are needed.
 pub(crate) fn decode(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
     let Some(prefix) = buffer.first_chunk::<4>() else { return Ok(None) };
@@ -108,10 +116,15 @@ pub(crate) fn decode(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError>
         return Err(FrameError::Malformed);
     }
     // The kind is known early: nothing is buffered for a frame that cannot be right.
-    if let Some(kind) = buffer.get(4)
-        && !matches!(kind, 2..=8 | 17)
-    {
-        return Err(FrameError::Kind(*kind));
+    match buffer.get(4) {
+        Some(&kind @ 7) if length > part_bytes_max(CHUNK_BYTES_MAX) => {
+            return Err(FrameError::PartTooLong { kind, length });
+        }
+        Some(&kind @ 8) if length > part_bytes_max(HEAD_BYTES_MAX) => {
+            return Err(FrameError::PartTooLong { kind, length });
+        }
+        None | Some(2..=8 | 17) => {}
+        Some(kind) => return Err(FrameError::Kind(*kind)),
     }
     if buffer.len() < 4 + length {
         return Ok(None);
@@ -224,6 +237,19 @@ mod tests {
             ([&[0, 0, 0, 37, 4][..], &[0xff; 36]].concat(), FrameError::Malformed),
         ] {
             assert_eq!(decode(&mut BytesMut::from(&bytes[..])), Err(error), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_stream_is_refused_by_its_length_before_it_is_buffered() {
+        for (kind, max) in [(7, CHUNK_BYTES_MAX), (8, HEAD_BYTES_MAX)] {
+            for (length, expected) in
+                [(37 + max, Ok(None)), (38 + max, Err(FrameError::PartTooLong { kind, length: 38 + max }))]
+            {
+                let mut bytes = u32::try_from(length).unwrap().to_be_bytes().to_vec();
+                bytes.push(kind);
+                assert_eq!(decode(&mut BytesMut::from(&bytes[..])), expected);
+            }
         }
     }
 

@@ -86,27 +86,40 @@ struct Streaming {
     sink: Option<StreamSink>,
     /// A part that waits for room: kept here, so that dropping [`FrameLine::listen`]'s future loses nothing.
     held: Option<StreamPart>,
+    has_head: bool,
     bytes: u64,
 }
 
 impl Streaming {
     /// Passes on the part that is held, once there is room.
     async fn pass_on(&mut self) {
-        let Some(sink) = self.sink.as_ref().filter(|_| self.held.is_some()) else { return };
-        let room = sink.room().await;
+        let (Some(sink), Some(part)) = (&self.sink, &self.held) else { return };
+        let room = sink.room(part).await;
         if let (Some(room), Some(part)) = (room, self.held.take()) {
             room.send(part);
         }
     }
 
-    /// Takes a part of the answer; `false` when nobody asked for it.
-    fn take(&mut self, request_id: &str, part: StreamPart) -> bool {
-        let expected = self.sink.is_some() && self.request_id == request_id;
-        if let StreamPart::Chunk(bytes) = &part {
-            self.bytes += bytes.len() as u64;
+    /// Takes a part of the answer.
+    ///
+    /// # Errors
+    /// What the environment ends with: nobody asked for the part, it begins the answer again, or the answer is too long.
+    fn take(&mut self, request_id: &str, part: StreamPart) -> Result<(), Said> {
+        if self.sink.is_none() || self.request_id != request_id {
+            return Err(Said::Violation("a stream that nobody asked for".to_owned()));
         }
-        self.held = Some(part).filter(|_| expected);
-        expected
+        match &part {
+            StreamPart::Head(_) if self.has_head => {
+                return Err(Said::Violation("a stream that begins twice".to_owned()));
+            }
+            StreamPart::Head(_) => self.has_head = true,
+            StreamPart::Chunk(bytes) => self.bytes += bytes.len() as u64,
+        }
+        if self.bytes > STREAM_BYTES_MAX {
+            return Err(Said::TooLarge);
+        }
+        self.held = Some(part);
+        Ok(())
     }
 }
 
@@ -135,19 +148,16 @@ impl FrameLine {
             match channel::decode(&mut self.buffer) {
                 Ok(Some(Frame::Head { request_id, content_type })) => {
                     let head = StreamPart::Head(String::from_utf8_lossy(&content_type).into_owned());
-                    if !self.stream.take(&request_id, head) {
-                        return Said::Violation("a stream that nobody asked for".to_owned());
+                    match self.stream.take(&request_id, head) {
+                        Ok(()) => continue,
+                        Err(said) => return said,
                     }
-                    continue;
                 }
                 Ok(Some(Frame::Chunk { request_id, bytes })) => {
-                    if !self.stream.take(&request_id, StreamPart::Chunk(bytes)) {
-                        return Said::Violation("a stream that nobody asked for".to_owned());
+                    match self.stream.take(&request_id, StreamPart::Chunk(bytes)) {
+                        Ok(()) => continue,
+                        Err(said) => return said,
                     }
-                    if self.stream.bytes > STREAM_BYTES_MAX {
-                        return Said::TooLarge;
-                    }
-                    continue;
                 }
                 Ok(Some(frame)) => return frame.into(),
                 Ok(None) => {}
@@ -201,6 +211,14 @@ mod tests {
         }
     }
 
+    fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
+        let mut bytes = u32::try_from(1 + 36 + body.len()).unwrap().to_be_bytes().to_vec();
+        bytes.push(kind);
+        bytes.extend_from_slice(header().request_id.as_bytes());
+        bytes.extend_from_slice(body);
+        bytes
+    }
+
     #[tokio::test]
     async fn a_runtime_that_ended_before_it_read_the_event_is_told_from_one_that_ended_after() {
         for reads in [false, true] {
@@ -222,13 +240,6 @@ mod tests {
         let mut line = FrameLine::new(server);
         let (sink, mut parts) = StreamSink::new();
         line.deliver(&InvokeHeader { stream: Some(sink), ..header() }, b"{}").await;
-        let frame = |kind: u8, body: &[u8]| {
-            let mut bytes = u32::try_from(1 + 36 + body.len()).unwrap().to_be_bytes().to_vec();
-            bytes.push(kind);
-            bytes.extend_from_slice(header().request_id.as_bytes());
-            bytes.extend_from_slice(body);
-            bytes
-        };
         let mut sent = frame(8, b"text/plain");
         for n in 0..40u8 {
             sent.extend(frame(7, &[n]));
@@ -243,12 +254,12 @@ mod tests {
                 break;
             }
             tokio::task::yield_now().await;
-            while let Ok(part) = parts.try_recv() {
-                seen.push(part);
+            while let Some(arrived) = parts.try_recv() {
+                seen.push(arrived.part);
             }
         }
-        while let Ok(part) = parts.try_recv() {
-            seen.push(part);
+        while let Some(arrived) = parts.try_recv() {
+            seen.push(arrived.part);
         }
         let chunks = (0..40u8).map(|n| StreamPart::Chunk(Bytes::from(vec![n])));
         let expected: Vec<_> = std::iter::once(StreamPart::Head("text/plain".to_owned())).chain(chunks).collect();
@@ -256,6 +267,21 @@ mod tests {
         runtime.write_all(&frame(7, b"late")).await.unwrap();
         line.stream = Streaming::default();
         assert!(matches!(line.listen().await, Said::Violation(_)), "nobody asked for it");
+    }
+
+    #[tokio::test]
+    async fn a_stream_begins_once_and_comes_in_parts_of_bounded_length() {
+        let long_chunk = frame(7, &vec![b'x'; (1 << 20) + 1]);
+        let long_head = frame(8, &[b'x'; (1 << 10) + 1]);
+        let two_heads = [frame(8, b"text/plain"), frame(8, b"text/plain")].concat();
+        for sent in [long_chunk, long_head, two_heads] {
+            let (server, mut runtime) = UnixStream::pair().unwrap();
+            let mut line = FrameLine::new(server);
+            let (sink, _parts) = StreamSink::new();
+            line.deliver(&InvokeHeader { stream: Some(sink), ..header() }, b"{}").await;
+            let (said, _) = tokio::join!(line.listen(), runtime.write_all(&sent[..sent.len().min(4096)]));
+            assert!(matches!(said, Said::Violation(_)), "{said:?}");
+        }
     }
 
     #[tokio::test]

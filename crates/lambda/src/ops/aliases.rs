@@ -29,8 +29,9 @@ fn shown(cx: &Cx, name: &FunctionName, alias: &str, record: AliasRecord) -> m::A
     }
 }
 
-fn target(cx: &Cx, given: &str) -> Result<FunctionName, LambdaError> {
-    Ok(FunctionName::parse(cx, given, None)?.unqualified())
+/// The function of an alias. A qualifier in its name must be the alias: it is what authorisation was asked about.
+fn target(cx: &Cx, given: &str, alias: &str) -> Result<FunctionName, LambdaError> {
+    Ok(FunctionName::parse(cx, given, Some(alias))?.unqualified())
 }
 
 async fn existing(tx: &Txn, cx: &Cx, name: &FunctionName, alias: &str) -> Result<AliasRecord, LambdaError> {
@@ -79,7 +80,7 @@ pub(crate) async fn create(
     cx: Cx,
     input: m::CreateAliasInput,
 ) -> Result<m::CreateAliasOutput, LambdaError> {
-    let name = target(&cx, &input.function_name)?;
+    let name = target(&cx, &input.function_name, &input.name)?;
     let alias = AliasRecord {
         version: input.function_version,
         description: input.description.unwrap_or_default(),
@@ -107,7 +108,7 @@ pub(crate) async fn create(
 }
 
 pub(crate) async fn get(lambda: Lambda, cx: Cx, input: m::GetAliasInput) -> Result<m::GetAliasOutput, LambdaError> {
-    let name = target(&cx, &input.function_name)?;
+    let name = target(&cx, &input.function_name, &input.name)?;
     let (cx, name, alias) = (&cx, &name, &input.name);
     let found = lambda.kv.read(|tx| async move { existing(&tx, cx, name, alias).await }).await?;
     Ok(shown(cx, name, alias, found))
@@ -118,7 +119,7 @@ pub(crate) async fn update(
     cx: Cx,
     input: m::UpdateAliasInput,
 ) -> Result<m::UpdateAliasOutput, LambdaError> {
-    let name = target(&cx, &input.function_name)?;
+    let name = target(&cx, &input.function_name, &input.name)?;
     let new_revision = sys::id::uuid(&lambda.rng);
     let changed = lambda
         .kv
@@ -155,7 +156,7 @@ pub(crate) async fn delete(
     cx: Cx,
     input: m::DeleteAliasInput,
 ) -> Result<m::DeleteAliasOutput, LambdaError> {
-    let name = target(&cx, &input.function_name)?;
+    let name = target(&cx, &input.function_name, &input.name)?;
     lambda
         .kv
         .transact(|tx| {
@@ -184,7 +185,7 @@ pub(crate) async fn list(
     cx: Cx,
     input: m::ListAliasesInput,
 ) -> Result<m::ListAliasesOutput, LambdaError> {
-    let name = target(&cx, &input.function_name)?;
+    let name = FunctionName::parse(&cx, &input.function_name, None)?.unqualified();
     let limit = pages::limit(input.max_items, LIST_FUNCTIONS_PAGE_MAX);
     let (cx, name, marker) = (&cx, &name, input.marker.as_deref());
     let page = lambda

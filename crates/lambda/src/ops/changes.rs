@@ -44,18 +44,18 @@ pub(crate) async fn update_code(
         ("PublishTo", input.publish_to.is_some()),
     ])?;
     let architecture = input.architectures.as_deref().map(|given| settings::architecture(Some(given))).transpose()?;
-    let object = CodeObject::of_update(&input);
-    let zip = lambda.package(input.zip_file, object, "UpdateFunctionCode").await?;
     let revision = input.revision_id.as_deref();
     // A wrong name or revision spares the work on the package; the transaction asks again.
     let before = lambda.kv.read(|tx| async { record(&{ tx }, &cx, &name).await }).await?;
     check_revision(&before, revision)?;
+    let object = CodeObject::of_update(&input);
+    let package = lambda.package(input.zip_file, object, "UpdateFunctionCode").await?;
     if input.dry_run == Some(true) {
-        let code = lambda.packages.check(zip).await?;
+        let code = lambda.try_package(package).await?;
         let tried = FunctionRecord { code, architecture: architecture.unwrap_or(before.architecture), ..before };
         return Ok(configuration(&lambda, &cx, &name.name, LATEST, tried));
     }
-    let code = lambda.packages.store(zip).await?;
+    let code = lambda.store(&cx, package, before.code.length).await?;
     lambda.check_unpacked(&FunctionRecord { code: code.clone(), ..before }).await?;
     let publish = input.publish == Some(true);
     let (now_ms, new_revision) = (lambda.now_ms(), sys::id::uuid(&lambda.rng));
@@ -154,7 +154,7 @@ fn apply(before: FunctionRecord, input: m::UpdateFunctionConfigurationInput) -> 
             None => before.environment,
         },
         kms_key_arn: input.kms_key_arn.map_or(before.kms_key_arn, settings::kms_key_arn),
-        dead_letter_arn: input.dead_letter_config.map_or(before.dead_letter_arn, settings::dead_letter_arn),
+        dead_letter_arn: input.dead_letter_config.map_or(Ok(before.dead_letter_arn), settings::dead_letter_arn)?,
         vpc: input.vpc_config.map_or(before.vpc, settings::vpc),
         file_systems: input.file_system_configs.map_or(Ok(before.file_systems), settings::file_systems)?,
         tracing: input.tracing_config.map_or(before.tracing, |config| settings::tracing(Some(&config))),

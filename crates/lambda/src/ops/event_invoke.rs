@@ -36,14 +36,12 @@ async fn existing(tx: &Txn, cx: &Cx, name: &FunctionName) -> Result<EventInvokeR
     })
 }
 
-/// The services that take a record of a result, and on which of both sides.
+/// The services that take a record of a result. What AWS knows and nobody here delivers to is refused by its name.
 fn check_destination(cx: &Cx, name: &FunctionName, arn: &str, success: bool) -> Result<(), LambdaError> {
     let invalid = |why: &str| LambdaError::invalid(format!("The provided destination {arn} is invalid: {why}"));
+    let unserved = |what: &str| LambdaError::not_supported(what, "Use a queue, a topic or a function.");
     if arn.starts_with("kafka://") {
-        return Err(LambdaError::not_supported(
-            "A Kafka destination",
-            "Use a queue, a topic, a function, a bucket or a bus.",
-        ));
+        return Err(unserved("A Kafka destination"));
     }
     let parsed = Arn::parse(arn).ok_or_else(|| invalid("it is no ARN."))?;
     match parsed.service.as_str() {
@@ -52,8 +50,10 @@ fn check_destination(cx: &Cx, name: &FunctionName, arn: &str, success: bool) -> 
             Err(invalid("a function cannot be its own destination."))
         }
         "s3" if success => Err(invalid("a bucket takes records of failures only.")),
-        "sqs" | "sns" | "lambda" | "events" | "s3" => Ok(()),
-        _ => Err(invalid("only queues, topics, functions, buckets and event buses are supported.")),
+        "s3" => Err(unserved("A bucket as a destination")),
+        "events" => Err(unserved("An event bus as a destination")),
+        "sqs" | "sns" | "lambda" => Ok(()),
+        _ => Err(invalid("only queues, topics, functions, buckets and event buses are destinations.")),
     }
 }
 

@@ -63,7 +63,7 @@ pub(crate) fn check_zip_length(zip: &Bytes, operation: &'static str) -> Result<(
 pub(crate) async fn create(
     lambda: Lambda,
     cx: Cx,
-    input: m::CreateFunctionInput,
+    mut input: m::CreateFunctionInput,
 ) -> Result<m::CreateFunctionOutput, LambdaError> {
     let name = FunctionName::parse(&cx, &input.function_name, None)?;
     if name.qualifier.is_some() {
@@ -78,9 +78,11 @@ pub(crate) async fn create(
     }
     let publish = input.publish == Some(true);
     let layers = layers_in_use(&lambda, &cx, input.layers.as_deref().unwrap_or_default()).await?;
-    let Draft { zip, mut record } = draft(&lambda, &name, input).await?;
+    let (zip, object) = (input.code.zip_file.take(), CodeObject::of_code(&input.code));
+    let mut record = draft(&lambda, &name, input)?;
     record.layers = layers;
-    record.code = lambda.packages.store(zip).await?;
+    let package = lambda.package(zip, object, "CreateFunction").await?;
+    record.code = lambda.store(&cx, package, 0).await?;
     lambda.check_unpacked(&record).await?;
     let stored = lambda
         .kv
@@ -138,16 +140,9 @@ fn check_new(lambda: &Lambda, input: &m::CreateFunctionInput) -> Result<(), Lamb
     lambda.check_runtime(runtime.as_str())
 }
 
-/// A record without its package, and the package.
-struct Draft {
-    zip: Bytes,
-    record: FunctionRecord,
-}
-
-async fn draft(lambda: &Lambda, name: &FunctionName, input: m::CreateFunctionInput) -> Result<Draft, LambdaError> {
-    let object = CodeObject::of_code(&input.code);
-    let zip = lambda.package(input.code.zip_file, object, "CreateFunction").await?;
-    let record = FunctionRecord {
+/// The record without its package and its layers.
+fn draft(lambda: &Lambda, name: &FunctionName, input: m::CreateFunctionInput) -> Result<FunctionRecord, LambdaError> {
+    Ok(FunctionRecord {
         role: input.role,
         runtime: input.runtime.map(|runtime| runtime.as_str().to_owned()).unwrap_or_default(),
         handler: input.handler.unwrap_or_default(),
@@ -161,7 +156,7 @@ async fn draft(lambda: &Lambda, name: &FunctionName, input: m::CreateFunctionInp
         },
         environment: input.environment.map(settings::environment).transpose()?,
         kms_key_arn: input.kms_key_arn.and_then(settings::kms_key_arn),
-        dead_letter_arn: input.dead_letter_config.and_then(settings::dead_letter_arn),
+        dead_letter_arn: input.dead_letter_config.map_or(Ok(None), settings::dead_letter_arn)?,
         vpc: input.vpc_config.and_then(settings::vpc),
         file_systems: settings::file_systems(input.file_system_configs.unwrap_or_default())?,
         tracing: settings::tracing(input.tracing_config.as_ref()),
@@ -172,8 +167,7 @@ async fn draft(lambda: &Lambda, name: &FunctionName, input: m::CreateFunctionInp
         last_modified_ms: lambda.now_ms(),
         layers: Vec::new(),
         snap_start: settings::wants_snap_start(input.snap_start.as_ref()),
-    };
-    Ok(Draft { zip, record })
+    })
 }
 
 /// The version that a name means. Of an alias with weights it is the first one: only invocations are shared out.
@@ -274,12 +268,14 @@ async fn delete_version(
     let place = name.place(cx);
     record(tx, cx, &name.clone().unqualified()).await?;
     let version = number.to_string();
-    let aliases: Vec<(_, AliasRecord)> = pages::all(tx, &keys::aliases_of(place)).await?;
-    let pointing = |alias: &AliasRecord| alias.version == version || alias.weights.contains_key(&version);
     let mut names = Vec::new();
-    for (key, _) in aliases.iter().filter(|(_, alias)| pointing(alias)) {
-        names.push(keys::last_text(key)?);
-    }
+    pages::each(tx, &keys::aliases_of(place), |key, alias: AliasRecord| {
+        if alias.version == version || alias.weights.contains_key(&version) {
+            names.push(keys::last_text(key)?);
+        }
+        Ok(())
+    })
+    .await?;
     if !names.is_empty() {
         return Err(LambdaError::ResourceConflictException(format!(
             "Unable to delete version because the following aliases reference it: [{}]",
@@ -300,19 +296,24 @@ async fn delete_version(
 async fn delete_all(tx: &Txn, lambda: &Lambda, cx: &Cx, name: &FunctionName) -> Result<(), LambdaError> {
     let place = name.place(cx);
     let latest = record(tx, cx, name).await?;
-    let versions: Vec<(_, FunctionRecord)> = pages::all(tx, &keys::versions_of(place)).await?;
+    let mut freed = latest.code.length;
+    pages::each(tx, &keys::versions_of(place), |_, version: FunctionRecord| {
+        freed += version.code.length;
+        Ok(())
+    })
+    .await?;
     let settings: SettingsRecord = keys::get(tx, &Key::Settings(place)).await?.unwrap_or_default();
-    let freed = latest.code.length + versions.iter().map(|(_, version)| version.code.length).sum::<u64>();
     account_for(tx, lambda, cx, |usage| {
         usage.functions = usage.functions.saturating_sub(1);
         usage.code_bytes = usage.code_bytes.saturating_sub(freed);
         usage.reserved = usage.reserved.saturating_sub(settings.reserved.unwrap_or(0));
     })
     .await?;
-    let urls: Vec<(_, UrlRecord)> = pages::all(tx, &keys::urls_of(place)).await?;
-    for (_, UrlRecord { id, .. }) in &urls {
-        tx.clear(Key::UrlOwner { id }.pack());
-    }
+    pages::each(tx, &keys::urls_of(place), |_, UrlRecord { id, .. }| {
+        tx.clear(Key::UrlOwner { id: &id }.pack());
+        Ok(())
+    })
+    .await?;
     tx.clear(key(cx, name).pack());
     for range in keys::belongings_of(place) {
         tx.clear_range(range.begin, range.end);

@@ -1,11 +1,15 @@
 //! InvokeWithResponseStream: the answer while it is being written.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::stream;
 use model::lambda as m;
 use serde_json::json;
+use sys::Clock;
+use sys::task::CancellationToken;
 use tokio::sync::mpsc;
 use wire::{ApiError, Body, Cx};
 
@@ -13,12 +17,14 @@ use super::invoke::{LOG_TAIL_BYTES_MAX, check_payload, client_context, payload_o
 use super::settings::refuse_unserved;
 use crate::error::LambdaError;
 use crate::event_stream;
-use crate::invoke::{Invocation, InvokeError, InvokeOutcome, StreamPart, StreamSink};
+use crate::invoke::{Arrived, Invocation, InvokeError, InvokeOutcome, StreamPart, StreamParts, StreamSink};
 use crate::name::{FunctionName, in_account_of};
 use crate::state::Lambda;
 
 /// Chunks of a buffered answer: a message of an event stream should not be larger.
 const CHUNK_BYTES: usize = 64 << 10;
+/// How long a reader may take nothing at all.
+const READER_STALLS_MAX: Duration = Duration::from_secs(120);
 const OCTETS: &str = "application/octet-stream";
 
 pub(crate) async fn invoke_streaming(
@@ -62,15 +68,16 @@ pub(crate) async fn invoke_streaming(
         outcome = &mut running => {
             let outcome = outcome?;
             let mut messages: Vec<Bytes> = Vec::new();
-            while let Ok(part) = parts.try_recv() {
-                messages.extend(message(part));
+            while let Some(arrived) = parts.try_recv() {
+                messages.extend(message(&arrived.part));
             }
             messages.extend(ending(&outcome, tail, !messages.is_empty()));
             return Ok((output, Body::stream(stream::iter(messages.into_iter().map(Ok)), None)));
         }
     };
     let (sender, receiver) = mpsc::channel(1);
-    drop(sys::task::spawn("streamed answer", forward(first, parts, running, tail, sender)));
+    let reader = Reader { sender: Some(sender), clock: lambda.clock.clone() };
+    drop(sys::task::spawn("streamed answer", forward(first, parts, running, tail, reader)));
     Ok((
         output,
         Body::stream(
@@ -85,47 +92,72 @@ pub(crate) async fn invoke_streaming(
 
 type Running = crate::invoke::BoxFuture<Result<InvokeOutcome, InvokeError>>;
 
-/// Passes parts on as they come, then how it ended. A reader that has gone does not stop the function.
-async fn forward(
-    first: StreamPart,
-    mut parts: mpsc::Receiver<StreamPart>,
-    mut running: Running,
-    tail: bool,
-    sender: mpsc::Sender<Result<Bytes, ApiError>>,
-) {
-    let mut streamed = false;
-    let mut next = Some(first);
-    let outcome = loop {
-        if let Some(message) = next.take().and_then(message) {
-            streamed = true;
-            // A closed channel is a reader that has gone.
-            let _ = sender.send(Ok(message)).await;
-        }
-        tokio::select! {
-            biased;
-            Some(part) = parts.recv() => next = Some(part),
-            outcome = &mut running => break outcome,
-        }
-    };
-    while let Ok(part) = parts.try_recv() {
-        if let Some(message) = message(part) {
-            let _ = sender.send(Ok(message)).await;
+/// Who reads the answer.
+struct Reader {
+    /// `None` when the reader has gone.
+    sender: Option<mpsc::Sender<Result<Bytes, ApiError>>>,
+    clock: Clock,
+}
+
+impl Reader {
+    /// Hands over one message. A reader that takes none for too long is taken to have gone: its answer ends early.
+    async fn take(&mut self, message: Result<Bytes, ApiError>) {
+        let Some(sender) = &self.sender else { return };
+        let sent = self.clock.timeout(READER_STALLS_MAX, sender.send(message)).await;
+        if !matches!(sent, Some(Ok(()))) {
+            self.sender = None;
         }
     }
-    match outcome {
-        Ok(outcome) => {
-            for message in ending(&outcome, tail, streamed) {
-                let _ = sender.send(Ok(message)).await;
+
+    /// Hands over a part of the answer; whether it was one that the reader sees.
+    async fn take_part(&mut self, Arrived { part, .. }: &Arrived) -> bool {
+        match message(part) {
+            Some(message) => {
+                self.take(Ok(message)).await;
+                true
             }
+            None => false,
         }
-        Err(error) => drop(sender.send(Err(wire::error::to_api_error(LambdaError::from(error)))).await),
     }
 }
 
-fn message(part: StreamPart) -> Option<Bytes> {
+/// Passes parts on as they come, then how it ended. A reader that has gone does not stop the function, and one that is
+/// slow does not stop its clock: the invocation goes on while a part waits.
+async fn forward(first: Arrived, mut parts: StreamParts, running: Running, tail: bool, mut reader: Reader) {
+    let ended = CancellationToken::new();
+    let run = async {
+        let outcome = running.await;
+        ended.cancel();
+        outcome
+    };
+    let pass = async {
+        let mut streamed = reader.take_part(&first).await;
+        drop(first);
+        loop {
+            let arrived = tokio::select! {
+                biased;
+                Some(arrived) = parts.recv() => arrived,
+                () = ended.cancelled() => break,
+            };
+            streamed |= reader.take_part(&arrived).await;
+        }
+        streamed
+    };
+    let (outcome, streamed) = tokio::join!(run, pass);
+    match outcome {
+        Ok(outcome) => {
+            for message in ending(&outcome, tail, streamed) {
+                reader.take(Ok(message)).await;
+            }
+        }
+        Err(error) => reader.take(Err(wire::error::to_api_error(LambdaError::from(error)))).await,
+    }
+}
+
+fn message(part: &StreamPart) -> Option<Bytes> {
     match part {
         StreamPart::Head(_) => None,
-        StreamPart::Chunk(bytes) => Some(event_stream::event("PayloadChunk", OCTETS, &bytes)),
+        StreamPart::Chunk(bytes) => Some(event_stream::event("PayloadChunk", OCTETS, bytes)),
     }
 }
 
@@ -149,4 +181,68 @@ fn ending(outcome: &InvokeOutcome, tail: bool, streamed: bool) -> Vec<Bytes> {
     let complete = serde_json::Value::Object(complete).to_string();
     messages.push(event_stream::event("InvokeComplete", "application/json", complete.as_bytes()));
     messages
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use sys::Timestamp;
+
+    use super::*;
+
+    /// An invocation that streams `chunks` of 1 MB and then fails, and whether it has come to its end.
+    async fn streaming(chunks: usize) -> (Arrived, StreamParts, Running, Arc<AtomicBool>) {
+        let (sink, mut parts) = StreamSink::new();
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&has_ended);
+        sink.send(StreamPart::Chunk(Bytes::from_static(b"first"))).await;
+        let first = parts.try_recv().unwrap();
+        let running = Box::pin(async move {
+            for _ in 0..chunks {
+                sink.send(StreamPart::Chunk(Bytes::from(vec![0; 1 << 20]))).await;
+            }
+            ended.store(true, Ordering::SeqCst);
+            Err(InvokeError::Unavailable { cause: "test".to_owned() })
+        });
+        (first, parts, running, has_ended)
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_takes_nothing_is_given_up_and_the_function_goes_on() {
+        let clock = Clock::manual(Timestamp::from_unix_s(0));
+        let (first, parts, running, has_ended) = streaming(20).await;
+        let (sender, mut receiver) = mpsc::channel(1);
+        let reader = Reader { sender: Some(sender), clock: clock.clone() };
+        let forwarding = sys::task::spawn("test", forward(first, parts, running, false, reader));
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!has_ended.load(Ordering::SeqCst), "a slow reader slows the function down");
+        clock.advance(READER_STALLS_MAX);
+        forwarding.await.unwrap();
+        assert!(has_ended.load(Ordering::SeqCst));
+        assert!(receiver.recv().await.is_some_and(|message| message.is_ok()));
+        assert!(receiver.recv().await.is_none(), "its answer ends early");
+    }
+
+    #[tokio::test]
+    async fn the_invocation_goes_on_while_its_reader_is_slow() {
+        let clock = Clock::manual(Timestamp::from_unix_s(0));
+        let (first, parts, running, has_ended) = streaming(1).await;
+        let (sender, mut receiver) = mpsc::channel(1);
+        let reader = Reader { sender: Some(sender), clock };
+        let forwarding = sys::task::spawn("test", forward(first, parts, running, false, reader));
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(has_ended.load(Ordering::SeqCst), "nothing was read yet");
+        let mut seen = Vec::new();
+        while let Some(message) = receiver.recv().await {
+            seen.push(message.is_ok());
+        }
+        forwarding.await.unwrap();
+        assert_eq!(seen, [true, true, false], "both chunks, then how it ended");
+    }
 }

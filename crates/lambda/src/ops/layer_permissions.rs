@@ -7,7 +7,7 @@ use super::layers::{LayerName, existing, number};
 use crate::error::LambdaError;
 use crate::keys::{self, Key, LayerRecord};
 use crate::state::Lambda;
-use crate::statement::{allow, conditions, principal};
+use crate::statement::{self, allow, conditions, principal};
 
 fn check_revision(record: &LayerRecord, expected: Option<&str>) -> Result<(), LambdaError> {
     match expected.is_none_or(|expected| expected == record.policy.revision_id) {
@@ -30,6 +30,7 @@ pub(crate) async fn add(
     let arn = name.version_arn(&cx, version);
     let condition = conditions(&[("StringEquals", "aws:PrincipalOrgID", input.organization_id.as_deref())]);
     let statement = allow(&input.statement_id, principal(&input.principal)?, &input.action, &arn, condition);
+    statement::check(&lambda.check_policy, &statement)?;
     let new_revision = sys::id::uuid(&lambda.rng);
     lambda
         .kv

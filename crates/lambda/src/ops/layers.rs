@@ -12,6 +12,7 @@ use crate::error::LambdaError;
 use crate::keys::{self, Key, LayerRecord, LayerUse, Place, PolicyRecord, VersionCounter};
 use crate::limits::{FUNCTION_LAYERS_MAX, LIST_LAYERS_PAGE_MAX};
 use crate::pages;
+use crate::qualifier::Qualifier;
 use crate::state::{Lambda, last_modified};
 
 /// A layer of the caller's account and region.
@@ -51,12 +52,15 @@ impl LayerName {
     }
 }
 
-/// The resource column: the ARN of a layer.
+/// The resource column: the ARN of a layer, as this crate writes it. What is none of the caller's is refused afterwards.
 pub(crate) fn layer_resource(cx: &Cx, given: &str) -> Resource {
-    match given.starts_with("arn:") {
-        true => Resource::arn(given),
-        false => Resource::arn(LayerName(given.to_owned()).arn(cx)),
-    }
+    Resource::arn(LayerName::parse(cx, given).map_or_else(|_| given.to_owned(), |name| name.arn(cx)))
+}
+
+/// The resource column: the ARN of a layer version from its ARN.
+pub(crate) fn layer_arn_resource(cx: &Cx, given: &str) -> Resource {
+    let named = split_arn(given).and_then(|(layer, version)| Some((LayerName::parse(cx, layer).ok()?, version)));
+    Resource::arn(named.map_or_else(|| given.to_owned(), |(name, version)| name.version_arn(cx, version)))
 }
 
 /// The resource column: the ARN of a layer version.
@@ -65,10 +69,14 @@ pub(crate) fn layer_version_resource(cx: &Cx, given: &str, version: i64) -> Reso
     Resource::arn(format!("{layer}:{version}"))
 }
 
-/// Splits the ARN of a layer version.
+/// Splits the ARN of a layer version. A number that is written differently than AWS writes it names no version: policies
+/// compare ARNs as text.
 pub(crate) fn split_arn(arn: &str) -> Option<(&str, u64)> {
     let (layer, version) = arn.rsplit_once(':')?;
-    Some((layer, version.parse().ok()?))
+    match Qualifier::of(Some(version)) {
+        Qualifier::Number(number) => Some((layer, number)),
+        Qualifier::Latest | Qualifier::Alias(_) => None,
+    }
 }
 
 /// A version's number as the client gave it.
@@ -101,6 +109,8 @@ pub(crate) async fn layers_in_use(lambda: &Lambda, cx: &Cx, arns: &[String]) -> 
     for arn in arns {
         let absent = || LambdaError::invalid(format!("Layer version {arn} does not exist."));
         let (layer, version) = split_arn(arn).ok_or_else(absent)?;
+        let name = LayerName::parse(cx, layer)?;
+        let layer = name.arn(cx);
         let same = |other: &&LayerUse| split_arn(&other.arn).is_some_and(|(known, _)| known == layer);
         if let Some(other) = used.iter().find(same) {
             return Err(LambdaError::invalid(format!(
@@ -109,11 +119,10 @@ pub(crate) async fn layers_in_use(lambda: &Lambda, cx: &Cx, arns: &[String]) -> 
                 other.arn
             )));
         }
-        let name = LayerName::parse(cx, layer)?;
         let place = name.place(cx);
         let found = lambda.kv.read(|tx| async move { keys::get(&tx, &Key::Layer(place, version)).await }).await?;
         let LayerRecord { code, .. } = found.ok_or_else(absent)?;
-        used.push(LayerUse { arn: arn.clone(), code });
+        used.push(LayerUse { arn: name.version_arn(cx, version), code });
     }
     Ok(used)
 }
@@ -127,10 +136,10 @@ pub(crate) async fn publish(
     let content = input.content;
     refuse_unserved(&[("Content.S3ObjectStorageMode", content.s3_object_storage_mode.is_some())])?;
     let object = CodeObject::of_layer(&content);
-    let zip = lambda.package(content.zip_file, object, "PublishLayerVersion").await?;
+    let package = lambda.package(content.zip_file, object, "PublishLayerVersion").await?;
     let texts = |one: &str| one.to_owned();
     let record = LayerRecord {
-        code: lambda.packages.store(zip).await?,
+        code: lambda.store(&cx, package, 0).await?,
         description: input.description.unwrap_or_default(),
         license: input.license_info,
         runtimes: input.compatible_runtimes.iter().flatten().map(|one| texts(one.as_str())).collect(),
@@ -244,14 +253,22 @@ async fn newest(
     input: &m::ListLayersInput,
 ) -> Result<Option<(u64, LayerRecord)>, LambdaError> {
     let versions = keys::layer_versions_of(place);
-    let options = RangeOptions { reverse: true, ..RangeOptions::default() };
-    for (key, value) in tx.range(&versions.begin, &versions.end, options).await? {
-        let record: LayerRecord = keys::decode(&value)?;
-        if is_compatible(&record, input.compatible_runtime, input.compatible_architecture) {
-            return Ok(Some((keys::last_number(&key)?, record)));
+    let (mut end, mut at_once) = (versions.end, 1);
+    loop {
+        let options = RangeOptions { limit: at_once, reverse: true, ..RangeOptions::default() };
+        let page = tx.range(&versions.begin, &end, options).await?;
+        for (key, value) in &page {
+            let record: LayerRecord = keys::decode(value)?;
+            if is_compatible(&record, input.compatible_runtime, input.compatible_architecture) {
+                return Ok(Some((keys::last_number(key)?, record)));
+            }
+        }
+        match page.last() {
+            // Mostly the last version fits; where it does not, many may have to be looked at.
+            Some((last, _)) if page.len() == at_once => (end, at_once) = (last.clone(), pages::AT_ONCE),
+            _ => return Ok(None),
         }
     }
-    Ok(None)
 }
 
 pub(crate) async fn list_layers(

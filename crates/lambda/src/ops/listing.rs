@@ -78,8 +78,9 @@ async fn every_version(tx: &Txn, cx: &Cx, marker: Option<&str>, limit: usize) ->
         let name = keys::last_text(&key)?;
         let place = Place { account: cx.account.as_str(), region: &cx.region, name: &name };
         let versions = keys::versions_of(place);
-        let first = match after.take() {
-            Some(number) => [&Key::Version(place, number).pack()[..], &[0]].concat().into(),
+        // The function that the page before ended in may have gone meanwhile: the number is not about the next one.
+        let first = match after.take().filter(|_| key == begin) {
+            Some(number) => pages::behind(&Key::Version(place, number).pack()),
             None => {
                 listed.push(Listed { name: name.clone(), version: LATEST.to_owned(), record: keys::decode(&value)? });
                 versions.begin.clone()
@@ -96,7 +97,7 @@ async fn every_version(tx: &Txn, cx: &Cx, marker: Option<&str>, limit: usize) ->
                 listed.last().map(|last| pages::marker_of(format!("{} {}", last.name, last.version).as_bytes()));
             return Ok((listed, marker));
         }
-        begin = [&key[..], &[0]].concat().into();
+        begin = pages::behind(&key);
     }
 }
 

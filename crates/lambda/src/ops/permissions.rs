@@ -10,7 +10,7 @@ use crate::keys::{self, Key, PolicyRecord};
 use crate::name::FunctionName;
 use crate::qualifier::resolve;
 use crate::state::Lambda;
-use crate::statement::{allow, conditions, principal};
+use crate::statement::{self, allow, conditions, principal};
 
 /// The function that an operation means; `$LATEST` has no policy of its own.
 fn target(cx: &Cx, given: &str, qualifier: Option<&str>) -> Result<FunctionName, LambdaError> {
@@ -76,6 +76,7 @@ pub(crate) async fn add(
 ) -> Result<m::AddPermissionOutput, LambdaError> {
     let name = target(&cx, &input.function_name, input.qualifier.as_deref())?;
     let statement = statement(&cx, &name, &input)?;
+    statement::check(&lambda.check_policy, &statement)?;
     let new_revision = sys::id::uuid(&lambda.rng);
     lambda
         .kv

@@ -1,6 +1,7 @@
 //! PutProvisionedConcurrencyConfig, GetProvisionedConcurrencyConfig, ListProvisionedConcurrencyConfigs,
 //! DeleteProvisionedConcurrencyConfig.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kv::Txn;
@@ -108,6 +109,36 @@ async fn check(tx: &Txn, lambda: &Lambda, cx: &Cx, name: &FunctionName, wanted: 
     }
 }
 
+/// Fails when all provisioned environments of this node together would take more memory than it keeps for them.
+async fn check_memory(tx: &Txn, lambda: &Lambda, cx: &Cx, name: &FunctionName, wanted: u32) -> Result<(), LambdaError> {
+    let own = key(cx, name).pack();
+    let mut configured = Vec::new();
+    pages::each(tx, &keys::all_provisioned(), |key, record: ProvisionedRecord| {
+        if *key != own {
+            configured.push((keys::qualified(key)?, record.count));
+        }
+        Ok(())
+    })
+    .await?;
+    let memory_mb = |resolved: Resolved, count: u32| u64::from(resolved.record.memory_mb) * u64::from(count);
+    let mut total_mb = memory_mb(resolve(tx, cx, name, 1.0).await?, wanted);
+    for ([account, region, name, qualifier], count) in configured {
+        let Some(account) = AccountId::parse(&account) else { continue };
+        let name = FunctionName { name, qualifier: Some(qualifier) };
+        // An alias whose version is gone keeps nothing.
+        if let Ok(resolved) = resolve(tx, &lambda.own_cx(account, region), &name, 1.0).await {
+            total_mb += memory_mb(resolved, count);
+        }
+    }
+    let max_mb = lambda.config.provisioned_mb_max;
+    match total_mb <= max_mb {
+        true => Ok(()),
+        false => Err(LambdaError::invalid(format!(
+            "All provisioned environments of this node would take {total_mb} MB; it keeps {max_mb} MB for them."
+        ))),
+    }
+}
+
 pub(crate) async fn put(
     lambda: Lambda,
     cx: Cx,
@@ -122,6 +153,10 @@ pub(crate) async fn put(
             let (lambda, cx, name) = (&lambda, &cx, &name);
             async move {
                 check(&tx, lambda, cx, name, count).await?;
+                let before: Option<ProvisionedRecord> = keys::get(&tx, &key(cx, name)).await?;
+                if before.is_none_or(|before| before.count < count) {
+                    check_memory(&tx, lambda, cx, name, count).await?;
+                }
                 keys::set(&tx, &key(cx, name), &record);
                 Ok::<_, LambdaError>(())
             }
@@ -227,6 +262,7 @@ impl Lambda {
     /// Tells the data plane which versions of a function it keeps environments of, and how many.
     pub(crate) async fn provision(&self, cx: &Cx, name: &FunctionName) -> Result<(), LambdaError> {
         let (cx, name) = (cx, &name.clone().unqualified());
+        let turn = self.provisioning.take(name.arn(cx));
         let wanted = self
             .kv
             .read(|tx| async move {
@@ -249,7 +285,8 @@ impl Lambda {
         let wanted = wanted.into_iter().map(|(Resolved { version, record, .. }, concurrency, count)| {
             (Arc::new(self.version(cx, &name.name, version, record, concurrency)), count)
         });
-        self.plane.provision(&name.arn(cx), wanted.collect());
+        let wanted = wanted.collect();
+        turn.tell(|| self.plane.provision(&name.arn(cx), wanted));
         Ok(())
     }
 
@@ -258,13 +295,17 @@ impl Lambda {
     /// # Errors
     /// `ServiceException` when the records cannot be read.
     pub async fn provision_all(&self) -> Result<(), LambdaError> {
-        let records: Vec<(bytes::Bytes, ProvisionedRecord)> =
-            self.kv.read(|tx| async move { pages::all(&tx, &keys::all_provisioned()).await }).await?;
-        let mut functions = std::collections::BTreeSet::new();
-        for (key, _) in records {
-            let [account, region, name, _] = keys::qualified(&key)?;
-            functions.insert((account, region, name));
-        }
+        let functions = self.kv.read(|tx| async move {
+            let mut functions = BTreeSet::new();
+            pages::each(&tx, &keys::all_provisioned(), |key, _: ProvisionedRecord| {
+                let [account, region, name, _] = keys::qualified(key)?;
+                functions.insert((account, region, name));
+                Ok(())
+            })
+            .await?;
+            Ok::<_, LambdaError>(functions)
+        });
+        let functions = functions.await?;
         for (account, region, name) in functions {
             if let Some(account) = AccountId::parse(&account) {
                 self.provision(&self.own_cx(account, region), &FunctionName { name, qualifier: None }).await?;

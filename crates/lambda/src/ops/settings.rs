@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::lambda as m;
+use wire::Arn;
 
 use crate::error::LambdaError;
 use crate::function::{Architecture, EnvironmentVariables, LogFormat, Logging, TracingMode};
@@ -172,9 +173,18 @@ pub(crate) fn vpc(given: m::VpcConfig) -> Option<VpcRecord> {
     any.then_some(VpcRecord { subnet_ids, security_group_ids, ipv6: given.ipv6_allowed_for_dual_stack })
 }
 
-/// `DeadLetterConfig`; an empty ARN means none.
-pub(crate) fn dead_letter_arn(given: m::DeadLetterConfig) -> Option<String> {
-    given.target_arn.filter(|arn| !arn.is_empty())
+/// `DeadLetterConfig`; an empty ARN means none. Source: developer guide, "Adding a dead-letter queue".
+pub(crate) fn dead_letter_arn(given: m::DeadLetterConfig) -> Result<Option<String>, LambdaError> {
+    let Some(arn) = given.target_arn.filter(|arn| !arn.is_empty()) else { return Ok(None) };
+    let invalid = |why: &str| LambdaError::invalid(format!("The provided dead-letter target {arn} is invalid: {why}"));
+    match Arn::parse(&arn) {
+        Some(parsed) if !["sqs", "sns"].contains(&parsed.service.as_str()) => {
+            Err(invalid("only queues and topics are supported."))
+        }
+        Some(parsed) if parsed.resource.ends_with(".fifo") => Err(invalid("FIFO queues and topics are not supported.")),
+        Some(_) => Ok(Some(arn)),
+        None => Err(invalid("it is no ARN.")),
+    }
 }
 
 /// `FileSystemConfigs`

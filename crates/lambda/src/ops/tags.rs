@@ -1,7 +1,7 @@
 //! TagResource, UntagResource, ListTags.
 
 use model::lambda as m;
-use wire::{Arn, Cx};
+use wire::{Arn, Cx, Resource};
 
 use super::functions::{key, record};
 use super::settings;
@@ -23,6 +23,11 @@ fn target(cx: &Cx, arn: &str) -> Result<FunctionName, LambdaError> {
         )),
         None => Ok(name),
     }
+}
+
+/// The resource column: the function's ARN as this crate writes it. What is no function's is refused afterwards.
+pub(crate) fn resource(cx: &Cx, given: &str) -> Resource {
+    Resource::arn(target(cx, given).map_or_else(|_| given.to_owned(), |name| name.arn(cx)))
 }
 
 pub(crate) async fn tag(

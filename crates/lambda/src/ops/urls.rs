@@ -39,6 +39,18 @@ async fn existing(tx: &Txn, cx: &Cx, name: &FunctionName) -> Result<UrlRecord, L
     found.ok_or_else(|| LambdaError::ResourceNotFoundException(absent.to_owned()))
 }
 
+/// Whether the answer of the function's URL streams.
+fn streams(asked: m::InvokeMode) -> Result<bool, LambdaError> {
+    match asked {
+        m::InvokeMode::Buffered => Ok(false),
+        // Only an answer that is JSON as a whole would arrive.
+        m::InvokeMode::ResponseStream => Err(LambdaError::not_supported(
+            "InvokeMode RESPONSE_STREAM of a function URL",
+            "Use BUFFERED, or InvokeWithResponseStream.",
+        )),
+    }
+}
+
 fn shown_mode(streams: bool) -> Option<m::InvokeMode> {
     Some(if streams { m::InvokeMode::ResponseStream } else { m::InvokeMode::Buffered })
 }
@@ -130,7 +142,7 @@ pub(crate) async fn create(
         cors: input.cors.map(cors).transpose()?.flatten(),
         created_us: now_us,
         last_modified_us: now_us,
-        streams: input.invoke_mode == Some(m::InvokeMode::ResponseStream),
+        streams: input.invoke_mode.map_or(Ok(false), streams)?,
     };
     lambda
         .kv
@@ -197,6 +209,7 @@ pub(crate) async fn update(
 ) -> Result<m::UpdateFunctionUrlConfigOutput, LambdaError> {
     let name = target(&cx, &input.function_name, input.qualifier.as_deref())?;
     let new_cors = input.cors.map(cors).transpose()?;
+    let new_mode = input.invoke_mode.map(streams).transpose()?;
     let now_us = lambda.clock.now().unix_us();
     let record = lambda
         .kv
@@ -208,9 +221,7 @@ pub(crate) async fn update(
                 if let Some(cors) = new_cors {
                     record.cors = cors.clone();
                 }
-                if let Some(mode) = input.invoke_mode {
-                    record.streams = mode == m::InvokeMode::ResponseStream;
-                }
+                record.streams = new_mode.unwrap_or(record.streams);
                 record.last_modified_us = now_us;
                 keys::set(&tx, &url_key(cx, name), &record);
                 Ok::<_, LambdaError>(record)

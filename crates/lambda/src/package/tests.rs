@@ -331,11 +331,32 @@ async fn sweeping_keeps_what_functions_refer_to() {
     let store = packages(outer.path()).await;
     let kept = store.store(Bytes::from(raw_zip(&[Raw::file("f", b"1")]))).await.unwrap();
     let other = store.store(Bytes::from(raw_zip(&[Raw::file("f", b"2")]))).await.unwrap();
-    let swept = store.keep_only([kept.digest.clone()].into()).await.unwrap();
-    assert_eq!(swept, 1);
+    let needed = [kept.digest.clone()].into();
+    assert_eq!(store.unneeded(&needed).await.unwrap(), [other.digest.clone()].into());
+    let hour = Duration::from_secs(3_600);
+    assert!(!store.remove(&other.digest, hour).await.unwrap(), "whoever stored it may still be about to name it");
+    assert!(store.folder(&other).is_dir());
+    assert!(store.remove(&other.digest, Duration::ZERO).await.unwrap());
     assert!(store.folder(&kept).is_dir() && !store.folder(&other).exists());
-    // The blob is still there: whoever needs the package again gets it.
-    assert!(store.unpacked(&other).await.unwrap().is_dir());
+    assert!(store.unpacked(&other).await.is_err(), "its blob has gone as well");
+    assert!(store.unneeded(&needed).await.unwrap().is_empty());
+    assert!(!store.remove(&other.digest, Duration::ZERO).await.unwrap());
+}
+
+#[tokio::test]
+async fn merged_layers_go_as_well() {
+    let outer = tempfile::tempdir().unwrap();
+    let store = packages(outer.path()).await;
+    let mut layers = Vec::new();
+    for bytes in [b"1", b"2"] {
+        layers.push(store.store(Bytes::from(raw_zip(&[Raw::file("f", bytes)]))).await.unwrap());
+    }
+    let merged = store.merged(&layers).await.unwrap();
+    let needed: HashSet<String> = layers.iter().map(|layer| layer.digest.clone()).collect();
+    assert_eq!(store.unneeded(&needed).await.unwrap(), [merged_name(&layers)].into());
+    assert!(store.remove(&merged_name(&layers), Duration::ZERO).await.unwrap());
+    assert!(!merged.exists() && store.folder(&layers[0]).is_dir());
+    assert_eq!(store.merged(&layers).await.unwrap(), merged, "it is made again when it is needed again");
 }
 
 #[tokio::test]

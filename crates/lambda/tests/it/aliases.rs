@@ -58,6 +58,13 @@ async fn aliases_that_cannot_be_are_refused() {
     for (input, status, text) in [
         (json!({ "FunctionVersion": "3" }), 404, "Function not found: "),
         (json!({ "FunctionVersion": "1", "RoutingConfig": weights(json!({ "3": 0.5 })) }), 404, "Function not found: "),
+        (json!({ "FunctionVersion": "01" }), 404, "Function not found: "),
+        (json!({ "FunctionVersion": "99999999999999999999" }), 404, "Function not found: "),
+        (
+            json!({ "FunctionVersion": "1", "RoutingConfig": weights(json!({ "02": 0.5 })) }),
+            404,
+            "Function not found: ",
+        ),
         (
             json!({ "FunctionVersion": "$LATEST", "RoutingConfig": weights(json!({ "1": 0.5 })) }),
             400,
@@ -79,6 +86,29 @@ async fn aliases_that_cannot_be_are_refused() {
         assert!(message.contains(text), "{input}: {message}");
     }
     assert_eq!(stage.get(ALIASES).await.expect(200)["Aliases"], json!([]));
+}
+
+#[tokio::test]
+async fn an_alias_is_named_once_or_twice_the_same() {
+    let stage = stage().await;
+    for alias in ["dev", "prod"] {
+        stage.send("POST", ALIASES, json!({ "Name": alias, "FunctionVersion": "1" })).await.expect(201);
+    }
+    // Authorisation would have been asked about one alias, and another one changed.
+    let of_dev = format!("{FUNCTIONS}/f:dev/aliases");
+    let uri = format!("{of_dev}/prod");
+    let mismatch = "The derived qualifier from the function name does not match the specified qualifier.";
+    for answer in [
+        stage.send("PUT", &uri, json!({ "FunctionVersion": "2" })).await,
+        stage.delete(&uri).await,
+        stage.get(&uri).await,
+        stage.send("POST", &of_dev, json!({ "Name": "new", "FunctionVersion": "2" })).await,
+    ] {
+        let expected = (400, "InvalidParameterValueException".to_owned(), mismatch.to_owned());
+        assert_eq!(answer.error(), expected);
+    }
+    assert_eq!(stage.get(&format!("{ALIASES}/prod")).await.expect(200)["FunctionVersion"], "1");
+    assert_eq!(stage.get(&format!("{of_dev}/dev")).await.expect(200)["Name"], "dev");
 }
 
 #[tokio::test]

@@ -110,3 +110,23 @@ async fn put_provisioned_concurrency_config_is_bounded_by_what_is_reserved() {
     let lower = stage.send("PUT", PUT, json!({ "ReservedConcurrentExecutions": 4 })).await.error();
     assert!(lower.2.contains("total provisioned concurrency [5]"), "{}", lower.2);
 }
+
+#[tokio::test]
+async fn provisioned_environments_take_no_more_memory_than_the_node_keeps_for_them() {
+    let stage = Stage::with(lambda::Config { provisioned_mb_max: 1_024, ..lambda::Config::default() }).await;
+    stage.create("f", json!({ "MemorySize": 128, "Publish": true })).await.expect(201);
+    stage.create("g", json!({ "MemorySize": 256, "Publish": true })).await.expect(201);
+    let put = |function: &str, count: i32| {
+        let uri = format!("/2019-09-30/functions/{function}/provisioned-concurrency?Qualifier=1");
+        let stage = &stage;
+        async move { stage.send("PUT", &uri, json!({ "ProvisionedConcurrentExecutions": count })).await }
+    };
+    put("f", 6).await.expect(202);
+    let (status, code, message) = put("g", 2).await.error();
+    assert_eq!((status, code.as_str()), (400, "InvalidParameterValueException"));
+    assert_eq!(message, "All provisioned environments of this node would take 1280 MB; it keeps 1024 MB for them.");
+    put("g", 1).await.expect(202);
+    put("f", 7).await.error();
+    put("f", 4).await.expect(202);
+    put("g", 2).await.expect(202);
+}

@@ -82,19 +82,19 @@ async fn settings_out_of_bounds_and_destinations_that_cannot_be_are_refused() {
         (on("OnFailure", ARN), "a function cannot be its own destination"),
         (on("OnFailure", "arn:aws:sqs:us-east-1:000000000000:q.fifo"), "FIFO queues are not supported"),
         (on("OnSuccess", "arn:aws:s3:::b"), "a bucket takes records of failures only"),
+        (on("OnFailure", "arn:aws:s3:::b"), "A bucket as a destination is not supported by Tinderbox yet"),
+        (
+            on("OnSuccess", "arn:aws:events:us-east-1:000000000000:event-bus/default"),
+            "An event bus as a destination is not supported by Tinderbox yet",
+        ),
+        (on("OnFailure", "kafka://topic"), "A Kafka destination is not supported by Tinderbox yet"),
         (on("OnSuccess", "arn:aws:dynamodb:us-east-1:000000000000:table/t"), "only queues, topics, functions"),
     ] {
         let (status, _, message) = stage.send("PUT", URI, input.clone()).await.error();
         assert_eq!(status, 400, "{input}");
         assert!(message.contains(text), "{input}: {message}");
     }
-    for arn in [
-        QUEUE,
-        "arn:aws:sns:us-east-1:000000000000:t",
-        "arn:aws:lambda:us-east-1:000000000000:function:g",
-        "arn:aws:events:us-east-1:000000000000:event-bus/default",
-        "arn:aws:s3:::b",
-    ] {
+    for arn in [QUEUE, "arn:aws:sns:us-east-1:000000000000:t", "arn:aws:lambda:us-east-1:000000000000:function:g"] {
         stage.send("PUT", URI, on("OnFailure", arn)).await.expect(200);
     }
 }

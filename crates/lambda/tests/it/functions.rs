@@ -1,5 +1,8 @@
 //! Create, get, update, delete: answers, errors, and what is left behind.
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::stage::{CLOSED_ROLE, FUNCTIONS, Stage, package, zipped};
@@ -107,6 +110,32 @@ async fn code_may_be_an_object_of_s3() {
     let update = format!("{}/code", path("g"));
     let updated = stage.send("PUT", &update, json!({ "S3Bucket": "code", "S3Key": "f.zip" })).await.expect(200);
     assert_ne!(updated["CodeSha256"], zipped["CodeSha256"], "another version");
+}
+
+#[tokio::test]
+async fn objects_of_s3_are_read_last_and_two_at_once() {
+    let stage = Stage::new().await;
+    let object = json!({ "S3Bucket": "code", "S3Key": "f.zip" });
+    stage.create("f", json!({})).await.expect(201);
+    let update = |change: Value| {
+        let mut input = object.clone();
+        input.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        input
+    };
+    let absent = stage.send("PUT", &format!("{}/code", path("g")), object.clone()).await;
+    assert_eq!(absent.status, 404);
+    let stale = stage.send("PUT", &format!("{}/code", path("f")), update(json!({ "RevisionId": "no" }))).await;
+    assert_eq!(stale.status, 412);
+    let bad = stage.create("g", json!({ "Code": object, "Timeout": 901 })).await;
+    assert_eq!(bad.status, 400);
+    assert_eq!(stage.objects.reads.load(Ordering::SeqCst), 0, "what is refused anyway reads nothing");
+    let names: Vec<_> = (0..10).map(|n| format!("h{n}")).collect();
+    let creates = names.iter().map(|name| stage.create(name, json!({ "Code": object })));
+    for answer in futures_util::future::join_all(creates).await {
+        answer.expect(201);
+    }
+    assert_eq!(stage.objects.reads.load(Ordering::SeqCst), 10);
+    assert_eq!(stage.objects.reading_most.load(Ordering::SeqCst), 2, "each may take 250 MB");
 }
 
 #[tokio::test]
@@ -255,6 +284,13 @@ async fn delete_function_removes_its_url_and_frees_its_share() {
     assert_eq!(stage.get("/2021-10-31/functions/f/url").await.status, 404, "a new function has no old URL");
 }
 
+/// How many packages are stored.
+fn blobs(stage: &Stage) -> usize {
+    let shards = std::fs::read_dir(stage.folder.path().join("blobs")).unwrap();
+    let shards = shards.map(|shard| shard.unwrap()).filter(|shard| shard.file_name() != "tmp");
+    shards.map(|shard| std::fs::read_dir(shard.path()).unwrap().count()).sum()
+}
+
 #[tokio::test]
 async fn the_account_stores_at_most_its_limit() {
     let length = zipped("exports.handler = async () => 1").len() as u64;
@@ -262,8 +298,10 @@ async fn the_account_stores_at_most_its_limit() {
     let stage = Stage::with(config).await;
     stage.create("a", json!({})).await.expect(201);
     stage.create("b", json!({})).await.expect(201);
-    let full = stage.create("c", json!({})).await.error();
+    let other = json!({ "Code": { "ZipFile": package("exports.handler = async () => 2") } });
+    let full = stage.create("c", other).await.error();
     assert_eq!(full, (400, "CodeStorageExceededException".to_owned(), "Code storage limit exceeded.".to_owned()));
+    assert_eq!(blobs(&stage), 1, "what is refused is not stored");
     let larger = json!({ "ZipFile": package("exports.handler = async () => 12345") });
     assert_eq!(
         stage.send("PUT", &format!("{}/code", path("a")), larger).await.error().1,
@@ -312,6 +350,52 @@ async fn sweeping_at_start_frees_packages_of_the_past_only() {
     }
     stage.send("PUT", &format!("{}/code", path("f0")), json!({ "ZipFile": package("new") })).await.expect(200);
     assert_eq!(stage.delete(&path("f1")).await.status, 204);
-    assert_eq!(stage.lambda.sweep_packages().await.expect("the disk works"), 2);
-    assert_eq!(stage.lambda.sweep_packages().await.expect("the disk works"), 0);
+    assert_eq!((stage.lambda.sweep_packages().await.unwrap(), blobs(&stage)), (2, 2));
+    assert_eq!((stage.lambda.sweep_packages().await.unwrap(), blobs(&stage)), (0, 2));
+}
+
+#[tokio::test]
+async fn packages_that_nobody_needs_for_an_hour_are_removed() {
+    let stage = Stage::new().await;
+    let code = |text: &str| json!({ "Code": { "ZipFile": package(text) } });
+    stage.create("changed", code("1")).await.expect(201);
+    stage.create("deleted", code("2")).await.expect(201);
+    stage.create("kept", code("3")).await.expect(201);
+    stage.send("POST", &format!("{}/versions", path("kept")), json!({})).await.expect(201);
+    stage.send("PUT", &format!("{}/code", path("kept")), json!({ "ZipFile": package("4") })).await.expect(200);
+    let mut unneeded = lambda::jobs::Unneeded::default();
+    let mut pass = async || stage.lambda.collect_packages(&mut unneeded).await.unwrap();
+    assert_eq!(pass().await, 0);
+    stage.send("PUT", &format!("{}/code", path("changed")), json!({ "ZipFile": package("5") })).await.expect(200);
+    stage.delete(&path("deleted")).await;
+    stage.clock.advance(Duration::from_secs(3_600));
+    assert_eq!(pass().await, 0, "the pass before found a need for both");
+    // Stored again, and about to be named: the third package is young.
+    stage.create("again", code("2")).await.expect(201);
+    assert_eq!((pass().await, blobs(&stage)), (1, 4));
+    stage.clock.advance(Duration::from_secs(3_600));
+    assert_eq!((pass().await, blobs(&stage)), (0, 4), "functions, versions and what is stored again stay");
+    stage.call("POST", &format!("{}/invocations", path("kept")), &[], "{}").await.expect(200);
+}
+
+#[tokio::test]
+async fn l4_a_dead_letter_target_that_cannot_be_is_refused_at_create_and_update() {
+    let stage = Stage::new().await;
+    stage.create("f", json!({})).await.expect(201);
+    for (target, text) in [
+        ("arn:aws:s3:::b", "only queues and topics are supported"),
+        ("arn:aws:lambda:us-east-1:000000000000:function:g", "only queues and topics are supported"),
+        ("arn:aws:events:us-east-1:000000000000:event-bus/default", "only queues and topics are supported"),
+        ("arn:aws:sqs:us-east-1:000000000000:q.fifo", "FIFO queues and topics are not supported"),
+        ("arn:aws:sqs:q", "it is no ARN"),
+    ] {
+        let change = json!({ "DeadLetterConfig": { "TargetArn": target } });
+        let uri = format!("{}/configuration", path("f"));
+        for refused in [stage.create("g", change.clone()).await, stage.send("PUT", &uri, change.clone()).await] {
+            let (status, code, message) = refused.error();
+            assert_eq!((status, code.as_str()), (400, "InvalidParameterValueException"), "{target}");
+            assert!(message.contains(text), "{target}: {message}");
+        }
+    }
+    assert_eq!(stage.get(&path("g")).await.status, 404);
 }

@@ -137,3 +137,27 @@ async fn pages_hold_at_most_fifty_and_all_versions_are_latest() {
     let edge = stage.get(&format!("{FUNCTIONS}?MasterRegion=eu-west-1&FunctionVersion=ALL")).await.expect(200);
     assert_eq!(edge["Functions"], json!([]));
 }
+
+#[tokio::test]
+async fn a_page_of_all_versions_goes_on_behind_a_function_that_has_gone_meanwhile() {
+    let stage = Stage::new().await;
+    for name in ["f", "g"] {
+        stage.create(name, json!({ "Publish": true })).await.expect(201);
+    }
+    let page = |marker: String| {
+        let uri = format!("{FUNCTIONS}?FunctionVersion=ALL&MaxItems=2{marker}");
+        let stage = &stage;
+        async move { stage.get(&uri).await.expect(200) }
+    };
+    let first = page(String::new()).await;
+    let of = |page: &Value| -> Vec<String> {
+        let functions = page["Functions"].as_array().unwrap().iter();
+        functions
+            .map(|one| format!("{}:{}", one["FunctionName"].as_str().unwrap(), one["Version"].as_str().unwrap()))
+            .collect()
+    };
+    assert_eq!(of(&first), ["f:$LATEST", "f:1"]);
+    stage.delete(&format!("{FUNCTIONS}/f")).await;
+    let second = page(format!("&Marker={}", first["NextMarker"].as_str().unwrap())).await;
+    assert_eq!(of(&second), ["g:$LATEST", "g:1"], "where f stopped says nothing about g");
+}

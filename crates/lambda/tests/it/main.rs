@@ -20,6 +20,8 @@ mod listing;
 #[cfg(test)]
 mod permissions;
 #[cfg(test)]
+mod rights;
+#[cfg(test)]
 mod settings;
 #[cfg(test)]
 mod stage;

@@ -127,6 +127,19 @@ async fn absent_and_conflicting_statements_get_awss_errors() {
 }
 
 #[tokio::test]
+async fn a_statement_that_the_identity_service_cannot_read_is_not_stored() {
+    let stage = stage().await;
+    let role = json!({ "Principal": "arn:aws:iam::111122223333:role/*" });
+    let (status, code, message) = stage.send("POST", POLICY, input("s", role)).await.error();
+    assert_eq!((status, code.as_str()), (400, "InvalidParameterValueException"));
+    assert_eq!(message, "The provided principal was invalid. Please check the principal and try again.");
+    let source = json!({ "SourceArn": "arn:aws:s3:::${a" });
+    let (status, _, message) = stage.send("POST", POLICY, input("s", source)).await.error();
+    assert_eq!((status, message.as_str()), (400, "The policy failed legacy parsing"));
+    assert_eq!(stage.get(POLICY).await.status, 404);
+}
+
+#[tokio::test]
 async fn changes_are_conditional_on_the_revision() {
     let stage = stage().await;
     let function = stage.get("/2015-03-31/functions/f/configuration").await.expect(200);
@@ -140,4 +153,49 @@ async fn changes_are_conditional_on_the_revision() {
     assert_eq!(stage.delete(&format!("{POLICY}/s?RevisionId={revision}")).await.status, 204);
     let after = stage.get("/2015-03-31/functions/f/configuration").await.expect(200);
     assert_eq!(after, function, "permissions are no part of the configuration: environments stay");
+}
+
+/// Every invocation is decided on what the records say now, though what follows from them is remembered.
+#[tokio::test]
+async fn the_next_decision_after_a_change_knows_it() {
+    let stage = stage().await;
+    let owner = stage.cx().account;
+    let function = "/2015-03-31/functions/f";
+    let none = wire::ResourceFacts { owner: Some(owner), ..wire::ResourceFacts::default() };
+    // Twice each time: the second answer is the remembered one.
+    let facts = async |arn: &str| {
+        let first = stage.facts(arn).await;
+        assert_eq!(stage.facts(arn).await, first);
+        first
+    };
+    assert_eq!(facts(ARN).await, none);
+    stage.send("POST", POLICY, input("s", json!({}))).await.expect(201);
+    let open = facts(ARN).await;
+    assert!(open.policy.as_ref().is_some_and(|policy| policy.contains("s3.amazonaws.com")), "{open:?}");
+    assert_eq!(facts(&format!("{ARN}:$LATEST")).await, open, "guarded by the function's policy");
+    assert_eq!(facts(&format!("{ARN}:prod")).await, none, "an alias has a policy of its own");
+    stage.send("POST", &format!("{POLICY}?Qualifier=prod"), input("t", json!({}))).await.expect(201);
+    assert!(facts(&format!("{ARN}:prod")).await.policy.is_some_and(|policy| policy.contains("f:prod")));
+    stage.send("POST", POLICY, input("u", json!({ "Principal": "sns.amazonaws.com" }))).await.expect(201);
+    assert!(facts(ARN).await.policy.is_some_and(|policy| policy.contains("sns.amazonaws.com")));
+    for id in ["s", "u"] {
+        assert_eq!(stage.delete(&format!("{POLICY}/{id}")).await.status, 204);
+    }
+    assert_eq!(facts(ARN).await, none, "the very next decision after RemovePermission");
+
+    let tags = format!("/2017-03-31/tags/{ARN}");
+    assert_eq!(stage.send("POST", &tags, json!({ "Tags": { "team": "a" } })).await.status, 204);
+    assert_eq!(facts(ARN).await.tags, [("team".to_owned(), "a".to_owned())]);
+    assert_eq!(stage.send("POST", &tags, json!({ "Tags": { "team": "b" } })).await.status, 204);
+    assert_eq!(facts(ARN).await.tags, [("team".to_owned(), "b".to_owned())]);
+    stage.send("POST", POLICY, input("s", json!({}))).await.expect(201);
+    facts(ARN).await;
+
+    assert_eq!(stage.delete(function).await.status, 204);
+    assert_eq!(facts(ARN).await, wire::ResourceFacts::default());
+    stage.create("f", json!({})).await.expect(201);
+    assert_eq!(facts(ARN).await, none, "neither policy nor tags of the one before");
+    for other in ["arn:aws:sqs:us-east-1:000000000000:function:f", "arn:aws:lambda:us-east-1:x:function:f", "f"] {
+        assert_eq!(facts(other).await, wire::ResourceFacts::default(), "{other}");
+    }
 }

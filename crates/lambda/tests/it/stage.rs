@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Cursor, Write as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::Request;
@@ -112,12 +113,11 @@ pub(crate) const CLOSED_ROLE: &str = "arn:aws:iam::000000000000:role/closed";
 fn identity() -> Identity {
     Identity {
         may_assume: Arc::new(|role, _| Box::pin(std::future::ready(Ok(role != CLOSED_ROLE)))),
-        authorize: Arc::new(|cx, asked| {
-            let open = wire::ConditionKeys::new().with("lambda:FunctionUrlAuthType", "NONE");
+        authorize: Arc::new(|cx, _| {
             let may = match &cx.principal {
                 Principal::Root { account } => account.as_str() == "000000000000",
-                // As if every function's policy opened its URL.
-                principal => *principal == Principal::Anonymous && asked.iter().all(|one| one.keys == open),
+                // As if every function's policy allowed everything to everyone, without a condition.
+                principal => *principal == Principal::Anonymous,
             };
             let denied = || ApiError::client("AccessDenied", 403, "denied");
             Box::pin(std::future::ready(may.then_some(()).ok_or_else(denied)))
@@ -132,6 +132,7 @@ pub(crate) struct Stage {
     pub(crate) clock: Clock,
     pub(crate) kv: Kv,
     pub(crate) folder: TempDir,
+    pub(crate) objects: Arc<Objects>,
     service: Service,
 }
 
@@ -172,7 +173,7 @@ impl Stage {
         let blobs = blob::Blobs::local(folder.path().join("blobs"), clock.clone(), rng.clone()).await.unwrap();
         let limits = UnpackLimits { bytes_max: 1 << 20, nodes_max: 100 };
         let packages = Packages::open(&folder.path().join("code"), blobs, rng.clone(), limits).unwrap();
-        let script = Arc::new(Script::default());
+        let (script, objects) = (Arc::new(Script::default()), Arc::new(Objects::default()));
         let kv = Kv::memory(clock.clone(), rng.clone());
         let parts = LambdaParts {
             kv: kv.clone(),
@@ -182,10 +183,14 @@ impl Stage {
             rng,
             config,
             identity: identity(),
-            read_object: Arc::new(|object| Box::pin(objects(object))),
+            read_object: {
+                let objects = Arc::clone(&objects);
+                Arc::new(move |object| Box::pin(Arc::clone(&objects).read(object)))
+            },
+            check_policy: Arc::new(unreadable),
         };
         let lambda = Lambda::new(parts);
-        Self { service: lambda::service(lambda.clone()), lambda, script, clock, kv, folder }
+        Self { service: lambda::service(lambda.clone()), lambda, script, clock, kv, folder, objects }
     }
 
     /// The context of a request by the account's root.
@@ -200,6 +205,11 @@ impl Stage {
             source_ip: Some([127, 0, 0, 1].into()),
             host: "127.0.0.1:4566".to_owned(),
         }
+    }
+
+    /// What authorisation hears about a function.
+    pub(crate) async fn facts(&self, arn: &str) -> wire::ResourceFacts {
+        self.service.facts_of(arn).await.unwrap()
     }
 
     /// Raw bytes in, raw bytes out.
@@ -235,6 +245,23 @@ impl Stage {
         let (parts, body) = response.into_parts();
         let json = serde_json::from_slice(&body).unwrap_or(Value::Null);
         Answer { status: parts.status.as_u16(), headers: parts.headers, json, body }
+    }
+
+    /// What authorisation is asked about a request, `METHOD URI`: action, resource without what all of the account's
+    /// functions and layers have in common, condition keys.
+    pub(crate) fn asked(&self, line: &str, body: &Value) -> Vec<String> {
+        let (method, uri) = line.split_once(' ').unwrap();
+        let body = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
+        let (parts, ()) = Request::builder().method(method).uri(uri).body(()).unwrap().into_parts();
+        let line = self.service.identify(Protocol::RestJson1, &parts, &body).unwrap();
+        let input = self.service.decode(line, Protocol::RestJson1, &parts, &body).unwrap();
+        let asked = line.permissions(&self.cx(), &input).into_iter();
+        let shown = asked.map(|one| {
+            let resources = one.resources.0.join(",").replace("arn:aws:lambda:us-east-1:000000000000:", "");
+            let keys = one.keys.iter().map(|(name, values)| format!(" {name}={}", values.join(",")));
+            format!("{} {resources}{}", one.action, keys.collect::<String>())
+        });
+        shown.collect()
     }
 
     /// The events in the queue of asynchronous invocations, once there are `count`; they are taken out.
@@ -315,10 +342,34 @@ pub(crate) fn zipped(code: &str) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
+/// As if the identity service could not read wildcards in the ARN of a principal, nor variables that do not end.
+fn unreadable(policy: &str) -> Result<(), String> {
+    match (policy.contains(":role/*"), policy.contains("${")) {
+        (true, _) => Err("Invalid principal in policy".to_owned()),
+        (_, true) => Err("The policy failed legacy parsing".to_owned()),
+        _ => Ok(()),
+    }
+}
+
 /// A bucket `code` with one key `f.zip`, whose package tells its version.
-async fn objects(object: lambda::CodeObject) -> Result<Bytes, wire::ApiError> {
-    match (object.bucket.as_str(), object.key.as_str()) {
-        ("code", "f.zip") => Ok(Bytes::from(zipped(&format!("object {}", object.version.unwrap_or_default())))),
-        _ => Err(wire::ApiError::client("NoSuchKey", 404, "The specified key does not exist.")),
+#[derive(Default)]
+pub(crate) struct Objects {
+    /// Objects that were asked for.
+    pub(crate) reads: AtomicUsize,
+    reading: AtomicUsize,
+    /// Most that were asked for at the same time.
+    pub(crate) reading_most: AtomicUsize,
+}
+
+impl Objects {
+    async fn read(self: Arc<Self>, object: lambda::CodeObject) -> Result<Bytes, ApiError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        self.reading_most.fetch_max(self.reading.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        tokio::task::yield_now().await;
+        self.reading.fetch_sub(1, Ordering::SeqCst);
+        match (object.bucket.as_str(), object.key.as_str()) {
+            ("code", "f.zip") => Ok(Bytes::from(zipped(&format!("object {}", object.version.unwrap_or_default())))),
+            _ => Err(ApiError::client("NoSuchKey", 404, "The specified key does not exist.")),
+        }
     }
 }

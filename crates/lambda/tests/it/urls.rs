@@ -162,10 +162,8 @@ async fn an_alias_has_a_url_of_its_own_and_it_runs_the_aliass_version() {
     let alias = json!({ "Name": "prod", "FunctionVersion": "1" });
     stage.send("POST", "/2015-03-31/functions/f/aliases", alias).await.expect(201);
     let uri = format!("{URI}?Qualifier=prod");
-    let created =
-        stage.send("POST", &uri, json!({ "AuthType": "NONE", "InvokeMode": "RESPONSE_STREAM" })).await.expect(201);
+    let created = stage.send("POST", &uri, json!({ "AuthType": "NONE" })).await.expect(201);
     assert_eq!(created["FunctionArn"], "arn:aws:lambda:us-east-1:000000000000:function:f:prod");
-    assert_eq!(created["InvokeMode"], "RESPONSE_STREAM");
     let changed = stage.send("PUT", &uri, json!({ "InvokeMode": "BUFFERED" })).await.expect(200);
     assert_eq!(changed["InvokeMode"], "BUFFERED");
     let url = created["FunctionUrl"].as_str().unwrap();
@@ -189,4 +187,21 @@ async fn an_alias_has_a_url_of_its_own_and_it_runs_the_aliass_version() {
     assert_eq!(stage.delete("/2015-03-31/functions/f/aliases/prod").await.status, 204);
     let gone = request(&stage, &of_alias, Request::get("/"), "").await;
     assert_eq!(gone.status(), 403, "the URL goes with its alias");
+}
+
+#[tokio::test]
+async fn a_url_whose_answer_streams_is_refused_by_name() {
+    let (stage, _) = stage(json!({ "AuthType": "NONE" })).await;
+    stage.create("g", json!({})).await.expect(201);
+    let asked = json!({ "AuthType": "NONE", "InvokeMode": "RESPONSE_STREAM" });
+    for answer in [
+        stage.send("POST", "/2021-10-31/functions/g/url", asked).await,
+        stage.send("PUT", URI, json!({ "InvokeMode": "RESPONSE_STREAM" })).await,
+    ] {
+        let (status, code, message) = answer.error();
+        assert_eq!((status, code.as_str()), (400, "InvalidParameterValueException"));
+        assert!(message.starts_with("InvokeMode RESPONSE_STREAM of a function URL is not supported"), "{message}");
+    }
+    assert_eq!(stage.get("/2021-10-31/functions/g/url").await.status, 404);
+    assert_eq!(stage.get(URI).await.expect(200)["InvokeMode"], "BUFFERED");
 }

@@ -7,6 +7,7 @@ use wire::{AccountId, Arn, Cx};
 use super::check_owner;
 use crate::error::S3Error;
 use crate::keys::{self, BucketRecord, Setting, document};
+use crate::limits::{EVENTS_MAX, NOTIFICATIONS_MAX};
 use crate::notify::{self, Destination, destinations};
 use crate::state::{self, S3};
 
@@ -19,6 +20,10 @@ pub(crate) async fn put(
     let name = &input.bucket;
     let bucket = s3.bucket(name).await?;
     check_owner(&bucket, input.expected_bucket_owner.as_deref())?;
+    if input.notification_configuration.event_bridge_configuration.is_some() {
+        let message = "EventBridgeConfiguration is not implemented by Tinderbox: there is no event bus.";
+        return Err(S3Error::NotImplemented(message.to_owned()));
+    }
     let document = named(&s3, input.notification_configuration.clone());
     let asked = destinations(&document);
     check(&asked)?;
@@ -31,8 +36,7 @@ pub(crate) async fn put(
     let changed = s3.kv.transact(|tx| async move {
         let before = state::bucket(&tx, name).await?;
         let asked = destinations(document);
-        let notifies = !asked.is_empty() || document.event_bridge_configuration.is_some();
-        keys::set(&tx, keys::bucket(name), &BucketRecord { notifies, ..before.clone() });
+        keys::set(&tx, keys::bucket(name), &BucketRecord { notifies: !asked.is_empty(), ..before.clone() });
         document::set(&tx, name, Setting::Notification, document.clone())?;
         let tested = |arn: &str| arn.contains(":sqs:") || arn.contains(":sns:");
         for destination in asked.iter().filter(|destination| tested(destination.arn)) {
@@ -62,8 +66,12 @@ fn invalid(destination: &str, why: &str) -> S3Error {
 }
 
 fn check(asked: &[Destination<'_>]) -> Result<(), S3Error> {
+    // First of all: each is compared with every other, and asks its destination.
+    if asked.len() > NOTIFICATIONS_MAX {
+        return Err(S3Error::argument(format!("A bucket has at most {NOTIFICATIONS_MAX} event notifications.")));
+    }
     for (at, one) in asked.iter().enumerate() {
-        if one.events.is_empty() {
+        if one.events.is_empty() || one.events.len() > EVENTS_MAX {
             return Err(S3Error::MalformedXML);
         }
         if !Arn::parse(one.arn).is_some_and(|arn| ["lambda", "sqs", "sns"].contains(&arn.service.as_str())) {

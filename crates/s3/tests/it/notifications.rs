@@ -82,21 +82,28 @@ async fn sequencers_of_a_key_ascend_over_overwrites_and_deletes() {
     s3.versioning("bkt", "Enabled").await;
     let body = format!(
         "<NotificationConfiguration><QueueConfiguration><Queue>{QUEUE}</Queue><Event>s3:ObjectCreated:*</Event>\
-         <Event>s3:ObjectRemoved:*</Event></QueueConfiguration><EventBridgeConfiguration/></NotificationConfiguration>"
+         <Event>s3:ObjectRemoved:*</Event></QueueConfiguration></NotificationConfiguration>"
     );
     let skip = [("x-amz-skip-destination-validation", "true")];
     s3.ok("PutBucketNotificationConfiguration", "PUT /bkt?notification", &skip, body).await;
     s3.put("bkt/k", "1").await;
     s3.put("bkt/k", "2").await;
     s3.ok("DeleteObject", "DELETE /bkt/k", &[], "").await;
-    let notices = s3.notices(7).await;
+    let notices = s3.notices(4).await;
     let records: Vec<_> = notices.iter().filter(|notice| notice.body["Records"].is_array()).collect();
     let names: Vec<_> =
         records.iter().map(|notice| notice.body["Records"][0]["eventName"].as_str().expect("the test holds")).collect();
     assert_eq!(names, ["ObjectCreated:Put", "ObjectCreated:Put", "ObjectRemoved:DeleteMarkerCreated"]);
-    let bus: Vec<_> = notices.iter().filter(|notice| notice.destination == "events").collect();
-    assert_eq!(bus.len(), 3);
-    assert!(bus.iter().any(|notice| notice.body["detail-type"] == "Object Deleted"));
+}
+
+#[tokio::test]
+async fn an_event_bus_is_refused_by_name() {
+    let s3 = fixture().await;
+    s3.bucket("bkt").await;
+    let body = "<NotificationConfiguration><EventBridgeConfiguration/></NotificationConfiguration>";
+    let put = "PUT /bkt?notification";
+    let refused = s3.refused("PutBucketNotificationConfiguration", put, &[], body).await;
+    assert_eq!(refused, (501, "NotImplemented".into()));
 }
 
 #[tokio::test]
@@ -117,4 +124,26 @@ async fn wrong_configurations_are_refused() {
         let refused = s3.refused("PutBucketNotificationConfiguration", put, &[], body.clone()).await;
         assert_eq!(refused, (400, "InvalidArgument".into()), "{body}");
     }
+}
+
+#[tokio::test]
+async fn a_bucket_tells_at_most_100_destinations() {
+    let s3 = fixture().await;
+    s3.bucket("bkt").await;
+    let configuration = |count: usize| {
+        let each = (0..count).map(|number| {
+            let filter = suffix(&format!(".{number:03}"));
+            format!("<QueueConfiguration><Queue>{QUEUE}</Queue><Event>s3:ObjectCreated:*</Event>{filter}</QueueConfiguration>")
+        });
+        format!("<NotificationConfiguration>{}</NotificationConfiguration>", each.collect::<String>())
+    };
+    let (operation, line) = ("PutBucketNotificationConfiguration", "PUT /bkt?notification");
+    assert_eq!(s3.refused(operation, line, &[], configuration(101)).await, (400, "InvalidArgument".into()));
+    s3.ok(operation, line, &[], configuration(100)).await;
+    let events = "<Event>s3:ObjectCreated:*</Event>".repeat(51);
+    let events = format!(
+        "<NotificationConfiguration><QueueConfiguration><Queue>{QUEUE}</Queue>{events}</QueueConfiguration>\
+         </NotificationConfiguration>"
+    );
+    assert_eq!(s3.refused(operation, line, &[], events).await, (400, "MalformedXML".into()));
 }

@@ -63,6 +63,29 @@ fn fair_queues_prefer_groups_with_little_in_flight() {
 }
 
 #[test]
+fn messages_with_and_without_a_delay_take_turns_by_age() {
+    let mut index = Index::new(false);
+    for (number, due_ms, sent_ms) in [(1, 0, 10), (2, 0, 30), (3, 20, 5), (4, 40, 5)] {
+        let seq = Seq { due_ms, ..seq(number) };
+        index.insert(seq, Entry { sent_ms, ..entry("", Status::Ready) });
+    }
+    assert_eq!(index.ready_by_place(), [2, 2]);
+    assert_eq!(numbers(&index.reserve(10)), [1, 3, 2, 4]);
+    assert_eq!(index.ready_by_place(), [0, 0]);
+}
+
+#[test]
+fn a_move_task_takes_what_is_old_whatever_the_turns() {
+    for fifo in [false, true] {
+        let mut index = index(fifo, &[(1, "a"), (2, "b")]);
+        index.insert(Seq { stamp: [9; 10], ..seq(3) }, entry("a", Status::Ready));
+        index.insert(Seq { stamp: [9; 10], ..seq(4) }, entry("", Status::Ready));
+        assert_eq!(numbers(&index.reserve_made_by(10, &[5; 10])), [1, 2], "fifo: {fifo}");
+        assert!(index.reserve_made_by(10, &[5; 10]).is_empty());
+    }
+}
+
+#[test]
 fn answers_of_the_store_may_arrive_in_another_order_than_its_commits() {
     let mut index = index(false, &[(1, "")]);
     index.reserve(1);

@@ -41,10 +41,11 @@ pub(crate) async fn set(
 ) -> Result<m::SetQueueAttributesOutput, SqsError> {
     let queue = QueueName::of_url(&cx, &input.queue_url)?;
     let live = sqs.live(&queue).await?;
-    if input.attributes.is_empty() {
+    let given = settings::trimmed(input.attributes);
+    if given.is_empty() {
         return Err(SqsError::MissingParameter("Attribute.Name"));
     }
-    let checked = settings::check(&queue, queue.is_fifo(), &input.attributes, &sqs.0.check_policy)?;
+    let checked = settings::check(&queue, queue.is_fifo(), &given, &sqs.0.check_policy)?;
     if let Some(Some(fifo)) = checked.get("FifoQueue") {
         // A queue keeps its type for life; naming it again changes nothing.
         if !queue.is_fifo() {
@@ -54,7 +55,7 @@ pub(crate) async fn set(
             return Err(SqsError::attribute("FifoQueue"));
         }
     }
-    check_throughput(&live.loaded().record.attributes, &input.attributes)?;
+    check_throughput(&live.loaded().record.attributes, &given)?;
     sqs.check_redrive_target(&queue, checked.get("RedrivePolicy").and_then(Option::as_ref)).await?;
     let edited = sqs.edit(&queue, |record| {
         for (name, text) in &checked {

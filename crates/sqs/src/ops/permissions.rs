@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 use wire::{AccountId, Cx};
 
 use crate::keys::QueueRecord;
-use crate::limits::{NAME_CHARACTERS_MAX, PERMISSION_ACTIONS_MAX};
+use crate::limits::{NAME_CHARACTERS_MAX, PERMISSION_ACTIONS_MAX, POLICY_BYTES_MAX};
 use crate::name::QueueName;
 use crate::{Sqs, SqsError};
 
-/// Actions that can be granted this way; the others are the owner's (API AddPermission).
+/// Actions that can be granted this way (API AddPermission). `*` opens no more than these and what else others may at all:
+/// the table keeps the owner's actions to the owner, whatever a policy says.
 const GRANTABLE: &[&str] = &[
     "*",
     "ChangeMessageVisibility",
@@ -31,7 +32,11 @@ pub(crate) async fn add(sqs: Sqs, cx: Cx, input: m::AddPermissionInput) -> Resul
             return Err(SqsError::parameter("Label", &input.label, "Already exists."));
         }
         statements.push(statement.clone());
-        record.attributes.insert("Policy".to_owned(), policy.to_string());
+        let text = policy.to_string();
+        if text.len() > POLICY_BYTES_MAX {
+            return Err(SqsError::OverLimit(format!("A queue's policy has at most {POLICY_BYTES_MAX} bytes.")));
+        }
+        record.attributes.insert("Policy".to_owned(), text);
         Ok(())
     });
     edited.await?;

@@ -2,21 +2,20 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use kv::{KeyRange, RangeOptions};
 use model::sqs as m;
 use wire::{AccountId, Cx};
 
 use crate::keys::{Key, QueueRecord, empty_value, encode_record, pending_purge};
-use crate::limits::{PAGE_QUEUES_MAX, PURGE_PAUSE_MS};
+use crate::limits::{NAME_CHARACTERS_MAX, PAGE_QUEUES_MAX, PURGE_PAUSE_MS};
 use crate::live::Loaded;
 use crate::name::{self, QueueName};
 use crate::ops::tags;
 use crate::settings::{self, Texts};
-use crate::{Sqs, SqsError, jobs};
+use crate::{Sqs, SqsError, jobs, state};
 
 pub(crate) async fn create(sqs: Sqs, cx: Cx, input: m::CreateQueueInput) -> Result<m::CreateQueueOutput, SqsError> {
     let queue = QueueName::own(&cx, &input.queue_name);
-    let mut given = input.attributes.unwrap_or_default();
+    let mut given = settings::trimmed(input.attributes.unwrap_or_default());
     let fifo = match given.get("FifoQueue").map(|text| text.to_ascii_lowercase()).as_deref() {
         None => false,
         Some("true") => true,
@@ -38,8 +37,8 @@ pub(crate) async fn create(sqs: Sqs, cx: Cx, input: m::CreateQueueInput) -> Resu
         let (key, queue, given, tags) = (key.clone(), &queue, &given, &tags);
         async move {
             if let Some(raw) = tx.get(&key).await? {
-                let there = Loaded::of(queue, raw.clone())?;
-                return same_attributes(queue, &there.record.attributes, given).map(|()| raw);
+                let there = Loaded::of(queue, raw)?;
+                return same_attributes(queue, &there.record.attributes, given);
             }
             let record = QueueRecord {
                 id,
@@ -49,12 +48,12 @@ pub(crate) async fn create(sqs: Sqs, cx: Cx, input: m::CreateQueueInput) -> Resu
                 tags: tags.clone(),
                 purged_ms: 0,
             };
-            let raw = encode_record(&record);
-            tx.set(key, raw.clone());
-            Ok(raw)
+            tx.set(key, state::encode(&record)?);
+            Ok(())
         }
     });
-    sqs.adopt(&queue, made.await?)?;
+    made.await?;
+    sqs.notice(&queue).await?;
     Ok(m::CreateQueueOutput { queue_url: Some(queue.url(&cx.host)) })
 }
 
@@ -92,6 +91,9 @@ impl Sqs {
 
 pub(crate) async fn url(sqs: Sqs, cx: Cx, input: m::GetQueueUrlInput) -> Result<m::GetQueueUrlOutput, SqsError> {
     let mut queue = QueueName::own(&cx, &input.queue_name);
+    if !name::is_plausible(&queue.name) {
+        return Err(SqsError::NonExistentQueue);
+    }
     if let Some(owner) = input.queue_owner_aws_account_id {
         queue.account = AccountId::parse(&owner).ok_or(SqsError::NonExistentQueue)?.as_str().to_owned();
     }
@@ -101,6 +103,10 @@ pub(crate) async fn url(sqs: Sqs, cx: Cx, input: m::GetQueueUrlInput) -> Result<
 
 pub(crate) async fn list(sqs: Sqs, cx: Cx, input: m::ListQueuesInput) -> Result<m::ListQueuesOutput, SqsError> {
     let prefix = input.queue_name_prefix.unwrap_or_default();
+    if prefix.len() > NAME_CHARACTERS_MAX {
+        // No queue has such a name.
+        return Ok(m::ListQueuesOutput { next_token: None, queue_urls: None });
+    }
     let (found, next_token) =
         sqs.page_of_queues(&cx, &prefix, input.max_results, input.next_token.as_deref(), |_| true).await?;
     let queue_urls: Vec<String> = found.iter().map(|queue| queue.url(&cx.host)).collect();
@@ -141,21 +147,21 @@ impl Sqs {
             Some(Ok(max)) if (1..=PAGE_QUEUES_MAX).contains(&max) => max,
             Some(_) => return Err(SqsError::invalid("MaxResults must be between 1 and 1000, if provided.")),
         };
-        let KeyRange { mut begin, end } = Key::queues(cx.account.as_str(), &cx.region, prefix);
+        let mut rest = Key::queues(cx.account.as_str(), &cx.region, prefix);
         if let Some(token) = token.filter(|token| !token.is_empty()) {
             let name = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            let name = name.filter(|name| name::is_plausible(name));
             let name = name.ok_or_else(|| SqsError::invalid("Invalid or expired next token."))?;
             let after = [&Key::Queue(QueueName::own(cx, &name)).encode()[..], &[0]].concat();
-            begin = begin.max(after.into());
+            rest.begin = rest.begin.max(after.into());
         }
         let mut found: Vec<QueueName> = Vec::new();
         loop {
-            let (from, to) = (begin.clone(), end.clone());
-            let options = RangeOptions { limit: PAGE_QUEUES_MAX, snapshot: true, ..RangeOptions::default() };
-            let page = self.0.kv.read(|tx| async move { tx.range(from, to, options).await }).await?;
-            let full = page.len() == PAGE_QUEUES_MAX;
+            let page = jobs::page_of_records(self, &mut rest).await?;
+            if page.is_empty() {
+                return Ok((found, None));
+            }
             for (key, raw) in page {
-                begin = [&key[..], &[0]].concat().into();
                 let Key::Queue(queue) = Key::decode(&key)? else { continue };
                 if !wanted(&Loaded::of(&queue, raw)?) {
                     continue;
@@ -165,9 +171,6 @@ impl Sqs {
                     return Ok((found, next.filter(|_| max_results.is_some())));
                 }
                 found.push(queue);
-            }
-            if !full {
-                return Ok((found, None));
             }
         }
     }
@@ -185,14 +188,12 @@ pub(crate) async fn purge(sqs: Sqs, cx: Cx, input: m::PurgeQueueInput) -> Result
                 return Err(SqsError::PurgeQueueInProgress(live.name.name.clone()));
             }
             record.purged_ms = now_ms;
-            let raw = encode_record(&record);
-            tx.set(key, raw.clone());
+            tx.set(key, encode_record(&record));
             tx.set_versionstamped_value(Key::Purge(live.id).encode(), pending_purge());
-            Ok((live, raw, tx.versionstamp()))
+            Ok((live, tx.versionstamp()))
         }
     });
-    let (live, raw, stamp) = purged.await?;
-    sqs.adopt(&queue, raw)?;
+    let (live, stamp) = purged.await?;
     let stamp = stamp.get().ok_or_else(|| SqsError::Internal("a purge without a commit".to_owned()))?;
     let mut paging = live.paging.lock().await;
     if let Some(at) = paging.at.as_mut() {
@@ -202,6 +203,7 @@ pub(crate) async fn purge(sqs: Sqs, cx: Cx, input: m::PurgeQueueInput) -> Result
     live.index.lock().remove_before(stamp.as_bytes());
     drop(paging);
     jobs::purge_in_background(&sqs, &queue, live.id, *stamp.as_bytes());
+    sqs.notice(&queue).await?;
     Ok(m::PurgeQueueOutput {})
 }
 
@@ -213,19 +215,20 @@ pub(crate) async fn delete(sqs: Sqs, cx: Cx, input: m::DeleteQueueInput) -> Resu
 
 impl Sqs {
     pub(crate) async fn delete_queue(&self, queue: &QueueName) -> Result<(), SqsError> {
-        let key = Key::Queue(queue.clone()).encode();
+        let (key, tasks) = (Key::Queue(queue.clone()).encode(), Key::tasks(queue));
         let deleted = self.on_queue(queue, |tx, live, _| {
-            let key = key.clone();
+            let (key, tasks) = (key.clone(), tasks.clone());
             async move {
                 tx.clear(key);
+                // A task belongs to this life of the queue. One that is at work ends when it finds itself gone.
+                tx.clear_range(tasks.begin, tasks.end);
                 tx.set(Key::Garbage(live.id).encode(), empty_value());
                 Ok(live.id)
             }
         });
         let id = deleted.await?;
-        self.forget(queue);
         jobs::clear_in_background(self, id);
-        Ok(())
+        self.notice(queue).await
     }
 
     /// Deletes every queue of an account, in all regions: the reset between foreign tests.

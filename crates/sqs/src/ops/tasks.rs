@@ -7,21 +7,23 @@ use crate::limits::{TASK_RATE_MAX, TASKS_SHOWN_MAX};
 use crate::name::QueueName;
 use crate::{Sqs, SqsError};
 
-fn queue_of(parameter: &str, arn: &str) -> Result<QueueName, SqsError> {
-    QueueName::of_arn(arn).ok_or_else(|| {
+/// The queue of this region that `parameter` names.
+fn queue_of(cx: &Cx, parameter: &str, arn: &str) -> Result<QueueName, SqsError> {
+    let queue = QueueName::of_arn(arn).ok_or_else(|| {
         SqsError::invalid(format!(
             "You must use this format to specify the {parameter}: arn:aws:sqs:region:account:queue."
         ))
-    })
+    })?;
+    if queue.region != cx.region { Err(crate::move_tasks::missing(parameter)) } else { Ok(queue) }
 }
 
 pub(crate) async fn start(
     sqs: Sqs,
-    _cx: Cx,
+    cx: Cx,
     input: m::StartMessageMoveTaskInput,
 ) -> Result<m::StartMessageMoveTaskOutput, SqsError> {
-    let source = queue_of("SourceArn", &input.source_arn)?;
-    let destination = input.destination_arn.map(|arn| queue_of("DestinationArn", &arn)).transpose()?;
+    let source = queue_of(&cx, "SourceArn", &input.source_arn)?;
+    let destination = input.destination_arn.map(|arn| queue_of(&cx, "DestinationArn", &arn)).transpose()?;
     let rate = input.max_number_of_messages_per_second;
     if let Some(rate) = rate.filter(|rate| !(1..=TASK_RATE_MAX).contains(rate)) {
         let reason = "Must be between 1 and 500, if provided.";
@@ -42,10 +44,10 @@ pub(crate) async fn cancel(
 
 pub(crate) async fn list(
     sqs: Sqs,
-    _cx: Cx,
+    cx: Cx,
     input: m::ListMessageMoveTasksInput,
 ) -> Result<m::ListMessageMoveTasksOutput, SqsError> {
-    let source = queue_of("SourceArn", &input.source_arn)?;
+    let source = queue_of(&cx, "SourceArn", &input.source_arn)?;
     let max = input.max_results.unwrap_or(1);
     let max = match usize::try_from(max) {
         Ok(max) if (1..=TASKS_SHOWN_MAX).contains(&max) => max,

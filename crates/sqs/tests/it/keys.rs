@@ -68,9 +68,13 @@ proptest! {
         };
         prop_assert_eq!(decode_record::<QueueRecord>(&encode_record(&record)).expect("our own"), record);
         let task = Task {
-            status: TaskStatus::Running, destination: None, rate: Some(1), moved: visible_ms, to_move: 0, failure: None,
+            started: plain.stamp, status: TaskStatus::Running, destination: None, rate: Some(1), moved: visible_ms,
+            to_move: 0, failure: None,
         };
-        prop_assert_eq!(decode_record::<Task>(&encode_record(&task)).expect("our own"), task);
+        prop_assert_eq!(Task::decode(&task.encode()).expect("our own"), task.clone());
+        // Format 1 had no start: nothing is too new for such a task.
+        let before = Task { started: [0xff; 10], ..task };
+        prop_assert_eq!(Task::decode(&encode_record(&before)).expect("format 1"), before);
     }
 
     #[test]
@@ -86,6 +90,7 @@ proptest! {
         let _ = Delivery::decode(&bytes);
         let _ = Heads::decode(&bytes);
         let _ = Deduplication::decode(&bytes);
+        let _ = Task::decode(&bytes);
         let _ = decode_record::<QueueRecord>(&bytes);
     }
 }
@@ -101,4 +106,5 @@ fn short(mut stamp: [u8; 10]) -> [u8; 10] {
 fn another_format_version_is_refused() {
     assert!(Delivery::decode(b"\x02").is_err());
     assert!(decode_record::<QueueRecord>(b"\x02{}").is_err());
+    assert!(Task::decode(b"\x03{}").is_err());
 }

@@ -4,12 +4,14 @@ mod attributes;
 mod batches;
 mod dead_letters;
 mod fifo;
+mod jobs;
 mod keys;
 mod messages;
 mod model;
 mod permissions;
 mod query;
 mod queues;
+mod records;
 mod tasks;
 mod waiting;
 
@@ -19,7 +21,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use kv::Kv;
 use serde_json::{Value, json};
-use sqs::{Sqs, SqsParts};
+use sqs::keys::{Key, QueueId, QueueRecord, decode_record};
+use sqs::{QueueName, Sqs, SqsParts};
 use sys::{Clock, Rng, Timestamp};
 use wire::shape::Protocol;
 use wire::{AccountId, Cx, Principal, Service, TraceContext};
@@ -75,13 +78,17 @@ impl Fixture {
 
     /// Status, body and the header that says the legacy code.
     async fn answer(&self, operation: &str, input: Value) -> (u16, Value, String) {
+        self.answer_as(cx(), operation, input).await
+    }
+
+    async fn answer_as(&self, cx: Cx, operation: &str, input: Value) -> (u16, Value, String) {
         let request = http::Request::post("/")
             .header("content-type", "application/x-amz-json-1.0")
             .header("x-amz-target", format!("AmazonSQS.{operation}"))
             .body(())
             .expect("a well-formed request");
         let (parts, ()) = request.into_parts();
-        let answer = self.service.call(cx(), Protocol::AwsJson1_0, &parts, Bytes::from(input.to_string())).await;
+        let answer = self.service.call(cx, Protocol::AwsJson1_0, &parts, Bytes::from(input.to_string())).await;
         let body = serde_json::from_slice(answer.body()).expect("the answer is JSON");
         let legacy = answer.headers().get("x-amzn-query-error").and_then(|value| value.to_str().ok());
         (answer.status().as_u16(), body, legacy.unwrap_or_default().to_owned())
@@ -89,7 +96,11 @@ impl Fixture {
 
     /// The body of a successful answer.
     async fn ok(&self, operation: &str, input: Value) -> Value {
-        let (status, body, _) = self.answer(operation, input).await;
+        self.ok_as(cx(), operation, input).await
+    }
+
+    async fn ok_as(&self, cx: Cx, operation: &str, input: Value) -> Value {
+        let (status, body, _) = self.answer_as(cx, operation, input).await;
         assert_eq!(status, 200, "{operation}: {body}");
         body
     }
@@ -144,6 +155,25 @@ impl Fixture {
         self.ok("DeleteMessage", json!({ "QueueUrl": url, "ReceiptHandle": message["ReceiptHandle"] })).await
     }
 
+    /// This life of a queue.
+    async fn id(&self, name: &str) -> QueueId {
+        let key = Key::Queue(QueueName::of_arn(&arn(name)).expect("an ARN")).encode();
+        let raw = self.kv.read(|tx| async move { tx.get(key).await }).await.expect("the store serves");
+        decode_record::<QueueRecord>(&raw.expect("the queue is there")).expect("our own").id
+    }
+
+    /// Puts a value straight into the store, or takes it away.
+    async fn put(&self, key: &Key, value: Option<&[u8]>) {
+        let put = self.kv.transact(|tx| async move {
+            match value {
+                Some(value) => tx.set(key.encode(), value.to_vec()),
+                None => tx.clear(key.encode()),
+            }
+            Ok::<_, kv::Error>(())
+        });
+        put.await.expect("the store serves");
+    }
+
     async fn attribute(&self, url: &str, name: &str) -> String {
         let found = self.ok("GetQueueAttributes", json!({ "QueueUrl": url, "AttributeNames": ["All"] })).await;
         found["Attributes"][name].as_str().unwrap_or_default().to_owned()
@@ -156,6 +186,13 @@ impl Fixture {
             let name = format!("ApproximateNumberOfMessages{kind}");
             found["Attributes"][name].as_str().unwrap_or_default().to_owned()
         })
+    }
+}
+
+/// Lets background work come to where it waits.
+async fn settle() {
+    for _ in 0..300 {
+        tokio::task::yield_now().await;
     }
 }
 

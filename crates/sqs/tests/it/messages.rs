@@ -1,8 +1,9 @@
 //! Send, receive, delete, change of visibility.
 
 use serde_json::json;
+use sqs::{Outgoing, QueueName};
 
-use super::{bodies, fixture};
+use super::{arn, bodies, fixture};
 
 #[tokio::test]
 async fn q1_a_message_is_received_until_it_is_deleted() {
@@ -245,4 +246,46 @@ async fn giving_back_does_not_count_as_a_receive() {
         assert!(f.sqs.give_back(&name, &[got[0].receipt.clone()]).await.expect("the store serves")[0].is_err());
     }
     assert_eq!(f.crashed().receive(&url).await[0]["Attributes"]["ApproximateReceiveCount"], "1");
+}
+
+#[tokio::test]
+async fn a_delayed_message_is_not_starved_by_those_without_a_delay() {
+    let f = fixture();
+    let url = f.queue("q", json!({})).await;
+    f.ok("SendMessage", json!({ "QueueUrl": url, "MessageBody": "d", "DelaySeconds": 1 })).await;
+    for _ in 0..20 {
+        f.send(&url, "first").await;
+    }
+    // All of them are in memory now.
+    assert_eq!(f.receive_with(&url, json!({ "VisibilityTimeout": 0 })).await.len(), 10);
+    f.pass(2);
+    for _ in 0..20 {
+        f.send(&url, "second").await;
+    }
+    let mut got = Vec::new();
+    for _ in 0..5 {
+        got.extend(bodies(&f.receive(&url).await));
+    }
+    let place = |body: &str| got.iter().position(|one| one == body);
+    assert_eq!((got.len(), place("d"), place("second")), (41, Some(20), Some(21)), "by age");
+}
+
+#[tokio::test]
+async fn messages_without_a_delay_are_not_starved_by_delayed_ones() {
+    let f = fixture();
+    let url = f.queue("q", json!({})).await;
+    let delayed = |body: &str| Outgoing { body: body.to_owned(), delay_s: Some(1), ..Outgoing::default() };
+    let queue = QueueName::of_arn(&arn("q")).expect("an ARN");
+    f.sqs.send(&queue, &vec![delayed("delayed"); 30]).await.expect("a send succeeds");
+    f.pass(2);
+    f.send(&url, "plain").await;
+    f.pass(1);
+    f.sqs.send(&queue, &vec![delayed("later"); 30]).await.expect("a send succeeds");
+    f.pass(1);
+    let mut got = Vec::new();
+    for _ in 0..7 {
+        got.extend(bodies(&f.receive(&url).await));
+    }
+    let place = |body: &str| got.iter().position(|one| one == body);
+    assert_eq!((got.len(), place("plain"), place("later")), (61, Some(30), Some(31)), "by age");
 }

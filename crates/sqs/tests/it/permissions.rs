@@ -45,3 +45,40 @@ async fn permissions_are_checked() {
         assert_eq!(f.code("AddPermission", input).await, code, "{label} {actions:?} {accounts:?}");
     }
 }
+
+#[tokio::test]
+async fn a_policy_has_a_bound_however_it_grows() {
+    let f = fixture();
+    let url = f.queue("q", json!({})).await;
+    let accounts: Vec<String> = (0..100).map(|number| format!("{number:012}")).collect();
+    let add = |label: &str| json!({ "QueueUrl": url, "Label": label, "Actions": ["*"], "AWSAccountIds": accounts });
+    for label in ["a", "b"] {
+        f.ok("AddPermission", add(label)).await;
+    }
+    assert_eq!(f.code("AddPermission", add("c")).await, "OverLimit");
+    assert!(f.attribute(&url, "Policy").await.len() <= 8_192);
+}
+
+/// AWS's list: "cross-account permissions don't apply to this action" (API reference).
+#[tokio::test]
+async fn a_policy_opens_no_owners_action_to_others() {
+    let f = fixture();
+    let of_owner = [
+        "AddPermission",
+        "CancelMessageMoveTask",
+        "CreateQueue",
+        "DeleteQueue",
+        "ListMessageMoveTasks",
+        "ListQueueTags",
+        "ListQueues",
+        "RemovePermission",
+        "SetQueueAttributes",
+        "StartMessageMoveTask",
+        "TagQueue",
+        "UntagQueue",
+    ];
+    for operation in model::sqs::SERVICE.operations {
+        let line = f.service.line(operation.name).expect("all of them are served");
+        assert_eq!(line.is_owners_only, of_owner.contains(&operation.name), "{}", operation.name);
+    }
+}

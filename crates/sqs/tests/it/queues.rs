@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::{HOST, arn, bodies, fixture};
+use super::tasks::asked;
+use super::{HOST, arn, bodies, fixture, settle};
 
 #[tokio::test]
 async fn a_queue_is_made_once_and_its_url_echoes_the_host() {
@@ -107,15 +108,37 @@ async fn a_deleted_queue_is_gone_with_its_messages_and_its_name_is_free() {
 async fn nothing_of_a_deleted_queue_stays_in_the_store() {
     let f = fixture();
     let url = f.queue("q.fifo", json!({ "FifoQueue": "true" })).await;
+    let policy = json!({ "deadLetterTargetArn": arn("q.fifo"), "maxReceiveCount": 1 }).to_string();
+    let source = f.queue("source.fifo", json!({ "FifoQueue": "true", "RedrivePolicy": policy })).await;
+    f.ok("StartMessageMoveTask", json!({ "SourceArn": arn("q.fifo") })).await;
+    settle().await;
+    let listed = f.ok("ListMessageMoveTasks", json!({ "SourceArn": arn("q.fifo") })).await;
+    assert_eq!(listed["Results"][0]["Status"], "COMPLETED");
     f.send_fifo(&url, &"x".repeat(200_000), "g", "1").await;
     f.send_fifo(&url, "m", "g", "2").await;
     f.receive(&url).await;
-    f.ok("DeleteQueue", json!({ "QueueUrl": url })).await;
-    for _ in 0..200 {
-        tokio::task::yield_now().await;
+    for url in [source, url] {
+        f.ok("DeleteQueue", json!({ "QueueUrl": url })).await;
     }
+    settle().await;
     let left = f.kv.read(|tx| async move { tx.range([], [0xff], kv::RangeOptions::default()).await }).await;
     assert_eq!(left.expect("the store serves"), []);
+}
+
+/// More than one transaction can read, 10 MB: what a start and a tick go through must not depend on how much there is.
+#[tokio::test]
+async fn queues_with_large_records_keep_nothing_from_starting() {
+    let f = fixture();
+    // 4 bytes a character: 50 tags of the longest are 77 KB.
+    let tag = |number: usize| (format!("{number:02}{}", "𝄞".repeat(126)), "𝄞".repeat(256));
+    let tags: std::collections::BTreeMap<String, String> = (0..50).map(tag).collect();
+    for number in 0..140 {
+        f.ok("CreateQueue", json!({ "QueueName": format!("q-{number}"), "tags": tags })).await;
+    }
+    sqs::jobs::resume(&f.crashed().sqs).await.expect("a start succeeds");
+    sqs::jobs::tick(&f.sqs).await.expect("a tick succeeds");
+    let listed = f.ok("ListQueues", json!({})).await;
+    assert_eq!(listed["QueueUrls"].as_array().map(Vec::len), Some(140));
 }
 
 #[tokio::test]
@@ -134,9 +157,7 @@ async fn q14_a_purge_takes_all_and_the_next_one_waits_a_minute() {
     assert_eq!(message, "Only one PurgeQueue operation on q is allowed every 60 seconds.");
     f.pass(60);
     assert_eq!(bodies(&f.receive(&url).await), ["after"]);
-    for _ in 0..200 {
-        tokio::task::yield_now().await;
-    }
+    settle().await;
     assert_eq!(f.counts(&url).await, ["0", "1", "0"]);
     f.ok("PurgeQueue", json!({ "QueueUrl": url })).await;
 }
@@ -153,9 +174,7 @@ async fn q14_a_purge_that_a_crash_interrupts_is_finished_afterwards() {
     let f = f.crashed();
     assert!(f.receive(&url).await.is_empty());
     sqs::jobs::resume(&f.sqs).await.expect("the store serves");
-    for _ in 0..200 {
-        tokio::task::yield_now().await;
-    }
+    settle().await;
     assert_eq!(f.counts(&url).await, ["0", "0", "0"]);
 }
 
@@ -174,4 +193,77 @@ async fn tags_are_set_and_taken_away() {
     for wrong in [json!({ "": "v" }), json!({ "aws:x": "v" }), json!({ "k".repeat(129): "v" })] {
         assert_eq!(f.code("TagQueue", json!({ "QueueUrl": url, "Tags": wrong })).await, "InvalidParameterValue");
     }
+}
+
+#[tokio::test]
+async fn a_queue_with_tags_takes_the_right_to_tag() {
+    let f = fixture();
+    let tagged = asked(&f, "CreateQueue", json!({ "QueueName": "q", "tags": { "team": "a" } }));
+    assert_eq!(tagged, [("sqs:CreateQueue", arn("q")), ("sqs:TagQueue", arn("q"))]);
+    assert_eq!(asked(&f, "CreateQueue", json!({ "QueueName": "q" })), [("sqs:CreateQueue", arn("q"))]);
+}
+
+#[tokio::test]
+async fn blanks_round_a_name_change_nothing() {
+    let f = fixture();
+    let url = f.queue("q.fifo", json!({ " FifoQueue": "true", "ContentBasedDeduplication ": "true" })).await;
+    assert_eq!(f.attribute(&url, "FifoQueue").await, "true");
+    let scope = json!({ "FifoThroughputLimit ": "perMessageGroupId", " DeduplicationScope": "queue" });
+    let set = json!({ "QueueUrl": url, "Attributes": scope });
+    assert_eq!(f.code("SetQueueAttributes", set).await, "InvalidAttributeValue");
+    assert_eq!(
+        f.code("CreateQueue", json!({ "QueueName": "s.fifo", "Attributes": { "FifoQueue ": "false" } })).await,
+        "InvalidParameterValue"
+    );
+}
+
+/// Texts that would make a key or a value that the store does not take.
+#[tokio::test]
+async fn texts_have_bounds() {
+    let f = fixture();
+    let url = f.queue("q", json!({})).await;
+    let long = "x".repeat(200_000);
+    let of = |name: &str| format!("http://{HOST}/000000000000/{name}");
+    let gone = "AWS.SimpleQueueService.NonExistentQueue";
+    assert_eq!(f.code("SendMessage", json!({ "QueueUrl": of(&long), "MessageBody": "m" })).await, gone);
+    assert_eq!(f.code("GetQueueUrl", json!({ "QueueName": long })).await, gone);
+    assert_eq!(f.ok("ListQueues", json!({ "QueueNamePrefix": long })).await, json!({}));
+    let token = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, &long);
+    assert_eq!(f.code("ListQueues", json!({ "NextToken": token, "MaxResults": 1 })).await, "InvalidParameterValue");
+    let far = format!("arn:aws:sqs:{long}:000000000000:q");
+    for source in [arn(&long), far.clone()] {
+        let start = json!({ "SourceArn": source });
+        assert_eq!(f.code("StartMessageMoveTask", start).await, "InvalidParameterValue");
+        let policy = json!({ "deadLetterTargetArn": source, "maxReceiveCount": 1 }).to_string();
+        let set = json!({ "QueueUrl": url, "Attributes": { "RedrivePolicy": policy } });
+        assert_eq!(f.code("SetQueueAttributes", set).await, "InvalidAttributeValue");
+        assert_eq!(f.service.facts_of(&source).await.expect("no failure"), wire::ResourceFacts::default());
+    }
+    for name in ["KmsMasterKeyId", "Policy", "RedrivePolicy", "RedriveAllowPolicy", "DelaySeconds"] {
+        let set = json!({ "QueueUrl": url, "Attributes": { name: long } });
+        assert_eq!(f.code("SetQueueAttributes", set).await, "InvalidAttributeValue", "{name}");
+    }
+    let key = "k".repeat(2_049);
+    let set = json!({ "QueueUrl": url, "Attributes": { "KmsMasterKeyId": key } });
+    assert_eq!(f.code("SetQueueAttributes", set).await, "InvalidAttributeValue");
+    let allow = format!(r#"{{"redrivePermission":"allowAll"{}}}"#, " ".repeat(8_192));
+    let set = json!({ "QueueUrl": url, "Attributes": { "RedriveAllowPolicy": allow } });
+    assert_eq!(f.code("SetQueueAttributes", set).await, "InvalidAttributeValue");
+    let handle = json!({ "taskId": long, "sourceArn": arn("q"), "startedMs": 1 }).to_string();
+    let handle = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, handle);
+    assert_eq!(f.code("CancelMessageMoveTask", json!({ "TaskHandle": handle })).await, "InvalidParameterValue");
+}
+
+#[tokio::test]
+async fn a_record_has_a_bound_as_a_whole() {
+    let f = fixture();
+    // In JSON it takes six bytes.
+    let wide = "\u{1}";
+    let tags: serde_json::Map<_, _> =
+        (0..50).map(|n| (format!("{n:02}{}", wide.repeat(126)), json!(wide.repeat(256)))).collect();
+    assert_eq!(f.code("CreateQueue", json!({ "QueueName": "q", "tags": tags })).await, "OverLimit");
+    let url = f.queue("q", json!({})).await;
+    assert_eq!(f.code("TagQueue", json!({ "QueueUrl": url, "Tags": tags })).await, "OverLimit");
+    let ordinary: serde_json::Map<_, _> = (0..50).map(|n| (format!("{n:0128}"), json!("v".repeat(256)))).collect();
+    f.ok("TagQueue", json!({ "QueueUrl": url, "Tags": ordinary })).await;
 }

@@ -72,11 +72,12 @@ async fn suggest(client: Client, function: &str, print: Print) -> anyhow::Result
     let path = format!("/_tinderbox/iam/suggest/{}", client::path_segment(function));
     let found = client.administer("GET", &path, &Value::Null).await?;
     if found["policy"].is_null() {
-        anyhow::bail!("no call of the function {function} is recorded: let it run first");
+        anyhow::bail!("no call of the function {function} that succeeded is recorded: let it run first");
     }
     crate::print::talk(&format!(
-        "from {} recorded requests, {} of them denied (or to be denied, once enforced)",
-        found["requests"], found["denied"]
+        "from {} recorded requests, {} of them denied (or to be denied, once enforced); the {} that were refused are \
+         not in it",
+        found["requests"], found["denied"], found["refused"]
     ));
     print.text(&serde_json::to_string_pretty(&found["policy"])?);
     print.json(&found);
@@ -110,6 +111,9 @@ async fn explain(client: Client, request_id: &str, print: Print) -> anyhow::Resu
         for line in text(now).lines() {
             print.text(&format!("    {line}"));
         }
+    }
+    if let Some(left_out) = record["left_out"].as_u64() {
+        print.text(&format!("\nand {left_out} more, too many to be recorded"));
     }
     print.json(&found);
     Ok(ExitCode::SUCCESS)

@@ -30,7 +30,8 @@ pub(super) async fn open(
 ) -> anyhow::Result<(Iam, Decisions)> {
     let folder = data.join("decisions");
     DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-    let decisions = Decisions::open(&folder).with_context(|| format!("could not write in {}", folder.display()))?;
+    let decisions =
+        Decisions::open(&folder, clock.clone()).with_context(|| format!("could not write in {}", folder.display()))?;
     let issuer_keys = Some(issuer_keys::of(config.oidc_keys.clone(), clock.clone()));
     let extras = Extras { decisions: Some(decisions.clone()), issuer_keys };
     let iam = Iam::open_with(kv, clock, rng, extras).await.context("identities cannot be read")?;
@@ -38,7 +39,7 @@ pub(super) async fn open(
 }
 
 /// Keys of users and sessions, and what their policies allow.
-pub(super) fn of(iam: Iam) -> Identity {
+pub(super) fn of(iam: Iam, auth: Auth) -> Identity {
     let (finds, decides, notes) = (iam.clone(), iam.clone(), iam);
     Identity {
         credential: Arc::new(move |access_key_id, session_token| {
@@ -50,10 +51,15 @@ pub(super) fn of(iam: Iam) -> Identity {
             Box::pin(async move {
                 let Question { cx, mut asked, objection } = question;
                 asked.retain(|one| !sns::needs_no_permission(&cx.principal, one.action));
-                iam.rule(Asking { cx: &cx, objection: objection.as_deref() }, &asked).await
+                let asking = Asking { cx: &cx, objection: objection.as_deref(), enforced: auth == Auth::Enforced };
+                iam.rule(asking, &asked).await
             })
         }),
         note_use: Arc::new(move |key, region, service| {
+            // Asked here, not in the task: nearly always there is nothing to do.
+            if !notes.use_is_due(key) {
+                return;
+            }
             let (iam, key, region, service) = (notes.clone(), key.to_owned(), region.to_owned(), service.to_owned());
             sys::task::spawn("note the use of a key", async move {
                 if let Err(error) = iam.note_use(&key, &region, &service).await {
@@ -85,7 +91,8 @@ pub(super) fn for_lambda(iam: Iam, keys: FunctionKeys, auth: Auth) -> lambda::Id
         authorize: Arc::new(move |cx: Cx, asked: Vec<Asked>| {
             let iam = iam.clone();
             Box::pin(async move {
-                let answer = iam.authorize(&cx, &asked).await;
+                let asking = Asking { cx: &cx, objection: None, enforced: auth == Auth::Enforced };
+                let answer = iam.rule(asking, &asked).await;
                 in_mode(auth, &asked, answer)
             })
         }),

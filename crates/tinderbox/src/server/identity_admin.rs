@@ -12,7 +12,7 @@ use iam::{Decisions, Iam, IamError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use wire::service::facts_of;
-use wire::{AccountId, ResourceFacts, Service, ServiceError};
+use wire::{AccountId, Arn, ResourceFacts, Service, ServiceError};
 
 use super::admin::answer;
 
@@ -92,9 +92,10 @@ impl IdentityAdmin {
     }
 
     async fn explain(self, request: AdminRequest) -> Outcome {
-        let id = request.rest;
-        let found = self.records(move |record| record.request_id == id).await?;
-        let Some(record) = found.first() else {
+        let found = self.decisions.of_request(&request.rest).await.map_err(unreadable)?;
+        // A request in permissive mode may be recorded twice: by its signature, and by what its handler decided.
+        let denied = found.iter().find(|record| !record.is_allowed());
+        let Some(record) = denied.or(found.first()) else {
             return Ok((404, json!({ "message": "no decision about such a request is recorded" })));
         };
         let mut explanations = Vec::new();
@@ -108,7 +109,8 @@ impl IdentityAdmin {
         let records = self.records_of(&request.rest).await?;
         let policy = iam::suggest(&records);
         let denied = records.iter().filter(|record| !record.is_allowed()).count();
-        Ok((200, json!({ "requests": records.len(), "denied": denied, "policy": policy })))
+        let refused = records.iter().filter(|record| record.was_refused()).count();
+        Ok((200, json!({ "requests": records.len(), "denied": denied, "refused": refused, "policy": policy })))
     }
 
     async fn simulate(self, request: AdminRequest) -> Outcome {
@@ -119,10 +121,10 @@ impl IdentityAdmin {
             role: Option<String>,
         }
         let input: Input = parsed(&request.body)?;
-        let role = input.role.map(|role| format!("/{}", role.rsplit('/').next().unwrap_or_default()));
-        let records = match (&input.function, role) {
+        let own = self.own.clone();
+        let records = match (&input.function, input.role) {
             (Some(function), _) => self.records_of(function).await?,
-            (None, Some(role)) => self.records(move |record| record.asker.parent_arn.ends_with(&role)).await?,
+            (None, Some(role)) => self.records(move |record| names(&role, &record.asker.parent_arn, &own)).await?,
             (None, None) => self.records(|record| record.asker.kind != "root").await?,
         };
         let policy = input.policy.to_string();
@@ -138,21 +140,34 @@ impl IdentityAdmin {
         Ok((200, json!({ "requests": records.len(), "breaks": breaks, "opens": opens })))
     }
 
-    /// The requests of a function's code, by its name or ARN.
+    /// The requests of a function's code, by its ARN, or by its name when it belongs to the operator's own account.
     async fn records_of(&self, function: &str) -> Result<Vec<Record>, IamError> {
-        let end = format!(":function:{}", function.rsplit(':').next().unwrap_or_default());
-        self.records(move |record| record.asker.function.as_ref().is_some_and(|arn| arn.ends_with(&end))).await
+        let (function, own) = (function.to_owned(), self.own.clone());
+        self.records(move |record| record.asker.function.as_ref().is_some_and(|arn| names(&function, arn, &own))).await
     }
 
     async fn records(&self, wanted: impl Fn(&Record) -> bool + Send + 'static) -> Result<Vec<Record>, IamError> {
-        let read = self.decisions.read(wanted).await;
-        read.map_err(|error| IamError::ServiceFailure(kv::Error::corrupt(format!("decisions cannot be read: {error}"))))
+        self.decisions.read(wanted).await.map_err(unreadable)
     }
 
     /// What the resource's service knows of it now; nothing when it does not exist any more.
     async fn facts(&self, answer: &Answered) -> Result<ResourceFacts, IamError> {
         Ok(facts_of(&self.services, &answer.action, &answer.resource).await.unwrap_or_default())
     }
+}
+
+fn unreadable(error: std::io::Error) -> IamError {
+    IamError::ServiceFailure(kv::Error::corrupt(format!("decisions cannot be read: {error}")))
+}
+
+/// Whether `given` means the function or role `arn`: it is the ARN, or the name of one in the account `own`. Tenants
+/// choose names too: a name never means a thing of theirs.
+fn names(given: &str, arn: &str, own: &AccountId) -> bool {
+    if given.starts_with("arn:") {
+        return given == arn;
+    }
+    let own = Arn::parse(arn).is_some_and(|arn| arn.account == own.as_str());
+    own && arn.rsplit([':', '/']).next() == Some(given)
 }
 
 fn invalid(message: &str) -> IamError {
@@ -171,6 +186,32 @@ fn shown(outcome: Outcome) -> Response<Bytes> {
                 tracing::error!(error = &error as &dyn std::error::Error, "an operator's request failed inside");
             }
             answer(error.status(), &json!({ "message": error.to_string() }))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_means_a_thing_of_the_operators_and_an_arn_exactly_one() {
+        let own = AccountId::parse("000000000000").expect("12 digits");
+        let (mine, theirs) =
+            ("arn:aws:lambda:eu-west-1:000000000000:function:f", "arn:aws:lambda:eu-west-1:111111111111:function:f");
+        let role = "arn:aws:iam::000000000000:role/path/r";
+        for (given, arn, expected) in [
+            ("f", mine, true),
+            ("f", theirs, false),
+            (theirs, theirs, true),
+            (theirs, mine, false),
+            ("", mine, false),
+            ("unction:f", mine, false),
+            ("r", role, true),
+            ("path/r", role, false),
+            (role, role, true),
+        ] {
+            assert_eq!(names(given, arn, &own), expected, "{given} {arn}");
         }
     }
 }

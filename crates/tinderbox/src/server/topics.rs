@@ -37,6 +37,7 @@ pub(super) fn publisher(sns: Sns) -> triggers::Publish {
             let published = sns.publish_for(&topic_arn, text, Some(cause.trace.header())).await;
             published.map_err(|error| match error.status() {
                 500.. => Undelivered::Transient(error.to_string()),
+                403 | 404 => Undelivered::Denied(error.to_string()),
                 _ => Undelivered::Permanent(error.to_string()),
             })
         })
@@ -125,7 +126,7 @@ async fn to_function(to: &triggers::Targets, event: ToFunction) -> Result<(), Re
         deduplication: None,
     };
     to.deliver(&event.function_arn, event.event, cause).await.map_err(|undelivered| match undelivered {
-        Undelivered::Permanent(reason) => Refusal::Permanent(reason),
+        Undelivered::Permanent(reason) | Undelivered::Denied(reason) => Refusal::Permanent(reason),
         Undelivered::Transient(reason) => Refusal::Transient(reason),
     })
 }

@@ -43,6 +43,7 @@ pub(super) struct Parts {
     invoker: Invoker,
     logs: Logs,
     recorder: Recorder,
+    decisions: Decisions,
 }
 
 impl Parts {
@@ -59,6 +60,7 @@ impl Parts {
         if let Err(error) = self.recorder.flush().await {
             tracing::error!(%error, "the last spans could not be written");
         }
+        self.decisions.flush().await;
     }
 }
 
@@ -108,6 +110,7 @@ pub(super) async fn wire(
         config: lambda_config(config),
         identity: identity::for_lambda(iam.clone(), function_keys, config.auth),
         read_object: storage::packages(s3.clone()),
+        check_policy: policy_check(config),
     });
     make_ready(&lambda).await?;
     let sqs = start_sqs(config, (&kv, &clock, &rng), &stop).await.context("queues cannot be read")?;
@@ -115,12 +118,12 @@ pub(super) async fn wire(
     let served = Served { lambda, logs, s3, sqs, sns, iam };
     let services = start_background(config, &kv, &served, &may_act, &stop);
     let Served { lambda, logs, s3, sqs, sns, iam } = served;
-    let operator = operator_routes(config, &iam, decisions, &services);
+    let operator = operator_routes(config, &iam, &decisions, &services);
     let gateway = Gateway::new(
         gateway_config(config),
         Wiring {
             services,
-            identity: Some(identity::of(iam)),
+            identity: Some(identity::of(iam, config.auth)),
             known: model::SERVICES,
             credentials,
             recorder: recorder.clone(),
@@ -133,7 +136,7 @@ pub(super) async fn wire(
         },
     );
     handle.attach(gateway.clone());
-    Ok((Parts { invoker, logs, recorder }, gateway))
+    Ok((Parts { invoker, logs, recorder, decisions }, gateway))
 }
 
 /// The services, each as its own crate knows it.
@@ -167,6 +170,7 @@ fn start_background(
         topics: topics::publisher(sns.clone()),
         may_act: acts,
     };
+    sys::task::spawn("collect packages", lambda::jobs::run(lambda.clone(), stop.clone()));
     let triggers = start_triggers(kv, lambda, &targets, stop);
     topics::start(sns, targets, config.http_delivery, stop);
     // Of Lambda's operations, those about event source mappings are served by `triggers`.
@@ -205,9 +209,19 @@ async fn make_ready(lambda: &Lambda) -> anyhow::Result<()> {
 }
 
 /// Accounts, and the record of decisions.
-fn operator_routes(config: &Config, iam: &Iam, decisions: Decisions, services: &[Service]) -> Vec<AdminRoute> {
-    let (iam, services, own) = (iam.clone(), services.to_vec(), config.account.clone());
+fn operator_routes(config: &Config, iam: &Iam, decisions: &Decisions, services: &[Service]) -> Vec<AdminRoute> {
+    let (iam, decisions, services) = (iam.clone(), decisions.clone(), services.to_vec());
+    let own = config.account.clone();
     IdentityAdmin { iam, decisions, services, own }.routes()
+}
+
+/// What services ask before they store a resource policy.
+fn policy_check(config: &Config) -> wire::CheckPolicy {
+    match config.auth {
+        config::Auth::Enforced => Arc::new(Iam::check_resource_policy),
+        // Nothing is decided by them, and emulators take any text.
+        config::Auth::Permissive => Arc::new(|_| Ok(())),
+    }
 }
 
 /// The queues, and their background work.
@@ -216,11 +230,7 @@ async fn start_sqs(
     (kv, clock, rng): (&Kv, &Clock, &Rng),
     stop: &CancellationToken,
 ) -> Result<Sqs, SqsError> {
-    let check_policy: wire::CheckPolicy = match config.auth {
-        config::Auth::Enforced => Arc::new(Iam::check_resource_policy),
-        // Nothing is decided by them, and emulators take any text.
-        config::Auth::Permissive => Arc::new(|_| Ok(())),
-    };
+    let check_policy = policy_check(config);
     let sqs = Sqs::new(SqsParts { kv: kv.clone(), clock: clock.clone(), rng: rng.clone(), check_policy });
     sqs::jobs::resume(&sqs).await?;
     sys::task::spawn("sqs jobs", sqs::jobs::run(sqs.clone(), stop.clone()));
@@ -286,6 +296,7 @@ fn lambda_config(config: &Config) -> lambda::Config {
     lambda::Config {
         url_domain: config.domain.clone(),
         account_concurrency_max: i32::try_from(config.concurrency).unwrap_or(i32::MAX),
+        provisioned_mb_max: config.memory_mb / 2,
         ..lambda::Config::default()
     }
 }
@@ -358,6 +369,7 @@ fn body_limits() -> Vec<BodyLimit> {
     vec![
         lambda("CreateFunction", package, "RequestEntityTooLargeException"),
         lambda("UpdateFunctionCode", package, "RequestEntityTooLargeException"),
+        lambda("PublishLayerVersion", package, "RequestEntityTooLargeException"),
         lambda("Invoke", payload, "RequestTooLargeException"),
         s3("CompleteMultipartUpload", ByteSize::mib(4)),
         s3("*", ByteSize::mib(2)),

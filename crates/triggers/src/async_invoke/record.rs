@@ -1,4 +1,7 @@
 //! What is told about the end of an event: the record of a destination, and the dead letter.
+//!
+//! A target may take less than an event with its answer, or with its attributes: then smaller forms are sent, rather than
+//! nothing. A dead letter loses its attributes; a record first the function's answer, then the event.
 
 use bytes::Bytes;
 use lambda::{EventPolicy, QueuedEvent};
@@ -6,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sys::Timestamp;
 
+/// Stands in each entry as `format`; entries without one are of format 1.
+const FORMAT: u32 = 1;
+/// No target takes more: a message of a queue and an event of a function, in bytes.
+const RECORD_BYTES_MAX: usize = 1 << 20;
 /// `ErrorMessage` of a dead letter carries the beginning of the answer.
 const ERROR_MESSAGE_BYTES_MAX: usize = 1_024;
 
@@ -41,7 +48,7 @@ pub(super) enum Result {
 /// A record or a dead letter on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outgoing {
-    /// ARN of the queue, topic, function, bucket or event bus.
+    /// ARN of the queue, topic or function.
     pub target: String,
     /// Role of the function: on whose authority it is sent.
     pub role: String,
@@ -57,6 +64,10 @@ pub struct Outgoing {
     pub ended_ms: i64,
     /// Attributes of a dead letter; a record has none.
     pub attributes: Vec<Attribute>,
+    /// Begin and end of the parts of the body that can be left out, one after the other, the first one first. They do not
+    /// overlap, and the body without them is JSON.
+    #[serde(default)]
+    pub parts: Vec<(usize, usize)>,
     /// JSON text.
     #[serde(skip)]
     pub body: Bytes,
@@ -73,10 +84,35 @@ pub struct Attribute {
     pub value: String,
 }
 
+#[derive(Serialize)]
+struct Written<'a> {
+    format: u32,
+    #[serde(flatten)]
+    outgoing: &'a Outgoing,
+}
+
+#[derive(Deserialize)]
+struct Format {
+    format: Option<u32>,
+}
+
 impl Outgoing {
+    /// The same with less in it; `None` when there is nothing that can be left out.
+    pub(super) fn smaller(&self) -> Option<Self> {
+        if !self.attributes.is_empty() {
+            return Some(Self { attributes: Vec::new(), ..self.clone() });
+        }
+        let ((begin, end), rest) = self.parts.split_first().map(|(first, rest)| (*first, rest))?;
+        let body = [self.body.get(..begin)?, self.body.get(end..)?].concat();
+        let moved = |at: usize| if at >= end { at - (end - begin) } else { at };
+        let parts = rest.iter().map(|(begin, end)| (moved(*begin), moved(*end))).collect();
+        Some(Self { parts, body: Bytes::from(body), ..self.clone() })
+    }
+
     /// What the outbox keeps: a line of JSON, then the body byte for byte.
     pub(super) fn encode(&self) -> Bytes {
-        let mut bytes = serde_json::to_vec(self).expect("a struct of texts and numbers is JSON");
+        let written = Written { format: FORMAT, outgoing: self };
+        let mut bytes = serde_json::to_vec(&written).expect("a struct of texts and numbers is JSON");
         bytes.reserve(self.body.len() + 1);
         bytes.push(b'\n');
         bytes.extend_from_slice(&self.body);
@@ -85,6 +121,11 @@ impl Outgoing {
 
     pub(super) fn decode(bytes: &Bytes) -> std::result::Result<Self, serde_json::Error> {
         let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+        let Format { format } = serde_json::from_slice(&bytes[..end])?;
+        if let Some(unknown) = format.filter(|format| *format != FORMAT) {
+            let text = format!("a record of format {unknown}; this program knows {FORMAT}");
+            return Err(serde::de::Error::custom(text));
+        }
         let outgoing: Self = serde_json::from_slice(&bytes[..end])?;
         Ok(Self { body: bytes.slice((end + 1).min(bytes.len())..), ..outgoing })
     }
@@ -99,15 +140,18 @@ pub(super) fn outgoing(
     condition: Condition,
     now: Timestamp,
 ) -> Vec<Outgoing> {
+    // Whatever comes of what is told now is behind the function's run: loops over targets are counted (L15).
+    let trace = event.trace_behind();
     let one = |target: &String, body: Bytes, attributes| Outgoing {
         target: target.clone(),
         role: policy.role.clone(),
         function_arn: event.qualified_arn(),
         request_id: event.request_id.clone(),
-        trace: event.trace.clone(),
+        trace: trace.clone(),
         condition: condition.as_str().to_owned(),
         ended_ms: now.unix_ms(),
         attributes,
+        parts: Vec::new(),
         body,
     };
     let destination = match condition {
@@ -116,7 +160,12 @@ pub(super) fn outgoing(
     };
     let mut all = Vec::new();
     if let Some(target) = destination {
-        all.push(one(target, record(event, result, condition, now), Vec::new()));
+        let (body, parts) = record(event, result, condition, now);
+        let mut record = Outgoing { parts, ..one(target, body, Vec::new()) };
+        while let Some(smaller) = record.smaller().filter(|_| record.body.len() > RECORD_BYTES_MAX) {
+            record = smaller;
+        }
+        all.push(record);
     }
     if let Some(target) = policy.dead_letter.as_ref().filter(|_| condition != Condition::Success) {
         all.push(one(target, event.payload.clone(), dead_letter_attributes(event, result)));
@@ -155,8 +204,9 @@ fn cut(text: &str) -> String {
     text[..end.unwrap_or(0)].to_owned()
 }
 
-/// The record of a destination, version 1.0. Event and answer stand in it byte for byte.
-fn record(event: &QueuedEvent, result: &Result, condition: Condition, now: Timestamp) -> Bytes {
+/// The record of a destination, version 1.0, and its parts that can be left out. Event and answer stand in it byte for
+/// byte.
+fn record(event: &QueuedEvent, result: &Result, condition: Condition, now: Timestamp) -> (Bytes, Vec<(usize, usize)>) {
     let (context, response) = match result {
         Result::Answered { version, payload } => {
             (Some(json!({ "statusCode": 200, "executedVersion": version })), Some(payload.clone()))
@@ -180,16 +230,20 @@ fn record(event: &QueuedEvent, result: &Result, condition: Condition, now: Times
     });
     let mut record =
         format!(r#"{{"version":"1.0","timestamp":"{}","requestContext":{request_context}"#, timestamp(now));
-    let mut add = |name: &str, value: &str| record.push_str(&format!(r#","{name}":{value}"#));
-    add("requestPayload", json_text(&event.payload));
+    let mut add = |name: &str, value: &str| {
+        let begin = record.len();
+        record.push_str(&format!(r#","{name}":{value}"#));
+        (begin, record.len())
+    };
+    let mut parts = vec![add("requestPayload", json_text(&event.payload))];
     if let Some(context) = context {
         add("responseContext", &context.to_string());
     }
     if let Some(response) = response {
-        add("responsePayload", json_text(&response));
+        parts.insert(0, add("responsePayload", json_text(&response)));
     }
     record.push('}');
-    Bytes::from(record)
+    (Bytes::from(record), parts)
 }
 
 /// The bytes as they are when they are JSON, else `null`: a runtime may answer with anything.

@@ -76,7 +76,8 @@ fn l2_a_function_error_is_retried_after_one_and_two_minutes() {
 
 #[test]
 fn l3_throttles_and_our_own_faults_back_off_from_a_second_to_five_minutes_until_the_age() {
-    for status in [429, 500, 503] {
+    // 403: the function's role is not there, or not yet.
+    for status in [403, 429, 500, 503] {
         let policy = EventPolicy { retries_max: 0, age_max: Duration::from_secs(1_200), ..policy() };
         let (attempts, condition) = life(&policy, |_| not_run(status));
         assert_eq!(attempts, [0, 1, 3, 7, 15, 31, 63, 127, 255, 511, 811, 1_111], "{status}");
@@ -194,49 +195,117 @@ proptest! {
     }
 }
 
-/// A target that refuses for a while.
-#[tokio::test]
-async fn a_record_is_sent_until_its_target_takes_it() {
+/// Tries `record` on targets that give these answers, one after the other and then the last one for ever; what they were
+/// sent, and when (in seconds).
+async fn sent_until_settled(record: &Outgoing, answers: Vec<Result<(), Undelivered>>) -> Vec<(u64, Outgoing)> {
     let clock = Clock::manual(ACCEPTED);
-    let kv = Kv::memory(clock.clone(), Rng::seeded(3));
-    let taken: Arc<Mutex<Vec<Outgoing>>> = Arc::default();
-    let refusals = Arc::new(Mutex::new(3u32));
-    let record = record::outgoing(&event(), &policy(), &failed(), Condition::RetriesExhausted, ACCEPTED).remove(0);
-    kv.transact(|tx| {
-        RESULTS.push(&tx, ACCEPTED, Event::any(record.encode()));
-        std::future::ready(Ok::<_, kv::Error>(()))
-    })
-    .await
-    .unwrap();
-    let (takes, refuses) = (Arc::clone(&taken), Arc::clone(&refusals));
+    let tried: Arc<Mutex<Vec<(u64, Outgoing)>>> = Arc::default();
+    let (seen, told) = (Arc::clone(&tried), clock.clone());
     let send_to: SendTo = Arc::new(move |outgoing| {
-        let mut left = refuses.lock();
-        let answer = match *left {
-            0 => {
-                takes.lock().push(outgoing);
-                Ok(())
-            }
-            _ => Err(Undelivered::Transient("busy".to_owned())),
-        };
-        *left = left.saturating_sub(1);
+        let mut seen = seen.lock();
+        let answer = answers.get(seen.len()).or(answers.last()).cloned().unwrap_or(Ok(()));
+        seen.push((told.now().since(ACCEPTED).as_secs(), outgoing));
         Box::pin(std::future::ready(answer))
     });
-    let stop = CancellationToken::new();
-    let (sender, told) = (send_to, clock.clone());
-    let delivering = deliver(RESULTS, kv, clock.clone(), Config::default(), stop.clone(), move |delivery| {
-        let (send_to, clock) = (Arc::clone(&sender), told.clone());
-        async move { settle_result(&send_to, &clock, delivery).await }
-    });
-    let delivering = sys::task::spawn("results", delivering);
-    for _ in 0..10_000 {
-        if !taken.lock().is_empty() {
-            break;
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let delivery = Delivery { id: "1".to_owned(), payload: record.encode(), key: None, attempt, pushed: ACCEPTED };
+        match settle_result(&send_to, &clock, delivery).await {
+            Verdict::Retry { at, .. } => clock.advance(at.since(clock.now())),
+            Verdict::Done => return std::mem::take(&mut tried.lock()),
+            Verdict::Push(_) => unreachable!("a record leaves nothing behind"),
         }
-        clock.advance(Duration::from_millis(100));
-        tokio::task::yield_now().await;
     }
-    assert_eq!(*taken.lock(), [record]);
-    assert!(clock.now().since(ACCEPTED) >= Duration::from_secs(1 + 2 + 4), "1 s, 2 s, 4 s");
-    stop.cancel();
-    delivering.await.unwrap();
+}
+
+fn letter_and_record() -> (Outgoing, Outgoing) {
+    let mut all = record::outgoing(&event(), &policy(), &failed(), Condition::RetriesExhausted, ACCEPTED);
+    let letter = all.remove(1);
+    (letter, all.remove(0))
+}
+
+#[tokio::test]
+async fn a_record_is_sent_until_its_target_takes_it() {
+    let (_, record) = letter_and_record();
+    let busy = Err(Undelivered::Transient("busy".to_owned()));
+    // As long as a role or a queue is not there, too.
+    let denied = Err(Undelivered::Denied("no such queue".to_owned()));
+    let tried = sent_until_settled(&record, vec![busy, denied.clone(), denied, Ok(())]).await;
+    assert_eq!(tried, [0, 1, 3, 7].map(|at| (at, record.clone())));
+}
+
+#[tokio::test]
+async fn a_record_that_nobody_takes_is_given_up_after_hours() {
+    let (_, record) = letter_and_record();
+    for refused in [Undelivered::Transient("busy".to_owned()), Undelivered::Denied("no".to_owned())] {
+        let tried = sent_until_settled(&record, vec![Err(refused)]).await;
+        let last = tried.last().map(|(at, _)| *at).unwrap_or_default();
+        assert!((21_300..21_600).contains(&last), "{last}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_target_does_not_take_whole_is_sent_with_less_in_it() {
+    let (letter, record) = letter_and_record();
+    let too_large = Err(Undelivered::Permanent("too large".to_owned()));
+    let tried = sent_until_settled(&letter, vec![too_large.clone()]).await;
+    let forms: Vec<_> = tried.iter().map(|(_, one)| (one.attributes.len(), &one.body)).collect();
+    assert_eq!(forms, [(3, &letter.body), (0, &letter.body)]);
+
+    let tried = sent_until_settled(&record, vec![too_large]).await;
+    let members = |body: &Bytes| {
+        let whole: serde_json::Map<String, Value> = serde_json::from_slice(body).expect("JSON");
+        let payloads = ["requestPayload", "responsePayload"].map(|name| whole.contains_key(name));
+        (whole.contains_key("requestContext") && whole.contains_key("responseContext"), payloads)
+    };
+    let forms: Vec<_> = tried.iter().map(|(_, one)| members(&one.body)).collect();
+    assert_eq!(forms, [(true, [true, true]), (true, [true, false]), (true, [false, false])]);
+}
+
+#[test]
+fn a_record_is_never_larger_than_any_target_takes() {
+    let payload = Bytes::from(format!("\"{}\"", "x".repeat(4_500_000)));
+    let answered = Attempted::Answered { version: "1".to_owned(), payload };
+    let success = record::outgoing(&event(), &policy(), &answered, Condition::Success, ACCEPTED);
+    assert_eq!(success.len(), 1);
+    assert!(success[0].body.len() < 1_000);
+    let record: Value = serde_json::from_slice(&success[0].body).expect("JSON");
+    assert_eq!((&record["requestPayload"], record.get("responsePayload")), (&json!({ "n": 1 }), None));
+    let event = QueuedEvent { payload: Bytes::from(format!("\"{}\"", "x".repeat(1_048_574))), ..event() };
+    let failure = record::outgoing(&event, &policy(), &answered, Condition::RetriesExhausted, ACCEPTED);
+    assert!(failure[0].body.len() < 1_000);
+    assert_eq!(failure[1].body, event.payload, "the dead letter is the event, whole");
+}
+
+#[test]
+fn l15_what_is_told_of_an_event_is_behind_its_visit() {
+    let (letter, record) = letter_and_record();
+    for sent in [letter, record] {
+        let trace = TraceContext::parse_header(&sent.trace).expect("a header");
+        assert_eq!(lambda::visits(&trace, &sent.function_arn), 1);
+    }
+}
+
+#[test]
+fn entries_of_a_newer_format_are_refused_and_those_without_one_are_read() {
+    let (letter, _) = letter_and_record();
+    let text = String::from_utf8(letter.encode().to_vec()).expect("JSON");
+    assert!(text.starts_with(r#"{"format":1,"#), "{text}");
+    assert!(Outgoing::decode(&Bytes::from(text.replace(r#""format":1"#, r#""format":2"#))).is_err());
+    let older = text.replace(r#""format":1,"#, "").replace(r#","parts":[]"#, "");
+    assert_eq!(Outgoing::decode(&Bytes::from(older)).expect("as it was written before"), letter);
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_be_read_is_kept() {
+    let send_to: SendTo = Arc::new(|_| unreachable!("nothing can be sent"));
+    let clock = Clock::manual(ACCEPTED);
+    for attempt in [1, 2, 30] {
+        let payload = Bytes::from_static(b"{}\n");
+        let delivery = Delivery { id: "1".to_owned(), payload, key: None, attempt, pushed: ACCEPTED };
+        let verdict = settle_result(&send_to, &clock, delivery).await;
+        let pause = BACKOFF_FIRST.saturating_mul(1 << (attempt - 1).min(20)).min(BACKOFF_MAX);
+        assert!(matches!(verdict, Verdict::Retry { at, .. } if at == ACCEPTED + pause), "{verdict:?}");
+    }
 }

@@ -1,9 +1,13 @@
 //! Event source mappings and targets: memory engine, manual clock, real queues, functions that the test plays.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod invocations;
+mod lambdas;
 mod mappings;
 mod notices;
 mod polling;
+mod refusals;
+mod service;
 mod stream;
 mod targets;
 
@@ -64,6 +68,8 @@ struct World {
     seen: Arc<Mutex<Seen>>,
     /// What the function does from now on.
     behaviour: Arc<Mutex<Behaviour>>,
+    /// The role that the function has from now on.
+    role: Arc<Mutex<String>>,
     /// Actions that nobody may do.
     denied: Arc<Mutex<Vec<String>>>,
     stop: CancellationToken,
@@ -88,7 +94,8 @@ fn world() -> World {
     let seen = Arc::new(Mutex::new(Seen::default()));
     let behaviour: Behaviour = Arc::new(|_: &Call| (Duration::ZERO, succeed()));
     let behaviour = Arc::new(Mutex::new(behaviour));
-    let functions = functions(&seen, &behaviour, &clock);
+    let role = Arc::new(Mutex::new(ROLE.to_owned()));
+    let functions = functions(&seen, &behaviour, &role, &clock);
     let denied = Arc::new(Mutex::new(Vec::<String>::new()));
     let (refused, asked) = (Arc::clone(&denied), Arc::clone(&seen));
     let may_act: MayAct = Arc::new(move |act: Act| {
@@ -112,11 +119,17 @@ fn world() -> World {
     let triggers = Triggers::new(parts);
     let (queues, service) = (sqs::service(sqs.clone()), triggers::service(triggers.clone()));
     let stop = CancellationToken::new();
-    World { kv, clock, sqs, queues, service, triggers, functions, may_act, seen, behaviour, denied, stop }
+    World { kv, clock, sqs, queues, service, triggers, functions, may_act, seen, behaviour, role, denied, stop }
 }
 
-fn functions(seen: &Arc<Mutex<Seen>>, behaviour: &Arc<Mutex<Behaviour>>, clock: &Clock) -> Functions {
+fn functions(
+    seen: &Arc<Mutex<Seen>>,
+    behaviour: &Arc<Mutex<Behaviour>>,
+    role: &Arc<Mutex<String>>,
+    clock: &Clock,
+) -> Functions {
     let (seen, behaviour, clock) = (Arc::clone(seen), Arc::clone(behaviour), clock.clone());
+    let role = Arc::clone(role);
     Functions {
         invoke: Arc::new(move |call| {
             let (seen, clock) = (Arc::clone(&seen), clock.clone());
@@ -130,11 +143,13 @@ fn functions(seen: &Arc<Mutex<Seen>>, behaviour: &Arc<Mutex<Behaviour>>, clock: 
                 answer
             })
         }),
-        look_up: Arc::new(|_, name| {
+        look_up: Arc::new(move |_, name| {
+            let role_arn = role.lock().clone();
             Box::pin(async move {
-                match name.ends_with('f') || name.ends_with(":live") {
-                    true => Ok(Facts { arn: FUNCTION.to_owned(), role_arn: ROLE.to_owned(), timeout_s: 3 }),
-                    false => Err(LambdaError::function_not_found(&name)),
+                match (name.ends_with(":f") || name == "f", name.ends_with("f:live")) {
+                    (true, _) => Ok(Facts { arn: FUNCTION.to_owned(), role_arn, timeout_s: 3 }),
+                    (_, true) => Ok(Facts { arn: format!("{FUNCTION}:live"), role_arn, timeout_s: 3 }),
+                    _ => Err(LambdaError::function_not_found(&name)),
                 }
             })
         }),

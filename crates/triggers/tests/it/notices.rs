@@ -62,7 +62,7 @@ async fn what_no_target_will_ever_take_is_dropped_and_holds_nothing_back() {
     start(&world);
     world.denied.lock().push("sqs:SendMessage".to_owned());
     tell(&world, &queue.arn(), 1).await;
-    tell(&world, "events", 1).await;
+    tell(&world, "arn:aws:events:us-east-1:000000000000:event-bus/default", 1).await;
     settle().await;
     world.denied.lock().clear();
     tell(&world, &queue.arn(), 2).await;

@@ -229,3 +229,75 @@ async fn the_trace_of_a_message_goes_on_in_its_invocation() {
     let event: Value = serde_json::from_slice(&call.payload).unwrap();
     assert_eq!(event["Records"][0]["attributes"]["AWSTraceHeader"], header);
 }
+
+#[tokio::test]
+async fn a_window_longer_than_the_visibility_timeout_hands_out_no_message_twice() {
+    let world = world();
+    let dead = world.queue("dead", json!({})).await;
+    let redrive = json!({ "deadLetterTargetArn": dead.arn(), "maxReceiveCount": 3 }).to_string();
+    let queue = world.queue("q", json!({ "VisibilityTimeout": "30", "RedrivePolicy": redrive })).await;
+    world.map(&queue, json!({ "BatchSize": 100, "MaximumBatchingWindowInSeconds": 120 })).await;
+    world.start();
+    settle().await;
+    world.send(&queue, &["a"]).await;
+    world.pass(119).await;
+    assert!(world.batches().is_empty(), "the window is open");
+    world.behave(|_| (Duration::from_secs(2), Ok(failure())));
+    world.pass(4).await;
+    assert_eq!(world.batches(), [["a"]]);
+    assert_eq!(world.counts(&queue).await, ("0".to_owned(), "1".to_owned()), "hidden for what is left of 30 s");
+    world.behave(|_| (Duration::ZERO, succeed()));
+    world.pass(24).await;
+    assert_eq!(world.counts(&queue).await, ("0".to_owned(), "1".to_owned()), "not before");
+    // It is received again after 30 s, and waits for another window.
+    world.pass(125).await;
+    assert_eq!(world.batches(), [["a"], ["a"]]);
+    assert_eq!(world.counts(&queue).await, ("0".to_owned(), "0".to_owned()));
+    assert_eq!(world.counts(&dead).await, ("0".to_owned(), "0".to_owned()));
+    let last = world.seen.lock().calls.last().unwrap().payload.clone();
+    let event: Value = serde_json::from_slice(&last).unwrap();
+    assert_eq!(event["Records"][0]["attributes"]["ApproximateReceiveCount"], "2");
+}
+
+fn failure() -> Answer {
+    Answer { payload: Bytes::from_static(b"{}"), function_error: Some("Unhandled".to_owned()) }
+}
+
+#[tokio::test]
+async fn i8_a_poller_reads_with_the_role_that_the_function_has_now() {
+    let world = world();
+    let queue = world.queue("q", json!({})).await;
+    world.map(&queue, json!({})).await;
+    world.start();
+    world.pass(2).await;
+    let other = "arn:aws:iam::000000000000:role/other";
+    *world.role.lock() = other.to_owned();
+    // The receive that waits ends, and the next one asks.
+    world.pass(25).await;
+    let act = world.seen.lock().acts.last().unwrap().clone();
+    assert_eq!(act.actor, wire::Actor::Role { arn: other.to_owned() });
+}
+
+#[tokio::test]
+async fn l15_of_a_batch_the_chain_that_came_here_most_often_goes_on() {
+    let world = world();
+    let queue = world.queue("q", json!({})).await;
+    let root = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+    // Chains as the service counts them: of this function twice, of another one nine times.
+    let other = "Lineage=00000001:9";
+    let event = |trace: &wire::TraceContext| {
+        let made = lambda::QueuedEvent::new(super::FUNCTION, String::new(), Bytes::new(), trace, world.clock.now());
+        made.unwrap().trace_behind()
+    };
+    let once = event(&wire::TraceContext::parse_header(root).unwrap());
+    let twice = event(&wire::TraceContext::parse_header(&once).unwrap());
+    let messages = [None, Some(format!("{root};{other}")), Some(once), Some(twice.clone()), None]
+        .map(|trace| sqs::Outgoing { body: "a".to_owned(), trace, sender: "s".to_owned(), ..sqs::Outgoing::default() });
+    world.sqs.send(&queue, &messages).await.unwrap();
+    world.map(&queue, json!({})).await;
+    world.start();
+    settle().await;
+    let call = world.seen.lock().calls[0].clone();
+    assert_eq!(world.batches(), [["a"; 5]]);
+    assert_eq!(call.trace.header(), twice);
+}

@@ -165,6 +165,33 @@ async fn l17_a_partial_answer_goes_on_from_the_failed_record() {
 }
 
 #[tokio::test]
+async fn l17_an_answer_that_cannot_be_understood_fails_the_whole_batch() {
+    for (answer, passed_over) in [
+        ("7", 1),
+        ("{", 1),
+        (r#"{"batchItemFailures":"00000000"}"#, 1),
+        (r#"{"batchItemFailures":[{}]}"#, 1),
+        (r#"{"batchItemFailures":[{"itemIdentifier":"none"}]}"#, 1),
+        (r#"{"batchItemFailures":null}"#, 0),
+        ("\"\"", 0),
+        ("", 0),
+    ] {
+        let (shard, clock) = (Shard::default(), clock());
+        shard.put(&clock, "k", json!(1));
+        let functions = Functions {
+            invoke: Arc::new(move |_| {
+                let answer = Answer { payload: Bytes::from_static(answer.as_bytes()), function_error: None };
+                Box::pin(std::future::ready(Ok(answer)))
+            }),
+            look_up: Arc::new(|_, _| unreachable!("a shard's poller looks up no function")),
+        };
+        let _stop = start(&shard, &clock, functions, Settings { partial: true, retries_max: Some(0), ..settings() });
+        settle().await;
+        assert_eq!(shard.discarded.lock().len(), passed_over, "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn unwanted_records_are_passed_over_in_silence() {
     let (shard, clock, log) = (Shard::default(), clock(), Log::default());
     for n in 0..4 {

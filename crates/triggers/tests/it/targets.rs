@@ -61,7 +61,7 @@ async fn functions_queues_and_topics_get_what_is_sent_to_them() {
     let acts = world.seen.lock().acts.clone();
     let asked: Vec<_> = acts.iter().map(|act| (act.action.as_str(), act.resource.as_str())).collect();
     let expected = [
-        ("lambda:InvokeFunction", FUNCTION),
+        ("lambda:InvokeFunction", qualified.as_str()),
         ("sqs:SendMessage", &queue.arn()),
         ("sns:Publish", "arn:aws:sns:us-east-1:000000000000:t"),
     ];
@@ -70,19 +70,53 @@ async fn functions_queues_and_topics_get_what_is_sent_to_them() {
 }
 
 #[tokio::test]
+async fn what_guards_a_function_is_the_policy_of_what_is_named() {
+    let world = world();
+    let (targets, _) = targets(&world);
+    for (target, asked) in [
+        (FUNCTION.to_owned(), FUNCTION.to_owned()),
+        (format!("{FUNCTION}:$LATEST"), FUNCTION.to_owned()),
+        (format!("{FUNCTION}:live"), format!("{FUNCTION}:live")),
+        (format!("{FUNCTION}:7"), format!("{FUNCTION}:7")),
+    ] {
+        assert_eq!(targets.deliver(&target, Bytes::from_static(b"1"), cause()).await, Ok(()));
+        let seen = world.seen.lock();
+        assert_eq!(seen.acts.last().unwrap().resource, asked);
+        assert_eq!(seen.calls.last().unwrap().function_arn, target);
+    }
+}
+
+#[tokio::test]
 async fn what_can_never_be_delivered_is_told_apart_from_what_may_be_later() {
     let world = world();
     let (targets, _) = targets(&world);
     let payload = Bytes::from_static(b"x");
+    let queue = world.queue("q", json!({ "MaximumMessageSize": "1024" })).await.arn();
     let missing = "arn:aws:sqs:us-east-1:000000000000:none";
-    for target in ["no ARN", missing, "arn:aws:events:us-east-1:000000000000:event-bus/default"] {
+    let large = Bytes::from("x".repeat(1_025));
+    for (target, payload) in [
+        ("no ARN", &payload),
+        ("arn:aws:events:us-east-1:000000000000:event-bus/default", &payload),
+        (queue.as_str(), &large),
+        (queue.as_str(), &Bytes::from_static(b"\xff")),
+    ] {
         let outcome = targets.deliver(target, payload.clone(), cause()).await;
         assert!(matches!(outcome, Err(Undelivered::Permanent(_))), "{target}: {outcome:?}");
     }
-    world.behave(|_| (std::time::Duration::ZERO, Err(Refusal::Throttled)));
-    let outcome = targets.deliver(FUNCTION, payload.clone(), cause()).await;
-    assert!(matches!(outcome, Err(Undelivered::Transient(_))));
+    let outcome = targets.deliver(missing, payload.clone(), cause()).await;
+    assert!(matches!(outcome, Err(Undelivered::Denied(_))), "{outcome:?}");
+    for (refusal, kind) in [
+        (Refusal::Throttled, "Transient"),
+        (Refusal::Transient(String::new()), "Transient"),
+        (Refusal::Gone(String::new()), "Denied"),
+        (Refusal::Rejected(String::new()), "Permanent"),
+    ] {
+        let answer = refusal.clone();
+        world.behave(move |_| (std::time::Duration::ZERO, Err(answer.clone())));
+        let outcome = targets.deliver(FUNCTION, payload.clone(), cause()).await;
+        assert!(format!("{outcome:?}").contains(kind), "{refusal:?}: {outcome:?}");
+    }
     world.denied.lock().push("lambda:InvokeFunction".to_owned());
     let outcome = targets.deliver(FUNCTION, payload, cause()).await;
-    assert_eq!(outcome, Err(Undelivered::Permanent("no".to_owned())));
+    assert_eq!(outcome, Err(Undelivered::Denied("no".to_owned())));
 }

@@ -21,7 +21,7 @@ use crate::{Error, Kv, RangeOptions};
 const READ_PAIRS: usize = 64;
 /// Events of one lane that wait in memory; more are parked, so that one slow key leaves room for others.
 const LANE_EVENTS_MAX: usize = 32;
-/// Their payloads, in bytes: all of them move in one transaction when the lane is parked.
+/// Their payloads, in bytes: those that are not parked yet move in one transaction when the lane is.
 const LANE_BYTES_MAX: usize = 2_000_000;
 /// A settling transaction takes no further verdict beyond this many bytes.
 const SETTLE_BYTES: usize = 2_000_000;
@@ -35,11 +35,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Config {
     /// Events of one shard that are in handlers, or wait in memory behind one of their key.
     pub window: usize,
+    /// The payloads of these events, in bytes: beyond that no further ones are taken. What is in memory may be more by one
+    /// read, which is 5 MB.
+    pub bytes_max: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { window: 256 }
+        Self { window: 256, bytes_max: 32_000_000 }
     }
 }
 
@@ -58,6 +61,7 @@ where
                 kv: kv.clone(),
                 clock: clock.clone(),
                 window: config.window.max(1),
+                bytes_max: config.bytes_max.max(1),
                 handler: Arc::clone(&handler),
                 state: State::default(),
             };
@@ -75,6 +79,7 @@ struct Shard<F> {
     kv: Kv,
     clock: Clock,
     window: usize,
+    bytes_max: usize,
     handler: Arc<F>,
     state: State,
 }
@@ -95,6 +100,8 @@ struct State {
     lanes: HashMap<Bytes, Lane>,
     /// Events in `lanes`.
     held: usize,
+    /// Bytes of their payloads.
+    held_bytes: usize,
     running: FuturesUnordered<Running>,
     /// Where the next read of due lanes begins; `None` before the first.
     due_cursor: Option<Bytes>,
@@ -225,7 +232,7 @@ where
     }
 
     fn has_room(&self) -> bool {
-        self.state.held < self.window
+        self.state.held < self.window && self.state.held_bytes < self.bytes_max
     }
 
     /// Takes events from the log's head while there is room.
@@ -266,8 +273,9 @@ where
             let bytes = lane.waiting_bytes + held.record.payload.len();
             if lane.due_ms.is_none() && lane.waiting.len() < LANE_EVENTS_MAX && bytes <= LANE_BYTES_MAX {
                 lane.waiting_bytes = bytes;
-                lane.waiting.push_back(held);
+                self.state.held_bytes += held.record.payload.len();
                 self.state.held += 1;
+                lane.waiting.push_back(held);
                 return Ok(());
             }
             let is_first = lane.due_ms.is_none();
@@ -354,8 +362,17 @@ where
             None => all.begin,
         };
         let pairs = self.read(begin, all.end, READ_PAIRS).await?;
-        let events = assemble(&pairs)?;
-        Ok(events.into_iter().map(|(place, record)| Held { place, record, is_parked: true }).collect())
+        // The first one whatever its size; what does not fit is read again when those before it are gone.
+        let most = if self.has_room() { LANE_BYTES_MAX } else { 0 };
+        let (mut events, mut bytes) = (VecDeque::new(), 0);
+        for (place, record) in assemble(&pairs)? {
+            bytes += record.payload.len();
+            if bytes > most && !events.is_empty() {
+                break;
+            }
+            events.push_back(Held { place, record, is_parked: true });
+        }
+        Ok(events)
     }
 
     async fn read(&self, begin: Bytes, end: Bytes, limit: usize) -> Result<Vec<(Bytes, Bytes)>, Error> {
@@ -367,6 +384,7 @@ where
     fn start(&mut self, name: Bytes, current: Held, waiting: VecDeque<Held>, due_ms: Option<i64>) {
         self.state.held += 1 + waiting.len();
         let waiting_bytes = waiting.iter().map(|held| held.record.payload.len()).sum();
+        self.state.held_bytes += current.record.payload.len() + waiting_bytes;
         self.hand_out(&name, &current);
         self.state.lanes.insert(name, Lane { current, waiting, waiting_bytes, due_ms });
     }
@@ -411,6 +429,7 @@ where
         };
         let lane = entry.remove();
         self.state.held -= 1 + lane.waiting.len();
+        self.state.held_bytes -= lane.current.record.payload.len() + lane.waiting_bytes;
         let verdict = verdict.unwrap_or_else(|| self.after_failure(&lane));
         let verdict = match check(&verdict) {
             Ok(()) => verdict,

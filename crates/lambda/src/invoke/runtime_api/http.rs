@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use super::{Answer, Refused, Shared};
 use crate::invoke::accepting;
 use crate::invoke::channel::InvokeHeader;
+use crate::invoke::stream::HEAD_BYTES_MAX;
 use crate::invoke::{PAYLOAD_BYTES_MAX, STREAM_BYTES_MAX, StreamPart, StreamSink};
 
 /// Connections of one environment at the same time.
@@ -141,7 +142,13 @@ fn too_large(answered: Result<(), Refused>) -> Reply {
 /// Passes an answer on while it arrives. Its end, or the error in its trailers, ends the invocation.
 async fn stream(shared: &Arc<Shared>, id: &str, request: Request<Incoming>, sink: &StreamSink) -> Reply {
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    sink.send(StreamPart::Head(content_type.unwrap_or("application/octet-stream").to_owned())).await;
+    let content_type = content_type.unwrap_or("application/octet-stream").to_owned();
+    if content_type.len() > HEAD_BYTES_MAX {
+        discard(request.into_body()).await;
+        let message = format!("The content type is longer than {HEAD_BYTES_MAX} bytes");
+        return refuse(&Refused { status: 400, error_type: "InvalidRequest", message });
+    }
+    sink.send(StreamPart::Head(content_type)).await;
     let (mut body, mut length, mut trailers) = (request.into_body(), 0u64, HeaderMap::new());
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return broken() };

@@ -201,8 +201,8 @@ while True:
         let invocation = lambda::Invocation { stream: Some(sink), ..stage.invocation(&function, event) };
         let outcome = stage.invoker.invoke(&function, invocation).await.unwrap();
         let mut seen = Vec::new();
-        while let Ok(part) = parts.try_recv() {
-            seen.push(part);
+        while let Some(arrived) = parts.try_recv() {
+            seen.push(arrived.part);
         }
         assert_eq!(seen.remove(0), StreamPart::Head("text/plain".to_owned()));
         let bytes: Vec<u8> = seen

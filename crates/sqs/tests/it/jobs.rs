@@ -1,0 +1,81 @@
+//! Background work when something in the store cannot be read: it goes on with everything else, and tries again.
+
+use serde_json::json;
+use sqs::keys::{Key, Seq};
+
+use super::{Fixture, fixture, settle};
+
+/// A message that nobody can read, at the head of the queue.
+async fn broken(f: &Fixture, queue: &str) -> Key {
+    let key = Key::Message(f.id(queue).await, Seq { index: 1, ..Seq::MIN });
+    f.put(&key, Some(b"\xffbroken")).await;
+    key
+}
+
+async fn keys_left(f: &Fixture) -> Vec<Key> {
+    let left = f.kv.read(|tx| async move { tx.range([], [0xff], kv::RangeOptions::default()).await }).await;
+    let left = left.expect("the store serves");
+    left.iter().map(|(key, _)| Key::decode(key).expect("our own key")).collect()
+}
+
+#[tokio::test]
+async fn a_tick_goes_on_behind_a_queue_that_fails() {
+    let f = fixture();
+    f.queue("a", json!({})).await;
+    f.queue("b", json!({})).await;
+    let url = f.queue("c", json!({ "MessageRetentionPeriod": "60" })).await;
+    broken(&f, "a").await;
+    f.put(&Key::Queue(sqs::QueueName::of_arn(&super::arn("b")).expect("an ARN")), Some(b"\xffbroken")).await;
+    f.send(&url, "old").await;
+    f.pass(61);
+    sqs::jobs::tick(&f.sqs).await.expect_err("one of them cannot be read");
+    let id = f.id("c").await;
+    assert!(!keys_left(&f).await.iter().any(|key| matches!(key, Key::Message(queue, _) if *queue == id)));
+    sqs::jobs::resume(&f.crashed().sqs).await.expect("a start succeeds");
+}
+
+#[tokio::test]
+async fn q14_a_purge_that_fails_is_tried_again() {
+    let f = fixture();
+    let url = f.queue("q", json!({})).await;
+    f.send(&url, "m").await;
+    let key = broken(&f, "q").await;
+    f.ok("PurgeQueue", json!({ "QueueUrl": url })).await;
+    settle().await;
+    let unfinished = |keys: &[Key]| keys.iter().any(|key| matches!(key, Key::Purge(_)));
+    assert!(unfinished(&keys_left(&f).await));
+    f.put(&key, None).await;
+    f.pass(60);
+    settle().await;
+    assert!(!unfinished(&keys_left(&f).await));
+    assert_eq!(f.counts(&url).await, ["0", "0", "0"]);
+}
+
+#[tokio::test]
+async fn clearing_a_deleted_queue_is_tried_again() {
+    let f = fixture();
+    let url = f.queue("q", json!({})).await;
+    f.send(&url, "m").await;
+    let key = broken(&f, "q").await;
+    f.ok("DeleteQueue", json!({ "QueueUrl": url })).await;
+    settle().await;
+    assert!(!keys_left(&f).await.is_empty());
+    f.put(&key, None).await;
+    f.pass(60);
+    settle().await;
+    assert_eq!(keys_left(&f).await, []);
+}
+
+#[tokio::test]
+async fn a_start_takes_up_all_deleted_queues() {
+    let f = fixture();
+    for queue in 0..600 {
+        f.put(&Key::Garbage(queue), Some(b"\x01")).await;
+    }
+    let f = f.crashed();
+    sqs::jobs::resume(&f.sqs).await.expect("a start succeeds");
+    for _ in 0..10 {
+        settle().await;
+    }
+    assert_eq!(keys_left(&f).await, []);
+}
