@@ -1,9 +1,13 @@
 //! What goes on in a connection: running requests, idle time, and answers that the client does not take (slow read).
+//!
+//! Over HTTP/1 an answer that is not taken is a write that makes no progress ([`StallGuard`]). Over HTTP/2 nothing is even
+//! written once the client's window is used up: there it is an answer that has more and is not asked for it.
 
+use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,22 +22,44 @@ pub(crate) struct Activity {
     clock: Clock,
     running: AtomicUsize,
     idle_since: Mutex<Duration>,
+    /// Numbers of answers that have more for the client than it has asked for, and since when.
+    offered: Mutex<HashMap<u64, Duration>>,
+    next_number: AtomicU64,
 }
 
 impl Activity {
     pub(crate) fn new(clock: Clock) -> Self {
         let idle_since = Mutex::new(clock.elapsed());
-        Self { clock, running: AtomicUsize::new(0), idle_since }
+        Self {
+            clock,
+            running: AtomicUsize::new(0),
+            idle_since,
+            offered: Mutex::default(),
+            next_number: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn start(activity: &Arc<Self>) -> Running {
         activity.running.fetch_add(1, Ordering::SeqCst);
-        Running(Arc::clone(activity))
+        let number = activity.next_number.fetch_add(1, Ordering::Relaxed);
+        Running { activity: Arc::clone(activity), number }
     }
 
     /// Bytes moved: the connection lives.
     pub(crate) fn touch(&self) {
         *self.idle_since.lock() = self.clock.elapsed();
+    }
+
+    /// Returns once some answer has been offered for `limit` and nothing of it was taken.
+    pub(crate) async fn untaken_for(&self, limit: Duration) {
+        loop {
+            let oldest = self.offered.lock().values().min().copied();
+            let waited = oldest.map_or(Duration::ZERO, |since| self.clock.elapsed().saturating_sub(since));
+            if waited >= limit {
+                return;
+            }
+            self.clock.sleep(limit - waited).await;
+        }
     }
 
     /// Returns once no request has run for `limit`.
@@ -49,12 +75,29 @@ impl Activity {
     }
 }
 
-pub(crate) struct Running(Arc<Activity>);
+/// A request that runs until its answer has been taken.
+pub(crate) struct Running {
+    activity: Arc<Activity>,
+    number: u64,
+}
+
+impl Running {
+    /// The answer has more: it is the client's turn.
+    pub(crate) fn offer(&self) {
+        self.activity.offered.lock().insert(self.number, self.activity.clock.elapsed());
+    }
+
+    /// The client takes more: it is ours.
+    pub(crate) fn taken(&self) {
+        self.activity.offered.lock().remove(&self.number);
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.touch();
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
+        self.taken();
+        self.activity.touch();
+        self.activity.running.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -117,5 +160,52 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for StallGuard<I> {
 
     fn is_write_vectored(&self) -> bool {
         self.io.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sys::Timestamp;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    /// Lets everything run that can.
+    async fn settle() {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn f2_only_what_the_client_does_not_take_counts() {
+        let clock = Clock::manual(Timestamp::from_unix_s(0));
+        let activity = Arc::new(Activity::new(clock.clone()));
+        let (ours, theirs) = (Activity::start(&activity), Activity::start(&activity));
+        let watch = sys::task::spawn("test", {
+            let activity = Arc::clone(&activity);
+            async move { activity.untaken_for(LIMIT).await }
+        });
+        let second = Duration::from_secs(1);
+        for _ in 0..100 {
+            // One is waited for by the client, the other is taken piece by piece.
+            theirs.offer();
+            settle().await;
+            clock.advance(LIMIT.saturating_sub(second));
+            settle().await;
+            theirs.taken();
+        }
+        assert!(!watch.is_finished());
+        ours.offer();
+        drop(theirs);
+        settle().await;
+        clock.advance(LIMIT.saturating_sub(second));
+        settle().await;
+        assert!(!watch.is_finished());
+        clock.advance(LIMIT);
+        watch.await.expect("ends");
+        drop(ours);
+        assert!(activity.offered.lock().is_empty());
     }
 }

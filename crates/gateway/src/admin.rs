@@ -94,7 +94,7 @@ impl Gateway {
         let authenticator = self.authenticator(&exchange.peer, head).await?;
         let admission = match is_open {
             true => None,
-            false => Some(authenticator.admit(head, SIGNING_NAME).map_err(refused)?),
+            false => Some(authenticator.admit(head, SIGNING_NAME, "").map_err(refused)?),
         };
         if let Some(admission) = &admission {
             admission.suffices_for(shape::Auth::Signature, false).map_err(refused)?;

@@ -72,9 +72,9 @@ pub(crate) struct Authenticator<'a> {
 }
 
 impl Authenticator<'_> {
-    /// Step 1, without the body. `service` is what the scope must name.
-    pub(crate) fn admit(&self, head: &Parts, service: &str) -> Result<Admission, SigV4Error> {
-        let admission = self.admit_enforced(head, service);
+    /// Step 1, without the body. `service` is what the scope must name, `uri` the operation's template.
+    pub(crate) fn admit(&self, head: &Parts, service: &str, uri: &str) -> Result<Admission, SigV4Error> {
+        let admission = self.admit_enforced(head, service, uri);
         match (self.config.auth, admission) {
             (Auth::Permissive, Err(objection)) => Ok(Admission::Decided(self.permit(head, objection))),
             (_, admission) => admission,
@@ -113,10 +113,10 @@ impl Authenticator<'_> {
         }
     }
 
-    fn admit_enforced(&self, head: &Parts, service: &str) -> Result<Admission, SigV4Error> {
+    fn admit_enforced(&self, head: &Parts, service: &str, uri: &str) -> Result<Admission, SigV4Error> {
         let Some(claim) = Claim::read(&request_parts(head))? else {
             return match is_signed_as_of_old(head) {
-                true => self.admit_version_2(head, service).map(Admission::Decided),
+                true => self.admit_version_2(head, service, uri).map(Admission::Decided),
                 false => Ok(Admission::Decided(self.anonymous())),
             };
         };
@@ -128,9 +128,10 @@ impl Authenticator<'_> {
     }
 
     /// A presigned URL of signature version 2, where it is switched on. Its headers are not taken.
-    fn admit_version_2(&self, head: &Parts, service: &str) -> Result<Caller, SigV4Error> {
+    fn admit_version_2(&self, head: &Parts, service: &str, uri: &str) -> Result<Caller, SigV4Error> {
         let parts = request_parts(head);
-        let claim = PresignedV2::read(&parts).filter(|_| service == "s3" && self.config.signature_v2);
+        let is_taken = service == "s3" && self.config.signature_v2 && PresignedV2::can_sign(uri);
+        let claim = PresignedV2::read(&parts).filter(|_| is_taken);
         let claim = claim.ok_or(SigV4Error::Unsupported)?;
         let Entry { credential, principal, account } =
             self.entry(&claim.access_key_id).ok_or(SigV4Error::UnknownKey)?;
@@ -161,19 +162,30 @@ impl Authenticator<'_> {
     /// Permissive mode believes what the signature says without checking it.
     fn permit(&self, head: &Parts, objection: SigV4Error) -> Caller {
         let scope = scope(&head.headers, head.uri.query().unwrap_or_default());
-        let region = scope.as_deref().and_then(|scope| scope.split('/').nth(2)).unwrap_or_default();
+        let region = scope.as_deref().and_then(|scope| scope.split('/').nth(2));
         let key = access_key_id(head);
-        let region = if is_region(region) { region } else { self.config.default_region() };
-        let (principal, account) = match (self.entry(&key), AccountId::parse(&key)) {
-            (Some(entry), _) => (entry.principal, entry.account),
-            // wire:W5: emulators take a 12-digit access key id as the account.
-            (None, account) => {
-                let account = account.unwrap_or_else(|| self.config.account.clone());
-                (Principal::Root { account: account.clone() }, account)
-            }
-        };
-        Caller { principal, account, region: region.to_owned(), objection: Some(objection) }
+        permitted(self.config, (&key, self.entry(&key)), region, objection)
     }
+}
+
+/// Who a request acts as that permissive mode lets through: the key's holder, where there is one, in the region that it
+/// names.
+pub(crate) fn permitted(
+    config: &Config,
+    (key, entry): (&str, Option<Entry>),
+    region: Option<&str>,
+    objection: SigV4Error,
+) -> Caller {
+    let region = region.filter(|region| is_region(region)).unwrap_or(config.default_region()).to_owned();
+    let (principal, account) = match (entry, AccountId::parse(key)) {
+        (Some(entry), _) => (entry.principal, entry.account),
+        // wire:W5: emulators take a 12-digit access key id as the account.
+        (None, account) => {
+            let account = account.unwrap_or_else(|| config.account.clone());
+            (Principal::Root { account: account.clone() }, account)
+        }
+    };
+    Caller { principal, account, region, objection: Some(objection) }
 }
 
 fn of(entry: Entry, verified: Verified) -> Caller {

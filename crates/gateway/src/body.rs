@@ -164,6 +164,8 @@ impl Pace {
     async fn next<B: Body<Data = Bytes>>(&mut self, reading: &mut Reading<B>) -> Option<Result<Bytes, BodyError>> {
         let earned = Duration::from_secs(self.received / self.rate_min);
         let left = (self.timeout + earned).saturating_sub(self.clock.elapsed().saturating_sub(self.started));
+        // What a fast beginning has earned is time to go on slowly, not hours of silence.
+        let left = left.min(self.timeout);
         let data = match self.clock.timeout(left, reading.next()).await {
             None => return Some(Err(BodyError::TooSlow)),
             Some(data) => data?,
@@ -293,4 +295,38 @@ pub(crate) async fn drain<B: Body<Data = Bytes>>(mut body: Reading<B>, clock: &C
     };
     // Whether time ran out does not matter: the answer is sent either way.
     let _ = clock.timeout(DRAIN_TIME_MAX, drain).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::StreamBody;
+
+    use super::*;
+
+    /// Lets everything run that can.
+    async fn settle() {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn f2_a_fast_beginning_earns_no_long_silence() {
+        let clock = Clock::manual(sys::Timestamp::from_unix_s(0));
+        let limits = Limits::default();
+        // Ten minutes at the slowest rate, at once; then nothing.
+        let first = Bytes::from(vec![0; usize::try_from(limits.body_rate_min * 600).expect("small")]);
+        let frames = futures_util::stream::iter([Ok::<_, ApiError>(http_body::Frame::data(first))]);
+        let waiting = Waiting::new(StreamBody::new(frames.chain(futures_util::stream::pending())));
+        let reading = waiting.begin().expect("unread");
+        let mut pieces = Box::pin(stream(reading, limits.stream, &limits, &clock));
+        assert!(matches!(pieces.next().await, Some(Ok(_))));
+        let next = sys::task::spawn("test", async move { pieces.next().await });
+        settle().await;
+        clock.advance(limits.body_timeout.saturating_sub(Duration::from_millis(1)));
+        settle().await;
+        assert!(!next.is_finished());
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(next.await.expect("ends").flatten(), Some(Err(BodyError::TooSlow)));
+    }
 }

@@ -71,7 +71,7 @@ impl Gateway {
         exchange.enter("verify");
         let authenticator = self.authenticator(&exchange.peer, head).await?;
         let verified = authenticator
-            .admit(head, SIGNING_NAME)
+            .admit(head, SIGNING_NAME, "")
             .and_then(|admission| authenticator.verify(admission, head, &body))
             .map_err(|error| signature_error(&error, Protocol::RestJson1));
         let (caller, refusal) = match verified {

@@ -106,8 +106,7 @@ impl Directory {
             Some(known) if is_form(head) && self.is_bucket(head, host) => return Target::Form { known },
             _ => {}
         }
-        let scope = scope_service(&head.headers, head.uri.query().unwrap_or(""));
-        let scope = scope.or_else(|| is_signed_as_of_old(head).then(|| "s3".to_owned()));
+        let scope = scope_of(head);
         let all = || (0..self.known.len()).collect::<Vec<_>>();
         let Some(scope) = scope else {
             let by_host = self.by_host(host);
@@ -207,7 +206,7 @@ impl Directory {
             if !REST.iter().any(|protocol| known.speaks(*protocol)) {
                 continue;
             }
-            let in_bucket = self.path_in_bucket(known, path, host);
+            let in_bucket = self.path_in_bucket(known, head, host);
             let path = in_bucket.as_deref().unwrap_or(path);
             // Only a signature or a bucket host makes a bare path an object's path.
             let anything_goes = candidates.len() == 1 || in_bucket.is_some();
@@ -228,7 +227,7 @@ impl Directory {
     /// What nobody signed and no other service's path fits may be for a public bucket (wire:W1: path comes last).
     fn of_strangers(&self, head: &Parts, host: &str) -> Option<Target> {
         let at = self.any_path()?;
-        let is_bare = head.uri.path() == "/" && self.bucket_of(host).is_none();
+        let is_bare = head.uri.path() == "/" && self.bucket_of(head, host).is_none();
         (!is_bare).then(|| self.by_path(&[at], head, host).unwrap_or_else(|| self.unknown_operation(at, head)))
     }
 
@@ -237,30 +236,33 @@ impl Directory {
         self.known.iter().position(|known| known.takes_any_path() && known.service.is_some())
     }
 
-    /// Whether the path is a bucket's own.
+    /// Whether the path is a bucket's own. At another service's host it is none, whatever the path looks like: the host
+    /// may as well mean a bucket of that name.
     fn is_bucket(&self, head: &Parts, host: &str) -> bool {
         let path = head.uri.path().trim_matches('/');
-        match self.bucket_of(host) {
+        let is_ours = |at: usize| self.known[at].takes_any_path();
+        match self.bucket_of(head, host) {
             Some(_) => path.is_empty(),
-            None => !path.is_empty() && !path.contains('/'),
+            None => self.by_host(host).is_none_or(is_ours) && !path.is_empty() && !path.contains('/'),
         }
     }
 
     /// The bucket in the `Host` header, if there is one.
     pub(crate) fn bucket_in_host(&self, head: &Parts) -> Option<String> {
         let host = text(&head.headers, "host")?;
-        self.any_path().and_then(|_| self.bucket_of(host)).map(str::to_owned)
+        self.any_path().and_then(|_| self.bucket_of(head, host)).map(str::to_owned)
     }
 
     /// The bucket that the request is about, as sent; empty when there is none.
     pub(crate) fn bucket(&self, head: &Parts, host: &str) -> String {
         let in_path = || head.uri.path().trim_start_matches('/').split('/').next().unwrap_or_default();
-        self.bucket_of(host).unwrap_or_else(in_path).to_owned()
+        self.bucket_of(head, host).unwrap_or_else(in_path).to_owned()
     }
 
     /// The path with the bucket that the host names before it; `None` when it names none.
-    fn path_in_bucket(&self, known: &Known, path: &str, host: &str) -> Option<String> {
-        self.bucket_of(host).filter(|_| known.takes_any_path()).map(|bucket| format!("/{bucket}{path}"))
+    fn path_in_bucket(&self, known: &Known, head: &Parts, host: &str) -> Option<String> {
+        let bucket = if known.takes_any_path() { self.bucket_of(head, host) } else { None };
+        bucket.map(|bucket| format!("/{bucket}{}", head.uri.path()))
     }
 
     /// Gives the request the path that its operation's template is about. The signature was made with the old one.
@@ -268,7 +270,7 @@ impl Directory {
     /// # Errors
     /// `InvalidURI`, 400, when host and path do not make one.
     pub(crate) fn settle_path(&self, known: &Known, head: &mut Parts, host: &str) -> Result<(), ApiError> {
-        let Some(mut target) = self.path_in_bucket(known, head.uri.path(), host) else { return Ok(()) };
+        let Some(mut target) = self.path_in_bucket(known, head, host) else { return Ok(()) };
         if let Some(query) = head.uri.query() {
             target.push('?');
             target.push_str(query);
@@ -279,16 +281,19 @@ impl Directory {
     }
 
     /// `bucket` of `bucket.s3.<anything>`, `bucket.s3-<region>.<anything>` or `bucket.<our domain>`; bucket names may
-    /// hold dots, those of services (`s3.<our domain>`) are none.
-    fn bucket_of<'h>(&self, host: &'h str) -> Option<&'h str> {
+    /// hold dots, and `s3.<our domain>` is none. At `logs.<our domain>` only a signature for S3 means a bucket: the name
+    /// is a service's as well.
+    fn bucket_of<'h>(&self, head: &Parts, host: &'h str) -> Option<&'h str> {
         let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
         let name = name.map_or(host, |(name, _)| name);
-        let of_s3 = name.find(".s3.").or_else(|| name.find(".s3-"));
-        let of_ours = || self.domains.iter().find_map(|domain| name.strip_suffix(domain.as_str()));
-        let bucket = of_s3.map(|at| &name[..at]).or_else(of_ours)?;
+        if let Some(at) = name.find(".s3.").or_else(|| name.find(".s3-")) {
+            return (at > 0).then(|| &name[..at]);
+        }
+        let bucket = self.domains.iter().find_map(|domain| name.strip_suffix(domain.as_str()))?;
         let label = bucket.split('.').next().unwrap_or_default();
         let is_service = self.known.iter().any(|known| known.shape.endpoint_prefix == label);
-        (!bucket.is_empty() && !is_service && !label.starts_with("s3-")).then_some(bucket)
+        let is_s3 = label.is_empty() || label == "s3" || label.starts_with("s3-");
+        (!is_s3 && (!is_service || is_signed_for_s3(head))).then_some(bucket)
     }
 
     fn by_host(&self, host: &str) -> Option<usize> {
@@ -363,6 +368,16 @@ pub(crate) fn access_key_id(head: &Parts) -> String {
     let query = head.uri.query().unwrap_or_default();
     let named = scope(&head.headers, query).and_then(|scope| scope.split('/').next().map(str::to_owned));
     named.or_else(|| form_field(query, "AWSAccessKeyId")).unwrap_or_default()
+}
+
+/// The service that the signature is for.
+fn scope_of(head: &Parts) -> Option<String> {
+    let scope = scope_service(&head.headers, head.uri.query().unwrap_or(""));
+    scope.or_else(|| is_signed_as_of_old(head).then(|| "s3".to_owned()))
+}
+
+fn is_signed_for_s3(head: &Parts) -> bool {
+    scope_of(head).as_deref() == Some("s3")
 }
 
 fn scope_service(headers: &HeaderMap, query: &str) -> Option<String> {

@@ -5,6 +5,8 @@ use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -115,19 +117,22 @@ impl Gateway {
         let activity = Arc::new(Activity::new(self.clock().clone()));
         let io = TokioIo::new(StallGuard::new(io, Arc::clone(&activity), self.clock().clone(), limits.write_timeout));
         let peer = Arc::new(peer);
-        let service = service_fn(|request| {
+        let service = service_fn(|request: Request<Incoming>| {
+            let version = request.version();
             let (gateway, peer, running) = (self.clone(), Arc::clone(&peer), Activity::start(&activity));
             async move {
                 let response = gateway.answer(peer, request).await;
-                Ok::<_, Infallible>(response.map(|body| body.hold(running)))
+                Ok::<_, Infallible>(response.map(|body| body.hold(running, version)))
             }
         });
         let builder = builder(limits);
         let mut connection = pin!(builder.serve_connection(io, service));
+        let mut untaken = pin!(activity.untaken_for(limits.write_timeout));
         let ended = tokio::select! {
             ended = connection.as_mut() => Some(ended),
             () = self.stop().cancelled() => None,
             () = activity.idle_for(limits.header_timeout) => None,
+            () = untaken.as_mut() => Some(Ok(())),
         };
         let ended = match ended {
             Some(ended) => ended,
@@ -139,6 +144,7 @@ impl Gateway {
                     () = self.connections().abort.cancelled() => Ok(()),
                     // An idle peer that ignores the farewell is cut off; a busy one finishes.
                     () = self.farewell(&activity) => Ok(()),
+                    () = untaken => Ok(()),
                 }
             }
         };
@@ -169,7 +175,8 @@ fn builder(limits: &Limits) -> Builder<Tasks> {
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX))
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
-        .keep_alive_interval(limits.header_timeout)
+        // Longer than a connection may be idle: each ping is a write, which says that it is not.
+        .keep_alive_interval(limits.header_timeout * 2)
         .keep_alive_timeout(limits.header_timeout);
     builder
 }

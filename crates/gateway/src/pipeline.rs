@@ -32,13 +32,14 @@ impl Gateway {
         request: Request<B>,
     ) -> Response<AnswerBody> {
         let (mut head, body) = request.into_parts();
+        let awaits = awaits_continue(&head);
         let name = format!("{} {}", head.method, head.uri.path());
         let mut exchange = Exchange::begin(self.clone(), peer, &head.headers, name);
         let body = Waiting::new(body);
         let outcome = sys::task::catch_panic(self.steps(&mut exchange, &mut head, &body)).await;
         let outcome = outcome.unwrap_or_else(|| Err(ApiError::internal("a step of the pipeline panicked")));
         // A client that still sends would see a reset connection instead of the answer.
-        if body.may_be_coming(head.headers.contains_key(EXPECT))
+        if body.may_be_coming(awaits == Ok(true))
             && let Some(unread) = body.begin()
         {
             body::drain(unread, self.clock()).await;
@@ -64,6 +65,9 @@ impl Gateway {
         exchange.must_close = head.version < Version::HTTP_2;
         self.limits().check_head(head)?;
         exchange.host = settle_host(head)?;
+        awaits_continue(head).map_err(|()| {
+            ApiError::client("ExpectationFailed", 417, "The only expectation that can be met is 100-continue.")
+        })?;
         exchange.must_close = false;
         exchange.is_signed = scope(&head.headers, head.uri.query().unwrap_or_default()).is_some();
         let mut share = Share::of(&self.0.bodies);
@@ -129,7 +133,7 @@ impl Gateway {
         let protocol = exchange.protocol;
         let refused = |error: SigV4Error| signature_error(&error, protocol);
         let authenticator = self.authenticator(&exchange.peer, head).await?;
-        let admission = authenticator.admit(head, service.shape.signing_name).map_err(refused)?;
+        let admission = authenticator.admit(head, service.shape.signing_name, line.shape.uri).map_err(refused)?;
         admission.suffices_for(line.shape.auth, service.is_open_to_grants).map_err(refused)?;
         let headed = match protocol == Protocol::RestXml || line.takes_stream() {
             true => authenticator.verify_head(&admission, head).map_err(refused)?,
@@ -258,6 +262,17 @@ pub(crate) async fn operate(
 /// An answer whose body lies in memory.
 fn whole(answer: Result<Response<Bytes>, ApiError>) -> Result<Response<Body>, ApiError> {
     answer.map(|answer| answer.map(Body::from))
+}
+
+/// Whether the client sends its body only once it is told to; an error when it expects something else, which nobody
+/// here would do (RFC 9110, section 10.1.1).
+fn awaits_continue(head: &Parts) -> Result<bool, ()> {
+    let mut expectations = head.headers.get_all(EXPECT).iter();
+    match (expectations.next(), expectations.next()) {
+        (None, _) => Ok(false),
+        (Some(one), None) if one.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(true),
+        _ => Err(()),
+    }
 }
 
 /// The host that the client means. HTTP/2 says it in `:authority`: there it becomes a header, which signatures cover.

@@ -19,7 +19,7 @@ use wire::sigv4::{PostClaim, SigV4Error};
 use wire::{ApiError, Body, Principal};
 
 use crate::answers::{self, signature_error};
-use crate::authenticate::Caller;
+use crate::authenticate::{Caller, permitted};
 use crate::body::{self, Share, Waiting};
 use crate::exchange::Exchange;
 use crate::identity::{Lookup, in_protocol};
@@ -78,7 +78,11 @@ impl Gateway {
         allowed.map_err(|error| in_protocol(error, Protocol::RestXml))?;
 
         exchange.enter("operate");
-        let answer = post_object::Answer::wanted(&form, &bucket, &key, &exchange.host);
+        let root = match self.0.directory.bucket_in_host(head) {
+            Some(_) => format!("http://{}", exchange.host),
+            None => format!("http://{}/{bucket}", exchange.host),
+        };
+        let answer = post_object::Answer::wanted(&form, &bucket, &key, &root);
         let rest = Arc::new(Mutex::new(form));
         let file = futures_util::stream::once(async move { Ok(first) })
             .chain(pieces.map({
@@ -105,34 +109,46 @@ impl Gateway {
     ) -> Result<(Caller, (u64, u64)), ApiError> {
         let refused = |error: SigV4Error| signature_error(&error, Protocol::RestXml);
         let config = &self.0.config;
-        let anyone = |principal: Principal, objection| Caller {
-            principal,
-            account: config.account.clone(),
-            region: config.default_region().to_owned(),
-            objection,
-        };
-        let is_permissive = config.auth == Auth::Permissive;
         let Some(claim) = PostClaim::read(form)? else {
-            let root = Principal::Root { account: config.account.clone() };
-            let caller = match is_permissive {
-                true => anyone(root, Some(SigV4Error::Missing)),
-                false => anyone(Principal::Anonymous, None),
+            let (account, region) = (config.account.clone(), config.default_region().to_owned());
+            let stranger = Caller { principal: Principal::Anonymous, account, region, objection: None };
+            let caller = match config.auth {
+                Auth::Permissive => permitted(config, ("", None), None, SigV4Error::Missing),
+                Auth::Enforced => stranger,
             };
             return Ok((caller, (0, u64::MAX)));
         };
-        if claim.is_version_2() && !(config.signature_v2 || is_permissive) {
-            return Err(refused(SigV4Error::Unsupported));
-        }
-        let entry = match self.lookup(&claim.access_key_id, claim.session_token.clone(), &exchange.peer).await? {
-            Lookup::Found(entry) => entry,
-            Lookup::Expired => return Err(refused(SigV4Error::ExpiredToken)),
-            Lookup::Unknown => return Err(refused(SigV4Error::UnknownKey)),
+        let found = self.lookup(&claim.access_key_id, claim.session_token.clone(), &exchange.peer).await?;
+        let caller = match (config.auth, self.signer(&claim, &found)) {
+            (_, Ok(caller)) => caller,
+            (Auth::Enforced, Err(error)) => return Err(refused(error)),
+            (Auth::Permissive, Err(objection)) => {
+                let entry = if let Lookup::Found(entry) = found { Some(entry) } else { None };
+                permitted(config, (&claim.access_key_id, entry), claim.region(), objection)
+            }
         };
-        claim.check(&entry.credential).map_err(refused)?;
+        // What the form's maker allows others to upload holds whoever he is.
         let sizes = claim.allows(form, bucket, key, self.clock().now())?;
-        let region = claim.region().unwrap_or(config.default_region()).to_owned();
-        let caller = Caller { principal: entry.principal, account: entry.account, region, objection: None };
         Ok((caller, sizes))
+    }
+
+    /// Whose signature the form carries, once it is checked.
+    fn signer(&self, claim: &PostClaim, found: &Lookup) -> Result<Caller, SigV4Error> {
+        let config = &self.0.config;
+        if claim.is_version_2() && !(config.signature_v2 || config.auth == Auth::Permissive) {
+            return Err(SigV4Error::Unsupported);
+        }
+        let entry = match found {
+            Lookup::Found(entry) => entry.clone(),
+            Lookup::Expired => return Err(SigV4Error::ExpiredToken),
+            Lookup::Unknown => return Err(SigV4Error::UnknownKey),
+        };
+        let region = claim.region().unwrap_or(config.default_region()).to_owned();
+        if !config.regions.contains(&region) {
+            return Err(SigV4Error::WrongRegion);
+        }
+        claim.check(&entry.credential)?;
+        Ok(Caller { principal: entry.principal, account: entry.account, region, objection: None })
     }
 }
 

@@ -7,19 +7,27 @@
 //! ```text
 //!   {"a": {"b": ["x", {"prefix": "y"}]}, "$or": [{"c": [1]}, {"d": [{"exists": false}]}]}
 //! ```
+//! Events and patterns are strangers' and long ones may meet: each value of the event is looked at once for each field of
+//! the pattern, lists of texts are looked up rather than walked, and what is left is bounded in steps.
+//!
 //! No input, no output: SNS filter policies, filter criteria of event source mappings and buses all use it.
 
 mod compile;
+mod run;
 mod test;
 
 use serde_json::Value;
 
-use test::Test;
+use run::{Leaf, Run};
+use test::Values;
 
 /// A compiled pattern.
 #[derive(Clone, Debug)]
 pub struct EventPattern {
     root: Fields,
+    /// Paths of which something asks whether the event has no value there: absent means absent everywhere, not only in
+    /// one element of a list, so the answer is one for the whole event.
+    absences: Vec<Vec<String>>,
 }
 
 /// Why a text is no pattern: event-ruler's words.
@@ -38,14 +46,7 @@ struct Fields {
 #[derive(Clone, Debug)]
 enum Node {
     Fields(Fields),
-    /// One of them must hold.
-    Tests(Vec<Test>),
-}
-
-/// The names from the root to a field.
-struct Trail<'a> {
-    above: Option<&'a Trail<'a>>,
-    name: &'a str,
+    Leaf(Values),
 }
 
 impl EventPattern {
@@ -63,12 +64,24 @@ impl EventPattern {
     /// # Errors
     /// When it is no pattern.
     pub fn compile(pattern: &Value) -> Result<Self, PatternError> {
-        compile::fields(pattern, false).map(|root| Self { root })
+        let mut compiler = compile::Compiler::default();
+        let root = compiler.fields(pattern, false)?;
+        Ok(Self { root, absences: compiler.absences })
     }
 
-    /// Whether `event` is wanted.
+    /// Whether `event` is wanted. Past the bound of steps, which only a large pattern of many wildcards or numbers reaches
+    /// on a large event, it is not.
     pub fn matches(&self, event: &Value) -> bool {
-        self.root.matches(Some(event), event, None)
+        let run = Run::new(event, &self.absences);
+        self.decides(&run)
+    }
+
+    fn decides(&self, run: &Run<'_>) -> bool {
+        let is_wanted = self.root.matches(Some(run.event), run);
+        if run.is_exhausted() {
+            tracing::warn!("an event pattern takes too many steps on an event, which is taken for not wanted");
+        }
+        is_wanted && !run.is_exhausted()
     }
 
     /// How many combinations of values it stands for: the product over its fields of the number of their values.
@@ -79,42 +92,34 @@ impl EventPattern {
 }
 
 impl Fields {
-    fn matches(&self, here: Option<&Value>, root: &Value, trail: Option<&Trail<'_>>) -> bool {
+    fn matches(&self, here: Option<&Value>, run: &Run<'_>) -> bool {
         match here {
             // Nothing in a list is like nothing at all: fields that must be absent still can be.
             Some(Value::Array(elements)) if !elements.is_empty() => {
-                elements.iter().any(|element| self.matches(Some(element), root, trail))
+                elements.iter().any(|element| run.step(1) && self.matches(Some(element), run))
             }
-            Some(Value::Object(object)) => self.all(|name| object.get(name), root, trail, here),
-            _ => self.all(|_| None, root, trail, here),
+            Some(Value::Object(object)) => self.all(|name| object.get(name), here, run),
+            _ => self.all(|_| None, here, run),
         }
     }
 
-    fn all<'v>(
-        &self,
-        get: impl Fn(&str) -> Option<&'v Value>,
-        root: &Value,
-        trail: Option<&Trail<'_>>,
-        here: Option<&Value>,
-    ) -> bool {
+    fn all<'v>(&self, get: impl Fn(&str) -> Option<&'v Value>, here: Option<&Value>, run: &Run<'_>) -> bool {
         let fields = self.fields.iter().all(|(name, node)| {
-            let trail = Trail { above: trail, name };
-            match node {
-                Node::Fields(fields) => fields.matches(get(name), root, Some(&trail)),
-                Node::Tests(tests) => tests.iter().any(|test| match test {
-                    // Absent means absent everywhere, not only in this element of a list.
-                    Test::Exists(false) => !trail.leads_to_value(root),
-                    test => any_leaf(get(name), test),
-                }),
-            }
+            run.step(1)
+                && match node {
+                    Node::Fields(fields) => fields.matches(get(name), run),
+                    Node::Leaf(values) => {
+                        values.absence.is_some_and(|path| run.is_absent(path)) || any_leaf(get(name), values, run)
+                    }
+                }
         });
-        fields && self.alternatives.iter().all(|any| any.iter().any(|fields| fields.matches(here, root, trail)))
+        fields && self.alternatives.iter().all(|any| any.iter().any(|fields| fields.matches(here, run)))
     }
 
     fn combinations(&self, before: usize) -> usize {
         let fields = self.fields.iter().fold(before, |product, (_, node)| match node {
             Node::Fields(fields) => fields.combinations(product),
-            Node::Tests(tests) => product.saturating_mul(tests.len()),
+            Node::Leaf(values) => product.saturating_mul(values.number),
         });
         self.alternatives.iter().fold(fields, |product, any| {
             any.iter().fold(0usize, |sum, fields| sum.saturating_add(fields.combinations(product)))
@@ -122,34 +127,13 @@ impl Fields {
     }
 }
 
-impl Trail<'_> {
-    /// Whether the event has a plain value there.
-    fn leads_to_value(&self, root: &Value) -> bool {
-        let mut names = Vec::new();
-        let mut at = Some(self);
-        while let Some(trail) = at {
-            names.push(trail.name);
-            at = trail.above;
-        }
-        names.reverse();
-        has_value(root, &names)
-    }
-}
-
-fn has_value(value: &Value, names: &[&str]) -> bool {
-    match (value, names) {
-        (Value::Array(elements), _) => elements.iter().any(|element| has_value(element, names)),
-        (Value::Object(object), [name, rest @ ..]) => object.get(*name).is_some_and(|value| has_value(value, rest)),
-        (Value::Object(_), []) => false,
-        (_, names) => names.is_empty(),
-    }
-}
-
-fn any_leaf(value: Option<&Value>, test: &Test) -> bool {
+fn any_leaf(value: Option<&Value>, values: &Values, run: &Run<'_>) -> bool {
     match value {
-        Some(Value::Array(elements)) => elements.iter().any(|element| any_leaf(Some(element), test)),
+        Some(Value::Array(elements)) => {
+            elements.iter().any(|element| run.step(1) && any_leaf(Some(element), values, run))
+        }
         Some(Value::Object(_)) | None => false,
-        Some(leaf) => test.holds(leaf),
+        Some(leaf) => values.hold(&Leaf::new(leaf), run),
     }
 }
 

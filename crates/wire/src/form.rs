@@ -81,7 +81,7 @@ impl Form {
     /// The next bytes from the wire; what they hold of the file, often nothing.
     ///
     /// # Errors
-    /// `MalformedPOSTRequest` and `MaxPostPreDataLengthExceeded`, 400.
+    /// `MalformedPOSTRequest`, `MaxPostPreDataLengthExceeded`, and `InvalidArgument` for a field that comes twice, 400.
     pub fn push(&mut self, wire: &[u8]) -> Result<Bytes, ApiError> {
         if matches!(self.state, State::End) {
             return Ok(Bytes::new());
@@ -153,6 +153,11 @@ impl Form {
             })
         };
         let name = parameter("name").ok_or_else(malformed)?.to_lowercase();
+        // Of two, the policy would be compared with one and the object made with the other.
+        if self.field(&name).is_some() {
+            let message = format!("POST requires exactly one field named '{name}'.");
+            return Err(ApiError::client("InvalidArgument", 400, message));
+        }
         if name != "file" {
             return Ok(State::Value(name));
         }
@@ -224,6 +229,21 @@ mod tests {
             let (form, file) = read(BODY, step).expect("well formed");
             assert_eq!(form.fields(), [("key".to_owned(), "a\r\n-b".to_owned())], "in pieces of {step}");
             assert_eq!((form.filename(), file.as_str()), ("f.txt", "\r\n--a\r\r\n--"), "in pieces of {step}");
+        }
+    }
+
+    #[test]
+    fn i9_a_field_stands_once() {
+        let field = |name: &str| format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\nx\r\n");
+        for (one, other, expected) in [
+            ("acl", "acl", Some("InvalidArgument")),
+            ("acl", "ACL", Some("InvalidArgument")),
+            ("x-amz-meta-a", "X-Amz-Meta-A", Some("InvalidArgument")),
+            // The control.
+            ("acl", "acl2", None),
+        ] {
+            let body = format!("{}{}{BODY}", field(one), field(other));
+            assert_eq!(read(&body, 7).map(|_| ()).err().as_deref(), expected, "{one} {other}");
         }
     }
 

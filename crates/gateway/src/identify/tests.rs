@@ -132,6 +132,20 @@ fn w1_every_protocol_is_identified_signed_or_not() {
         ("GET", "/k", "", &[("host", "b.s3.localhost")], "", "s3.GetObject RestXml"),
         ("GET", "/k", "s3", &[("host", "b.localhost:4566")], "", "s3.GetObject RestXml"),
         ("GET", "/k", "s3", &[("host", "b.c.example.com")], "", "s3.GetObject RestXml"),
+        // A bucket may be called like a service.
+        ("PUT", "/", "s3", &[("host", "logs.s3.us-east-1.localhost")], "", "s3.CreateBucket RestXml"),
+        ("GET", "/k", "", &[("host", "logs.s3.us-east-1.localhost")], "", "s3.GetObject RestXml"),
+        ("GET", "/k", "s3", &[("host", "logs.s3-eu-west-1.amazonaws.com")], "", "s3.GetObject RestXml"),
+        ("GET", "/k", "s3", &[("host", "logs.localhost:4566")], "", "s3.GetObject RestXml"),
+        ("GET", "/k", "s3", &[("host", "logs.x.example.com")], "", "s3.GetObject RestXml"),
+        (
+            "GET",
+            "/k?AWSAccessKeyId=A&Signature=S&Expires=1",
+            "",
+            &[("host", "logs.localhost")],
+            "",
+            "s3.GetObject RestXml",
+        ),
         ("GET", "/", "s3", &[("host", "s3.localhost:4566")], "", "s3.ListBuckets RestXml"),
         ("GET", "/", "s3", &[("host", "s3.us-east-1.example.com")], "", "s3.ListBuckets RestXml"),
         ("GET", "/b/k?AWSAccessKeyId=A&Signature=S&Expires=1", "", &[], "", "s3.GetObject RestXml"),
@@ -157,6 +171,9 @@ fn w3_what_is_unknown_is_told_apart() {
         ("GET", "/favicon.ico", "", &[], "", "Unidentified { protocol: RestJson1 }"),
         ("GET", "/", "", &[], "", "Probe"),
         ("GET", "/nowhere", "", &[("host", "lambda.us-east-1.amazonaws.com")], "", "lambda?GET /nowhere RestJson1"),
+        // Nobody signed it, so nothing says whether a bucket or a service is meant.
+        ("PUT", "/photos", "", &[("host", "logs.localhost")], "", "logs?PUT /photos AwsJson1_1"),
+        ("GET", "/photos/k", "", &[("host", "logs.example.com")], "", "logs?GET /photos/k AwsJson1_1"),
     ] {
         assert_eq!(
             identified(method, uri, scope, headers, body),

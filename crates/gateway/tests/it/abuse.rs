@@ -136,6 +136,17 @@ async fn f2_slow_headers_are_cut_off_and_others_are_served_meanwhile() {
 }
 
 #[tokio::test]
+async fn f1_what_cannot_be_expected_is_refused() {
+    let server = Server::start().await;
+    // What is met is met at once, by an answer before the answer.
+    for (expect, status) in [("100-Continue", 100), ("200-ok", 417), ("100-continue, more", 417), ("", 417)] {
+        let answer = server.send(&Call::echo().header("expect", expect)).await;
+        assert_eq!(answer.status, status, "{expect}: {answer:?}");
+    }
+    assert_eq!(server.state.begun(), 1);
+}
+
+#[tokio::test]
 async fn f2_slow_bodies_get_408() {
     let server = Server::with(|config| config.limits.body_timeout = Duration::from_millis(200)).await;
     let mut stream = server.connect().await;

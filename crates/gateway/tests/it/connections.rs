@@ -49,6 +49,27 @@ async fn http2_serves_many_requests_on_one_connection() {
 }
 
 #[tokio::test]
+async fn f2_an_http2_client_that_opens_no_window_is_cut_off() {
+    let server = Server::with(|config| config.limits.write_timeout = Duration::from_millis(200)).await;
+    // The first window lets one piece through, which is not the whole answer.
+    for window in [0, 1] {
+        let io = TokioIo::new(server.connect().await);
+        let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(window)
+            .handshake(io)
+            .await
+            .expect("HTTP/2 is spoken");
+        let connection = sys::task::spawn("test", connection);
+        let call = Call::echo().body(format!("{{\"Text\":\"{}\"}}", "x".repeat(200_000)));
+        let response = sender.send_request(http2_request(&server, &call)).await.expect("answered");
+        assert_eq!(response.status(), 200);
+        // Nothing of the body is read, so no window opens: the server gives up by itself.
+        connection.await.expect("ends");
+        assert!(response.into_body().collect().await.is_err());
+    }
+}
+
+#[tokio::test]
 async fn a_slow_operation_does_not_hold_up_others_on_its_connection() {
     let server = Server::start().await;
     let mut sender = http2(&server).await;

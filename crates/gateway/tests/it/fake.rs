@@ -10,8 +10,8 @@ use wire::shape::{
     Structure,
 };
 use wire::{
-    AccountId, ApiError, ConditionKeys, Cx, Fields, FromValue, IntoValue, Members, Operation, Permission, Resource,
-    ResourceFacts, Service, ServiceError, Value,
+    AccountId, ApiError, Body, ConditionKeys, Cx, Fields, FromValue, IntoValue, Members, Operation, Permission,
+    Resource, ResourceFacts, Service, ServiceError, Value,
 };
 
 const TEXT: ShapeId = ShapeId(0);
@@ -201,13 +201,21 @@ pub(crate) struct State {
     pub(crate) ended: Arc<AtomicUsize>,
     /// How often the json service was asked for facts.
     pub(crate) asked: Arc<AtomicUsize>,
+    /// What PutObject stored: bucket, key, canned ACL, region, size.
+    pub(crate) stored: Arc<parking_lot::Mutex<Vec<String>>>,
     /// `Wait` takes one permit.
     pub(crate) gate: Arc<Semaphore>,
 }
 
 impl State {
     pub(crate) fn new() -> Self {
-        Self { begun: Arc::default(), ended: Arc::default(), asked: Arc::default(), gate: Arc::new(Semaphore::new(0)) }
+        Self {
+            begun: Arc::default(),
+            ended: Arc::default(),
+            asked: Arc::default(),
+            stored: Arc::default(),
+            gate: Arc::new(Semaphore::new(0)),
+        }
     }
 
     pub(crate) fn begun(&self) -> usize {
@@ -280,6 +288,28 @@ pub(crate) fn other_account() -> AccountId {
 fn few(input: &EchoInput) -> Result<(), Failure> {
     let names = input.text.as_deref().map_or(0, |names| names.split(',').count());
     if input.name == "few" && names > 3 { Err(Failure) } else { Ok(()) }
+}
+
+async fn put_object(
+    state: State,
+    cx: Cx,
+    input: model::s3::PutObjectInput,
+    body: Body,
+) -> Result<(model::s3::PutObjectOutput, Body), Failure> {
+    let size = body.collect(1 << 20).await.map_err(|_| Failure)?.len();
+    let acl = input.acl.map_or("-", |acl| acl.as_str());
+    state.stored.lock().push(format!("{}/{} {acl} {} {size}", input.bucket, input.key, cx.region));
+    Ok((model::s3::PutObjectOutput::default(), Body::empty()))
+}
+
+/// S3 as far as forms reach.
+pub(crate) fn objects(state: &State) -> Service {
+    Service::table(&model::s3::SERVICE, state.clone())
+        .stream::<model::s3::PutObject, _, _>(put_object, "s3:PutObject", |_, input| {
+            Resource::arn(format!("arn:aws:s3:::{}/{}", input.bucket, input.key))
+        })
+        .open_to_grants()
+        .build()
 }
 
 pub(crate) fn services(state: &State) -> Vec<Service> {

@@ -5,6 +5,7 @@ mod answers;
 mod auth;
 mod connections;
 mod fake;
+mod forms;
 mod identity;
 mod server;
 mod traces;

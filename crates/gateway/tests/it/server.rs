@@ -55,18 +55,32 @@ impl Server {
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        Self::made(change, None).await
+        Self::made(change, None, fake::services).await
+    }
+
+    /// One that serves S3 beside the others.
+    pub(crate) async fn with_objects(change: impl FnOnce(&mut Config)) -> Self {
+        let services = |state: &State| {
+            let mut services = fake::services(state);
+            services.push(fake::objects(state));
+            services
+        };
+        Self::made(change, None, services).await
     }
 
     pub(crate) async fn with_identity(identity: Identity) -> Self {
-        Self::made(|_| {}, Some(identity)).await
+        Self::made(|_| {}, Some(identity), fake::services).await
     }
 
     pub(crate) async fn permissive_with(identity: Identity) -> Self {
-        Self::made(|config| config.auth = Auth::Permissive, Some(identity)).await
+        Self::made(|config| config.auth = Auth::Permissive, Some(identity), fake::services).await
     }
 
-    async fn made(change: impl FnOnce(&mut Config), identity: Option<Identity>) -> Self {
+    async fn made(
+        change: impl FnOnce(&mut Config),
+        identity: Option<Identity>,
+        services: impl FnOnce(&State) -> Vec<wire::Service>,
+    ) -> Self {
         let (clock, rng, stop) = (Clock::system(), Rng::system(), CancellationToken::new());
         let kv = kv::Kv::memory(clock.clone(), rng.clone());
         let traces = trace::Store::start(kv, clock.clone());
@@ -78,7 +92,7 @@ impl Server {
         let mut config = Config::new(account(), "us-east-1", "1.2.3");
         change(&mut config);
         let wiring = Wiring {
-            services: fake::services(&state),
+            services: services(&state),
             known: fake::KNOWN,
             recorder: traces.recorder(),
             credentials: credentials.clone(),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Number, Value};
 
-use super::test::{Test, Wildcard, compare};
+use super::test::{Test, Values, Wanted, Wildcard, compare};
 use super::{Fields, Node, PatternError};
 
 type Result<T> = std::result::Result<T, PatternError>;
@@ -18,49 +18,71 @@ fn refuse<T>(message: impl Into<String>) -> Result<T> {
     Err(PatternError(message.into()))
 }
 
-/// The fields of an object; `within_or` when an `$or` stands above it.
-pub(super) fn fields(pattern: &Value, within_or: bool) -> Result<Fields> {
-    let Value::Object(object) = pattern else { return refuse("Filter is not an object") };
-    if object.is_empty() {
-        return refuse("Empty objects are not allowed");
-    }
-    let mut compiled = Fields::default();
-    for (name, value) in object {
-        if name == OR {
-            compiled.alternatives.push(alternatives(value)?);
-            continue;
-        }
-        if within_or && RESERVED.contains(&name.as_str()) {
-            return refuse(format!("{name} is Ruler reserved fieldName which cannot be used inside $or."));
-        }
-        let node = match value {
-            Value::Object(_) => Node::Fields(fields(value, within_or)?),
-            Value::Array(values) if values.is_empty() => return refuse("Empty arrays are not allowed"),
-            Value::Array(values) => Node::Tests(values.iter().map(test).collect::<Result<_>>()?),
-            _ => return refuse(format!("\"{name}\" must be an object or an array")),
-        };
-        compiled.fields.push((name.clone(), node));
-    }
-    Ok(compiled)
+/// Compiles one pattern.
+#[derive(Debug, Default)]
+pub(super) struct Compiler {
+    /// Paths that something asks the absence of, in the order of their numbers.
+    pub(super) absences: Vec<Vec<String>>,
+    /// The names from the root to where we are.
+    trail: Vec<String>,
 }
 
-fn alternatives(value: &Value) -> Result<Vec<Fields>> {
-    let Value::Array(alternatives) = value else { return refuse("It must be an Array followed with $or.") };
-    if alternatives.iter().any(|alternative| !alternative.is_object()) {
-        return refuse("Only JSON object is allowed in array of $or relationship.");
+impl Compiler {
+    /// The fields of an object; `within_or` when an `$or` stands above it.
+    pub(super) fn fields(&mut self, pattern: &Value, within_or: bool) -> Result<Fields> {
+        let Value::Object(object) = pattern else { return refuse("Filter is not an object") };
+        if object.is_empty() {
+            return refuse("Empty objects are not allowed");
+        }
+        let mut compiled = Fields::default();
+        for (name, value) in object {
+            if name == OR {
+                compiled.alternatives.push(self.alternatives(value)?);
+                continue;
+            }
+            if within_or && RESERVED.contains(&name.as_str()) {
+                return refuse(format!("{name} is Ruler reserved fieldName which cannot be used inside $or."));
+            }
+            self.trail.push(name.clone());
+            let node = match value {
+                Value::Object(_) => Node::Fields(self.fields(value, within_or)?),
+                Value::Array(values) if values.is_empty() => return refuse("Empty arrays are not allowed"),
+                Value::Array(values) => Node::Leaf(self.leaf(values)?),
+                _ => return refuse(format!("\"{name}\" must be an object or an array")),
+            };
+            self.trail.pop();
+            compiled.fields.push((name.clone(), node));
+        }
+        Ok(compiled)
     }
-    if alternatives.len() < 2 {
-        return refuse("There must have at least 2 Objects in $or relationship.");
+
+    fn alternatives(&mut self, value: &Value) -> Result<Vec<Fields>> {
+        let Value::Array(alternatives) = value else { return refuse("It must be an Array followed with $or.") };
+        if alternatives.iter().any(|alternative| !alternative.is_object()) {
+            return refuse("Only JSON object is allowed in array of $or relationship.");
+        }
+        if alternatives.len() < 2 {
+            return refuse("There must have at least 2 Objects in $or relationship.");
+        }
+        alternatives.iter().map(|alternative| self.fields(alternative, true)).collect()
     }
-    alternatives.iter().map(|alternative| fields(alternative, true)).collect()
+
+    fn leaf(&mut self, list: &[Value]) -> Result<Values> {
+        let values = list.iter().map(wanted).collect::<Result<Vec<_>>>()?;
+        let absence = values.iter().any(|value| matches!(value, Wanted::Absent)).then(|| {
+            self.absences.push(self.trail.clone());
+            self.absences.len() - 1
+        });
+        Ok(Values::of(values, absence))
+    }
 }
 
-fn test(value: &Value) -> Result<Test> {
+fn wanted(value: &Value) -> Result<Wanted> {
     Ok(match value {
-        Value::Null => Test::Null,
-        Value::Bool(truth) => Test::Bool(*truth),
-        Value::String(text) => Test::Text(text.clone()),
-        Value::Number(number) => Test::Number(number.clone()),
+        Value::Null => Wanted::Test(Test::Null),
+        Value::Bool(truth) => Wanted::Test(Test::Bool(*truth)),
+        Value::String(text) => Wanted::Text(text.clone()),
+        Value::Number(number) => Wanted::Test(Test::Number(number.clone())),
         Value::Object(object) => expression(object)?,
         Value::Array(_) => return refuse("Match value must be String, number, true, false, or null"),
     })
@@ -76,14 +98,15 @@ fn single<'a>(object: &'a Map<String, Value>, none: &str) -> Result<(&'a str, &'
     }
 }
 
-fn expression(object: &Map<String, Value>) -> Result<Test> {
+fn expression(object: &Map<String, Value>) -> Result<Wanted> {
     let (operator, value) = single(object, "Match expression name not found")?;
     let text = |words: &str| match value {
         Value::String(text) => Ok(text.clone()),
         _ => refuse(format!("{words} match pattern must be a string")),
     };
-    Ok(match operator {
-        "exactly" => Test::Text(text("exact")?),
+    Ok(Wanted::Test(match operator {
+        "exactly" => return Ok(Wanted::Text(text("exact")?)),
+        "equals-ignore-case" => return Ok(Wanted::Folded(text("equals-ignore-case")?)),
         "prefix" => {
             let (text, ignore_case) = affix(value, "prefix")?;
             Test::Prefix { text, ignore_case }
@@ -92,27 +115,27 @@ fn expression(object: &Map<String, Value>) -> Result<Test> {
             let (text, ignore_case) = affix(value, "suffix")?;
             Test::Suffix { text, ignore_case }
         }
-        "equals-ignore-case" => Test::EqualsIgnoreCase(text("equals-ignore-case")?),
         "wildcard" => Test::Wildcard(Wildcard::parse(&text("wildcard")?).map_err(PatternError)?),
         "anything-but" => Test::AnythingBut(anything_but(value)?),
         "numeric" => numeric(value)?,
         "exists" => match value {
-            Value::Bool(exists) => Test::Exists(*exists),
+            Value::Bool(true) => Test::Exists,
+            Value::Bool(false) => return Ok(Wanted::Absent),
             _ => return refuse("exists match pattern must be either true or false."),
         },
         "cidr" => cidr(&text("prefix")?)?,
         other => return refuse(format!("Unrecognized match type {other}")),
-    })
+    }))
 }
 
-/// The value of `prefix` or `suffix`: a text, or a text without regard to case.
+/// The value of `prefix` or `suffix`: a text, or a text without regard to case, which is then in lower case.
 fn affix(value: &Value, operator: &str) -> Result<(String, bool)> {
     match value {
         Value::String(text) => Ok((text.clone(), false)),
         Value::Object(object) => {
             let (inner, value) = single(object, "Prefix expression name not found")?;
             match (inner, value) {
-                ("equals-ignore-case", Value::String(text)) => Ok((text.clone(), true)),
+                ("equals-ignore-case", Value::String(text)) => Ok((text.to_lowercase(), true)),
                 ("equals-ignore-case", _) => refuse("equals-ignore-case match pattern must be a string"),
                 (other, _) => refuse(format!("Unsupported {operator} pattern: {other}")),
             }
@@ -121,7 +144,11 @@ fn affix(value: &Value, operator: &str) -> Result<(String, bool)> {
     }
 }
 
-fn anything_but(value: &Value) -> Result<Vec<Test>> {
+fn anything_but(value: &Value) -> Result<Values> {
+    let all = |list: &[Value], wanted: &dyn Fn(&Value) -> Result<Wanted>| {
+        let values = list.iter().map(wanted).collect::<Result<Vec<_>>>()?;
+        Ok(Values::of(values, None))
+    };
     match value {
         Value::Object(object) => {
             let (operator, value) = single(object, "Anything-But expression name not found")?;
@@ -132,7 +159,7 @@ fn anything_but(value: &Value) -> Result<Vec<Test>> {
                 Value::Array(values) => values.as_slice(),
                 one => std::slice::from_ref(one),
             };
-            values.iter().map(|value| anything_but_text(operator, value)).collect()
+            all(values, &|value| anything_but_text(operator, value))
         }
         Value::Array(values) => {
             if values.iter().any(|value| !value.is_string() && !value.is_number()) {
@@ -144,14 +171,14 @@ fn anything_but(value: &Value) -> Result<Vec<Test>> {
                     "Inside anything but list, either all values are number or string, mixed type is not supported",
                 );
             }
-            values.iter().map(test).collect()
+            all(values, &wanted)
         }
-        Value::String(_) | Value::Number(_) => Ok(vec![test(value)?]),
+        Value::String(_) | Value::Number(_) => all(std::slice::from_ref(value), &wanted),
         _ => refuse("Value of anything-but must be an array or single string/number value."),
     }
 }
 
-fn anything_but_text(operator: &str, value: &Value) -> Result<Test> {
+fn anything_but_text(operator: &str, value: &Value) -> Result<Wanted> {
     let Value::String(text) = value else {
         return match operator {
             "equals-ignore-case" => {
@@ -162,13 +189,13 @@ fn anything_but_text(operator: &str, value: &Value) -> Result<Test> {
         };
     };
     let text = text.clone();
-    Ok(match operator {
+    Ok(Wanted::Test(match operator {
         "prefix" | "suffix" if text.is_empty() => return refuse("Null prefix/suffix not allowed"),
         "prefix" => Test::Prefix { text, ignore_case: false },
         "suffix" => Test::Suffix { text, ignore_case: false },
         "wildcard" => Test::Wildcard(Wildcard::parse(&text).map_err(PatternError)?),
-        _ => Test::EqualsIgnoreCase(text),
-    })
+        _ => return Ok(Wanted::Folded(text)),
+    }))
 }
 
 /// `["=", 5]`, `[">", 0]`, `[">=", 0, "<", 10]`.

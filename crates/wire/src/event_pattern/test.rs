@@ -1,47 +1,107 @@
-//! One value of a pattern against one plain value of an event.
+//! The values of a pattern against one plain value of an event.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use serde_json::{Number, Value};
 
-/// What a value must be.
+use super::run::{Leaf, Run};
+
+/// The values of one field, of which one must hold. Texts are looked up: there may be thousands of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Values {
+    texts: HashSet<String>,
+    /// Without regard to case, in lower case.
+    folded: HashSet<String>,
+    tests: Vec<Test>,
+    /// The field may be absent: the number of its path among the pattern's absences.
+    pub(super) absence: Option<usize>,
+    /// How many there were in the list.
+    pub(super) number: usize,
+}
+
+/// One value of a pattern.
+#[derive(Clone, Debug)]
+pub(super) enum Wanted {
+    Text(String),
+    /// A text without regard to case.
+    Folded(String),
+    Absent,
+    Test(Test),
+}
+
+/// What a value must be, when that cannot be looked up.
 #[derive(Clone, Debug)]
 pub(super) enum Test {
     Null,
     Bool(bool),
-    Text(String),
     Number(Number),
-    Prefix { text: String, ignore_case: bool },
-    Suffix { text: String, ignore_case: bool },
-    EqualsIgnoreCase(String),
+    /// The text is in lower case when case is ignored.
+    Prefix {
+        text: String,
+        ignore_case: bool,
+    },
+    Suffix {
+        text: String,
+        ignore_case: bool,
+    },
     Wildcard(Wildcard),
-    AnythingBut(Vec<Test>),
-    Range { low: Option<(Number, bool)>, high: Option<(Number, bool)> },
-    Exists(bool),
-    Cidr { network: IpAddr, bits: u8 },
+    AnythingBut(Values),
+    Range {
+        low: Option<(Number, bool)>,
+        high: Option<(Number, bool)>,
+    },
+    Exists,
+    Cidr {
+        network: IpAddr,
+        bits: u8,
+    },
+}
+
+impl Values {
+    /// `absence` is the number of the field's path when one of the values is that it is absent.
+    pub(super) fn of(list: Vec<Wanted>, absence: Option<usize>) -> Self {
+        let mut values = Self { absence, number: list.len(), ..Self::default() };
+        for wanted in list {
+            match wanted {
+                Wanted::Text(text) => {
+                    values.texts.insert(text);
+                }
+                Wanted::Folded(text) => {
+                    values.folded.insert(text.to_lowercase());
+                }
+                Wanted::Test(test) => values.tests.push(test),
+                Wanted::Absent => {}
+            }
+        }
+        values
+    }
+
+    pub(super) fn hold(&self, leaf: &Leaf<'_>, run: &Run<'_>) -> bool {
+        let is_text = |text: &str| run.read(text) && self.texts.contains(text);
+        (!self.texts.is_empty() && leaf.value.as_str().is_some_and(is_text))
+            || (!self.folded.is_empty() && leaf.lower(run).is_some_and(|text| self.folded.contains(text)))
+            || self.tests.iter().any(|test| run.step(1) && test.holds(leaf, run))
+    }
 }
 
 impl Test {
-    pub(super) fn holds(&self, value: &Value) -> bool {
+    fn holds(&self, leaf: &Leaf<'_>, run: &Run<'_>) -> bool {
+        let value = leaf.value;
+        let text = |ignore_case: bool| if ignore_case { leaf.lower(run) } else { value.as_str() };
         match self {
             Self::Null => value.is_null(),
             Self::Bool(truth) => value.as_bool() == Some(*truth),
-            Self::Text(text) => value.as_str().is_some_and(|value| value == text),
             Self::Number(number) => as_number(value).is_some_and(|value| compare(value, number) == Ordering::Equal),
-            Self::Prefix { text, ignore_case } => value.as_str().is_some_and(|value| match ignore_case {
-                false => value.starts_with(text.as_str()),
-                true => value.to_lowercase().starts_with(&text.to_lowercase()),
-            }),
-            Self::Suffix { text, ignore_case } => value.as_str().is_some_and(|value| match ignore_case {
-                false => value.ends_with(text.as_str()),
-                true => value.to_lowercase().ends_with(&text.to_lowercase()),
-            }),
-            Self::EqualsIgnoreCase(text) => {
-                value.as_str().is_some_and(|value| value.to_lowercase() == text.to_lowercase())
+            Self::Prefix { text: prefix, ignore_case } => {
+                text(*ignore_case).is_some_and(|text| text.starts_with(prefix.as_str()))
             }
-            Self::Wildcard(wildcard) => value.as_str().is_some_and(|value| wildcard.matches(value)),
-            Self::AnythingBut(tests) => !tests.iter().any(|test| test.holds(value)),
+            Self::Suffix { text: suffix, ignore_case } => {
+                text(*ignore_case).is_some_and(|text| text.ends_with(suffix.as_str()))
+            }
+            Self::Wildcard(wildcard) => value.as_str().is_some_and(|text| run.read(text) && wildcard.matches(text)),
+            Self::AnythingBut(values) => !values.hold(leaf, run),
             Self::Range { low, high } => as_number(value).is_some_and(|value| {
                 let above = |(bound, included): &(Number, bool)| match compare(value, bound) {
                     Ordering::Greater => true,
@@ -56,7 +116,7 @@ impl Test {
                 low.as_ref().is_none_or(above) && high.as_ref().is_none_or(below)
             }),
             // Called with a value that is there.
-            Self::Exists(exists) => *exists,
+            Self::Exists => true,
             Self::Cidr { network, bits } => value
                 .as_str()
                 .and_then(|text| text.parse::<IpAddr>().ok())

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::EventPattern;
+use super::run::{Run, STEPS_MAX};
 
 fn matches(pattern: &Value, event: &Value) -> bool {
     EventPattern::compile(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}")).matches(event)
@@ -134,6 +135,54 @@ fn what_is_no_pattern_is_refused_in_the_words_of_event_ruler() {
 fn combinations_are_the_product_of_the_values() {
     let pattern = json!({"a": [1, 2, 3], "b": {"c": [1, 2]}, "$or": [{"d": [1]}, {"e": [1, 2]}]});
     assert_eq!(EventPattern::compile(&pattern).map(|pattern| pattern.combinations()), Ok(18));
+}
+
+/// Whether the event is wanted, and in how many steps that was decided.
+fn counted(pattern: &Value, event: &Value) -> (bool, u64) {
+    let pattern = EventPattern::compile(pattern).expect("a pattern");
+    let run = Run::new(event, &pattern.absences);
+    (pattern.decides(&run), run.steps())
+}
+
+#[test]
+fn b2_absence_is_looked_for_once_in_an_event() {
+    let pattern = json!({"a": {"b": [{"exists": false}], "c": ["z"]}});
+    let mut elements = vec![json!({"c": "y"}); 80_000];
+    let (is_wanted, steps) = counted(&pattern, &json!({"a": elements}));
+    assert!(!is_wanted && steps < 10 * 80_000, "{steps}");
+    elements.push(json!({"c": "z"}));
+    assert!(matches(&pattern, &json!({"a": elements})));
+    // Absent means absent in all elements.
+    elements[7] = json!({"b": 1});
+    assert!(!matches(&pattern, &json!({"a": elements})));
+}
+
+#[test]
+fn b2_long_lists_of_texts_are_looked_up() {
+    let texts: Vec<String> = (0..25_000).map(|number| format!("t{number}")).collect();
+    for list in [json!([{"anything-but": texts}]), json!([{"anything-but": {"equals-ignore-case": texts}}])] {
+        let pattern = json!({"a": list});
+        let mut elements = vec![json!("t24999"); 65_000];
+        let (is_wanted, steps) = counted(&pattern, &json!({"a": elements}));
+        assert!(!is_wanted && steps < 10 * 65_000, "{steps}");
+        elements.push(json!("T"));
+        assert!(matches(&pattern, &json!({"a": elements})));
+    }
+    assert!(matches(&json!({"a": texts}), &json!({"a": ["x", "t24999"]})));
+}
+
+#[test]
+fn b2_what_takes_too_many_steps_is_not_wanted() {
+    let numbers: Vec<u32> = (0..25_000).collect();
+    let pattern = json!({"a": [{"anything-but": numbers}], "b": [{"exists": false}]});
+    let (is_wanted, steps) = counted(&pattern, &json!({"a": vec![24_999; 65_000]}));
+    assert_eq!((is_wanted, steps), (false, STEPS_MAX));
+    // Nor is it when the end would have been a match, nor when running out of steps looks like one.
+    let mut elements = vec![json!(24_999); 65_000];
+    elements.push(json!(-1));
+    assert_eq!(counted(&pattern, &json!({"a": elements})), (false, STEPS_MAX));
+    // The control: the same pattern decides on what is within the bound.
+    assert!(matches(&pattern, &json!({"a": [24_999, -1]})));
 }
 
 /// Names and values from small sets, so that patterns meet events.

@@ -35,7 +35,7 @@ pub fn key(form: &Form) -> Result<String, ApiError> {
 /// The head of the PutObject.
 ///
 /// # Errors
-/// `InvalidArgument`, 400, when a field cannot be a header; `MalformedXML`, 400, for broken tags.
+/// `InvalidArgument`, 400, when a field cannot be a header or two are the same one; `MalformedXML`, 400, for broken tags.
 pub fn head(form: &Form, bucket: &str, key: &str) -> Result<Parts, ApiError> {
     let uri = format!("/{}/{}", encode(bucket.as_bytes(), false), encode(key.as_bytes(), true));
     let request = Request::builder().method("PUT").uri(uri).body(());
@@ -50,7 +50,11 @@ pub fn head(form: &Form, bucket: &str, key: &str) -> Result<Parts, ApiError> {
         };
         let name = HeaderName::try_from(name).map_err(|_| invalid("A field's name cannot be a header."))?;
         let value = HeaderValue::from_bytes(value.as_bytes());
-        head.headers.insert(name, value.map_err(|_| invalid("A field's value cannot be a header."))?);
+        let value = value.map_err(|_| invalid("A field's value cannot be a header."))?;
+        // `acl` and `x-amz-acl`: a policy that names both allows each, not the choice between them.
+        if head.headers.insert(name, value).is_some() {
+            return Err(invalid("Two fields of the form say the same thing."));
+        }
     }
     Ok(head)
 }
@@ -82,8 +86,9 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What `success_action_redirect` and `success_action_status` ask for.
-    pub fn wanted(form: &Form, bucket: &str, key: &str, host: &str) -> Self {
+    /// What `success_action_redirect` and `success_action_status` ask for. `root` is where the bucket's keys begin, such as
+    /// `http://localhost/bucket` or `http://bucket.s3.localhost`.
+    pub fn wanted(form: &Form, bucket: &str, key: &str, root: &str) -> Self {
         let redirect = form.field("success_action_redirect").or_else(|| form.field("redirect"));
         let is_url = |url: &&str| url.starts_with("http://") || url.starts_with("https://");
         let status = match form.field("success_action_status") {
@@ -96,7 +101,7 @@ impl Answer {
             status,
             bucket: bucket.to_owned(),
             key: key.to_owned(),
-            location: format!("http://{host}/{bucket}/{}", encode(key.as_bytes(), true)),
+            location: format!("{root}/{}", encode(key.as_bytes(), true)),
         }
     }
 

@@ -1,5 +1,7 @@
 //! What a request says about its own signature, before anything of it is believed.
 
+use std::fmt;
+
 use http::HeaderMap;
 use sys::Timestamp;
 
@@ -18,8 +20,9 @@ pub enum Form {
     },
 }
 
-/// A signature as claimed. Nothing here is verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A signature as claimed. Nothing here is verified. `Debug` shows neither signature nor session token: together with the
+/// request they are as good as a key until they expire.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Claim {
     /// Access key id.
     pub access_key_id: String,
@@ -39,6 +42,19 @@ pub struct Claim {
     pub session_token: Option<String>,
     /// Where the signature stands.
     pub form: Form,
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { access_key_id, signed_headers, signed_at, form, .. } = self;
+        f.debug_struct("Claim")
+            .field("access_key_id", access_key_id)
+            .field("scope", &self.scope())
+            .field("signed_headers", signed_headers)
+            .field("signed_at", signed_at)
+            .field("form", form)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Claim {
@@ -245,4 +261,23 @@ fn query_value(query: &str, wanted: &str) -> Result<Option<String>, SigV4Error> 
 
 pub(super) fn incomplete(text: impl Into<String>) -> SigV4Error {
     SigV4Error::Incomplete(text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i9_a_claim_is_printed_without_what_makes_it_valid() {
+        let mut headers = HeaderMap::new();
+        headers.insert("host", "localhost".parse().expect("a value"));
+        let query = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIA%2F20260101%2Fus-east-1%2Fs3%2Faws4_request\
+                     &X-Amz-Date=20260101T000000Z&X-Amz-Expires=60&X-Amz-SignedHeaders=host\
+                     &X-Amz-Security-Token=hunter2&X-Amz-Signature=5ec2e7";
+        let parts = RequestParts { method: "GET", path: "/", query, headers: &headers };
+        let claim = Claim::read(&parts).expect("well formed").expect("a claim");
+        assert_eq!((claim.session_token.as_deref(), claim.signature.as_str()), (Some("hunter2"), "5ec2e7"));
+        let printed = format!("{claim:?}");
+        assert!(printed.contains("AKIA") && !printed.contains("hunter2") && !printed.contains("5ec2e7"), "{printed}");
+    }
 }

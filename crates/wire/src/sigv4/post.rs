@@ -3,6 +3,8 @@
 //! Sources: Amazon S3 API reference, "Browser-based uploads using POST (AWS signature version 4)", "POST policy"; the
 //! version 2 form is that of the Amazon S3 user guide of 2012, which old clients still send.
 
+use std::fmt;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
@@ -17,8 +19,8 @@ use crate::form::Form;
 /// Fields that no condition has to name.
 const FREE: [&str; 5] = ["awsaccesskeyid", "signature", "policy", "x-amz-signature", "file"];
 
-/// A signed policy as a form carries it. Nothing here is verified.
-#[derive(Clone, Debug)]
+/// A signed policy as a form carries it. Nothing here is verified. `Debug` shows neither signature nor session token.
+#[derive(Clone)]
 pub struct PostClaim {
     /// Access key id.
     pub access_key_id: String,
@@ -37,6 +39,17 @@ enum Version {
     Four {
         scope: String,
     },
+}
+
+impl fmt::Debug for PostClaim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { access_key_id, policy, version, .. } = self;
+        f.debug_struct("PostClaim")
+            .field("access_key_id", access_key_id)
+            .field("policy", policy)
+            .field("version", version)
+            .finish_non_exhaustive()
+    }
 }
 
 impl PostClaim {
@@ -213,4 +226,57 @@ fn invalid(what: &str) -> ApiError {
 
 fn denied(what: &str) -> ApiError {
     ApiError::client("AccessDenied", 403, format!("Invalid according to Policy: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sigv4::Secret;
+
+    const SCOPE: &str = "20260101/us-east-1/s3/aws4_request";
+
+    /// A form with these fields beside those of its signature.
+    fn form(fields: &[(&str, &str)]) -> Result<Form, ApiError> {
+        let mut form = Form::new("multipart/form-data; boundary=b").expect("a form");
+        let part = |name: &str, value: &str| {
+            format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        let text: String = fields.iter().map(|(name, value)| part(name, value)).collect();
+        form.push(format!("{text}{}--b--\r\n", part("file", "x")).as_bytes())?;
+        Ok(form)
+    }
+
+    fn claim(policy: &Json) -> PostClaim {
+        PostClaim {
+            access_key_id: "AKIA".to_owned(),
+            session_token: Some("hunter2".to_owned()),
+            policy: STANDARD.encode(policy.to_string()),
+            signature: "5ec2e7".to_owned(),
+            version: Version::Four { scope: SCOPE.to_owned() },
+        }
+    }
+
+    #[test]
+    fn i9_what_the_policy_says_of_a_field_holds_for_the_field_that_counts() {
+        let policy = serde_json::json!({
+            "expiration": "2999-01-01T00:00:00Z",
+            "conditions": [{"bucket": "b"}, {"key": "k"}, {"acl": "private"}],
+        });
+        let claim = claim(&policy);
+        let allows =
+            |form: &Form| claim.allows(form, "b", "k", Timestamp::from_unix_s(0)).map_err(|error| error.status);
+        assert_eq!(allows(&form(&[("key", "k"), ("acl", "private")]).expect("well formed")), Ok((0, u64::MAX)));
+        assert_eq!(allows(&form(&[("key", "k"), ("acl", "public-read")]).expect("well formed")), Err(403));
+        let twice = form(&[("key", "k"), ("acl", "private"), ("acl", "public-read")]);
+        assert_eq!(twice.expect_err("refused").code, "InvalidArgument");
+    }
+
+    #[test]
+    fn i9_a_signed_policy_is_printed_without_what_makes_it_valid() {
+        let claim = claim(&serde_json::json!({}));
+        let secret = Credential { secret: Secret::new("s"), session_token: Some(Secret::new("hunter2")) };
+        assert_eq!(claim.check(&secret), Err(SigV4Error::Mismatch));
+        let printed = format!("{claim:?}");
+        assert!(printed.contains("AKIA") && !printed.contains("hunter2") && !printed.contains("5ec2e7"), "{printed}");
+    }
 }
