@@ -1,13 +1,14 @@
-//! The servers, each as its own process on a free port of loopback.
+//! The servers under comparison, each as its own process on a free port of loopback.
 
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -18,10 +19,12 @@ use tokio::process::{Child, Command};
 const START_TRIES: u32 = 600;
 
 /// A server under load; it ends when this is dropped.
-pub(super) struct Peer {
-    pub(super) name: &'static str,
-    /// Where an acknowledged message is.
-    pub(super) keeps: &'static str,
+pub(crate) struct Peer {
+    pub(crate) name: &'static str,
+    /// Where what it acknowledged is: `disk` (it survives a power cut), `cache` (in files that nobody flushes), `memory`.
+    pub(crate) keeps: &'static str,
+    /// Whether requests tell the service in the scope of a signature; a server of one service does not need that.
+    scoped: bool,
     address: String,
     client: Client<HttpConnector, Full<Bytes>>,
     _process: Child,
@@ -29,7 +32,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) async fn tinderbox(binary: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn tinderbox(binary: &Path) -> anyhow::Result<Self> {
         Self::start("tinderbox", "disk", |port, data| {
             let mut command = Command::new(binary);
             command.args(["serve", "--auth", "permissive", "--listen", &format!("127.0.0.1:{port}"), "--data"]);
@@ -39,7 +42,7 @@ impl Peer {
         .await
     }
 
-    pub(super) async fn moto(program: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn moto(program: &Path) -> anyhow::Result<Self> {
         Self::start("moto", "memory", |port, _| {
             let mut command = Command::new(program);
             command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
@@ -48,10 +51,20 @@ impl Peer {
         .await
     }
 
-    pub(super) async fn ministack(program: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn ministack(program: &Path) -> anyhow::Result<Self> {
         Self::start("ministack", "memory", |port, _| {
             let mut command = Command::new(program);
             command.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", port.to_string());
+            command
+        })
+        .await
+    }
+
+    /// `s3rver` of npm: objects are files. It serves S3 alone.
+    pub(crate) async fn s3rver(program: &Path) -> anyhow::Result<Self> {
+        Self::start("s3rver", "cache", |port, data| {
+            let mut command = Command::new(program);
+            command.args(["--silent", "--address", "127.0.0.1", "--port", &port.to_string(), "--directory"]).arg(data);
             command
         })
         .await
@@ -70,10 +83,11 @@ impl Peer {
         let mut http = HttpConnector::new();
         http.set_nodelay(true);
         let client = Client::builder(TokioExecutor::new()).build(http);
-        let peer = Self { name, keeps, address: format!("127.0.0.1:{port}"), client, _process: process, _data: data };
+        let (scoped, address) = (name != "s3rver", format!("127.0.0.1:{port}"));
+        let peer = Self { name, keeps, scoped, address, client, _process: process, _data: data };
         let clock = sys::Clock::system();
         for _ in 0..START_TRIES {
-            if peer.sqs("ListQueues", &serde_json::json!({})).await.is_ok() {
+            if peer.s3("GET", "/", Bytes::new()).await.is_ok() {
                 return Ok(peer);
             }
             clock.sleep(Duration::from_millis(100)).await;
@@ -82,21 +96,34 @@ impl Peer {
     }
 
     /// One SQS operation in JSON.
-    pub(super) async fn sqs(&self, operation: &str, input: &Value) -> anyhow::Result<Value> {
+    pub(crate) async fn sqs(&self, operation: &str, input: &Value) -> anyhow::Result<Value> {
         let target = format!("AmazonSQS.{operation}");
-        self.call(
-            "POST",
-            "/",
-            "sqs",
-            &[("x-amz-target", &target), ("content-type", "application/x-amz-json-1.0")],
-            input,
-        )
-        .await
+        let headers = [("x-amz-target", target.as_str()), ("content-type", "application/x-amz-json-1.0")];
+        self.json("POST", "/", "sqs", &headers, input).await
     }
 
     /// One operation of Lambda.
-    pub(super) async fn lambda(&self, method: &str, path: &str, input: &Value) -> anyhow::Result<Value> {
-        self.call(method, path, "lambda", &[("content-type", "application/json")], input).await
+    pub(crate) async fn lambda(&self, method: &str, path: &str, input: &Value) -> anyhow::Result<Value> {
+        self.json(method, path, "lambda", &[("content-type", "application/json")], input).await
+    }
+
+    /// One operation of S3; its answer is read by the caller.
+    pub(crate) async fn s3(&self, method: &str, path: &str, body: Bytes) -> anyhow::Result<Response<Incoming>> {
+        self.call(method, path, "s3", &[("x-amz-content-sha256", "UNSIGNED-PAYLOAD")], body).await
+    }
+
+    async fn json(
+        &self,
+        method: &str,
+        path: &str,
+        service: &str,
+        headers: &[(&str, &str)],
+        input: &Value,
+    ) -> anyhow::Result<Value> {
+        let body = if input.is_null() { Bytes::new() } else { Bytes::from(input.to_string()) };
+        let answer = self.call(method, path, service, headers, body).await?;
+        let body = answer.into_body().collect().await?.to_bytes();
+        if body.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_slice(&body)?) }
     }
 
     /// None of the servers checks the signature; they only read from its scope which service is meant.
@@ -106,22 +133,25 @@ impl Peer {
         path: &str,
         service: &str,
         headers: &[(&str, &str)],
-        input: &Value,
-    ) -> anyhow::Result<Value> {
-        let scope = format!(
-            "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20260101/us-east-1/{service}/aws4_request, \
-             SignedHeaders=host, Signature=00"
-        );
+        body: Bytes,
+    ) -> anyhow::Result<Response<Incoming>> {
         let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
-        request = request.header("authorization", scope).header("x-amz-date", "20260101T000000Z");
+        if self.scoped {
+            let scope = format!(
+                "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20260101/us-east-1/{service}/aws4_request, \
+                 SignedHeaders=host, Signature=00"
+            );
+            request = request.header("authorization", scope).header("x-amz-date", "20260101T000000Z");
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let body = if input.is_null() { Bytes::new() } else { Bytes::from(input.to_string()) };
         let answer = self.client.request(request.body(Full::new(body))?).await?;
         let status = answer.status();
-        let body = answer.into_body().collect().await?.to_bytes();
-        ensure!(status.is_success(), "{path}: {status} {}", String::from_utf8_lossy(&body));
-        if body.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_slice(&body)?) }
+        if !status.is_success() {
+            let body = answer.into_body().collect().await?.to_bytes();
+            bail!("{path}: {status} {}", String::from_utf8_lossy(&body));
+        }
+        Ok(answer)
     }
 }
