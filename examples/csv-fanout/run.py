@@ -51,7 +51,8 @@ def package(source):
 class Stack:
     """Everything that the run makes, and unmakes."""
 
-    def __init__(self, fails_every):
+    def __init__(self, fails_every, visibility_s):
+        self.visibility_s = visibility_s
         self.id, self.undo = secrets.token_hex(4), []
         self.s3, self.sqs, self.iam, self.functions = map(boto3.client, ("s3", "sqs", "iam", "lambda"))
         self.fails_every = fails_every
@@ -114,7 +115,7 @@ class Stack:
         self.inbox, self.results = self.bucket("in"), self.bucket("out")
         self.dead_url, dead_arn = self.queue("dead")
         redrive = json.dumps({"deadLetterTargetArn": dead_arn, "maxReceiveCount": 3})
-        self.rows_url, rows_arn = self.queue("rows", VisibilityTimeout="60", RedrivePolicy=redrive)
+        self.rows_url, rows_arn = self.queue("rows", VisibilityTimeout=str(self.visibility_s), RedrivePolicy=redrive)
         read = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{self.inbox}/*"}
         send = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": rows_arn}
         actions = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
@@ -126,7 +127,7 @@ class Stack:
             "worker",
             "worker.py",
             self.role("worker", [poll, write, self.logs("worker")]),
-            60,
+            self.visibility_s,  # a worker that ran longer would have its rows handed out a second time
             RESULTS=self.results,
             FAILS_EVERY=str(self.fails_every),
         )
@@ -230,8 +231,8 @@ def hops(trace_id):
         return json.load(answer)
 
 
-def run(rows, fails_every, patience_s):
-    stack = Stack(fails_every)
+def run(rows, fails_every, visibility_s, patience_s):
+    stack = Stack(fails_every, visibility_s)
     poisoned = {number for number in range(rows) if number % fails_every == fails_every // 2}
     trace_id = f"1-{int(time.time()):08x}-{secrets.token_hex(12)}"
     try:
@@ -278,9 +279,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--fails-every", type=int, default=1_000, help="one row in so many is poisoned")
+    parser.add_argument("--visibility-s", type=int, default=60, help="how long a worker has; a poisoned row dies after three times that")
     parser.add_argument("--patience-s", type=int, default=300)
     arguments = parser.parse_args()
-    report = run(arguments.rows, arguments.fails_every, arguments.patience_s)
+    report = run(arguments.rows, arguments.fails_every, arguments.visibility_s, arguments.patience_s)
     sys.exit(0 if report["exact"] else 1)
 
 

@@ -44,7 +44,8 @@ impl Blobs {
         let folder = folder.into();
         blocking(move || {
             let temp = folder.join("tmp");
-            let local = Local { temp, folder, clock, rng, stopped: Arc::default(), naming: RwLock::default() };
+            let (stopped, shards) = (Arc::default(), no_shards());
+            let local = Local { temp, folder, clock, rng, stopped, shards, naming: RwLock::default() };
             std::fs::create_dir_all(&local.temp)?;
             local.sweep()?;
             File::open(&local.folder)?.sync_all()?;
@@ -76,6 +77,7 @@ impl Blobs {
                 clock: parent.clock.clone(),
                 rng: parent.rng.clone(),
                 stopped: Arc::clone(&parent.stopped),
+                shards: no_shards(),
                 naming: RwLock::default(),
             })))
         })
@@ -178,6 +180,8 @@ pub(crate) struct Local {
     rng: Rng,
     /// Set by the first fsync that fails; shared by all namespaces.
     stopped: Arc<AtomicBool>,
+    /// Shards whose folders are there for good, by the first byte of their digests; as far as this process knows.
+    shards: [AtomicBool; 256],
     /// Shared while a blob gets its name, exclusive while one is looked at and removed.
     naming: RwLock<()>,
 }
@@ -199,19 +203,26 @@ impl Local {
         self.synced(temp.file().sync_all())?;
         let path = self.path_of(digest);
         let shard = self.shard_of(digest);
-        match std::fs::create_dir(&shard) {
-            Ok(()) => self.synced(sync_folder(&self.folder))?,
-            // Another put may have just made it and not yet synced the parent: sync it here too.
-            Err(there) if there.kind() == io::ErrorKind::AlreadyExists && !path.exists() => {
-                self.synced(sync_folder(&self.folder))?;
-            }
-            Err(there) if there.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(refused) => return Err(refused.into()),
-        }
+        self.durable_shard(digest, &shard)?;
         let naming = self.naming.read();
         temp.keep(&path, &self.temp.join(sys::id::hex::<16>(&self.rng)))?;
         drop(naming);
         self.synced(sync_folder(&shard))
+    }
+
+    /// Makes the folder of a shard and its name durable, once: shards stay.
+    fn durable_shard(&self, digest: &Digest, shard: &Path) -> Result<(), BlobError> {
+        let is_durable = &self.shards[usize::from(digest.as_bytes()[0])];
+        if is_durable.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match std::fs::create_dir(shard) {
+            // It may be there because another put has just made it and not yet synced its name.
+            Err(refused) if refused.kind() != io::ErrorKind::AlreadyExists => return Err(refused.into()),
+            _ => self.synced(sync_folder(&self.folder))?,
+        }
+        is_durable.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Notes a failed fsync: from then on nothing is acknowledged.
@@ -295,6 +306,10 @@ impl Local {
     fn path_of(&self, digest: &Digest) -> PathBuf {
         self.shard_of(digest).join(&digest.to_string()[2..])
     }
+}
+
+fn no_shards() -> [AtomicBool; 256] {
+    std::array::from_fn(|_| AtomicBool::new(false))
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {

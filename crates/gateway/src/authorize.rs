@@ -71,7 +71,7 @@ impl Gateway {
         for permission in permissions {
             for resource in permission.resources.0 {
                 let (action, keys) = (permission.action, permission.keys.clone());
-                let mut facts = service::facts_of(&self.0.wiring.services, action, &resource).await?;
+                let mut facts = service::facts_in(&self.0.wiring.services, action, &resource, &keys).await?;
                 // What the policy says to outsiders does not count here: unseen, the denial is decided and recorded as
                 // that of a resource without one.
                 if line.is_owners_only && asked.len() < own && !is_of_owner(cx, &resource, &facts) {

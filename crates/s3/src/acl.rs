@@ -9,7 +9,8 @@ use serde_json::{Value as Json, json};
 
 use crate::error::S3Error;
 use crate::keys::{Acl, BucketRecord, Grant, Grantee, Ownership};
-use crate::state::{account_of, owner_id};
+use crate::limits::GRANTS_MAX;
+use crate::state::{account_of, owner, owner_id};
 
 const ALL_USERS: &str = "http://acs.amazonaws.com/groups/global/AllUsers";
 const AUTHENTICATED: &str = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers";
@@ -86,7 +87,7 @@ impl AclHeaders {
     /// `None` when they say nothing.
     ///
     /// # Errors
-    /// `InvalidArgument`, `InvalidRequest`.
+    /// `InvalidArgument`, `InvalidRequest`, `MalformedACLError` when there are too many.
     pub(crate) fn acl(&self, owner: &str, bucket_owner: &str) -> Result<Option<Acl>, S3Error> {
         if self.canned.is_some() && !self.grants.is_empty() {
             return Err(S3Error::request("Specifying both Canned ACLs and Header Grants is not allowed"));
@@ -127,6 +128,9 @@ impl AclHeaders {
                     _ => return Err(S3Error::argument("Argument format not recognized")),
                 };
                 grants.push(grant(grantee, permission));
+                if grants.len() > GRANTS_MAX {
+                    return Err(S3Error::MalformedACLError);
+                }
             }
         }
         Ok(grants)
@@ -152,12 +156,16 @@ fn known_group(uri: &str) -> Result<Grantee, S3Error> {
 /// # Errors
 /// `MalformedACLError`, `AccessDenied` when it names another owner.
 pub(crate) fn of_document(document: m::AccessControlPolicy, owner: &str) -> Result<Acl, S3Error> {
-    let named = document.owner.and_then(|owner| owner.id).ok_or(S3Error::MalformedACLError)?;
+    let named = document.owner.and_then(|named| named.id).ok_or(S3Error::MalformedACLError)?;
     if named != owner {
         return Err(S3Error::AccessDenied("Access Denied".to_owned()));
     }
-    let mut grants = Vec::new();
-    for line in document.grants.unwrap_or_default() {
+    let lines = document.grants.unwrap_or_default();
+    if lines.len() > GRANTS_MAX {
+        return Err(S3Error::MalformedACLError);
+    }
+    let mut grants = Vec::with_capacity(lines.len());
+    for line in lines {
         let permission = line.permission.ok_or(S3Error::MalformedACLError)?;
         let grantee = line.grantee.ok_or(S3Error::MalformedACLError)?;
         let grantee = match (grantee.id, grantee.uri, grantee.email_address) {
@@ -171,17 +179,29 @@ pub(crate) fn of_document(document: m::AccessControlPolicy, owner: &str) -> Resu
     Ok(Acl { owner: named, grants })
 }
 
-/// Owner and grants as documents have them.
+/// Owner and grants as documents have them: groups first, then accounts.
 pub(crate) fn to_document(acl: &Acl) -> (m::Owner, Vec<m::Grant>) {
-    let owner = m::Owner { id: Some(acl.owner.clone()), display_name: None };
-    let grants = acl.grants.iter().map(|line| {
+    let mut lines: Vec<_> = acl.grants.iter().collect();
+    lines.sort_by_key(|line| matches!(line.grantee, Grantee::User { .. }));
+    let grants = lines.into_iter().map(|line| {
         let grantee = match &line.grantee {
-            Grantee::User { id } => m::Grantee { id: Some(id.clone()), ..grantee_of(m::Type::CanonicalUser) },
+            Grantee::User { id } => {
+                let m::Owner { id, display_name } = named(id);
+                m::Grantee { id, display_name, ..grantee_of(m::Type::CanonicalUser) }
+            }
             Grantee::Group { uri } => m::Grantee { uri: Some(uri.clone()), ..grantee_of(m::Type::Group) },
         };
         m::Grant { grantee: Some(grantee), permission: line.permission.parse().ok() }
     });
-    (owner, grants.collect())
+    (named(&acl.owner), grants.collect())
+}
+
+/// The account with this canonical id.
+fn named(id: &str) -> m::Owner {
+    match account_of(id) {
+        Some(account) => owner(account),
+        None => m::Owner { id: Some(id.to_owned()), display_name: None },
+    }
 }
 
 fn grantee_of(r#type: m::Type) -> m::Grantee {

@@ -12,7 +12,7 @@ use wire::permission::{ConditionKeys, Permission, Resource, ResourceFacts};
 use wire::{AccountId, Service};
 
 use crate::error::S3Error;
-use crate::keys::{self, BucketRecord, Setting, document};
+use crate::keys::{self, BucketRecord, Setting, VersionRecord, document};
 use crate::ops::copy::Source;
 use crate::ops::{
     acls, buckets, copy, delete, get, list, locks, multipart, notifications, parts, protection, put, settings, tagging,
@@ -44,9 +44,41 @@ macro_rules! object {
     };
 }
 
+/// What rides on a write beside its bytes needs its own right.
+macro_rules! with_write {
+    ($input:expr, $tagging:expr) => {{
+        let ride = [
+            ($tagging.is_some_and(|tagging| !tagging.is_empty()), "s3:PutObjectTagging"),
+            (!acl::acl_headers!($input).is_none(), "s3:PutObjectAcl"),
+            ($input.object_lock_mode.is_some(), "s3:PutObjectRetention"),
+            ($input.object_lock_legal_hold_status.is_some(), "s3:PutObjectLegalHold"),
+        ];
+        let needed = ride.into_iter().filter(|(needed, _)| *needed);
+        needed.map(|(_, action)| Permission::new(action, object_arn(&$input.bucket, &$input.key))).collect::<Vec<_>>()
+    }};
+}
+
+/// The condition keys that PutObject, CopyObject and CreateMultipartUpload have in common: a policy that demands or
+/// forbids something of new objects must see it whichever way they come.
+macro_rules! write_keys {
+    ($input:expr, $tagging:expr) => {{
+        let keys = ConditionKeys::new()
+            .with_some("s3:x-amz-acl", $input.acl.map(|acl| acl.as_str()))
+            .with_some("s3:x-amz-server-side-encryption", $input.server_side_encryption.map(|sse| sse.as_str()))
+            .with_some("s3:x-amz-server-side-encryption-aws-kms-key-id", $input.ssekms_key_id.as_deref())
+            .with_some("s3:x-amz-server-side-encryption-customer-algorithm", $input.sse_customer_algorithm.as_deref())
+            .with_some("s3:x-amz-storage-class", $input.storage_class.map(|class| class.as_str()))
+            .with_some("s3:x-amz-website-redirect-location", $input.website_redirect_location.as_deref())
+            .with_some("s3:object-lock-mode", $input.object_lock_mode.map(|mode| mode.as_str()))
+            .with_some("s3:object-lock-retain-until-date", $input.object_lock_retain_until_date.map(date_key))
+            .with_some("s3:object-lock-legal-hold", $input.object_lock_legal_hold_status.map(|hold| hold.as_str()));
+        granted(request_tags(keys, $tagging), &acl::acl_headers!($input))
+    }};
+}
+
 /// The S3 service's table.
 pub fn service(s3: S3) -> Service {
-    let table = Service::table(&m::SERVICE, s3).open_to_grants().facts(facts);
+    let table = Service::table(&m::SERVICE, s3).open_to_grants().facts_in(facts);
     let table = facets(deletes(writes(reads(table))));
     let table = uploads(table);
     let table = bucket_operations(table);
@@ -58,53 +90,30 @@ type Table = wire::service::Table<S3>;
 fn writes(table: Table) -> Table {
     table
         .stream::<m::PutObject, _, _>(put::put, "s3:PutObject", object!())
-        .also::<m::PutObject>(|_, i| {
-            with_write(
-                &i.bucket,
-                &i.key,
-                i.tagging.as_deref(),
-                acl::acl_headers!(i).is_none(),
-                i.object_lock_mode.is_some(),
-                i.object_lock_legal_hold_status.is_some(),
-            )
-        })
+        .also::<m::PutObject>(|_, i| with_write!(i, i.tagging.as_deref()))
         .keys::<m::PutObject>(|_, i| {
-            let keys = ConditionKeys::new()
-                .with_some("s3:x-amz-acl", i.acl.map(|acl| acl.as_str()))
-                .with_some("s3:x-amz-server-side-encryption", i.server_side_encryption.map(|sse| sse.as_str()))
-                .with_some("s3:x-amz-server-side-encryption-aws-kms-key-id", i.ssekms_key_id.as_deref())
-                .with_some("s3:x-amz-server-side-encryption-customer-algorithm", i.sse_customer_algorithm.as_deref())
-                .with_some("s3:x-amz-storage-class", i.storage_class.map(|class| class.as_str()))
-                .with_some("s3:x-amz-website-redirect-location", i.website_redirect_location.as_deref())
-                .with_some("s3:object-lock-mode", i.object_lock_mode.map(|mode| mode.as_str()))
+            write_keys!(i, i.tagging.as_deref())
                 .with_some("s3:if-none-match", i.if_none_match.as_deref())
-                .with_some("s3:if-match", i.if_match.as_deref());
-            granted(request_tags(keys, i.tagging.as_deref()), &acl::acl_headers!(i))
+                .with_some("s3:if-match", i.if_match.as_deref())
         })
         .op::<m::CopyObject, _, _>(copy::copy, "s3:PutObject", object!())
         .also::<m::CopyObject>(|_, i| {
-            let mut all = with_write(
-                &i.bucket,
-                &i.key,
-                i.tagging.as_deref(),
-                acl::acl_headers!(i).is_none(),
-                i.object_lock_mode.is_some(),
-                i.object_lock_legal_hold_status.is_some(),
-            );
-            all.extend(of_source(&i.copy_source, i.tagging_directive != Some(m::TaggingDirective::Replace)));
+            let replaces = i.tagging_directive == Some(m::TaggingDirective::Replace);
+            let mut all = with_write!(i, i.tagging.as_deref().filter(|_| replaces));
+            all.extend(of_source(&i.copy_source, !replaces));
             all
         })
         .keys::<m::CopyObject>(|_, i| {
-            let keys = ConditionKeys::new()
+            // Other tags than those that the object will have must not satisfy a condition.
+            let replaces = i.tagging_directive == Some(m::TaggingDirective::Replace);
+            write_keys!(i, i.tagging.as_deref().filter(|_| replaces))
                 .with("s3:x-amz-copy-source", i.copy_source.trim_start_matches('/'))
                 .with(
                     "s3:x-amz-metadata-directive",
                     i.metadata_directive.map_or("COPY", |directive| directive.as_str()),
                 )
-                .with_some("s3:x-amz-acl", i.acl.map(|acl| acl.as_str()))
-                .with_some("s3:x-amz-server-side-encryption", i.server_side_encryption.map(|sse| sse.as_str()))
-                .with_some("s3:x-amz-storage-class", i.storage_class.map(|class| class.as_str()));
-            granted(request_tags(keys, i.tagging.as_deref()), &acl::acl_headers!(i))
+                .with_some("s3:if-none-match", i.if_none_match.as_deref())
+                .with_some("s3:if-match", i.if_match.as_deref())
         })
 }
 
@@ -118,9 +127,11 @@ fn reads(table: Table) -> Table {
         .keys::<m::HeadObject>(|_, i| version_key(i.version_id.as_deref()))
         .op::<m::GetObjectAttributes, _, _>(get::attributes, "s3:GetObjectAttributes", object!())
         .instead::<m::GetObjectAttributes>(|i| i.version_id.is_some().then_some("s3:GetObjectVersionAttributes"))
+        .keys::<m::GetObjectAttributes>(|_, i| version_key(i.version_id.as_deref()))
         .also::<m::GetObjectAttributes>(|_, i| {
             let action = if i.version_id.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
-            vec![Permission::new(action, object_arn(&i.bucket, &i.key))]
+            let (resources, keys) = (object_arn(&i.bucket, &i.key), version_key(i.version_id.as_deref()));
+            vec![Permission { action, resources, keys }]
         })
 }
 
@@ -128,7 +139,9 @@ fn deletes(table: Table) -> Table {
     table
         .op::<m::DeleteObject, _, _>(delete::delete, "s3:DeleteObject", object!())
         .instead::<m::DeleteObject>(|i| i.version_id.is_some().then_some("s3:DeleteObjectVersion"))
-        .also::<m::DeleteObject>(|_, i| bypassing(i.bypass_governance_retention, &i.bucket, [i.key.as_str()]))
+        .also::<m::DeleteObject>(|_, i| {
+            bypassing(i.bypass_governance_retention, &i.bucket, &i.key, i.version_id.as_deref())
+        })
         .keys::<m::DeleteObject>(|_, i| version_key(i.version_id.as_deref()))
         .op::<m::DeleteObjects, _, _>(delete::delete_many, "s3:DeleteObject", |_, i| {
             let keys = i.delete.objects.iter().filter(|object| object.version_id.is_none());
@@ -136,15 +149,16 @@ fn deletes(table: Table) -> Table {
         })
         .check::<m::DeleteObjects, _>(|i| delete::check_number(&i.delete))
         .also::<m::DeleteObjects>(|_, i| {
-            let versions = i.delete.objects.iter().filter(|object| object.version_id.is_some());
-            let arns: Vec<_> = versions.map(|object| format!("arn:aws:s3:::{}/{}", i.bucket, object.key)).collect();
-            let mut all = bypassing(
-                i.bypass_governance_retention,
-                &i.bucket,
-                i.delete.objects.iter().map(|object| object.key.as_str()),
-            );
-            if !arns.is_empty() {
-                all.push(Permission::new("s3:DeleteObjectVersion", Resource(arns)));
+            let mut all = Vec::new();
+            for object in &i.delete.objects {
+                let version = object.version_id.as_deref();
+                all.extend(bypassing(i.bypass_governance_retention, &i.bucket, &object.key, version));
+                // Each version has rights of its own.
+                all.extend(version.map(|_| Permission {
+                    action: "s3:DeleteObjectVersion",
+                    resources: object_arn(&i.bucket, &object.key),
+                    keys: version_key(version),
+                }));
             }
             all
         })
@@ -160,45 +174,50 @@ fn facets(table: Table) -> Table {
         })
         .op::<m::GetObjectTagging, _, _>(tagging::get, "s3:GetObjectTagging", object!())
         .instead::<m::GetObjectTagging>(|i| i.version_id.is_some().then_some("s3:GetObjectVersionTagging"))
+        .keys::<m::GetObjectTagging>(|_, i| version_key(i.version_id.as_deref()))
         .op::<m::DeleteObjectTagging, _, _>(tagging::delete, "s3:DeleteObjectTagging", object!())
         .instead::<m::DeleteObjectTagging>(|i| i.version_id.is_some().then_some("s3:DeleteObjectVersionTagging"))
+        .keys::<m::DeleteObjectTagging>(|_, i| version_key(i.version_id.as_deref()))
         .op::<m::PutObjectAcl, _, _>(acls::put_object, "s3:PutObjectAcl", object!())
         .instead::<m::PutObjectAcl>(|i| i.version_id.is_some().then_some("s3:PutObjectVersionAcl"))
         .keys::<m::PutObjectAcl>(|_, i| {
-            let keys = ConditionKeys::new().with_some("s3:x-amz-acl", i.acl.map(|acl| acl.as_str()));
+            let keys = version_key(i.version_id.as_deref()).with_some("s3:x-amz-acl", i.acl.map(|acl| acl.as_str()));
             granted(keys, &acl::acl_headers!(i))
         })
         .op::<m::GetObjectAcl, _, _>(acls::get_object, "s3:GetObjectAcl", object!())
         .instead::<m::GetObjectAcl>(|i| i.version_id.is_some().then_some("s3:GetObjectVersionAcl"))
+        .keys::<m::GetObjectAcl>(|_, i| version_key(i.version_id.as_deref()))
         .op::<m::PutObjectRetention, _, _>(locks::put_retention, "s3:PutObjectRetention", object!())
-        .also::<m::PutObjectRetention>(|_, i| bypassing(i.bypass_governance_retention, &i.bucket, [i.key.as_str()]))
+        .keys::<m::PutObjectRetention>(|_, i| {
+            let asked = i.retention.as_ref();
+            version_key(i.version_id.as_deref())
+                .with_some("s3:object-lock-mode", asked.and_then(|asked| asked.mode).map(|mode| mode.as_str()))
+                .with_some(
+                    "s3:object-lock-retain-until-date",
+                    asked.and_then(|asked| asked.retain_until_date).map(date_key),
+                )
+        })
+        .also::<m::PutObjectRetention>(|_, i| {
+            bypassing(i.bypass_governance_retention, &i.bucket, &i.key, i.version_id.as_deref())
+        })
         .op::<m::GetObjectRetention, _, _>(locks::get_retention, "s3:GetObjectRetention", object!())
+        .keys::<m::GetObjectRetention>(|_, i| version_key(i.version_id.as_deref()))
         .op::<m::PutObjectLegalHold, _, _>(locks::put_hold, "s3:PutObjectLegalHold", object!())
+        .keys::<m::PutObjectLegalHold>(|_, i| {
+            let status = i.legal_hold.as_ref().and_then(|hold| hold.status);
+            version_key(i.version_id.as_deref())
+                .with_some("s3:object-lock-legal-hold", status.map(|status| status.as_str()))
+        })
         .op::<m::GetObjectLegalHold, _, _>(locks::get_hold, "s3:GetObjectLegalHold", object!())
+        .keys::<m::GetObjectLegalHold>(|_, i| version_key(i.version_id.as_deref()))
         .op::<m::RestoreObject, _, _>(unserved::restore, "s3:RestoreObject", object!())
-        .op::<m::SelectObjectContent, _, _>(unserved::select, "s3:GetObject", object!())
 }
 
 fn uploads(table: Table) -> Table {
     table
         .op::<m::CreateMultipartUpload, _, _>(multipart::create, "s3:PutObject", object!())
-        .also::<m::CreateMultipartUpload>(|_, i| {
-            with_write(
-                &i.bucket,
-                &i.key,
-                i.tagging.as_deref(),
-                acl::acl_headers!(i).is_none(),
-                i.object_lock_mode.is_some(),
-                i.object_lock_legal_hold_status.is_some(),
-            )
-        })
-        .keys::<m::CreateMultipartUpload>(|_, i| {
-            let keys = ConditionKeys::new()
-                .with_some("s3:x-amz-acl", i.acl.map(|acl| acl.as_str()))
-                .with_some("s3:x-amz-server-side-encryption", i.server_side_encryption.map(|sse| sse.as_str()))
-                .with_some("s3:x-amz-storage-class", i.storage_class.map(|class| class.as_str()));
-            granted(request_tags(keys, i.tagging.as_deref()), &acl::acl_headers!(i))
-        })
+        .also::<m::CreateMultipartUpload>(|_, i| with_write!(i, i.tagging.as_deref()))
+        .keys::<m::CreateMultipartUpload>(|_, i| write_keys!(i, i.tagging.as_deref()))
         .stream::<m::UploadPart, _, _>(parts::put, "s3:PutObject", object!())
         .op::<m::UploadPartCopy, _, _>(parts::copy, "s3:PutObject", object!())
         .also::<m::UploadPartCopy>(|_, i| of_source(&i.copy_source, false))
@@ -227,7 +246,20 @@ fn bucket_operations(table: Table) -> Table {
             if !acl::acl_headers!(with write i).is_none() {
                 all.push(Permission::new("s3:PutBucketAcl", bucket_arn(&i.bucket)));
             }
+            if first_tags(i).next().is_some() {
+                let keys = ConditionKeys::new().with_request_tags(first_tags(i));
+                all.push(Permission { action: "s3:TagResource", resources: bucket_arn(&i.bucket), keys });
+            }
             all
+        })
+        .keys::<m::CreateBucket>(|_, i| {
+            let region = i.create_bucket_configuration.as_ref().and_then(|asked| asked.location_constraint);
+            let keys = ConditionKeys::new()
+                .with_some("s3:x-amz-acl", i.acl.map(|acl| acl.as_str()))
+                .with_some("s3:x-amz-object-ownership", i.object_ownership.map(|ownership| ownership.as_str()))
+                .with_some("s3:locationconstraint", region.map(|region| region.as_str()))
+                .with_request_tags(first_tags(i));
+            granted(keys, &acl::acl_headers!(with write i))
         })
         .op::<m::HeadBucket, _, _>(buckets::head, "s3:ListBucket", bucket!())
         .op::<m::DeleteBucket, _, _>(buckets::delete, "s3:DeleteBucket", bucket!())
@@ -339,25 +371,6 @@ fn documents(table: Table) -> Table {
         .op::<m::GetBucketNotificationConfiguration, _, _>(notifications::get, "s3:GetBucketNotification", bucket!())
 }
 
-/// What rides on a write beside its bytes needs its own right.
-fn with_write(
-    bucket: &str,
-    key: &str,
-    tagging: Option<&str>,
-    no_acl: bool,
-    locks: bool,
-    holds: bool,
-) -> Vec<Permission> {
-    let ride = [
-        (tagging.is_some_and(|tagging| !tagging.is_empty()), "s3:PutObjectTagging"),
-        (!no_acl, "s3:PutObjectAcl"),
-        (locks, "s3:PutObjectRetention"),
-        (holds, "s3:PutObjectLegalHold"),
-    ];
-    let needed = ride.into_iter().filter(|(needed, _)| *needed);
-    needed.map(|(_, action)| Permission::new(action, object_arn(bucket, key))).collect()
-}
-
 /// The source of a copy is read: its version if one is named, and its tags if they are copied (test:G10).
 fn of_source(header: &str, with_tags: bool) -> Vec<Permission> {
     // A malformed source is refused by the handler, which reads nothing then.
@@ -375,12 +388,24 @@ fn of_source(header: &str, with_tags: bool) -> Vec<Permission> {
     all
 }
 
-fn bypassing<'a>(bypass: Option<bool>, bucket: &str, keys: impl IntoIterator<Item = &'a str>) -> Vec<Permission> {
+fn bypassing(bypass: Option<bool>, bucket: &str, key: &str, version: Option<&str>) -> Vec<Permission> {
     if bypass != Some(true) {
         return Vec::new();
     }
-    let arns = keys.into_iter().map(|key| format!("arn:aws:s3:::{bucket}/{key}")).collect();
-    vec![Permission::new("s3:BypassGovernanceRetention", Resource(arns))]
+    let (resources, keys) = (object_arn(bucket, key), version_key(version));
+    vec![Permission { action: "s3:BypassGovernanceRetention", resources, keys }]
+}
+
+/// The tags that a bucket is to have from its beginning.
+fn first_tags(input: &m::CreateBucketInput) -> impl Iterator<Item = (&str, &str)> {
+    let configuration = input.create_bucket_configuration.as_ref();
+    let tags = configuration.and_then(|asked| asked.tags.as_ref()).into_iter().flatten();
+    tags.map(|tag| (tag.key.as_str(), tag.value.as_str()))
+}
+
+/// A date as conditions have it: ISO 8601.
+fn date_key(time: sys::Timestamp) -> String {
+    jiff::Timestamp::from_second(time.unix_s()).unwrap_or_default().to_string()
 }
 
 fn version_key(version_id: Option<&str>) -> ConditionKeys {
@@ -418,25 +443,31 @@ fn granted(mut keys: ConditionKeys, headers: &acl::AclHeaders) -> ConditionKeys 
 }
 
 /// What is known of a bucket or a key before anybody may touch it: whose it is, what its policy and its ACLs say, its
-/// tags. A bucket that does not exist has none: the handler says so.
-async fn facts(s3: S3, arn: String) -> Result<ResourceFacts, S3Error> {
+/// tags. ACL and tags are those of the version that is meant: `s3:VersionId` names it. A bucket that does not exist
+/// has none: the handler says so.
+async fn facts(s3: S3, arn: String, keys: ConditionKeys) -> Result<ResourceFacts, S3Error> {
     let Some(path) = arn.strip_prefix("arn:aws:s3:::") else { return Ok(ResourceFacts::default()) };
     let (name, key) = path.split_once('/').map_or((path, None), |(name, key)| (name, Some(key)));
-    let s3 = &s3;
+    let (s3, version_id) = (&s3, keys.one("s3:VersionId"));
     let read = s3.kv.read(|tx| async move {
         let record: Option<BucketRecord> = keys::get(&tx, &keys::bucket(name)).await?;
         let Some(bucket) = record else { return Ok(ResourceFacts::default()) };
-        facts_of(s3, &tx, name, key, &bucket).await
+        let slot = key.map(|key| Slot { s3, tx: &tx, bucket: name, key });
+        let version = match slot {
+            Some(slot) => slot.find(version_id).await?,
+            None => None,
+        };
+        facts_of(&tx, name, key, &bucket, version).await
     });
     read.await
 }
 
 async fn facts_of(
-    s3: &S3,
     tx: &Txn,
     name: &str,
     key: Option<&str>,
     bucket: &BucketRecord,
+    version: Option<VersionRecord>,
 ) -> Result<ResourceFacts, S3Error> {
     let arn = format!("arn:aws:s3:::{name}");
     let restricted = bucket.block_public.is_some_and(|block| block.restrict_buckets);
@@ -446,11 +477,9 @@ async fn facts_of(
     let mut tags = Vec::new();
     match key {
         Some(key) => {
-            let slot = Slot { s3, tx, bucket: name, key };
-            // The current version speaks for all of them: an ARN names no version.
-            if let Some(head) = slot.head().await? {
-                granted.extend(acl::of_object(bucket, head.version.acl.as_ref(), &format!("{arn}/{key}")));
-                tags = head.version.tags.into_iter().collect();
+            if let Some(version) = version {
+                granted.extend(acl::of_object(bucket, version.acl.as_ref(), &format!("{arn}/{key}")));
+                tags = version.tags.into_iter().collect();
             }
         }
         None => {

@@ -87,6 +87,9 @@ pub enum S3Error {
     /// The request cannot be served as it is.
     #[error("{0}")]
     InvalidRequest(String),
+    /// A default retention that is no time, or longer than any may be.
+    #[error("{0}")]
+    InvalidRetentionPeriod(&'static str),
     /// No such class.
     #[error("The storage class you specified is not valid")]
     InvalidStorageClass,
@@ -271,6 +274,7 @@ impl S3Error {
             Self::InvalidPartNumber => ("InvalidPartNumber", 416),
             Self::InvalidRange => ("InvalidRange", 416),
             Self::InvalidRequest(_) => ("InvalidRequest", 400),
+            Self::InvalidRetentionPeriod(_) => ("InvalidRetentionPeriod", 400),
             Self::InvalidStorageClass => ("InvalidStorageClass", 400),
             Self::InvalidTag(_) => ("InvalidTag", 400),
             Self::InvalidRedirectLocation => ("InvalidRedirectLocation", 400),
@@ -352,7 +356,10 @@ impl ServiceError for S3Error {
 
 impl From<kv::Error> for S3Error {
     fn from(error: kv::Error) -> Self {
-        Self::InternalError(error.to_string())
+        match error {
+            kv::Error::Corrupt { .. } => Self::Corrupt(error.to_string()),
+            other => Self::InternalError(other.to_string()),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use sys::Timestamp;
 use crate::acl::{self, AclHeaders};
 use crate::error::S3Error;
 use crate::keys::{BucketRecord, Headers, LockMode, ObjectLock, Ownership, Retention, VersionRecord};
-use crate::limits::METADATA_BYTES_MAX;
+use crate::limits::{HEADERS_BYTES_MAX, METADATA_BYTES_MAX};
 use crate::tags::{self, Tags};
 
 /// As the request has it.
@@ -75,7 +75,7 @@ impl Given {
     /// AWS's for whatever is wrong.
     pub(crate) fn checked(self, bucket: &BucketRecord, account: &str, now_us: i64) -> Result<Checked, S3Error> {
         let size: usize = self.metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
-        if size > METADATA_BYTES_MAX {
+        if size > METADATA_BYTES_MAX || size + self.headers.bytes() > HEADERS_BYTES_MAX {
             return Err(S3Error::MetadataTooLarge);
         }
         let redirects = |to: &String| ["/", "http://", "https://"].iter().any(|start| to.starts_with(start));

@@ -44,26 +44,41 @@ pub async fn collect(s3: &S3) -> Result<usize, S3Error> {
     let (mut done, mut waiting) = (0, None);
     loop {
         let rest = &KeyRange { begin: from.clone(), end: range.end.clone() };
-        let read = s3.kv.read(|tx| async move { keys::first::<Garbage>(&tx, rest, BATCH).await });
+        let read = s3.kv.read(|tx| async move { keys::pairs(&tx, rest, BATCH).await });
         let entries = read.await?;
         let Some((last, _)) = entries.last() else { break };
         from = Bytes::from([&last[..], &[0]].concat());
-        for (key, garbage) in entries {
-            if remove(s3, &garbage).await? {
-                s3.kv
-                    .transact(|tx| {
-                        tx.clear(&key);
-                        async { Ok::<_, S3Error>(()) }
-                    })
-                    .await?;
-                done += 1;
-            } else {
-                waiting.get_or_insert(key);
+        for (key, value) in entries {
+            let garbage = match keys::decode::<Garbage>(&value) {
+                Ok(garbage) => garbage,
+                // It stays, and is passed over until the next start.
+                Err(error) => {
+                    tracing::error!(%error, ?key, "what is to be removed cannot be read");
+                    continue;
+                }
+            };
+            match one(s3, &key, &garbage).await {
+                Ok(true) => done += 1,
+                Ok(false) => _ = waiting.get_or_insert(key),
+                // The others do not wait for it.
+                Err(error) => {
+                    tracing::error!(?error, ?garbage, "bytes cannot be removed; the next try is in a minute");
+                    waiting.get_or_insert(key);
+                }
             }
         }
     }
     s3.collected.lock().from = waiting.unwrap_or(from);
     Ok(done)
+}
+
+/// Removes one entry with its bytes; `false` while somebody reads them.
+async fn one(s3: &S3, key: &Bytes, garbage: &Garbage) -> Result<bool, S3Error> {
+    let removed = remove(s3, garbage).await?;
+    if removed {
+        clear(s3, std::slice::from_ref(key)).await?;
+    }
+    Ok(removed)
 }
 
 /// Removes one entry's bytes; `false` while somebody reads them.

@@ -14,6 +14,7 @@
 //! | `("s3", 10, upload, number)` | [`PartRecord`]: a part of it |
 //! | `("s3", 11, due, id)` | [`Garbage`]: bytes to be removed from that moment on |
 //! | `("s3", 12, "lifecycle", bucket)` | [`LifecycleMark`]: how far the day's sweep of the bucket came |
+//! | `("s3", 13, "node key")` | a key wrapped under the node's key, by which that is known again at start |
 //!
 //! Ordinals never change their meaning. Values are JSON with a format version, but for 7; a newer format than this
 //! program knows is refused, never guessed. Buckets, keys and segments stay until they are deleted.
@@ -234,6 +235,11 @@ pub(crate) fn lifecycle_mark(bucket: &str) -> Bytes {
     key(12, &["lifecycle".into(), bucket.into()])
 }
 
+/// By which the node's key is known again.
+pub(crate) fn node_key_check() -> Bytes {
+    key(13, &["node key".into()])
+}
+
 /// All keys `(…, bucket, name, …)` whose name starts with `prefix`.
 fn starting_with(ordinal: u64, bucket: &str, prefix: &str) -> KeyRange {
     let whole = key(ordinal, &[bucket.into(), prefix.into()]);
@@ -288,9 +294,12 @@ pub(crate) async fn first<T: DeserializeOwned>(
     range: &KeyRange,
     limit: usize,
 ) -> Result<Vec<(Bytes, T)>, kv::Error> {
-    let options = RangeOptions { limit, ..RangeOptions::default() };
-    let pairs = tx.range(&range.begin, &range.end, options).await?;
-    pairs.into_iter().map(|(key, value)| Ok((key, decode(&value)?))).collect()
+    pairs(tx, range, limit).await?.into_iter().map(|(key, value)| Ok((key, decode(&value)?))).collect()
+}
+
+/// The first values of a range with their keys, at most `limit`, undecoded: for whoever goes on behind a damaged one.
+pub(crate) async fn pairs(tx: &Txn, range: &KeyRange, limit: usize) -> Result<Vec<(Bytes, Bytes)>, kv::Error> {
+    tx.range(&range.begin, &range.end, RangeOptions { limit, ..RangeOptions::default() }).await
 }
 
 /// All records of a range, in the order of their keys.

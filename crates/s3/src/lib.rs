@@ -45,4 +45,4 @@ pub use api::service;
 pub use error::S3Error;
 pub use keys::Ownership;
 pub use notify::{Notice, OUTBOX};
-pub use state::{Config, NodeKey, Parts, S3};
+pub use state::{Config, NodeKey, NodeKeyError, Parts, S3};

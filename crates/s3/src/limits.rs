@@ -17,6 +17,13 @@ pub const PART_NUMBER_MAX: u32 = 10_000;
 pub const KEY_BYTES_MAX: usize = 1_024;
 /// Most bytes of user-defined metadata, keys and values together.
 pub const METADATA_BYTES_MAX: usize = 2_048;
+/// Most bytes of everything that an object gives back as headers: system-defined and user-defined metadata together.
+/// AWS bounds the whole header of a PUT request so.
+pub const HEADERS_BYTES_MAX: usize = 8 * 1024;
+/// Most grants of an ACL.
+pub const GRANTS_MAX: usize = 100;
+/// Longest name of a KMS key, in bytes.
+pub const KMS_KEY_BYTES_MAX: usize = 2_048;
 /// Most tags of an object.
 pub const OBJECT_TAGS_MAX: usize = 10;
 /// Most tags of a bucket.
@@ -33,6 +40,10 @@ pub const DELETE_KEYS_MAX: usize = 1_000;
 pub const BUCKETS_MAX: usize = 10_000;
 /// Largest bucket policy, in bytes.
 pub const POLICY_BYTES_MAX: usize = 20 * 1024;
+/// Most notification configurations of a bucket. Source: S3 user guide, "Amazon S3 Event Notifications".
+pub const NOTIFICATIONS_MAX: usize = 100;
+/// Most event types of one notification configuration: more than there are.
+pub const EVENTS_MAX: usize = 50;
 /// Most rules of a lifecycle configuration.
 pub const LIFECYCLE_RULES_MAX: usize = 1_000;
 /// Most rules of a CORS configuration.

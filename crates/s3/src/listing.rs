@@ -10,10 +10,12 @@ use kv::{KeyRange, RangeOptions, Txn};
 
 use crate::error::S3Error;
 use crate::keys::{self, HeadRecord, UploadRecord, VersionRecord};
+use crate::versions;
 
-/// Pairs read at once: few after a jump, more while nothing is jumped over.
+/// Pairs read at once: few after a jump, more while nothing is jumped over. The largest record that the limits allow
+/// ([`crate::limits`]: headers, tags, grants) is below 60 kB, so as many as these are below what one read may return.
 const BATCH_MIN: usize = 8;
-const BATCH_MAX: usize = 512;
+const BATCH_MAX: usize = 128;
 
 /// A range that is read in order, with jumps.
 struct Walk<'a> {
@@ -197,8 +199,9 @@ pub(crate) async fn versions(tx: &Txn, query: &Query, after_version: Option<&str
             walk.jump(keys::heads_with(bucket, common).end);
             continue;
         }
-        let mut all = of_key(tx, bucket, &name, keys::decode(&value)?, query.limit + 1, after_version, &query.after);
-        let taken = all.as_mut().await?.into_iter().all(|listed| {
+        let marker = after_version.filter(|_| name == query.after);
+        let all = of_key(tx, bucket, &name, keys::decode(&value)?, query.limit + 1, marker).await?;
+        let taken = all.into_iter().all(|listed| {
             let entry = Entry::Item(name.clone(), listed);
             page.take(query.limit, entry)
         });
@@ -209,42 +212,39 @@ pub(crate) async fn versions(tx: &Txn, query: &Query, after_version: Option<&str
     Ok(page)
 }
 
-type Versions<'a> = std::pin::Pin<Box<dyn Future<Output = Result<Vec<Listed>, S3Error>> + Send + 'a>>;
-
-/// The versions of one key, from behind the marker on.
-fn of_key<'a>(
-    tx: &'a Txn,
-    bucket: &'a str,
-    name: &'a str,
+/// The versions of one key, newest first: those behind the version `marker`, at most `limit`.
+async fn of_key(
+    tx: &Txn,
+    bucket: &str,
+    name: &str,
     head: HeadRecord,
     limit: usize,
-    after_version: Option<&'a str>,
-    after: &'a str,
-) -> Versions<'a> {
-    Box::pin(async move {
-        let mut found = vec![Listed { version: head.version, latest: true }];
-        let marker = after_version.filter(|_| name == after);
-        // With a marker all are read: a page of versions of one key begins anywhere among them.
-        let limit = if marker.is_some() { usize::MAX } else { limit };
-        if head.older > 0 {
-            let range = keys::versions(bucket, name);
-            let options = RangeOptions { limit, snapshot: true, ..RangeOptions::default() };
-            for (_, value) in tx.range(&range.begin, &range.end, options).await? {
-                found.push(Listed { version: keys::decode(&value)?, latest: false });
-            }
+    marker: Option<&str>,
+) -> Result<Vec<Listed>, S3Error> {
+    // The marker's place in the order of the key. Its version may be gone: what is older than its place follows.
+    let place = marker.map(|marker| match marker {
+        "null" if head.version.id.is_none() => head.version.seq,
+        "null" => head.null_seq.unwrap_or(0),
+        id => versions::seq_of(id).unwrap_or(0),
+    });
+    let mut rest = keys::versions(bucket, name);
+    if let Some(place) = place {
+        rest.begin = rest.begin.max(KeyRange::point(keys::version(bucket, name, place)).end);
+    }
+    let (mut found, mut ended) = (Vec::new(), head.older == 0);
+    if place.is_none_or(|place| head.version.seq < place) {
+        found.push(Listed { version: head.version, latest: true });
+    }
+    while found.len() < limit && !ended {
+        let options = RangeOptions { limit: BATCH_MAX.min(limit - found.len()), snapshot: true, ..Default::default() };
+        let pairs = tx.range(&rest.begin, &rest.end, options).await?;
+        ended = pairs.len() < options.limit;
+        for (key, value) in pairs {
+            found.push(Listed { version: keys::decode(&value)?, latest: false });
+            rest.begin = KeyRange::point(key).end;
         }
-        if let Some(marker) = marker {
-            match found.iter().position(|listed| listed.version.shown_id() == marker) {
-                Some(at) => drop(found.drain(..=at)),
-                None => {
-                    // The marker's version is gone: what is older than its place follows.
-                    let place = marker.get(..16).and_then(|seq| u64::from_str_radix(seq, 16).ok()).unwrap_or(0);
-                    found.retain(|listed| listed.version.seq < place);
-                }
-            }
-        }
-        Ok(found)
-    })
+    }
+    Ok(found)
 }
 
 /// Multipart uploads by key and id. `after_id` goes on within the key `query.after`.

@@ -13,7 +13,7 @@ use wire::Cx;
 
 use crate::error::S3Error;
 use crate::keys::{BucketRecord, Setting, VersionRecord, document};
-use crate::ops::url_encoded;
+use crate::ops::form_encoded;
 use crate::state::{S3, owner_id};
 use crate::versions::Slot;
 
@@ -268,7 +268,7 @@ fn record(
     version: &VersionRecord,
     configuration: &str,
 ) -> Json {
-    let mut object = json!({ "key": url_encoded(slot.key), "sequencer": format!("{:016X}", version.seq) });
+    let mut object = json!({ "key": form_encoded(slot.key), "sequencer": format!("{:016X}", version.seq) });
     if happened.is_written() {
         (object["size"], object["eTag"]) = (json!(version.size), json!(version.etag));
     }

@@ -16,7 +16,7 @@ pub(crate) mod settings;
 pub(crate) mod tagging;
 pub(crate) mod unserved;
 
-use wire::Cx;
+use wire::{Cx, Principal};
 
 use crate::error::S3Error;
 use crate::keys::BucketRecord;
@@ -56,7 +56,8 @@ pub(crate) fn int(number: usize) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-/// Names as listings with `encoding-type=url` have them: form encoding that keeps `/`.
+/// Names as listings with `encoding-type=url` and locations have them: percent-encoded, but for `/`. AWS writes `+`
+/// for a space; clients read both alike.
 pub(crate) fn url_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -64,14 +65,23 @@ pub(crate) fn url_encoded(text: &str) -> String {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'*' | b'/' => {
                 encoded.push(char::from(byte))
             }
-            b' ' => encoded.push('+'),
             other => encoded.push_str(&format!("%{other:02X}")),
         }
     }
     encoded
 }
 
+/// Names as events have them: form encoding that keeps `/`.
+pub(crate) fn form_encoded(text: &str) -> String {
+    url_encoded(text).replace("%20", "+")
+}
+
 /// The account that acts: the caller's.
 pub(crate) fn account(cx: &Cx) -> &str {
     cx.account.as_str()
+}
+
+/// The account that an object belongs to which the caller writes; a stranger has none, so the bucket's.
+pub(crate) fn writer<'a>(cx: &'a Cx, bucket: &'a BucketRecord) -> &'a str {
+    if cx.principal == Principal::Anonymous { &bucket.account } else { account(cx) }
 }

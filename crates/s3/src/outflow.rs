@@ -77,6 +77,11 @@ impl Outflow {
     /// # Errors
     /// `Corrupt` when the bytes are damaged, the stores'.
     pub(crate) async fn body(mut self, length: u64) -> Result<Body, S3Error> {
+        // Fewer bytes than announced would leave the client waiting.
+        let there: u64 = self.slices.iter().map(|slice| slice.to - slice.from).sum();
+        if there != length {
+            return Err(S3Error::Corrupt(format!("the segments of an object have {there} of its {length} bytes")));
+        }
         let Some(first) = self.next().await? else { return Ok(Body::empty()) };
         if self.slices.is_empty() {
             return Ok(Body::from(first));

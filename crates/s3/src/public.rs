@@ -2,6 +2,8 @@
 //!
 //! Source: S3 user guide, "Blocking public access to your Amazon S3 storage", "The meaning of public".
 
+use std::net::IpAddr;
+
 use serde_json::Value as Json;
 
 /// Condition keys that tie a statement to somebody, with values that are no wildcards.
@@ -46,22 +48,45 @@ fn opens(statement: &Json) -> bool {
     allows && everybody && !is_tied(statement)
 }
 
+/// Operators that are met only by a request that has the key with one of the values. Those with a qualifier or
+/// `IfExists` are met by requests without it.
+const AFFIRMING: [&str; 5] = ["stringequals", "stringequalsignorecase", "stringlike", "arnequals", "arnlike"];
+
 fn is_tied(statement: &Json) -> bool {
     let Some(Json::Object(operators)) = statement.get("Condition") else { return false };
     operators.iter().any(|(operator, keys)| {
-        let affirmative = !operator.contains("Not") && operator != "Null";
-        let Some(keys) = keys.as_object().filter(|_| affirmative) else { return false };
-        keys.iter().any(|(key, values)| {
-            let key = key.to_ascii_lowercase();
-            let fixed = texts(values).iter().all(|value| !value.contains(['*', '?']));
-            // An address range is a tie when it is not nearly everything.
-            let narrow = texts(values).iter().all(|value| {
-                let bits = value.split_once('/').and_then(|(_, bits)| bits.parse::<u32>().ok()).unwrap_or(32);
-                bits >= if value.contains(':') { 32 } else { 8 }
-            });
-            (TYING.contains(&key.as_str()) && fixed) || (key == "aws:sourceip" && narrow)
+        // Operators and keys are read without regard to case, as the decision engine does.
+        let operator = operator.to_ascii_lowercase();
+        keys.as_object().into_iter().flatten().any(|(key, values)| {
+            let (key, values) = (key.to_ascii_lowercase(), texts(values));
+            let ties: fn(&str) -> bool = match operator.as_str() {
+                "ipaddress" if key == "aws:sourceip" => is_narrow,
+                affirming if AFFIRMING.contains(&affirming) && TYING.contains(&key.as_str()) => is_fixed,
+                _ => return false,
+            };
+            !values.is_empty() && values.into_iter().all(ties)
         })
     })
+}
+
+/// Whether the value stands for itself: no wildcard, no variable, and not what every unsigned request has as
+/// `aws:userid`.
+fn is_fixed(value: &str) -> bool {
+    !value.is_empty() && !value.contains(['*', '?', '$']) && !value.eq_ignore_ascii_case("anonymous")
+}
+
+/// Whether an address range is not nearly everything.
+fn is_narrow(range: &str) -> bool {
+    let (address, bits) = range.split_once('/').map_or((range, None), |(address, bits)| (address, Some(bits)));
+    let Ok(address) = address.parse::<IpAddr>() else { return false };
+    let widest = if address.is_ipv4() { 32 } else { 128 };
+    let Ok(bits) = bits.map_or(Ok(widest), str::parse::<u32>) else { return false };
+    match address.to_canonical() {
+        // Mapped addresses are addresses of IPv4.
+        IpAddr::V4(_) if address.is_ipv6() => bits >= 96 + 8,
+        IpAddr::V4(_) => bits >= 8,
+        IpAddr::V6(_) => bits >= 32,
+    }
 }
 
 fn texts(value: &Json) -> Vec<&str> {
@@ -101,6 +126,28 @@ mod tests {
             (r#""*""#, r#"{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}"#, false),
             (r#""*""#, r#"{"IpAddress":{"aws:SourceIp":"0.0.0.0/1"}}"#, true),
             (r#""*""#, r#"{"StringEquals":{"s3:prefix":"a"}}"#, true),
+            (r#""*""#, r#"{"stringequals":{"AWS:SourceVpc":"vpc-1"}}"#, false),
+            (r#""*""#, r#"{"ArnLike":{"aws:PrincipalArn":["arn:aws:iam::1:user/a","arn:aws:iam::1:user/b"]}}"#, false),
+            (r#""*""#, r#"{"ArnLike":{"aws:PrincipalArn":["arn:aws:iam::1:user/a","arn:aws:iam::*:user/b"]}}"#, true),
+            (r#""*""#, r#"{"StringEqualsIfExists":{"aws:SourceVpc":"vpc-1"}}"#, true),
+            (r#""*""#, r#"{"ForAllValues:StringEquals":{"aws:SourceVpc":"vpc-1"}}"#, true),
+            (r#""*""#, r#"{"stringnotequals":{"aws:SourceVpc":"vpc-1"}}"#, true),
+            (r#""*""#, r#"{"null":{"aws:SourceVpc":"true"}}"#, true),
+            (r#""*""#, r#"{"NULL":{"aws:PrincipalArn":"true"}}"#, true),
+            (r#""*""#, r#"{"StringEquals":{"aws:userid":"anonymous"}}"#, true),
+            (r#""*""#, r#"{"StringEqualsIgnoreCase":{"aws:userid":["AIDAEXAMPLE","ANONYMOUS"]}}"#, true),
+            (r#""*""#, r#"{"StringEquals":{"aws:userid":"AIDAEXAMPLE"}}"#, false),
+            (r#""*""#, r#"{"StringEquals":{"aws:PrincipalArn":"${aws:PrincipalArn}"}}"#, true),
+            (r#""*""#, r#"{"StringEquals":{"aws:SourceVpc":[]}}"#, true),
+            (r#""*""#, r#"{"StringEquals":{"aws:SourceIp":"10.0.0.1"}}"#, true),
+            (r#""*""#, r#"{"StringLike":{"aws:SourceIp":"*"}}"#, true),
+            (r#""*""#, r#"{"IpAddress":{"aws:SourceIp":"*"}}"#, true),
+            (r#""*""#, r#"{"NotIpAddress":{"aws:SourceIp":"10.0.0.0/8"}}"#, true),
+            (r#""*""#, r#"{"notipaddress":{"aws:SourceIp":"10.0.0.0/8"}}"#, true),
+            (r#""*""#, r#"{"IpAddressIfExists":{"aws:SourceIp":"10.0.0.0/8"}}"#, true),
+            (r#""*""#, r#"{"IpAddress":{"aws:SourceIp":"::ffff:0.0.0.0/96"}}"#, true),
+            (r#""*""#, r#"{"IpAddress":{"aws:SourceIp":"::ffff:10.0.0.0/104"}}"#, false),
+            (r#""*""#, r#"{"IpAddress":{"aws:SourceIp":["2001:db8::/32","10.1.2.3"]}}"#, false),
         ] {
             let policy = policy(principal, condition);
             assert_eq!(is_public(&policy), public, "{policy}");

@@ -28,7 +28,8 @@ impl S3 {
         }
         let opening = encryption::opening(self, found.version.encryption.as_ref(), None)?;
         let mut outflow = found.outflow(self, Span { offset: 0, length }, opening);
-        let mut bytes = BytesMut::new();
+        // Growing would take up to three times as much of a large package.
+        let mut bytes = BytesMut::with_capacity(usize::try_from(length).map_err(|_| S3Error::EntityTooLarge)?);
         while let Some(piece) = outflow.next().await? {
             bytes.extend_from_slice(&piece);
         }

@@ -4,19 +4,20 @@ use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use blob::Blobs;
 use bytes::Bytes;
 use kv::{Kv, Txn};
+use model::s3 as m;
 use parking_lot::Mutex;
 use sys::{Clock, Rng};
 use wire::permission::{CheckPolicy, MayAct};
 
 use crate::error::S3Error;
 use crate::keys::{self, BucketRecord, Ownership};
-use crate::seal::Key;
+use crate::seal::{DoesNotOpen, Key, Wrapped};
 
 /// S3 of all accounts. Cloning is cheap.
 #[derive(Clone)]
@@ -98,30 +99,83 @@ impl NodeKey {
         Self(Key::random(rng))
     }
 
-    /// The key in the file `path`, made (mode 0600, fsynced) when there is none.
+    /// The key in the file `path`. For a store in which nothing was ever encrypted one is made (mode 0600, fsynced);
+    /// a store that has seen a key takes that one only: a new key would make every object unreadable, and nobody would
+    /// know before they are read.
     ///
     /// # Errors
-    /// When the file cannot be read or written, or is no key.
-    pub fn obtain(path: &Path, rng: &Rng) -> std::io::Result<Self> {
-        match OpenOptions::new().read(true).open(path) {
-            Ok(mut file) => {
-                let mut bytes = [0; 32];
-                file.read_exact(&mut bytes)?;
-                Ok(Self(Key::new(bytes)))
+    /// When the file is missing, is no key or is another store's; the file's and the store's own.
+    pub async fn open(path: &Path, kv: &Kv, rng: &Rng) -> Result<Self, NodeKeyError> {
+        let (check, has_buckets) = kv
+            .read(|tx| async move {
+                let check: Option<Wrapped> = keys::get(&tx, &keys::node_key_check()).await?;
+                Ok::<_, kv::Error>((check, !keys::pairs(&tx, &keys::buckets(), 1).await?.is_empty()))
+            })
+            .await?;
+        let (found, file) = (read_key(path)?, || path.to_owned());
+        let key = match (found, &check) {
+            (Some(key), Some(check)) => {
+                return match key.unwrap_key(check, CHECK) {
+                    Ok(_) => Ok(Self(key)),
+                    Err(DoesNotOpen) => Err(NodeKeyError::Another(file())),
+                };
             }
-            Err(missing) if missing.kind() == std::io::ErrorKind::NotFound => {
-                let bytes = rng.bytes::<32>();
-                let spare = path.with_extension("new");
-                let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&spare)?;
-                file.write_all(&bytes)?;
-                file.sync_all()?;
-                std::fs::rename(&spare, path)?;
-                std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
-                Ok(Self(Key::new(bytes)))
-            }
-            Err(refused) => Err(refused),
-        }
+            (Some(key), None) => key,
+            (None, Some(_)) => return Err(NodeKeyError::Missing(file())),
+            (None, None) if has_buckets => return Err(NodeKeyError::Missing(file())),
+            (None, None) => make_key(path, rng)?,
+        };
+        let check = &key.wrap(&Key::random(rng), CHECK, rng);
+        let kept = kv.transact(|tx| async move {
+            keys::set(&tx, keys::node_key_check(), check);
+            Ok::<_, kv::Error>(())
+        });
+        kept.await?;
+        Ok(Self(key))
     }
+}
+
+/// What the check value is wrapped for.
+const CHECK: &str = "node key check";
+
+/// Why the node's key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeKeyError {
+    /// The file is not there, but objects are.
+    #[error("{} is missing, and objects are encrypted under it: put it back from a backup", .0.display())]
+    Missing(PathBuf),
+    /// The file has another key than the one that objects are encrypted under.
+    #[error("{} is not the key that the objects of this data folder are encrypted under", .0.display())]
+    Another(PathBuf),
+    /// The file cannot be read or written, or is no key.
+    #[error(transparent)]
+    File(#[from] std::io::Error),
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] kv::Error),
+}
+
+/// The key in a file; `None` when there is no file.
+fn read_key(path: &Path) -> std::io::Result<Option<Key>> {
+    let mut file = match OpenOptions::new().read(true).open(path) {
+        Err(missing) if missing.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let mut bytes = [0; 32];
+    file.read_exact(&mut bytes)?;
+    Ok(Some(Key::new(bytes)))
+}
+
+/// A new key in a file of its own.
+fn make_key(path: &Path, rng: &Rng) -> std::io::Result<Key> {
+    let bytes = rng.bytes::<32>();
+    let spare = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&spare)?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&spare, path)?;
+    std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+    Ok(Key::new(bytes))
 }
 
 impl S3 {
@@ -169,12 +223,29 @@ pub(crate) async fn bucket(tx: &Txn, name: &str) -> Result<BucketRecord, S3Error
     keys::get(tx, &keys::bucket(name)).await?.ok_or(S3Error::NoSuchBucket)
 }
 
+/// The bucket whose rights were checked before a body came: the same one, not another of its name. Whoever deletes a
+/// bucket gives its name away, and an upload that was allowed into the first one must not land in the second.
+///
+/// # Errors
+/// `NoSuchBucket`.
+pub(crate) async fn same_bucket(tx: &Txn, name: &str, earlier: &BucketRecord) -> Result<BucketRecord, S3Error> {
+    let found = bucket(tx, name).await?;
+    let is_same = found.account == earlier.account && found.created_us == earlier.created_us;
+    if is_same { Ok(found) } else { Err(S3Error::NoSuchBucket) }
+}
+
 /// The id of an account in ACLs and listings: 64 hexadecimal digits, the same always, with the account's own 12 at
 /// the end, so that a grant can be read back.
 pub(crate) fn owner_id(account: &str) -> String {
     use sha2::Digest as _;
     let hash = crate::checksum::hex(&sha2::Sha256::digest(format!("s3 canonical user of {account}")));
     format!("{}{account}", &hash[..64 - account.len().min(64)])
+}
+
+/// An account as owners, initiators and grantees are shown. AWS left the display name out in November 2025; clients of
+/// before expect one, and the account's number is the only name that is nobody's secret.
+pub(crate) fn owner(account: &str) -> m::Owner {
+    m::Owner { id: Some(owner_id(account)), display_name: Some(account.to_owned()) }
 }
 
 /// The account whose id in ACLs this is.
@@ -232,17 +303,47 @@ mod tests {
         assert!(!pins.holds("a"));
     }
 
-    #[test]
-    fn the_node_key_is_made_once_for_its_owner_only() {
+    #[tokio::test]
+    async fn the_node_key_is_made_once_for_its_owner_only_and_never_replaced() {
         use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
+        let (folder, rng) = (tempfile::tempdir().unwrap(), Rng::seeded(1));
         let path = folder.path().join("key");
-        let made = NodeKey::obtain(&path, &Rng::seeded(1)).unwrap();
+        let store = Kv::memory(Clock::manual(sys::Timestamp::default()), Rng::seeded(2));
+        let made = NodeKey::open(&path, &store, &rng).await.unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let again = NodeKey::obtain(&path, &Rng::seeded(2)).unwrap();
-        let wrapped = made.0.wrap(&Key::new([7; 32]), "c", &Rng::seeded(3));
+        let again = NodeKey::open(&path, &store, &rng).await.unwrap();
+        let wrapped = made.0.wrap(&Key::new([7; 32]), "c", &rng);
         assert!(again.0.unwrap_key(&wrapped, "c").is_ok());
+
+        let own = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let refused = NodeKey::open(&path, &store, &rng).await.err();
+        assert!(matches!(refused, Some(NodeKeyError::Missing(_))), "{refused:?}");
+        assert!(!path.exists(), "a new key would hide that the old one is lost");
+        std::fs::write(&path, [9; 32]).unwrap();
+        let refused = NodeKey::open(&path, &store, &rng).await.err();
+        assert!(matches!(refused, Some(NodeKeyError::Another(_))), "{refused:?}");
+        std::fs::write(&path, own).unwrap();
+        assert!(NodeKey::open(&path, &store, &rng).await.is_ok());
         std::fs::write(&path, b"short").unwrap();
-        assert!(NodeKey::obtain(&path, &Rng::seeded(1)).is_err());
+        assert!(matches!(NodeKey::open(&path, &store, &rng).await, Err(NodeKeyError::File(_))));
+    }
+
+    #[tokio::test]
+    async fn a_store_with_buckets_that_never_saw_a_key_is_given_none() {
+        let (folder, rng) = (tempfile::tempdir().unwrap(), Rng::seeded(1));
+        let path = folder.path().join("key");
+        let kv = Kv::memory(Clock::manual(sys::Timestamp::default()), Rng::seeded(2));
+        let written = kv.transact(|tx| async move {
+            tx.set(keys::bucket("bkt"), Bytes::from_static(b"whatever it is"));
+            Ok::<_, kv::Error>(())
+        });
+        written.await.unwrap();
+        assert!(matches!(NodeKey::open(&path, &kv, &rng).await, Err(NodeKeyError::Missing(_))));
+        // Stores of before the check have their key beside them.
+        std::fs::write(&path, [9; 32]).unwrap();
+        assert!(NodeKey::open(&path, &kv, &rng).await.is_ok());
+        std::fs::write(&path, [8; 32]).unwrap();
+        assert!(matches!(NodeKey::open(&path, &kv, &rng).await, Err(NodeKeyError::Another(_))));
     }
 }

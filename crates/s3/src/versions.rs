@@ -87,7 +87,7 @@ impl VersionRecord {
 }
 
 /// The place of a version in the order of its key, out of its id.
-fn seq_of(id: &str) -> Option<u64> {
+pub(crate) fn seq_of(id: &str) -> Option<u64> {
     u64::from_str_radix(id.get(..16)?, 16).ok()
 }
 

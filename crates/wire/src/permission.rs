@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   table line ─► Permission {action, resources, keys} ─┐
-//!   service.facts_of(arn) ─► ResourceFacts {owner, policy, tags} ─┴─► Asked ─► the identity service
+//!   service.facts_in(arn, keys) ─► ResourceFacts {owner, policy, tags} ─┴─► Asked ─► the identity service
 //!   triggers ─► Act {role or service principal, action, resource, keys} ─► MayAct
 //! ```
 
@@ -73,6 +73,14 @@ impl ConditionKeys {
             names.push(name.to_owned());
         }
         self.with_all("aws:TagKeys", names)
+    }
+
+    /// The only value of a key; `None` when it is absent or has several.
+    pub fn one(&self, name: &str) -> Option<&str> {
+        match self.0.iter().find(|(have, _)| have == name) {
+            Some((_, values)) if values.len() == 1 => Some(&values[0]),
+            _ => None,
+        }
     }
 
     /// Every key with its values.

@@ -27,7 +27,7 @@ type Resources = Box<dyn Fn(&Cx, &Input) -> Resource + Send + Sync>;
 type Keys = Box<dyn Fn(&Cx, &Input) -> ConditionKeys + Send + Sync>;
 type Action = Box<dyn Fn(&Input) -> Option<&'static str> + Send + Sync>;
 type Further = Box<dyn Fn(&Cx, &Input) -> Vec<Permission> + Send + Sync>;
-type Facts = Arc<dyn Fn(String) -> BoxFuture<Result<ResourceFacts, ApiError>> + Send + Sync>;
+type Facts = Arc<dyn Fn(String, ConditionKeys) -> BoxFuture<Result<ResourceFacts, ApiError>> + Send + Sync>;
 type Call = Box<dyn Fn(Cx, Input, Body) -> BoxFuture<Result<Output, ApiError>> + Send + Sync>;
 
 /// What a handler answered: the members, and for lines of [`Table::stream`] the bytes that follow.
@@ -194,8 +194,17 @@ impl Service {
     /// # Errors
     /// What the service answers instead of asking for permission, such as `NoSuchBucket`, or its store's failure.
     pub async fn facts_of(&self, arn: &str) -> Result<ResourceFacts, ApiError> {
+        self.facts_in(arn, &ConditionKeys::new()).await
+    }
+
+    /// The same where the circumstances tell more than the ARN: `s3:VersionId` says which version of an object is
+    /// meant.
+    ///
+    /// # Errors
+    /// As [`Service::facts_of`].
+    pub async fn facts_in(&self, arn: &str, keys: &ConditionKeys) -> Result<ResourceFacts, ApiError> {
         match &self.facts {
-            Some(facts) if arn != "*" => facts(arn.to_owned()).await,
+            Some(facts) if arn != "*" => facts(arn.to_owned(), keys.clone()).await,
             _ => Ok(ResourceFacts::default()),
         }
     }
@@ -311,8 +320,21 @@ pub fn encode_output(
 /// # Errors
 /// As [`Service::facts_of`].
 pub async fn facts_of(services: &[Service], action: &str, arn: &str) -> Result<ResourceFacts, ApiError> {
+    facts_in(services, action, arn, &ConditionKeys::new()).await
+}
+
+/// The same in circumstances: see [`Service::facts_in`].
+///
+/// # Errors
+/// As [`Service::facts_of`].
+pub async fn facts_in(
+    services: &[Service],
+    action: &str,
+    arn: &str,
+    keys: &ConditionKeys,
+) -> Result<ResourceFacts, ApiError> {
     match services.iter().find(|service| service.knows_resources_of(action)) {
-        Some(service) => service.facts_of(arn).await,
+        Some(service) => service.facts_in(arn, keys).await,
         None => Ok(ResourceFacts::default()),
     }
 }
@@ -473,8 +495,23 @@ impl<S: Clone + Send + Sync + 'static> Table<S> {
         E: ServiceError,
     {
         let state = self.state.clone();
-        self.facts = Some(Arc::new(move |arn| {
+        self.facts = Some(Arc::new(move |arn, _| {
             let found = facts(state.clone(), arn);
+            Box::pin(async move { found.await.map_err(to_api_error) })
+        }));
+        self
+    }
+
+    /// The same for a service whose facts depend on more than the ARN: on the condition keys of its own lines.
+    #[must_use]
+    pub fn facts_in<Fut, E>(mut self, facts: fn(S, String, ConditionKeys) -> Fut) -> Self
+    where
+        Fut: Future<Output = Result<ResourceFacts, E>> + Send + 'static,
+        E: ServiceError,
+    {
+        let state = self.state.clone();
+        self.facts = Some(Arc::new(move |arn, keys| {
+            let found = facts(state.clone(), arn, keys);
             Box::pin(async move { found.await.map_err(to_api_error) })
         }));
         self

@@ -44,27 +44,27 @@ bucket prefix = s3t-{{random}}-
 iam name prefix = s3-tests-
 iam path prefix = /s3-tests/
 [s3 main]
-display_name = main
+display_name = {main[name]}
 user_id = {main[account]}
 email = main@example.com
 api_name = us-east-1
 access_key = {main[key]}
 secret_key = {main[secret]}
 [s3 alt]
-display_name = alt
+display_name = {alt[name]}
 user_id = {alt[account]}
 email = alt@example.com
 access_key = {alt[key]}
 secret_key = {alt[secret]}
 [s3 tenant]
-display_name = tenant
+display_name = {tenant[name]}
 user_id = {tenant[account]}
 email = tenant@example.com
 access_key = {tenant[key]}
 secret_key = {tenant[secret]}
 tenant = testx
 [iam]
-display_name = iam
+display_name = {main[name]}
 user_id = {main[account]}
 email = iam@example.com
 access_key = {main[key]}
@@ -106,9 +106,9 @@ def make_account(server, name):
 
 
 def with_owner(server, key, secret):
-    """A key with the canonical id of its account, as S3 tells it."""
-    owner = server.client("s3", access_key=key, secret_key=secret).list_buckets()["Owner"]["ID"]
-    return {"account": owner, "key": key, "secret": secret}
+    """A key with the canonical id and the display name of its account, as S3 tells them."""
+    owner = server.client("s3", access_key=key, secret_key=secret).list_buckets()["Owner"]
+    return {"account": owner["ID"], "name": owner["DisplayName"], "key": key, "secret": secret}
 
 
 def run(checkout, arguments):
@@ -123,7 +123,7 @@ def run(checkout, arguments):
             configuration.write_text(CONFIGURATION.format(port=server.port, main=main, **accounts))
             report = folder / "report.xml"
             marks = " and ".join(f"not {mark}" for mark in LEFT_OUT)
-            command = [python(), "-m", "pytest", "-q", "--timeout", "60", "-p", "no:cacheprovider", "-m", marks]
+            command = [python(), "-m", "pytest", "-q", "--timeout", "180", "-p", "no:cacheprovider", "-m", marks]
             command += ["--junitxml", str(report), *arguments, *([] if any(".py" in a for a in arguments) else FILES)]
             environment = {**os.environ, "S3TEST_CONF": str(configuration)}
             log = target_folder() / "s3-tests.log"

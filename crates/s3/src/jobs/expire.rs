@@ -1,6 +1,7 @@
 //! What lifecycle rules say, done.
 
-use kv::{KeyRange, RangeOptions};
+use bytes::Bytes;
+use kv::{KeyRange, Txn};
 use model::s3 as m;
 
 use super::BATCH;
@@ -14,138 +15,171 @@ use crate::state::{self, S3};
 use crate::versions::{self, Deleted, Slot};
 
 /// Does what the lifecycle rules of all buckets say for today, once a day for each bucket. Returns the number of
-/// versions and uploads removed.
+/// versions and uploads removed. A key whose records are damaged is told to the log and passed over; a bucket that
+/// cannot be swept to its end goes on where it was at the next tick, and keeps no other bucket waiting.
 ///
 /// # Errors
-/// The store's; the sweep goes on where it was at the next tick.
+/// The store's, when the buckets cannot be listed.
 pub async fn expire(s3: &S3) -> Result<usize, S3Error> {
     let day = lifecycle::day_of(s3.now_us());
     let mut removed = 0;
-    for name in expiring(s3).await? {
-        let bucket = &name;
-        let read = s3.kv.read(|tx| async move {
-            let rules: Option<m::BucketLifecycleConfiguration> = document::get(&tx, bucket, Setting::Lifecycle).await?;
-            let mark: Option<LifecycleMark> = keys::get(&tx, &keys::lifecycle_mark(bucket)).await?;
-            Ok::<_, S3Error>((rules.map(|found| found.rules).unwrap_or_default(), mark.unwrap_or_default()))
-        });
-        let (rules, mark) = read.await?;
-        if mark.day == day && mark.done {
-            continue;
+    for (name, bucket) in expiring(s3).await? {
+        match of_bucket(s3, &name, &bucket, day, &mut removed).await {
+            // It is gone, and its name may be another one's.
+            Ok(()) | Err(S3Error::NoSuchBucket) => {}
+            Err(error) => tracing::error!(?error, bucket = name, "lifecycle rules wait for the next tick"),
         }
-        let after = mark.after.filter(|_| mark.day == day);
-        let sweep = Sweep { s3, bucket, rules: &rules, day };
-        removed += sweep.keys(after).await? + sweep.uploads().await?;
-        sweep.mark(LifecycleMark { day, after: None, done: true }).await?;
     }
     Ok(removed)
 }
 
+async fn of_bucket(s3: &S3, name: &str, earlier: &BucketRecord, day: i64, removed: &mut usize) -> Result<(), S3Error> {
+    let read = s3.kv.read(|tx| async move {
+        state::same_bucket(&tx, name, earlier).await?;
+        let rules: Option<m::BucketLifecycleConfiguration> = document::get(&tx, name, Setting::Lifecycle).await?;
+        let mark: Option<LifecycleMark> = keys::get(&tx, &keys::lifecycle_mark(name)).await?;
+        Ok::<_, S3Error>((rules.map(|found| found.rules).unwrap_or_default(), mark.unwrap_or_default()))
+    });
+    let (rules, mark) = read.await?;
+    if mark.day == day && mark.done {
+        return Ok(());
+    }
+    let after = mark.after.filter(|_| mark.day == day);
+    let sweep = Sweep { s3, name, bucket: earlier, rules: &rules, day };
+    sweep.keys(after, removed).await?;
+    sweep.uploads(removed).await?;
+    sweep.mark(LifecycleMark { day, after: None, done: true }).await
+}
+
 /// The buckets that have rules.
-async fn expiring(s3: &S3) -> Result<Vec<String>, S3Error> {
-    let (mut rest, mut names) = (keys::buckets(), Vec::new());
+async fn expiring(s3: &S3) -> Result<Vec<(String, BucketRecord)>, S3Error> {
+    let (mut rest, mut found) = (keys::buckets(), Vec::new());
     loop {
         let range = &rest;
-        let read = s3.kv.read(|tx| async move { keys::first::<BucketRecord>(&tx, range, BATCH).await });
-        let page = read.await?;
-        let Some((last, _)) = page.last() else { return Ok(names) };
-        let begin = KeyRange::point(last).end;
-        for (key, record) in &page {
-            if record.expires {
-                names.push(keys::bucket_of(key)?);
+        let page = s3.kv.read(|tx| async move { keys::pairs(&tx, range, BATCH).await }).await?;
+        let Some((last, _)) = page.last() else { return Ok(found) };
+        rest.begin = KeyRange::point(last).end;
+        for (key, value) in &page {
+            match (keys::bucket_of(key), keys::decode::<BucketRecord>(value)) {
+                (Ok(name), Ok(record)) => found.extend(record.expires.then_some((name, record))),
+                (Err(error), _) | (_, Err(error)) => tracing::error!(%error, ?key, "a bucket cannot be read"),
             }
         }
-        rest.begin = begin;
     }
 }
 
 struct Sweep<'a> {
     s3: &'a S3,
-    bucket: &'a str,
+    name: &'a str,
+    /// As it was when its rules were read.
+    bucket: &'a BucketRecord,
     rules: &'a [m::LifecycleRule],
     day: i64,
+}
+
+/// How far the earlier versions of a key are looked through.
+struct Earlier {
+    rest: KeyRange,
+    /// When the next newer version was written.
+    since_us: i64,
+    /// How many earlier versions are newer.
+    newer: usize,
 }
 
 impl Sweep<'_> {
     /// Remembers how far the sweep came.
     async fn mark(&self, mark: LifecycleMark) -> Result<(), S3Error> {
-        let (bucket, mark) = (self.bucket, &mark);
+        let mark = &mark;
         let marked = self.s3.kv.transact(|tx| async move {
             // A bucket that is gone meanwhile leaves nothing behind.
-            state::bucket(&tx, bucket).await?;
-            keys::set(&tx, keys::lifecycle_mark(bucket), mark);
+            state::same_bucket(&tx, self.name, self.bucket).await?;
+            keys::set(&tx, keys::lifecycle_mark(self.name), mark);
             Ok::<_, S3Error>(())
         });
-        match marked.await {
-            Err(S3Error::NoSuchBucket) => Ok(()),
-            other => other,
-        }
+        marked.await
     }
 
-    async fn keys(&self, after: Option<String>) -> Result<usize, S3Error> {
-        let (mut rest, mut removed) = (keys::heads(self.bucket), 0);
+    async fn keys(&self, after: Option<String>, removed: &mut usize) -> Result<(), S3Error> {
+        let mut rest = keys::heads(self.name);
         if let Some(after) = after {
-            rest.begin = KeyRange::point(keys::head(self.bucket, &after)).end;
+            rest.begin = KeyRange::point(keys::head(self.name, &after)).end;
         }
         loop {
             let range = &rest;
-            let read = self.s3.kv.read(|tx| async move { keys::first::<HeadRecord>(&tx, range, BATCH).await });
-            let page = read.await?;
-            let Some((last, _)) = page.last() else { return Ok(removed) };
+            let page = self.s3.kv.read(|tx| async move { keys::pairs(&tx, range, BATCH).await }).await?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
             rest.begin = KeyRange::point(last).end;
             let name = keys::name_of(last)?;
-            for (key, head) in &page {
+            for (key, value) in &page {
                 let key = keys::name_of(key)?;
-                if self.may_concern(&key, head) {
-                    removed += self.one(&key).await?;
+                match self.key(&key, value, removed).await {
+                    Err(S3Error::Corrupt(what)) => {
+                        tracing::error!(what, bucket = self.name, key, "no lifecycle for a damaged key");
+                    }
+                    other => other?,
                 }
             }
             self.mark(LifecycleMark { day: self.day, after: Some(name), done: false }).await?;
         }
     }
 
-    /// A cheap look before the transaction.
-    fn may_concern(&self, key: &str, head: &HeadRecord) -> bool {
-        head.older > 0 || lifecycle::expires(self.rules, key, &head.version, true, self.day)
-    }
-
-    /// One key, in one transaction.
-    async fn one(&self, key: &str) -> Result<usize, S3Error> {
-        let swept = self.s3.kv.transact(|tx| async move {
-            let bucket = state::bucket(&tx, self.bucket).await?;
-            let slot = Slot { s3: self.s3, tx: &tx, bucket: self.bucket, key };
-            let Some(head) = slot.head().await? else { return Ok(0) };
-            let removed = self.earlier(&slot, &bucket, &head).await?;
-            let left = head.older - u64::try_from(removed).unwrap_or(0);
-            if !lifecycle::expires(self.rules, key, &head.version, left == 0, self.day) {
-                return Ok(removed);
-            }
-            self.current(&slot, &bucket, &head.version).await.map(|more| removed + more)
-        });
-        swept.await
-    }
-
-    async fn earlier(&self, slot: &Slot<'_>, bucket: &BucketRecord, head: &HeadRecord) -> Result<usize, S3Error> {
-        if head.older == 0 {
-            return Ok(0);
+    /// One key: its earlier versions page by page, then the current one.
+    async fn key(&self, key: &str, value: &[u8], removed: &mut usize) -> Result<(), S3Error> {
+        let head: HeadRecord = keys::decode(value)?;
+        // A cheap look before the transactions.
+        if head.older == 0 && !lifecycle::expires(self.rules, key, &head.version, true, self.day) {
+            return Ok(());
         }
-        let range = keys::versions(slot.bucket, slot.key);
-        let options = RangeOptions { limit: BATCH * 10, ..RangeOptions::default() };
-        let (mut since_us, mut removed) = (head.version.modified_us, 0);
-        for (newer, (_, value)) in slot.tx.range(&range.begin, &range.end, options).await?.into_iter().enumerate() {
-            let version: VersionRecord = keys::decode(&value)?;
+        let rest = keys::versions(self.name, key);
+        let mut earlier = Some(Earlier { rest, since_us: head.version.modified_us, newer: 0 });
+        while let Some(from) = earlier.filter(|_| head.older > 0) {
+            let from = &from;
+            let (gone, next) = self.s3.kv.transact(|tx| async move { self.earlier(&tx, key, from).await }).await?;
+            *removed += gone;
+            earlier = next;
+        }
+        *removed += self.s3.kv.transact(|tx| async move { self.current(&tx, key).await }).await?;
+        Ok(())
+    }
+
+    /// One page of a key's earlier versions; how many of them went, and where to go on.
+    async fn earlier(&self, tx: &Txn, key: &str, from: &Earlier) -> Result<(usize, Option<Earlier>), S3Error> {
+        let bucket = state::same_bucket(tx, self.name, self.bucket).await?;
+        let slot = Slot { s3: self.s3, tx, bucket: self.name, key };
+        let Earlier { mut since_us, mut newer, .. } = *from;
+        let page = keys::pairs(tx, &from.rest, BATCH).await?;
+        let Some((last, _)) = page.last() else { return Ok((0, None)) };
+        let begin = KeyRange::point(last).end;
+        let mut gone = 0;
+        for (_, value) in &page {
+            let version = match keys::decode::<VersionRecord>(value) {
+                Ok(version) => version,
+                Err(error) => {
+                    tracing::error!(%error, bucket = self.name, key, "an earlier version cannot be read");
+                    continue;
+                }
+            };
             let written_us = version.modified_us;
-            let goes = lifecycle::noncurrent_expires(self.rules, slot.key, &version, since_us, newer, self.day);
+            let goes = lifecycle::noncurrent_expires(self.rules, key, &version, since_us, newer, self.day);
             if goes && !version.is_locked(self.s3.now_us(), false) {
                 slot.delete_version(version.shown_id(), false).await?;
-                notify::tell_expired(slot, bucket, Happened::Expired, &version).await?;
-                removed += 1;
+                notify::tell_expired(&slot, &bucket, Happened::Expired, &version).await?;
+                gone += 1;
             }
-            since_us = written_us;
+            (since_us, newer) = (written_us, newer + 1);
         }
-        Ok(removed)
+        let rest = KeyRange { begin, end: from.rest.end.clone() };
+        Ok((gone, Some(Earlier { rest, since_us, newer })))
     }
 
-    async fn current(&self, slot: &Slot<'_>, bucket: &BucketRecord, version: &VersionRecord) -> Result<usize, S3Error> {
+    /// The current version; how many went.
+    async fn current(&self, tx: &Txn, key: &str) -> Result<usize, S3Error> {
+        let bucket = &state::same_bucket(tx, self.name, self.bucket).await?;
+        let slot = &Slot { s3: self.s3, tx, bucket: self.name, key };
+        let Some(HeadRecord { version, older, .. }) = slot.head().await? else { return Ok(0) };
+        if !lifecycle::expires(self.rules, key, &version, older == 0, self.day) {
+            return Ok(0);
+        }
         let deleted = match version.marker {
             true => slot.delete_version(version.shown_id(), false).await?,
             false => slot.delete(bucket).await?,
@@ -158,29 +192,35 @@ impl Sweep<'_> {
         Ok(1)
     }
 
-    async fn uploads(&self) -> Result<usize, S3Error> {
-        let (mut rest, mut removed) = (keys::uploads(self.bucket), 0);
+    async fn uploads(&self, removed: &mut usize) -> Result<(), S3Error> {
+        let mut rest = keys::uploads(self.name);
         loop {
             let range = &rest;
-            let read = self.s3.kv.read(|tx| async move { keys::first::<UploadRecord>(&tx, range, BATCH).await });
-            let page = read.await?;
-            let Some((last, _)) = page.last() else { return Ok(removed) };
+            let page = self.s3.kv.read(|tx| async move { keys::pairs(&tx, range, BATCH).await }).await?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
             rest.begin = KeyRange::point(last).end;
-            for (key, record) in page {
-                let (name, id) = keys::upload_of(&key)?;
-                if lifecycle::aborts(self.rules, &name, record.started_us, self.day) {
-                    let (key, id) = (&key, &id);
-                    let aborted = self.s3.kv.transact(|tx| async move {
-                        if tx.get(key).await?.is_some() {
-                            tx.clear(key);
-                            versions::throw_away(self.s3, &tx, &Garbage::Upload(id.clone()));
-                        }
-                        Ok::<_, S3Error>(())
-                    });
-                    aborted.await?;
-                    removed += 1;
+            for (key, value) in &page {
+                let (name, id) = keys::upload_of(key)?;
+                match keys::decode::<UploadRecord>(value) {
+                    Ok(record) if lifecycle::aborts(self.rules, &name, record.started_us, self.day) => {
+                        self.abort(key, &id).await?;
+                        *removed += 1;
+                    }
+                    Ok(_) => {}
+                    Err(error) => tracing::error!(%error, bucket = self.name, name, id, "an upload cannot be read"),
                 }
             }
         }
+    }
+
+    async fn abort(&self, key: &Bytes, id: &str) -> Result<(), S3Error> {
+        let aborted = self.s3.kv.transact(|tx| async move {
+            if tx.get(key).await?.is_some() {
+                tx.clear(key);
+                versions::throw_away(self.s3, &tx, &Garbage::Upload(id.to_owned()));
+            }
+            Ok::<_, S3Error>(())
+        });
+        aborted.await
     }
 }

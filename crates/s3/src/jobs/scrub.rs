@@ -66,12 +66,23 @@ async fn bucket(s3: &S3, name: &str, report: &mut Report) -> Result<(), S3Error>
             let key = keys::name_of(&key)?;
             version(s3, name, &key, &head.version, report).await?;
             if head.older > 0 {
-                let older = &keys::versions(name, &key);
-                let read = s3.kv.read(|tx| async move { keys::list::<VersionRecord>(&tx, older).await });
-                for earlier in read.await? {
-                    version(s3, name, &key, &earlier, report).await?;
-                }
+                earlier(s3, name, &key, report).await?;
             }
+        }
+    }
+}
+
+/// The earlier versions of a key.
+async fn earlier(s3: &S3, bucket: &str, key: &str, report: &mut Report) -> Result<(), S3Error> {
+    let mut rest = keys::versions(bucket, key);
+    loop {
+        let range = &rest;
+        let read = s3.kv.read(|tx| async move { keys::first::<VersionRecord>(&tx, range, BATCH).await });
+        let page = read.await?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        rest.begin = KeyRange::point(last).end;
+        for (_, found) in page {
+            version(s3, bucket, key, &found, report).await?;
         }
     }
 }

@@ -219,6 +219,22 @@ impl Headers {
     pub(crate) fn is_none(&self) -> bool {
         *self == Self::default()
     }
+
+    /// Bytes of all values together.
+    pub(crate) fn bytes(&self) -> usize {
+        let Self {
+            content_type,
+            cache_control,
+            content_disposition,
+            content_encoding,
+            content_language,
+            expires,
+            redirect,
+        } = self;
+        let all =
+            [content_type, cache_control, content_disposition, content_encoding, content_language, expires, redirect];
+        all.into_iter().flatten().map(String::len).sum()
+    }
 }
 
 /// How a version is encrypted.

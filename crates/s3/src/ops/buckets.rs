@@ -1,6 +1,6 @@
 //! Buckets: create, head, list, delete, location.
 
-use kv::RangeOptions;
+use kv::{RangeOptions, Txn};
 use model::s3 as m;
 use sys::Timestamp;
 use wire::Cx;
@@ -10,7 +10,7 @@ use crate::acl::{self, acl_headers};
 use crate::error::S3Error;
 use crate::keys::{self, BlockPublic, BucketRecord, LockDefault, Ownership, Setting, Versioning, document};
 use crate::limits::BUCKETS_MAX;
-use crate::state::{self, S3, owner_id};
+use crate::state::{self, S3, owner};
 use crate::tags;
 
 /// Whether a bucket may have this name. Source: S3 user guide, "General purpose bucket naming rules".
@@ -140,36 +140,57 @@ pub(crate) async fn location(
     Ok(m::GetBucketLocationOutput { location_constraint: bucket.region.parse().ok() })
 }
 
+/// Uploads given up in one transaction.
+const BATCH: usize = 100;
+
 /// DeleteBucket: only an empty one. Uploads under way go with it.
 pub(crate) async fn delete(s3: S3, _cx: Cx, input: m::DeleteBucketInput) -> Result<m::DeleteBucketOutput, S3Error> {
-    let (s3, name, owner) = (&s3, &input.bucket, input.expected_bucket_owner.as_deref());
-    let deleted = s3.kv.transact(|tx| async move {
-        let bucket = state::bucket(&tx, name).await?;
-        check_owner(&bucket, owner)?;
-        let heads = keys::heads(name);
-        let options = RangeOptions { limit: 1, ..RangeOptions::default() };
-        if !tx.range(&heads.begin, &heads.end, options).await?.is_empty() {
-            return Err(match bucket.versioning {
-                Versioning::Never => S3Error::BucketNotEmpty,
-                Versioning::Enabled | Versioning::Suspended => S3Error::VersionedBucketNotEmpty,
-            });
+    let (s3, name) = (&s3, &input.bucket);
+    let earlier = &s3.bucket(name).await?;
+    check_owner(earlier, input.expected_bucket_owner.as_deref())?;
+    loop {
+        let step = s3.kv.transact(|tx| async move {
+            let bucket = state::same_bucket(&tx, name, earlier).await?;
+            check_empty(&tx, name, &bucket).await?;
+            let uploads = keys::uploads(name);
+            let options = RangeOptions { limit: BATCH, ..RangeOptions::default() };
+            let given_up = tx.range(&uploads.begin, &uploads.end, options).await?;
+            for (key, _) in &given_up {
+                let (_, upload) = keys::upload_of(key)?;
+                tx.clear(key);
+                crate::versions::throw_away(s3, &tx, &keys::Garbage::Upload(upload));
+            }
+            let is_last = given_up.len() < BATCH;
+            if is_last {
+                forget(&tx, name, &bucket);
+            }
+            Ok::<_, S3Error>(is_last)
+        });
+        if step.await? {
+            return Ok(m::DeleteBucketOutput {});
         }
-        let uploads = keys::uploads(name);
-        for (key, _) in tx.range(&uploads.begin, &uploads.end, RangeOptions::default()).await? {
-            let (_, upload) = keys::upload_of(&key)?;
-            tx.clear(&key);
-            crate::versions::throw_away(s3, &tx, &keys::Garbage::Upload(upload));
-        }
-        for setting in keys::SETTINGS {
-            tx.clear(keys::setting(name, setting));
-        }
-        tx.clear(keys::lifecycle_mark(name));
-        tx.clear(keys::owned(&bucket.account, name));
-        tx.clear(keys::bucket(name));
-        Ok::<_, S3Error>(())
-    });
-    deleted.await?;
-    Ok(m::DeleteBucketOutput {})
+    }
+}
+
+/// `BucketNotEmpty` while there is a key or a version.
+async fn check_empty(tx: &Txn, name: &str, bucket: &BucketRecord) -> Result<(), S3Error> {
+    let heads = keys::heads(name);
+    let options = RangeOptions { limit: 1, ..RangeOptions::default() };
+    match (tx.range(&heads.begin, &heads.end, options).await?.is_empty(), bucket.versioning) {
+        (true, _) => Ok(()),
+        (false, Versioning::Never) => Err(S3Error::BucketNotEmpty),
+        (false, Versioning::Enabled | Versioning::Suspended) => Err(S3Error::VersionedBucketNotEmpty),
+    }
+}
+
+/// Removes the records of an empty bucket.
+fn forget(tx: &Txn, name: &str, bucket: &BucketRecord) {
+    for setting in keys::SETTINGS {
+        tx.clear(keys::setting(name, setting));
+    }
+    tx.clear(keys::lifecycle_mark(name));
+    tx.clear(keys::owned(&bucket.account, name));
+    tx.clear(keys::bucket(name));
 }
 
 /// ListBuckets.
@@ -209,7 +230,7 @@ pub(crate) async fn list(s3: S3, cx: Cx, input: m::ListBucketsInput) -> Result<m
     });
     Ok(m::ListBucketsOutput {
         buckets: Some(shown.collect()),
-        owner: Some(m::Owner { id: Some(owner_id(account)), display_name: None }),
+        owner: Some(owner(account)),
         continuation_token: next,
         prefix: input.prefix,
     })

@@ -4,21 +4,20 @@ use model::s3 as m;
 use wire::Cx;
 
 use super::get::{self, Found, Wanted, whole_seconds};
-use super::{account, check_key, check_owner, quoted};
-use crate::checksum::{Algorithm, Checksum, Kind};
+use super::put::Write;
+use super::{check_key, check_owner, quoted, writer};
+use crate::checksum::{Algorithm, Kind};
 use crate::conditions;
 use crate::encryption::{self, CustomerHeaders, answer_encryption, customer_headers};
 use crate::error::S3Error;
 use crate::given::given;
 use crate::intake::Intake;
-use crate::keys::{Content, VersionRecord, Versioning};
 use crate::limits::PUT_BYTES_MAX;
-use crate::notify::{self, Happened};
+use crate::notify::Happened;
 use crate::range::Span;
 use crate::seal::Key;
 use crate::slots;
-use crate::state::{self, S3};
-use crate::versions::Slot;
+use crate::state::S3;
 
 /// What `x-amz-copy-source` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,7 +132,13 @@ pub(crate) async fn copy(s3: S3, cx: Cx, input: m::CopyObjectInput) -> Result<m:
     }
     let replaces = input.metadata_directive == Some(m::MetadataDirective::Replace);
     check_changes(&input, &source, &found, replaces)?;
-    let given = given!(input).checked(&bucket, account(&cx), s3.now_us())?;
+    let (mut given, started_us) = (given!(input), s3.now_us());
+    if !replaces {
+        let redirect = given.headers.redirect.take();
+        given.headers = crate::keys::Headers { redirect, ..found.version.headers.clone() };
+        given.metadata.clone_from(&found.version.metadata);
+    }
+    given.clone().checked(&bucket, writer(&cx, &bucket), started_us)?;
     let chosen = encryption::choose(&s3, &bucket, input.server_side_encryption, customer_headers!(input).read()?)?;
     let algorithm = input.checksum_algorithm.and_then(slots::algorithm);
     let kept = found.version.checksum.as_ref().filter(|checksum| checksum.kind == Kind::FullObject);
@@ -144,24 +149,21 @@ pub(crate) async fn copy(s3: S3, cx: Cx, input: m::CopyObjectInput) -> Result<m:
     let received = intake.receive(&s3, body).await?;
 
     let original = &found.version;
-    let value = received.checksum(algorithm).unwrap_or_default().to_owned();
-    let mut draft = VersionRecord {
-        size: received.size,
-        etag: received.md5.clone(),
-        content: received.segment.clone().map_or(Content::Nothing, Content::One),
-        checksum: Some(Checksum { algorithm, kind: Kind::FullObject, value }),
-        encryption: Some(chosen.encryption),
-        ..given.draft(s3.now_us())
+    let keeps_tags = input.tagging_directive != Some(m::TaggingDirective::Replace);
+    let write = Write {
+        bucket: &input.bucket,
+        key: &input.key,
+        earlier: &bucket,
+        given,
+        tags: keeps_tags.then(|| original.tags.clone()),
+        started_us,
+        conditions: conditions::Write { if_match: input.if_match.clone(), if_none_match: input.if_none_match.clone() },
+        received: &received,
+        algorithm,
+        encryption: chosen.encryption,
+        happened: Happened::Copied,
     };
-    if !replaces {
-        let redirect = draft.headers.redirect.take();
-        draft.headers = crate::keys::Headers { redirect, ..original.headers.clone() };
-        draft.metadata.clone_from(&original.metadata);
-    }
-    if input.tagging_directive != Some(m::TaggingDirective::Replace) {
-        draft.tags.clone_from(&original.tags);
-    }
-    let (version, versioning) = commit(&s3, &cx, &input, &received, &draft).await?;
+    let (version, versioning) = write.commit(&s3, &cx).await?;
     let mut result = m::CopyObjectResult {
         e_tag: Some(quoted(&version.etag)),
         last_modified: Some(whole_seconds(version.modified_us)),
@@ -195,27 +197,6 @@ fn check_changes(input: &m::CopyObjectInput, source: &Source, found: &Found, rep
         )),
         false => Ok(()),
     }
-}
-
-async fn commit(
-    s3: &S3,
-    cx: &Cx,
-    input: &m::CopyObjectInput,
-    received: &crate::intake::Received,
-    draft: &VersionRecord,
-) -> Result<(VersionRecord, Versioning), S3Error> {
-    let conditions =
-        &conditions::Write { if_match: input.if_match.clone(), if_none_match: input.if_none_match.clone() };
-    let committed = s3.kv.transact(|tx| async move {
-        let bucket = state::bucket(&tx, &input.bucket).await?;
-        let slot = Slot { s3, tx: &tx, bucket: &input.bucket, key: &input.key };
-        conditions.check(slot.head().await?.as_ref().map(|head| &head.version))?;
-        received.keep(&tx);
-        let version = slot.put(&bucket, draft.clone()).await?;
-        notify::tell(&slot, &bucket, cx, Happened::Copied, &version).await?;
-        Ok::<_, S3Error>((version, bucket.versioning))
-    });
-    committed.await
 }
 
 #[cfg(test)]

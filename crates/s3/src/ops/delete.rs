@@ -1,12 +1,15 @@
 //! DeleteObject and DeleteObjects.
 
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
 use model::s3 as m;
 use wire::{Cx, ServiceError};
 
 use super::{check_key, check_owner};
 use crate::conditions;
 use crate::error::S3Error;
-use crate::keys::Versioning;
+use crate::keys::{BucketRecord, Versioning};
 use crate::limits::DELETE_KEYS_MAX;
 use crate::notify::{self, Happened};
 use crate::state::{self, S3};
@@ -18,6 +21,8 @@ struct Target<'a> {
     key: &'a str,
     version_id: Option<&'a str>,
     owner: Option<&'a str>,
+    /// The bucket as it was before an earlier key of the same request.
+    earlier: Option<&'a BucketRecord>,
     bypass: bool,
     conditions: conditions::Delete,
 }
@@ -34,7 +39,10 @@ async fn remove(s3: &S3, cx: &Cx, target: &Target<'_>) -> Result<Outcome, S3Erro
         return Err(S3Error::argument("Version id cannot be the empty string"));
     }
     let removed = s3.kv.transact(|tx| async move {
-        let bucket = state::bucket(&tx, target.bucket).await?;
+        let bucket = match target.earlier {
+            Some(earlier) => state::same_bucket(&tx, target.bucket, earlier).await?,
+            None => state::bucket(&tx, target.bucket).await?,
+        };
         check_owner(&bucket, target.owner)?;
         let slot = Slot { s3, tx: &tx, bucket: target.bucket, key: target.key };
         target.conditions.check(slot.find(target.version_id).await?.as_ref())?;
@@ -59,6 +67,7 @@ pub(crate) async fn delete(s3: S3, cx: Cx, input: m::DeleteObjectInput) -> Resul
         key: &input.key,
         version_id: input.version_id.as_deref(),
         owner: input.expected_bucket_owner.as_deref(),
+        earlier: None,
         bypass: input.bypass_governance_retention == Some(true),
         conditions: conditions::Delete {
             if_match: input.if_match.clone(),
@@ -90,29 +99,33 @@ pub(crate) fn check_number(delete: &m::Delete) -> Result<(), S3Error> {
     }
 }
 
-/// DeleteObjects: each key by itself, in order.
+/// Keys of one DeleteObjects that are deleted at once: their commits share an fsync.
+const ABREAST: usize = 64;
+
+/// DeleteObjects: each key by itself. Versions of one key go in the order of the request.
 pub(crate) async fn delete_many(
     s3: S3,
     cx: Cx,
     input: m::DeleteObjectsInput,
 ) -> Result<m::DeleteObjectsOutput, S3Error> {
-    check_owner(&s3.bucket(&input.bucket).await?, input.expected_bucket_owner.as_deref())?;
+    let bucket = s3.bucket(&input.bucket).await?;
+    check_owner(&bucket, input.expected_bucket_owner.as_deref())?;
+    let mut of_key = BTreeMap::<&str, Vec<usize>>::new();
+    for (at, object) in input.delete.objects.iter().enumerate() {
+        of_key.entry(&object.key).or_default().push(at);
+    }
+    let mut outcomes = Vec::with_capacity(input.delete.objects.len());
+    let places: Vec<_> = of_key.into_values().collect();
+    for some in places.chunks(ABREAST) {
+        let running = some.iter().map(|places| one_key(&s3, &cx, &input, &bucket, places));
+        outcomes.extend(join_all(running).await.into_iter().flatten());
+    }
+    outcomes.sort_by_key(|(at, _)| *at);
     let quiet = input.delete.quiet == Some(true);
     let (mut deleted, mut errors) = (Vec::new(), Vec::new());
-    for object in &input.delete.objects {
-        let target = Target {
-            bucket: &input.bucket,
-            key: &object.key,
-            version_id: object.version_id.as_deref(),
-            owner: None,
-            bypass: input.bypass_governance_retention == Some(true),
-            conditions: conditions::Delete {
-                if_match: object.e_tag.clone(),
-                last_modified: object.last_modified_time,
-                size: object.size,
-            },
-        };
-        match remove(&s3, &cx, &target).await {
+    for (at, outcome) in outcomes {
+        let object = &input.delete.objects[at];
+        match outcome {
             Ok(outcome) if quiet => drop(outcome),
             Ok(outcome) => deleted.push(answered(object, outcome)),
             Err(error) => errors.push(m::Error {
@@ -125,6 +138,35 @@ pub(crate) async fn delete_many(
     }
     let some = |errors: Vec<m::Error>| (!errors.is_empty()).then_some(errors);
     Ok(m::DeleteObjectsOutput { deleted: Some(deleted), errors: some(errors), request_charged: None })
+}
+
+/// What became of the objects at `places`, which have one key.
+async fn one_key(
+    s3: &S3,
+    cx: &Cx,
+    input: &m::DeleteObjectsInput,
+    bucket: &BucketRecord,
+    places: &[usize],
+) -> Vec<(usize, Result<Outcome, S3Error>)> {
+    let mut outcomes = Vec::with_capacity(places.len());
+    for at in places {
+        let object = &input.delete.objects[*at];
+        let target = Target {
+            bucket: &input.bucket,
+            key: &object.key,
+            version_id: object.version_id.as_deref(),
+            owner: None,
+            earlier: Some(bucket),
+            bypass: input.bypass_governance_retention == Some(true),
+            conditions: conditions::Delete {
+                if_match: object.e_tag.clone(),
+                last_modified: object.last_modified_time,
+                size: object.size,
+            },
+        };
+        outcomes.push((*at, remove(s3, cx, &target).await));
+    }
+    outcomes
 }
 
 fn answered(object: &m::ObjectIdentifier, outcome: Outcome) -> m::DeletedObject {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use kv::Txn;
 use model::s3 as m;
 use sys::Timestamp;
-use wire::{Body, Cx};
+use wire::{Body, Cx, Principal};
 
 use super::{check_key, check_owner, int, long, quoted};
 use crate::checksum::{Checksum, Kind};
@@ -259,6 +259,29 @@ macro_rules! wanted {
     };
 }
 
+/// Other headers than the object's: for those only who sign (they could make somebody else's bucket serve any type),
+/// and such as a header can hold.
+macro_rules! check_overrides {
+    ($cx:ident, $input:ident) => {{
+        let texts = [
+            &$input.response_cache_control,
+            &$input.response_content_disposition,
+            &$input.response_content_encoding,
+            &$input.response_content_language,
+            &$input.response_content_type,
+        ];
+        let asks = $input.response_expires.is_some() || texts.iter().any(|text| text.is_some());
+        if asks && $cx.principal == Principal::Anonymous {
+            return Err(S3Error::request(
+                "Request specific response headers cannot be used for anonymous GET requests.",
+            ));
+        }
+        if texts.into_iter().flatten().any(|text| text.chars().any(char::is_control)) {
+            return Err(S3Error::argument("Header value cannot contain control characters"));
+        }
+    }};
+}
+
 /// Times of HTTP headers have whole seconds.
 pub(crate) fn whole_seconds(us: i64) -> Timestamp {
     Timestamp::from_unix_s(us.div_euclid(1_000_000))
@@ -273,11 +296,12 @@ fn http_date(time: Timestamp) -> String {
 /// GetObject.
 pub(crate) async fn get(
     s3: S3,
-    _cx: Cx,
+    cx: Cx,
     input: m::GetObjectInput,
     _body: Body,
 ) -> Result<(m::GetObjectOutput, Body), S3Error> {
     use m::GetObjectOutput;
+    check_overrides!(cx, input);
     let mut answer = asked!(input).answer(&s3, wanted!(input, true)).await?;
     let output = described!(GetObjectOutput, input, answer);
     let body = answer.found.body(&s3, answer.span, answer.key.take()).await?;
@@ -285,8 +309,9 @@ pub(crate) async fn get(
 }
 
 /// HeadObject.
-pub(crate) async fn head(s3: S3, _cx: Cx, input: m::HeadObjectInput) -> Result<m::HeadObjectOutput, S3Error> {
+pub(crate) async fn head(s3: S3, cx: Cx, input: m::HeadObjectInput) -> Result<m::HeadObjectOutput, S3Error> {
     use m::HeadObjectOutput;
+    check_overrides!(cx, input);
     let answer = asked!(input).answer(&s3, wanted!(input, false)).await?;
     Ok(described!(HeadObjectOutput, input, answer))
 }

@@ -12,7 +12,7 @@ use crate::keys::{BucketRecord, VersionRecord};
 use crate::limits::PAGE_MAX;
 use crate::listing::{self, Entry, Listed, Page, Query};
 use crate::slots;
-use crate::state::{self, S3, owner_id};
+use crate::state::{self, S3, owner};
 
 /// The size of a page of keys.
 ///
@@ -31,10 +31,10 @@ pub(crate) fn encoder(encoding: Option<m::EncodingType>) -> fn(&str) -> String {
     if encoding.is_some() { url_encoded } else { str::to_owned }
 }
 
-async fn read(s3: &S3, query: &Query, owner: Option<&str>) -> Result<(BucketRecord, Page<VersionRecord>), S3Error> {
+async fn read(s3: &S3, query: &Query, expected: Option<&str>) -> Result<(BucketRecord, Page<VersionRecord>), S3Error> {
     let read = s3.kv.read(|tx| async move {
         let bucket = state::bucket(&tx, &query.bucket).await?;
-        check_owner(&bucket, owner)?;
+        check_owner(&bucket, expected)?;
         Ok::<_, S3Error>((bucket, listing::keys(&tx, query).await?))
     });
     read.await
@@ -68,8 +68,7 @@ fn shown(
 }
 
 fn owner_of(bucket: &BucketRecord, version: &VersionRecord) -> m::Owner {
-    let account = version.account.as_deref().unwrap_or(&bucket.account);
-    m::Owner { id: Some(owner_id(account)), display_name: None }
+    owner(version.account.as_deref().unwrap_or(&bucket.account))
 }
 
 /// ListObjects.
@@ -164,10 +163,10 @@ pub(crate) async fn versions(
     if marker.is_some() && query.after.is_empty() {
         return Err(S3Error::argument("A version-id marker cannot be specified without a key marker."));
     }
-    let (asked, owner) = (&query, input.expected_bucket_owner.as_deref());
+    let (asked, expected) = (&query, input.expected_bucket_owner.as_deref());
     let read = s3.kv.read(|tx| async move {
         let bucket = state::bucket(&tx, &asked.bucket).await?;
-        check_owner(&bucket, owner)?;
+        check_owner(&bucket, expected)?;
         Ok::<_, S3Error>((bucket, listing::versions(&tx, asked, marker).await?))
     });
     let (bucket, page) = read.await?;

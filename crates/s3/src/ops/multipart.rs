@@ -4,7 +4,7 @@ use model::s3 as m;
 use sys::Timestamp;
 use wire::Cx;
 
-use super::{account, check_key, check_owner, int, quoted, url_encoded};
+use super::{check_key, check_owner, int, quoted, url_encoded, writer};
 use crate::checksum::{Algorithm, Checksum, Kind, combine, hex};
 use crate::conditions;
 use crate::encryption::{self, answer_encryption, customer_headers};
@@ -15,11 +15,11 @@ use crate::limits::{PAGE_MAX, PART_BYTES_MIN};
 use crate::listing::{self, Entry, Query};
 use crate::notify::{self, Happened};
 use crate::slots;
-use crate::state::{self, S3, owner_id};
+use crate::state::{self, S3, owner};
 use crate::versions::{self, Slot};
 
-/// Parts in one value of the store: 300 bytes each, at most.
-const MANIFEST_PAGE: usize = 250;
+/// Most bytes of parts in one value of the store; half of what it takes.
+const MANIFEST_PAGE_BYTES: usize = kv::limits::VALUE_BYTES_MAX / 2;
 
 /// CreateMultipartUpload.
 pub(crate) async fn create(
@@ -31,13 +31,13 @@ pub(crate) async fn create(
     let now_us = s3.now_us();
     let bucket = s3.bucket(&input.bucket).await?;
     check_owner(&bucket, input.expected_bucket_owner.as_deref())?;
-    let given = given!(input).checked(&bucket, account(&cx), now_us)?;
+    let given = given!(input).checked(&bucket, writer(&cx, &bucket), now_us)?;
     let chosen = encryption::choose(&s3, &bucket, input.server_side_encryption, customer_headers!(input).read()?)?;
     let checksum = checksum_of(&input)?;
     let id = format!("{now_us:016x}{}", s3.fresh_id());
     let record = UploadRecord {
         started_us: now_us,
-        account: given.account.clone().unwrap_or_else(|| account(&cx).to_owned()),
+        account: given.account.clone().unwrap_or_else(|| writer(&cx, &bucket).to_owned()),
         initiator: cx.principal.arn(),
         headers: given.headers,
         metadata: given.metadata,
@@ -48,9 +48,9 @@ pub(crate) async fn create(
         acl: given.acl,
         checksum,
     };
-    let (name, key, upload, kept) = (&input.bucket, &input.key, &id, &record);
+    let (name, key, upload, kept, bucket) = (&input.bucket, &input.key, &id, &record, &bucket);
     let created = s3.kv.transact(|tx| async move {
-        state::bucket(&tx, name).await?;
+        state::same_bucket(&tx, name, bucket).await?;
         keys::set(&tx, keys::upload(name, key, upload), kept);
         Ok::<_, S3Error>(())
     });
@@ -308,7 +308,7 @@ impl Completing<'_> {
 
     /// Writes the object's pages, and lets go of parts that are not in it.
     fn write(&self, s3: &S3, tx: &kv::Txn, parts: &[PartRecord], stored: &[PartRecord]) -> Content {
-        for (page, parts) in (0..).zip(parts.chunks(MANIFEST_PAGE)) {
+        for (page, parts) in (0..).zip(pages(parts)) {
             keys::set(tx, keys::manifest(&self.content, page), &parts);
         }
         for part in stored {
@@ -321,6 +321,21 @@ impl Completing<'_> {
         let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
         Content::Parts { id: self.content.clone(), count }
     }
+}
+
+/// Cuts parts into pages by the size that they have as records: checksums make it differ.
+fn pages(parts: &[PartRecord]) -> Vec<&[PartRecord]> {
+    let (mut pages, mut begin, mut bytes) = (Vec::new(), 0, 0);
+    for (at, part) in parts.iter().enumerate() {
+        let size = keys::encode(part).len();
+        if at > begin && bytes + size > MANIFEST_PAGE_BYTES {
+            pages.push(&parts[begin..at]);
+            (begin, bytes) = (at, 0);
+        }
+        bytes += size;
+    }
+    pages.push(&parts[begin..]);
+    pages
 }
 
 fn slots_kind(kind: m::ChecksumType) -> Kind {
@@ -366,9 +381,9 @@ pub(crate) async fn list(
     };
     // An upload marker without a key marker does not count.
     let after_id = input.upload_id_marker.as_deref().filter(|id| !id.is_empty() && !query.after.is_empty());
-    let (asked, owner) = (&query, input.expected_bucket_owner.as_deref());
+    let (asked, expected) = (&query, input.expected_bucket_owner.as_deref());
     let read = s3.kv.read(|tx| async move {
-        check_owner(&state::bucket(&tx, &asked.bucket).await?, owner)?;
+        check_owner(&state::bucket(&tx, &asked.bucket).await?, expected)?;
         listing::uploads(&tx, asked, after_id).await
     });
     let page = read.await?;
@@ -408,7 +423,7 @@ fn shown(key: String, id: String, record: &UploadRecord) -> m::MultipartUpload {
         key: Some(key),
         initiated: Some(Timestamp::from_unix_us(record.started_us)),
         storage_class: record.storage_class.as_deref().unwrap_or("STANDARD").parse().ok(),
-        owner: Some(m::Owner { id: Some(owner_id(&record.account)), display_name: None }),
+        owner: Some(owner(&record.account)),
         initiator: Some(initiator(record)),
         checksum_algorithm: record.checksum.and_then(|(algorithm, _)| slots::named(algorithm)),
         checksum_type: record.checksum.map(|(_, kind)| slots::kind(kind)),
@@ -419,8 +434,9 @@ fn shown(key: String, id: String, record: &UploadRecord) -> m::MultipartUpload {
 /// Who started an upload: the root user by the canonical id, others by ARN.
 pub(crate) fn initiator(record: &UploadRecord) -> m::Initiator {
     let is_root = record.initiator.ends_with(":root") || record.initiator == "anonymous";
-    let id = if is_root { owner_id(&record.account) } else { record.initiator.clone() };
-    m::Initiator { id: Some(id), display_name: None }
+    let m::Owner { id, display_name } = owner(&record.account);
+    let id = if is_root { id } else { Some(record.initiator.clone()) };
+    m::Initiator { id, display_name }
 }
 
 /// The size of a page of parts.
@@ -429,5 +445,46 @@ pub(crate) fn parts_page_size(asked: Option<i32>) -> Result<usize, S3Error> {
         None => Ok(PAGE_MAX),
         Some(Ok(size)) => Ok(size.min(PAGE_MAX)),
         Some(Err(_)) => Err(S3Error::argument("Argument max-parts must be an integer between 0 and 2147483647")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sys::Rng;
+
+    use super::*;
+    use crate::keys::{Place, Segment};
+    use crate::limits::{PART_NUMBER_MAX, PUT_BYTES_MAX};
+    use crate::seal::Key;
+
+    #[test]
+    fn pages_of_the_largest_parts_fit_into_values() {
+        let (rng, key) = (Rng::seeded(1), Key::new([1; 32]));
+        for algorithm in crate::checksum::ALL {
+            let part = |number| {
+                let id = sys::id::hex::<16>(&rng);
+                let digest = "ff".repeat(32).parse().expect("a digest");
+                PartRecord {
+                    number,
+                    etag: "f".repeat(32),
+                    modified_us: i64::MAX,
+                    checksum: Some(crate::checksum::encode(&vec![0xFF; algorithm.bytes()])),
+                    segment: Some(Segment {
+                        key: Some(key.wrap(&Key::new([2; 32]), &id, &rng)),
+                        id,
+                        size: PUT_BYTES_MAX,
+                        place: Place::Blob(blob::BlobRef { digest, length: u64::MAX }),
+                    }),
+                }
+            };
+            let parts: Vec<_> = (1..=PART_NUMBER_MAX).map(part).collect();
+            let pages = pages(&parts);
+            for page in &pages {
+                assert!(keys::encode(page).len() <= kv::limits::VALUE_BYTES_MAX, "{}", algorithm.name());
+            }
+            assert_eq!(pages.concat(), parts);
+            let all: usize = pages.iter().map(|page| keys::encode(page).len()).sum();
+            assert!(all < kv::limits::TRANSACTION_BYTES_MAX * 2 / 3, "one transaction and one read take them: {all}");
+        }
     }
 }

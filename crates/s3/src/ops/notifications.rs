@@ -7,6 +7,7 @@ use wire::{AccountId, Arn, Cx};
 use super::check_owner;
 use crate::error::S3Error;
 use crate::keys::{self, BucketRecord, Setting, document};
+use crate::limits::{EVENTS_MAX, NOTIFICATIONS_MAX};
 use crate::notify::{self, Destination, destinations};
 use crate::state::{self, S3};
 
@@ -65,8 +66,12 @@ fn invalid(destination: &str, why: &str) -> S3Error {
 }
 
 fn check(asked: &[Destination<'_>]) -> Result<(), S3Error> {
+    // First of all: each is compared with every other, and asks its destination.
+    if asked.len() > NOTIFICATIONS_MAX {
+        return Err(S3Error::argument(format!("A bucket has at most {NOTIFICATIONS_MAX} event notifications.")));
+    }
     for (at, one) in asked.iter().enumerate() {
-        if one.events.is_empty() {
+        if one.events.is_empty() || one.events.len() > EVENTS_MAX {
             return Err(S3Error::MalformedXML);
         }
         if !Arn::parse(one.arn).is_some_and(|arn| ["lambda", "sqs", "sns"].contains(&arn.service.as_str())) {

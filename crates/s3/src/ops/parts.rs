@@ -17,7 +17,7 @@ use crate::limits::{PART_NUMBER_MAX, PUT_BYTES_MAX};
 use crate::range::{self, Span};
 use crate::seal::Key;
 use crate::slots::{self, Slots};
-use crate::state::{S3, owner_id};
+use crate::state::{S3, owner};
 use crate::versions;
 
 fn part_number(number: i32) -> Result<u32, S3Error> {
@@ -220,7 +220,7 @@ pub(crate) async fn list(s3: S3, _cx: Cx, input: m::ListPartsInput) -> Result<m:
         max_parts: Some(int(limit)),
         is_truncated: Some(truncated),
         initiator: Some(initiator(&upload)),
-        owner: Some(m::Owner { id: Some(owner_id(&upload.account)), display_name: None }),
+        owner: Some(owner(&upload.account)),
         storage_class: upload.storage_class.as_deref().unwrap_or("STANDARD").parse().ok(),
         checksum_algorithm: algorithm.and_then(slots::named),
         checksum_type: upload.checksum.map(|(_, kind)| slots::kind(kind)),

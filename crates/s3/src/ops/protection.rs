@@ -8,6 +8,7 @@ use super::check_owner;
 use super::settings::change;
 use crate::error::S3Error;
 use crate::keys::{BlockPublic, BucketEncryption, LockDefault, LockMode, Ownership, Versioning};
+use crate::limits::KMS_KEY_BYTES_MAX;
 use crate::state::S3;
 
 /// PutBucketVersioning.
@@ -65,6 +66,9 @@ pub(crate) async fn put_encryption(
         return Err(S3Error::argument(
             "a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms",
         ));
+    }
+    if default.kms_master_key_id.as_ref().is_some_and(|key| key.len() > KMS_KEY_BYTES_MAX) {
+        return Err(S3Error::argument("The name of the KMS key is too long."));
     }
     let chosen = BucketEncryption {
         algorithm: default.sse_algorithm.as_str().to_owned(),
@@ -256,13 +260,16 @@ fn default_of(retention: &m::DefaultRetention) -> Result<LockDefault, S3Error> {
         m::ObjectLockRetentionMode::Governance => LockMode::Governance,
         m::ObjectLockRetentionMode::Compliance => LockMode::Compliance,
     };
-    let positive = |number: i32, what: &str| match number {
-        1..=36_500 => Ok(i64::from(number)),
-        _ => Err(S3Error::argument(format!("Default retention period must be a positive integer value ({what})"))),
+    let within = |number: i32, most: i64| match i64::from(number) {
+        ..=0 => Err(S3Error::InvalidRetentionPeriod("Default retention period must be a positive integer value.")),
+        number if number > most => {
+            Err(S3Error::InvalidRetentionPeriod("Default retention period too large: the maximum is 100 years."))
+        }
+        number => Ok(number),
     };
     match (retention.days, retention.years) {
-        (Some(days), None) => Ok(LockDefault { mode: Some(mode), days: Some(positive(days, "days")?), years: None }),
-        (None, Some(years)) => Ok(LockDefault { mode: Some(mode), days: None, years: Some(positive(years, "years")?) }),
+        (Some(days), None) => Ok(LockDefault { mode: Some(mode), days: Some(within(days, 36_500)?), years: None }),
+        (None, Some(years)) => Ok(LockDefault { mode: Some(mode), days: None, years: Some(within(years, 100)?) }),
         _ => Err(S3Error::MalformedXML),
     }
 }

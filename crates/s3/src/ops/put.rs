@@ -5,18 +5,19 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use model::s3 as m;
 use wire::{Body, Cx};
 
-use super::{account, check_key, check_owner, long, quoted};
+use super::{check_key, check_owner, long, quoted, writer};
 use crate::checksum::{Algorithm, Checksum, Kind, hex};
 use crate::conditions;
 use crate::encryption::{self, answer_encryption, customer_headers};
 use crate::error::S3Error;
-use crate::given::given;
+use crate::given::{Given, given};
 use crate::intake::{Intake, Received};
-use crate::keys::{Content, VersionRecord};
+use crate::keys::{BucketRecord, Content, Encryption, VersionRecord, Versioning};
 use crate::limits::PUT_BYTES_MAX;
 use crate::notify::{self, Happened};
 use crate::slots;
 use crate::state::{self, S3};
+use crate::tags::Tags;
 use crate::versions::Slot;
 
 /// What a client says about a body before it sends it.
@@ -116,25 +117,29 @@ pub(crate) async fn put(
     }
     let bucket = s3.bucket(&input.bucket).await?;
     check_owner(&bucket, input.expected_bucket_owner.as_deref())?;
-    let given = given!(input).checked(&bucket, account(&cx), s3.now_us())?;
+    let (given, started_us) = (given!(input), s3.now_us());
+    given.clone().checked(&bucket, writer(&cx, &bucket), started_us)?;
     let chosen = encryption::choose(&s3, &bucket, input.server_side_encryption, customer_headers!(input).read()?)?;
-    let conditions = conditions::Write { if_match: input.if_match.clone(), if_none_match: input.if_none_match.clone() };
     let algorithm = declared.algorithm().unwrap_or(Algorithm::Crc64Nvme);
     let trailers = body.trailers();
     let intake = Intake { algorithms: vec![algorithm], key: Some(chosen.key), bytes_max: PUT_BYTES_MAX };
     let received = intake.receive(&s3, body).await?;
     declared.verify(&received, &trailers)?;
 
-    let value = received.checksum(algorithm).unwrap_or_default().to_owned();
-    let draft = VersionRecord {
-        size: received.size,
-        etag: received.md5.clone(),
-        content: received.segment.clone().map_or(Content::Nothing, Content::One),
-        checksum: Some(Checksum { algorithm, kind: Kind::FullObject, value }),
-        encryption: Some(chosen.encryption),
-        ..given.draft(s3.now_us())
+    let write = Write {
+        bucket: &input.bucket,
+        key: &input.key,
+        earlier: &bucket,
+        given,
+        tags: None,
+        started_us,
+        conditions: conditions::Write { if_match: input.if_match.clone(), if_none_match: input.if_none_match.clone() },
+        received: &received,
+        algorithm,
+        encryption: chosen.encryption,
+        happened: Happened::Put,
     };
-    let (version, versioning) = commit(&s3, &cx, &input, &received, draft, &conditions).await?;
+    let (version, versioning) = write.commit(&s3, &cx).await?;
     let mut output = m::PutObjectOutput {
         e_tag: Some(quoted(&version.etag)),
         version_id: version.answered_id(versioning),
@@ -145,23 +150,59 @@ pub(crate) async fn put(
     Ok((output, Body::empty()))
 }
 
-async fn commit(
-    s3: &S3,
-    cx: &Cx,
-    input: &m::PutObjectInput,
-    received: &Received,
-    draft: VersionRecord,
-    conditions: &conditions::Write,
-) -> Result<(VersionRecord, crate::keys::Versioning), S3Error> {
-    let draft = &draft;
-    let committed = s3.kv.transact(|tx| async move {
-        let bucket = state::bucket(&tx, &input.bucket).await?;
-        let slot = Slot { s3, tx: &tx, bucket: &input.bucket, key: &input.key };
-        conditions.check(slot.head().await?.as_ref().map(|head| &head.version))?;
-        received.keep(&tx);
-        let version = slot.put(&bucket, draft.clone()).await?;
-        notify::tell(&slot, &bucket, cx, Happened::Put, &version).await?;
-        Ok::<_, S3Error>((version, bucket.versioning))
-    });
-    committed.await
+/// A write whose bytes are there: PutObject's and CopyObject's.
+pub(crate) struct Write<'a> {
+    pub(crate) bucket: &'a str,
+    pub(crate) key: &'a str,
+    /// The bucket as it was before the bytes came.
+    pub(crate) earlier: &'a BucketRecord,
+    pub(crate) given: Given,
+    /// Instead of the tags that are given.
+    pub(crate) tags: Option<Tags>,
+    /// When the request came: retention must end after that.
+    pub(crate) started_us: i64,
+    pub(crate) conditions: conditions::Write,
+    pub(crate) received: &'a Received,
+    /// Of the object's checksum.
+    pub(crate) algorithm: Algorithm,
+    pub(crate) encryption: Encryption,
+    pub(crate) happened: Happened,
+}
+
+impl Write<'_> {
+    /// Makes the object. What the bucket allows is asked again, as its settings are now.
+    ///
+    /// # Errors
+    /// `NoSuchBucket` when the bucket is gone, also when another one has its name; what [`Given::checked`] answers;
+    /// `PreconditionFailed`.
+    pub(crate) async fn commit(&self, s3: &S3, cx: &Cx) -> Result<(VersionRecord, Versioning), S3Error> {
+        let committed = s3.kv.transact(|tx| async move {
+            let bucket = state::same_bucket(&tx, self.bucket, self.earlier).await?;
+            let slot = Slot { s3, tx: &tx, bucket: self.bucket, key: self.key };
+            self.conditions.check(slot.head().await?.as_ref().map(|head| &head.version))?;
+            let draft = self.draft(s3, &bucket, writer(cx, &bucket))?;
+            self.received.keep(&tx);
+            let version = slot.put(&bucket, draft).await?;
+            notify::tell(&slot, &bucket, cx, self.happened, &version).await?;
+            Ok::<_, S3Error>((version, bucket.versioning))
+        });
+        committed.await
+    }
+
+    fn draft(&self, s3: &S3, bucket: &BucketRecord, account: &str) -> Result<VersionRecord, S3Error> {
+        let Self { received, algorithm, .. } = self;
+        let mut checked = self.given.clone().checked(bucket, account, self.started_us)?;
+        if let Some(tags) = &self.tags {
+            checked.tags.clone_from(tags);
+        }
+        let value = received.checksum(*algorithm).unwrap_or_default().to_owned();
+        Ok(VersionRecord {
+            size: received.size,
+            etag: received.md5.clone(),
+            content: received.segment.clone().map_or(Content::Nothing, Content::One),
+            checksum: Some(Checksum { algorithm: *algorithm, kind: Kind::FullObject, value }),
+            encryption: Some(self.encryption.clone()),
+            ..checked.draft(s3.now_us())
+        })
+    }
 }

@@ -123,7 +123,7 @@ pub(crate) async fn get_policy(
     found.ok_or(S3Error::NoSuchBucketPolicy)
 }
 
-/// GetBucketPolicyStatus.
+/// GetBucketPolicyStatus. A bucket without a policy may be public by its ACL.
 pub(crate) async fn policy_status(
     s3: S3,
     _cx: Cx,
@@ -132,17 +132,10 @@ pub(crate) async fn policy_status(
     let owner = input.expected_bucket_owner.as_deref();
     let policy: Option<m::GetBucketPolicyOutput> = get(&s3, &input.bucket, owner, Setting::Policy).await?;
     let bucket = s3.bucket(&input.bucket).await?;
-    let by_policy = policy.and_then(|found| found.policy).map(|policy| public::is_public(&policy));
+    let by_policy = policy.and_then(|found| found.policy).is_some_and(|policy| public::is_public(&policy));
     let by_acl = bucket.acl.as_ref().is_some_and(crate::keys::Acl::is_public)
         && !bucket.block_public.is_some_and(|block| block.ignore_acls);
-    let is_public = by_policy.ok_or(S3Error::NoSuchBucketPolicy).or(if by_acl {
-        Ok(true)
-    } else {
-        Err(S3Error::NoSuchBucketPolicy)
-    });
-    Ok(m::GetBucketPolicyStatusOutput {
-        policy_status: Some(m::PolicyStatus { is_public: Some(is_public? || by_acl) }),
-    })
+    Ok(m::GetBucketPolicyStatusOutput { policy_status: Some(m::PolicyStatus { is_public: Some(by_policy || by_acl) }) })
 }
 
 /// DeleteBucketPolicy.

@@ -1,4 +1,4 @@
-//! Operations that Tinderbox knows and does not do, by name.
+//! RestoreObject: there is no archive to restore from.
 
 use model::s3 as m;
 use wire::Cx;
@@ -6,17 +6,6 @@ use wire::Cx;
 use super::tagging::target;
 use crate::error::S3Error;
 use crate::state::S3;
-
-/// SelectObjectContent.
-pub(crate) async fn select(
-    _s3: S3,
-    _cx: Cx,
-    _input: m::SelectObjectContentInput,
-) -> Result<m::SelectObjectContentOutput, S3Error> {
-    let message =
-        "s3:SelectObjectContent is not implemented by Tinderbox (AWS closed it to new customers in July 2024).";
-    Err(S3Error::NotImplemented(message.to_owned()))
-}
 
 /// RestoreObject: nothing is ever archived, so an object of an archive class is there already and any other one is in
 /// the wrong class, as on AWS.

@@ -38,3 +38,19 @@ async fn names_are_checked_and_belong_to_one_account() {
     let owner = [("x-amz-expected-bucket-owner", OTHER)];
     assert_eq!(s3.refused("ListObjectsV2", "GET /bkt?list-type=2", &owner, "").await, (403, "AccessDenied".into()));
 }
+
+#[tokio::test]
+async fn a_bucket_goes_with_however_many_uploads_are_under_way() {
+    let s3 = fixture().await;
+    s3.bucket("bkt").await;
+    for number in 0..250 {
+        s3.ok("CreateMultipartUpload", &format!("POST /bkt/k{number}?uploads"), &[], "").await;
+    }
+    s3.put("bkt/k", "x").await;
+    assert_eq!(s3.refused("DeleteBucket", "DELETE /bkt", &[], "").await, (409, "BucketNotEmpty".into()));
+    assert_eq!(s3.ok("ListMultipartUploads", "GET /bkt?uploads", &[], "").await.all("UploadId").len(), 250);
+    s3.ok("DeleteObject", "DELETE /bkt/k", &[], "").await;
+    s3.ok("DeleteBucket", "DELETE /bkt", &[], "").await;
+    s3.bucket("bkt").await;
+    assert_eq!(s3.ok("ListMultipartUploads", "GET /bkt?uploads", &[], "").await.all("UploadId").len(), 0);
+}

@@ -29,7 +29,7 @@ async fn open(folder: &Path) -> Fixture {
         blobs: blobs.namespace("s3").await.expect("opens"),
         clock: clock.clone(),
         rng: rng.clone(),
-        node_key: NodeKey::obtain(&folder.join("s3-key"), &rng).expect("the key"),
+        node_key: NodeKey::open(&folder.join("s3-key"), &kv, &rng).await.expect("the key"),
         config: Config::default(),
         may_act: Arc::new(|_| Box::pin(async { Ok(()) })),
         check_policy: Arc::new(|_| Ok(())),

@@ -116,6 +116,83 @@ async fn lifecycle_expires_noncurrent_versions_uploads_and_lonely_markers() {
 }
 
 #[tokio::test]
+async fn lifecycle_reaches_every_noncurrent_version() {
+    let s3 = fixture().await;
+    s3.bucket("bkt").await;
+    s3.versioning("bkt", "Enabled").await;
+    let first = s3.put("bkt/k", "0").await.header("x-amz-version-id").to_owned();
+    for _ in 0..1_150 {
+        s3.put("bkt/k", "x").await;
+    }
+    lifecycle(
+        &s3,
+        "<Filter/><NoncurrentVersionExpiration><NoncurrentDays>1</NoncurrentDays>\
+         <NewerNoncurrentVersions>1050</NewerNoncurrentVersions></NoncurrentVersionExpiration>",
+    )
+    .await;
+    s3.advance(2 * DAY);
+    assert_eq!(s3::jobs::expire(&s3.s3).await.expect("the test holds"), 100, "those behind the 1,050 newest");
+    assert_eq!(s3.send("GetObject", &format!("GET /bkt/k?versionId={first}"), &[], "").await.status, 404);
+    assert_eq!(s3.get("bkt/k").await.as_deref(), Some(&b"x"[..]));
+    lifecycle(
+        &s3,
+        "<Filter/><NoncurrentVersionExpiration><NoncurrentDays>1</NoncurrentDays></NoncurrentVersionExpiration>",
+    )
+    .await;
+    s3.advance(DAY);
+    assert_eq!(s3::jobs::expire(&s3.s3).await.expect("the test holds"), 1_050);
+    assert_eq!(s3.ok("ListObjectVersions", "GET /bkt?versions", &[], "").await.all("VersionId").len(), 1);
+}
+
+async fn damage(s3: &Fixture, words: &[kv::key::Element]) {
+    let key = kv::key::pack(words);
+    let damaged = s3.kv.transact(|tx| {
+        tx.set(&key, Bytes::from_static(b"no record"));
+        async { Ok::<_, kv::Error>(()) }
+    });
+    damaged.await.expect("the test holds");
+}
+
+#[tokio::test]
+async fn what_is_damaged_keeps_no_lifecycle_and_no_collector_waiting() {
+    use kv::key::Element;
+    let s3 = fixture().await;
+    for bucket in ["bad", "bkt"] {
+        s3.bucket(bucket).await;
+        for key in ["a", "b", "c"] {
+            s3.put(&format!("{bucket}/{key}"), content(1, 100_000)).await;
+        }
+    }
+    let rule = "<LifecycleConfiguration><Rule><Status>Enabled</Status><Filter/><Expiration><Days>1</Days></Expiration>\
+                </Rule></LifecycleConfiguration>";
+    for bucket in ["bad", "bkt"] {
+        s3.ok("PutBucketLifecycleConfiguration", &format!("PUT /{bucket}?lifecycle"), &[], rule).await;
+    }
+    damage(&s3, &["s3".into(), Element::Uint(4), "bad".into(), "b".into()]).await;
+    // The first entry of the collector's queue.
+    damage(&s3, &["s3".into(), Element::Uint(11), Element::Int(0), "x".into()]).await;
+    s3.advance(2 * DAY);
+    assert_eq!(s3::jobs::expire(&s3.s3).await.expect("the test holds"), 5, "all but the damaged one");
+    assert_eq!((s3.get("bad/a").await, s3.get("bad/c").await, s3.get("bkt/c").await), (None, None, None));
+    assert_eq!(s3::jobs::expire(&s3.s3).await.expect("the test holds"), 0, "the day is done");
+    s3.advance(Duration::from_secs(61));
+    assert_eq!(s3::jobs::collect(&s3.s3).await.expect("the test holds"), 5);
+}
+
+#[tokio::test]
+async fn rules_of_a_bucket_do_not_reach_into_another_of_its_name() {
+    let s3 = fixture().await;
+    s3.bucket("bkt").await;
+    lifecycle(&s3, "<Filter/><Expiration><Days>1</Days></Expiration>").await;
+    s3.ok("DeleteBucket", "DELETE /bkt", &[], "").await;
+    s3.bucket("bkt").await;
+    s3.put("bkt/k", "x").await;
+    s3.advance(3 * DAY);
+    assert_eq!(s3::jobs::expire(&s3.s3).await.expect("the test holds"), 0);
+    assert!(s3.get("bkt/k").await.is_some());
+}
+
+#[tokio::test]
 async fn a_scrub_finds_what_is_damaged_and_nothing_else() {
     let s3 = fixture().await;
     s3.bucket("bkt").await;

@@ -146,3 +146,57 @@ async fn versions_are_paged_within_a_key() {
     }
     assert_eq!(shown, ids);
 }
+
+#[tokio::test]
+async fn the_largest_records_are_listed_in_pages_that_the_store_can_read() {
+    let s3 = fixture_with_acls().await;
+    s3.bucket("bkt").await;
+    s3.versioning("bkt", "Enabled").await;
+    // As much as one version may carry beside its bytes: 8 KiB of headers, 10 tags, 100 grants.
+    let owner = s3.ok("ListBuckets", "GET /", &[], "").await.one("ID");
+    let (text, tag) = ("\"".repeat(6_000), "%22".repeat(256));
+    let tags: Vec<_> = (0..10).map(|number| format!("{number}={tag}")).collect();
+    let grants = vec![format!("id=\"{owner}\""); 100].join(",");
+    let (metadata, tags) = ("\"".repeat(2_000), tags.join("&"));
+    let headers = [
+        ("content-type", &*text),
+        ("x-amz-meta-m", &*metadata),
+        ("x-amz-tagging", &*tags),
+        ("x-amz-grant-read", &*grants),
+    ];
+    let more = [("content-type", &*text), ("x-amz-meta-m", &*metadata), ("cache-control", &*metadata)];
+    assert_eq!(s3.refused("PutObject", "PUT /bkt/k", &more, "").await, (400, "MetadataTooLarge".into()));
+    let too_many = [("x-amz-grant-read", &*format!("{grants},id={owner}"))];
+    assert_eq!(s3.refused("PutObject", "PUT /bkt/k", &too_many, "").await, (400, "MalformedACLError".into()));
+    let count = 400;
+    for number in 0..count {
+        s3.ok("PutObject", &format!("PUT /bkt/k{number:03}"), &headers, "").await;
+        s3.ok("PutObject", "PUT /bkt/same", &headers, "").await;
+    }
+    let keys = s3.ok("ListObjectsV2", "GET /bkt?list-type=2", &[], "").await;
+    assert_eq!(keys.all("Key").len(), count + 1);
+    let all = s3.ok("ListObjectVersions", "GET /bkt?versions&prefix=same", &[], "").await.all("VersionId");
+    assert_eq!(all.len(), count);
+    // From any version on, page by page.
+    for marker in [0, 1, 130, 399] {
+        let line = format!("GET /bkt?versions&prefix=same&key-marker=same&version-id-marker={}", all[marker]);
+        assert_eq!(s3.ok("ListObjectVersions", &line, &[], "").await.all("VersionId"), all[marker + 1..], "{marker}");
+    }
+    let report = s3::jobs::scrub(&s3.s3).await.expect("the store can read it");
+    assert_eq!((report.versions, report.damaged.len()), (2 * count as u64, 0));
+}
+
+#[tokio::test]
+async fn names_come_percent_encoded_when_asked_for() {
+    let s3 = fixture().await;
+    s3.bucket("bkt").await;
+    s3.put("bkt/a%20b%2Bc/d", "x").await;
+    let line = "GET /bkt?list-type=2&encoding-type=url&prefix=a%20b&start-after=a%20a";
+    let listed = s3.ok("ListObjectsV2", line, &[], "").await;
+    assert_eq!(listed.all("Prefix"), ["a%20b"]);
+    assert_eq!((listed.one("StartAfter"), listed.one("Key")), ("a%20a".into(), "a%20b%2Bc/d".into()));
+    let line = "GET /bkt?versions&encoding-type=url&delimiter=/&prefix=a%20";
+    assert_eq!(s3.ok("ListObjectVersions", line, &[], "").await.all("Prefix"), ["a%20b%2Bc/", "a%20"]);
+    let line = "GET /bkt?encoding-type=url&prefix=%0A";
+    assert_eq!(s3.ok("ListObjects", line, &[], "").await.one("Prefix"), "%0A");
+}

@@ -87,3 +87,25 @@ async fn the_buckets_default_is_given_to_new_objects() {
     let refused = s3.refused("PutObjectLockConfiguration", "PUT /plain?object-lock", &[], body).await;
     assert_eq!(refused, (409, "InvalidBucketState".into()));
 }
+
+#[tokio::test]
+async fn default_retentions_are_positive_and_end_within_a_century() {
+    let s3 = fixture().await;
+    s3.ok("CreateBucket", "PUT /bkt", &[("x-amz-bucket-object-lock-enabled", "true")], "").await;
+    for (period, good) in [
+        ("<Days>36500</Days>", true),
+        ("<Years>100</Years>", true),
+        ("<Days>0</Days>", false),
+        ("<Days>36501</Days>", false),
+        ("<Years>-1</Years>", false),
+        ("<Years>101</Years>", false),
+    ] {
+        let body = format!(
+            "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>\
+             <Mode>GOVERNANCE</Mode>{period}</DefaultRetention></Rule></ObjectLockConfiguration>"
+        );
+        let answer = s3.send("PutObjectLockConfiguration", "PUT /bkt?object-lock", &[], body).await;
+        let expected = if good { (200, "") } else { (400, "InvalidRetentionPeriod") };
+        assert_eq!((answer.status, &*answer.one("Code")), expected, "{period}");
+    }
+}

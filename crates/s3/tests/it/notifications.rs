@@ -125,3 +125,25 @@ async fn wrong_configurations_are_refused() {
         assert_eq!(refused, (400, "InvalidArgument".into()), "{body}");
     }
 }
+
+#[tokio::test]
+async fn a_bucket_tells_at_most_100_destinations() {
+    let s3 = fixture().await;
+    s3.bucket("bkt").await;
+    let configuration = |count: usize| {
+        let each = (0..count).map(|number| {
+            let filter = suffix(&format!(".{number:03}"));
+            format!("<QueueConfiguration><Queue>{QUEUE}</Queue><Event>s3:ObjectCreated:*</Event>{filter}</QueueConfiguration>")
+        });
+        format!("<NotificationConfiguration>{}</NotificationConfiguration>", each.collect::<String>())
+    };
+    let (operation, line) = ("PutBucketNotificationConfiguration", "PUT /bkt?notification");
+    assert_eq!(s3.refused(operation, line, &[], configuration(101)).await, (400, "InvalidArgument".into()));
+    s3.ok(operation, line, &[], configuration(100)).await;
+    let events = "<Event>s3:ObjectCreated:*</Event>".repeat(51);
+    let events = format!(
+        "<NotificationConfiguration><QueueConfiguration><Queue>{QUEUE}</Queue>{events}</QueueConfiguration>\
+         </NotificationConfiguration>"
+    );
+    assert_eq!(s3.refused(operation, line, &[], events).await, (400, "MalformedXML".into()));
+}

@@ -239,11 +239,11 @@ async fn what_is_not_served_says_so_by_name() {
     let s3 = fixture().await;
     s3.bucket("bkt").await;
     s3.put("bkt/k", "x").await;
-    let select = "<SelectObjectContentRequest><Expression>select</Expression><ExpressionType>SQL</ExpressionType>\
-                  <InputSerialization/><OutputSerialization/></SelectObjectContentRequest>";
-    let answer = s3.send("SelectObjectContent", "POST /bkt/k?select&select-type=2", &[], select).await;
-    assert_eq!((answer.status, answer.one("Code")), (501, "NotImplemented".into()));
-    assert!(answer.one("Message").contains("SelectObjectContent"));
+    let request = http::Request::post("/bkt/k?select&select-type=2").body(()).expect("the test holds");
+    let refused = s3.service.identify(Protocol::RestXml, &request.into_parts().0, &Bytes::new()).err();
+    let refused = refused.expect("SelectObjectContent is not in the table");
+    assert_eq!((refused.status, &*refused.code), (501, "NotImplemented"));
+    assert!(refused.message.contains("SelectObjectContent"), "{}", refused.message);
     let restore = "<RestoreRequest><Days>1</Days></RestoreRequest>";
     let refused = s3.refused("RestoreObject", "POST /bkt/k?restore", &[], restore).await;
     assert_eq!(refused, (403, "InvalidObjectState".into()), "nothing is archived");

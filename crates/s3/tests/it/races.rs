@@ -52,3 +52,74 @@ async fn s2_s5_readers_see_one_of_the_bodies_whole() {
     reader.await.expect("the test holds").expect("no panic");
     assert!(bodies.contains(&s3.get("bkt/k").await.expect("there")));
 }
+
+/// A body whose last bytes come after `meanwhile`.
+fn body_during(meanwhile: impl Future<Output = ()> + Send + 'static) -> wire::Body {
+    use futures_util::StreamExt as _;
+    let first = futures_util::stream::iter([Ok(Bytes::from_static(b"first "))]);
+    let last = futures_util::stream::once(async move {
+        meanwhile.await;
+        Ok(Bytes::from_static(b"last"))
+    });
+    wire::Body::stream(first.chain(last), Some(10))
+}
+
+async fn put_during(s3: &Arc<Fixture>, path: &str, meanwhile: impl Future<Output = ()> + Send + 'static) -> String {
+    let (parts, ()) = http::Request::put(path).body(()).expect("the test holds").into_parts();
+    let answer =
+        s3.service.call_streaming(cx_of(ACCOUNT), Protocol::RestXml, &parts, body_during(meanwhile)).await.into_parts();
+    let body = answer.1.collect(10_000).await.expect("the test holds");
+    Answer { status: answer.0.status.as_u16(), headers: answer.0.headers, body }.one("Code")
+}
+
+async fn give_away(s3: Arc<Fixture>) {
+    s3.ok("DeleteBucket", "DELETE /bkt", &[], "").await;
+    s3.advance(Duration::from_millis(1));
+    let answer = s3.send_as(cx_of(OTHER), "CreateBucket", "PUT /bkt", &[], Bytes::new()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_body_that_began_in_one_bucket_does_not_end_in_another_of_its_name() {
+    let s3 = Arc::new(fixture().await);
+    s3.bucket("bkt").await;
+    assert_eq!(put_during(&s3, "/bkt/k", give_away(Arc::clone(&s3))).await, "NoSuchBucket");
+    assert_eq!(s3.get("bkt/k").await, None);
+
+    let s3 = Arc::new(fixture().await);
+    s3.bucket("bkt").await;
+    let upload = s3.ok("CreateMultipartUpload", "POST /bkt/k?uploads", &[], "").await.one("UploadId");
+    let part = format!("/bkt/k?partNumber=1&uploadId={upload}");
+    assert_eq!(put_during(&s3, &part, give_away(Arc::clone(&s3))).await, "NoSuchUpload");
+
+    // The same account's second bucket is another one too.
+    let s3 = Arc::new(fixture().await);
+    s3.bucket("bkt").await;
+    let again = {
+        let s3 = Arc::clone(&s3);
+        async move {
+            s3.ok("DeleteBucket", "DELETE /bkt", &[], "").await;
+            s3.advance(Duration::from_millis(1));
+            s3.bucket("bkt").await;
+        }
+    };
+    assert_eq!(put_during(&s3, "/bkt/k", again).await, "NoSuchBucket");
+}
+
+#[tokio::test]
+async fn what_a_bucket_allows_counts_when_the_bytes_are_there() {
+    let s3 = Arc::new(fixture_with_acls().await);
+    s3.bucket("bkt").await;
+    let block = {
+        let s3 = Arc::clone(&s3);
+        async move {
+            let block = "<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls></PublicAccessBlockConfiguration>";
+            s3.ok("PutPublicAccessBlock", "PUT /bkt?publicAccessBlock", &[], block).await;
+        }
+    };
+    let (parts, ()) =
+        http::Request::put("/bkt/k").header("x-amz-acl", "public-read").body(()).expect("the test holds").into_parts();
+    let answer = s3.service.call_streaming(cx_of(ACCOUNT), Protocol::RestXml, &parts, body_during(block)).await;
+    assert_eq!(answer.status(), 403);
+    assert_eq!(s3.get("bkt/k").await, None);
+}

@@ -1,5 +1,7 @@
 //! What authorisation is asked about: actions, resources, condition keys, facts. test:G10.
 
+use wire::permission::ConditionKeys;
+
 use super::*;
 
 impl Fixture {
@@ -48,6 +50,23 @@ async fn g10_sources_versions_and_what_rides_along_are_all_asked_about() {
             &[("x-amz-bypass-governance-retention", "true")],
             "",
             &["s3:DeleteObject b/k", "s3:BypassGovernanceRetention b/k"],
+        ),
+        (
+            "PUT /b/k?retention&versionId=1",
+            &[("x-amz-bypass-governance-retention", "true")],
+            "<Retention/>",
+            &["s3:PutObjectRetention b/k s3:VersionId=1", "s3:BypassGovernanceRetention b/k"],
+        ),
+        ("GET /b/k?retention&versionId=1", &[], "", &["s3:GetObjectRetention b/k s3:VersionId=1"]),
+        ("GET /b/k?legal-hold&versionId=1", &[], "", &["s3:GetObjectLegalHold b/k s3:VersionId=1"]),
+        ("GET /b/k?tagging&versionId=1", &[], "", &["s3:GetObjectVersionTagging b/k s3:VersionId=1"]),
+        ("DELETE /b/k?tagging&versionId=1", &[], "", &["s3:DeleteObjectVersionTagging b/k s3:VersionId=1"]),
+        ("GET /b/k?acl&versionId=1", &[], "", &["s3:GetObjectVersionAcl b/k s3:VersionId=1"]),
+        (
+            "GET /b/k?attributes&versionId=1",
+            &[("x-amz-object-attributes", "ETag")],
+            "",
+            &["s3:GetObjectVersionAttributes b/k s3:VersionId=1", "s3:GetObjectVersion b/k"],
         ),
         (
             "PUT /b/k",
@@ -112,4 +131,162 @@ async fn facts_tell_owner_policy_acls_and_tags() {
     let policy = s3.service.facts_of("arn:aws:s3:::bkt/k").await.expect("the test holds").policy.unwrap_or_default();
     assert!(!policy.contains("\"Principal\":\"*\""), "public ACLs are ignored: {policy}");
     assert_eq!(s3.service.facts_of("arn:aws:s3:::none/k").await.expect("the test holds").owner, None);
+}
+
+#[tokio::test]
+async fn g10_each_version_has_its_own_acl_and_tags() {
+    let s3 = fixture_with_acls().await;
+    s3.bucket("bkt").await;
+    s3.versioning("bkt", "Enabled").await;
+    let put = async |headers: &'static [(&str, &str)]| {
+        s3.ok("PutObject", "PUT /bkt/k", headers, "x").await.header("x-amz-version-id").to_owned()
+    };
+    let private = put(&[("x-amz-tagging", "secret=yes")]).await;
+    let public = put(&[("x-amz-acl", "public-read")]).await;
+    let facts = async |id: Option<&str>| {
+        let keys = ConditionKeys::new().with_some("s3:VersionId", id);
+        s3.service.facts_in("arn:aws:s3:::bkt/k", &keys).await.expect("the test holds")
+    };
+    let is_open =
+        |facts: &wire::ResourceFacts| facts.policy.iter().any(|policy| policy.contains("\"Principal\":\"*\""));
+    let (of_private, of_public, of_current) =
+        (facts(Some(&private)).await, facts(Some(&public)).await, facts(None).await);
+    assert!(!is_open(&of_private), "the newer version's ACL opened the older: {of_private:?}");
+    assert_eq!(of_private.tags, [("secret".to_owned(), "yes".to_owned())]);
+    assert!(is_open(&of_public) && of_public.tags.is_empty(), "{of_public:?}");
+    assert!(is_open(&of_current), "{of_current:?}");
+    // No such version: nobody is granted anything by it, and the bucket's owner is still told.
+    let of_none = facts(Some("ffffffffffffffffffffffffffffffff")).await;
+    assert!(!is_open(&of_none) && of_none.owner.is_some(), "{of_none:?}");
+    let body = format!(
+        "<Delete><Object><Key>k</Key><VersionId>{private}</VersionId></Object>\
+         <Object><Key>k</Key><VersionId>{public}</VersionId></Object></Delete>"
+    );
+    let asked = s3.asked("POST /bkt?delete", &[], &body);
+    let expected = [private, public].map(|id| format!("s3:DeleteObjectVersion bkt/k s3:VersionId={id}"));
+    assert_eq!(asked, expected);
+}
+
+#[tokio::test]
+async fn g10_policies_see_what_a_write_asks_for_whichever_way_it_comes() {
+    let s3 = fixture().await;
+    let headers = [
+        ("x-amz-acl", "private"),
+        ("x-amz-server-side-encryption", "aws:kms"),
+        ("x-amz-server-side-encryption-aws-kms-key-id", "key"),
+        ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
+        ("x-amz-storage-class", "GLACIER"),
+        ("x-amz-website-redirect-location", "/to"),
+        ("x-amz-object-lock-mode", "COMPLIANCE"),
+        ("x-amz-object-lock-retain-until-date", "2030-01-01T00:00:00Z"),
+        ("x-amz-object-lock-legal-hold", "ON"),
+        ("x-amz-grant-read", "id=x"),
+        ("x-amz-tagging", "team=a"),
+        ("x-amz-tagging-directive", "REPLACE"),
+        ("x-amz-copy-source", "other/source"),
+    ];
+    let keys = [
+        "s3:x-amz-acl=private",
+        "s3:x-amz-server-side-encryption=aws:kms",
+        "s3:x-amz-server-side-encryption-aws-kms-key-id=key",
+        "s3:x-amz-server-side-encryption-customer-algorithm=AES256",
+        "s3:x-amz-storage-class=GLACIER",
+        "s3:x-amz-website-redirect-location=/to",
+        "s3:object-lock-mode=COMPLIANCE",
+        "s3:object-lock-retain-until-date=2030-01-01T00:00:00Z",
+        "s3:object-lock-legal-hold=ON",
+        "s3:x-amz-grant-read=id=x",
+        "s3:RequestObjectTag/team=a",
+        "s3:RequestObjectTagKeys=team",
+    ];
+    let rights = ["s3:PutObjectTagging", "s3:PutObjectAcl", "s3:PutObjectRetention", "s3:PutObjectLegalHold"];
+    let (copying, others) = (&headers[..], &headers[..headers.len() - 2]);
+    for (line, headers) in [("PUT /b/k", others), ("PUT /b/k", copying), ("POST /b/k?uploads", others)] {
+        let asked = s3.asked(line, headers, "");
+        assert!(asked[0].starts_with("s3:PutObject b/k "), "{line}: {asked:?}");
+        for key in keys {
+            assert!(asked[0].split(' ').any(|one| one == key), "{line}: {key} is missing in {}", asked[0]);
+        }
+        for right in rights {
+            assert!(asked.iter().any(|one| one.starts_with(&format!("{right} b/k"))), "{line}: {right}: {asked:?}");
+        }
+    }
+    // A copy keeps its source's tags unless it says so: those that came along do not count.
+    let kept = s3.asked("PUT /b/k", &[("x-amz-copy-source", "o/s"), ("x-amz-tagging", "team=a")], "");
+    assert!(!kept.iter().any(|one| one.contains("RequestObjectTag")), "{kept:?}");
+}
+
+#[tokio::test]
+async fn g10_policies_see_what_a_new_bucket_is_to_be() {
+    let s3 = fixture().await;
+    let body = "<CreateBucketConfiguration><LocationConstraint>eu-west-1</LocationConstraint>\
+                <Tags><Tag><Key>team</Key><Value>a</Value></Tag></Tags></CreateBucketConfiguration>";
+    let headers =
+        [("x-amz-acl", "public-read"), ("x-amz-object-ownership", "ObjectWriter"), ("x-amz-grant-write", "id=x")];
+    let asked = s3.asked("PUT /b", &headers, body);
+    for key in [
+        "s3:x-amz-acl=public-read",
+        "s3:x-amz-object-ownership=ObjectWriter",
+        "s3:locationconstraint=eu-west-1",
+        "aws:RequestTag/team=a",
+        "aws:TagKeys=team",
+        "s3:x-amz-grant-write=id=x",
+    ] {
+        assert!(asked[0].starts_with("s3:CreateBucket b ") && asked[0].contains(key), "{key}: {asked:?}");
+    }
+    assert!(asked.iter().any(|one| one == "s3:TagResource b aws:RequestTag/team=a aws:TagKeys=team"), "{asked:?}");
+    for right in ["s3:PutBucketAcl b", "s3:PutBucketOwnershipControls b"] {
+        assert!(asked.iter().any(|one| one == right), "{right}: {asked:?}");
+    }
+    assert_eq!(s3.asked("PUT /b", &[], ""), ["s3:CreateBucket b"]);
+}
+
+#[tokio::test]
+async fn nobody_is_asked_about_more_keys_than_a_request_may_name() {
+    let s3 = fixture().await;
+    let request = http::Request::post("/bkt?delete").body(()).expect("the test holds");
+    let (parts, ()) = request.into_parts();
+    for (count, code) in [(1_000, None), (1_001, Some("MalformedXML")), (1_500, Some("MalformedXML"))] {
+        let keys: String = (0..count).map(|number| format!("<Object><Key>{number}</Key></Object>")).collect();
+        let body = Bytes::from(format!("<Delete>{keys}</Delete>"));
+        let line = s3.service.identify(Protocol::RestXml, &parts, &body).ok().expect("DeleteObjects");
+        // Decoding comes before authorisation.
+        let refused = s3.service.decode(line, Protocol::RestXml, &parts, &body).err();
+        assert_eq!(refused.map(|error| error.code.into_owned()).as_deref(), code, "{count} keys");
+    }
+}
+
+fn stranger() -> Cx {
+    Cx { principal: wire::Principal::Anonymous, ..cx_of(OTHER) }
+}
+
+#[tokio::test]
+async fn what_a_stranger_writes_belongs_to_the_buckets_account() {
+    let s3 = fixture_with_acls().await;
+    s3.bucket("bkt").await;
+    let put = s3.send_as(stranger(), "PutObject", "PUT /bkt/k", &[], Bytes::from_static(b"x")).await;
+    assert_eq!(put.status, 200, "{}", put.text());
+    let acl = s3.ok("GetObjectAcl", "GET /bkt/k?acl", &[], "").await;
+    assert_eq!(acl.all("DisplayName"), [ACCOUNT, ACCOUNT], "owner and grantee: {}", acl.text());
+    let begun = s3.send_as(stranger(), "CreateMultipartUpload", "POST /bkt/u?uploads", &[], Bytes::new()).await;
+    assert_eq!(begun.status, 200, "{}", begun.text());
+    let listed = s3.ok("ListMultipartUploads", "GET /bkt?uploads", &[], "").await;
+    assert_eq!(listed.all("DisplayName"), [ACCOUNT, ACCOUNT], "initiator and owner: {}", listed.text());
+}
+
+#[tokio::test]
+async fn answers_headers_are_chosen_by_who_signs_and_can_be_headers() {
+    let s3 = fixture().await;
+    s3.bucket("bkt").await;
+    s3.put("bkt/k", "x").await;
+    for (operation, line) in [("GetObject", "GET /bkt/k"), ("HeadObject", "HEAD /bkt/k")] {
+        let chosen = format!("{line}?response-content-type=text/html");
+        assert_eq!(s3.ok(operation, &chosen, &[], "").await.header("content-type"), "text/html");
+        assert_eq!(s3.send_as(stranger(), operation, &chosen, &[], Bytes::new()).await.status, 400, "{chosen}");
+        assert_eq!(s3.send_as(stranger(), operation, line, &[], Bytes::new()).await.status, 200);
+        let broken = format!("{line}?response-content-type=a%0D%0Ax-evil:%201");
+        assert_eq!(s3.send(operation, &broken, &[], "").await.status, 400, "{broken}");
+    }
+    let refused = s3.refused("GetObject", "GET /bkt/k?response-cache-control=a%00", &[], "").await;
+    assert_eq!(refused, (400, "InvalidArgument".into()));
 }

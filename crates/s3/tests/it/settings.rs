@@ -177,10 +177,10 @@ async fn acls_are_off_unless_the_bucket_has_them() {
     let s3 = fixture_with_acls().await;
     s3.bucket("bkt").await;
     s3.ok("PutBucketAcl", "PUT /bkt?acl", &[("x-amz-acl", "public-read")], "").await;
-    assert_eq!(s3.ok("GetBucketAcl", "GET /bkt?acl", &[], "").await.all("Permission"), ["FULL_CONTROL", "READ"]);
+    assert_eq!(s3.ok("GetBucketAcl", "GET /bkt?acl", &[], "").await.all("Permission"), ["READ", "FULL_CONTROL"]);
     s3.ok("PutObject", "PUT /bkt/k", &[("x-amz-acl", "public-read-write")], "x").await;
     let got = s3.ok("GetObjectAcl", "GET /bkt/k?acl", &[], "").await;
-    assert_eq!(got.all("Permission"), ["FULL_CONTROL", "READ", "WRITE"]);
+    assert_eq!(got.all("Permission"), ["READ", "WRITE", "FULL_CONTROL"]);
     s3.ok("PutObjectAcl", "PUT /bkt/k?acl", &[("x-amz-acl", "private")], "").await;
     assert_eq!(s3.ok("GetObjectAcl", "GET /bkt/k?acl", &[], "").await.all("Permission"), ["FULL_CONTROL"]);
     let bad = s3.refused("PutObjectAcl", "PUT /bkt/k?acl", &[("x-amz-grant-read", "id=nobody")], "").await;
@@ -207,4 +207,18 @@ async fn wrong_documents_are_refused() {
     }
     let cors = "<CORSConfiguration><CORSRule><AllowedMethod>PATCH</AllowedMethod><AllowedOrigin>*</AllowedOrigin></CORSRule></CORSConfiguration>";
     assert_eq!(s3.refused("PutBucketCors", "PUT /bkt?cors", &[], cors).await, (400, "InvalidRequest".into()));
+}
+
+#[tokio::test]
+async fn acls_are_shown_with_groups_first_and_names() {
+    let s3 = fixture_with_acls().await;
+    s3.ok("CreateBucket", "PUT /bkt", &[("x-amz-acl", "public-read-write")], "").await;
+    let acl = s3.ok("GetBucketAcl", "GET /bkt?acl", &[], "").await;
+    assert_eq!(acl.all("Permission"), ["READ", "WRITE", "FULL_CONTROL"]);
+    assert_eq!(acl.all("DisplayName"), [ACCOUNT, ACCOUNT], "of the owner, and of the one grantee that is an account");
+    let status = s3.ok("GetBucketPolicyStatus", "GET /bkt?policyStatus", &[], "").await;
+    assert_eq!(status.one("IsPublic"), "true");
+    s3.bucket("closed").await;
+    let status = s3.ok("GetBucketPolicyStatus", "GET /closed?policyStatus", &[], "").await;
+    assert_eq!(status.one("IsPublic"), "false", "without a policy and without a public ACL");
 }

@@ -75,3 +75,24 @@ async fn many_deletes_answer_for_each_key() {
     let many = format!("<Delete>{many}</Delete>");
     assert_eq!(s3.refused("DeleteObjects", "POST /bkt?delete", &[], many).await, (400, "MalformedXML".into()));
 }
+
+#[tokio::test]
+async fn many_deletes_of_one_key_go_in_the_order_of_the_request() {
+    let s3 = fixture().await;
+    s3.bucket("bkt").await;
+    s3.versioning("bkt", "Enabled").await;
+    let mut objects = String::new();
+    for number in 0..200 {
+        s3.put(&format!("bkt/k{number:03}"), "x").await;
+        objects.push_str(&format!("<Object><Key>k{number:03}</Key></Object>"));
+    }
+    // The marker of the first deletion is what the second one adds to.
+    objects.push_str("<Object><Key>k000</Key></Object><Object><Key>k000</Key><VersionId>null</VersionId></Object>");
+    let answer = s3.ok("DeleteObjects", "POST /bkt?delete", &[], format!("<Delete>{objects}</Delete>")).await;
+    let keys: Vec<_> = (0..200).chain([0, 0]).map(|number| format!("k{number:03}")).collect();
+    assert_eq!(answer.all("Key"), keys);
+    assert_eq!(answer.all("DeleteMarkerVersionId").len(), 201);
+    let listed = s3.ok("ListObjectVersions", "GET /bkt?versions&prefix=k000", &[], "").await;
+    let markers = answer.all("DeleteMarkerVersionId");
+    assert_eq!(listed.all("VersionId")[..2], [markers[200].clone(), markers[0].clone()], "{}", listed.text());
+}

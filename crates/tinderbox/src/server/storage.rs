@@ -53,8 +53,8 @@ pub(super) async fn open(
     rng: &Rng,
     may_act: &Later,
 ) -> anyhow::Result<S3> {
-    let node_key = NodeKey::obtain(&data.join("s3-key"), rng);
-    let node_key = node_key.context("the key that objects are encrypted under cannot be read")?;
+    let node_key = NodeKey::open(&data.join("s3-key"), &kv, rng).await;
+    let node_key = node_key.context("the key that objects are encrypted under cannot be used")?;
     let blobs = blobs.namespace("s3").await.context("the blob store does not open")?;
     let mut settings = s3::Config { region: config.region.clone(), ..s3::Config::default() };
     if config.s3_acls {

@@ -1,10 +1,11 @@
 """Versions, aliases, layers and what goes with them, through boto3's waiters and paginators."""
 
 import json
+import random
 import time
 
 import pytest
-from blackbox.functions import PYTHON, WAIT_S, javascript, package, python
+from blackbox.functions import PYTHON, WAIT_S, javascript, package, python, unique
 from botocore.exceptions import ClientError
 
 VERSION = "exports.handler = async (event, context) => ({code: %d, version: context.functionVersion, arn: context.invokedFunctionArn});"
@@ -42,6 +43,12 @@ def test_versions_and_aliases_run_what_they_were_made_of(deploy, lambda_client):
     lambda_client.delete_alias(FunctionName=function.name, Name="live")
     lambda_client.delete_function(FunctionName=function.name, Qualifier="2")
     assert refused(function.invoke, Qualifier="2") == "ResourceNotFoundException"
+
+
+def test_a_layer_may_be_larger_than_other_requests(lambda_client):
+    content = package({"data/random": random.Random(1).randbytes(11_000_000)})
+    published = lambda_client.publish_layer_version(LayerName=unique("large"), Content={"ZipFile": content})
+    assert published["Content"]["CodeSize"] == len(content) > 11_000_000
 
 
 def test_layers_are_merged_below_opt_and_python_imports_from_them(deploy, lambda_client):
