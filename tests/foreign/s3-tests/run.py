@@ -47,7 +47,7 @@ iam path prefix = /s3-tests/
 display_name = {main[name]}
 user_id = {main[account]}
 email = main@example.com
-api_name = us-east-1
+api_name = eu-west-1
 access_key = {main[key]}
 secret_key = {main[secret]}
 [s3 alt]
