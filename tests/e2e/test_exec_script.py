@@ -89,7 +89,6 @@ def test_folders_of_layers_are_found(server, deploy):
     arn = layer(server, files)
     node = """
 const { execFileSync } = require("child_process");
-const { readdirSync } = require("fs");
 exports.handler = async () => [require("of-layer"), execFileSync("tool").toString().trim(),
   process.env.LD_LIBRARY_PATH.split(":").includes("/opt/lib")];
 """

@@ -80,7 +80,7 @@ def streaming_url(function, auth="NONE"):
 def begin(server, path, body=None):
     """An answer whose body has not been read."""
     connection = http.client.HTTPConnection(urllib.parse.urlsplit(server.url).netloc, timeout=60)
-    connection.request("POST" if body else "GET", path, body)
+    connection.request("POST" if body else "GET", path, body, {"Content-Type": "application/json"})
     return connection.getresponse()
 
 
