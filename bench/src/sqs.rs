@@ -3,7 +3,6 @@
 //! after the disk has. Beside it stands the disk's own fdatasync rate: sends per fsync is what group commit makes of it.
 
 mod disk;
-mod peer;
 mod script;
 
 use std::path::PathBuf;
@@ -12,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::json;
 
-use peer::Peer;
+use crate::peer::Peer;
 use script::Figures;
 
 /// Bounds of one run.

@@ -1,6 +1,5 @@
 //! The steps, the same for every server.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -9,7 +8,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
-use super::peer::Peer;
+use crate::load::load;
+use crate::peer::Peer;
 
 const BODY_BYTES: usize = 256;
 const HANDLER: &str = "def handler(event, context):\n    return len(event['Records'])\n";
@@ -53,25 +53,6 @@ pub(super) async fn run(peer: &Peer, clients: usize, time: Duration, drain: usiz
 async fn queue(peer: &Peer, name: &str) -> anyhow::Result<String> {
     let made = peer.sqs("CreateQueue", &json!({ "QueueName": name })).await?;
     made["QueueUrl"].as_str().map(str::to_owned).context("no QueueUrl")
-}
-
-/// What `clients` get done in `time`, each waiting for its answer before the next call; per second.
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's own time")]
-async fn load<F, Fut>(clients: usize, time: Duration, call: F) -> anyhow::Result<f64>
-where
-    F: Fn() -> Fut,
-    Fut: Future<Output = anyhow::Result<u64>>,
-{
-    let done = AtomicU64::new(0);
-    let start = Instant::now();
-    let workers = (0..clients).map(|_| async {
-        while start.elapsed() < time {
-            done.fetch_add(call().await?, Ordering::Relaxed);
-        }
-        Ok::<_, anyhow::Error>(())
-    });
-    try_join_all(workers).await?;
-    Ok(done.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64())
 }
 
 async fn receive_and_delete(peer: &Peer, url: &str) -> anyhow::Result<u64> {

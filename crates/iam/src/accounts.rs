@@ -13,7 +13,7 @@ use crate::policy::{Kind, Named};
 use crate::session::{access_key_id, secret_access_key};
 use crate::state::Iam;
 
-/// A new account and its root key, which is shown only once. `Debug` shows no secret.
+/// An account and its new root key, which is shown only once. `Debug` shows no secret.
 #[derive(Clone)]
 pub struct NewAccount {
     /// Twelve digits.
@@ -42,6 +42,18 @@ pub struct ShownAccount {
     pub root_access_key_id: Option<String>,
     /// Names of its service control policies.
     pub service_control_policies: Vec<String>,
+}
+
+fn root_key(account: &str, secret: &str, created_us: i64) -> AccessKeyRecord {
+    AccessKeyRecord {
+        account: account.to_owned(),
+        user: String::new(),
+        user_id: String::new(),
+        secret: secret.to_owned(),
+        active: true,
+        created_us,
+        root: true,
+    }
 }
 
 impl Iam {
@@ -75,20 +87,33 @@ impl Iam {
                 service_control: BTreeMap::new(),
             };
             keys::set(&tx, keys::account(account), &record);
-            let root = AccessKeyRecord {
-                account: account.to_owned(),
-                user: String::new(),
-                user_id: String::new(),
-                secret: made.clone(),
-                active: true,
-                created_us,
-                root: true,
-            };
-            keys::set(&tx, keys::access_key(key), &root);
+            keys::set(&tx, keys::access_key(key), &root_key(account, made, created_us));
             Ok(())
         })
         .await?;
         Ok(NewAccount { id, access_key_id: key_id, secret_access_key: secret })
+    }
+
+    /// Gives an account another root key in place of the one that it has, which is refused from now on: it was lost, or
+    /// somebody else has it.
+    ///
+    /// # Errors
+    /// `NoSuchEntity` when the operator made no such account: the installation's own root key is in its folder.
+    pub async fn rotate_root_key(&self, id: &AccountId) -> Result<NewAccount, IamError> {
+        let key_id = access_key_id("AKIA", id, &self.0.rng);
+        let (secret, created_us) = (secret_access_key(&self.0.rng), self.now_us());
+        let (account, key, made) = (id.as_str(), &key_id, &secret);
+        self.change(move |tx| async move {
+            let missing = || IamError::NoSuchEntity(format!("There is no account {account} that was created here."));
+            let mut record = keys::get::<Account>(&tx, &keys::account(account)).await?.ok_or_else(missing)?;
+            let old = record.root_key_id.replace(key.clone()).ok_or_else(missing)?;
+            tx.clear(keys::access_key(&old));
+            keys::set(&tx, keys::account(account), &record);
+            keys::set(&tx, keys::access_key(key), &root_key(account, made, created_us));
+            Ok(())
+        })
+        .await?;
+        Ok(NewAccount { id: id.clone(), access_key_id: key_id, secret_access_key: secret })
     }
 
     /// All accounts that the operator made or bound by service control policies, by number.

@@ -11,6 +11,8 @@
 //! | `("iam", 7, access key id)` | [`LastUsed`] |
 //! | `("iam", 8, account, URL)` | [`Issuer`]: an OpenID Connect issuer that the account trusts |
 //! | `("iam", 9, account)` | [`Account`]: what the operator said of an account |
+//! | `("iam", 10, unique id of a user, access key id)` | nothing: which access keys are the user's |
+//! | `("iam", 11)` | nothing: keys that are older than (10) have been entered there |
 //!
 //! Ordinals never change their meaning. Values are JSON with a format version; a newer format than this program
 //! knows is refused, never guessed. The store's folder is readable by the server's user only; records with secrets
@@ -266,9 +268,24 @@ pub(crate) fn access_key(id: &str) -> Bytes {
     key(3, &[id.into()])
 }
 
-/// All long-term access keys.
+/// All long-term access keys of all accounts.
 pub(crate) fn access_keys() -> KeyRange {
     all(3, &[])
+}
+
+/// That an access key is a user's.
+pub(crate) fn access_key_of(user_id: &str, id: &str) -> Bytes {
+    key(10, &[user_id.into(), id.into()])
+}
+
+/// Which access keys are a user's.
+pub(crate) fn access_keys_of(user_id: &str) -> KeyRange {
+    all(10, &[user_id.into()])
+}
+
+/// That every access key is entered with its user.
+pub(crate) fn access_keys_entered() -> Bytes {
+    key(11, &[])
 }
 
 /// An instance profile.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use wire::{AccountId, Principal, ResourceFacts, SessionFacts};
+use wire::{AccountId, Principal, ResourceFacts};
 
 use crate::api::NEED_NO_PERMISSION;
 use crate::authorize::{Caller, with_caller, with_policies};
@@ -153,10 +153,7 @@ fn principal(asker: &Asker) -> Option<(Principal, AccountId)> {
             account: account.clone(),
             name: session_name.to_owned(),
             user_arn: asker.parent_arn.clone(),
-            session: Arc::new(SessionFacts {
-                issued: sys::Timestamp::from_unix_us(i64::MAX),
-                ..SessionFacts::default()
-            }),
+            session: Arc::default(),
         },
         "anonymous" => Principal::Anonymous,
         _ => return None,

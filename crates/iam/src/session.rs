@@ -48,7 +48,7 @@ struct Claims {
 enum Who {
     User { account: String, arn: String, id: String, name: String },
     Role { account: String, arn: String, id: String, session: String, function: Option<String> },
-    Federated { account: String, name: String, user: String },
+    Federated { account: String, name: String, user: String, maker: String },
 }
 
 /// Makes and opens session tokens.
@@ -135,14 +135,18 @@ fn who(principal: &Principal) -> Option<Who> {
             session: session_name,
             function: source_function,
         },
-        Principal::FederatedUser { account, name, user_arn, .. } => {
-            Who::Federated { account: account.to_string(), name, user: user_arn }
+        Principal::FederatedUser { account, name, user_arn, session } => {
+            Who::Federated { account: account.to_string(), name, user: user_arn, maker: session.maker_id.clone()? }
         }
         Principal::Anonymous | Principal::Root { .. } | Principal::Function { .. } => return None,
     })
 }
 
 fn principal(claims: Claims) -> Option<Principal> {
+    let maker_id = match &claims.who {
+        Who::Federated { maker, .. } => Some(maker.clone()),
+        Who::User { .. } | Who::Role { .. } => None,
+    };
     let session = Arc::new(SessionFacts {
         issued: Timestamp::from_unix_us(claims.issued_us),
         expires: Timestamp::from_unix_us(claims.expires_us),
@@ -151,6 +155,7 @@ fn principal(claims: Claims) -> Option<Principal> {
         tags: claims.tags,
         transitive_tag_keys: claims.transitive,
         source_identity: claims.source_identity,
+        maker_id,
     });
     Some(match claims.who {
         Who::User { account, arn, id, name } => {
@@ -164,7 +169,7 @@ fn principal(claims: Claims) -> Option<Principal> {
             source_function: function,
             session,
         },
-        Who::Federated { account, name, user } => {
+        Who::Federated { account, name, user, maker: _ } => {
             Principal::FederatedUser { account: AccountId::parse(&account)?, name, user_arn: user, session }
         }
     })

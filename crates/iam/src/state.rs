@@ -16,6 +16,7 @@ use crate::decisions::Decisions;
 use crate::error::IamError;
 use crate::keys::{self, AccessKeyRecord, Identity, IdentityKind, LastUsed, Managed, Master};
 use crate::limits::{FUNCTION_SESSION_S, LAST_USED_STEP_US};
+use crate::ops::access_keys::enter_all;
 use crate::ops::merge_tag;
 use crate::policy::{Kind, Named};
 use crate::session::{Seal, TemporaryKeys};
@@ -105,6 +106,7 @@ impl Iam {
             }
         });
         let seal = Seal::new(Secret::new(opened.await?.secret));
+        enter_all(&kv).await?;
         let cache = Arc::new(Cache::new());
         let mut watch = kv.watch(keys::generation())?;
         let followed = Arc::downgrade(&cache);
@@ -254,7 +256,10 @@ impl Iam {
             Principal::AssumedRole { account, role_arn, role_id, .. } => {
                 (account, IdentityKind::Role, last(role_arn), Some(role_id))
             }
-            Principal::FederatedUser { account, user_arn, .. } => (account, IdentityKind::User, last(user_arn), None),
+            // Such a session must not pass to a later user of its maker's name.
+            Principal::FederatedUser { account, user_arn, session, .. } => {
+                (account, IdentityKind::User, last(user_arn), session.maker_id.as_ref())
+            }
         };
         let epoch = self.0.cache.epoch();
         let session = principal.session();
@@ -264,21 +269,14 @@ impl Iam {
         if let Some(s) = restricted {
             key.push_str(&format!("/{:?}/{:?}/{:?}", s.policy, s.policy_arns, s.tags));
         }
-        // Such a session knows its maker by name: it must not pass to a later user of the same name.
-        let made_by = session.filter(|_| is_federated).map(|session| session.issued.unix_us());
-        if let Some(issued_us) = made_by {
-            key.push_str(&format!("/{issued_us}"));
+        if is_federated {
+            key.push_str("/federated");
         }
         if let Some(known) = self.0.cache.sets.get(epoch, &key) {
             return Ok(known);
         }
         let made = match self.identity(account.as_str(), kind, name).await? {
-            Some(found)
-                if id.is_none_or(|id| *id == found.id)
-                    && made_by.is_none_or(|issued_us| issued_us >= found.created_us) =>
-            {
-                self.compile(&found, session, is_federated).await?
-            }
+            Some(found) if id.is_none_or(|id| *id == found.id) => self.compile(&found, session, is_federated).await?,
             _ => PolicySet::default(),
         };
         let made = Arc::new(made);

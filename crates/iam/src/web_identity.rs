@@ -10,6 +10,9 @@ use sha2::Sha256;
 
 use crate::error::IamError;
 
+/// Sizes of RSA keys that are taken, in bits. RFC 7518, section 3.3: 2,048 or more.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=4_096;
+
 /// What a token says, once its signature was checked.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Claims {
@@ -133,9 +136,7 @@ impl<'t> Token<'t> {
     }
 
     fn rs256(&self, key: &Key) -> Option<bool> {
-        let number = |text: &Option<String>| Some(rsa::BoxedUint::from_be_slice_vartime(&decoded(text.as_ref()?)?));
-        // The constructor refuses moduli of more than 4,096 bits.
-        let key = rsa::PublicKey::new(number(&key.n)?, number(&key.e)?).ok()?;
+        let key = rsa_key(&decoded(key.n.as_ref()?)?, &decoded(key.e.as_ref()?)?)?;
         let signature = rsa::pkcs1v15::Signature::try_from(self.signature.as_slice()).ok()?;
         let key = rsa::pkcs1v15::VerifyingKey::<Sha256>::new(key);
         Some(key.verify(self.signed.as_bytes(), &signature).is_ok())
@@ -147,6 +148,12 @@ impl<'t> Token<'t> {
         let signature = p256::ecdsa::Signature::from_slice(&self.signature).ok()?;
         Some(key.verify(self.signed.as_bytes(), &signature).is_ok())
     }
+}
+
+/// Modulus and exponent, big-endian. Short keys prove nothing, and long ones cost every stranger's token milliseconds.
+fn rsa_key(n: &[u8], e: &[u8]) -> Option<rsa::PublicKey> {
+    let [n, e] = [n, e].map(rsa::BoxedUint::from_be_slice_vartime);
+    rsa::PublicKey::new_with_size_limits(n, e, RSA_BITS).ok()
 }
 
 impl Claims {
@@ -163,6 +170,18 @@ impl Claims {
                 "Token expired: current date/time {now_s} must be before the expiration date/time {}",
                 self.exp
             ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rsa_keys_have_2048_to_4096_bits() {
+        for (bytes, is_taken) in [(128, false), (255, false), (256, true), (512, true), (513, false), (1_024, false)] {
+            assert_eq!(rsa_key(&vec![0xff; bytes], &[1, 0, 1]).is_some(), is_taken, "{bytes} bytes");
         }
     }
 }

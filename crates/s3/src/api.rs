@@ -81,7 +81,7 @@ pub fn service(s3: S3) -> Service {
     let table = Service::table(&m::SERVICE, s3).open_to_grants().facts_in(facts);
     let table = facets(deletes(writes(reads(table))));
     let table = uploads(table);
-    let table = bucket_operations(table);
+    let table = protections(bucket_operations(table));
     documents(table).build()
 }
 
@@ -271,6 +271,10 @@ fn bucket_operations(table: Table) -> Table {
         .keys::<m::ListObjectsV2>(|_, i| listed(i.prefix.as_deref(), i.delimiter.as_deref(), i.max_keys))
         .op::<m::ListObjectVersions, _, _>(list::versions, "s3:ListBucketVersions", bucket!())
         .keys::<m::ListObjectVersions>(|_, i| listed(i.prefix.as_deref(), i.delimiter.as_deref(), i.max_keys))
+}
+
+fn protections(table: Table) -> Table {
+    table
         .op::<m::PutBucketVersioning, _, _>(protection::put_versioning, "s3:PutBucketVersioning", bucket!())
         .op::<m::GetBucketVersioning, _, _>(protection::get_versioning, "s3:GetBucketVersioning", bucket!())
         .op::<m::PutBucketEncryption, _, _>(protection::put_encryption, "s3:PutEncryptionConfiguration", bucket!())

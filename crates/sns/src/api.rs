@@ -1,5 +1,7 @@
 //! The table: one line for each operation → handler, IAM action, resource of the input.
 
+use std::borrow::Cow;
+
 use model::sns as m;
 use wire::service::Table;
 use wire::{ConditionKeys, Cx, Principal, Resource, Service};
@@ -33,9 +35,19 @@ fn named(cx: &Cx, name: &str) -> Resource {
     Resource::arn(format!("arn:aws:sns:{}:{}:{name}", cx.region, cx.account))
 }
 
-/// The topic of a subscription: what its permissions are about.
-fn topic_of(subscription: &str) -> Resource {
-    SubscriptionName::of_arn(subscription).map_or_else(Resource::any, |name| Resource::arn(name.topic.arn()))
+/// A subscription: its subscriber's, not its topic's. What is no ARN of one is left to the handler.
+fn subscription(arn: &str) -> Resource {
+    SubscriptionName::of_arn(arn).map_or_else(Resource::any, |name| Resource::arn(name.arn()))
+}
+
+/// An endpoint as policies and the record of decisions see it: the `user:password@` of a URL is nobody's business.
+fn without_password(endpoint: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = endpoint.split_once("://") else { return endpoint.into() };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    match authority.rfind('@') {
+        Some(at) => format!("{scheme}://{}", &rest[at + 1..]).into(),
+        None => endpoint.into(),
+    }
 }
 
 fn request_tags(tags: &[m::Tag]) -> ConditionKeys {
@@ -79,12 +91,14 @@ fn subscription_lines(table: Table<Sns>) -> Table<Sns> {
         .keys::<m::Subscribe>(|_, i| {
             ConditionKeys::new()
                 .with("sns:Protocol", i.protocol.as_str())
-                .with_some("sns:Endpoint", i.endpoint.as_deref())
+                .with_some("sns:Endpoint", i.endpoint.as_deref().map(without_password).as_deref())
         })
         .op::<m::ConfirmSubscription, _, _>(subscriptions::confirm, "sns:ConfirmSubscription", |_, i| {
             Resource::arn(i.topic_arn.as_str())
         })
-        .op::<m::Unsubscribe, _, _>(subscriptions::unsubscribe, "sns:Unsubscribe", |_, i| topic_of(&i.subscription_arn))
+        .op::<m::Unsubscribe, _, _>(subscriptions::unsubscribe, "sns:Unsubscribe", |_, i| {
+            subscription(&i.subscription_arn)
+        })
         .op::<m::ListSubscriptions, _, _>(subscriptions::list, "sns:ListSubscriptions", |_, _| Resource::any())
         .op::<m::ListSubscriptionsByTopic, _, _>(
             subscriptions::list_by_topic,
@@ -94,12 +108,12 @@ fn subscription_lines(table: Table<Sns>) -> Table<Sns> {
         .op::<m::GetSubscriptionAttributes, _, _>(
             subscription_attributes::get,
             "sns:GetSubscriptionAttributes",
-            |_, i| topic_of(&i.subscription_arn),
+            |_, i| subscription(&i.subscription_arn),
         )
         .op::<m::SetSubscriptionAttributes, _, _>(
             subscription_attributes::set,
             "sns:SetSubscriptionAttributes",
-            |_, i| topic_of(&i.subscription_arn),
+            |_, i| subscription(&i.subscription_arn),
         )
 }
 
@@ -167,4 +181,22 @@ fn sms_lines(table: Table<Sns>) -> Table<Sns> {
             Resource::any()
         })
         .op::<m::OptInPhoneNumber, _, _>(sms::opt_in, "sns:OptInPhoneNumber", |_, _| Resource::any())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_an_endpoint_reaches_no_policy_and_no_record() {
+        for (endpoint, shown) in [
+            ("https://user:s3cret@host/p?q=a@b", "https://host/p?q=a@b"),
+            ("http://us@er:p@ss@host", "http://host"),
+            ("https://host/a@b", "https://host/a@b"),
+            ("me@example.com", "me@example.com"),
+            ("arn:aws:sqs:us-east-1:1:q", "arn:aws:sqs:us-east-1:1:q"),
+        ] {
+            assert_eq!(without_password(endpoint), shown);
+        }
+    }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use wire::{AccountId, Arn, Cx};
 
 use crate::SnsError;
+use crate::limits::ARN_BYTES_MAX;
 
 /// A topic of an account and region.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -44,8 +45,13 @@ pub(crate) fn parse(parameter: &str, text: &str) -> Result<Arn, SnsError> {
         let reason = format!("{parameter} Reason: An ARN must have at least 6 elements, not {count}");
         return Err(SnsError::invalid(reason));
     }
-    let arn = Arn::parse(text).filter(|arn| arn.service == "sns" && AccountId::parse(&arn.account).is_some());
+    let arn = ours(text).filter(|arn| AccountId::parse(&arn.account).is_some());
     arn.ok_or_else(|| SnsError::invalid(parameter))
+}
+
+/// An ARN of this service, not longer than any that it gave out: names become keys of the store, which have an end.
+fn ours(text: &str) -> Option<Arn> {
+    Arn::parse(text).filter(|arn| arn.service == "sns" && text.len() <= ARN_BYTES_MAX)
 }
 
 impl TopicName {
@@ -65,7 +71,7 @@ impl TopicName {
 
     /// The topic with this ARN; `None` when it is not the ARN of a topic.
     pub fn of_arn(text: &str) -> Option<Self> {
-        let arn = Arn::parse(text).filter(|arn| arn.service == "sns")?;
+        let arn = ours(text)?;
         let plain = AccountId::parse(&arn.account).is_some() && !arn.resource.contains([':', '/']);
         plain.then_some(Self { account: arn.account, region: arn.region, name: arn.resource })
     }
@@ -94,7 +100,7 @@ impl SubscriptionName {
 
     /// The subscription with this ARN; `None` when it is an ARN of something else.
     pub(crate) fn of_arn(text: &str) -> Option<Self> {
-        let arn = Arn::parse(text).filter(|arn| arn.service == "sns")?;
+        let arn = ours(text)?;
         let (name, id) = arn.resource.split_once(':')?;
         let topic = TopicName { account: arn.account, region: arn.region, name: name.to_owned() };
         Some(Self { topic, id: id.to_owned() })

@@ -2,17 +2,24 @@
 //!
 //! ```text
 //!  PUBLISHED  ─► expand: a page of subscriptions, filters ─► one Delivery each ─► DELIVERIES (and the next page)
-//!  DELIVERIES ─► attempt ─► Targets ─┬─ taken                       removed
-//!                                    ├─ refused for now             again by the schedule of sem:N1
-//!                                    └─ refused for good, or last   to the dead-letter queue, or reported as lost
+//!  DELIVERIES ─┐
+//!  POSTS ──────┴► attempt ─► Targets ─┬─ taken                      removed
+//!                                     ├─ refused for now            again by the schedule of sem:N1
+//!                                     └─ refused for good, or last  to the dead-letter queue, or reported as lost
 //! ```
 //!
 //! Deliveries of a group of a FIFO topic to one subscription share an ordering key: one that waits holds the others
 //! back. All others pass each other.
+//!
+//! A URL is somebody's server, which may keep a post waiting as long as it likes: posts have a box and a window of their
+//! own, and each account and host only a share of it ([`posts`]).
 
 mod envelope;
 mod expand;
+mod posts;
 mod targets;
+
+use std::time::Duration;
 
 use kv::Txn;
 use kv::layer::outbox::{self, Event, Outbox, Verdict, deliver};
@@ -23,20 +30,31 @@ use sys::task::CancellationToken;
 
 use crate::arn::SubscriptionName;
 use crate::keys::{Subscription, Topic};
+use crate::limits::{CONTENT_TYPE_BYTES_MAX, POLICY_BYTES_MAX};
 use crate::message::Message;
 use crate::ops::subscription_attributes::dead_letter_queue;
 use crate::publish::{PUBLISHED, Published, delivery_order, to_payload};
 use crate::retry::{HttpRetries, Next, Schedule};
 use crate::{Sns, SnsError, TopicName};
+use expand::Expanded;
+use posts::Posts;
 pub use targets::{Refusal, Targets, ToFunction, ToQueue, ToUrl};
 
-/// One event for each message and subscriber.
+/// One event for each message and subscriber, but for those at URLs.
 pub const DELIVERIES: Outbox = Outbox::new("sns-deliveries", 16);
+/// One event for each message and subscriber at a URL.
+pub const POSTS: Outbox = Outbox::new("sns-posts", 16);
 
 /// Attributes that a queue's message may have: more of them cannot be delivered raw (developer guide, raw delivery).
 const RAW_QUEUE_ATTRIBUTES_MAX: usize = 10;
 /// Pause after a failure of the store.
 const PAUSE_US: i64 = 1_000_000;
+/// Posts of one shard of their box at one time: smaller than that of the others, for each may take 15 s.
+const POSTS_WINDOW: usize = 64;
+/// About so long waits what found no room, as often as it found none.
+const WAIT: Duration = Duration::from_millis(500);
+/// The wait grows no more from here on.
+const WAITS_GROW_MAX: u32 = 60;
 
 /// A message on its way to one subscriber.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +81,9 @@ pub(crate) struct Delivery {
     dead_letters: Option<String>,
     /// Whether this is a dead letter itself.
     is_dead: bool,
+    /// How often it was handed out when there was no room for a post to its host: these were no attempts.
+    #[serde(default)]
+    waits: u32,
 }
 
 /// What is told.
@@ -91,13 +112,16 @@ pub async fn run(sns: Sns, targets: Targets, stop: CancellationToken) {
         let sns = expanding.clone();
         async move { sns.expanded(&event).await }
     };
+    let posts = Posts::default();
     let attempt = move |event: outbox::Delivery| {
-        let (sns, targets) = (sns.clone(), targets.clone());
-        async move { sns.attempted(&targets, &event).await }
+        let (sns, targets, posts) = (sns.clone(), targets.clone(), posts.clone());
+        async move { sns.attempted(&targets, &posts, &event).await }
     };
+    let of_posts = outbox::Config { window: POSTS_WINDOW, ..config };
     tokio::join!(
         deliver(PUBLISHED, kv.clone(), clock.clone(), config, stop.clone(), expand),
-        deliver(DELIVERIES, kv, clock, config, stop, attempt),
+        deliver(DELIVERIES, kv.clone(), clock.clone(), config, stop.clone(), attempt.clone()),
+        deliver(POSTS, kv, clock, of_posts, stop, attempt),
     );
 }
 
@@ -105,24 +129,40 @@ impl Sns {
     async fn expanded(&self, event: &outbox::Delivery) -> Verdict {
         let Ok(published) = serde_json::from_slice::<Published>(&event.payload) else { return unreadable(event) };
         match self.expand(published).await {
-            Ok(events) => Verdict::Push(events),
+            Ok(Expanded { deliveries, rest: None }) => Verdict::Push(deliveries),
+            // It stays the first of its group until everybody has it: later messages overtake it nowhere.
+            Ok(Expanded { deliveries, rest: Some(rest) }) if rest.topic.is_fifo() => {
+                Verdict::Retry { at: self.0.clock.now(), payload: Some(to_payload(&rest)), push: deliveries }
+            }
+            Ok(Expanded { mut deliveries, rest: Some(rest) }) => {
+                deliveries.push((PUBLISHED, rest.event()));
+                Verdict::Push(deliveries)
+            }
             Err(error) => self.later(&error),
         }
     }
 
-    async fn attempted(&self, targets: &Targets, event: &outbox::Delivery) -> Verdict {
+    async fn attempted(&self, targets: &Targets, posts: &Posts, event: &outbox::Delivery) -> Verdict {
         let Ok(delivery) = serde_json::from_slice::<Delivery>(&event.payload) else { return unreadable(event) };
-        let outcome = match self.attempt(targets, &delivery, &event.id).await {
+        let room = match delivery.is_post() {
+            false => None,
+            true => match posts.enter(&delivery.topic.account, &targets::host_of(&delivery.endpoint)) {
+                Some(room) => Some(room),
+                None => return self.without_room(delivery),
+            },
+        };
+        let outcome = self.attempt(targets, &delivery).await;
+        drop(room);
+        let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(error) => return self.later(&error),
         };
         let Err(refusal) = outcome else { return Verdict::Done };
         let next = match &refusal {
             Refusal::Permanent(_) => Next::GiveUp,
-            // 53 bits of chance make a number in 0..1.
             Refusal::Transient(_) => {
-                let chance = (self.0.rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
-                delivery.schedule.after(event.attempt, chance)
+                let failures = event.attempt.saturating_sub(delivery.waits).max(1);
+                delivery.schedule.after(failures, self.chance())
             }
         };
         match next {
@@ -131,12 +171,25 @@ impl Sns {
         }
     }
 
+    /// Again when there may be room; later and later, for a host that hangs makes no room for long.
+    fn without_room(&self, mut delivery: Delivery) -> Verdict {
+        delivery.waits = delivery.waits.saturating_add(1);
+        let pause = WAIT * delivery.waits.min(WAITS_GROW_MAX);
+        let at = self.0.clock.now() + pause.mul_f64(0.5 + self.chance());
+        Verdict::Retry { at, payload: Some(to_payload(&delivery)), push: Vec::new() }
+    }
+
+    /// A number in 0..1, of 53 bits.
+    fn chance(&self) -> f64 {
+        (self.0.rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
     fn later(&self, error: &SnsError) -> Verdict {
         tracing::error!(%error, "messages cannot be delivered now");
         Verdict::again(Timestamp::from_unix_us(self.now_us() + PAUSE_US))
     }
 
-    async fn attempt(&self, targets: &Targets, delivery: &Delivery, id: &str) -> Result<Result<(), Refusal>, SnsError> {
+    async fn attempt(&self, targets: &Targets, delivery: &Delivery) -> Result<Result<(), Refusal>, SnsError> {
         let topic_arn = delivery.topic.arn();
         Ok(match delivery.protocol.as_str() {
             "sqs" => match self.to_queue(delivery, topic_arn).await? {
@@ -147,7 +200,7 @@ impl Sns {
                 let event = envelope::function_event(&self.1, delivery).await?;
                 let function_arn = delivery.endpoint.clone();
                 let trace = delivery.message.trace.clone();
-                (targets.function)(ToFunction { function_arn, event, topic_arn, trace, id: id.to_owned() }).await
+                (targets.function)(ToFunction { function_arn, event, topic_arn, trace }).await
             }
             "http" | "https" => {
                 let to = self.to_url(delivery, topic_arn).await?;
@@ -252,12 +305,18 @@ impl Delivery {
             content_type: policy.and_then(|policy| content_type(policy)),
             dead_letters: attribute("RedrivePolicy").and_then(|policy| dead_letter_queue(policy)),
             is_dead: false,
+            waits: 0,
         }
     }
 
-    pub(crate) fn event(&self) -> Event {
+    fn is_post(&self) -> bool {
+        matches!(self.protocol.as_str(), "http" | "https")
+    }
+
+    /// The delivery as an event, and its box.
+    pub(crate) fn event(&self) -> (Outbox, Event) {
         let order = delivery_order(&self.topic, &self.subscription, self.message.group.as_deref());
-        Event { order, payload: to_payload(self) }
+        (if self.is_post() { POSTS } else { DELIVERIES }, Event { order, payload: to_payload(self) })
     }
 
     /// To the dead-letter queue, when there is one and this is no dead letter itself; lost otherwise, and reported.
@@ -268,7 +327,7 @@ impl Delivery {
                 tracing::warn!(%subscription, message = %message.id, %refusal, "a message goes to the dead-letter queue");
                 let (protocol, endpoint) = ("sqs".to_owned(), queue.clone());
                 let dead = Self { protocol, endpoint, schedule: Schedule::Managed, is_dead: true, ..self };
-                Verdict::Push(vec![(DELIVERIES, dead.event())])
+                Verdict::Push(vec![dead.event()])
             }
             _ => {
                 tracing::warn!(%subscription, message = %message.id, %refusal, "a message was not delivered");
@@ -286,6 +345,24 @@ fn content_type(policy: &str) -> Option<String> {
     // It becomes a header: nothing but visible characters and spaces may.
     let text = found.as_str().filter(|text| text.bytes().all(|b| (0x20..0x7f).contains(&b)))?;
     Some(text.to_owned())
+}
+
+/// Checks a delivery policy, of a subscription or a topic.
+///
+/// # Errors
+/// `InvalidParameter` when it is none, or too long.
+pub(crate) fn check_policy(policy: &str, prefix: &str) -> Result<(), SnsError> {
+    let refuse = |reason: String| Err(SnsError::invalid(format!("{prefix}DeliveryPolicy: {reason}")));
+    if policy.len() > POLICY_BYTES_MAX {
+        return refuse(format!("must be at most {POLICY_BYTES_MAX} bytes long"));
+    }
+    HttpRetries::parse(policy, prefix)?;
+    match content_type(policy) {
+        Some(text) if text.len() > CONTENT_TYPE_BYTES_MAX => {
+            refuse(format!("headerContentType must be at most {CONTENT_TYPE_BYTES_MAX} bytes long"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Tells an endpoint about its subscription, in the transaction that changes it.
@@ -321,5 +398,6 @@ pub(crate) fn push_notice(sns: &Sns, tx: &Txn, topic: &TopicName, to: &Subscript
         published_ms: now.unix_ms(),
         trace: None,
     };
-    DELIVERIES.push(tx, now, Delivery::to(topic, of, to, kind, message).event());
+    let (outbox, event) = Delivery::to(topic, of, to, kind, message).event();
+    outbox.push(tx, now, event);
 }

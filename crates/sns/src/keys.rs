@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::arn::ApplicationName;
+use crate::limits::RECORD_BYTES_MAX;
 use crate::{SnsError, TopicName};
 
 const SERVICE: &str = "sns";
@@ -29,7 +30,8 @@ pub enum Key {
     Owned(String, String, TopicName, u64),
     /// 4 · Index: topic, protocol, endpoint → number. As long as the subscription: an endpoint subscribes once.
     Endpoint(TopicName, String, String),
-    /// 5 · A token of a confirmation → [`Token`]. Until the subscription is confirmed or deleted.
+    /// 5 · A token of a confirmation → [`Token`]. Until the subscription or its topic is deleted, another token takes its
+    /// place, or its time is over; later tokens of the topic take it away then.
     Token(String),
     /// 6 · FIFO: topic, group (empty when the whole topic deduplicates), deduplication id → [`Duplicate`]. At least
     /// 5 minutes; later publishes take it away.
@@ -48,11 +50,18 @@ pub enum Key {
     Sms(String, String),
     /// 13 · The key that signs messages, with its certificate → [`SigningKey`]. Made once.
     SigningKey,
+    /// 14 · Index of 5 by the end in µs: topic, end, token → nothing. As long as 5.
+    TokenEnd(TopicName, i64, String),
+    /// 15 · Index of 5, of tokens that bring a subscription back: topic, protocol, endpoint → token. As long as 5.
+    Offer(TopicName, String, String),
 }
 
 /// A topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topic {
+    /// Random: tells it from others that had its name before, whose subscriptions had the same numbers.
+    #[serde(default)]
+    pub born: String,
     /// What was set, by AWS's names.
     pub attributes: BTreeMap<String, String>,
     /// Tags.
@@ -92,7 +101,8 @@ pub struct Subscription {
     pub authenticated: bool,
     /// Whether only signed requests may end it (`AuthenticateOnUnsubscribe`).
     pub keep: bool,
-    /// The token of its confirmation, while it is pending.
+    /// The token that its endpoint was sent last, for a confirmation or to bring it back: the only one that is good for
+    /// anything.
     pub token: Option<String>,
     /// What was set, by AWS's names.
     pub attributes: BTreeMap<String, String>,
@@ -103,6 +113,9 @@ pub struct Subscription {
 pub struct Token {
     /// The topic.
     pub topic: TopicName,
+    /// [`Topic::born`] of it.
+    #[serde(default)]
+    pub born: String,
     /// The number of the subscription.
     pub number: u64,
     /// Not good any more from this moment on, in µs.
@@ -189,6 +202,12 @@ impl Key {
             Self::DeviceToken(of, token) => elements(11, application(of).into_iter().chain([text(token)])),
             Self::Sms(account, region) => elements(12, [text(account), text(region)]),
             Self::SigningKey => elements(13, []),
+            Self::TokenEnd(of, end_us, token) => {
+                elements(14, topic(of).into_iter().chain([Element::Int(*end_us), text(token)]))
+            }
+            Self::Offer(of, protocol, endpoint) => {
+                elements(15, topic(of).into_iter().chain([text(protocol), text(endpoint)]))
+            }
         })
     }
 
@@ -259,6 +278,8 @@ impl Reader {
             11 => Key::DeviceToken(self.application()?, self.text()?),
             12 => Key::Sms(self.text()?, self.text()?),
             13 => Key::SigningKey,
+            14 => Key::TokenEnd(self.topic()?, self.int()?, self.text()?),
+            15 => Key::Offer(self.topic()?, self.text()?, self.text()?),
             _ => return None,
         };
         self.rest.next().is_none().then_some(key)
@@ -280,15 +301,30 @@ pub(crate) fn owned(account: &str, region: &str) -> KeyRange {
     subspace(&elements(3, [account.into(), region.into()]))
 }
 
-/// What a FIFO topic knows again, and the index of it.
-pub(crate) fn duplicates(of: &TopicName) -> [KeyRange; 2] {
-    [6, 7].map(|number| subspace(&elements(number, topic(of))))
+/// What a topic's deletion takes along beside subscriptions and tokens: what a FIFO topic knows again, with its index, and
+/// the index of offers.
+pub(crate) fn below(of: &TopicName) -> [KeyRange; 3] {
+    [6, 7, 15].map(|number| subspace(&elements(number, topic(of))))
 }
 
 /// What a FIFO topic need not know any more at `now_us`.
 pub(crate) fn ended_duplicates(of: &TopicName, now_us: i64) -> KeyRange {
-    let all = subspace(&elements(7, topic(of)));
-    let end = pack(&elements(7, topic(of).into_iter().chain([Element::Int(now_us)])));
+    ended(7, of, now_us)
+}
+
+/// The index of all tokens of a topic.
+pub(crate) fn tokens(of: &TopicName) -> KeyRange {
+    subspace(&elements(14, topic(of)))
+}
+
+/// The index of those that are over at `now_us`.
+pub(crate) fn ended_tokens(of: &TopicName, now_us: i64) -> KeyRange {
+    ended(14, of, now_us)
+}
+
+fn ended(number: u64, of: &TopicName, now_us: i64) -> KeyRange {
+    let all = subspace(&elements(number, topic(of)));
+    let end = pack(&elements(number, topic(of).into_iter().chain([Element::Int(now_us)])));
     KeyRange { begin: all.begin, end }
 }
 
@@ -302,9 +338,19 @@ pub(crate) fn platform_endpoints(of: &ApplicationName) -> [KeyRange; 2] {
     [10, 11].map(|number| subspace(&elements(number, application(of))))
 }
 
-/// Everything that starts with an account: all but tokens and the signing key.
-pub(crate) fn all_of(account: &str) -> Vec<KeyRange> {
-    [1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12].map(|number| subspace(&elements(number, [account.into()]))).to_vec()
+/// All topics of an account.
+pub(crate) fn topics_of(account: &str) -> KeyRange {
+    subspace(&elements(1, [account.into()]))
+}
+
+/// All subscriptions that an account owns.
+pub(crate) fn owned_by(account: &str) -> KeyRange {
+    subspace(&elements(3, [account.into()]))
+}
+
+/// What an account has beside topics and subscriptions.
+pub(crate) fn others_of(account: &str) -> [KeyRange; 4] {
+    [9, 10, 11, 12].map(|number| subspace(&elements(number, [account.into()])))
 }
 
 /// A record as a value.
@@ -334,6 +380,20 @@ pub(crate) async fn get<T: DeserializeOwned>(tx: &Txn, key: &Key) -> Result<Opti
 /// Writes the record at `key`.
 pub(crate) fn set<T: Serialize>(tx: &Txn, key: &Key, record: &T) {
     tx.set(key.pack(), encode(record));
+}
+
+/// Writes a record of what a client chose.
+///
+/// # Errors
+/// `InvalidParameter` when it is larger than what can be stored.
+pub(crate) fn put<T: Serialize>(tx: &Txn, key: &Key, record: &T) -> Result<(), SnsError> {
+    let value = encode(record);
+    if value.len() > RECORD_BYTES_MAX {
+        let reason = format!("{} bytes together, of which {RECORD_BYTES_MAX} can be stored", value.len());
+        return Err(SnsError::invalid(format!("Attributes Reason: too large: {reason}")));
+    }
+    tx.set(key.pack(), value);
+    Ok(())
 }
 
 /// Keys and records of a range, at most `limit`.

@@ -23,6 +23,7 @@
 
 mod api;
 mod arn;
+mod clearing;
 pub mod delivery;
 mod error;
 mod filter;
@@ -34,6 +35,7 @@ mod publish;
 pub mod retry;
 pub mod sign;
 mod state;
+mod tokens;
 
 pub use api::{needs_no_permission, service};
 pub use arn::TopicName;

@@ -1,4 +1,4 @@
-//! Quotas, as AWS has them (SNS endpoints and quotas; API reference).
+//! Quotas, as AWS has them (SNS endpoints and quotas; API reference), and below those bounds of our own.
 
 /// Largest message with its attributes, and largest batch, in bytes (API reference, Publish).
 pub const MESSAGE_BYTES_MAX: usize = 262_144;
@@ -22,7 +22,7 @@ pub const DEDUPLICATION_US: i64 = 5 * 60 * 1_000_000;
 pub const FILTER_KEYS_MAX: usize = 5;
 /// Combinations of values of a filter policy.
 pub const FILTER_COMBINATIONS_MAX: usize = 150;
-/// Largest filter policy, in bytes.
+/// Largest filter policy, in bytes. [`RECORD_BYTES_MAX`] may refuse it before.
 pub const FILTER_BYTES_MAX: usize = 262_144;
 /// Filter policies of one topic.
 pub const TOPIC_FILTERS_MAX: u64 = 200;
@@ -38,3 +38,21 @@ pub const HTTP_RETRIES_S_MAX: u64 = 3_600;
 pub const HTTP_RETRIES_MAX: u32 = 100;
 /// Longest endpoint of a subscription, in bytes.
 pub const ENDPOINT_BYTES_MAX: usize = 2_048;
+
+/// Largest record of a topic, subscription, application or endpoint with all its attributes and tags, in bytes of JSON:
+/// a value of the store, less what is put around it.
+pub const RECORD_BYTES_MAX: usize = 95_000;
+/// Longest ARN, in bytes.
+pub const ARN_BYTES_MAX: usize = 2_048;
+/// Largest delivery policy and redrive policy, in bytes.
+pub const POLICY_BYTES_MAX: usize = 8_192;
+/// Longest ARN of a dead-letter queue, in bytes: each delivery carries it.
+pub const DEAD_LETTER_ARN_BYTES_MAX: usize = 1_024;
+/// Longest `headerContentType` of a delivery policy, in bytes: each delivery carries it.
+pub const CONTENT_TYPE_BYTES_MAX: usize = 256;
+/// Longest token of a device, in bytes.
+pub const DEVICE_TOKEN_BYTES_MAX: usize = 4_096;
+/// Posts at one time of one account's topics.
+pub const ACCOUNT_POSTS_MAX: usize = 256;
+/// Of these, to one host.
+pub const HOST_POSTS_MAX: usize = 32;

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kv::{KeyRange, Kv, RangeOptions, Txn};
+use serde_json::json;
 use sys::{Clock, Rng};
-use wire::{CheckPolicy, ResourceFacts};
+use wire::{AccountId, CheckPolicy, ResourceFacts};
 
 use crate::arn::SubscriptionName;
 use crate::keys::{self, Key, Subscription, Topic};
 use crate::limits::PAGE_ITEMS;
+use crate::ops::subscriptions::has_filter;
 use crate::sign::Signer;
-use crate::{SnsError, TopicName};
+use crate::{SnsError, TopicName, tokens};
 
 /// Topics, subscriptions and applications of all accounts. Cloning is cheap.
 #[derive(Clone)]
@@ -49,29 +51,17 @@ impl Sns {
         &self.1
     }
 
-    /// Deletes everything of an account. For the suites of emulators, which start each test from nothing.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn reset(&self, account: &str) -> Result<(), SnsError> {
-        self.0
-            .kv
-            .transact(|tx| async move {
-                for range in keys::all_of(account) {
-                    tx.clear_range(&range.begin, &range.end);
-                }
-                Ok(())
-            })
-            .await
-    }
-
     /// Now, in µs.
     pub(crate) fn now_us(&self) -> i64 {
         self.0.clock.now().unix_us()
     }
 
-    /// What is known of the topic `arn`: its policy and tags.
+    /// What is known of the topic or subscription `arn`: whose it is, its policy and tags.
     pub(crate) async fn facts(self, arn: String) -> Result<ResourceFacts, SnsError> {
+        if let Some(name) = &SubscriptionName::of_arn(&arn) {
+            let found = self.0.kv.read(|tx| async move { subscription(&tx, name).await }).await?;
+            return Ok(found.map(|(_, found)| subscription_facts(name, &found)).unwrap_or_default());
+        }
         let Some(name) = TopicName::of_arn(&arn) else { return Ok(ResourceFacts::default()) };
         let key = Key::Topic(name.clone());
         let found = self.0.kv.read(|tx| async move { keys::get::<Topic>(&tx, &key).await }).await?;
@@ -96,7 +86,7 @@ impl Sns {
             .transact(|tx| async move {
                 let mut found = topic(&tx, name).await?;
                 let value = edit(&mut found)?;
-                keys::set(&tx, &Key::Topic(name.clone()), &found);
+                keys::put(&tx, &Key::Topic(name.clone()), &found)?;
                 Ok(value)
             })
             .await
@@ -112,7 +102,7 @@ impl Sns {
             None => range.begin,
             Some(token) => {
                 let key = URL_SAFE_NO_PAD.decode(token).map_err(|_| invalid())?;
-                if !(range.begin[..] <= key[..] && key[..] < range.end[..]) {
+                if key.len() > kv::limits::KEY_BYTES_MAX || !(range.begin[..] <= key[..] && key[..] < range.end[..]) {
                     return Err(invalid());
                 }
                 key.into()
@@ -143,12 +133,50 @@ pub(crate) async fn subscription(tx: &Txn, name: &SubscriptionName) -> Result<Op
 }
 
 /// Takes away everything of a subscription but the topic's counts.
-pub(crate) fn clear_subscription(tx: &Txn, topic: &TopicName, number: u64, gone: &Subscription) {
+pub(crate) async fn clear_subscription(
+    tx: &Txn,
+    topic: &TopicName,
+    number: u64,
+    gone: &Subscription,
+) -> Result<(), SnsError> {
     tx.clear(Key::Subscription(topic.clone(), number).pack());
     tx.clear(Key::Owned(gone.owner.clone(), topic.region.clone(), topic.clone(), number).pack());
     tx.clear(Key::Endpoint(topic.clone(), gone.protocol.clone(), gone.endpoint.clone()).pack());
-    if let Some(token) = &gone.token {
-        tx.clear(Key::Token(token.clone()).pack());
+    match &gone.token {
+        Some(token) => tokens::forget(tx, token).await,
+        None => Ok(()),
+    }
+}
+
+/// The topic's counts without a subscription.
+pub(crate) fn count_out(of: &mut Topic, gone: &Subscription) {
+    match gone.pending {
+        true => of.pending = of.pending.saturating_sub(1),
+        false => of.confirmed = of.confirmed.saturating_sub(1),
+    }
+    of.deleted += 1;
+    of.filters = of.filters.saturating_sub(u64::from(has_filter(&gone.attributes)));
+}
+
+/// A subscription is its subscriber's; the topic's owner may end it (API reference, Unsubscribe).
+fn subscription_facts(name: &SubscriptionName, found: &Subscription) -> ResourceFacts {
+    let (topic_owner, arn) = (&name.topic.account, name.arn());
+    let policy = (found.owner != *topic_owner).then(|| {
+        json!({
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Sid": "TopicOwner",
+                "Effect": "Allow",
+                "Principal": {"AWS": format!("arn:aws:iam::{topic_owner}:root")},
+                "Action": "sns:Unsubscribe",
+                "Resource": arn,
+            }],
+        })
+    });
+    ResourceFacts {
+        owner: AccountId::parse(&found.owner),
+        policy: policy.map(|policy| policy.to_string().into()),
+        tags: Vec::new(),
     }
 }
 

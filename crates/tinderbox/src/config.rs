@@ -41,10 +41,10 @@ pub(crate) enum Isolation {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum HttpDelivery {
-    /// Nowhere.
-    None,
-    /// To this machine only.
+    /// Nowhere: whoever may subscribe would choose what this machine connects to, past every egress policy.
     #[default]
+    None,
+    /// To this machine only, whatever listens there.
     Loopback,
     /// To every address that this machine reaches, those of its own network included.
     Anywhere,
@@ -107,7 +107,7 @@ pub(crate) struct Options {
     #[arg(long, env = "TINDERBOX_IDLE_S", value_name = "SECONDS")]
     idle_s: Option<u64>,
 
-    /// Where messages of SNS may be posted to over HTTP [default: loopback]
+    /// Where messages of SNS may be posted to over HTTP [default: none]
     #[arg(long, env = "TINDERBOX_HTTP_DELIVERY", value_enum)]
     http_delivery: Option<HttpDelivery>,
 
@@ -265,6 +265,14 @@ mod tests {
         assert_eq!(config.region, "ap-south-1");
         assert_eq!(config.account.as_str(), "123456789012");
         assert_eq!(config.listen.to_string(), "127.0.0.1:4566");
+    }
+
+    #[test]
+    fn messages_are_posted_nowhere_unless_the_operator_says_so() {
+        let plain = Config::new(Options::default()).expect("valid");
+        assert_eq!(plain.http_delivery, HttpDelivery::None);
+        let options = Options { http_delivery: Some(HttpDelivery::Loopback), ..Options::default() };
+        assert_eq!(Config::new(options).expect("valid").http_delivery, HttpDelivery::Loopback);
     }
 
     #[test]

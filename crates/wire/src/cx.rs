@@ -103,6 +103,8 @@ pub struct SessionFacts {
     pub transitive_tag_keys: Vec<String>,
     /// `aws:SourceIdentity`, set once and kept through role chaining.
     pub source_identity: Option<String>,
+    /// Of a session from `GetFederationToken`: the unique id of the user who made it.
+    pub maker_id: Option<String>,
 }
 
 impl Principal {

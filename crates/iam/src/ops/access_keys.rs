@@ -28,19 +28,58 @@ fn status(active: bool) -> m::StatusType {
     if active { m::StatusType::Active } else { m::StatusType::Inactive }
 }
 
+fn last_text(key: &[u8]) -> Result<Option<String>, kv::Error> {
+    Ok(kv::key::unpack(key)?.pop().and_then(|last| match last {
+        kv::key::Element::Text(id) => Some(id),
+        _ => None,
+    }))
+}
+
 /// All keys of one user, with their ids.
-async fn keys_of(tx: &kv::Txn, user_id: &str) -> Result<Vec<(String, AccessKeyRecord)>, IamError> {
-    let range = keys::access_keys();
+pub(super) async fn keys_of(tx: &kv::Txn, user_id: &str) -> Result<Vec<(String, AccessKeyRecord)>, IamError> {
+    let range = keys::access_keys_of(user_id);
     let mut found = Vec::new();
-    for (key, value) in tx.range(&range.begin, &range.end, kv::RangeOptions::default()).await? {
-        let record: AccessKeyRecord = keys::decode(&value)?;
-        if record.user_id == user_id
-            && let Some(kv::key::Element::Text(id)) = kv::key::unpack(&key)?.pop()
-        {
-            found.push((id, record));
-        }
+    for (key, _) in tx.range(&range.begin, &range.end, kv::RangeOptions::default()).await? {
+        let Some(id) = last_text(&key)? else { continue };
+        let record = keys::get::<AccessKeyRecord>(tx, &keys::access_key(&id)).await?;
+        found.extend(record.map(|record| (id, record)));
     }
     Ok(found)
+}
+
+/// Access keys entered in one transaction.
+const ENTERED_AT_ONCE: usize = 500;
+
+/// Enters every access key with its user, once in the life of a store: older programs did not.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn enter_all(kv: &kv::Kv) -> Result<(), kv::Error> {
+    if kv.read(|tx| async move { tx.get(keys::access_keys_entered()).await }).await?.is_some() {
+        return Ok(());
+    }
+    let range = keys::access_keys();
+    let mut begin = range.begin.clone();
+    loop {
+        let (from, end) = (&begin, &range.end);
+        let last = kv.transact(|tx| async move {
+            let options = kv::RangeOptions { limit: ENTERED_AT_ONCE, ..kv::RangeOptions::default() };
+            let page = tx.range(from, end, options).await?;
+            for (key, value) in &page {
+                let record: AccessKeyRecord = keys::decode(value)?;
+                if let Some(id) = last_text(key)?.filter(|_| !record.root) {
+                    keys::set(&tx, keys::access_key_of(&record.user_id, &id), &());
+                }
+            }
+            if page.len() < ENTERED_AT_ONCE {
+                keys::set(&tx, keys::access_keys_entered(), &());
+                return Ok::<_, kv::Error>(None);
+            }
+            Ok(page.last().map(|(key, _)| key.clone()))
+        });
+        let Some(last) = last.await? else { return Ok(()) };
+        begin = [&last[..], &[0]].concat().into();
+    }
 }
 
 /// The one answer that shows the secret.
@@ -61,13 +100,14 @@ pub(crate) async fn create(
         let record = AccessKeyRecord {
             account: account.to_owned(),
             user: owner.name,
-            user_id: owner.id,
+            user_id: owner.id.clone(),
             secret: made.clone(),
             active: true,
             created_us,
             root: false,
         };
         keys::set(&tx, keys::access_key(given), &record);
+        keys::set(&tx, keys::access_key_of(&owner.id, given), &());
         Ok(())
     })
     .await?;
@@ -96,6 +136,7 @@ async fn change(iam: &Iam, cx: &Cx, name: &str, id: &str, active: Option<bool>) 
             }
             None => {
                 tx.clear(&key);
+                tx.clear(keys::access_key_of(&owner.id, id));
                 tx.clear(keys::last_used(id));
             }
         }

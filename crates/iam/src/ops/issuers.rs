@@ -76,9 +76,7 @@ pub(crate) async fn create(
     if made.client_ids.len() > ISSUER_CLIENT_IDS_MAX {
         return Err(IamError::quota("ClientIdsPerOpenIdConnectProvider", ISSUER_CLIENT_IDS_MAX));
     }
-    if made.thumbprints.len() > ISSUER_THUMBPRINTS_MAX {
-        return Err(IamError::InvalidInput("Thumbprint list must contain fewer than 5 entries.".to_owned()));
-    }
+    check_thumbprints(&made.thumbprints)?;
     let new = &made;
     iam.change(move |tx| async move {
         let key = keys::issuer(&new.account, &new.url);
@@ -140,12 +138,20 @@ pub(crate) async fn delete(
     Ok(m::DeleteOpenIDConnectProviderOutput {})
 }
 
+fn check_thumbprints(given: &[String]) -> Result<(), IamError> {
+    match given.len() > ISSUER_THUMBPRINTS_MAX {
+        true => Err(IamError::InvalidInput("Thumbprint list must contain fewer than 5 entries.".to_owned())),
+        false => Ok(()),
+    }
+}
+
 pub(crate) async fn set_thumbprints(
     iam: Iam,
     cx: Cx,
     input: m::UpdateOpenIDConnectProviderThumbprintInput,
 ) -> Result<m::UpdateOpenIDConnectProviderThumbprintOutput, IamError> {
     iam.edit_issuer(cx.account.as_str(), &input.open_id_connect_provider_arn, |found| {
+        check_thumbprints(&input.thumbprint_list)?;
         found.thumbprints.clone_from(&input.thumbprint_list);
         Ok(())
     })

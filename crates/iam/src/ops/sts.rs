@@ -242,6 +242,7 @@ pub(crate) async fn assume_role(iam: Iam, cx: Cx, input: m::AssumeRoleInput) -> 
         tags,
         transitive_tag_keys: passed_on,
         source_identity: inherited.or(input.source_identity),
+        maker_id: None,
     };
     let account = AccountId::parse(&role.account).ok_or_else(|| kv::Error::corrupt("a role without an account"))?;
     let principal = Principal::AssumedRole {
@@ -298,7 +299,7 @@ pub(crate) async fn federation_token(
     cx: Cx,
     input: m::GetFederationTokenInput,
 ) -> Result<m::GetFederationTokenOutput, IamError> {
-    let (account, user_arn, _, _) = long_term_user(&cx, "GetFederationToken")?;
+    let (account, user_arn, maker_id, _) = long_term_user(&cx, "GetFederationToken")?;
     let given = restrictions(input.policy, input.policy_arns, input.tags)?;
     let issued = iam.0.clock.now();
     let facts = SessionFacts {
@@ -307,6 +308,7 @@ pub(crate) async fn federation_token(
         policy: given.policy,
         policy_arns: given.policy_arns,
         tags: given.tags.into_iter().collect(),
+        maker_id: Some(maker_id),
         ..SessionFacts::default()
     };
     let principal = Principal::FederatedUser { account, name: input.name, user_arn, session: Arc::new(facts) };

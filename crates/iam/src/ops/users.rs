@@ -3,6 +3,7 @@
 use model::iam as m;
 use wire::{Cx, Principal};
 
+use super::access_keys::keys_of;
 use super::{check_bare, check_path, find, page, put, tag_map, user};
 use crate::error::IamError;
 use crate::keys::{self, AccessKeyRecord, IdentityKind};
@@ -70,10 +71,8 @@ pub(crate) async fn update(iam: Iam, cx: Cx, input: m::UpdateUserInput) -> Resul
             }
             tx.clear(&old);
             changed.name.clone_from(name);
-            for (key, value) in tx_keys(&tx).await? {
-                if value.user_id == changed.id {
-                    keys::set(&tx, key, &AccessKeyRecord { user: name.clone(), ..value });
-                }
+            for (id, record) in keys_of(&tx, &changed.id).await? {
+                keys::set(&tx, keys::access_key(&id), &AccessKeyRecord { user: name.clone(), ..record });
             }
         }
         put(&tx, &changed);
@@ -83,19 +82,12 @@ pub(crate) async fn update(iam: Iam, cx: Cx, input: m::UpdateUserInput) -> Resul
     Ok(m::UpdateUserOutput {})
 }
 
-async fn tx_keys(tx: &kv::Txn) -> Result<Vec<(bytes::Bytes, AccessKeyRecord)>, IamError> {
-    let range = keys::access_keys();
-    let pairs = tx.range(&range.begin, &range.end, kv::RangeOptions::default()).await?;
-    let decoded = pairs.into_iter().map(|(key, value)| Ok((key, keys::decode(&value)?)));
-    decoded.collect()
-}
-
 pub(crate) async fn delete(iam: Iam, cx: Cx, input: m::DeleteUserInput) -> Result<m::DeleteUserOutput, IamError> {
     let (account, name) = (cx.account.as_str(), input.user_name.as_str());
     iam.change(move |tx| async move {
         let gone = find(&tx, account, USER, name).await?;
         check_bare(&gone)?;
-        if tx_keys(&tx).await?.iter().any(|(_, record)| record.user_id == gone.id) {
+        if !keys_of(&tx, &gone.id).await?.is_empty() {
             return Err(IamError::DeleteConflict("Cannot delete entity, must delete access keys first.".to_owned()));
         }
         tx.clear(keys::identity(account, USER, name));

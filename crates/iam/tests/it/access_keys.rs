@@ -1,3 +1,5 @@
+use kv::key::{Element, pack, subspace};
+
 use crate::{ALLOW_ALL, cx, fixture, text, texts};
 
 #[tokio::test]
@@ -56,4 +58,44 @@ async fn a_user_with_an_old_name_gets_no_old_keys() {
     assert!(at.may(&old, "s3:GetObject").await.is_err(), "the new ann's policies are not the old one's");
     let found = at.iam.credential(&id, None).await.expect("answers").expect("the key went along with the user");
     assert_eq!(found.principal.arn(), "arn:aws:iam::123456789012:user/bea");
+}
+
+#[tokio::test]
+async fn a_users_keys_are_found_without_reading_anybody_elses() {
+    let at = fixture().await;
+    let (id, _) = at.user("ann").await;
+    // Another account's key that cannot even be read.
+    let other = pack(&["iam".into(), Element::Uint(3), "AKIAOTHER".into()]);
+    let damage = |tx: kv::Txn| {
+        tx.set(&other, "damaged");
+        std::future::ready(Ok::<_, kv::Error>(()))
+    };
+    at.kv.transact(damage).await.expect("written");
+    let who = ("UserName", "ann");
+    assert_eq!(texts(&at.ok("ListAccessKeys", &[who]).await, "AccessKeyId"), [id.clone()]);
+    assert_eq!(at.refused("DeleteUser", &[who]).await.1, "DeleteConflict");
+    at.ok("UpdateUser", &[who, ("NewUserName", "bea")]).await;
+    let who = ("UserName", "bea");
+    at.ok("DeleteAccessKey", &[who, ("AccessKeyId", &id)]).await;
+    assert_eq!(texts(&at.ok("ListAccessKeys", &[who]).await, "AccessKeyId"), [""; 0]);
+    at.ok("DeleteUser", &[who]).await;
+}
+
+#[tokio::test]
+async fn keys_of_an_older_program_are_entered_with_their_users_once() {
+    let at = fixture().await;
+    let (id, _) = at.user("ann").await;
+    let (entries, done) = (subspace(&["iam".into(), Element::Uint(10)]), pack(&["iam".into(), Element::Uint(11)]));
+    let forget = |tx: kv::Txn| {
+        tx.clear_range(&entries.begin, &entries.end);
+        tx.clear(&done);
+        std::future::ready(Ok::<_, kv::Error>(()))
+    };
+    at.kv.transact(forget).await.expect("written");
+    let listed = async || texts(&at.ok("ListAccessKeys", &[("UserName", "ann")]).await, "AccessKeyId");
+    assert!(listed().await.is_empty());
+    for _ in 0..2 {
+        iam::Iam::open(at.kv.clone(), at.clock.clone(), sys::Rng::seeded(9)).await.expect("opens");
+        assert_eq!(listed().await, [id.clone()]);
+    }
 }

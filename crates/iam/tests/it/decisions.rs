@@ -184,6 +184,26 @@ async fn accounts_have_root_keys_of_their_own_and_service_control_policies_bind_
 }
 
 #[tokio::test]
+async fn a_root_key_that_was_lost_is_replaced_and_the_old_one_refused() {
+    let at = fixture().await;
+    let own = account(ACCOUNT);
+    let made = at.iam.create_account(&own, Some(account("222222222222")), "tenant").await.expect("made");
+    let holder = async |id: &str| at.iam.credential(id, None).await.expect("answers");
+    assert!(holder(&made.access_key_id).await.is_some());
+    let next = at.iam.rotate_root_key(&made.id).await.expect("rotated");
+    assert!(holder(&made.access_key_id).await.is_none());
+    let found = holder(&next.access_key_id).await.expect("known");
+    assert_eq!(found.principal, Principal::Root { account: made.id.clone() });
+    assert_eq!(found.credential.secret.expose(), next.secret_access_key);
+    let shown = at.iam.accounts().await.expect("answers");
+    assert_eq!(shown[0].root_access_key_id.as_deref(), Some(&*next.access_key_id));
+    at.iam.set_service_control(&own, &own, BTreeMap::new()).await.expect("recorded");
+    for other in [&own, &account("333333333333")] {
+        assert!(matches!(at.iam.rotate_root_key(other).await, Err(iam::IamError::NoSuchEntity(_))));
+    }
+}
+
+#[tokio::test]
 async fn the_use_of_a_key_is_shown() {
     let at = fixture().await;
     let (id, _) = at.user("Bob").await;

@@ -273,6 +273,19 @@ async fn a_federated_session_does_not_pass_to_a_later_user_of_the_same_name() {
 }
 
 #[tokio::test]
+async fn a_federated_session_does_not_pass_to_an_older_user_who_takes_the_name() {
+    let at = fixture().await;
+    at.user("older").await;
+    at.advance(1);
+    let (_, ann) = at.user("ann").await;
+    let (_, body) = at.call_as(cx(ann), "GetFederationToken", &[("Name", "guest"), ("Policy", ALLOW_S3)]).await;
+    assert!(at.holder(&body).await.is_some());
+    at.ok("UpdateUser", &[("UserName", "ann"), ("NewUserName", "bea")]).await;
+    at.ok("UpdateUser", &[("UserName", "older"), ("NewUserName", "ann")]).await;
+    assert!(at.holder(&body).await.is_none());
+}
+
+#[tokio::test]
 async fn i8_another_node_over_the_same_store_hears_of_a_change() {
     let at = fixture().await;
     let other = iam::Iam::open(at.kv.clone(), at.clock.clone(), sys::Rng::seeded(9)).await.expect("opens");

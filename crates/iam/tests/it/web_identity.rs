@@ -135,6 +135,9 @@ async fn issuers_are_made_changed_and_removed() {
     at.ok("AddClientIDToOpenIDConnectProvider", &[ISSUER, ("ClientID", "second")]).await;
     let print = "0123456789012345678901234567890123456789";
     at.ok("UpdateOpenIDConnectProviderThumbprint", &[ISSUER, ("ThumbprintList.member.1", print)]).await;
+    let six: Vec<_> = (1..=6).map(|n| format!("ThumbprintList.member.{n}")).collect();
+    let six = six.iter().map(|name| (name.as_str(), print)).chain([ISSUER]).collect::<Vec<_>>();
+    assert_eq!(at.refused("UpdateOpenIDConnectProviderThumbprint", &six).await.1, "InvalidInput");
     let found = at.ok("GetOpenIDConnectProvider", &[ISSUER]).await;
     assert_eq!(
         (text(&found, "Url"), texts(&found, "member")),

@@ -35,6 +35,23 @@ impl Fixture {
         });
         shown.collect()
     }
+
+    /// Exactly these are asked: the first with its condition keys, the others by action and resource.
+    fn is_asked(&self, line: &str, headers: &[(&str, &str)], body: &str, expected: &[&str]) {
+        let asked = self.asked(line, headers, body);
+        for one in expected {
+            let (action, rest) = one.split_once(' ').expect("the test holds");
+            let resource = rest.split(' ').next().expect("the test holds");
+            let found = asked.iter().find(|asked| asked.starts_with(&format!("{action} {resource}")));
+            let found = found.unwrap_or_else(|| panic!("{line}: {one} is not asked: {asked:?}"));
+            if action == expected[0].split(' ').next().expect("the test holds") {
+                for key in rest.split(' ').skip(1) {
+                    assert!(found.contains(key), "{line}: {key} is missing in {found}");
+                }
+            }
+        }
+        assert_eq!(asked.len(), expected.len(), "{line}: {asked:?}");
+    }
 }
 
 #[tokio::test]
@@ -50,23 +67,6 @@ async fn g10_sources_versions_and_what_rides_along_are_all_asked_about() {
             &[("x-amz-bypass-governance-retention", "true")],
             "",
             &["s3:DeleteObject b/k", "s3:BypassGovernanceRetention b/k"],
-        ),
-        (
-            "PUT /b/k?retention&versionId=1",
-            &[("x-amz-bypass-governance-retention", "true")],
-            "<Retention/>",
-            &["s3:PutObjectRetention b/k s3:VersionId=1", "s3:BypassGovernanceRetention b/k"],
-        ),
-        ("GET /b/k?retention&versionId=1", &[], "", &["s3:GetObjectRetention b/k s3:VersionId=1"]),
-        ("GET /b/k?legal-hold&versionId=1", &[], "", &["s3:GetObjectLegalHold b/k s3:VersionId=1"]),
-        ("GET /b/k?tagging&versionId=1", &[], "", &["s3:GetObjectVersionTagging b/k s3:VersionId=1"]),
-        ("DELETE /b/k?tagging&versionId=1", &[], "", &["s3:DeleteObjectVersionTagging b/k s3:VersionId=1"]),
-        ("GET /b/k?acl&versionId=1", &[], "", &["s3:GetObjectVersionAcl b/k s3:VersionId=1"]),
-        (
-            "GET /b/k?attributes&versionId=1",
-            &[("x-amz-object-attributes", "ETag")],
-            "",
-            &["s3:GetObjectVersionAttributes b/k s3:VersionId=1", "s3:GetObjectVersion b/k"],
         ),
         (
             "PUT /b/k",
@@ -94,23 +94,37 @@ async fn g10_sources_versions_and_what_rides_along_are_all_asked_about() {
             &["s3:DeleteObject b/x", "s3:DeleteObjectVersion b/y"],
         ),
     ] {
-        let asked = s3.asked(line, headers, body);
-        for one in expected {
-            let (action, rest) = one.split_once(' ').expect("the test holds");
-            let resource = rest.split(' ').next().expect("the test holds");
-            let found = asked.iter().find(|asked| asked.starts_with(&format!("{action} {resource}")));
-            let found = found.unwrap_or_else(|| panic!("{line}: {one} is not asked: {asked:?}"));
-            if action == expected[0].split(' ').next().expect("the test holds") {
-                for key in rest.split(' ').skip(1) {
-                    assert!(found.contains(key), "{line}: {key} is missing in {found}");
-                }
-            }
-        }
-        assert_eq!(asked.len(), expected.len(), "{line}: {asked:?}");
+        s3.is_asked(line, headers, body, expected);
     }
     let copy = s3.asked("PUT /b/k", &[("x-amz-copy-source", "s/k%20e?versionId=7")], "");
     for action in ["s3:PutObject b/k", "s3:GetObjectVersion s/k e", "s3:GetObjectVersionTagging s/k e"] {
         assert!(copy.iter().any(|asked| asked.starts_with(action)), "{action}: {copy:?}");
+    }
+}
+
+#[tokio::test]
+async fn g10_versions_are_named_in_every_question_about_them() {
+    let s3 = fixture().await;
+    for (line, headers, body, expected) in [
+        (
+            "PUT /b/k?retention&versionId=1",
+            &[("x-amz-bypass-governance-retention", "true")][..],
+            "<Retention/>",
+            &["s3:PutObjectRetention b/k s3:VersionId=1", "s3:BypassGovernanceRetention b/k"][..],
+        ),
+        ("GET /b/k?retention&versionId=1", &[], "", &["s3:GetObjectRetention b/k s3:VersionId=1"]),
+        ("GET /b/k?legal-hold&versionId=1", &[], "", &["s3:GetObjectLegalHold b/k s3:VersionId=1"]),
+        ("GET /b/k?tagging&versionId=1", &[], "", &["s3:GetObjectVersionTagging b/k s3:VersionId=1"]),
+        ("DELETE /b/k?tagging&versionId=1", &[], "", &["s3:DeleteObjectVersionTagging b/k s3:VersionId=1"]),
+        ("GET /b/k?acl&versionId=1", &[], "", &["s3:GetObjectVersionAcl b/k s3:VersionId=1"]),
+        (
+            "GET /b/k?attributes&versionId=1",
+            &[("x-amz-object-attributes", "ETag")],
+            "",
+            &["s3:GetObjectVersionAttributes b/k s3:VersionId=1", "s3:GetObjectVersion b/k"],
+        ),
+    ] {
+        s3.is_asked(line, headers, body, expected);
     }
 }
 
@@ -249,7 +263,7 @@ async fn nobody_is_asked_about_more_keys_than_a_request_may_name() {
     for (count, code) in [(1_000, None), (1_001, Some("MalformedXML")), (1_500, Some("MalformedXML"))] {
         let keys: String = (0..count).map(|number| format!("<Object><Key>{number}</Key></Object>")).collect();
         let body = Bytes::from(format!("<Delete>{keys}</Delete>"));
-        let line = s3.service.identify(Protocol::RestXml, &parts, &body).ok().expect("DeleteObjects");
+        let line = s3.service.identify(Protocol::RestXml, &parts, &body).expect("DeleteObjects");
         // Decoding comes before authorisation.
         let refused = s3.service.decode(line, Protocol::RestXml, &parts, &body).err();
         assert_eq!(refused.map(|error| error.code.into_owned()).as_deref(), code, "{count} keys");

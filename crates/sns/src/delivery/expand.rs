@@ -5,18 +5,15 @@ use std::collections::HashMap;
 use kv::layer::outbox::{Event, Outbox};
 use kv::{KeyRange, RangeOptions, Txn};
 
-use super::{DELIVERIES, Delivery, envelope};
+use super::{Delivery, envelope};
 use crate::keys::{self, Key, Subscription, Topic};
-use crate::publish::{PUBLISHED, Published, to_payload};
+use crate::publish::{Published, to_payload};
 use crate::{Sns, SnsError, filter};
 
-/// Subscriptions of one page.
-const PAGE_MAX: u64 = 100;
-/// Bytes of the deliveries of one page: they are pushed in one transaction.
+/// Subscriptions of one page: one read takes so many of the largest.
+const PAGE_MAX: usize = 50;
+/// Bytes of the deliveries of one page, but for the last of them: they are pushed in one transaction.
 const PAGE_BYTES: usize = 3_000_000;
-/// Pages of a FIFO topic are blocks of this many numbers, the same for every message: so the deliveries of two messages to
-/// one subscription are pushed in the order of the messages.
-const FIFO_BLOCK: u64 = 4;
 
 /// A page, and where the next one begins; `None` after the last.
 struct Page {
@@ -25,17 +22,26 @@ struct Page {
     next: Option<u64>,
 }
 
+/// What a page comes to.
+pub(super) struct Expanded {
+    pub(super) deliveries: Vec<(Outbox, Event)>,
+    /// What the message still has to reach.
+    pub(super) rest: Option<Published>,
+}
+
 impl Sns {
-    /// The deliveries of the next page of subscriptions, and the event for the page after it.
-    pub(super) async fn expand(&self, published: Published) -> Result<Vec<(Outbox, Event)>, SnsError> {
+    /// The deliveries of the next page of subscriptions, and what is left for the page after it.
+    pub(super) async fn expand(&self, published: Published) -> Result<Expanded, SnsError> {
         let of = &published;
         let Some(page) = self.0.kv.read(|tx| async move { page(&tx, of).await }).await? else {
-            return Ok(Vec::new());
+            return Ok(Expanded { deliveries: Vec::new(), rest: None });
         };
-        let mut events = Vec::with_capacity(page.found.len() + 1);
+        let (mut deliveries, mut bytes, mut next) = (Vec::with_capacity(page.found.len()), 0, page.next);
         // The signature covers nothing of the subscription: one for each text is enough.
         let mut signatures: HashMap<String, String> = HashMap::new();
         for (number, to) in page.found.iter().filter(|(_, to)| !to.pending) {
+            // A filter may look through the whole message: others have their turn between two of them.
+            tokio::task::yield_now().await;
             let text = published.message.text_for(&to.protocol);
             if !filter::wants(&to.attributes, &published.message, &text) {
                 continue;
@@ -49,41 +55,28 @@ impl Sns {
                 signatures.insert(delivery.message.text.clone(), signature.clone());
                 delivery.signature = Some(signature);
             }
-            events.push((DELIVERIES, delivery.event()));
+            let (outbox, event) = delivery.event();
+            bytes += outbox.bytes_of(&event);
+            if bytes > PAGE_BYTES && !deliveries.is_empty() {
+                next = Some(*number);
+                break;
+            }
+            deliveries.push((outbox, event));
         }
-        if let Some(from) = page.next {
-            events.push((PUBLISHED, Published { from, ..published }.event()));
-        }
-        Ok(events)
+        Ok(Expanded { deliveries, rest: next.map(|from| Published { from, ..published }) })
     }
 }
 
 async fn page(tx: &Txn, of: &Published) -> Result<Option<Page>, SnsError> {
     let Some(topic) = keys::get::<Topic>(tx, &Key::Topic(of.topic.clone())).await? else { return Ok(None) };
     let key = |number: u64| Key::Subscription(of.topic.clone(), number).pack();
-    let from = match of.topic.is_fifo() {
-        true => {
-            let first = numbers(tx, &KeyRange { begin: key(of.from), end: key(of.until) }, 1).await?;
-            let Some((first, _)) = first.first() else { return Ok(None) };
-            // Not before where the last page ended: it was the end of a block.
-            (*first - *first % FIFO_BLOCK).max(of.from)
-        }
-        false => of.from,
-    };
-    let end = if of.topic.is_fifo() { of.until.min(from - from % FIFO_BLOCK + FIFO_BLOCK) } else { of.until };
-    let room = u64::try_from(PAGE_BYTES / to_payload(of).len().max(1)).unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
-    let limit = if of.topic.is_fifo() { FIFO_BLOCK } else { room };
-    let found = numbers(tx, &KeyRange { begin: key(from), end: key(end) }, limit).await?;
-    let is_full = found.len() as u64 == limit && !of.topic.is_fifo();
-    let next = match found.last() {
-        Some((last, _)) if is_full => last + 1,
-        _ => end,
-    };
-    Ok(Some(Page { topic, found, next: (next < of.until).then_some(next) }))
+    let limit = (PAGE_BYTES / to_payload(of).len().max(1)).clamp(1, PAGE_MAX);
+    let found = numbers(tx, &KeyRange { begin: key(of.from), end: key(of.until) }, limit).await?;
+    let next = found.last().filter(|_| found.len() == limit).map(|(last, _)| last + 1);
+    Ok(Some(Page { topic, found, next: next.filter(|next| *next < of.until) }))
 }
 
-async fn numbers(tx: &Txn, range: &KeyRange, limit: u64) -> Result<Vec<(u64, Subscription)>, SnsError> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+async fn numbers(tx: &Txn, range: &KeyRange, limit: usize) -> Result<Vec<(u64, Subscription)>, SnsError> {
     let options = RangeOptions { limit, ..RangeOptions::default() };
     let pairs = tx.range(&range.begin, &range.end, options).await?;
     let of = |(key, value): &(bytes::Bytes, bytes::Bytes)| match Key::unpack(key)? {

@@ -39,12 +39,10 @@ pub struct ToFunction {
     pub topic_arn: String,
     /// X-Ray trace header.
     pub trace: Option<String>,
-    /// The same at each attempt: fit for deduplication.
-    pub id: String,
 }
 
 /// A POST to a subscriber's URL.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ToUrl {
     /// `http://…` or `https://…`, perhaps with a user and password.
     pub url: String,
@@ -52,6 +50,37 @@ pub struct ToUrl {
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: String,
+}
+
+impl ToUrl {
+    /// The URL without user and password: fit for logs.
+    pub fn shown_url(&self) -> String {
+        let Some((scheme, rest)) = self.url.split_once("://") else { return self.url.clone() };
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        format!("{scheme}://{}{path}", without_user(authority))
+    }
+}
+
+fn without_user(authority: &str) -> &str {
+    authority.rsplit('@').next().unwrap_or_default()
+}
+
+/// The host of a URL, without port, in one spelling.
+pub(super) fn host_of(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = without_user(rest.split(['/', '?', '#']).next().unwrap_or_default());
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    host.trim_end_matches('.').to_ascii_lowercase()
+}
+
+impl fmt::Debug for ToUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { headers, body, .. } = self;
+        f.debug_struct("ToUrl").field("url", &self.shown_url()).field("headers", headers).field("body", body).finish()
+    }
 }
 
 /// Why something was not taken.

@@ -76,13 +76,7 @@ pub(crate) async fn create(
     let mut attributes = input.attributes;
     attributes.entry("Enabled".to_owned()).or_insert_with(|| "true".to_owned());
     let (key, made) = (&Key::Application(name.clone()), &Application { attributes });
-    sns.0
-        .kv
-        .transact(|tx| async move {
-            keys::set(&tx, key, made);
-            Ok::<_, SnsError>(())
-        })
-        .await?;
+    sns.0.kv.transact(|tx| async move { keys::put(&tx, key, made) }).await?;
     Ok(m::CreatePlatformApplicationOutput { platform_application_arn: Some(name.arn()) })
 }
 
@@ -91,17 +85,8 @@ pub(crate) async fn delete(
     _: Cx,
     input: m::DeletePlatformApplicationInput,
 ) -> Result<m::DeletePlatformApplicationOutput, SnsError> {
-    let name = &ApplicationName::of("PlatformApplicationArn", &input.platform_application_arn)?;
-    sns.0
-        .kv
-        .transact(|tx| async move {
-            tx.clear(Key::Application(name.clone()).pack());
-            for range in keys::platform_endpoints(name) {
-                tx.clear_range(&range.begin, &range.end);
-            }
-            Ok::<_, SnsError>(())
-        })
-        .await?;
+    let name = ApplicationName::of("PlatformApplicationArn", &input.platform_application_arn)?;
+    sns.delete_application(&name).await?;
     Ok(m::DeletePlatformApplicationOutput {})
 }
 
@@ -154,8 +139,7 @@ pub(crate) async fn set(
         .transact(|tx| async move {
             let mut found = find(&tx, name).await?;
             found.attributes.extend(given.clone());
-            keys::set(&tx, &Key::Application(name.clone()), &found);
-            Ok::<_, SnsError>(())
+            keys::put(&tx, &Key::Application(name.clone()), &found)
         })
         .await?;
     Ok(m::SetPlatformApplicationAttributesOutput {})

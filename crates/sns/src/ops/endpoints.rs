@@ -7,7 +7,7 @@ use wire::Cx;
 
 use crate::arn::ApplicationName;
 use crate::keys::{self, Key, PlatformEndpoint};
-use crate::limits::USER_DATA_BYTES_MAX;
+use crate::limits::{DEVICE_TOKEN_BYTES_MAX, USER_DATA_BYTES_MAX};
 use crate::ops::applications;
 use crate::{Sns, SnsError};
 
@@ -16,6 +16,11 @@ const NAMES: [&str; 3] = ["CustomUserData", "Enabled", "Token"];
 fn check(attributes: &BTreeMap<String, String>) -> Result<(), SnsError> {
     if let Some(name) = attributes.keys().find(|name| !NAMES.contains(&name.as_str())) {
         return Err(SnsError::invalid(format!("Attributes Reason: Invalid attribute name: {name}")));
+    }
+    if attributes.get("Token").is_some_and(|token| token.is_empty() || token.len() > DEVICE_TOKEN_BYTES_MAX) {
+        return Err(SnsError::invalid(format!(
+            "Token Reason: must be 1 to {DEVICE_TOKEN_BYTES_MAX} bytes long in UTF-8 encoding"
+        )));
     }
     if attributes.get("CustomUserData").is_some_and(|data| data.len() > USER_DATA_BYTES_MAX) {
         return Err(SnsError::invalid(
@@ -36,29 +41,31 @@ pub(crate) async fn create(
     if let Some(data) = input.custom_user_data {
         attributes.entry("CustomUserData".to_owned()).or_insert(data);
     }
-    check(&attributes)?;
     let token = &input.token;
     attributes.entry("Enabled".to_owned()).or_insert_with(|| "true".to_owned());
     attributes.insert("Token".to_owned(), token.clone());
+    check(&attributes)?;
     let (made, fresh) = (&PlatformEndpoint { attributes }, &sys::id::uuid(&sns.0.rng));
     let id = sns.0.kv.transact(|tx| async move {
         applications::find(&tx, name).await?;
         let index = Key::DeviceToken(name.clone(), token.clone());
         if let Some(id) = keys::get::<String>(&tx, &index).await? {
             let found = keys::get::<PlatformEndpoint>(&tx, &Key::PlatformEndpoint(name.clone(), id.clone())).await?;
-            return match found.as_ref() == Some(made) {
-                true => Ok(id),
-                false => Err(SnsError::invalid(format!(
-                    "Token Reason: Endpoint {} already exists with the same Token, but different attributes.",
-                    name.endpoint_arn(&id)
-                ))),
-            };
+            return if found.as_ref() == Some(made) { Ok(id) } else { Err(taken(name, &id)) };
         }
         keys::set(&tx, &index, fresh);
-        keys::set(&tx, &Key::PlatformEndpoint(name.clone(), fresh.clone()), made);
+        keys::put(&tx, &Key::PlatformEndpoint(name.clone(), fresh.clone()), made)?;
         Ok(fresh.clone())
     });
     Ok(m::CreatePlatformEndpointOutput { endpoint_arn: Some(name.endpoint_arn(&id.await?)) })
+}
+
+/// A device has one endpoint in an application.
+fn taken(name: &ApplicationName, id: &str) -> SnsError {
+    SnsError::invalid(format!(
+        "Token Reason: Endpoint {} already exists with the same Token, but different attributes.",
+        name.endpoint_arn(id)
+    ))
 }
 
 async fn find(tx: &kv::Txn, name: &ApplicationName, id: &str) -> Result<PlatformEndpoint, SnsError> {
@@ -81,12 +88,14 @@ pub(crate) async fn delete(
     sns.0
         .kv
         .transact(|tx| async move {
-            // Deleting what is not there is fine (API reference, DeleteEndpoint).
-            if let Ok(gone) = find(&tx, name, id).await {
-                clear_token(&tx, name, &gone);
-                tx.clear(Key::PlatformEndpoint(name.clone(), id.clone()).pack());
+            match find(&tx, name, id).await {
+                Ok(gone) => clear_token(&tx, name, &gone),
+                // Deleting what is not there is fine (API reference, DeleteEndpoint).
+                Err(SnsError::NotFound(_)) => return Ok(()),
+                Err(error) => return Err(error),
             }
-            Ok::<_, SnsError>(())
+            tx.clear(Key::PlatformEndpoint(name.clone(), id.clone()).pack());
+            Ok(())
         })
         .await?;
     Ok(m::DeleteEndpointOutput {})
@@ -136,10 +145,13 @@ pub(crate) async fn set(
             clear_token(&tx, name, &found);
             found.attributes.extend(given.clone());
             if let Some(token) = found.attributes.get("Token") {
-                keys::set(&tx, &Key::DeviceToken(name.clone(), token.clone()), id);
+                let index = Key::DeviceToken(name.clone(), token.clone());
+                if let Some(other) = keys::get::<String>(&tx, &index).await? {
+                    return Err(taken(name, &other));
+                }
+                keys::set(&tx, &index, id);
             }
-            keys::set(&tx, &Key::PlatformEndpoint(name.clone(), id.clone()), &found);
-            Ok::<_, SnsError>(())
+            keys::put(&tx, &Key::PlatformEndpoint(name.clone(), id.clone()), &found)
         })
         .await?;
     Ok(m::SetEndpointAttributesOutput {})

@@ -55,8 +55,7 @@ pub(crate) async fn set(
         .transact(|tx| async move {
             let mut all: BTreeMap<String, String> = keys::get(&tx, key).await?.unwrap_or_default();
             all.extend(given.clone());
-            keys::set(&tx, key, &all);
-            Ok::<_, SnsError>(())
+            keys::put(&tx, key, &all)
         })
         .await?;
     Ok(m::SetSMSAttributesOutput {})

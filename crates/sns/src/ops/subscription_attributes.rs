@@ -9,10 +9,10 @@ use wire::{Arn, Cx};
 use crate::arn::{self, SubscriptionName};
 use crate::filter::{self, SCOPE_DEFAULT};
 use crate::keys::{self, Key, Subscription};
+use crate::limits::{DEAD_LETTER_ARN_BYTES_MAX, POLICY_BYTES_MAX};
 use crate::ops::subscriptions::{check_filters, has_filter};
-use crate::retry::HttpRetries;
 use crate::state::{map, subscription, topic};
-use crate::{Sns, SnsError, TopicName};
+use crate::{Sns, SnsError, TopicName, delivery};
 
 /// `RedrivePolicy` of a subscription.
 #[derive(Deserialize)]
@@ -64,9 +64,7 @@ fn checked(
             let reason = "Delivery protocol does not support delivery policies";
             return Err(SnsError::invalid(format!("{prefix}DeliveryPolicy: {reason}: {protocol}")));
         }
-        "DeliveryPolicy" => {
-            HttpRetries::parse(value, prefix)?;
-        }
+        "DeliveryPolicy" => delivery::check_policy(value, prefix)?,
         "ReplayPolicy" if !value.is_empty() => {
             // Silence would look like a replay: there is no archive to replay.
             return Err(SnsError::invalid(format!("{prefix}ReplayPolicy: message archiving is not supported")));
@@ -93,12 +91,21 @@ fn raw(protocol: &str, value: &str, prefix: &str) -> Result<String, SnsError> {
 
 fn check_redrive(topic: &TopicName, endpoint: &str, value: &str, prefix: &str) -> Result<(), SnsError> {
     let refuse = |reason: &str| Err(SnsError::invalid(format!("{prefix}RedrivePolicy: {reason}")));
-    let Some(queue) = dead_letter_queue(value) else { return refuse("failed to parse JSON.") };
+    if value.len() > POLICY_BYTES_MAX {
+        return refuse(&format!("must be at most {POLICY_BYTES_MAX} bytes long"));
+    }
+    let Some(queue) = dead_letter_queue(value).filter(|queue| queue.len() <= DEAD_LETTER_ARN_BYTES_MAX) else {
+        return refuse("failed to parse JSON.");
+    };
     match Arn::parse(&queue) {
         None => refuse("deadLetterTargetArn is an invalid arn"),
         Some(arn) if arn.service != "sqs" => refuse("deadLetterTargetArn must be an SQS queue"),
         Some(_) if topic.is_fifo() && endpoint.ends_with(".fifo") && !queue.ends_with(".fifo") => {
             refuse("must use a FIFO queue as DLQ for a FIFO Subscription to a FIFO Topic.")
+        }
+        // Its letters have neither group nor deduplication id: the queue would take none.
+        Some(_) if !topic.is_fifo() && queue.ends_with(".fifo") => {
+            refuse("must use a standard queue as DLQ for a Subscription to a standard Topic.")
         }
         Some(_) => Ok(()),
     }
@@ -165,8 +172,7 @@ pub(crate) async fn set(
                 }
                 keys::set(&tx, &Key::Topic(name.topic.clone()), &of);
             }
-            keys::set(&tx, &Key::Subscription(name.topic.clone(), number), &found);
-            Ok::<_, SnsError>(())
+            keys::put(&tx, &Key::Subscription(name.topic.clone(), number), &found)
         })
         .await?;
     Ok(m::SetSubscriptionAttributesOutput {})

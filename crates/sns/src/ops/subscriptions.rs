@@ -12,8 +12,8 @@ use crate::keys::{self, Key, Subscription, Token, Topic};
 use crate::limits::{ENDPOINT_BYTES_MAX, FIFO_SUBSCRIPTIONS_MAX, TOKEN_US, TOPIC_FILTERS_MAX};
 use crate::message::is_phone_number;
 use crate::ops::subscription_attributes;
-use crate::state::{clear_subscription, subscription, topic};
-use crate::{Sns, SnsError, TopicName, filter};
+use crate::state::{clear_subscription, count_out, subscription, topic};
+use crate::{Sns, SnsError, TopicName, filter, tokens};
 
 const PREFIX: &str = "Attributes Reason: ";
 
@@ -76,14 +76,16 @@ impl Sns {
             if found.pending {
                 // Asked again, told again: with a new token, for the old one may have ended.
                 if let Some(old) = found.token.replace(token.to_owned()) {
-                    tx.clear(Key::Token(old).pack());
+                    tokens::forget(&tx, &old).await?;
                 }
                 keys::set(&tx, &key, &found);
-                self.ask_to_confirm(&tx, name, number, &found, &of, token);
+                self.ask_to_confirm(&tx, name, number, &found, &of, token).await?;
             }
             return Ok((arn, found.pending));
         }
         check_quotas(name, &of, given)?;
+        // What a link had ended stays ended, whatever becomes of the new one.
+        tokens::withdraw(&tx, name, &given.protocol, &given.endpoint).await?;
         let number = of.next;
         let subscription_name = SubscriptionName::new(name, number, random);
         let mut subscription = Subscription { id: subscription_name.id.clone(), ..given.clone() };
@@ -97,29 +99,49 @@ impl Sns {
         of.next += 1;
         of.filters += u64::from(has_filter(&subscription.attributes));
         keys::set(&tx, &Key::Topic(name.clone()), &of);
-        keys::set(&tx, &Key::Subscription(name.clone(), number), &subscription);
+        keys::put(&tx, &Key::Subscription(name.clone(), number), &subscription)?;
         keys::set(&tx, &index, &number);
         keys::set(&tx, &Key::Owned(given.owner.clone(), name.region.clone(), name.clone(), number), &());
         if given.pending {
-            self.ask_to_confirm(&tx, name, number, &subscription, &of, token);
+            self.ask_to_confirm(&tx, name, number, &subscription, &of, token).await?;
         }
         Ok((subscription_name.arn(), given.pending))
     }
 
     /// Stores the token and sends it to the endpoint, for protocols that can carry it.
-    fn ask_to_confirm(&self, tx: &Txn, name: &TopicName, number: u64, to: &Subscription, of: &Topic, token: &str) {
-        let end_us = self.now_us() + TOKEN_US;
-        let known = Token { topic: name.clone(), number, end_us, ended: None };
-        keys::set(tx, &Key::Token(token.to_owned()), &known);
+    async fn ask_to_confirm(
+        &self,
+        tx: &Txn,
+        name: &TopicName,
+        number: u64,
+        to: &Subscription,
+        of: &Topic,
+        token: &str,
+    ) -> Result<(), SnsError> {
+        let known = self.token(name, number, of, None);
+        tokens::keep(tx, token, &known, self.now_us()).await?;
         delivery::push_notice(self, tx, name, to, of, &Notice::Confirm { token: token.to_owned() });
+        Ok(())
     }
 
     /// A link in a message ended the subscription: whoever owns the endpoint can have it back.
-    fn offer_back(&self, tx: &Txn, name: &SubscriptionName, number: u64, gone: &Subscription, of: &Topic, token: &str) {
-        let end_us = self.now_us() + TOKEN_US;
-        let known = Token { topic: name.topic.clone(), number, end_us, ended: Some(gone.clone()) };
-        keys::set(tx, &Key::Token(token.to_owned()), &known);
-        delivery::push_notice(self, tx, &name.topic, gone, of, &Notice::Ended { token: token.to_owned() });
+    async fn offer_back(
+        &self,
+        tx: &Txn,
+        name: &TopicName,
+        number: u64,
+        gone: &Subscription,
+        of: &Topic,
+        token: &str,
+    ) -> Result<(), SnsError> {
+        let known = self.token(name, number, of, Some(gone.clone()));
+        tokens::keep(tx, token, &known, self.now_us()).await?;
+        delivery::push_notice(self, tx, name, gone, of, &Notice::Ended { token: token.to_owned() });
+        Ok(())
+    }
+
+    fn token(&self, topic: &TopicName, number: u64, of: &Topic, ended: Option<Subscription>) -> Token {
+        Token { topic: topic.clone(), born: of.born.clone(), number, end_us: self.now_us() + TOKEN_US, ended }
     }
 }
 
@@ -240,17 +262,17 @@ pub(crate) async fn confirm(
     let (now_us, wanted, token) = (sns.now_us(), &input.topic_arn, &token);
     let arn = sns.0.kv.transact(|tx| async move {
         let invalid = || SnsError::invalid("Token");
-        let known = keys::get::<Token>(&tx, &Key::Token(token.clone())).await?;
-        let known = known.filter(|known| known.end_us > now_us && known.topic.arn() == *wanted).ok_or_else(invalid)?;
+        let (known, mut of) = tokens::find(&tx, token, wanted, now_us).await?.ok_or_else(invalid)?;
         let key = Key::Subscription(known.topic.clone(), known.number);
         let Some(mut found) = keys::get::<Subscription>(&tx, &key).await? else {
-            let ended = known.ended.as_ref().ok_or_else(invalid)?;
-            restore(&tx, &known.topic, known.number, ended).await?;
-            return Ok(arn_of(&known.topic, &ended.id));
+            let id = restore(&tx, &known, of, token).await?;
+            return Ok(arn_of(&known.topic, &id));
         };
+        if found.token.as_ref() != Some(token) {
+            return Err(invalid());
+        }
         // Twice is fine: links are followed twice.
         if found.pending {
-            let mut of = topic(&tx, &known.topic).await?;
             of.pending = of.pending.saturating_sub(1);
             of.confirmed += 1;
             keys::set(&tx, &Key::Topic(known.topic.clone()), &of);
@@ -264,21 +286,27 @@ pub(crate) async fn confirm(
     Ok(m::ConfirmSubscriptionOutput { subscription_arn: Some(arn.await?) })
 }
 
-/// Brings back a subscription that a link had ended, unless its endpoint has subscribed again.
-async fn restore(tx: &Txn, name: &TopicName, number: u64, ended: &Subscription) -> Result<(), SnsError> {
-    let mut of = topic(tx, name).await?;
+/// Brings back a subscription that a link had ended, unless its endpoint has subscribed again, or there is no room for it
+/// any more. The token is its own from now on: what ends it, ends the token. Returns its id.
+async fn restore(tx: &Txn, known: &Token, mut of: Topic, token: &str) -> Result<String, SnsError> {
+    let invalid = || SnsError::invalid("Token");
+    let (name, number) = (&known.topic, known.number);
+    let ended = known.ended.clone().ok_or_else(invalid)?;
     let index = Key::Endpoint(name.clone(), ended.protocol.clone(), ended.endpoint.clone());
     if tx.get(index.pack()).await?.is_some() {
-        return Err(SnsError::invalid("Token"));
+        return Err(invalid());
     }
+    check_quotas(name, &of, &ended)?;
     of.confirmed += 1;
     of.deleted = of.deleted.saturating_sub(1);
     of.filters += u64::from(has_filter(&ended.attributes));
     keys::set(tx, &Key::Topic(name.clone()), &of);
-    keys::set(tx, &Key::Subscription(name.clone(), number), ended);
     keys::set(tx, &index, &number);
     keys::set(tx, &Key::Owned(ended.owner.clone(), name.region.clone(), name.clone(), number), &());
-    Ok(())
+    let back = Subscription { token: Some(token.to_owned()), ..ended };
+    keys::set(tx, &Key::Subscription(name.clone(), number), &back);
+    tokens::used(tx, token, known);
+    Ok(back.id)
 }
 
 pub(crate) async fn unsubscribe(
@@ -304,16 +332,11 @@ pub(crate) async fn unsubscribe(
                 return Err(SnsError::AuthorizationError(message.to_owned()));
             }
             let mut of = topic(&tx, &name.topic).await?;
-            match gone.pending {
-                true => of.pending = of.pending.saturating_sub(1),
-                false => of.confirmed = of.confirmed.saturating_sub(1),
-            }
-            of.deleted += 1;
-            of.filters = of.filters.saturating_sub(u64::from(has_filter(&gone.attributes)));
+            count_out(&mut of, &gone);
             keys::set(&tx, &Key::Topic(name.topic.clone()), &of);
-            clear_subscription(&tx, &name.topic, number, &gone);
+            clear_subscription(&tx, &name.topic, number, &gone).await?;
             if !is_signed {
-                sns.offer_back(&tx, name, number, &gone, &of, token);
+                sns.offer_back(&tx, &name.topic, number, &gone, &of, token).await?;
             }
             Ok::<_, SnsError>(())
         })

@@ -5,7 +5,7 @@ use wire::Cx;
 
 use crate::retry::HttpRetries;
 use crate::state::{default_policy, map};
-use crate::{Sns, SnsError, TopicName};
+use crate::{Sns, SnsError, TopicName, delivery};
 
 /// Protocols with delivery status feedback.
 const FEEDBACK: [&str; 5] = ["HTTP", "Firehose", "Lambda", "Application", "SQS"];
@@ -41,7 +41,7 @@ pub(crate) fn checked(sns: &Sns, topic: &TopicName, name: &str, value: &str, pre
             Err(_) => Err(SnsError::invalid(format!("{prefix}Policy Error: null"))),
         },
         "DeliveryPolicy" if value.is_empty() => Ok(String::new()),
-        "DeliveryPolicy" => HttpRetries::parse(value, prefix).map(|_| value.to_owned()),
+        "DeliveryPolicy" => delivery::check_policy(value, prefix).map(|()| value.to_owned()),
         "ArchivePolicy" if !value.is_empty() && serde_json::from_str::<serde_json::Value>(value).is_err() => {
             refuse("failed to parse JSON.")
         }

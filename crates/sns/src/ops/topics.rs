@@ -5,14 +5,10 @@ use std::collections::BTreeMap;
 use model::sns as m;
 use wire::Cx;
 
-use crate::keys::{self, Key, Subscription, Topic};
+use crate::keys::{self, Key, Topic};
 use crate::limits::TOPIC_NAME_CHARACTERS_MAX;
 use crate::ops::{tags, topic_attributes};
-use crate::state::clear_subscription;
 use crate::{Sns, SnsError, TopicName};
-
-/// Subscriptions that one transaction of DeleteTopic takes away.
-const DELETED_AT_ONCE: usize = 500;
 
 pub(crate) async fn create(sns: Sns, cx: Cx, input: m::CreateTopicInput) -> Result<m::CreateTopicOutput, SnsError> {
     let mut attributes = input.attributes.unwrap_or_default();
@@ -38,7 +34,8 @@ pub(crate) async fn create(sns: Sns, cx: Cx, input: m::CreateTopicInput) -> Resu
     if let Some(policy) = &protection {
         crate::ops::protection::check(policy)?;
     }
-    let fresh = Topic { attributes, tags, protection, ..Topic::default() };
+    let born = sys::id::hex::<16>(&sns.0.rng);
+    let fresh = Topic { born, attributes, tags, protection, ..Topic::default() };
     let (key, given) = (Key::Topic(name.clone()), &fresh);
     sns.0
         .kv
@@ -47,10 +44,7 @@ pub(crate) async fn create(sns: Sns, cx: Cx, input: m::CreateTopicInput) -> Resu
             async move {
                 match keys::get::<Topic>(&tx, &key).await? {
                     Some(found) => check_same(&found, given),
-                    None => {
-                        keys::set(&tx, &key, given);
-                        Ok(())
-                    }
+                    None => keys::put(&tx, &key, given),
                 }
             }
         })
@@ -81,30 +75,8 @@ fn check_name(name: &str, is_fifo: bool) -> Result<(), SnsError> {
 
 pub(crate) async fn delete(sns: Sns, cx: Cx, input: m::DeleteTopicInput) -> Result<m::DeleteTopicOutput, SnsError> {
     let name = TopicName::of(&cx, "TopicArn", &input.topic_arn)?;
-    // In steps: a topic may have more subscriptions than fit one transaction. A crash leaves fewer of them.
-    loop {
-        let name = &name;
-        let is_done = sns.0.kv.transact(|tx| async move {
-            let some = keys::list::<Subscription>(&tx, &keys::subscriptions(name), DELETED_AT_ONCE).await?;
-            for (key, gone) in &some {
-                if let Key::Subscription(topic, number) = key {
-                    clear_subscription(&tx, topic, *number, gone);
-                }
-            }
-            let is_last = some.len() < DELETED_AT_ONCE;
-            if is_last {
-                tx.clear(Key::Topic(name.clone()).pack());
-                tx.clear(Key::Sequence(name.clone()).pack());
-                for range in keys::duplicates(name) {
-                    tx.clear_range(&range.begin, &range.end);
-                }
-            }
-            Ok::<_, SnsError>(is_last)
-        });
-        if is_done.await? {
-            return Ok(m::DeleteTopicOutput {});
-        }
-    }
+    sns.delete_topic(&name).await?;
+    Ok(m::DeleteTopicOutput {})
 }
 
 pub(crate) async fn list(sns: Sns, cx: Cx, input: m::ListTopicsInput) -> Result<m::ListTopicsOutput, SnsError> {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{Fixture, HOST, anonymous, fixture, refusal, text, texts, took_all};
+use sns::keys::Key;
+
+use crate::{ACCOUNT, Deliveries, Fixture, HOST, anonymous, fixture, queue_arn, refusal, text, texts, took_all};
 
 const URL: &str = "http://127.0.0.1:1/x";
 
@@ -106,4 +108,118 @@ async fn authenticate_on_unsubscribe_keeps_links_from_ending_it() {
     let refused = refusal(at.call_as(anonymous(), "Unsubscribe", &[("SubscriptionArn", &arn)]).await);
     assert!(refused.starts_with("403 AuthorizationError: "), "{refused}");
     at.ok("Unsubscribe", &[("SubscriptionArn", &arn)]).await;
+}
+
+const INVALID: &str = "400 InvalidParameter: Invalid parameter: Token";
+
+/// The token of the post number `at`, from 0.
+async fn token(deliveries: &Deliveries, at: usize) -> String {
+    member(&deliveries.first(at + 1).await[at].url().body, "Token")
+}
+
+async fn unsubscribe_by_link(at: &Fixture, arn: &str) {
+    let (status, body) = at.call_as(anonymous(), "Unsubscribe", &[("SubscriptionArn", arn)]).await;
+    assert_eq!(status, 200, "{body}");
+}
+
+#[tokio::test]
+async fn a_token_confirms_nothing_but_its_own_subscription() {
+    let at = fixture();
+    let topic = at.topic("t", &[]).await;
+    let deliveries = at.deliver(took_all);
+    at.subscribe(&topic, "http", "http://127.0.0.1:1/mine", &[]).await;
+    let mine = token(&deliveries, 0).await;
+    // The numbers of subscriptions begin anew with another topic of the name.
+    at.ok("DeleteTopic", &[("TopicArn", &topic)]).await;
+    at.topic("t", &[]).await;
+    let others = at.subscribe(&topic, "http", URL, &[]).await;
+    assert_eq!(refusal(confirm(&at, &topic, &mine).await), INVALID);
+    assert_eq!(at.attribute(&others, "PendingConfirmation").await, "true");
+    // One that was ended before it was confirmed is not confirmed any more.
+    let pending = token(&deliveries, 1).await;
+    at.ok("Unsubscribe", &[("SubscriptionArn", &others)]).await;
+    assert_eq!(refusal(confirm(&at, &topic, &pending).await), INVALID);
+}
+
+#[tokio::test]
+async fn a_signed_unsubscribe_ends_the_token_that_brought_a_subscription_back() {
+    let at = fixture();
+    let topic = at.topic("t", &[]).await;
+    let deliveries = at.deliver(took_all);
+    let arn = at.subscribe(&topic, "http", URL, &[]).await;
+    assert_eq!(confirm(&at, &topic, &token(&deliveries, 0).await).await.0, 200);
+    unsubscribe_by_link(&at, &arn).await;
+    let back = token(&deliveries, 1).await;
+    for _ in 0..2 {
+        assert_eq!(confirm(&at, &topic, &back).await.0, 200);
+    }
+    at.ok("Unsubscribe", &[("SubscriptionArn", &arn)]).await;
+    assert_eq!(refusal(confirm(&at, &topic, &back).await), INVALID);
+    assert_eq!(at.attribute(&topic, "SubscriptionsConfirmed").await, "0");
+}
+
+#[tokio::test]
+async fn what_was_subscribed_again_and_ended_by_its_owner_stays_ended() {
+    let at = fixture();
+    let topic = at.topic("t", &[]).await;
+    let deliveries = at.deliver(took_all);
+    let arn = at.subscribe(&topic, "http", URL, &[]).await;
+    assert_eq!(confirm(&at, &topic, &token(&deliveries, 0).await).await.0, 200);
+    unsubscribe_by_link(&at, &arn).await;
+    let back = token(&deliveries, 1).await;
+    let again = at.subscribe(&topic, "http", URL, &[]).await;
+    at.ok("Unsubscribe", &[("SubscriptionArn", &again)]).await;
+    assert_eq!(refusal(confirm(&at, &topic, &back).await), INVALID);
+}
+
+#[tokio::test]
+async fn a_subscription_comes_back_only_where_there_is_room() {
+    let at = fixture();
+    let topic = at.topic("t", &[]).await;
+    let filter = [("FilterPolicy", r#"{"a":["x"]}"#)];
+    let deliveries = at.deliver(took_all);
+    let arn = at.subscribe(&topic, "http", URL, &filter).await;
+    assert_eq!(confirm(&at, &topic, &token(&deliveries, 0).await).await.0, 200);
+    unsubscribe_by_link(&at, &arn).await;
+    let back = token(&deliveries, 1).await;
+    for number in 0..200 {
+        at.subscribe(&topic, "sqs", &queue_arn(&format!("q{number}")), &filter).await;
+    }
+    let refused = refusal(confirm(&at, &topic, &back).await);
+    assert!(refused.starts_with("403 FilterPolicyLimitExceeded: "), "{refused}");
+}
+
+#[tokio::test]
+async fn nothing_comes_back_into_another_topic_of_the_name() {
+    let at = fixture();
+    let topic = at.topic("t", &[]).await;
+    let deliveries = at.deliver(took_all);
+    let arn = at.subscribe(&topic, "http", URL, &[]).await;
+    assert_eq!(confirm(&at, &topic, &token(&deliveries, 0).await).await.0, 200);
+    unsubscribe_by_link(&at, &arn).await;
+    let back = token(&deliveries, 1).await;
+    at.ok("DeleteTopic", &[("TopicArn", &topic)]).await;
+    at.topic("t", &[]).await;
+    assert_eq!(refusal(confirm(&at, &topic, &back).await), INVALID);
+    let first = at.subscribe(&topic, "sqs", &queue_arn("q"), &[]).await;
+    assert_eq!(refusal(confirm(&at, &topic, &back).await), INVALID);
+    assert_eq!(texts(&at.ok("ListSubscriptions", &[]).await, "SubscriptionArn"), [first]);
+}
+
+#[tokio::test]
+async fn ended_tokens_are_taken_away() {
+    let at = fixture();
+    let topic = at.topic("t", &[]).await;
+    let tokens = async || at.keys().await.iter().filter(|key| matches!(key, Key::Token(_) | Key::TokenEnd(..))).count();
+    for number in 0..6 {
+        at.subscribe(&topic, "http", &format!("http://127.0.0.1:1/{number}"), &[]).await;
+    }
+    assert_eq!(tokens().await, 12);
+    at.clock.advance(Duration::from_secs(2 * 86_400 + 1));
+    for number in 6..8 {
+        at.subscribe(&topic, "http", &format!("http://127.0.0.1:1/{number}"), &[]).await;
+    }
+    assert_eq!(tokens().await, 4);
+    at.sns.reset(ACCOUNT).await.expect("the store serves");
+    assert_eq!(at.keys().await.into_iter().filter(|key| *key != Key::SigningKey).collect::<Vec<_>>(), []);
 }

@@ -1,13 +1,17 @@
 //! What subscribers get, and what happens when they do not take it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
-use sns::delivery::Refusal;
+use sns::delivery::{Refusal, Targets};
+use sns::keys::Key;
+use sys::Clock;
+use sys::task::CancellationToken;
 
-use crate::{ACCOUNT, HOST, Sent, borrowed, fixture, queue_arn, settle, text, took_all};
+use crate::{ACCOUNT, Fixture, HOST, Sent, borrowed, fixture, queue_arn, settle, text, took_all};
 
 fn function_arn() -> String {
     format!("arn:aws:lambda:us-east-1:{ACCOUNT}:function:f")
@@ -279,4 +283,115 @@ async fn what_cannot_be_delivered_here_goes_to_the_dead_letter_queue() {
     let deliveries = at.deliver(took_all);
     at.ok("Publish", &[("TopicArn", &topic), ("Message", "m")]).await;
     assert_eq!(deliveries.first(1).await[0].queue().queue_arn, queue_arn("dead"));
+}
+
+#[tokio::test]
+async fn pages_of_large_messages_are_within_a_transaction() {
+    let at = fixture();
+    let topic = at.topic("t", &[]).await;
+    for number in 0..60 {
+        at.subscribe(&topic, "sqs", &queue_arn(&format!("q{number}")), &[("RawMessageDelivery", "true")]).await;
+    }
+    // In JSON each of its characters takes two.
+    let message = "\"".repeat(250_000);
+    let deliveries = at.deliver(took_all);
+    at.ok("Publish", &[("TopicArn", &topic), ("Message", &message)]).await;
+    let sent = deliveries.first(60).await;
+    assert!(sent.iter().all(|sent| sent.queue().body == message));
+}
+
+/// Targets whose URLs of the host `hang` never answer, until they are let go.
+struct Hanging {
+    posted: Arc<Mutex<Vec<String>>>,
+    under_way: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+    queued: Arc<AtomicUsize>,
+    go_on: Arc<tokio::sync::Semaphore>,
+}
+
+impl Hanging {
+    fn targets(&self) -> Targets {
+        let (posted, under_way, most) = (Arc::clone(&self.posted), Arc::clone(&self.under_way), Arc::clone(&self.most));
+        let (queued, go_on) = (Arc::clone(&self.queued), Arc::clone(&self.go_on));
+        Targets {
+            queue: Arc::new(move |_| {
+                queued.fetch_add(1, Ordering::SeqCst);
+                Box::pin(async { Ok(()) })
+            }),
+            function: Arc::new(|_| Box::pin(async { Ok(()) })),
+            url: Arc::new(move |to| {
+                let (posted, under_way, most) = (Arc::clone(&posted), Arc::clone(&under_way), Arc::clone(&most));
+                let go_on = Arc::clone(&go_on);
+                Box::pin(async move {
+                    if to.url.contains("//hang") {
+                        most.fetch_max(1 + under_way.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
+                        go_on.acquire().await.expect("it is never closed").forget();
+                        under_way.fetch_sub(1, Ordering::SeqCst);
+                    }
+                    posted.lock().push(to.url);
+                    Ok(200)
+                })
+            }),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_url_that_hangs_holds_up_nobody_else_and_loses_nothing() {
+    let at = fixture();
+    let hanging = Hanging {
+        posted: Arc::default(),
+        under_way: Arc::default(),
+        most: Arc::default(),
+        queued: Arc::default(),
+        go_on: Arc::new(tokio::sync::Semaphore::new(1)),
+    };
+    let (slow, other) = (at.topic("slow", &[]).await, at.topic("other", &[]).await);
+    for (topic, url) in [(&slow, "http://hang:1/x"), (&other, "http://quick/x")] {
+        confirmed(&at, topic, url).await;
+    }
+    at.subscribe(&slow, "sqs", &queue_arn("q"), &[]).await;
+    let stop = CancellationToken::new();
+    sys::task::spawn("sns", sns::delivery::run(at.sns.clone(), hanging.targets(), stop.clone()));
+    let _stop = stop.drop_guard();
+    until(|| hanging.posted.lock().len() == 2).await;
+    for number in 0..100 {
+        at.ok("Publish", &[("TopicArn", &slow), ("Message", &number.to_string())]).await;
+    }
+    at.ok("Publish", &[("TopicArn", &other), ("Message", "m")]).await;
+    until(|| hanging.queued.load(Ordering::SeqCst) == 100 && hanging.posted.lock().len() == 3).await;
+    // Many times more than a delivery policy has tries: waiting for room is none.
+    for _ in 0..20 {
+        settle().await;
+        at.clock.advance(Duration::from_secs(40));
+    }
+    settle().await;
+    assert_eq!(hanging.most.load(Ordering::SeqCst), 32, "of one account and host");
+    hanging.go_on.add_permits(1_000);
+    for _ in 0..20 {
+        settle().await;
+        at.clock.advance(Duration::from_secs(50));
+    }
+    until(|| hanging.posted.lock().len() == 103).await;
+}
+
+/// Subscribes a URL and confirms it with the token that is in the store.
+async fn confirmed(at: &Fixture, topic: &str, url: &str) {
+    at.subscribe(topic, "http", url, &[]).await;
+    let name = sns::TopicName::of_arn(topic).expect("an ARN");
+    let token = at.keys().await.into_iter().find_map(|key| match key {
+        Key::TokenEnd(of, _, token) if of == name => Some(token),
+        _ => None,
+    });
+    at.ok("ConfirmSubscription", &[("TopicArn", topic), ("Token", &token.expect("a token was made"))]).await;
+}
+
+/// Real time passes until it is so: keys are made on another thread.
+async fn until(is_so: impl Fn() -> bool) {
+    let waited = Clock::system();
+    let begun = waited.elapsed();
+    while !is_so() {
+        assert!(waited.elapsed() - begun < Duration::from_secs(120), "it does not come about");
+        waited.sleep(Duration::from_millis(1)).await;
+    }
 }

@@ -114,3 +114,34 @@ async fn groups_keep_their_order_over_refusals_and_do_not_wait_for_each_other() 
         }
     }
 }
+
+#[tokio::test]
+async fn a_later_message_overtakes_nowhere_while_subscriptions_end_between_pages() {
+    let at = fixture();
+    let topic = at.topic("t.fifo", &[("FifoTopic", "true")]).await;
+    let mut arns = Vec::new();
+    for number in 0..60 {
+        let queue = queue_arn(&format!("q{number}.fifo"));
+        arns.push(at.subscribe(&topic, "sqs", &queue, &[("RawMessageDelivery", "true")]).await);
+    }
+    for message in ["m0", "m1", "m2"] {
+        publish(&at, &topic, message, "g", Some(message)).await;
+    }
+    let deliveries = at.deliver(took_all);
+    // All of the first message, and a page of the second one: its next page comes with the next millisecond.
+    deliveries.first(60 + 50).await;
+    for arn in &arns[..55] {
+        at.ok("Unsubscribe", &[("SubscriptionArn", arn)]).await;
+    }
+    let sent = deliveries.first_within(60 + 50 + 5 + 5, &at.clock).await;
+    for number in 55..60 {
+        let queue = format!(":q{number}.fifo");
+        let to: Vec<&str> = sent
+            .iter()
+            .map(|sent| sent.queue())
+            .filter(|to| to.queue_arn.ends_with(&queue))
+            .map(|to| to.body.as_str())
+            .collect();
+        assert_eq!(to, ["m0", "m1", "m2"], "{queue}");
+    }
+}

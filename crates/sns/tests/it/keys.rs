@@ -25,6 +25,8 @@ fn key() -> impl Strategy<Value = Key> {
         (topic(), any::<i64>(), text(), text())
             .prop_map(|(topic, end, group, id)| Key::DuplicateEnd(topic, end, group, id)),
         topic().prop_map(Key::Sequence),
+        (topic(), any::<i64>(), text()).prop_map(|(topic, end, token)| Key::TokenEnd(topic, end, token)),
+        (topic(), text(), text()).prop_map(|(topic, protocol, endpoint)| Key::Offer(topic, protocol, endpoint)),
         (text(), text()).prop_map(|(account, region)| Key::Sms(account, region)),
         Just(Key::SigningKey),
     ]

@@ -1,5 +1,6 @@
 //! The service through raw wire bytes: memory engine, manual clock.
 
+mod clearing;
 mod confirmations;
 mod delivery;
 mod fifo;
@@ -21,6 +22,7 @@ use bytes::Bytes;
 use kv::Kv;
 use parking_lot::Mutex;
 use sns::delivery::{Refusal, Targets, ToFunction, ToQueue, ToUrl};
+use sns::keys::Key;
 use sns::{Sns, SnsParts};
 use sys::task::{CancellationToken, DropGuard};
 use sys::{Clock, Rng, Timestamp};
@@ -34,6 +36,7 @@ const HOST: &str = "sns.test:4566";
 const NOW_MS: i64 = 1_700_000_000_000;
 
 struct Fixture {
+    kv: Kv,
     clock: Clock,
     sns: Sns,
     service: Service,
@@ -44,8 +47,8 @@ fn fixture() -> Fixture {
     let kv = Kv::memory(clock.clone(), Rng::seeded(1));
     let check_policy: wire::CheckPolicy =
         Arc::new(|text| if text.contains("Statement") { Ok(()) } else { Err("no policy".to_owned()) });
-    let sns = Sns::new(SnsParts { kv, clock: clock.clone(), rng: Rng::seeded(2), check_policy });
-    Fixture { clock, service: sns::service(sns.clone()), sns }
+    let sns = Sns::new(SnsParts { kv: kv.clone(), clock: clock.clone(), rng: Rng::seeded(2), check_policy });
+    Fixture { kv, clock, service: sns::service(sns.clone()), sns }
 }
 
 fn cx_of(account: &str) -> Cx {
@@ -116,6 +119,29 @@ impl Fixture {
                 .to_vec();
         input.extend(entries("Attributes", attributes));
         text(&self.ok("Subscribe", &borrowed(&input)).await, "SubscriptionArn")
+    }
+
+    /// Every key that the service has in the store; those of its outboxes are not its own.
+    async fn keys(&self) -> Vec<Key> {
+        let (mut all, mut begin) = (Vec::new(), Bytes::new());
+        loop {
+            let from = begin.clone();
+            let options = kv::RangeOptions { limit: 500, ..kv::RangeOptions::default() };
+            let page = self.kv.read(|tx| async move { tx.range(from, [0xff], options).await }).await;
+            let page = page.expect("the store serves");
+            let Some((last, _)) = page.last() else { return all };
+            begin = Bytes::from([&last[..], &[0]].concat());
+            all.extend(page.iter().filter_map(|(key, _)| Key::unpack(key).ok()));
+        }
+    }
+
+    /// Writes straight into the store.
+    async fn put(&self, pairs: &[(Key, &[u8])]) {
+        let put = self.kv.transact(|tx| async move {
+            pairs.iter().for_each(|(key, value)| tx.set(key.pack(), value.to_vec()));
+            Ok::<_, kv::Error>(())
+        });
+        put.await.expect("the store serves");
     }
 
     /// One attribute of a topic or subscription; empty when it has none of that name.

@@ -1,6 +1,8 @@
 //! Platform applications and their endpoints.
 
-use crate::{ACCOUNT, borrowed, entries, entry, fixture, text, texts};
+use sns::keys::Key;
+
+use crate::{ACCOUNT, Fixture, borrowed, cx_of, entries, entry, fixture, text, texts};
 
 fn application(name: &str, platform: &str, attributes: &[(&str, &str)]) -> Vec<(String, String)> {
     let mut input = vec![("Name".to_owned(), name.to_owned()), ("Platform".to_owned(), platform.to_owned())];
@@ -101,4 +103,48 @@ async fn create_platform_endpoint_and_what_is_done_with_it() {
     let wanted =
         "400 InvalidParameter: Invalid parameter: TargetArn Reason: No endpoint found for the target arn specified";
     assert_eq!(refused, wanted);
+}
+
+async fn with_endpoints(tokens: [&str; 2]) -> (Fixture, [String; 2]) {
+    let at = fixture();
+    let input = application("a", "GCM", &KEYS[..1]);
+    let app = text(&at.ok("CreatePlatformApplication", &borrowed(&input)).await, "PlatformApplicationArn");
+    let mut arns = tokens.map(str::to_owned);
+    for arn in &mut arns {
+        let made = at.ok("CreatePlatformEndpoint", &[("PlatformApplicationArn", &app), ("Token", arn)]).await;
+        *arn = text(&made, "EndpointArn");
+    }
+    (at, arns)
+}
+
+fn set_token(arn: &str, token: &str) -> Vec<(String, String)> {
+    let mut input = vec![("EndpointArn".to_owned(), arn.to_owned())];
+    input.extend(entries("Attributes", &[("Token", token)]));
+    input
+}
+
+#[tokio::test]
+async fn a_device_has_one_endpoint_however_its_token_is_set() {
+    let (at, [one, other]) = with_endpoints(["t1", "t2"]).await;
+    let refused = at.refused("SetEndpointAttributes", &borrowed(&set_token(&other, "t1"))).await;
+    assert!(refused.contains(&format!("Token Reason: Endpoint {one} already exists")), "{refused}");
+    // Its own again, and a new one, which frees the old one.
+    for token in ["t2", "t3"] {
+        at.ok("SetEndpointAttributes", &borrowed(&set_token(&other, token))).await;
+    }
+    at.ok("SetEndpointAttributes", &borrowed(&set_token(&one, "t2"))).await;
+    for bad in [String::new(), "x".repeat(4_097)] {
+        let refused = at.refused("SetEndpointAttributes", &borrowed(&set_token(&one, &bad))).await;
+        assert!(refused.starts_with("400 InvalidParameter: Invalid parameter: Token Reason: "), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_cannot_be_read_is_not_reported_as_deleted() {
+    let (at, [one, _]) = with_endpoints(["t1", "t2"]).await;
+    let of_one = |key: &Key| matches!(key, Key::PlatformEndpoint(_, id) if one.ends_with(id));
+    let key = at.keys().await.into_iter().find(of_one).expect("it is there");
+    at.put(&[(key, b"\xffbroken")]).await;
+    let (status, _) = at.call_as(cx_of(ACCOUNT), "DeleteEndpoint", &[("EndpointArn", &one)]).await;
+    assert_eq!(status, 500);
 }

@@ -1,6 +1,9 @@
 //! Subscribe, Unsubscribe, and attributes of subscriptions.
 
-use crate::{ACCOUNT, STRANGER, anonymous, borrowed, cx_of, entries, fixture, queue_arn, refusal, text, topic_arn};
+use crate::{
+    ACCOUNT, Fixture, STRANGER, anonymous, borrowed, cx_of, entries, escaped, fixture, queue_arn, refusal, text,
+    topic_arn,
+};
 
 #[tokio::test]
 async fn subscribe_once_for_each_endpoint() {
@@ -189,4 +192,61 @@ async fn subscriptions_for_another_account_wait_for_its_confirmation() {
     let pending = at.subscribe(&topic, "sqs", &foreign, &[]).await;
     let refused = refusal(at.call_as(anonymous(), "Unsubscribe", &[("SubscriptionArn", &pending)]).await);
     assert!(refused.starts_with("403 AuthorizationError: "), "{refused}");
+}
+
+#[tokio::test]
+async fn a_standard_topic_has_no_fifo_queue_for_its_dead_letters() {
+    let at = fixture();
+    let redrive = [("RedrivePolicy", r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:d.fifo"}"#)];
+    let topic = at.topic("t", &[]).await;
+    let mut input = vec![
+        ("TopicArn".to_owned(), topic),
+        ("Protocol".to_owned(), "sqs".to_owned()),
+        ("Endpoint".to_owned(), queue_arn("q")),
+    ];
+    input.extend(entries("Attributes", &redrive));
+    let refused = at.refused("Subscribe", &borrowed(&input)).await;
+    assert!(refused.starts_with("400 InvalidParameter: ") && refused.contains("RedrivePolicy: "), "{refused}");
+    let fifo = at.topic("t.fifo", &[("FifoTopic", "true")]).await;
+    at.subscribe(&fifo, "sqs", &queue_arn("q.fifo"), &redrive).await;
+}
+
+/// A subscription is its subscriber's; the topic's owner may end it.
+#[tokio::test]
+async fn a_subscription_belongs_to_who_subscribed() {
+    let at = fixture();
+    let topic = at.topic("t", &[]).await;
+    let input =
+        [("TopicArn", topic.as_str()), ("Protocol", "sqs"), ("Endpoint", "arn:aws:sqs:us-east-1:111111111111:q")];
+    let (status, body) = at.call_as(cx_of(STRANGER), "Subscribe", &input).await;
+    assert_eq!(status, 200, "{body}");
+    let arn = text(&body, "SubscriptionArn");
+    let facts = at.service.facts_of(&arn).await.expect("the store serves");
+    assert_eq!(facts.owner.as_ref().map(|owner| owner.as_str()), Some(STRANGER));
+    let policy: serde_json::Value = serde_json::from_str(&facts.policy.expect("a policy")).expect("JSON");
+    let statement = &policy["Statement"][0];
+    assert_eq!(statement["Principal"]["AWS"], format!("arn:aws:iam::{}:root", ACCOUNT));
+    assert_eq!((&statement["Action"], &statement["Resource"]), (&"sns:Unsubscribe".into(), &arn.clone().into()));
+    let mine = at.subscribe(&topic, "sqs", &queue_arn("q"), &[]).await;
+    let facts = at.service.facts_of(&mine).await.expect("the store serves");
+    assert_eq!(facts.owner.as_ref().map(|owner| owner.as_str()), Some(ACCOUNT));
+    assert!(facts.policy.is_none());
+    // What is asked about is the subscription, whichever operation it is.
+    for operation in ["Unsubscribe", "GetSubscriptionAttributes"] {
+        assert_eq!(asked(&at, operation, &[("SubscriptionArn", &arn)]), (format!("sns:{operation}"), arn.clone()));
+    }
+}
+
+/// What authorisation is asked about first.
+fn asked(at: &Fixture, operation: &str, input: &[(&str, &str)]) -> (String, String) {
+    let mut form = format!("Action={operation}&Version=2010-03-31");
+    for (name, value) in input {
+        form.push_str(&format!("&{name}={}", escaped(value)));
+    }
+    let request = http::Request::post("/").header("content-type", "application/x-www-form-urlencoded").body(());
+    let (parts, ()) = request.expect("a well-formed request").into_parts();
+    let line = at.service.line(operation).expect("it is served");
+    let input = at.service.decode(line, wire::shape::Protocol::AwsQuery, &parts, &form.into()).expect("a good input");
+    let permission = line.permissions(&cx_of(ACCOUNT), &input).remove(0);
+    (permission.action.to_owned(), permission.resources.0.join(" "))
 }

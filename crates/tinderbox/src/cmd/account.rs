@@ -32,6 +32,14 @@ enum Command {
         #[arg(long, default_value = "", value_name = "TEXT")]
         name: String,
     },
+    /// Gives an account a new root key, which is shown only once; the old one is refused from now on
+    Rotate {
+        #[command(flatten)]
+        client: client::Options,
+
+        /// Twelve digits
+        account: String,
+    },
     /// Lists the accounts
     List {
         #[command(flatten)]
@@ -51,17 +59,25 @@ enum Command {
     },
 }
 
+fn show_key(print: Print, made: &Value) {
+    let text = |name: &str| made[name].as_str().unwrap_or_default().to_owned();
+    print.text(&format!("account {}; its root key, shown only this once:", text("account")));
+    print.text(&format!("export AWS_ACCESS_KEY_ID={}", text("accessKeyId")));
+    print.text(&format!("export AWS_SECRET_ACCESS_KEY={}", text("secretAccessKey")));
+    print.json(made);
+}
+
 pub(crate) async fn run(args: Args, print: Print) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Create { client, id, name } => {
             let made = Client::new(client)?
                 .administer("POST", "/_tinderbox/accounts", &json!({ "id": id, "name": name }))
                 .await?;
-            let text = |name: &str| made[name].as_str().unwrap_or_default().to_owned();
-            print.text(&format!("account {}; its root key, shown only this once:", text("account")));
-            print.text(&format!("export AWS_ACCESS_KEY_ID={}", text("accessKeyId")));
-            print.text(&format!("export AWS_SECRET_ACCESS_KEY={}", text("secretAccessKey")));
-            print.json(&made);
+            show_key(print, &made);
+        }
+        Command::Rotate { client, account } => {
+            let path = format!("/_tinderbox/accounts/{}/root-key", client::path_segment(&account));
+            show_key(print, &Client::new(client)?.administer("POST", &path, &Value::Null).await?);
         }
         Command::List { client } => {
             let found = Client::new(client)?.administer("GET", "/_tinderbox/accounts", &Value::Null).await?;

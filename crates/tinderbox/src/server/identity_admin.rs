@@ -8,7 +8,7 @@ use bytes::Bytes;
 use gateway::{AdminRequest, AdminRoute};
 use http::{Method, Response};
 use iam::decisions::{Answered, Record};
-use iam::{Decisions, Iam, IamError};
+use iam::{Decisions, Iam, IamError, NewAccount};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use wire::service::facts_of;
@@ -34,6 +34,7 @@ impl IdentityAdmin {
         vec![
             self.route(Method::POST, "/_tinderbox/accounts", |at, request| Box::pin(at.create_account(request))),
             self.route(Method::GET, "/_tinderbox/accounts", |at, _| Box::pin(at.accounts())),
+            self.route(Method::POST, "/_tinderbox/accounts/", |at, request| Box::pin(at.rotate_root_key(request))),
             self.route(Method::PUT, "/_tinderbox/service-control/", |at, request| {
                 Box::pin(at.set_service_control(request))
             }),
@@ -71,12 +72,16 @@ impl IdentityAdmin {
         let input: Input = parsed(&request.body)?;
         let id = input.id.map(|id| AccountId::parse(&id).ok_or_else(|| invalid("an account id has 12 digits")));
         let made = self.iam.create_account(&self.own, id.transpose()?, &input.name).await?;
-        let shown = json!({
-            "account": made.id.as_str(),
-            "accessKeyId": made.access_key_id,
-            "secretAccessKey": made.secret_access_key,
-        });
-        Ok((201, shown))
+        Ok((201, with_key(&made)))
+    }
+
+    /// `ID/root-key`
+    async fn rotate_root_key(self, request: AdminRequest) -> Outcome {
+        let Some(id) = request.rest.strip_suffix("/root-key") else {
+            return Ok((404, json!({ "message": "POST /_tinderbox/accounts/ID/root-key makes a new root key" })));
+        };
+        let id = AccountId::parse(id).ok_or_else(|| invalid("an account id has 12 digits"))?;
+        Ok((201, with_key(&self.iam.rotate_root_key(&id).await?)))
     }
 
     async fn accounts(self) -> Outcome {
@@ -154,6 +159,15 @@ impl IdentityAdmin {
     async fn facts(&self, answer: &Answered) -> Result<ResourceFacts, IamError> {
         Ok(facts_of(&self.services, &answer.action, &answer.resource).await.unwrap_or_default())
     }
+}
+
+/// An account and the key that is shown only now.
+fn with_key(made: &NewAccount) -> Value {
+    json!({
+        "account": made.id.as_str(),
+        "accessKeyId": made.access_key_id,
+        "secretAccessKey": made.secret_access_key,
+    })
 }
 
 fn unreadable(error: std::io::Error) -> IamError {

@@ -1,20 +1,25 @@
 //! Where the keys of OpenID Connect issuers come from: what the operator configured, a file or a URL on this machine.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use iam::IssuerKeys;
-use sys::Clock;
+use sys::{Clock, Timestamp};
+use tokio::sync::Mutex;
 
 /// Largest key set that is read, in bytes.
 const KEY_SET_BYTES_MAX: usize = 1 << 20;
 /// Time for a key set to arrive.
-const FETCH_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+const FETCH_MAX: Duration = Duration::from_secs(5);
+/// How long a key set, or the failure to get one, is kept.
+const KEPT: Duration = Duration::from_secs(10);
 
 /// Where one issuer's key set is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,22 +48,58 @@ pub(crate) fn parse(text: &str) -> anyhow::Result<(String, Place)> {
     Ok((issuer.trim_end_matches('/').to_owned(), place))
 }
 
-/// The key sets of the configured issuers, read anew for every token: a rotated key holds at once.
+/// What was last read from a place.
+struct Kept {
+    until: Timestamp,
+    key_set: Result<String, String>,
+}
+
+struct Source {
+    place: Place,
+    /// Held while the place is read: whoever comes meanwhile waits for the same answer.
+    kept: Mutex<Option<Kept>>,
+}
+
+/// The key sets of the configured issuers. Strangers can ask for them, by a token that nobody has checked yet, so each
+/// place is read once in [`KEPT`] at most, by one at a time; a rotated key holds that much later.
 pub(super) fn of(places: BTreeMap<String, Place>, clock: Clock) -> IssuerKeys {
-    let places = Arc::new(places);
+    let source = |place| Source { place, kept: Mutex::new(None) };
+    let sources: BTreeMap<_, _> = places.into_iter().map(|(issuer, place)| (issuer, source(place))).collect();
+    let sources = Arc::new(sources);
     Arc::new(move |issuer| {
-        let (place, clock) = (places.get(issuer.trim_end_matches('/')).cloned(), clock.clone());
+        let (sources, clock) = (Arc::clone(&sources), clock.clone());
         Box::pin(async move {
-            match place {
-                None => Err("no keys of this issuer are configured (--oidc-keys)".to_owned()),
-                Some(Place::File(path)) => {
-                    let read = sys::task::blocking(move || std::fs::read_to_string(path)).await;
-                    read.ok_or("the server is stopping")?.map_err(|error| error.to_string())
-                }
-                Some(Place::Url(url)) => clock.timeout(FETCH_MAX, fetch(url)).await.ok_or("the URL does not answer")?,
+            let source = sources.get(issuer.trim_end_matches('/'));
+            let source = source.ok_or("no keys of this issuer are configured (--oidc-keys)")?;
+            let mut kept = source.kept.lock().await;
+            if let Some(kept) = kept.as_ref().filter(|kept| clock.now() < kept.until) {
+                return kept.key_set.clone();
             }
+            let key_set = read(&source.place, &clock).await;
+            *kept = Some(Kept { until: clock.now() + KEPT, key_set: key_set.clone() });
+            key_set
         })
     })
+}
+
+async fn read(place: &Place, clock: &Clock) -> Result<String, String> {
+    match place {
+        Place::File(path) => {
+            let path = path.clone();
+            let read = sys::task::blocking(move || read_file(&path)).await;
+            read.ok_or("the server is stopping")?.map_err(|error| error.to_string())
+        }
+        Place::Url(url) => clock.timeout(FETCH_MAX, fetch(url.clone())).await.ok_or("the URL does not answer")?,
+    }
+}
+
+fn read_file(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let bytes = std::fs::File::open(path)?.take(KEY_SET_BYTES_MAX as u64 + 1).read_to_string(&mut text)?;
+    match bytes > KEY_SET_BYTES_MAX {
+        true => Err(std::io::Error::other(format!("the file has more than {KEY_SET_BYTES_MAX} bytes"))),
+        false => Ok(text),
+    }
 }
 
 async fn fetch(url: http::Uri) -> Result<String, String> {
@@ -75,6 +116,28 @@ async fn fetch(url: http::Uri) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_key_set_is_read_once_in_a_while_and_a_large_file_not_at_all() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("keys.json");
+        let clock = Clock::manual(Timestamp::from_unix_s(0));
+        let keys = of(BTreeMap::from([("https://a".to_owned(), Place::File(path.clone()))]), clock.clone());
+        let ask = async || keys("https://a/".to_owned()).await;
+        assert!(ask().await.is_err());
+        std::fs::write(&path, "first").expect("writable");
+        assert!(ask().await.is_err(), "failures are kept too");
+        clock.advance(KEPT);
+        assert_eq!(ask().await.as_deref(), Ok("first"));
+        std::fs::write(&path, "second").expect("writable");
+        assert_eq!(ask().await.as_deref(), Ok("first"));
+        clock.advance(KEPT);
+        assert_eq!(ask().await.as_deref(), Ok("second"));
+        std::fs::write(&path, vec![b' '; KEY_SET_BYTES_MAX + 1]).expect("writable");
+        clock.advance(KEPT);
+        assert!(ask().await.is_err_and(|reason| reason.contains("bytes")));
+        assert!(keys("https://b".to_owned()).await.is_err());
+    }
 
     #[test]
     fn places_are_files_or_urls_of_this_machine() {

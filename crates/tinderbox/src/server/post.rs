@@ -21,19 +21,23 @@ use crate::config::HttpDelivery;
 
 /// From the look-up of the name to the answer's head (developer guide, HTTP/S delivery: 15 s).
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// For one of the addresses of a name: all that are tried have their turn within [`TIMEOUT`].
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 4;
 
 /// Posts, and answers with the status.
 pub(super) async fn post(clock: &Clock, allowed: HttpDelivery, to: ToUrl) -> Result<u16, Refusal> {
-    let answer = clock.timeout(TIMEOUT, send(allowed, to)).await;
+    let answer = clock.timeout(TIMEOUT, send(clock, allowed, to)).await;
     answer.unwrap_or_else(|| Err(Refusal::Transient(format!("no answer within {} s", TIMEOUT.as_secs()))))
 }
 
-async fn send(allowed: HttpDelivery, to: ToUrl) -> Result<u16, Refusal> {
-    let (uri, user) = target(&to.url)?;
-    let (address, authority) = address(allowed, &uri).await?;
-    let request = request(&uri, &authority, user.as_deref(), to)?;
+async fn send(clock: &Clock, allowed: HttpDelivery, to: ToUrl) -> Result<u16, Refusal> {
+    let (uri, user) = target(&to)?;
+    let addresses = addresses(allowed, &uri).await?;
+    let request = request(&uri, user.as_deref(), to)?;
     let later = |error: &dyn std::error::Error| Refusal::Transient(error.to_string());
-    let stream = TcpStream::connect(address).await.map_err(|error| later(&error))?;
+    let stream = connect(clock, &addresses).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| later(&error))?;
     let driver = sys::task::spawn("sns post", connection);
@@ -44,9 +48,10 @@ async fn send(allowed: HttpDelivery, to: ToUrl) -> Result<u16, Refusal> {
 }
 
 /// The URL without user and password, and those.
-fn target(url: &str) -> Result<(Uri, Option<String>), Refusal> {
-    let refuse = |reason: &str| Refusal::Permanent(format!("{url}: {reason}"));
-    let rest = url.strip_prefix("http://").ok_or_else(|| refuse("only http is delivered to by Tinderbox yet"))?;
+fn target(to: &ToUrl) -> Result<(Uri, Option<String>), Refusal> {
+    // Refusals are logged: none names the password.
+    let refuse = |reason: &str| Refusal::Permanent(format!("{}: {reason}", to.shown_url()));
+    let rest = to.url.strip_prefix("http://").ok_or_else(|| refuse("only http is delivered to by Tinderbox yet"))?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     let (user, host) = match authority.rsplit_once('@') {
@@ -59,7 +64,8 @@ fn target(url: &str) -> Result<(Uri, Option<String>), Refusal> {
     Ok((uri, user))
 }
 
-async fn address(allowed: HttpDelivery, uri: &Uri) -> Result<(SocketAddr, String), Refusal> {
+/// The addresses of the URL's host that the operator allows, in the order of the look-up.
+async fn addresses(allowed: HttpDelivery, uri: &Uri) -> Result<Vec<SocketAddr>, Refusal> {
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
     let port = uri.port_u16().unwrap_or(80);
     let found = tokio::net::lookup_host((host.as_str(), port)).await;
@@ -69,17 +75,33 @@ async fn address(allowed: HttpDelivery, uri: &Uri) -> Result<(SocketAddr, String
         HttpDelivery::Loopback => is_loopback(address.ip()),
         HttpDelivery::Anywhere => true,
     };
-    let authority = uri.authority().map(|authority| authority.to_string()).unwrap_or_default();
-    let address = found.into_iter().find(may).map(|address| (address, authority));
-    address.ok_or_else(|| Refusal::Permanent(format!("--http-delivery does not let messages go to {host}")))
+    let addresses: Vec<SocketAddr> = found.filter(may).take(ADDRESSES_MAX).collect();
+    match addresses.is_empty() {
+        true => Err(Refusal::Permanent(format!("--http-delivery does not let messages go to {host}"))),
+        false => Ok(addresses),
+    }
+}
+
+/// To the first address that takes the connection: a name often has one of IPv6 where nobody listens.
+async fn connect(clock: &Clock, addresses: &[SocketAddr]) -> Result<TcpStream, Refusal> {
+    let mut reason = "no address".to_owned();
+    for address in addresses {
+        reason = match clock.timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+            Some(Ok(stream)) => return Ok(stream),
+            Some(Err(error)) => format!("{address}: {error}"),
+            None => format!("{address}: no connection within {} s", CONNECT_TIMEOUT.as_secs()),
+        };
+    }
+    Err(Refusal::Transient(reason))
 }
 
 fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-fn request(uri: &Uri, authority: &str, user: Option<&str>, to: ToUrl) -> Result<Request<Full<Bytes>>, Refusal> {
+fn request(uri: &Uri, user: Option<&str>, to: ToUrl) -> Result<Request<Full<Bytes>>, Refusal> {
     let malformed = |error: http::Error| Refusal::Permanent(error.to_string());
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let mut request = Request::post(path).header(HOST, authority);
     for (name, value) in &to.headers {
@@ -96,13 +118,40 @@ fn request(uri: &Uri, authority: &str, user: Option<&str>, to: ToUrl) -> Result<
 mod tests {
     use super::*;
 
+    fn to(url: &str) -> ToUrl {
+        ToUrl { url: url.to_owned(), headers: Vec::new(), body: "m".to_owned() }
+    }
+
     #[test]
     fn urls_are_taken_apart() {
-        let (uri, user) = target("http://u:p@127.0.0.1:8080?x=1#f").expect("a URL");
+        let (uri, user) = target(&to("http://u:p@127.0.0.1:8080?x=1#f")).expect("a URL");
         assert_eq!((uri.to_string().as_str(), user.as_deref()), ("http://127.0.0.1:8080/?x=1", Some("u:p")));
         for bad in ["https://localhost/", "http://", "ftp://x/"] {
-            assert!(matches!(target(bad), Err(Refusal::Permanent(_))), "{bad}");
+            assert!(matches!(target(&to(bad)), Err(Refusal::Permanent(_))), "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn refusals_do_not_tell_the_password() {
+        let clock = Clock::system();
+        for url in ["https://user:secret@127.0.0.1/x", "http://user:secret@a b/", "http://user:secret@10.0.0.1/"] {
+            let refusal = post(&clock, HttpDelivery::Loopback, to(url)).await.expect_err("refused");
+            assert!(!format!("{refusal} {refusal:?}").contains("secret"), "{refusal}");
+            assert!(!format!("{:?}", to(url)).contains("secret"), "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_next_address_of_a_name_is_tried_when_one_takes_nothing() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let open = listener.local_addr().expect("an address");
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let nobody = closed.local_addr().expect("an address");
+        drop(closed);
+        let stream = connect(&Clock::system(), &[nobody, open]).await.expect("somebody listens");
+        assert_eq!(stream.peer_addr().expect("connected"), open);
+        let refusal = connect(&Clock::system(), &[nobody]).await.expect_err("nobody listens");
+        assert!(matches!(&refusal, Refusal::Transient(reason) if reason.contains(&nobody.to_string())), "{refusal}");
     }
 
     #[tokio::test]
@@ -116,8 +165,8 @@ mod tests {
             (HttpDelivery::None, "http://127.0.0.1:1/", false),
             (HttpDelivery::Anywhere, "http://10.0.0.1/", true),
         ] {
-            let (uri, _) = target(url).expect("a URL");
-            assert_eq!(address(allowed, &uri).await.is_ok(), may, "{allowed:?} {url}");
+            let (uri, _) = target(&to(url)).expect("a URL");
+            assert_eq!(addresses(allowed, &uri).await.is_ok(), may, "{allowed:?} {url}");
         }
     }
 }

@@ -80,8 +80,9 @@ async fn to_queue(to: &triggers::Targets, message: ToQueue) -> Result<(), Refusa
         return Err(Refusal::Permanent(format!("{} is no ARN of a queue", message.queue_arn)));
     };
     let account = owner(&message.topic_arn)?;
-    let (arn, topic) = (&message.queue_arn, &message.topic_arn);
-    let act = Act::on_behalf_of(PRINCIPAL, "sqs:SendMessage", arn, &queue.region, topic, &account);
+    // What is asked about is what is sent to, however its ARN was spelt.
+    let (arn, topic) = (queue.arn(), &message.topic_arn);
+    let act = Act::on_behalf_of(PRINCIPAL, "sqs:SendMessage", &arn, &queue.region, topic, &account);
     (to.may_act)(act).await.map_err(|error| match error.status {
         500.. => Refusal::Transient(error.to_string()),
         _ => Refusal::Permanent(error.message),

@@ -11,10 +11,22 @@ import time
 import urllib.parse
 
 import pytest
+from blackbox.server import Server
 from botocore.exceptions import ClientError
 
 ACCOUNT = "000000000000"
 SIGNED = ["Message", "MessageId", "SubscribeURL", "Subject", "Timestamp", "Token", "TopicArn", "Type"]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A server of this suite's own: its operator lets messages go to endpoints on this machine."""
+    running = Server(tmp_path_factory.mktemp("topics") / "data", "--http-delivery", "loopback").start()
+    yield running
+    try:
+        running.stop()
+    finally:
+        running.end()
 
 
 @pytest.fixture
@@ -236,6 +248,18 @@ def test_messages_are_not_posted_where_the_operator_does_not_allow(server, sns):
     while reason not in server.stderr():
         assert time.monotonic() < give_up, server.stderr()[-2000:]
         time.sleep(0.05)
+
+
+def test_messages_are_posted_nowhere_unless_the_operator_says_so(new_server, receiver):
+    plain = new_server()
+    sns = plain.client("sns")
+    topic = sns.create_topic(Name="t")["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="http", Endpoint=receiver.url)
+    reason, give_up = "--http-delivery does not let messages go to 127.0.0.1", time.monotonic() + 30
+    while reason not in plain.stderr():
+        assert time.monotonic() < give_up, plain.stderr()[-2000:]
+        time.sleep(0.05)
+    assert receiver.got.empty()
 
 
 def test_errors_have_the_codes_that_sdks_know(sns):
