@@ -340,7 +340,10 @@ fn function_urls(lambda: Lambda) -> FunctionUrls {
                 if protocol == "HTTP/2.0" { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
             match target.parse() {
                 Ok(uri) => *forwarded.uri_mut() = uri,
-                Err(_) => return admin::answer(400, &serde_json::json!({ "message": "Bad Request" })),
+                Err(_) => {
+                    let answer = admin::answer(400, &serde_json::json!({ "message": "Bad Request" }));
+                    return answer.map(wire::Body::from);
+                }
             }
             lambda.serve_url(&url_id, cx, forwarded).await
         })
