@@ -52,9 +52,8 @@ async fn fill(peer: &Peer, url: &str, count: usize, clients: usize) -> anyhow::R
     let take = |left: usize| (left > 0).then(|| left.saturating_sub(BATCH));
     let workers = (0..clients).map(|_| async {
         while let Ok(before) = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
-            let entries: Vec<Value> = (0..before.min(BATCH))
-                .map(|id| json!({ "Id": id.to_string(), "MessageBody": body }))
-                .collect();
+            let entries: Vec<Value> =
+                (0..before.min(BATCH)).map(|id| json!({ "Id": id.to_string(), "MessageBody": body })).collect();
             let sent = peer.sqs("SendMessageBatch", &json!({ "QueueUrl": url, "Entries": entries })).await?;
             ensure!(sent["Failed"].as_array().is_none_or(Vec::is_empty), "a message was not taken: {sent}");
         }
@@ -100,7 +99,10 @@ impl Figures {
     pub(super) fn line(&self) -> String {
         let (p50, p99) = self.receive_ms;
         let per_s = self.received_per_s;
-        format!("{:>10} waiting: {per_s:.0} receive+delete/s by one client; receive p50 {p50:.2} ms, p99 {p99:.2} ms", self.waiting)
+        format!(
+            "{:>10} waiting: {per_s:.0} receive+delete/s by one client; receive p50 {p50:.2} ms, p99 {p99:.2} ms",
+            self.waiting
+        )
     }
 
     /// How this compares with a smaller backlog: 1 means that the backlog costs nothing.

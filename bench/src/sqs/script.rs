@@ -14,7 +14,8 @@ use crate::peer::Peer;
 pub(super) const BODY_BYTES: usize = 256;
 const HANDLER: &str = "def handler(event, context):\n    return len(event['Records'])\n";
 /// A batch that is at work for a while.
-const HOLDING: &str = "import time\ndef handler(event, context):\n    time.sleep(HOLD)\n    return len(event['Records'])\n";
+const HOLDING: &str =
+    "import time\ndef handler(event, context):\n    time.sleep(HOLD)\n    return len(event['Records'])\n";
 const HOLD: Duration = Duration::from_secs(2);
 /// A drain that has not ended by then is not reported.
 const DRAIN_MAX: Duration = Duration::from_secs(60);

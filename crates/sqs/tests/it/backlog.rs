@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kv::engine::memory::Memory;
 use kv::engine::{Batch, Engine, Pairs, Snapshot};
-use kv::{Error, Kv, KeyRange};
+use kv::{Error, KeyRange, Kv};
 use serde_json::json;
 use sqs::{Outgoing, QueueName, ReceiveOptions};
 use sys::{Clock, Rng, Timestamp};

@@ -27,7 +27,9 @@ pub(super) fn connector(ca: Option<&Path>) -> anyhow::Result<TlsConnector> {
         add(&mut roots, path).with_context(|| format!("certificates in {}", path.display()))?;
     }
     if roots.is_empty() {
-        tracing::warn!("this system knows no certificate authority: messages over https reach nobody (--http-delivery-ca)");
+        tracing::warn!(
+            "this system knows no certificate authority: messages over https reach nobody (--http-delivery-ca)"
+        );
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
