@@ -8,6 +8,8 @@
 //!          <  2 MiB  the reserve, 8 MiB of zeros in a file, is given up for them
 //!   still  <  2 MiB  nothing
 //! ```
+//! Somebody who takes the last 32 MiB between the look and the write of one group, as memory could and disks can not,
+//! still stops the store until a restart.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
