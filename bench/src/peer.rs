@@ -18,6 +18,9 @@ use tokio::process::{Child, Command};
 /// How long a server may take until it answers.
 const START_TRIES: u32 = 600;
 
+/// Memory of a function that asks for none, in MB.
+const FUNCTION_MB: usize = 128;
+
 /// A server under load; it ends when this is dropped.
 pub(crate) struct Peer {
     pub(crate) name: &'static str,
@@ -32,11 +35,15 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) async fn tinderbox(binary: &Path) -> anyhow::Result<Self> {
+    /// `environments` of the smallest size are to fit, whatever this machine's memory is; 0: as many as it holds.
+    pub(crate) async fn tinderbox(binary: &Path, environments: usize) -> anyhow::Result<Self> {
         Self::start("tinderbox", "disk", |port, data| {
             let mut command = Command::new(binary);
             command.args(["serve", "--auth", "permissive", "--listen", &format!("127.0.0.1:{port}"), "--data"]);
             command.arg(data);
+            if environments > 0 {
+                command.args(["--memory-mb", &(environments * FUNCTION_MB).to_string()]);
+            }
             command
         })
         .await

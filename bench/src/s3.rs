@@ -90,7 +90,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 type Starting<'a> = std::pin::Pin<Box<dyn Future<Output = anyhow::Result<Peer>> + 'a>>;
 
 fn peers(arguments: &Arguments) -> Vec<Starting<'_>> {
-    let mut peers: Vec<Starting<'_>> = vec![Box::pin(Peer::tinderbox(&arguments.binary))];
+    let mut peers: Vec<Starting<'_>> = vec![Box::pin(Peer::tinderbox(&arguments.binary, 0))];
     if let Some(program) = &arguments.moto {
         peers.push(Box::pin(Peer::moto(program)));
     }
