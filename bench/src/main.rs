@@ -3,6 +3,9 @@
 mod iam;
 mod invoke;
 mod kv;
+mod load;
+mod peer;
+mod s3;
 mod sqs;
 mod trace;
 
@@ -23,6 +26,8 @@ enum Benchmark {
     Iam(iam::Arguments),
     /// Warm invocations beside bare `node:http`; cold starts beside a bare start of the language runtime.
     Invoke(invoke::Arguments),
+    /// S3: objects of three sizes and lists, beside other stores and beside what disk and kernel do by themselves.
+    S3(s3::Arguments),
     /// SQS: sends, receives, latency and drain, beside other servers that are installed here.
     Sqs(sqs::Arguments),
     /// Replays a trace of invocations against the keep-alive policy, beside fixed windows.
@@ -35,6 +40,7 @@ async fn main() -> anyhow::Result<()> {
         Benchmark::Kv(arguments) => kv::run(arguments).await,
         Benchmark::Iam(arguments) => iam::run(&arguments),
         Benchmark::Invoke(arguments) => invoke::run(arguments).await,
+        Benchmark::S3(arguments) => s3::run(arguments).await,
         Benchmark::Sqs(arguments) => sqs::run(arguments).await,
         Benchmark::Trace(arguments) => trace::run(&arguments),
     }

@@ -2,8 +2,8 @@
 //! installed here (`--moto`, `--ministack`). Those keep everything in memory and say so in the table; Tinderbox answers
 //! after the disk has. Beside it stands the disk's own fdatasync rate: sends per fsync is what group commit makes of it.
 
+mod backlog;
 mod disk;
-mod peer;
 mod script;
 
 use std::path::PathBuf;
@@ -12,8 +12,8 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::json;
 
-use peer::Peer;
-use script::Figures;
+use crate::peer::Peer;
+use script::{Figures, Sizes};
 
 /// Bounds of one run.
 #[derive(clap::Args)]
@@ -42,6 +42,14 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 1_000)]
     drain: usize,
 
+    /// Batches, one message and two seconds each, that are to be at work at once from idle; 0 leaves it out
+    #[arg(long, default_value_t = 0)]
+    wide: usize,
+
+    /// Instead of the script: what a receive from Tinderbox costs while so many messages wait, beside ten
+    #[arg(long, value_name = "MESSAGES")]
+    backlog: Option<usize>,
+
     /// Prints one JSON object instead of a table
     #[arg(long)]
     json: bool,
@@ -51,10 +59,14 @@ pub(crate) struct Arguments {
 #[expect(clippy::print_stdout, reason = "the figures are this program's output")]
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let time = Duration::from_secs(arguments.seconds);
+    if let Some(waiting) = arguments.backlog {
+        return backlogged(&arguments, waiting, time).await;
+    }
+    let sizes = Sizes { clients: arguments.clients, time, drain: arguments.drain, wide: arguments.wide };
     let mut rows = Vec::new();
     let fsyncs_before = disk::fsyncs_per_s(time / 3)?;
     for peer in peers(&arguments).await? {
-        let figures = script::run(&peer, arguments.clients, time, arguments.drain).await;
+        let figures = script::run(&peer, sizes).await;
         rows.push((peer.name, peer.keeps, figures.with_context(|| peer.name.to_owned())?));
     }
     let fsyncs = f64::midpoint(fsyncs_before, disk::fsyncs_per_s(time / 3)?);
@@ -73,8 +85,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         arguments.clients, arguments.seconds
     );
     println!(
-        "{:<12} {:<8} {:>10} {:>14} {:>16} {:>9} {:>9} {:>10}",
-        "server", "keeps in", "sends/s", "batch msgs/s", "receive+del/s", "p50 ms", "p99 ms", "drain/s"
+        "{:<12} {:<8} {:>10} {:>14} {:>16} {:>9} {:>9} {:>10} {:>10}",
+        "server", "keeps in", "sends/s", "batch msgs/s", "receive+del/s", "p50 ms", "p99 ms", "drain/s", "to wide s"
     );
     for (name, keeps, of) in &rows {
         println!("{name:<12} {keeps:<8} {}", of.columns());
@@ -91,8 +103,25 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The figures of `--backlog`.
+#[expect(clippy::print_stdout, reason = "the figures are this program's output")]
+async fn backlogged(arguments: &Arguments, waiting: usize, time: Duration) -> anyhow::Result<()> {
+    let peer = Peer::tinderbox(&arguments.binary, 0).await?;
+    let ([few, many], filled_per_s) = backlog::run(&peer, waiting, arguments.clients, time).await?;
+    if arguments.json {
+        println!("{}", json!({ "few": few.json(), "many": many.json(), "filled_per_s": filled_per_s }));
+        return Ok(());
+    }
+    println!("{}\n{}", few.line(), many.line());
+    println!("{}", many.ratios(&few));
+    println!("filled at {filled_per_s:.0} durable messages/s, in batches of ten by {} clients", arguments.clients);
+    Ok(())
+}
+
 async fn peers(arguments: &Arguments) -> anyhow::Result<Vec<Peer>> {
-    let mut peers = vec![Peer::tinderbox(&arguments.binary).await?];
+    // Those of the drain may still be there when the wide step begins.
+    let environments = if arguments.wide == 0 { 0 } else { arguments.wide + arguments.drain };
+    let mut peers = vec![Peer::tinderbox(&arguments.binary, environments).await?];
     if let Some(program) = &arguments.moto {
         peers.push(Peer::moto(program).await?);
     }
@@ -110,26 +139,29 @@ fn shown(figure: Option<f64>, digits: usize) -> String {
 impl Figures {
     fn columns(&self) -> String {
         format!(
-            "{:>10.0} {:>14.0} {:>16.0} {:>9.2} {:>9.2} {:>10}",
+            "{:>10.0} {:>14.0} {:>16.0} {:>9.2} {:>9.2} {:>10} {:>10}",
             self.sends_per_s,
             self.batch_messages_per_s,
             self.received_per_s,
             self.latency_ms.0,
             self.latency_ms.1,
             shown(self.drained_per_s, 0),
+            shown(self.widened_s, 2),
         )
     }
 
     fn ratios(&self, other: &Self) -> String {
         let drained = self.drained_per_s.zip(other.drained_per_s).map(|(own, other)| own / other);
+        let widened = self.widened_s.zip(other.widened_s).map(|(own, other)| other / own);
         format!(
-            "sends {:.1}, batches {:.1}, receive+delete {:.1}, p50 {:.1}, p99 {:.1}, drain {}",
+            "sends {:.1}, batches {:.1}, receive+delete {:.1}, p50 {:.1}, p99 {:.1}, drain {}, wide {}",
             self.sends_per_s / other.sends_per_s,
             self.batch_messages_per_s / other.batch_messages_per_s,
             self.received_per_s / other.received_per_s,
             other.latency_ms.0 / self.latency_ms.0,
             other.latency_ms.1 / self.latency_ms.1,
             shown(drained, 1),
+            shown(widened, 1),
         )
     }
 
@@ -141,6 +173,7 @@ impl Figures {
             "latency_p50_ms": self.latency_ms.0,
             "latency_p99_ms": self.latency_ms.1,
             "drained_per_s": self.drained_per_s,
+            "widened_s": self.widened_s,
         })
     }
 }

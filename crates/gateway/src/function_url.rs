@@ -47,7 +47,7 @@ pub struct UrlRequest {
 }
 
 /// Answers requests to function URLs: given by the binary, implemented by `lambda`.
-pub type FunctionUrls = Arc<dyn Fn(UrlRequest) -> BoxFuture<Response<Bytes>> + Send + Sync>;
+pub type FunctionUrls = Arc<dyn Fn(UrlRequest) -> BoxFuture<Response<wire::Body>> + Send + Sync>;
 
 impl Gateway {
     /// Steps of a request to a function URL. What it answers is the function's business, also its errors.
@@ -58,7 +58,7 @@ impl Gateway {
         body: &Waiting<B>,
         url_id: String,
         raw_path: String,
-    ) -> Result<Response<Bytes>, ApiError> {
+    ) -> Result<Response<wire::Body>, ApiError> {
         exchange.name = format!("url {} {raw_path}", head.method);
         let absent = || ApiError::client("ResourceNotFoundException", 404, "There is no function URL here.");
         let function_urls = self.0.wiring.function_urls.clone().ok_or_else(absent)?;

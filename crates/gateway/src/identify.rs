@@ -110,10 +110,13 @@ impl Directory {
         let all = || (0..self.known.len()).collect::<Vec<_>>();
         let Some(scope) = scope else {
             let by_host = self.by_host(host);
+            // At S3's own host any path is a stranger's for a public bucket.
+            let elsewhere = by_host.filter(|at| !self.known[*at].takes_any_path());
             return self
                 .operation(&all(), head, host, None)
-                .or_else(|| by_host.map(|at| self.unknown_operation(at, head)))
+                .or_else(|| elsewhere.map(|at| self.unknown_operation(at, head)))
                 .or_else(|| self.of_strangers(head, host))
+                .or_else(|| by_host.map(|at| self.unknown_operation(at, head)))
                 .unwrap_or_else(|| unidentified(head, path));
         };
         let candidates: Vec<usize> =

@@ -78,7 +78,7 @@ impl Gateway {
                 (self.0.directory.known(known), operation)
             }
             Target::Admin => return whole(self.administer(exchange, head, body).await),
-            Target::FunctionUrl { id, path } => return whole(self.call_url(exchange, head, body, id, path).await),
+            Target::FunctionUrl { id, path } => return self.call_url(exchange, head, body, id, path).await,
             Target::Form { known } => return self.post_form(exchange, head, body, known).await,
             Target::Preflight => return self.preflight(exchange, head).await,
             unserved => return whole(self.unserved(exchange, unserved)),

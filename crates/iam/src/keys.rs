@@ -374,10 +374,22 @@ pub(crate) async fn get<T: DeserializeOwned>(tx: &Txn, key: &Bytes) -> Result<Op
     tx.get(key).await?.map(|value| decode(&value)).transpose()
 }
 
+/// Records read at once: of the largest (a role with full inline policies, some 20 KB) well below what one range may hold.
+const PAGE: usize = 256;
+
 /// All records of a range, in the order of their keys.
 pub(crate) async fn list<T: DeserializeOwned>(tx: &Txn, range: &KeyRange) -> Result<Vec<T>, kv::Error> {
-    let pairs = tx.range(&range.begin, &range.end, kv::RangeOptions::default()).await?;
-    pairs.iter().map(|(_, value)| decode(value)).collect()
+    let (mut begin, mut found) = (range.begin.clone(), Vec::new());
+    loop {
+        let pairs = tx.range(&begin, &range.end, kv::RangeOptions { limit: PAGE, ..Default::default() }).await?;
+        for (_, value) in &pairs {
+            found.push(decode(value)?);
+        }
+        match pairs.last() {
+            Some((last, _)) if pairs.len() == PAGE => begin = [last.as_ref(), &[0]].concat().into(),
+            _ => return Ok(found),
+        }
+    }
 }
 
 /// Writes the record at `key`.

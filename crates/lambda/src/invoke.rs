@@ -22,6 +22,7 @@ mod demand;
 pub mod egress;
 mod ending;
 mod endpoint;
+mod entry;
 mod environment;
 mod environments;
 pub mod error;

@@ -20,6 +20,7 @@
 //!
 //! **Keys** are in `keys.rs`, **limits** in [`limits`]. AWS's documentation: <https://docs.aws.amazon.com/lambda/latest/api/>.
 
+mod answer_stream;
 pub mod api;
 mod code_link;
 mod code_source;

@@ -4,20 +4,25 @@
 //!  Host: ID.lambda-url.REGION.… ─► owner of ID ─► preflight? ─► AuthType ─► event.rs ─► data plane ─► result.rs ─► CORS
 //!                                     403            200          403         413        429, 502       502
 //! ```
+//! With `InvokeMode: RESPONSE_STREAM`, `streamed.rs` stands in the place of `result.rs`: the answer leaves while it is written.
 //!
 //! Source: AWS Lambda developer guide, "Invoking Lambda function URLs", "Security and auth model".
 
 pub mod cors;
 pub mod event;
 pub mod result;
+mod streamed;
+
+use std::sync::Arc;
 
 use blob::BlobError;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use wire::{AccountId, Arn, Cx, Principal};
+use wire::{AccountId, Arn, Body, Cx, Principal};
 
 use crate::error::LambdaError;
-use crate::invoke::{Invocation, InvokeError, PAYLOAD_BYTES_MAX};
+use crate::function::FunctionVersion;
+use crate::invoke::{Invocation, InvokeError, InvokeOutcome, PAYLOAD_BYTES_MAX, StreamSink};
 use crate::keys::{self, Key, UrlAuth, UrlOwner, UrlRecord};
 use crate::name::FunctionName;
 use crate::package::PackageError;
@@ -32,11 +37,19 @@ struct Target {
     url: UrlRecord,
 }
 
+/// A request that may run.
+struct Prepared {
+    version: Arc<FunctionVersion>,
+    invocation: Invocation,
+    /// `InvokeMode` is `RESPONSE_STREAM`.
+    streams: bool,
+}
+
 impl Lambda {
     /// Serves a request to the function URL with the id `id`. The body is limited to 6 MB by the caller or here.
     ///
     /// `cx` is the request's: its principal decides over `AWS_IAM` URLs; account and region are the function's, whatever it says.
-    pub async fn serve_url(&self, id: &str, cx: Cx, request: Request<Bytes>) -> Response<Bytes> {
+    pub async fn serve_url(&self, id: &str, cx: Cx, request: Request<Bytes>) -> Response<Body> {
         let mut response = match self.target(id, &cx).await {
             Ok(Some(target)) => self.serve_target(target, request).await,
             // Forbidden and not absent: whether a URL exists is nobody's business. The shape is AWS's.
@@ -44,7 +57,7 @@ impl Lambda {
                 let mut response = result::refusal(StatusCode::FORBIDDEN, r#"{"Message":null}"#);
                 let kind = HeaderValue::from_static("AccessDeniedException");
                 response.headers_mut().insert("x-amzn-errortype", kind);
-                response
+                response.map(Body::from)
             }
             Err(error) => {
                 tracing::error!(
@@ -52,7 +65,7 @@ impl Lambda {
                     url_id = id,
                     "a function URL cannot be served"
                 );
-                result::bad_gateway()
+                result::bad_gateway().map(Body::from)
             }
         };
         for (name, value) in [("x-amzn-requestid", cx.request_id), ("x-amzn-trace-id", cx.trace.header())] {
@@ -93,30 +106,34 @@ impl Lambda {
         read.await
     }
 
-    async fn serve_target(&self, target: Target, request: Request<Bytes>) -> Response<Bytes> {
+    async fn serve_target(&self, target: Target, request: Request<Bytes>) -> Response<Body> {
         let cors = target.url.cors.as_ref();
         if let Some(answer) = cors.and_then(|cors| cors.preflight(&request)) {
-            return answer;
+            return answer.map(Body::from);
         }
         let origin = request.headers().get(header::ORIGIN).cloned();
         let cors = target.url.cors.clone();
-        let mut response = self.invoke_target(target, request).await;
+        let mut response = match self.prepare(target, &request).await {
+            Ok(prepared) => self.invoke_target(prepared).await,
+            Err(refusal) => refusal.map(Body::from),
+        };
         if let Some(cors) = cors {
             cors.apply(origin.as_ref(), response.headers_mut());
         }
         response
     }
 
-    async fn invoke_target(&self, target: Target, request: Request<Bytes>) -> Response<Bytes> {
+    /// What the request asks the function; the platform's own answer when it may not or cannot.
+    async fn prepare(&self, target: Target, request: &Request<Bytes>) -> Result<Prepared, Response<Bytes>> {
         let Target { cx, name, url } = target;
         let caller = caller(&cx.principal);
         let arn = name.qualified_arn(&cx);
         if let Err(refusal) = self.may_call_url(&cx, &arn, url.auth).await {
             if refusal.internal.is_some() {
                 tracing::error!(%refusal, arn, "whether a function URL may be called cannot be told");
-                return result::bad_gateway();
+                return Err(result::bad_gateway());
             }
-            return result::refusal(StatusCode::FORBIDDEN, r#"{"Message":"Forbidden"}"#);
+            return Err(result::refusal(StatusCode::FORBIDDEN, r#"{"Message":"Forbidden"}"#));
         }
         let context = EventContext {
             url_id: &url.id,
@@ -128,17 +145,17 @@ impl Lambda {
         };
         let too_large = || result::refusal(StatusCode::PAYLOAD_TOO_LARGE, r#"{"Message":"Request Entity Too Large"}"#);
         if request.body().len() > PAYLOAD_BYTES_MAX {
-            return too_large();
+            return Err(too_large());
         }
-        let payload = event::encode(&request, &context);
+        let payload = event::encode(request, &context);
         if payload.len() > PAYLOAD_BYTES_MAX {
-            return too_large();
+            return Err(too_large());
         }
         let (version, trace) = match self.version_to_run(&cx, &name, cx.trace.clone()).await {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, arn, "a function behind a URL cannot run");
-                return result::bad_gateway();
+                return Err(result::bad_gateway());
             }
         };
         let invocation = Invocation {
@@ -150,16 +167,34 @@ impl Lambda {
             trace,
             stream: None,
         };
-        match self.plane.invoke(version, invocation).await {
+        Ok(Prepared { version, invocation, streams: url.streams })
+    }
+
+    async fn invoke_target(&self, prepared: Prepared) -> Response<Body> {
+        let Prepared { version, mut invocation, streams } = prepared;
+        if streams {
+            let (sink, parts) = StreamSink::new();
+            invocation.stream = Some(sink);
+            return streamed::answer(self.plane.invoke(version, invocation), parts, self.clock.clone()).await;
+        }
+        let response = match self.plane.invoke(version, invocation).await {
             Ok(outcome) if outcome.function_error.is_none() => result::decode(&outcome.payload),
-            Ok(_) => result::bad_gateway(),
-            Err(InvokeError::TooManyRequests { .. }) => {
-                result::refusal(StatusCode::TOO_MANY_REQUESTS, r#"{"Message":"Too Many Requests"}"#)
-            }
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a function behind a URL did not run");
-                result::bad_gateway()
-            }
+            outcome => failed(outcome),
+        };
+        response.map(Body::from)
+    }
+}
+
+/// The answer when the function failed or did not run.
+fn failed(outcome: Result<InvokeOutcome, InvokeError>) -> Response<Bytes> {
+    match outcome {
+        Ok(_) => result::bad_gateway(),
+        Err(InvokeError::TooManyRequests { .. }) => {
+            result::refusal(StatusCode::TOO_MANY_REQUESTS, r#"{"Message":"Too Many Requests"}"#)
+        }
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a function behind a URL did not run");
+            result::bad_gateway()
         }
     }
 }

@@ -76,13 +76,31 @@ fn has_nesting(fields: &Map<String, Value>) -> bool {
 pub(crate) fn wants(attributes: &BTreeMap<String, String>, message: &Message, text: &str) -> bool {
     let Some(policy) = attributes.get("FilterPolicy").filter(|policy| !is_none(policy)) else { return true };
     // A policy was checked before it was stored: one that does not compile is of another version, and wants nothing.
-    let Ok(pattern) = EventPattern::parse(policy) else { return false };
-    match attributes.get("FilterPolicyScope").map(String::as_str) {
-        Some(SCOPE_BODY) => match serde_json::from_str::<Value>(text) {
-            Ok(body @ Value::Object(_)) => pattern.matches(&body),
-            _ => false,
+    let Ok(mut policy) = serde_json::from_str(policy) else { return false };
+    five_digits(&mut policy);
+    let Ok(pattern) = EventPattern::compile(&policy) else { return false };
+    let mut view = match attributes.get("FilterPolicyScope").map(String::as_str) {
+        Some(SCOPE_BODY) => match serde_json::from_str(text) {
+            Ok(body @ Value::Object(_)) => body,
+            _ => return false,
         },
-        _ => pattern.matches(&view_of(&message.attributes)),
+        _ => view_of(&message.attributes),
+    };
+    five_digits(&mut view);
+    pattern.matches(&view)
+}
+
+/// Rounds numbers: they are compared with five digits behind the point (developer guide, "Filter policy constraints").
+fn five_digits(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            if let Some(rounded) = number.as_f64().and_then(|exact| Number::from_f64((exact * 1e5).round() / 1e5)) {
+                *number = rounded;
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(five_digits),
+        Value::Object(fields) => fields.values_mut().for_each(five_digits),
+        _ => {}
     }
 }
 

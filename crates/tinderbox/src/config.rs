@@ -111,6 +111,10 @@ pub(crate) struct Options {
     #[arg(long, env = "TINDERBOX_HTTP_DELIVERY", value_enum)]
     http_delivery: Option<HttpDelivery>,
 
+    /// PEM file of authorities whose certificates are believed over HTTPS, beside those of this system
+    #[arg(long, env = "TINDERBOX_HTTP_DELIVERY_CA", value_name = "FILE")]
+    http_delivery_ca: Option<PathBuf>,
+
     /// New buckets have ACLs and do not block public access, as on AWS before April 2023
     #[arg(long, env = "TINDERBOX_S3_ACLS", num_args = 0..=1, default_missing_value = "true")]
     s3_acls: Option<bool>,
@@ -151,6 +155,7 @@ impl Options {
             memory_mb: self.memory_mb.or(lower.memory_mb),
             idle_s: self.idle_s.or(lower.idle_s),
             http_delivery: self.http_delivery.or(lower.http_delivery),
+            http_delivery_ca: self.http_delivery_ca.or(lower.http_delivery_ca),
             s3_acls: self.s3_acls.or(lower.s3_acls),
             s3_kms_keys: if self.s3_kms_keys.is_empty() { lower.s3_kms_keys } else { self.s3_kms_keys },
             s3_signature_v2: self.s3_signature_v2.or(lower.s3_signature_v2),
@@ -195,6 +200,7 @@ pub(crate) struct Config {
     pub(crate) memory_mb: u64,
     pub(crate) idle_s: u64,
     pub(crate) http_delivery: HttpDelivery,
+    pub(crate) http_delivery_ca: Option<PathBuf>,
     pub(crate) s3_acls: bool,
     pub(crate) s3_kms_keys: Vec<String>,
     pub(crate) s3_signature_v2: bool,
@@ -234,6 +240,7 @@ impl Config {
             memory_mb: options.memory_mb.unwrap_or_else(three_quarters_of_memory_mb),
             idle_s: options.idle_s.unwrap_or(600),
             http_delivery: options.http_delivery.unwrap_or_default(),
+            http_delivery_ca: options.http_delivery_ca,
             s3_acls: options.s3_acls.unwrap_or(false),
             s3_kms_keys: options.s3_kms_keys,
             s3_signature_v2: options.s3_signature_v2.unwrap_or(false),

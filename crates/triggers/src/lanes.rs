@@ -3,7 +3,7 @@
 //! A *lane* takes a batch, has it worked on, takes the next one. Exactly one lane waits for the source when all are
 //! done; the others end when nothing is left. A lane that got something opens another one, so their number doubles
 //! with each round while there is a backlog. A throttled function halves what is allowed and pauses all lanes, longer
-//! each time; each success allows a little more again.
+//! each time; each batch that the function takes allows more again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,10 +94,10 @@ impl Lanes {
         self.0.lock().open -= 1;
     }
 
-    /// A batch went through.
-    pub(crate) fn succeeded(&self) {
+    /// The function took a batch: there is room for it, and perhaps for two more.
+    pub(crate) fn taken(&self) {
         let mut counts = self.0.lock();
-        counts.allowed = (counts.allowed + 1 + counts.allowed / 8).min(counts.max);
+        counts.allowed = (counts.allowed + 2).min(counts.max);
         counts.pause = PAUSE_FIRST;
     }
 
@@ -166,7 +166,7 @@ mod tests {
         lanes.throttled(later);
         assert_eq!(lanes.turn(later, true), Turn::End);
         for _ in 0..40 {
-            lanes.succeeded();
+            lanes.taken();
         }
         let after = later + PAUSE_MAX;
         assert!(lanes.open());

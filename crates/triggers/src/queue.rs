@@ -23,7 +23,7 @@ use sys::task::CancellationToken;
 use wire::{Act, TraceContext};
 
 use crate::filter::Filters;
-use crate::functions::{Call, Refusal, context};
+use crate::functions::{Answer, Call, Refusal, context};
 use crate::keys::MappingRecord;
 use crate::lanes::{Lanes, Turn};
 use crate::queue_event::{event, record};
@@ -43,6 +43,8 @@ const EVENT_BYTES_MAX: usize = lambda::invoke::PAYLOAD_BYTES_MAX;
 const ENVELOPE_BYTES: usize = 64;
 /// Pause when the role may not, the queue or the function is gone, or the platform fails.
 const PAUSE: Duration = Duration::from_secs(5);
+/// A function that has not refused a batch by then works on it: concurrency is refused at once.
+const TAKEN_AFTER: Duration = Duration::from_millis(100);
 /// For so long the answer about the role is believed.
 const ROLE_BELIEVED: Duration = Duration::from_secs(1);
 /// Longest visibility timeout, in seconds (SQS developer guide, "Amazon SQS visibility timeout").
@@ -241,7 +243,7 @@ impl Poller {
     }
 
     /// Deletes what no filter wants and has the rest worked on, in events of at most the largest size.
-    async fn work(&self, messages: Vec<Received>) {
+    async fn work(self: &Arc<Self>, messages: Vec<Received>) {
         let closed = self.triggers.clock().elapsed();
         let (unwanted, mut events) = self.events(messages);
         self.delete(&unwanted).await;
@@ -287,13 +289,12 @@ impl Poller {
     }
 
     /// One invocation with messages whose batch was closed at a moment of the clock's monotonic time.
-    async fn run(&self, items: &[Item], closed: Duration) -> Ran {
+    async fn run(self: &Arc<Self>, items: &[Item], closed: Duration) -> Ran {
         debug_assert!(items.iter().map(|item| item.bytes).sum::<usize>() <= EVENT_BYTES_MAX || items.len() == 1);
-        let answer = match (self.triggers.functions().invoke)(self.call(items)).await {
+        let answer = match self.invoke(items).await {
             Ok(answer) => answer,
             Err(refusal) => return self.refused(refusal, items, closed).await,
         };
-        self.lanes.succeeded();
         let verdict = match &answer.function_error {
             Some(_) => Verdict::Failed,
             None if self.mapping.partial => {
@@ -313,6 +314,23 @@ impl Poller {
             false => {
                 self.leave(&receipts(failed), closed).await;
                 Ran::Left
+            }
+        }
+    }
+
+    /// Invokes. After a throttling others follow as soon as the function is at work, however long that takes.
+    async fn invoke(self: &Arc<Self>, items: &[Item]) -> Result<Answer, Refusal> {
+        let mut invocation = (self.triggers.functions().invoke)(self.call(items));
+        match self.triggers.clock().timeout(TAKEN_AFTER, &mut invocation).await {
+            Some(Ok(answer)) => {
+                self.lanes.taken();
+                Ok(answer)
+            }
+            Some(Err(refusal)) => Err(refusal),
+            None => {
+                self.lanes.taken();
+                self.open_lane();
+                invocation.await
             }
         }
     }

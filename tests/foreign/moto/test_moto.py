@@ -14,6 +14,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from blackbox.server import LAMBDA_TRUST
 from blackbox.suites import cached
 
 HERE = Path(__file__).parent
@@ -45,7 +46,7 @@ def copied(suite, service, folder):
     for file in (suite / "tests").glob("*.py"):
         shutil.copy(file, folder / "tests")
     # What the tests of queues and topics take from others.
-    for package in (f"test_{service}", "test_awslambda", "test_core", "test_ecr"):
+    for package in (f"test_{service}", "test_awslambda", "test_core", "test_ecr", "test_s3"):
         if (suite / "tests" / package).is_dir():
             shutil.copytree(suite / "tests" / package, folder / "tests" / package)
 
@@ -62,6 +63,8 @@ def test_moto(service, new_server, tmp_path):
     suite, python = checkout(), environment()
     copied(suite, service, tmp_path)
     server = new_server("--auth", "permissive", "--account", ACCOUNT)
+    # Else moto's tests make it, with "some policy" that no function could be assumed by.
+    server.client("iam").create_role(RoleName="my-role", Path="/my-path/", AssumeRolePolicyDocument=LAMBDA_TRUST)
     report = tmp_path / "report.xml"
     done = subprocess.run(
         [python, "-m", "pytest", f"tests/test_{service}", "-q", "-p", "no:cacheprovider", "-p", "tinderbox_moto", "-W", "ignore", "--continue-on-collection-errors"]

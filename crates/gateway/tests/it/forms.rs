@@ -1,4 +1,4 @@
-//! Uploads by HTML forms.
+//! Uploads by HTML forms, and by those whom nobody knows.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -99,5 +99,24 @@ async fn a_form_is_for_the_bucket_that_its_host_names() {
         let answer = server.send(&form(target, &[("key", "k")]).host("json.localhost")).await;
         assert!((400..500).contains(&answer.status), "{answer:?}");
     }
+    assert!(server.state.stored.lock().is_empty());
+}
+
+#[tokio::test]
+async fn w1_strangers_find_buckets_at_every_host_of_s3() {
+    let server = Server::with_objects(|config| config.auth = Auth::Permissive).await;
+    for (host, target) in [
+        ("127.0.0.1", "/photos/k"),
+        ("s3.localhost", "/photos/k"),
+        ("s3.us-east-1.localhost", "/photos/k"),
+        ("photos.s3.localhost", "/k"),
+        ("photos.localhost", "/k"),
+    ] {
+        let answer = server.send(&Call::new("PUT", target).host(host).body("12345")).await;
+        assert_eq!(answer.status, 200, "{host} {answer:?}");
+        assert_eq!(server.state.stored.lock().pop(), Some("photos/k - us-east-1 5".to_owned()), "{host}");
+    }
+    let elsewhere = server.send(&Call::new("PUT", "/photos/k").host("json.localhost").body("12345")).await;
+    assert!((400..500).contains(&elsewhere.status), "{elsewhere:?}");
     assert!(server.state.stored.lock().is_empty());
 }

@@ -97,7 +97,7 @@ impl Server {
             recorder: traces.recorder(),
             credentials: credentials.clone(),
             identity,
-            function_urls: Some(Arc::new(|request| Box::pin(async move { describe(request) }))),
+            function_urls: Some(Arc::new(|request| Box::pin(async move { describe(request).map(wire::Body::from) }))),
             cors: Some(Arc::new(|question| Box::pin(async move { cors(&question) }))),
             admin: admin_routes(),
             clock: clock.clone(),

@@ -99,7 +99,8 @@ fn aws(text: &str) -> Option<Who> {
         return Some(Who::Gone);
     }
     let parts: Vec<&str> = text.splitn(6, ':').collect();
-    let ["arn", _, service @ ("iam" | "sts"), "", account, resource] = parts.as_slice() else { return None };
+    // One partition, as `wire::Arn`.
+    let ["arn", "aws", service @ ("iam" | "sts"), "", account, resource] = parts.as_slice() else { return None };
     if !is_account(account) || resource.contains(['*', '?']) {
         return None;
     }

@@ -72,6 +72,11 @@ fn malformed_documents_are_refused_in_aws_words() {
             r#"Invalid principal in policy: "AWS":"arn:aws:iam::1:user/*""#,
         ),
         (
+            r#""Effect":"Allow","Principal":{"AWS":"arn:aws-cn:iam::111122223333:user/bob"},"Action":"s3:*","Resource":"*""#,
+            Kind::Resource,
+            r#"Invalid principal in policy: "AWS":"arn:aws-cn:iam::111122223333:user/bob""#,
+        ),
+        (
             r#""Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole","Resource":"*""#,
             Kind::Trust,
             "Has prohibited field Resource",

@@ -20,7 +20,7 @@ use super::runtime_api::RuntimeApi;
 use super::state::State;
 use super::stems::{Stem, address_variables, listeners};
 use super::variables::TASK_ROOT;
-use super::{EnvironmentPeer, InvokeError, Invoker, egress, endpoint};
+use super::{EnvironmentPeer, InvokeError, Invoker, egress, endpoint, entry};
 use crate::FunctionVersion;
 use crate::runtimes::{LaunchPlan, Protocol};
 
@@ -102,6 +102,11 @@ impl Invoker {
         let unavailable = |cause: String| StartFailure::Platform(InvokeError::Unavailable { cause });
         let folders = self.folders(function).await.map_err(unavailable)?;
         let code_download = clock.elapsed() - start;
+        if folders.layers.as_ref().is_some_and(|layers| layers.join("extensions").is_dir()) {
+            let warning = "WARNING /opt/extensions: external extensions are not supported yet, and none is started.";
+            let warning = logs.platform.fault(warning, clock.now());
+            logs.write(warning);
+        }
         let plan = shared
             .runtimes
             .plan(&function.runtime, &folders.package)
@@ -203,10 +208,11 @@ impl Invoker {
         folders: Folders,
         variables: Vec<(String, String)>,
     ) -> Spec {
+        let argv = entry::argv(function, &plan);
         let mut mounts: Vec<Mount> = plan.mounts.into_iter().map(|(source, target)| Mount { source, target }).collect();
         mounts.extend(function_mounts(folders));
         let mut spec = Spec {
-            argv: plan.argv,
+            argv,
             env: variables,
             address_env: address_variables(&self.0.limits.egress),
             cwd: PathBuf::from(TASK_ROOT),

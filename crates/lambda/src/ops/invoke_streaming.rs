@@ -1,30 +1,24 @@
 //! InvokeWithResponseStream: the answer while it is being written.
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::stream;
 use model::lambda as m;
 use serde_json::json;
-use sys::Clock;
-use sys::task::CancellationToken;
-use tokio::sync::mpsc;
 use wire::{ApiError, Body, Cx};
 
 use super::invoke::{LOG_TAIL_BYTES_MAX, check_payload, client_context, payload_or_empty};
 use super::settings::refuse_unserved;
+use crate::answer_stream::{self, Framing};
 use crate::error::LambdaError;
 use crate::event_stream;
-use crate::invoke::{Arrived, Invocation, InvokeError, InvokeOutcome, StreamPart, StreamParts, StreamSink};
+use crate::invoke::{Invocation, InvokeError, InvokeOutcome, StreamPart, StreamSink};
 use crate::name::{FunctionName, in_account_of};
 use crate::state::Lambda;
 
 /// Chunks of a buffered answer: a message of an event stream should not be larger.
 const CHUNK_BYTES: usize = 64 << 10;
-/// How long a reader may take nothing at all.
-const READER_STALLS_MAX: Duration = Duration::from_secs(120);
 const OCTETS: &str = "application/octet-stream";
 
 pub(crate) async fn invoke_streaming(
@@ -75,82 +69,26 @@ pub(crate) async fn invoke_streaming(
             return Ok((output, Body::stream(stream::iter(messages.into_iter().map(Ok)), None)));
         }
     };
-    let (sender, receiver) = mpsc::channel(1);
-    let reader = Reader { sender: Some(sender), clock: lambda.clock.clone() };
-    drop(sys::task::spawn("streamed answer", forward(first, parts, running, tail, reader)));
-    Ok((
-        output,
-        Body::stream(
-            stream::unfold(
-                receiver,
-                |mut receiver| async move { receiver.recv().await.map(|message| (message, receiver)) },
-            ),
-            None,
-        ),
-    ))
+    let body = answer_stream::pass_on(Some(first), parts, running, EventStream { tail }, lambda.clock.clone());
+    Ok((output, body))
 }
 
-type Running = crate::invoke::BoxFuture<Result<InvokeOutcome, InvokeError>>;
-
-/// Who reads the answer.
-struct Reader {
-    /// `None` when the reader has gone.
-    sender: Option<mpsc::Sender<Result<Bytes, ApiError>>>,
-    clock: Clock,
+/// The messages of an event stream.
+struct EventStream {
+    /// Whether the end of the log was asked for.
+    tail: bool,
 }
 
-impl Reader {
-    /// Hands over one message. A reader that takes none for too long is taken to have gone: its answer ends early.
-    async fn take(&mut self, message: Result<Bytes, ApiError>) {
-        let Some(sender) = &self.sender else { return };
-        let sent = self.clock.timeout(READER_STALLS_MAX, sender.send(message)).await;
-        if !matches!(sent, Some(Ok(()))) {
-            self.sender = None;
-        }
+impl Framing for EventStream {
+    fn part(&mut self, part: &StreamPart) -> Option<Bytes> {
+        message(part)
     }
 
-    /// Hands over a part of the answer; whether it was one that the reader sees.
-    async fn take_part(&mut self, Arrived { part, .. }: &Arrived) -> bool {
-        match message(part) {
-            Some(message) => {
-                self.take(Ok(message)).await;
-                true
-            }
-            None => false,
+    fn end(&mut self, outcome: Result<InvokeOutcome, InvokeError>, streamed: bool) -> Vec<Result<Bytes, ApiError>> {
+        match outcome {
+            Ok(outcome) => ending(&outcome, self.tail, streamed).into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(wire::error::to_api_error(LambdaError::from(error)))],
         }
-    }
-}
-
-/// Passes parts on as they come, then how it ended. A reader that has gone does not stop the function, and one that is
-/// slow does not stop its clock: the invocation goes on while a part waits.
-async fn forward(first: Arrived, mut parts: StreamParts, running: Running, tail: bool, mut reader: Reader) {
-    let ended = CancellationToken::new();
-    let run = async {
-        let outcome = running.await;
-        ended.cancel();
-        outcome
-    };
-    let pass = async {
-        let mut streamed = reader.take_part(&first).await;
-        drop(first);
-        loop {
-            let arrived = tokio::select! {
-                biased;
-                Some(arrived) = parts.recv() => arrived,
-                () = ended.cancelled() => break,
-            };
-            streamed |= reader.take_part(&arrived).await;
-        }
-        streamed
-    };
-    let (outcome, streamed) = tokio::join!(run, pass);
-    match outcome {
-        Ok(outcome) => {
-            for message in ending(&outcome, tail, streamed) {
-                reader.take(Ok(message)).await;
-            }
-        }
-        Err(error) => reader.take(Err(wire::error::to_api_error(LambdaError::from(error)))).await,
     }
 }
 
@@ -181,68 +119,4 @@ fn ending(outcome: &InvokeOutcome, tail: bool, streamed: bool) -> Vec<Bytes> {
     let complete = serde_json::Value::Object(complete).to_string();
     messages.push(event_stream::event("InvokeComplete", "application/json", complete.as_bytes()));
     messages
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use sys::Timestamp;
-
-    use super::*;
-
-    /// An invocation that streams `chunks` of 1 MB and then fails, and whether it has come to its end.
-    async fn streaming(chunks: usize) -> (Arrived, StreamParts, Running, Arc<AtomicBool>) {
-        let (sink, mut parts) = StreamSink::new();
-        let has_ended = Arc::new(AtomicBool::new(false));
-        let ended = Arc::clone(&has_ended);
-        sink.send(StreamPart::Chunk(Bytes::from_static(b"first"))).await;
-        let first = parts.try_recv().unwrap();
-        let running = Box::pin(async move {
-            for _ in 0..chunks {
-                sink.send(StreamPart::Chunk(Bytes::from(vec![0; 1 << 20]))).await;
-            }
-            ended.store(true, Ordering::SeqCst);
-            Err(InvokeError::Unavailable { cause: "test".to_owned() })
-        });
-        (first, parts, running, has_ended)
-    }
-
-    #[tokio::test]
-    async fn a_reader_that_takes_nothing_is_given_up_and_the_function_goes_on() {
-        let clock = Clock::manual(Timestamp::from_unix_s(0));
-        let (first, parts, running, has_ended) = streaming(20).await;
-        let (sender, mut receiver) = mpsc::channel(1);
-        let reader = Reader { sender: Some(sender), clock: clock.clone() };
-        let forwarding = sys::task::spawn("test", forward(first, parts, running, false, reader));
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-        assert!(!has_ended.load(Ordering::SeqCst), "a slow reader slows the function down");
-        clock.advance(READER_STALLS_MAX);
-        forwarding.await.unwrap();
-        assert!(has_ended.load(Ordering::SeqCst));
-        assert!(receiver.recv().await.is_some_and(|message| message.is_ok()));
-        assert!(receiver.recv().await.is_none(), "its answer ends early");
-    }
-
-    #[tokio::test]
-    async fn the_invocation_goes_on_while_its_reader_is_slow() {
-        let clock = Clock::manual(Timestamp::from_unix_s(0));
-        let (first, parts, running, has_ended) = streaming(1).await;
-        let (sender, mut receiver) = mpsc::channel(1);
-        let reader = Reader { sender: Some(sender), clock };
-        let forwarding = sys::task::spawn("test", forward(first, parts, running, false, reader));
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-        assert!(has_ended.load(Ordering::SeqCst), "nothing was read yet");
-        let mut seen = Vec::new();
-        while let Some(message) = receiver.recv().await {
-            seen.push(message.is_ok());
-        }
-        forwarding.await.unwrap();
-        assert_eq!(seen, [true, true, false], "both chunks, then how it ended");
-    }
 }

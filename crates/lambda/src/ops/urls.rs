@@ -40,15 +40,8 @@ async fn existing(tx: &Txn, cx: &Cx, name: &FunctionName) -> Result<UrlRecord, L
 }
 
 /// Whether the answer of the function's URL streams.
-fn streams(asked: m::InvokeMode) -> Result<bool, LambdaError> {
-    match asked {
-        m::InvokeMode::Buffered => Ok(false),
-        // Only an answer that is JSON as a whole would arrive.
-        m::InvokeMode::ResponseStream => Err(LambdaError::not_supported(
-            "InvokeMode RESPONSE_STREAM of a function URL",
-            "Use BUFFERED, or InvokeWithResponseStream.",
-        )),
-    }
+fn streams(asked: m::InvokeMode) -> bool {
+    asked == m::InvokeMode::ResponseStream
 }
 
 fn shown_mode(streams: bool) -> Option<m::InvokeMode> {
@@ -142,7 +135,7 @@ pub(crate) async fn create(
         cors: input.cors.map(cors).transpose()?.flatten(),
         created_us: now_us,
         last_modified_us: now_us,
-        streams: input.invoke_mode.map_or(Ok(false), streams)?,
+        streams: input.invoke_mode.is_some_and(streams),
     };
     lambda
         .kv
@@ -209,7 +202,7 @@ pub(crate) async fn update(
 ) -> Result<m::UpdateFunctionUrlConfigOutput, LambdaError> {
     let name = target(&cx, &input.function_name, input.qualifier.as_deref())?;
     let new_cors = input.cors.map(cors).transpose()?;
-    let new_mode = input.invoke_mode.map(streams).transpose()?;
+    let new_mode = input.invoke_mode.map(streams);
     let now_us = lambda.clock.now().unix_us();
     let record = lambda
         .kv

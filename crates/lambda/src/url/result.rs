@@ -5,11 +5,21 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value};
 
+use crate::invoke::StreamPart;
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+/// How the content type begins that says that an answer brings its own status and headers, before [`PRELUDE_END`].
+const PRELUDE_TYPE: &str = "application/vnd.awslambda.http-integration-response";
+/// What stands between such a prelude and the body.
+const PRELUDE_END: [u8; 8] = [0; 8];
+/// Longest prelude: what the function may say in its head.
+const PRELUDE_BYTES_MAX: usize = 64 << 10;
 
 /// The platform's own answer. The spelling of the member is AWS's: `Message`, but `message` for a bad gateway.
 pub(super) fn refusal(status: StatusCode, body: &'static str) -> Response<Bytes> {
@@ -37,7 +47,8 @@ pub fn decode(result: &Bytes) -> Response<Bytes> {
     }
 }
 
-fn plain(body: Bytes) -> Response<Bytes> {
+/// A 200 answer with this JSON.
+pub(super) fn plain(body: Bytes) -> Response<Bytes> {
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
     response
@@ -45,12 +56,7 @@ fn plain(body: Bytes) -> Response<Bytes> {
 
 /// `None` when a member is not what the format says.
 fn described(mut result: Map<String, Value>) -> Option<Response<Bytes>> {
-    let status = match result.remove("statusCode") {
-        None | Some(Value::Null) => StatusCode::OK,
-        Some(Value::Number(number)) => status(number.as_u64()?)?,
-        Some(Value::String(digits)) => status(digits.parse().ok()?)?,
-        Some(_) => return None,
-    };
+    let status = given_status(result.remove("statusCode"))?;
     let base64 = match result.remove("isBase64Encoded") {
         None | Some(Value::Null) => false,
         Some(Value::Bool(base64)) => base64,
@@ -65,8 +71,92 @@ fn described(mut result: Map<String, Value>) -> Option<Response<Bytes>> {
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    fill_headers(response.headers_mut(), result.remove("headers"), result.remove("cookies"))?;
+    fill_headers(response.headers_mut(), JSON, result.remove("headers"), result.remove("cookies"))?;
     Some(response)
+}
+
+/// An answer whose head and first bytes are known.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) head: Response<()>,
+    pub(super) first: Bytes,
+}
+
+/// The beginning of a streamed answer, until its head is known.
+#[derive(Debug, Default)]
+pub(super) struct Beginning {
+    /// What has come of a prelude, once the content type has announced one.
+    prelude: Option<BytesMut>,
+}
+
+impl Beginning {
+    /// Whether a prelude was announced and has not come to its end.
+    pub(super) fn awaits_prelude(&self) -> bool {
+        self.prelude.is_some()
+    }
+
+    /// Takes the next part; the head once it is known.
+    ///
+    /// # Errors
+    /// The prelude describes no response, or is longer than one may be.
+    pub(super) fn take(&mut self, part: StreamPart) -> Result<Option<Begun>, NoPrelude> {
+        match (part, &mut self.prelude) {
+            (StreamPart::Head(content_type), None) if is_prelude(&content_type) => {
+                self.prelude = Some(BytesMut::new());
+                Ok(None)
+            }
+            (StreamPart::Head(content_type), _) => {
+                let mut head = Response::new(());
+                let content_type = HeaderValue::try_from(content_type).unwrap_or(OCTETS);
+                head.headers_mut().insert(header::CONTENT_TYPE, content_type);
+                Ok(Some(Begun { head, first: Bytes::new() }))
+            }
+            (StreamPart::Chunk(first), None) => {
+                let mut head = Response::new(());
+                head.headers_mut().insert(header::CONTENT_TYPE, OCTETS);
+                Ok(Some(Begun { head, first }))
+            }
+            (StreamPart::Chunk(bytes), Some(prelude)) => {
+                // The end may be cut by the chunks' border.
+                let from = prelude.len().saturating_sub(PRELUDE_END.len() - 1);
+                prelude.extend_from_slice(&bytes);
+                let found = prelude[from..].windows(PRELUDE_END.len()).position(|window| window == PRELUDE_END);
+                let Some(at) = found.map(|at| from + at).filter(|at| *at <= PRELUDE_BYTES_MAX) else {
+                    return if prelude.len() > PRELUDE_BYTES_MAX { Err(NoPrelude) } else { Ok(None) };
+                };
+                let mut json = std::mem::take(prelude);
+                let first = json.split_off(at).freeze().slice(PRELUDE_END.len()..);
+                Ok(Some(Begun { head: described_head(&json).ok_or(NoPrelude)?, first }))
+            }
+        }
+    }
+}
+
+/// What a function sent in the place of its prelude is none.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NoPrelude;
+
+fn is_prelude(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case(PRELUDE_TYPE)
+}
+
+/// Status, headers and cookies of a prelude.
+fn described_head(json: &[u8]) -> Option<Response<()>> {
+    let mut prelude: Map<String, Value> = serde_json::from_slice(json).ok()?;
+    let mut head = Response::new(());
+    *head.status_mut() = given_status(prelude.remove("statusCode"))?;
+    fill_headers(head.headers_mut(), OCTETS, prelude.remove("headers"), prelude.remove("cookies"))?;
+    Some(head)
+}
+
+fn given_status(given: Option<Value>) -> Option<StatusCode> {
+    match given {
+        None | Some(Value::Null) => Some(StatusCode::OK),
+        Some(Value::Number(number)) => status(number.as_u64()?),
+        Some(Value::String(digits)) => status(digits.parse().ok()?),
+        Some(_) => None,
+    }
 }
 
 /// A final status: a 1xx would leave the client waiting for another.
@@ -75,8 +165,13 @@ fn status(code: u64) -> Option<StatusCode> {
     StatusCode::from_u16(code).ok()
 }
 
-fn fill_headers(headers: &mut HeaderMap, given: Option<Value>, cookies: Option<Value>) -> Option<()> {
-    headers.insert(header::CONTENT_TYPE, JSON);
+fn fill_headers(
+    headers: &mut HeaderMap,
+    content_type: HeaderValue,
+    given: Option<Value>,
+    cookies: Option<Value>,
+) -> Option<()> {
+    headers.insert(header::CONTENT_TYPE, content_type);
     match given {
         None | Some(Value::Null) => {}
         Some(Value::Object(given)) => {
@@ -179,6 +274,58 @@ mod tests {
             assert_eq!(response.status(), StatusCode::BAD_GATEWAY, "{result}");
             assert_eq!(response.body().as_ref(), br#"{"message":"Internal Server Error"}"#);
         }
+    }
+
+    fn head(content_type: &str) -> StreamPart {
+        StreamPart::Head(content_type.to_owned())
+    }
+
+    fn chunk(bytes: &[u8]) -> StreamPart {
+        StreamPart::Chunk(Bytes::copy_from_slice(bytes))
+    }
+
+    #[test]
+    fn a_prelude_is_found_wherever_it_is_cut() {
+        let sent = b"{\"statusCode\":201,\"headers\":{\"x-a\":\"b\"},\"cookies\":[\"c=d\"]}\0\0\0\0\0\0\0\0body";
+        for cut in 0..sent.len() - 4 {
+            let mut beginning = Beginning::default();
+            assert!(beginning.take(head(PRELUDE_TYPE)).unwrap().is_none());
+            let mut begun = beginning.take(chunk(&sent[..cut])).unwrap();
+            if begun.is_none() {
+                begun = beginning.take(chunk(&sent[cut..])).unwrap();
+                assert_eq!(begun.as_ref().unwrap().first.as_ref(), b"body", "{cut}");
+            }
+            let begun = begun.unwrap();
+            assert_eq!(begun.head.status(), 201);
+            assert_eq!(begun.head.headers()["x-a"], "b");
+            assert_eq!(begun.head.headers()["set-cookie"], "c=d");
+            assert_eq!(begun.head.headers()["content-type"], "application/octet-stream");
+        }
+    }
+
+    #[test]
+    fn without_a_prelude_the_content_type_is_the_head() {
+        let begun = Beginning::default().take(head("text/event-stream")).unwrap().unwrap();
+        assert_eq!(
+            (begun.head.status(), &begun.head.headers()["content-type"]),
+            (StatusCode::OK, &"text/event-stream".parse().unwrap())
+        );
+        let begun = Beginning::default().take(chunk(b"bytes")).unwrap().unwrap();
+        assert_eq!((begun.first.as_ref(), &begun.head.headers()["content-type"]), (b"bytes".as_slice(), &OCTETS));
+    }
+
+    #[test]
+    fn what_is_no_prelude_is_refused_and_it_is_bounded() {
+        let ended = |json: &str| [json.as_bytes(), &PRELUDE_END].concat();
+        for sent in [ended("{"), ended("[]"), ended(r#"{"statusCode":101}"#), ended(r#"{"headers":{"a b":"c"}}"#)] {
+            let mut beginning = Beginning::default();
+            assert!(beginning.take(head(PRELUDE_TYPE)).unwrap().is_none());
+            assert_eq!(beginning.take(chunk(&sent)).unwrap_err(), NoPrelude);
+        }
+        let mut beginning = Beginning::default();
+        assert!(beginning.take(head(PRELUDE_TYPE)).unwrap().is_none());
+        assert!(beginning.take(chunk(&[b' '; PRELUDE_BYTES_MAX])).unwrap().is_none());
+        assert_eq!(beginning.take(chunk(b"x")).unwrap_err(), NoPrelude);
     }
 
     proptest::proptest! {

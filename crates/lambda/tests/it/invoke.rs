@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use lambda::invoke::StreamPart;
 use lambda::{InvokeError, ThrottleReason};
 use serde_json::json;
 
@@ -207,8 +208,8 @@ async fn invoke_with_response_stream_frames_a_buffered_answer_and_tells_how_it_e
     *stage.script.answer.lock() = Some(Err(InvokeError::TooManyRequests { reason }));
     assert_eq!(stage.call("POST", uri, &[], "{}").await.error().0, 429, "what did not run is no stream");
     *stage.script.answer.lock() = None;
-    let streamed = vec!["one".to_owned(), "two".to_owned()];
-    *stage.script.streamed.lock() = streamed;
+    let streamed = ["one", "two"].map(|text| StreamPart::Chunk(Bytes::from(text)));
+    *stage.script.parts.lock() = streamed.to_vec();
     let seen = messages(&stage.call("POST", uri, &[], "{}").await.body);
     let chunk = |text: &str| ("PayloadChunk".to_owned(), text.as_bytes().to_vec());
     assert_eq!(seen, [chunk("one"), chunk("two"), ("InvokeComplete".to_owned(), b"{}".to_vec())]);

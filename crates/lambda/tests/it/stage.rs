@@ -32,7 +32,9 @@ pub(crate) struct Script {
     /// By function: versions and how many environments of each are kept.
     pub(crate) provisioned: Mutex<BTreeMap<String, Vec<(String, u32)>>>,
     /// What the function streams before it answers.
-    pub(crate) streamed: Mutex<Vec<String>>,
+    pub(crate) parts: Mutex<Vec<StreamPart>>,
+    /// What it waits for between the last part and its answer.
+    pub(crate) gate: Mutex<Option<tokio::sync::oneshot::Receiver<()>>>,
     pub(crate) answer: Mutex<Option<Result<(Bytes, bool), InvokeError>>>,
 }
 
@@ -55,13 +57,17 @@ impl DataPlane for Script {
         invocation: Invocation,
     ) -> BoxFuture<Result<InvokeOutcome, InvokeError>> {
         let (echo, executed_version) = (invocation.payload.clone(), function.version.clone());
-        let (stream, chunks) = (invocation.stream.clone(), std::mem::take(&mut *self.streamed.lock()));
+        let (stream, parts) = (invocation.stream.clone(), std::mem::take(&mut *self.parts.lock()));
+        let gate = self.gate.lock().take();
         self.invoked.lock().push((function, invocation));
         let answer = self.answer.lock().clone().unwrap_or(Ok((echo, false)));
         Box::pin(async move {
-            for chunk in chunks {
+            for part in parts {
                 let sink = stream.as_ref().expect("only a caller that takes a stream is streamed to");
-                sink.send(StreamPart::Chunk(Bytes::from(chunk))).await;
+                sink.send(part).await;
+            }
+            if let Some(gate) = gate {
+                gate.await.expect("the test opens it");
             }
             let (payload, failed) = answer?;
             Ok(InvokeOutcome {

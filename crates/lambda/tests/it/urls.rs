@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{Request, Response};
+use lambda::invoke::StreamPart;
 use lambda::{InvokeError, ThrottleReason};
 use serde_json::{Value, json};
 use wire::{AccountId, Principal};
@@ -22,6 +23,12 @@ async fn stage(config: Value) -> (Stage, String) {
 }
 
 async fn request(stage: &Stage, id: &str, request: http::request::Builder, body: &'static str) -> Response<Bytes> {
+    let (parts, body) = begun(stage, id, request, body).await.into_parts();
+    Response::from_parts(parts, body.collect(1 << 30).await.unwrap())
+}
+
+/// An answer whose head has come.
+async fn begun(stage: &Stage, id: &str, request: http::request::Builder, body: &'static str) -> Response<wire::Body> {
     let request = request.header("host", format!("{id}.lambda-url.us-east-1.localhost:4566"));
     stage.lambda.serve_url(id, stage.cx(), request.body(Bytes::from(body)).unwrap()).await
 }
@@ -131,7 +138,7 @@ async fn aws_iam_urls_need_the_root_user_of_the_account() {
         let response = stage.lambda.serve_url(&id, cx, Request::get("/").body(Bytes::new()).unwrap()).await;
         assert_eq!(response.status(), status, "{principal:?}");
         if status == 403 {
-            assert_eq!(response.body().as_ref(), br#"{"Message":"Forbidden"}"#);
+            assert_eq!(response.into_body().collect(100).await.unwrap().as_ref(), br#"{"Message":"Forbidden"}"#);
         }
     }
     let invoked = stage.script.invoked.lock();
@@ -189,19 +196,91 @@ async fn an_alias_has_a_url_of_its_own_and_it_runs_the_aliass_version() {
     assert_eq!(gone.status(), 403, "the URL goes with its alias");
 }
 
+const PRELUDE: &str = "application/vnd.awslambda.http-integration-response";
+
+fn head(content_type: &str) -> StreamPart {
+    StreamPart::Head(content_type.to_owned())
+}
+
+fn chunk(text: &str) -> StreamPart {
+    StreamPart::Chunk(Bytes::copy_from_slice(text.as_bytes()))
+}
+
 #[tokio::test]
-async fn a_url_whose_answer_streams_is_refused_by_name() {
-    let (stage, _) = stage(json!({ "AuthType": "NONE" })).await;
-    stage.create("g", json!({})).await.expect(201);
-    let asked = json!({ "AuthType": "NONE", "InvokeMode": "RESPONSE_STREAM" });
-    for answer in [
-        stage.send("POST", "/2021-10-31/functions/g/url", asked).await,
-        stage.send("PUT", URI, json!({ "InvokeMode": "RESPONSE_STREAM" })).await,
+async fn the_mode_is_kept_and_changed() {
+    let (stage, _) = stage(json!({ "AuthType": "NONE", "InvokeMode": "RESPONSE_STREAM" })).await;
+    assert_eq!(stage.get(URI).await.expect(200)["InvokeMode"], "RESPONSE_STREAM");
+    let changed = stage.send("PUT", URI, json!({ "AuthType": "AWS_IAM" })).await.expect(200);
+    assert_eq!(changed["InvokeMode"], "RESPONSE_STREAM");
+    let changed = stage.send("PUT", URI, json!({ "InvokeMode": "BUFFERED" })).await.expect(200);
+    assert_eq!(changed["InvokeMode"], "BUFFERED");
+    let odd = stage.send("PUT", URI, json!({ "InvokeMode": "SOMETIMES" })).await.error();
+    assert_eq!((odd.0, odd.1.as_str()), (400, "ValidationException"));
+}
+
+#[tokio::test]
+async fn the_head_and_the_first_bytes_arrive_before_the_function_ends() {
+    let (stage, id) = stage(json!({ "AuthType": "NONE", "InvokeMode": "RESPONSE_STREAM" })).await;
+    let prelude = "{\"statusCode\":201,\"headers\":{\"x-a\":\"b\"},\"cookies\":[\"c=d\"]}\0\0\0\0\0\0\0\0one,";
+    *stage.script.parts.lock() = vec![head(PRELUDE), chunk(prelude), chunk("two")];
+    *stage.script.answer.lock() = Some(Ok((Bytes::new(), false)));
+    let (end, gate) = tokio::sync::oneshot::channel();
+    *stage.script.gate.lock() = Some(gate);
+    let (parts, mut body) = begun(&stage, &id, Request::get("/"), "").await.into_parts();
+    assert_eq!((parts.status.as_u16(), &parts.headers["x-a"]), (201, &"b".parse().unwrap()));
+    assert_eq!(parts.headers["set-cookie"], "c=d");
+    assert_eq!(parts.headers["x-amzn-requestid"], "11111111-2222-4333-8444-555555555555");
+    assert_eq!(body.next().await.unwrap().unwrap(), "one,");
+    assert_eq!(body.next().await.unwrap().unwrap(), "two");
+    // Only now may the function end.
+    end.send(()).unwrap();
+    assert!(body.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_streamed_answer_without_prelude_keeps_its_content_type_and_cors_is_applied() {
+    let cors = json!({ "AllowOrigins": ["*"] });
+    let (stage, id) = stage(json!({ "AuthType": "NONE", "InvokeMode": "RESPONSE_STREAM", "Cors": cors })).await;
+    *stage.script.parts.lock() = vec![head("text/event-stream"), chunk("data: 1\n\n"), chunk("data: 2\n\n")];
+    *stage.script.answer.lock() = Some(Ok((Bytes::new(), false)));
+    let response = request(&stage, &id, Request::get("/").header("origin", "https://a.example"), "").await;
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    assert_eq!(response.headers()["access-control-allow-origin"], "*");
+    assert_eq!(response.body().as_ref(), b"data: 1\n\ndata: 2\n\n");
+}
+
+#[tokio::test]
+async fn a_whole_answer_is_passed_on_as_it_is() {
+    let (stage, id) = stage(json!({ "AuthType": "NONE", "InvokeMode": "RESPONSE_STREAM" })).await;
+    let result = r#"{"statusCode":201,"body":"made"}"#;
+    *stage.script.answer.lock() = Some(Ok((Bytes::from(result), false)));
+    let response = request(&stage, &id, Request::get("/"), "").await;
+    assert_eq!((response.status().as_u16(), response.body().as_ref()), (200, result.as_bytes()));
+    assert_eq!(response.headers()["content-type"], "application/json");
+}
+
+#[tokio::test]
+async fn failures_before_the_head_have_a_status_and_later_ones_break_the_answer_off() {
+    let (stage, id) = stage(json!({ "AuthType": "NONE", "InvokeMode": "RESPONSE_STREAM" })).await;
+    let throttled = InvokeError::TooManyRequests { reason: ThrottleReason::ConcurrentInvocationLimitExceeded };
+    let error = || Ok((Bytes::from(r#"{"errorMessage":"secret of the function"}"#), true));
+    let fine = || Ok((Bytes::new(), false));
+    for (parts, answer, status) in [
+        (vec![], error(), 502),
+        (vec![], Err(throttled), 429),
+        (vec![head(PRELUDE), chunk(r#"{"statusCode":200"#)], error(), 502),
+        (vec![head(PRELUDE), chunk(r#"{"statusCode":200}"#)], fine(), 502),
+        (vec![head(PRELUDE), chunk("none at all\0\0\0\0\0\0\0\0")], fine(), 502),
     ] {
-        let (status, code, message) = answer.error();
-        assert_eq!((status, code.as_str()), (400, "InvalidParameterValueException"));
-        assert!(message.starts_with("InvokeMode RESPONSE_STREAM of a function URL is not supported"), "{message}");
+        *stage.script.parts.lock() = parts;
+        *stage.script.answer.lock() = Some(answer);
+        let response = request(&stage, &id, Request::get("/"), "").await;
+        assert_eq!(response.status(), status);
+        assert!(!String::from_utf8_lossy(response.body()).contains("secret"));
     }
-    assert_eq!(stage.get("/2021-10-31/functions/g/url").await.status, 404);
-    assert_eq!(stage.get(URI).await.expect(200)["InvokeMode"], "BUFFERED");
+    *stage.script.parts.lock() = vec![head("text/plain"), chunk("half of it")];
+    *stage.script.answer.lock() = Some(error());
+    let mut body = begun(&stage, &id, Request::get("/"), "").await.into_body();
+    assert_eq!(body.next().await.unwrap().unwrap(), "half of it");
+    assert!(body.next().await.unwrap().is_err(), "the client must see that the rest is missing");
 }

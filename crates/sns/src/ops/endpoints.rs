@@ -73,6 +73,18 @@ async fn find(tx: &kv::Txn, name: &ApplicationName, id: &str) -> Result<Platform
     keys::get(tx, &key).await?.ok_or(SnsError::NotFound("Endpoint"))
 }
 
+/// For who subscribes one.
+///
+/// # Errors
+/// `InvalidParameter` in AWS's words, which lack a space.
+pub(crate) async fn check_exists(sns: &Sns, arn: &str) -> Result<(), SnsError> {
+    let (name, id) = ApplicationName::of_endpoint("Endpoint", arn)?;
+    let key = Key::PlatformEndpoint(name, id);
+    let found = sns.0.kv.read(|tx| async move { keys::get::<PlatformEndpoint>(&tx, &key).await }).await?;
+    let missing = || SnsError::invalid(format!("Endpoint Reason: Endpoint does not exist for endpoint arn{arn}"));
+    found.map(drop).ok_or_else(missing)
+}
+
 fn clear_token(tx: &kv::Txn, name: &ApplicationName, endpoint: &PlatformEndpoint) {
     if let Some(token) = endpoint.attributes.get("Token") {
         tx.clear(Key::DeviceToken(name.clone(), token.clone()).pack());

@@ -111,10 +111,11 @@ async fn to_device(sns: &Sns, cx: &Cx, given: Given, arn: &str) -> Result<m::Pub
     let Some(endpoint) = found else {
         return Err(SnsError::invalid("TargetArn Reason: No endpoint found for the target arn specified"));
     };
-    let message = checked(sns, cx, given, None)?;
+    // Before the message is looked at (recorded from AWS by moto's test_publish_to_disabled_platform_endpoint).
     if endpoint.attributes.get("Enabled").is_none_or(|value| !value.eq_ignore_ascii_case("true")) {
         return Err(SnsError::EndpointDisabled);
     }
+    let message = checked(sns, cx, given, None)?;
     tracing::warn!(message = %message.id, endpoint = arn, "a push was not delivered: there is no push service");
     Ok(m::PublishOutput { message_id: Some(message.id), sequence_number: None })
 }

@@ -11,7 +11,7 @@ use crate::delivery::{self, Notice};
 use crate::keys::{self, Key, Subscription, Token, Topic};
 use crate::limits::{ENDPOINT_BYTES_MAX, FIFO_SUBSCRIPTIONS_MAX, TOKEN_US, TOPIC_FILTERS_MAX};
 use crate::message::is_phone_number;
-use crate::ops::subscription_attributes;
+use crate::ops::{endpoints, subscription_attributes};
 use crate::state::{clear_subscription, count_out, subscription, topic};
 use crate::{Sns, SnsError, TopicName, filter, tokens};
 
@@ -23,7 +23,12 @@ pub(crate) async fn subscribe(sns: Sns, cx: Cx, input: m::SubscribeInput) -> Res
     let Some(endpoint) = input.endpoint.filter(|endpoint| !endpoint.is_empty()) else {
         return Err(SnsError::invalid("Endpoint Reason: no value for required parameter"));
     };
+    // A topic that is not there comes before an endpoint that is wrong (recorded from AWS by moto's tests).
+    sns.topic(&name).await?;
     check_endpoint(&name, protocol, &endpoint)?;
+    if protocol == "application" {
+        endpoints::check_exists(&sns, &endpoint).await?;
+    }
     let mut attributes = input.attributes.unwrap_or_default();
     subscription_attributes::check_all(&name, protocol, &endpoint, &mut attributes, PREFIX)?;
     let given = Subscription {

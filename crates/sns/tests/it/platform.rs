@@ -85,6 +85,12 @@ async fn create_platform_endpoint_and_what_is_done_with_it() {
     assert_eq!(entry(&at.ok("GetEndpointAttributes", &[("EndpointArn", &arn)]).await, "Enabled"), "false");
     let refused = at.refused("Publish", &[("TargetArn", &arn), ("Message", "m")]).await;
     assert_eq!(refused, "400 EndpointDisabled: Endpoint is disabled");
+    let unstructured = [("TargetArn", arn.as_str()), ("Message", "no JSON"), ("MessageStructure", "json")];
+    let refused = at.refused("Publish", &unstructured).await;
+    assert_eq!(refused, "400 EndpointDisabled: Endpoint is disabled", "before the message is looked at");
+    let topic = at.topic("pushes", &[]).await;
+    let subscribe = [("TopicArn", topic.as_str()), ("Protocol", "application"), ("Endpoint", &arn)];
+    at.ok("Subscribe", &subscribe).await;
     let mut bad = vec![("EndpointArn".to_owned(), arn.clone())];
     bad.extend(entries("Attributes", &[("InvalidKey", "x")]));
     let refused = at.refused("SetEndpointAttributes", &borrowed(&bad)).await;
@@ -99,6 +105,9 @@ async fn create_platform_endpoint_and_what_is_done_with_it() {
         at.refused("GetEndpointAttributes", &[("EndpointArn", &arn)]).await,
         "404 NotFound: Endpoint does not exist"
     );
+    let refused = at.refused("Subscribe", &subscribe).await;
+    let wanted = format!("Invalid parameter: Endpoint Reason: Endpoint does not exist for endpoint arn{arn}");
+    assert_eq!(refused, format!("400 InvalidParameter: {wanted}"));
     let refused = at.refused("Publish", &[("TargetArn", &arn), ("Message", "m")]).await;
     let wanted =
         "400 InvalidParameter: Invalid parameter: TargetArn Reason: No endpoint found for the target arn specified";

@@ -1,6 +1,7 @@
 //! The service through raw wire bytes: memory engine, manual clock.
 
 mod attributes;
+mod backlog;
 mod batches;
 mod dead_letters;
 mod fifo;

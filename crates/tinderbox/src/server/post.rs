@@ -1,21 +1,27 @@
 //! POSTs to subscribers' URLs: bounded, one connection each, no redirects, and only where the operator lets them go.
 //!
-//! The address is resolved first and checked, then connected to: a name cannot lead elsewhere in between. Over `http`
-//! only: there is no TLS in this build, so `https` is refused for good and reported.
+//! The address is resolved first and checked, then connected to: a name cannot lead elsewhere in between. Over `https`
+//! the certificate must bear the name of the URL.
+
+mod tls;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST, HeaderValue};
+use http::uri::Scheme;
 use http::{Request, Uri};
 use http_body_util::Full;
 use hyper_util::rt::TokioIo;
 use sns::delivery::{Refusal, ToUrl};
 use sys::Clock;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::config::HttpDelivery;
 
@@ -26,18 +32,46 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 4;
 
-/// Posts, and answers with the status.
-pub(super) async fn post(clock: &Clock, allowed: HttpDelivery, to: ToUrl) -> Result<u16, Refusal> {
-    let answer = clock.timeout(TIMEOUT, send(clock, allowed, to)).await;
-    answer.unwrap_or_else(|| Err(Refusal::Transient(format!("no answer within {} s", TIMEOUT.as_secs()))))
+/// What posts.
+#[derive(Clone)]
+pub(super) struct Posts {
+    clock: Clock,
+    allowed: HttpDelivery,
+    tls: TlsConnector,
 }
 
-async fn send(clock: &Clock, allowed: HttpDelivery, to: ToUrl) -> Result<u16, Refusal> {
-    let (uri, user) = target(&to)?;
-    let addresses = addresses(allowed, &uri).await?;
-    let request = request(&uri, user.as_deref(), to)?;
+impl Posts {
+    /// To where `allowed` lets messages go; over `https` also to what an authority in the PEM file `ca` has signed.
+    ///
+    /// # Errors
+    /// When `ca` holds no certificates.
+    pub(super) fn new(clock: Clock, allowed: HttpDelivery, ca: Option<&Path>) -> anyhow::Result<Self> {
+        Ok(Self { clock, allowed, tls: tls::connector(ca)? })
+    }
+
+    /// Posts, and answers with the status.
+    pub(super) async fn post(&self, to: ToUrl) -> Result<u16, Refusal> {
+        let answer = self.clock.timeout(TIMEOUT, self.send(to)).await;
+        answer.unwrap_or_else(|| Err(Refusal::Transient(format!("no answer within {} s", TIMEOUT.as_secs()))))
+    }
+
+    async fn send(&self, to: ToUrl) -> Result<u16, Refusal> {
+        let (uri, user) = target(&to)?;
+        let addresses = addresses(self.allowed, &uri).await?;
+        let request = request(&uri, user.as_deref(), to)?;
+        let stream = connect(&self.clock, &addresses).await?;
+        match is_https(&uri) {
+            true => exchange(tls::handshake(&self.tls, host(&uri), stream).await?, request).await,
+            false => exchange(stream, request).await,
+        }
+    }
+}
+
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<u16, Refusal>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let later = |error: &dyn std::error::Error| Refusal::Transient(error.to_string());
-    let stream = connect(clock, &addresses).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| later(&error))?;
     let driver = sys::task::spawn("sns post", connection);
@@ -47,11 +81,22 @@ async fn send(clock: &Clock, allowed: HttpDelivery, to: ToUrl) -> Result<u16, Re
     Ok(answer?.status().as_u16())
 }
 
+fn is_https(uri: &Uri) -> bool {
+    uri.scheme() == Some(&Scheme::HTTPS)
+}
+
+/// Name or address, that of IPv6 without brackets.
+fn host(uri: &Uri) -> &str {
+    uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
+}
+
 /// The URL without user and password, and those.
 fn target(to: &ToUrl) -> Result<(Uri, Option<String>), Refusal> {
     // Refusals are logged: none names the password.
     let refuse = |reason: &str| Refusal::Permanent(format!("{}: {reason}", to.shown_url()));
-    let rest = to.url.strip_prefix("http://").ok_or_else(|| refuse("only http is delivered to by Tinderbox yet"))?;
+    let scheme = ["http://", "https://"].into_iter().find(|scheme| to.url.starts_with(scheme));
+    let scheme = scheme.ok_or_else(|| refuse("neither http nor https"))?;
+    let rest = &to.url[scheme.len()..];
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     let (user, host) = match authority.rsplit_once('@') {
@@ -60,15 +105,15 @@ fn target(to: &ToUrl) -> Result<(Uri, Option<String>), Refusal> {
     };
     let path = path.split('#').next().unwrap_or_default();
     let slash = if path.starts_with('/') { "" } else { "/" };
-    let uri = format!("http://{host}{slash}{path}").parse().map_err(|_| refuse("no URL"))?;
+    let uri = format!("{scheme}{host}{slash}{path}").parse().map_err(|_| refuse("no URL"))?;
     Ok((uri, user))
 }
 
 /// The addresses of the URL's host that the operator allows, in the order of the look-up.
 async fn addresses(allowed: HttpDelivery, uri: &Uri) -> Result<Vec<SocketAddr>, Refusal> {
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
-    let port = uri.port_u16().unwrap_or(80);
-    let found = tokio::net::lookup_host((host.as_str(), port)).await;
+    let host = host(uri);
+    let port = uri.port_u16().unwrap_or(if is_https(uri) { 443 } else { 80 });
+    let found = tokio::net::lookup_host((host, port)).await;
     let found = found.map_err(|error| Refusal::Transient(format!("{host}: {error}")))?;
     let may = |address: &SocketAddr| match allowed {
         HttpDelivery::None => false,
@@ -126,16 +171,18 @@ mod tests {
     fn urls_are_taken_apart() {
         let (uri, user) = target(&to("http://u:p@127.0.0.1:8080?x=1#f")).expect("a URL");
         assert_eq!((uri.to_string().as_str(), user.as_deref()), ("http://127.0.0.1:8080/?x=1", Some("u:p")));
-        for bad in ["https://localhost/", "http://", "ftp://x/"] {
+        let (uri, _) = target(&to("https://[::1]/hook")).expect("a URL");
+        assert_eq!((uri.to_string().as_str(), is_https(&uri), host(&uri)), ("https://[::1]/hook", true, "::1"));
+        for bad in ["http://", "https://", "https:/x", "ftp://x/"] {
             assert!(matches!(target(&to(bad)), Err(Refusal::Permanent(_))), "{bad}");
         }
     }
 
     #[tokio::test]
     async fn refusals_do_not_tell_the_password() {
-        let clock = Clock::system();
-        for url in ["https://user:secret@127.0.0.1/x", "http://user:secret@a b/", "http://user:secret@10.0.0.1/"] {
-            let refusal = post(&clock, HttpDelivery::Loopback, to(url)).await.expect_err("refused");
+        let posts = Posts::new(Clock::system(), HttpDelivery::Loopback, None).expect("no authority of ours is needed");
+        for url in ["https://user:secret@127.0.0.1:1/x", "http://user:secret@a b/", "https://user:secret@10.0.0.1/"] {
+            let refusal = posts.post(to(url)).await.expect_err("refused");
             assert!(!format!("{refusal} {refusal:?}").contains("secret"), "{refusal}");
             assert!(!format!("{:?}", to(url)).contains("secret"), "{url}");
         }

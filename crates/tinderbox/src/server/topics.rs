@@ -13,8 +13,8 @@ use sys::{Clock, Rng};
 use triggers::{Cause, Undelivered};
 use wire::{AccountId, Act, Arn, ServiceError, TraceContext};
 
-use super::post;
-use crate::config::HttpDelivery;
+use super::post::Posts;
+use crate::config::Config;
 
 /// The principal on whose behalf SNS delivers.
 const PRINCIPAL: &str = "sns.amazonaws.com";
@@ -45,13 +45,18 @@ pub(super) fn publisher(sns: Sns) -> triggers::Publish {
 }
 
 /// Delivers messages until `stop`.
-pub(super) fn start(sns: &Sns, to: triggers::Targets, allowed: HttpDelivery, stop: &CancellationToken) {
-    let targets = targets(to, Clock::system(), allowed);
+///
+/// # Errors
+/// When the certificates of the configuration cannot be read.
+pub(super) fn start(sns: &Sns, to: triggers::Targets, config: &Config, stop: &CancellationToken) -> anyhow::Result<()> {
+    let posts = Posts::new(Clock::system(), config.http_delivery, config.http_delivery_ca.as_deref())?;
+    let targets = targets(to, posts);
     sys::task::spawn("topics", sns::delivery::run(sns.clone(), targets, stop.clone()));
+    Ok(())
 }
 
 /// What takes messages: queues and functions whose policies let SNS in, and the URLs that the operator allows.
-fn targets(to: triggers::Targets, clock: Clock, allowed: HttpDelivery) -> Targets {
+fn targets(to: triggers::Targets, posts: Posts) -> Targets {
     let queues = to.clone();
     Targets {
         queue: Arc::new(move |message| {
@@ -63,8 +68,8 @@ fn targets(to: triggers::Targets, clock: Clock, allowed: HttpDelivery) -> Target
             Box::pin(async move { to_function(&to, event).await })
         }),
         url: Arc::new(move |request| {
-            let clock = clock.clone();
-            Box::pin(async move { post::post(&clock, allowed, request).await })
+            let posts = posts.clone();
+            Box::pin(async move { posts.post(request).await })
         }),
     }
 }

@@ -116,7 +116,7 @@ pub(super) async fn wire(
     let sqs = start_sqs(config, (&kv, &clock, &rng), &stop).await.context("queues cannot be read")?;
     let sns = topics::service(&kv, &clock, &rng);
     let served = Served { lambda, logs, s3, sqs, sns, iam };
-    let services = start_background(config, &kv, &served, &may_act, &stop);
+    let services = start_background(config, &kv, &served, &may_act, &stop)?;
     let Served { lambda, logs, s3, sqs, sns, iam } = served;
     let operator = operator_routes(config, &iam, &decisions, &services);
     let gateway = Gateway::new(
@@ -156,7 +156,7 @@ fn start_background(
     served: &Served,
     may_act: &storage::Later,
     stop: &CancellationToken,
-) -> Vec<Service> {
+) -> anyhow::Result<Vec<Service>> {
     let Served { lambda, logs, s3, sqs, sns, iam } = served;
     let own =
         [logs::service(logs.clone()), sqs::service(sqs.clone()), sns::service(sns.clone()), s3::service(s3.clone())];
@@ -172,10 +172,10 @@ fn start_background(
     };
     sys::task::spawn("collect packages", lambda::jobs::run(lambda.clone(), stop.clone()));
     let triggers = start_triggers(kv, lambda, &targets, stop);
-    topics::start(sns, targets, config.http_delivery, stop);
+    topics::start(sns, targets, config, stop)?;
     // Of Lambda's operations, those about event source mappings are served by `triggers`.
     let lambda = lambda::service(lambda.clone()).join(triggers::service(triggers));
-    [lambda].into_iter().chain(own).chain(iam::services(iam.clone())).collect()
+    Ok([lambda].into_iter().chain(own).chain(iam::services(iam.clone())).collect())
 }
 
 /// The key-value store and the blob store, in the data folder.
@@ -340,7 +340,10 @@ fn function_urls(lambda: Lambda) -> FunctionUrls {
                 if protocol == "HTTP/2.0" { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
             match target.parse() {
                 Ok(uri) => *forwarded.uri_mut() = uri,
-                Err(_) => return admin::answer(400, &serde_json::json!({ "message": "Bad Request" })),
+                Err(_) => {
+                    let answer = admin::answer(400, &serde_json::json!({ "message": "Bad Request" }));
+                    return answer.map(wire::Body::from);
+                }
             }
             lambda.serve_url(&url_id, cx, forwarded).await
         })

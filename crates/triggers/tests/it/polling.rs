@@ -1,9 +1,11 @@
 //! What pollers do with messages.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use triggers::{Answer, Call, Refusal};
 
@@ -117,6 +119,92 @@ async fn a_backlog_is_worked_on_a_thousand_batches_at_a_time_without_time_passin
     let got: HashSet<String> = world.batches().concat().into_iter().collect();
     assert_eq!((got.len(), world.batches().len()), (2_000, 2_000), "each once");
     assert_eq!(world.counts(&queue).await, ("0".to_owned(), "0".to_owned()));
+}
+
+/// What a function that has room for some batches at a time took, and how often it refused.
+#[derive(Default)]
+struct Taken {
+    /// Body and receive count of each message.
+    messages: Vec<(String, String)>,
+    refusals: usize,
+}
+
+/// Makes the function take one message at a time, `room` of them at once and `time` each.
+fn with_room(world: &super::World, room: usize, time: Duration) -> Arc<Mutex<Taken>> {
+    let (taken, seen) = (Arc::new(Mutex::new(Taken::default())), Arc::clone(&world.seen));
+    let outcome = Arc::clone(&taken);
+    world.behave(move |call: &Call| {
+        let mut outcome = outcome.lock();
+        if seen.lock().running >= room {
+            outcome.refusals += 1;
+            return (Duration::ZERO, Err(Refusal::Throttled));
+        }
+        let event: Value = serde_json::from_slice(&call.payload).unwrap();
+        let record = &event["Records"][0];
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        outcome.messages.push((text(&record["body"]), text(&record["attributes"]["ApproximateReceiveCount"])));
+        (time, succeed())
+    });
+    taken
+}
+
+#[tokio::test]
+async fn a_function_with_room_for_a_hundred_gets_a_hundred_and_what_it_refuses_goes_back_at_once() {
+    let world = world();
+    let queue = world.queue("q", json!({ "VisibilityTimeout": "300" })).await;
+    let bodies: Vec<String> = (0..1_000).map(|n| n.to_string()).collect();
+    let bodies: Vec<&str> = bodies.iter().map(String::as_str).collect();
+    world.send(&queue, &bodies).await;
+    let taken = with_room(&world, 100, Duration::from_secs(2));
+    world.map(&queue, json!({ "BatchSize": 1 })).await;
+    world.start();
+    for _ in 0..20 {
+        settle().await;
+    }
+    assert_eq!(world.seen.lock().running, 100, "without time passing");
+    assert_eq!(world.counts(&queue).await, ("900".to_owned(), "100".to_owned()), "the others are back");
+    assert!(taken.lock().refusals <= 128, "the lanes had doubled seven times: {}", taken.lock().refusals);
+    let mut steps = 0;
+    while taken.lock().messages.len() < 1_000 {
+        world.clock.advance(Duration::from_millis(100));
+        settle().await;
+        steps += 1;
+        assert!(steps < 600, "{} in a minute", taken.lock().messages.len());
+    }
+    world.pass(3).await;
+    assert_eq!(world.counts(&queue).await, ("0".to_owned(), "0".to_owned()));
+    let taken = taken.lock();
+    assert!(taken.messages.iter().all(|(_, receives)| receives == "1"), "no refusal counts as a receive");
+    let different: HashSet<&str> = taken.messages.iter().map(|(body, _)| body.as_str()).collect();
+    assert_eq!((different.len(), world.seen.lock().running_max), (1_000, 101), "the refused one is seen for a moment");
+    assert!(taken.refusals <= 2_000, "{} refusals: nobody asks again and again", taken.refusals);
+}
+
+#[tokio::test]
+async fn a_function_that_had_no_room_gets_a_thousand_batches_soon_after_it_has() {
+    let world = world();
+    let queue = world.queue("q", json!({ "VisibilityTimeout": "600" })).await;
+    let bodies: Vec<String> = (0..1_000).map(|n| n.to_string()).collect();
+    let bodies: Vec<&str> = bodies.iter().map(String::as_str).collect();
+    world.send(&queue, &bodies).await;
+    let refused = with_room(&world, 0, Duration::ZERO);
+    world.map(&queue, json!({ "BatchSize": 1 })).await;
+    world.start();
+    world.pass(60).await;
+    let refusals = refused.lock().refusals;
+    assert!((8..=60).contains(&refusals), "{refusals} refusals in a minute");
+    // Each batch takes longer than the whole test: none of them ends and makes room for another.
+    let taken = with_room(&world, 1_000, Duration::from_secs(300));
+    let mut steps = 0;
+    while world.seen.lock().running < 1_000 {
+        world.clock.advance(Duration::from_millis(100));
+        settle().await;
+        steps += 1;
+        assert!(steps < 70, "{} at work after {steps} tenths of a second", world.seen.lock().running);
+    }
+    let taken = taken.lock();
+    assert_eq!(taken.messages.len(), 1_000);
+    assert!(taken.messages.iter().all(|(_, receives)| receives == "1"), "no refusal counts as a receive");
 }
 
 #[tokio::test]

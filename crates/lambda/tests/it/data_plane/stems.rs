@@ -128,6 +128,27 @@ async fn a_variable_that_counts_at_the_start_of_a_process_gets_a_process_of_its_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_script_around_the_runtime_gets_a_sandbox_of_its_own_with_the_same_walls() {
+    let stage = Stage::new().await;
+    standing_by(&stage, 2).await;
+    let script = "#!/bin/sh\nexport CAPABILITIES=\"$(grep CapEff /proc/self/status | cut -f 2)\"\n\
+        export WRITTEN=\"$(touch /var/task/x 2>/dev/null && echo yes || echo no)\"\nexport SEEN=\"$(ls /proc | grep -c '^[0-9]')\"\n\
+        exec \"$@\"\n";
+    let node = "const { CAPABILITIES, WRITTEN, SEEN } = process.env;
+        exports.handler = async () => [CAPABILITIES, WRITTEN, Number(SEEN) < 10];";
+    let python = "import os\ndef handler(event, context):
+        return [os.environ['CAPABILITIES'], os.environ['WRITTEN'], int(os.environ['SEEN']) < 10]";
+    for (runtime, file, source) in [("node", "index.js", node), ("python", "index.py", python)] {
+        let files = [(file, source), ("start", script)];
+        let mut function = stage.function(&newest(&stage, runtime), "index.handler", &files);
+        let variable = ("AWS_LAMBDA_EXEC_WRAPPER".to_owned(), "/var/task/start".to_owned());
+        function.environment = EnvironmentVariables([variable].into());
+        assert_eq!(stage.answer(&function, "{}").await, json!(["0000000000000000", "no", true]));
+        assert_eq!(stage.invoker.standing_by(), 2, "no stem was used");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn l9_the_memory_limit_of_the_function_is_that_of_its_stem() {
     let stage = Stage::new().await;
     standing_by(&stage, 2).await;
