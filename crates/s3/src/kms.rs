@@ -1,4 +1,4 @@
-//! The keys of SSE-KMS, until there is a key service (ADR 0011).
+//! The keys of SSE-KMS, until there is a key service (ADR 0012).
 //!
 //! ```text
 //!   node key ──HKDF──► key of arn:aws:kms:REGION:ACCOUNT:key/ID ──wraps──► data key of a segment
