@@ -31,12 +31,14 @@ class Writer:
         self.acknowledged, self.errors = 0, []
 
     def load(self, server, stop):
-        """Until the server is gone, an operation fails or `stop` is set."""
+        """Until the server is gone, an operation fails or `stop` is set. What is answered after that stays unsure."""
         s3 = server.client("s3")
         try:
             while not stop.is_set():
                 self._operation(s3)
-                self.acknowledged += 1
+                if stop.is_set():
+                    return
+                self._settle()
         except (HTTPClientError, BotoCoreError):
             pass  # the server was killed in the middle of a call
         except ClientError as error:
@@ -47,20 +49,29 @@ class Writer:
         what = self.chance.choices(["put", "shared", "delete", "multipart"], [8, 3, 3, 2])[0]
         new = (f"{self.name}-{self.chance.getrandbits(48):012x}", self.chance.choice(SIZES))
         if what == "shared":
-            write = [time.monotonic(), None, new]
-            self.shared.append(write)
+            self.shared.append([time.monotonic(), None, new])
             self._put(s3, SHARED, new)
-            write[1] = time.monotonic()
         elif what == "multipart":
             self._multipart(s3, key, new[0])
         elif what == "delete":
             self.pending = (key, None, None)
             s3.delete_object(Bucket=self.bucket, Key=key)
-            self.settled.pop(key, None)
         else:
             self.pending = (key, new, None)
             self._put(s3, key, new)
-            self.settled[key] = new
+
+    def _settle(self):
+        """The operation was acknowledged in time."""
+        self.acknowledged += 1
+        if self.pending is None:
+            self.shared[-1][1] = time.monotonic()
+            return
+        self._becomes(*self.pending[:2])
+
+    def _becomes(self, key, state):
+        self.settled.pop(key, None)
+        if state is not None:
+            self.settled[key] = state
         self.pending = None
 
     def _put(self, s3, key, new):
@@ -77,7 +88,6 @@ class Writer:
             parts.append({"PartNumber": number, "ETag": etag})
         self.pending = (key, (tag, size), (upload, parts))
         s3.complete_multipart_upload(MultipartUpload={"Parts": parts}, **named)
-        self.settled[key] = (tag, size)
 
     def check(self, s3):
         """Every key shows its last acknowledged state, or the one that was under way. Settles what was unsure."""
@@ -92,10 +102,7 @@ class Writer:
                 found = read(s3, self.bucket, key)
                 assert found == new, (key, found, new)
             assert found in (new, self.settled.get(key)), (key, found, new, self.settled.get(key))
-            self.settled.pop(key, None)
-            if found:
-                self.settled[key] = found
-            self.pending = None
+            self._becomes(key, found)
         for number in range(KEYS):
             key = f"{self.name}/{number}"
             found = read(s3, self.bucket, key)
@@ -114,12 +121,13 @@ def read(s3, bucket, key):
 
 
 def run_load(server, writers, fault):
-    """All writers at once while `fault()` happens; returns when all have ended."""
+    """All writers at once while `fault(stop)` happens; returns when all have ended. A fault that the server outlives sets
+    `stop` before it strikes: nothing that is answered later was promised."""
     stop = threading.Event()
     threads = [threading.Thread(target=writer.load, args=(server, stop), daemon=True) for writer in writers]
     for thread in threads:
         thread.start()
-    fault()
+    fault(stop)
     stop.set()
     for thread in threads:
         thread.join(timeout=60)

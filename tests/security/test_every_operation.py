@@ -85,7 +85,10 @@ DEPENDENT = {
     ("iam", "AddRoleToInstanceProfile"): {"iam:PassRole"},
     ("s3", "CopyObject"): {"s3:GetObject", "s3:GetObjectTagging", "s3:PutObjectTagging"},
     ("s3", "UploadPartCopy"): {"s3:GetObject"},
-    ("s3", "GetObjectAttributes"): {"s3:GetObject", "s3:GetObjectAttributes"},
+    # The walk's key does not exist: whoever may list hears so, with or without the right to read it.
+    ("s3", "GetObject"): {"s3:ListBucket"},
+    ("s3", "HeadObject"): {"s3:ListBucket"},
+    ("s3", "GetObjectAttributes"): {"s3:GetObject", "s3:GetObjectAttributes", "s3:ListBucket"},
     ("s3", "PutBucketReplication"): {"iam:PassRole"},
 }
 # Nobody needs a permission for these; of AssumeRole* the role's trust policy decides.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  crates/model/src/<service>.rs  all operations of the model ─┐
-//!  crates/*/src/api.rs            the lines that are served ───┴─► docs/compat/<service>.md
+//!  crates/*/src/api.rs            the lines that are served ───┼─► docs/compat/<service>.md
+//!  tests/foreign/*/expected       what passes of a foreign suite ┘
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +54,39 @@ fn differences(mut written: BTreeMap<String, String>, pages: Vec<(String, String
     findings
 }
 
+/// Other people's tests of a service, and how far others get with them.
+struct Suite {
+    service: &'static str,
+    name: &'static str,
+    /// The list of what passes here, one test a line, `#` before remarks.
+    expected: &'static str,
+    /// How many tests the suite's run selects.
+    tests: usize,
+    /// What others pass, measured by the same run.
+    others: &'static str,
+}
+
+const SUITES: [Suite; 1] = [Suite {
+    service: "s3",
+    name: "ceph/s3-tests",
+    expected: "tests/foreign/s3-tests/expected.txt",
+    tests: 616,
+    others: "the best of the other emulators passed 412 of 619",
+}];
+
+impl Suite {
+    /// A paragraph for the service's page, counted from the list.
+    fn told(&self, root: &Path) -> anyhow::Result<String> {
+        let Self { name, expected, tests, others, .. } = self;
+        let list = std::fs::read_to_string(root.join(expected)).with_context(|| (*expected).to_owned())?;
+        let passed = list.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
+        Ok(format!(
+            "\n{name}: {passed} of {tests} tests pass with authorization enforced and accounts of their own; {others}. The \
+             names, and why the rest does not pass, are in `{expected}`.\n"
+        ))
+    }
+}
+
 /// Service and text of every page.
 fn pages(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let mut served: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -69,7 +103,9 @@ fn pages(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
         let model = root.join(format!("crates/model/src/{service}.rs"));
         let model = std::fs::read_to_string(&model).with_context(|| model.display().to_string())?;
         let all = names(&model);
-        pages.push((service.clone(), page(&service, &all, &served)));
+        let suites = SUITES.iter().filter(|suite| suite.service == service);
+        let suites = suites.map(|suite| suite.told(root)).collect::<anyhow::Result<String>>()?;
+        pages.push((service.clone(), page(&service, &all, &served) + &suites));
     }
     Ok(pages)
 }

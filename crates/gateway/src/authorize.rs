@@ -1,7 +1,7 @@
 //! May this caller do this? The identity service decides; without one the root user may, and nobody else.
 
 use wire::service::Line;
-use wire::{ApiError, Arn, Asked, Cx, Permission, Principal, ResourceFacts, service};
+use wire::{Absence, ApiError, Arn, Asked, Cx, Permission, Principal, ResourceFacts, service};
 
 use crate::authenticate::Caller;
 use crate::identity::Question;
@@ -25,19 +25,27 @@ impl Gateway {
         permissions: Vec<Permission>,
     ) -> Result<(), ApiError> {
         let (asked, own) = self.questions(cx, line, permissions).await?;
-        let objection = caller.objection.as_ref().map(ToString::to_string);
+        let gone = asked[..own].iter().find_map(|one| one.facts.absence.as_deref());
+        if let Some(absence) = gone.filter(|absence| absence.known_to.is_none()) {
+            return Err(absence.answer());
+        }
+        let hidden = match gone.filter(|_| line.tells_absence) {
+            Some(absence) => self.listing(absence).await?.map(|listing| (absence.clone(), listing)),
+            None => None,
+        };
         let outsider = match line.is_owners_only {
             true => asked[..own].iter().find(|one| !is_of_owner(cx, &one.resource, &one.facts)),
             false => None,
         };
         let outsider = outsider.map_or(Ok(()), |one| Err(denied(&cx.principal, one, "resource-based policy")));
-        let answer = match (&self.0.wiring.identity, objection) {
-            (Some(identity), objection) => {
-                (identity.authorize)(Question { cx: cx.clone(), asked, objection }).await.and(outsider)
-            }
-            (None, Some(objection)) => Err(ApiError::client("AccessDenied", 403, objection)),
-            (None, None) => root_only(&cx.principal, &asked).and(outsider),
-        };
+        let listing = hidden.iter().map(|(_, listing)| listing.clone());
+        let all = asked.into_iter().chain(listing).collect();
+        let mut answer = self.decide(caller, cx, all).await.and(outsider);
+        if let (Err(_), Some((absence, listing))) = (&answer, hidden)
+            && self.decide(caller, cx, vec![listing]).await.is_ok()
+        {
+            answer = Err(absence.answer());
+        }
         match (self.0.config.auth, answer) {
             (_, Ok(())) => Ok(()),
             (Auth::Enforced, Err(error)) => Err(error),
@@ -47,6 +55,24 @@ impl Gateway {
                 Ok(())
             }
         }
+    }
+
+    /// What the identity service says to all of these together.
+    async fn decide(&self, caller: &Caller, cx: &Cx, asked: Vec<Asked>) -> Result<(), ApiError> {
+        let objection = caller.objection.as_ref().map(ToString::to_string);
+        match (&self.0.wiring.identity, objection) {
+            (Some(identity), objection) => (identity.authorize)(Question { cx: cx.clone(), asked, objection }).await,
+            (None, Some(objection)) => Err(ApiError::client("AccessDenied", 403, objection)),
+            (None, None) => root_only(&cx.principal, &asked),
+        }
+    }
+
+    /// The question whether somebody may find out that a resource is absent.
+    async fn listing(&self, absence: &Absence) -> Result<Option<Asked>, ApiError> {
+        let Some(Permission { action, resources, keys }) = &absence.known_to else { return Ok(None) };
+        let Some(resource) = resources.0.first() else { return Ok(None) };
+        let facts = service::facts_in(&self.0.wiring.services, action, resource, keys).await?;
+        Ok(Some(Asked { action, resource: resource.clone(), keys: keys.clone(), facts }))
     }
 
     /// One question for each resource of each permission, with what the resource's service knows of it; and how many of
@@ -71,13 +97,19 @@ impl Gateway {
         for permission in permissions {
             for resource in permission.resources.0 {
                 let (action, keys) = (permission.action, permission.keys.clone());
-                let mut facts = service::facts_in(&self.0.wiring.services, action, &resource, &keys).await?;
+                let mut facts = match line.makes_resource {
+                    true => ResourceFacts::default(),
+                    false => service::facts_in(&self.0.wiring.services, action, &resource, &keys).await?,
+                };
                 // What the policy says to outsiders does not count here: unseen, the denial is decided and recorded as
                 // that of a resource without one.
                 if line.is_owners_only && asked.len() < own && !is_of_owner(cx, &resource, &facts) {
                     facts.policy = None;
                 }
-                asked.push(Asked { action, resource, keys, facts });
+                let one = Asked { action, resource, keys, facts };
+                if asked.len() < own || !(line.is_moot)(&one) {
+                    asked.push(one);
+                }
             }
         }
         Ok((asked, own))

@@ -10,6 +10,9 @@ use crate::{Error, KeyRange};
 pub mod fjall;
 mod high_water;
 pub mod memory;
+pub(crate) mod room;
+
+pub use room::Room;
 
 /// A pair of key and value.
 pub type Pair = (Bytes, Bytes);
@@ -23,6 +26,11 @@ pub trait Engine: Send + 'static {
 
     /// The state after the newest batch. It stays readable and unchanged while it is held.
     fn snapshot(&self) -> Arc<dyn Snapshot>;
+
+    /// What the next batch may do; asked before each group of transactions.
+    fn room(&mut self) -> Room {
+        Room::Enough
+    }
 
     /// Makes `batch` durable, then visible to [`Engine::snapshot`], all of it or nothing.
     ///

@@ -24,3 +24,5 @@ pub(crate) const GROUP_BYTES_MAX: usize = 2 * TRANSACTION_BYTES_MAX;
 pub(crate) const RESOLVER_BOUNDARIES_MAX: usize = 1 << 20;
 /// Deepest nesting of tuples in a key.
 pub const TUPLE_DEPTH_MAX: usize = 16;
+/// With less room than this on the disk the store refuses to grow, in bytes.
+pub const FREE_BYTES_MIN: u64 = 32 << 20;

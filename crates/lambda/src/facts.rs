@@ -71,6 +71,7 @@ impl Lambda {
             owner: function.is_some().then(|| account.clone()),
             policy: policy.and_then(|policy| policy.document()).map(Arc::from),
             tags: function.map(|function| function.tags.into_iter().collect()).unwrap_or_default(),
+            absence: None,
         };
         // Who asks about what does not exist drives nothing out.
         if records.iter().any(Option::is_some) {

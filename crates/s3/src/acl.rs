@@ -238,6 +238,13 @@ const WRITES: &[&str] = &[
     "s3:ListMultipartUploadParts",
 ];
 
+/// Condition key of the rights that ride on a write: its value is the write's action. Operations of their own, such as
+/// PutObjectAcl, do not have it.
+pub(crate) const RIDES_ON: &str = "tinderbox:RidesOn";
+
+/// Who may write by a bucket's ACL owns what it writes, and so may give it its ACL and tags with the same request.
+const RIDES: &[&str] = &["s3:PutObjectAcl", "s3:PutObjectTagging"];
+
 const ON_OBJECT: [(&str, &[&str]); 3] = [
     ("READ", &["s3:GetObject", "s3:GetObjectVersion"]),
     ("READ_ACP", &["s3:GetObjectAcl", "s3:GetObjectVersionAcl"]),
@@ -247,9 +254,14 @@ const ON_OBJECT: [(&str, &[&str]); 3] = [
 /// The statements that a bucket's ACL amounts to, about the bucket and about writes to its keys.
 pub(crate) fn of_bucket(bucket: &BucketRecord, arn: &str) -> Vec<Json> {
     let Some(acl) = counting(bucket, bucket.acl.as_ref()) else { return Vec::new() };
+    let keys = format!("{arn}/*");
     let on_bucket = statements(bucket, acl, &ON_BUCKET, arn);
-    let on_keys = statements(bucket, acl, &[("WRITE", WRITES)], &format!("{arn}/*"));
-    on_bucket.into_iter().chain(on_keys).collect()
+    let on_keys = statements(bucket, acl, &[("WRITE", WRITES)], &keys);
+    let mut riding = statements(bucket, acl, &[("WRITE", RIDES)], &keys);
+    for statement in &mut riding {
+        statement["Condition"]["StringEquals"] = json!({ RIDES_ON: "s3:PutObject" });
+    }
+    on_bucket.into_iter().chain(on_keys).chain(riding).collect()
 }
 
 /// The statements that an object's ACL amounts to.

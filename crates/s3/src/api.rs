@@ -8,8 +8,8 @@ use std::sync::Arc;
 use kv::Txn;
 use model::s3 as m;
 use serde_json::json;
-use wire::permission::{ConditionKeys, Permission, Resource, ResourceFacts};
-use wire::{AccountId, Service};
+use wire::permission::{Absence, ConditionKeys, Permission, Resource, ResourceFacts};
+use wire::{AccountId, Service, ServiceError as _};
 
 use crate::encryption::check_read_head;
 use crate::error::S3Error;
@@ -55,7 +55,11 @@ macro_rules! with_write {
             ($input.object_lock_legal_hold_status.is_some(), "s3:PutObjectLegalHold"),
         ];
         let needed = ride.into_iter().filter(|(needed, _)| *needed);
-        needed.map(|(_, action)| Permission::new(action, object_arn(&$input.bucket, &$input.key))).collect::<Vec<_>>()
+        needed
+            .map(|(_, action)| {
+                Permission::new(action, object_arn(&$input.bucket, &$input.key)).with(acl::RIDES_ON, "s3:PutObject")
+            })
+            .collect::<Vec<_>>()
     }};
 }
 
@@ -104,6 +108,8 @@ fn writes(table: Table) -> Table {
             all.extend(of_source(&i.copy_source, !replaces));
             all
         })
+        // "If the source object has tags": API reference, CopyObject, Permissions.
+        .moot::<m::CopyObject>(|asked| TAG_READS.contains(&asked.action) && asked.facts.tags.is_empty())
         .keys::<m::CopyObject>(|_, i| {
             // Other tags than those that the object will have must not satisfy a condition.
             let replaces = i.tagging_directive == Some(m::TaggingDirective::Replace);
@@ -124,13 +130,16 @@ fn reads(table: Table) -> Table {
         .head_check::<m::GetObject, _>(check_read_head)
         .instead::<m::GetObject>(|i| i.version_id.is_some().then_some("s3:GetObjectVersion"))
         .keys::<m::GetObject>(|_, i| version_key(i.version_id.as_deref()))
+        .tells_absence::<m::GetObject>()
         .op::<m::HeadObject, _, _>(get::head, "s3:GetObject", object!())
         .head_check::<m::HeadObject, _>(check_read_head)
         .instead::<m::HeadObject>(|i| i.version_id.is_some().then_some("s3:GetObjectVersion"))
         .keys::<m::HeadObject>(|_, i| version_key(i.version_id.as_deref()))
+        .tells_absence::<m::HeadObject>()
         .op::<m::GetObjectAttributes, _, _>(get::attributes, "s3:GetObjectAttributes", object!())
         .instead::<m::GetObjectAttributes>(|i| i.version_id.is_some().then_some("s3:GetObjectVersionAttributes"))
         .keys::<m::GetObjectAttributes>(|_, i| version_key(i.version_id.as_deref()))
+        .tells_absence::<m::GetObjectAttributes>()
         .also::<m::GetObjectAttributes>(|_, i| {
             let action = if i.version_id.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
             let (resources, keys) = (object_arn(&i.bucket, &i.key), version_key(i.version_id.as_deref()));
@@ -237,6 +246,7 @@ fn uploads(table: Table) -> Table {
 fn bucket_operations(table: Table) -> Table {
     table
         .op::<m::CreateBucket, _, _>(buckets::create, "s3:CreateBucket", bucket!())
+        .makes::<m::CreateBucket>()
         .also::<m::CreateBucket>(|_, i| {
             let mut all = Vec::new();
             if i.object_lock_enabled_for_bucket == Some(true) {
@@ -378,6 +388,8 @@ fn documents(table: Table) -> Table {
         .op::<m::GetBucketNotificationConfiguration, _, _>(notifications::get, "s3:GetBucketNotification", bucket!())
 }
 
+const TAG_READS: [&str; 2] = ["s3:GetObjectTagging", "s3:GetObjectVersionTagging"];
+
 /// The source of a copy is read: its version if one is named, and its tags if they are copied (test:G10).
 fn of_source(header: &str, with_tags: bool) -> Vec<Permission> {
     // A malformed source is refused by the handler, which reads nothing then.
@@ -450,23 +462,35 @@ fn granted(mut keys: ConditionKeys, headers: &acl::AclHeaders) -> ConditionKeys 
 }
 
 /// What is known of a bucket or a key before anybody may touch it: whose it is, what its policy and its ACLs say, its
-/// tags. ACL and tags are those of the version that is meant: `s3:VersionId` names it. A bucket that does not exist
-/// has none: the handler says so.
+/// tags. ACL and tags are those of the version that is meant: `s3:VersionId` names it. That a bucket does not exist is
+/// everybody's to know; that an object does not, theirs who may list (API reference, GetObject, Permissions).
 async fn facts(s3: S3, arn: String, keys: ConditionKeys) -> Result<ResourceFacts, S3Error> {
     let Some(path) = arn.strip_prefix("arn:aws:s3:::") else { return Ok(ResourceFacts::default()) };
     let (name, key) = path.split_once('/').map_or((path, None), |(name, key)| (name, Some(key)));
     let (s3, version_id) = (&s3, keys.one("s3:VersionId"));
     let read = s3.kv.read(|tx| async move {
         let record: Option<BucketRecord> = keys::get(&tx, &keys::bucket(name)).await?;
-        let Some(bucket) = record else { return Ok(ResourceFacts::default()) };
+        let Some(bucket) = record else {
+            return Ok(ResourceFacts { absence: absence(&S3Error::NoSuchBucket, None), ..ResourceFacts::default() });
+        };
         let slot = key.map(|key| Slot { s3, tx: &tx, bucket: name, key });
         let version = match slot {
             Some(slot) => slot.find(version_id).await?,
             None => None,
         };
-        facts_of(&tx, name, key, &bucket, version).await
+        let missing = key.filter(|_| version.is_none()).and_then(|key| {
+            let known_to = Permission::new("s3:ListBucket", bucket_arn(name)).with("s3:prefix", key);
+            let error = if version_id.is_some() { S3Error::NoSuchVersion } else { S3Error::no_such_key() };
+            absence(&error, Some(known_to))
+        });
+        Ok(ResourceFacts { absence: missing, ..facts_of(&tx, name, key, &bucket, version).await? })
     });
     read.await
+}
+
+fn absence(error: &S3Error, known_to: Option<Permission>) -> Option<Box<Absence>> {
+    let (code, status, message) = (error.code(), error.status(), error.to_string());
+    Some(Box::new(Absence { code, status, message, known_to }))
 }
 
 async fn facts_of(
@@ -503,5 +527,5 @@ async fn facts_of(
             Some(json!({ "Version": "2012-10-17", "Statement": statements }).to_string().into())
         }
     };
-    Ok(ResourceFacts { owner: AccountId::parse(&bucket.account), policy, tags })
+    Ok(ResourceFacts { owner: AccountId::parse(&bucket.account), policy, tags, absence: None })
 }

@@ -55,6 +55,9 @@ pub enum S3Error {
     /// An argument is wrong.
     #[error("{0}")]
     InvalidArgument(String),
+    /// ACLs cannot be turned off while the bucket's own gives rights to others.
+    #[error("Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting")]
+    InvalidBucketAclWithObjectOwnership,
     /// No bucket can have this name.
     #[error("The specified bucket is not valid.")]
     InvalidBucketName,
@@ -267,6 +270,7 @@ impl S3Error {
             Self::IllegalVersioningConfigurationException => ("IllegalVersioningConfigurationException", 400),
             Self::IncompleteBody => ("IncompleteBody", 400),
             Self::InvalidArgument(_) => ("InvalidArgument", 400),
+            Self::InvalidBucketAclWithObjectOwnership => ("InvalidBucketAclWithObjectOwnership", 400),
             Self::InvalidBucketName => ("InvalidBucketName", 400),
             Self::InvalidBucketState(_) => ("InvalidBucketState", 409),
             Self::InvalidDigest => ("InvalidDigest", 400),

@@ -58,9 +58,11 @@ fn check_rule(rule: &m::LifecycleRule) -> Result<(), S3Error> {
         if expiration.days.is_some_and(|days| days <= 0) {
             return Err(S3Error::argument("'Days' for Expiration action must be a positive integer"));
         }
-        if expiration.date.is_some_and(|date| date.unix_us().rem_euclid(DAY_US) != 0) {
-            return Err(S3Error::argument("'Date' must be at midnight GMT"));
-        }
+    }
+    let expires_on = rule.expiration.as_ref().and_then(|expiration| expiration.date);
+    let moves_on = rule.transitions.iter().flatten().filter_map(|transition| transition.date);
+    if expires_on.into_iter().chain(moves_on).any(|date| date.unix_us().rem_euclid(DAY_US) != 0) {
+        return Err(S3Error::argument("'Date' must be at midnight GMT"));
     }
     if let Some(noncurrent) = &rule.noncurrent_version_expiration
         && noncurrent.noncurrent_days.is_none_or(|days| days <= 0)

@@ -67,7 +67,12 @@ impl Sns {
         let found = self.0.kv.read(|tx| async move { keys::get::<Topic>(&tx, &key).await }).await?;
         let Some(topic) = found else { return Ok(ResourceFacts::default()) };
         let policy = topic.attributes.get("Policy").cloned().unwrap_or_else(|| default_policy(&name));
-        Ok(ResourceFacts { owner: None, policy: Some(policy.into()), tags: topic.tags.into_iter().collect() })
+        Ok(ResourceFacts {
+            owner: None,
+            policy: Some(policy.into()),
+            tags: topic.tags.into_iter().collect(),
+            absence: None,
+        })
     }
 
     /// Reads one topic.
@@ -177,6 +182,7 @@ fn subscription_facts(name: &SubscriptionName, found: &Subscription) -> Resource
         owner: AccountId::parse(&found.owner),
         policy: policy.map(|policy| policy.to_string().into()),
         tags: Vec::new(),
+        absence: None,
     }
 }
 

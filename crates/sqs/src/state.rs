@@ -103,7 +103,7 @@ impl Sqs {
         };
         let loaded = live.loaded();
         let tags = loaded.record.tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-        Ok(ResourceFacts { owner: None, policy: loaded.policy.clone(), tags })
+        Ok(ResourceFacts { owner: None, policy: loaded.policy.clone(), tags, absence: None })
     }
 
     /// Wakes when messages are sent to the queue: make the watch, then look, then wait.

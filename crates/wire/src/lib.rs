@@ -36,7 +36,9 @@ pub use cx::{AccountId, Cx, Principal, SessionFacts};
 pub use error::{ApiError, Fault, ServiceError};
 pub use event_pattern::EventPattern;
 pub use operation::{FromValue, IntoValue, Operation};
-pub use permission::{Act, Actor, Asked, CheckPolicy, ConditionKeys, MayAct, Permission, Resource, ResourceFacts};
+pub use permission::{
+    Absence, Act, Actor, Asked, CheckPolicy, ConditionKeys, MayAct, Permission, Resource, ResourceFacts,
+};
 pub use service::{Service, Table};
 pub use trace_context::{SpanId, TraceContext, TraceId};
 pub use value::{Redacted, Value};

@@ -129,6 +129,28 @@ pub struct ResourceFacts {
     pub policy: Option<Arc<str>>,
     /// Its tags (`aws:ResourceTag/…`).
     pub tags: Vec<(String, String)>,
+    /// What is answered because it does not exist, before it matters what the caller may do to it.
+    pub absence: Option<Box<Absence>>,
+}
+
+/// The answer about a resource that is not there, and who may hear it. Everybody else is denied as if it were there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Absence {
+    /// AWS's error code.
+    pub code: &'static str,
+    /// HTTP status.
+    pub status: u16,
+    /// What the client reads.
+    pub message: String,
+    /// Whoever may do this could find out anyway, such as `s3:ListBucket`; `None`: everybody hears it.
+    pub known_to: Option<Permission>,
+}
+
+impl Absence {
+    /// The answer.
+    pub fn answer(&self) -> ApiError {
+        ApiError::client(self.code, self.status, self.message.clone())
+    }
 }
 
 /// One question to the identity service: may the caller do `action` to `resource`?

@@ -11,7 +11,7 @@ use http::{HeaderMap, Response};
 use crate::error::to_api_error;
 use crate::shape::{OperationName, OperationShape, Protocol, ServiceShape};
 use crate::{
-    ApiError, Body, ConditionKeys, Cx, FromValue, IntoValue, Operation, Permission, Resource, ResourceFacts,
+    ApiError, Asked, Body, ConditionKeys, Cx, FromValue, IntoValue, Operation, Permission, Resource, ResourceFacts,
     ServiceError, Value, identify, protocol, validation,
 };
 
@@ -51,6 +51,12 @@ pub struct Line {
     pub action: &'static str,
     /// Whether only callers of the resource's own account may: no policy of the resource opens it to others.
     pub is_owners_only: bool,
+    /// Whether the resource is about to be made: what has its name already does not decide who may.
+    pub makes_resource: bool,
+    /// Whether the line reads what may be absent and says so to those only who could list it ([`Absence::known_to`]).
+    pub tells_absence: bool,
+    /// Questions that need no answer once the facts of their resource are known.
+    pub is_moot: fn(&Asked) -> bool,
     decode: Decode,
     head_check: Option<HeadCheck>,
     check: Option<Check>,
@@ -79,6 +85,9 @@ impl Line {
             shape: O::SHAPE,
             action,
             is_owners_only: false,
+            makes_resource: false,
+            tells_absence: false,
+            is_moot: |_| false,
             decode: |value| Ok(Box::new(O::Input::from_value(value)?)),
             head_check: None,
             check: None,
@@ -462,6 +471,39 @@ impl<S: Clone + Send + Sync + 'static> Table<S> {
     #[must_use]
     pub fn owners_only<O: Operation>(mut self) -> Self {
         self.line_of::<O>().is_owners_only = true;
+        self
+    }
+
+    /// The line of `O`, which stands already, makes its resource: no facts of whatever has the name already are looked
+    /// up, and the handler answers that the name is taken (`BucketAlreadyExists`).
+    ///
+    /// # Panics
+    /// When no line serves `O`.
+    #[must_use]
+    pub fn makes<O: Operation>(mut self) -> Self {
+        self.line_of::<O>().makes_resource = true;
+        self
+    }
+
+    /// The line of `O`, which stands already, reads: that the resource is absent is told to whoever could list it, also
+    /// without the line's own right, and to nobody else ([`Absence::known_to`]).
+    ///
+    /// # Panics
+    /// When no line serves `O`.
+    #[must_use]
+    pub fn tells_absence<O: Operation>(mut self) -> Self {
+        self.line_of::<O>().tells_absence = true;
+        self
+    }
+
+    /// Which questions of the line of `O`, which stands already, need no answer once the facts are known, such as that
+    /// about reading the tags of an object that has none.
+    ///
+    /// # Panics
+    /// When no line serves `O`.
+    #[must_use]
+    pub fn moot<O: Operation>(mut self, is_moot: fn(&Asked) -> bool) -> Self {
+        self.line_of::<O>().is_moot = is_moot;
         self
     }
 

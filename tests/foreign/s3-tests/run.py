@@ -48,7 +48,7 @@ iam path prefix = /s3-tests/
 display_name = {main[name]}
 user_id = {main[account]}
 email = main@example.com
-api_name = us-east-1
+api_name = eu-west-1
 access_key = {main[key]}
 secret_key = {main[secret]}
 kms_keyid = arn:aws:kms:us-east-1:{main[name]}:key/testkey-1
@@ -177,6 +177,9 @@ def main():
     found = run(checkout, arguments)
     passed = {name for name, outcome in found.items() if outcome == "passed"}
     print(dict(collections.Counter(found.values())), "of", len(found))
+    if not passed:
+        print("nothing passed: the suite did not run; see its output")
+        return 1
     if options.update:
         update(passed)
     lost = sorted(name for name in expected() & found.keys() if name not in passed)

@@ -267,7 +267,8 @@ fn resources(cx: &Cx, input: &EchoInput) -> Resource {
 }
 
 /// What the json service knows: the policy of a resource says its ARN; there is nothing called `gone`, and what is
-/// called `theirs` is another account's than its ARN says.
+/// called `theirs` is another account's than its ARN says. That `nowhere` does not exist everybody may know, and that
+/// `hidden` does not, whoever may `json:List`.
 async fn facts(state: State, arn: String) -> Result<ResourceFacts, Failure> {
     state.asked.fetch_add(1, Ordering::SeqCst);
     match arn.ends_with(":gone") {
@@ -275,9 +276,20 @@ async fn facts(state: State, arn: String) -> Result<ResourceFacts, Failure> {
         false => Ok(ResourceFacts {
             owner: arn.ends_with(":theirs").then(other_account),
             policy: Some(format!("policy of {arn}").into()),
+            absence: absence(&arn),
             ..ResourceFacts::default()
         }),
     }
+}
+
+fn absence(arn: &str) -> Option<Box<wire::Absence>> {
+    let listing = || Permission::new("json:List", Resource::arn("arn:aws:rest:us-east-1:000000000000:echo:all"));
+    let known_to = match arn.rsplit(':').next()? {
+        "nowhere" => None,
+        "hidden" => Some(listing()),
+        _ => return None,
+    };
+    Some(Box::new(wire::Absence { code: "NoSuchEcho", status: 404, message: "There is none".to_owned(), known_to }))
 }
 
 pub(crate) fn other_account() -> AccountId {
@@ -327,6 +339,8 @@ pub(crate) fn services(state: &State) -> Vec<Service> {
         .instead::<Bound<5>>(|input| (input.name == "another").then_some("json:Another"))
         .op::<Bound<6>, _, _>(echo, "json:Own", resource)
         .owners_only::<Bound<6>>()
+        .tells_absence::<Bound<5>>()
+        .moot::<Bound<6>>(|asked| asked.resource.ends_with(":moot"))
         .also::<Bound<6>>(|cx, input| vec![Permission::new("json:Echo", resource(cx, input))])
         .facts(facts)
         .open_to_grants();

@@ -179,6 +179,44 @@ async fn i4_only_what_can_be_granted_to_everyone_may_come_without_a_signature() 
     assert_eq!(open.send(&forged).await.error(), "400 InvalidSignatureException");
 }
 
+#[tokio::test]
+async fn absence_is_told_to_who_may_list_and_denied_to_others() {
+    let denied = "400 AccessDeniedException";
+    for (allowed, name, expected) in [
+        (&[][..], "n", denied),
+        (&["json:Echo"], "n", "200 "),
+        // What everybody may know needs no right.
+        (&[], "nowhere", "404 NoSuchEcho"),
+        (&["json:Echo"], "nowhere", "404 NoSuchEcho"),
+        // Who may list hears it, also without the right to the thing itself; who may not, learns nothing.
+        (&[], "hidden", denied),
+        (&["json:Echo"], "hidden", denied),
+        (&["json:List"], "hidden", "404 NoSuchEcho"),
+        (&["json:List"], "n", denied),
+        // Who may both gets as far as the handler, which answers by itself.
+        (&["json:Echo", "json:List"], "hidden", "200 "),
+    ] {
+        let server = Server::with_identity(identity(allowed)).await;
+        let call = json_echo(&format!(r#"{{"Name":"{name}"}}"#)).signed("ASIAOWN", "json");
+        assert_eq!(server.send(&call).await.error(), expected, "{allowed:?} {name}");
+    }
+}
+
+#[tokio::test]
+async fn what_facts_make_moot_is_not_asked() {
+    let server = Server::with_identity(identity(&["json:Own"])).await;
+    let call = |name| {
+        let body = format!("{{\"Name\":\"{name}\"}}");
+        Call::new("POST", "/").header("x-amz-target", "Json_2020.Own".to_owned()).body(body).signed("ASIAOWN", "json")
+    };
+    assert_eq!(server.send(&call("moot")).await.error(), "200 ");
+    assert_eq!(
+        server.send(&call("n")).await.error(),
+        "400 AccessDeniedException",
+        "the dependent action is not allowed"
+    );
+}
+
 /// Everybody may everything; `ASIAELSEWHERE` belongs to another account. Keeps what it was asked.
 fn generous(asked: &Arc<parking_lot::Mutex<Vec<String>>>) -> Identity {
     let seen = Arc::clone(asked);

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::resolver::Resolver;
 use super::version::{ReadVersions, Versionstamp};
-use crate::engine::{Batch, Engine, Snapshot};
+use crate::engine::{Batch, Engine, Room, Snapshot};
 use crate::limits::{GROUP_BYTES_MAX, TRANSACTION_BYTES_MAX, WAITING_MAX};
 use crate::txn::{Commit, Merge};
 use crate::{Error, KeyRange, watch};
@@ -81,11 +81,11 @@ impl Sequencer {
         let mut batch = Batch { version: self.version + 1, writes: Writes::new(), oldest_read_version };
         let mut accepted = Vec::new();
         let mut refused = Vec::new();
-        let snapshot = self.latest.get().1;
+        let (snapshot, room) = (self.latest.get().1, self.engine.room());
         for Waiting { commit, done } in group {
             let order = u16::try_from(accepted.len()).expect("a group is smaller than 65,536");
             let stamp = Versionstamp::new(batch.version, order);
-            match self.admit(&commit, stamp, &*snapshot, &mut batch.writes) {
+            match self.admit(&commit, stamp, &*snapshot, room, &mut batch.writes) {
                 Ok(()) => accepted.push((done, commit.stamp, stamp)),
                 Err(error) => refused.push((done, error)),
             }
@@ -109,12 +109,14 @@ impl Sequencer {
         commit: &Commit,
         stamp: Versionstamp,
         snapshot: &dyn Snapshot,
+        room: Room,
         batch: &mut Writes,
     ) -> Result<(), Error> {
         if self.resolver.conflicts(commit.read_version, &commit.reads) {
             return Err(Error::Conflict);
         }
         let writes = resolve(commit, stamp, snapshot, batch)?;
+        room.admit(&writes)?;
         let version = self.version + 1;
         for range in &commit.write_conflicts {
             self.resolver.record(version, range);

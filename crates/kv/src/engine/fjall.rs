@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   folder/high-water      a batch number that was acknowledged (high_water.rs)
+//!   folder/reserve         room that a full disk leaves for removals (room.rs)
 //!   folder/fjall/          one keyspace:
 //!     00                   the marker: format, number and CRC of the newest batch, and its keys
 //!     01 key               value
@@ -21,6 +22,7 @@ use crc_fast::CrcAlgorithm::Crc64Nvme;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 
 use super::high_water::HighWater;
+use super::room::{Reserve, Room};
 use super::{Batch, Engine, Pairs, Snapshot};
 use crate::{Error, KeyRange};
 
@@ -34,6 +36,7 @@ pub struct Fjall {
     keyspace: Keyspace,
     version: u64,
     high_water: HighWater,
+    reserve: Reserve,
 }
 
 impl Fjall {
@@ -44,6 +47,7 @@ impl Fjall {
     /// cannot be used.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         make_folder(folder).map_err(|error| Error::unavailable(format_args!("{}: {error}", folder.display())))?;
+        let reserve = Reserve::open(folder);
         let marked = HighWater::read(folder)?;
         // fjall answers some damaged journals with a failed assertion instead of an error.
         let (database, keyspace, version) = catch_unwind(|| recover(&folder.join("fjall")))
@@ -58,7 +62,7 @@ impl Fjall {
             _ => {}
         }
         let high_water = HighWater::start(folder, version)?;
-        Ok(Self { database, keyspace, version, high_water })
+        Ok(Self { database, keyspace, version, high_water, reserve })
     }
 }
 
@@ -69,6 +73,10 @@ impl Engine for Fjall {
 
     fn snapshot(&self) -> Arc<dyn Snapshot> {
         Arc::new(FjallSnapshot { snapshot: self.database.snapshot(), keyspace: self.keyspace.clone() })
+    }
+
+    fn room(&mut self) -> Room {
+        self.reserve.room()
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), Error> {

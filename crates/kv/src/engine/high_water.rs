@@ -113,12 +113,16 @@ impl Shared {
             let ended = !matches!(stopped.recv_timeout(PERIOD), Err(RecvTimeoutError::Timeout));
             let batch = self.batch.load(Ordering::Acquire);
             if batch > written {
-                if let Err(error) = write(&self.folder, batch) {
-                    tracing::error!(%error, "the high-water mark could not be written");
-                    self.failed.store(true, Ordering::Release);
-                    return;
+                match write(&self.folder, batch) {
+                    Ok(()) => written = batch,
+                    // The old mark is untouched: it is only older than it should be, until there is room again.
+                    Err(error) if error.kind() == ErrorKind::StorageFull && !ended => {}
+                    Err(error) => {
+                        tracing::error!(%error, "the high-water mark could not be written");
+                        self.failed.store(true, Ordering::Release);
+                        return;
+                    }
                 }
-                written = batch;
             }
             if ended {
                 return;

@@ -1,12 +1,12 @@
 //! Group commit, and what happens when the disk fails. The seam is the engine trait.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 
 use kv::engine::fjall::Fjall;
 use kv::engine::memory::Memory;
-use kv::engine::{Batch, Engine, Snapshot};
+use kv::engine::{Batch, Engine, Room, Snapshot};
 use kv::{Error, Kv};
 use sys::{Clock, Rng};
 
@@ -91,6 +91,50 @@ async fn an_fsync_error_ends_acknowledgement_for_good() {
         assert!(matches!(watch.changed().await, Err(Error::Unavailable { .. })));
         assert!(matches!(kv.watch("d"), Err(Error::Unavailable { .. })));
     }
+}
+
+/// Has as much room as the test says.
+struct Filling {
+    inner: Memory,
+    room: Arc<Mutex<Room>>,
+}
+
+impl Engine for Filling {
+    fn version(&self) -> u64 {
+        self.inner.version()
+    }
+
+    fn snapshot(&self) -> Arc<dyn Snapshot> {
+        self.inner.snapshot()
+    }
+
+    fn room(&mut self) -> Room {
+        *self.room.lock().unwrap()
+    }
+
+    fn apply(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.inner.apply(batch)
+    }
+}
+
+#[tokio::test]
+async fn a10_a_full_disk_refuses_growth_lets_removals_pass_and_stops_nothing() {
+    let room = Arc::new(Mutex::new(Room::Enough));
+    let engine = Box::new(Filling { inner: Memory::default(), room: Arc::clone(&room) });
+    let kv = Kv::threaded(engine, Clock::system(), Rng::seeded(1)).unwrap();
+    put(&kv, &[("a", "1"), ("b", "2"), ("c", "3")]).await;
+    let set = || kv.transact(|tx| async move { Ok::<_, Error>(tx.set("d", "4")) });
+    let clear = |key| kv.transact(move |tx| async move { Ok::<_, Error>(tx.clear(key)) });
+    *room.lock().unwrap() = Room::Removals;
+    assert!(matches!(set().await, Err(Error::Unavailable { .. })));
+    clear("a").await.unwrap();
+    *room.lock().unwrap() = Room::None;
+    assert!(matches!(clear("b").await, Err(Error::Unavailable { .. })));
+    assert_eq!(show_all(&kv).await, "b=2 c=3");
+    *room.lock().unwrap() = Room::Enough;
+    set().await.unwrap();
+    clear("b").await.unwrap();
+    assert_eq!(show_all(&kv).await, "c=3 d=4");
 }
 
 /// Tells when a batch has come, and waits for leave to go on.

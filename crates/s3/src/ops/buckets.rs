@@ -61,7 +61,7 @@ pub(crate) async fn create(s3: S3, cx: Cx, input: m::CreateBucketInput) -> Resul
     let headers = acl_headers!(with write input);
     record.acl = headers.acl(account(&cx), account(&cx))?;
     if ownership == Ownership::BucketOwnerEnforced && record.acl.as_ref().is_some_and(|acl| acl.grants.len() > 1) {
-        return Err(S3Error::request("Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting"));
+        return Err(S3Error::InvalidBucketAclWithObjectOwnership);
     }
     acl::check_allowed(&record, &acl::AclHeaders::default(), record.acl.as_ref())?;
     let tags = tags::of_bucket(configuration.tags.clone().unwrap_or_default())?;

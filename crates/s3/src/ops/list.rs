@@ -106,7 +106,8 @@ pub(crate) async fn v1(s3: S3, _cx: Cx, input: m::ListObjectsInput) -> Result<m:
 pub(crate) async fn v2(s3: S3, _cx: Cx, input: m::ListObjectsV2Input) -> Result<m::ListObjectsV2Output, S3Error> {
     let limit = page_size(input.max_keys)?;
     let encode = encoder(input.encoding_type);
-    let after = match input.continuation_token.as_deref() {
+    // An empty token is that of the first page.
+    let after = match input.continuation_token.as_deref().filter(|token| !token.is_empty()) {
         Some(token) => from_token(token)?,
         None => input.start_after.clone().unwrap_or_default(),
     };

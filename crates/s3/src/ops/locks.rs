@@ -17,8 +17,8 @@ fn check_lockable(bucket: &BucketRecord) -> Result<(), S3Error> {
     }
 }
 
-/// PutObjectRetention. A retention may always be made stronger; it may be weakened only in governance mode, by whoever
-/// may bypass it.
+/// PutObjectRetention. A retention may always be made longer; it may be shortened, or its mode changed, only in governance
+/// mode, by whoever may bypass it ("alter its lock settings", S3 user guide, "Governance mode").
 pub(crate) async fn put_retention(
     s3: S3,
     cx: Cx,
@@ -49,9 +49,7 @@ pub(crate) async fn put_retention(
 }
 
 fn weakens(held: Retention, asked: Option<Retention>) -> bool {
-    asked.is_none_or(|asked| {
-        asked.until_us < held.until_us || (held.mode == LockMode::Compliance && asked.mode == LockMode::Governance)
-    })
+    asked.is_none_or(|asked| asked.until_us < held.until_us || asked.mode != held.mode)
 }
 
 /// GetObjectRetention.

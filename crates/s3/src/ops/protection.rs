@@ -192,8 +192,7 @@ pub(crate) async fn put_ownership(
     change(&s3, &input.bucket, input.expected_bucket_owner.as_deref(), |_, bucket| {
         let others = bucket.acl.as_ref().is_some_and(|acl| acl.grants.len() > 1);
         if asked == Ownership::BucketOwnerEnforced && others {
-            let message = "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting";
-            return Err(S3Error::request(message));
+            return Err(S3Error::InvalidBucketAclWithObjectOwnership);
         }
         bucket.ownership = Some(asked);
         Ok(())

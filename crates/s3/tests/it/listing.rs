@@ -120,6 +120,9 @@ async fn v1_goes_on_by_marker() {
     assert_eq!((none.all("Key").len(), none.one("IsTruncated")), (0, "false".into()));
     let bad = s3.refused("ListObjects", "GET /bkt?max-keys=-1", &[], "").await;
     assert_eq!(bad, (400, "InvalidArgument".into()));
+    let first = s3.ok("ListObjectsV2", "GET /bkt?list-type=2&max-keys=1&continuation-token=", &[], "").await;
+    assert_eq!(first.all("Key"), ["a"]);
+    assert!(first.text().contains("ContinuationToken"), "an empty token is echoed: {}", first.text());
     let token = s3.refused("ListObjectsV2", "GET /bkt?list-type=2&continuation-token=!", &[], "").await;
     assert_eq!(token, (400, "InvalidArgument".into()));
 }

@@ -28,6 +28,22 @@ async fn a_retention_keeps_a_version_until_it_ends() {
 }
 
 #[tokio::test]
+async fn a_mode_is_changed_by_whoever_may_bypass_governance() {
+    let s3 = locked().await;
+    let bypass = [("x-amz-bypass-governance-retention", "true")];
+    let id = s3.put("bkt/k", "x").await.header("x-amz-version-id").to_owned();
+    let line = format!("PUT /bkt/k?retention&versionId={id}");
+    s3.ok("PutObjectRetention", &line, &[], retention("GOVERNANCE", "2024-01-02T00:00:00Z")).await;
+    for until in ["2024-01-02T00:00:00Z", "2024-01-03T00:00:00Z"] {
+        let harder = s3.refused("PutObjectRetention", &line, &[], retention("COMPLIANCE", until)).await;
+        assert_eq!(harder, (403, "AccessDenied".into()), "{until}");
+    }
+    s3.ok("PutObjectRetention", &line, &bypass, retention("COMPLIANCE", "2024-01-02T00:00:00Z")).await;
+    let softer = retention("GOVERNANCE", "2024-01-03T00:00:00Z");
+    assert_eq!(s3.send("PutObjectRetention", &line, &bypass, softer).await.status, 403);
+}
+
+#[tokio::test]
 async fn governance_can_be_bypassed_and_compliance_cannot() {
     let s3 = locked().await;
     let bypass = [("x-amz-bypass-governance-retention", "true")];

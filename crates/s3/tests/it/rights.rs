@@ -270,6 +270,78 @@ async fn nobody_is_asked_about_more_keys_than_a_request_may_name() {
     }
 }
 
+#[tokio::test]
+async fn g10_tags_that_a_source_does_not_have_need_no_right() {
+    let s3 = fixture().await;
+    s3.bucket("bkt").await;
+    s3.put("bkt/bare", "x").await;
+    s3.ok("PutObject", "PUT /bkt/tagged", &[("x-amz-tagging", "a=1")], "x").await;
+    let line = s3.service.line("CopyObject").expect("it is served");
+    for (key, moot) in [("bare", true), ("tagged", false)] {
+        let resource = format!("arn:aws:s3:::bkt/{key}");
+        for (action, may_be_moot) in [("s3:GetObjectTagging", true), ("s3:GetObject", false)] {
+            let facts = s3.service.facts_of(&resource).await.expect("the test holds");
+            let asked = wire::Asked { action, resource: resource.clone(), keys: ConditionKeys::new(), facts };
+            assert_eq!((line.is_moot)(&asked), moot && may_be_moot, "{action} {key}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn facts_tell_what_is_absent_and_who_may_know() {
+    let s3 = fixture().await;
+    s3.bucket("bkt").await;
+    s3.put("bkt/k", "x").await;
+    for (path, version, told) in [
+        ("bkt", None, None),
+        ("bkt/k", None, None),
+        ("none", None, Some(("NoSuchBucket", None))),
+        ("none/k", None, Some(("NoSuchBucket", None))),
+        ("bkt/a/b", None, Some(("NoSuchKey", Some("a/b")))),
+        ("bkt/k", Some("no-version"), Some(("NoSuchVersion", Some("k")))),
+    ] {
+        let keys = ConditionKeys::new().with_some("s3:VersionId", version);
+        let facts = s3.service.facts_in(&format!("arn:aws:s3:::{path}"), &keys).await.expect("the test holds");
+        let absence = facts.absence.as_deref();
+        let listing = absence.and_then(|absence| absence.known_to.as_ref());
+        assert_eq!(absence.map(|one| (one.code, listing.and_then(|may| may.keys.one("s3:prefix")))), told, "{path}");
+        assert!(listing.is_none_or(|may| may.action == "s3:ListBucket" && may.resources.0 == ["arn:aws:s3:::bkt"]));
+    }
+    for (operation, makes, tells) in [
+        ("CreateBucket", true, false),
+        ("GetObject", false, true),
+        ("HeadObject", false, true),
+        ("GetObjectAttributes", false, true),
+        ("PutObject", false, false),
+        ("DeleteObject", false, false),
+    ] {
+        let line = s3.service.line(operation).expect("it is served");
+        assert_eq!((line.makes_resource, line.tells_absence), (makes, tells), "{operation}");
+    }
+}
+
+#[tokio::test]
+async fn an_open_buckets_writers_choose_acl_and_tags_with_the_write_only() {
+    let s3 = fixture_with_acls().await;
+    s3.ok("CreateBucket", "PUT /bkt", &[("x-amz-acl", "public-read-write")], "").await;
+    let policy = s3.service.facts_of("arn:aws:s3:::bkt/k").await.expect("the test holds").policy.expect("its ACL");
+    let policy: serde_json::Value = serde_json::from_str(&policy).expect("JSON");
+    let grants = |action: &str| {
+        let statements = policy["Statement"].as_array().expect("statements").iter();
+        let of_everybody = statements.filter(|one| one["Principal"] == "*");
+        let of_action =
+            of_everybody.filter(|one| one["Action"].as_array().is_some_and(|all| all.contains(&action.into())));
+        of_action.map(|one| one["Condition"].to_string()).collect::<Vec<_>>()
+    };
+    let riding = r#"{"StringEquals":{"tinderbox:RidesOn":"s3:PutObject"}}"#;
+    assert_eq!(grants("s3:PutObject"), ["{}"]);
+    assert_eq!((grants("s3:PutObjectAcl"), grants("s3:PutObjectTagging")), (vec![riding.into()], vec![riding.into()]));
+    let with = s3.asked("PUT /bkt/k", &[("x-amz-acl", "public-read")], "");
+    assert!(with.contains(&"s3:PutObjectAcl bkt/k tinderbox:RidesOn=s3:PutObject".to_owned()), "{with:?}");
+    let alone = s3.asked("PUT /bkt/k?acl", &[("x-amz-acl", "public-read")], "");
+    assert!(alone.iter().all(|one| !one.contains("RidesOn")), "{alone:?}");
+}
+
 fn stranger() -> Cx {
     Cx { principal: wire::Principal::Anonymous, ..cx_of(OTHER) }
 }

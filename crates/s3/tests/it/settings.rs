@@ -223,3 +223,44 @@ async fn acls_are_shown_with_groups_first_and_names() {
     let status = s3.ok("GetBucketPolicyStatus", "GET /closed?policyStatus", &[], "").await;
     assert_eq!(status.one("IsPublic"), "false", "without a policy and without a public ACL");
 }
+
+#[tokio::test]
+async fn acls_are_not_turned_off_while_they_give_rights_to_others() {
+    let s3 = fixture_with_acls().await;
+    let code = "InvalidBucketAclWithObjectOwnership";
+    let headers = [("x-amz-acl", "public-read"), ("x-amz-object-ownership", "BucketOwnerEnforced")];
+    assert_eq!(s3.refused("CreateBucket", "PUT /new", &headers, "").await, (400, code.into()));
+    s3.ok("CreateBucket", "PUT /bkt", &headers[..1], "").await;
+    let (line, enforced) = (
+        "PUT /bkt?ownershipControls",
+        "<OwnershipControls><Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule></OwnershipControls>",
+    );
+    assert_eq!(s3.refused("PutBucketOwnershipControls", line, &[], enforced).await, (400, code.into()));
+    s3.ok("PutBucketAcl", "PUT /bkt?acl", &[("x-amz-acl", "private")], "").await;
+    s3.ok("PutBucketOwnershipControls", line, &[], enforced).await;
+}
+
+#[tokio::test]
+async fn lifecycle_dates_are_midnights() {
+    let s3 = fixture().await;
+    s3.bucket("bkt").await;
+    let transition =
+        |date: &str| format!("<Transition><Date>{date}</Date><StorageClass>GLACIER</StorageClass></Transition>");
+    let expiration = |date: &str| format!("<Expiration><Date>{date}</Date></Expiration>");
+    for (rule, good) in [
+        (expiration("2030-01-01T00:00:00Z"), true),
+        (expiration("2030-01-01T00:48:47Z"), false),
+        (transition("2030-01-01T00:00:00Z"), true),
+        (transition("1970-08-23T00:48:47Z"), false),
+    ] {
+        let body = format!(
+            "<LifecycleConfiguration><Rule><Filter/><Status>Enabled</Status>{rule}</Rule></LifecycleConfiguration>"
+        );
+        let answer = s3.send("PutBucketLifecycleConfiguration", "PUT /bkt?lifecycle", &[], Bytes::from(body)).await;
+        assert_eq!(
+            (answer.status, answer.one("Code")),
+            if good { (200, String::new()) } else { (400, "InvalidArgument".into()) },
+            "{rule}"
+        );
+    }
+}
