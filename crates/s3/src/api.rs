@@ -11,6 +11,7 @@ use serde_json::json;
 use wire::permission::{Absence, ConditionKeys, Permission, Resource, ResourceFacts};
 use wire::{AccountId, Service, ServiceError as _};
 
+use crate::encryption::check_read_head;
 use crate::error::S3Error;
 use crate::keys::{self, BucketRecord, Setting, VersionRecord, document};
 use crate::ops::copy::Source;
@@ -126,10 +127,12 @@ fn writes(table: Table) -> Table {
 fn reads(table: Table) -> Table {
     table
         .stream::<m::GetObject, _, _>(get::get, "s3:GetObject", object!())
+        .head_check::<m::GetObject, _>(check_read_head)
         .instead::<m::GetObject>(|i| i.version_id.is_some().then_some("s3:GetObjectVersion"))
         .keys::<m::GetObject>(|_, i| version_key(i.version_id.as_deref()))
         .tells_absence::<m::GetObject>()
         .op::<m::HeadObject, _, _>(get::head, "s3:GetObject", object!())
+        .head_check::<m::HeadObject, _>(check_read_head)
         .instead::<m::HeadObject>(|i| i.version_id.is_some().then_some("s3:GetObjectVersion"))
         .keys::<m::HeadObject>(|_, i| version_key(i.version_id.as_deref()))
         .tells_absence::<m::HeadObject>()

@@ -1,6 +1,7 @@
 //! What a request says about encryption, and the keys that follow from it.
 //!
-//! Source: S3 user guide, "Using server-side encryption with Amazon S3 managed keys", "… with customer-provided keys".
+//! Source: S3 user guide, "Using server-side encryption with Amazon S3 managed keys", "… with customer-provided keys",
+//! "… with AWS KMS keys".
 //! As on AWS since January 2023, what names no encryption gets SSE-S3.
 
 use base64::Engine as _;
@@ -11,7 +12,8 @@ use sha2::Digest as _;
 use crate::checksum;
 use crate::error::S3Error;
 use crate::keys::{BucketRecord, Encryption};
-use crate::seal::Key;
+use crate::kms;
+use crate::seal::{Key, Wrapping};
 use crate::state::S3;
 
 /// A key that came with the request (SSE-C).
@@ -77,54 +79,109 @@ macro_rules! customer_headers {
 }
 pub(crate) use customer_headers;
 
+/// What a write says about encryption.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) algorithm: Option<m::ServerSideEncryption>,
+    pub(crate) kms_key: Option<&'a str>,
+    /// Base64 of JSON.
+    pub(crate) context: Option<&'a str>,
+    pub(crate) bucket_key: Option<bool>,
+    pub(crate) customer: CustomerHeaders<'a>,
+}
+
+/// Reads what is asked for out of the input of PutObject, CopyObject or CreateMultipartUpload.
+macro_rules! asked_encryption {
+    ($input:expr) => {
+        $crate::encryption::Asked {
+            algorithm: $input.server_side_encryption,
+            kms_key: $input.ssekms_key_id.as_deref(),
+            context: $input.ssekms_encryption_context.as_deref(),
+            bucket_key: $input.bucket_key_enabled,
+            customer: $crate::encryption::customer_headers!($input),
+        }
+    };
+}
+pub(crate) use asked_encryption;
+
+/// An object's place: encryption contexts name it, and its bucket says whose keys there are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At<'a> {
+    pub(crate) record: &'a BucketRecord,
+    pub(crate) bucket: &'a str,
+    pub(crate) key: &'a str,
+}
+
 /// How new bytes are encrypted.
 #[derive(Clone, Debug)]
 pub(crate) struct Chosen {
     pub(crate) encryption: Encryption,
     /// What data keys are wrapped under.
-    pub(crate) key: Key,
+    pub(crate) key: Wrapping,
 }
 
 /// What a write's headers and its bucket choose.
 ///
 /// # Errors
-/// `InvalidArgument` for two choices at once, `NotImplemented` for SSE-KMS.
-pub(crate) fn choose(
-    s3: &S3,
-    bucket: &BucketRecord,
-    named: Option<m::ServerSideEncryption>,
-    customer: Option<Customer>,
-) -> Result<Chosen, S3Error> {
-    let algorithm = named.map(m::ServerSideEncryption::as_str);
-    match (algorithm, customer) {
+/// `InvalidArgument` for choices that exclude each other, `KMS.NotFoundException` for a key that is not there,
+/// `NotImplemented` for DSSE-KMS and what only other storage has.
+pub(crate) fn choose(s3: &S3, at: At<'_>, asked: Asked<'_>) -> Result<Chosen, S3Error> {
+    let named = asked.algorithm.map(m::ServerSideEncryption::as_str);
+    let is_kms = named.is_some_and(|named| named.starts_with("aws:kms"));
+    if !is_kms && (asked.kms_key.is_some() || asked.context.is_some()) {
+        return Err(S3Error::argument(
+            "Server Side Encryption with AWS KMS managed key requires HTTP header x-amz-server-side-encryption : \
+             aws:kms",
+        ));
+    }
+    let default = at.record.encryption.as_ref();
+    match (named, asked.customer.read()?) {
         (Some(_), Some(_)) => Err(S3Error::argument(
             "Server Side Encryption with Customer provided key is incompatible with the encryption method specified",
         )),
-        (None, Some(Customer { key, md5 })) => Ok(Chosen { encryption: Encryption::Customer { key_md5: md5 }, key }),
-        (named, None) => {
-            let default = bucket.encryption.as_ref().map(|encryption| encryption.algorithm.as_str());
-            match named.or(default).unwrap_or("AES256") {
-                "AES256" => Ok(Chosen { encryption: Encryption::Node, key: s3.node_key.clone() }),
-                other => Err(S3Error::NotImplemented(format!(
-                    "Server-side encryption with {other} is not implemented by Tinderbox yet: there is no key service."
-                ))),
-            }
+        (None, Some(Customer { key, md5 })) => {
+            Ok(Chosen { encryption: Encryption::Customer { key_md5: md5 }, key: Wrapping::of(key) })
         }
+        (named, None) => match named.or(default.map(|default| default.algorithm.as_str())).unwrap_or("AES256") {
+            "AES256" => Ok(Chosen { encryption: Encryption::Node, key: Wrapping::of(s3.node_key.clone()) }),
+            "aws:kms" => {
+                // A request that names the algorithm and no key means `alias/aws/s3`, whatever the bucket's default is.
+                let key = if named.is_some() { asked.kms_key } else { default.and_then(|it| it.kms_key.as_deref()) };
+                let encryption = Encryption::Kms {
+                    arn: s3.kms_key(at.record, key)?.arn,
+                    context: kms::read_context(asked.context)?,
+                    bucket_key: asked.bucket_key.or(default.and_then(|it| it.bucket_key)).unwrap_or(false),
+                };
+                Ok(Chosen { key: opening(s3, at, Some(&encryption), None)?.ok_or_else(no_key)?, encryption })
+            }
+            other => Err(not_served(other)),
+        },
     }
+}
+
+fn no_key() -> S3Error {
+    S3Error::InternalError("a key of encryption is nothing".to_owned())
+}
+
+/// The answer to kinds of encryption that are not there.
+pub(crate) fn not_served(algorithm: &str) -> S3Error {
+    S3Error::NotImplemented(format!("Server-side encryption with {algorithm} is not implemented by Tinderbox."))
 }
 
 /// What opens a stored version, checked against the headers of the read.
 ///
 /// # Errors
-/// `InvalidRequest` when the customer's key is missing or was not used, `AccessDenied` when it is another one.
+/// `InvalidRequest` when the customer's key is missing or was not used, `AccessDenied` when it is another one,
+/// `KMS.NotFoundException` when the operator names the key no more.
 pub(crate) fn opening(
     s3: &S3,
+    at: At<'_>,
     stored: Option<&Encryption>,
     customer: Option<Customer>,
-) -> Result<Option<Key>, S3Error> {
+) -> Result<Option<Wrapping>, S3Error> {
     match (stored, customer) {
         (Some(Encryption::Customer { key_md5 }), Some(Customer { key, md5 })) => match *key_md5 == md5 {
-            true => Ok(Some(key)),
+            true => Ok(Some(Wrapping::of(key))),
             false => Err(S3Error::AccessDenied("Access Denied".to_owned())),
         },
         (Some(Encryption::Customer { .. }), None) => Err(S3Error::request(
@@ -132,24 +189,62 @@ pub(crate) fn opening(
              retrieve the object.",
         )),
         (_, Some(_)) => Err(S3Error::request("The encryption parameters are not applicable to this object.")),
-        (Some(Encryption::Node), None) => Ok(Some(s3.node_key.clone())),
+        (Some(Encryption::Node), None) => Ok(Some(Wrapping::of(s3.node_key.clone()))),
+        (Some(Encryption::Kms { arn, context, bucket_key }), None) => {
+            let key = s3.kms_key(at.record, Some(arn))?;
+            let context = kms::full_context(context, at.bucket, (!bucket_key).then_some(at.key));
+            Ok(Some(Wrapping::bound(s3.kms_secret(&key.arn), context)))
+        }
         (None, None) => Ok(None),
     }
 }
 
-/// Writes what the answer says about encryption into an output.
+/// Writes what the answer says about encryption into an output; `managed`: one that has no place for customers' keys.
 macro_rules! answer_encryption {
-    ($output:expr, $encryption:expr) => {
+    (managed $output:expr, $encryption:expr) => {
         match $encryption {
             Some($crate::keys::Encryption::Node) => {
                 $output.server_side_encryption = Some(model::s3::ServerSideEncryption::Aes256);
             }
-            Some($crate::keys::Encryption::Customer { key_md5 }) => {
-                $output.sse_customer_algorithm = Some("AES256".to_owned());
-                $output.sse_customer_key_md5 = Some(key_md5.clone());
+            Some($crate::keys::Encryption::Kms { arn, bucket_key, .. }) => {
+                $output.server_side_encryption = Some(model::s3::ServerSideEncryption::AwsKms);
+                $output.ssekms_key_id = Some(arn.clone());
+                $output.bucket_key_enabled = bucket_key.then_some(true);
             }
-            None => {}
+            Some($crate::keys::Encryption::Customer { .. }) | None => {}
         }
+    };
+    ($output:expr, $encryption:expr) => {
+        if let Some($crate::keys::Encryption::Customer { key_md5 }) = $encryption {
+            $output.sse_customer_algorithm = Some("AES256".to_owned());
+            $output.sse_customer_key_md5 = Some(key_md5.clone());
+        }
+        $crate::encryption::answer_encryption!(managed $output, $encryption);
     };
 }
 pub(crate) use answer_encryption;
+
+/// The encryption context in the answer to a write, in base64.
+pub(crate) fn answered_context(encryption: Option<&Encryption>) -> Option<String> {
+    match encryption {
+        Some(Encryption::Kms { context, .. }) => kms::show_context(context),
+        _ => None,
+    }
+}
+
+/// Who reads says nothing of the encryption that the server does by itself.
+///
+/// # Errors
+/// `InvalidArgument` in AWS's words.
+pub(crate) fn check_read_head(head: &http::HeaderMap) -> Result<(), S3Error> {
+    const HEADERS: [&str; 4] = [
+        "x-amz-server-side-encryption",
+        "x-amz-server-side-encryption-aws-kms-key-id",
+        "x-amz-server-side-encryption-context",
+        "x-amz-server-side-encryption-bucket-key-enabled",
+    ];
+    match HEADERS.into_iter().find(|name| head.contains_key(*name)) {
+        Some(name) => Err(S3Error::argument(format!("{name} header is not supported for this operation."))),
+        None => Ok(()),
+    }
+}

@@ -102,6 +102,9 @@ pub enum S3Error {
     /// A redirect location that is none.
     #[error("The website redirect location must have a prefix of 'http://' or 'https://' or '/'.")]
     InvalidRedirectLocation,
+    /// No such key of encryption.
+    #[error("{0}")]
+    KmsNotFound(String),
     /// Too long.
     #[error("Your key is too long")]
     KeyTooLongError,
@@ -282,6 +285,7 @@ impl S3Error {
             Self::InvalidStorageClass => ("InvalidStorageClass", 400),
             Self::InvalidTag(_) => ("InvalidTag", 400),
             Self::InvalidRedirectLocation => ("InvalidRedirectLocation", 400),
+            Self::KmsNotFound(_) => ("KMS.NotFoundException", 400),
             Self::KeyTooLongError => ("KeyTooLongError", 400),
             Self::MalformedACLError => ("MalformedACLError", 400),
             Self::MalformedPolicy(_) => ("MalformedPolicy", 400),

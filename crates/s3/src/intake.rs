@@ -17,7 +17,7 @@ use crate::checksum::{Algorithm, Hasher, encode, hex};
 use crate::error::S3Error;
 use crate::keys::{self, Place, Segment};
 use crate::limits::INLINE_BYTES_MAX;
-use crate::seal::{self, Cipher, Key};
+use crate::seal::{self, Cipher, Key, Wrapping};
 use crate::state::S3;
 
 /// How much is gathered before it is worked on, off the async threads.
@@ -64,7 +64,7 @@ pub(crate) struct Intake {
     /// Checksums to compute beside MD5.
     pub(crate) algorithms: Vec<Algorithm>,
     /// What to wrap the data key under; `None`: do not encrypt.
-    pub(crate) key: Option<Key>,
+    pub(crate) key: Option<Wrapping>,
     /// More bytes than this are refused.
     pub(crate) bytes_max: u64,
 }

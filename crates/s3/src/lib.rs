@@ -12,7 +12,7 @@
 //! an upload is invisible until it is complete; damaged bytes are reported and never served.
 //! Keys and values are in `keys.rs`, quotas in `limits.rs`.
 //!
-//! Not served: SSE-KMS (there is no key service), S3 Select, object restore from archives (nothing is archived),
+//! Not served: DSSE-KMS, S3 Select, object restore from archives (nothing is archived),
 //! replication and inventory (configurations are stored, nothing acts on them), transfer acceleration, MFA delete.
 
 mod acl;
@@ -26,6 +26,7 @@ mod given;
 mod intake;
 pub mod jobs;
 mod keys;
+mod kms;
 mod lifecycle;
 pub mod limits;
 mod listing;
@@ -44,5 +45,6 @@ mod versions;
 pub use api::service;
 pub use error::S3Error;
 pub use keys::Ownership;
+pub use kms::check_key_name;
 pub use notify::{Notice, OUTBOX};
 pub use state::{Config, NodeKey, NodeKeyError, Parts, S3};

@@ -22,8 +22,12 @@ pub const METADATA_BYTES_MAX: usize = 2_048;
 pub const HEADERS_BYTES_MAX: usize = 8 * 1024;
 /// Most grants of an ACL.
 pub const GRANTS_MAX: usize = 100;
-/// Longest name of a KMS key, in bytes.
+/// Longest name of a KMS key in a request, in bytes.
 pub const KMS_KEY_BYTES_MAX: usize = 2_048;
+/// Longest name that an operator gives a KMS key, in bytes.
+pub const KMS_NAME_BYTES_MAX: usize = 256;
+/// Longest encryption context, in bytes of JSON: half of what a request's headers may have.
+pub const KMS_CONTEXT_BYTES_MAX: usize = 4 * 1024;
 /// Most tags of an object.
 pub const OBJECT_TAGS_MAX: usize = 10;
 /// Most tags of a bucket.

@@ -14,7 +14,7 @@ use wire::{ApiError, Body};
 use crate::error::S3Error;
 use crate::intake::crc_of;
 use crate::keys::{self, Content, Place, Segment};
-use crate::seal::{self, Cipher, Key};
+use crate::seal::{self, Cipher, Wrapping};
 use crate::state::{Pin, S3};
 
 /// How much is read at once.
@@ -48,7 +48,7 @@ pub(crate) struct Outflow {
     s3: S3,
     slices: VecDeque<Slice>,
     /// What data keys are wrapped under.
-    key: Option<Key>,
+    key: Option<Wrapping>,
     open: Option<Reader>,
     /// The bytes of an inline segment that were read together with the record.
     inline: Option<(String, Bytes)>,
@@ -57,7 +57,7 @@ pub(crate) struct Outflow {
 
 impl Outflow {
     /// Prepares to give `slices` out. `content` stays in place meanwhile.
-    pub(crate) fn new(s3: &S3, content: &Content, slices: VecDeque<Slice>, key: Option<Key>) -> Self {
+    pub(crate) fn new(s3: &S3, content: &Content, slices: VecDeque<Slice>, key: Option<Wrapping>) -> Self {
         let pin = match content {
             Content::Nothing => None,
             Content::One(segment) => Some(s3.pins.pin(&segment.id)),

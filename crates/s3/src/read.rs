@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::encryption;
+use crate::encryption::{self, At};
 use crate::error::S3Error;
 use crate::ops::get::{self, Wanted};
 use crate::range::Span;
@@ -26,7 +26,8 @@ impl S3 {
         if length > bytes_max {
             return Err(S3Error::EntityTooLarge);
         }
-        let opening = encryption::opening(self, found.version.encryption.as_ref(), None)?;
+        let at = At { record: &found.bucket, bucket, key };
+        let opening = encryption::opening(self, at, found.version.encryption.as_ref(), None)?;
         let mut outflow = found.outflow(self, Span { offset: 0, length }, opening);
         // Growing would take up to three times as much of a large package.
         let mut bytes = BytesMut::with_capacity(usize::try_from(length).map_err(|_| S3Error::EntityTooLarge)?);

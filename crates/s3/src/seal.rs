@@ -1,7 +1,7 @@
 //! Encryption at rest: AES-256-GCM in chunks, so that any range can be read and checked alone.
 //!
 //! ```text
-//!   node key (file, 0600) or the customer's key ──wraps──► data key, random, one per segment
+//!   node key (file, 0600), one derived from it, or the customer's key ──wraps──► data key, random, one per segment
 //!   plain   │ 64 KiB │ 64 KiB │ … │ rest │
 //!   sealed  │ 64 KiB + 16 │ …            │      nonce = number of the chunk, associated data = segment id
 //! ```
@@ -13,6 +13,7 @@ use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit, Nonce};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use hmac::{Hmac, Mac as _};
 use serde::{Deserialize, Serialize};
 use sys::Rng;
 use zeroize::Zeroizing;
@@ -58,6 +59,22 @@ impl Key {
         Self::new(rng.bytes())
     }
 
+    /// The key that follows from this one for the purpose `info`: HKDF-Expand with SHA-256 (RFC 5869, section 2.3). A
+    /// random key needs no extraction before (section 3.3), and one block is all of 32 bytes.
+    pub(crate) fn derive(&self, info: &str) -> Key {
+        let mut mac = <Hmac<sha2::Sha256> as hmac::KeyInit>::new_from_slice(&self.0[..]).expect("any length is a key");
+        mac.update(info.as_bytes());
+        mac.update(&[1]);
+        Self::new(mac.finalize().into_bytes().into())
+    }
+
+    /// The bytes as a UUID's text, for keys that are names.
+    pub(crate) fn uuid(&self) -> String {
+        let digits = crate::checksum::hex(&self.0[..16]);
+        let (a, b, c, d, e) = (&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]);
+        format!("{a}-{b}-{c}-{d}-{e}")
+    }
+
     fn cipher(&self) -> Aes256Gcm {
         Aes256Gcm::new(&(*self.0).into())
     }
@@ -81,6 +98,38 @@ impl Key {
         let opened = self.cipher().decrypt(&Nonce::from(*nonce), payload).map_err(|_| DoesNotOpen)?;
         let opened = Zeroizing::new(opened);
         Ok(Key::new(opened[..].try_into().map_err(|_| DoesNotOpen)?))
+    }
+}
+
+/// What data keys are wrapped under, and what that binds them to beside their segment.
+#[derive(Clone, Debug)]
+pub(crate) struct Wrapping {
+    key: Key,
+    context: String,
+}
+
+impl Wrapping {
+    /// Under `key`, bound to the segment alone.
+    pub(crate) fn of(key: Key) -> Self {
+        Self { key, context: String::new() }
+    }
+
+    /// Under `key`, bound to `context` too.
+    pub(crate) fn bound(key: Key, context: String) -> Self {
+        Self { key, context }
+    }
+
+    /// Seals the data key of a segment. Segments' ids have one length: where the context begins is never in doubt.
+    pub(crate) fn wrap(&self, inner: &Key, segment: &str, rng: &Rng) -> Wrapped {
+        self.key.wrap(inner, &format!("{segment}{}", self.context), rng)
+    }
+
+    /// Opens the data key of a segment.
+    ///
+    /// # Errors
+    /// As [`Key::unwrap_key`].
+    pub(crate) fn unwrap_key(&self, wrapped: &Wrapped, segment: &str) -> Result<Key, DoesNotOpen> {
+        self.key.unwrap_key(wrapped, &format!("{segment}{}", self.context))
     }
 }
 
@@ -155,6 +204,33 @@ mod tests {
         assert!(outer.unwrap_key(&wrapped, "b").is_err());
         assert!(inner.unwrap_key(&wrapped, "a").is_err());
         assert_eq!(format!("{outer:?} {wrapped:?}"), "Key([redacted]) Wrapped");
+    }
+
+    #[test]
+    fn a_bound_key_opens_in_its_context_only() {
+        let rng = Rng::seeded(3);
+        let (outer, inner) = (Key::random(&rng), Key::random(&rng));
+        let wrapped = Wrapping::bound(outer.clone(), "{\"a\":\"b\"}".to_owned()).wrap(&inner, "s", &rng);
+        let opens = |context: &str, segment: &str| {
+            Wrapping::bound(outer.clone(), context.to_owned()).unwrap_key(&wrapped, segment).is_ok()
+        };
+        assert!(opens("{\"a\":\"b\"}", "s"));
+        assert!(!opens("{\"a\":\"c\"}", "s") && !opens("", "s") && !opens("{\"a\":\"b\"}", "t"));
+        // Without a context it is what objects had before there were contexts.
+        let plain = outer.wrap(&inner, "s", &rng);
+        assert!(Wrapping::of(outer).unwrap_key(&plain, "s").is_ok());
+    }
+
+    #[test]
+    fn derived_keys_follow_from_key_and_purpose() {
+        let (a, b) = (Key::new([1; 32]), Key::new([2; 32]));
+        assert_eq!(*a.derive("x").0, *Key::new([1; 32]).derive("x").0);
+        assert_ne!(*a.derive("x").0, *a.derive("y").0);
+        assert_ne!(*a.derive("x").0, *b.derive("x").0);
+        // python: hmac.new(bytes([1]) * 32, b"x\x01", "sha256").hexdigest()
+        let expected = "ab3929d6c8647f8af20c3d35a9565ce49f653dfa8207423c8bb1288fd963caa7";
+        assert_eq!(crate::checksum::hex(&a.derive("x").0[..]), expected);
+        assert_eq!(a.derive("x").uuid().len(), 36);
     }
 
     #[test]

@@ -82,11 +82,18 @@ pub struct Config {
     pub block_public: bool,
     /// Region of buckets that name none.
     pub region: String,
+    /// Names of the keys that SSE-KMS has in every account, beside `alias/aws/s3`: see [`crate::check_key_name`].
+    pub kms_keys: Vec<String>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { ownership: Ownership::BucketOwnerEnforced, block_public: true, region: "us-east-1".to_owned() }
+        Self {
+            ownership: Ownership::BucketOwnerEnforced,
+            block_public: true,
+            region: "us-east-1".to_owned(),
+            kms_keys: Vec::new(),
+        }
     }
 }
 

@@ -119,6 +119,11 @@ pub(crate) struct Options {
     #[arg(long, env = "TINDERBOX_S3_ACLS", num_args = 0..=1, default_missing_value = "true")]
     s3_acls: Option<bool>,
 
+    /// A key that SSE-KMS of S3 has in every account, beside alias/aws/s3: an id or alias/NAME of at most 256 letters,
+    /// digits, _ and -; may be repeated. Objects under a key that is named no more cannot be read until it is again
+    #[arg(long = "s3-kms-key", env = "TINDERBOX_S3_KMS_KEYS", value_name = "ID", value_delimiter = ',')]
+    s3_kms_keys: Vec<String>,
+
     /// Takes presigned URLs and forms that are signed as before 2014 (signature version 2)
     #[arg(long, env = "TINDERBOX_S3_SIGNATURE_V2", num_args = 0..=1, default_missing_value = "true")]
     s3_signature_v2: Option<bool>,
@@ -152,6 +157,7 @@ impl Options {
             http_delivery: self.http_delivery.or(lower.http_delivery),
             http_delivery_ca: self.http_delivery_ca.or(lower.http_delivery_ca),
             s3_acls: self.s3_acls.or(lower.s3_acls),
+            s3_kms_keys: if self.s3_kms_keys.is_empty() { lower.s3_kms_keys } else { self.s3_kms_keys },
             s3_signature_v2: self.s3_signature_v2.or(lower.s3_signature_v2),
             price_million_requests: self.price_million_requests.or(lower.price_million_requests),
             price_gb_second: self.price_gb_second.or(lower.price_gb_second),
@@ -196,6 +202,7 @@ pub(crate) struct Config {
     pub(crate) http_delivery: HttpDelivery,
     pub(crate) http_delivery_ca: Option<PathBuf>,
     pub(crate) s3_acls: bool,
+    pub(crate) s3_kms_keys: Vec<String>,
     pub(crate) s3_signature_v2: bool,
     pub(crate) price_million_requests: f64,
     pub(crate) price_gb_second: f64,
@@ -212,6 +219,7 @@ impl Config {
         let oidc_keys = options.oidc_keys.iter().map(|text| issuer_keys::parse(text)).collect::<Result<_, _>>()?;
         let concurrency = options.concurrency.unwrap_or(1000);
         anyhow::ensure!((1..=100_000).contains(&concurrency), "concurrency {concurrency} is not in 1 to 100,000");
+        options.s3_kms_keys.iter().try_for_each(|name| s3::check_key_name(name)).map_err(anyhow::Error::msg)?;
         let price = |name, value: Option<f64>, default: f64| {
             let value = value.unwrap_or(default);
             anyhow::ensure!(value.is_finite() && value >= 0.0, "{name} {value} is not a price");
@@ -234,6 +242,7 @@ impl Config {
             http_delivery: options.http_delivery.unwrap_or_default(),
             http_delivery_ca: options.http_delivery_ca,
             s3_acls: options.s3_acls.unwrap_or(false),
+            s3_kms_keys: options.s3_kms_keys,
             s3_signature_v2: options.s3_signature_v2.unwrap_or(false),
             price_million_requests: price("price-million-requests", options.price_million_requests, 0.20)?,
             price_gb_second: price("price-gb-second", options.price_gb_second, 0.000_016_666_7)?,
@@ -290,6 +299,7 @@ mod tests {
         };
         check(Options { account: Some("12".to_owned()), ..Options::default() }, "12 digits");
         check(Options { region: Some("EU".to_owned()), ..Options::default() }, "region");
+        check(Options { s3_kms_keys: vec!["alias/aws/x".to_owned()], ..Options::default() }, "reserved");
         check(Options { concurrency: Some(0), ..Options::default() }, "concurrency");
         check(Options { price_gb_second: Some(-1.0), ..Options::default() }, "price-gb-second");
     }

@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Response;
 use http::request::Parts;
+use http::{HeaderMap, Response};
 
 use crate::error::to_api_error;
 use crate::shape::{OperationName, OperationShape, Protocol, ServiceShape};
@@ -22,6 +22,7 @@ pub type Input = Box<dyn Any + Send>;
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 type Decode = fn(Value) -> Result<Input, ApiError>;
+type HeadCheck = Box<dyn Fn(&HeaderMap) -> Result<(), ApiError> + Send + Sync>;
 type Check = Box<dyn Fn(&Input) -> Result<(), ApiError> + Send + Sync>;
 type Resources = Box<dyn Fn(&Cx, &Input) -> Resource + Send + Sync>;
 type Keys = Box<dyn Fn(&Cx, &Input) -> ConditionKeys + Send + Sync>;
@@ -57,6 +58,7 @@ pub struct Line {
     /// Questions that need no answer once the facts of their resource are known.
     pub is_moot: fn(&Asked) -> bool,
     decode: Decode,
+    head_check: Option<HeadCheck>,
     check: Option<Check>,
     resources: Resources,
     keys: Option<Keys>,
@@ -87,6 +89,7 @@ impl Line {
             tells_absence: false,
             is_moot: |_| false,
             decode: |value| Ok(Box::new(O::Input::from_value(value)?)),
+            head_check: None,
             check: None,
             resources: Box::new(move |cx, input| match input.downcast_ref::<O::Input>() {
                 Some(input) => resource(cx, input),
@@ -242,6 +245,9 @@ impl Service {
     /// # Errors
     /// `SerializationException` or the service's validation code, 400.
     pub fn decode(&self, line: &Line, protocol: Protocol, parts: &Parts, body: &Bytes) -> Result<Input, ApiError> {
+        if let Some(check) = &line.head_check {
+            check(&parts.headers)?;
+        }
         let value = protocol::decode(protocol, line.shape, parts, body)?;
         match protocol {
             Protocol::RestXml => protocol::rest_xml::validate(line.shape, &value)?,
@@ -441,6 +447,18 @@ impl<S: Clone + Send + Sync + 'static> Table<S> {
             None => Err(ApiError::internal("an input reached another operation's check")),
         });
         put(&mut self.line_of::<O>().check, column, "check");
+        self
+    }
+
+    /// What the headers of a request to the line of `O`, which stands already, must not be, where the model has no member
+    /// for them: S3 refuses reads that name an encryption.
+    ///
+    /// # Panics
+    /// When no line serves `O`, or it has this column.
+    #[must_use]
+    pub fn head_check<O: Operation, E: ServiceError>(mut self, check: fn(&HeaderMap) -> Result<(), E>) -> Self {
+        let column: HeadCheck = Box::new(move |head| check(head).map_err(to_api_error));
+        put(&mut self.line_of::<O>().head_check, column, "head_check");
         self
     }
 

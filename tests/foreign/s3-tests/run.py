@@ -32,6 +32,7 @@ LEFT_OUT = [
     "storage_class", "iam_tenant", "lifecycle_expiration", "lifecycle_transition", "auth_aws2",
 ]
 FILES = ["s3tests/functional/test_s3.py", "s3tests/functional/test_headers.py"]
+KMS_KEYS = ["--s3-kms-key", "testkey-1", "--s3-kms-key", "testkey-2"]
 
 CONFIGURATION = """
 [DEFAULT]
@@ -50,6 +51,8 @@ email = main@example.com
 api_name = eu-west-1
 access_key = {main[key]}
 secret_key = {main[secret]}
+kms_keyid = arn:aws:kms:us-east-1:{main[name]}:key/testkey-1
+kms_keyid2 = arn:aws:kms:us-east-1:{main[name]}:key/testkey-2
 [s3 alt]
 display_name = {alt[name]}
 user_id = {alt[account]}
@@ -115,7 +118,7 @@ def run(checkout, arguments):
     """Outcome of each test: `passed`, `failed`, `error` or `skipped`."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        server = Server(folder / "data", "--s3-acls", "--s3-signature-v2").start()
+        server = Server(folder / "data", "--s3-acls", "--s3-signature-v2", *KMS_KEYS).start()
         try:
             main = with_owner(server, ACCESS_KEY, SECRET_KEY)
             accounts = {name: make_account(server, name) for name in ("alt", "tenant")}

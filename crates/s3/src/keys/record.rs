@@ -244,6 +244,16 @@ pub(crate) enum Encryption {
     Node,
     /// SSE-C: under a key that only the customer has. Its MD5 in base64 is no secret to whoever has the record.
     Customer { key_md5: String },
+    /// SSE-KMS: under the key of that ARN ([`crate::kms`]).
+    Kms {
+        arn: String,
+        /// The encryption context that the client gave.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        context: BTreeMap<String, String>,
+        /// Bound to the bucket instead of the object, as AWS does with S3 Bucket Keys.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        bucket_key: bool,
+    },
 }
 
 /// Where the bytes of a version are.

@@ -8,14 +8,14 @@ use super::put::Write;
 use super::{check_key, check_owner, quoted, writer};
 use crate::checksum::{Algorithm, Kind};
 use crate::conditions;
-use crate::encryption::{self, CustomerHeaders, answer_encryption, customer_headers};
+use crate::encryption::{self, At, CustomerHeaders, answer_encryption, asked_encryption};
 use crate::error::S3Error;
 use crate::given::given;
 use crate::intake::Intake;
 use crate::limits::PUT_BYTES_MAX;
 use crate::notify::Happened;
 use crate::range::Span;
-use crate::seal::Key;
+use crate::seal::Wrapping;
 use crate::slots;
 use crate::state::S3;
 
@@ -97,7 +97,7 @@ impl Asked<'_> {
     ///
     /// # Errors
     /// What reading it would answer; `PreconditionFailed`.
-    pub(crate) async fn open(self, s3: &S3) -> Result<(Found, Option<Key>), S3Error> {
+    pub(crate) async fn open(self, s3: &S3) -> Result<(Found, Option<Wrapping>), S3Error> {
         let wanted = Wanted {
             bucket: &self.source.bucket,
             key: &self.source.key,
@@ -112,7 +112,8 @@ impl Asked<'_> {
             other => other,
         })?;
         self.conditions.check_source(&found.version)?;
-        let key = encryption::opening(s3, found.version.encryption.as_ref(), self.customer.read()?)?;
+        let at = At { record: &found.bucket, bucket: &self.source.bucket, key: &self.source.key };
+        let key = encryption::opening(s3, at, found.version.encryption.as_ref(), self.customer.read()?)?;
         Ok((found, key))
     }
 }
@@ -139,7 +140,8 @@ pub(crate) async fn copy(s3: S3, cx: Cx, input: m::CopyObjectInput) -> Result<m:
         given.metadata.clone_from(&found.version.metadata);
     }
     given.clone().checked(&bucket, writer(&cx, &bucket), started_us)?;
-    let chosen = encryption::choose(&s3, &bucket, input.server_side_encryption, customer_headers!(input).read()?)?;
+    let at = At { record: &bucket, bucket: &input.bucket, key: &input.key };
+    let chosen = encryption::choose(&s3, at, asked_encryption!(input))?;
     let algorithm = input.checksum_algorithm.and_then(slots::algorithm);
     let kept = found.version.checksum.as_ref().filter(|checksum| checksum.kind == Kind::FullObject);
     let algorithm = algorithm.or(kept.map(|checksum| checksum.algorithm)).unwrap_or(Algorithm::Crc64Nvme);
@@ -174,6 +176,7 @@ pub(crate) async fn copy(s3: S3, cx: Cx, input: m::CopyObjectInput) -> Result<m:
         copy_object_result: Some(result),
         copy_source_version_id: original.answered_id(found.bucket.versioning),
         version_id: version.answered_id(versioning),
+        ssekms_encryption_context: encryption::answered_context(version.encryption.as_ref()),
         ..Default::default()
     };
     answer_encryption!(output, &version.encryption);

@@ -9,13 +9,13 @@ use wire::{Body, Cx, Principal};
 use super::{check_key, check_owner, int, long, quoted};
 use crate::checksum::{Checksum, Kind};
 use crate::conditions;
-use crate::encryption::{self, CustomerHeaders, answer_encryption, customer_headers};
+use crate::encryption::{self, At, CustomerHeaders, answer_encryption, customer_headers};
 use crate::error::S3Error;
 use crate::keys::{self, BucketRecord, Content, LockMode, PartRecord, Place, Segment, VersionRecord};
 use crate::limits::PAGE_MAX;
 use crate::outflow::{self, Outflow};
 use crate::range::{self, Span};
-use crate::seal::Key;
+use crate::seal::Wrapping;
 use crate::slots;
 use crate::state::{self, S3};
 use crate::versions::Slot;
@@ -84,12 +84,12 @@ impl Found {
     ///
     /// # Errors
     /// `Corrupt`, the stores'.
-    pub(crate) async fn body(&mut self, s3: &S3, span: Span, key: Option<Key>) -> Result<Body, S3Error> {
+    pub(crate) async fn body(&mut self, s3: &S3, span: Span, key: Option<Wrapping>) -> Result<Body, S3Error> {
         self.outflow(s3, span, key).body(span.length).await
     }
 
     /// The same, piece by piece.
-    pub(crate) fn outflow(&mut self, s3: &S3, span: Span, key: Option<Key>) -> Outflow {
+    pub(crate) fn outflow(&mut self, s3: &S3, span: Span, key: Option<Wrapping>) -> Outflow {
         let slices = outflow::cut(self.segments(), span.offset, span.length);
         Outflow::new(s3, &self.version.content, slices, key).with_inline(self.inline.take())
     }
@@ -131,7 +131,7 @@ struct Answer {
     content_range: Option<String>,
     checksum: Option<Checksum>,
     parts_count: Option<i32>,
-    key: Option<Key>,
+    key: Option<Wrapping>,
 }
 
 impl Asked<'_> {
@@ -145,7 +145,8 @@ impl Asked<'_> {
         let found = find(s3, wanted).await?;
         let version = &found.version;
         self.conditions.check(version)?;
-        let key = encryption::opening(s3, version.encryption.as_ref(), self.customer.read()?)?;
+        let at = At { record: &found.bucket, bucket: wanted.bucket, key: wanted.key };
+        let key = encryption::opening(s3, at, version.encryption.as_ref(), self.customer.read()?)?;
         let whole = Span { offset: 0, length: version.size };
         let ranged = match self.range {
             Some(header) => range::parse(header, version.size)?,
@@ -324,7 +325,8 @@ pub(crate) async fn attributes(
 ) -> Result<m::GetObjectAttributesOutput, S3Error> {
     let found = find(&s3, wanted!(input, false)).await?;
     let version = &found.version;
-    encryption::opening(&s3, version.encryption.as_ref(), customer_headers!(input).read()?)?;
+    let at = At { record: &found.bucket, bucket: &input.bucket, key: &input.key };
+    encryption::opening(&s3, at, version.encryption.as_ref(), customer_headers!(input).read()?)?;
     let wants = |attribute| input.object_attributes.contains(&attribute);
     let mut checksum = m::Checksum::default();
     checksum.checksum_type = slots::answer(&mut checksum, version.checksum.as_ref());

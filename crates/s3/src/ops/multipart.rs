@@ -7,7 +7,7 @@ use wire::Cx;
 use super::{check_key, check_owner, int, quoted, url_encoded, writer};
 use crate::checksum::{Algorithm, Checksum, Kind, combine, hex};
 use crate::conditions;
-use crate::encryption::{self, answer_encryption, customer_headers};
+use crate::encryption::{self, At, answer_encryption, asked_encryption, customer_headers};
 use crate::error::S3Error;
 use crate::given::given;
 use crate::keys::{self, Content, Encryption, Garbage, PartRecord, UploadRecord, VersionRecord, Versioning};
@@ -32,7 +32,8 @@ pub(crate) async fn create(
     let bucket = s3.bucket(&input.bucket).await?;
     check_owner(&bucket, input.expected_bucket_owner.as_deref())?;
     let given = given!(input).checked(&bucket, writer(&cx, &bucket), now_us)?;
-    let chosen = encryption::choose(&s3, &bucket, input.server_side_encryption, customer_headers!(input).read()?)?;
+    let at = At { record: &bucket, bucket: &input.bucket, key: &input.key };
+    let chosen = encryption::choose(&s3, at, asked_encryption!(input))?;
     let checksum = checksum_of(&input)?;
     let id = format!("{now_us:016x}{}", s3.fresh_id());
     let record = UploadRecord {
@@ -61,6 +62,7 @@ pub(crate) async fn create(
         upload_id: Some(id.clone()),
         checksum_algorithm: checksum.and_then(|(algorithm, _)| slots::named(algorithm)),
         checksum_type: checksum.map(|(_, kind)| slots::kind(kind)),
+        ssekms_encryption_context: encryption::answered_context(record.encryption.as_ref()),
         ..Default::default()
     };
     answer_encryption!(output, &record.encryption);
@@ -153,9 +155,7 @@ pub(crate) async fn complete(
         ..Default::default()
     };
     output.checksum_type = slots::answer(&mut output, version.checksum.as_ref());
-    if version.encryption == Some(Encryption::Node) {
-        output.server_side_encryption = Some(m::ServerSideEncryption::Aes256);
-    }
+    answer_encryption!(managed output, &version.encryption);
     Ok(output)
 }
 
@@ -204,7 +204,8 @@ impl Completing<'_> {
         if let Some(Encryption::Customer { .. }) = &upload.encryption {
             // The parts carry it already; a key that comes along must be the same.
             if let Some(customer) = customer_headers!(input).read()? {
-                encryption::opening(s3, upload.encryption.as_ref(), Some(customer))?;
+                let at = At { record: &bucket, bucket: &input.bucket, key: &input.key };
+                encryption::opening(s3, at, upload.encryption.as_ref(), Some(customer))?;
             }
         }
         let head = slot.head().await?;

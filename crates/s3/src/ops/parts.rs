@@ -9,13 +9,13 @@ use super::multipart::{initiator, parts_page_size, upload};
 use super::put::Declared;
 use super::{check_owner, int, long, quoted};
 use crate::checksum::{Algorithm, Checksum, Kind};
-use crate::encryption::{self, CustomerHeaders, answer_encryption, customer_headers};
+use crate::encryption::{self, At, CustomerHeaders, answer_encryption, customer_headers};
 use crate::error::S3Error;
 use crate::intake::{Intake, Received};
-use crate::keys::{self, Content, Encryption, PartRecord, UploadRecord};
+use crate::keys::{self, BucketRecord, Content, Encryption, PartRecord, UploadRecord};
 use crate::limits::{PART_NUMBER_MAX, PUT_BYTES_MAX};
 use crate::range::{self, Span};
-use crate::seal::Key;
+use crate::seal::Wrapping;
 use crate::slots::{self, Slots};
 use crate::state::{S3, owner};
 use crate::versions;
@@ -35,12 +35,12 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// The upload, before the bytes come.
-    async fn find(&self, s3: &S3) -> Result<UploadRecord, S3Error> {
+    /// The upload and its bucket, before the bytes come.
+    async fn find(&self, s3: &S3) -> Result<(BucketRecord, UploadRecord), S3Error> {
         let read = s3.kv.read(|tx| async move {
             let (bucket, upload) = upload(&tx, self.bucket, self.key, self.upload).await?;
             check_owner(&bucket, self.owner)?;
-            Ok::<_, S3Error>(upload)
+            Ok::<_, S3Error>((bucket, upload))
         });
         read.await
     }
@@ -70,13 +70,18 @@ impl Target<'_> {
 }
 
 /// The key for a part's bytes: the upload's.
-fn sealing(s3: &S3, upload: &UploadRecord, headers: CustomerHeaders<'_>) -> Result<Option<Key>, S3Error> {
+fn sealing(
+    s3: &S3,
+    at: At<'_>,
+    upload: &UploadRecord,
+    headers: CustomerHeaders<'_>,
+) -> Result<Option<Wrapping>, S3Error> {
     match (&upload.encryption, headers.read()?) {
         (Some(Encryption::Customer { .. }), None) => Err(S3Error::request(
             "The multipart upload initiate requested encryption. Subsequent part requests must include the \
              appropriate encryption parameters.",
         )),
-        (stored, customer) => encryption::opening(s3, stored.as_ref(), customer).map_err(|error| match error {
+        (stored, customer) => encryption::opening(s3, at, stored.as_ref(), customer).map_err(|error| match error {
             S3Error::AccessDenied(_) => {
                 S3Error::request("The provided encryption parameters did not match the ones used originally.")
             }
@@ -103,7 +108,8 @@ pub(crate) async fn put(
         number,
         owner: input.expected_bucket_owner.as_deref(),
     };
-    let upload = target.find(&s3).await?;
+    let (bucket, upload) = target.find(&s3).await?;
+    let at = At { record: &bucket, bucket: target.bucket, key: target.key };
     let of_upload = upload.checksum.map(|(algorithm, _)| algorithm);
     if let (Some(expected), Some(named)) = (of_upload, declared.algorithm())
         && expected != named
@@ -115,7 +121,7 @@ pub(crate) async fn put(
         );
         return Err(S3Error::request(message));
     }
-    let key = sealing(&s3, &upload, customer_headers!(input))?;
+    let key = sealing(&s3, at, &upload, customer_headers!(input))?;
     let trailers = body.trailers();
     let algorithm = declared.algorithm().or(of_upload);
     let intake = Intake { algorithms: algorithm.into_iter().collect(), key, bytes_max: PUT_BYTES_MAX };
@@ -144,8 +150,9 @@ pub(crate) async fn copy(s3: S3, _cx: Cx, input: m::UploadPartCopyInput) -> Resu
         number,
         owner: input.expected_bucket_owner.as_deref(),
     };
-    let upload = target.find(&s3).await?;
-    let sealing = sealing(&s3, &upload, customer_headers!(input))?;
+    let (bucket, upload) = target.find(&s3).await?;
+    let at = At { record: &bucket, bucket: target.bucket, key: target.key };
+    let sealing = sealing(&s3, at, &upload, customer_headers!(input))?;
     let (mut found, opening) = asked_source!(input, source).open(&s3).await?;
     let span = match &input.copy_source_range {
         Some(header) => range::of_copy(header, found.version.size)?,

@@ -6,6 +6,7 @@ use wire::Cx;
 use super::buckets::ownership;
 use super::check_owner;
 use super::settings::change;
+use crate::encryption;
 use crate::error::S3Error;
 use crate::keys::{BlockPublic, BucketEncryption, LockDefault, LockMode, Ownership, Versioning};
 use crate::limits::KMS_KEY_BYTES_MAX;
@@ -66,6 +67,9 @@ pub(crate) async fn put_encryption(
         return Err(S3Error::argument(
             "a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms",
         ));
+    }
+    if !matches!(default.sse_algorithm, m::ServerSideEncryption::Aes256 | m::ServerSideEncryption::AwsKms) {
+        return Err(encryption::not_served(default.sse_algorithm.as_str()));
     }
     if default.kms_master_key_id.as_ref().is_some_and(|key| key.len() > KMS_KEY_BYTES_MAX) {
         return Err(S3Error::argument("The name of the KMS key is too long."));

@@ -8,7 +8,7 @@ use wire::{Body, Cx};
 use super::{check_key, check_owner, long, quoted, writer};
 use crate::checksum::{Algorithm, Checksum, Kind, hex};
 use crate::conditions;
-use crate::encryption::{self, answer_encryption, customer_headers};
+use crate::encryption::{self, At, answer_encryption, asked_encryption};
 use crate::error::S3Error;
 use crate::given::{Given, given};
 use crate::intake::{Intake, Received};
@@ -119,7 +119,8 @@ pub(crate) async fn put(
     check_owner(&bucket, input.expected_bucket_owner.as_deref())?;
     let (given, started_us) = (given!(input), s3.now_us());
     given.clone().checked(&bucket, writer(&cx, &bucket), started_us)?;
-    let chosen = encryption::choose(&s3, &bucket, input.server_side_encryption, customer_headers!(input).read()?)?;
+    let at = At { record: &bucket, bucket: &input.bucket, key: &input.key };
+    let chosen = encryption::choose(&s3, at, asked_encryption!(input))?;
     let algorithm = declared.algorithm().unwrap_or(Algorithm::Crc64Nvme);
     let trailers = body.trailers();
     let intake = Intake { algorithms: vec![algorithm], key: Some(chosen.key), bytes_max: PUT_BYTES_MAX };
@@ -143,6 +144,7 @@ pub(crate) async fn put(
     let mut output = m::PutObjectOutput {
         e_tag: Some(quoted(&version.etag)),
         version_id: version.answered_id(versioning),
+        ssekms_encryption_context: encryption::answered_context(version.encryption.as_ref()),
         ..Default::default()
     };
     output.checksum_type = slots::answer(&mut output, version.checksum.as_ref());

@@ -5,6 +5,7 @@ mod copies;
 mod crash;
 mod faults;
 mod jobs;
+mod kms;
 mod listing;
 mod locks;
 mod model;

@@ -198,8 +198,6 @@ async fn sse_c_objects_open_with_their_key_only() {
     torn[2].1 = base64(&[0; 16]);
     let torn: Vec<_> = torn.iter().map(|(name, value)| (*name, value.as_str())).collect();
     assert_eq!(s3.refused("PutObject", "PUT /bkt/k", &torn, "x").await, (400, "InvalidArgument".into()));
-    let kms = [("x-amz-server-side-encryption", "aws:kms")];
-    assert_eq!(s3.refused("PutObject", "PUT /bkt/k", &kms, "x").await, (501, "NotImplemented".into()));
 }
 
 #[tokio::test]

@@ -132,9 +132,10 @@ async fn encryption_is_sse_s3_unless_told_otherwise() {
                </ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>";
     s3.ok("PutBucketEncryption", "PUT /bkt?encryption", &[], kms).await;
     assert_eq!(s3.ok("GetBucketEncryption", get, &[], "").await.one("SSEAlgorithm"), "aws:kms");
-    assert_eq!(s3.refused("PutObject", "PUT /bkt/k", &[], "x").await, (501, "NotImplemented".into()));
+    let sse = "x-amz-server-side-encryption";
+    assert_eq!(s3.put("bkt/k", "x").await.header(sse), "aws:kms");
     s3.ok("DeleteBucketEncryption", "DELETE /bkt?encryption", &[], "").await;
-    s3.put("bkt/k", "x").await;
+    assert_eq!(s3.put("bkt/k", "x").await.header(sse), "AES256");
 }
 
 #[tokio::test]

@@ -56,7 +56,8 @@ pub(super) async fn open(
     let node_key = NodeKey::open(&data.join("s3-key"), &kv, rng).await;
     let node_key = node_key.context("the key that objects are encrypted under cannot be used")?;
     let blobs = blobs.namespace("s3").await.context("the blob store does not open")?;
-    let mut settings = s3::Config { region: config.region.clone(), ..s3::Config::default() };
+    let mut settings =
+        s3::Config { region: config.region.clone(), kms_keys: config.s3_kms_keys.clone(), ..s3::Config::default() };
     if config.s3_acls {
         (settings.ownership, settings.block_public) = (Ownership::ObjectWriter, false);
     }

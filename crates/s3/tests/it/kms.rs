@@ -1,0 +1,298 @@
+//! SSE-KMS: which key, what the answers say, what opens and what does not.
+
+use kv::RangeOptions;
+
+use super::*;
+
+const SSE: &str = "x-amz-server-side-encryption";
+const KEY_ID: &str = "x-amz-server-side-encryption-aws-kms-key-id";
+const CONTEXT: &str = "x-amz-server-side-encryption-context";
+const BUCKET_KEY: &str = "x-amz-server-side-encryption-bucket-key-enabled";
+const ONE: &str = "arn:aws:kms:us-east-1:123456789012:key/one";
+const TWO: &str = "arn:aws:kms:us-east-1:123456789012:key/two";
+
+async fn with_keys() -> Fixture {
+    let kms_keys = ["one", "two", "alias/three"].map(str::to_owned).to_vec();
+    let s3 = fixture_with(Config { kms_keys, ..Config::default() }).await;
+    s3.bucket("bkt").await;
+    s3
+}
+
+fn under(key: &str) -> [(&str, &str); 2] {
+    [(SSE, "aws:kms"), (KEY_ID, key)]
+}
+
+fn default_of(key: &str, bucket_key: bool) -> String {
+    format!(
+        "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>aws:kms\
+         </SSEAlgorithm><KMSMasterKeyID>{key}</KMSMasterKeyID></ApplyServerSideEncryptionByDefault>\
+         <BucketKeyEnabled>{bucket_key}</BucketKeyEnabled></Rule></ServerSideEncryptionConfiguration>"
+    )
+}
+
+impl Fixture {
+    /// Puts `to` wherever a value of the store has `from`; how many there were.
+    async fn rewrite(&self, from: &str, to: &str) -> usize {
+        let changed = self.kv.transact(|tx| async move {
+            let all = tx.range([], [0xFF], RangeOptions::default());
+            let mut changed = 0;
+            for (key, value) in all.await? {
+                let Ok(text) = std::str::from_utf8(&value) else { continue };
+                if text.contains(from) {
+                    tx.set(key, Bytes::from(text.replace(from, to)));
+                    changed += 1;
+                }
+            }
+            Ok::<_, kv::Error>(changed)
+        });
+        changed.await.expect("the store answers")
+    }
+}
+
+#[tokio::test]
+async fn objects_are_under_the_key_that_was_named_and_every_answer_says_so() {
+    let s3 = with_keys().await;
+    for size in [0, 10, 65_536, 200_000] {
+        let bytes = content(7, size);
+        for named in ["one", ONE] {
+            let put = s3.ok("PutObject", "PUT /bkt/k", &under(named), bytes.clone()).await;
+            let got = s3.ok("GetObject", "GET /bkt/k", &[], "").await;
+            let head = s3.ok("HeadObject", "HEAD /bkt/k", &[], "").await;
+            for answer in [&put, &got, &head] {
+                assert_eq!((answer.header(SSE), answer.header(KEY_ID)), ("aws:kms", ONE), "{size}");
+                assert_eq!(answer.header(BUCKET_KEY), "");
+            }
+            assert_eq!(got.body, bytes);
+        }
+    }
+    let middle = s3.send("GetObject", "GET /bkt/k", &[("range", "bytes=65530-65545")], "").await;
+    assert_eq!((middle.status, middle.body), (206, content(7, 200_000).slice(65_530..65_546)));
+    let plain = content(7, 200_000).slice(..16);
+    for file in s3.blob_files() {
+        let stored = std::fs::read(file).expect("a blob");
+        assert!(!stored.windows(16).any(|window| window == plain));
+    }
+}
+
+#[tokio::test]
+async fn an_alias_and_no_name_mean_keys_with_ids_of_their_own() {
+    let s3 = with_keys().await;
+    let put = |headers: Vec<(&'static str, String)>| {
+        let s3 = &s3;
+        async move {
+            let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            s3.ok("PutObject", "PUT /bkt/k", &headers, "x").await.header(KEY_ID).to_owned()
+        }
+    };
+    let kms = |key: &str| vec![(SSE, "aws:kms".to_owned()), (KEY_ID, key.to_owned())];
+    let managed = put(vec![(SSE, "aws:kms".to_owned())]).await;
+    assert_eq!(put(kms("alias/aws/s3")).await, managed);
+    assert_eq!(put(kms("arn:aws:kms:us-east-1:123456789012:alias/aws/s3")).await, managed);
+    assert_eq!(put(kms(&managed)).await, managed);
+    let third = put(kms("alias/three")).await;
+    assert!(third != managed && third.starts_with("arn:aws:kms:us-east-1:123456789012:key/"), "{third}");
+    assert_eq!(put(kms(third.rsplit_once('/').expect("an ARN").1)).await, third);
+    assert_eq!(s3.get("bkt/k").await.as_deref(), Some(&b"x"[..]));
+}
+
+#[tokio::test]
+async fn keys_that_are_not_there_are_named_and_nothing_is_written() {
+    let s3 = with_keys().await;
+    let missing = [
+        "four",
+        "alias/four",
+        "three",
+        "arn:aws:kms:us-east-1:123456789012:key/four",
+        "arn:aws:kms:us-east-1:999999999999:key/one",
+        "arn:aws:kms:eu-west-1:123456789012:key/one",
+        "arn:aws:kms:us-east-1:123456789012:one",
+        "arn:aws:iam::123456789012:key/one",
+    ];
+    for key in missing {
+        let answer = s3.send("PutObject", "PUT /bkt/k", &under(key), "x").await;
+        assert_eq!((answer.status, answer.one("Code")), (400, "KMS.NotFoundException".into()), "{key}");
+        let named = key.rsplit('/').next().unwrap_or(key);
+        assert!(answer.one("Message").contains(named), "{}", answer.one("Message"));
+        let upload = s3.refused("CreateMultipartUpload", "POST /bkt/k?uploads", &under(key), "").await;
+        assert_eq!(upload, (400, "KMS.NotFoundException".into()));
+    }
+    assert_eq!(s3.get("bkt/k").await, None);
+    // The default of a bucket is not looked up before it is used, as on AWS.
+    s3.ok("PutBucketEncryption", "PUT /bkt?encryption", &[], default_of("four", false)).await;
+    assert_eq!(s3.refused("PutObject", "PUT /bkt/k", &[], "x").await, (400, "KMS.NotFoundException".into()));
+}
+
+#[tokio::test]
+async fn headers_that_exclude_each_other_are_refused() {
+    let s3 = with_keys().await;
+    let json = base64(br#"{"a":"1"}"#);
+    for headers in [
+        vec![(KEY_ID, "one")],
+        vec![(SSE, "AES256"), (KEY_ID, "one")],
+        vec![(CONTEXT, json.as_str())],
+        vec![(SSE, "aws:kms"), (CONTEXT, "e")],
+    ] {
+        let refused = s3.refused("PutObject", "PUT /bkt/k", &headers, "x").await;
+        assert_eq!(refused, (400, "InvalidArgument".into()), "{headers:?}");
+    }
+    let double = s3.send("PutObject", "PUT /bkt/k", &[(SSE, "aws:kms:dsse")], "x").await;
+    assert_eq!((double.status, double.one("Code")), (501, "NotImplemented".into()));
+    assert!(double.one("Message").contains("aws:kms:dsse"));
+    let default = default_of("one", false).replace("aws:kms", "aws:kms:dsse");
+    let refused = s3.refused("PutBucketEncryption", "PUT /bkt?encryption", &[], default).await;
+    assert_eq!(refused, (501, "NotImplemented".into()));
+    s3.put("bkt/k", "x").await;
+    for headers in [[(SSE, "AES256")], [(SSE, "aws:kms")], [(KEY_ID, "one")]] {
+        assert_eq!(s3.refused("GetObject", "GET /bkt/k", &headers, "").await, (400, "InvalidArgument".into()));
+        assert_eq!(s3.send("HeadObject", "HEAD /bkt/k", &headers, "").await.status, 400);
+    }
+}
+
+#[tokio::test]
+async fn a_buckets_default_counts_when_the_request_says_nothing() {
+    let s3 = with_keys().await;
+    s3.ok("PutBucketEncryption", "PUT /bkt?encryption", &[], default_of("one", true)).await;
+    let seen = |answer: &Answer| [SSE, KEY_ID, BUCKET_KEY].map(|name| answer.header(name).to_owned());
+    let put = s3.put("bkt/k", "plain").await;
+    assert_eq!(seen(&put), ["aws:kms", ONE, "true"]);
+    assert_eq!(s3.get("bkt/k").await.as_deref(), Some(&b"plain"[..]));
+    let off = s3.ok("PutObject", "PUT /bkt/k", &[(SSE, "aws:kms"), (KEY_ID, "two"), (BUCKET_KEY, "false")], "x").await;
+    assert_eq!(seen(&off), ["aws:kms", TWO, ""]);
+    let node = s3.ok("PutObject", "PUT /bkt/k", &[(SSE, "AES256")], "x").await;
+    assert_eq!(seen(&node), ["AES256", "", ""]);
+    let managed = s3.ok("PutObject", "PUT /bkt/k", &[(SSE, "aws:kms")], "x").await;
+    assert!(![ONE, TWO].contains(&managed.header(KEY_ID)), "the algorithm alone means alias/aws/s3");
+}
+
+#[tokio::test]
+async fn bytes_open_in_their_context_and_place_only() {
+    let s3 = with_keys().await;
+    let context = base64(br#"{"team":"red"}"#);
+    let headers = [(SSE, "aws:kms"), (KEY_ID, "one"), (CONTEXT, context.as_str())];
+    for size in [10, 200_000] {
+        let bytes = content(8, size);
+        let put = s3.ok("PutObject", "PUT /bkt/ctx", &headers, bytes.clone()).await;
+        assert_eq!(put.header(CONTEXT), context);
+        assert_eq!(s3.get("bkt/ctx").await, Some(bytes.clone()));
+        for (from, to) in [(r#""team":"red""#, r#""team":"sad""#), ("key/one", "key/two")] {
+            assert_eq!(s3.rewrite(from, to).await, 1, "{from}");
+            let read = s3.refused("GetObject", "GET /bkt/ctx", &[], "").await;
+            assert_eq!(read, (500, "InternalError".into()), "{from} became {to}");
+            assert_eq!(s3.rewrite(to, from).await, 1);
+            assert_eq!(s3.get("bkt/ctx").await, Some(bytes.clone()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a8_flipped_bits_under_kms_keys_are_reported() {
+    let s3 = with_keys().await;
+    s3.ok("PutObject", "PUT /bkt/k", &under("one"), content(9, 200_000)).await;
+    let [file] = s3.blob_files().try_into().expect("one blob");
+    let sound = std::fs::read(&file).expect("readable");
+    for at in [0, 100, 65_540] {
+        let mut flipped = sound.clone();
+        flipped[at] ^= 1;
+        std::fs::write(&file, flipped).expect("writable");
+        let read = s3.refused("GetObject", "GET /bkt/k", &[], "").await;
+        assert_eq!(read, (500, "InternalError".into()), "byte {at}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_named_no_more_opens_nothing_until_it_is_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (clock, rng) = (Clock::manual(Timestamp::from_unix_s(NOW_S)), Rng::seeded(1));
+    let kv = Kv::memory(clock.clone(), Rng::seeded(2));
+    let blobs = Blobs::local(folder.path().join("blobs"), clock.clone(), Rng::seeded(3)).await.expect("opens");
+    let start = |kms_keys: Vec<String>| {
+        let (kv, clock, rng, folder, blobs) = (kv.clone(), clock.clone(), rng.clone(), folder.path(), &blobs);
+        async move {
+            let s3 = S3::new(Parts {
+                kv: kv.clone(),
+                blobs: blobs.namespace("s3").await.expect("opens"),
+                clock: clock.clone(),
+                rng: rng.clone(),
+                node_key: NodeKey::open(&folder.join("s3-key"), &kv, &rng).await.expect("the key"),
+                config: Config { kms_keys, ..Config::default() },
+                may_act: Arc::new(|_| Box::pin(async { Ok(()) })),
+                check_policy: Arc::new(|_| Ok(())),
+            });
+            Fixture { folder: tempfile::tempdir().expect("unused"), kv, clock, service: s3::service(s3.clone()), s3 }
+        }
+    };
+    let first = start(vec!["one".to_owned()]).await;
+    first.bucket("bkt").await;
+    let bytes = content(3, 100_000);
+    first.ok("PutObject", "PUT /bkt/named", &under("one"), bytes.clone()).await;
+    first.ok("PutObject", "PUT /bkt/managed", &[(SSE, "aws:kms")], bytes.clone()).await;
+    let second = start(Vec::new()).await;
+    let refused = second.refused("GetObject", "GET /bkt/named", &[], "").await;
+    assert_eq!(refused, (400, "KMS.NotFoundException".into()));
+    assert_eq!(second.get("bkt/managed").await, Some(bytes.clone()));
+    let third = start(vec!["one".to_owned()]).await;
+    assert_eq!(third.get("bkt/named").await, Some(bytes));
+}
+
+#[tokio::test]
+async fn copies_and_parts_go_from_any_kind_to_any_kind() {
+    let s3 = with_keys().await;
+    let secret = base64(&[1; 32]);
+    let md5 = base64(&objects_md5(&[1; 32]));
+    let names = |source: &str| {
+        ["algorithm", "key", "key-md5"].map(|name| format!("x-amz-{source}server-side-encryption-customer-{name}"))
+    };
+    let (own, source) = (names(""), names("copy-source-"));
+    let customer = |names: &'_ [String; 3]| {
+        let values = ["AES256", secret.as_str(), md5.as_str()];
+        names.iter().cloned().zip(values.map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let texts =
+        |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>();
+    let kinds = [texts(&[(SSE, "AES256")]), customer(&own), texts(&under("one")), texts(&under("two"))];
+    let bytes = content(4, 5 * 1024 * 1024 + 7);
+    for (from, kind) in kinds.iter().enumerate() {
+        s3.ok("PutObject", "PUT /bkt/from", &borrowed(kind), bytes.clone()).await;
+        for (to, wanted) in kinds.iter().enumerate() {
+            let mut headers = texts(&[("x-amz-copy-source", "bkt/from")]);
+            headers.extend(if from == 1 { customer(&source) } else { Vec::new() });
+            let read = if to == 1 { customer(&own) } else { Vec::new() };
+
+            let upload = s3.ok("CreateMultipartUpload", "POST /bkt/parts?uploads", &borrowed(wanted), "").await;
+            let id = upload.one("UploadId");
+            let line = format!("PUT /bkt/parts?partNumber=1&uploadId={id}");
+            let part = [headers.clone(), read.clone()].concat();
+            let copied = s3.ok("UploadPartCopy", &line, &borrowed(&part), "").await;
+            let line = format!("PUT /bkt/parts?partNumber=2&uploadId={id}");
+            let last = s3.ok("UploadPart", &line, &borrowed(&read), "tail").await;
+            let list = format!(
+                "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{}</ETag></Part><Part><PartNumber>2\
+                 </PartNumber><ETag>{}</ETag></Part></CompleteMultipartUpload>",
+                copied.one("ETag"),
+                last.header("etag")
+            );
+            let line = format!("POST /bkt/parts?uploadId={id}");
+            let complete = s3.ok("CompleteMultipartUpload", &line, &borrowed(&read), list).await;
+            let got = s3.ok("GetObject", "GET /bkt/parts", &borrowed(&read), "").await;
+            assert_eq!(got.body, [&bytes[..], b"tail"].concat(), "{from} to {to}");
+
+            headers.extend(wanted.clone());
+            let put = s3.ok("CopyObject", "PUT /bkt/to", &borrowed(&headers), "").await;
+            let whole = s3.ok("GetObject", "GET /bkt/to", &borrowed(&read), "").await;
+            assert_eq!(whole.body, bytes, "{from} to {to}");
+            let expected = match to {
+                0 => ["AES256", ""],
+                1 => ["", ""],
+                2 => ["aws:kms", ONE],
+                _ => ["aws:kms", TWO],
+            };
+            for answer in [&upload, &copied, &last, &complete, &got, &put, &whole] {
+                assert_eq!([SSE, KEY_ID].map(|name| answer.header(name)), expected, "{from} to {to}");
+            }
+        }
+    }
+}
+
+fn borrowed(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
+    pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
