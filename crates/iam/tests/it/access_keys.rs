@@ -72,7 +72,7 @@ async fn a_users_keys_are_found_without_reading_anybody_elses() {
     };
     at.kv.transact(damage).await.expect("written");
     let who = ("UserName", "ann");
-    assert_eq!(texts(&at.ok("ListAccessKeys", &[who]).await, "AccessKeyId"), [id.clone()]);
+    assert_eq!(texts(&at.ok("ListAccessKeys", &[who]).await, "AccessKeyId"), std::slice::from_ref(&id));
     assert_eq!(at.refused("DeleteUser", &[who]).await.1, "DeleteConflict");
     at.ok("UpdateUser", &[who, ("NewUserName", "bea")]).await;
     let who = ("UserName", "bea");
@@ -96,6 +96,6 @@ async fn keys_of_an_older_program_are_entered_with_their_users_once() {
     assert!(listed().await.is_empty());
     for _ in 0..2 {
         iam::Iam::open(at.kv.clone(), at.clock.clone(), sys::Rng::seeded(9)).await.expect("opens");
-        assert_eq!(listed().await, [id.clone()]);
+        assert_eq!(listed().await, std::slice::from_ref(&id));
     }
 }

@@ -123,8 +123,18 @@ async fn a10_a_full_disk_refuses_growth_lets_removals_pass_and_stops_nothing() {
     let engine = Box::new(Filling { inner: Memory::default(), room: Arc::clone(&room) });
     let kv = Kv::threaded(engine, Clock::system(), Rng::seeded(1)).unwrap();
     put(&kv, &[("a", "1"), ("b", "2"), ("c", "3")]).await;
-    let set = || kv.transact(|tx| async move { Ok::<_, Error>(tx.set("d", "4")) });
-    let clear = |key| kv.transact(move |tx| async move { Ok::<_, Error>(tx.clear(key)) });
+    let set = || {
+        kv.transact(|tx| async move {
+            tx.set("d", "4");
+            Ok::<_, Error>(())
+        })
+    };
+    let clear = |key| {
+        kv.transact(move |tx| async move {
+            tx.clear(key);
+            Ok::<_, Error>(())
+        })
+    };
     *room.lock().unwrap() = Room::Removals;
     assert!(matches!(set().await, Err(Error::Unavailable { .. })));
     clear("a").await.unwrap();

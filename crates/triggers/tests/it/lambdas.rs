@@ -103,7 +103,6 @@ impl Lambdas {
             },
             check_policy: Arc::new(|_| Ok(())),
             read_object: Arc::new(|_| unreachable!("no package is an object")),
-            check_policy: Arc::new(|_: &str| Ok(())),
         });
         Self { service: lambda::service(lambda.clone()), lambda, plane, _folder: folder }
     }
