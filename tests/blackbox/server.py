@@ -140,7 +140,11 @@ class Server:
         except urllib.error.HTTPError as answer:
             return answer.code, answer.headers, answer.read()
 
-    def client(self, service, access_key=ACCESS_KEY, secret_key=SECRET_KEY, region=REGION, **config):
+    def client_of(self, service, key):
+        """A boto3 client with a key as IAM or STS gave it."""
+        return self.client(service, key["AccessKeyId"], key["SecretAccessKey"], session_token=key.get("SessionToken"))
+
+    def client(self, service, access_key=ACCESS_KEY, secret_key=SECRET_KEY, region=REGION, session_token=None, **config):
         """A boto3 client without retries, so that tests see each answer as it is."""
         return boto3.client(
             service,
@@ -148,6 +152,7 @@ class Server:
             region_name=region,
             aws_access_key_id=access_key,
             aws_secret_access_key=secret_key,
+            aws_session_token=session_token,
             config=Config(
                 retries={"total_max_attempts": 1},
                 max_pool_connections=256,

@@ -6,7 +6,6 @@ I8 promises that a change holds everywhere within a second; on one node it is st
 import json
 import time
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -18,20 +17,6 @@ TRUST = {
 
 def allow(*actions, resource="*"):
     return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": list(actions), "Resource": resource}]})
-
-
-def client(server, service, key=None):
-    """A boto3 client with a key as IAM or STS gave it; the root key without one."""
-    if key is None:
-        return server.client(service)
-    return boto3.client(
-        service,
-        endpoint_url=server.url,
-        region_name="us-east-1",
-        aws_access_key_id=key["AccessKeyId"],
-        aws_secret_access_key=key["SecretAccessKey"],
-        aws_session_token=key.get("SessionToken"),
-    )
 
 
 def refused(call, *codes):
@@ -52,7 +37,7 @@ def user(server):
 
 def test_i1_a_user_may_do_what_a_policy_allows_and_nothing_else(server, user):
     name, key = user
-    functions = client(server, "lambda", key)
+    functions = server.client_of("lambda", key)
     message = refused(functions.list_functions, "AccessDeniedException")
     assert f"User: arn:aws:iam::000000000000:user/{name} is not authorized to perform: lambda:ListFunctions" in message
     server.client("iam").put_user_policy(UserName=name, PolicyName="p", PolicyDocument=allow("lambda:List*"))
@@ -73,8 +58,8 @@ def test_i1_another_partition_slips_through_no_deny(server, user):
     ]
     policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
     server.client("iam").put_user_policy(UserName=name, PolicyName="p", PolicyDocument=policy)
-    sns = client(server, "sns", key)
-    within_a_second(sns.list_topics)
+    sns = server.client_of("sns", key)
+    sns.list_topics()
     refused(lambda: sns.publish(TopicArn=topic, Message="m"), "AuthorizationError", "AccessDenied")
     for partition in ["x", "aws-cn", ""]:
         elsewhere = topic.replace("arn:aws:", f"arn:{partition}:")
@@ -83,7 +68,7 @@ def test_i1_another_partition_slips_through_no_deny(server, user):
 
 def test_i8_a_deleted_key_is_refused(server, user):
     name, key = user
-    sts = client(server, "sts", key)
+    sts = server.client_of("sts", key)
     assert sts.get_caller_identity()["Arn"] == f"arn:aws:iam::000000000000:user/{name}"
     server.client("iam").delete_access_key(UserName=name, AccessKeyId=key["AccessKeyId"])
     refused(sts.get_caller_identity, "InvalidClientTokenId")
@@ -94,23 +79,23 @@ def test_an_assumed_role_has_the_roles_rights_and_its_token_is_needed(server, us
     iam = server.client("iam")
     role = iam.create_role(RoleName=f"role-{time.time_ns()}", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]
     iam.put_role_policy(RoleName=role["RoleName"], PolicyName="p", PolicyDocument=allow("lambda:ListFunctions"))
-    sts = client(server, "sts", key)
+    sts = server.client_of("sts", key)
     assume = lambda: sts.assume_role(RoleArn=role["Arn"], RoleSessionName="session")  # noqa: E731
     refused(assume, "AccessDenied")
     iam.put_user_policy(UserName=name, PolicyName="assume", PolicyDocument=allow("sts:AssumeRole", resource=role["Arn"]))
     session = assume()["Credentials"]
-    client(server, "lambda", session).list_functions()
-    refused(client(server, "lambda", session).get_account_settings, "AccessDeniedException")
+    server.client_of("lambda", session).list_functions()
+    refused(server.client_of("lambda", session).get_account_settings, "AccessDeniedException")
     without = {name: value for name, value in session.items() if name != "SessionToken"}
-    refused(client(server, "lambda", without).list_functions, "UnrecognizedClientException", "InvalidClientTokenId")
+    refused(server.client_of("lambda", without).list_functions, "UnrecognizedClientException", "InvalidClientTokenId")
     iam.delete_role_policy(RoleName=role["RoleName"], PolicyName="p")
-    refused(client(server, "lambda", session).list_functions, "AccessDeniedException")
+    refused(server.client_of("lambda", session).list_functions, "AccessDeniedException")
 
 
 def test_i7_attaching_a_role_needs_pass_role(server, user):
     name, key = user
     server.client("iam").put_user_policy(UserName=name, PolicyName="p", PolicyDocument=allow("lambda:*"))
-    create = lambda: client(server, "lambda", key).create_function(  # noqa: E731
+    create = lambda: server.client_of("lambda", key).create_function(  # noqa: E731
         FunctionName="passed", Runtime="nodejs20.x", Handler="i.h", Role="arn:aws:iam::000000000000:role/strong", Code={"ZipFile": b"x"}
     )
     assert "iam:PassRole" in refused(create, "AccessDeniedException")

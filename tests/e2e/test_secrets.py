@@ -4,7 +4,6 @@ import json
 import re
 import time
 
-import boto3
 import pytest
 from blackbox import calling
 from blackbox.functions import Function, unique
@@ -18,17 +17,6 @@ PASSWORD = "pass-word-of-a-queue-7f3a"
 @pytest.fixture
 def keeping(new_server):
     return new_server()
-
-
-def session(server, key):
-    return lambda service: boto3.client(
-        service,
-        endpoint_url=server.url,
-        region_name="us-east-1",
-        aws_access_key_id=key["AccessKeyId"],
-        aws_secret_access_key=key["SecretAccessKey"],
-        aws_session_token=key.get("SessionToken"),
-    )
 
 
 def answers_of(calls):
@@ -57,7 +45,7 @@ def test_i9_secrets_are_told_once_and_then_to_nobody(keeping):
     iam, user = keeping.client("iam"), unique("user")
     iam.create_user(UserName=user)
     key = iam.create_access_key(UserName=user)["AccessKey"]
-    temporary = session(keeping, key)("sts").get_session_token()["Credentials"]
+    temporary = keeping.client_of("sts", key).get_session_token()["Credentials"]
     function = Function(keeping, calling.CODE, calling.RUNTIME, Environment={"Variables": {"PASSWORD": PASSWORD}})
     own = function.result({"tell_keys": True})
     assert function.result({**WHO, "keys": own})["status"] == 200, "the control: these are keys"
@@ -72,17 +60,17 @@ def test_i9_secrets_are_told_once_and_then_to_nobody(keeping):
 
     # Requests that succeed, are denied, are wrongly signed; in headers and presigned.
     def presigned():
-        url = session(keeping, temporary)("lambda").generate_presigned_url("list_functions")
+        url = keeping.client_of("lambda", temporary).generate_presigned_url("list_functions")
         return [keeping.get(url.removeprefix(keeping.url))[2].decode()]
 
     bad = {**temporary, "SecretAccessKey": temporary["SecretAccessKey"][::-1]}
     calls = [
-        session(keeping, key)("sts").get_caller_identity,
-        session(keeping, key)("lambda").list_functions,
-        session(keeping, temporary)("iam").list_users,
-        session(keeping, temporary)("lambda").list_functions,
-        session(keeping, bad)("sts").get_caller_identity,
-        session(keeping, {**temporary, "SessionToken": "forged"})("lambda").list_functions,
+        keeping.client_of("sts", key).get_caller_identity,
+        keeping.client_of("lambda", key).list_functions,
+        keeping.client_of("iam", temporary).list_users,
+        keeping.client_of("lambda", temporary).list_functions,
+        keeping.client_of("sts", bad).get_caller_identity,
+        keeping.client_of("lambda", {**temporary, "SessionToken": "forged"}).list_functions,
         presigned,
         lambda: iam.list_access_keys(UserName=user),
         iam.get_account_authorization_details,

@@ -78,8 +78,13 @@ ACTION = {
         "UploadPartCopy": "PutObject",
     },
 }
+# What a move task does for its caller (SQS developer guide, sqs-configure-dead-letter-queue-redrive).
+MOVES = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 # Actions that an operation needs beside its own.
 DEPENDENT = {
+    ("sqs", "StartMessageMoveTask"): MOVES | {"sqs:SendMessage"},
+    ("sqs", "ListMessageMoveTasks"): MOVES,
+    ("sqs", "CancelMessageMoveTask"): MOVES,
     ("lambda", "CreateFunction"): {"iam:PassRole"},
     ("lambda", "UpdateFunctionConfiguration"): {"iam:PassRole"},
     ("iam", "AddRoleToInstanceProfile"): {"iam:PassRole"},

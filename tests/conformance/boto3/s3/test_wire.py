@@ -97,8 +97,10 @@ def test_w7_presigned_urls_work_and_no_byte_of_them_can_be_changed(s3, bucket):
     start, query = url.split("?")
     for name, value in urllib.parse.parse_qsl(query):
         changed = value[:-1] + ("0" if value[-1] != "0" else "1")
-        tampered = url.replace(urllib.parse.quote(value, safe=""), urllib.parse.quote(changed, safe=""), 1)
-        assert tampered != url, name
+        # In the query only: the digits of a value may stand in the port, too.
+        bent = query.replace(f"{name}={urllib.parse.quote(value, safe='')}", f"{name}={urllib.parse.quote(changed, safe='')}")
+        assert bent != query, name
+        tampered = f"{start}?{bent}"
         assert send(tampered)[0] in (400, 403), name
     assert send(url.replace("/signed?", "/signee?"))[0] == 403
     assert send(url, "DELETE")[0] == 403
