@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ use wire::service::BoxFuture;
 pub(crate) struct Activity {
     clock: Clock,
     running: AtomicUsize,
+    /// A write waits for the client: the last answer has left us, and not yet the connection.
+    writing: AtomicBool,
     idle_since: Mutex<Duration>,
     /// Numbers of answers that have more for the client than it has asked for, and since when.
     offered: Mutex<HashMap<u64, Duration>>,
@@ -33,6 +35,7 @@ impl Activity {
         Self {
             clock,
             running: AtomicUsize::new(0),
+            writing: AtomicBool::new(false),
             idle_since,
             offered: Mutex::default(),
             next_number: AtomicU64::new(0),
@@ -62,11 +65,12 @@ impl Activity {
         }
     }
 
-    /// Returns once no request has run for `limit`.
+    /// Returns once no request has run, and no answer been on its way, for `limit`. How long a client may take nothing of
+    /// an answer is not decided here: [`StallGuard`] ends such a connection.
     pub(crate) async fn idle_for(&self, limit: Duration) {
         loop {
             let idle = self.clock.elapsed().saturating_sub(*self.idle_since.lock());
-            let running = self.running.load(Ordering::SeqCst) > 0;
+            let running = self.running.load(Ordering::SeqCst) > 0 || self.writing.load(Ordering::SeqCst);
             if !running && idle >= limit {
                 return;
             }
@@ -116,6 +120,7 @@ impl<I: Unpin> StallGuard<I> {
     }
 
     fn watch<T>(&mut self, cx: &mut Context<'_>, progress: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        self.activity.writing.store(progress.is_pending(), Ordering::SeqCst);
         if progress.is_ready() {
             self.stalled = None;
             self.activity.touch();
@@ -166,6 +171,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for StallGuard<I> {
 #[cfg(test)]
 mod tests {
     use sys::Timestamp;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
@@ -176,6 +182,35 @@ mod tests {
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn f2_a_connection_whose_answer_still_waits_to_be_read_is_not_idle() {
+        let clock = Clock::manual(Timestamp::from_unix_s(0));
+        let activity = Arc::new(Activity::new(clock.clone()));
+        let (near, mut far) = tokio::io::duplex(16);
+        let mut guard = StallGuard::new(near, Arc::clone(&activity), clock.clone(), LIMIT);
+        // The request's body is with hyper, all of it: nothing counts as running.
+        let writing = sys::task::spawn("test", async move { guard.write_all(&[7; 64]).await });
+        let idle = sys::task::spawn("test", {
+            let activity = Arc::clone(&activity);
+            async move { activity.idle_for(LIMIT / 3).await }
+        });
+        let mut piece = [0; 16];
+        for _ in 0..3 {
+            settle().await;
+            // Longer than a connection may be idle, shorter than a client may take nothing.
+            clock.advance(LIMIT - Duration::from_secs(1));
+            settle().await;
+            assert!(!idle.is_finished(), "it is at work");
+            far.read_exact(&mut piece).await.expect("written");
+        }
+        settle().await;
+        writing.await.expect("runs").expect("no panic").expect("every piece was taken in time");
+        clock.advance(LIMIT / 3);
+        settle().await;
+        clock.advance(LIMIT / 3);
+        idle.await.expect("ends");
     }
 
     #[tokio::test]

@@ -87,8 +87,8 @@ impl Gateway {
 
     fn start(&self, stream: TcpStream, peer: Peer) {
         // Without it small answers wait for the client's delayed acknowledgement.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        if let Err(error) = sys::net::tune(&stream) {
+            tracing::debug!(%error, "a connection could not be tuned");
         }
         let Some(permit) = self.connections().permit(&peer) else {
             // A fresh socket's buffer takes these bytes; if not, closing says enough.

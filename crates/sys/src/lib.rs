@@ -7,12 +7,14 @@
 //! ```text
 //!   Clock ── wall time, monotonic time, sleep      system | manual (tests advance it)
 //!   Rng   ── bytes, numbers, shuffles              operating system | seed
+//!   net   ── what accepted sockets are given
 //!   id    ── request ids, UUIDs, trace ids         made from an Rng
 //!   task  ── spawn with a name, cancellation, panics reported
 //! ```
 
 pub mod clock;
 pub mod id;
+pub mod net;
 pub mod rng;
 pub mod size;
 pub mod task;

@@ -19,7 +19,7 @@ pub(super) async fn serve(listener: TcpListener, connection: ConnectionHook, pee
         let stream = accepting::next("function endpoint", &clock, || listener.accept()).await;
         // Past the cap closing says enough: SDKs try again.
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        if stream.set_nodelay(true).is_err() {
+        if sys::net::tune(&stream).is_err() {
             continue;
         }
         let serving = connection(stream, peer.clone());
