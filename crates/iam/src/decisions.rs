@@ -14,20 +14,27 @@ mod file;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sys::Clock;
-use tokio::sync::{Notify, Semaphore, watch};
+use sys::behind::{self, Bounds, Receiver, Sender};
+use tokio::sync::Semaphore;
 
 use file::{FILE_BYTES_MAX, Pen};
 
 /// Records that wait to be written take at most this much memory, in bytes.
 const QUEUED_BYTES_MAX: usize = 8 << 20;
-/// How long the writer waits for more, so that it does not wake for every request.
-const LINGER: Duration = Duration::from_millis(100);
+/// The writer takes all that waits; it waits for more, so that it does not wake for every request.
+const BOUNDS: Bounds = Bounds {
+    items_max: usize::MAX,
+    bytes_max: QUEUED_BYTES_MAX,
+    batch_items_max: usize::MAX,
+    batch_bytes_max: usize::MAX,
+    linger: Duration::from_millis(100),
+};
 /// Answers of one request that are kept: one request may ask about a thousand objects.
 const ANSWERS_MAX: usize = 64;
 /// Bytes of one request's answers that are kept, beyond the first answer.
@@ -179,40 +186,13 @@ pub struct Decisions(Arc<Handle>);
 
 struct Handle {
     folder: PathBuf,
-    queue: Arc<Queue>,
+    queue: Sender<Record>,
+    /// Records that did not fit into the queue, since it was last said.
+    dropped: Arc<AtomicUsize>,
     /// Held while the files change their names, and while a reader opens both.
     turning: Arc<Mutex<()>>,
     /// Each reader may hold both files in memory: one at a time.
     readers: Semaphore,
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.queue.waiting.lock().closed = true;
-        self.queue.hurry.notify_one();
-        self.queue.work.notify_one();
-    }
-}
-
-struct Queue {
-    waiting: Mutex<Waiting>,
-    /// Something was recorded, or the last handle went.
-    work: Notify,
-    /// Somebody waits: do not linger.
-    hurry: Notify,
-    /// How many of the records are in the file, or lost. The writer's end settles everything.
-    settled: watch::Sender<u64>,
-    /// Records that did not fit into the queue, since it was last said.
-    dropped: AtomicU64,
-}
-
-#[derive(Default)]
-struct Waiting {
-    records: Vec<Record>,
-    bytes: usize,
-    /// How many records ever entered the queue.
-    recorded: u64,
-    closed: bool,
 }
 
 impl Decisions {
@@ -223,51 +203,21 @@ impl Decisions {
     pub fn open(folder: &Path, clock: Clock) -> std::io::Result<Self> {
         let turning = Arc::<Mutex<()>>::default();
         let pen = Pen::open(folder, Arc::clone(&turning), FILE_BYTES_MAX)?;
-        let queue = Arc::new(Queue {
-            waiting: Mutex::default(),
-            work: Notify::new(),
-            hurry: Notify::new(),
-            settled: watch::channel(0).0,
-            dropped: AtomicU64::new(0),
-        });
-        let writing = Arc::clone(&queue);
-        sys::task::spawn("decisions", async move {
-            write_behind(&writing, pen, &clock).await;
-            writing.settled.send_replace(u64::MAX);
-        });
-        Ok(Self(Arc::new(Handle { folder: folder.to_owned(), queue, turning, readers: Semaphore::new(1) })))
+        let (queue, waiting) = behind::queue(BOUNDS, Record::bytes, clock);
+        let dropped = Arc::<AtomicUsize>::default();
+        sys::task::spawn("decisions", write_behind(waiting, pen, Arc::clone(&dropped)));
+        let readers = Semaphore::new(1);
+        Ok(Self(Arc::new(Handle { folder: folder.to_owned(), queue, dropped, turning, readers })))
     }
 
     /// Takes a record; never waits.
     pub fn record(&self, record: Record) {
-        let (queue, bytes) = (&self.0.queue, record.bytes());
-        let mut waiting = queue.waiting.lock();
-        if waiting.bytes + bytes > QUEUED_BYTES_MAX {
-            drop(waiting);
-            queue.dropped.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        let is_first = waiting.records.is_empty();
-        waiting.bytes += bytes;
-        waiting.recorded += 1;
-        waiting.records.push(record);
-        drop(waiting);
-        // The writer looks again before it waits: only the first record has to wake it.
-        if is_first {
-            queue.work.notify_one();
-        }
+        self.0.dropped.fetch_add(self.0.queue.push([record]), Ordering::Relaxed);
     }
 
     /// Waits until what was recorded so far can be read.
     pub async fn flush(&self) {
-        let queue = &self.0.queue;
-        let target = queue.waiting.lock().recorded;
-        let mut settled = queue.settled.subscribe();
-        if *settled.borrow_and_update() < target {
-            queue.hurry.notify_one();
-            // The sender lives as long as the queue that we hold.
-            let _ = settled.wait_for(|settled| *settled >= target).await;
-        }
+        self.0.queue.flush().await;
     }
 
     /// The records that `wanted` picks, oldest first.
@@ -303,25 +253,9 @@ impl Decisions {
 }
 
 /// Writes until the last handle has gone or the server stops.
-async fn write_behind(queue: &Queue, mut pen: Pen, clock: &Clock) {
-    loop {
-        let (batch, closed) = {
-            let mut waiting = queue.waiting.lock();
-            waiting.bytes = 0;
-            (std::mem::take(&mut waiting.records), waiting.closed)
-        };
-        if batch.is_empty() {
-            if closed {
-                return;
-            }
-            queue.work.notified().await;
-            tokio::select! {
-                () = clock.sleep(LINGER) => {}
-                () = queue.hurry.notified() => {}
-            }
-            continue;
-        }
-        let count = batch.len() as u64;
+async fn write_behind(mut waiting: Receiver<Record>, mut pen: Pen, dropped: Arc<AtomicUsize>) {
+    while let Some(batch) = waiting.batch().await {
+        let count = batch.len();
         let written = sys::task::blocking(move || {
             let outcome = pen.write(&batch);
             (pen, outcome)
@@ -331,8 +265,8 @@ async fn write_behind(queue: &Queue, mut pen: Pen, clock: &Clock) {
         if let Err(error) = outcome {
             tracing::warn!(%error, "decisions could not be recorded");
         }
-        queue.settled.send_modify(|settled| *settled += count);
-        let dropped = queue.dropped.swap(0, Ordering::Relaxed);
+        waiting.settle(count);
+        let dropped = dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
             tracing::warn!(dropped, "decisions came faster than they could be recorded");
         }

@@ -7,11 +7,13 @@
 //! ```text
 //!   Clock ── wall time, monotonic time, sleep      system | manual (tests advance it)
 //!   Rng   ── bytes, numbers, shuffles              operating system | seed
+//!   behind ─ a queue in front of one task that writes behind
 //!   net   ── what accepted sockets are given
 //!   id    ── request ids, UUIDs, trace ids         made from an Rng
 //!   task  ── spawn with a name, cancellation, panics reported
 //! ```
 
+pub mod behind;
 pub mod clock;
 pub mod id;
 pub mod net;

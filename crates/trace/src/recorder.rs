@@ -1,49 +1,59 @@
 //! The queue between whoever works and the store: recording never waits, one task writes behind.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use kv::Kv;
-use parking_lot::Mutex;
 use sys::Clock;
-use tokio::sync::{Notify, watch};
+use sys::behind::{self, Bounds, Sender};
 
 use crate::keys::{self, Key};
 use crate::{Span, TraceError, limits};
 
+const BOUNDS: Bounds = Bounds {
+    items_max: limits::QUEUE_SPANS_MAX,
+    bytes_max: limits::QUEUE_BYTES_MAX,
+    batch_items_max: limits::BATCH_SPANS_MAX,
+    batch_bytes_max: limits::BATCH_BYTES_MAX,
+    linger: limits::LINGER,
+};
+
 /// Takes spans and writes them behind. Cloning is cheap; clones share the queue. When the last clone goes, what is
 /// in the queue is still written.
 #[derive(Clone)]
-pub struct Recorder(Arc<Handle>);
-
-struct Handle {
-    queue: Arc<Queue>,
+pub struct Recorder {
+    queue: Sender<Span>,
+    losses: Arc<Losses>,
 }
 
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.queue.waiting.lock().closed = true;
-        self.queue.hurry.notify_one();
-        self.queue.work.notify_one();
-    }
+/// Spans that are in no store.
+#[derive(Default)]
+struct Losses {
+    /// The queue was full.
+    dropped: AtomicU64,
+    /// The store refused them for good.
+    lost: AtomicU64,
 }
 
 impl Recorder {
     /// Starts the task that writes to `kv`. Must be called inside a tokio runtime.
     pub fn start(kv: Kv, clock: Clock) -> Self {
-        let queue = Arc::new(Queue {
-            waiting: Mutex::default(),
-            work: Notify::new(),
-            hurry: Notify::new(),
-            settled: watch::channel(0).0,
-            dropped: AtomicU64::new(0),
-            lost: AtomicU64::new(0),
+        let (queue, mut waiting) = behind::queue(BOUNDS, Span::bytes, clock.clone());
+        let losses = Arc::<Losses>::default();
+        let lost = Arc::clone(&losses);
+        sys::task::spawn("trace writer", async move {
+            while let Some(batch) = waiting.batch().await {
+                let spans = batch.len();
+                if let Err(error) = write(&kv, &clock, batch).await {
+                    tracing::error!(%error, spans, "spans are lost");
+                    lost.lost.fetch_add(spans as u64, Ordering::AcqRel);
+                }
+                waiting.settle(spans);
+            }
         });
-        let writing = Arc::clone(&queue);
-        sys::task::spawn("trace writer", async move { write_behind(&writing, &kv, &clock).await });
-        Self(Arc::new(Handle { queue }))
+        Self { queue, losses }
     }
 
     /// Records a span, cut to [`limits`]. Never waits: when the queue is full the span is dropped and counted.
@@ -53,36 +63,15 @@ impl Recorder {
 
     /// Records several spans at the price of one; see [`Recorder::record`].
     pub fn record_all(&self, spans: impl IntoIterator<Item = Span>) {
-        let queue = &self.0.queue;
-        let mut dropped = 0;
-        let was_empty = {
-            let mut waiting = queue.waiting.lock();
-            let was_empty = waiting.spans.is_empty();
-            for span in spans {
-                let span = span.bounded();
-                let bytes = span.bytes();
-                if waiting.spans.len() >= limits::QUEUE_SPANS_MAX || waiting.bytes + bytes > limits::QUEUE_BYTES_MAX {
-                    dropped += 1;
-                    continue;
-                }
-                waiting.bytes += bytes;
-                waiting.recorded += 1;
-                waiting.spans.push_back(span);
-            }
-            was_empty && !waiting.spans.is_empty()
-        };
-        // The writer looks again before it waits: only the first span has to wake it.
-        if was_empty {
-            queue.work.notify_one();
-        }
-        if dropped > 0 && queue.dropped.fetch_add(dropped, Ordering::Relaxed) == 0 {
+        let dropped = self.queue.push(spans.into_iter().map(Span::bounded));
+        if dropped > 0 && self.losses.dropped.fetch_add(dropped as u64, Ordering::Relaxed) == 0 {
             tracing::warn!("the queue of spans is full: spans are dropped");
         }
     }
 
     /// How many spans were dropped since the start: the queue was full or the store refused them.
     pub fn dropped(&self) -> u64 {
-        self.0.queue.dropped.load(Ordering::Relaxed) + self.0.queue.lost.load(Ordering::Relaxed)
+        self.losses.dropped.load(Ordering::Relaxed) + self.losses.lost.load(Ordering::Relaxed)
     }
 
     /// Waits until everything recorded so far is durable.
@@ -90,81 +79,9 @@ impl Recorder {
     /// # Errors
     /// [`TraceError::Lost`] when the store refused some of it for good.
     pub async fn flush(&self) -> Result<(), TraceError> {
-        let queue = &self.0.queue;
-        let lost_before = queue.lost.load(Ordering::Acquire);
-        let target = queue.waiting.lock().recorded;
-        let mut settled = queue.settled.subscribe();
-        if *settled.borrow_and_update() < target {
-            queue.hurry.notify_one();
-            // The sender lives as long as the queue that we hold.
-            let _ = settled.wait_for(|settled| *settled >= target).await;
-        }
-        if queue.lost.load(Ordering::Acquire) == lost_before { Ok(()) } else { Err(TraceError::Lost) }
-    }
-}
-
-struct Queue {
-    waiting: Mutex<Waiting>,
-    /// Something was recorded, or the last handle went.
-    work: Notify,
-    /// Somebody waits: do not linger.
-    hurry: Notify,
-    /// How many of the recorded spans are durable or lost.
-    settled: watch::Sender<u64>,
-    dropped: AtomicU64,
-    lost: AtomicU64,
-}
-
-#[derive(Default)]
-struct Waiting {
-    spans: VecDeque<Span>,
-    bytes: usize,
-    /// How many spans ever entered the queue.
-    recorded: u64,
-    closed: bool,
-}
-
-impl Queue {
-    fn take_batch(&self) -> Vec<Span> {
-        let mut waiting = self.waiting.lock();
-        let mut batch = Vec::new();
-        let mut bytes = 0;
-        while batch.len() < limits::BATCH_SPANS_MAX && bytes < limits::BATCH_BYTES_MAX {
-            let Some(span) = waiting.spans.pop_front() else { break };
-            bytes += span.bytes();
-            batch.push(span);
-        }
-        waiting.bytes -= bytes;
-        batch
-    }
-
-    fn is_closed(&self) -> bool {
-        self.waiting.lock().closed
-    }
-}
-
-async fn write_behind(queue: &Queue, kv: &Kv, clock: &Clock) {
-    loop {
-        let batch = queue.take_batch();
-        if batch.is_empty() {
-            if queue.is_closed() {
-                return;
-            }
-            queue.work.notified().await;
-            if !queue.is_closed() {
-                tokio::select! {
-                    () = clock.sleep(limits::LINGER) => {}
-                    () = queue.hurry.notified() => {}
-                }
-            }
-            continue;
-        }
-        let spans = batch.len() as u64;
-        if let Err(error) = write(kv, clock, batch).await {
-            tracing::error!(%error, spans, "spans are lost");
-            queue.lost.fetch_add(spans, Ordering::AcqRel);
-        }
-        queue.settled.send_modify(|settled| *settled += spans);
+        let lost_before = self.losses.lost.load(Ordering::Acquire);
+        self.queue.flush().await;
+        if self.losses.lost.load(Ordering::Acquire) == lost_before { Ok(()) } else { Err(TraceError::Lost) }
     }
 }
 

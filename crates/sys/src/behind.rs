@@ -1,0 +1,255 @@
+//! A queue between whoever works and one task that writes behind: handing over never waits, and the writer gets batches.
+//!
+//! ```text
+//!   Sender (clones) ── push ──► bounded by number and bytes ── batch ──► Receiver ── settle ──► flush returns
+//!                                                               └── lingers, so that few writes carry much
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use crate::Clock;
+
+/// What a queue holds and how its batches come.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Items in the queue.
+    pub items_max: usize,
+    /// Bytes of all of them.
+    pub bytes_max: usize,
+    /// Items of a batch.
+    pub batch_items_max: usize,
+    /// A batch ends with the item that reaches so many bytes.
+    pub batch_bytes_max: usize,
+    /// How long the first item waits for others, unless somebody flushes.
+    pub linger: Duration,
+}
+
+/// Hands over. Cloning is cheap; when the last clone goes, what is in the queue still reaches the receiver.
+#[derive(Debug)]
+pub struct Sender<T>(Arc<Handle<T>>);
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+#[derive(Debug)]
+struct Handle<T>(Arc<Queue<T>>);
+
+impl<T> Drop for Handle<T> {
+    fn drop(&mut self) {
+        self.0.waiting.lock().closed = true;
+        self.0.hurry.notify_one();
+        self.0.work.notify_one();
+    }
+}
+
+/// Takes batches, and says when they are settled.
+#[derive(Debug)]
+pub struct Receiver<T> {
+    queue: Arc<Queue<T>>,
+    clock: Clock,
+}
+
+#[derive(Debug)]
+struct Queue<T> {
+    bounds: Bounds,
+    bytes_of: fn(&T) -> usize,
+    waiting: Mutex<Waiting<T>>,
+    /// Something was handed over, or the last sender went.
+    work: Notify,
+    /// Somebody waits: do not linger.
+    hurry: Notify,
+    /// How many items are settled: written or lost.
+    settled: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    items: VecDeque<T>,
+    bytes: usize,
+    /// How many items ever entered the queue.
+    taken: u64,
+    closed: bool,
+}
+
+/// A queue; `bytes_of` is what an item counts, and must not change while it waits.
+pub fn queue<T>(bounds: Bounds, bytes_of: fn(&T) -> usize, clock: Clock) -> (Sender<T>, Receiver<T>) {
+    let waiting = Waiting { items: VecDeque::new(), bytes: 0, taken: 0, closed: false };
+    let queue = Arc::new(Queue {
+        bounds,
+        bytes_of,
+        waiting: Mutex::new(waiting),
+        work: Notify::new(),
+        hurry: Notify::new(),
+        settled: watch::channel(0).0,
+    });
+    (Sender(Arc::new(Handle(Arc::clone(&queue)))), Receiver { queue, clock })
+}
+
+impl<T> Sender<T> {
+    /// Hands items over, at the price of one; how many did not fit and are dropped. Never waits.
+    pub fn push(&self, items: impl IntoIterator<Item = T>) -> usize {
+        let Queue { bounds, bytes_of, waiting, work, .. } = &*self.0.0;
+        let mut dropped = 0;
+        let mut waiting = waiting.lock();
+        let was_empty = waiting.items.is_empty();
+        for item in items {
+            let bytes = bytes_of(&item);
+            if waiting.items.len() >= bounds.items_max || waiting.bytes + bytes > bounds.bytes_max {
+                dropped += 1;
+                continue;
+            }
+            waiting.bytes += bytes;
+            waiting.taken += 1;
+            waiting.items.push_back(item);
+        }
+        let is_first = was_empty && !waiting.items.is_empty();
+        drop(waiting);
+        // The receiver looks again before it waits: only the first item has to wake it.
+        if is_first {
+            work.notify_one();
+        }
+        dropped
+    }
+
+    /// Waits until everything handed over so far is settled.
+    pub async fn flush(&self) {
+        let Queue { waiting, hurry, settled, .. } = &*self.0.0;
+        let target = waiting.lock().taken;
+        let mut settled = settled.subscribe();
+        if *settled.borrow_and_update() < target {
+            hurry.notify_one();
+            // The channel lives as long as the queue that we hold: this cannot fail.
+            let _ = settled.wait_for(|settled| *settled >= target).await;
+        }
+    }
+}
+
+impl<T> Receiver<T> {
+    /// The next batch, never empty; `None` when the last sender has gone and nothing is left.
+    pub async fn batch(&mut self) -> Option<Vec<T>> {
+        loop {
+            let (batch, closed) = self.queue.take();
+            if !batch.is_empty() {
+                return Some(batch);
+            }
+            if closed {
+                return None;
+            }
+            self.queue.work.notified().await;
+            if !self.queue.waiting.lock().closed {
+                tokio::select! {
+                    () = self.clock.sleep(self.queue.bounds.linger) => {}
+                    () = self.queue.hurry.notified() => {}
+                }
+            }
+        }
+    }
+
+    /// So many items of the last batches are written, or lost for good.
+    pub fn settle(&self, items: usize) {
+        self.queue.settled.send_modify(|settled| *settled = settled.saturating_add(items as u64));
+    }
+}
+
+/// Nobody will write any more: whoever waits need not go on.
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.queue.settled.send_replace(u64::MAX);
+    }
+}
+
+impl<T> Queue<T> {
+    fn take(&self) -> (Vec<T>, bool) {
+        let mut waiting = self.waiting.lock();
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while batch.len() < self.bounds.batch_items_max && bytes < self.bounds.batch_bytes_max {
+            let Some(item) = waiting.items.pop_front() else { break };
+            bytes += (self.bytes_of)(&item);
+            batch.push(item);
+        }
+        waiting.bytes -= bytes;
+        (batch, waiting.closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Timestamp;
+
+    const BOUNDS: Bounds = Bounds {
+        items_max: 4,
+        bytes_max: 100,
+        batch_items_max: 3,
+        batch_bytes_max: 50,
+        linger: Duration::from_millis(100),
+    };
+
+    fn fixture() -> (Clock, Sender<&'static str>, Receiver<&'static str>) {
+        let clock = Clock::manual(Timestamp::from_unix_s(0));
+        let (sender, receiver) = queue(BOUNDS, |text: &&str| text.len(), clock.clone());
+        (clock, sender, receiver)
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_is_dropped_and_batches_are_bounded() {
+        let (_clock, sender, mut receiver) = fixture();
+        assert_eq!(sender.push(["a", "b", "c", "d", "e", "f"]), 2, "four items");
+        drop(sender.clone());
+        assert_eq!(receiver.batch().await, Some(vec!["a", "b", "c"]));
+        assert_eq!(sender.push(["x".repeat(60).leak() as &str, "y".repeat(60).leak()]), 1, "a hundred bytes");
+        assert_eq!(receiver.batch().await.map(|batch| batch.len()), Some(2), "d and the sixty x, which end the batch");
+        drop(sender);
+        assert_eq!(receiver.batch().await, None);
+    }
+
+    #[tokio::test]
+    async fn the_first_item_lingers_unless_somebody_flushes() {
+        let (clock, sender, mut receiver) = fixture();
+        let writing = crate::task::spawn("test", async move {
+            let mut batches = Vec::new();
+            while let Some(batch) = receiver.batch().await {
+                receiver.settle(batch.len());
+                batches.push(batch);
+            }
+            batches
+        });
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        sender.push(["a"]);
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        sender.push(["b"]);
+        // The clock stands still: only the flush can end the wait, and it returns when both are settled.
+        sender.flush().await;
+        sender.push(["c"]);
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        clock.advance(BOUNDS.linger);
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        sender.push(["d"]);
+        drop(sender);
+        assert_eq!(writing.await.unwrap().unwrap(), [vec!["a", "b"], vec!["c"], vec!["d"]]);
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_has_gone_keeps_nobody_waiting() {
+        let (_clock, sender, receiver) = fixture();
+        sender.push(["a"]);
+        drop(receiver);
+        sender.flush().await;
+    }
+}
