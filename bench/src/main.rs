@@ -26,7 +26,7 @@ enum Benchmark {
     Iam(iam::Arguments),
     /// Warm invocations beside bare `node:http`; cold starts beside a bare start of the language runtime.
     Invoke(invoke::Arguments),
-    /// S3: objects of three sizes and lists, beside other stores and beside what disk and kernel do by themselves.
+    /// S3: objects of five sizes and lists, beside other stores and beside what disk and kernel do by themselves.
     S3(s3::Arguments),
     /// SQS: sends, receives, latency and drain, beside other servers that are installed here.
     Sqs(sqs::Arguments),

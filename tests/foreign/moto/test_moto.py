@@ -2,7 +2,7 @@
 
 Needs a checkout of getmoto/moto (Apache-2.0), never committed: `TINDERBOX_MOTO=/path/to/moto`. What passes stands in
 `expected/<service>.txt` and may only grow; `TINDERBOX_MOTO_UPDATE=1` writes what passes now.
-Tests of the `*_aws_verified` kind state what AWS does, the others moto's opinion: docs/compat names where we differ.
+Tests of the `*_aws_verified` kind state what AWS does, the others moto's opinion: docs/queues.md and docs/sns.md name where we differ.
 """
 
 import os
