@@ -3,25 +3,19 @@
 //! Source of actions and condition keys: Service Authorization Reference, "Actions, resources, and condition keys for
 //! Amazon S3".
 
-use std::sync::Arc;
-
-use kv::Txn;
 use model::s3 as m;
-use serde_json::json;
-use wire::permission::{Absence, ConditionKeys, Permission, Resource, ResourceFacts};
-use wire::{AccountId, Service, ServiceError as _};
+use wire::permission::{ConditionKeys, Permission, Resource};
+use wire::{Asked, Service};
 
 use crate::encryption::check_read_head;
-use crate::error::S3Error;
-use crate::keys::{self, BucketRecord, Setting, VersionRecord, document};
+use crate::facts::facts;
 use crate::ops::copy::Source;
 use crate::ops::{
     acls, buckets, copy, delete, get, list, locks, multipart, notifications, parts, protection, put, settings, tagging,
     unserved,
 };
 use crate::state::S3;
-use crate::versions::Slot;
-use crate::{acl, public, tags};
+use crate::{acl, tags};
 
 fn bucket_arn(bucket: &str) -> Resource {
     Resource::arn(format!("arn:aws:s3:::{bucket}"))
@@ -264,7 +258,9 @@ fn bucket_operations(table: Table) -> Table {
                 all.push(Permission { action: "s3:TagResource", resources: bucket_arn(&i.bucket), keys });
             }
             all
+        .keys::<m::AbortMultipartUpload>(|_, i| ConditionKeys::new().with(acl::UPLOAD, &i.upload_id))
         })
+        .keys::<m::ListParts>(|_, i| ConditionKeys::new().with(acl::UPLOAD, &i.upload_id))
         .keys::<m::CreateBucket>(|_, i| {
             let region = i.create_bucket_configuration.as_ref().and_then(|asked| asked.location_constraint);
             let keys = ConditionKeys::new()
@@ -459,73 +455,4 @@ fn granted(mut keys: ConditionKeys, headers: &acl::AclHeaders) -> ConditionKeys 
         keys = keys.with(format!("s3:x-amz-grant-{name}"), header.as_str());
     }
     keys
-}
-
-/// What is known of a bucket or a key before anybody may touch it: whose it is, what its policy and its ACLs say, its
-/// tags. ACL and tags are those of the version that is meant: `s3:VersionId` names it. That a bucket does not exist is
-/// everybody's to know; that an object does not, theirs who may list (API reference, GetObject, Permissions).
-async fn facts(s3: S3, arn: String, keys: ConditionKeys) -> Result<ResourceFacts, S3Error> {
-    let Some(path) = arn.strip_prefix("arn:aws:s3:::") else { return Ok(ResourceFacts::default()) };
-    let (name, key) = path.split_once('/').map_or((path, None), |(name, key)| (name, Some(key)));
-    let (s3, version_id) = (&s3, keys.one("s3:VersionId"));
-    let read = s3.kv.read(|tx| async move {
-        let record: Option<BucketRecord> = keys::get(&tx, &keys::bucket(name)).await?;
-        let Some(bucket) = record else {
-            return Ok(ResourceFacts { absence: absence(&S3Error::NoSuchBucket, None), ..ResourceFacts::default() });
-        };
-        let slot = key.map(|key| Slot { s3, tx: &tx, bucket: name, key });
-        let version = match slot {
-            Some(slot) => slot.find(version_id).await?,
-            None => None,
-        };
-        let missing = key.filter(|_| version.is_none()).and_then(|key| {
-            let known_to = Permission::new("s3:ListBucket", bucket_arn(name)).with("s3:prefix", key);
-            let error = if version_id.is_some() { S3Error::NoSuchVersion } else { S3Error::no_such_key() };
-            absence(&error, Some(known_to))
-        });
-        Ok(ResourceFacts { absence: missing, ..facts_of(&tx, name, key, &bucket, version).await? })
-    });
-    read.await
-}
-
-fn absence(error: &S3Error, known_to: Option<Permission>) -> Option<Box<Absence>> {
-    let (code, status, message) = (error.code(), error.status(), error.to_string());
-    Some(Box::new(Absence { code, status, message, known_to }))
-}
-
-async fn facts_of(
-    tx: &Txn,
-    name: &str,
-    key: Option<&str>,
-    bucket: &BucketRecord,
-    version: Option<VersionRecord>,
-) -> Result<ResourceFacts, S3Error> {
-    let arn = format!("arn:aws:s3:::{name}");
-    let restricted = bucket.block_public.is_some_and(|block| block.restrict_buckets);
-    let stored: Option<m::GetBucketPolicyOutput> = document::get(tx, name, Setting::Policy).await?;
-    let stored = stored.and_then(|found| found.policy);
-    let mut granted = acl::of_bucket(bucket, &arn);
-    let mut tags = Vec::new();
-    match key {
-        Some(key) => {
-            if let Some(version) = version {
-                granted.extend(acl::of_object(bucket, version.acl.as_ref(), &format!("{arn}/{key}")));
-                tags = version.tags.into_iter().collect();
-            }
-        }
-        None => {
-            let tagging: Option<m::Tagging> = document::get(tx, name, Setting::Tagging).await?;
-            tags = tagging.into_iter().flat_map(|found| found.tag_set).map(|tag| (tag.key, tag.value)).collect();
-        }
-    }
-    let policy: Option<Arc<str>> = match (stored, granted.is_empty(), restricted) {
-        (None, true, _) => None,
-        (Some(policy), true, false) => Some(policy.into()),
-        (policy, _, _) => {
-            let mut statements = policy.map(|policy| public::counting(&policy, restricted)).unwrap_or_default();
-            statements.extend(granted);
-            Some(json!({ "Version": "2012-10-17", "Statement": statements }).to_string().into())
-        }
-    };
-    Ok(ResourceFacts { owner: AccountId::parse(&bucket.account), policy, tags, absence: None })
 }

@@ -22,6 +22,7 @@ mod conditions;
 pub mod cors;
 mod encryption;
 pub mod error;
+mod facts;
 mod given;
 mod intake;
 pub mod jobs;

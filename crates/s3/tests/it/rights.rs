@@ -376,3 +376,34 @@ async fn answers_headers_are_chosen_by_who_signs_and_can_be_headers() {
     let refused = s3.refused("GetObject", "GET /bkt/k?response-cache-control=a%00", &[], "").await;
     assert_eq!(refused, (400, "InvalidArgument".into()));
 }
+    assert_eq!(grants("s3:DeleteObject"), ["{}"]);
+    // User guide, "Access control list (ACL) overview", "Mapping of ACL permissions and access policy permissions".
+    for others in ["s3:DeleteObjectVersion", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"] {
+        assert!(grants(others).is_empty(), "{others}: {policy}");
+    }
+#[tokio::test]
+async fn who_starts_an_upload_may_list_and_abort_it_and_no_other() {
+    let s3 = fixture_with_acls().await;
+    s3.ok("CreateBucket", "PUT /bkt", &[("x-amz-acl", "public-read-write")], "").await;
+    let begin = async |cx: Cx| {
+        let begun = s3.send_as(cx, "CreateMultipartUpload", "POST /bkt/k?uploads", &[], Bytes::new()).await;
+        begun.one("UploadId")
+    };
+    let (others, strangers) = (begin(cx_of(OTHER)).await, begin(stranger()).await);
+    for (operation, method) in [("s3:AbortMultipartUpload", "DELETE"), ("s3:ListMultipartUploadParts", "GET")] {
+        let asked = s3.asked(&format!("{method} /bkt/k?uploadId={others}"), &[], "");
+        assert_eq!(asked, [format!("{operation} bkt/k tinderbox:UploadId={others}")]);
+    }
+    let initiator = async |id: &str| {
+        let keys = ConditionKeys::new().with("tinderbox:UploadId", id);
+        let facts = s3.service.facts_in("arn:aws:s3:::bkt/k", &keys).await.expect("the test holds");
+        let policy: serde_json::Value = serde_json::from_str(&facts.policy.expect("its ACL")).expect("JSON");
+        let statements = policy["Statement"].as_array().expect("statements").clone();
+        let aborting = statements.into_iter().filter(|one| one["Action"].to_string().contains("s3:AbortMultipart"));
+        aborting.map(|one| one["Principal"]["AWS"].as_str().unwrap_or("*").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(initiator(&others).await, [format!("arn:aws:iam::{OTHER}:root")]);
+    assert!(initiator(&strangers).await.is_empty(), "a stranger is nobody in particular");
+    assert!(initiator("another").await.is_empty());
+}
+
