@@ -384,7 +384,8 @@ fn documents(table: Table) -> Table {
         .op::<m::GetBucketNotificationConfiguration, _, _>(notifications::get, "s3:GetBucketNotification", bucket!())
 }
 
-const TAG_READS: [&str; 2] = ["s3:GetObjectTagging", "s3:GetObjectVersionTagging"];
+/// About reading the tags of a copy's source.
+pub(crate) const TAG_READS: [&str; 2] = ["s3:GetObjectTagging", "s3:GetObjectVersionTagging"];
 
 /// The source of a copy is read: its version if one is named, and its tags if they are copied (test:G10).
 fn of_source(header: &str, with_tags: bool) -> Vec<Permission> {

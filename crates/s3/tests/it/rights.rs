@@ -321,6 +321,26 @@ async fn facts_tell_what_is_absent_and_who_may_know() {
 }
 
 #[tokio::test]
+#[tokio::test]
+async fn g10_tags_that_came_after_the_question_are_not_copied() {
+    let s3 = fixture().await;
+    s3.bucket("bkt").await;
+    s3.put("bkt/from", "x").await;
+    // Authorisation found no tags and did not ask about reading them; then somebody set some.
+    let unasked = Cx { unasked: vec!["s3:GetObjectTagging"], ..cx_of(ACCOUNT) };
+    let tags = "<Tagging><TagSet><Tag><Key>secret</Key><Value>1</Value></Tag></TagSet></Tagging>";
+    s3.ok("PutObjectTagging", "PUT /bkt/from?tagging", &[], tags).await;
+    let from = [("x-amz-copy-source", "bkt/from"), ("x-amz-tagging-directive", "REPLACE")];
+    let copy = async |cx: Cx, headers: &[(&str, &str)]| {
+        let answer = s3.send_as(cx, "CopyObject", "PUT /bkt/to", headers, Bytes::new()).await;
+        (answer.status, answer.one("Code"))
+    };
+    assert_eq!(copy(unasked.clone(), &from[..1]).await, (403, "AccessDenied".to_owned()));
+    assert_eq!(s3.get("bkt/to").await, None);
+    assert_eq!(copy(unasked, &from).await.0, 200, "no tag is read");
+    assert_eq!(copy(cx_of(ACCOUNT), &from[..1]).await.0, 200, "the right to read them was there");
+}
+
 async fn an_open_buckets_writers_choose_acl_and_tags_with_the_write_only() {
     let s3 = fixture_with_acls().await;
     s3.ok("CreateBucket", "PUT /bkt", &[("x-amz-acl", "public-read-write")], "").await;

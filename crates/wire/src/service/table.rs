@@ -146,7 +146,7 @@ impl<S: Clone + Send + Sync + 'static> Table<S> {
     }
 
     /// Which questions of the line of `O`, which stands already, need no answer once the facts are known, such as that
-    /// about reading the tags of an object that has none.
+    /// about reading the tags of an object that has none. The handler finds them in [`Cx::unasked`].
     ///
     /// # Panics
     /// When no line serves `O`.
