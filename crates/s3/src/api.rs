@@ -124,16 +124,16 @@ fn reads(table: Table) -> Table {
         .head_check::<m::GetObject, _>(check_read_head)
         .instead::<m::GetObject>(|i| i.version_id.is_some().then_some("s3:GetObjectVersion"))
         .keys::<m::GetObject>(|_, i| version_key(i.version_id.as_deref()))
-        .tells_absence::<m::GetObject>()
+        .tells_absence::<m::GetObject>(is_read)
         .op::<m::HeadObject, _, _>(get::head, "s3:GetObject", object!())
         .head_check::<m::HeadObject, _>(check_read_head)
         .instead::<m::HeadObject>(|i| i.version_id.is_some().then_some("s3:GetObjectVersion"))
         .keys::<m::HeadObject>(|_, i| version_key(i.version_id.as_deref()))
-        .tells_absence::<m::HeadObject>()
+        .tells_absence::<m::HeadObject>(is_read)
         .op::<m::GetObjectAttributes, _, _>(get::attributes, "s3:GetObjectAttributes", object!())
         .instead::<m::GetObjectAttributes>(|i| i.version_id.is_some().then_some("s3:GetObjectVersionAttributes"))
         .keys::<m::GetObjectAttributes>(|_, i| version_key(i.version_id.as_deref()))
-        .tells_absence::<m::GetObjectAttributes>()
+        .tells_absence::<m::GetObjectAttributes>(is_read)
         .also::<m::GetObjectAttributes>(|_, i| {
             let action = if i.version_id.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
             let (resources, keys) = (object_arn(&i.bucket, &i.key), version_key(i.version_id.as_deref()));
@@ -248,6 +248,7 @@ fn bucket_operations(table: Table) -> Table {
                 all.push(Permission::new("s3:PutBucketVersioning", bucket_arn(&i.bucket)));
             }
             if i.object_ownership.is_some() {
+        .tells_absence::<m::UploadPartCopy>(is_read)
                 all.push(Permission::new("s3:PutBucketOwnershipControls", bucket_arn(&i.bucket)));
             }
             if !acl::acl_headers!(with write i).is_none() {

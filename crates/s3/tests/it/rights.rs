@@ -316,7 +316,12 @@ async fn facts_tell_what_is_absent_and_who_may_know() {
         ("DeleteObject", false, false),
     ] {
         let line = s3.service.line(operation).expect("it is served");
-        assert_eq!((line.makes_resource, line.tells_absence), (makes, tells), "{operation}");
+        assert_eq!(line.makes_resource, makes, "{operation}");
+        for action in reads.into_iter().chain(["s3:PutObject", "s3:DeleteObject"]) {
+            let (resource, keys) = ("arn:aws:s3:::bkt/none".to_owned(), ConditionKeys::new());
+            let asked = wire::Asked { action, resource, keys, facts: wire::ResourceFacts::default() };
+            assert_eq!((line.tells_absence)(&asked), tells && reads.contains(&action), "{operation} {action}");
+        }
     }
 }
 
@@ -346,7 +351,11 @@ async fn an_open_buckets_writers_choose_acl_and_tags_with_the_write_only() {
     s3.ok("CreateBucket", "PUT /bkt", &[("x-amz-acl", "public-read-write")], "").await;
     let policy = s3.service.facts_of("arn:aws:s3:::bkt/k").await.expect("the test holds").policy.expect("its ACL");
     let policy: serde_json::Value = serde_json::from_str(&policy).expect("JSON");
+    s3.versioning("bkt", "Enabled").await;
+    let marker = s3.ok("DeleteObject", "DELETE /bkt/gone", &[], "").await.header("x-amz-version-id").to_owned();
     let grants = |action: &str| {
+        ("bkt/gone", None, Some(("NoSuchKey", Some("gone")))),
+        ("bkt/gone", Some(marker.as_str()), None),
         let statements = policy["Statement"].as_array().expect("statements").iter();
         let of_everybody = statements.filter(|one| one["Principal"] == "*");
         let of_action =
@@ -361,11 +370,15 @@ async fn an_open_buckets_writers_choose_acl_and_tags_with_the_write_only() {
     let alone = s3.asked("PUT /bkt/k?acl", &[("x-amz-acl", "public-read")], "");
     assert!(alone.iter().all(|one| !one.contains("RidesOn")), "{alone:?}");
 }
+    let reads = ["s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectAttributes"];
 
 fn stranger() -> Cx {
     Cx { principal: wire::Principal::Anonymous, ..cx_of(OTHER) }
 }
 
+        // The destination need not be there; the source is read.
+        ("CopyObject", false, true),
+        ("UploadPartCopy", false, true),
 #[tokio::test]
 async fn what_a_stranger_writes_belongs_to_the_buckets_account() {
     let s3 = fixture_with_acls().await;

@@ -140,8 +140,8 @@ impl<S: Clone + Send + Sync + 'static> Table<S> {
     /// # Panics
     /// When no line serves `O`.
     #[must_use]
-    pub fn tells_absence<O: Operation>(mut self) -> Self {
-        self.line_of::<O>().tells_absence = true;
+    pub fn tells_absence<O: Operation>(mut self, tells: fn(&Asked) -> bool) -> Self {
+        self.line_of::<O>().tells_absence = tells;
         self
     }
 
