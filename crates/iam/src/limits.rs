@@ -48,6 +48,15 @@ pub const SIMULATED_MAX: usize = 1_000;
 pub const SIMULATED_POLICIES_MAX: usize = ATTACHED_POLICIES_MAX;
 /// Context entries of one simulation, at most.
 pub const SIMULATED_CONTEXT_MAX: usize = 100;
+/// Values of one context entry of a simulation, at most.
+pub const SIMULATED_VALUES_MAX: usize = 100;
+/// Bytes of one value of a context entry of a simulation, at most: the longest ARN.
+pub const SIMULATED_VALUE_BYTES_MAX: usize = 2_048;
+/// Steps of one simulation, at most: bytes of all policies, times bytes that a pair may be compared with (its action, its
+/// resource and the longest context entry), of all pairs together. A pattern takes at most so many, mostly far fewer.
+pub const SIMULATED_STEPS_MAX: usize = 1 << 31;
+/// Simulations that are worked on at once, of all accounts.
+pub(crate) const SIMULATIONS_MAX: usize = 2;
 /// Compiled policies, permission sets and keys that are remembered, at most, of each kind.
 pub(crate) const CACHED_MAX: usize = 10_000;
 /// The texts that they were made of and are found by take at most this much memory, in bytes, of each kind. What is

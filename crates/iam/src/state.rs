@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kv::{Kv, Txn};
+use sys::turns::Turns;
 use sys::{Clock, Rng, Timestamp};
 use wire::service::BoxFuture;
 use wire::sigv4::{Credential, Secret};
@@ -15,7 +16,7 @@ use crate::cache::{Cache, Noted, Second};
 use crate::decisions::Decisions;
 use crate::error::IamError;
 use crate::keys::{self, AccessKeyRecord, Identity, IdentityKind, LastUsed, Managed, Master};
-use crate::limits::{FUNCTION_SESSION_S, LAST_USED_STEP_US};
+use crate::limits::{FUNCTION_SESSION_S, LAST_USED_STEP_US, SIMULATIONS_MAX};
 use crate::ops::access_keys::enter_all;
 use crate::ops::merge_tag;
 use crate::policy::{Kind, Named};
@@ -35,6 +36,7 @@ pub(crate) struct Inner {
     pub(crate) second: Second,
     pub(crate) decisions: Option<Decisions>,
     pub(crate) issuer_keys: Option<IssuerKeys>,
+    pub(crate) simulations: Turns,
 }
 
 /// Where the keys of OpenID Connect issuers come from: the issuer's URL (with its scheme) in, its JWKS document out.
@@ -79,6 +81,15 @@ pub struct PolicySet {
     pub alive: bool,
 }
 
+impl PolicySet {
+    /// Bytes of the texts of all its policies.
+    pub(crate) fn bytes(&self) -> usize {
+        let lists = [Some(&self.identity), self.service_control.as_ref(), self.session.as_ref()];
+        let all = lists.into_iter().flatten().flatten().chain(&self.boundary);
+        all.map(|named| named.policy.bytes()).sum()
+    }
+}
+
 impl Iam {
     /// The identity service over `kv`. Must be called within a tokio runtime: a task follows the store's changes.
     ///
@@ -117,8 +128,8 @@ impl Iam {
             }
         });
         let Extras { decisions, issuer_keys } = extras;
-        let (noted, second) = (Noted::default(), Second::default());
-        Ok(Self(Arc::new(Inner { kv, clock, rng, seal, cache, noted, second, decisions, issuer_keys })))
+        let (noted, second, simulations) = (Noted::default(), Second::default(), Turns::new(SIMULATIONS_MAX, 1));
+        Ok(Self(Arc::new(Inner { kv, clock, rng, seal, cache, noted, second, decisions, issuer_keys, simulations })))
     }
 
     /// Who stands behind `access_key_id`; `None` when the key is unknown, inactive or expired, when `session_token`

@@ -143,7 +143,8 @@ pub(crate) async fn decode(
     let invalid = || IamError::InvalidAuthorizationMessageException("Message is not valid".to_owned());
     let (account, request_id) = iam.0.seal.open_reference(&input.encoded_message).ok_or_else(invalid)?;
     let decisions = iam.0.decisions.as_ref().filter(|_| account == cx.account.as_str()).ok_or_else(invalid)?;
-    let found = decisions.of_request(&request_id).await.unwrap_or_default();
+    let found = decisions.of_request_for(&account, &request_id).await;
+    let found = found.map_err(|error| kv::Error::unavailable(format_args!("decisions cannot be read: {error}")))?;
     let record = found.into_iter().find(|record| !record.is_allowed()).ok_or_else(invalid)?;
     Ok(m::DecodeAuthorizationMessageOutput { decoded_message: Some(decoded(&record).to_string()) })
 }
