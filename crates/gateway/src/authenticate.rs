@@ -4,7 +4,7 @@ use http::request::Parts;
 use sys::Timestamp;
 use wire::shape;
 use wire::sigv4::{
-    Admitted, Claim, Expectations, Payload, PayloadCheck, PresignedV2, RegionPolicy, RequestParts, SigV4Error, Verified,
+    Admitted, Claim, Expectations, Payload, PayloadCheck, RegionPolicy, RequestParts, SigV4Error, SignedV2, Verified,
 };
 use wire::{AccountId, ApiError, Principal};
 
@@ -127,15 +127,15 @@ impl Authenticator<'_> {
         Ok(Admission::Signed { admitted, entry })
     }
 
-    /// A presigned URL of signature version 2, where it is switched on. Its headers are not taken.
+    /// A request or a presigned URL of signature version 2, where it is switched on.
     fn admit_version_2(&self, head: &Parts, service: &str, uri: &str) -> Result<Caller, SigV4Error> {
         let parts = request_parts(head);
-        let is_taken = service == "s3" && self.config.signature_v2 && PresignedV2::can_sign(uri);
-        let claim = PresignedV2::read(&parts).filter(|_| is_taken);
+        let is_taken = service == "s3" && self.config.signature_v2 && SignedV2::can_sign(uri);
+        let claim = if is_taken { SignedV2::read(&parts)? } else { None };
         let claim = claim.ok_or(SigV4Error::Unsupported)?;
         let Entry { credential, principal, account } =
             self.entry(&claim.access_key_id).ok_or(SigV4Error::UnknownKey)?;
-        claim.check(&parts, self.bucket.as_deref(), &credential, self.now)?;
+        claim.check(&parts, self.bucket.as_deref(), &credential, self.now, self.config.skew)?;
         Ok(Caller { principal, account, region: self.config.default_region().to_owned(), objection: None })
     }
 

@@ -370,7 +370,11 @@ pub(crate) fn is_signed_as_of_old(head: &Parts) -> bool {
 pub(crate) fn access_key_id(head: &Parts) -> String {
     let query = head.uri.query().unwrap_or_default();
     let named = scope(&head.headers, query).and_then(|scope| scope.split('/').next().map(str::to_owned));
-    named.or_else(|| form_field(query, "AWSAccessKeyId")).unwrap_or_default()
+    let of_old = || {
+        let header = text(&head.headers, "authorization")?.strip_prefix("AWS ")?;
+        header.trim().split_once(':').map(|(key, _)| key.to_owned())
+    };
+    named.or_else(of_old).or_else(|| form_field(query, "AWSAccessKeyId")).unwrap_or_default()
 }
 
 /// The service that the signature is for.

@@ -124,7 +124,7 @@ pub(crate) struct Options {
     #[arg(long = "s3-kms-key", env = "TINDERBOX_S3_KMS_KEYS", value_name = "ID", value_delimiter = ',')]
     s3_kms_keys: Vec<String>,
 
-    /// Takes presigned URLs and forms that are signed as before 2014 (signature version 2)
+    /// Takes requests, presigned URLs and forms that are signed as before 2014 (signature version 2)
     #[arg(long, env = "TINDERBOX_S3_SIGNATURE_V2", num_args = 0..=1, default_missing_value = "true")]
     s3_signature_v2: Option<bool>,
 

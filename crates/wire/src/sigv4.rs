@@ -31,7 +31,7 @@ pub use payload::{Payload, PayloadCheck};
 pub use post::PostClaim;
 pub use presign::{EXPIRES_S_MAX, presign};
 pub use sign::Signer;
-pub use v2::PresignedV2;
+pub use v2::SignedV2;
 pub use verify::{Admitted, Expectations, Headed, RegionPolicy, SKEW_DEFAULT, Verified, verify};
 
 /// The only algorithm that is served. `AWS4-ECDSA-P256-SHA256` (SigV4a) is refused.

@@ -232,8 +232,12 @@ fn http_date(headers: &HeaderMap, signed_headers: &str) -> Result<Timestamp, Sig
     if !signed_headers.split(';').any(|name| name == "date") {
         return Err(SigV4Error::UnsignedHeader("Date".to_owned()));
     }
-    let rfc_2822 = || jiff::fmt::rfc2822::parse(&text).ok().map(|z| Timestamp::from_unix_s(z.timestamp().as_second()));
-    parse_amz_date(&text).or_else(rfc_2822).ok_or_else(absent)
+    parse_amz_date(&text).or_else(|| rfc_2822(&text)).ok_or_else(absent)
+}
+
+/// The time in a `Date` header.
+pub(super) fn rfc_2822(text: &str) -> Option<Timestamp> {
+    jiff::fmt::rfc2822::parse(text).ok().map(|zoned| Timestamp::from_unix_s(zoned.timestamp().as_second()))
 }
 
 /// The value of a header that may stand once only: two would let two readers see two requests.
