@@ -39,7 +39,7 @@ impl Gateway {
         let outcome = sys::task::catch_panic(self.steps(&mut exchange, &mut head, &body)).await;
         let outcome = outcome.unwrap_or_else(|| Err(ApiError::internal("a step of the pipeline panicked")));
         // A client that still sends would see a reset connection instead of the answer.
-        if body.may_be_coming(awaits == Ok(true))
+        if body.may_be_coming(awaits)
             && let Some(unread) = body.begin()
         {
             body::drain(unread, self.clock()).await;
@@ -65,9 +65,6 @@ impl Gateway {
         exchange.must_close = head.version < Version::HTTP_2;
         self.limits().check_head(head)?;
         exchange.host = settle_host(head)?;
-        awaits_continue(head).map_err(|()| {
-            ApiError::client("ExpectationFailed", 417, "The only expectation that can be met is 100-continue.")
-        })?;
         exchange.must_close = false;
         exchange.is_signed = scope(&head.headers, head.uri.query().unwrap_or_default()).is_some();
         let mut share = Share::of(&self.0.bodies);
@@ -265,15 +262,12 @@ fn whole(answer: Result<Response<Bytes>, ApiError>) -> Result<Response<Body>, Ap
     answer.map(|answer| answer.map(Body::from))
 }
 
-/// Whether the client sends its body only once it is told to; an error when it expects something else, which nobody
-/// here would do (RFC 9110, section 10.1.1).
-fn awaits_continue(head: &Parts) -> Result<bool, ()> {
+/// Whether the client sends its body only once it is told to. Whatever else a client expects is passed over, as S3 does:
+/// nobody has to refuse it (RFC 9110, section 10.1.1), and it is not waited for.
+fn awaits_continue(head: &Parts) -> bool {
     let mut expectations = head.headers.get_all(EXPECT).iter();
-    match (expectations.next(), expectations.next()) {
-        (None, _) => Ok(false),
-        (Some(one), None) if one.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(true),
-        _ => Err(()),
-    }
+    let first = expectations.next().map(|one| one.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    first == Some(true) && expectations.next().is_none()
 }
 
 /// The host that the client means. HTTP/2 says it in `:authority`: there it becomes a header, which signatures cover.
