@@ -29,6 +29,9 @@ pub enum BlobError {
         /// Number of bytes that the blob has.
         blob_length: u64,
     },
+    /// The disk has no room for more. Nothing was stored; removals go on.
+    #[error("the disk is full")]
+    Full,
     /// An fsync failed earlier. Nothing is stored any more until the process restarts.
     #[error("the blob store stopped storing after a failed fsync")]
     Stopped,

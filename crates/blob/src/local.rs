@@ -16,7 +16,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use self::temp::TempFile;
 use crate::reader::Stored;
-use crate::{BlobError, BlobRef, Digest, Reader, Writer};
+use crate::room::{Promise, Room};
+use crate::{BlobError, BlobRef, Digest, Free, Reader, Writer};
 
 /// How much is read from the source of a put at once.
 const PIECE: usize = 64 * 1024;
@@ -41,11 +42,20 @@ impl Blobs {
     /// # Errors
     /// [`BlobError::Io`] when the folder cannot be made, read or written.
     pub async fn local(folder: impl Into<PathBuf>, clock: Clock, rng: Rng) -> Result<Self, BlobError> {
+        Self::local_with(folder, clock, rng, Arc::new(crate::room::free)).await
+    }
+
+    /// The same where `free` says how much room there is: tests fill disks with it.
+    ///
+    /// # Errors
+    /// As [`Blobs::local`].
+    pub async fn local_with(folder: impl Into<PathBuf>, clock: Clock, rng: Rng, free: Free) -> Result<Self, BlobError> {
         let folder = folder.into();
         blocking(move || {
             let temp = folder.join("tmp");
             let (stopped, shards) = (Arc::default(), no_shards());
-            let local = Local { temp, folder, clock, rng, stopped, shards, naming: RwLock::default() };
+            let room = Arc::new(Room::new(&folder, free));
+            let local = Local { temp, folder, clock, rng, stopped, room, shards, naming: RwLock::default() };
             std::fs::create_dir_all(&local.temp)?;
             local.sweep()?;
             File::open(&local.folder)?.sync_all()?;
@@ -77,6 +87,7 @@ impl Blobs {
                 clock: parent.clock.clone(),
                 rng: parent.rng.clone(),
                 stopped: Arc::clone(&parent.stopped),
+                room: Arc::clone(&parent.room),
                 shards: no_shards(),
                 naming: RwLock::default(),
             })))
@@ -87,7 +98,8 @@ impl Blobs {
     /// Stores `bytes`. Storing the same bytes again is cheap to reason about: same name, one blob, age zero.
     ///
     /// # Errors
-    /// [`BlobError::Io`] when the disk refuses, [`BlobError::Stopped`] after a failed fsync. Nothing is stored then.
+    /// [`BlobError::Full`] and [`BlobError::Io`] when the disk refuses, [`BlobError::Stopped`] after a failed fsync.
+    /// Nothing is stored then.
     pub async fn put(&self, bytes: Bytes) -> Result<BlobRef, BlobError> {
         let mut writer = self.writer().await?;
         writer.write(bytes).await?;
@@ -180,6 +192,8 @@ pub(crate) struct Local {
     rng: Rng,
     /// Set by the first fsync that fails; shared by all namespaces.
     stopped: Arc<AtomicBool>,
+    /// Shared by all namespaces.
+    room: Arc<Room>,
     /// Shards whose folders are there for good, by the first byte of their digests; as far as this process knows.
     shards: [AtomicBool; 256],
     /// Shared while a blob gets its name, exclusive while one is looked at and removed.
@@ -189,6 +203,11 @@ pub(crate) struct Local {
 impl Local {
     pub(crate) fn may_put(&self) -> Result<(), BlobError> {
         if self.stopped.load(Ordering::Acquire) { Err(BlobError::Stopped) } else { Ok(()) }
+    }
+
+    /// Room for `bytes` more, held until they are written.
+    pub(crate) fn room(&self, bytes: usize) -> Result<Promise<'_>, BlobError> {
+        self.room.promise(bytes as u64)
     }
 
     pub(crate) fn temp_file(&self) -> Result<TempFile, BlobError> {

@@ -38,7 +38,7 @@ impl Writer {
     /// Adds bytes to the end. Returns at once while little is pending, else when that is written.
     ///
     /// # Errors
-    /// [`BlobError::Io`] when the disk refuses; the writer then only returns [`BlobError::Cancelled`].
+    /// [`BlobError::Full`] and [`BlobError::Io`] when the disk refuses; the writer then only returns [`BlobError::Cancelled`].
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), BlobError> {
         self.pending_bytes += bytes.len();
         self.pending.push(bytes);
@@ -48,7 +48,7 @@ impl Writer {
     /// Makes the blob durable and returns its name.
     ///
     /// # Errors
-    /// [`BlobError::Io`] when the disk refuses, [`BlobError::Stopped`] after a failed fsync. Nothing is stored then.
+    /// [`BlobError::Full`] and [`BlobError::Io`] when the disk refuses, [`BlobError::Stopped`] after a failed fsync. Nothing is stored then.
     pub async fn finish(mut self) -> Result<BlobRef, BlobError> {
         self.write_pending().await?;
         let encoder = self.encoder.take().ok_or(BlobError::Cancelled)?;
@@ -62,10 +62,11 @@ impl Writer {
     }
 
     async fn write_pending(&mut self) -> Result<(), BlobError> {
-        let pieces = std::mem::take(&mut self.pending);
-        self.pending_bytes = 0;
+        let (pieces, bytes) = (std::mem::take(&mut self.pending), std::mem::take(&mut self.pending_bytes));
+        let store = Arc::clone(&self.store);
         let mut encoder = self.encoder.take().ok_or(BlobError::Cancelled)?;
         let encoder = crate::local::blocking(move || {
+            let _room = store.room(bytes)?;
             pieces.iter().try_for_each(|piece| encoder.write(piece))?;
             Ok(encoder)
         })

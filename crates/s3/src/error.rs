@@ -224,9 +224,10 @@ pub enum S3Error {
     /// Stored bytes are damaged: reported, never served.
     #[error("We encountered an internal error. Please try again.")]
     Corrupt(String),
-    /// Too much at once.
+    /// The disk is full, or a store stopped or is contended beyond patience: nothing is wrong with the request, and
+    /// clients try again later.
     #[error("Please reduce your request rate.")]
-    SlowDown,
+    SlowDown(String),
     /// The store cannot serve now.
     #[error("We encountered an internal error. Please try again.")]
     InternalError(String),
@@ -300,7 +301,7 @@ impl S3Error {
             Self::RestoreAlreadyInProgress => ("RestoreAlreadyInProgress", 409),
             Self::TooManyBuckets => ("TooManyBuckets", 400),
             Self::NotImplemented(_) => ("NotImplemented", 501),
-            Self::SlowDown => ("SlowDown", 503),
+            Self::SlowDown(_) => ("SlowDown", 503),
             Self::Body { code, status, .. } => (code, *status),
             Self::Corrupt(_) | Self::InternalError(_) => ("InternalError", 500),
             missing => (missing.missing_code(), 404),
@@ -366,6 +367,7 @@ impl From<kv::Error> for S3Error {
     fn from(error: kv::Error) -> Self {
         match error {
             kv::Error::Corrupt { .. } => Self::Corrupt(error.to_string()),
+            kv::Error::Unavailable { .. } => Self::SlowDown(error.to_string()),
             other => Self::InternalError(other.to_string()),
         }
     }
@@ -375,6 +377,11 @@ impl From<blob::BlobError> for S3Error {
     fn from(error: blob::BlobError) -> Self {
         match error {
             blob::BlobError::Corrupt { .. } | blob::BlobError::NotFound(_) => Self::Corrupt(error.to_string()),
+            blob::BlobError::Full | blob::BlobError::Stopped => Self::SlowDown(error.to_string()),
+            // Somebody else took the last bytes between the look and the write.
+            blob::BlobError::Io(refused) if refused.kind() == std::io::ErrorKind::StorageFull => {
+                Self::SlowDown(refused.to_string())
+            }
             other => Self::InternalError(other.to_string()),
         }
     }

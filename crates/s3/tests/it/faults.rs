@@ -60,3 +60,38 @@ async fn s4_an_upload_cut_off_anywhere_stores_nothing() {
     let answer = s3.service.call_streaming(cx_of(ACCOUNT), Protocol::RestXml, &parts, short).await;
     assert_eq!(answer.status().as_u16(), 400, "fewer bytes than announced");
 }
+
+#[tokio::test]
+async fn a10_a_full_disk_is_503_and_leaves_nothing_and_passes() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    let room = Arc::new(AtomicU64::new(u64::MAX));
+    let free = {
+        let room = Arc::clone(&room);
+        Arc::new(move |_: &std::path::Path| room.load(Ordering::Relaxed))
+    };
+    let s3 = fixture_on(Config::default(), free).await;
+    s3.bucket("bkt").await;
+    s3.put("bkt/kept", content(1, 100_000)).await;
+    let upload = s3.ok("CreateMultipartUpload", "POST /bkt/u?uploads", &[], "").await.one("UploadId");
+    let part = format!("PUT /bkt/u?partNumber=1&uploadId={upload}");
+    // The last has room for the plain bytes of the copy, not for the tags that sealing adds.
+    for left in [0, blob::FREE_BYTES_MIN, blob::FREE_BYTES_MIN + 100_000] {
+        room.store(left, Ordering::Relaxed);
+        for (operation, line, headers) in [
+            ("PutObject", "PUT /bkt/k", &[][..]),
+            ("UploadPart", part.as_str(), &[]),
+            ("CopyObject", "PUT /bkt/k", &[("x-amz-copy-source", "bkt/kept")]),
+        ] {
+            let bytes = if operation == "CopyObject" { Bytes::new() } else { content(2, 5_000_000) };
+            let refused = s3.refused(operation, line, headers, bytes).await;
+            assert_eq!(refused, (503, "SlowDown".into()), "{operation} with {left} bytes left");
+        }
+        assert_eq!((s3.get("bkt/k").await, s3.blob_files().len()), (None, 1));
+        assert_eq!(s3.get("bkt/kept").await, Some(content(1, 100_000)), "reads go on");
+    }
+    s3.put("bkt/small", "the store of records has room of its own").await;
+    s3.ok("DeleteObject", "DELETE /bkt/small", &[], "").await;
+    room.store(blob::FREE_BYTES_MIN + 6_000_000, Ordering::Relaxed);
+    s3.put("bkt/k", content(2, 5_000_000)).await;
+    assert_eq!(s3.get("bkt/k").await, Some(content(2, 5_000_000)));
+}

@@ -80,10 +80,15 @@ async fn fixture_with_acls() -> Fixture {
 }
 
 async fn fixture_with(config: Config) -> Fixture {
+    fixture_on(config, Arc::new(|_| u64::MAX)).await
+}
+
+/// A fixture whose disk has so much room for objects.
+async fn fixture_on(config: Config, free: blob::Free) -> Fixture {
     let clock = Clock::manual(Timestamp::from_unix_s(NOW_S));
     let kv = Kv::memory(clock.clone(), Rng::seeded(1));
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let blobs = Blobs::local(folder.path(), clock.clone(), Rng::seeded(2)).await.expect("opens");
+    let blobs = Blobs::local_with(folder.path(), clock.clone(), Rng::seeded(2), free).await.expect("opens");
     let s3 = S3::new(Parts {
         kv: kv.clone(),
         blobs: blobs.namespace("s3").await.expect("opens"),

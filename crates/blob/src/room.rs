@@ -1,0 +1,83 @@
+//! Room on the disk: blobs stop growing while there is still some, so that the store of records, which shares the disk and
+//! cannot go on after a full one, keeps its own reserve, and deletes go through.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::BlobError;
+
+/// With less room than this on the disk nothing is put, in bytes: more than the 32 MiB below which `kv` refuses to grow
+/// and the 8 MiB that it holds back for removals, so that large objects never take them.
+pub const FREE_BYTES_MIN: u64 = 48 << 20;
+
+/// Bytes that can be written in the file system of a folder.
+pub type Free = Arc<dyn Fn(&Path) -> u64 + Send + Sync>;
+
+/// What the system says; all there are when it does not tell.
+pub(crate) fn free(folder: &Path) -> u64 {
+    rustix::fs::statvfs(folder).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// The disk of a store.
+pub(crate) struct Room {
+    folder: PathBuf,
+    free: Free,
+    /// Bytes that writers were allowed to write and may not have written yet: many writers must not all take the same
+    /// room.
+    promised: AtomicU64,
+}
+
+/// Room for some bytes, until they are written.
+pub(crate) struct Promise<'a> {
+    room: &'a Room,
+    bytes: u64,
+}
+
+impl Room {
+    pub(crate) fn new(folder: &Path, free: Free) -> Self {
+        Self { folder: folder.to_owned(), free, promised: AtomicU64::new(0) }
+    }
+
+    /// Room for `bytes` more.
+    ///
+    /// # Errors
+    /// [`BlobError::Full`] when less than [`FREE_BYTES_MIN`] would be left.
+    pub(crate) fn promise(&self, bytes: u64) -> Result<Promise<'_>, BlobError> {
+        let promise = Promise { room: self, bytes };
+        let all = self.promised.fetch_add(bytes, Ordering::AcqRel).saturating_add(bytes);
+        match (self.free)(&self.folder) >= FREE_BYTES_MIN.saturating_add(all) {
+            true => Ok(promise),
+            false => Err(BlobError::Full),
+        }
+    }
+}
+
+impl Drop for Promise<'_> {
+    fn drop(&mut self) {
+        self.room.promised.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn promises_share_the_room_and_give_it_back() {
+        let room = Room::new(Path::new("/"), Arc::new(|_| FREE_BYTES_MIN + 10));
+        let (six, four) = (room.promise(6), room.promise(4));
+        assert!(six.is_ok() && four.is_ok());
+        assert!(matches!(room.promise(1), Err(BlobError::Full)));
+        drop(six);
+        assert!(room.promise(6).is_ok(), "what was refused took nothing");
+        assert!(matches!(room.promise(7), Err(BlobError::Full)));
+        assert!(matches!(room.promise(u64::MAX), Err(BlobError::Full)));
+        assert!(room.promise(6).is_ok());
+    }
+
+    #[test]
+    fn the_system_tells_how_much_is_free() {
+        assert!(free(&std::env::temp_dir()) < u64::MAX);
+    }
+}
