@@ -115,10 +115,9 @@ fn put_keys(input: &m::PutObjectInput) -> ConditionKeys {
 }
 
 fn copy_keys(input: &m::CopyObjectInput) -> ConditionKeys {
-    let metadata = input.metadata_directive.map_or("COPY", |directive| directive.as_str());
     let keys = write_keys!(input, new_tags(input))
         .with("s3:x-amz-copy-source", input.copy_source.trim_start_matches('/'))
-        .with("s3:x-amz-metadata-directive", metadata);
+        .with_some("s3:x-amz-metadata-directive", input.metadata_directive.map(|directive| directive.as_str()));
     making(keys, input.if_match.as_deref(), input.if_none_match.as_deref())
 }
 
