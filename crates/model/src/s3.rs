@@ -15825,7 +15825,7 @@ static PUT_BUCKET_OWNERSHIP_CONTROLS: OperationShape = OperationShape {
 static PUT_BUCKET_POLICY: OperationShape = OperationShape {
     method: "PUT",
     uri: "/{Bucket}?policy",
-    status: 200,
+    status: 204,
     input: Some(ShapeId(402)),
     ..OperationShape::new("PutBucketPolicy", SHAPES)
 };
@@ -15849,7 +15849,7 @@ static PUT_BUCKET_REQUEST_PAYMENT: OperationShape = OperationShape {
 static PUT_BUCKET_TAGGING: OperationShape = OperationShape {
     method: "PUT",
     uri: "/{Bucket}?tagging",
-    status: 200,
+    status: 204,
     input: Some(ShapeId(405)),
     ..OperationShape::new("PutBucketTagging", SHAPES)
 };

@@ -130,6 +130,9 @@ pub(super) fn write_tables(out: &mut String, model: &Model, served: &Served) -> 
     tables.write_shapes(out)
 }
 
+/// Statuses that AWS answers where its models say nothing (S3 API reference, the sample responses of these operations).
+const STATUSES: [(&str, u64); 2] = [("PutBucketPolicy", 204), ("PutBucketTagging", 204)];
+
 struct Tables<'m> {
     model: &'m Model,
     ids: BTreeMap<&'m str, usize>,
@@ -145,7 +148,8 @@ impl Tables<'_> {
         let http = &operation["http"];
         writeln!(out, "static {}: OperationShape = OperationShape {{", names::constant(name))?;
         writeln!(out, "method: {:?}, uri: {:?},", text(http, "method"), text(http, "requestUri"))?;
-        writeln!(out, "status: {},", http["responseCode"].as_u64().unwrap_or(200))?;
+        let status = STATUSES.iter().find(|(of, _)| *of == name).map(|(_, status)| *status);
+        writeln!(out, "status: {},", status.or(http["responseCode"].as_u64()).unwrap_or(200))?;
         for side in ["input", "output"] {
             if let Some(reference) = operation.get(side) {
                 writeln!(out, "{side}: Some(ShapeId({})),", self.id(reference)?)?;
