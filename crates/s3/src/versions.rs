@@ -49,6 +49,12 @@ impl VersionRecord {
         (versioning != Versioning::Never).then(|| self.shown_id().to_owned())
     }
 
+    /// The id for answers to writes: AWS tells the ids that it gives, and not that a suspended bucket's is `null`
+    /// (ceph/s3-tests, test_versioning_bucket_atomic_upload_return_version_id).
+    pub(crate) fn given_id(&self, versioning: Versioning) -> Option<String> {
+        self.answered_id(versioning).filter(|_| versioning == Versioning::Enabled)
+    }
+
     /// Whether a retention or a legal hold keeps this version.
     pub(crate) fn is_locked(&self, now_us: i64, bypass: bool) -> bool {
         let retained = self.lock.retention.is_some_and(|retention| {

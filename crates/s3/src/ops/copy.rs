@@ -180,7 +180,7 @@ pub(crate) async fn copy(s3: S3, cx: Cx, input: m::CopyObjectInput) -> Result<m:
     let mut output = m::CopyObjectOutput {
         copy_object_result: Some(result),
         copy_source_version_id: original.answered_id(found.bucket.versioning),
-        version_id: version.answered_id(versioning),
+        version_id: version.given_id(versioning),
         ssekms_encryption_context: encryption::answered_context(version.encryption.as_ref()),
         ..Default::default()
     };

@@ -152,7 +152,7 @@ pub(crate) async fn complete(
         bucket: Some(input.bucket.clone()),
         key: Some(input.key.clone()),
         e_tag: Some(quoted(&version.etag)),
-        version_id: version.answered_id(versioning),
+        version_id: version.given_id(versioning),
         ..Default::default()
     };
     output.checksum_type = slots::answer(&mut output, version.checksum.as_ref());

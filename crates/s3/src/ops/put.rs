@@ -143,7 +143,7 @@ pub(crate) async fn put(
     let (version, versioning) = write.commit(&s3, &cx).await?;
     let mut output = m::PutObjectOutput {
         e_tag: Some(quoted(&version.etag)),
-        version_id: version.answered_id(versioning),
+        version_id: version.given_id(versioning),
         ssekms_encryption_context: encryption::answered_context(version.encryption.as_ref()),
         ..Default::default()
     };

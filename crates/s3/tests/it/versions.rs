@@ -40,7 +40,12 @@ async fn s8_suspended_means_one_null_version() {
     s3.versioning("bkt", "Enabled").await;
     let kept = s3.put("bkt/k", "kept").await.header("x-amz-version-id").to_owned();
     s3.versioning("bkt", "Suspended").await;
-    assert_eq!(s3.put("bkt/k", "null one").await.header("x-amz-version-id"), "null");
+    assert_eq!(s3.put("bkt/k", "null one").await.header("x-amz-version-id"), "", "no id is given");
+    assert_eq!(s3.ok("HeadObject", "HEAD /bkt/k", &[], "").await.header("x-amz-version-id"), "null");
+    let copied = s3.ok("CopyObject", "PUT /bkt/c", &[("x-amz-copy-source", "bkt/k")], "").await;
+    assert_eq!(copied.header("x-amz-version-id"), "");
+    assert_eq!(copied.header("x-amz-copy-source-version-id"), "null");
+    s3.ok("DeleteObject", "DELETE /bkt/c?versionId=null", &[], "").await;
     s3.put("bkt/k", "null two").await;
     let listed = s3.ok("ListObjectVersions", "GET /bkt?versions", &[], "").await;
     assert_eq!(listed.all("VersionId"), ["null", kept.as_str()]);
