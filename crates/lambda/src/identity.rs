@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wire::{ApiError, Asked, ConditionKeys, Cx, Principal};
+use wire::{ApiError, Asked, ConditionKeys, Cx, MayDo, Principal};
 
 use crate::error::LambdaError;
 use crate::invoke::BoxFuture;
@@ -14,9 +14,6 @@ pub(crate) const NOT_ASSUMABLE: &str = "The role defined for the function cannot
 
 /// Whether the role (first) may be assumed by `lambda.amazonaws.com` for the function of this ARN (second).
 pub type MayAssume = Arc<dyn Fn(String, String) -> BoxFuture<Result<bool, ApiError>> + Send + Sync>;
-
-/// Whether `cx.principal` may do all that is asked; the refusal is `AccessDenied`.
-pub type MayDo = Arc<dyn Fn(Cx, Vec<Asked>) -> BoxFuture<Result<(), ApiError>> + Send + Sync>;
 
 /// The identity service as Lambda sees it.
 #[derive(Clone)]

@@ -13,15 +13,24 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use wire::permission::{ConditionKeys, ResourceFacts};
+use wire::{AccountId, Asked, Cx};
 
+use crate::encryption::At;
 use crate::error::S3Error;
-use crate::keys::BucketRecord;
+use crate::keys::{BucketRecord, Encryption};
 use crate::limits::{KMS_CONTEXT_BYTES_MAX, KMS_NAME_BYTES_MAX};
 use crate::seal::Key;
 use crate::state::S3;
 
 /// The key that every account has, without anybody's doing.
 const MANAGED: &str = "alias/aws/s3";
+
+/// What reading bytes needs.
+pub(crate) const DECRYPT: &str = "kms:Decrypt";
+/// What writing bytes needs.
+pub(crate) const GENERATE: &str = "kms:GenerateDataKey";
+const USES: [&str; 2] = [DECRYPT, GENERATE];
 
 /// A key that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +93,45 @@ impl S3 {
         }))
     }
 
+    /// Whether the caller may do `actions` with the key that something is under; nothing is asked about other kinds of
+    /// encryption. The policy of `alias/aws/s3` is that of AWS's managed key: everybody in its account who may use the
+    /// objects. A key that the operator named has a new key's: its account's own policies decide (AWS KMS developer guide,
+    /// "AWS managed keys", "Default key policy").
+    ///
+    /// # Errors
+    /// `AccessDenied`; `KMS.NotFoundException` when the key is not there.
+    pub(crate) async fn may_use(
+        &self,
+        cx: &Cx,
+        at: At<'_>,
+        encryption: Option<&Encryption>,
+        actions: &[&'static str],
+    ) -> Result<(), S3Error> {
+        let Some(Encryption::Kms { arn, context, bucket_key }) = encryption else { return Ok(()) };
+        let key = self.kms_key(at.record, Some(arn))?;
+        let policy = key.is_managed.then(|| managed_policy(&at.record.account).into());
+        let facts = ResourceFacts { owner: AccountId::parse(&at.record.account), policy, ..ResourceFacts::default() };
+        let mut keys = ConditionKeys::new().with("kms:ViaService", format!("s3.{}.amazonaws.com", at.record.region));
+        let context = place(context, at.bucket, (!bucket_key).then_some(at.key));
+        for (name, value) in &context {
+            keys = keys.with(format!("kms:EncryptionContext:{name}"), value);
+        }
+        keys = keys.with_all("kms:EncryptionContextKeys", context.into_keys());
+        if let Some(account) = cx.principal.account() {
+            keys = keys.with("kms:CallerAccount", account.as_str());
+        }
+        let asked = actions.iter().map(|action| Asked {
+            action,
+            resource: key.arn.clone(),
+            keys: keys.clone(),
+            facts: facts.clone(),
+        });
+        (self.may_do)(cx.clone(), asked.collect()).await.map_err(|error| match error.status {
+            403 => S3Error::AccessDenied(error.message),
+            _ => S3Error::InternalError(error.to_string()),
+        })
+    }
+
     /// The bytes of the key with this ARN.
     pub(crate) fn kms_secret(&self, arn: &str) -> Key {
         self.node_key.derive(&format!("s3 kms key {arn}"))
@@ -113,10 +161,23 @@ pub(crate) fn show_context(context: &BTreeMap<String, String>) -> Option<String>
 /// What data keys are bound to: what the client gave, and the ARN of the object, or of its bucket with a bucket key
 /// (S3 user guide, "Encryption context"). Canonical: JSON with sorted keys.
 pub(crate) fn full_context(context: &BTreeMap<String, String>, bucket: &str, key: Option<&str>) -> String {
+    serde_json::json!(place(context, bucket, key)).to_string()
+}
+
+fn place(context: &BTreeMap<String, String>, bucket: &str, key: Option<&str>) -> BTreeMap<String, String> {
     let mut context = context.clone();
     let arn = key.map_or_else(|| format!("arn:aws:s3:::{bucket}"), |key| format!("arn:aws:s3:::{bucket}/{key}"));
     context.entry("aws:s3:arn".to_owned()).or_insert(arn);
-    serde_json::json!(context).to_string()
+    context
+}
+
+/// The policy of an account's `alias/aws/s3`.
+fn managed_policy(account: &str) -> String {
+    let statement = serde_json::json!({
+        "Effect": "Allow", "Principal": { "AWS": "*" }, "Action": USES, "Resource": "*",
+        "Condition": { "StringEquals": { "aws:PrincipalAccount": account } }
+    });
+    serde_json::json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use kv::{Kv, Txn};
 use model::s3 as m;
 use parking_lot::Mutex;
 use sys::{Clock, Rng};
-use wire::permission::{CheckPolicy, MayAct};
+use wire::permission::{CheckPolicy, MayAct, MayDo};
 
 use crate::error::S3Error;
 use crate::keys::{self, BucketRecord, Ownership};
@@ -30,6 +30,7 @@ pub struct Inner {
     pub(crate) config: Config,
     pub(crate) pins: Arc<Pins>,
     pub(crate) may_act: MayAct,
+    pub(crate) may_do: MayDo,
     pub(crate) check_policy: CheckPolicy,
     /// Up to where the collector has been: see [`crate::jobs::collect`].
     pub(crate) collected: Mutex<Collected>,
@@ -66,6 +67,8 @@ pub struct Parts {
     pub config: Config,
     /// Whether a destination lets a bucket notify it.
     pub may_act: MayAct,
+    /// Whether a caller may use a key of SSE-KMS.
+    pub may_do: MayDo,
     /// Whether a text is a policy.
     pub check_policy: CheckPolicy,
 }
@@ -97,7 +100,7 @@ impl Default for Config {
 impl S3 {
     /// The service over its stores.
     pub fn new(parts: Parts) -> Self {
-        let Parts { kv, blobs, clock, rng, node_key, config, may_act, check_policy } = parts;
+        let Parts { kv, blobs, clock, rng, node_key, config, may_act, may_do, check_policy } = parts;
         let (pins, collected) = (Arc::new(Pins::default()), Mutex::new(Collected::default()));
         Self(Arc::new(Inner {
             kv,
@@ -108,6 +111,7 @@ impl S3 {
             config,
             pins,
             may_act,
+            may_do,
             check_policy,
             collected,
         }))

@@ -37,7 +37,7 @@ pub use error::{ApiError, Fault, ServiceError};
 pub use event_pattern::EventPattern;
 pub use operation::{FromValue, IntoValue, Operation};
 pub use permission::{
-    Absence, Act, Actor, Asked, CheckPolicy, ConditionKeys, MayAct, Permission, Resource, ResourceFacts,
+    Absence, Act, Actor, Asked, CheckPolicy, ConditionKeys, MayAct, MayDo, Permission, Resource, ResourceFacts,
 };
 pub use service::{Service, Table};
 pub use trace_context::{SpanId, TraceContext, TraceId};

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use crate::service::BoxFuture;
-use crate::{AccountId, ApiError};
+use crate::{AccountId, ApiError, Cx};
 
 /// The ARNs that an operation touches: what authorisation is asked about. `*` when the action has no resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -232,6 +232,10 @@ impl Act {
 
 /// Whether an [`Act`] is allowed; the refusal is `AccessDenied` with AWS's message. Given by the binary.
 pub type MayAct = Arc<dyn Fn(Act) -> BoxFuture<Result<(), ApiError>> + Send + Sync>;
+
+/// Whether `cx.principal` may do all that is asked; the refusal is `AccessDenied` with AWS's message. Asked by handlers
+/// about what only they find out, such as the key that an object is under. Given by the binary.
+pub type MayDo = Arc<dyn Fn(Cx, Vec<Asked>) -> BoxFuture<Result<(), ApiError>> + Send + Sync>;
 
 /// Whether a text is a resource-based policy; the error is the message of AWS's `MalformedPolicyDocument`. Given by the
 /// binary (`Iam::check_resource_policy`) to services that store such policies.

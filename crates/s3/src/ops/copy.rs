@@ -13,6 +13,7 @@ use crate::encryption::{self, At, CustomerHeaders, answer_encryption, asked_encr
 use crate::error::S3Error;
 use crate::given::given;
 use crate::intake::Intake;
+use crate::kms;
 use crate::limits::PUT_BYTES_MAX;
 use crate::notify::Happened;
 use crate::range::Span;
@@ -98,7 +99,7 @@ impl Asked<'_> {
     ///
     /// # Errors
     /// What reading it would answer; `PreconditionFailed`.
-    pub(crate) async fn open(self, s3: &S3) -> Result<(Found, Option<Wrapping>), S3Error> {
+    pub(crate) async fn open(self, s3: &S3, cx: &Cx) -> Result<(Found, Option<Wrapping>), S3Error> {
         let wanted = Wanted {
             bucket: &self.source.bucket,
             key: &self.source.key,
@@ -115,6 +116,7 @@ impl Asked<'_> {
         self.conditions.check_source(&found.version)?;
         let at = At { record: &found.bucket, bucket: &self.source.bucket, key: &self.source.key };
         let key = encryption::opening(s3, at, found.version.encryption.as_ref(), self.customer.read()?)?;
+        s3.may_use(cx, at, found.version.encryption.as_ref(), &[kms::DECRYPT]).await?;
         Ok((found, key))
     }
 }
@@ -125,7 +127,7 @@ pub(crate) async fn copy(s3: S3, cx: Cx, input: m::CopyObjectInput) -> Result<m:
     let source = Source::parse(&input.copy_source)?;
     let bucket = s3.bucket(&input.bucket).await?;
     check_owner(&bucket, input.expected_bucket_owner.as_deref())?;
-    let (mut found, key) = asked_source!(input, source).open(&s3).await?;
+    let (mut found, key) = asked_source!(input, source).open(&s3, &cx).await?;
     if found.version.size > PUT_BYTES_MAX {
         let message = format!(
             "The specified copy source is larger than the maximum allowable size for a copy source: {PUT_BYTES_MAX}"
@@ -148,6 +150,7 @@ pub(crate) async fn copy(s3: S3, cx: Cx, input: m::CopyObjectInput) -> Result<m:
     given.clone().checked(&bucket, writer(&cx, &bucket), started_us)?;
     let at = At { record: &bucket, bucket: &input.bucket, key: &input.key };
     let chosen = encryption::choose(&s3, at, asked_encryption!(input))?;
+    s3.may_use(&cx, at, Some(&chosen.encryption), &[kms::GENERATE]).await?;
     let algorithm = input.checksum_algorithm.and_then(slots::algorithm);
     let kept = found.version.checksum.as_ref().filter(|checksum| checksum.kind == Kind::FullObject);
     let algorithm = algorithm.or(kept.map(|checksum| checksum.algorithm)).unwrap_or(Algorithm::Crc64Nvme);

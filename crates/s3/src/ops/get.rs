@@ -12,6 +12,7 @@ use crate::conditions;
 use crate::encryption::{self, At, CustomerHeaders, answer_encryption, customer_headers};
 use crate::error::S3Error;
 use crate::keys::{self, BucketRecord, Content, LockMode, PartRecord, Place, Segment, VersionRecord};
+use crate::kms;
 use crate::limits::PAGE_MAX;
 use crate::outflow::{self, Outflow};
 use crate::range::{self, Span};
@@ -135,7 +136,7 @@ struct Answer {
 }
 
 impl Asked<'_> {
-    async fn answer(self, s3: &S3, wanted: Wanted<'_>) -> Result<Answer, S3Error> {
+    async fn answer(self, s3: &S3, cx: &Cx, wanted: Wanted<'_>) -> Result<Answer, S3Error> {
         if self.version_id == Some("") {
             return Err(S3Error::argument("Version id cannot be the empty string"));
         }
@@ -147,6 +148,10 @@ impl Asked<'_> {
         self.conditions.check(version)?;
         let at = At { record: &found.bucket, bucket: wanted.bucket, key: wanted.key };
         let key = encryption::opening(s3, at, version.encryption.as_ref(), self.customer.read()?)?;
+        // What is known of an object without its bytes needs no key.
+        if wanted.bytes {
+            s3.may_use(cx, at, version.encryption.as_ref(), &[kms::DECRYPT]).await?;
+        }
         let whole = Span { offset: 0, length: version.size };
         let ranged = match self.range {
             Some(header) => range::parse(header, version.size)?,
@@ -303,7 +308,7 @@ pub(crate) async fn get(
 ) -> Result<(m::GetObjectOutput, Body), S3Error> {
     use m::GetObjectOutput;
     check_overrides!(cx, input);
-    let mut answer = asked!(input).answer(&s3, wanted!(input, true)).await?;
+    let mut answer = asked!(input).answer(&s3, &cx, wanted!(input, true)).await?;
     let output = described!(GetObjectOutput, input, answer);
     let body = answer.found.body(&s3, answer.span, answer.key.take()).await?;
     Ok((output, body))
@@ -313,7 +318,7 @@ pub(crate) async fn get(
 pub(crate) async fn head(s3: S3, cx: Cx, input: m::HeadObjectInput) -> Result<m::HeadObjectOutput, S3Error> {
     use m::HeadObjectOutput;
     check_overrides!(cx, input);
-    let answer = asked!(input).answer(&s3, wanted!(input, false)).await?;
+    let answer = asked!(input).answer(&s3, &cx, wanted!(input, false)).await?;
     Ok(described!(HeadObjectOutput, input, answer))
 }
 

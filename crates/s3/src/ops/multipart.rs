@@ -11,6 +11,7 @@ use crate::encryption::{self, At, answer_encryption, asked_encryption, customer_
 use crate::error::S3Error;
 use crate::given::given;
 use crate::keys::{self, Content, Encryption, Garbage, PartRecord, UploadRecord, VersionRecord, Versioning};
+use crate::kms;
 use crate::limits::{PAGE_MAX, PART_BYTES_MIN};
 use crate::listing::{self, Entry, Query};
 use crate::notify::{self, Happened};
@@ -34,6 +35,7 @@ pub(crate) async fn create(
     let given = given!(input).checked(&bucket, writer(&cx, &bucket), now_us)?;
     let at = At { record: &bucket, bucket: &input.bucket, key: &input.key };
     let chosen = encryption::choose(&s3, at, asked_encryption!(input))?;
+    s3.may_use(&cx, at, Some(&chosen.encryption), &[kms::GENERATE, kms::DECRYPT]).await?;
     let checksum = checksum_of(&input)?;
     let id = format!("{now_us:016x}{}", s3.fresh_id());
     let record = UploadRecord {
@@ -145,6 +147,7 @@ pub(crate) async fn complete(
     let listed = Listed::read(listed)?;
     let completing = Completing { input: &input, listed: &listed, declared: declared.as_ref(), content: s3.fresh_id() };
     let (s3, cx, completing) = (&s3, &cx, &completing);
+    completing.may_read(s3, cx).await?;
     let completed = s3.kv.transact(|tx| async move { completing.run(s3, cx, &tx).await });
     let (version, versioning) = completed.await?;
     let mut output = m::CompleteMultipartUploadOutput {
@@ -193,6 +196,21 @@ struct Completing<'a> {
 }
 
 impl Completing<'_> {
+    /// Parts under a key are read to make them one object (S3 user guide, "Multipart upload API and permissions").
+    async fn may_read(&self, s3: &S3, cx: &Cx) -> Result<(), S3Error> {
+        let (bucket, key, id) = (&self.input.bucket, &self.input.key, &self.input.upload_id);
+        let found = s3.kv.read(|tx| async move { upload(&tx, bucket, key, id).await }).await;
+        match found {
+            Ok((record, upload)) => {
+                let at = At { record: &record, bucket, key };
+                s3.may_use(cx, at, upload.encryption.as_ref(), &[kms::DECRYPT]).await
+            }
+            // It may be complete already: the transaction tells.
+            Err(S3Error::NoSuchUpload) => Ok(()),
+            Err(other) => Err(other),
+        }
+    }
+
     async fn run(&self, s3: &S3, cx: &Cx, tx: &kv::Txn) -> Result<(VersionRecord, Versioning), S3Error> {
         let Self { input, .. } = self;
         let slot = Slot { s3, tx, bucket: &input.bucket, key: &input.key };

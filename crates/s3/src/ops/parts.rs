@@ -13,6 +13,7 @@ use crate::encryption::{self, At, CustomerHeaders, answer_encryption, customer_h
 use crate::error::S3Error;
 use crate::intake::{Intake, Received};
 use crate::keys::{self, BucketRecord, Content, Encryption, PartRecord, UploadRecord};
+use crate::kms;
 use crate::limits::{PART_NUMBER_MAX, PUT_BYTES_MAX};
 use crate::range::{self, Span};
 use crate::seal::Wrapping;
@@ -93,7 +94,7 @@ fn sealing(
 /// UploadPart.
 pub(crate) async fn put(
     s3: S3,
-    _cx: Cx,
+    cx: Cx,
     mut input: m::UploadPartInput,
     body: Body,
 ) -> Result<(m::UploadPartOutput, Body), S3Error> {
@@ -122,6 +123,7 @@ pub(crate) async fn put(
         return Err(S3Error::request(message));
     }
     let key = sealing(&s3, at, &upload, customer_headers!(input))?;
+    s3.may_use(&cx, at, upload.encryption.as_ref(), &[kms::GENERATE]).await?;
     let trailers = body.trailers();
     let algorithm = declared.algorithm().or(of_upload);
     let intake = Intake { algorithms: algorithm.into_iter().collect(), key, bytes_max: PUT_BYTES_MAX };
@@ -140,7 +142,7 @@ pub(crate) async fn put(
 }
 
 /// UploadPartCopy.
-pub(crate) async fn copy(s3: S3, _cx: Cx, input: m::UploadPartCopyInput) -> Result<m::UploadPartCopyOutput, S3Error> {
+pub(crate) async fn copy(s3: S3, cx: Cx, input: m::UploadPartCopyInput) -> Result<m::UploadPartCopyOutput, S3Error> {
     let number = part_number(input.part_number)?;
     let source = Source::parse(&input.copy_source)?;
     let target = Target {
@@ -153,7 +155,8 @@ pub(crate) async fn copy(s3: S3, _cx: Cx, input: m::UploadPartCopyInput) -> Resu
     let (bucket, upload) = target.find(&s3).await?;
     let at = At { record: &bucket, bucket: target.bucket, key: target.key };
     let sealing = sealing(&s3, at, &upload, customer_headers!(input))?;
-    let (mut found, opening) = asked_source!(input, source).open(&s3).await?;
+    s3.may_use(&cx, at, upload.encryption.as_ref(), &[kms::GENERATE]).await?;
+    let (mut found, opening) = asked_source!(input, source).open(&s3, &cx).await?;
     let span = match &input.copy_source_range {
         Some(header) => range::of_copy(header, found.version.size)?,
         None => Span { offset: 0, length: found.version.size },

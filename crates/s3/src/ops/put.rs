@@ -13,6 +13,7 @@ use crate::error::S3Error;
 use crate::given::{Given, given};
 use crate::intake::{Intake, Received};
 use crate::keys::{BucketRecord, Content, Encryption, VersionRecord, Versioning};
+use crate::kms;
 use crate::limits::PUT_BYTES_MAX;
 use crate::notify::{self, Happened};
 use crate::slots;
@@ -121,6 +122,7 @@ pub(crate) async fn put(
     given.clone().checked(&bucket, writer(&cx, &bucket), started_us)?;
     let at = At { record: &bucket, bucket: &input.bucket, key: &input.key };
     let chosen = encryption::choose(&s3, at, asked_encryption!(input))?;
+    s3.may_use(&cx, at, Some(&chosen.encryption), &[kms::GENERATE]).await?;
     let algorithm = declared.algorithm().unwrap_or(Algorithm::Crc64Nvme);
     let trailers = body.trailers();
     let intake = Intake { algorithms: vec![algorithm], key: Some(chosen.key), bytes_max: PUT_BYTES_MAX };

@@ -32,6 +32,7 @@ async fn open(folder: &Path) -> Fixture {
         node_key: NodeKey::open(&folder.join("s3-key"), &kv, &rng).await.expect("the key"),
         config: Config::default(),
         may_act: Arc::new(|_| Box::pin(async { Ok(()) })),
+        may_do: Arc::new(|_, _| Box::pin(async { Ok(()) })),
         check_policy: Arc::new(|_| Ok(())),
     });
     Fixture { folder: tempfile::tempdir().expect("unused"), kv, clock, service: s3::service(s3.clone()), s3 }

@@ -69,7 +69,7 @@ async fn a10_a_full_disk_is_503_and_leaves_nothing_and_passes() {
         let room = Arc::clone(&room);
         Arc::new(move |_: &std::path::Path| room.load(Ordering::Relaxed))
     };
-    let s3 = fixture_on(Config::default(), free).await;
+    let s3 = fixture_on(Config::default(), free, Arc::new(|_, _| Box::pin(async { Ok(()) }))).await;
     s3.bucket("bkt").await;
     s3.put("bkt/kept", content(1, 100_000)).await;
     let upload = s3.ok("CreateMultipartUpload", "POST /bkt/u?uploads", &[], "").await.one("UploadId");

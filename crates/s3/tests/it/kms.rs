@@ -187,6 +187,119 @@ async fn bytes_open_in_their_context_and_place_only() {
     }
 }
 
+/// Who asked what of which key, as far as a test tells them apart.
+type Questions = Arc<parking_lot::Mutex<Vec<(String, wire::Asked)>>>;
+
+/// Keys, and an identity service that keeps what it is asked and denies `denied`.
+async fn with_questions(denied: &Arc<parking_lot::Mutex<&'static str>>) -> (Fixture, Questions) {
+    let (questions, denied) = (Questions::default(), Arc::clone(denied));
+    let kept = Arc::clone(&questions);
+    let may_do: wire::MayDo = Arc::new(move |cx, asked| {
+        let is_denied = asked.iter().any(|one| one.action == *denied.lock());
+        kept.lock().extend(asked.into_iter().map(|one| (cx.principal.arn(), one)));
+        Box::pin(async move {
+            match is_denied {
+                true => Err(ApiError::client("AccessDenied", 403, "no identity-based policy allows it")),
+                false => Ok(()),
+            }
+        })
+    });
+    let kms_keys = ["one", "two", "alias/three"].map(str::to_owned).to_vec();
+    let s3 = fixture_on(Config { kms_keys, ..Config::default() }, Arc::new(|_| u64::MAX), may_do).await;
+    s3.bucket("bkt").await;
+    (s3, questions)
+}
+
+#[tokio::test]
+async fn i1_who_writes_and_reads_under_a_key_is_asked_about_the_key() {
+    let denied = Arc::new(parking_lot::Mutex::new(""));
+    let (s3, questions) = with_questions(&denied).await;
+    let asked = || {
+        let all = std::mem::take(&mut *questions.lock());
+        all.into_iter().map(|(_, one)| format!("{} {}", one.action, one.resource)).collect::<Vec<_>>()
+    };
+    let (decrypt, generate) = (format!("kms:Decrypt {ONE}"), format!("kms:GenerateDataKey {ONE}"));
+    s3.put("bkt/plain", "x").await;
+    s3.get("bkt/plain").await.expect("there");
+    assert!(asked().is_empty(), "SSE-S3 has no key of KMS");
+    s3.ok("PutObject", "PUT /bkt/k", &under("one"), "x").await;
+    assert_eq!(asked(), [generate.as_str()]);
+    s3.get("bkt/k").await.expect("there");
+    assert_eq!(asked(), [decrypt.as_str()]);
+    s3.ok("HeadObject", "HEAD /bkt/k", &[], "").await;
+    assert!(asked().is_empty(), "no bytes, no key");
+    let headers = [("x-amz-copy-source", "bkt/k"), (SSE, "aws:kms"), (KEY_ID, "two")];
+    s3.ok("CopyObject", "PUT /bkt/c", &headers, "").await;
+    assert_eq!(asked(), [decrypt.clone(), format!("kms:GenerateDataKey {TWO}")]);
+    let begun = s3.ok("CreateMultipartUpload", "POST /bkt/u?uploads", &under("one"), "").await;
+    assert_eq!(asked(), [generate.clone(), decrypt.clone()]);
+    let part = format!("PUT /bkt/u?partNumber=1&uploadId={}", begun.one("UploadId"));
+    s3.ok("UploadPart", &part, &[], "x").await;
+    assert_eq!(asked(), [generate.as_str()]);
+    s3.ok("UploadPartCopy", &part, &[("x-amz-copy-source", "bkt/c")], "").await;
+    assert_eq!(asked(), [generate.clone(), format!("kms:Decrypt {TWO}")]);
+    let last = s3.ok("UploadPart", &part, &[], "x").await.header("etag").to_owned();
+    let list = format!(
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{last}</ETag></Part></CompleteMultipartUpload>"
+    );
+    let complete = format!("POST /bkt/u?uploadId={}", begun.one("UploadId"));
+    assert_eq!(asked(), [generate.as_str()]);
+    *denied.lock() = "kms:Decrypt";
+    let refused = s3.refused("CompleteMultipartUpload", &complete, &[], list.clone()).await;
+    assert_eq!(refused, (403, "AccessDenied".into()));
+    assert_eq!(asked(), [decrypt.as_str()]);
+    *denied.lock() = "";
+    s3.ok("PutBucketEncryption", "PUT /bkt?encryption", &[], default_of("one", true)).await;
+    s3.put("bkt/default", "x").await;
+    assert_eq!(asked(), [generate.as_str()], "the bucket's default counts");
+
+    *denied.lock() = "kms:GenerateDataKey";
+    let copy = [("x-amz-copy-source", "bkt/plain"), (SSE, "aws:kms"), (KEY_ID, "one")];
+    for (operation, line, headers) in [
+        ("PutObject", "PUT /bkt/new", &copy[1..]),
+        ("CopyObject", "PUT /bkt/new", &copy[..]),
+        ("CreateMultipartUpload", "POST /bkt/new?uploads", &copy[1..]),
+        ("UploadPart", part.as_str(), &[]),
+    ] {
+        assert_eq!(s3.refused(operation, line, headers, "").await, (403, "AccessDenied".into()), "{operation}");
+    }
+    assert_eq!(s3.send("HeadObject", "HEAD /bkt/new", &[], "").await.status, 404);
+    *denied.lock() = "kms:Decrypt";
+    assert_eq!(s3.refused("GetObject", "GET /bkt/k", &[], "").await, (403, "AccessDenied".into()));
+    let copy = [("x-amz-copy-source", "bkt/k"), (SSE, "AES256")];
+    assert_eq!(s3.refused("CopyObject", "PUT /bkt/new", &copy, "").await, (403, "AccessDenied".into()));
+    assert_eq!(s3.refused("UploadPartCopy", &part, &copy[..1], "").await, (403, "AccessDenied".into()));
+}
+
+#[tokio::test]
+async fn i1_the_question_about_a_key_has_its_policy_and_the_encryption_context() {
+    let (s3, questions) = with_questions(&Arc::default()).await;
+    let context = base64(br#"{"team":"red"}"#);
+    s3.ok("PutObject", "PUT /bkt/k", &[(SSE, "aws:kms"), (KEY_ID, "one"), (CONTEXT, &context)], "x").await;
+    let (who, asked) = questions.lock().pop().expect("a question");
+    assert_eq!(who, format!("arn:aws:iam::{ACCOUNT}:root"));
+    for (name, value) in [
+        ("kms:ViaService", "s3.us-east-1.amazonaws.com"),
+        ("kms:CallerAccount", ACCOUNT),
+        ("kms:EncryptionContext:team", "red"),
+        ("kms:EncryptionContext:aws:s3:arn", "arn:aws:s3:::bkt/k"),
+    ] {
+        assert_eq!(asked.keys.one(name), Some(value), "{name}");
+    }
+    let names = asked.keys.iter().find(|(name, _)| *name == "kms:EncryptionContextKeys").map(|(_, names)| names);
+    assert_eq!(names, Some(&["aws:s3:arn".to_owned(), "team".to_owned()][..]));
+    // Its account's identities decide; strangers and other accounts have nothing to go by.
+    assert_eq!((asked.facts.owner.map(|owner| owner.to_string()), asked.facts.policy), (Some(ACCOUNT.into()), None));
+    s3.ok("PutObject", "PUT /bkt/k", &[(SSE, "aws:kms"), (BUCKET_KEY, "true")], "x").await;
+    let (_, asked) = questions.lock().pop().expect("a question");
+    assert_eq!(asked.keys.one("kms:EncryptionContext:aws:s3:arn"), Some("arn:aws:s3:::bkt"));
+    let policy: serde_json::Value =
+        serde_json::from_str(&asked.facts.policy.expect("the managed key's")).expect("JSON");
+    let statement = &policy["Statement"][0];
+    assert_eq!(statement["Condition"]["StringEquals"]["aws:PrincipalAccount"], ACCOUNT);
+    assert_eq!(statement["Action"], serde_json::json!(["kms:Decrypt", "kms:GenerateDataKey"]));
+}
+
 #[tokio::test]
 async fn a8_flipped_bits_under_kms_keys_are_reported() {
     let s3 = with_keys().await;
@@ -219,6 +332,7 @@ async fn a_key_that_is_named_no_more_opens_nothing_until_it_is_again() {
                 node_key: NodeKey::open(&folder.join("s3-key"), &kv, &rng).await.expect("the key"),
                 config: Config { kms_keys, ..Config::default() },
                 may_act: Arc::new(|_| Box::pin(async { Ok(()) })),
+                may_do: Arc::new(|_, _| Box::pin(async { Ok(()) })),
                 check_policy: Arc::new(|_| Ok(())),
             });
             Fixture { folder: tempfile::tempdir().expect("unused"), kv, clock, service: s3::service(s3.clone()), s3 }

@@ -80,11 +80,11 @@ async fn fixture_with_acls() -> Fixture {
 }
 
 async fn fixture_with(config: Config) -> Fixture {
-    fixture_on(config, Arc::new(|_| u64::MAX)).await
+    fixture_on(config, Arc::new(|_| u64::MAX), Arc::new(|_, _| Box::pin(async { Ok(()) }))).await
 }
 
-/// A fixture whose disk has so much room for objects.
-async fn fixture_on(config: Config, free: blob::Free) -> Fixture {
+/// A fixture whose disk has so much room for objects, and whose identity service answers so about keys.
+async fn fixture_on(config: Config, free: blob::Free, may_do: wire::MayDo) -> Fixture {
     let clock = Clock::manual(Timestamp::from_unix_s(NOW_S));
     let kv = Kv::memory(clock.clone(), Rng::seeded(1));
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -104,6 +104,7 @@ async fn fixture_on(config: Config, free: blob::Free) -> Fixture {
                 }
             })
         }),
+        may_do,
         check_policy: Arc::new(|policy| match policy.contains("Statement") {
             true => Ok(()),
             false => Err("Missing required field Statement".to_owned()),

@@ -11,7 +11,7 @@ use iam::{Asking, Decisions, Extras, Iam};
 use kv::Kv;
 use sys::{Clock, Rng};
 use wire::error::to_api_error;
-use wire::{Act, ApiError, Asked, Cx, MayAct, Service};
+use wire::{Act, ApiError, Asked, Cx, MayAct, MayDo, Service};
 
 use super::function_keys::FunctionKeys;
 use super::issuer_keys;
@@ -88,15 +88,20 @@ pub(super) fn for_lambda(iam: Iam, keys: FunctionKeys, auth: Auth) -> lambda::Id
             let keys = keys.clone();
             Box::pin(async move { keys.may_assume(&role, &function_arn).await.map_err(to_api_error) })
         }),
-        authorize: Arc::new(move |cx: Cx, asked: Vec<Asked>| {
-            let iam = iam.clone();
-            Box::pin(async move {
-                let asking = Asking { cx: &cx, objection: None, enforced: auth == Auth::Enforced };
-                let answer = iam.rule(asking, &asked).await;
-                in_mode(auth, &asked, answer)
-            })
-        }),
+        authorize: may_do(iam, auth),
     }
+}
+
+/// What services ask about callers by themselves.
+pub(super) fn may_do(iam: Iam, auth: Auth) -> MayDo {
+    Arc::new(move |cx: Cx, asked: Vec<Asked>| {
+        let iam = iam.clone();
+        Box::pin(async move {
+            let asking = Asking { cx: &cx, objection: None, enforced: auth == Auth::Enforced };
+            let answer = iam.rule(asking, &asked).await;
+            in_mode(auth, &asked, answer)
+        })
+    })
 }
 
 /// What the platform may do by itself: the question of [`Iam::may_act`], with what the resource's service knows of it.

@@ -14,7 +14,7 @@ use serde_json::json;
 use sys::task::CancellationToken;
 use sys::{Clock, Rng};
 use wire::error::to_api_error;
-use wire::{ApiError, MayAct};
+use wire::{ApiError, MayAct, MayDo};
 
 use super::admin;
 use crate::config::Config;
@@ -51,7 +51,7 @@ pub(super) async fn open(
     blobs: &Blobs,
     clock: &Clock,
     rng: &Rng,
-    may_act: &Later,
+    (may_act, may_do): (&Later, MayDo),
 ) -> anyhow::Result<S3> {
     let node_key = NodeKey::open(&data.join("s3-key"), &kv, rng).await;
     let node_key = node_key.context("the key that objects are encrypted under cannot be used")?;
@@ -69,6 +69,7 @@ pub(super) async fn open(
         node_key,
         config: settings,
         may_act: may_act.ask(),
+        may_do,
         check_policy: Arc::new(iam::Iam::check_resource_policy),
     }))
 }

@@ -80,13 +80,14 @@ pub(super) async fn wire(
     let launcher = start_launcher(config).await?;
     let runtimes = find_runtimes(&clock, data).await?;
     let may_act = storage::Later::default();
-    let s3 = storage::open(config, data, kv.clone(), &blobs, &clock, &rng, &may_act).await?;
+    let (iam, decisions) = identity::open(config, data, kv.clone(), clock.clone(), rng.clone()).await?;
+    let may_do = identity::may_do(iam.clone(), config.auth);
+    let s3 = storage::open(config, data, kv.clone(), &blobs, &clock, &rng, (&may_act, may_do)).await?;
     storage::start_jobs(&s3, &clock, &stop);
     let packages = Packages::open(&data.join("code"), blobs, rng.clone(), unpack_limits())
         .context("the code folder does not open")?;
 
     let credentials = root_credentials(config, root_key);
-    let (iam, decisions) = identity::open(config, data, kv.clone(), clock.clone(), rng.clone()).await?;
     let function_keys =
         FunctionKeys { iam: iam.clone(), placeholders: credentials.clone(), rng: rng.clone(), auth: config.auth };
     let handle = Handle::new();

@@ -32,6 +32,7 @@ async fn fixture() -> Fixture {
         node_key: NodeKey::random(&Rng::seeded(4)),
         config: Config::default(),
         may_act: Arc::new(|_| Box::pin(async { Ok(()) })),
+        may_do: Arc::new(|_, _| Box::pin(async { Ok(()) })),
         check_policy: Arc::new(|_| Ok(())),
     });
     let bucket = BucketRecord {
