@@ -34,8 +34,12 @@ pub const ISSUER_CLIENT_IDS_MAX: usize = 100;
 pub const ISSUER_THUMBPRINTS_MAX: usize = 5;
 /// Elements of a page when the caller names no number.
 pub const PAGE_DEFAULT: usize = 100;
+/// A page of what is long ends behind this many bytes of records.
+pub(crate) const PAGE_BYTES_MAX: usize = 1 << 20;
 /// Lifetime of a role session when the caller names none, in seconds.
 pub const SESSION_S_DEFAULT: i32 = 3_600;
+/// Longest session of any role, in seconds.
+pub const SESSION_S_MAX: i32 = 43_200;
 /// Longest session of a role that was reached through another role, in seconds.
 pub const CHAINED_SESSION_S_MAX: i32 = 3_600;
 /// Lifetime of `GetSessionToken` and `GetFederationToken` when the caller names none, in seconds.
