@@ -2,6 +2,16 @@
 
 /// Characters of a name of a user, at most.
 pub const USER_NAME_CHARS_MAX: usize = 64;
+/// Users of one account, at most.
+pub const ACCOUNT_USERS_MAX: usize = 5_000;
+/// Groups of one account, at most.
+pub const ACCOUNT_GROUPS_MAX: usize = 300;
+/// Roles of one account, at most, those that are linked to services too.
+pub const ACCOUNT_ROLES_MAX: usize = 1_000;
+/// Customer managed policies of one account, at most.
+pub const ACCOUNT_POLICIES_MAX: usize = 1_500;
+/// Instance profiles of one account, at most.
+pub const ACCOUNT_PROFILES_MAX: usize = 1_000;
 /// Managed policies attached to one user, group or role, at most.
 pub const ATTACHED_POLICIES_MAX: usize = 10;
 /// Versions of one managed policy, at most.

@@ -437,12 +437,23 @@ impl Iam {
         let outcome = changed.await;
         // The watch wakes its task a moment later; whoever made the change sees it at once.
         self.0.cache.forget();
-        outcome
+        outcome.map_err(|error| match error {
+            IamError::ServiceFailure(kv::Error::TooLarge { actual, limit, .. }) if is_of_size(limit) => {
+                IamError::LimitExceeded(format!("What is to be stored has {actual} bytes; it can have {limit}."))
+            }
+            other => other,
+        })
     }
 
     pub(crate) fn now_us(&self) -> i64 {
         self.0.clock.now().unix_us()
     }
+}
+
+/// Whether a limit of the store is one of sizes, which callers can mend: white space counts for no quota of AWS's.
+fn is_of_size(limit: u64) -> bool {
+    let sizes = [kv::limits::VALUE_BYTES_MAX, kv::limits::TRANSACTION_BYTES_MAX];
+    sizes.into_iter().any(|size| u64::try_from(size) == Ok(limit))
 }
 
 fn last(arn: &str) -> &str {
