@@ -62,6 +62,7 @@ fn cx(principal: Principal) -> Cx {
         trace: TraceContext::new(Timestamp::from_unix_s(NOW_S), &Rng::seeded(1)),
         source_ip: None,
         host: "localhost".to_owned(),
+        unasked: Vec::new(),
     }
 }
 
