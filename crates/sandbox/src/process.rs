@@ -21,7 +21,7 @@ pub(crate) use walls::{ALL as ALL_WALLS, AWAY as WALLS_AWAY, Wall};
 
 /// Forks the helper off the tests' harness; `None` in the helper.
 #[cfg(test)]
-pub(crate) fn fork_helper() -> std::io::Result<Option<rustix::process::Pid>> {
+pub(crate) fn fork_off() -> std::io::Result<Option<rustix::process::Pid>> {
     Ok(match raw::fork()? {
         raw::Fork::Parent(pid, _) => Some(pid),
         raw::Fork::Child => None,

@@ -19,7 +19,7 @@ const HELPER: &str = "SANDBOX_TEST_HELPER";
 
 /// Not a test: the helper process of the others.
 #[test]
-fn helper() {
+fn launcher_process() {
     if std::env::var_os(HELPER).is_none() {
         return;
     }
@@ -28,7 +28,7 @@ fn helper() {
     let leak = rustix::io::fcntl_dupfd_cloexec(&root, 200).expect("a descriptor");
     rustix::io::fcntl_setfd(&leak, rustix::io::FdFlags::empty()).expect("kept over execve");
     // The harness has a thread that waits for this one; a forked process has one thread.
-    match crate::process::fork_helper().expect("a process") {
+    match crate::process::fork_off().expect("a process") {
         None => crate::launcher_main(),
         Some(helper) => drop(rustix::process::waitpid(Some(helper), rustix::process::WaitOptions::empty())),
     }
@@ -136,7 +136,7 @@ impl Stand {
             "-c".into(),
             "exec \"$0\" \"$@\" >/dev/null".into(),
             own.into(),
-            "security::stand::helper".into(),
+            "security::stand::launcher_process".into(),
             "--exact".into(),
             "--test-threads=1".into(),
             "--nocapture".into(),
