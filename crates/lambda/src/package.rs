@@ -23,11 +23,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use blob::{BlobRef, Blobs};
 use bytes::Bytes;
-use sys::Rng;
+use sys::{Clock, Rng, Timestamp};
 use tokio::sync::{Mutex, Semaphore};
 
 pub use unpack::{UnpackLimits, Unpacked, unpack};
@@ -103,6 +103,7 @@ pub struct Packages {
 
 struct Inner {
     blobs: Blobs,
+    clock: Clock,
     rng: Rng,
     /// `CODE/BOOT`.
     folder: PathBuf,
@@ -117,7 +118,12 @@ impl Packages {
     ///
     /// # Errors
     /// When the folder cannot be made or read.
-    pub fn open(code: &Path, blobs: Blobs, rng: Rng, limits: UnpackLimits) -> io::Result<Self> {
+    pub fn open(
+        code: &Path,
+        blobs: Blobs,
+        (clock, rng): (Clock, Rng),
+        limits: UnpackLimits,
+    ) -> io::Result<Self> {
         let boot = boot_name(&rng);
         let folder = code.join(&boot);
         fs::create_dir_all(&folder)?;
@@ -135,7 +141,7 @@ impl Packages {
         }
         let locks = (0..LOCKS).map(|_| Mutex::new(())).collect();
         let slots = Semaphore::new(UNPACKS_AT_ONCE);
-        Ok(Self { inner: Arc::new(Inner { blobs, rng, folder, limits, locks, slots }) })
+        Ok(Self { inner: Arc::new(Inner { blobs, clock, rng, folder, limits, locks, slots }) })
     }
 
     /// Checks a package by unpacking it, then stores it durably. After this the package can run on this node at once.
@@ -234,8 +240,8 @@ impl Packages {
         Ok(unneeded)
     }
 
-    /// Removes a name of [`Packages::unneeded`], blob and folder, unless it was stored within `age`. Nothing may run from
-    /// the folder. Whether there was something to remove.
+    /// Removes a name of [`Packages::unneeded`], blob and folder, unless it was stored, or its layers merged, within `age`.
+    /// Nothing may run from the folder. Whether there was something to remove.
     ///
     /// # Errors
     /// The disk's.
@@ -252,7 +258,9 @@ impl Packages {
                 }
                 removed
             }
-            // Several layers in one folder; the name is not a package's.
+            // Several layers in one folder; the name is not a package's. Whoever has just been given it runs from it, needed
+            // or not when that was looked for.
+            Err(_) if self.age_of(name).await?.is_none_or(|time| time < age) => return Ok(false),
             Err(_) => false,
         };
         let (place, unfinished) = (self.inner.folder.join(name), self.inner.unfinished());
@@ -263,6 +271,20 @@ impl Packages {
         };
         let unpacked = sys::task::blocking(work).await.ok_or_else(cancelled)??;
         Ok(stored || unpacked)
+    }
+
+    /// Time since the layers in this folder were last asked for; `None` when it does not exist.
+    async fn age_of(&self, name: &str) -> Result<Option<Duration>, PackageError> {
+        let (place, now) = (self.inner.folder.join(name), self.inner.clock.now());
+        let work = move || match place.metadata().and_then(|folder| folder.modified()) {
+            Ok(at) => {
+                let at = at.duration_since(SystemTime::UNIX_EPOCH).map_err(io::Error::other)?;
+                Ok(Some(now.since(Timestamp::default() + at)))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        Ok(sys::task::blocking(work).await.ok_or_else(cancelled)??)
     }
 
     /// Bytes of all files of a package, unpacked.
@@ -295,15 +317,17 @@ impl Packages {
         let folder = self.inner.folder.join(&name);
         let _flight = self.inner.lock(&name).lock().await;
         let (place, unfinished) = (folder.clone(), self.inner.unfinished());
+        let now = SystemTime::UNIX_EPOCH + self.inner.clock.now().since(Timestamp::default());
         let work = move || {
-            if place.is_dir() {
-                return Ok(());
+            if !place.is_dir() {
+                let unfinished = Unfinished::create(unfinished)?;
+                for folder in &folders {
+                    layers::lay_over(folder, &unfinished.0)?;
+                }
+                fs::rename(&unfinished.0, &place)?;
             }
-            let unfinished = Unfinished::create(unfinished)?;
-            for folder in &folders {
-                layers::lay_over(folder, &unfinished.0)?;
-            }
-            fs::rename(&unfinished.0, place)
+            // Young again for [`Packages::remove`].
+            fs::File::open(place)?.set_modified(now)
         };
         sys::task::blocking(work).await.ok_or_else(cancelled)??;
         Ok(folder)

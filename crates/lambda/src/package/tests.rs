@@ -292,9 +292,13 @@ proptest! {
 }
 
 async fn packages(folder: &Path) -> Packages {
+    packages_at(folder, Clock::manual(Timestamp::default())).await
+}
+
+async fn packages_at(folder: &Path, clock: Clock) -> Packages {
     let rng = Rng::seeded(1);
-    let blobs = Blobs::local(folder.join("blobs"), Clock::manual(Timestamp::default()), rng.clone()).await.unwrap();
-    Packages::open(&folder.join("code"), blobs, rng, LIMITS).unwrap()
+    let blobs = Blobs::local(folder.join("blobs"), clock.clone(), rng.clone()).await.unwrap();
+    Packages::open(&folder.join("code"), blobs, (clock, rng), LIMITS).unwrap()
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -357,6 +361,26 @@ async fn merged_layers_go_as_well() {
     assert!(store.remove(&merged_name(&layers), Duration::ZERO).await.unwrap());
     assert!(!merged.exists() && store.folder(&layers[0]).is_dir());
     assert_eq!(store.merged(&layers).await.unwrap(), merged, "it is made again when it is needed again");
+}
+
+/// Whoever looked for what is needed may have looked before somebody asked for the folder.
+#[tokio::test]
+async fn merged_layers_that_have_just_been_asked_for_stay() {
+    let (outer, clock) = (tempfile::tempdir().unwrap(), Clock::manual(Timestamp::from_unix_s(1_000_000)));
+    let store = packages_at(outer.path(), clock.clone()).await;
+    let mut layers = Vec::new();
+    for bytes in [b"1", b"2"] {
+        layers.push(store.store(Bytes::from(raw_zip(&[Raw::file("f", bytes)]))).await.unwrap());
+    }
+    let (name, hour) = (merged_name(&layers), Duration::from_secs(3_600));
+    let merged = store.merged(&layers).await.unwrap();
+    assert!(!store.remove(&name, hour).await.unwrap() && merged.is_dir(), "it is new");
+    clock.advance(hour);
+    store.merged(&layers).await.unwrap();
+    assert!(!store.remove(&name, hour).await.unwrap() && merged.is_dir(), "it came into use again");
+    clock.advance(hour);
+    assert!(store.remove(&name, hour).await.unwrap() && !merged.exists());
+    assert!(!store.remove(&name, hour).await.unwrap(), "it is gone");
 }
 
 #[tokio::test]
