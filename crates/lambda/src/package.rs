@@ -95,6 +95,15 @@ impl PackageError {
     }
 }
 
+/// A package that is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The package.
+    pub code: CodeRef,
+    /// Whether this node did not have it yet.
+    pub is_new: bool,
+}
+
 /// The packages of one node. Cloning is cheap.
 #[derive(Clone)]
 pub struct Packages {
@@ -147,18 +156,43 @@ impl Packages {
     /// Checks a package by unpacking it, then stores it durably. After this the package can run on this node at once.
     ///
     /// # Errors
-    /// What is wrong with the package; then nothing was stored.
-    pub async fn store(&self, zip: Bytes) -> Result<CodeRef, PackageError> {
+    /// What is wrong with the package, or the disk's error; then nothing was stored.
+    pub async fn store(&self, zip: Bytes) -> Result<Stored, PackageError> {
         if zip.is_empty() {
             return Err(PackageError::Empty);
         }
         let hashed = zip.clone();
         let digest = sys::task::blocking(move || sha256_hex(&hashed)).await.ok_or_else(cancelled)?;
         let code = CodeRef { digest, length: zip.len() as u64 };
-        self.unpack_once(&code, Some(zip.clone())).await?;
-        let stored = self.inner.blobs.put(zip).await?;
-        debug_assert_eq!(stored.digest.to_string(), code.digest, "both sides hash the same bytes");
-        Ok(code)
+        let is_new = self.unpack_once(&code, Some(zip.clone())).await?;
+        match self.inner.blobs.put(zip).await {
+            Ok(stored) => debug_assert_eq!(stored.digest.to_string(), code.digest, "both sides hash the same bytes"),
+            Err(error) => {
+                if is_new {
+                    self.remove_folder_without_blob(&code).await?;
+                }
+                return Err(error.into());
+            }
+        }
+        Ok(Stored { code, is_new })
+    }
+
+    /// Nobody would know of it before the next start. Unless somebody else has stored the same bytes meanwhile.
+    async fn remove_folder_without_blob(&self, code: &CodeRef) -> Result<(), PackageError> {
+        let _flight = self.inner.lock(&code.digest).lock().await;
+        if self.inner.blobs.reader(&blob_ref(code)?).await.is_err() {
+            self.remove_folder(&code.digest).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether this node has unpacked these bytes.
+    ///
+    /// # Errors
+    /// When the server shuts down.
+    pub(crate) async fn is_here(&self, zip: &Bytes) -> Result<bool, PackageError> {
+        let (zip, folder) = (zip.clone(), self.inner.folder.clone());
+        sys::task::blocking(move || folder.join(sha256_hex(&zip)).is_dir()).await.ok_or_else(cancelled)
     }
 
     /// Checks a package without keeping anything of it (`DryRun`).
@@ -185,7 +219,8 @@ impl Packages {
     /// # Errors
     /// When the blob is missing or rotten, or the disk failed.
     pub async fn unpacked(&self, code: &CodeRef) -> Result<PathBuf, PackageError> {
-        self.unpack_once(code, None).await
+        self.unpack_once(code, None).await?;
+        Ok(self.folder(code))
     }
 
     /// The zip file.
@@ -263,14 +298,18 @@ impl Packages {
             Err(_) if self.age_of(name).await?.is_none_or(|time| time < age) => return Ok(false),
             Err(_) => false,
         };
+        Ok(self.remove_folder(name).await? || stored)
+    }
+
+    /// Whether there was one. Only for who holds the lock of `name`.
+    async fn remove_folder(&self, name: &str) -> Result<bool, PackageError> {
         let (place, unfinished) = (self.inner.folder.join(name), self.inner.unfinished());
         let work = move || match fs::rename(place, &unfinished) {
             Ok(()) => fs::remove_dir_all(unfinished).map(|()| true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         };
-        let unpacked = sys::task::blocking(work).await.ok_or_else(cancelled)??;
-        Ok(stored || unpacked)
+        Ok(sys::task::blocking(work).await.ok_or_else(cancelled)??)
     }
 
     /// Time since the layers in this folder were last asked for; `None` when it does not exist.
@@ -338,26 +377,26 @@ impl Packages {
         self.inner.folder.join(&code.digest)
     }
 
-    async fn unpack_once(&self, code: &CodeRef, zip: Option<Bytes>) -> Result<PathBuf, PackageError> {
+    /// Whether it had to.
+    async fn unpack_once(&self, code: &CodeRef, zip: Option<Bytes>) -> Result<bool, PackageError> {
         let folder = self.folder(code);
         let _flight = self.inner.lock(&code.digest).lock().await;
         let (probe, unfinished, limits) = (folder.clone(), self.inner.unfinished(), self.inner.limits);
         if sys::task::blocking(move || probe.is_dir()).await.ok_or_else(cancelled)? {
-            return Ok(folder);
+            return Ok(false);
         }
         let _slot = self.inner.slots.acquire().await.map_err(|_| cancelled())?;
         let zip = match zip {
             Some(zip) => zip,
             None => self.zip(code).await?,
         };
-        let place = folder.clone();
         let work = move || {
             let unfinished = Unfinished::create(unfinished)?;
             unpack(&zip, &unfinished.0, limits)?;
-            Ok::<_, PackageError>(fs::rename(&unfinished.0, place)?)
+            Ok::<_, PackageError>(fs::rename(&unfinished.0, folder)?)
         };
         sys::task::blocking(work).await.ok_or_else(cancelled)??;
-        Ok(folder)
+        Ok(true)
     }
 }
 
