@@ -127,12 +127,7 @@ impl Packages {
     ///
     /// # Errors
     /// When the folder cannot be made or read.
-    pub fn open(
-        code: &Path,
-        blobs: Blobs,
-        (clock, rng): (Clock, Rng),
-        limits: UnpackLimits,
-    ) -> io::Result<Self> {
+    pub fn open(code: &Path, blobs: Blobs, (clock, rng): (Clock, Rng), limits: UnpackLimits) -> io::Result<Self> {
         let boot = boot_name(&rng);
         let folder = code.join(&boot);
         fs::create_dir_all(&folder)?;

@@ -95,9 +95,8 @@ impl Room {
 /// Bytes that the engine writes for these: three times, in the journal, a table, and a merged one; the keys once more in
 /// the marker.
 fn cost(writes: &Writes) -> u64 {
-    let one = |(key, value): (&Bytes, &Option<Bytes>)| {
-        4 * key.len() + 3 * value.as_ref().map_or(0, Bytes::len) + ENTRY_BYTES
-    };
+    let one =
+        |(key, value): (&Bytes, &Option<Bytes>)| 4 * key.len() + 3 * value.as_ref().map_or(0, Bytes::len) + ENTRY_BYTES;
     writes.iter().map(one).sum::<usize>() as u64
 }
 
@@ -229,7 +228,8 @@ impl Reserve {
 fn room_in(free: u64, demand: Demand) -> Room {
     let growth = free.saturating_sub(demand.bytes() + REMOVALS_BYTES);
     // No further memtable is written out by then, as long as it is within what the engine takes.
-    let removals = free.saturating_sub(demand.sealed + LAST_BYTES).min(MEMTABLE_BYTES_MAX.saturating_sub(demand.active));
+    let removals =
+        free.saturating_sub(demand.sealed + LAST_BYTES).min(MEMTABLE_BYTES_MAX.saturating_sub(demand.active));
     Room::new(growth, removals)
 }
 

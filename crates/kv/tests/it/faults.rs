@@ -172,7 +172,8 @@ impl Engine for Small {
         if let Some(leave) = self.leave.take() {
             leave.recv().map_err(Error::unavailable)?;
         }
-        let bytes = |(key, value): (&bytes::Bytes, &Option<bytes::Bytes>)| key.len() + value.as_ref().map_or(0, |v| v.len());
+        let bytes =
+            |(key, value): (&bytes::Bytes, &Option<bytes::Bytes>)| key.len() + value.as_ref().map_or(0, |v| v.len());
         let bytes = batch.writes.iter().map(bytes).sum::<usize>() as u64;
         self.left = self.left.checked_sub(bytes).ok_or_else(|| Error::unavailable("ENOSPC"))?;
         self.inner.apply(batch)
