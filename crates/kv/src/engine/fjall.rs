@@ -28,6 +28,7 @@ use sys::Clock;
 
 use super::high_water::HighWater;
 use super::room::{Demand, Reserve, Room};
+use super::values::Values;
 use super::{Batch, Engine, Pairs, Snapshot};
 use crate::limits::{LEVEL_RATIO, MERGED_TABLES, TABLE_BYTES};
 use crate::{Error, KeyRange};
@@ -45,6 +46,7 @@ pub struct Fjall {
     reserve: Reserve,
     /// Snapshots by fjall's number of their state, the oldest first. Some may not be held any more.
     snapshots: Mutex<VecDeque<(u64, Weak<FjallSnapshot>)>>,
+    values: Arc<Values>,
 }
 
 impl Fjall {
@@ -70,7 +72,15 @@ impl Fjall {
             _ => {}
         }
         let high_water = HighWater::start(folder, version)?;
-        Ok(Self { database, keyspace, version, high_water, reserve, snapshots: Mutex::default() })
+        Ok(Self {
+            database,
+            keyspace,
+            version,
+            high_water,
+            reserve,
+            snapshots: Mutex::default(),
+            values: Arc::new(Values::new()),
+        })
     }
 
     fn demand(&self) -> Demand {
@@ -112,8 +122,9 @@ impl Engine for Fjall {
     }
 
     fn snapshot(&self) -> Arc<dyn Snapshot> {
-        let snapshot = FjallSnapshot { snapshot: self.database.snapshot(), keyspace: self.keyspace.clone() };
-        let (number, snapshot) = (snapshot.snapshot.seqno(), Arc::new(snapshot));
+        let (snapshot, version, values) = (self.database.snapshot(), self.version, Arc::clone(&self.values));
+        let number = snapshot.seqno();
+        let snapshot = Arc::new(FjallSnapshot { snapshot, keyspace: self.keyspace.clone(), version, values });
         let mut held = self.snapshots.lock();
         while held.front().is_some_and(|(_, snapshot)| snapshot.strong_count() == 0) {
             held.pop_front();
@@ -134,6 +145,7 @@ impl Engine for Fjall {
     fn apply(&mut self, batch: &Batch) -> Result<(), Error> {
         assert!(batch.version > self.version, "versions only grow");
         self.high_water.check()?;
+        self.values.forget(batch.version, batch.writes.keys());
         let mut changes = self.database.batch().durability(Some(PersistMode::SyncData));
         changes.insert(&self.keyspace, MARKER, encode_marker(batch.version, &batch.writes));
         for (key, value) in &batch.writes {
@@ -152,12 +164,18 @@ impl Engine for Fjall {
 struct FjallSnapshot {
     snapshot: fjall::Snapshot,
     keyspace: Keyspace,
+    version: u64,
+    values: Arc<Values>,
 }
 
 impl Snapshot for FjallSnapshot {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        let value = self.snapshot.get(&self.keyspace, stored_key(key)).map_err(from_fjall)?;
-        Ok(value.map(Bytes::from))
+        if let Some(known) = self.values.get(key, self.version) {
+            return Ok(known);
+        }
+        let value = self.snapshot.get(&self.keyspace, stored_key(key)).map_err(from_fjall)?.map(Bytes::from);
+        self.values.offer(key, self.version, value.as_ref());
+        Ok(value)
     }
 
     fn range(&self, range: &KeyRange, reverse: bool) -> Pairs<'_> {
