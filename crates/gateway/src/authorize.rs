@@ -69,7 +69,9 @@ impl Gateway {
     async fn decide(&self, caller: &Caller, cx: &Arc<Cx>, asked: Vec<Asked>) -> Result<(), ApiError> {
         let objection = caller.objection.as_ref().map(ToString::to_string);
         match (&self.0.wiring.identity, objection) {
-            (Some(identity), objection) => (identity.authorize)(Question { cx: Arc::clone(cx), asked, objection }).await,
+            (Some(identity), objection) => {
+                (identity.authorize)(Question { cx: Arc::clone(cx), asked, objection }).await
+            }
             (None, Some(objection)) => Err(ApiError::client("AccessDenied", 403, objection)),
             (None, None) => root_only(&cx.principal, &asked),
         }
