@@ -2,6 +2,16 @@
 
 /// Characters of a name of a user, at most.
 pub const USER_NAME_CHARS_MAX: usize = 64;
+/// Users of one account, at most.
+pub const ACCOUNT_USERS_MAX: usize = 5_000;
+/// Groups of one account, at most.
+pub const ACCOUNT_GROUPS_MAX: usize = 300;
+/// Roles of one account, at most, those that are linked to services too.
+pub const ACCOUNT_ROLES_MAX: usize = 1_000;
+/// Customer managed policies of one account, at most.
+pub const ACCOUNT_POLICIES_MAX: usize = 1_500;
+/// Instance profiles of one account, at most.
+pub const ACCOUNT_PROFILES_MAX: usize = 1_000;
 /// Managed policies attached to one user, group or role, at most.
 pub const ATTACHED_POLICIES_MAX: usize = 10;
 /// Versions of one managed policy, at most.
@@ -16,6 +26,8 @@ pub const GROUP_INLINE_CHARS_MAX: usize = 5_120;
 pub const ROLE_INLINE_CHARS_MAX: usize = 10_240;
 /// Characters of a trust policy, white space left out, at most.
 pub const TRUST_POLICY_CHARS_MAX: usize = 2_048;
+/// Longest access key id, in bytes (API model, `accessKeyIdType`): the store is asked about no longer one.
+pub const ACCESS_KEY_ID_BYTES_MAX: usize = 128;
 /// Access keys of one user, at most.
 pub const ACCESS_KEYS_MAX: usize = 2;
 /// Tags of one resource, at most.
@@ -34,8 +46,12 @@ pub const ISSUER_CLIENT_IDS_MAX: usize = 100;
 pub const ISSUER_THUMBPRINTS_MAX: usize = 5;
 /// Elements of a page when the caller names no number.
 pub const PAGE_DEFAULT: usize = 100;
+/// A page of what is long ends behind this many bytes of records.
+pub(crate) const PAGE_BYTES_MAX: usize = 1 << 20;
 /// Lifetime of a role session when the caller names none, in seconds.
 pub const SESSION_S_DEFAULT: i32 = 3_600;
+/// Longest session of any role, in seconds.
+pub const SESSION_S_MAX: i32 = 43_200;
 /// Longest session of a role that was reached through another role, in seconds.
 pub const CHAINED_SESSION_S_MAX: i32 = 3_600;
 /// Lifetime of `GetSessionToken` and `GetFederationToken` when the caller names none, in seconds.

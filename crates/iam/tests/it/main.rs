@@ -7,6 +7,7 @@ mod groups;
 mod model;
 mod policies;
 mod profiles;
+mod quotas;
 mod resources;
 mod roles;
 mod sessions;

@@ -28,6 +28,7 @@ use seccompiler::BpfProgram;
 
 use crate::process::raw::{self, Fork};
 use crate::process::rootfs::{self, Owner};
+use crate::process::walls::{Wall, stands};
 use crate::process::{privileges, seccomp};
 use crate::protocol::{self, Order, Report, Target};
 use crate::{Exit, Spec, StepError};
@@ -91,8 +92,13 @@ fn build(pieces: Vec<(OwnedFd, Target)>, ids: Ids) -> Result<(), StepError> {
     // Changing ids clears this, so it comes after. It is the second line: the helper's end also closes `control`.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| StepError::new("namespaces", "parent death signal", error))?;
-    rustix::system::sethostname(b"sandbox").map_err(|error| StepError::new("namespaces", "hostname", error))?;
-    raw::loopback_up().map_err(|error| StepError::new("namespaces", "loopback", error))?;
+    // Without the namespace it would be the host's.
+    if stands(Wall::UtsNamespace) {
+        rustix::system::sethostname(b"sandbox").map_err(|error| StepError::new("namespaces", "hostname", error))?;
+    }
+    if stands(Wall::NetNamespace) {
+        raw::loopback_up().map_err(|error| StepError::new("namespaces", "loopback", error))?;
+    }
     rootfs::enter(pieces, ids.program)
 }
 
@@ -105,6 +111,7 @@ fn start(
     filter: &BpfProgram,
 ) -> Result<(Pid, Vec<TcpListener>), StepError> {
     let Ids { init, program, .. } = ids;
+    let init = if stands(Wall::OwnIdOfInit) { init } else { program };
     if descriptors.len() != 4 + targets.len() {
         return Err(StepError::new("mount", "descriptors", rustix::io::Errno::BADMSG));
     }
@@ -122,13 +129,20 @@ fn start(
         &descriptors,
         || {
             privileges::limit(spec).map_err(ready)?;
-            privileges::drop_all(program.uid, program.gid)?;
-            privileges::landlock()?;
+            if stands(Wall::Privileges) {
+                privileges::drop_all(program.uid, program.gid)?;
+            }
+            if stands(Wall::NoNewPrivileges) {
+                privileges::gain_none()?;
+            }
+            if stands(Wall::Landlock) {
+                privileges::landlock()?;
+            }
             Ok(command(spec, &addresses))
         },
         // What awaits its rest is the platform's own, and pid 1 still needs its privileges.
         || if spec.awaits_rest { Ok(()) } else { lock_down(init) },
-        Some(filter),
+        stands(Wall::Seccomp).then_some(filter),
     )?;
     Ok((pid, listeners))
 }
@@ -268,8 +282,10 @@ fn exit(code: i32) -> ! {
 
 /// Gives up what pid 1 no longer needs, and hides it from the program.
 fn lock_down(own: Owner) -> Result<(), StepError> {
+    use rustix::process::DumpableBehavior::{Dumpable, NotDumpable};
     privileges::drop_all(own.uid, own.gid)?;
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+    privileges::gain_none()?;
+    rustix::process::set_dumpable_behavior(if stands(Wall::HiddenInit) { NotDumpable } else { Dumpable })
         .map_err(|error| StepError::new("privileges", "dumpable", error))?;
     // Changing ids has cleared it. If the helper ended in between, `control` is closed and the report that follows fails.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
