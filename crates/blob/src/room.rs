@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::BlobError;
 
-/// With less room than this on the disk nothing is put, in bytes: more than the 32 MiB below which `kv` refuses to grow
-/// and the 8 MiB that it holds back for removals, so that large objects never take them.
+/// With less room than this on the disk nothing is put, in bytes: more than the 24 MiB above which `kv` lets everything in
+/// and the 8 MiB that it holds back for removals, so that large objects never take them. What the engine needs to merge a
+/// large store, up to some 250 MiB, is not kept free here: with less than that `kv` takes removals only.
 pub const FREE_BYTES_MIN: u64 = 48 << 20;
 
 /// Bytes that can be written in the file system of a folder.

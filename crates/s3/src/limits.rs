@@ -57,6 +57,3 @@ pub const CORS_RULES_MAX: usize = 100;
 pub const GARBAGE_GRACE: Duration = Duration::from_secs(60);
 /// A blob without a reference is removed at this age: no upload takes that long between its last byte and its commit.
 pub const ORPHAN_AGE: Duration = Duration::from_secs(3_600);
-
-// Uploads leave what the store of records needs to take deletes in.
-const _: () = assert!(blob::FREE_BYTES_MIN > kv::limits::FREE_BYTES_MIN);
