@@ -170,9 +170,14 @@ impl SignedV2 {
         if !token_matches {
             return Err(SigV4Error::UnknownKey);
         }
-        let expected = signature(&credential.secret, &self.string_to_sign(parts, bucket));
-        let equal: bool = expected.as_bytes().ct_eq(self.signature.as_bytes()).into();
-        if !equal {
+        let is_signed_as = |path: &str| -> bool {
+            let parts = RequestParts { path, ..*parts };
+            let expected = signature(&credential.secret, &self.string_to_sign(&parts, bucket));
+            expected.as_bytes().ct_eq(self.signature.as_bytes()).into()
+        };
+        // A bucket alone is the resource `/bucket/`, whichever way the client wrote the path.
+        let is_bucket = bucket.is_none() && parts.path.len() > 1 && !parts.path[1..].contains('/');
+        if !is_signed_as(parts.path) && !(is_bucket && is_signed_as(&format!("{}/", parts.path))) {
             return Err(SigV4Error::Mismatch);
         }
         match self.time {
@@ -271,6 +276,23 @@ mod tests {
         let more = [put[0], put[1], ("x-amz-acl", "public-read")];
         assert_eq!(check("PUT", "MyyxeRY7whkBe+bq8fHCL/2kKUg=", &more, 1_175_030_145), Err(SigV4Error::Mismatch));
         assert!(matches!(check("GET", "x", &[], signed_at), Err(SigV4Error::Incomplete(_))), "no date");
+    }
+
+    #[test]
+    fn i9_a_bucket_is_signed_with_a_slash_at_its_end_or_without() {
+        let headers = HeaderMap::new();
+        let auth = "AWSAccessKeyId=AKIA&Expires=2000&x-amz-security-token=hunter2&Signature=";
+        let check = |signed: &str, sent: &str| {
+            let of_signed = RequestParts { method: "PUT", path: signed, query: auth, headers: &headers };
+            let signature = signature(&credential().secret, &read(&of_signed).string_to_sign(&of_signed, None));
+            let query = format!("{auth}{}", super::super::encode(signature.as_bytes(), false));
+            let parts = RequestParts { method: "PUT", path: sent, query: &query, headers: &headers };
+            read(&parts).check(&parts, None, &credential(), NOW, SKEW)
+        };
+        assert_eq!((check("/b/", "/b"), check("/b", "/b"), check("/b/", "/b/")), (Ok(()), Ok(()), Ok(())));
+        for (signed, sent) in [("/b", "/b/"), ("/b/k/", "/b/k"), ("/b/", "/c"), ("//", "/")] {
+            assert_eq!(check(signed, sent), Err(SigV4Error::Mismatch), "{signed} {sent}");
+        }
     }
 
     #[test]
