@@ -8,7 +8,7 @@ use super::settings::change;
 use super::tagging::target;
 use crate::acl::{self, AclHeaders, acl_headers};
 use crate::error::S3Error;
-use crate::keys::{Acl, BucketRecord};
+use crate::keys::{Acl, BucketRecord, Ownership};
 use crate::notify::Happened;
 use crate::state::{S3, owner_id};
 
@@ -29,13 +29,11 @@ fn asked(
             return Err(S3Error::MissingSecurityHeader("Your request was missing a required header".to_owned()));
         }
     };
-    let harmless = acl == Acl::private(owner);
-    if !harmless {
-        acl::check_allowed(bucket, headers, Some(&acl))?;
-        if bucket.ownership == Some(crate::keys::Ownership::BucketOwnerEnforced) {
-            return Err(S3Error::AccessControlListNotSupported);
-        }
+    // Also the one that says what holds anyway (S3 user guide, "Controlling ownership of objects and disabling ACLs").
+    if bucket.ownership == Some(Ownership::BucketOwnerEnforced) {
+        return Err(S3Error::AccessControlListNotSupported);
     }
+    acl::check_allowed(bucket, headers, Some(&acl))?;
     Ok(acl)
 }
 

@@ -171,8 +171,15 @@ async fn acls_are_off_unless_the_bucket_has_them() {
     let refused = s3.refused("PutObject", "PUT /bkt/k", &[("x-amz-acl", "public-read")], "x").await;
     assert_eq!(refused, (400, "AccessControlListNotSupported".into()));
     s3.ok("PutObject", "PUT /bkt/k", &[("x-amz-acl", "bucket-owner-full-control")], "x").await;
-    let refused = s3.refused("PutBucketAcl", "PUT /bkt?acl", &[("x-amz-acl", "public-read")], "").await;
-    assert_eq!(refused, (400, "AccessControlListNotSupported".into()));
+    for acl in ["public-read", "private", "bucket-owner-full-control"] {
+        for (operation, line) in [("PutBucketAcl", "PUT /bkt?acl"), ("PutObjectAcl", "PUT /bkt/k?acl")] {
+            if (operation, acl) == ("PutBucketAcl", "bucket-owner-full-control") {
+                continue;
+            }
+            let refused = s3.refused(operation, line, &[("x-amz-acl", acl)], "").await;
+            assert_eq!(refused, (400, "AccessControlListNotSupported".into()), "{operation} {acl}");
+        }
+    }
     assert_eq!(s3.ok("GetBucketAcl", "GET /bkt?acl", &[], "").await.all("Permission"), ["FULL_CONTROL"]);
 
     let s3 = fixture_with_acls().await;
