@@ -20,6 +20,9 @@ use crate::{Exit, LaunchError, StepError, Usage};
 /// How a sandbox ended, once it has.
 pub(crate) type End = Option<(Exit, Usage)>;
 
+/// SIGSYS: what a system call filter kills with.
+const BAD_SYSTEM_CALL: i32 = 31;
+
 type Prepared = (Vec<Handle>, Vec<OwnedFd>);
 type Running = (Vec<SocketAddr>, Vec<OwnedFd>);
 
@@ -171,6 +174,12 @@ impl Connection {
                 }
             }
             Reply::Exited { id, exit, usage } => {
+                if exit == Exit::Signal(BAD_SYSTEM_CALL) {
+                    tracing::warn!(
+                        sandbox = id,
+                        "a program was killed for a system call that no honest program makes; where the kernel audits, its log names it"
+                    );
+                }
                 if let Some(entry) = waiting.remove(&id) {
                     let _ = entry.end.send(Some((exit, usage)));
                 }

@@ -25,7 +25,7 @@
 //! | root built from descriptors, `pivot_root`, all read-only but `/tmp` | changing what others run; symlink races |
 //! | network with loopback only; the server listens *inside* | every connection but those to the server's listeners |
 //! | cgroups (v1 and v2), rlimits, tmpfs quotas | using up memory, CPU, processes, descriptors, space |
-//! | seccomp: an allow-list of at most 175 system calls, 10 by their arguments (ADR 0004) | most of the kernel's attack surface |
+//! | seccomp: an allow-list of at most 175 system calls, 11 by their arguments (ADR 0004) | most of the kernel's attack surface |
 //! | Landlock, where the kernel has it | writing outside `/tmp`, signals, abstract sockets, even if another wall falls |
 //!
 //! Not contained: bugs in the allowed part of the kernel, side channels of shared hardware, and the page cache of host
