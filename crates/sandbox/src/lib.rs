@@ -58,5 +58,7 @@ pub use launcher::{Capabilities, Isolation, Launcher, LauncherConfig};
 pub use probe::{Finding, probe};
 pub use process::launcher_main;
 pub use sandbox::{ProgramEnd, Sandbox, Stop, Timings};
-pub use spec::{AddressVariable, COMPANIONS_MAX, LISTENERS_MAX, MOUNTS_MAX, Mount, Rest, SPEC_BYTES_MAX, Spec};
+pub use spec::{
+    AddressVariable, COMPANIONS_MAX, LISTENERS_MAX, MOUNTS_MAX, Mount, Rest, SOCKETS_MAX, SPEC_BYTES_MAX, Spec,
+};
 pub use state::State;

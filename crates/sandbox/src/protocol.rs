@@ -54,7 +54,8 @@ pub(crate) enum Reply {
     Started(Result<Capabilities, String>),
     /// Answer to `Prepare`. With one descriptor per handle.
     Prepared { id: u64, result: Result<Vec<Handle>, StepError> },
-    /// Answer to `Assign`: the addresses of the listeners. With one descriptor per listener, then one pidfd per program.
+    /// Answer to `Assign`: the addresses of the listeners. With one descriptor per listener, one pidfd per program, then
+    /// the sockets.
     Running { id: u64, result: Result<Vec<SocketAddr>, StepError> },
     /// Answer to `Begin`.
     Begun { id: u64, result: Result<(), StepError> },
@@ -111,7 +112,8 @@ pub(crate) struct Target {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
     Built(Result<(), StepError>),
-    /// The program, or its companions, were executed. With one descriptor per listener, then one pidfd per program.
+    /// The program, or its companions, were executed. With one descriptor per listener, one pidfd per program, then
+    /// the sockets.
     Running(Result<Vec<SocketAddr>, StepError>),
     /// The main program was executed.
     Begun(Result<(), StepError>),

@@ -69,6 +69,8 @@ pub struct Sandbox {
     listeners: Vec<TcpListener>,
     /// One for each program, the main one first.
     pidfds: Vec<OwnedFd>,
+    /// Of its network, unconnected.
+    sockets: Vec<OwnedFd>,
     timings: Timings,
 }
 
@@ -82,7 +84,9 @@ impl Sandbox {
         mut descriptors: Vec<OwnedFd>,
         timings: Timings,
     ) -> Result<Self, LaunchError> {
-        let pidfds = descriptors.split_off(addresses.len().min(descriptors.len()));
+        let mut pidfds = descriptors.split_off(addresses.len().min(descriptors.len()));
+        let programs = 1 + ends.companions.len();
+        let sockets = pidfds.split_off(programs.min(pidfds.len()));
         let listen = |fd: OwnedFd| {
             let listener = std::net::TcpListener::from(fd);
             listener.set_nonblocking(true)?;
@@ -90,7 +94,7 @@ impl Sandbox {
         };
         let listeners = descriptors.into_iter().map(listen).collect::<std::io::Result<Vec<_>>>();
         let listeners = listeners.map_err(|error| LaunchError::Io("listener", error))?;
-        Ok(Self { shared, tree, state, ends, addresses, listeners, pidfds, timings })
+        Ok(Self { shared, tree, state, ends, addresses, listeners, pidfds, sockets, timings })
     }
 
     /// The listeners of the spec, in its order, open inside the sandbox's own network. Empty the second time.
@@ -121,6 +125,11 @@ impl Sandbox {
     /// What the program writes to descriptor 4. `None` the second time.
     pub fn take_log(&mut self) -> Option<pipe::Receiver> {
         self.ends.log.take()
+    }
+
+    /// The sockets of [`crate::Spec::sockets`]: whoever connects one reaches the sandbox's own network. Empty the second time.
+    pub fn take_sockets(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.sockets)
     }
 
     /// What each companion writes to its descriptors 1 and 2, in the order of [`crate::Spec::companions`]. Empty the second time.

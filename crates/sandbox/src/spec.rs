@@ -11,6 +11,8 @@ pub const MOUNTS_MAX: usize = 64;
 pub const LISTENERS_MAX: usize = 16;
 /// Most programs that one sandbox may run beside the main one.
 pub const COMPANIONS_MAX: usize = 16;
+/// Most sockets of one sandbox's network that the server gets.
+pub const SOCKETS_MAX: usize = 16;
 /// Most bytes of arguments, environment and paths together.
 pub const SPEC_BYTES_MAX: usize = 96 << 10;
 
@@ -54,6 +56,9 @@ pub struct Spec {
     pub companions: Vec<PathBuf>,
     /// Names of variables of [`Spec::env`] that companions do not see.
     pub companions_miss: Vec<String>,
+    /// Unconnected TCP sockets (IPv4) of the sandbox's own network that the server gets: with them it reaches what listens
+    /// inside, and nothing else. Without isolation they are the host's.
+    pub sockets: usize,
 }
 
 /// What a program that was started ahead (see [`Spec::awaits_rest`]) gets later.
@@ -119,6 +124,7 @@ impl Spec {
             awaits_rest: false,
             companions: Vec::new(),
             companions_miss: Vec::new(),
+            sockets: 0,
         }
     }
 
@@ -143,8 +149,8 @@ impl Spec {
         if self.listeners.len() > LISTENERS_MAX || self.folders.len() > MOUNTS_MAX {
             return Err(format!("more than {MOUNTS_MAX} folders or {LISTENERS_MAX} listeners"));
         }
-        if self.companions.len() > COMPANIONS_MAX {
-            return Err(format!("more than {COMPANIONS_MAX} companions"));
+        if self.companions.len() > COMPANIONS_MAX || self.sockets > SOCKETS_MAX {
+            return Err(format!("more than {COMPANIONS_MAX} companions or {SOCKETS_MAX} sockets"));
         }
         if self.awaits_rest && !self.companions.is_empty() {
             return Err("what is started ahead has no companions".to_owned());
@@ -279,6 +285,7 @@ mod tests {
             ("a limit is below", Box::new(|s| s.processes_max = 0)),
             ("over 98304 bytes", Box::new(|s| s.argv.push("x".repeat(SPEC_BYTES_MAX)))),
             ("more than 16 companions", Box::new(|s| s.companions = vec!["/bin/true".into(); 17])),
+            ("or 16 sockets", Box::new(|s| s.sockets = 17)),
             ("without '..'", Box::new(|s| s.companions.push("bin/true".into()))),
             ("has no companions", Box::new(|s| (s.awaits_rest, s.companions) = (true, vec!["/bin/true".into()]))),
             ("more than 64 mounts", Box::new(move |s| s.mounts = vec![mount("/usr", "/opt"); 65])),

@@ -73,6 +73,15 @@ enum NoSandbox {
     },
 }
 
+/// A sandbox in which the runtime runs, or waits.
+struct Launched {
+    sandbox: Sandbox,
+    /// The line to a runtime that stood by.
+    line: Option<FrameLine>,
+    /// The runtime's program, when it waits for extensions.
+    held: Option<String>,
+}
+
 impl Invoker {
     /// The log stream of a new environment, with its `INIT_START` record, and the environment's id.
     pub(super) fn open_log_stream(&self, function: &Arc<FunctionVersion>) -> Result<(String, LogStream), InvokeError> {
@@ -135,29 +144,15 @@ impl Invoker {
         let variables = Self::variables(function, &plan, logs.name(), &credentials);
         let protocol = plan.protocol;
         let (sandbox_began, start) = (clock.now(), clock.elapsed());
-        // External extensions start before the runtime: one that runs already comes too late for them.
-        let stem = match external.is_empty() {
-            true => self.assigned_stem(&plan, &variables, || self.rest(function, folders.clone())).await,
-            false => None,
-        };
-        let ahead = stem.is_some();
-        let mut held = None;
-        let (mut sandbox, line) = match stem {
-            Some(Stem { sandbox, line }) => (sandbox, Some(line)),
-            None => {
-                let mut spec = self.spec(function, plan, folders, variables);
-                spec.companions = external.iter().map(|name| Path::new(EXTENSIONS_ROOT).join(name)).collect();
-                held = (!external.is_empty()).then(|| spec.argv[0].clone());
-                match self.launch(spec).await {
-                    Ok(sandbox) => (sandbox, None),
-                    Err(NoSandbox::Platform(cause)) => return Err(unavailable(cause)),
-                    Err(NoSandbox::Package(message)) => {
-                        return Err(StartFailure::Package(Ending::NoEntry(message), Box::new(logs)));
-                    }
-                    Err(NoSandbox::Extension { name, error_type, text }) => {
-                        return Err(not_launched(name, error_type, text, logs, clock));
-                    }
-                }
+        let launched = self.sandbox_for(function, plan, folders, variables, &external).await;
+        let Launched { mut sandbox, line, held } = match launched {
+            Ok(launched) => launched,
+            Err(NoSandbox::Platform(cause)) => return Err(unavailable(cause)),
+            Err(NoSandbox::Package(message)) => {
+                return Err(StartFailure::Package(Ending::NoEntry(message), Box::new(logs)));
+            }
+            Err(NoSandbox::Extension { name, error_type, text }) => {
+                return Err(not_launched(name, error_type, text, logs, clock));
             }
         };
         state.become_(State::Prepared);
@@ -166,7 +161,7 @@ impl Invoker {
             code_download,
             sandbox_began,
             sandbox_start: clock.elapsed() - start,
-            pooled: ahead || sandbox.timings().pooled,
+            pooled: line.is_some() || sandbox.timings().pooled,
         };
         state.become_(State::Assigned);
         logs.attach(&mut sandbox);
@@ -191,6 +186,29 @@ impl Invoker {
             holds,
         };
         Ok(Started { environment, timings })
+    }
+
+    /// A sandbox for a function: with a runtime that stood by, or a new one.
+    async fn sandbox_for(
+        &self,
+        function: &FunctionVersion,
+        plan: LaunchPlan,
+        folders: Folders,
+        variables: Vec<(String, String)>,
+        external: &[String],
+    ) -> Result<Launched, NoSandbox> {
+        // External extensions start before the runtime: one that runs already comes too late for them.
+        if external.is_empty()
+            && let Some(Stem { sandbox, line }) =
+                self.assigned_stem(&plan, &variables, || self.rest(function, folders.clone())).await
+        {
+            return Ok(Launched { sandbox, line: Some(line), held: None });
+        }
+        let mut spec = self.spec(function, plan, folders, variables);
+        spec.companions = external.iter().map(|name| Path::new(EXTENSIONS_ROOT).join(name)).collect();
+        let held = (!external.is_empty()).then(|| spec.argv[0].clone());
+        let sandbox = self.launch(spec).await?;
+        Ok(Launched { sandbox, line: None, held })
     }
 
     /// Names of the external extensions that the layers bring.
@@ -275,6 +293,7 @@ impl Invoker {
             awaits_rest: false,
             companions: Vec::new(),
             companions_miss: VARIABLES_MISSED.map(str::to_owned).to_vec(),
+            sockets: 0,
         };
         // Who points the SDK or a proxy elsewhere means it.
         let Spec { address_env, env, .. } = &mut spec;

@@ -68,15 +68,15 @@ impl Init<'_> {
         };
         match start(&spec, targets, descriptors, ids, filter) {
             Err(error) => report(&control, &Report::Running(Err(error)), &[]),
-            Ok(Started { mut programs, held, listeners }) => {
+            Ok(Started { mut programs, held, listeners, sockets }) => {
                 let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
                 let addresses = addresses.map_err(|error| StepError::new("listener", "address", error));
                 let pidfds = programs.pidfds()?;
-                let descriptors: Vec<BorrowedFd<'_>> =
-                    listeners.iter().map(AsFd::as_fd).chain(pidfds.iter().map(AsFd::as_fd)).collect();
+                let others = pidfds.iter().chain(&sockets).map(AsFd::as_fd);
+                let descriptors: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).chain(others).collect();
                 report(&control, &Report::Running(addresses), &descriptors)?;
                 drop(descriptors);
-                drop(listeners);
+                drop((listeners, sockets));
                 if spec.awaits_rest && !complete(&control, programs.main(), ids.init)? {
                     return Ok(());
                 }
@@ -109,6 +109,8 @@ struct Started {
     /// The main program, when it waits for the order to begin.
     held: Option<Held>,
     listeners: Vec<TcpListener>,
+    /// Of this network, for the server.
+    sockets: Vec<OwnedFd>,
 }
 
 /// Makes what the spec asks for and executes the program, or its companions.
@@ -132,6 +134,7 @@ fn start(
         rootfs::close()?;
     }
     let listeners = listen(&spec.listeners)?;
+    let sockets = sockets(spec.sockets)?;
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
     let addresses = addresses.map_err(|error| StepError::new("listener", "address", error))?;
     let confine = || {
@@ -160,7 +163,7 @@ fn start(
         0 => main.go().map(|()| None)?,
         _ => Some(main),
     };
-    Ok(Started { programs: Programs::new(pids), held, listeners })
+    Ok(Started { programs: Programs::new(pids), held, listeners, sockets })
 }
 
 /// Waits for the rest of a spec, adds it to the running sandbox and gives up every privilege. False when there is nothing more to do: the helper
@@ -193,6 +196,15 @@ pub(crate) fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StepE
         .iter()
         .map(|address| TcpListener::bind(address).map_err(|error| StepError::new("listener", address, error)))
         .collect()
+}
+
+/// Makes TCP sockets of this process's network.
+pub(crate) fn sockets(count: usize) -> Result<Vec<OwnedFd>, StepError> {
+    let make = |_| {
+        let (family, kind) = (rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM);
+        rustix::net::socket_with(family, kind, rustix::net::SocketFlags::CLOEXEC, None)
+    };
+    (0..count).map(make).collect::<Result<_, _>>().map_err(|error| StepError::new("listener", "socket", error))
 }
 
 /// The command of a spec, its environment complete with the listeners' addresses.

@@ -327,8 +327,9 @@ impl LauncherProcess {
             self.reply(&Reply::Prepared { id, result: Ok(vec![Handle::Pidfd]) }, &[pidfd.as_fd()]);
             let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<SocketAddr>, _>>();
             let addresses = addresses.map_err(|error| StepError::new("listener", "address", error))?;
-            let listeners = listeners.iter().map(AsFd::as_fd);
-            let descriptors: Vec<BorrowedFd<'_>> = listeners.chain([pidfd.as_fd()]).collect();
+            let sockets = crate::process::init::sockets(spec.sockets)?;
+            let others = std::iter::once(&pidfd).chain(&sockets).map(AsFd::as_fd);
+            let descriptors: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).chain(others).collect();
             self.reply(&Reply::Running { id, result: Ok(addresses) }, &descriptors);
             return Ok(());
         }

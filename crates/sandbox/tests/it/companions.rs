@@ -140,3 +140,28 @@ async fn a_program_alone_can_be_asked_too() {
     sandbox.stop(0, Stop::Ask);
     assert_eq!(sandbox.exited().await, Exit::Code(9));
 }
+
+#[tokio::test]
+async fn the_server_reaches_what_listens_inside_and_nothing_else() {
+    if !is_root() {
+        return;
+    }
+    let launcher = launcher(0).await;
+    let outside = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener of the host");
+    let port = outside.local_addr().expect("its address").port();
+    let Some((python, mount)) = crate::support::pyenv("3") else { return };
+    let script = "import socket; s = socket.create_server(('sandbox.localdomain', 8123)); print('up', flush=True); \
+                  c, _ = s.accept(); c.sendall(b'inside')";
+    let mut spec = Spec { mounts: vec![mount], ..Spec::new(vec![python, "-c".into(), script.into()]) };
+    spec.sockets = 2;
+    let mut sandbox = launcher.launch(spec).await.expect("it launches");
+    crate::support::first_line(&mut sandbox).await;
+    let mut sockets = sandbox.take_sockets().into_iter().map(std::net::TcpStream::from);
+    let (first, second) = (sockets.next().expect("one"), sockets.next().expect("two"));
+    let refused = rustix::net::connect(&second, &std::net::SocketAddrV4::new([127, 0, 0, 1].into(), port));
+    assert_eq!(refused, Err(rustix::io::Errno::CONNREFUSED), "the host's loopback is another one");
+    rustix::net::connect(&first, &std::net::SocketAddrV4::new([127, 0, 0, 1].into(), 8123)).expect("it listens there");
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut &first, &mut said).expect("read");
+    assert_eq!(said, "inside");
+}
