@@ -144,28 +144,28 @@ def test_a_server_that_ends_lets_extensions_end_first(new_server):
         again.messages(lambda lines: any('"shutdownReason":"spindown"' in line for line in lines))
 
 
-# An internal extension of Node: a promise that nobody awaits.
+# An internal extension of Node: it registers during init, and nobody awaits the rest.
 INTERNAL_NODE = """
 const base = `http://${process.env.AWS_LAMBDA_RUNTIME_API}/2020-01-01/extension`;
 const seen = [];
-const registered = fetch(`${base}/register`, {
+const registered = await fetch(`${base}/register`, {
   method: "POST",
   headers: { "Lambda-Extension-Name": "inside" },
   body: JSON.stringify({ events: ["INVOKE"] }),
 });
 (async () => {
-  const headers = { "Lambda-Extension-Identifier": (await registered).headers.get("lambda-extension-identifier") };
+  const headers = { "Lambda-Extension-Identifier": registered.headers.get("lambda-extension-identifier") };
   for (;;) {
     seen.push(await (await fetch(`${base}/event/next`, { headers })).json());
     await new Promise((done) => setTimeout(done, 300));
   }
 })();
-exports.handler = async (event, context) => ({ seen: seen.map((one) => one.requestId), me: context.awsRequestId });
+export const handler = async (event, context) => ({ seen: seen.map((one) => one.requestId), me: context.awsRequestId });
 """
 
 
 def test_an_internal_extension_of_node(deploy):
-    function = deploy(package({"index.js": INTERNAL_NODE}), NODE)
+    function = deploy(package({"index.mjs": INTERNAL_NODE}), NODE)
     first = function.invoke(LogType="Tail")
     assert first.error is None, first
     second = function.result()

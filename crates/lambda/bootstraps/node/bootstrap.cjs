@@ -206,7 +206,8 @@ async function main() {
     die('Init Error', error, EXIT_INIT_ERROR);
   }
   whenIdle = null;
-  // An internal extension waits for its events by a connection of its own, from init on.
+  // An internal extension waits for its events by a connection of its own, from init on: within a turn it has begun to.
+  await turn();
   let loops = process.getActiveResourcesInfo().includes('TCPSocketWrap');
   channel.ready();
   for (;;) {

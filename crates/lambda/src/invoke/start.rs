@@ -121,11 +121,10 @@ impl Invoker {
         let unavailable = |cause: String| StartFailure::Platform(InvokeError::Unavailable { cause });
         let folders = self.folders(function).await.map_err(unavailable)?;
         let code_download = clock.elapsed() - start;
-        let external = self.external_extensions(&folders, &mut logs);
-        if external.len() > EXTENSIONS_MAX {
-            let text = format!("more than {EXTENSIONS_MAX} extensions in {EXTENSIONS_ROOT}");
-            return Err(not_launched(external[EXTENSIONS_MAX].clone(), "TooManyExtensions", text, logs, clock));
-        }
+        let external = match self.external_extensions(&folders, &mut logs) {
+            Ok(external) => external,
+            Err(none) => return Err(start_failure(none, logs, clock)),
+        };
         let extensions = Extensions::new(About::of(function), shared.rng.clone(), &external);
         let plan = shared
             .runtimes
@@ -147,13 +146,7 @@ impl Invoker {
         let launched = self.sandbox_for(function, plan, folders, variables, &external).await;
         let Launched { mut sandbox, line, held } = match launched {
             Ok(launched) => launched,
-            Err(NoSandbox::Platform(cause)) => return Err(unavailable(cause)),
-            Err(NoSandbox::Package(message)) => {
-                return Err(StartFailure::Package(Ending::NoEntry(message), Box::new(logs)));
-            }
-            Err(NoSandbox::Extension { name, error_type, text }) => {
-                return Err(not_launched(name, error_type, text, logs, clock));
-            }
+            Err(none) => return Err(start_failure(none, logs, clock)),
         };
         state.become_(State::Prepared);
         let timings = StartTimings {
@@ -212,15 +205,22 @@ impl Invoker {
     }
 
     /// Names of the external extensions that the layers bring.
-    fn external_extensions(&self, folders: &Folders, logs: &mut LogStream) -> Vec<String> {
-        let external = extensions::external(folders.layers.as_deref());
-        if external.is_empty() || self.0.launcher.isolation() == Isolation::Process {
-            return external;
+    fn external_extensions(&self, folders: &Folders, logs: &mut LogStream) -> Result<Vec<String>, NoSandbox> {
+        let mut external = extensions::external(folders.layers.as_deref());
+        if !external.is_empty() && self.0.launcher.isolation() == Isolation::None {
+            let warning = "WARNING /opt/extensions: without isolation external extensions are not started.";
+            let warning = logs.platform.fault(warning, self.0.clock.now());
+            logs.write(warning);
+            return Ok(Vec::new());
         }
-        let warning = "WARNING /opt/extensions: without isolation external extensions are not started.";
-        let warning = logs.platform.fault(warning, self.0.clock.now());
-        logs.write(warning);
-        Vec::new()
+        match external.len() > EXTENSIONS_MAX {
+            true => Err(NoSandbox::Extension {
+                name: external.swap_remove(EXTENSIONS_MAX),
+                error_type: "TooManyExtensions",
+                text: format!("more than {EXTENSIONS_MAX} extensions in {EXTENSIONS_ROOT}"),
+            }),
+            false => Ok(external),
+        }
     }
 
     async fn launch(&self, spec: Spec) -> Result<Sandbox, NoSandbox> {
@@ -322,18 +322,18 @@ fn show_host_paths(spec: &mut Spec) {
     spec.cwd = PathBuf::from(outside(&spec.cwd.to_string_lossy()));
 }
 
-/// An extension that cannot be started, in the log and as the end of the start.
-fn not_launched(
-    name: String,
-    error_type: &'static str,
-    text: String,
-    mut logs: LogStream,
-    clock: &Clock,
-) -> StartFailure {
-    let record = logs.platform.extension(&Standing::not_launched(&name, error_type), clock.now());
-    logs.write(record);
-    let failure = Failure { kind: FailureKind::Launch, name, text };
-    StartFailure::Package(Ending::Extension(failure), Box::new(logs))
+/// What it means for a start that there is no sandbox. The log says which extension cannot be started.
+fn start_failure(none: NoSandbox, mut logs: LogStream, clock: &Clock) -> StartFailure {
+    let ending = match none {
+        NoSandbox::Platform(cause) => return StartFailure::Platform(InvokeError::Unavailable { cause }),
+        NoSandbox::Package(message) => Ending::NoEntry(message),
+        NoSandbox::Extension { name, error_type, text } => {
+            let record = logs.platform.extension(&Standing::not_launched(&name, error_type), clock.now());
+            logs.write(record);
+            Ending::Extension(Failure { kind: FailureKind::Launch, name, text })
+        }
+    };
+    StartFailure::Package(ending, Box::new(logs))
 }
 
 /// The companion that could not be executed: its name and its path.
