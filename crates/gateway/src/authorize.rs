@@ -13,7 +13,8 @@ const QUESTIONS_MAX: usize = 3_000;
 
 impl Gateway {
     /// Enforced: the answer. Permissive: yes, and what enforcement would have denied goes to the log.
-    /// Operations that the model opens to everyone (wire:W10) are not asked about.
+    /// Operations that the model opens to everyone (wire:W10) are not asked about. What was moot comes back, and is what
+    /// the handler must not do ([`Cx::unasked`]); where nothing is enforced, nothing is.
     ///
     /// # Errors
     /// `AccessDenied` in AWS's words, what a service answers about a resource, or the identity service's own failure.
@@ -23,14 +24,17 @@ impl Gateway {
         cx: &Cx,
         line: &Line,
         permissions: Vec<Permission>,
-    ) -> Result<(), ApiError> {
-        let (asked, own) = self.questions(cx, line, permissions).await?;
-        let gone = asked[..own].iter().find_map(|one| one.facts.absence.as_deref());
-        if let Some(absence) = gone.filter(|absence| absence.known_to.is_none()) {
+    ) -> Result<Vec<&'static str>, ApiError> {
+        let Questions { asked, own, moot } = self.questions(cx, line, permissions).await?;
+        let mut gone = asked.iter().enumerate().filter_map(|(at, one)| {
+            let reads = (line.tells_absence)(one);
+            Some((reads, one.facts.absence.as_deref()?)).filter(|_| reads || at < own)
+        });
+        if let Some((_, absence)) = gone.clone().find(|(_, absence)| absence.known_to.is_none()) {
             return Err(absence.answer());
         }
-        let hidden = match gone.filter(|_| line.tells_absence) {
-            Some(absence) => self.listing(absence).await?.map(|listing| (absence.clone(), listing)),
+        let hidden = match gone.find(|(reads, _)| *reads) {
+            Some((_, absence)) => self.listing(absence).await?.map(|listing| (absence.clone(), listing)),
             None => None,
         };
         let outsider = match line.is_owners_only {
@@ -47,12 +51,12 @@ impl Gateway {
             answer = Err(absence.answer());
         }
         match (self.0.config.auth, answer) {
-            (_, Ok(())) => Ok(()),
-            (Auth::Enforced, Err(error)) => Err(error),
+            (Auth::Enforced, answer) => answer.map(|()| moot),
+            (Auth::Permissive, Ok(())) => Ok(Vec::new()),
             (Auth::Permissive, Err(error)) => {
                 let (principal, reason) = (&cx.principal, &error.message);
                 tracing::warn!(action = line.action, ?principal, reason, "enforcement would have denied this request");
-                Ok(())
+                Ok(Vec::new())
             }
         }
     }
@@ -75,17 +79,11 @@ impl Gateway {
         Ok(Some(Asked { action, resource: resource.clone(), keys: keys.clone(), facts }))
     }
 
-    /// One question for each resource of each permission, with what the resource's service knows of it; and how many of
-    /// them are about the line's own action.
+    /// One question for each resource of each permission, with what the resource's service knows of it.
     ///
     /// # Errors
     /// Past the bound, and what a service answers about a resource.
-    async fn questions(
-        &self,
-        cx: &Cx,
-        line: &Line,
-        permissions: Vec<Permission>,
-    ) -> Result<(Vec<Asked>, usize), ApiError> {
+    async fn questions(&self, cx: &Cx, line: &Line, permissions: Vec<Permission>) -> Result<Questions, ApiError> {
         let number = permissions.iter().map(|permission| permission.resources.0.len()).sum();
         if number > QUESTIONS_MAX {
             let message =
@@ -93,7 +91,7 @@ impl Gateway {
             return Err(ApiError::client("InvalidRequest", 400, message));
         }
         let own = permissions.first().map_or(0, |permission| permission.resources.0.len());
-        let mut asked: Vec<Asked> = Vec::with_capacity(number);
+        let (mut asked, mut moot) = (Vec::<Asked>::with_capacity(number), Vec::new());
         for permission in permissions {
             for resource in permission.resources.0 {
                 let (action, keys) = (permission.action, permission.keys.clone());
@@ -107,13 +105,23 @@ impl Gateway {
                     facts.policy = None;
                 }
                 let one = Asked { action, resource, keys, facts };
-                if asked.len() < own || !(line.is_moot)(&one) {
-                    asked.push(one);
+                match asked.len() >= own && (line.is_moot)(&one) {
+                    true => moot.push(one.action),
+                    false => asked.push(one),
                 }
             }
         }
-        Ok((asked, own))
+        Ok(Questions { asked, own, moot })
     }
+}
+
+/// What a request is asked about.
+struct Questions {
+    asked: Vec<Asked>,
+    /// How many of them, from the first on, are about the line's own action.
+    own: usize,
+    /// Actions of those that needed no answer.
+    moot: Vec<&'static str>,
 }
 
 /// Whether the caller belongs to the account whose resource it is.

@@ -100,11 +100,11 @@ impl Gateway {
         let input = service.decode(line, protocol, head, &in_head)?;
 
         exchange.enter("authorise");
-        let cx = self.context(exchange, &caller);
+        let mut cx = self.context(exchange, &caller);
         if line.shape.auth == shape::Auth::Signature {
             let permissions = line.permissions(&cx, &input);
             let allowed = self.authorize(&caller, &cx, line, permissions).await;
-            allowed.map_err(|error| in_protocol(error, protocol))?;
+            cx.unasked = allowed.map_err(|error| in_protocol(error, protocol))?;
         }
 
         exchange.enter("operate");
@@ -224,6 +224,7 @@ impl Gateway {
             trace: exchange.trace.clone(),
             source_ip: exchange.peer.ip(),
             host: exchange.host.clone(),
+            unasked: Vec::new(),
         }
     }
 }

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sys::Clock;
 use sys::behind::{self, Bounds, Receiver, Sender};
-use tokio::sync::Semaphore;
+use sys::turns::Turns;
 
 use file::{FILE_BYTES_MAX, Pen};
 
@@ -41,6 +41,8 @@ const ANSWERS_MAX: usize = 64;
 const ANSWERS_BYTES_MAX: usize = 256 << 10;
 /// What a text or a list costs beside its characters, in bytes.
 const OVERHEAD_BYTES: usize = 24;
+/// Among the accounts that read, the operator.
+const OPERATOR: &str = "operator";
 
 /// Who asked.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -191,8 +193,8 @@ struct Handle {
     dropped: Arc<AtomicUsize>,
     /// Held while the files change their names, and while a reader opens both.
     turning: Arc<Mutex<()>>,
-    /// Each reader may hold both files in memory: one at a time.
-    readers: Semaphore,
+    /// Each reader may hold both files in memory: one at a time, and the accounts in turn.
+    readers: Turns,
 }
 
 impl Decisions {
@@ -206,7 +208,7 @@ impl Decisions {
         let (queue, waiting) = behind::queue(BOUNDS, Record::bytes, clock);
         let dropped = Arc::<AtomicUsize>::default();
         sys::task::spawn("decisions", write_behind(waiting, pen, Arc::clone(&dropped)));
-        let readers = Semaphore::new(1);
+        let readers = Turns::new(1, 1);
         Ok(Self(Arc::new(Handle { folder: folder.to_owned(), queue, dropped, turning, readers })))
     }
 
@@ -220,34 +222,46 @@ impl Decisions {
         self.0.queue.flush().await;
     }
 
-    /// The records that `wanted` picks, oldest first.
+    /// The records that `wanted` picks, oldest first, for the operator.
     ///
     /// # Errors
     /// When a file cannot be read.
     pub async fn read(&self, wanted: impl Fn(&Record) -> bool + Send + 'static) -> std::io::Result<Vec<Record>> {
-        self.scan(String::new(), wanted).await
+        self.scan(OPERATOR, String::new(), wanted).await
     }
 
-    /// The records of one request. Other lines are not even parsed.
+    /// The records of one request, for the operator. Other lines are not even parsed.
     ///
     /// # Errors
     /// When a file cannot be read.
     pub async fn of_request(&self, request_id: &str) -> std::io::Result<Vec<Record>> {
+        self.of_request_for(OPERATOR, request_id).await
+    }
+
+    /// The same for somebody of an account, who waits for others of it.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(crate) async fn of_request_for(&self, reader: &str, request_id: &str) -> std::io::Result<Vec<Record>> {
         let id = serde_json::Value::from(request_id);
-        self.scan(format!("{{\"request_id\":{id},"), |_| true).await
+        self.scan(reader, format!("{{\"request_id\":{id},"), |_| true).await
     }
 
     /// The records whose lines start with `start`.
     async fn scan(
         &self,
+        reader: &str,
         start: String,
         wanted: impl Fn(&Record) -> bool + Send + 'static,
     ) -> std::io::Result<Vec<Record>> {
-        // The semaphore is never closed: a permit always comes.
-        let _reading = self.0.readers.acquire().await;
+        let turn = self.0.readers.take(reader).await;
         self.flush().await;
         let (folder, turning) = (self.0.folder.clone(), Arc::clone(&self.0.turning));
-        let read = sys::task::blocking(move || file::read(&folder, &turning, start.as_bytes(), wanted));
+        let read = sys::task::blocking(move || {
+            // Also when nobody waits any more: the work goes on.
+            let _until_the_end = turn;
+            file::read(&folder, &turning, start.as_bytes(), wanted)
+        });
         read.await.unwrap_or_else(|| Err(std::io::Error::other("the server is stopping")))
     }
 }

@@ -13,6 +13,7 @@
 //! | `("iam", 9, account)` | [`Account`]: what the operator said of an account |
 //! | `("iam", 10, unique id of a user, access key id)` | nothing: which access keys are the user's |
 //! | `("iam", 11)` | nothing: keys that are older than (10) have been entered there |
+//! | `("iam", 12, account, what)` | how many users (1), groups (2), roles (3), policies (4) or profiles (5) it has |
 //!
 //! Ordinals never change their meaning. Values are JSON with a format version; a newer format than this program
 //! knows is refused, never guessed. The store's folder is readable by the server's user only; records with secrets
@@ -104,6 +105,12 @@ impl Identity {
         format!("arn:aws:iam::{}:{}{}{}", self.account, self.kind.word(), self.path, self.name)
     }
 
+    /// Without what lists do not show and what may be long: inline policies and the trust policy.
+    pub(crate) fn sketched(self) -> Self {
+        let role = self.role.map(|facts| RoleFacts { trust: String::new(), ..facts });
+        Self { inline: BTreeMap::new(), tags: BTreeMap::new(), role, ..self }
+    }
+
     /// Whether it is a service-linked role. A user or group is none, whatever its path.
     pub(crate) fn is_linked(&self) -> bool {
         self.kind == IdentityKind::Role && self.path.starts_with(LINKED_PATH)
@@ -138,6 +145,12 @@ impl Managed {
     /// `arn:aws:iam::ACCOUNT:policy/PATH/NAME`.
     pub(crate) fn arn(&self) -> String {
         format!("arn:aws:iam::{}:policy{}{}", self.account, self.path, self.name)
+    }
+
+    /// Without the documents.
+    pub(crate) fn sketched(mut self) -> Self {
+        self.versions.values_mut().for_each(|version| version.document = String::new());
+        self
     }
 
     /// The document in force.
@@ -288,6 +301,11 @@ pub(crate) fn access_keys_entered() -> Bytes {
     key(11, &[])
 }
 
+/// How many of something an account has.
+pub(crate) fn count(account: &str, what: u64) -> Bytes {
+    key(12, &[account.into(), Element::Uint(what)])
+}
+
 /// An instance profile.
 pub(crate) fn profile(account: &str, name: &str) -> Bytes {
     key(4, &[account.into(), name.to_ascii_lowercase().into()])
@@ -374,20 +392,55 @@ pub(crate) async fn get<T: DeserializeOwned>(tx: &Txn, key: &Bytes) -> Result<Op
     tx.get(key).await?.map(|value| decode(&value)).transpose()
 }
 
-/// Records read at once: of the largest (a role with full inline policies, some 20 KB) well below what one range may hold.
-const PAGE: usize = 256;
+/// Records read at once: of the largest that the store takes (white space counts for no quota), below what one range may
+/// hold.
+const PAGE: usize = kv::limits::TRANSACTION_BYTES_MAX / (2 * kv::limits::VALUE_BYTES_MAX);
 
 /// All records of a range, in the order of their keys.
 pub(crate) async fn list<T: DeserializeOwned>(tx: &Txn, range: &KeyRange) -> Result<Vec<T>, kv::Error> {
-    let (mut begin, mut found) = (range.begin.clone(), Vec::new());
+    pick(tx, range, Some).await
+}
+
+/// What `pick` makes of the records of a range, in the order of their keys. Besides, a page of them is in memory.
+pub(crate) async fn pick<T: DeserializeOwned, U>(
+    tx: &Txn,
+    range: &KeyRange,
+    mut pick: impl FnMut(T) -> Option<U>,
+) -> Result<Vec<U>, kv::Error> {
+    let mut found = Vec::new();
+    walk(tx, range, |value| {
+        found.extend(pick(decode(value)?));
+        Ok(())
+    })
+    .await?;
+    Ok(found)
+}
+
+/// How many records a range has.
+pub(crate) async fn number(tx: &Txn, range: &KeyRange) -> Result<usize, kv::Error> {
+    let mut number = 0;
+    walk(tx, range, |_| {
+        number += 1;
+        Ok(())
+    })
+    .await?;
+    Ok(number)
+}
+
+async fn walk(
+    tx: &Txn,
+    range: &KeyRange,
+    mut visit: impl FnMut(&Bytes) -> Result<(), kv::Error>,
+) -> Result<(), kv::Error> {
+    let mut begin = range.begin.clone();
     loop {
         let pairs = tx.range(&begin, &range.end, kv::RangeOptions { limit: PAGE, ..Default::default() }).await?;
         for (_, value) in &pairs {
-            found.push(decode(value)?);
+            visit(value)?;
         }
         match pairs.last() {
             Some((last, _)) if pairs.len() == PAGE => begin = [last.as_ref(), &[0]].concat().into(),
-            _ => return Ok(found),
+            _ => return Ok(()),
         }
     }
 }

@@ -2,6 +2,16 @@
 
 /// Characters of a name of a user, at most.
 pub const USER_NAME_CHARS_MAX: usize = 64;
+/// Users of one account, at most.
+pub const ACCOUNT_USERS_MAX: usize = 5_000;
+/// Groups of one account, at most.
+pub const ACCOUNT_GROUPS_MAX: usize = 300;
+/// Roles of one account, at most, those that are linked to services too.
+pub const ACCOUNT_ROLES_MAX: usize = 1_000;
+/// Customer managed policies of one account, at most.
+pub const ACCOUNT_POLICIES_MAX: usize = 1_500;
+/// Instance profiles of one account, at most.
+pub const ACCOUNT_PROFILES_MAX: usize = 1_000;
 /// Managed policies attached to one user, group or role, at most.
 pub const ATTACHED_POLICIES_MAX: usize = 10;
 /// Versions of one managed policy, at most.
@@ -34,8 +44,12 @@ pub const ISSUER_CLIENT_IDS_MAX: usize = 100;
 pub const ISSUER_THUMBPRINTS_MAX: usize = 5;
 /// Elements of a page when the caller names no number.
 pub const PAGE_DEFAULT: usize = 100;
+/// A page of what is long ends behind this many bytes of records.
+pub(crate) const PAGE_BYTES_MAX: usize = 1 << 20;
 /// Lifetime of a role session when the caller names none, in seconds.
 pub const SESSION_S_DEFAULT: i32 = 3_600;
+/// Longest session of any role, in seconds.
+pub const SESSION_S_MAX: i32 = 43_200;
 /// Longest session of a role that was reached through another role, in seconds.
 pub const CHAINED_SESSION_S_MAX: i32 = 3_600;
 /// Lifetime of `GetSessionToken` and `GetFederationToken` when the caller names none, in seconds.
@@ -48,6 +62,15 @@ pub const SIMULATED_MAX: usize = 1_000;
 pub const SIMULATED_POLICIES_MAX: usize = ATTACHED_POLICIES_MAX;
 /// Context entries of one simulation, at most.
 pub const SIMULATED_CONTEXT_MAX: usize = 100;
+/// Values of one context entry of a simulation, at most.
+pub const SIMULATED_VALUES_MAX: usize = 100;
+/// Bytes of one value of a context entry of a simulation, at most: the longest ARN.
+pub const SIMULATED_VALUE_BYTES_MAX: usize = 2_048;
+/// Steps of one simulation, at most: bytes of all policies, times bytes that a pair may be compared with (its action, its
+/// resource and the longest context entry), of all pairs together. A pattern takes at most so many, mostly far fewer.
+pub const SIMULATED_STEPS_MAX: usize = 1 << 31;
+/// Simulations that are worked on at once, of all accounts.
+pub(crate) const SIMULATIONS_MAX: usize = 2;
 /// Compiled policies, permission sets and keys that are remembered, at most, of each kind.
 pub(crate) const CACHED_MAX: usize = 10_000;
 /// The texts that they were made of and are found by take at most this much memory, in bytes, of each kind. What is

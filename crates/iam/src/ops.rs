@@ -28,8 +28,9 @@ use sys::Timestamp;
 use crate::aws_managed;
 use crate::error::IamError;
 use crate::keys::{self, Identity, IdentityKind, LINKED_PATH, Managed};
-use crate::limits::{PAGE_DEFAULT, TAGS_MAX};
+use crate::limits::{PAGE_BYTES_MAX, PAGE_DEFAULT, TAGS_MAX};
 use crate::policy::{Kind, Policy, same_letters};
+use crate::quotas;
 use crate::session::unique_id;
 use crate::state::Iam;
 
@@ -60,6 +61,53 @@ pub(crate) fn page<T>(
     let last = items.last().filter(|_| is_truncated);
     let marker = last.map(|last| URL_SAFE_NO_PAD.encode(name(last)));
     Ok(Page { items, is_truncated: Some(is_truncated), marker })
+}
+
+/// A page whose items are looked up one by one, and which ends early where they are long: as on AWS, a page may hold less
+/// than was asked for and still not be the last.
+pub(crate) struct Filling<T, U> {
+    rest: std::vec::IntoIter<T>,
+    items: Vec<U>,
+    bytes: usize,
+    is_truncated: Option<bool>,
+    marker: Option<String>,
+}
+
+impl<T, U> Filling<T, U> {
+    pub(crate) fn new(page: Page<T>) -> Self {
+        let Page { items, is_truncated, marker } = page;
+        Self { rest: items.into_iter(), items: Vec::new(), bytes: 0, is_truncated, marker }
+    }
+
+    /// What is to be looked up next; nothing when the page is full.
+    pub(crate) fn next(&mut self) -> Option<T> {
+        if self.bytes >= PAGE_BYTES_MAX { None } else { self.rest.next() }
+    }
+
+    /// Takes what was found, which has so many bytes.
+    pub(crate) fn push(&mut self, item: U, bytes: usize) {
+        self.items.push(item);
+        self.bytes += bytes;
+    }
+
+    /// The page; `name` as for [`page`].
+    pub(crate) fn end(self, name: impl Fn(&U) -> String) -> Page<U> {
+        if self.rest.len() == 0 {
+            return Page { items: self.items, is_truncated: self.is_truncated, marker: self.marker };
+        }
+        let marker = self.items.last().map(|last| URL_SAFE_NO_PAD.encode(name(last)));
+        Page { items: self.items, is_truncated: Some(true), marker }
+    }
+}
+
+/// The order of lists of users, groups or roles.
+pub(crate) fn by_name(identity: &Identity) -> String {
+    identity.name.to_ascii_lowercase()
+}
+
+/// Whether a path is below the prefix that was asked for.
+pub(crate) fn is_below(path: &str, prefix: Option<&str>) -> bool {
+    path.starts_with(prefix.unwrap_or("/"))
 }
 
 /// The user, group or role with exactly this name.
@@ -110,18 +158,30 @@ impl Iam {
         self.0.kv.read(|tx| async move { find(&tx, account, kind, name).await }).await
     }
 
-    /// All users, groups or roles whose path starts with `prefix`.
+    /// All users, groups or roles that are `wanted`, [sketched](Identity::sketched): an account may have thousands, and
+    /// each may be long.
     pub(crate) async fn all(
         &self,
         account: &str,
         kind: IdentityKind,
-        prefix: Option<&str>,
+        wanted: impl Fn(&Identity) -> bool + Send,
     ) -> Result<Vec<Identity>, IamError> {
         let range = keys::identities(account, kind);
-        let read = self.0.kv.read(|tx| async move { keys::list::<Identity>(&tx, &range).await });
-        let mut found = read.await?;
-        found.retain(|identity| identity.path.starts_with(prefix.unwrap_or("/")));
-        Ok(found)
+        let pick = |one: Identity| wanted(&one).then(|| one.sketched());
+        Ok(self.0.kv.read(|tx| async move { keys::pick(&tx, &range, pick).await }).await?)
+    }
+
+    /// The identities of a page as they are stored. The page ends early where they are long; what has gone since is left
+    /// out.
+    pub(crate) async fn whole(&self, page: Page<Identity>) -> Result<Page<Identity>, IamError> {
+        let mut filling = Filling::new(page);
+        while let Some(one) = filling.next() {
+            let key = keys::identity(&one.account, one.kind, &one.name);
+            if let Some(value) = self.0.kv.read(|tx| async move { tx.get(&key).await }).await? {
+                filling.push(keys::decode::<Identity>(&value)?, value.len());
+            }
+        }
+        Ok(filling.end(by_name))
     }
 
     /// An identity as it is born.
@@ -152,6 +212,7 @@ impl Iam {
             if let Some(boundary) = &identity.boundary {
                 check_attachable(&tx, &identity.account, boundary).await?;
             }
+            quotas::add(&tx, &identity.account, identity.kind.into()).await?;
             put(&tx, identity);
             Ok(())
         })

@@ -72,6 +72,8 @@ impl Kind {
 pub struct Policy {
     kind: Kind,
     statements: Vec<Statement>,
+    /// Length of the text that it was compiled from.
+    bytes: usize,
 }
 
 impl Policy {
@@ -80,12 +82,17 @@ impl Policy {
     /// # Errors
     /// [`Malformed`], whose text is the message of AWS's `MalformedPolicyDocument`.
     pub fn parse(text: &str, kind: Kind) -> Result<Policy, Malformed> {
-        Ok(Policy { kind, statements: document::parse(text, kind)? })
+        Ok(Policy { kind, statements: document::parse(text, kind)?, bytes: text.len() })
     }
 
     /// What the policy was compiled for.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Bytes of the text that it was compiled from: a decision takes at most so many steps for each byte of what is asked.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// How many statements it has.

@@ -11,6 +11,7 @@ pub mod fjall;
 mod high_water;
 pub mod memory;
 pub(crate) mod room;
+mod values;
 
 pub use room::Room;
 

@@ -194,6 +194,7 @@ mod tests {
             trace: TraceContext::new(sys::Timestamp::default(), &sys::Rng::seeded(1)),
             source_ip: None,
             host: "localhost".to_owned(),
+            unasked: Vec::new(),
         }
     }
 

@@ -131,6 +131,7 @@ impl Lambda {
             trace: TraceContext::new(self.clock.now(), &self.rng),
             source_ip: None,
             host: String::new(),
+            unasked: Vec::new(),
         }
     }
 

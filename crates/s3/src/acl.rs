@@ -230,13 +230,23 @@ const ON_BUCKET: [(&str, &[&str]); 4] = [
     ("WRITE_ACP", &["s3:PutBucketAcl"]),
 ];
 
-const WRITES: &[&str] = &[
-    "s3:PutObject",
-    "s3:DeleteObject",
-    "s3:DeleteObjectVersion",
-    "s3:AbortMultipartUpload",
-    "s3:ListMultipartUploadParts",
-];
+/// Versions and other people's uploads are the bucket's account's business (S3 user guide, "Access control list (ACL)
+/// overview": `s3:DeleteObjectVersion` goes with WRITE for the bucket's owner only).
+const WRITES: &[&str] = &["s3:PutObject", "s3:DeleteObject"];
+
+/// Condition key of the rights to an upload: its id, by which [`of_initiator`] finds whose it is.
+pub(crate) const UPLOAD: &str = "tinderbox:UploadId";
+
+/// What whoever started an upload may do with it without being asked (S3 user guide, "Multipart upload API and
+/// permissions"); nothing for strangers, who are nobody in particular.
+pub(crate) fn of_initiator(initiator: &str, arn: &str) -> Option<Json> {
+    initiator.starts_with("arn:").then(|| {
+        json!({
+            "Effect": "Allow", "Principal": { "AWS": initiator }, "Resource": arn,
+            "Action": ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
+        })
+    })
+}
 
 /// Condition key of the rights that ride on a write: its value is the write's action. Operations of their own, such as
 /// PutObjectAcl, do not have it.

@@ -3,25 +3,19 @@
 //! Source of actions and condition keys: Service Authorization Reference, "Actions, resources, and condition keys for
 //! Amazon S3".
 
-use std::sync::Arc;
-
-use kv::Txn;
 use model::s3 as m;
-use serde_json::json;
-use wire::permission::{Absence, ConditionKeys, Permission, Resource, ResourceFacts};
-use wire::{AccountId, Service, ServiceError as _};
+use wire::permission::{ConditionKeys, Permission, Resource};
+use wire::{Asked, Service};
 
 use crate::encryption::check_read_head;
-use crate::error::S3Error;
-use crate::keys::{self, BucketRecord, Setting, VersionRecord, document};
+use crate::facts::facts;
 use crate::ops::copy::Source;
 use crate::ops::{
     acls, buckets, copy, delete, get, list, locks, multipart, notifications, parts, protection, put, settings, tagging,
     unserved,
 };
 use crate::state::S3;
-use crate::versions::Slot;
-use crate::{acl, public, tags};
+use crate::{acl, tags};
 
 fn bucket_arn(bucket: &str) -> Resource {
     Resource::arn(format!("arn:aws:s3:::{bucket}"))
@@ -45,21 +39,21 @@ macro_rules! object {
     };
 }
 
-/// What rides on a write beside its bytes needs its own right.
+/// What rides on a write beside its bytes needs its own right, in the same circumstances: who may not give an ACL or a
+/// retention may not give it with the write either.
 macro_rules! with_write {
-    ($input:expr, $tagging:expr) => {{
+    ($s3:expr, $input:expr, $tagging:expr, $keys:expr) => {{
         let ride = [
             ($tagging.is_some_and(|tagging| !tagging.is_empty()), "s3:PutObjectTagging"),
             (!acl::acl_headers!($input).is_none(), "s3:PutObjectAcl"),
             ($input.object_lock_mode.is_some(), "s3:PutObjectRetention"),
             ($input.object_lock_legal_hold_status.is_some(), "s3:PutObjectLegalHold"),
         ];
+        let keys = $keys.with(acl::RIDES_ON, "s3:PutObject");
+        let keys = remaining($s3, keys, $input.object_lock_retain_until_date);
         let needed = ride.into_iter().filter(|(needed, _)| *needed);
-        needed
-            .map(|(_, action)| {
-                Permission::new(action, object_arn(&$input.bucket, &$input.key)).with(acl::RIDES_ON, "s3:PutObject")
-            })
-            .collect::<Vec<_>>()
+        let resources = || object_arn(&$input.bucket, &$input.key);
+        needed.map(|(_, action)| Permission { action, resources: resources(), keys: keys.clone() }).collect::<Vec<_>>()
     }};
 }
 
@@ -95,33 +89,59 @@ type Table = wire::service::Table<S3>;
 fn writes(table: Table) -> Table {
     table
         .stream::<m::PutObject, _, _>(put::put, "s3:PutObject", object!())
-        .also::<m::PutObject>(|_, i| with_write!(i, i.tagging.as_deref()))
-        .keys::<m::PutObject>(|_, i| {
-            write_keys!(i, i.tagging.as_deref())
-                .with_some("s3:if-none-match", i.if_none_match.as_deref())
-                .with_some("s3:if-match", i.if_match.as_deref())
-        })
+        .also_by::<m::PutObject>(|s3, _, i| with_write!(s3, i, i.tagging.as_deref(), put_keys(i)))
+        .keys_by::<m::PutObject>(|s3, _, i| remaining(s3, put_keys(i), i.object_lock_retain_until_date))
         .op::<m::CopyObject, _, _>(copy::copy, "s3:PutObject", object!())
-        .also::<m::CopyObject>(|_, i| {
-            let replaces = i.tagging_directive == Some(m::TaggingDirective::Replace);
-            let mut all = with_write!(i, i.tagging.as_deref().filter(|_| replaces));
-            all.extend(of_source(&i.copy_source, !replaces));
+        .also_by::<m::CopyObject>(|s3, _, i| {
+            let mut all = with_write!(s3, i, new_tags(i), copy_keys(i));
+            all.extend(of_source(&i.copy_source, new_tags(i).is_none()));
             all
         })
         // "If the source object has tags": API reference, CopyObject, Permissions.
         .moot::<m::CopyObject>(|asked| TAG_READS.contains(&asked.action) && asked.facts.tags.is_empty())
-        .keys::<m::CopyObject>(|_, i| {
-            // Other tags than those that the object will have must not satisfy a condition.
-            let replaces = i.tagging_directive == Some(m::TaggingDirective::Replace);
-            write_keys!(i, i.tagging.as_deref().filter(|_| replaces))
-                .with("s3:x-amz-copy-source", i.copy_source.trim_start_matches('/'))
-                .with(
-                    "s3:x-amz-metadata-directive",
-                    i.metadata_directive.map_or("COPY", |directive| directive.as_str()),
-                )
-                .with_some("s3:if-none-match", i.if_none_match.as_deref())
-                .with_some("s3:if-match", i.if_match.as_deref())
-        })
+        .tells_absence::<m::CopyObject>(is_read)
+        .keys_by::<m::CopyObject>(|s3, _, i| remaining(s3, copy_keys(i), i.object_lock_retain_until_date))
+}
+
+/// A copy's own tags; `None`: it has its source's, and others must not satisfy a condition.
+fn new_tags(input: &m::CopyObjectInput) -> Option<&str> {
+    let replaces = input.tagging_directive == Some(m::TaggingDirective::Replace);
+    replaces.then(|| input.tagging.as_deref().unwrap_or_default())
+}
+
+fn put_keys(input: &m::PutObjectInput) -> ConditionKeys {
+    let keys = write_keys!(input, input.tagging.as_deref());
+    making(keys, input.if_match.as_deref(), input.if_none_match.as_deref())
+}
+
+fn copy_keys(input: &m::CopyObjectInput) -> ConditionKeys {
+    let metadata = input.metadata_directive.map_or("COPY", |directive| directive.as_str());
+    let keys = write_keys!(input, new_tags(input))
+        .with("s3:x-amz-copy-source", input.copy_source.trim_start_matches('/'))
+        .with("s3:x-amz-metadata-directive", metadata);
+    making(keys, input.if_match.as_deref(), input.if_none_match.as_deref())
+}
+
+/// The keys of what makes an object, and on which conditions. Source: S3 user guide, "Enforce conditional writes on
+/// Amazon S3 buckets": `s3:ObjectCreationOperation` is false for the other operations that ask about `s3:PutObject`.
+fn making(keys: ConditionKeys, if_match: Option<&str>, if_none_match: Option<&str>) -> ConditionKeys {
+    keys.with(MAKES, "true").with_some("s3:if-none-match", if_none_match).with_some("s3:if-match", if_match)
+}
+
+const MAKES: &str = "s3:ObjectCreationOperation";
+
+/// Adds for how many days a retention would hold, begun ones counted whole.
+fn remaining(s3: &S3, keys: ConditionKeys, until: Option<sys::Timestamp>) -> ConditionKeys {
+    const DAY_US: u64 = 86_400_000_000;
+    let left_us = until.map(|until| u64::try_from(until.unix_us().saturating_sub(s3.now_us())).unwrap_or(0));
+    let days = left_us.map(|left_us| left_us.div_ceil(DAY_US).to_string());
+    keys.with_some("s3:object-lock-remaining-retention-days", days)
+}
+
+/// Questions about reading an object.
+fn is_read(asked: &Asked) -> bool {
+    let reads = ["s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectAttributes", "s3:GetObjectVersionAttributes"];
+    reads.contains(&asked.action)
 }
 
 fn reads(table: Table) -> Table {
@@ -130,16 +150,16 @@ fn reads(table: Table) -> Table {
         .head_check::<m::GetObject, _>(check_read_head)
         .instead::<m::GetObject>(|i| i.version_id.is_some().then_some("s3:GetObjectVersion"))
         .keys::<m::GetObject>(|_, i| version_key(i.version_id.as_deref()))
-        .tells_absence::<m::GetObject>()
+        .tells_absence::<m::GetObject>(is_read)
         .op::<m::HeadObject, _, _>(get::head, "s3:GetObject", object!())
         .head_check::<m::HeadObject, _>(check_read_head)
         .instead::<m::HeadObject>(|i| i.version_id.is_some().then_some("s3:GetObjectVersion"))
         .keys::<m::HeadObject>(|_, i| version_key(i.version_id.as_deref()))
-        .tells_absence::<m::HeadObject>()
+        .tells_absence::<m::HeadObject>(is_read)
         .op::<m::GetObjectAttributes, _, _>(get::attributes, "s3:GetObjectAttributes", object!())
         .instead::<m::GetObjectAttributes>(|i| i.version_id.is_some().then_some("s3:GetObjectVersionAttributes"))
         .keys::<m::GetObjectAttributes>(|_, i| version_key(i.version_id.as_deref()))
-        .tells_absence::<m::GetObjectAttributes>()
+        .tells_absence::<m::GetObjectAttributes>(is_read)
         .also::<m::GetObjectAttributes>(|_, i| {
             let action = if i.version_id.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
             let (resources, keys) = (object_arn(&i.bucket, &i.key), version_key(i.version_id.as_deref()));
@@ -200,17 +220,11 @@ fn facets(table: Table) -> Table {
         .instead::<m::GetObjectAcl>(|i| i.version_id.is_some().then_some("s3:GetObjectVersionAcl"))
         .keys::<m::GetObjectAcl>(|_, i| version_key(i.version_id.as_deref()))
         .op::<m::PutObjectRetention, _, _>(locks::put_retention, "s3:PutObjectRetention", object!())
-        .keys::<m::PutObjectRetention>(|_, i| {
-            let asked = i.retention.as_ref();
-            version_key(i.version_id.as_deref())
-                .with_some("s3:object-lock-mode", asked.and_then(|asked| asked.mode).map(|mode| mode.as_str()))
-                .with_some(
-                    "s3:object-lock-retain-until-date",
-                    asked.and_then(|asked| asked.retain_until_date).map(date_key),
-                )
-        })
-        .also::<m::PutObjectRetention>(|_, i| {
-            bypassing(i.bypass_governance_retention, &i.bucket, &i.key, i.version_id.as_deref())
+        .keys_by::<m::PutObjectRetention>(|s3, _, i| retention_keys(s3, i))
+        .also_by::<m::PutObjectRetention>(|s3, _, i| {
+            let mut all = bypassing(i.bypass_governance_retention, &i.bucket, &i.key, i.version_id.as_deref());
+            all.iter_mut().for_each(|one| one.keys = retention_keys(s3, i));
+            all
         })
         .op::<m::GetObjectRetention, _, _>(locks::get_retention, "s3:GetObjectRetention", object!())
         .keys::<m::GetObjectRetention>(|_, i| version_key(i.version_id.as_deref()))
@@ -228,19 +242,31 @@ fn facets(table: Table) -> Table {
 fn uploads(table: Table) -> Table {
     table
         .op::<m::CreateMultipartUpload, _, _>(multipart::create, "s3:PutObject", object!())
-        .also::<m::CreateMultipartUpload>(|_, i| with_write!(i, i.tagging.as_deref()))
-        .keys::<m::CreateMultipartUpload>(|_, i| write_keys!(i, i.tagging.as_deref()))
+        .also_by::<m::CreateMultipartUpload>(|s3, _, i| with_write!(s3, i, i.tagging.as_deref(), upload_keys(i)))
+        .keys_by::<m::CreateMultipartUpload>(|s3, _, i| remaining(s3, upload_keys(i), i.object_lock_retain_until_date))
         .stream::<m::UploadPart, _, _>(parts::put, "s3:PutObject", object!())
+        .keys::<m::UploadPart>(|_, _| ConditionKeys::new().with(MAKES, "false"))
         .op::<m::UploadPartCopy, _, _>(parts::copy, "s3:PutObject", object!())
         .also::<m::UploadPartCopy>(|_, i| of_source(&i.copy_source, false))
+        .tells_absence::<m::UploadPartCopy>(is_read)
         .keys::<m::UploadPartCopy>(|_, i| {
-            ConditionKeys::new().with("s3:x-amz-copy-source", i.copy_source.trim_start_matches('/'))
+            let source = i.copy_source.trim_start_matches('/');
+            ConditionKeys::new().with(MAKES, "false").with("s3:x-amz-copy-source", source)
         })
         .op::<m::CompleteMultipartUpload, _, _>(multipart::complete, "s3:PutObject", object!())
+        .keys::<m::CompleteMultipartUpload>(|_, i| {
+            making(ConditionKeys::new(), i.if_match.as_deref(), i.if_none_match.as_deref())
+        })
         .op::<m::AbortMultipartUpload, _, _>(multipart::abort, "s3:AbortMultipartUpload", object!())
+        .keys::<m::AbortMultipartUpload>(|_, i| ConditionKeys::new().with(acl::UPLOAD, &i.upload_id))
         .op::<m::ListParts, _, _>(parts::list, "s3:ListMultipartUploadParts", object!())
+        .keys::<m::ListParts>(|_, i| ConditionKeys::new().with(acl::UPLOAD, &i.upload_id))
         .op::<m::ListMultipartUploads, _, _>(multipart::list, "s3:ListBucketMultipartUploads", bucket!())
         .keys::<m::ListMultipartUploads>(|_, i| listed(i.prefix.as_deref(), i.delimiter.as_deref(), i.max_uploads))
+}
+
+fn upload_keys(input: &m::CreateMultipartUploadInput) -> ConditionKeys {
+    write_keys!(input, input.tagging.as_deref()).with(MAKES, "false")
 }
 
 fn bucket_operations(table: Table) -> Table {
@@ -248,32 +274,18 @@ fn bucket_operations(table: Table) -> Table {
         .op::<m::CreateBucket, _, _>(buckets::create, "s3:CreateBucket", bucket!())
         .makes::<m::CreateBucket>()
         .also::<m::CreateBucket>(|_, i| {
-            let mut all = Vec::new();
-            if i.object_lock_enabled_for_bucket == Some(true) {
-                all.push(Permission::new("s3:PutBucketObjectLockConfiguration", bucket_arn(&i.bucket)));
-                all.push(Permission::new("s3:PutBucketVersioning", bucket_arn(&i.bucket)));
-            }
-            if i.object_ownership.is_some() {
-                all.push(Permission::new("s3:PutBucketOwnershipControls", bucket_arn(&i.bucket)));
-            }
-            if !acl::acl_headers!(with write i).is_none() {
-                all.push(Permission::new("s3:PutBucketAcl", bucket_arn(&i.bucket)));
-            }
-            if first_tags(i).next().is_some() {
-                let keys = ConditionKeys::new().with_request_tags(first_tags(i));
-                all.push(Permission { action: "s3:TagResource", resources: bucket_arn(&i.bucket), keys });
-            }
-            all
+            let ride = [
+                (i.object_lock_enabled_for_bucket == Some(true), "s3:PutBucketObjectLockConfiguration"),
+                (i.object_lock_enabled_for_bucket == Some(true), "s3:PutBucketVersioning"),
+                (i.object_ownership.is_some(), "s3:PutBucketOwnershipControls"),
+                (!acl::acl_headers!(with write i).is_none(), "s3:PutBucketAcl"),
+                (first_tags(i).next().is_some(), "s3:TagResource"),
+            ];
+            let needed = ride.into_iter().filter(|(needed, _)| *needed);
+            let resources = || bucket_arn(&i.bucket);
+            needed.map(|(_, action)| Permission { action, resources: resources(), keys: bucket_keys(i) }).collect()
         })
-        .keys::<m::CreateBucket>(|_, i| {
-            let region = i.create_bucket_configuration.as_ref().and_then(|asked| asked.location_constraint);
-            let keys = ConditionKeys::new()
-                .with_some("s3:x-amz-acl", i.acl.map(|acl| acl.as_str()))
-                .with_some("s3:x-amz-object-ownership", i.object_ownership.map(|ownership| ownership.as_str()))
-                .with_some("s3:locationconstraint", region.map(|region| region.as_str()))
-                .with_request_tags(first_tags(i));
-            granted(keys, &acl::acl_headers!(with write i))
-        })
+        .keys::<m::CreateBucket>(|_, i| bucket_keys(i))
         .op::<m::HeadBucket, _, _>(buckets::head, "s3:ListBucket", bucket!())
         .op::<m::DeleteBucket, _, _>(buckets::delete, "s3:DeleteBucket", bucket!())
         .op::<m::ListBuckets, _, _>(buckets::list, "s3:ListAllMyBuckets", |_, _| Resource::any())
@@ -388,7 +400,8 @@ fn documents(table: Table) -> Table {
         .op::<m::GetBucketNotificationConfiguration, _, _>(notifications::get, "s3:GetBucketNotification", bucket!())
 }
 
-const TAG_READS: [&str; 2] = ["s3:GetObjectTagging", "s3:GetObjectVersionTagging"];
+/// About reading the tags of a copy's source.
+pub(crate) const TAG_READS: [&str; 2] = ["s3:GetObjectTagging", "s3:GetObjectVersionTagging"];
 
 /// The source of a copy is read: its version if one is named, and its tags if they are copied (test:G10).
 fn of_source(header: &str, with_tags: bool) -> Vec<Permission> {
@@ -413,6 +426,25 @@ fn bypassing(bypass: Option<bool>, bucket: &str, key: &str, version: Option<&str
     }
     let (resources, keys) = (object_arn(bucket, key), version_key(version));
     vec![Permission { action: "s3:BypassGovernanceRetention", resources, keys }]
+}
+
+/// What a new bucket is to be.
+fn bucket_keys(input: &m::CreateBucketInput) -> ConditionKeys {
+    let region = input.create_bucket_configuration.as_ref().and_then(|asked| asked.location_constraint);
+    let keys = ConditionKeys::new()
+        .with_some("s3:x-amz-acl", input.acl.map(|acl| acl.as_str()))
+        .with_some("s3:x-amz-object-ownership", input.object_ownership.map(|ownership| ownership.as_str()))
+        .with_some("s3:locationconstraint", region.map(|region| region.as_str()))
+        .with_request_tags(first_tags(input));
+    granted(keys, &acl::acl_headers!(with write input))
+}
+
+fn retention_keys(s3: &S3, input: &m::PutObjectRetentionInput) -> ConditionKeys {
+    let (mode, until) = input.retention.as_ref().map_or((None, None), |asked| (asked.mode, asked.retain_until_date));
+    let keys = version_key(input.version_id.as_deref())
+        .with_some("s3:object-lock-mode", mode.map(|mode| mode.as_str()))
+        .with_some("s3:object-lock-retain-until-date", until.map(date_key));
+    remaining(s3, keys, until)
 }
 
 /// The tags that a bucket is to have from its beginning.
@@ -459,73 +491,4 @@ fn granted(mut keys: ConditionKeys, headers: &acl::AclHeaders) -> ConditionKeys 
         keys = keys.with(format!("s3:x-amz-grant-{name}"), header.as_str());
     }
     keys
-}
-
-/// What is known of a bucket or a key before anybody may touch it: whose it is, what its policy and its ACLs say, its
-/// tags. ACL and tags are those of the version that is meant: `s3:VersionId` names it. That a bucket does not exist is
-/// everybody's to know; that an object does not, theirs who may list (API reference, GetObject, Permissions).
-async fn facts(s3: S3, arn: String, keys: ConditionKeys) -> Result<ResourceFacts, S3Error> {
-    let Some(path) = arn.strip_prefix("arn:aws:s3:::") else { return Ok(ResourceFacts::default()) };
-    let (name, key) = path.split_once('/').map_or((path, None), |(name, key)| (name, Some(key)));
-    let (s3, version_id) = (&s3, keys.one("s3:VersionId"));
-    let read = s3.kv.read(|tx| async move {
-        let record: Option<BucketRecord> = keys::get(&tx, &keys::bucket(name)).await?;
-        let Some(bucket) = record else {
-            return Ok(ResourceFacts { absence: absence(&S3Error::NoSuchBucket, None), ..ResourceFacts::default() });
-        };
-        let slot = key.map(|key| Slot { s3, tx: &tx, bucket: name, key });
-        let version = match slot {
-            Some(slot) => slot.find(version_id).await?,
-            None => None,
-        };
-        let missing = key.filter(|_| version.is_none()).and_then(|key| {
-            let known_to = Permission::new("s3:ListBucket", bucket_arn(name)).with("s3:prefix", key);
-            let error = if version_id.is_some() { S3Error::NoSuchVersion } else { S3Error::no_such_key() };
-            absence(&error, Some(known_to))
-        });
-        Ok(ResourceFacts { absence: missing, ..facts_of(&tx, name, key, &bucket, version).await? })
-    });
-    read.await
-}
-
-fn absence(error: &S3Error, known_to: Option<Permission>) -> Option<Box<Absence>> {
-    let (code, status, message) = (error.code(), error.status(), error.to_string());
-    Some(Box::new(Absence { code, status, message, known_to }))
-}
-
-async fn facts_of(
-    tx: &Txn,
-    name: &str,
-    key: Option<&str>,
-    bucket: &BucketRecord,
-    version: Option<VersionRecord>,
-) -> Result<ResourceFacts, S3Error> {
-    let arn = format!("arn:aws:s3:::{name}");
-    let restricted = bucket.block_public.is_some_and(|block| block.restrict_buckets);
-    let stored: Option<m::GetBucketPolicyOutput> = document::get(tx, name, Setting::Policy).await?;
-    let stored = stored.and_then(|found| found.policy);
-    let mut granted = acl::of_bucket(bucket, &arn);
-    let mut tags = Vec::new();
-    match key {
-        Some(key) => {
-            if let Some(version) = version {
-                granted.extend(acl::of_object(bucket, version.acl.as_ref(), &format!("{arn}/{key}")));
-                tags = version.tags.into_iter().collect();
-            }
-        }
-        None => {
-            let tagging: Option<m::Tagging> = document::get(tx, name, Setting::Tagging).await?;
-            tags = tagging.into_iter().flat_map(|found| found.tag_set).map(|tag| (tag.key, tag.value)).collect();
-        }
-    }
-    let policy: Option<Arc<str>> = match (stored, granted.is_empty(), restricted) {
-        (None, true, _) => None,
-        (Some(policy), true, false) => Some(policy.into()),
-        (policy, _, _) => {
-            let mut statements = policy.map(|policy| public::counting(&policy, restricted)).unwrap_or_default();
-            statements.extend(granted);
-            Some(json!({ "Version": "2012-10-17", "Statement": statements }).to_string().into())
-        }
-    };
-    Ok(ResourceFacts { owner: AccountId::parse(&bucket.account), policy, tags, absence: None })
 }

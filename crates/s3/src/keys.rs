@@ -122,6 +122,21 @@ pub(crate) fn head(bucket: &str, name: &str) -> Bytes {
     key(4, &[bucket.into(), name.into()])
 }
 
+/// The current versions of all keys of all buckets.
+pub(crate) fn all_heads() -> KeyRange {
+    all(4, &[])
+}
+
+/// The earlier versions of all keys of all buckets.
+pub(crate) fn all_versions() -> KeyRange {
+    all(5, &[])
+}
+
+/// The uploads of all buckets.
+pub(crate) fn all_uploads() -> KeyRange {
+    all(9, &[])
+}
+
 /// The current versions of all keys of a bucket.
 pub(crate) fn heads(bucket: &str) -> KeyRange {
     all(4, &[bucket.into()])

@@ -57,21 +57,24 @@ impl S3 {
     pub(crate) fn kms_key(&self, bucket: &BucketRecord, named: Option<&str>) -> Result<KmsKey, S3Error> {
         let named = named.unwrap_or(MANAGED);
         let place = format!("arn:aws:kms:{}:{}:", bucket.region, bucket.account);
-        let wanted = match named.starts_with("arn:") {
+        let below = match named.starts_with("arn:") {
+            true => named.strip_prefix(&place),
             false => Some(named),
-            true => named
-                .strip_prefix(&place)
-                .and_then(|rest| rest.strip_prefix("key/").or_else(|| rest.starts_with("alias/").then_some(rest))),
         };
-        let names = std::iter::once(MANAGED).chain(self.config.kms_keys.iter().map(String::as_str));
-        for name in names.filter(|_| wanted.is_some()) {
+        // An alias is a name in its own place only: `key/alias/…` is the id of nothing.
+        let (alias, id) = match below {
+            Some(alias) if alias.starts_with("alias/") => (Some(alias), None),
+            Some(id) if named.starts_with("arn:") => (None, id.strip_prefix("key/")),
+            id => (None, id),
+        };
+        for name in std::iter::once(MANAGED).chain(self.config.kms_keys.iter().map(String::as_str)) {
             // An alias has a key's id of its own, derived from where it is: the same after every start.
-            let id = match name.starts_with("alias/") {
+            let own = match name.starts_with("alias/") {
                 true => self.node_key.derive(&format!("s3 kms key id of {place}{name}")).uuid(),
                 false => name.to_owned(),
             };
-            if wanted == Some(name) || wanted == Some(id.as_str()) {
-                return Ok(KmsKey { arn: format!("{place}key/{id}"), is_managed: name == MANAGED });
+            if alias == Some(name) || id == Some(own.as_str()) {
+                return Ok(KmsKey { arn: format!("{place}key/{own}"), is_managed: name == MANAGED });
             }
         }
         Err(S3Error::KmsNotFound(match named {

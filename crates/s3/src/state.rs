@@ -1,10 +1,6 @@
 //! The service's state: the stores, the node's key, and who is reading what.
 
 use std::collections::HashMap;
-use std::fs::OpenOptions;
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use blob::Blobs;
@@ -17,7 +13,8 @@ use wire::permission::{CheckPolicy, MayAct};
 
 use crate::error::S3Error;
 use crate::keys::{self, BucketRecord, Ownership};
-use crate::seal::{DoesNotOpen, Key, Wrapped};
+use crate::node_key::NodeKey;
+use crate::seal::Key;
 
 /// S3 of all accounts. Cloning is cheap.
 #[derive(Clone)]
@@ -97,94 +94,6 @@ impl Default for Config {
     }
 }
 
-/// The key that this node encrypts objects under (SSE-S3). Whoever has it and the data folder has the objects.
-pub struct NodeKey(Key);
-
-impl NodeKey {
-    /// A key that is kept nowhere: for stores in memory.
-    pub fn random(rng: &Rng) -> Self {
-        Self(Key::random(rng))
-    }
-
-    /// The key in the file `path`. For a store in which nothing was ever encrypted one is made (mode 0600, fsynced);
-    /// a store that has seen a key takes that one only: a new key would make every object unreadable, and nobody would
-    /// know before they are read.
-    ///
-    /// # Errors
-    /// When the file is missing, is no key or is another store's; the file's and the store's own.
-    pub async fn open(path: &Path, kv: &Kv, rng: &Rng) -> Result<Self, NodeKeyError> {
-        let (check, has_buckets) = kv
-            .read(|tx| async move {
-                let check: Option<Wrapped> = keys::get(&tx, &keys::node_key_check()).await?;
-                Ok::<_, kv::Error>((check, !keys::pairs(&tx, &keys::buckets(), 1).await?.is_empty()))
-            })
-            .await?;
-        let (found, file) = (read_key(path)?, || path.to_owned());
-        let key = match (found, &check) {
-            (Some(key), Some(check)) => {
-                return match key.unwrap_key(check, CHECK) {
-                    Ok(_) => Ok(Self(key)),
-                    Err(DoesNotOpen) => Err(NodeKeyError::Another(file())),
-                };
-            }
-            (Some(key), None) => key,
-            (None, Some(_)) => return Err(NodeKeyError::Missing(file())),
-            (None, None) if has_buckets => return Err(NodeKeyError::Missing(file())),
-            (None, None) => make_key(path, rng)?,
-        };
-        let check = &key.wrap(&Key::random(rng), CHECK, rng);
-        let kept = kv.transact(|tx| async move {
-            keys::set(&tx, keys::node_key_check(), check);
-            Ok::<_, kv::Error>(())
-        });
-        kept.await?;
-        Ok(Self(key))
-    }
-}
-
-/// What the check value is wrapped for.
-const CHECK: &str = "node key check";
-
-/// Why the node's key cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum NodeKeyError {
-    /// The file is not there, but objects are.
-    #[error("{} is missing, and objects are encrypted under it: put it back from a backup", .0.display())]
-    Missing(PathBuf),
-    /// The file has another key than the one that objects are encrypted under.
-    #[error("{} is not the key that the objects of this data folder are encrypted under", .0.display())]
-    Another(PathBuf),
-    /// The file cannot be read or written, or is no key.
-    #[error(transparent)]
-    File(#[from] std::io::Error),
-    /// The store does not answer.
-    #[error(transparent)]
-    Store(#[from] kv::Error),
-}
-
-/// The key in a file; `None` when there is no file.
-fn read_key(path: &Path) -> std::io::Result<Option<Key>> {
-    let mut file = match OpenOptions::new().read(true).open(path) {
-        Err(missing) if missing.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        opened => opened?,
-    };
-    let mut bytes = [0; 32];
-    file.read_exact(&mut bytes)?;
-    Ok(Some(Key::new(bytes)))
-}
-
-/// A new key in a file of its own.
-fn make_key(path: &Path, rng: &Rng) -> std::io::Result<Key> {
-    let bytes = rng.bytes::<32>();
-    let spare = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&spare)?;
-    file.write_all(&bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&spare, path)?;
-    std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
-    Ok(Key::new(bytes))
-}
-
 impl S3 {
     /// The service over its stores.
     pub fn new(parts: Parts) -> Self {
@@ -195,7 +104,7 @@ impl S3 {
             blobs,
             clock,
             rng,
-            node_key: node_key.0,
+            node_key: node_key.into_key(),
             config,
             pins,
             may_act,
@@ -308,49 +217,5 @@ mod tests {
         assert!(pins.holds("a") && !pins.holds("b"));
         drop(two);
         assert!(!pins.holds("a"));
-    }
-
-    #[tokio::test]
-    async fn the_node_key_is_made_once_for_its_owner_only_and_never_replaced() {
-        use std::os::unix::fs::PermissionsExt;
-        let (folder, rng) = (tempfile::tempdir().unwrap(), Rng::seeded(1));
-        let path = folder.path().join("key");
-        let store = Kv::memory(Clock::manual(sys::Timestamp::default()), Rng::seeded(2));
-        let made = NodeKey::open(&path, &store, &rng).await.unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let again = NodeKey::open(&path, &store, &rng).await.unwrap();
-        let wrapped = made.0.wrap(&Key::new([7; 32]), "c", &rng);
-        assert!(again.0.unwrap_key(&wrapped, "c").is_ok());
-
-        let own = std::fs::read(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        let refused = NodeKey::open(&path, &store, &rng).await.err();
-        assert!(matches!(refused, Some(NodeKeyError::Missing(_))), "{refused:?}");
-        assert!(!path.exists(), "a new key would hide that the old one is lost");
-        std::fs::write(&path, [9; 32]).unwrap();
-        let refused = NodeKey::open(&path, &store, &rng).await.err();
-        assert!(matches!(refused, Some(NodeKeyError::Another(_))), "{refused:?}");
-        std::fs::write(&path, own).unwrap();
-        assert!(NodeKey::open(&path, &store, &rng).await.is_ok());
-        std::fs::write(&path, b"short").unwrap();
-        assert!(matches!(NodeKey::open(&path, &store, &rng).await, Err(NodeKeyError::File(_))));
-    }
-
-    #[tokio::test]
-    async fn a_store_with_buckets_that_never_saw_a_key_is_given_none() {
-        let (folder, rng) = (tempfile::tempdir().unwrap(), Rng::seeded(1));
-        let path = folder.path().join("key");
-        let kv = Kv::memory(Clock::manual(sys::Timestamp::default()), Rng::seeded(2));
-        let written = kv.transact(|tx| async move {
-            tx.set(keys::bucket("bkt"), Bytes::from_static(b"whatever it is"));
-            Ok::<_, kv::Error>(())
-        });
-        written.await.unwrap();
-        assert!(matches!(NodeKey::open(&path, &kv, &rng).await, Err(NodeKeyError::Missing(_))));
-        // Stores of before the check have their key beside them.
-        std::fs::write(&path, [9; 32]).unwrap();
-        assert!(NodeKey::open(&path, &kv, &rng).await.is_ok());
-        std::fs::write(&path, [8; 32]).unwrap();
-        assert!(matches!(NodeKey::open(&path, &kv, &rng).await, Err(NodeKeyError::Another(_))));
     }
 }

@@ -249,7 +249,8 @@ impl Sns {
         if is_raw {
             headers.push(("x-amz-sns-rawdelivery", "true".to_owned()));
         }
-        Ok(ToUrl { url: delivery.endpoint.clone(), headers, body })
+        let account = delivery.topic.account.clone();
+        Ok(ToUrl { account, url: delivery.endpoint.clone(), headers, body })
     }
 }
 

@@ -30,6 +30,8 @@ pub const TOPIC_FILTERS_MAX: u64 = 200;
 pub const FIFO_SUBSCRIPTIONS_MAX: u64 = 100;
 /// How long the token of a pending subscription is good for, in µs (API reference, Subscribe: two days).
 pub const TOKEN_US: i64 = 2 * 24 * 3_600 * 1_000_000;
+/// Random bytes of a token; it is twice as many hexadecimal digits.
+pub const TOKEN_BYTES: usize = 144;
 /// Largest user data of a platform endpoint, in bytes.
 pub const USER_DATA_BYTES_MAX: usize = 2_048;
 /// All retries of an HTTP subscription together, in seconds (sem:N1; developer guide, delivery policies).

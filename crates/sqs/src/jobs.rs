@@ -55,11 +55,14 @@ pub async fn resume(sqs: &Sqs) -> Result<(), SqsError> {
             }
         }
     }
-    for (name, loaded) in queues(sqs).await? {
-        let key = Key::Purge(loaded.record.id).encode();
-        if let Some(value) = sqs.0.kv.read(|tx| async move { tx.get(key).await }).await? {
-            let stamp = crate::keys::decode_purge(&value)?;
-            purge_in_background(sqs, &name, loaded.record.id, stamp);
+    let mut rest = Key::all_queues();
+    while let Some(page) = queues(sqs, &mut rest).await? {
+        for (name, loaded) in page {
+            let key = Key::Purge(loaded.record.id).encode();
+            if let Some(value) = sqs.0.kv.read(|tx| async move { tx.get(key).await }).await? {
+                let stamp = crate::keys::decode_purge(&value)?;
+                purge_in_background(sqs, &name, loaded.record.id, stamp);
+            }
         }
     }
     move_tasks::resume(sqs).await
@@ -80,11 +83,13 @@ pub async fn run(sqs: Sqs, stop: CancellationToken) {
 /// # Errors
 /// The store's, of the last queue that failed.
 pub async fn tick(sqs: &Sqs) -> Result<(), SqsError> {
-    let mut outcome = Ok(());
-    for (name, loaded) in queues(sqs).await? {
-        if let Err(error) = tick_queue(sqs, &name, &loaded).await {
-            tracing::error!(%error, queue = %name.arn(), "old messages of a queue could not be dropped");
-            outcome = Err(error);
+    let (mut outcome, mut rest) = (Ok(()), Key::all_queues());
+    while let Some(page) = queues(sqs, &mut rest).await? {
+        for (name, loaded) in page {
+            if let Err(error) = tick_queue(sqs, &name, &loaded).await {
+                tracing::error!(%error, queue = %name.arn(), "old messages of a queue could not be dropped");
+                outcome = Err(error);
+            }
         }
     }
     outcome
@@ -98,26 +103,25 @@ async fn tick_queue(sqs: &Sqs, name: &QueueName, loaded: &Loaded) -> Result<(), 
     Ok(())
 }
 
-/// Every queue of every account. One whose record cannot be read is left out, so that it stops nobody else's work.
+/// The next queues of `rest`, which then goes on behind them; `None` at its end. One whose record cannot be read is left
+/// out, so that it stops nobody else's work.
 ///
 /// # Errors
 /// The store's.
-pub(crate) async fn queues(sqs: &Sqs) -> Result<Vec<(QueueName, Loaded)>, SqsError> {
-    let mut all = Vec::new();
-    let mut rest = Key::all_queues();
-    loop {
-        let page = page_of_records(sqs, &mut rest).await?;
-        if page.is_empty() {
-            return Ok(all);
-        }
-        for (key, raw) in page {
-            let Key::Queue(name) = Key::decode(&key)? else { continue };
-            match Loaded::of(&name, raw) {
-                Ok(loaded) => all.push((name, loaded)),
-                Err(error) => tracing::error!(%error, queue = %name.arn(), "the record of a queue cannot be read"),
-            }
+pub(crate) async fn queues(sqs: &Sqs, rest: &mut KeyRange) -> Result<Option<Vec<(QueueName, Loaded)>>, SqsError> {
+    let page = page_of_records(sqs, rest).await?;
+    if page.is_empty() {
+        return Ok(None);
+    }
+    let mut found = Vec::with_capacity(page.len());
+    for (key, raw) in page {
+        let Key::Queue(name) = Key::decode(&key)? else { continue };
+        match Loaded::of(&name, raw) {
+            Ok(loaded) => found.push((name, loaded)),
+            Err(error) => tracing::error!(%error, queue = %name.arn(), "the record of a queue cannot be read"),
         }
     }
+    Ok(Some(found))
 }
 
 /// Drops messages from the heads of a queue while they are beyond their retention (sem:Q1).

@@ -230,6 +230,11 @@ impl Key {
         subspace(&[SERVICE.into(), 1u64.into()])
     }
 
+    /// The queues of an account, in all regions.
+    pub(crate) fn queues_of(account: &str) -> KeyRange {
+        subspace(&[SERVICE.into(), 1u64.into(), account.into()])
+    }
+
     /// The queues of an account and region whose names start with `prefix`.
     pub(crate) fn queues(account: &str, region: &str, prefix: &str) -> KeyRange {
         let head = [SERVICE.into(), 1u64.into(), account.into(), region.into()];

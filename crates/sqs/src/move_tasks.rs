@@ -80,9 +80,7 @@ impl Sqs {
                 return Err(SqsError::invalid("Source and destination queues must be of the same type."));
             }
         }
-        let targets =
-            |loaded: &Loaded| loaded.settings.redrive.as_ref().is_some_and(|redrive| redrive.target == *source);
-        if !jobs::queues(self).await?.iter().any(|(_, loaded)| targets(loaded)) {
+        if !self.is_dead_letter_queue(source).await? {
             return Err(SqsError::invalid("Source queue must be configured as a Dead Letter Queue."));
         }
         let counts = self.counts(&live).await?;
@@ -121,6 +119,19 @@ impl Sqs {
         started.await.map_err(|error| absent(error, "SourceArn"))?;
         self.run_task(handle.clone());
         Ok(handle.encode())
+    }
+
+    /// Whether a queue sends its dead letters here: one of the same account and region, no other can.
+    async fn is_dead_letter_queue(&self, target: &QueueName) -> Result<bool, SqsError> {
+        let targets =
+            |loaded: &Loaded| loaded.settings.redrive.as_ref().is_some_and(|redrive| redrive.target == *target);
+        let mut rest = Key::queues(&target.account, &target.region, "");
+        while let Some(page) = jobs::queues(self, &mut rest).await? {
+            if page.iter().any(|(_, loaded)| targets(loaded)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Tells a task to stop; returns how many messages it has moved.

@@ -11,6 +11,7 @@
 //!   net   ── what accepted sockets are given
 //!   id    ── request ids, UUIDs, trace ids         made from an Rng
 //!   task  ── spawn with a name, cancellation, panics reported
+//!   turns ── heavy work, a few at once, a share for each who asks
 //! ```
 
 pub mod behind;
@@ -20,6 +21,7 @@ pub mod net;
 pub mod rng;
 pub mod size;
 pub mod task;
+pub mod turns;
 
 pub use clock::{Clock, Timestamp};
 pub use rng::Rng;

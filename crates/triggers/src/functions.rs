@@ -98,6 +98,7 @@ pub(crate) fn context(arn: &str, trace: TraceContext, rng: &Rng) -> Option<Cx> {
         trace,
         source_ip: None,
         host: "localhost".to_owned(),
+        unasked: Vec::new(),
     })
 }
 

@@ -173,4 +173,7 @@ pub struct Cx {
     pub source_ip: Option<IpAddr>,
     /// The `Host` that the client used, for URLs in answers.
     pub host: String,
+    /// Actions of questions that authorisation left out because of what was known then ([`crate::service::Table::moot`]).
+    /// What is known changes until the handler looks: it does nothing that would have needed one of them.
+    pub unasked: Vec<&'static str>,
 }

@@ -56,8 +56,8 @@ pub struct Line {
     pub is_owners_only: bool,
     /// Whether the resource is about to be made: what has its name already does not decide who may.
     pub makes_resource: bool,
-    /// Whether the line reads what may be absent and says so to those only who could list it ([`Absence::known_to`]).
-    pub tells_absence: bool,
+    /// Questions about reading what may be absent; those only who could list it hear so ([`Absence::known_to`]).
+    pub tells_absence: fn(&Asked) -> bool,
     /// Questions that need no answer once the facts of their resource are known.
     pub is_moot: fn(&Asked) -> bool,
     decode: Decode,
@@ -89,7 +89,7 @@ impl Line {
             action,
             is_owners_only: false,
             makes_resource: false,
-            tells_absence: false,
+            tells_absence: |_| false,
             is_moot: |_| false,
             decode: |value| Ok(Box::new(O::Input::from_value(value)?)),
             head_check: None,

@@ -339,7 +339,7 @@ pub(crate) fn services(state: &State) -> Vec<Service> {
         .instead::<Bound<5>>(|input| (input.name == "another").then_some("json:Another"))
         .op::<Bound<6>, _, _>(echo, "json:Own", resource)
         .owners_only::<Bound<6>>()
-        .tells_absence::<Bound<5>>()
+        .tells_absence::<Bound<5>>(|_| true)
         .moot::<Bound<6>>(|asked| asked.resource.ends_with(":moot"))
         .also::<Bound<6>>(|cx, input| vec![Permission::new("json:Echo", resource(cx, input))])
         .facts(facts)

@@ -6,9 +6,18 @@ use model::iam as m;
 use wire::Cx;
 
 use crate::error::IamError;
-use crate::keys::{self, IdentityKind, Managed, Profile};
+use crate::keys::{self, Managed};
 use crate::limits;
+use crate::quotas::{self, Counted};
 use crate::state::Iam;
+
+const COUNTED: [(&str, &str, Counted); 5] = [
+    ("Users", "UsersQuota", Counted::Users),
+    ("Groups", "GroupsQuota", Counted::Groups),
+    ("Roles", "RolesQuota", Counted::Roles),
+    ("Policies", "PoliciesQuota", Counted::Policies),
+    ("InstanceProfiles", "InstanceProfilesQuota", Counted::Profiles),
+];
 
 pub(crate) async fn summary(
     iam: Iam,
@@ -16,20 +25,18 @@ pub(crate) async fn summary(
     _: m::GetAccountSummaryInput,
 ) -> Result<m::GetAccountSummaryOutput, IamError> {
     let account = cx.account.as_str();
-    let mut numbers = BTreeMap::new();
-    let kinds = [("Users", IdentityKind::User), ("Groups", IdentityKind::Group), ("Roles", IdentityKind::Role)];
-    for (name, kind) in kinds {
-        numbers.insert(name, iam.all(account, kind, None).await?.len());
-    }
-    let (policies, profiles) = (keys::all_managed(account), keys::profiles(account));
+    let all = keys::all_managed(account);
     let read = iam.0.kv.read(|tx| async move {
-        let policies = keys::list::<Managed>(&tx, &policies).await?;
-        Ok::<_, IamError>((policies, keys::list::<Profile>(&tx, &profiles).await?.len()))
+        let mut numbers = BTreeMap::new();
+        for (name, quota, counted) in COUNTED {
+            numbers.insert(name, quotas::number(&tx, account, counted).await?);
+            numbers.insert(quota, counted.quota().1);
+        }
+        let versions = keys::pick(&tx, &all, |policy: Managed| Some(policy.versions.len())).await?;
+        numbers.insert("PolicyVersionsInUse", versions.into_iter().sum());
+        Ok::<_, IamError>(numbers)
     });
-    let (policies, profiles) = read.await?;
-    numbers.insert("Policies", policies.len());
-    numbers.insert("PolicyVersionsInUse", policies.iter().map(|policy| policy.versions.len()).sum());
-    numbers.insert("InstanceProfiles", profiles);
+    let mut numbers = read.await?;
     numbers.insert("AccessKeysPerUserQuota", limits::ACCESS_KEYS_MAX);
     numbers.insert("AttachedPoliciesPerRoleQuota", limits::ATTACHED_POLICIES_MAX);
     numbers.insert("AttachedPoliciesPerUserQuota", limits::ATTACHED_POLICIES_MAX);

@@ -6,7 +6,7 @@ use wire::Cx;
 
 use super::attachments::attached_policy;
 use super::policies::{Uses, shown, shown_version};
-use super::{boundary, encoded, page, profiles, tag_list};
+use super::{Filling, boundary, encoded, page, profiles, tag_list};
 use crate::error::IamError;
 use crate::keys::{self, Identity, IdentityKind, Managed};
 use crate::state::Iam;
@@ -101,7 +101,7 @@ pub(crate) async fn get(
     input: m::GetAccountAuthorizationDetailsInput,
 ) -> Result<m::GetAccountAuthorizationDetailsOutput, IamError> {
     let account = cx.account.as_str();
-    let identities = iam.everyone(account).await?;
+    let identities = iam.everyone(account, |_| true).await?;
     let uses = Uses::of(&identities);
     let policies = policies(&iam, account, &uses).await?;
     let mut entries: Vec<Entry> = identities.into_iter().map(|one| Entry::Identity(Box::new(one))).collect();
@@ -109,14 +109,24 @@ pub(crate) async fn get(
     if let Some(wanted) = input.filter.filter(|wanted| !wanted.is_empty()) {
         entries.retain(|entry| wanted.contains(&entry.kind()));
     }
-    let page = page(entries, input.marker.as_deref(), input.max_items, Entry::place)?;
+    let mut filling = Filling::new(page(entries, input.marker.as_deref(), input.max_items, Entry::place)?);
+    while let Some(entry) = filling.next() {
+        if let Some((entry, bytes)) = iam.whole_entry(entry).await? {
+            filling.push(entry, bytes);
+        }
+    }
+    let page = filling.end(Entry::place);
+    let profiles = profiles::by_role(&iam, account).await?;
     let (mut users, mut groups, mut roles, mut managed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for entry in &page.items {
         match entry {
             Entry::Identity(one) => match one.kind {
                 IdentityKind::User => users.push(user(one)),
                 IdentityKind::Group => groups.push(group(one)),
-                IdentityKind::Role => roles.push(role(one, profiles::holding(&iam, account, &one.name).await?)),
+                IdentityKind::Role => {
+                    let holding = profiles.get(&one.name).map(|all| profiles::holding(all, one));
+                    roles.push(role(one, holding.unwrap_or_default()));
+                }
             },
             Entry::Policy(policy) => managed.push(details(policy, &uses)),
         }
@@ -131,10 +141,29 @@ pub(crate) async fn get(
     })
 }
 
-/// The account's policies, and those of AWS's that are attached to somebody.
+impl Iam {
+    /// What a sketch stands for, with the bytes of its record; nothing when it has gone since.
+    async fn whole_entry(&self, entry: Entry) -> Result<Option<(Entry, usize)>, IamError> {
+        let key = match &entry {
+            Entry::Identity(one) => keys::identity(&one.account, one.kind, &one.name),
+            // AWS's own are in no store.
+            Entry::Policy(policy) if policy.account == "aws" => return Ok(Some((entry, 0))),
+            Entry::Policy(policy) => keys::managed(&policy.account, &policy.arn()),
+        };
+        let Some(value) = self.0.kv.read(|tx| async move { tx.get(&key).await }).await? else { return Ok(None) };
+        let whole = match entry {
+            Entry::Identity(_) => Entry::Identity(Box::new(keys::decode(&value)?)),
+            Entry::Policy(_) => Entry::Policy(Box::new(keys::decode(&value)?)),
+        };
+        Ok(Some((whole, value.len())))
+    }
+}
+
+/// The account's policies, sketched, and those of AWS's that are attached to somebody.
 async fn policies(iam: &Iam, account: &str, uses: &Uses) -> Result<Vec<Managed>, IamError> {
     let range = keys::all_managed(account);
-    let mut found = iam.0.kv.read(|tx| async move { keys::list::<Managed>(&tx, &range).await }).await?;
+    let pick = |policy: Managed| Some(policy.sketched());
+    let mut found = iam.0.kv.read(|tx| async move { keys::pick(&tx, &range, pick).await }).await?;
     for arn in uses.attached.keys().filter(|arn| arn.starts_with("arn:aws:iam::aws:")) {
         found.push(iam.policy(account, arn).await?);
     }

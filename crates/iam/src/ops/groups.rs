@@ -3,10 +3,11 @@
 use model::iam as m;
 use wire::Cx;
 
-use super::{check_bare, check_path, find, group, page, put, user};
+use super::{by_name, check_bare, check_path, find, group, is_below, page, put, user};
 use crate::error::IamError;
 use crate::keys::{self, Identity, IdentityKind};
 use crate::limits::GROUPS_PER_USER_MAX;
+use crate::quotas::{self, Counted};
 use crate::state::Iam;
 
 const GROUP: IdentityKind = IdentityKind::Group;
@@ -21,16 +22,17 @@ pub(crate) async fn create(iam: Iam, cx: Cx, input: m::CreateGroupInput) -> Resu
 
 pub(crate) async fn get(iam: Iam, cx: Cx, input: m::GetGroupInput) -> Result<m::GetGroupOutput, IamError> {
     let found = iam.one(cx.account.as_str(), GROUP, &input.group_name).await?;
-    let mut members = iam.all(cx.account.as_str(), USER, None).await?;
-    members.retain(|member| member.groups.contains(&found.name));
-    let page = page(members, input.marker.as_deref(), input.max_items, |one| one.name.to_ascii_lowercase())?;
+    let is_member = |one: &Identity| one.groups.contains(&found.name);
+    let members = iam.all(cx.account.as_str(), USER, is_member).await?;
+    let page = iam.whole(page(members, input.marker.as_deref(), input.max_items, by_name)?).await?;
     let users = page.items.iter().map(user).collect();
     Ok(m::GetGroupOutput { group: group(&found), is_truncated: page.is_truncated, marker: page.marker, users })
 }
 
 pub(crate) async fn list(iam: Iam, cx: Cx, input: m::ListGroupsInput) -> Result<m::ListGroupsOutput, IamError> {
-    let all = iam.all(cx.account.as_str(), GROUP, input.path_prefix.as_deref()).await?;
-    let page = page(all, input.marker.as_deref(), input.max_items, |found| found.name.to_ascii_lowercase())?;
+    let wanted = |one: &Identity| is_below(&one.path, input.path_prefix.as_deref());
+    let all = iam.all(cx.account.as_str(), GROUP, wanted).await?;
+    let page = page(all, input.marker.as_deref(), input.max_items, by_name)?;
     let groups = page.items.iter().map(group).collect();
     Ok(m::ListGroupsOutput { groups, is_truncated: page.is_truncated, marker: page.marker })
 }
@@ -41,17 +43,15 @@ pub(crate) async fn of_user(
     input: m::ListGroupsForUserInput,
 ) -> Result<m::ListGroupsForUserOutput, IamError> {
     let member = iam.one(cx.account.as_str(), USER, &input.user_name).await?;
-    let mut all = iam.all(cx.account.as_str(), GROUP, None).await?;
-    all.retain(|found| member.groups.contains(&found.name));
-    let page = page(all, input.marker.as_deref(), input.max_items, |found| found.name.to_ascii_lowercase())?;
+    let all = iam.all(cx.account.as_str(), GROUP, |found| member.groups.contains(&found.name)).await?;
+    let page = page(all, input.marker.as_deref(), input.max_items, by_name)?;
     let groups = page.items.iter().map(group).collect();
     Ok(m::ListGroupsForUserOutput { groups, is_truncated: page.is_truncated, marker: page.marker })
 }
 
 async fn members(tx: &kv::Txn, account: &str, name: &str) -> Result<Vec<Identity>, IamError> {
-    let mut users = keys::list::<Identity>(tx, &keys::identities(account, USER)).await?;
-    users.retain(|user| user.groups.contains(name));
-    Ok(users)
+    let pick = |user: Identity| user.groups.contains(name).then_some(user);
+    Ok(keys::pick(tx, &keys::identities(account, USER), pick).await?)
 }
 
 pub(crate) async fn update(iam: Iam, cx: Cx, input: m::UpdateGroupInput) -> Result<m::UpdateGroupOutput, IamError> {
@@ -90,6 +90,7 @@ pub(crate) async fn delete(iam: Iam, cx: Cx, input: m::DeleteGroupInput) -> Resu
             let message = "Cannot delete entity, must remove users from group first.";
             return Err(IamError::DeleteConflict(message.to_owned()));
         }
+        quotas::remove(&tx, account, Counted::Groups).await?;
         tx.clear(keys::identity(account, GROUP, name));
         Ok(())
     })

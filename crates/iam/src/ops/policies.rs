@@ -6,12 +6,13 @@ use model::iam as m;
 use sys::Timestamp;
 use wire::Cx;
 
-use super::{Page, check_document, counted, encoded, find_managed, merge_tags, page, tag_list, tag_map};
+use super::{Page, check_document, counted, encoded, find_managed, is_below, merge_tags, page, tag_list, tag_map};
 use crate::aws_managed;
 use crate::error::IamError;
 use crate::keys::{self, Identity, IdentityKind, Managed, Version};
 use crate::limits::{MANAGED_POLICY_CHARS_MAX, POLICY_VERSIONS_MAX};
 use crate::policy::Kind;
+use crate::quotas::{self, Counted};
 use crate::session::unique_id;
 use crate::state::Iam;
 
@@ -46,17 +47,22 @@ impl Uses {
 }
 
 impl Iam {
-    /// Every user, group and role.
-    pub(crate) async fn everyone(&self, account: &str) -> Result<Vec<Identity>, IamError> {
+    /// Every user, group and role that is `wanted`, [sketched](Identity::sketched).
+    pub(crate) async fn everyone(
+        &self,
+        account: &str,
+        wanted: impl Fn(&Identity) -> bool + Send + Sync,
+    ) -> Result<Vec<Identity>, IamError> {
         let mut all = Vec::new();
         for kind in [IdentityKind::User, IdentityKind::Group, IdentityKind::Role] {
-            all.extend(self.all(account, kind, None).await?);
+            all.extend(self.all(account, kind, &wanted).await?);
         }
         Ok(all)
     }
 
     async fn uses(&self, account: &str) -> Result<Uses, IamError> {
-        Ok(Uses::of(&self.everyone(account).await?))
+        let is_held = |one: &Identity| !one.attached.is_empty() || one.boundary.is_some();
+        Ok(Uses::of(&self.everyone(account, is_held).await?))
     }
 
     /// A policy of the account or of AWS's table.
@@ -157,11 +163,12 @@ pub(crate) async fn create(iam: Iam, cx: Cx, input: m::CreatePolicyInput) -> Res
     };
     let new = &made;
     iam.change(move |tx| async move {
-        let all = keys::list::<Managed>(&tx, &keys::all_managed(account)).await?;
-        if all.iter().any(|policy| policy.name.eq_ignore_ascii_case(&new.name)) {
+        let of_name = |policy: Managed| policy.name.eq_ignore_ascii_case(&new.name).then_some(());
+        if !keys::pick(&tx, &keys::all_managed(account), of_name).await?.is_empty() {
             let message = format!("A policy called {} already exists. Duplicate names are not allowed.", new.name);
             return Err(IamError::EntityAlreadyExists(message));
         }
+        quotas::add(&tx, account, Counted::Policies).await?;
         keys::set(&tx, keys::managed(account, &new.arn()), new);
         Ok(())
     })
@@ -178,7 +185,8 @@ pub(crate) async fn get(iam: Iam, cx: Cx, input: m::GetPolicyInput) -> Result<m:
 pub(crate) async fn list(iam: Iam, cx: Cx, input: m::ListPoliciesInput) -> Result<m::ListPoliciesOutput, IamError> {
     let account = cx.account.as_str();
     let range = keys::all_managed(account);
-    let mut all = iam.0.kv.read(|tx| async move { keys::list::<Managed>(&tx, &range).await }).await?;
+    let pick = |policy: Managed| Some(policy.sketched());
+    let mut all = iam.0.kv.read(|tx| async move { keys::pick(&tx, &range, pick).await }).await?;
     let scope = input.scope.unwrap_or(m::PolicyScopeType::All);
     if scope == m::PolicyScopeType::Aws {
         all.clear();
@@ -204,8 +212,9 @@ pub(crate) async fn delete(iam: Iam, cx: Cx, input: m::DeletePolicyInput) -> Res
     iam.change(move |tx| async move {
         let policy = find_managed(&tx, account, arn).await?;
         for kind in [IdentityKind::User, IdentityKind::Group, IdentityKind::Role] {
-            let all = keys::list::<Identity>(&tx, &keys::identities(account, kind)).await?;
-            if all.iter().any(|one| one.attached.contains(arn) || one.boundary.as_deref() == Some(arn)) {
+            let holds =
+                |one: Identity| (one.attached.contains(arn) || one.boundary.as_deref() == Some(arn)).then_some(());
+            if !keys::pick(&tx, &keys::identities(account, kind), holds).await?.is_empty() {
                 let message = "Cannot delete a policy attached to entities.";
                 return Err(IamError::DeleteConflict(message.to_owned()));
             }
@@ -215,6 +224,7 @@ pub(crate) async fn delete(iam: Iam, cx: Cx, input: m::DeletePolicyInput) -> Res
                            policy's versions. The default version is deleted with the policy.";
             return Err(IamError::DeleteConflict(message.to_owned()));
         }
+        quotas::remove(&tx, account, Counted::Policies).await?;
         tx.clear(keys::managed(account, arn));
         Ok(())
     })
@@ -336,14 +346,16 @@ pub(crate) async fn entities(
 ) -> Result<m::ListEntitiesForPolicyOutput, IamError> {
     let account = cx.account.as_str();
     iam.policy(account, &input.policy_arn).await?;
-    let mut all = iam.everyone(account).await?;
     let arn = &input.policy_arn;
     let as_boundary = input.policy_usage_filter == Some(m::PolicyUsageType::PermissionsBoundary);
-    all.retain(|one| if as_boundary { one.boundary.as_ref() == Some(arn) } else { one.attached.contains(arn) });
-    all.retain(|one| one.path.starts_with(input.path_prefix.as_deref().unwrap_or("/")));
-    if let Some(wanted) = input.entity_filter {
-        all.retain(|one| wanted.as_str().eq_ignore_ascii_case(one.kind.word()));
-    }
+    let wanted = |one: &Identity| {
+        let holds = if as_boundary { one.boundary.as_ref() == Some(arn) } else { one.attached.contains(arn) };
+        let kind = input.entity_filter.as_ref();
+        holds
+            && is_below(&one.path, input.path_prefix.as_deref())
+            && kind.is_none_or(|kind| kind.as_str().eq_ignore_ascii_case(one.kind.word()))
+    };
+    let all = iam.everyone(account, wanted).await?;
     let order = |one: &Identity| format!("{}/{}", one.kind.word(), one.name.to_ascii_lowercase());
     let Page { items, is_truncated, marker } = page(all, input.marker.as_deref(), input.max_items, order)?;
     let (mut users, mut groups, mut roles) = (Vec::new(), Vec::new(), Vec::new());

@@ -1,12 +1,15 @@
 //! Instance profiles: tools make them beside roles. Nothing runs under one.
 
+use std::collections::BTreeMap;
+
 use model::iam as m;
 use sys::Timestamp;
 use wire::Cx;
 
-use super::{check_unlinked, find, page, role};
+use super::{Filling, Page, check_unlinked, find, is_below, page, role};
 use crate::error::IamError;
-use crate::keys::{self, IdentityKind, Profile};
+use crate::keys::{self, Identity, IdentityKind, Profile};
+use crate::quotas::{self, Counted};
 use crate::session::unique_id;
 use crate::state::Iam;
 
@@ -16,20 +19,44 @@ async fn profile(tx: &kv::Txn, account: &str, name: &str) -> Result<Profile, Iam
     found.filter(|found| found.name == name).ok_or_else(missing)
 }
 
-async fn shown(iam: &Iam, profile: &Profile) -> Result<m::InstanceProfile, IamError> {
-    let held = match &profile.role {
-        Some(name) => iam.identity(&profile.account, IdentityKind::Role, name).await?,
-        None => None,
-    };
-    Ok(m::InstanceProfile {
+/// A profile as answers carry it, with the role that it holds.
+fn shown_with(profile: &Profile, held: Option<m::Role>) -> m::InstanceProfile {
+    m::InstanceProfile {
         arn: profile.arn(),
         create_date: Timestamp::from_unix_us(profile.created_us),
         instance_profile_id: profile.id.clone(),
         instance_profile_name: profile.name.clone(),
         path: profile.path.clone(),
-        roles: held.iter().map(role).collect(),
+        roles: held.into_iter().collect(),
         tags: None,
-    })
+    }
+}
+
+async fn shown(iam: &Iam, profile: &Profile) -> Result<m::InstanceProfile, IamError> {
+    let held = match &profile.role {
+        Some(name) => iam.identity(&profile.account, IdentityKind::Role, name).await?,
+        None => None,
+    };
+    Ok(shown_with(profile, held.as_ref().map(role)))
+}
+
+impl Iam {
+    /// A page of profiles, each with its role, whose trust policy may be long.
+    async fn shown(
+        &self,
+        found: Vec<Profile>,
+        marker: Option<&str>,
+        max: Option<i32>,
+    ) -> Result<Page<m::InstanceProfile>, IamError> {
+        let mut filling = Filling::new(page(found, marker, max, |one| one.name.to_ascii_lowercase())?);
+        while let Some(one) = filling.next() {
+            let profile = shown(self, &one).await?;
+            let documents = profile.roles.iter().filter_map(|role| role.assume_role_policy_document.as_ref());
+            let bytes = documents.map(String::len).sum();
+            filling.push(profile, bytes);
+        }
+        Ok(filling.end(|one| one.instance_profile_name.to_ascii_lowercase()))
+    }
 }
 
 pub(crate) async fn create(
@@ -54,6 +81,7 @@ pub(crate) async fn create(
         if tx.get(&key).await?.is_some() {
             return Err(IamError::EntityAlreadyExists(format!("Instance Profile {} already exists.", new.name)));
         }
+        quotas::add(&tx, &new.account, Counted::Profiles).await?;
         keys::set(&tx, key, new);
         Ok(())
     })
@@ -82,6 +110,7 @@ pub(crate) async fn delete(
             let message = "Cannot delete entity, must remove roles from instance profile first.";
             return Err(IamError::DeleteConflict(message.to_owned()));
         }
+        quotas::remove(&tx, account, Counted::Profiles).await?;
         tx.clear(keys::profile(account, name));
         Ok(())
     })
@@ -100,12 +129,9 @@ pub(crate) async fn list(
     input: m::ListInstanceProfilesInput,
 ) -> Result<m::ListInstanceProfilesOutput, IamError> {
     let mut found = all(&iam, &cx).await?;
-    found.retain(|profile| profile.path.starts_with(input.path_prefix.as_deref().unwrap_or("/")));
-    let page = page(found, input.marker.as_deref(), input.max_items, |one| one.name.to_ascii_lowercase())?;
-    let mut instance_profiles = Vec::new();
-    for one in &page.items {
-        instance_profiles.push(shown(&iam, one).await?);
-    }
+    found.retain(|profile| is_below(&profile.path, input.path_prefix.as_deref()));
+    let page = iam.shown(found, input.marker.as_deref(), input.max_items).await?;
+    let instance_profiles = page.items;
     Ok(m::ListInstanceProfilesOutput { instance_profiles, is_truncated: page.is_truncated, marker: page.marker })
 }
 
@@ -117,24 +143,27 @@ pub(crate) async fn of_role(
     let role = iam.one(cx.account.as_str(), IdentityKind::Role, &input.role_name).await?;
     let mut found = all(&iam, &cx).await?;
     found.retain(|profile| profile.role.as_ref() == Some(&role.name));
-    let page = page(found, input.marker.as_deref(), input.max_items, |one| one.name.to_ascii_lowercase())?;
-    let mut instance_profiles = Vec::new();
-    for one in &page.items {
-        instance_profiles.push(shown(&iam, one).await?);
-    }
+    let page = iam.shown(found, input.marker.as_deref(), input.max_items).await?;
+    let instance_profiles = page.items;
     Ok(m::ListInstanceProfilesForRoleOutput { instance_profiles, is_truncated: page.is_truncated, marker: page.marker })
 }
 
-/// The profiles that hold a role, as answers carry them.
-pub(crate) async fn holding(iam: &Iam, account: &str, role: &str) -> Result<Vec<m::InstanceProfile>, IamError> {
+/// The account's profiles by the role that they hold, whose document stands beside them, not in each.
+pub(crate) async fn by_role(iam: &Iam, account: &str) -> Result<BTreeMap<String, Vec<Profile>>, IamError> {
     let range = keys::profiles(account);
-    let mut found = iam.0.kv.read(|tx| async move { keys::list::<Profile>(&tx, &range).await }).await?;
-    found.retain(|profile| profile.role.as_deref() == Some(role));
-    let mut holding = Vec::new();
-    for one in &found {
-        holding.push(shown(iam, one).await?);
+    let mut all: BTreeMap<String, Vec<Profile>> = BTreeMap::new();
+    for one in iam.0.kv.read(|tx| async move { keys::list::<Profile>(&tx, &range).await }).await? {
+        if let Some(role) = one.role.clone() {
+            all.entry(role).or_default().push(one);
+        }
     }
-    Ok(holding)
+    Ok(all)
+}
+
+/// The profiles that hold a role as its details carry them.
+pub(crate) fn holding(profiles: &[Profile], held: &Identity) -> Vec<m::InstanceProfile> {
+    let held = || m::Role { assume_role_policy_document: None, ..role(held) };
+    profiles.iter().map(|one| shown_with(one, Some(held()))).collect()
 }
 
 pub(crate) async fn add_role(

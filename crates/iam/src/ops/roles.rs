@@ -3,11 +3,14 @@
 use model::iam as m;
 use wire::Cx;
 
-use super::{check_bare, check_document, check_path, check_unlinked, counted, find, page, role, tag_map};
+use super::{
+    by_name, check_bare, check_document, check_path, check_unlinked, counted, find, is_below, page, role, tag_map,
+};
 use crate::error::IamError;
-use crate::keys::{self, IdentityKind, LINKED_PATH, Profile, RoleFacts};
+use crate::keys::{self, Identity, IdentityKind, LINKED_PATH, Profile, RoleFacts};
 use crate::limits::{SESSION_S_DEFAULT, TRUST_POLICY_CHARS_MAX};
 use crate::policy::Kind;
+use crate::quotas::{self, Counted};
 use crate::state::Iam;
 
 const ROLE: IdentityKind = IdentityKind::Role;
@@ -40,8 +43,10 @@ pub(crate) async fn get(iam: Iam, cx: Cx, input: m::GetRoleInput) -> Result<m::G
 }
 
 pub(crate) async fn list(iam: Iam, cx: Cx, input: m::ListRolesInput) -> Result<m::ListRolesOutput, IamError> {
-    let all = iam.all(cx.account.as_str(), ROLE, input.path_prefix.as_deref()).await?;
-    let page = page(all, input.marker.as_deref(), input.max_items, |found| found.name.to_ascii_lowercase())?;
+    let wanted = |one: &Identity| is_below(&one.path, input.path_prefix.as_deref());
+    let all = iam.all(cx.account.as_str(), ROLE, wanted).await?;
+    // With their trust policies, which may be long.
+    let page = iam.whole(page(all, input.marker.as_deref(), input.max_items, by_name)?).await?;
     // As on AWS, lists show neither tags nor boundaries.
     let roles = page.items.iter().map(|one| m::Role { tags: None, permissions_boundary: None, ..role(one) });
     Ok(m::ListRolesOutput { is_truncated: page.is_truncated, marker: page.marker, roles: roles.collect() })
@@ -105,6 +110,7 @@ async fn remove(iam: &Iam, account: &str, name: &str, linked: bool) -> Result<()
             let message = "Cannot delete entity, must remove roles from instance profile first.";
             return Err(IamError::DeleteConflict(message.to_owned()));
         }
+        quotas::remove(&tx, account, Counted::Roles).await?;
         tx.clear(keys::identity(account, ROLE, name));
         Ok(())
     })

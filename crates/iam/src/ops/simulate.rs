@@ -8,25 +8,69 @@ use wire::{AccountId, Arn, Cx, Principal};
 use crate::authorize::with_policies;
 use crate::error::IamError;
 use crate::keys::IdentityKind;
-use crate::limits::{SIMULATED_CONTEXT_MAX, SIMULATED_MAX, SIMULATED_POLICIES_MAX};
+use crate::limits::{
+    SIMULATED_CONTEXT_MAX, SIMULATED_MAX, SIMULATED_POLICIES_MAX, SIMULATED_STEPS_MAX, SIMULATED_VALUE_BYTES_MAX,
+    SIMULATED_VALUES_MAX,
+};
 use crate::policy::{self, Keys, Kind, Named, Outcome, Policy, PrincipalKind, Request, decide};
 use crate::state::{Iam, PolicySet};
 
-/// What both operations ask.
+/// What both operations ask, as it was given.
 struct Question {
     caller: String,
     actions: Vec<String>,
     resources: Vec<String>,
-    resource_policy: Option<Named>,
-    keys: Keys,
+    policies: Vec<String>,
+    boundary: Vec<String>,
+    resource_policy: Option<String>,
+    context: Vec<m::ContextEntry>,
 }
 
 impl Question {
-    /// One request may not ask for more work than this server does for anybody else.
-    fn check(&self) -> Result<(), IamError> {
-        let pairs = self.actions.len().saturating_mul(self.resources.len());
-        at_most("pairs of action and resource", pairs, SIMULATED_MAX)
+    /// The answers for a principal with the policies `set` beside those of the question: in turn, and off the threads
+    /// that serve others.
+    async fn answer(self, iam: &Iam, cx: &Cx, set: PolicySet) -> Result<m::SimulatePolicyResponse, IamError> {
+        let turn = iam.0.simulations.take(cx.account.as_str()).await;
+        let answered = sys::task::blocking(move || {
+            let _until_the_end = turn;
+            self.answered(set)
+        });
+        answered.await.unwrap_or_else(|| Err(kv::Error::unavailable("a simulation was not finished").into()))
     }
+
+    fn answered(self, mut set: PolicySet) -> Result<m::SimulatePolicyResponse, IamError> {
+        set.identity.extend(compiled(&self.policies, Kind::Identity)?);
+        set.boundary = compiled(&self.boundary, Kind::Boundary)?.into_iter().next().or(set.boundary);
+        let tried = |text: &String| tried("ResourcePolicy", text, Kind::Resource);
+        let resource_policy = self.resource_policy.as_ref().map(tried).transpose()?;
+        self.check_work(set.bytes() + resource_policy.as_ref().map_or(0, |named| named.policy.bytes()))?;
+        let keys = keys(self.context);
+        Ok(simulated(&set, (&self.caller, &self.actions, &self.resources), resource_policy.as_ref(), &keys))
+    }
+
+    /// One request may not ask for more work than this server does for anybody else.
+    fn check_work(&self, policy_bytes: usize) -> Result<(), IamError> {
+        let pairs = self.actions.len().saturating_mul(self.resources.len());
+        at_most("pairs of action and resource", pairs, SIMULATED_MAX)?;
+        at_most("context entries", self.context.len(), SIMULATED_CONTEXT_MAX)?;
+        let mut longest_entry = 0;
+        for entry in &self.context {
+            let values = entry.context_key_values.as_deref().unwrap_or_default();
+            at_most("values of a context entry", values.len(), SIMULATED_VALUES_MAX)?;
+            let longest = values.iter().map(String::len).max().unwrap_or(0);
+            at_most("bytes of a context value", longest, SIMULATED_VALUE_BYTES_MAX)?;
+            longest_entry = longest_entry.max(bytes(values));
+        }
+        // Each action stands in as many pairs as there are resources, and each resource in as many as there are actions.
+        let compared = bytes(&self.actions) * self.resources.len()
+            + bytes(&self.resources) * self.actions.len()
+            + longest_entry * pairs;
+        at_most("steps (bytes of policies times bytes of pairs)", policy_bytes * compared, SIMULATED_STEPS_MAX)
+    }
+}
+
+fn bytes(texts: &[String]) -> usize {
+    texts.iter().map(String::len).sum()
 }
 
 fn at_most(what: &str, given: usize, max: usize) -> Result<(), IamError> {
@@ -48,24 +92,25 @@ fn compiled(texts: &[String], kind: Kind) -> Result<Vec<Named>, IamError> {
     texts.iter().enumerate().map(one).collect()
 }
 
-fn resource_policy(text: Option<&String>) -> Result<Option<Named>, IamError> {
-    text.map(|text| tried("ResourcePolicy", text, Kind::Resource)).transpose()
-}
-
-fn simulated(set: &PolicySet, question: &Question) -> m::SimulatePolicyResponse {
+fn simulated(
+    set: &PolicySet,
+    (caller, actions, resources): (&str, &[String], &[String]),
+    resource_policy: Option<&Named>,
+    keys: &Keys,
+) -> m::SimulatePolicyResponse {
     let mut results = Vec::new();
-    let account = Arn::parse(&question.caller).map_or_else(String::new, |arn| arn.account);
-    for action in &question.actions {
-        for resource in &question.resources {
+    let account = Arn::parse(caller).map_or_else(String::new, |arn| arn.account);
+    for action in actions {
+        for resource in resources {
             let principal = policy::Principal {
-                kind: PrincipalKind::User { name: question.caller.rsplit('/').next().unwrap_or_default() },
-                arn: &question.caller,
+                kind: PrincipalKind::User { name: caller.rsplit('/').next().unwrap_or_default() },
+                arn: caller,
                 account: &account,
                 id: "",
                 tags: &set.tags,
             };
-            let request = Request { principal, action, resource, resource_account: None, keys: &question.keys };
-            with_policies(set, question.resource_policy.as_ref(), |policies| {
+            let request = Request { principal, action, resource, resource_account: None, keys };
+            with_policies(set, resource_policy, |policies| {
                 results.push(result(action, resource, decide(policies, &request).outcome));
             });
         }
@@ -98,16 +143,14 @@ fn result(action: &str, resource: &str, outcome: Outcome<'_>) -> m::EvaluationRe
     }
 }
 
-fn context(entries: Option<Vec<m::ContextEntry>>) -> Result<Keys, IamError> {
-    let entries = entries.unwrap_or_default();
-    at_most("context entries", entries.len(), SIMULATED_CONTEXT_MAX)?;
+fn keys(context: Vec<m::ContextEntry>) -> Keys {
     let mut keys = Keys::new();
-    for entry in entries {
+    for entry in context {
         if let Some(name) = entry.context_key_name {
             keys.set_all(&name, entry.context_key_values.unwrap_or_default());
         }
     }
-    Ok(keys)
+    keys
 }
 
 fn resources(given: Option<Vec<String>>) -> Vec<String> {
@@ -115,26 +158,20 @@ fn resources(given: Option<Vec<String>>) -> Vec<String> {
 }
 
 pub(crate) async fn custom(
-    _: Iam,
+    iam: Iam,
     cx: Cx,
     input: m::SimulateCustomPolicyInput,
 ) -> Result<m::SimulateCustomPolicyOutput, IamError> {
-    let boundary = compiled(&input.permissions_boundary_policy_input_list.unwrap_or_default(), Kind::Boundary)?;
-    let set = PolicySet {
-        identity: compiled(&input.policy_input_list, Kind::Identity)?,
-        boundary: boundary.into_iter().next(),
-        alive: true,
-        ..PolicySet::default()
-    };
     let question = Question {
         caller: input.caller_arn.unwrap_or_else(|| format!("arn:aws:iam::{}:user/simulated", cx.account)),
         actions: input.action_names,
         resources: resources(input.resource_arns),
-        resource_policy: resource_policy(input.resource_policy.as_ref())?,
-        keys: context(input.context_entries)?,
+        policies: input.policy_input_list,
+        boundary: input.permissions_boundary_policy_input_list.unwrap_or_default(),
+        resource_policy: input.resource_policy,
+        context: input.context_entries.unwrap_or_default(),
     };
-    question.check()?;
-    Ok(simulated(&set, &question))
+    question.answer(&iam, &cx, PolicySet { alive: true, ..PolicySet::default() }).await
 }
 
 pub(crate) async fn principal(
@@ -142,19 +179,17 @@ pub(crate) async fn principal(
     cx: Cx,
     input: m::SimulatePrincipalPolicyInput,
 ) -> Result<m::SimulatePrincipalPolicyOutput, IamError> {
-    let mut set = iam.policies_of_arn(&cx.account, &input.policy_source_arn).await?;
-    set.identity.extend(compiled(&input.policy_input_list.unwrap_or_default(), Kind::Identity)?);
-    let boundary = compiled(&input.permissions_boundary_policy_input_list.unwrap_or_default(), Kind::Boundary)?;
-    set.boundary = boundary.into_iter().next().or(set.boundary);
+    let set = iam.policies_of_arn(&cx.account, &input.policy_source_arn).await?;
     let question = Question {
         caller: input.caller_arn.unwrap_or(input.policy_source_arn),
         actions: input.action_names,
         resources: resources(input.resource_arns),
-        resource_policy: resource_policy(input.resource_policy.as_ref())?,
-        keys: context(input.context_entries)?,
+        policies: input.policy_input_list.unwrap_or_default(),
+        boundary: input.permissions_boundary_policy_input_list.unwrap_or_default(),
+        resource_policy: input.resource_policy,
+        context: input.context_entries.unwrap_or_default(),
     };
-    question.check()?;
-    Ok(simulated(&set, &question))
+    question.answer(&iam, &cx, set).await
 }
 
 impl Iam {

@@ -11,10 +11,10 @@ use super::{check_document, merge_tag, merge_tags};
 use crate::authorize::{Asking, Ruling, asker, ruling};
 use crate::decisions::{Answered, Answers};
 use crate::error::IamError;
-use crate::keys::Identity;
+use crate::keys::{Identity, IdentityKind, RoleFacts};
 use crate::limits::{
-    CHAINED_SESSION_S_MAX, SESSION_POLICY_ARNS_MAX, SESSION_POLICY_CHARS_MAX, SESSION_S_DEFAULT, TAGS_MAX,
-    USER_SESSION_S_DEFAULT,
+    CHAINED_SESSION_S_MAX, SESSION_POLICY_ARNS_MAX, SESSION_POLICY_CHARS_MAX, SESSION_S_DEFAULT, SESSION_S_MAX,
+    TAGS_MAX, USER_SESSION_S_DEFAULT,
 };
 use crate::policy::{Keys, Kind, Named, same_letters};
 use crate::session::{TemporaryKeys, account_of};
@@ -104,22 +104,46 @@ impl Iam {
     /// The role, when the caller may do each of `actions` to it under its trust policy. What was decided is recorded.
     async fn trusted(&self, cx: &Cx, arn: &str, actions: &[&'static str], extra: &Keys) -> Result<Identity, IamError> {
         let keys = self.request_keys(cx, extra);
-        let mut answers = Answers::default();
-        let mut outcome = Err(denied(cx, "sts:AssumeRole", arn));
+        let (mut answers, mut denial, mut found) = (Answers::default(), None, None);
         for action in actions {
             let (ruling, role) = self.admits(cx, arn, action, &keys).await?;
             answers.add(ruling.denial.is_some(), || assumption(action, arn, &keys, &ruling));
-            outcome = match (ruling.denial, role) {
-                (None, Some(role)) => Ok(role),
-                (Some(message), _) => Err(IamError::AccessDenied(message)),
-                (None, None) => Err(denied(cx, action, arn)),
-            };
-            if outcome.is_err() {
+            denial = denial.or(ruling.denial);
+            found = role.or(found);
+            if denial.is_some() && !self.0.permissive {
                 break;
             }
         }
-        self.record(Asking { cx, objection: None, enforced: true }, asker(cx), answers);
-        outcome
+        self.record(Asking { cx, objection: None, enforced: !self.0.permissive }, asker(cx), answers);
+        match (denial, found) {
+            (None, Some(role)) => Ok(role),
+            (denial, _) => {
+                let refused = denial.map_or_else(|| denied(cx, "sts:AssumeRole", arn), IamError::AccessDenied);
+                self.anyones_role(arn).await?.ok_or(refused)
+            }
+        }
+    }
+
+    /// Permissive mode: the role of this ARN, or one made up, which nothing speaks for. `None` where policies are
+    /// enforced, and for what is no role's ARN.
+    pub(crate) async fn anyones_role(&self, arn: &str) -> Result<Option<Identity>, IamError> {
+        if !self.0.permissive {
+            return Ok(None);
+        }
+        if let Some(role) = self.role_by_arn(arn).await? {
+            return Ok(Some(role));
+        }
+        let Some(parsed) = Arn::parse(arn).filter(|arn| arn.service == "iam" && arn.region.is_empty()) else {
+            return Ok(None);
+        };
+        let place = parsed.resource.strip_prefix("role").and_then(|place| place.rsplit_once('/'));
+        let account = AccountId::parse(&parsed.account);
+        let Some(((path, name), account)) = place.filter(|(_, name)| !name.is_empty()).zip(account) else {
+            return Ok(None);
+        };
+        let mut role = self.fresh(account.as_str(), IdentityKind::Role, name, Some(format!("{path}/")));
+        role.role = Some(RoleFacts { max_session_s: SESSION_S_MAX, ..RoleFacts::default() });
+        Ok(Some(role).filter(|role| role.arn() == arn))
     }
 
     /// Whether the caller may do `action` to the role, by its own policies and the role's trust policy.

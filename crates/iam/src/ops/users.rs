@@ -4,9 +4,10 @@ use model::iam as m;
 use wire::{Cx, Principal};
 
 use super::access_keys::keys_of;
-use super::{check_bare, check_path, find, page, put, tag_map, user};
+use super::{by_name, check_bare, check_path, find, is_below, page, put, tag_map, user};
 use crate::error::IamError;
-use crate::keys::{self, AccessKeyRecord, IdentityKind};
+use crate::keys::{self, AccessKeyRecord, Identity, IdentityKind};
+use crate::quotas::{self, Counted};
 use crate::state::Iam;
 
 const USER: IdentityKind = IdentityKind::User;
@@ -48,8 +49,9 @@ pub(crate) fn no_user() -> IamError {
 }
 
 pub(crate) async fn list(iam: Iam, cx: Cx, input: m::ListUsersInput) -> Result<m::ListUsersOutput, IamError> {
-    let all = iam.all(cx.account.as_str(), USER, input.path_prefix.as_deref()).await?;
-    let page = page(all, input.marker.as_deref(), input.max_items, |found| found.name.to_ascii_lowercase())?;
+    let wanted = |one: &Identity| is_below(&one.path, input.path_prefix.as_deref());
+    let all = iam.all(cx.account.as_str(), USER, wanted).await?;
+    let page = page(all, input.marker.as_deref(), input.max_items, by_name)?;
     // As on AWS, lists show neither tags nor boundaries.
     let users = page.items.iter().map(|one| m::User { tags: None, permissions_boundary: None, ..user(one) });
     Ok(m::ListUsersOutput { is_truncated: page.is_truncated, marker: page.marker, users: users.collect() })
@@ -90,6 +92,7 @@ pub(crate) async fn delete(iam: Iam, cx: Cx, input: m::DeleteUserInput) -> Resul
         if !keys_of(&tx, &gone.id).await?.is_empty() {
             return Err(IamError::DeleteConflict("Cannot delete entity, must delete access keys first.".to_owned()));
         }
+        quotas::remove(&tx, account, Counted::Users).await?;
         tx.clear(keys::identity(account, USER, name));
         Ok(())
     })

@@ -70,6 +70,13 @@ impl Iam {
         Ok(is_admitted)
     }
 
+    /// Permissive mode: the role, whoever the bearer is.
+    async fn anyones(&self, cx: &Cx, arn: &str, refused: IamError) -> Result<Identity, IamError> {
+        let Some(role) = self.anyones_role(arn).await? else { return Err(refused) };
+        tracing::warn!(%refused, role = arn, request = cx.request_id, "enforcement would have denied this");
+        Ok(role)
+    }
+
     fn record_bearer(&self, cx: &Cx, who: &Identified, answered: Answered) {
         let asker = Asker {
             kind: "web".into(),
@@ -80,7 +87,31 @@ impl Iam {
         };
         let mut answers = Answers::default();
         answers.add(answered.denial.is_some(), || answered);
-        self.record(Asking { cx, objection: None, enforced: true }, asker, answers);
+        self.record(Asking { cx, objection: None, enforced: !self.0.permissive }, asker, answers);
+    }
+
+    /// The role, when the bearer may have it. What was decided about a token that is good is recorded.
+    async fn role_for_bearer(
+        &self,
+        cx: &Cx,
+        input: &m::AssumeRoleWithWebIdentityInput,
+    ) -> Result<(Identity, Option<Identified>), IamError> {
+        let (arn, denied) = (&input.role_arn, || IamError::AccessDenied(format!("Not authorized to perform {ACTION}")));
+        let account = Arn::parse(arn).map(|arn| arn.account).unwrap_or_default();
+        let who = match self.identified(&account, &input.web_identity_token).await {
+            Ok(who) => who,
+            Err(failure @ IamError::ServiceFailure(_)) => return Err(failure),
+            Err(refused) => return Ok((self.anyones(cx, arn, refused).await?, None)),
+        };
+        let Some(role) = self.role_by_arn(arn).await? else {
+            let ruling = Ruling { by: None, denial: Some(denied().to_string()) };
+            self.record_bearer(cx, &who, assumption(ACTION, arn, &Keys::new(), &ruling));
+            return Ok((self.anyones(cx, arn, denied()).await?, Some(who)));
+        };
+        match self.admits_bearer(cx, &role, &who, &input.role_session_name)? {
+            true => Ok((role, Some(who))),
+            false => Ok((self.anyones(cx, arn, denied()).await?, Some(who))),
+        }
     }
 }
 
@@ -91,18 +122,8 @@ pub(crate) async fn assume_role(
     cx: Cx,
     input: m::AssumeRoleWithWebIdentityInput,
 ) -> Result<m::AssumeRoleWithWebIdentityOutput, IamError> {
-    let given = restrictions(input.policy, input.policy_arns, None)?;
-    let account = Arn::parse(&input.role_arn).map(|arn| arn.account).unwrap_or_default();
-    let who = iam.identified(&account, &input.web_identity_token).await?;
-    let denied = || IamError::AccessDenied(format!("Not authorized to perform {ACTION}"));
-    let Some(role) = iam.role_by_arn(&input.role_arn).await? else {
-        let ruling = Ruling { by: None, denial: Some(denied().to_string()) };
-        iam.record_bearer(&cx, &who, assumption(ACTION, &input.role_arn, &Keys::new(), &ruling));
-        return Err(denied());
-    };
-    if !iam.admits_bearer(&cx, &role, &who, &input.role_session_name)? {
-        return Err(denied());
-    }
+    let given = restrictions(input.policy.clone(), input.policy_arns.clone(), None)?;
+    let (role, who) = iam.role_for_bearer(&cx, &input).await?;
     let lives = role_lifetime(&cx, &role, input.duration_seconds)?;
     let issued = iam.0.clock.now();
     let facts = SessionFacts {
@@ -113,7 +134,7 @@ pub(crate) async fn assume_role(
         ..SessionFacts::default()
     };
     let principal = Principal::AssumedRole {
-        account: AccountId::parse(&role.account).ok_or_else(denied)?,
+        account: AccountId::parse(&role.account).ok_or_else(|| kv::Error::corrupt("a role without an account"))?,
         role_arn: role.arn(),
         role_id: role.id,
         session_name: input.role_session_name,
@@ -123,14 +144,14 @@ pub(crate) async fn assume_role(
     let keys = issue(&iam, &principal)?;
     Ok(m::AssumeRoleWithWebIdentityOutput {
         assumed_role_user: Some(m::AssumedRoleUser { arn: principal.arn(), assumed_role_id: principal.user_id() }),
-        audience: Some(who.audience),
+        audience: who.as_ref().map(|who| who.audience.clone()),
         credentials: Some(shown(&keys)),
         packed_policy_size: None,
-        provider: Some(who.issuer.arn()),
+        provider: who.as_ref().map(|who| who.issuer.arn()),
         session_token_size: None,
         session_token_utilization: None,
         source_identity: None,
-        subject_from_web_identity_token: Some(who.claims.sub),
+        subject_from_web_identity_token: who.map(|who| who.claims.sub),
     })
 }
 
@@ -143,7 +164,8 @@ pub(crate) async fn decode(
     let invalid = || IamError::InvalidAuthorizationMessageException("Message is not valid".to_owned());
     let (account, request_id) = iam.0.seal.open_reference(&input.encoded_message).ok_or_else(invalid)?;
     let decisions = iam.0.decisions.as_ref().filter(|_| account == cx.account.as_str()).ok_or_else(invalid)?;
-    let found = decisions.of_request(&request_id).await.unwrap_or_default();
+    let found = decisions.of_request_for(&account, &request_id).await;
+    let found = found.map_err(|error| kv::Error::unavailable(format_args!("decisions cannot be read: {error}")))?;
     let record = found.into_iter().find(|record| !record.is_allowed()).ok_or_else(invalid)?;
     Ok(m::DecodeAuthorizationMessageOutput { decoded_message: Some(decoded(&record).to_string()) })
 }

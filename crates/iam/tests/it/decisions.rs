@@ -30,7 +30,7 @@ fn in_request(principal: &Principal, id: &str) -> Cx {
 
 #[tokio::test]
 async fn decisions_are_recorded_explained_and_decoded() {
-    let Recorded { at, decisions, _folder } = recorded().await;
+    let Recorded { at, decisions, _folder: folder } = recorded().await;
     let (_, bob) = at.user("Bob").await;
     let allow = |name: &'static str| [("UserName", "Bob"), ("PolicyName", "p"), ("PolicyDocument", name)];
     at.ok("PutUserPolicy", &allow(ALLOW_S3)).await;
@@ -65,6 +65,11 @@ async fn decisions_are_recorded_explained_and_decoded() {
     let other = cx(Principal::Root { account: account("999999999999") });
     let (status, _) = at.call_as(other, "DecodeAuthorizationMessage", &[("EncodedMessage", encoded)]).await;
     assert_eq!(status, 400, "another account's decision");
+    // A record that cannot be read says nothing about the message.
+    std::fs::create_dir(folder.path().join("decisions.old.jsonl")).expect("nothing stands there yet");
+    let (status, body) =
+        at.call_as(cx(crate::root()), "DecodeAuthorizationMessage", &[("EncodedMessage", encoded)]).await;
+    assert_eq!((status, text(&body, "Code").as_str()), (500, "ServiceFailure"), "{body}");
 }
 
 #[tokio::test]

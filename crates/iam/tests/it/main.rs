@@ -7,6 +7,7 @@ mod groups;
 mod model;
 mod policies;
 mod profiles;
+mod quotas;
 mod resources;
 mod roles;
 mod sessions;
@@ -61,6 +62,7 @@ fn cx(principal: Principal) -> Cx {
         trace: TraceContext::new(Timestamp::from_unix_s(NOW_S), &Rng::seeded(1)),
         source_ip: None,
         host: "localhost".to_owned(),
+        unasked: Vec::new(),
     }
 }
 

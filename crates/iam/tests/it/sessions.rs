@@ -1,3 +1,5 @@
+use iam::{Extras, Iam};
+use sys::Rng;
 use wire::Principal;
 
 use crate::{ALLOW_ALL, ALLOW_S3, Fixture, LAMBDA_TRUST, cx, fixture, refusal, root, text, trust_of};
@@ -302,4 +304,43 @@ async fn i8_another_node_over_the_same_store_hears_of_a_change() {
         tokio::task::yield_now().await;
     }
     assert!(!is_known().await);
+}
+
+/// The same store, served by a server that lets everybody do everything.
+async fn permissive(of: &Fixture) -> Fixture {
+    let extras = Extras { permissive: true, ..Extras::default() };
+    let iam = Iam::open_with(of.kv.clone(), of.clock.clone(), Rng::seeded(5), extras).await.expect("opens");
+    Fixture { kv: of.kv.clone(), clock: of.clock.clone(), services: iam::services(iam.clone()), iam }
+}
+
+#[tokio::test]
+async fn in_permissive_mode_everybody_assumes_every_role_and_acts_in_its_account() {
+    let enforced = fixture().await;
+    let at = permissive(&enforced).await;
+    let assume = async |at: &Fixture, arn: &str| {
+        at.call_as(cx(root()), "AssumeRole", &[("RoleArn", arn), ("RoleSessionName", "ses")]).await
+    };
+    for (arn, shown) in [
+        ("arn:aws:iam::111111111111:role/nobodys", "arn:aws:sts::111111111111:assumed-role/nobodys/ses"),
+        ("arn:aws:iam::222222222222:role/of/a/team/nobodys", "arn:aws:sts::222222222222:assumed-role/nobodys/ses"),
+    ] {
+        let (status, body) = assume(&at, arn).await;
+        assert_eq!((status, text(&body, "Arn").as_str()), (200, shown), "{body}");
+        let holder = at.holder(&body).await.expect("the keys are good");
+        assert_eq!((holder.arn().as_str(), holder.account().map(|id| id.as_str())), (shown, shown.get(13..25)));
+        assert!(at.may(&holder, "s3:PutObject").await.is_err(), "nothing speaks for it: enforcement would deny");
+        assert!(enforced.holder(&body).await.is_none(), "where policies are enforced such keys are none");
+        at.advance(3_600);
+        assert!(at.holder(&body).await.is_none(), "they end");
+    }
+    let (_, ann) = at.user("ann").await;
+    role(&at, &ann.arn()).await;
+    let (status, body) = assume(&at, ROLE).await;
+    assert_eq!(status, 200, "{body}");
+    let holder = at.holder(&body).await.expect("the keys are good");
+    assert_eq!(at.may(&holder, "s3:PutObject").await, Ok(()), "a role that is there has its policies");
+    for arn in ["arn:aws:iam::111111111111:user/u", "arn:aws:iam::1:role/nobodys", "arn:aws:sqs::111111111111:role/r"] {
+        assert_eq!(assume(&at, arn).await.0, 403, "{arn}");
+    }
+    assert_eq!(assume(&enforced, "arn:aws:iam::111111111111:role/nobodys").await.0, 403);
 }

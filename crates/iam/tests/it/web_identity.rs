@@ -75,6 +75,25 @@ async fn assume(at: &Fixture, token: &str) -> (u16, String) {
 }
 
 #[tokio::test]
+async fn in_permissive_mode_every_token_is_taken() {
+    let mut at = stage().await;
+    assert_eq!(assume(&at, "no token").await.0, 400);
+    let extras = Extras { permissive: true, ..Extras::default() };
+    at.iam = Iam::open_with(at.kv.clone(), at.clock.clone(), Rng::seeded(4), extras).await.expect("opens");
+    at.services = iam::services(at.iam.clone());
+    let (status, body) = assume(&at, "no token").await;
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(at.holder(&body).await.map(|holder| holder.arn()), Some(text(&body, "Arn")));
+    let unknown = [
+        ("RoleArn", "arn:aws:iam::111111111111:role/nobodys"),
+        ("RoleSessionName", "session"),
+        ("WebIdentityToken", "no token"),
+    ];
+    let (status, body) = at.call_as(cx(Principal::Anonymous), "AssumeRoleWithWebIdentity", &unknown).await;
+    assert_eq!((status, text(&body, "Arn").as_str()), (200, "arn:aws:sts::111111111111:assumed-role/nobodys/session"));
+}
+
+#[tokio::test]
 async fn a_token_of_a_trusted_issuer_becomes_a_session() {
     let at = stage().await;
     for token in [token(es256(), json!({})), token(es256(), json!({ "aud": ["other", "app"] })), RSA_TOKEN.to_owned()] {

@@ -23,6 +23,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 
 use super::high_water::HighWater;
 use super::room::{Reserve, Room};
+use super::values::Values;
 use super::{Batch, Engine, Pairs, Snapshot};
 use crate::{Error, KeyRange};
 
@@ -37,6 +38,7 @@ pub struct Fjall {
     version: u64,
     high_water: HighWater,
     reserve: Reserve,
+    values: Arc<Values>,
 }
 
 impl Fjall {
@@ -62,7 +64,7 @@ impl Fjall {
             _ => {}
         }
         let high_water = HighWater::start(folder, version)?;
-        Ok(Self { database, keyspace, version, high_water, reserve })
+        Ok(Self { database, keyspace, version, high_water, reserve, values: Arc::new(Values::new()) })
     }
 }
 
@@ -72,7 +74,12 @@ impl Engine for Fjall {
     }
 
     fn snapshot(&self) -> Arc<dyn Snapshot> {
-        Arc::new(FjallSnapshot { snapshot: self.database.snapshot(), keyspace: self.keyspace.clone() })
+        Arc::new(FjallSnapshot {
+            snapshot: self.database.snapshot(),
+            keyspace: self.keyspace.clone(),
+            version: self.version,
+            values: Arc::clone(&self.values),
+        })
     }
 
     fn room(&mut self) -> Room {
@@ -82,6 +89,7 @@ impl Engine for Fjall {
     fn apply(&mut self, batch: &Batch) -> Result<(), Error> {
         assert!(batch.version > self.version, "versions only grow");
         self.high_water.check()?;
+        self.values.forget(batch.version, batch.writes.keys());
         let mut changes = self.database.batch().durability(Some(PersistMode::SyncData));
         changes.insert(&self.keyspace, MARKER, encode_marker(batch.version, &batch.writes));
         for (key, value) in &batch.writes {
@@ -100,12 +108,18 @@ impl Engine for Fjall {
 struct FjallSnapshot {
     snapshot: fjall::Snapshot,
     keyspace: Keyspace,
+    version: u64,
+    values: Arc<Values>,
 }
 
 impl Snapshot for FjallSnapshot {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        let value = self.snapshot.get(&self.keyspace, stored_key(key)).map_err(from_fjall)?;
-        Ok(value.map(Bytes::from))
+        if let Some(known) = self.values.get(key, self.version) {
+            return Ok(known);
+        }
+        let value = self.snapshot.get(&self.keyspace, stored_key(key)).map_err(from_fjall)?.map(Bytes::from);
+        self.values.offer(key, self.version, value.as_ref());
+        Ok(value)
     }
 
     fn range(&self, range: &KeyRange, reverse: bool) -> Pairs<'_> {

@@ -210,6 +210,7 @@ impl Stage {
             trace: TraceContext::new(self.clock.now(), &Rng::seeded(9)),
             source_ip: Some([127, 0, 0, 1].into()),
             host: "127.0.0.1:4566".to_owned(),
+            unasked: Vec::new(),
         }
     }
 

@@ -51,6 +51,7 @@ fn cx() -> Cx {
         trace: TraceContext::new(Timestamp::from_unix_ms(NOW_MS), &Rng::seeded(1)),
         source_ip: None,
         host: "localhost".to_owned(),
+        unasked: Vec::new(),
     }
 }
 

@@ -25,27 +25,51 @@ pub async fn expire(s3: &S3) -> Result<usize, S3Error> {
     let mut removed = 0;
     for (name, bucket) in expiring(s3).await? {
         match of_bucket(s3, &name, &bucket, day, &mut removed).await {
-            // It is gone, and its name may be another one's.
-            Ok(()) | Err(S3Error::NoSuchBucket) => {}
-            Err(error) => tracing::error!(?error, bucket = name, "lifecycle rules wait for the next tick"),
+            Ok(()) | Err(Stop::Changed) => {}
+            Err(Stop::Failed(error)) => {
+                tracing::error!(?error, bucket = name, "lifecycle rules wait for the next tick")
+            }
         }
     }
     Ok(removed)
 }
 
-async fn of_bucket(s3: &S3, name: &str, earlier: &BucketRecord, day: i64, removed: &mut usize) -> Result<(), S3Error> {
+/// Why the sweep of a bucket ends before its end.
+#[derive(Debug)]
+enum Stop {
+    /// The bucket is gone, or another one has its name or it has other rules now. What they say begins at the next tick.
+    Changed,
+    Failed(S3Error),
+}
+
+impl From<S3Error> for Stop {
+    fn from(error: S3Error) -> Self {
+        match error {
+            S3Error::NoSuchBucket => Self::Changed,
+            other => Self::Failed(other),
+        }
+    }
+}
+
+impl From<kv::Error> for Stop {
+    fn from(error: kv::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+async fn of_bucket(s3: &S3, name: &str, earlier: &BucketRecord, day: i64, removed: &mut usize) -> Result<(), Stop> {
     let read = s3.kv.read(|tx| async move {
         state::same_bucket(&tx, name, earlier).await?;
-        let rules: Option<m::BucketLifecycleConfiguration> = document::get(&tx, name, Setting::Lifecycle).await?;
+        let document = tx.get(keys::setting(name, Setting::Lifecycle)).await?;
         let mark: Option<LifecycleMark> = keys::get(&tx, &keys::lifecycle_mark(name)).await?;
-        Ok::<_, S3Error>((rules.map(|found| found.rules).unwrap_or_default(), mark.unwrap_or_default()))
+        Ok::<_, S3Error>((document, mark.unwrap_or_default()))
     });
-    let (rules, mark) = read.await?;
+    let (document, mark) = read.await?;
     if mark.day == day && mark.done {
         return Ok(());
     }
     let after = mark.after.filter(|_| mark.day == day);
-    let sweep = Sweep { s3, name, bucket: earlier, rules: &rules, day };
+    let sweep = Sweep::new(s3, name, earlier, document, day)?;
     sweep.keys(after, removed).await?;
     sweep.uploads(removed).await?;
     sweep.mark(LifecycleMark { day, after: None, done: true }).await
@@ -73,33 +97,65 @@ struct Sweep<'a> {
     name: &'a str,
     /// As it was when its rules were read.
     bucket: &'a BucketRecord,
-    rules: &'a [m::LifecycleRule],
+    /// Those rules as they are stored.
+    document: Option<Bytes>,
+    rules: Vec<m::LifecycleRule>,
     day: i64,
 }
 
 /// How far the earlier versions of a key are looked through.
 struct Earlier {
     rest: KeyRange,
-    /// When the next newer version was written.
-    since_us: i64,
+    /// What the last page knew; `None` before the first one.
+    last: Option<Last>,
     /// How many earlier versions are newer.
     newer: usize,
 }
 
-impl Sweep<'_> {
+/// The end of a page of earlier versions.
+struct Last {
+    /// The current version when the first page was read.
+    head_seq: u64,
+    /// When the last version of the page was written.
+    written_us: i64,
+}
+
+impl<'a> Sweep<'a> {
+    fn new(
+        s3: &'a S3,
+        name: &'a str,
+        bucket: &'a BucketRecord,
+        document: Option<Bytes>,
+        day: i64,
+    ) -> Result<Self, S3Error> {
+        let decoded = document.as_ref().map(|value| document::decode::<m::BucketLifecycleConfiguration>(value));
+        let rules = decoded.transpose()?.map(|found| found.rules).unwrap_or_default();
+        Ok(Self { s3, name, bucket, document, rules, day })
+    }
+
+    /// The bucket in a transaction that does what its rules said: whoever changes them must not find that a sweep went
+    /// on with what they were before.
+    async fn unchanged(&self, tx: &Txn) -> Result<BucketRecord, Stop> {
+        let bucket = state::same_bucket(tx, self.name, self.bucket).await?;
+        match tx.get(keys::setting(self.name, Setting::Lifecycle)).await? == self.document {
+            true => Ok(bucket),
+            false => Err(Stop::Changed),
+        }
+    }
+
     /// Remembers how far the sweep came.
-    async fn mark(&self, mark: LifecycleMark) -> Result<(), S3Error> {
+    async fn mark(&self, mark: LifecycleMark) -> Result<(), Stop> {
         let mark = &mark;
         let marked = self.s3.kv.transact(|tx| async move {
             // A bucket that is gone meanwhile leaves nothing behind.
-            state::same_bucket(&tx, self.name, self.bucket).await?;
+            self.unchanged(&tx).await?;
             keys::set(&tx, keys::lifecycle_mark(self.name), mark);
-            Ok::<_, S3Error>(())
+            Ok::<_, Stop>(())
         });
         marked.await
     }
 
-    async fn keys(&self, after: Option<String>, removed: &mut usize) -> Result<(), S3Error> {
+    async fn keys(&self, after: Option<String>, removed: &mut usize) -> Result<(), Stop> {
         let mut rest = keys::heads(self.name);
         if let Some(after) = after {
             rest.begin = KeyRange::point(keys::head(self.name, &after)).end;
@@ -113,7 +169,7 @@ impl Sweep<'_> {
             for (key, value) in &page {
                 let key = keys::name_of(key)?;
                 match self.key(&key, value, removed).await {
-                    Err(S3Error::Corrupt(what)) => {
+                    Err(Stop::Failed(S3Error::Corrupt(what))) => {
                         tracing::error!(what, bucket = self.name, key, "no lifecycle for a damaged key");
                     }
                     other => other?,
@@ -124,14 +180,14 @@ impl Sweep<'_> {
     }
 
     /// One key: its earlier versions page by page, then the current one.
-    async fn key(&self, key: &str, value: &[u8], removed: &mut usize) -> Result<(), S3Error> {
+    async fn key(&self, key: &str, value: &[u8], removed: &mut usize) -> Result<(), Stop> {
         let head: HeadRecord = keys::decode(value)?;
         // A cheap look before the transactions.
-        if head.older == 0 && !lifecycle::expires(self.rules, key, &head.version, true, self.day) {
+        if head.older == 0 && !lifecycle::expires(&self.rules, key, &head.version, true, self.day) {
             return Ok(());
         }
         let rest = keys::versions(self.name, key);
-        let mut earlier = Some(Earlier { rest, since_us: head.version.modified_us, newer: 0 });
+        let mut earlier = Some(Earlier { rest, last: None, newer: 0 });
         while let Some(from) = earlier.filter(|_| head.older > 0) {
             let from = &from;
             let (gone, next) = self.s3.kv.transact(|tx| async move { self.earlier(&tx, key, from).await }).await?;
@@ -143,10 +199,11 @@ impl Sweep<'_> {
     }
 
     /// One page of a key's earlier versions; how many of them went, and where to go on.
-    async fn earlier(&self, tx: &Txn, key: &str, from: &Earlier) -> Result<(usize, Option<Earlier>), S3Error> {
-        let bucket = state::same_bucket(tx, self.name, self.bucket).await?;
+    async fn earlier(&self, tx: &Txn, key: &str, from: &Earlier) -> Result<(usize, Option<Earlier>), Stop> {
+        let bucket = self.unchanged(tx).await?;
         let slot = Slot { s3: self.s3, tx, bucket: self.name, key };
-        let Earlier { mut since_us, mut newer, .. } = *from;
+        let Some((head_seq, mut since_us)) = self.newer_than(&slot, from).await? else { return Ok((0, None)) };
+        let mut newer = from.newer;
         let page = keys::pairs(tx, &from.rest, BATCH).await?;
         let Some((last, _)) = page.last() else { return Ok((0, None)) };
         let begin = KeyRange::point(last).end;
@@ -160,7 +217,7 @@ impl Sweep<'_> {
                 }
             };
             let written_us = version.modified_us;
-            let goes = lifecycle::noncurrent_expires(self.rules, key, &version, since_us, newer, self.day);
+            let goes = lifecycle::noncurrent_expires(&self.rules, key, &version, since_us, newer, self.day);
             if goes && !version.is_locked(self.s3.now_us(), false) {
                 slot.delete_version(version.shown_id(), false).await?;
                 notify::tell_expired(&slot, &bucket, Happened::Expired, &version).await?;
@@ -169,15 +226,28 @@ impl Sweep<'_> {
             (since_us, newer) = (written_us, newer + 1);
         }
         let rest = KeyRange { begin, end: from.rest.end.clone() };
-        Ok((gone, Some(Earlier { rest, since_us, newer })))
+        Ok((gone, Some(Earlier { rest, last: Some(Last { head_seq, written_us: since_us }), newer })))
+    }
+
+    /// The current version of the first page, and when the version was written that is the next newer one of a page's
+    /// first: since then that one is not current. `None` when nothing can be said before tomorrow: a version that was
+    /// current is gone, so an earlier one may have been current again since the last page.
+    async fn newer_than(&self, slot: &Slot<'_>, from: &Earlier) -> Result<Option<(u64, i64)>, Stop> {
+        let Some(HeadRecord { version: head, .. }) = slot.head().await? else { return Ok(None) };
+        let Some(Last { head_seq, written_us }) = from.last else { return Ok(Some((head.seq, head.modified_us))) };
+        let is_there = head.seq == head_seq || {
+            let key = keys::version(self.name, slot.key, head_seq);
+            slot.tx.get(key).await?.is_some()
+        };
+        Ok(is_there.then_some((head_seq, written_us)))
     }
 
     /// The current version; how many went.
-    async fn current(&self, tx: &Txn, key: &str) -> Result<usize, S3Error> {
-        let bucket = &state::same_bucket(tx, self.name, self.bucket).await?;
+    async fn current(&self, tx: &Txn, key: &str) -> Result<usize, Stop> {
+        let bucket = &self.unchanged(tx).await?;
         let slot = &Slot { s3: self.s3, tx, bucket: self.name, key };
         let Some(HeadRecord { version, older, .. }) = slot.head().await? else { return Ok(0) };
-        if !lifecycle::expires(self.rules, key, &version, older == 0, self.day) {
+        if !lifecycle::expires(&self.rules, key, &version, older == 0, self.day) {
             return Ok(0);
         }
         let deleted = match version.marker {
@@ -192,7 +262,7 @@ impl Sweep<'_> {
         Ok(1)
     }
 
-    async fn uploads(&self, removed: &mut usize) -> Result<(), S3Error> {
+    async fn uploads(&self, removed: &mut usize) -> Result<(), Stop> {
         let mut rest = keys::uploads(self.name);
         loop {
             let range = &rest;
@@ -202,7 +272,7 @@ impl Sweep<'_> {
             for (key, value) in &page {
                 let (name, id) = keys::upload_of(key)?;
                 match keys::decode::<UploadRecord>(value) {
-                    Ok(record) if lifecycle::aborts(self.rules, &name, record.started_us, self.day) => {
+                    Ok(record) if lifecycle::aborts(&self.rules, &name, record.started_us, self.day) => {
                         self.abort(key, &id).await?;
                         *removed += 1;
                     }
@@ -213,14 +283,18 @@ impl Sweep<'_> {
         }
     }
 
-    async fn abort(&self, key: &Bytes, id: &str) -> Result<(), S3Error> {
+    async fn abort(&self, key: &Bytes, id: &str) -> Result<(), Stop> {
         let aborted = self.s3.kv.transact(|tx| async move {
+            self.unchanged(&tx).await?;
             if tx.get(key).await?.is_some() {
                 tx.clear(key);
                 versions::throw_away(self.s3, &tx, &Garbage::Upload(id.to_owned()));
             }
-            Ok::<_, S3Error>(())
+            Ok::<_, Stop>(())
         });
         aborted.await
     }
 }
+
+#[cfg(test)]
+mod tests;

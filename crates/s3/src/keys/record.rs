@@ -322,6 +322,9 @@ pub(crate) struct UploadRecord {
     /// The account of who started it, and its ARN.
     pub(crate) account: String,
     pub(crate) initiator: String,
+    /// The account that the object will belong to; `None` in uploads of before: who started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) owner: Option<String>,
     pub(crate) headers: Headers,
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) tags: BTreeMap<String, String>,
@@ -331,6 +334,13 @@ pub(crate) struct UploadRecord {
     pub(crate) acl: Option<Acl>,
     /// `None`: parts may have any checksum, the object gets none.
     pub(crate) checksum: Option<(Algorithm, Kind)>,
+}
+
+impl UploadRecord {
+    /// The account that the object will belong to.
+    pub(crate) fn owner(&self) -> &str {
+        self.owner.as_deref().unwrap_or(&self.account)
+    }
 }
 
 /// Bytes that no record names any more.

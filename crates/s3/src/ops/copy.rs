@@ -6,6 +6,7 @@ use wire::Cx;
 use super::get::{self, Found, Wanted, whole_seconds};
 use super::put::Write;
 use super::{check_key, check_owner, quoted, writer};
+use crate::api::TAG_READS;
 use crate::checksum::{Algorithm, Kind};
 use crate::conditions;
 use crate::encryption::{self, At, CustomerHeaders, answer_encryption, asked_encryption};
@@ -131,6 +132,11 @@ pub(crate) async fn copy(s3: S3, cx: Cx, input: m::CopyObjectInput) -> Result<m:
         );
         return Err(S3Error::request(message));
     }
+    let keeps_tags = input.tagging_directive != Some(m::TaggingDirective::Replace);
+    // They came after authorisation, which saw none and did not ask about reading them.
+    if keeps_tags && !found.version.tags.is_empty() && TAG_READS.iter().any(|read| cx.unasked.contains(read)) {
+        return Err(S3Error::AccessDenied("Access Denied".to_owned()));
+    }
     let replaces = input.metadata_directive == Some(m::MetadataDirective::Replace);
     check_changes(&input, &source, &found, replaces)?;
     let (mut given, started_us) = (given!(input), s3.now_us());
@@ -151,7 +157,6 @@ pub(crate) async fn copy(s3: S3, cx: Cx, input: m::CopyObjectInput) -> Result<m:
     let received = intake.receive(&s3, body).await?;
 
     let original = &found.version;
-    let keeps_tags = input.tagging_directive != Some(m::TaggingDirective::Replace);
     let write = Write {
         bucket: &input.bucket,
         key: &input.key,

@@ -38,7 +38,8 @@ pub(crate) async fn create(
     let id = format!("{now_us:016x}{}", s3.fresh_id());
     let record = UploadRecord {
         started_us: now_us,
-        account: given.account.clone().unwrap_or_else(|| writer(&cx, &bucket).to_owned()),
+        account: writer(&cx, &bucket).to_owned(),
+        owner: Some(given.account.clone().unwrap_or_else(|| bucket.account.clone())),
         initiator: cx.principal.arn(),
         headers: given.headers,
         metadata: given.metadata,
@@ -220,6 +221,8 @@ impl Completing<'_> {
                 "The provided 'x-amz-mp-object-size' header does not match what was computed.",
             ));
         }
+        let is_enforced = bucket.ownership == Some(keys::Ownership::BucketOwnerEnforced);
+        let owner = Some(upload.owner()).filter(|owner| *owner != bucket.account && !is_enforced).map(str::to_owned);
         let draft = VersionRecord {
             size,
             etag: etag_of(&parts)?,
@@ -232,9 +235,7 @@ impl Completing<'_> {
             encryption: upload.encryption,
             lock: upload.lock,
             acl: upload.acl,
-            account: (upload.account != bucket.account
-                && bucket.ownership != Some(keys::Ownership::BucketOwnerEnforced))
-            .then_some(upload.account),
+            account: owner,
             upload: Some(input.upload_id.clone()),
             ..VersionRecord::draft(s3.now_us())
         };
@@ -424,7 +425,7 @@ fn shown(key: String, id: String, record: &UploadRecord) -> m::MultipartUpload {
         key: Some(key),
         initiated: Some(Timestamp::from_unix_us(record.started_us)),
         storage_class: record.storage_class.as_deref().unwrap_or("STANDARD").parse().ok(),
-        owner: Some(owner(&record.account)),
+        owner: Some(owner(record.owner())),
         initiator: Some(initiator(record)),
         checksum_algorithm: record.checksum.and_then(|(algorithm, _)| slots::named(algorithm)),
         checksum_type: record.checksum.map(|(_, kind)| slots::kind(kind)),

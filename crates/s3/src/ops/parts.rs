@@ -227,7 +227,7 @@ pub(crate) async fn list(s3: S3, _cx: Cx, input: m::ListPartsInput) -> Result<m:
         max_parts: Some(int(limit)),
         is_truncated: Some(truncated),
         initiator: Some(initiator(&upload)),
-        owner: Some(owner(&upload.account)),
+        owner: Some(owner(upload.owner())),
         storage_class: upload.storage_class.as_deref().unwrap_or("STANDARD").parse().ok(),
         checksum_algorithm: algorithm.and_then(slots::named),
         checksum_type: upload.checksum.map(|(_, kind)| slots::kind(kind)),

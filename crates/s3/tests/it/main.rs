@@ -117,6 +117,7 @@ fn cx_of(account: &str) -> Cx {
         trace: TraceContext::new(Timestamp::from_unix_s(NOW_S), &Rng::seeded(1)),
         source_ip: None,
         host: "localhost".to_owned(),
+        unasked: Vec::new(),
     }
 }
 

@@ -182,3 +182,31 @@ async fn uploads_are_listed_by_key_with_prefixes_and_markers() {
     let next = format!("GET /bkt?uploads&key-marker=b&upload-id-marker={}", page.one("NextUploadIdMarker"));
     assert_eq!(s3.ok("ListMultipartUploads", &next, &[], "").await.all("Key"), ["b", "c"]);
 }
+
+#[tokio::test]
+async fn what_another_account_uploads_is_its_buckets_where_that_is_preferred() {
+    let s3 = fixture_with_acls().await;
+    s3.ok("CreateBucket", "PUT /bkt", &[("x-amz-object-ownership", "BucketOwnerPreferred")], "").await;
+    for (acl, owner) in [("bucket-owner-full-control", ACCOUNT), ("private", OTHER)] {
+        let other = || cx_of(OTHER);
+        let headers = [("x-amz-acl", acl)];
+        let begun = s3.send_as(other(), "CreateMultipartUpload", "POST /bkt/k?uploads", &headers, Bytes::new()).await;
+        let id = begun.one("UploadId");
+        let part = format!("PUT /bkt/k?partNumber=1&uploadId={id}");
+        let part = s3.send_as(other(), "UploadPart", &part, &[], Bytes::from_static(b"x")).await;
+        let parts = s3.ok("ListParts", &format!("GET /bkt/k?uploadId={id}"), &[], "").await;
+        assert_eq!(parts.all("DisplayName"), [OTHER, owner], "initiator and owner: {}", parts.text());
+        let listed = s3.ok("ListMultipartUploads", "GET /bkt?uploads", &[], "").await;
+        assert_eq!(listed.all("DisplayName").len(), 2);
+        assert!(listed.all("DisplayName").contains(&owner.to_owned()), "{}", listed.text());
+        let list = format!(
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{}</ETag></Part></CompleteMultipartUpload>",
+            part.header("etag")
+        );
+        let line = format!("POST /bkt/k?uploadId={id}");
+        let done = s3.send_as(other(), "CompleteMultipartUpload", &line, &[], Bytes::from(list)).await;
+        assert_eq!(done.status, 200, "{}", done.text());
+        let found = s3.ok("GetObjectAcl", "GET /bkt/k?acl", &[], "").await;
+        assert_eq!(found.all("DisplayName"), [owner, owner], "{acl}: {}", found.text());
+    }
+}

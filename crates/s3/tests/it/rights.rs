@@ -36,18 +36,15 @@ impl Fixture {
         shown.collect()
     }
 
-    /// Exactly these are asked: the first with its condition keys, the others by action and resource.
+    /// Exactly these are asked, each with the condition keys that are named.
     fn is_asked(&self, line: &str, headers: &[(&str, &str)], body: &str, expected: &[&str]) {
         let asked = self.asked(line, headers, body);
         for one in expected {
-            let (action, rest) = one.split_once(' ').expect("the test holds");
-            let resource = rest.split(' ').next().expect("the test holds");
-            let found = asked.iter().find(|asked| asked.starts_with(&format!("{action} {resource}")));
-            let found = found.unwrap_or_else(|| panic!("{line}: {one} is not asked: {asked:?}"));
-            if action == expected[0].split(' ').next().expect("the test holds") {
-                for key in rest.split(' ').skip(1) {
-                    assert!(found.contains(key), "{line}: {key} is missing in {found}");
-                }
+            let (what, keys) = one.match_indices(' ').nth(1).map_or((*one, ""), |(at, _)| one.split_at(at));
+            let found = asked.iter().find(|asked| **asked == what || asked.starts_with(&format!("{what} ")));
+            let found = found.unwrap_or_else(|| panic!("{line}: {what} is not asked: {asked:?}"));
+            for key in keys.split_whitespace() {
+                assert!(found.split(' ').any(|has| has == key), "{line}: {key} is missing in {found}");
             }
         }
         assert_eq!(asked.len(), expected.len(), "{line}: {asked:?}");
@@ -109,8 +106,13 @@ async fn g10_versions_are_named_in_every_question_about_them() {
         (
             "PUT /b/k?retention&versionId=1",
             &[("x-amz-bypass-governance-retention", "true")][..],
-            "<Retention/>",
-            &["s3:PutObjectRetention b/k s3:VersionId=1", "s3:BypassGovernanceRetention b/k"][..],
+            // In ten days.
+            "<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>2023-11-24T22:13:20Z</RetainUntilDate></Retention>",
+            &[
+                "s3:PutObjectRetention b/k s3:VersionId=1 s3:object-lock-mode=GOVERNANCE \
+                 s3:object-lock-remaining-retention-days=10",
+                "s3:BypassGovernanceRetention b/k s3:VersionId=1 s3:object-lock-mode=GOVERNANCE",
+            ][..],
         ),
         ("GET /b/k?retention&versionId=1", &[], "", &["s3:GetObjectRetention b/k s3:VersionId=1"]),
         ("GET /b/k?legal-hold&versionId=1", &[], "", &["s3:GetObjectLegalHold b/k s3:VersionId=1"]),
@@ -125,6 +127,26 @@ async fn g10_versions_are_named_in_every_question_about_them() {
         ),
     ] {
         s3.is_asked(line, headers, body, expected);
+    }
+}
+
+#[tokio::test]
+async fn g10_policies_tell_what_makes_an_object_and_on_which_conditions() {
+    let s3 = fixture().await;
+    let copying = [("x-amz-copy-source", "o/s"), ("if-none-match", "*")];
+    let complete = "<CompleteMultipartUpload/>";
+    for (line, headers, body, makes) in [
+        ("PUT /b/k", &copying[1..], "", true),
+        ("PUT /b/k", &copying[..], "", true),
+        ("POST /b/k?uploadId=u", &copying[1..], complete, true),
+        ("POST /b/k?uploads", &[], "", false),
+        ("PUT /b/k?partNumber=1&uploadId=u", &[], "", false),
+        ("PUT /b/k?partNumber=1&uploadId=u", &copying[..1], "", false),
+    ] {
+        let asked = s3.asked(line, headers, body);
+        let expected = format!("s3:ObjectCreationOperation={makes}");
+        assert!(asked[0].starts_with("s3:PutObject b/k ") && asked[0].contains(&expected), "{line}: {asked:?}");
+        assert_eq!(asked[0].contains("s3:if-none-match=*"), makes, "{line}: {asked:?}");
     }
 }
 
@@ -192,7 +214,7 @@ async fn g10_policies_see_what_a_write_asks_for_whichever_way_it_comes() {
         ("x-amz-storage-class", "GLACIER"),
         ("x-amz-website-redirect-location", "/to"),
         ("x-amz-object-lock-mode", "COMPLIANCE"),
-        ("x-amz-object-lock-retain-until-date", "2030-01-01T00:00:00Z"),
+        ("x-amz-object-lock-retain-until-date", "2023-11-24T22:13:20.5Z"),
         ("x-amz-object-lock-legal-hold", "ON"),
         ("x-amz-grant-read", "id=x"),
         ("x-amz-tagging", "team=a"),
@@ -207,7 +229,8 @@ async fn g10_policies_see_what_a_write_asks_for_whichever_way_it_comes() {
         "s3:x-amz-storage-class=GLACIER",
         "s3:x-amz-website-redirect-location=/to",
         "s3:object-lock-mode=COMPLIANCE",
-        "s3:object-lock-retain-until-date=2030-01-01T00:00:00Z",
+        "s3:object-lock-retain-until-date=2023-11-24T22:13:20Z",
+        "s3:object-lock-remaining-retention-days=11",
         "s3:object-lock-legal-hold=ON",
         "s3:x-amz-grant-read=id=x",
         "s3:RequestObjectTag/team=a",
@@ -222,7 +245,12 @@ async fn g10_policies_see_what_a_write_asks_for_whichever_way_it_comes() {
             assert!(asked[0].split(' ').any(|one| one == key), "{line}: {key} is missing in {}", asked[0]);
         }
         for right in rights {
-            assert!(asked.iter().any(|one| one.starts_with(&format!("{right} b/k"))), "{line}: {right}: {asked:?}");
+            let riding = asked.iter().find(|one| one.starts_with(&format!("{right} b/k ")));
+            let riding = riding.unwrap_or_else(|| panic!("{line}: {right}: {asked:?}"));
+            // A denial of PutObjectAcl for `public-read` is not passed by writing the object with that header.
+            for key in keys.into_iter().chain(["tinderbox:RidesOn=s3:PutObject"]) {
+                assert!(riding.split(' ').any(|one| one == key), "{line}: {key} is missing in {riding}");
+            }
         }
     }
     // A copy keeps its source's tags unless it says so: those that came along do not count.
@@ -248,9 +276,15 @@ async fn g10_policies_see_what_a_new_bucket_is_to_be() {
     ] {
         assert!(asked[0].starts_with("s3:CreateBucket b ") && asked[0].contains(key), "{key}: {asked:?}");
     }
-    assert!(asked.iter().any(|one| one == "s3:TagResource b aws:RequestTag/team=a aws:TagKeys=team"), "{asked:?}");
-    for right in ["s3:PutBucketAcl b", "s3:PutBucketOwnershipControls b"] {
-        assert!(asked.iter().any(|one| one == right), "{right}: {asked:?}");
+    for (right, key) in [
+        ("s3:PutBucketAcl b ", "s3:x-amz-acl=public-read"),
+        ("s3:PutBucketAcl b ", "s3:x-amz-grant-write=id=x"),
+        ("s3:PutBucketOwnershipControls b ", "s3:x-amz-object-ownership=ObjectWriter"),
+        ("s3:TagResource b ", "aws:RequestTag/team=a"),
+        ("s3:TagResource b ", "aws:TagKeys=team"),
+    ] {
+        let riding = asked.iter().find(|one| one.starts_with(right));
+        assert!(riding.is_some_and(|one| one.split(' ').any(|has| has == key)), "{right} {key}: {asked:?}");
     }
     assert_eq!(s3.asked("PUT /b", &[], ""), ["s3:CreateBucket b"]);
 }
@@ -288,11 +322,35 @@ async fn g10_tags_that_a_source_does_not_have_need_no_right() {
 }
 
 #[tokio::test]
+async fn g10_tags_that_came_after_the_question_are_not_copied() {
+    let s3 = fixture().await;
+    s3.bucket("bkt").await;
+    s3.put("bkt/from", "x").await;
+    // Authorisation found no tags and did not ask about reading them; then somebody set some.
+    let unasked = Cx { unasked: vec!["s3:GetObjectTagging"], ..cx_of(ACCOUNT) };
+    let tags = "<Tagging><TagSet><Tag><Key>secret</Key><Value>1</Value></Tag></TagSet></Tagging>";
+    s3.ok("PutObjectTagging", "PUT /bkt/from?tagging", &[], tags).await;
+    let from = [("x-amz-copy-source", "bkt/from"), ("x-amz-tagging-directive", "REPLACE")];
+    let copy = async |cx: Cx, headers: &[(&str, &str)]| {
+        let answer = s3.send_as(cx, "CopyObject", "PUT /bkt/to", headers, Bytes::new()).await;
+        (answer.status, answer.one("Code"))
+    };
+    assert_eq!(copy(unasked.clone(), &from[..1]).await, (403, "AccessDenied".to_owned()));
+    assert_eq!(s3.get("bkt/to").await, None);
+    assert_eq!(copy(unasked, &from).await.0, 200, "no tag is read");
+    assert_eq!(copy(cx_of(ACCOUNT), &from[..1]).await.0, 200, "the right to read them was there");
+}
+
+#[tokio::test]
 async fn facts_tell_what_is_absent_and_who_may_know() {
     let s3 = fixture().await;
     s3.bucket("bkt").await;
     s3.put("bkt/k", "x").await;
+    s3.versioning("bkt", "Enabled").await;
+    let marker = s3.ok("DeleteObject", "DELETE /bkt/gone", &[], "").await.header("x-amz-version-id").to_owned();
     for (path, version, told) in [
+        ("bkt/gone", None, Some(("NoSuchKey", Some("gone")))),
+        ("bkt/gone", Some(marker.as_str()), None),
         ("bkt", None, None),
         ("bkt/k", None, None),
         ("none", None, Some(("NoSuchBucket", None))),
@@ -307,16 +365,25 @@ async fn facts_tell_what_is_absent_and_who_may_know() {
         assert_eq!(absence.map(|one| (one.code, listing.and_then(|may| may.keys.one("s3:prefix")))), told, "{path}");
         assert!(listing.is_none_or(|may| may.action == "s3:ListBucket" && may.resources.0 == ["arn:aws:s3:::bkt"]));
     }
+    let reads = ["s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectAttributes"];
     for (operation, makes, tells) in [
         ("CreateBucket", true, false),
         ("GetObject", false, true),
         ("HeadObject", false, true),
         ("GetObjectAttributes", false, true),
+        // The destination need not be there; the source is read.
+        ("CopyObject", false, true),
+        ("UploadPartCopy", false, true),
         ("PutObject", false, false),
         ("DeleteObject", false, false),
     ] {
         let line = s3.service.line(operation).expect("it is served");
-        assert_eq!((line.makes_resource, line.tells_absence), (makes, tells), "{operation}");
+        assert_eq!(line.makes_resource, makes, "{operation}");
+        for action in reads.into_iter().chain(["s3:PutObject", "s3:DeleteObject"]) {
+            let (resource, keys) = ("arn:aws:s3:::bkt/none".to_owned(), ConditionKeys::new());
+            let asked = wire::Asked { action, resource, keys, facts: wire::ResourceFacts::default() };
+            assert_eq!((line.tells_absence)(&asked), tells && reads.contains(&action), "{operation} {action}");
+        }
     }
 }
 
@@ -336,10 +403,44 @@ async fn an_open_buckets_writers_choose_acl_and_tags_with_the_write_only() {
     let riding = r#"{"StringEquals":{"tinderbox:RidesOn":"s3:PutObject"}}"#;
     assert_eq!(grants("s3:PutObject"), ["{}"]);
     assert_eq!((grants("s3:PutObjectAcl"), grants("s3:PutObjectTagging")), (vec![riding.into()], vec![riding.into()]));
+    assert_eq!(grants("s3:DeleteObject"), ["{}"]);
+    // User guide, "Access control list (ACL) overview", "Mapping of ACL permissions and access policy permissions".
+    for others in ["s3:DeleteObjectVersion", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"] {
+        assert!(grants(others).is_empty(), "{others}: {policy}");
+    }
     let with = s3.asked("PUT /bkt/k", &[("x-amz-acl", "public-read")], "");
-    assert!(with.contains(&"s3:PutObjectAcl bkt/k tinderbox:RidesOn=s3:PutObject".to_owned()), "{with:?}");
+    let riding = with.iter().find(|one| one.starts_with("s3:PutObjectAcl bkt/k ")).expect("it is asked");
+    for key in ["s3:x-amz-acl=public-read", "tinderbox:RidesOn=s3:PutObject"] {
+        assert!(riding.split(' ').any(|one| one == key), "{key}: {with:?}");
+    }
     let alone = s3.asked("PUT /bkt/k?acl", &[("x-amz-acl", "public-read")], "");
     assert!(alone.iter().all(|one| !one.contains("RidesOn")), "{alone:?}");
+}
+
+#[tokio::test]
+async fn who_starts_an_upload_may_list_and_abort_it_and_no_other() {
+    let s3 = fixture_with_acls().await;
+    s3.ok("CreateBucket", "PUT /bkt", &[("x-amz-acl", "public-read-write")], "").await;
+    let begin = async |cx: Cx| {
+        let begun = s3.send_as(cx, "CreateMultipartUpload", "POST /bkt/k?uploads", &[], Bytes::new()).await;
+        begun.one("UploadId")
+    };
+    let (others, strangers) = (begin(cx_of(OTHER)).await, begin(stranger()).await);
+    for (operation, method) in [("s3:AbortMultipartUpload", "DELETE"), ("s3:ListMultipartUploadParts", "GET")] {
+        let asked = s3.asked(&format!("{method} /bkt/k?uploadId={others}"), &[], "");
+        assert_eq!(asked, [format!("{operation} bkt/k tinderbox:UploadId={others}")]);
+    }
+    let initiator = async |id: &str| {
+        let keys = ConditionKeys::new().with("tinderbox:UploadId", id);
+        let facts = s3.service.facts_in("arn:aws:s3:::bkt/k", &keys).await.expect("the test holds");
+        let policy: serde_json::Value = serde_json::from_str(&facts.policy.expect("its ACL")).expect("JSON");
+        let statements = policy["Statement"].as_array().expect("statements").clone();
+        let aborting = statements.into_iter().filter(|one| one["Action"].to_string().contains("s3:AbortMultipart"));
+        aborting.map(|one| one["Principal"]["AWS"].as_str().unwrap_or("*").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(initiator(&others).await, [format!("arn:aws:iam::{OTHER}:root")]);
+    assert!(initiator(&strangers).await.is_empty(), "a stranger is nobody in particular");
+    assert!(initiator("another").await.is_empty());
 }
 
 fn stranger() -> Cx {

@@ -44,6 +44,8 @@ pub struct ToFunction {
 /// A POST to a subscriber's URL.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ToUrl {
+    /// The account of the topic.
+    pub account: String,
     /// `http://…` or `https://…`, perhaps with a user and password.
     pub url: String,
     /// Headers, `content-type` among them.

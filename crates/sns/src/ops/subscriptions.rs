@@ -9,7 +9,7 @@ use wire::{AccountId, Arn, Cx, Principal};
 use crate::arn::{self, SubscriptionName};
 use crate::delivery::{self, Notice};
 use crate::keys::{self, Key, Subscription, Token, Topic};
-use crate::limits::{ENDPOINT_BYTES_MAX, FIFO_SUBSCRIPTIONS_MAX, TOKEN_US, TOPIC_FILTERS_MAX};
+use crate::limits::{ENDPOINT_BYTES_MAX, FIFO_SUBSCRIPTIONS_MAX, TOKEN_BYTES, TOKEN_US, TOPIC_FILTERS_MAX};
 use crate::message::is_phone_number;
 use crate::ops::{endpoints, subscription_attributes};
 use crate::state::{clear_subscription, count_out, subscription, topic};
@@ -44,7 +44,7 @@ pub(crate) async fn subscribe(sns: Sns, cx: Cx, input: m::SubscribeInput) -> Res
         token: None,
         attributes,
     };
-    let (random, token) = (sys::id::hex::<10>(&sns.0.rng), sys::id::hex::<144>(&sns.0.rng));
+    let (random, token) = (sys::id::hex::<10>(&sns.0.rng), sys::id::hex::<TOKEN_BYTES>(&sns.0.rng));
     let made = New { name: &name, given: &given, random: &random, token: &token };
     let (arn, is_pending) = sns.0.kv.transact(|tx| sns.add(tx, made)).await?;
     let shown = match is_pending && input.return_subscription_arn != Some(true) {
@@ -254,7 +254,7 @@ pub(crate) async fn confirm(
 ) -> Result<m::ConfirmSubscriptionOutput, SnsError> {
     let _ = arn::parse("Topic", &input.topic_arn).map_err(|_| SnsError::invalid("Topic"))?;
     let token = input.token;
-    if token.is_empty() || !token.bytes().all(|b| b.is_ascii_hexdigit()) {
+    if token.len() != 2 * TOKEN_BYTES || !token.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(SnsError::InvalidParameter("Invalid token".to_owned()));
     }
     let keep = match input.authenticate_on_unsubscribe.as_deref() {
@@ -327,7 +327,7 @@ pub(crate) async fn unsubscribe(
         return Err(SnsError::invalid("SubscriptionId"));
     };
     let is_signed = !matches!(cx.principal, Principal::Anonymous);
-    let (sns, name, token) = (&sns, &name, &sys::id::hex::<144>(&sns.0.rng));
+    let (sns, name, token) = (&sns, &name, &sys::id::hex::<TOKEN_BYTES>(&sns.0.rng));
     sns.0
         .kv
         .transact(|tx| async move {

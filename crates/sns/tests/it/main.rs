@@ -61,6 +61,7 @@ fn cx_of(account: &str) -> Cx {
         trace: TraceContext::new(Timestamp::from_unix_ms(NOW_MS), &Rng::seeded(1)),
         source_ip: None,
         host: HOST.to_owned(),
+        unasked: Vec::new(),
     }
 }
 

@@ -236,8 +236,9 @@ impl Sqs {
     /// # Errors
     /// The store's.
     pub async fn reset(&self, account: &AccountId) -> Result<(), SqsError> {
-        for (queue, _) in jobs::queues(self).await? {
-            if queue.account == account.as_str() {
+        let mut rest = Key::queues_of(account.as_str());
+        while let Some(page) = jobs::queues(self, &mut rest).await? {
+            for (queue, _) in page {
                 match self.delete_queue(&queue).await {
                     Ok(()) | Err(SqsError::NonExistentQueue) => {}
                     Err(error) => return Err(error),

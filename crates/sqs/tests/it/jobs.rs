@@ -2,8 +2,9 @@
 
 use serde_json::json;
 use sqs::keys::{Key, Seq};
+use wire::AccountId;
 
-use super::{Fixture, fixture, settle};
+use super::{ACCOUNT, Fixture, arn, fixture, settle};
 
 /// A message that nobody can read, at the head of the queue.
 async fn broken(f: &Fixture, queue: &str) -> Key {
@@ -25,7 +26,7 @@ async fn a_tick_goes_on_behind_a_queue_that_fails() {
     f.queue("b", json!({})).await;
     let url = f.queue("c", json!({ "MessageRetentionPeriod": "60" })).await;
     broken(&f, "a").await;
-    f.put(&Key::Queue(sqs::QueueName::of_arn(&super::arn("b")).expect("an ARN")), Some(b"\xffbroken")).await;
+    f.put(&Key::Queue(sqs::QueueName::of_arn(&arn("b")).expect("an ARN")), Some(b"\xffbroken")).await;
     f.send(&url, "old").await;
     f.pass(61);
     sqs::jobs::tick(&f.sqs).await.expect_err("one of them cannot be read");
@@ -78,4 +79,27 @@ async fn a_start_takes_up_all_deleted_queues() {
         settle().await;
     }
     assert_eq!(keys_left(&f).await, []);
+}
+
+#[tokio::test]
+async fn what_is_broken_in_one_account_is_in_nobody_elses_way() {
+    let f = fixture();
+    let dead = f.queue("dead", json!({})).await;
+    let policy = json!({ "deadLetterTargetArn": arn("dead"), "maxReceiveCount": 1 }).to_string();
+    f.queue("q", json!({ "RedrivePolicy": policy })).await;
+    // A queue before all of ours whose name is none.
+    let key = kv::key::pack(&["sqs".into(), 1_u64.into(), "".into(), 7_u64.into()]);
+    let put = f.kv.transact(|tx| {
+        let key = key.clone();
+        async move {
+            tx.set(key, b"\x01{}".to_vec());
+            Ok::<_, kv::Error>(())
+        }
+    });
+    put.await.expect("the store serves");
+    f.ok("StartMessageMoveTask", json!({ "SourceArn": arn("dead") })).await;
+    let ours = AccountId::parse(ACCOUNT).expect("12 digits");
+    f.sqs.reset(&ours).await.expect("the account's own queues are readable");
+    let (status, _, _) = f.answer("GetQueueAttributes", json!({ "QueueUrl": dead })).await;
+    assert_eq!(status, 400, "the queue is gone");
 }

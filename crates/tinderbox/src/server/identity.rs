@@ -33,7 +33,8 @@ pub(super) async fn open(
     let decisions =
         Decisions::open(&folder, clock.clone()).with_context(|| format!("could not write in {}", folder.display()))?;
     let issuer_keys = Some(issuer_keys::of(config.oidc_keys.clone(), clock.clone()));
-    let extras = Extras { decisions: Some(decisions.clone()), issuer_keys };
+    let permissive = config.auth == Auth::Permissive;
+    let extras = Extras { decisions: Some(decisions.clone()), issuer_keys, permissive };
     let iam = Iam::open_with(kv, clock, rng, extras).await.context("identities cannot be read")?;
     Ok((iam, decisions))
 }

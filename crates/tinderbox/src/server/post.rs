@@ -5,8 +5,10 @@
 
 mod tls;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -19,6 +21,7 @@ use http_body_util::Full;
 use hyper_util::rt::TokioIo;
 use sns::delivery::{Refusal, ToUrl};
 use sys::Clock;
+use sys::turns::Turns;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -31,6 +34,13 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 4;
+/// Names that are looked up at once. A look-up holds a thread of those that files are read with, and cannot be ended: a
+/// name server that answers nobody may hold so many and no more.
+const LOOK_UPS_MAX: usize = 16;
+/// Of these, for the topics of one account.
+const ACCOUNT_LOOK_UPS_MAX: usize = 4;
+
+type Resolve = Arc<dyn Fn(&str, u16) -> std::io::Result<Vec<SocketAddr>> + Send + Sync>;
 
 /// What posts.
 #[derive(Clone)]
@@ -38,6 +48,8 @@ pub(super) struct Posts {
     clock: Clock,
     allowed: HttpDelivery,
     tls: TlsConnector,
+    resolve: Resolve,
+    look_ups: Arc<Turns>,
 }
 
 impl Posts {
@@ -46,7 +58,9 @@ impl Posts {
     /// # Errors
     /// When `ca` holds no certificates.
     pub(super) fn new(clock: Clock, allowed: HttpDelivery, ca: Option<&Path>) -> anyhow::Result<Self> {
-        Ok(Self { clock, allowed, tls: tls::connector(ca)? })
+        let resolve: Resolve = Arc::new(|host, port| Ok((host, port).to_socket_addrs()?.collect()));
+        let look_ups = Arc::new(Turns::new(LOOK_UPS_MAX, ACCOUNT_LOOK_UPS_MAX));
+        Ok(Self { clock, allowed, tls: tls::connector(ca)?, resolve, look_ups })
     }
 
     /// Posts, and answers with the status.
@@ -57,13 +71,42 @@ impl Posts {
 
     async fn send(&self, to: ToUrl) -> Result<u16, Refusal> {
         let (uri, user) = target(&to)?;
-        let addresses = addresses(self.allowed, &uri).await?;
+        let addresses = self.addresses(&to.account, &uri).await?;
         let request = request(&uri, user.as_deref(), to)?;
         let stream = connect(&self.clock, &addresses).await?;
         match is_https(&uri) {
             true => exchange(tls::handshake(&self.tls, host(&uri), stream).await?, request).await,
             false => exchange(stream, request).await,
         }
+    }
+
+    /// The addresses of the URL's host that the operator allows, in the order of the look-up.
+    async fn addresses(&self, account: &str, uri: &Uri) -> Result<Vec<SocketAddr>, Refusal> {
+        let host = host(uri);
+        let port = uri.port_u16().unwrap_or(if is_https(uri) { 443 } else { 80 });
+        let found = self.look_up(account, host.to_owned(), port).await;
+        let found = found.map_err(|error| Refusal::Transient(format!("{host}: {error}")))?;
+        let may = |address: &SocketAddr| match self.allowed {
+            HttpDelivery::None => false,
+            HttpDelivery::Loopback => is_loopback(address.ip()),
+            HttpDelivery::Anywhere => true,
+        };
+        let addresses: Vec<SocketAddr> = found.into_iter().filter(may).take(ADDRESSES_MAX).collect();
+        match addresses.is_empty() {
+            true => Err(Refusal::Permanent(format!("--http-delivery does not let messages go to {host}"))),
+            false => Ok(addresses),
+        }
+    }
+
+    /// The place is given back when the look-up has ended, whether or not anybody still waits for it.
+    async fn look_up(&self, account: &str, host: String, port: u16) -> std::io::Result<Vec<SocketAddr>> {
+        let turn = self.look_ups.take(account).await;
+        let resolve = Arc::clone(&self.resolve);
+        let found = sys::task::blocking(move || {
+            let _until_the_end = turn;
+            resolve(&host, port)
+        });
+        found.await.unwrap_or_else(|| Err(std::io::Error::other("the server is stopping")))
     }
 }
 
@@ -74,11 +117,16 @@ where
     let later = |error: &dyn std::error::Error| Refusal::Transient(error.to_string());
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| later(&error))?;
-    let driver = sys::task::spawn("sns post", connection);
-    let answer = sender.send_request(request).await.map_err(|error| later(&error));
+    // One future holds both: whoever waits no longer drops the socket, also under a subscriber that reads nothing.
+    let mut answer = pin!(sender.send_request(request));
+    let answer = tokio::select! {
+        biased;
+        answer = &mut answer => answer,
+        // It has answered and closed, or just closed: the answer tells.
+        _ = connection => answer.await,
+    };
     // The body says nothing that matters: it is not read.
-    driver.abort();
-    Ok(answer?.status().as_u16())
+    Ok(answer.map_err(|error| later(&error))?.status().as_u16())
 }
 
 fn is_https(uri: &Uri) -> bool {
@@ -107,24 +155,6 @@ fn target(to: &ToUrl) -> Result<(Uri, Option<String>), Refusal> {
     let slash = if path.starts_with('/') { "" } else { "/" };
     let uri = format!("{scheme}{host}{slash}{path}").parse().map_err(|_| refuse("no URL"))?;
     Ok((uri, user))
-}
-
-/// The addresses of the URL's host that the operator allows, in the order of the look-up.
-async fn addresses(allowed: HttpDelivery, uri: &Uri) -> Result<Vec<SocketAddr>, Refusal> {
-    let host = host(uri);
-    let port = uri.port_u16().unwrap_or(if is_https(uri) { 443 } else { 80 });
-    let found = tokio::net::lookup_host((host, port)).await;
-    let found = found.map_err(|error| Refusal::Transient(format!("{host}: {error}")))?;
-    let may = |address: &SocketAddr| match allowed {
-        HttpDelivery::None => false,
-        HttpDelivery::Loopback => is_loopback(address.ip()),
-        HttpDelivery::Anywhere => true,
-    };
-    let addresses: Vec<SocketAddr> = found.filter(may).take(ADDRESSES_MAX).collect();
-    match addresses.is_empty() {
-        true => Err(Refusal::Permanent(format!("--http-delivery does not let messages go to {host}"))),
-        false => Ok(addresses),
-    }
 }
 
 /// To the first address that takes the connection: a name often has one of IPv6 where nobody listens.
@@ -161,10 +191,19 @@ fn request(uri: &Uri, user: Option<&str>, to: ToUrl) -> Result<Request<Full<Byte
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use parking_lot::{Condvar, Mutex};
+    use tokio::io::AsyncReadExt;
+
     use super::*;
 
+    fn to_of(account: &str, url: &str) -> ToUrl {
+        ToUrl { account: account.to_owned(), url: url.to_owned(), headers: Vec::new(), body: "m".to_owned() }
+    }
+
     fn to(url: &str) -> ToUrl {
-        ToUrl { url: url.to_owned(), headers: Vec::new(), body: "m".to_owned() }
+        to_of("a", url)
     }
 
     #[test]
@@ -213,7 +252,77 @@ mod tests {
             (HttpDelivery::Anywhere, "http://10.0.0.1/", true),
         ] {
             let (uri, _) = target(&to(url)).expect("a URL");
-            assert_eq!(addresses(allowed, &uri).await.is_ok(), may, "{allowed:?} {url}");
+            let posts = Posts::new(Clock::system(), allowed, None).expect("no authority of ours is needed");
+            assert_eq!(posts.addresses("a", &uri).await.is_ok(), may, "{allowed:?} {url}");
         }
+    }
+
+    #[tokio::test]
+    async fn names_that_nobody_answers_for_hold_a_few_threads_only() {
+        let (held, release) = (Arc::new(AtomicUsize::new(0)), Arc::new((Mutex::new(false), Condvar::new())));
+        let mut posts =
+            Posts::new(Clock::system(), HttpDelivery::Anywhere, None).expect("no authority of ours is needed");
+        posts.resolve = Arc::new({
+            let (held, release) = (Arc::clone(&held), Arc::clone(&release));
+            move |_, _| {
+                held.fetch_add(1, Ordering::SeqCst);
+                let (open, changed) = &*release;
+                let mut open = open.lock();
+                while !*open {
+                    changed.wait(&mut open);
+                }
+                Ok(Vec::new())
+            }
+        });
+        let ask = |account: String| {
+            let started = (0..2 * ACCOUNT_LOOK_UPS_MAX).map(|number| {
+                let (posts, to) = (posts.clone(), to_of(&account, &format!("http://a{number}.example/")));
+                sys::task::spawn("test", async move { posts.post(to).await })
+            });
+            started.collect::<Vec<_>>()
+        };
+        let clock = Clock::system();
+        let are_held = async |count| {
+            while held.load(Ordering::SeqCst) < count {
+                clock.sleep(Duration::from_millis(1)).await;
+            }
+            clock.sleep(Duration::from_millis(30)).await;
+            assert_eq!(held.load(Ordering::SeqCst), count);
+        };
+        let first = ask("0".to_owned());
+        are_held(ACCOUNT_LOOK_UPS_MAX).await;
+        // Whoever gives up waiting gives no place back: the thread is still held.
+        first.iter().for_each(|post| post.abort());
+        ask("0".to_owned());
+        are_held(ACCOUNT_LOOK_UPS_MAX).await;
+        (1..=LOOK_UPS_MAX).for_each(|account| drop(ask(account.to_string())));
+        are_held(LOOK_UPS_MAX).await;
+        *release.0.lock() = true;
+        release.1.notify_all();
+    }
+
+    #[tokio::test]
+    async fn a_post_that_is_given_up_leaves_no_connection() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/", listener.local_addr().expect("an address"));
+        let posts = Posts::new(Clock::system(), HttpDelivery::Loopback, None).expect("no authority of ours is needed");
+        // More than all buffers on the way hold, to a subscriber that reads nothing.
+        let body = "m".repeat(64 << 20);
+        let length = body.len();
+        let posting = sys::task::spawn("test", async move {
+            posts.post(ToUrl { account: "a".to_owned(), url, headers: Vec::new(), body }).await
+        });
+        let (mut subscriber, _) = listener.accept().await.expect("connected");
+        subscriber.readable().await.expect("the head");
+        posting.abort();
+        let _ = posting.await;
+        let mut taken = 0;
+        let mut piece = vec![0; 1 << 20];
+        while let Ok(bytes) = subscriber.read(&mut piece).await
+            && bytes > 0
+        {
+            taken += bytes;
+        }
+        assert!(taken < length, "the rest was still sent: {taken}");
     }
 }

@@ -134,19 +134,19 @@ impl<S: Clone + Send + Sync + 'static> Table<S> {
         self
     }
 
-    /// The line of `O`, which stands already, reads: that the resource is absent is told to whoever could list it, also
-    /// without the line's own right, and to nobody else ([`Absence::known_to`]).
+    /// Which questions of the line of `O`, which stands already, are about reading something: that it is absent is told
+    /// to whoever could list it, also without the right that is asked about, and to nobody else ([`Absence::known_to`]).
     ///
     /// # Panics
     /// When no line serves `O`.
     #[must_use]
-    pub fn tells_absence<O: Operation>(mut self) -> Self {
-        self.line_of::<O>().tells_absence = true;
+    pub fn tells_absence<O: Operation>(mut self, tells: fn(&Asked) -> bool) -> Self {
+        self.line_of::<O>().tells_absence = tells;
         self
     }
 
     /// Which questions of the line of `O`, which stands already, need no answer once the facts are known, such as that
-    /// about reading the tags of an object that has none.
+    /// about reading the tags of an object that has none. The handler finds them in [`Cx::unasked`].
     ///
     /// # Panics
     /// When no line serves `O`.
@@ -170,6 +170,20 @@ impl<S: Clone + Send + Sync + 'static> Table<S> {
         self
     }
 
+    /// As [`Self::also`], for what depends on the service's state too, such as its clock.
+    ///
+    /// # Panics
+    /// As [`Self::also`].
+    #[must_use]
+    pub fn also_by<O: Operation>(mut self, further: fn(&S, &Cx, &O::Input) -> Vec<Permission>) -> Self {
+        let state = self.state.clone();
+        let column: Further = Box::new(move |cx, input| {
+            input.downcast_ref::<O::Input>().map(|input| further(&state, cx, input)).unwrap_or_default()
+        });
+        put(&mut self.line_of::<O>().further, column, "also");
+        self
+    }
+
     /// The condition keys of the line of `O`, which stands already: `aws:RequestTag/…`, `s3:prefix`, `sns:Protocol` …
     ///
     /// # Panics
@@ -178,6 +192,20 @@ impl<S: Clone + Send + Sync + 'static> Table<S> {
     pub fn keys<O: Operation>(mut self, keys: fn(&Cx, &O::Input) -> ConditionKeys) -> Self {
         let column: Keys = Box::new(move |cx, input| {
             input.downcast_ref::<O::Input>().map(|input| keys(cx, input)).unwrap_or_default()
+        });
+        put(&mut self.line_of::<O>().keys, column, "keys");
+        self
+    }
+
+    /// As [`Self::keys`], for what depends on the service's state too, such as its clock.
+    ///
+    /// # Panics
+    /// As [`Self::keys`].
+    #[must_use]
+    pub fn keys_by<O: Operation>(mut self, keys: fn(&S, &Cx, &O::Input) -> ConditionKeys) -> Self {
+        let state = self.state.clone();
+        let column: Keys = Box::new(move |cx, input| {
+            input.downcast_ref::<O::Input>().map(|input| keys(&state, cx, input)).unwrap_or_default()
         });
         put(&mut self.line_of::<O>().keys, column, "keys");
         self

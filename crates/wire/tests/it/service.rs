@@ -156,6 +156,7 @@ fn cx() -> Cx {
         trace: TraceContext::new(sys::Timestamp::default(), &sys::Rng::seeded(1)),
         source_ip: None,
         host: "localhost".to_owned(),
+        unasked: Vec::new(),
     }
 }
 
