@@ -278,3 +278,31 @@ def test_a10_a_full_disk_refuses_writes_serves_reads_and_recovers_by_itself(moun
     for key, body in {**kept, **written}.items():
         assert served(s3, key) == (body, True), key
     assert status_of(s3.head_object, Key="kept-0") == 404
+
+
+def test_a10_a_disk_that_is_full_of_inline_objects_is_emptied_by_deletes(mounted_server):
+    """The store's own memtables and merges must find room, or one of them ends it until a restart."""
+    server, _ = mounted_server("-t", "tmpfs", "-o", "size=256m", "none")
+    s3 = server.client("s3")
+    s3.create_bucket(Bucket=BUCKET)
+    chance, written, refused = random.Random(1), [], None
+    body = chance.randbytes(60_000)
+    for number in range(5_000):
+        key = f"{chance.randrange(1 << 32):08x}-{number}"
+        refused = status_of(s3.put_object, Key=key, Body=body)
+        if refused != 200:
+            break
+        written.append(key)
+    assert refused >= 500 and len(written) * len(body) > 40 << 20, (refused, len(written))
+    assert all(served(s3, key) == (body, True) for key in written[::50])
+    for at in range(0, len(written), 100):
+        keys = [{"Key": key} for key in written[at : at + 100]]
+        answer = s3.delete_objects(Bucket=BUCKET, Delete={"Objects": keys})
+        assert len(answer["Deleted"]) == len(keys), answer.get("Errors")
+    give_up = time.monotonic() + 15
+    while (status := status_of(s3.put_object, Key="after", Body=body)) != 200:
+        assert time.monotonic() < give_up, f"{status}: all is deleted, and writes are still refused"
+        time.sleep(0.2)
+    server.kill()
+    server.start()
+    assert served(server.client("s3"), "after") == (body, True)

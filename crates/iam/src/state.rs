@@ -288,7 +288,12 @@ impl Iam {
         let session = principal.session();
         let restricted = session.filter(|s| s.policy.is_some() || !s.policy_arns.is_empty() || !s.tags.is_empty());
         let is_federated = matches!(principal, Principal::FederatedUser { .. });
-        let mut key = format!("{account}/{kind:?}/{name}/{id:?}");
+        let mut key = String::with_capacity(96);
+        let id_text = id.map_or("", String::as_str);
+        for part in [account.as_str(), kind.word(), name, id_text] {
+            key.push_str(part);
+            key.push('/');
+        }
         if let Some(s) = restricted {
             key.push_str(&format!("/{:?}/{:?}/{:?}", s.policy, s.policy_arns, s.tags));
         }

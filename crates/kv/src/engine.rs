@@ -28,9 +28,9 @@ pub trait Engine: Send + 'static {
     /// The state after the newest batch. It stays readable and unchanged while it is held.
     fn snapshot(&self) -> Arc<dyn Snapshot>;
 
-    /// What the next batch may do; asked before each group of transactions.
+    /// How much the next batch may write; asked before each group of transactions.
     fn room(&mut self) -> Room {
-        Room::Enough
+        Room::ENOUGH
     }
 
     /// Makes `batch` durable, then visible to [`Engine::snapshot`], all of it or nothing.

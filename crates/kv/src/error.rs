@@ -37,6 +37,11 @@ impl Error {
         Self::Unavailable { reason: reason.to_string() }
     }
 
+    /// The error of a transaction that a full disk does not take. The store goes on.
+    pub(crate) fn disk_full() -> Self {
+        Self::unavailable("the disk is full")
+    }
+
     /// An [`Error::Corrupt`] that says what was found.
     pub fn corrupt(reason: impl std::fmt::Display) -> Self {
         Self::Corrupt { reason: reason.to_string() }

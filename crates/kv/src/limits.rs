@@ -24,5 +24,13 @@ pub(crate) const GROUP_BYTES_MAX: usize = 2 * TRANSACTION_BYTES_MAX;
 pub(crate) const RESOLVER_BOUNDARIES_MAX: usize = 1 << 20;
 /// Deepest nesting of tuples in a key.
 pub const TUPLE_DEPTH_MAX: usize = 16;
-/// With less room than this on the disk the store refuses to grow, in bytes.
-pub const FREE_BYTES_MIN: u64 = 32 << 20;
+/// A memtable of the engine is written out as a table at this many bytes.
+pub(crate) const MEMTABLE_BYTES: u64 = 8 << 20;
+/// Bytes of one table of the engine, as merges write them. Stores that were made earlier keep tables of 64 MiB.
+pub(crate) const TABLE_BYTES: u64 = 8 << 20;
+/// So many tables of written out memtables are merged into the level below, which is to have as many tables.
+pub(crate) const MERGED_TABLES: u8 = 4;
+/// Each level has so many times the tables of the one above.
+pub(crate) const LEVEL_RATIO: u8 = 10;
+/// Room that growth leaves to removals, in bytes: one full group of them, and a little.
+pub(crate) const REMOVALS_BYTES: u64 = 24 << 20;

@@ -64,6 +64,7 @@ struct Inner {
     failed: Option<Error>,
     /// Numbers given out by `next_number`.
     numbers: u64,
+    leads_to_removals: bool,
     /// Committing, committed, given up, or read-only from the start.
     closed: bool,
 }
@@ -76,6 +77,7 @@ pub(crate) struct Commit {
     pub(crate) writes: Writes,
     pub(crate) bytes: usize,
     pub(crate) stamp: PendingStamp,
+    pub(crate) leads_to_removals: bool,
 }
 
 impl Txn {
@@ -251,6 +253,15 @@ impl Txn {
         number
     }
 
+    /// Says that removals follow what this transaction writes: a full disk takes it beside them, while there is room for
+    /// both. For small writes without which nothing can be removed, such as a receive before the delete of a message.
+    pub fn leads_to_removals(&self) {
+        self.write(|inner| {
+            inner.leads_to_removals = true;
+            Ok(())
+        });
+    }
+
     /// Makes later reads and the commit return `error`: for layers whose writes break a limit of their own.
     pub(crate) fn fail(&self, error: Error) {
         self.write(|_| Err(error));
@@ -300,10 +311,11 @@ impl Txn {
         if inner.writes.is_empty() && inner.write_conflicts.is_empty() {
             return Ok(None);
         }
-        let Inner { reads, write_conflicts, writes, bytes, .. } = std::mem::take(&mut *inner);
+        let Inner { reads, write_conflicts, writes, bytes, leads_to_removals, .. } = std::mem::take(&mut *inner);
         inner.closed = true;
         let stamp = self.0.stamp.clone();
-        Ok(Some(Commit { read_version: self.0.read_version, reads, write_conflicts, writes, bytes, stamp }))
+        let read_version = self.0.read_version;
+        Ok(Some(Commit { read_version, reads, write_conflicts, writes, bytes, stamp, leads_to_removals }))
     }
 }
 

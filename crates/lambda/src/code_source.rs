@@ -110,7 +110,9 @@ impl Lambda {
     ///
     /// # Errors
     /// What is wrong with the package, and `CodeStorageExceededException`: then nothing is stored. The transaction that
-    /// names the package counts again; what it refuses is collected later, as what no record names is.
+    /// names the package counts again; what it refuses is collected later, as what no record names is. What is not collected
+    /// yet counts as well ([`crate::lately`]): new packages of some two hours are together as large as all that an account
+    /// may use.
     pub(crate) async fn store(&self, cx: &Cx, package: Package, freed: u64) -> Result<CodeRef, LambdaError> {
         let key = Key::Usage { account: cx.account.as_str(), region: &cx.region };
         let usage = self.kv.read(|tx| async { keys::get::<UsageRecord>(&{ tx }, &key).await }).await?;
@@ -119,7 +121,16 @@ impl Lambda {
         if length > freed && others + length > self.config.account_code_bytes_max {
             return Err(LambdaError::CodeStorageExceededException);
         }
-        Ok(self.packages.store(package.zip).await?)
+        let max = self.config.account_code_bytes_max;
+        let counted = self.lately.count(cx.account.as_str(), length, max);
+        if counted.is_none() && !self.packages.is_here(&package.zip).await? {
+            return Err(LambdaError::CodeStorageExceededException);
+        }
+        let stored = self.packages.store(package.zip).await?;
+        if let Some(counted) = counted.filter(|_| stored.is_new) {
+            counted.keep();
+        }
+        Ok(stored.code)
     }
 
     /// Checks a package without keeping anything of it (`DryRun`).

@@ -80,6 +80,7 @@ impl Lambda {
             removed += usize::from(self.packages.remove(name, COLLECT_EVERY).await?);
         }
         before.0 = now;
+        self.lately.pass();
         Ok(removed)
     }
 

@@ -34,6 +34,7 @@ pub mod invoke;
 mod inward;
 pub mod jobs;
 mod keys;
+mod lately;
 pub mod limits;
 mod name;
 mod ops;

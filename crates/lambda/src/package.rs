@@ -23,11 +23,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use blob::{BlobRef, Blobs};
 use bytes::Bytes;
-use sys::Rng;
+use sys::{Clock, Rng, Timestamp};
 use tokio::sync::{Mutex, Semaphore};
 
 pub use unpack::{UnpackLimits, Unpacked, unpack};
@@ -95,6 +95,15 @@ impl PackageError {
     }
 }
 
+/// A package that is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The package.
+    pub code: CodeRef,
+    /// Whether this node did not have it yet.
+    pub is_new: bool,
+}
+
 /// The packages of one node. Cloning is cheap.
 #[derive(Clone)]
 pub struct Packages {
@@ -103,6 +112,7 @@ pub struct Packages {
 
 struct Inner {
     blobs: Blobs,
+    clock: Clock,
     rng: Rng,
     /// `CODE/BOOT`.
     folder: PathBuf,
@@ -117,7 +127,7 @@ impl Packages {
     ///
     /// # Errors
     /// When the folder cannot be made or read.
-    pub fn open(code: &Path, blobs: Blobs, rng: Rng, limits: UnpackLimits) -> io::Result<Self> {
+    pub fn open(code: &Path, blobs: Blobs, (clock, rng): (Clock, Rng), limits: UnpackLimits) -> io::Result<Self> {
         let boot = boot_name(&rng);
         let folder = code.join(&boot);
         fs::create_dir_all(&folder)?;
@@ -135,24 +145,49 @@ impl Packages {
         }
         let locks = (0..LOCKS).map(|_| Mutex::new(())).collect();
         let slots = Semaphore::new(UNPACKS_AT_ONCE);
-        Ok(Self { inner: Arc::new(Inner { blobs, rng, folder, limits, locks, slots }) })
+        Ok(Self { inner: Arc::new(Inner { blobs, clock, rng, folder, limits, locks, slots }) })
     }
 
     /// Checks a package by unpacking it, then stores it durably. After this the package can run on this node at once.
     ///
     /// # Errors
-    /// What is wrong with the package; then nothing was stored.
-    pub async fn store(&self, zip: Bytes) -> Result<CodeRef, PackageError> {
+    /// What is wrong with the package, or the disk's error; then nothing was stored.
+    pub async fn store(&self, zip: Bytes) -> Result<Stored, PackageError> {
         if zip.is_empty() {
             return Err(PackageError::Empty);
         }
         let hashed = zip.clone();
         let digest = sys::task::blocking(move || sha256_hex(&hashed)).await.ok_or_else(cancelled)?;
         let code = CodeRef { digest, length: zip.len() as u64 };
-        self.unpack_once(&code, Some(zip.clone())).await?;
-        let stored = self.inner.blobs.put(zip).await?;
-        debug_assert_eq!(stored.digest.to_string(), code.digest, "both sides hash the same bytes");
-        Ok(code)
+        let is_new = self.unpack_once(&code, Some(zip.clone())).await?;
+        match self.inner.blobs.put(zip).await {
+            Ok(stored) => debug_assert_eq!(stored.digest.to_string(), code.digest, "both sides hash the same bytes"),
+            Err(error) => {
+                if is_new {
+                    self.remove_folder_without_blob(&code).await?;
+                }
+                return Err(error.into());
+            }
+        }
+        Ok(Stored { code, is_new })
+    }
+
+    /// Nobody would know of it before the next start. Unless somebody else has stored the same bytes meanwhile.
+    async fn remove_folder_without_blob(&self, code: &CodeRef) -> Result<(), PackageError> {
+        let _flight = self.inner.lock(&code.digest).lock().await;
+        if self.inner.blobs.reader(&blob_ref(code)?).await.is_err() {
+            self.remove_folder(&code.digest).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether this node has unpacked these bytes.
+    ///
+    /// # Errors
+    /// When the server shuts down.
+    pub(crate) async fn is_here(&self, zip: &Bytes) -> Result<bool, PackageError> {
+        let (zip, folder) = (zip.clone(), self.inner.folder.clone());
+        sys::task::blocking(move || folder.join(sha256_hex(&zip)).is_dir()).await.ok_or_else(cancelled)
     }
 
     /// Checks a package without keeping anything of it (`DryRun`).
@@ -179,7 +214,8 @@ impl Packages {
     /// # Errors
     /// When the blob is missing or rotten, or the disk failed.
     pub async fn unpacked(&self, code: &CodeRef) -> Result<PathBuf, PackageError> {
-        self.unpack_once(code, None).await
+        self.unpack_once(code, None).await?;
+        Ok(self.folder(code))
     }
 
     /// The zip file.
@@ -234,8 +270,8 @@ impl Packages {
         Ok(unneeded)
     }
 
-    /// Removes a name of [`Packages::unneeded`], blob and folder, unless it was stored within `age`. Nothing may run from
-    /// the folder. Whether there was something to remove.
+    /// Removes a name of [`Packages::unneeded`], blob and folder, unless it was stored, or its layers merged, within `age`.
+    /// Nothing may run from the folder. Whether there was something to remove.
     ///
     /// # Errors
     /// The disk's.
@@ -252,17 +288,37 @@ impl Packages {
                 }
                 removed
             }
-            // Several layers in one folder; the name is not a package's.
+            // Several layers in one folder; the name is not a package's. Whoever has just been given it runs from it, needed
+            // or not when that was looked for.
+            Err(_) if self.age_of(name).await?.is_none_or(|time| time < age) => return Ok(false),
             Err(_) => false,
         };
+        Ok(self.remove_folder(name).await? || stored)
+    }
+
+    /// Whether there was one. Only for who holds the lock of `name`.
+    async fn remove_folder(&self, name: &str) -> Result<bool, PackageError> {
         let (place, unfinished) = (self.inner.folder.join(name), self.inner.unfinished());
         let work = move || match fs::rename(place, &unfinished) {
             Ok(()) => fs::remove_dir_all(unfinished).map(|()| true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         };
-        let unpacked = sys::task::blocking(work).await.ok_or_else(cancelled)??;
-        Ok(stored || unpacked)
+        Ok(sys::task::blocking(work).await.ok_or_else(cancelled)??)
+    }
+
+    /// Time since the layers in this folder were last asked for; `None` when it does not exist.
+    async fn age_of(&self, name: &str) -> Result<Option<Duration>, PackageError> {
+        let (place, now) = (self.inner.folder.join(name), self.inner.clock.now());
+        let work = move || match place.metadata().and_then(|folder| folder.modified()) {
+            Ok(at) => {
+                let at = at.duration_since(SystemTime::UNIX_EPOCH).map_err(io::Error::other)?;
+                Ok(Some(now.since(Timestamp::default() + at)))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        Ok(sys::task::blocking(work).await.ok_or_else(cancelled)??)
     }
 
     /// Bytes of all files of a package, unpacked.
@@ -295,15 +351,17 @@ impl Packages {
         let folder = self.inner.folder.join(&name);
         let _flight = self.inner.lock(&name).lock().await;
         let (place, unfinished) = (folder.clone(), self.inner.unfinished());
+        let now = SystemTime::UNIX_EPOCH + self.inner.clock.now().since(Timestamp::default());
         let work = move || {
-            if place.is_dir() {
-                return Ok(());
+            if !place.is_dir() {
+                let unfinished = Unfinished::create(unfinished)?;
+                for folder in &folders {
+                    layers::lay_over(folder, &unfinished.0)?;
+                }
+                fs::rename(&unfinished.0, &place)?;
             }
-            let unfinished = Unfinished::create(unfinished)?;
-            for folder in &folders {
-                layers::lay_over(folder, &unfinished.0)?;
-            }
-            fs::rename(&unfinished.0, place)
+            // Young again for [`Packages::remove`].
+            fs::File::open(place)?.set_modified(now)
         };
         sys::task::blocking(work).await.ok_or_else(cancelled)??;
         Ok(folder)
@@ -314,26 +372,26 @@ impl Packages {
         self.inner.folder.join(&code.digest)
     }
 
-    async fn unpack_once(&self, code: &CodeRef, zip: Option<Bytes>) -> Result<PathBuf, PackageError> {
+    /// Whether it had to.
+    async fn unpack_once(&self, code: &CodeRef, zip: Option<Bytes>) -> Result<bool, PackageError> {
         let folder = self.folder(code);
         let _flight = self.inner.lock(&code.digest).lock().await;
         let (probe, unfinished, limits) = (folder.clone(), self.inner.unfinished(), self.inner.limits);
         if sys::task::blocking(move || probe.is_dir()).await.ok_or_else(cancelled)? {
-            return Ok(folder);
+            return Ok(false);
         }
         let _slot = self.inner.slots.acquire().await.map_err(|_| cancelled())?;
         let zip = match zip {
             Some(zip) => zip,
             None => self.zip(code).await?,
         };
-        let place = folder.clone();
         let work = move || {
             let unfinished = Unfinished::create(unfinished)?;
             unpack(&zip, &unfinished.0, limits)?;
-            Ok::<_, PackageError>(fs::rename(&unfinished.0, place)?)
+            Ok::<_, PackageError>(fs::rename(&unfinished.0, folder)?)
         };
         sys::task::blocking(work).await.ok_or_else(cancelled)??;
-        Ok(folder)
+        Ok(true)
     }
 }
 

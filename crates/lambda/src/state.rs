@@ -13,6 +13,7 @@ use crate::error::LambdaError;
 use crate::function::{CodeRef, Concurrency, FunctionVersion};
 use crate::identity::Identity;
 use crate::keys::FunctionRecord;
+use crate::lately::Lately;
 use crate::limits;
 use crate::name::function_arn;
 use crate::package::Packages;
@@ -86,6 +87,7 @@ pub struct State {
     /// By ARN: what follows from a function's record and its policy.
     pub(crate) remembered_facts: Remembered<ResourceFacts>,
     pub(crate) object_turns: Arc<Semaphore>,
+    pub(crate) lately: Lately,
     pub(crate) check_policy: CheckPolicy,
     /// Who tells the data plane what is provisioned of a function.
     pub(crate) provisioning: Turns,
@@ -116,6 +118,7 @@ impl Lambda {
             read_object,
             remembered_facts: Remembered::new(),
             object_turns: Arc::new(Semaphore::new(OBJECTS_AT_ONCE)),
+            lately: Lately::default(),
             check_policy,
             provisioning: Turns::default(),
         }))

@@ -46,6 +46,8 @@ mod probe;
 mod process;
 mod protocol;
 mod sandbox;
+#[cfg(test)]
+mod security;
 mod spec;
 mod state;
 mod tree;

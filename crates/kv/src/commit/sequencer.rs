@@ -81,16 +81,22 @@ impl Sequencer {
         let mut batch = Batch { version: self.version + 1, writes: Writes::new(), oldest_read_version };
         let mut accepted = Vec::new();
         let mut refused = Vec::new();
-        let (snapshot, room) = (self.latest.get().1, self.engine.room());
+        let (snapshot, mut room) = (self.latest.get().1, self.engine.room());
         for Waiting { commit, done } in group {
             let order = u16::try_from(accepted.len()).expect("a group is smaller than 65,536");
             let stamp = Versionstamp::new(batch.version, order);
-            match self.admit(&commit, stamp, &*snapshot, room, &mut batch.writes) {
+            match self.admit(&commit, stamp, &*snapshot, (&mut room, &mut batch.writes)) {
                 Ok(()) => accepted.push((done, commit.stamp, stamp)),
                 Err(error) => refused.push((done, error)),
             }
         }
         drop(snapshot);
+        if accepted.is_empty() && refused.iter().any(|(_, error)| *error == Error::disk_full()) {
+            // On a full disk nothing may commit for long: the engine must not keep replaced files for an old snapshot.
+            let fresh = self.engine.snapshot();
+            self.read_versions.publish(self.version, self.clock.elapsed(), &fresh);
+            *self.latest.0.lock() = (self.version, fresh);
+        }
         let outcome = if accepted.is_empty() { Ok(()) } else { self.write(&batch) };
         for (done, pending, stamp) in accepted {
             if outcome.is_ok() {
@@ -103,20 +109,19 @@ impl Sequencer {
         }
     }
 
-    /// Checks one transaction for conflicts and adds what it writes to the batch.
+    /// Checks one transaction for conflicts and for room, and adds what it writes to the batch.
     fn admit(
         &mut self,
         commit: &Commit,
         stamp: Versionstamp,
         snapshot: &dyn Snapshot,
-        room: Room,
-        batch: &mut Writes,
+        (room, batch): (&mut Room, &mut Writes),
     ) -> Result<(), Error> {
         if self.resolver.conflicts(commit.read_version, &commit.reads) {
             return Err(Error::Conflict);
         }
         let writes = resolve(commit, stamp, snapshot, batch)?;
-        room.admit(&writes)?;
+        room.admit(&writes, commit.leads_to_removals)?;
         let version = self.version + 1;
         for range in &commit.write_conflicts {
             self.resolver.record(version, range);

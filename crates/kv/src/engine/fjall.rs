@@ -7,24 +7,30 @@
 //!     00                   the marker: format, number and CRC of the newest batch, and its keys
 //!     01 key               value
 //! ```
+//! A memtable is written out, and tables merged, only while there is room for both (room.rs).
+//!
 //! Rules (they were paid for by others): no `clear()`, no key–value separation, one batch and one `fdatasync` per
 //! group, an error of a write is final. A bad record silently ends fjall's journal recovery (fjall-rs/fjall#311), so
 //! opening checks that the newest batch is whole and not older than the high-water mark.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::panic::catch_unwind;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::{Buf, BufMut, Bytes};
 use crc_fast::CrcAlgorithm::Crc64Nvme;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+use fjall::compaction::Leveled;
+use fjall::{AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+use parking_lot::Mutex;
+use sys::Clock;
 
 use super::high_water::HighWater;
-use super::room::{Reserve, Room};
+use super::room::{Demand, Reserve, Room};
 use super::values::Values;
 use super::{Batch, Engine, Pairs, Snapshot};
+use crate::limits::{LEVEL_RATIO, MERGED_TABLES, TABLE_BYTES};
 use crate::{Error, KeyRange};
 
 const MARKER: &[u8] = &[0x00];
@@ -38,6 +44,8 @@ pub struct Fjall {
     version: u64,
     high_water: HighWater,
     reserve: Reserve,
+    /// Snapshots by fjall's number of their state, the oldest first. Some may not be held any more.
+    snapshots: Mutex<VecDeque<(u64, Weak<FjallSnapshot>)>>,
     values: Arc<Values>,
 }
 
@@ -49,7 +57,7 @@ impl Fjall {
     /// cannot be used.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         make_folder(folder).map_err(|error| Error::unavailable(format_args!("{}: {error}", folder.display())))?;
-        let reserve = Reserve::open(folder);
+        let reserve = Reserve::open(folder, Clock::system());
         let marked = HighWater::read(folder)?;
         // fjall answers some damaged journals with a failed assertion instead of an error.
         let (database, keyspace, version) = catch_unwind(|| recover(&folder.join("fjall")))
@@ -64,7 +72,47 @@ impl Fjall {
             _ => {}
         }
         let high_water = HighWater::start(folder, version)?;
-        Ok(Self { database, keyspace, version, high_water, reserve, values: Arc::new(Values::new()) })
+        Ok(Self {
+            database,
+            keyspace,
+            version,
+            high_water,
+            reserve,
+            snapshots: Mutex::default(),
+            values: Arc::new(Values::new()),
+        })
+    }
+
+    fn demand(&self) -> Demand {
+        let active = self.keyspace.tree.active_memtable().size();
+        let version = self.keyspace.tree.current_version();
+        let mut levels = version.iter_levels().map(|level| level.size());
+        let top = levels.next().unwrap_or(0);
+        let mut below = levels.filter(|bytes| *bytes > 0);
+        let sealed = self.database.write_buffer_size().saturating_sub(active);
+        Demand { active, sealed, top, first: below.next().unwrap_or(0), deeper: below.sum() }
+    }
+
+    /// Removes files that a merge has replaced and that no snapshot can read. fjall does that by itself only when it next
+    /// writes a memtable out, and on a full disk that may be never.
+    fn remove_merged(&self) -> Result<(), Error> {
+        let mut held = self.snapshots.lock();
+        while held.front().is_some_and(|(_, snapshot)| snapshot.strong_count() == 0) {
+            held.pop_front();
+        }
+        // Nobody can take an older snapshot than the newest of these. fjall keeps the state before this number.
+        let Some((oldest, _)) = held.front() else { return Ok(()) };
+        let mut states = self.keyspace.tree.get_version_history_lock();
+        states.maintenance(self.keyspace.path(), oldest.saturating_sub(1)).map_err(|error| from_fjall(error.into()))
+    }
+
+    /// Has a full memtable written out. fjall does that by itself only at 64 MiB, the setting that a keyspace keeps from
+    /// its creation, and without asking whether there is room: a write of its own that fails ends all later ones.
+    fn write_out(&self) -> Result<(), Error> {
+        if self.reserve.writes_out(self.demand()) {
+            self.keyspace.rotate_memtable().map_err(from_fjall)?;
+        }
+        Ok(())
     }
 }
 
@@ -74,16 +122,24 @@ impl Engine for Fjall {
     }
 
     fn snapshot(&self) -> Arc<dyn Snapshot> {
-        Arc::new(FjallSnapshot {
-            snapshot: self.database.snapshot(),
-            keyspace: self.keyspace.clone(),
-            version: self.version,
-            values: Arc::clone(&self.values),
-        })
+        let (snapshot, version, values) = (self.database.snapshot(), self.version, Arc::clone(&self.values));
+        let number = snapshot.seqno();
+        let snapshot = Arc::new(FjallSnapshot { snapshot, keyspace: self.keyspace.clone(), version, values });
+        let mut held = self.snapshots.lock();
+        while held.front().is_some_and(|(_, snapshot)| snapshot.strong_count() == 0) {
+            held.pop_front();
+        }
+        held.push_back((number, Arc::downgrade(&snapshot)));
+        snapshot
     }
 
     fn room(&mut self) -> Room {
-        self.reserve.room()
+        if self.reserve.is_scarce()
+            && let Err(error) = self.remove_merged()
+        {
+            tracing::error!(%error, "tables that were merged could not be removed");
+        }
+        self.reserve.room(self.demand())
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), Error> {
@@ -101,7 +157,7 @@ impl Engine for Fjall {
         changes.commit().map_err(from_fjall)?;
         self.version = batch.version;
         self.high_water.raise(batch.version);
-        Ok(())
+        self.write_out()
     }
 }
 
@@ -176,10 +232,20 @@ fn checksum(version: u64, writes: &BTreeMap<Bytes, Option<Bytes>>) -> u64 {
 }
 
 fn recover(folder: &Path) -> Result<(Database, Keyspace, u64), Error> {
-    let database = Database::builder(folder).open().map_err(from_fjall)?;
-    let keyspace = database.keyspace("kv", KeyspaceCreateOptions::default).map_err(from_fjall)?;
+    // One writes memtables out and one merges: so only one merge at a time needs room.
+    let database = Database::builder(folder).worker_threads(2).open().map_err(from_fjall)?;
+    let keyspace = database.keyspace("kv", options).map_err(from_fjall)?;
     let version = recovered_version(&keyspace)?;
     Ok((database, keyspace, version))
+}
+
+/// How a new keyspace is laid out.
+fn options() -> KeyspaceCreateOptions {
+    let merges = Leveled::default()
+        .with_l0_threshold(MERGED_TABLES)
+        .with_table_target_size(TABLE_BYTES)
+        .with_level_ratio_policy(vec![LEVEL_RATIO.into()]);
+    KeyspaceCreateOptions::default().compaction_strategy(Arc::new(merges))
 }
 
 /// The number of the newest batch that is there, after a check that all of it is.

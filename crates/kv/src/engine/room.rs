@@ -1,106 +1,206 @@
-//! Room on the disk. An engine that meets a full disk in the middle of a batch cannot go on: what it has written is
-//! unknown. So the store looks before each group, refuses what grows while there is still room, and keeps a reserve
-//! for what removes: a full disk can be emptied by its own clients, and nothing has to be restarted (test:A10).
+//! Room on the disk. An engine that meets a full disk in the midst of a write cannot go on: what it has written is
+//! unknown. So the store looks before each group how many bytes there is room for, counts what each transaction writes
+//! against them, refuses what grows while there is still room, and keeps a reserve for what removes: a full disk can be
+//! emptied by its own clients, and nothing has to be restarted (test:A10).
 //!
 //! ```text
-//!   free   ≥ 32 MiB  everything
-//!          < 32 MiB  transactions that remove
-//!          <  2 MiB  the reserve, 8 MiB of zeros in a file, is given up for them
-//!   still  <  2 MiB  nothing
+//!   free on the disk, less what the engine may have to write by itself (memtables, then a merge)
+//!      ≥ 24 MiB   everything, as many bytes as there are above
+//!      < 24 MiB   transactions that remove, and in part those that lead to removals
+//!      <  0       the engine begins to write nothing out any more
+//!   free on the disk
+//!      < 22 MiB   the reserve, a file of 8 MiB, is given up for removals
+//!      <  2 MiB   nothing
 //! ```
-//! Somebody who takes the last 32 MiB between the look and the write of one group, as memory could and disks can not,
-//! still stops the store until a restart.
+//! A merge reads all tables on top and the level below them, writes them anew, and only then removes what it has read:
+//! nothing in a small store, some 250 MiB in a large one ([`Demand`]). What removals free, merges give back.
+//!
+//! Whoever takes the last of the room between the look and the write, or while the engine writes out or merges what it
+//! began when there was room, as others can who write to the same disk, still stops the store until a restart.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use sys::Clock;
 
 use crate::Error;
-use crate::limits::FREE_BYTES_MIN;
+use crate::limits::{GROUP_BYTES_MAX, LEVEL_RATIO, MEMTABLE_BYTES, MERGED_TABLES, REMOVALS_BYTES, TABLE_BYTES};
 
 const FILE: &str = "reserve";
 const RESERVE_BYTES: u64 = 8 << 20;
 /// Below this not even removals are written.
 const LAST_BYTES: u64 = 2 << 20;
+/// With less than this the reserve is given up: there must be room for one group of removals.
+const RESERVE_HELD_BYTES: u64 = LAST_BYTES + GROUP_BYTES_MAX as u64;
+/// What only leads to removals leaves this much to removals.
+const KEPT_FOR_REMOVALS_BYTES: u64 = 3 << 20;
+/// A memtable is written out at this many bytes on a full disk: only merges free the room of what was removed.
+const MEMTABLE_SCARCE_BYTES: u64 = 128 << 10;
+/// The engine writes a memtable of this many bytes out by itself, room or not.
+const MEMTABLE_BYTES_MAX: u64 = 64 << 20;
 /// A transaction removes when it writes no more than so many bytes for each key that it deletes.
 const BYTES_PER_REMOVAL_MAX: usize = 2_048;
+/// What the engine adds to a key and its value, in journal, table and marker.
+const ENTRY_BYTES: usize = 64;
+/// Pause before the reserve is tried for again after a failure.
+const TAKE_AGAIN: Duration = Duration::from_secs(60);
 
-/// What the next batch may do.
+/// How many bytes the next batch may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// Everything.
-    Enough,
-    /// Only transactions that remove.
-    Removals,
-    /// Nothing.
-    None,
+pub struct Room {
+    /// For every transaction.
+    growth: u64,
+    /// For those that remove; never less than `growth`.
+    removals: u64,
 }
 
+/// The writes of a transaction; `None` deletes.
+type Writes = BTreeMap<Bytes, Option<Bytes>>;
+
 impl Room {
-    /// Whether a transaction that makes these writes fits; `None` deletes.
+    /// No limit.
+    pub const ENOUGH: Self = Self { growth: u64::MAX, removals: u64::MAX };
+
+    /// `growth` bytes for all transactions together, and `removals` for those that remove, the former included.
+    pub fn new(growth: u64, removals: u64) -> Self {
+        Self { growth, removals: removals.max(growth) }
+    }
+
+    /// Takes the bytes of a transaction that makes these writes. One that leads to removals is let in beside those that
+    /// remove as long as it leaves them some room.
     ///
     /// # Errors
-    /// `Unavailable` when it does not. The store goes on.
-    pub(crate) fn admit(self, writes: &BTreeMap<Bytes, Option<Bytes>>) -> Result<(), Error> {
-        if self == Self::Enough || writes.is_empty() || (self == Self::Removals && removes(writes)) {
+    /// `Unavailable` when it does not fit. The store goes on.
+    pub(crate) fn admit(&mut self, writes: &Writes, leads_to_removals: bool) -> Result<(), Error> {
+        if writes.is_empty() {
             return Ok(());
         }
-        Err(Error::unavailable("the disk is full"))
+        let cost = cost(writes);
+        let kept = if removes(writes) { 0 } else { KEPT_FOR_REMOVALS_BYTES };
+        let is_let_in = removes(writes) || leads_to_removals;
+        if cost > self.growth && !(is_let_in && cost.saturating_add(kept) <= self.removals) {
+            return Err(Error::disk_full());
+        }
+        self.growth = self.growth.saturating_sub(cost);
+        self.removals -= cost;
+        Ok(())
     }
 }
 
-fn removes(writes: &BTreeMap<Bytes, Option<Bytes>>) -> bool {
+/// Bytes that the engine writes for these: three times, in the journal, a table, and a merged one; the keys once more in
+/// the marker.
+fn cost(writes: &Writes) -> u64 {
+    let one =
+        |(key, value): (&Bytes, &Option<Bytes>)| 4 * key.len() + 3 * value.as_ref().map_or(0, Bytes::len) + ENTRY_BYTES;
+    writes.iter().map(one).sum::<usize>() as u64
+}
+
+fn removes(writes: &Writes) -> bool {
     let removals = writes.values().filter(|value| value.is_none()).count();
     let written = writes.iter().filter_map(|(key, value)| value.as_ref().map(|value| key.len() + value.len()));
     removals > 0 && written.sum::<usize>() <= removals * BYTES_PER_REMOVAL_MAX
 }
 
+/// What the engine holds and has to write by itself, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Demand {
+    /// In the memtable that grows.
+    pub(crate) active: u64,
+    /// In those that are being written out.
+    pub(crate) sealed: u64,
+    /// In the tables that memtables were written out to.
+    pub(crate) top: u64,
+    /// In the first level below them that has tables.
+    pub(crate) first: u64,
+    /// In all levels below that.
+    pub(crate) deeper: u64,
+}
+
+impl Demand {
+    /// What may be written before anything is removed: all memtables; they, the top and the first level merged; and, when
+    /// the first level is beyond its size by then, one of its tables merged with those below it.
+    fn bytes(&self) -> u64 {
+        let memory = self.active + self.sealed;
+        let merged = memory + self.top + self.first;
+        let goes_on = merged > u64::from(MERGED_TABLES) * TABLE_BYTES;
+        let next = if goes_on { self.deeper.min(u64::from(LEVEL_RATIO + 1) * TABLE_BYTES) } else { 0 };
+        memory + merged + next
+    }
+}
+
 /// The reserve of one store and the state of its disk.
 pub(crate) struct Reserve {
     folder: PathBuf,
+    clock: Clock,
     held: bool,
+    /// When the reserve could not be taken, by the clock's time elapsed.
+    failed: Option<Duration>,
     /// The last state, so that a change is told once.
-    room: Room,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Enough,
+    RemovalsOnly,
+    Nothing,
 }
 
 impl Reserve {
     /// Takes the reserve in `folder` when there is room for it.
-    pub(crate) fn open(folder: &Path) -> Self {
-        let held = folder.join(FILE).metadata().is_ok_and(|file| file.len() == RESERVE_BYTES);
-        let mut reserve = Self { folder: folder.to_owned(), held, room: Room::Enough };
-        reserve.room();
+    pub(crate) fn open(folder: &Path, clock: Clock) -> Self {
+        // A file that was copied may be a hole: it would keep no room.
+        let is_whole = |file: &std::fs::Metadata| file.len() == RESERVE_BYTES && file.blocks() * 512 >= RESERVE_BYTES;
+        let held = folder.join(FILE).metadata().is_ok_and(|file| is_whole(&file));
+        let mut reserve = Self { folder: folder.to_owned(), clock, held, failed: None, state: State::Enough };
+        reserve.room(Demand::default());
         reserve
     }
 
     /// Looks at the disk, and takes or gives up the reserve.
-    pub(crate) fn room(&mut self) -> Room {
-        let room = self.look();
-        if room != self.room {
-            match room {
-                Room::Enough => tracing::info!("there is room on the disk again"),
-                _ => tracing::error!(?room, "the disk is full: the store refuses to grow"),
+    pub(crate) fn room(&mut self, demand: Demand) -> Room {
+        let room = self.look(demand);
+        let state = match room {
+            Room { growth: 0, removals: 0 } => State::Nothing,
+            Room { growth: 0, .. } => State::RemovalsOnly,
+            Room { .. } => State::Enough,
+        };
+        if state != self.state {
+            match state {
+                State::Enough => tracing::info!("there is room on the disk again"),
+                _ => tracing::error!(?state, "the disk is full: the store refuses to grow"),
             }
-            self.room = room;
+            self.state = state;
         }
         room
     }
 
-    fn look(&mut self) -> Room {
-        let free = self.free();
-        if free >= FREE_BYTES_MIN {
-            if !self.held && free >= FREE_BYTES_MIN + RESERVE_BYTES {
-                self.held = self.take().is_ok();
-            }
-            return Room::Enough;
-        }
-        if free < LAST_BYTES && self.held {
+    /// Whether the last look found the disk full.
+    pub(crate) fn is_scarce(&self) -> bool {
+        self.state != State::Enough
+    }
+
+    /// Whether the memtable is due to be written out, and there is room for that and for the merge that may follow.
+    pub(crate) fn writes_out(&self, demand: Demand) -> bool {
+        let is_due = demand.active >= if self.is_scarce() { MEMTABLE_SCARCE_BYTES } else { MEMTABLE_BYTES };
+        is_due && self.free() >= demand.bytes()
+    }
+
+    fn look(&mut self, demand: Demand) -> Room {
+        let mut free = self.free();
+        if !self.held && free >= demand.bytes() + REMOVALS_BYTES + 2 * RESERVE_BYTES {
+            self.take();
+        } else if self.held && free < RESERVE_HELD_BYTES {
             // Failing leaves things as they are, and the next group asks again.
             self.held = std::fs::remove_file(self.folder.join(FILE)).is_err();
+            free = self.free();
         }
-        if self.free() >= LAST_BYTES { Room::Removals } else { Room::None }
+        room_in(free, demand)
     }
 
     /// Bytes that can be written; all there are when the system does not tell.
@@ -108,50 +208,37 @@ impl Reserve {
         statvfs(&self.folder).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
-    fn take(&self) -> std::io::Result<()> {
-        let path = self.folder.join(FILE);
-        let file: File = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
-        fallocate(&file, FallocateFlags::empty(), 0, RESERVE_BYTES)?;
-        Ok(())
+    /// Takes the reserve, once a while: where it cannot be had, there is no use in trying for each group.
+    fn take(&mut self) {
+        let now = self.clock.elapsed();
+        if self.failed.is_some_and(|failed| now.saturating_sub(failed) < TAKE_AGAIN) {
+            return;
+        }
+        match set_aside(&self.folder.join(FILE)) {
+            Ok(()) => (self.held, self.failed) = (true, None),
+            Err(error) => {
+                tracing::warn!(%error, "no room can be kept for removals from a full disk");
+                self.failed = Some(now);
+            }
+        }
     }
+}
+
+/// What a disk with `free` bytes takes beside what the engine may have to write.
+fn room_in(free: u64, demand: Demand) -> Room {
+    let growth = free.saturating_sub(demand.bytes() + REMOVALS_BYTES);
+    // No further memtable is written out by then, as long as it is within what the engine takes.
+    let removals =
+        free.saturating_sub(demand.sealed + LAST_BYTES).min(MEMTABLE_BYTES_MAX.saturating_sub(demand.active));
+    Room::new(growth, removals)
+}
+
+fn set_aside(path: &Path) -> std::io::Result<()> {
+    let file: File = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+    fallocate(&file, FallocateFlags::empty(), 0, RESERVE_BYTES)?;
+    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Keys with the size of their values; `None` deletes.
-    type Sizes<'a> = &'a [(&'a str, Option<usize>)];
-
-    fn writes(of: Sizes<'_>) -> BTreeMap<Bytes, Option<Bytes>> {
-        let value = |bytes: usize| Bytes::from(vec![0; bytes]);
-        of.iter().map(|(key, bytes)| (Bytes::copy_from_slice(key.as_bytes()), bytes.map(value))).collect()
-    }
-
-    #[test]
-    fn a10_a_full_disk_takes_what_removes_and_refuses_what_grows() {
-        let cases: [(Sizes<'_>, bool); 5] = [
-            (&[("a", None)], true),
-            (&[("a", None), ("b", Some(2_047))], true),
-            (&[("a", None), ("b", Some(2_048))], false),
-            (&[("a", None), ("b", Some(3_000)), ("c", None)], true),
-            (&[("a", Some(1))], false),
-        ];
-        for (of, fits) in cases {
-            let writes = writes(of);
-            assert_eq!(Room::Removals.admit(&writes).is_ok(), fits, "{of:?}");
-            assert!(Room::Enough.admit(&writes).is_ok(), "{of:?}");
-            assert!(Room::None.admit(&writes).is_err(), "{of:?}");
-        }
-    }
-
-    #[test]
-    fn the_reserve_takes_its_bytes_on_the_disk() {
-        let folder = tempfile::tempdir().expect("the test holds");
-        let mut reserve = Reserve::open(folder.path());
-        assert!(reserve.held, "this test needs {} MiB of room", (FREE_BYTES_MIN + RESERVE_BYTES) >> 20);
-        assert_eq!((reserve.room(), reserve.room), (Room::Enough, Room::Enough));
-        let file = folder.path().join(FILE).metadata().expect("the test holds");
-        assert_eq!(std::os::unix::fs::MetadataExt::blocks(&file) * 512 / RESERVE_BYTES, 1, "not a hole");
-    }
-}
+#[path = "room/tests.rs"]
+mod tests;

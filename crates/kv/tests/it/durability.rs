@@ -206,3 +206,45 @@ async fn a_newest_batch_that_is_not_whole_is_refused() {
         assert_eq!(is_corrupt(&outcome), *refused, "{name}: {:?}", outcome.err());
     }
 }
+
+/// Files of tables below a store's folder.
+fn tables(folder: &Path) -> usize {
+    let keyspaces = std::fs::read_dir(folder.join("fjall/keyspaces")).unwrap().map(|entry| entry.unwrap().path());
+    // 0 is fjall's own.
+    let ours = keyspaces.filter(|path| !path.ends_with("0"));
+    ours.map(|path| std::fs::read_dir(path.join("tables")).map_or(0, Iterator::count)).sum()
+}
+
+/// A flush near a full disk must be small: fjall's own memtables are 64 MiB.
+#[tokio::test]
+async fn memtables_are_written_out_at_8_mib_also_in_stores_that_were_made_with_larger_ones() {
+    for is_old in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        if is_old {
+            let database = fjall::Database::builder(folder.path().join("fjall")).open().unwrap();
+            database.keyspace("kv", fjall::KeyspaceCreateOptions::default).unwrap();
+        }
+        let kv = open(folder.path()).unwrap();
+        // 19 MB.
+        for n in 0..12 {
+            kv.transact(|tx| async move {
+                for part in 0..20 {
+                    tx.set(format!("{n:02}/{part:02}"), vec![n; 80_000]);
+                }
+                Ok::<_, Error>(())
+            })
+            .await
+            .unwrap();
+        }
+        // Written out behind the commits.
+        let mut written = 0;
+        for _ in 0..200 {
+            written = tables(folder.path());
+            if written > 0 {
+                break;
+            }
+            Clock::system().sleep(std::time::Duration::from_millis(50)).await;
+        }
+        assert!(written > 0, "an old one: {is_old}");
+    }
+}

@@ -119,7 +119,7 @@ impl Engine for Filling {
 
 #[tokio::test]
 async fn a10_a_full_disk_refuses_growth_lets_removals_pass_and_stops_nothing() {
-    let room = Arc::new(Mutex::new(Room::Enough));
+    let room = Arc::new(Mutex::new(Room::ENOUGH));
     let engine = Box::new(Filling { inner: Memory::default(), room: Arc::clone(&room) });
     let kv = Kv::threaded(engine, Clock::system(), Rng::seeded(1)).unwrap();
     put(&kv, &[("a", "1"), ("b", "2"), ("c", "3")]).await;
@@ -135,16 +135,90 @@ async fn a10_a_full_disk_refuses_growth_lets_removals_pass_and_stops_nothing() {
             Ok::<_, Error>(())
         })
     };
-    *room.lock().unwrap() = Room::Removals;
+    *room.lock().unwrap() = Room::new(0, 1_000);
     assert!(matches!(set().await, Err(Error::Unavailable { .. })));
     clear("a").await.unwrap();
-    *room.lock().unwrap() = Room::None;
+    *room.lock().unwrap() = Room::new(0, 0);
     assert!(matches!(clear("b").await, Err(Error::Unavailable { .. })));
     assert_eq!(show_all(&kv).await, "b=2 c=3");
-    *room.lock().unwrap() = Room::Enough;
+    *room.lock().unwrap() = Room::ENOUGH;
     set().await.unwrap();
     clear("b").await.unwrap();
     assert_eq!(show_all(&kv).await, "c=3 d=4");
+}
+
+/// A disk of so many bytes: a batch that does not fit is an error as of a full disk.
+struct Small {
+    inner: Memory,
+    left: u64,
+    /// The first batch waits for it.
+    leave: Option<Receiver<()>>,
+}
+
+impl Engine for Small {
+    fn version(&self) -> u64 {
+        self.inner.version()
+    }
+
+    fn snapshot(&self) -> Arc<dyn Snapshot> {
+        self.inner.snapshot()
+    }
+
+    fn room(&mut self) -> Room {
+        Room::new(self.left, self.left)
+    }
+
+    fn apply(&mut self, batch: &Batch) -> Result<(), Error> {
+        if let Some(leave) = self.leave.take() {
+            leave.recv().map_err(Error::unavailable)?;
+        }
+        let bytes =
+            |(key, value): (&bytes::Bytes, &Option<bytes::Bytes>)| key.len() + value.as_ref().map_or(0, |v| v.len());
+        let bytes = batch.writes.iter().map(bytes).sum::<usize>() as u64;
+        self.left = self.left.checked_sub(bytes).ok_or_else(|| Error::unavailable("ENOSPC"))?;
+        self.inner.apply(batch)
+    }
+}
+
+/// One look at the disk is for all of a group.
+#[tokio::test(flavor = "current_thread")]
+async fn a10_a_group_takes_no_more_than_there_is_room_for() {
+    let (go, leave) = sync_channel(1);
+    let engine = Box::new(Small { inner: Memory::default(), left: 1_000_000, leave: Some(leave) });
+    let kv = Kv::threaded(engine, Clock::system(), Rng::seeded(1)).unwrap();
+    let commit = |n: u32| {
+        let kv = kv.clone();
+        sys::task::spawn("commit", async move {
+            kv.transact(|tx| async move {
+                tx.set(format!("key {n}"), vec![0; 50_000]);
+                Ok::<_, Error>(())
+            })
+            .await
+        })
+    };
+    let mut commits = vec![commit(0)];
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    // The first is on its way to the disk; all others come as one group.
+    commits.extend((1..60).map(commit));
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    go.send(()).unwrap();
+    let mut stored = 0;
+    for commit in commits {
+        match commit.await.unwrap().unwrap() {
+            Ok(()) => stored += 1,
+            Err(error) => assert!(error.to_string().contains("the disk is full"), "{error}"),
+        }
+    }
+    assert!((5..=20).contains(&stored), "{stored} were stored");
+    let small = kv.transact(|tx| async move {
+        tx.set("small", "x");
+        Ok::<_, Error>(())
+    });
+    assert_eq!(small.await, Ok(()), "the store goes on");
 }
 
 /// Tells when a batch has come, and waits for leave to go on.

@@ -292,9 +292,13 @@ proptest! {
 }
 
 async fn packages(folder: &Path) -> Packages {
+    packages_at(folder, Clock::manual(Timestamp::default())).await
+}
+
+async fn packages_at(folder: &Path, clock: Clock) -> Packages {
     let rng = Rng::seeded(1);
-    let blobs = Blobs::local(folder.join("blobs"), Clock::manual(Timestamp::default()), rng.clone()).await.unwrap();
-    Packages::open(&folder.join("code"), blobs, rng, LIMITS).unwrap()
+    let blobs = Blobs::local(folder.join("blobs"), clock.clone(), rng.clone()).await.unwrap();
+    Packages::open(&folder.join("code"), blobs, (clock, rng), LIMITS).unwrap()
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -306,9 +310,9 @@ async fn a_package_is_stored_once_and_unpacked_again_when_its_folder_is_gone() {
     let outer = tempfile::tempdir().unwrap();
     let zip = Bytes::from(raw_zip(&[Raw::file("index.js", b"code")]));
     let store = packages(outer.path()).await;
-    let code = store.store(zip.clone()).await.unwrap();
+    let code = store.store(zip.clone()).await.unwrap().code;
     assert_eq!(code.length, zip.len() as u64);
-    assert_eq!(store.store(zip.clone()).await.unwrap(), code);
+    assert_eq!(store.store(zip.clone()).await.unwrap().code, code);
     let folder = store.unpacked(&code).await.unwrap();
     assert_eq!(fs::read(folder.join("index.js")).unwrap(), b"code");
 
@@ -329,8 +333,8 @@ async fn a_package_is_stored_once_and_unpacked_again_when_its_folder_is_gone() {
 async fn sweeping_keeps_what_functions_refer_to() {
     let outer = tempfile::tempdir().unwrap();
     let store = packages(outer.path()).await;
-    let kept = store.store(Bytes::from(raw_zip(&[Raw::file("f", b"1")]))).await.unwrap();
-    let other = store.store(Bytes::from(raw_zip(&[Raw::file("f", b"2")]))).await.unwrap();
+    let kept = store.store(Bytes::from(raw_zip(&[Raw::file("f", b"1")]))).await.unwrap().code;
+    let other = store.store(Bytes::from(raw_zip(&[Raw::file("f", b"2")]))).await.unwrap().code;
     let needed = [kept.digest.clone()].into();
     assert_eq!(store.unneeded(&needed).await.unwrap(), [other.digest.clone()].into());
     let hour = Duration::from_secs(3_600);
@@ -349,7 +353,7 @@ async fn merged_layers_go_as_well() {
     let store = packages(outer.path()).await;
     let mut layers = Vec::new();
     for bytes in [b"1", b"2"] {
-        layers.push(store.store(Bytes::from(raw_zip(&[Raw::file("f", bytes)]))).await.unwrap());
+        layers.push(store.store(Bytes::from(raw_zip(&[Raw::file("f", bytes)]))).await.unwrap().code);
     }
     let merged = store.merged(&layers).await.unwrap();
     let needed: HashSet<String> = layers.iter().map(|layer| layer.digest.clone()).collect();
@@ -359,11 +363,44 @@ async fn merged_layers_go_as_well() {
     assert_eq!(store.merged(&layers).await.unwrap(), merged, "it is made again when it is needed again");
 }
 
+/// Whoever looked for what is needed may have looked before somebody asked for the folder.
+#[tokio::test]
+async fn merged_layers_that_have_just_been_asked_for_stay() {
+    let (outer, clock) = (tempfile::tempdir().unwrap(), Clock::manual(Timestamp::from_unix_s(1_000_000)));
+    let store = packages_at(outer.path(), clock.clone()).await;
+    let mut layers = Vec::new();
+    for bytes in [b"1", b"2"] {
+        layers.push(store.store(Bytes::from(raw_zip(&[Raw::file("f", bytes)]))).await.unwrap().code);
+    }
+    let (name, hour) = (merged_name(&layers), Duration::from_secs(3_600));
+    let merged = store.merged(&layers).await.unwrap();
+    assert!(!store.remove(&name, hour).await.unwrap() && merged.is_dir(), "it is new");
+    clock.advance(hour);
+    store.merged(&layers).await.unwrap();
+    assert!(!store.remove(&name, hour).await.unwrap() && merged.is_dir(), "it came into use again");
+    clock.advance(hour);
+    assert!(store.remove(&name, hour).await.unwrap() && !merged.exists());
+    assert!(!store.remove(&name, hour).await.unwrap(), "it is gone");
+}
+
+#[tokio::test]
+async fn a_package_that_cannot_be_stored_leaves_no_folder() {
+    let outer = tempfile::tempdir().unwrap();
+    let store = packages(outer.path()).await;
+    let zip = Bytes::from(raw_zip(&[Raw::file("f", b"1")]));
+    // As on a full disk, but for root as well: no blob can be written.
+    fs::remove_dir_all(outer.path().join("blobs")).unwrap();
+    assert!(matches!(store.store(zip.clone()).await, Err(PackageError::Blob(_))));
+    let code = store.check(zip).await.unwrap();
+    assert!(!store.folder(&code).exists());
+    assert!(names(store.folder(&code).parent().unwrap()).is_empty());
+}
+
 #[tokio::test]
 async fn many_who_ask_at_once_share_one_unpacking() {
     let outer = tempfile::tempdir().unwrap();
     let store = packages(outer.path()).await;
-    let code = store.store(Bytes::from(raw_zip(&[Raw::file("f", b"1")]))).await.unwrap();
+    let code = store.store(Bytes::from(raw_zip(&[Raw::file("f", b"1")]))).await.unwrap().code;
     let folder = store.folder(&code);
     fs::remove_dir_all(&folder).unwrap();
     let asked = (0..50).map(|_| store.unpacked(&code));

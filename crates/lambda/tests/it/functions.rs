@@ -313,6 +313,31 @@ async fn the_account_stores_at_most_its_limit() {
     assert!(stage.folder.path().join("code").is_dir());
 }
 
+/// What is replaced leaves the account's usage at once, and the disk an hour or two later.
+#[tokio::test]
+async fn replacing_packages_over_and_over_does_not_fill_the_disk() {
+    let text = |n: u32| format!("exports.handler = async () => {n}");
+    let length = zipped(&text(0)).len() as u64;
+    let config = lambda::Config { account_code_bytes_max: 3 * length, ..lambda::Config::default() };
+    let stage = Stage::with(config).await;
+    let uri = format!("{}/code", path("f"));
+    let update = |n: u32| stage.send("PUT", &uri, json!({ "ZipFile": package(&text(n)) }));
+    stage.create("f", json!({ "Code": { "ZipFile": package(&text(0)) } })).await.expect(201);
+    for n in [1, 2, 1, 0, 2] {
+        update(n).await.expect(200);
+    }
+    for n in 3..6 {
+        assert_eq!(update(n).await.error().1, "CodeStorageExceededException", "{n}");
+    }
+    assert_eq!(blobs(&stage), 3, "what is refused is not stored, and what is there is no more");
+    let mut unneeded = lambda::jobs::Unneeded::default();
+    for removed in [0, 2] {
+        stage.clock.advance(Duration::from_secs(3_600));
+        assert_eq!(stage.lambda.collect_packages(&mut unneeded).await.unwrap(), removed);
+    }
+    update(3).await.expect(200);
+}
+
 #[tokio::test]
 async fn operations_that_are_not_served_yet_say_so() {
     let stage = Stage::new().await;

@@ -178,7 +178,8 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         let blobs = blob::Blobs::local(folder.path().join("blobs"), clock.clone(), rng.clone()).await.unwrap();
         let limits = UnpackLimits { bytes_max: 1 << 20, nodes_max: 100 };
-        let packages = Packages::open(&folder.path().join("code"), blobs, rng.clone(), limits).unwrap();
+        let packages =
+            Packages::open(&folder.path().join("code"), blobs, (clock.clone(), rng.clone()), limits).unwrap();
         let (script, objects) = (Arc::new(Script::default()), Arc::new(Objects::default()));
         let kv = Kv::memory(clock.clone(), rng.clone());
         let parts = LambdaParts {

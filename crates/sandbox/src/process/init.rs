@@ -30,6 +30,7 @@ use crate::process::privileges;
 use crate::process::programs::Programs;
 use crate::process::raw;
 use crate::process::rootfs::{self, Owner};
+use crate::process::walls::{Wall, stands};
 use crate::protocol::{self, Order, Report, Target};
 use crate::{Exit, Spec, StepError};
 
@@ -98,8 +99,13 @@ fn build(pieces: Vec<(OwnedFd, Target)>, ids: Ids) -> Result<(), StepError> {
     // Changing ids clears this, so it comes after. It is the second line: the helper's end also closes `control`.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| StepError::new("namespaces", "parent death signal", error))?;
-    rustix::system::sethostname(b"sandbox").map_err(|error| StepError::new("namespaces", "hostname", error))?;
-    raw::loopback_up().map_err(|error| StepError::new("namespaces", "loopback", error))?;
+    // Without the namespace it would be the host's.
+    if stands(Wall::UtsNamespace) {
+        rustix::system::sethostname(b"sandbox").map_err(|error| StepError::new("namespaces", "hostname", error))?;
+    }
+    if stands(Wall::NetNamespace) {
+        raw::loopback_up().map_err(|error| StepError::new("namespaces", "loopback", error))?;
+    }
     rootfs::enter(pieces, ids.program)
 }
 
@@ -122,6 +128,7 @@ fn start(
     filter: &BpfProgram,
 ) -> Result<Started, StepError> {
     let Ids { init, program, .. } = ids;
+    let init = if stands(Wall::OwnIdOfInit) { init } else { program };
     let count = spec.companions.len();
     if descriptors.len() != 4 + count + targets.len() {
         return Err(StepError::new("mount", "descriptors", rustix::io::Errno::BADMSG));
@@ -139,18 +146,27 @@ fn start(
     let addresses = addresses.map_err(|error| StepError::new("listener", "address", error))?;
     let confine = || {
         privileges::limit(spec)?;
-        privileges::drop_all(program.uid, program.gid)?;
-        privileges::landlock()
+        if stands(Wall::Privileges) {
+            privileges::drop_all(program.uid, program.gid)?;
+        }
+        if stands(Wall::NoNewPrivileges) {
+            privileges::gain_none()?;
+        }
+        if stands(Wall::Landlock) {
+            privileges::landlock()?;
+        }
+        Ok(())
     };
+    let filter = stands(Wall::Seccomp).then_some(filter);
     // All forks come before pid 1 gives up the right to make other users' processes; none of them runs foreign code yet.
     let mut companions = Vec::with_capacity(count);
     for (path, output) in spec.companions.iter().zip(outputs) {
         let output = [output.as_fd(), output.as_fd()];
         let prepare = || confine().map(|()| companion_command(spec, path, &addresses));
-        companions.push(fork_held(&output, prepare, Some(filter))?);
+        companions.push(fork_held(&output, prepare, filter)?);
     }
     let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
-    let main = fork_held(&descriptors, || confine().map(|()| command(spec, &addresses)), Some(filter))?;
+    let main = fork_held(&descriptors, || confine().map(|()| command(spec, &addresses)), filter)?;
     let pids = std::iter::once(&main).chain(&companions).map(Held::pid).collect();
     // What awaits its rest is the platform's own, and pid 1 still needs its privileges.
     if !spec.awaits_rest {
@@ -248,8 +264,10 @@ fn exit(code: i32) -> ! {
 
 /// Gives up what pid 1 no longer needs, and hides it from the program.
 fn lock_down(own: Owner) -> Result<(), StepError> {
+    use rustix::process::DumpableBehavior::{Dumpable, NotDumpable};
     privileges::drop_all(own.uid, own.gid)?;
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+    privileges::gain_none()?;
+    rustix::process::set_dumpable_behavior(if stands(Wall::HiddenInit) { NotDumpable } else { Dumpable })
         .map_err(|error| StepError::new("privileges", "dumpable", error))?;
     // Changing ids has cleared it. If the helper ended in between, `control` is closed and the report that follows fails.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))

@@ -22,6 +22,7 @@ use crate::process::cgroup::{Controller, Layout};
 use crate::process::memory::Watch;
 use crate::process::namespaces::{self, Mode};
 use crate::process::spawn::{self, Spawned};
+use crate::process::walls::{Wall, stands};
 use crate::process::{privileges, raw, rootfs, seccomp, tree};
 use crate::protocol::{self, Handle, Order, Reply, Report, Request, Target};
 use crate::spec::Amounts;
@@ -125,7 +126,8 @@ impl LauncherProcess {
     fn start(config: LauncherConfig, server: OwnedFd) -> Result<Self, (OwnedFd, String)> {
         let isolated = config.isolation == Isolation::Process;
         let mode = match rustix::process::geteuid().is_root() {
-            true => Mode::Mapped { uid_first: config.uid_first },
+            true if stands(Wall::UserNamespace) => Mode::Mapped { uid_first: config.uid_first },
+            true => Mode::Plain { uid_first: config.uid_first },
             false => Mode::Unprivileged,
         };
         let layout = if isolated { Layout::set_up() } else { Layout::default() };
@@ -438,7 +440,7 @@ impl LauncherProcess {
     }
 
     fn watch_memory(&self, id: u64) {
-        if let (Some(watch), Some(live)) = (&self.watch, self.live.get(&id)) {
+        if let (Some(watch), Some(live), true) = (&self.watch, self.live.get(&id), stands(Wall::MemoryLimit)) {
             watch.add(id, live.memory_bytes, live.spawned.group.memory());
         }
     }

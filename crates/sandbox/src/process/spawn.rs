@@ -11,7 +11,7 @@ use seccompiler::BpfProgram;
 use crate::process::cgroup::{self, Group, Layout};
 use crate::process::held;
 use crate::process::init::{self, Init};
-use crate::process::namespaces::Mode;
+use crate::process::namespaces::{self, Mode};
 use crate::process::raw::{self, Fork};
 use crate::process::{rootfs, tree};
 use crate::protocol::{self, Order, Report, Target};
@@ -89,7 +89,7 @@ pub(crate) fn abandon(spawned: Spawned) {
 
 /// The new process's side: keeps nothing of the helper's but standard error and its own socket.
 fn first_process(theirs: OwnedFd, doors: Vec<std::fs::File>, slot: u32, mode: Mode, filter: &BpfProgram) {
-    if let Err(error) = cgroup::enter(&doors) {
+    if let Err(error) = cgroup::enter(&doors).and_then(|()| namespaces::become_root_of_cgroups()) {
         let error = StepError::new("cgroup", "enter", error);
         // If nobody hears, the helper is gone.
         let _ = protocol::send(&theirs, &Report::Built(Err(error)), &[], SendFlags::empty());

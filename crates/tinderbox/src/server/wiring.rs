@@ -82,7 +82,7 @@ pub(super) async fn wire(
     let may_act = storage::Later::default();
     let s3 = storage::open(config, data, kv.clone(), &blobs, &clock, &rng, &may_act).await?;
     storage::start_jobs(&s3, &clock, &stop);
-    let packages = Packages::open(&data.join("code"), blobs, rng.clone(), unpack_limits())
+    let packages = Packages::open(&data.join("code"), blobs, (clock.clone(), rng.clone()), unpack_limits())
         .context("the code folder does not open")?;
 
     let credentials = root_credentials(config, root_key);

@@ -92,7 +92,10 @@ impl Lambdas {
         let plane = Arc::new(Plane::default());
         let lambda = Lambda::new(LambdaParts {
             kv: world.kv.clone(),
-            packages: Packages::open(&folder.path().join("code"), blobs, rng.clone(), limits).unwrap(),
+            packages: {
+                let seams = (world.clock.clone(), rng.clone());
+                Packages::open(&folder.path().join("code"), blobs, seams, limits).unwrap()
+            },
             plane: plane.clone(),
             clock: world.clock.clone(),
             rng,

@@ -22,10 +22,10 @@ pub(super) struct Wanted {
 
 /// Bytes up to the empty line, and what came after it. `None` when the other side says nothing.
 pub(super) async fn read_head(inside: &mut TcpStream) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
-    let mut bytes = Vec::new();
+    let (mut bytes, mut searched) = (Vec::new(), 0);
     loop {
-        if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-            let rest = bytes.split_off(at + 4);
+        if let Some(end) = end_of_head(&bytes, &mut searched) {
+            let rest = bytes.split_off(end);
             return Ok(Some((bytes, rest)));
         }
         if bytes.len() >= HEAD_BYTES_MAX {
@@ -37,6 +37,15 @@ pub(super) async fn read_head(inside: &mut TcpStream) -> io::Result<Option<(Vec<
     }
 }
 
+/// Where the head ends. What is before `searched` is not looked at again: a head may come in pieces of one byte.
+fn end_of_head(bytes: &[u8], searched: &mut usize) -> Option<usize> {
+    const END: &[u8] = b"\r\n\r\n";
+    let from = *searched;
+    // The end may have come in part.
+    *searched = bytes.len().saturating_sub(END.len() - 1);
+    bytes[from..].windows(END.len()).position(|window| window == END).map(|at| from + at + END.len())
+}
+
 /// Reads a head; `rest` came after it.
 pub(super) fn wanted(head: &[u8], rest: &[u8]) -> Result<Wanted, Refused> {
     let bad = |what: &str| Refused(400, what.to_owned());
@@ -46,6 +55,11 @@ pub(super) fn wanted(head: &[u8], rest: &[u8]) -> Result<Wanted, Refused> {
     let [method, target, version] = line.split(' ').collect::<Vec<_>>()[..] else {
         return Err(bad("the first line is no request"));
     };
+    // Some servers take a bare line feed for the end of a line (RFC 9112, 2.2): what is no token could hold a request of
+    // its own.
+    if http::Method::from_bytes(method.as_bytes()).is_err() {
+        return Err(bad("the method is no token"));
+    }
     if version != "HTTP/1.1" && version != "HTTP/1.0" {
         return Err(bad("only HTTP/1 is spoken here"));
     }
@@ -73,6 +87,9 @@ pub(super) fn wanted(head: &[u8], rest: &[u8]) -> Result<Wanted, Refused> {
             return Err(bad("a header is no single line"));
         }
         let name = header.split(':').next().unwrap_or_default().trim();
+        if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
+            return Err(bad("the name of a header is no token"));
+        }
         if !ends_here(name) {
             first.push_str(header);
             first.push_str("\r\n");
@@ -112,6 +129,24 @@ mod tests {
     }
 
     #[test]
+    fn the_end_is_found_in_whatever_pieces_a_head_comes_and_no_byte_is_searched_for_each_of_them() {
+        let head = b"GET http://a.example/ HTTP/1.1\r\nA: b\r\n\r\nrest";
+        let end = head.len() - b"rest".len();
+        for piece in 1..=head.len() {
+            let (mut searched, mut found) = (0, None);
+            for have in (piece..=head.len() + piece - 1).step_by(piece).map(|have| have.min(head.len())) {
+                let before = searched;
+                found = end_of_head(&head[..have], &mut searched);
+                assert!(searched + 3 >= have && searched >= before, "it goes on where it has been");
+                if found.is_some() {
+                    break;
+                }
+            }
+            assert_eq!(found, Some(end), "pieces of {piece}");
+        }
+    }
+
+    #[test]
     fn what_is_no_request_to_a_proxy_is_refused() {
         for head in [
             "GET / HTTP/1.1\r\n\r\n",
@@ -120,6 +155,14 @@ mod tests {
             "GET http://example.com/ HTTP/2.0\r\n\r\n",
             "nonsense\r\n\r\n",
             "CONNECT :443 HTTP/1.1\r\n\r\n",
+            "GET\nHost:b.example\nX: http://a.example/ HTTP/1.1\r\n\r\n",
+            "GET\nHost:b.example\nX:\n http://a.example/ HTTP/1.1\r\n\r\n",
+            "\nGET http://a.example/ HTTP/1.1\r\n\r\n",
+            "GET\t http://a.example/ HTTP/1.1\r\n\r\n",
+            " http://a.example/ HTTP/1.1\r\n\r\n",
+            "GET http://a.example/ HTTP/1.1\r\nHo\u{b}st: b.example\r\n\r\n",
+            "GET http://a.example/ HTTP/1.1\r\n: b.example\r\n\r\n",
+            "CONN\nECT a.example:443 HTTP/1.1\r\n\r\n",
         ] {
             assert!(matches!(wanted(head.as_bytes(), b""), Err(Refused(400, _))), "{head:?}");
         }

@@ -1,0 +1,122 @@
+use super::*;
+
+/// Keys with the size of their values; `None` deletes.
+type Sizes<'a> = &'a [(&'a str, Option<usize>)];
+
+const MIB: u64 = 1 << 20;
+
+fn writes(of: Sizes<'_>) -> Writes {
+    let value = |bytes: usize| Bytes::from(vec![0; bytes]);
+    of.iter().map(|(key, bytes)| (Bytes::copy_from_slice(key.as_bytes()), bytes.map(value))).collect()
+}
+
+fn open(folder: &Path) -> Reserve {
+    Reserve::open(folder, Clock::system())
+}
+
+#[test]
+fn a10_a_full_disk_takes_what_removes_and_refuses_what_grows() {
+    let cases: [(Sizes<'_>, bool); 5] = [
+        (&[("a", None)], true),
+        (&[("a", None), ("b", Some(2_047))], true),
+        (&[("a", None), ("b", Some(2_048))], false),
+        (&[("a", None), ("b", Some(3_000)), ("c", None)], true),
+        (&[("a", Some(1))], false),
+    ];
+    for (of, fits) in cases {
+        let writes = writes(of);
+        assert_eq!(Room::new(0, MIB).admit(&writes, false).is_ok(), fits, "{of:?}");
+        let mut enough = Room::ENOUGH;
+        assert!(enough.admit(&writes, false).is_ok(), "{of:?}");
+        assert!(Room::new(0, 0).admit(&writes, true).is_err(), "{of:?}");
+    }
+}
+
+#[test]
+fn a10_what_leads_to_removals_is_let_in_and_leaves_them_some_room() {
+    let (receive, delete) = (writes(&[("a", Some(100))]), writes(&[("a", None)]));
+    let mut room = Room::new(0, KEPT_FOR_REMOVALS_BYTES + 1_000);
+    let mut receives = 0;
+    while room.admit(&receive, true).is_ok() {
+        receives += 1;
+    }
+    assert_eq!(receives, 1_000 / cost(&receive));
+    assert!(room.admit(&receive, false).is_err());
+    assert!(room.admit(&delete, false).is_ok());
+}
+
+#[test]
+fn transactions_take_their_bytes_from_the_room_of_all() {
+    let (grows, removes) = (writes(&[("a", Some(1_000))]), writes(&[("a", None), ("b", Some(400))]));
+    let mut room = Room::new(5_000, 8_000);
+    let taken = |room: &mut Room, writes| (0..).take_while(|_| room.admit(writes, false).is_ok()).count() as u64;
+    assert_eq!(taken(&mut room, &grows), 5_000 / cost(&grows));
+    let left = 8_000 - 5_000 / cost(&grows) * cost(&grows);
+    assert_eq!(taken(&mut room, &removes), left / cost(&removes));
+    assert!(cost(&grows) >= 3 * 1_000, "in the journal, in a table, and in a merged one");
+}
+
+#[test]
+fn what_the_engine_may_have_to_write_must_find_room_on_the_disk() {
+    let demand = |[active, sealed, top, first, deeper]: [u64; 5]| Demand {
+        active: active * MIB,
+        sealed: sealed * MIB,
+        top: top * MIB,
+        first: first * MIB,
+        deeper: deeper * MIB,
+    };
+    let cases = [
+        // An empty store.
+        (1_000, [0, 0, 0, 0, 0], (976, 976)),
+        (24, [0, 0, 0, 0, 0], (0, 22)),
+        // A memtable goes to a table, and that is merged.
+        (41, [8, 0, 0, 0, 0], (1, 39)),
+        (57, [8, 8, 0, 0, 0], (1, 47)),
+        (105, [8, 0, 32, 32, 0], (1, 56)),
+        // Nothing goes to a lower level while the first one is within its size.
+        (56, [0, 0, 8, 24, 1_000], (0, 54)),
+        (57 + 88, [0, 0, 9, 24, 1_000], (0, 64)),
+        (58 + 88, [0, 0, 9, 24, 1_000], (1, 64)),
+        (58 + 7, [0, 0, 9, 24, 7], (1, 63)),
+        // Below what the engine needs only removals are left, as many as the memtable takes without being written out.
+        (10, [3, 0, 32, 32, 0], (0, 8)),
+        (10, [3, 8, 32, 32, 0], (0, 0)),
+        (80, [63, 0, 0, 0, 0], (0, 1)),
+    ];
+    for (free, sizes, (growth, removals)) in cases {
+        let room = room_in(free * MIB, demand(sizes));
+        assert_eq!(room, Room::new(growth * MIB, removals * MIB), "{free} MiB, {sizes:?}");
+    }
+}
+
+#[test]
+fn the_reserve_takes_its_bytes_on_the_disk_also_after_a_copy_that_made_a_hole_of_it() {
+    let folder = tempfile::tempdir().expect("the test holds");
+    let path = folder.path().join(FILE);
+    File::create(&path).and_then(|file| file.set_len(RESERVE_BYTES)).expect("the test holds");
+    let bytes = || path.metadata().expect("the test holds").blocks() * 512;
+    assert_eq!(bytes() / RESERVE_BYTES, 0, "a hole");
+    for _ in 0..2 {
+        let reserve = open(folder.path());
+        assert!(reserve.held, "this test needs 40 MiB of room");
+        assert_eq!(reserve.state, State::Enough);
+        assert_eq!(bytes() / RESERVE_BYTES, 1, "not a hole");
+    }
+}
+
+#[test]
+fn a_reserve_that_cannot_be_taken_is_not_tried_for_at_each_group() {
+    let folder = tempfile::tempdir().expect("the test holds");
+    let clock = Clock::manual(sys::Timestamp::from_unix_s(1_000));
+    // A folder where the file should be.
+    let path = folder.path().join(FILE);
+    std::fs::create_dir(&path).expect("the test holds");
+    let mut reserve = Reserve::open(folder.path(), clock.clone());
+    assert!(!reserve.held);
+    std::fs::remove_dir(&path).expect("the test holds");
+    reserve.room(Demand::default());
+    assert!(!reserve.held, "it has just failed");
+    clock.advance(TAKE_AGAIN);
+    reserve.room(Demand::default());
+    assert!(reserve.held);
+}
