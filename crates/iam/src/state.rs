@@ -16,7 +16,7 @@ use crate::cache::{Cache, Noted, Second};
 use crate::decisions::Decisions;
 use crate::error::IamError;
 use crate::keys::{self, AccessKeyRecord, Identity, IdentityKind, LastUsed, Managed, Master};
-use crate::limits::{FUNCTION_SESSION_S, LAST_USED_STEP_US, SIMULATIONS_MAX};
+use crate::limits::{ACCESS_KEY_ID_BYTES_MAX, FUNCTION_SESSION_S, LAST_USED_STEP_US, SIMULATIONS_MAX};
 use crate::ops::access_keys::enter_all;
 use crate::ops::merge_tag;
 use crate::policy::{Kind, Named};
@@ -171,6 +171,9 @@ impl Iam {
     }
 
     async fn long_term(&self, id: &str) -> Result<Option<(Credential, Principal, Option<Timestamp>)>, IamError> {
+        if id.len() > ACCESS_KEY_ID_BYTES_MAX {
+            return Ok(None);
+        }
         let epoch = self.0.cache.epoch();
         let record = match self.0.cache.keys.get(epoch, id) {
             Some(record) => record,
