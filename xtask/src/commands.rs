@@ -54,6 +54,14 @@ pub(crate) fn check() -> anyhow::Result<()> {
     }
 }
 
+/// `cargo xtask probes`.
+pub(crate) fn probes() -> anyhow::Result<()> {
+    let test = "security::docs::the_page_has_the_table_of_the_suite";
+    let mut command = Command::new("cargo");
+    command.args(["test", "--package", "sandbox", "--lib", "--", "--exact", test]).current_dir(paths::root());
+    execute(command.env("TINDERBOX_WRITE_PROBES", "1"))
+}
+
 /// `cargo xtask bench`.
 pub(crate) fn bench(args: &[String]) -> anyhow::Result<()> {
     run("cargo", &["build", "--release", "--package", "tinderbox"])?;

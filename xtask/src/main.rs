@@ -38,6 +38,8 @@ enum Command {
     Codegen(codegen::CodegenArgs),
     /// Prints `docs/compat/<service>.md` from the operation tables.
     Compat,
+    /// Prints the table of attacks in `docs/security-probes.md` from the security suite's own data.
+    Probes,
     /// Benchmarks, always as ratios within one run.
     Bench {
         /// Arguments of the `bench` program, such as `kv` or `invoke`.
@@ -54,6 +56,7 @@ fn main() -> anyhow::Result<()> {
         Command::Tidy => tidy::run(),
         Command::Codegen(args) => codegen::run(&args),
         Command::Compat => compat::run(),
+        Command::Probes => commands::probes(),
         Command::Bench { args } => commands::bench(&args),
     }
 }

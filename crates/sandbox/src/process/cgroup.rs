@@ -17,6 +17,7 @@ use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::Usage;
+use crate::process::walls::{Wall, stands};
 use crate::protocol::Handle;
 use crate::spec::Amounts;
 
@@ -180,7 +181,12 @@ impl Group {
         // enforces the sum, and `memory.rs` the program's own part.
         let memory = amounts.memory_bytes.saturating_add(amounts.scratch_bytes);
         let quota_us = (u64::from(amounts.cpu_millis) * CPU_PERIOD_US / 1000).max(1000);
-        for site in &self.sites {
+        let limited = |site: &&Site| match site.controller {
+            Controller::Memory => stands(Wall::MemoryLimit),
+            Controller::Processes => stands(Wall::ProcessesCgroup),
+            Controller::Cpu | Controller::CpuAccounting | Controller::Freezer => true,
+        };
+        for site in self.sites.iter().filter(limited) {
             let set = |file: &str, value: String| fs::write(site.base.join(file), value);
             match (site.controller, site.version) {
                 (Controller::Memory, Version::V1) => {

@@ -7,10 +7,15 @@ use rustix::process::Pid;
 
 use crate::process::init::Ids;
 use crate::process::rootfs::Owner;
+use crate::process::walls::{Wall, stands};
 
-/// The namespaces that every sandbox has.
-const ALWAYS: libc::c_int =
-    libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+/// The namespaces that every sandbox has beside that of mounts.
+const ALWAYS: [(Wall, libc::c_int); 4] = [
+    (Wall::PidNamespace, libc::CLONE_NEWPID),
+    (Wall::NetNamespace, libc::CLONE_NEWNET),
+    (Wall::IpcNamespace, libc::CLONE_NEWIPC),
+    (Wall::UtsNamespace, libc::CLONE_NEWUTS),
+];
 /// Uid and gid of the program as it sees itself in a user namespace.
 const INSIDE: Owner = Owner { uid: 1000, gid: 1000 };
 const ROOT: Owner = Owner { uid: 0, gid: 0 };
@@ -29,8 +34,9 @@ pub(crate) enum Mode {
 impl Mode {
     /// The flags for `clone3`.
     pub(crate) fn flags(self) -> libc::c_int {
-        let cgroup = if fs::exists("/proc/self/ns/cgroup").unwrap_or(false) { libc::CLONE_NEWCGROUP } else { 0 };
-        ALWAYS | cgroup | if self.has_user_namespace() { libc::CLONE_NEWUSER } else { 0 }
+        let always = ALWAYS.into_iter().filter(|(wall, _)| stands(*wall));
+        let always = always.fold(libc::CLONE_NEWNS, |all, (_, flag)| all | flag);
+        always | if self.has_user_namespace() { libc::CLONE_NEWUSER } else { 0 }
     }
 
     pub(crate) fn has_user_namespace(self) -> bool {
@@ -74,7 +80,17 @@ impl Mode {
 
 /// The host ids of a slot's pid 1 and of its program: two of its own, so that not even signals cross sandboxes.
 fn host_ids(uid_first: u32, slot: u32) -> (u32, u32) {
+    let slot = if stands(Wall::OwnHostIds) { slot } else { 0 };
     (uid_first + 2 * slot, uid_first + 2 * slot + 1)
+}
+
+/// Makes the groups that this process is in the roots of what it and its children see. After it has entered them: a
+/// namespace made with the process would have the helper's groups for roots, and show their names.
+pub(crate) fn become_root_of_cgroups() -> io::Result<()> {
+    match stands(Wall::CgroupNamespace) && fs::exists("/proc/self/ns/cgroup").unwrap_or(false) {
+        true => crate::process::raw::unshare(rustix::thread::UnshareFlags::NEWCGROUP),
+        false => Ok(()),
+    }
 }
 
 /// Puts this process, which has no privilege, into a user and a mount namespace in which it has all of them.

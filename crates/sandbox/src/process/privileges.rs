@@ -9,6 +9,7 @@ use landlock::{
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
 
+use crate::process::walls::{Wall, stands};
 use crate::{Spec, StepError};
 
 /// The newest Landlock that we ask for; older kernels give what they have.
@@ -23,9 +24,13 @@ pub(crate) fn limit(spec: &Spec) -> Result<(), StepError> {
             .map_err(|error| StepError::new("limits", format!("{resource:?}"), error))
     };
     set(Resource::Core, 0)?;
-    set(Resource::Nofile, u64::from(spec.open_files_max))?;
+    if stands(Wall::OpenFilesLimit) {
+        set(Resource::Nofile, u64::from(spec.open_files_max))?;
+    }
     // The second wall behind the pids cgroup, and the only one where there is none.
-    set(Resource::Nproc, u64::from(spec.processes_max) + 1)?;
+    if stands(Wall::ProcessesLimit) {
+        set(Resource::Nproc, u64::from(spec.processes_max) + 1)?;
+    }
     set(Resource::Memlock, 64 << 10)?;
     set(Resource::Msgqueue, 0)
 }
@@ -50,8 +55,12 @@ pub(crate) fn drop_all(uid: u32, gid: u32) -> Result<(), StepError> {
     rustix::thread::clear_ambient_capability_set().map_err(fail("ambient set"))?;
     let none = CapabilitySet::empty();
     rustix::thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
-        .map_err(fail("capability sets"))?;
-    rustix::thread::set_no_new_privs(true).map_err(fail("no_new_privs"))
+        .map_err(fail("capability sets"))
+}
+
+/// No program that this process executes gains anything by being executed. Landlock and seccomp ask for it, too.
+pub(crate) fn gain_none() -> Result<(), StepError> {
+    rustix::thread::set_no_new_privs(true).map_err(|error| StepError::new("privileges", "no_new_privs", error))
 }
 
 /// Takes on ids and leaves every supplementary group.

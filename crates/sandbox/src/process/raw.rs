@@ -8,6 +8,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::process::Pid;
 
+use crate::process::walls::{Wall, stands};
+
 /// The two sides of a fork.
 pub(crate) enum Fork {
     /// The parent, with the child's id and (for [`clone_into`]) a descriptor that stands for it.
@@ -74,11 +76,13 @@ pub(crate) fn place_descriptors(first: &[BorrowedFd<'_>], keep: BorrowedFd<'_>) 
     // JUSTIFICATION: as above.
     check(unsafe { libc::dup3(copies[first.len()].as_raw_fd(), count, libc::O_CLOEXEC) })?;
     std::mem::forget(copies);
-    let from = libc::c_uint::try_from(count + 1).expect("a handful of descriptors");
-    // SAFETY: plain system call on numbers; see above.
-    // JUSTIFICATION: the only way to be sure that nothing leaks into the sandbox (runc CVE-2024-21626).
-    let closed = unsafe { libc::syscall(libc::SYS_close_range, from, libc::c_uint::MAX, 0) };
-    check(i32::try_from(closed).unwrap_or(-1))?;
+    if stands(Wall::ClosedDescriptors) {
+        let from = libc::c_uint::try_from(count + 1).expect("a handful of descriptors");
+        // SAFETY: plain system call on numbers; see above.
+        // JUSTIFICATION: the only way to be sure that nothing leaks into the sandbox (runc CVE-2024-21626).
+        let closed = unsafe { libc::syscall(libc::SYS_close_range, from, libc::c_uint::MAX, 0) };
+        check(i32::try_from(closed).unwrap_or(-1))?;
+    }
     // SAFETY: `count` was just made by dup3 and nobody else owns it.
     // JUSTIFICATION: as above.
     Ok(unsafe { OwnedFd::from_raw_fd(count) })

@@ -20,6 +20,7 @@ use rustix::mount::{
 
 use crate::StepError;
 use crate::process::raw;
+use crate::process::walls::{Wall, stands};
 use crate::protocol::Target;
 
 /// Host folders that programs and their libraries come from. Those that are symlinks are copied as symlinks.
@@ -104,7 +105,8 @@ pub(crate) fn piece(source: &Path, target: PathBuf, device: bool) -> Result<Piec
         other => other,
     }
     .map_err(|error| fail(error.into()))?;
-    let mut attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID;
+    let mut attributes = if stands(Wall::ReadOnlyMounts) { libc::MOUNT_ATTR_RDONLY } else { 0 };
+    attributes |= if stands(Wall::NoSetuid) { libc::MOUNT_ATTR_NOSUID } else { 0 };
     attributes |= if device { libc::MOUNT_ATTR_NOEXEC } else { libc::MOUNT_ATTR_NODEV };
     raw::restrict_mount(mount.as_fd(), attributes, true).map_err(fail)?;
     let stat = rustix::fs::fstat(&mount).map_err(|error| fail(error.into()))?;
@@ -131,10 +133,14 @@ pub(crate) fn enter(pieces: Vec<Piece>, owner: Owner) -> Result<(), StepError> {
     fill(&root, pieces, owner)?;
     make_folder(&root, Path::new("proc"))?;
     attach(&proc, root.as_fd(), Path::new("proc"))?;
-    mask(&root)?;
+    if stands(Wall::MaskedProc) {
+        mask(&root)?;
+    }
     rustix::process::fchdir(&root).map_err(step("enter the new root"))?;
     rustix::process::pivot_root(".", ".").map_err(step("pivot_root"))?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(step("detach the host's root"))?;
+    if stands(Wall::HostRootGone) {
+        rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(step("detach the host's root"))?;
+    }
     rustix::process::chdir("/").map_err(step("chdir /"))
 }
 
@@ -158,7 +164,7 @@ fn fill(root: &OwnedFd, pieces: Vec<Piece>, owner: Owner) -> Result<(), StepErro
     let files = [
         ("etc/passwd", format!("root:x:0:0:root:/:/usr/sbin/nologin\nuser:x:{uid}:{gid}:user:/tmp:/bin/sh\n")),
         ("etc/group", format!("root:x:0:\nuser:x:{gid}:\n")),
-        ("etc/hosts", "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost\n".to_owned()),
+        ("etc/hosts", "127.0.0.1 localhost sandbox sandbox.localdomain\n::1 localhost ip6-localhost\n".to_owned()),
         ("etc/hostname", "sandbox\n".to_owned()),
         (
             "etc/resolv.conf",
@@ -219,9 +225,16 @@ pub(crate) fn add_folders(folders: &[PathBuf]) -> Result<(), StepError> {
 
 /// Mounts `/tmp`. Before the program starts, for Landlock's rules name its very inode.
 pub(crate) fn add_scratch(scratch_bytes: u64, owner: Owner) -> Result<(), StepError> {
-    let inodes = scratch_inodes(scratch_bytes);
-    let scratch =
-        tmpfs(scratch_bytes, inodes, "1777", MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV)?;
+    let (bytes, inodes) = match stands(Wall::ScratchQuota) {
+        true => (scratch_bytes.max(4096), scratch_inodes(scratch_bytes)),
+        // What the kernel calls unlimited.
+        false => (0, 0),
+    };
+    let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID;
+    if stands(Wall::NoDevices) {
+        attributes |= MountAttrFlags::MOUNT_ATTR_NODEV;
+    }
+    let scratch = tmpfs(bytes, inodes, "1777", attributes)?;
     let (uid, gid) = (rustix::fs::Uid::from_raw(owner.uid), rustix::fs::Gid::from_raw(owner.gid));
     rustix::fs::chownat(&scratch, "", Some(uid), Some(gid), rustix::fs::AtFlags::EMPTY_PATH)
         .map_err(step("own /tmp"))?;
@@ -243,6 +256,9 @@ fn scratch_inodes(scratch_bytes: u64) -> u64 {
 
 /// Makes the root itself read-only: nothing is added any more.
 pub(crate) fn close() -> Result<(), StepError> {
+    if !stands(Wall::ClosedRoot) {
+        return Ok(());
+    }
     let root = own_root()?;
     let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
     raw::restrict_mount(root.as_fd(), attributes, false)
@@ -251,20 +267,21 @@ pub(crate) fn close() -> Result<(), StepError> {
 
 fn proc_mount() -> Result<OwnedFd, StepError> {
     let fs = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC).map_err(step("open proc"))?;
-    fsconfig_set_string(&fs, "hidepid", "invisible").map_err(step("proc hidepid"))?;
+    if stands(Wall::HidePid) {
+        fsconfig_set_string(&fs, "hidepid", "invisible").map_err(step("proc hidepid"))?;
+    }
     fsconfig_create(&fs).map_err(step("make proc"))?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
-        | MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let mut attributes =
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    if stands(Wall::ReadOnlyProc) {
+        attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+    }
     fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(step("mount proc"))
 }
 
 fn tmpfs(bytes: u64, inodes: u64, mode: &str, attributes: MountAttrFlags) -> Result<OwnedFd, StepError> {
     let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(step("open tmpfs"))?;
-    for (key, value) in
-        [("size", bytes.max(4096).to_string()), ("nr_inodes", inodes.to_string()), ("mode", mode.to_owned())]
-    {
+    for (key, value) in [("size", bytes.to_string()), ("nr_inodes", inodes.to_string()), ("mode", mode.to_owned())] {
         fsconfig_set_string(&fs, key, value).map_err(step("configure tmpfs"))?;
     }
     fsconfig_create(&fs).map_err(step("make tmpfs"))?;
@@ -308,7 +325,10 @@ fn make_folder(root: &OwnedFd, path: &Path) -> Result<(), StepError> {
         return Ok(());
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let mut resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    if stands(Wall::StrictTargets) {
+        resolve |= ResolveFlags::NO_SYMLINKS;
+    }
     rustix::fs::openat2(root, &at, flags, Mode::empty(), resolve).map(drop).map_err(|error| fail(&at, error))
 }
 

@@ -11,7 +11,8 @@
 //! The list has two parts. [`ALLOWED`] is what node 20 and python 3.11 were seen to need (HTTP, files, crypto, zlib, DNS,
 //! SQLite, threads; counted with strace): at most 90 calls. [`ORDINARY`] is what other honest programs make (Go and musl
 //! binaries, `select`, process groups, file locks): calls that only touch what is the program's own. Left out of both
-//! although common, because a program loses nothing without them: `rseq`, `memfd_create`, `sendfile`.
+//! although common, because a program loses nothing without them: `rseq`, `memfd_create`, `sendfile`; and `inotify`,
+//! because it tells what others read of the files that environments share.
 //!
 //! The program is written here and not by `seccompiler` because that knows one answer for all refusals, and libraries
 //! need different ones; `seccompiler` loads it.
@@ -27,7 +28,7 @@ const ALLOWED: &[c_long] = &[
     // files
     libc::SYS_read, libc::SYS_write, libc::SYS_writev, libc::SYS_pread64, libc::SYS_pwrite64, libc::SYS_lseek, libc::SYS_openat,
     libc::SYS_close, libc::SYS_fstat, libc::SYS_newfstatat, libc::SYS_statx, libc::SYS_getdents64, libc::SYS_getcwd,
-    libc::SYS_chdir, libc::SYS_fcntl, libc::SYS_ftruncate, libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_fchmod,
+    libc::SYS_chdir, libc::SYS_ftruncate, libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_fchmod,
     libc::SYS_utimensat, libc::SYS_pipe2, libc::SYS_unlinkat,
     // memory
     libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_munmap, libc::SYS_mremap, libc::SYS_madvise, libc::SYS_brk,
@@ -52,8 +53,7 @@ const ORDINARY: &[c_long] = &[
     libc::SYS_readv, libc::SYS_preadv, libc::SYS_pwritev, libc::SYS_dup, libc::SYS_dup3, libc::SYS_flock, libc::SYS_umask,
     libc::SYS_mkdirat, libc::SYS_readlinkat, libc::SYS_renameat, libc::SYS_renameat2, libc::SYS_symlinkat, libc::SYS_linkat,
     libc::SYS_fchmodat, libc::SYS_faccessat, libc::SYS_faccessat2, libc::SYS_fchdir, libc::SYS_statfs, libc::SYS_fstatfs,
-    libc::SYS_truncate, libc::SYS_fallocate, libc::SYS_fadvise64, libc::SYS_close_range, libc::SYS_inotify_init1,
-    libc::SYS_inotify_add_watch, libc::SYS_inotify_rm_watch,
+    libc::SYS_truncate, libc::SYS_fallocate, libc::SYS_fadvise64, libc::SYS_close_range,
     // memory
     libc::SYS_msync, libc::SYS_mincore, libc::SYS_membarrier,
     // processes and threads
@@ -89,7 +89,7 @@ const ALLOWED_OLD: &[c_long] = &[
 const ORDINARY_OLD: &[c_long] = &[
     libc::SYS_stat, libc::SYS_lstat, libc::SYS_select, libc::SYS_pipe, libc::SYS_link, libc::SYS_symlink, libc::SYS_creat,
     libc::SYS_fork, libc::SYS_pause, libc::SYS_alarm, libc::SYS_getpgrp, libc::SYS_time, libc::SYS_utime, libc::SYS_utimes,
-    libc::SYS_epoll_create, libc::SYS_eventfd, libc::SYS_inotify_init, libc::SYS_getrlimit,
+    libc::SYS_epoll_create, libc::SYS_eventfd, libc::SYS_getrlimit,
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const ORDINARY_OLD: &[c_long] = &[];
@@ -165,6 +165,7 @@ fn guarded() -> Vec<Guarded> {
             when: futex.iter().map(|value| vec![Is { argument: 1, mask: futex_flags, value: *value }]).collect(),
             errno: libc::ENOSYS,
         },
+        Guarded { call: libc::SYS_fcntl, when: any(1, &file_controls()), errno: libc::EINVAL },
         // Only its own limits, never another process's.
         Guarded { call: libc::SYS_prlimit64, when: vec![vec![is(0, 0)]], errno: libc::EPERM },
         // The wall clock and the monotonic one: timers on CPU clocks are another old source of bugs.
@@ -192,18 +193,40 @@ fn guarded() -> Vec<Guarded> {
     calls
 }
 
+/// Unix sockets, TCP, UDP and the kernel's own routes. By protocol too: the families of the internet also carry multipath
+/// TCP, SCTP, UDP-Lite and more.
 fn socket_families() -> Vec<Vec<Is>> {
     let kind = |value: libc::c_int| Is { argument: 1, mask: 0xf, value: value.cast_unsigned() };
-    let (stream, datagram) = (kind(libc::SOCK_STREAM), kind(libc::SOCK_DGRAM));
-    vec![
-        vec![is(0, libc::AF_UNIX)],
-        vec![is(0, libc::AF_INET), stream],
-        vec![is(0, libc::AF_INET), datagram],
-        vec![is(0, libc::AF_INET6), stream],
-        vec![is(0, libc::AF_INET6), datagram],
-        // Node's os.networkInterfaces() asks the kernel this way.
-        vec![is(0, libc::AF_NETLINK), is(2, libc::NETLINK_ROUTE)],
-    ]
+    // Node's os.networkInterfaces() asks the kernel by netlink.
+    let mut families = vec![vec![is(0, libc::AF_UNIX)], vec![is(0, libc::AF_NETLINK), is(2, libc::NETLINK_ROUTE)]];
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for (how, protocol) in [(libc::SOCK_STREAM, libc::IPPROTO_TCP), (libc::SOCK_DGRAM, libc::IPPROTO_UDP)] {
+            families.extend([0, protocol].map(|protocol| vec![is(0, family), kind(how), is(2, protocol)]));
+        }
+    }
+    families
+}
+
+/// What programs do with descriptors: copies, flags, locks, the size of a pipe. Not `F_NOTIFY`, which tells of what others
+/// read of the files that environments share (as inotify would), nor leases and signals.
+fn file_controls() -> Vec<u32> {
+    let controls = [
+        libc::F_DUPFD,
+        libc::F_GETFD,
+        libc::F_SETFD,
+        libc::F_GETFL,
+        libc::F_SETFL,
+        libc::F_GETLK,
+        libc::F_SETLK,
+        libc::F_SETLKW,
+        libc::F_OFD_GETLK,
+        libc::F_OFD_SETLK,
+        libc::F_OFD_SETLKW,
+        libc::F_DUPFD_CLOEXEC,
+        libc::F_SETPIPE_SZ,
+        libc::F_GETPIPE_SZ,
+    ];
+    controls.into_iter().map(i32::cast_unsigned).collect()
 }
 
 fn socket_options() -> Vec<Vec<Is>> {

@@ -9,8 +9,9 @@ use rustix::process::Pid;
 use seccompiler::BpfProgram;
 
 use crate::process::cgroup::{self, Group, Layout};
+use crate::process::held;
 use crate::process::init::{self, Init};
-use crate::process::namespaces::Mode;
+use crate::process::namespaces::{self, Mode};
 use crate::process::raw::{self, Fork};
 use crate::process::{rootfs, tree};
 use crate::protocol::{self, Order, Report, Target};
@@ -88,7 +89,7 @@ pub(crate) fn abandon(spawned: Spawned) {
 
 /// The new process's side: keeps nothing of the helper's but standard error and its own socket.
 fn first_process(theirs: OwnedFd, doors: Vec<std::fs::File>, slot: u32, mode: Mode, filter: &BpfProgram) {
-    if let Err(error) = cgroup::enter(&doors) {
+    if let Err(error) = cgroup::enter(&doors).and_then(|()| namespaces::become_root_of_cgroups()) {
         let error = StepError::new("cgroup", "enter", error);
         // If nobody hears, the helper is gone.
         let _ = protocol::send(&theirs, &Report::Built(Err(error)), &[], SendFlags::empty());
@@ -116,7 +117,7 @@ pub(crate) fn plain(spec: &Spec, descriptors: &[OwnedFd]) -> Result<(Spawned, Ve
             .map_err(|error| StepError::new("exec", "parent death signal", error))?;
         Ok(init::command(spec, &addresses))
     };
-    let pid = init::fork_program(descriptors, prepare, || Ok(()), None)?;
+    let pid = held::fork_program(descriptors, prepare, || Ok(()), None)?;
     let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
         .map_err(|error| StepError::new("clone", "pidfd", error))?;
     Ok((Spawned { pid, pidfd, control: None, group: Group::none(), namespace: None }, listeners))

@@ -72,7 +72,15 @@ fn every_call_gets_the_answer_of_its_class() {
     for call in DANGEROUS {
         assert_eq!(ours(*call, &[]), errno(libc::EPERM), "call {call}");
     }
-    for call in [libc::SYS_clone3, libc::SYS_rseq, libc::SYS_memfd_create, libc::SYS_timer_create, 600, 9999] {
+    for call in [
+        libc::SYS_clone3,
+        libc::SYS_rseq,
+        libc::SYS_memfd_create,
+        libc::SYS_timer_create,
+        libc::SYS_inotify_init1,
+        600,
+        9999,
+    ] {
         assert_eq!(ours(call, &[]), errno(libc::ENOSYS), "call {call}");
     }
 }
@@ -94,6 +102,11 @@ fn guarded_calls_depend_on_their_arguments() {
         (libc::SYS_socket, vec![wide(libc::AF_NETLINK), wide(libc::SOCK_RAW), 9], errno(libc::EAFNOSUPPORT)),
         (libc::SYS_socket, vec![wide(libc::AF_ALG), wide(libc::SOCK_SEQPACKET), 0], errno(libc::EAFNOSUPPORT)),
         (libc::SYS_socket, vec![wide(libc::AF_VSOCK), wide(libc::SOCK_STREAM), 0], errno(libc::EAFNOSUPPORT)),
+        (libc::SYS_socket, vec![wide(libc::AF_INET), wide(libc::SOCK_STREAM), 6], RETURN_ALLOW),
+        (libc::SYS_socket, vec![wide(libc::AF_INET), wide(libc::SOCK_STREAM), 262], errno(libc::EAFNOSUPPORT)),
+        (libc::SYS_socket, vec![wide(libc::AF_INET6), wide(libc::SOCK_DGRAM), 136], errno(libc::EAFNOSUPPORT)),
+        (libc::SYS_fcntl, vec![3, wide(libc::F_SETLKW)], RETURN_ALLOW),
+        (libc::SYS_fcntl, vec![3, wide(libc::F_NOTIFY)], errno(libc::EINVAL)),
         (libc::SYS_ioctl, vec![1, 0x5401], RETURN_ALLOW),
         (libc::SYS_ioctl, vec![1, 0x5412], errno(libc::ENOTTY)),
         (libc::SYS_ioctl, vec![1, 0x541c], errno(libc::ENOTTY)),

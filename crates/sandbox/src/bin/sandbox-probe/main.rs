@@ -5,6 +5,9 @@
 #![expect(clippy::print_stdout, reason = "its output is what the tests read")]
 #![expect(clippy::disallowed_methods, reason = "a test program: it sleeps and burns CPU on the machine's own clock")]
 
+mod stage;
+mod suite;
+
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -26,6 +29,11 @@ fn main() {
         "daemon" => daemon(),
         "kill-parent" => kill_parent(),
         "connect" => connect(&arguments[1..]),
+        "attack" => suite::run(&arguments[1..]),
+        "attacks" => suite::list(),
+        "stage" => stage::set(),
+        "hold" => hold(),
+        "euid" => println!("{}", call(libc::SYS_geteuid, [0; 5])),
         other => println!("unknown probe {other:?}"),
     }
 }
@@ -59,6 +67,36 @@ fn apart(name: &str, probe: impl FnOnce() -> libc::c_long) {
             }
         }
     }
+}
+
+/// As [`apart`], for a probe that speaks for itself.
+fn apart_quietly(name: &str, probe: impl FnOnce()) {
+    // SAFETY: this program has one thread.
+    // JUSTIFICATION: the probes need a fork.
+    match unsafe { libc::fork() } {
+        0 => {
+            probe();
+            end_at_once()
+        }
+        ..0 => println!("{name} not tried: no process"),
+        pid => {
+            let mut status = 0;
+            // SAFETY: `status` outlives the call.
+            // JUSTIFICATION: as above.
+            unsafe { libc::waitpid(pid, &raw mut status, 0) };
+            if libc::WIFSIGNALED(status) {
+                println!("{name} signal {}", libc::WTERMSIG(status));
+            }
+        }
+    }
+}
+
+/// Ends this process without the exit handlers that it shares with its parent.
+fn end_at_once() -> ! {
+    let _ = std::io::stdout().flush();
+    // SAFETY: ends the process; nothing runs after it.
+    // JUSTIFICATION: a forked child must not run its parent's exit handlers.
+    unsafe { libc::_exit(0) }
 }
 
 /// A raw system call.
@@ -169,19 +207,23 @@ fn x32() {
 
 /// `getpid` through the 32-bit entry.
 #[cfg(target_arch = "x86_64")]
-fn ia32() {
+fn ia32_answers() -> bool {
     let result: i64;
     // SAFETY: getpid (20 in the 32-bit table) touches no memory; rbx is not used by it.
     // JUSTIFICATION: there is no other way to that entry.
     unsafe {
         std::arch::asm!("int 0x80", inlateout("rax") 20_i64 => result, out("r8") _, out("r9") _, out("r10") _, out("r11") _)
     };
-    println!("ia32 {}", if result > 0 { "ok" } else { "refused" });
+    result > 0
 }
 
 #[cfg(not(target_arch = "x86_64"))]
+fn ia32_answers() -> bool {
+    false
+}
+
 fn ia32() {
-    println!("ia32 refused");
+    println!("ia32 {}", if ia32_answers() { "ok" } else { "refused" });
 }
 
 /// The numbers of all open descriptors.
@@ -256,6 +298,14 @@ fn daemon() {
         }
         return;
     }
+    std::thread::sleep(Duration::from_secs(600));
+}
+
+/// Holds a lock on a file that others see too, and says so.
+fn hold() {
+    let file = std::fs::File::open("/shared/file").expect("it is shown");
+    let number = usize::try_from(std::os::fd::AsRawFd::as_raw_fd(&file)).unwrap_or(0);
+    say("lock", call(libc::SYS_flock, [number, flags(libc::LOCK_EX), 0, 0, 0]));
     std::thread::sleep(Duration::from_secs(600));
 }
 
