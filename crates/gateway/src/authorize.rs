@@ -1,5 +1,7 @@
 //! May this caller do this? The identity service decides; without one the root user may, and nobody else.
 
+use std::sync::Arc;
+
 use wire::service::Line;
 use wire::{Absence, ApiError, Arn, Asked, Cx, Permission, Principal, ResourceFacts, service};
 
@@ -13,19 +15,20 @@ const QUESTIONS_MAX: usize = 3_000;
 
 impl Gateway {
     /// Enforced: the answer. Permissive: yes, and what enforcement would have denied goes to the log.
-    /// Operations that the model opens to everyone (wire:W10) are not asked about. What was moot comes back, and is what
-    /// the handler must not do ([`Cx::unasked`]); where nothing is enforced, nothing is.
+    /// Operations that the model opens to everyone (wire:W10) are not asked about. The context comes back with what was
+    /// moot, which the handler must not do ([`Cx::unasked`]); where nothing is enforced, that is nothing.
     ///
     /// # Errors
     /// `AccessDenied` in AWS's words, what a service answers about a resource, or the identity service's own failure.
     pub(crate) async fn authorize(
         &self,
         caller: &Caller,
-        cx: &Cx,
+        cx: Cx,
         line: &Line,
         permissions: Vec<Permission>,
-    ) -> Result<Vec<&'static str>, ApiError> {
-        let Questions { asked, own, moot } = self.questions(cx, line, permissions).await?;
+    ) -> Result<Cx, ApiError> {
+        let cx = Arc::new(cx);
+        let Questions { asked, own, moot } = self.questions(&cx, line, permissions).await?;
         let mut gone = asked.iter().enumerate().filter_map(|(at, one)| {
             let reads = (line.tells_absence)(one);
             Some((reads, one.facts.absence.as_deref()?)).filter(|_| reads || at < own)
@@ -38,34 +41,37 @@ impl Gateway {
             None => None,
         };
         let outsider = match line.is_owners_only {
-            true => asked[..own].iter().find(|one| !is_of_owner(cx, &one.resource, &one.facts)),
+            true => asked[..own].iter().find(|one| !is_of_owner(&cx, &one.resource, &one.facts)),
             false => None,
         };
         let outsider = outsider.map_or(Ok(()), |one| Err(denied(&cx.principal, one, "resource-based policy")));
         let listing = hidden.iter().map(|(_, listing)| listing.clone());
         let all = asked.into_iter().chain(listing).collect();
-        let mut answer = self.decide(caller, cx, all).await.and(outsider);
+        let mut answer = self.decide(caller, &cx, all).await.and(outsider);
         if let (Err(_), Some((absence, listing))) = (&answer, hidden)
-            && self.decide(caller, cx, vec![listing]).await.is_ok()
+            && self.decide(caller, &cx, vec![listing]).await.is_ok()
         {
             answer = Err(absence.answer());
         }
-        match (self.0.config.auth, answer) {
-            (Auth::Enforced, answer) => answer.map(|()| moot),
-            (Auth::Permissive, Ok(())) => Ok(Vec::new()),
+        let unasked = match (self.0.config.auth, answer) {
+            (Auth::Enforced, answer) => answer.map(|()| moot)?,
+            (Auth::Permissive, Ok(())) => Vec::new(),
             (Auth::Permissive, Err(error)) => {
                 let (principal, reason) = (&cx.principal, &error.message);
                 tracing::warn!(action = line.action, ?principal, reason, "enforcement would have denied this request");
-                Ok(Vec::new())
+                Vec::new()
             }
-        }
+        };
+        Ok(Cx { unasked, ..Arc::unwrap_or_clone(cx) })
     }
 
     /// What the identity service says to all of these together.
-    async fn decide(&self, caller: &Caller, cx: &Cx, asked: Vec<Asked>) -> Result<(), ApiError> {
+    async fn decide(&self, caller: &Caller, cx: &Arc<Cx>, asked: Vec<Asked>) -> Result<(), ApiError> {
         let objection = caller.objection.as_ref().map(ToString::to_string);
         match (&self.0.wiring.identity, objection) {
-            (Some(identity), objection) => (identity.authorize)(Question { cx: cx.clone(), asked, objection }).await,
+            (Some(identity), objection) => {
+                (identity.authorize)(Question { cx: Arc::clone(cx), asked, objection }).await
+            }
             (None, Some(objection)) => Err(ApiError::client("AccessDenied", 403, objection)),
             (None, None) => root_only(&cx.principal, &asked),
         }

@@ -30,7 +30,7 @@ pub type FindCredential = Arc<dyn Fn(String, Option<String>) -> BoxFuture<Result
 #[derive(Clone, Debug)]
 pub struct Question {
     /// Who asks, in which request.
-    pub cx: Cx,
+    pub cx: Arc<Cx>,
     /// Everything that must be allowed.
     pub asked: Vec<Asked>,
     /// Permissive mode: why enforcement would have refused the signature.

@@ -103,8 +103,8 @@ impl Gateway {
         let mut cx = self.context(exchange, &caller);
         if line.shape.auth == shape::Auth::Signature {
             let permissions = line.permissions(&cx, &input);
-            let allowed = self.authorize(&caller, &cx, line, permissions).await;
-            cx.unasked = allowed.map_err(|error| in_protocol(error, protocol))?;
+            let allowed = self.authorize(&caller, cx, line, permissions).await;
+            cx = allowed.map_err(|error| in_protocol(error, protocol))?;
         }
 
         exchange.enter("operate");

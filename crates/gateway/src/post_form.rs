@@ -72,10 +72,10 @@ impl Gateway {
         let input = service.decode(line, Protocol::RestXml, &put, &Bytes::new())?;
 
         exchange.enter("authorise");
-        let mut cx = self.context(exchange, &caller);
+        let cx = self.context(exchange, &caller);
         let permissions = line.permissions(&cx, &input);
-        let allowed = self.authorize(&caller, &cx, line, permissions).await;
-        cx.unasked = allowed.map_err(|error| in_protocol(error, Protocol::RestXml))?;
+        let allowed = self.authorize(&caller, cx, line, permissions).await;
+        let cx = allowed.map_err(|error| in_protocol(error, Protocol::RestXml))?;
 
         exchange.enter("operate");
         let root = match self.0.directory.bucket_in_host(head) {

@@ -26,6 +26,8 @@ pub const GROUP_INLINE_CHARS_MAX: usize = 5_120;
 pub const ROLE_INLINE_CHARS_MAX: usize = 10_240;
 /// Characters of a trust policy, white space left out, at most.
 pub const TRUST_POLICY_CHARS_MAX: usize = 2_048;
+/// Longest access key id, in bytes (API model, `accessKeyIdType`): the store is asked about no longer one.
+pub const ACCESS_KEY_ID_BYTES_MAX: usize = 128;
 /// Access keys of one user, at most.
 pub const ACCESS_KEYS_MAX: usize = 2;
 /// Tags of one resource, at most.

@@ -22,6 +22,7 @@ mod malformed;
 mod pattern;
 mod principal;
 mod request;
+mod services;
 mod statement;
 mod value;
 
@@ -34,6 +35,7 @@ pub use request::{Keys, Principal, PrincipalKind, Request};
 pub use statement::Effect;
 
 pub(crate) use request::same_letters;
+use services::Services;
 use statement::Statement;
 
 /// What a policy is attached to. It decides which elements are valid and how the policy takes part.
@@ -111,12 +113,15 @@ impl Policy {
 pub struct Named {
     pub name: Arc<str>,
     pub policy: Arc<Policy>,
+    /// Those that its statements speak of, here so that a decision does not have to look into the policy.
+    services: Services,
 }
 
 impl Named {
     /// `policy` under `name`.
     pub fn new(name: impl Into<Arc<str>>, policy: Arc<Policy>) -> Self {
-        Self { name: name.into(), policy }
+        let services = policy.statements.iter().fold(Services::NONE, |all, statement| all.or(statement.services));
+        Self { name: name.into(), policy, services }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::cache::{Cache, Noted, Second};
 use crate::decisions::Decisions;
 use crate::error::IamError;
 use crate::keys::{self, AccessKeyRecord, Identity, IdentityKind, LastUsed, Managed, Master};
-use crate::limits::{FUNCTION_SESSION_S, LAST_USED_STEP_US, SIMULATIONS_MAX};
+use crate::limits::{ACCESS_KEY_ID_BYTES_MAX, FUNCTION_SESSION_S, LAST_USED_STEP_US, SIMULATIONS_MAX};
 use crate::ops::access_keys::enter_all;
 use crate::ops::merge_tag;
 use crate::policy::{Kind, Named};
@@ -171,6 +171,9 @@ impl Iam {
     }
 
     async fn long_term(&self, id: &str) -> Result<Option<(Credential, Principal, Option<Timestamp>)>, IamError> {
+        if id.len() > ACCESS_KEY_ID_BYTES_MAX {
+            return Ok(None);
+        }
         let epoch = self.0.cache.epoch();
         let record = match self.0.cache.keys.get(epoch, id) {
             Some(record) => record,
@@ -288,7 +291,12 @@ impl Iam {
         let session = principal.session();
         let restricted = session.filter(|s| s.policy.is_some() || !s.policy_arns.is_empty() || !s.tags.is_empty());
         let is_federated = matches!(principal, Principal::FederatedUser { .. });
-        let mut key = format!("{account}/{kind:?}/{name}/{id:?}");
+        let mut key = String::with_capacity(96);
+        let id_text = id.map_or("", String::as_str);
+        for part in [account.as_str(), kind.word(), name, id_text] {
+            key.push_str(part);
+            key.push('/');
+        }
         if let Some(s) = restricted {
             key.push_str(&format!("/{:?}/{:?}/{:?}", s.policy, s.policy_arns, s.tags));
         }

@@ -287,7 +287,10 @@ impl Settings {
             content_deduplication: is("ContentBasedDeduplication", "true"),
             deduplication_by_group: is("DeduplicationScope", "messageGroup"),
             redrive: attributes.get("RedrivePolicy").and_then(|text| redrive(queue, text).ok()),
-            allow: attributes.get("RedriveAllowPolicy").and_then(|text| allow(text).ok()).unwrap_or(RedriveAllow::All),
+            // One that this program cannot read allows nobody.
+            allow: attributes
+                .get("RedriveAllowPolicy")
+                .map_or(RedriveAllow::All, |text| allow(text).unwrap_or(RedriveAllow::None)),
         }
     }
 }
@@ -347,6 +350,17 @@ mod tests {
             good.iter().for_each(|text| assert!(one(text).is_ok(), "{name}={text}"));
             bad.iter().for_each(|text| assert!(one(text).is_err(), "{name}={text}"));
         }
+    }
+
+    #[test]
+    fn q5_an_allow_policy_that_cannot_be_read_allows_nobody() {
+        let settings = |text: Option<&str>| {
+            let attributes = text.map(|text| ("RedriveAllowPolicy".to_owned(), text.to_owned()));
+            Settings::of(&queue("dead"), &attributes.into_iter().collect())
+        };
+        assert!(settings(None).allow.allows(&queue("q")));
+        assert!(settings(Some(r#"{"redrivePermission":"allowAll"}"#)).allow.allows(&queue("q")));
+        assert!(!settings(Some(r#"{"redrivePermission":"allowSome"}"#)).allow.allows(&queue("q")));
     }
 
     #[test]

@@ -2,7 +2,10 @@
 //!
 //! Source: API model, CreateEventSourceMapping; Lambda developer guide, "Amazon SQS event source mapping parameters".
 
+use std::collections::BTreeMap;
+
 use lambda::LambdaError;
+use lambda::limits::TAGS_MAX;
 use model::lambda as m;
 use wire::{Arn, Cx};
 
@@ -91,6 +94,15 @@ pub(crate) fn batch(fifo: bool, size: Option<i32>, window_s: Option<i32>) -> Res
         );
     }
     Ok((size, window))
+}
+
+/// `Tags`, as many as other resources of Lambda have.
+pub(crate) fn tags(given: Option<BTreeMap<String, String>>) -> Result<BTreeMap<String, String>, LambdaError> {
+    let tags = given.unwrap_or_default();
+    match tags.len() > TAGS_MAX {
+        true => refuse(format!("An event source mapping takes at most {TAGS_MAX} tags.")),
+        false => Ok(tags),
+    }
 }
 
 /// The patterns of filter criteria.

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use kv::key::{Element, pack, subspace};
-use kv::{KeyRange, Txn};
+use kv::{KeyRange, Kv, RangeOptions, Txn};
 use serde::{Deserialize, Serialize};
 
 const SERVICE: &str = "triggers";
@@ -103,6 +103,31 @@ impl Key<'_> {
     }
 }
 
+/// Mappings read at once: of the largest that the store takes, half of what one range may hold.
+const PAGE: usize = kv::limits::TRANSACTION_BYTES_MAX / (2 * kv::limits::VALUE_BYTES_MAX);
+
+/// The next mappings of `rest`, which then goes on behind them; `None` at its end. One that cannot be read is left out, so
+/// that it stops nobody else's.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn next_mappings(kv: &Kv, rest: &mut KeyRange) -> Result<Option<Vec<MappingRecord>>, kv::Error> {
+    let options = RangeOptions { limit: PAGE, ..RangeOptions::default() };
+    let (from, end) = (&rest.begin, &rest.end);
+    let page = kv.read(|tx| async move { tx.range(from, end, options).await }).await?;
+    let Some((last, _)) = page.last() else { return Ok(None) };
+    let found = page.iter().filter_map(|(key, value)| match decode(value) {
+        Ok(record) => Some(record),
+        Err(error) => {
+            tracing::error!(%error, ?key, "a mapping cannot be read");
+            None
+        }
+    });
+    let found = found.collect();
+    rest.begin = [&last[..], &[0]].concat().into();
+    Ok(Some(found))
+}
+
 /// All mappings of an account in a region, by uuid.
 pub(crate) fn mappings_of(account: &str, region: &str) -> KeyRange {
     subspace(&elements(1, &[account, region]))
@@ -158,6 +183,11 @@ impl MappingRecord {
     /// `arn:aws:lambda:REGION:ACCOUNT:event-source-mapping:UUID`.
     pub(crate) fn arn(&self) -> String {
         format!("arn:aws:lambda:{}:{}:event-source-mapping:{}", self.region, self.account, self.uuid)
+    }
+
+    /// Whether the store takes it.
+    pub(crate) fn fits(&self) -> bool {
+        encode(self).len() <= kv::limits::VALUE_BYTES_MAX
     }
 
     /// Writes it and wakes the supervisor.

@@ -1,6 +1,5 @@
 //! Handlers of event source mappings.
 
-use kv::RangeOptions;
 use lambda::LambdaError;
 use model::lambda as m;
 use sqs::SqsError;
@@ -14,6 +13,8 @@ use crate::state::Triggers;
 
 /// Mappings of one answer of a list.
 const PAGE: usize = 100;
+/// Longest marker that can be one, in bytes.
+const MARKER_BYTES_MAX: usize = 128;
 
 fn shown(record: MappingRecord) -> m::EventSourceMappingConfiguration {
     let filters = record.filters.iter().map(|pattern| m::Filter { pattern: Some(pattern.clone()) }).collect();
@@ -67,7 +68,10 @@ fn apply(record: &mut MappingRecord, fifo: bool, asked: Asked) -> Result<(), Lam
     if record.pollers.is_some() && record.concurrency_max.is_some() {
         return Err(LambdaError::invalid("ScalingConfig and ProvisionedPollerConfig cannot be used together."));
     }
-    Ok(())
+    match record.fits() {
+        true => Ok(()),
+        false => Err(LambdaError::invalid("The filter criteria and tags are too long together.")),
+    }
 }
 
 /// The function and the queue fit each other: the timeout, and what the role may.
@@ -132,7 +136,7 @@ pub(crate) async fn create(
         partial: false,
         concurrency_max: None,
         pollers: None,
-        tags: input.tags.unwrap_or_default(),
+        tags: checks::tags(input.tags)?,
         modified_ms: triggers.clock().now().unix_ms(),
         revision: 1,
     };
@@ -191,32 +195,25 @@ pub(crate) async fn list(
     };
     let most = input.max_items.and_then(|most| usize::try_from(most).ok()).unwrap_or(PAGE).clamp(1, PAGE);
     let all = keys::mappings_of(cx.account.as_str(), &cx.region);
-    let begin = match &input.marker {
-        None => all.begin.clone(),
+    let mut rest = all;
+    if let Some(uuid) = &input.marker {
         // A marker is the uuid of the last mapping that was listed.
-        Some(uuid) => {
-            let last = Key::Mapping { account: cx.account.as_str(), region: &cx.region, uuid }.pack();
-            [&last[..], &[0]].concat().into()
+        if uuid.len() > MARKER_BYTES_MAX {
+            return Err(LambdaError::invalid("Invalid Marker"));
         }
-    };
-    let (mut found, mut begin) = (Vec::new(), begin);
-    let next_marker = loop {
-        let options = RangeOptions { limit: PAGE, ..RangeOptions::default() };
-        let (from, end) = (&begin, &all.end);
-        let page = triggers.kv().read(|tx| async move { tx.range(from, end, options).await }).await?;
-        for (_, value) in &page {
-            found.push(keys::decode(value)?);
-        }
-        found.retain(wanted);
+        let last = Key::Mapping { account: cx.account.as_str(), region: &cx.region, uuid }.pack();
+        rest.begin = [&last[..], &[0]].concat().into();
+    }
+    let mut found = Vec::new();
+    let mut next_marker = None;
+    while let Some(page) = keys::next_mappings(triggers.kv(), &mut rest).await? {
+        found.extend(page.into_iter().filter(&wanted));
         if found.len() > most {
             found.truncate(most);
-            break found.last().map(|last: &MappingRecord| last.uuid.clone());
+            next_marker = found.last().map(|last: &MappingRecord| last.uuid.clone());
+            break;
         }
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE => begin = [&last[..], &[0]].concat().into(),
-            _ => break None,
-        }
-    };
+    }
     let event_source_mappings = Some(found.into_iter().map(shown).collect());
     Ok(m::ListEventSourceMappingsOutput { event_source_mappings, next_marker })
 }

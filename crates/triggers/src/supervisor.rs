@@ -1,9 +1,8 @@
 //! Keeps a poller for each mapping that shall poll, and ends the states that end by themselves.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use kv::RangeOptions;
 use sqs::QueueName;
 use sys::task::CancellationToken;
 
@@ -12,8 +11,6 @@ use crate::keys::{self, Key, MappingRecord, State};
 use crate::queue::Poller;
 use crate::state::Triggers;
 
-/// Mappings read at once.
-const PAGE: usize = 200;
 /// All mappings are looked at this often, also when nothing seems to have changed: a poller that could not be started
 /// is started then.
 const LOOK: Duration = Duration::from_secs(10);
@@ -47,43 +44,52 @@ impl Triggers {
         polling: &mut HashMap<String, (u64, CancellationToken)>,
         stop: &CancellationToken,
     ) -> Result<(), kv::Error> {
-        let mappings = self.all().await?;
-        polling.retain(|uuid, (revision, stop)| {
-            let stands = mappings.iter().any(|m| m.uuid == *uuid && m.revision == *revision && m.polls());
+        let mut standing = HashSet::new();
+        let mut rest = keys::all_mappings();
+        while let Some(page) = keys::next_mappings(self.kv(), &mut rest).await? {
+            for mapping in page {
+                self.look_at(mapping, polling, &mut standing, stop).await?;
+            }
+        }
+        polling.retain(|uuid, (_, stop)| {
+            let stands = standing.contains(uuid);
             if !stands {
                 stop.cancel();
             }
             stands
         });
-        for mapping in mappings {
-            if mapping.state != mapping.settled_state() || mapping.state == State::Deleting {
-                self.settle(&mapping).await?;
-            }
-            if mapping.polls() && !polling.contains_key(&mapping.uuid) {
-                let (uuid, revision, own) = (mapping.uuid.clone(), mapping.revision, stop.child_token());
-                if self.poll(mapping, own.clone()) {
-                    polling.insert(uuid, (revision, own));
-                }
-            }
-        }
         Ok(())
     }
 
-    async fn all(&self) -> Result<Vec<MappingRecord>, kv::Error> {
-        let all = keys::all_mappings();
-        let (mut begin, mut mappings) = (all.begin.clone(), Vec::new());
-        loop {
-            let options = RangeOptions { limit: PAGE, ..RangeOptions::default() };
-            let (from, end) = (&begin, &all.end);
-            let page = self.kv().read(|tx| async move { tx.range(from, end, options).await }).await?;
-            for (_, value) in &page {
-                mappings.push(keys::decode(value)?);
-            }
-            match page.last() {
-                Some((last, _)) if page.len() == PAGE => begin = [&last[..], &[0]].concat().into(),
-                _ => return Ok(mappings),
-            }
+    /// Settles a mapping and has it polled, if it shall be; then it is `standing`.
+    async fn look_at(
+        &self,
+        mapping: MappingRecord,
+        polling: &mut HashMap<String, (u64, CancellationToken)>,
+        standing: &mut HashSet<String>,
+        stop: &CancellationToken,
+    ) -> Result<(), kv::Error> {
+        if mapping.state != mapping.settled_state() || mapping.state == State::Deleting {
+            self.settle(&mapping).await?;
         }
+        if !mapping.polls() {
+            return Ok(());
+        }
+        let (uuid, revision) = (mapping.uuid.clone(), mapping.revision);
+        if let Some((old, stop)) = polling.get(&uuid) {
+            if *old == revision {
+                standing.insert(uuid);
+                return Ok(());
+            }
+            stop.cancel();
+            polling.remove(&uuid);
+        }
+        let own = stop.child_token();
+        if self.poll(mapping, own.clone()) {
+            polling.insert(uuid.clone(), (revision, own));
+            standing.insert(uuid);
+        }
+        Ok(())
     }
 
     /// Moves a mapping to the state that it is on its way to.

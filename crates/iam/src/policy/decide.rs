@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::principal::Directness;
 use super::request::{PrincipalKind, Request};
+use super::services::Services;
 use super::statement::Effect;
 use super::{Kind, Named, Policies};
 
@@ -72,7 +73,11 @@ struct Verdict<'a> {
 
 fn scan<'a>(policies: &'a [Named], kind: Kind, request: &Request<'_>) -> Verdict<'a> {
     let mut verdict = Verdict::default();
-    for Named { name, policy } in policies {
+    let service = Services::of_action(request.action);
+    for Named { name, policy, services } in policies {
+        if !services.meets(service) {
+            continue;
+        }
         for (statement, compiled) in policy.statements.iter().enumerate() {
             let Ok(directness) = compiled.check(request) else { continue };
             let at = At { kind, name, statement, sid: compiled.sid.as_deref() };

@@ -11,6 +11,7 @@ use super::limits::DOCUMENT_BYTES;
 use super::malformed::Malformed;
 use super::pattern::{self, ArnPattern, Pattern};
 use super::principal::{Principals, Who, who};
+use super::services::Services;
 use super::statement::{Effect, Statement};
 
 /// Elements of a statement; anything else is a syntax error.
@@ -69,7 +70,7 @@ fn compile(statement: &Json, kind: Kind, variables: bool) -> Result<Statement, M
         Some(Json::Text(text)) if text == "Deny" => Effect::Deny,
         _ => return Err(Malformed::Syntax),
     };
-    let (not_action, actions) = actions(members, kind)?;
+    let (not_action, actions, services) = actions(members, kind)?;
     let (not_resource, resources) = resources(members, kind, variables)?;
     Ok(Statement {
         sid: sid(members, kind)?,
@@ -77,6 +78,7 @@ fn compile(statement: &Json, kind: Kind, variables: bool) -> Result<Statement, M
         principals: principals(members, kind)?,
         not_action,
         actions,
+        services,
         not_resource,
         resources,
         conditions: conditions(members, variables)?,
@@ -121,7 +123,7 @@ fn text(value: &Json) -> Result<&str, Malformed> {
     }
 }
 
-fn actions(members: &[(String, Json)], kind: Kind) -> Result<(bool, Vec<Pattern>), Malformed> {
+fn actions(members: &[(String, Json)], kind: Kind) -> Result<(bool, Vec<Pattern>, Services), Malformed> {
     let (not, value) = either(members, "Action", "NotAction")?.ok_or(Malformed::NoActions)?;
     let written = texts(value)?;
     if written.is_empty() {
@@ -135,7 +137,11 @@ fn actions(members: &[(String, Json)], kind: Kind) -> Result<(bool, Vec<Pattern>
             return Err(Malformed::NotAssumeRole);
         }
     }
-    Ok((not, written.into_iter().map(pattern::action).collect()))
+    let services = match not {
+        true => Services::ALL,
+        false => written.iter().fold(Services::NONE, |all, action| all.or(Services::of_pattern(action))),
+    };
+    Ok((not, written.into_iter().map(pattern::action).collect(), services))
 }
 
 fn check_action(action: &str) -> Result<(), Malformed> {

@@ -97,9 +97,9 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// No keys.
+    /// No keys, and room for those that most requests have.
     pub fn new() -> Self {
-        Self::default()
+        Self { entries: Vec::with_capacity(12) }
     }
 
     /// Gives `name` exactly `value`.

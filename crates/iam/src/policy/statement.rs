@@ -4,6 +4,7 @@ use super::condition::Condition;
 use super::pattern::{ArnPattern, Pattern};
 use super::principal::{Directness, Principals};
 use super::request::Request;
+use super::services::Services;
 
 /// What a matching statement says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub(super) struct Statement {
     /// `NotAction` instead of `Action`.
     pub(super) not_action: bool,
     pub(super) actions: Vec<Pattern>,
+    /// Those that the actions are of.
+    pub(super) services: Services,
     /// `NotResource` instead of `Resource`.
     pub(super) not_resource: bool,
     /// Absent in trust policies, which speak of the role that they belong to.

@@ -99,3 +99,13 @@ async fn keys_of_an_older_program_are_entered_with_their_users_once() {
         assert_eq!(listed().await, std::slice::from_ref(&id));
     }
 }
+
+/// Anybody may send one: it is unknown, whatever its length, and no failure of the store.
+#[tokio::test]
+async fn an_access_key_id_longer_than_a_key_of_the_store_is_unknown() {
+    let at = fixture().await;
+    for length in [129, 20_000] {
+        let found = at.iam.credential(&"A".repeat(length), None).await;
+        assert!(matches!(found, Ok(None)), "{length}");
+    }
+}

@@ -132,3 +132,85 @@ async fn lists_are_filtered_and_paged() {
     let (_, page) = world.call("GET", &format!("{PATH}?FunctionName=g"), Value::Null).await;
     assert_eq!(page["EventSourceMappings"], json!([]));
 }
+
+/// Settings of a mapping whose record is nearly as large as the store takes.
+fn largest() -> Value {
+    let patterns = (0..10).map(|_| json!({ "Pattern": json!({ "body": ["x".repeat(4_000)] }).to_string() }));
+    let tags = (0..50).map(|number| (format!("{number:0>128}"), Value::from("v".repeat(256))));
+    let tags: serde_json::Map<String, Value> = tags.collect();
+    json!({ "FilterCriteria": { "Filters": patterns.collect::<Vec<_>>() }, "Tags": tags })
+}
+
+#[tokio::test]
+async fn mappings_of_the_largest_size_are_served_and_listed() {
+    let world = world();
+    let mut uuids = Vec::new();
+    for number in 0..180 {
+        let queue = world.queue(&format!("q{number}"), json!({})).await;
+        uuids.push(world.map(&queue, largest()).await);
+    }
+    uuids.sort();
+    world.start();
+    for _ in 0..20 {
+        settle().await;
+    }
+    for uuid in [&uuids[0], &uuids[90], &uuids[179]] {
+        assert_eq!(world.state(uuid).await, "Enabled", "of 180 times some 60 KB");
+    }
+    let (mut listed, mut marker) = (Vec::new(), String::new());
+    loop {
+        let (status, page) = world.call("GET", &format!("{PATH}?MaxItems=100{marker}"), Value::Null).await;
+        assert_eq!(status, 200, "{page}");
+        let found = page["EventSourceMappings"].as_array().unwrap();
+        listed.extend(found.iter().map(|one| one["UUID"].as_str().unwrap().to_owned()));
+        match page["NextMarker"].as_str() {
+            Some(next) => marker = format!("&Marker={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(listed, uuids);
+}
+
+#[tokio::test]
+async fn what_is_too_long_is_refused() {
+    let world = world();
+    let queue = world.queue("q", json!({})).await;
+    let try_with = async |more: Value| {
+        let mut input = json!({ "FunctionName": "f", "EventSourceArn": queue.arn() });
+        input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let (status, body) = world.call("POST", PATH, input).await;
+        (status, body["Message"].as_str().or(body["message"].as_str()).unwrap_or_default().to_owned())
+    };
+    let tags: serde_json::Map<String, Value> = (0..51).map(|number| (number.to_string(), Value::from(""))).collect();
+    let (status, message) = try_with(json!({ "Tags": tags })).await;
+    assert!(status == 400 && message.contains("50 tags"), "{message}");
+    // Each backslash of a pattern is two in its text, and four in the record.
+    let pattern = json!({ "body": ["\\".repeat(2_000)] }).to_string();
+    let filters: Vec<Value> = (0..10).map(|_| json!({ "Pattern": pattern.clone() })).collect();
+    let mut more = largest();
+    more["FilterCriteria"] = json!({ "Filters": filters });
+    let (status, message) = try_with(more).await;
+    assert!(status == 400 && message.contains("too long together"), "{status} {message}");
+    let (status, _) = world.call("GET", &format!("{PATH}?Marker={}", "m".repeat(11_000)), Value::Null).await;
+    assert_eq!(status, 400, "no mapping has such a name");
+}
+
+#[tokio::test]
+async fn a_mapping_that_cannot_be_read_stops_no_others() {
+    let world = world();
+    let queue = world.queue("q", json!({})).await;
+    let uuid = world.map(&queue, json!({})).await;
+    // Before all of the account's own.
+    let key = kv::key::pack(&["triggers".into(), 1_u64.into(), "".into(), "".into(), "broken".into()]);
+    let put = world.kv.transact(|tx| {
+        let key = key.clone();
+        async move {
+            tx.set(key, b"{".to_vec());
+            Ok::<_, kv::Error>(())
+        }
+    });
+    put.await.unwrap();
+    world.start();
+    settle().await;
+    assert_eq!(world.state(&uuid).await, "Enabled");
+}
