@@ -103,13 +103,6 @@ def handler(event, context):
     assert deploy(package({"index.py": python}), PYTHON, Layers=[arn]).result() == ["python", "from-opt-bin", True]
 
 
-def test_extensions_of_layers_are_not_passed_over_in_silence(server, deploy):
-    arn = layer(server, {"extensions/agent": "#!/bin/sh\nexit 1\n"})
-    function = deploy(package({"index.js": NODE_SHOWS}), NODE, Layers=[arn])
-    assert function.invoke().error is None
-    function.messages(lambda lines: any("extensions are not supported yet" in line for line in lines))
-
-
 def test_handlers_in_folders_and_module_packages(server, deploy):
     shown = "export const handler = async () => import.meta.url.split('/').pop();"
     cases = [

@@ -251,6 +251,7 @@ impl Lambda {
             invoked_arn: name.qualified_arn(&cx),
             trace,
             stream: None,
+            wants_log: false,
         };
         Ok(self.plane.invoke(version, invocation).await?)
     }

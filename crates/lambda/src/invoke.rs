@@ -15,6 +15,7 @@
 
 mod accepting;
 mod admission;
+mod apis;
 mod arrivals;
 mod assign;
 mod channel;
@@ -26,6 +27,7 @@ mod entry;
 mod environment;
 mod environments;
 pub mod error;
+mod extensions;
 pub mod keep_alive;
 mod line;
 mod log_lines;
@@ -41,6 +43,7 @@ mod state;
 mod stems;
 mod stream;
 mod variables;
+mod winding_down;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -93,6 +96,8 @@ pub struct Invocation {
     pub trace: TraceContext,
     /// Where the answer goes while it is being written, when the function streams it; else it is in the outcome.
     pub stream: Option<StreamSink>,
+    /// The caller reads the log: the outcome then waits for its last record, and so for extensions that follow invocations.
+    pub wants_log: bool,
 }
 
 /// How a function that ran went wrong: the value of `X-Amz-Function-Error`.
@@ -125,7 +130,8 @@ pub struct InvokeOutcome {
     pub log_tail: Vec<u8>,
     /// `$LATEST` or the published number.
     pub executed_version: String,
-    /// What it used and cost.
+    /// What it used and cost until the function had answered. Extensions that go on after an early answer add to what the
+    /// log's `REPORT` and the span say.
     pub report: Report,
 }
 
@@ -331,8 +337,13 @@ impl Invoker {
                 invocation_type: "RequestResponse",
             });
         }
-        let run = run::Run::admit(self.clone(), Arc::clone(function), invocation)?;
-        let outcome = sys::task::to_the_end("invocation", run.run()).await;
+        let (run, answered) = run::Run::admit(self.clone(), Arc::clone(function), invocation)?;
+        // Dropped after an early answer, it goes on in the background: extensions may still work.
+        let outcome = tokio::select! {
+            biased;
+            outcome = sys::task::to_the_end("invocation", run.run()) => outcome,
+            Ok(early) = answered => Some(Ok(early)),
+        };
         let cause = "the invocation ended without an outcome";
         outcome.unwrap_or_else(|| Err(InvokeError::Unavailable { cause: cause.to_owned() }))
     }
@@ -346,10 +357,11 @@ impl Invoker {
     /// Takes no more invocations, lets those that run go on for at most `grace`, then ends every environment.
     pub async fn shutdown(&self, grace: Duration) {
         self.0.stems.close();
-        self.0.environments.close().await;
         let mut in_flight = self.0.in_flight.subscribe();
         // The sender lives in `self`: it cannot close while this waits.
-        let _ = self.0.clock.timeout(grace, in_flight.wait_for(|running| *running == 0)).await;
+        let gone = self.0.clock.timeout(grace, in_flight.wait_for(|running| *running == 0));
+        // Side by side: idle environments with extensions have their shutdown phase meanwhile.
+        let ((), _) = tokio::join!(self.0.environments.close(), async { drop(gone.await) });
         self.0.shutdown.cancel();
         let _ = self.0.clock.timeout(Duration::from_secs(2), in_flight.wait_for(|running| *running == 0)).await;
     }

@@ -166,6 +166,7 @@ impl Lambda {
             invoked_arn: arn,
             trace,
             stream: None,
+            wants_log: false,
         };
         Ok(Prepared { version, invocation, streams: url.streams })
     }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Length of a group's or a stream's name, in bytes (AWS: 512 characters). Longer ones are cut by `append`.
 pub const NAME_BYTES_MAX: usize = 512;
+/// Length of a token of the lists of groups and streams, in bytes: a name, and a time before it.
+pub const TOKEN_BYTES_MAX: usize = NAME_BYTES_MAX + 64;
 /// Length of a message, in bytes (AWS until 2025: 256 KiB with its overhead). Longer ones are cut and marked.
 pub const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 /// What AWS adds to each message when it counts bytes.

@@ -6,8 +6,8 @@ pub(crate) mod streams;
 
 use wire::{Arn, Cx};
 
-use crate::LogsError;
 use crate::keys::GroupName;
+use crate::{LogsError, limits};
 
 /// The group that an operation names, by name or by identifier: a name or an ARN, which the model does not let end in `:*`.
 ///
@@ -64,6 +64,11 @@ fn page_size(limit: Option<i32>, max: usize) -> Result<usize, LogsError> {
         .ok()
         .filter(|limit| (1..=max).contains(limit))
         .ok_or_else(|| LogsError::invalid(format!("limit must be between 1 and {max}.")))
+}
+
+/// Tokens of ours end in a name. One that is longer would be no key of the store.
+fn check_token(token: &str) -> Result<(), LogsError> {
+    if token.len() > limits::TOKEN_BYTES_MAX { Err(bad_token()) } else { Ok(()) }
 }
 
 fn bad_token() -> LogsError {

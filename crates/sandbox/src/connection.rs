@@ -15,10 +15,13 @@ use tokio::net::UnixDatagram;
 use tokio::sync::{oneshot, watch};
 
 use crate::protocol::{self, Handle, Reply, Request};
-use crate::{Exit, LaunchError, StepError, Usage};
+use crate::{Exit, LaunchError, ProgramEnd, StepError, Usage};
 
 /// How a sandbox ended, once it has.
 pub(crate) type End = Option<(Exit, Usage)>;
+
+/// SIGSYS: what a system call filter kills with.
+const BAD_SYSTEM_CALL: i32 = 31;
 
 type Prepared = (Vec<Handle>, Vec<OwnedFd>);
 type Running = (Vec<SocketAddr>, Vec<OwnedFd>);
@@ -40,6 +43,9 @@ struct Waiting {
     running: Option<oneshot::Sender<Result<Running, StepError>>>,
     completed: Option<oneshot::Sender<Result<(), StepError>>>,
     frozen: Option<oneshot::Sender<Result<(), StepError>>>,
+    begun: Option<oneshot::Sender<Result<(), StepError>>>,
+    /// The programs that have ended, where there are several. At most as many as were started.
+    programs: watch::Sender<Vec<ProgramEnd>>,
     end: watch::Sender<End>,
 }
 
@@ -48,6 +54,7 @@ struct Waiting {
 pub(crate) struct Seat {
     pub(crate) id: u64,
     pub(crate) prepared: oneshot::Receiver<Result<Prepared, StepError>>,
+    pub(crate) programs: watch::Receiver<Vec<ProgramEnd>>,
     pub(crate) end: watch::Receiver<End>,
 }
 
@@ -64,10 +71,18 @@ impl Connection {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (prepared_sender, prepared) = oneshot::channel();
         let (end_sender, end) = watch::channel(None);
-        let waiting =
-            Waiting { prepared: Some(prepared_sender), running: None, completed: None, frozen: None, end: end_sender };
+        let (programs_sender, programs) = watch::channel(Vec::new());
+        let waiting = Waiting {
+            prepared: Some(prepared_sender),
+            running: None,
+            completed: None,
+            frozen: None,
+            begun: None,
+            programs: programs_sender,
+            end: end_sender,
+        };
         self.waiting.lock().as_mut().ok_or(LaunchError::LauncherGone)?.insert(id, waiting);
-        Ok(Seat { id, prepared, end })
+        Ok(Seat { id, prepared, programs, end })
     }
 
     /// Waits for the program of `id` to run.
@@ -89,6 +104,13 @@ impl Connection {
     pub(crate) fn await_frozen(&self, id: u64) -> oneshot::Receiver<Result<(), StepError>> {
         let (sender, receiver) = oneshot::channel();
         self.with(id, |waiting| waiting.frozen = Some(sender));
+        receiver
+    }
+
+    /// Waits for the main program of `id` to be executed after its companions.
+    pub(crate) fn await_begun(&self, id: u64) -> oneshot::Receiver<Result<(), StepError>> {
+        let (sender, receiver) = oneshot::channel();
+        self.with(id, |waiting| waiting.begun = Some(sender));
         receiver
     }
 
@@ -165,12 +187,28 @@ impl Connection {
                     let _ = sender.send(result);
                 }
             }
+            Reply::Begun { id, result } => {
+                if let Some(sender) = waiting.get_mut(&id).and_then(|entry| entry.begun.take()) {
+                    let _ = sender.send(result);
+                }
+            }
+            Reply::ProgramEnded { id, program, exit } => {
+                if let Some(entry) = waiting.get_mut(&id) {
+                    entry.programs.send_modify(|ends| ends.push(ProgramEnd { program, exit }));
+                }
+            }
             Reply::Frozen { id, result } => {
                 if let Some(sender) = waiting.get_mut(&id).and_then(|entry| entry.frozen.take()) {
                     let _ = sender.send(result);
                 }
             }
             Reply::Exited { id, exit, usage } => {
+                if exit == Exit::Signal(BAD_SYSTEM_CALL) {
+                    tracing::warn!(
+                        sandbox = id,
+                        "a program was killed for a system call that no honest program makes; where the kernel audits, its log names it"
+                    );
+                }
                 if let Some(entry) = waiting.remove(&id) {
                     let _ = entry.end.send(Some((exit, usage)));
                 }

@@ -168,10 +168,13 @@ impl Launcher {
         if spec.awaits_rest && shared.isolation == Isolation::None {
             return Err(LaunchError::Invalid("without isolation nothing can be mounted later".to_owned()));
         }
+        if !spec.companions.is_empty() && shared.isolation == Isolation::None {
+            return Err(LaunchError::Invalid("without isolation nobody watches over several programs".to_owned()));
+        }
         let begun = shared.clock.elapsed();
         let mut timings = Timings::default();
         let mut state = State::Empty;
-        let (ends, theirs) = Ends::make()?;
+        let (ends, theirs) = Ends::make(spec.companions.len())?;
         let mut tree = match shared.isolation {
             Isolation::Process => {
                 let Prepared { tree, took } = match shared.pool.take() {
@@ -210,7 +213,7 @@ impl Launcher {
         spec: Spec,
         seat: crate::connection::Seat,
         ends: Ends,
-        theirs: [OwnedFd; 4],
+        theirs: Vec<OwnedFd>,
         mut timings: Timings,
     ) -> Result<Sandbox, LaunchError> {
         let shared = &self.shared;
@@ -220,20 +223,21 @@ impl Launcher {
         let (addresses, listeners) = running.await.map_err(|_| LaunchError::LauncherGone)??;
         let (handles, files) = seat.prepared.await.map_err(|_| LaunchError::LauncherGone)??;
         let files = handles.into_iter().zip(files).collect();
-        let tree = Tree::new(seat.id, Arc::clone(&shared.connection), Isolation::None, files, seat.end);
+        let tree = Tree::new(seat.id, Arc::clone(&shared.connection), Isolation::None, files, seat.end, seat.programs);
         timings.assign = shared.clock.elapsed() - begun;
         Sandbox::new(Arc::clone(shared), tree, State::Running, ends, addresses, listeners, timings)
     }
 
-    async fn assign(&self, id: u64, spec: Spec, theirs: [OwnedFd; 4]) -> Result<(), LaunchError> {
-        let descriptors = theirs.each_ref().map(AsFd::as_fd);
+    async fn assign(&self, id: u64, spec: Spec, theirs: Vec<OwnedFd>) -> Result<(), LaunchError> {
+        let descriptors: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
         self.shared.connection.send(&Request::Assign { id, spec: Box::new(spec) }, &descriptors).await
     }
 }
 
 impl Ends {
-    /// Makes the pipes and the channel; returns the server's ends and the program's descriptors 1–4.
-    fn make() -> Result<(Self, [OwnedFd; 4]), LaunchError> {
+    /// Makes the pipes and the channel; returns the server's ends, and the program's descriptors 1–4 with the output of
+    /// each of its companions.
+    fn make(companions: usize) -> Result<(Self, Vec<OwnedFd>), LaunchError> {
         let pipe = || -> Result<(pipe::Receiver, OwnedFd), LaunchError> {
             let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
                 .map_err(|e| LaunchError::Io("pipe", e.into()))?;
@@ -242,6 +246,8 @@ impl Ends {
         let (stdout, stdout_end) = pipe()?;
         let (stderr, stderr_end) = pipe()?;
         let (log, log_end) = pipe()?;
+        let companions = (0..companions).map(|_| pipe()).collect::<Result<Vec<_>, _>>()?;
+        let (outputs, output_ends): (Vec<_>, Vec<_>) = companions.into_iter().unzip();
         let channel = |error| LaunchError::Io("channel", error);
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(channel)?;
         ours.set_nonblocking(true).map_err(channel)?;
@@ -250,7 +256,9 @@ impl Ends {
             stderr: Some(stderr),
             log: Some(log),
             channel: Some(UnixStream::from_std(ours).map_err(channel)?),
+            companions: outputs,
         };
-        Ok((ends, [stdout_end, stderr_end, theirs.into(), log_end]))
+        let first = [stdout_end, stderr_end, theirs.into(), log_end];
+        Ok((ends, first.into_iter().chain(output_ends).collect()))
     }
 }

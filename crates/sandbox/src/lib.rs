@@ -14,7 +14,8 @@
 //!
 //! A launch has two phases. *Prepare*, off the request path: namespaces, cgroups and a base root, before any foreign byte
 //! is inside. *Assign*: mounts, limits and listeners of a [`Spec`], then `execve`. [`State`] has the diagram.
-//! A program that takes long to start may be started ahead, before it is known for what ([`Spec::awaits_rest`]): the
+//! Several programs may share a sandbox ([`Spec::companions`]): they are as one to the walls and limits, and their ends are
+//! told apart. A program that takes long to start may be started ahead, before it is known for what ([`Spec::awaits_rest`]): the
 //! mounts and amounts that depend on it then come by [`Sandbox::complete`], into the running sandbox.
 //!
 //! # What contains a program
@@ -25,7 +26,7 @@
 //! | root built from descriptors, `pivot_root`, all read-only but `/tmp` | changing what others run; symlink races |
 //! | network with loopback only; the server listens *inside* | every connection but those to the server's listeners |
 //! | cgroups (v1 and v2), rlimits, tmpfs quotas | using up memory, CPU, processes, descriptors, space |
-//! | seccomp: an allow-list of at most 175 system calls, 10 by their arguments (ADR 0004) | most of the kernel's attack surface |
+//! | seccomp: an allow-list of at most 175 system calls, 11 by their arguments (ADR 0004) | most of the kernel's attack surface |
 //! | Landlock, where the kernel has it | writing outside `/tmp`, signals, abstract sockets, even if another wall falls |
 //!
 //! Not contained: bugs in the allowed part of the kernel, side channels of shared hardware, and the page cache of host
@@ -58,6 +59,8 @@ pub use exit::{Exit, Usage};
 pub use launcher::{Capabilities, Isolation, Launcher, LauncherConfig};
 pub use probe::{Finding, probe};
 pub use process::launcher_main;
-pub use sandbox::{Sandbox, Timings};
-pub use spec::{AddressVariable, LISTENERS_MAX, MOUNTS_MAX, Mount, Rest, SPEC_BYTES_MAX, Spec};
+pub use sandbox::{ProgramEnd, Sandbox, Stop, Timings};
+pub use spec::{
+    AddressVariable, COMPANIONS_MAX, LISTENERS_MAX, MOUNTS_MAX, Mount, Rest, SOCKETS_MAX, SPEC_BYTES_MAX, Spec,
+};
 pub use state::State;

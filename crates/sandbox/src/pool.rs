@@ -83,7 +83,7 @@ impl Pool {
             return Err(StepError { step: "handles".to_owned(), detail, errno: 0 }.into());
         }
         let files = handles.into_iter().zip(files).collect();
-        let tree = Tree::new(seat.id, Arc::clone(&self.connection), Isolation::Process, files, seat.end);
+        let tree = Tree::new(seat.id, Arc::clone(&self.connection), Isolation::Process, files, seat.end, seat.programs);
         Ok(Prepared { tree, took: self.clock.elapsed() - started })
     }
 }

@@ -1,10 +1,12 @@
 //! The process tier: the helper process and everything that it starts.
 
 mod cgroup;
+mod held;
 mod init;
 mod memory;
 mod namespaces;
 mod privileges;
+mod programs;
 mod raw;
 mod rootfs;
 mod seccomp;

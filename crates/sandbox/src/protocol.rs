@@ -35,8 +35,10 @@ pub(crate) enum Request {
     Start(LauncherConfig),
     /// Make an empty sandbox.
     Prepare { id: u64 },
-    /// Run a program in it. With descriptors 1–4 of the program.
+    /// Run a program in it. With descriptors 1–4 of the program, then the output of each companion.
     Assign { id: u64, spec: Box<Spec> },
+    /// Execute the main program, which has waited for its companions.
+    Begin { id: u64 },
     /// Give a program that was started ahead the rest of its spec.
     Complete { id: u64, rest: Box<Rest> },
     /// Stop or resume it, where no freezer file was handed out.
@@ -52,8 +54,13 @@ pub(crate) enum Reply {
     Started(Result<Capabilities, String>),
     /// Answer to `Prepare`. With one descriptor per handle.
     Prepared { id: u64, result: Result<Vec<Handle>, StepError> },
-    /// Answer to `Assign`: the addresses of the listeners. With one descriptor per listener.
+    /// Answer to `Assign`: the addresses of the listeners. With one descriptor per listener, one pidfd per program, then
+    /// the sockets.
     Running { id: u64, result: Result<Vec<SocketAddr>, StepError> },
+    /// Answer to `Begin`.
+    Begun { id: u64, result: Result<(), StepError> },
+    /// A program of a sandbox with companions has ended: 0 is the main one.
+    ProgramEnded { id: u64, program: usize, exit: Exit },
     /// Answer to `Complete`.
     Completed { id: u64, result: Result<(), StepError> },
     /// Answer to `Freeze`.
@@ -86,8 +93,10 @@ pub(crate) enum Handle {
 pub(crate) enum Order {
     /// The ids are mapped: build the root. With one detached mount per target.
     Build { targets: Vec<Target> },
-    /// Run this program. With descriptors 1–4 of the program, then one detached mount per target.
+    /// Run this program. With descriptors 1–4 of the program, the output of each companion, then one detached mount per target.
     Run { spec: Box<Spec>, targets: Vec<Target> },
+    /// Execute the main program, which has waited for its companions.
+    Begin,
     /// Give the running program the rest. With one detached mount per target.
     Complete { scratch_bytes: u64, targets: Vec<Target> },
 }
@@ -103,11 +112,19 @@ pub(crate) struct Target {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
     Built(Result<(), StepError>),
-    /// The program was executed. With one descriptor per listener.
+    /// The program, or its companions, were executed. With one descriptor per listener, one pidfd per program, then
+    /// the sockets.
     Running(Result<Vec<SocketAddr>, StepError>),
+    /// The main program was executed.
+    Begun(Result<(), StepError>),
+    /// One of several programs has ended: 0 is the main one.
+    ProgramEnded {
+        program: usize,
+        exit: Exit,
+    },
     /// The running program has the rest.
     Completed(Result<(), StepError>),
-    /// The program ended; everything else in the sandbox dies next.
+    /// All programs have ended; everything else in the sandbox dies next. The exit is the main one's.
     Ended(Exit),
 }
 

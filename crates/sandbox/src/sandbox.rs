@@ -8,6 +8,9 @@ use std::time::Duration;
 use tokio::net::unix::pipe;
 use tokio::net::{TcpListener, UnixStream};
 
+use rustix::process::Signal;
+use tokio::sync::watch;
+
 use crate::launcher::Shared;
 use crate::tree::Tree;
 use crate::{Exit, LaunchError, Rest, State, Usage};
@@ -32,6 +35,26 @@ pub(crate) struct Ends {
     pub(crate) stderr: Option<pipe::Receiver>,
     pub(crate) log: Option<pipe::Receiver>,
     pub(crate) channel: Option<UnixStream>,
+    /// What each companion writes.
+    pub(crate) companions: Vec<pipe::Receiver>,
+}
+
+/// The end of one program among several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgramEnd {
+    /// 0 is the main program; its companions follow in the order of [`crate::Spec::companions`].
+    pub program: usize,
+    /// How it ended.
+    pub exit: Exit,
+}
+
+/// How a program is told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// SIGTERM: it may do what it has to do first, or not end at all.
+    Ask,
+    /// SIGKILL.
+    Kill,
 }
 
 /// A running program with its whole process tree. Dropping it kills the tree.
@@ -44,6 +67,10 @@ pub struct Sandbox {
     ends: Ends,
     addresses: Vec<SocketAddr>,
     listeners: Vec<TcpListener>,
+    /// One for each program, the main one first.
+    pidfds: Vec<OwnedFd>,
+    /// Of its network, unconnected.
+    sockets: Vec<OwnedFd>,
     timings: Timings,
 }
 
@@ -54,17 +81,20 @@ impl Sandbox {
         state: State,
         ends: Ends,
         addresses: Vec<SocketAddr>,
-        listeners: Vec<OwnedFd>,
+        mut descriptors: Vec<OwnedFd>,
         timings: Timings,
     ) -> Result<Self, LaunchError> {
+        let mut pidfds = descriptors.split_off(addresses.len().min(descriptors.len()));
+        let programs = 1 + ends.companions.len();
+        let sockets = pidfds.split_off(programs.min(pidfds.len()));
         let listen = |fd: OwnedFd| {
             let listener = std::net::TcpListener::from(fd);
             listener.set_nonblocking(true)?;
             TcpListener::from_std(listener)
         };
-        let listeners = listeners.into_iter().map(listen).collect::<std::io::Result<Vec<_>>>();
+        let listeners = descriptors.into_iter().map(listen).collect::<std::io::Result<Vec<_>>>();
         let listeners = listeners.map_err(|error| LaunchError::Io("listener", error))?;
-        Ok(Self { shared, tree, state, ends, addresses, listeners, timings })
+        Ok(Self { shared, tree, state, ends, addresses, listeners, pidfds, sockets, timings })
     }
 
     /// The listeners of the spec, in its order, open inside the sandbox's own network. Empty the second time.
@@ -95,6 +125,43 @@ impl Sandbox {
     /// What the program writes to descriptor 4. `None` the second time.
     pub fn take_log(&mut self) -> Option<pipe::Receiver> {
         self.ends.log.take()
+    }
+
+    /// The sockets of [`crate::Spec::sockets`]: whoever connects one reaches the sandbox's own network. Empty the second time.
+    pub fn take_sockets(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.sockets)
+    }
+
+    /// What each companion writes to its descriptors 1 and 2, in the order of [`crate::Spec::companions`]. Empty the second time.
+    pub fn take_companion_outputs(&mut self) -> Vec<pipe::Receiver> {
+        std::mem::take(&mut self.ends.companions)
+    }
+
+    /// Executes the main program of a sandbox with companions ([`crate::Spec::companions`]), once.
+    ///
+    /// # Errors
+    /// See [`LaunchError`]. The sandbox is of no use then; it should be dropped.
+    pub async fn begin(&self) -> Result<(), LaunchError> {
+        self.tree.begin().await
+    }
+
+    /// The programs that have ended so far, as far as there are several ([`crate::Spec::companions`]); closed when the
+    /// sandbox has ended.
+    pub fn program_ends(&self) -> watch::Receiver<Vec<ProgramEnd>> {
+        self.tree.programs()
+    }
+
+    /// Tells one program to end: 0 is the main one. Nothing happens when it has ended. A frozen one hears of it when it is
+    /// thawed.
+    pub fn stop(&self, program: usize, how: Stop) {
+        let signal = match how {
+            Stop::Ask => Signal::TERM,
+            Stop::Kill => Signal::KILL,
+        };
+        if let Some(pidfd) = self.pidfds.get(program) {
+            // It may have ended.
+            let _ = rustix::process::pidfd_send_signal(pidfd, signal);
+        }
     }
 
     /// Gives a program that was started ahead ([`crate::Spec::awaits_rest`]) the rest of its spec: mounts appear in the

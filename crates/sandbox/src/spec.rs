@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 pub const MOUNTS_MAX: usize = 64;
 /// Most listeners that one sandbox may have.
 pub const LISTENERS_MAX: usize = 16;
+/// Most programs that one sandbox may run beside the main one.
+pub const COMPANIONS_MAX: usize = 16;
+/// Most sockets of one sandbox's network that the server gets.
+pub const SOCKETS_MAX: usize = 16;
 /// Most bytes of arguments, environment and paths together.
 pub const SPEC_BYTES_MAX: usize = 96 << 10;
 
@@ -46,6 +50,15 @@ pub struct Spec {
     /// The program is started ahead: what it will work for is not known yet, and comes by [`crate::Sandbox::complete`].
     /// Until then it has a small share of the CPU. Only with `Isolation::Process`.
     pub awaits_rest: bool,
+    /// Programs (absolute paths inside) that run beside the main one: same user, same walls, same limits, in `/`. They are
+    /// executed first; the main program waits for [`crate::Sandbox::begin`], and the sandbox ends when all have ended.
+    /// Only with `Isolation::Process`, and not together with [`Spec::awaits_rest`].
+    pub companions: Vec<PathBuf>,
+    /// Names of variables of [`Spec::env`] that companions do not see.
+    pub companions_miss: Vec<String>,
+    /// Unconnected TCP sockets (IPv4) of the sandbox's own network that the server gets: with them it reaches what listens
+    /// inside, and nothing else. Without isolation they are the host's.
+    pub sockets: usize,
 }
 
 /// What a program that was started ahead (see [`Spec::awaits_rest`]) gets later.
@@ -109,6 +122,9 @@ impl Spec {
             listeners: Vec::new(),
             folders: Vec::new(),
             awaits_rest: false,
+            companions: Vec::new(),
+            companions_miss: Vec::new(),
+            sockets: 0,
         }
     }
 
@@ -133,8 +149,15 @@ impl Spec {
         if self.listeners.len() > LISTENERS_MAX || self.folders.len() > MOUNTS_MAX {
             return Err(format!("more than {MOUNTS_MAX} folders or {LISTENERS_MAX} listeners"));
         }
+        if self.companions.len() > COMPANIONS_MAX || self.sockets > SOCKETS_MAX {
+            return Err(format!("more than {COMPANIONS_MAX} companions or {SOCKETS_MAX} sockets"));
+        }
+        if self.awaits_rest && !self.companions.is_empty() {
+            return Err("what is started ahead has no companions".to_owned());
+        }
         check_mounts(&self.mounts)?;
-        if let Some(path) = self.folders.iter().chain([&self.cwd]).find(|path| !is_plain(path)) {
+        if let Some(path) = self.folders.iter().chain(&self.companions).chain([&self.cwd]).find(|path| !is_plain(path))
+        {
             return Err(format!("{} is not an absolute path without '..'", path.display()));
         }
         if let Some(path) = self.folders.iter().find(|path| is_reserved(path)) {
@@ -167,6 +190,8 @@ impl Spec {
         let paths = self.mounts.iter().map(Mount::bytes).chain(self.folders.iter().map(|path| path.as_os_str().len()));
         let env = self.env.iter().map(|(name, value)| name.len() + value.len());
         let addresses = self.address_env.iter().map(|a| a.name.len() + a.prefix.len());
+        let companions = self.companions.iter().map(|path| path.as_os_str().len());
+        let addresses = addresses.chain(companions).chain(self.companions_miss.iter().map(String::len));
         paths.chain(env).chain(addresses).chain(self.argv.iter().map(String::len)).sum()
     }
 }
@@ -259,6 +284,10 @@ mod tests {
             ),
             ("a limit is below", Box::new(|s| s.processes_max = 0)),
             ("over 98304 bytes", Box::new(|s| s.argv.push("x".repeat(SPEC_BYTES_MAX)))),
+            ("more than 16 companions", Box::new(|s| s.companions = vec!["/bin/true".into(); 17])),
+            ("or 16 sockets", Box::new(|s| s.sockets = 17)),
+            ("without '..'", Box::new(|s| s.companions.push("bin/true".into()))),
+            ("has no companions", Box::new(|s| (s.awaits_rest, s.companions) = (true, vec!["/bin/true".into()]))),
             ("more than 64 mounts", Box::new(move |s| s.mounts = vec![mount("/usr", "/opt"); 65])),
         ];
         for (expect, spoil) in cases {

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::connection::{Connection, End};
 use crate::protocol::{Handle, Request};
-use crate::{Exit, Isolation, LaunchError, Rest, Usage};
+use crate::{Exit, Isolation, LaunchError, ProgramEnd, Rest, Usage};
 
 /// Longest that the kernel may take to freeze a tree.
 const FREEZE_TIME_MAX: Duration = Duration::from_secs(1);
@@ -25,6 +25,7 @@ pub(crate) struct Tree {
     isolation: Isolation,
     files: Vec<(Handle, OwnedFd)>,
     end: watch::Receiver<End>,
+    programs: watch::Receiver<Vec<ProgramEnd>>,
     cpu_us_at_start: u64,
     /// The program was started ahead and has not got the rest of its spec.
     pub(crate) awaits_rest: bool,
@@ -37,8 +38,9 @@ impl Tree {
         isolation: Isolation,
         files: Vec<(Handle, OwnedFd)>,
         end: watch::Receiver<End>,
+        programs: watch::Receiver<Vec<ProgramEnd>>,
     ) -> Self {
-        Self { id, connection, isolation, files, end, cpu_us_at_start: 0, awaits_rest: false }
+        Self { id, connection, isolation, files, end, programs, cpu_us_at_start: 0, awaits_rest: false }
     }
 
     fn file(&self, wanted: Handle) -> Option<&OwnedFd> {
@@ -55,6 +57,18 @@ impl Tree {
         // An error means that the launcher has ended, and it takes every sandbox with it.
         let end = end.wait_for(Option::is_some).await.ok().and_then(|end| *end);
         end.map_or(Exit::Signal(Signal::KILL.as_raw()), |(exit, _)| exit)
+    }
+
+    /// The programs that have ended so far, and that will end.
+    pub(crate) fn programs(&self) -> watch::Receiver<Vec<ProgramEnd>> {
+        self.programs.clone()
+    }
+
+    /// Has the main program executed that waited for its companions.
+    pub(crate) async fn begin(&self) -> Result<(), LaunchError> {
+        let begun = self.connection.await_begun(self.id);
+        self.connection.send(&Request::Begin { id: self.id }, &[]).await?;
+        Ok(begun.await.map_err(|_| LaunchError::LauncherGone)??)
     }
 
     pub(crate) fn kill(&self) {

@@ -51,10 +51,10 @@ const RAW_QUEUE_ATTRIBUTES_MAX: usize = 10;
 const PAUSE_US: i64 = 1_000_000;
 /// Posts of one shard of their box at one time: smaller than that of the others, for each may take 15 s.
 const POSTS_WINDOW: usize = 64;
-/// About so long waits what found no room, as often as it found none.
-const WAIT: Duration = Duration::from_millis(500);
+/// About so long waits what found no room, at first.
+const WAIT_MIN: Duration = Duration::from_millis(500);
 /// The wait grows no more from here on.
-const WAITS_GROW_MAX: u32 = 60;
+const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// A message on its way to one subscriber.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ pub(crate) struct Delivery {
     dead_letters: Option<String>,
     /// Whether this is a dead letter itself.
     is_dead: bool,
-    /// How often it was handed out when there was no room for a post to its host: these were no attempts.
+    /// How often an earlier version counted an attempt when there was no room for a post to its host.
     #[serde(default)]
     waits: u32,
 }
@@ -127,7 +127,7 @@ pub async fn run(sns: Sns, targets: Targets, stop: CancellationToken) {
 
 impl Sns {
     async fn expanded(&self, event: &outbox::Delivery) -> Verdict {
-        let Ok(published) = serde_json::from_slice::<Published>(&event.payload) else { return unreadable(event) };
+        let Ok(published) = serde_json::from_slice::<Published>(&event.payload) else { return self.unreadable(event) };
         match self.expand(published).await {
             Ok(Expanded { deliveries, rest: None }) => Verdict::Push(deliveries),
             // It stays the first of its group until everybody has it: later messages overtake it nowhere.
@@ -143,12 +143,12 @@ impl Sns {
     }
 
     async fn attempted(&self, targets: &Targets, posts: &Posts, event: &outbox::Delivery) -> Verdict {
-        let Ok(delivery) = serde_json::from_slice::<Delivery>(&event.payload) else { return unreadable(event) };
+        let Ok(delivery) = serde_json::from_slice::<Delivery>(&event.payload) else { return self.unreadable(event) };
         let room = match delivery.is_post() {
             false => None,
             true => match posts.enter(&delivery.topic.account, &targets::host_of(&delivery.endpoint)) {
                 Some(room) => Some(room),
-                None => return self.without_room(delivery),
+                None => return self.without_room(event),
             },
         };
         let outcome = self.attempt(targets, &delivery).await;
@@ -172,11 +172,16 @@ impl Sns {
     }
 
     /// Again when there may be room; later and later, for a host that hangs makes no room for long.
-    fn without_room(&self, mut delivery: Delivery) -> Verdict {
-        delivery.waits = delivery.waits.saturating_add(1);
-        let pause = WAIT * delivery.waits.min(WAITS_GROW_MAX);
-        let at = self.0.clock.now() + pause.mul_f64(0.5 + self.chance());
-        Verdict::Retry { at, payload: Some(to_payload(&delivery)), push: Vec::new() }
+    fn without_room(&self, event: &outbox::Delivery) -> Verdict {
+        let now = self.0.clock.now();
+        let pause = (now.since(event.pushed) / 4).clamp(WAIT_MIN, WAIT_MAX);
+        Verdict::Postpone { at: now + pause.mul_f64(0.5 + self.chance()) }
+    }
+
+    /// An acknowledged message is not dropped because it cannot be read now: whoever reads it may be at fault.
+    fn unreadable(&self, event: &outbox::Delivery) -> Verdict {
+        tracing::error!(event = %event.id, attempt = event.attempt, "an event of SNS cannot be read, and waits");
+        Verdict::again_after_failure(event, self.0.clock.now())
     }
 
     /// A number in 0..1, of 53 bits.
@@ -252,11 +257,6 @@ impl Sns {
         let account = delivery.topic.account.clone();
         Ok(ToUrl { account, url: delivery.endpoint.clone(), headers, body })
     }
-}
-
-fn unreadable(event: &outbox::Delivery) -> Verdict {
-    tracing::error!(event = %event.id, "an event of SNS cannot be read: it is dropped");
-    Verdict::Done
 }
 
 impl Kind {

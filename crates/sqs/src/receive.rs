@@ -2,7 +2,8 @@
 //!
 //! **What a receive writes.** One [`Delivery`] for each message: receive count and visibility timeout, durable before
 //! the answer. So a crash neither forgets a receive (sem:Q3), nor hands out early what somebody works on (sem:Q2), nor
-//! breaks the order of a FIFO group (sem:Q11). It costs one group commit, shared with everybody who writes.
+//! breaks the order of a FIFO group (sem:Q11). It costs one group commit, shared with everybody who writes. A full disk
+//! takes it beside deletes (test:A10), so that consumers can empty their queues.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -229,6 +230,8 @@ impl Sqs {
         let delivered = self.on_queue(&live.name, |tx, current, loaded| {
             let picked = &picked;
             async move {
+                // A full disk takes deletes, and without a receive there is none.
+                tx.leads_to_removals();
                 if current.id != live.id {
                     return Err(SqsError::NonExistentQueue);
                 }

@@ -36,8 +36,9 @@ async fn notify(targets: &Targets, clock: &Clock, rng: &Rng, delivery: Delivery)
     let notice = Notice::decode(&delivery.payload);
     let Some((notice, account)) = notice.and_then(|notice| AccountId::parse(&notice.account).map(|id| (notice, id)))
     else {
-        tracing::error!(id = delivery.id, "an event of a bucket cannot be read and is dropped");
-        return Verdict::Done;
+        // Whoever reads it may be at fault: it is kept.
+        tracing::error!(id = delivery.id, attempt = delivery.attempt, "an event of a bucket cannot be read, and waits");
+        return Verdict::again_after_failure(&delivery, clock.now());
     };
     let cause = Cause {
         service: "s3.amazonaws.com",

@@ -18,6 +18,7 @@
 //! - Events of one [`Order::Key`] are handed out in the order of their commits (and of the pushes within one), the next
 //!   one only after the verdict about the one before. An event that is retried holds back its key and nothing else.
 //! - Taking an event never scans over removed ones: each shard keeps a head cursor.
+//! - A full disk takes removals: events that are delivered are removed also while verdicts of others have no room.
 //! - No verdict stops a shard: one that the store cannot take whole (a payload above [`PAYLOAD_BYTES_MAX`], pushes above
 //!   [`PUSH_BYTES_MAX`]) is logged as an error, its event is handed out again later, and all others go on.
 //!
@@ -26,10 +27,12 @@
 //!
 //! A payload may be larger than a value of the store: it is cut into pieces, at most [`PAYLOAD_BYTES_MAX`] in all.
 
+mod changes;
 mod deliver;
 mod record;
 
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sys::Timestamp;
@@ -105,6 +108,12 @@ pub enum Verdict {
         /// while it holds back its key until the last one.
         push: Vec<(Outbox, Event)>,
     },
+    /// Handed out again at `at`, as if it had not been handed out now: that was no attempt, and what is parked already is not
+    /// written anew. For handlers that have no room.
+    Postpone {
+        /// Not before this moment.
+        at: Timestamp,
+    },
 }
 
 impl Verdict {
@@ -112,6 +121,16 @@ impl Verdict {
     pub fn again(at: Timestamp) -> Self {
         Self::Retry { at, payload: None, push: Vec::new() }
     }
+
+    /// `event` again, later and later: after 2 s, 4 s and so on up to five minutes.
+    pub fn again_after_failure(event: &Delivery, now: Timestamp) -> Self {
+        Self::again(now + after_failures(event.attempt))
+    }
+}
+
+/// Full seconds that double up to five minutes.
+fn after_failures(attempts: u32) -> Duration {
+    Duration::from_secs((1 << attempts.min(9)).min(300))
 }
 
 impl Event {

@@ -94,9 +94,15 @@ async fn an_fsync_error_ends_acknowledgement_for_good() {
 }
 
 /// Has as much room as the test says.
-struct Filling {
+pub(crate) struct Filling {
     inner: Memory,
     room: Arc<Mutex<Room>>,
+}
+
+impl Filling {
+    pub(crate) fn new(room: &Arc<Mutex<Room>>) -> Box<Self> {
+        Box::new(Self { inner: Memory::default(), room: Arc::clone(room) })
+    }
 }
 
 impl Engine for Filling {
@@ -120,8 +126,7 @@ impl Engine for Filling {
 #[tokio::test]
 async fn a10_a_full_disk_refuses_growth_lets_removals_pass_and_stops_nothing() {
     let room = Arc::new(Mutex::new(Room::ENOUGH));
-    let engine = Box::new(Filling { inner: Memory::default(), room: Arc::clone(&room) });
-    let kv = Kv::threaded(engine, Clock::system(), Rng::seeded(1)).unwrap();
+    let kv = Kv::threaded(Filling::new(&room), Clock::system(), Rng::seeded(1)).unwrap();
     put(&kv, &[("a", "1"), ("b", "2"), ("c", "3")]).await;
     let set = || {
         kv.transact(|tx| async move {

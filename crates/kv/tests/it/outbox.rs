@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
+use kv::engine::Room;
 use kv::layer::outbox::{
     Config, Delivery, Event, ORDER_KEY_BYTES_MAX, Order, Outbox, PAYLOAD_BYTES_MAX, PUSH_BYTES_MAX, Verdict, deliver,
 };
@@ -15,6 +16,7 @@ use proptest::prelude::*;
 use sys::task::CancellationToken;
 use sys::{Clock, Rng, Timestamp};
 
+use crate::faults::Filling;
 use crate::stores::{each, each_stopped};
 
 const BOX: Outbox = Outbox::new("test", 2);
@@ -226,6 +228,130 @@ async fn a_handler_that_panics_is_asked_again() {
     assert_eq!(texts(&seen), ["a", "a"]);
 }
 
+/// A store whose disk is as full as the second part says.
+fn filling(clock: &Clock) -> (Kv, Arc<std::sync::Mutex<Room>>) {
+    let room = Arc::new(std::sync::Mutex::new(Room::ENOUGH));
+    (Kv::inline(Filling::new(&room), clock.clone(), Rng::seeded(1)), room)
+}
+
+#[tokio::test]
+async fn a_full_disk_takes_removals_of_delivered_events_beside_verdicts_that_have_no_room() {
+    let clock = Clock::manual(Timestamp::from_unix_s(1_000));
+    let (kv, room) = filling(&clock);
+    let stop = CancellationToken::new();
+    let names = ["1", "grows", "2", "slow", "3"];
+    push_to(ONE, &kv, clock.now(), names.iter().map(|name| Event::any(*name)).collect()).await;
+    *room.lock().unwrap() = Room::new(0, u64::MAX);
+    let time = clock.clone();
+    let handler = move |delivery: Delivery| {
+        let clock = time.clone();
+        async move {
+            match &*delivery.payload {
+                b"slow" => clock.sleep(Duration::from_secs(5)).await,
+                b"grows" => {
+                    return Verdict::Retry { at: clock.now(), payload: Some(bytes(10_000)), push: Vec::new() };
+                }
+                _ => {}
+            }
+            Verdict::Done
+        }
+    };
+    sys::task::spawn("deliver", deliver(ONE, kv.clone(), clock.clone(), Config::default(), stop.clone(), handler));
+    settle().await;
+    let left = || stored(&kv, ONE, 1).iter().map(|(_, value)| value.slice(value.len() - 4..)).collect::<Vec<_>>();
+    assert_eq!(left(), ["rows", "slow"]);
+    clock.advance(Duration::from_secs(5));
+    settle().await;
+    assert_eq!(left(), ["rows"], "a verdict that comes while another one has no room");
+    *room.lock().unwrap() = Room::ENOUGH;
+    clock.advance(Duration::from_secs(1));
+    settle().await;
+    assert!(stored(&kv, ONE, 1).is_empty() && stored(&kv, ONE, 3).is_empty(), "the other one was delivered as well");
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn a_postponed_event_is_no_attempt_and_is_not_written_anew() {
+    let clock = Clock::manual(Timestamp::from_unix_s(1_000));
+    let kv = Kv::memory(clock.clone(), Rng::seeded(1));
+    let stop = CancellationToken::new();
+    push_to(ONE, &kv, clock.now(), vec![Event::in_order("k", bytes(200_000)), Event::in_order("k", "next")]).await;
+    let time = clock.clone();
+    let rounds = AtomicUsize::new(0);
+    let seen = start_on(ONE, &kv, &clock, &stop, move |delivery| match &*delivery.payload {
+        b"next" => Verdict::Done,
+        _ if rounds.fetch_add(1, Relaxed) < 3 => Verdict::Postpone { at: time.now() + Duration::from_secs(1) },
+        _ => Verdict::Done,
+    });
+    settle().await;
+    let parked = stored(&kv, ONE, 3);
+    assert_eq!(parked.len(), 4, "three pieces, and what waits behind them");
+    for _ in 0..2 {
+        let read = {
+            let all = kv::key::subspace(&["outbox".into(), 3_u64.into(), ONE.name().into()]);
+            let mut watches: Vec<_> = parked.iter().map(|(key, _)| kv.watch(key).unwrap()).collect();
+            clock.advance(Duration::from_secs(1));
+            settle().await;
+            let changed: Vec<bool> = watches
+                .iter_mut()
+                .map(|watch| futures_util::FutureExt::now_or_never(watch.changed()).is_some())
+                .collect();
+            assert_eq!(changed, [false; 4]);
+            kv.read(|tx| async move { tx.range(all.begin, all.end, kv::RangeOptions::default()).await })
+        };
+        assert_eq!(read.await.unwrap(), parked);
+    }
+    clock.advance(Duration::from_secs(1));
+    settle().await;
+    let attempts: Vec<(usize, u32)> = seen.lock().iter().map(|d| (d.payload.len(), d.attempt)).collect();
+    assert_eq!(attempts, [(200_000, 1), (200_000, 1), (200_000, 1), (200_000, 1), (4, 1)]);
+    assert!(stored(&kv, ONE, 1).is_empty() && stored(&kv, ONE, 3).is_empty());
+    stop.cancel();
+}
+
+/// Retries and what was just pushed share a window, and neither takes all of it.
+#[tokio::test]
+async fn a_backlog_of_parked_events_leaves_room_for_new_ones_and_the_other_way_round() {
+    for is_parked in [true, false] {
+        let clock = Clock::manual(Timestamp::from_unix_s(1_000));
+        let kv = Kv::memory(clock.clone(), Rng::seeded(1));
+        let stop = CancellationToken::new();
+        let late = |payload: &'static str| Event::after(clock.now() + Duration::from_secs(1), payload);
+        let (backlog, other) = match is_parked {
+            true => (late("hangs"), Event::any("other")),
+            false => (Event::any("hangs"), late("other")),
+        };
+        let seen = Seen::default();
+        let (taken, time) = (Arc::clone(&seen), clock.clone());
+        let handler = move |delivery: Delivery| {
+            taken.lock().push(delivery.clone());
+            let clock = time.clone();
+            async move {
+                if delivery.payload == "hangs" {
+                    clock.sleep(Duration::from_secs(1_000)).await;
+                }
+                Verdict::Done
+            }
+        };
+        let config = Config { window: 8, ..Config::default() };
+        sys::task::spawn("deliver", deliver(ONE, kv.clone(), clock.clone(), config, stop.clone(), handler));
+        if !is_parked {
+            push_to(ONE, &kv, clock.now(), vec![other.clone()]).await;
+            settle().await;
+        }
+        push_to(ONE, &kv, clock.now(), vec![backlog; 100]).await;
+        settle().await;
+        clock.advance(Duration::from_secs(1));
+        settle().await;
+        if is_parked {
+            push_to(ONE, &kv, clock.now(), vec![other]).await;
+            settle().await;
+        }
+        assert!(texts(&seen).contains(&"other".to_owned()), "the backlog was parked: {is_parked}");
+        stop.cancel();
+    }
+}
+
 fn bytes(length: usize) -> Bytes {
     Bytes::from(vec![b'x'; length])
 }
@@ -383,6 +509,10 @@ enum Step {
     Wait(u64),
     /// Stops delivery where it stands and starts it again.
     Crash,
+    /// From now on the disk takes only removals.
+    Fill,
+    /// There is room again.
+    Free,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -390,6 +520,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => proptest::collection::vec(proptest::option::weighted(0.8, 0u8..4), 1..60).prop_map(Step::Push),
         3 => (0u64..20).prop_map(Step::Wait),
         1 => Just(Step::Crash),
+        1 => Just(Step::Fill),
+        1 => Just(Step::Free),
     ]
 }
 
@@ -425,7 +557,8 @@ proptest! {
 
 async fn history(steps: Vec<Step>, seed: u64) {
     let clock = Clock::manual(Timestamp::from_unix_s(1_000));
-    let kv = Kv::memory(clock.clone(), Rng::seeded(1));
+    let (kv, room) = filling(&clock);
+    let set_room = |to: Room| *room.lock().unwrap() = to;
     let oracle = Arc::new(Mutex::new(Oracle::default()));
     let rng = Rng::seeded(seed);
     let mut stop = run(&kv, &clock, &oracle, &rng);
@@ -445,8 +578,12 @@ async fn history(steps: Vec<Step>, seed: u64) {
                     event
                 });
                 let events = events.collect();
+                let before = std::mem::replace(&mut *room.lock().unwrap(), Room::ENOUGH);
                 push(&kv, clock.now(), events).await;
+                set_room(before);
             }
+            Step::Fill => set_room(Room::new(0, u64::MAX)),
+            Step::Free => set_room(Room::ENOUGH),
             Step::Wait(seconds) => clock.advance(Duration::from_secs(seconds)),
             Step::Crash => {
                 stop.cancel();
@@ -458,6 +595,7 @@ async fn history(steps: Vec<Step>, seed: u64) {
             tokio::task::yield_now().await;
         }
     }
+    set_room(Room::ENOUGH);
     for _ in 0..3_000 {
         clock.advance(Duration::from_secs(5));
         settle().await;
@@ -484,7 +622,8 @@ fn run(kv: &Kv, clock: &Clock, oracle: &Arc<Mutex<Oracle>>, rng: &Rng) -> Cancel
                 _ => {}
             }
             if rng.below(5) == 0 {
-                return Verdict::again(clock.now() + Duration::from_secs(rng.below(30)));
+                let at = clock.now() + Duration::from_secs(rng.below(30));
+                return if rng.below(2) == 0 { Verdict::again(at) } else { Verdict::Postpone { at } };
             }
             oracle.lock().done.insert(number);
             Verdict::Done

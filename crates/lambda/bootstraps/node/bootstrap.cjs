@@ -1,7 +1,7 @@
 // Tinderbox's Node.js bootstrap: loads the user's handler once, then serves one invoke at a time.
 //
 //   server ──INVOKE──▶ readSync ─▶ handler(event, context[, callback]) ─▶ writeSync ──RESPONSE | ERROR──▶ server
-//            (blocks)              event loop turns while it awaits
+//            (blocks, or arrival)  event loop turns while it awaits
 //
 // Behaviour follows AWS's managed runtimes: identifiers up to nodejs22.x take callbacks and `context.done`, later ones
 // do not (docs.aws.amazon.com/lambda/latest/dg/nodejs-handler.html).
@@ -206,8 +206,14 @@ async function main() {
     die('Init Error', error, EXIT_INIT_ERROR);
   }
   whenIdle = null;
+  // An internal extension waits for its events by a connection of its own, from init on: within a turn it has begun to.
+  await turn();
+  let loops = process.getActiveResourcesInfo().includes('TCPSocketWrap');
   channel.ready();
   for (;;) {
+    // The loop also runs what the function does at its end.
+    loops ||= process.listenerCount('SIGTERM') > 0;
+    if (loops) await channel.arrival();
     const invoke = channel.next();
     if (invoke === null) process.exit(0);
     await serveOne(loaded, invoke);

@@ -15,6 +15,8 @@
 //
 // Reads block the whole process on purpose. Between two invokes Lambda promises nothing to background work (the
 // environment is frozen), and a blocking read is the shortest way from the server's write to the handler's first line.
+// Where something of the function needs the event loop meanwhile (an internal extension, a signal handler), arrival()
+// waits by the loop instead; from then on this channel reads no other way.
 'use strict';
 
 const fs = require('fs');
@@ -59,6 +61,38 @@ class Channel {
     this.output = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
     this.begin = 0; // unread bytes are input[begin, end)
     this.end = 0;
+    this.socket = null; // reads by the event loop, once arrival() was called
+    this.ended = false;
+    this.wake = null;
+  }
+
+  /** Buffers the next whole frame, or the end, while the event loop turns. */
+  async arrival() {
+    if (this.socket === null) {
+      const net = require('net');
+      this.socket = new net.Socket({ fd: this.fd, readable: true, writable: false, allowHalfOpen: true });
+      const over = () => {
+        this.ended = true;
+        this.wake?.();
+      };
+      this.socket.on('data', (bytes) => this.take(bytes));
+      this.socket.on('end', over);
+      this.socket.on('error', over);
+    }
+    const whole = () => {
+      const buffered = this.end - this.begin;
+      return buffered >= 4 && buffered >= 4 + Math.min(this.input.readUInt32BE(this.begin), FRAME_BYTES_MAX);
+    };
+    while (!this.ended && !whole()) await new Promise((resolve) => (this.wake = resolve));
+  }
+
+  take(bytes) {
+    this.reserve(this.end - this.begin + bytes.length);
+    bytes.copy(this.input, this.end);
+    this.end += bytes.length;
+    // Room for the whole of a large frame at once.
+    if (this.end - this.begin >= 4) this.reserve(4 + Math.min(this.input.readUInt32BE(this.begin), FRAME_BYTES_MAX));
+    this.wake?.();
   }
 
   /** Blocks until the next INVOKE; returns `{ header, event }` (event: JSON text) or null when the server hung up. */
@@ -108,15 +142,21 @@ class Channel {
     if (this.input.length > SCRATCH_BYTES) this.input = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
   }
 
+  /** Makes room for `count` bytes from `begin` on. */
+  reserve(count) {
+    if (this.input.length - this.begin >= count) return;
+    const target = count > this.input.length ? Buffer.allocUnsafeSlow(count) : this.input;
+    this.input.copy(target, 0, this.begin, this.end);
+    this.end -= this.begin;
+    this.begin = 0;
+    this.input = target;
+  }
+
   /** Reads until `count` bytes are buffered; false at the end of the stream. */
   fill(count) {
-    if (this.input.length - this.begin < count) {
-      const target = count > this.input.length ? Buffer.allocUnsafeSlow(count) : this.input;
-      this.input.copy(target, 0, this.begin, this.end);
-      this.end -= this.begin;
-      this.begin = 0;
-      this.input = target;
-    }
+    // By the loop a whole frame has been buffered before, or there is none to come.
+    if (this.socket !== null) return this.end - this.begin >= count;
+    this.reserve(count);
     while (this.end - this.begin < count) {
       let received;
       try {

@@ -8,6 +8,7 @@ use serde_json::json;
 use sys::Timestamp;
 
 use super::PAYLOAD_BYTES_MAX;
+use super::extensions::{Failure, ShutdownReason};
 use super::log_records::iso_time;
 use super::report::Status;
 
@@ -26,6 +27,8 @@ pub(crate) enum Ending {
     Exited(Exit),
     /// The runtime's process could not be started at all.
     NoEntry(String),
+    /// An extension failed.
+    Extension(Failure),
     /// The runtime broke the protocol.
     Violation(String),
 }
@@ -55,9 +58,18 @@ impl Ending {
             Self::TimedOut(_) => "Sandbox.Timedout",
             Self::Exited(_) => "Runtime.ExitError",
             Self::NoEntry(_) => "Runtime.InvalidEntrypoint",
+            Self::Extension(failure) => failure.error_type(),
             Self::Violation(_) => "Runtime.ProtocolError",
         };
         Some(error_type.to_owned())
+    }
+
+    /// What extensions hear of it.
+    pub(crate) fn shutdown_reason(&self) -> ShutdownReason {
+        match self {
+            Self::TimedOut(_) => ShutdownReason::Timeout,
+            _ => ShutdownReason::Failure,
+        }
     }
 
     /// The status of an init phase that ended so.
@@ -95,6 +107,7 @@ impl Ending {
             }
             Self::Exited(exit) => platform(exit_text(exit), failed()),
             Self::NoEntry(message) => platform(message, failed()),
+            Self::Extension(failure) => platform(failure.text, failed()),
             Self::Violation(message) => {
                 platform(format!("The runtime does not speak its protocol: {message}"), failed())
             }
@@ -114,12 +127,19 @@ fn type_of(json: &[u8]) -> String {
     named.map(clean).filter(|name| !name.is_empty()).unwrap_or_else(|| "Runtime.Unknown".to_owned())
 }
 
-/// AWS's words for the end of a process; signal names are those of Go, in which Lambda's agent is written.
+/// AWS's words for the end of a runtime.
 fn exit_text(exit: Exit) -> String {
-    let signal = |name: &str| format!("Runtime exited with error: signal: {name}");
     match exit {
         Exit::Code(0) => "Runtime exited without providing a reason".to_owned(),
-        Exit::Code(code) => format!("Runtime exited with error: exit status {code}"),
+        other => format!("Runtime exited with error: {}", exit_words(other)),
+    }
+}
+
+/// The end of a process in words; signal names are those of Go, in which Lambda's agent is written.
+pub(crate) fn exit_words(exit: Exit) -> String {
+    let signal = |name: &str| format!("signal: {name}");
+    match exit {
+        Exit::Code(code) => format!("exit status {code}"),
         Exit::OutOfMemory => signal("killed"),
         Exit::Signal(number) => match number {
             1 => signal("hangup"),
@@ -176,6 +196,22 @@ mod tests {
             assert_eq!(json["errorType"], "Runtime.ExitError");
             assert_eq!(json["errorMessage"], format!("RequestId: id Error: {words}"));
             assert_eq!(told.log.unwrap(), format!("RequestId: id Error: {words}\nRuntime.ExitError"));
+        }
+    }
+
+    #[test]
+    fn the_failure_of_an_extension_has_its_own_type() {
+        use crate::invoke::extensions::FailureKind;
+        for (kind, error_type) in [
+            (FailureKind::Init, "Extension.InitError"),
+            (FailureKind::Exit, "Extension.ExitError"),
+            (FailureKind::Crash, "Extension.Crash"),
+            (FailureKind::Launch, "Extension.LaunchError"),
+        ] {
+            let failure = Failure { kind, name: "e".to_owned(), text: "exit code 0".to_owned() };
+            let (json, told) = tell(Ending::Extension(failure));
+            assert_eq!(json, json!({ "errorType": error_type, "errorMessage": "RequestId: id Error: exit code 0" }));
+            assert_eq!(told.status, Status::Failed(error_type.to_owned()));
         }
     }
 

@@ -12,8 +12,10 @@ use wire::TraceContext;
 
 use super::channel::InvokeHeader;
 use super::ending::Ending;
+use super::extensions::{Extensions, Failure, ShutdownReason, runtime_end};
 use super::line::{Line, Said};
 use super::log_stream::LogStream;
+use super::start::no_entry;
 use super::state::State;
 use super::{Hooks, spans};
 
@@ -34,6 +36,11 @@ pub(crate) struct Environment {
     pub(super) state: State,
     pub(super) sandbox: Sandbox,
     pub(super) line: Line,
+    pub(super) extensions: Extensions,
+    /// External extensions: the sandbox's programs from 1 on.
+    pub(super) companions: usize,
+    /// The runtime's program, as long as it waits for the external extensions to register.
+    pub(super) held: Option<String>,
     pub(super) clock: Clock,
     pub(super) shutdown: CancellationToken,
     /// Its share of the machine's memory budget.
@@ -41,7 +48,7 @@ pub(crate) struct Environment {
     pub(super) recorder: Recorder,
     pub(super) rng: Rng,
     /// Everything that ends with it.
-    pub(super) held: Held,
+    pub(super) holds: Held,
 }
 
 /// What an environment holds of the rest of the server.
@@ -71,10 +78,26 @@ pub(crate) struct Initialised {
     pub(crate) user_init: Duration,
 }
 
+/// What is waited for.
+#[derive(Clone, Copy, Debug)]
+enum Awaited {
+    /// What the runtime says.
+    Line,
+    /// All external extensions have registered.
+    Registered,
+    /// All extensions have called `next` for the first time.
+    Extensions,
+    /// Runtime and extensions are done with an invocation that was answered.
+    Rest,
+}
+
 /// What was heard while waiting.
 enum Heard {
     Said(Said),
+    /// What was awaited of the extensions is the case.
+    There,
     Exited(Exit),
+    Extension(Failure),
     TimeUp,
     Shutdown,
 }
@@ -83,47 +106,72 @@ impl Environment {
     /// Runs the init phase for at most `limit`.
     pub(crate) async fn initialise(&mut self, limit: Duration) -> Result<Initialised, Ending> {
         self.state.become_(State::Initialising);
+        let initialised = self.init(limit).await;
+        // What init wrote precedes START.
+        self.logs.drain();
+        let now = self.clock.now();
+        for standing in self.extensions.standing() {
+            let record = self.logs.platform.extension(&standing, now);
+            self.logs.write(record);
+        }
+        match initialised {
+            Ok(_) => self.state.become_(State::Ready),
+            Err(ref ending) => self.fail(ending).await,
+        }
+        initialised
+    }
+
+    async fn init(&mut self, limit: Duration) -> Result<Initialised, Ending> {
         let (began, start) = (self.clock.now(), self.clock.elapsed());
+        let deadline = start + limit;
+        if self.held.is_some() {
+            self.until(Awaited::Registered, deadline, limit).await?;
+            self.begin_runtime().await?;
+        }
         let brings_own_runtime = matches!(self.line, Line::RuntimeApi(_));
         let mut loading = None;
         loop {
-            let ending = match self.hear(start + limit).await {
+            return Err(match self.hear(Awaited::Line, deadline).await {
                 Heard::Said(Said::Loading) if loading.is_none() => {
                     loading = Some((self.clock.now(), self.clock.elapsed() - start));
                     continue;
                 }
-                Heard::Said(Said::Ready) => {
-                    self.state.become_(State::Ready);
-                    let whole = self.clock.elapsed() - start;
-                    // What init wrote precedes START.
-                    self.logs.drain();
-                    // A package that brings its own runtime is the user's code from its first instruction.
-                    let runtime_init = match loading {
-                        Some((_, runtime_init)) => runtime_init,
-                        None if brings_own_runtime => Duration::ZERO,
-                        None => whole,
-                    };
-                    return Ok(Initialised {
-                        began,
-                        loading: loading.map(|(at, _)| at),
-                        ended: self.clock.now(),
-                        runtime_init,
-                        user_init: whole - runtime_init,
-                    });
-                }
+                Heard::Said(Said::Ready) => break,
                 Heard::Said(Said::InitError(json)) => Ending::Error(json),
                 Heard::Said(Said::Closed { .. }) => self.closed().await,
                 Heard::Said(said) => Ending::Violation(format!("{} during init", name_of(&said))),
-                Heard::Exited(exit) => Ending::Exited(exit),
-                Heard::TimeUp => Ending::TimedOut(limit),
-                Heard::Shutdown => Ending::Exited(Exit::Signal(9)),
-            };
-            self.fail().await;
-            return Err(ending);
+                other => self.ending_of(other, limit),
+            });
         }
+        self.until(Awaited::Extensions, deadline, limit).await?;
+        let whole = self.clock.elapsed() - start;
+        // A package that brings its own runtime is the user's code from its first instruction.
+        let runtime_init = match loading {
+            Some((_, runtime_init)) => runtime_init,
+            None if brings_own_runtime => Duration::ZERO,
+            None => whole,
+        };
+        Ok(Initialised {
+            began,
+            loading: loading.map(|(at, _)| at),
+            ended: self.clock.now(),
+            runtime_init,
+            user_init: whole - runtime_init,
+        })
     }
 
-    /// Hands over an event and waits for the answer, for at most `limit` (which the caller sees as `told_limit`).
+    /// Executes the runtime, which has waited for the external extensions.
+    async fn begin_runtime(&mut self) -> Result<(), Ending> {
+        let Some(entry) = self.held.take() else { return Ok(()) };
+        let begun = self.sandbox.begin().await;
+        begun.map_err(|error| match error.is_exec() {
+            true => Ending::NoEntry(no_entry(&entry, &error)),
+            false => Ending::Exited(Exit::Signal(9)),
+        })
+    }
+
+    /// Hands over an event and waits for the answer, for at most `limit` (which the caller sees as `told_limit`). After an
+    /// answer the environment may still be [unsettled](Environment::is_unsettled).
     ///
     /// # Errors
     /// [`NeverTaken`] when the runtime was gone before it took the event; another environment may take it.
@@ -137,6 +185,10 @@ impl Environment {
         self.state.become_(State::Invoking);
         let request_id = header.request_id.clone();
         let deadline = self.clock.elapsed() + limit;
+        let followed = self.extensions.follow_invocations();
+        if followed {
+            self.extensions.deliver(&header);
+        }
         let delivered = tokio::select! {
             biased;
             () = self.line.deliver(header, event) => true,
@@ -148,19 +200,48 @@ impl Environment {
         };
         match ending {
             Ok(ending) if ending.leaves_ready() => {
-                self.state.become_(State::Ready);
+                if !followed {
+                    self.state.become_(State::Ready);
+                }
                 self.logs.drain();
                 Ok(ending)
             }
-            broken => {
-                self.fail().await;
-                broken
+            Ok(ending) => {
+                self.fail(&ending).await;
+                Ok(ending)
+            }
+            Err(never_taken) => {
+                self.fail(&Ending::Exited(Exit::Signal(9))).await;
+                Err(never_taken)
             }
         }
     }
 
+    /// True when the invocation was answered and extensions still work on it.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.state == State::Invoking
+    }
+
+    /// Waits until the extensions, too, are done with the invocation: for at most `limit`, which the log shows as
+    /// `told_limit`.
+    ///
+    /// # Errors
+    /// How the environment ended instead.
+    pub(crate) async fn settle(&mut self, limit: Duration, told_limit: Duration) -> Result<(), Ending> {
+        let deadline = self.clock.elapsed() + limit;
+        let settled = self.until(Awaited::Rest, deadline, told_limit).await;
+        match settled {
+            Ok(()) => {
+                self.state.become_(State::Ready);
+                self.logs.drain();
+            }
+            Err(ref ending) => self.fail(ending).await,
+        }
+        settled
+    }
+
     async fn answer(&mut self, request_id: &str, deadline: Duration, limit: Duration) -> Result<Ending, NeverTaken> {
-        let ending = match self.hear(deadline).await {
+        let ending = match self.hear(Awaited::Line, deadline).await {
             Heard::Said(Said::Response { request_id: id, body }) if id == request_id => Ending::Response(body),
             Heard::Said(Said::Error { request_id: id, json }) if id == request_id => Ending::Error(json),
             Heard::Said(Said::TooLarge) => Ending::TooLarge,
@@ -168,24 +249,45 @@ impl Environment {
             Heard::Said(Said::Closed { undelivered: false }) => self.closed().await,
             Heard::Said(said) => Ending::Violation(format!("{} during an invocation", name_of(&said))),
             Heard::Exited(_) if self.line.holds_event() => return Err(NeverTaken),
-            Heard::Exited(exit) => Ending::Exited(exit),
-            Heard::TimeUp => Ending::TimedOut(limit),
-            Heard::Shutdown => Ending::Exited(Exit::Signal(9)),
+            other => self.ending_of(other, limit),
         };
         Ok(ending)
     }
 
-    /// Waits until the runtime says something, ends, or time is up; logs what it writes meanwhile.
-    async fn hear(&mut self, deadline: Duration) -> Heard {
+    /// What it means that something else than the awaited was heard.
+    fn ending_of(&self, heard: Heard, limit: Duration) -> Ending {
+        match heard {
+            Heard::Said(said) => Ending::Violation(format!("{} at the wrong time", name_of(&said))),
+            Heard::There => Ending::Violation("an extension at the wrong time".to_owned()),
+            Heard::Exited(exit) => Ending::Exited(exit),
+            Heard::Extension(failure) => Ending::Extension(failure),
+            Heard::TimeUp => Ending::TimedOut(limit),
+            Heard::Shutdown => Ending::Exited(Exit::Signal(9)),
+        }
+    }
+
+    /// Waits for something of the extensions.
+    async fn until(&mut self, awaited: Awaited, deadline: Duration, limit: Duration) -> Result<(), Ending> {
+        match self.hear(awaited, deadline).await {
+            Heard::There => Ok(()),
+            other => Err(self.ending_of(other, limit)),
+        }
+    }
+
+    /// Waits until what is awaited is there, the runtime or an extension ends, or time is up; logs what they write meanwhile.
+    async fn hear(&mut self, awaited: Awaited, deadline: Duration) -> Heard {
         let left = deadline.saturating_sub(self.clock.elapsed());
         let mut time_up = std::pin::pin!(self.clock.sleep(left));
         loop {
             tokio::select! {
-                said = self.line.listen() => return Heard::Said(said),
-                exit = self.sandbox.exited() => {
+                biased;
+                heard = listen(&mut self.line, &self.extensions, awaited) => return heard,
+                failure = self.extensions.failure(&self.sandbox) => return Heard::Extension(failure),
+                exit = runtime_end(&self.sandbox) => {
                     // The last words may still be on the line: an answer counts, the close that follows does not.
-                    return match self.clock.timeout(LAST_WORDS, self.line.listen()).await {
-                        Some(said) if !matches!(said, Said::Closed { undelivered: false }) => Heard::Said(said),
+                    let last_words = listen(&mut self.line, &self.extensions, awaited);
+                    return match self.clock.timeout(LAST_WORDS, last_words).await {
+                        Some(Heard::Said(said)) if !matches!(said, Said::Closed { undelivered: false }) => Heard::Said(said),
                         _ => Heard::Exited(exit),
                     };
                 }
@@ -198,13 +300,17 @@ impl Environment {
 
     /// The runtime closed its line: it has ended, or is about to, or it runs on without being able to answer.
     async fn closed(&self) -> Ending {
-        let exit = self.clock.timeout(LAST_WORDS, self.sandbox.exited()).await;
+        let exit = self.clock.timeout(LAST_WORDS, runtime_end(&self.sandbox)).await;
         Ending::Exited(exit.unwrap_or(Exit::Code(0)))
     }
 
-    /// Kills the tree and waits for its end.
-    async fn fail(&mut self) {
+    /// Lets extensions see the end, kills the tree and waits for that.
+    async fn fail(&mut self, ending: &Ending) {
         self.state.become_(State::Failed);
+        // A server that ends has no time for it: its own end is awaited.
+        if !self.shutdown.is_cancelled() {
+            self.wind_down(ending.shutdown_reason()).await;
+        }
         self.end().await;
     }
 
@@ -220,10 +326,12 @@ impl Environment {
     /// environment variables cannot change, so an environment ends before its keys do, as on AWS.
     pub(crate) fn is_usable(&self) -> bool {
         use futures_util::FutureExt as _;
-        if self.held.keys_expire.is_some_and(|expire| expire <= self.clock.now() + KEYS_LEFT_MIN) {
+        if self.holds.keys_expire.is_some_and(|expire| expire <= self.clock.now() + KEYS_LEFT_MIN) {
             return false;
         }
-        let alive = self.sandbox.exited().now_or_never().is_none();
+        // An extension that has ended, or has said that it will, takes the environment with it.
+        let alive = runtime_end(&self.sandbox).now_or_never().is_none()
+            && self.extensions.failure(&self.sandbox).now_or_never().is_none();
         alive && matches!(self.state, State::Ready | State::Frozen)
     }
 
@@ -259,6 +367,7 @@ impl Environment {
     pub(crate) async fn stop(mut self) {
         if matches!(self.state, State::Ready | State::Frozen) {
             self.state.become_(State::Reclaimed);
+            self.wind_down(ShutdownReason::Spindown).await;
             self.end().await;
             self.state.become_(State::Stopped);
         }
@@ -273,6 +382,19 @@ impl Environment {
 /// The runtime was gone before it took the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NeverTaken;
+
+async fn listen(line: &mut Line, extensions: &Extensions, awaited: Awaited) -> Heard {
+    match awaited {
+        Awaited::Line => return Heard::Said(line.listen().await),
+        Awaited::Registered => extensions.registered().await,
+        Awaited::Extensions => extensions.ready().await,
+        Awaited::Rest => {
+            line.idle().await;
+            extensions.done().await;
+        }
+    }
+    Heard::There
+}
 
 fn name_of(said: &Said) -> &'static str {
     match said {

@@ -60,6 +60,13 @@ impl Line {
         }
     }
 
+    /// Waits until the runtime has asked for its next event, where it asks: one that speaks frames is idle when it has answered.
+    pub(crate) async fn idle(&self) {
+        if let Self::RuntimeApi(api) = self {
+            api.idle().await;
+        }
+    }
+
     /// True when the runtime has certainly not taken the event that was delivered last.
     pub(crate) fn holds_event(&self) -> bool {
         match self {

@@ -3,6 +3,7 @@
 use serde_json::json;
 use sys::Timestamp;
 
+use super::extensions::Standing;
 use super::report::{Report, Status, milliseconds};
 use crate::{LogFormat, Logging};
 
@@ -54,6 +55,25 @@ impl PlatformRecords {
                 event(now, "platform.initStart", record)
             },
         )
+    }
+
+    /// One extension, after init.
+    pub(crate) fn extension(&self, standing: &Standing, now: Timestamp) -> Option<String> {
+        let Standing { name, state, events, error_type } = standing;
+        // The name is the function's own choice: it must not end the line.
+        let name: String = name.chars().filter(|c| !c.is_control()).collect();
+        let text = || {
+            let error = error_type.as_ref().map(|error_type| format!("\tError Type: {error_type}")).unwrap_or_default();
+            format!("EXTENSION\tName: {name}\tState: {state}\tEvents: [{}]{error}", events.join(", "))
+        };
+        let json = || {
+            let mut record = json!({ "name": name, "state": state, "events": events });
+            if let Some(error_type) = error_type {
+                record["errorType"] = json!(error_type);
+            }
+            event(now, "platform.extension", record)
+        };
+        if error_type.is_none() { self.info(text, json) } else { Some(self.always(text, json)) }
     }
 
     pub(crate) fn start(&self, request_id: &str, now: Timestamp) -> Option<String> {
@@ -244,6 +264,26 @@ mod tests {
         assert_eq!(quiet.start("id", NOW), None);
         assert_eq!(quiet.report("id", &report(Status::Answered), NOW), None);
         assert!(quiet.report("id", &report(Status::TimedOut), NOW).is_some());
+    }
+
+    #[test]
+    fn an_extension_has_a_record_of_its_own_and_cannot_forge_another() {
+        let ready = Standing {
+            name: "a\nSTART RequestId".to_owned(),
+            state: "Ready",
+            events: vec!["INVOKE", "SHUTDOWN"],
+            error_type: None,
+        };
+        let text = records(LogFormat::Text, None);
+        assert_eq!(
+            text.extension(&ready, NOW).unwrap(),
+            "EXTENSION\tName: aSTART RequestId\tState: Ready\tEvents: [INVOKE, SHUTDOWN]"
+        );
+        let failed = Standing { state: "InitError", error_type: Some("Fatal.X".to_owned()), ..ready.clone() };
+        let quiet = records(LogFormat::Json, Some("WARN"));
+        assert_eq!(quiet.extension(&ready, NOW), None);
+        let line: serde_json::Value = serde_json::from_str(&quiet.extension(&failed, NOW).unwrap()).unwrap();
+        assert_eq!((&line["type"], &line["record"]["errorType"]), (&json!("platform.extension"), &json!("Fatal.X")));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   stdout ─┐
-//!   stderr ─┼─► lines ─┐
+//!   stderr ─┼─► lines ─┐              (each external extension's output likewise)
 //!   log fd ─┴─► frames ┼─► allowance ─► log events (written behind)
 //!   platform: START …  ┘              └► tail (LogType=Tail)
 //! ```
@@ -92,6 +92,7 @@ impl LogStream {
         let lines = |pipe| Source { pipe, assembler: Assembler::lines() };
         self.sources.extend(sandbox.take_stdout().map(lines));
         self.sources.extend(sandbox.take_stderr().map(lines));
+        self.sources.extend(sandbox.take_companion_outputs().into_iter().map(lines));
         self.sources.extend(sandbox.take_log().map(|pipe| Source { pipe, assembler: Assembler::frames() }));
     }
 

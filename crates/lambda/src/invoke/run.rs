@@ -6,12 +6,13 @@
 //!                                   init went wrong: │             │
 //!                                   INIT_REPORT, START, a fresh environment within the function's own timeout
 //! ```
+//! With extensions that follow invocations the answer goes out after the handler; END and REPORT come when they, too, are done.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use sys::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use trace::{Attribute, COST_USD};
 
 use super::admission::Admitted;
@@ -21,7 +22,7 @@ use super::environment::{Environment, Initialised};
 use super::environments::{Checkout, EnvironmentKey, StartRight};
 use super::log_records::InitPhase;
 use super::log_stream::LogStream;
-use super::report::{ColdStart, Measured};
+use super::report::{ColdStart, Measured, Report, Status};
 use super::spans::Spans;
 use super::start::{StartFailure, StartTimings, Started};
 use super::{FunctionError, Invocation, InvokeError, InvokeOutcome, Invoker};
@@ -41,6 +42,8 @@ pub(super) struct Run {
     init: Option<Duration>,
     /// Monotonic moment of the `START` record: the function's time runs.
     started: Option<Duration>,
+    /// Takes an answer that goes out before everything is over.
+    early: Option<oneshot::Sender<InvokeOutcome>>,
     _admitted: Admitted,
     _counted: InFlight,
 }
@@ -61,12 +64,12 @@ enum ColdEnd {
 }
 
 impl Run {
-    /// Admits the invocation, or throttles it.
+    /// Admits the invocation, or throttles it. With it comes where an answer may arrive before the run is over.
     pub(super) fn admit(
         invoker: Invoker,
         function: Arc<FunctionVersion>,
         invocation: Invocation,
-    ) -> Result<Self, InvokeError> {
+    ) -> Result<(Self, oneshot::Receiver<InvokeOutcome>), InvokeError> {
         let shared = &invoker.0;
         let began = shared.clock.now();
         let mut spans = Spans::begin(&shared.recorder, &shared.rng, invocation.trace.clone(), began);
@@ -75,18 +78,21 @@ impl Run {
                 spans.phase("admission", began, shared.clock.now());
                 let in_flight = shared.in_flight.clone();
                 in_flight.send_modify(|running| *running += 1);
-                Ok(Self {
+                let (early, answered) = oneshot::channel();
+                let run = Self {
                     key: Arc::new(EnvironmentKey::of(&function)),
                     function,
-                    invocation,
                     spans,
                     cold: None,
                     init: None,
                     started: None,
+                    early: (!invocation.wants_log).then_some(early),
+                    invocation,
                     _admitted: admitted,
                     _counted: InFlight(in_flight),
                     invoker,
-                })
+                };
+                Ok((run, answered))
             }
             Err(error) => {
                 spans.end(format!("invoke {}", function.name), shared.clock.now(), Vec::new(), Some(error.to_string()));
@@ -128,7 +134,7 @@ impl Run {
                     Ok(environment) => environment,
                     Err(ColdEnd::Refused(error)) => return Err(error),
                     Err(ColdEnd::Ended(mut logs, ending, peak)) => {
-                        return Ok(self.conclude(&mut logs, ending, peak));
+                        return Ok(self.conclude(&mut logs, ending, None, peak));
                     }
                 },
             };
@@ -253,8 +259,53 @@ impl Run {
             return None;
         };
         self.spans.phase("handler", began, clock.now());
+        let broken = match environment.is_unsettled() {
+            true => {
+                self.answer_early(&ending, environment.memory_peak_bytes());
+                let began = clock.now();
+                let spent = clock.elapsed().saturating_sub(self.started.unwrap_or_default());
+                let settled = environment.settle(self.timeout().saturating_sub(spent), self.timeout()).await;
+                self.spans.phase("extensions", began, clock.now());
+                settled.err()
+            }
+            false => None,
+        };
         let peak = environment.memory_peak_bytes();
-        Some(self.conclude(&mut environment.logs, ending, peak))
+        Some(self.conclude(&mut environment.logs, ending, broken, peak))
+    }
+
+    /// The answer does not wait for extensions, unless the caller wants the log that they hold up.
+    fn answer_early(&mut self, ending: &Ending, memory_peak_bytes: u64) {
+        let Some(early) = self.early.take() else { return };
+        let now = self.invoker.0.clock.now();
+        let told = ending.clone().tell(&self.invocation.request_id, now);
+        let report = self.measure(told.status, self.spent(), memory_peak_bytes);
+        // Whoever has gone away needs no answer.
+        let _ = early.send(InvokeOutcome {
+            payload: told.payload,
+            function_error: told.failed.then_some(FunctionError::Unhandled),
+            log_tail: Vec::new(),
+            executed_version: self.function.version.clone(),
+            report,
+        });
+    }
+
+    /// How long the function's time has run.
+    fn spent(&self) -> Duration {
+        let elapsed = self.invoker.0.clock.elapsed();
+        elapsed.saturating_sub(self.started.unwrap_or(elapsed))
+    }
+
+    fn measure(&self, status: Status, duration: Duration, memory_peak_bytes: u64) -> Report {
+        let measured = Measured {
+            duration,
+            init: self.init,
+            cold: self.cold,
+            memory_peak_bytes,
+            memory_mb: self.function.memory_mb,
+            status,
+        };
+        measured.bill(&self.invoker.0.prices)
     }
 
     fn header(&self, deadline: Timestamp) -> InvokeHeader {
@@ -269,28 +320,29 @@ impl Run {
         }
     }
 
-    /// Writes the last records and makes what the caller reads.
-    fn conclude(&mut self, logs: &mut LogStream, ending: Ending, memory_peak_bytes: u64) -> InvokeOutcome {
-        let shared = &self.invoker.0;
-        let (now, elapsed) = (shared.clock.now(), shared.clock.elapsed());
+    /// Writes the last records and makes what the caller reads. `broken` is how the environment ended after an answer.
+    fn conclude(
+        &mut self,
+        logs: &mut LogStream,
+        ending: Ending,
+        broken: Option<Ending>,
+        memory_peak_bytes: u64,
+    ) -> InvokeOutcome {
+        let now = self.invoker.0.clock.now();
         let request_id = &self.invocation.request_id;
         // AWS reports a timeout as the limit itself.
-        let duration = match ending {
-            Ending::TimedOut(limit) => limit,
-            _ => elapsed.saturating_sub(self.started.unwrap_or(elapsed)),
+        let duration = match broken.as_ref().unwrap_or(&ending) {
+            Ending::TimedOut(limit) => *limit,
+            _ => self.spent(),
         };
         let told = ending.tell(request_id, now);
-        let measured = Measured {
-            duration,
-            init: self.init,
-            cold: self.cold,
-            memory_peak_bytes,
-            memory_mb: self.function.memory_mb,
-            status: told.status,
+        let (status, log) = match broken.map(|broken| broken.tell(request_id, now)) {
+            Some(broken) => (broken.status, broken.log),
+            None => (told.status, told.log),
         };
-        let report = measured.bill(&shared.prices);
+        let report = self.measure(status, duration, memory_peak_bytes);
         let (end, line) = (logs.platform.end(request_id), logs.platform.report(request_id, &report, now));
-        logs.write_all([told.log, end, line]);
+        logs.write_all([log, end, line]);
         InvokeOutcome {
             payload: told.payload,
             function_error: told.failed.then_some(FunctionError::Unhandled),

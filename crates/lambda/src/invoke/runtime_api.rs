@@ -11,7 +11,7 @@
 //! Strict, as AWS is: an answer to another request id gets 400, a step that the diagram has not gets 403, an answer
 //! above the limit 413. A refused call changes nothing. Source: Lambda developer guide, "Using the Lambda runtime API".
 
-mod http;
+pub(super) mod http;
 
 use std::sync::Arc;
 
@@ -23,7 +23,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 
 use super::StreamSink;
+use super::apis::{self, Apis, Refused};
 use super::channel::InvokeHeader;
+use super::extensions::Extensions;
 use super::line::Said;
 
 /// The platform's end of the API of one environment. Dropping it closes every connection.
@@ -35,10 +37,12 @@ pub(crate) struct RuntimeApi {
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     conversation: Mutex<Conversation>,
     /// Wakes the call to `next` that waits.
     event: Notify,
+    /// Wakes the platform when the runtime asks for its next event.
+    moved: Notify,
     said: mpsc::Sender<Said>,
 }
 
@@ -74,14 +78,6 @@ impl Phase {
     }
 }
 
-/// A call that the API refuses: HTTP status and the error that the runtime reads.
-#[derive(Debug, PartialEq, Eq)]
-struct Refused {
-    status: u16,
-    error_type: &'static str,
-    message: String,
-}
-
 impl Refused {
     fn transition(from: &Phase, to: &str) -> Self {
         let message = format!(
@@ -108,13 +104,19 @@ enum Answer {
 const SAID_MAX: usize = 8;
 
 impl RuntimeApi {
-    /// Serves the API on `listener` until it is dropped.
-    pub(crate) fn serve(listener: TcpListener, clock: Clock) -> Self {
+    /// Serves the API on `listener`, beside the one of `extensions`, until it is dropped.
+    pub(crate) fn serve(listener: TcpListener, clock: Clock, extensions: Extensions) -> Self {
         let (sender, said) = mpsc::channel(SAID_MAX);
         let conversation = Conversation { phase: Phase::Starting, pending: None, asked: false, sink: None };
-        let shared = Arc::new(Shared { conversation: Mutex::new(conversation), event: Notify::new(), said: sender });
+        let shared = Arc::new(Shared {
+            conversation: Mutex::new(conversation),
+            event: Notify::new(),
+            moved: Notify::new(),
+            said: sender,
+        });
         let open = CancellationToken::new();
-        let serving = http::serve(listener, clock, Arc::clone(&shared), open.clone());
+        let apis = Apis { runtime: Some(Arc::clone(&shared)), extensions };
+        let serving = apis::serve(listener, clock, apis, open.clone());
         drop(sys::task::spawn("runtime api", serving));
         Self { shared, said, open }
     }
@@ -130,6 +132,17 @@ impl RuntimeApi {
         conversation.pending = Some((header, event));
         drop(conversation);
         self.shared.event.notify_one();
+    }
+
+    /// Waits until the runtime has asked for its next event.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let moved = self.shared.moved.notified();
+            if self.shared.conversation.lock().phase == Phase::Waiting {
+                return;
+            }
+            moved.await;
+        }
     }
 
     pub(crate) fn holds_event(&self) -> bool {
@@ -226,6 +239,7 @@ impl Asked {
         conversation.phase = Phase::Waiting;
         conversation.asked = true;
         drop(conversation);
+        shared.moved.notify_one();
         Ok(Self(shared))
     }
 

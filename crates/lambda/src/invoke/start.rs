@@ -1,6 +1,6 @@
 //! Makes an execution environment: code, sandbox, line, log stream, credentials. The init phase comes after.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +9,14 @@ use sys::task::CancellationToken;
 use sys::{ByteSize, Clock, Timestamp};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::apis::{self, Apis};
 use super::assign::{Folders, function_mounts};
 use super::egress::Door;
 use super::ending::Ending;
 use super::environment::{Environment, Held};
+use super::extensions::{
+    self, About, EXTENSIONS_MAX, EXTENSIONS_ROOT, Extensions, Failure, FailureKind, Standing, VARIABLES_MISSED,
+};
 use super::line::{FrameLine, Line};
 use super::log_records::{PlatformRecords, stream_date};
 use super::log_stream::LogStream;
@@ -61,6 +65,21 @@ enum NoSandbox {
     Platform(String),
     /// What the package brings cannot be executed.
     Package(String),
+    /// An external extension cannot be executed: its name, AWS's error type, and the words for it.
+    Extension {
+        name: String,
+        error_type: &'static str,
+        text: String,
+    },
+}
+
+/// A sandbox in which the runtime runs, or waits.
+struct Launched {
+    sandbox: Sandbox,
+    /// The line to a runtime that stood by.
+    line: Option<FrameLine>,
+    /// The runtime's program, when it waits for extensions.
+    held: Option<String>,
 }
 
 impl Invoker {
@@ -102,11 +121,11 @@ impl Invoker {
         let unavailable = |cause: String| StartFailure::Platform(InvokeError::Unavailable { cause });
         let folders = self.folders(function).await.map_err(unavailable)?;
         let code_download = clock.elapsed() - start;
-        if folders.layers.as_ref().is_some_and(|layers| layers.join("extensions").is_dir()) {
-            let warning = "WARNING /opt/extensions: external extensions are not supported yet, and none is started.";
-            let warning = logs.platform.fault(warning, clock.now());
-            logs.write(warning);
-        }
+        let external = match self.external_extensions(&folders, &mut logs) {
+            Ok(external) => external,
+            Err(none) => return Err(start_failure(none, logs, clock)),
+        };
+        let extensions = Extensions::new(About::of(function), shared.rng.clone(), &external);
         let plan = shared
             .runtimes
             .plan(&function.runtime, &folders.package)
@@ -115,7 +134,7 @@ impl Invoker {
         let peer = peer(function, &id);
         let credentials = (shared.hooks.issue_credentials)(Arc::clone(function), peer.clone()).await;
         let credentials = credentials.map_err(StartFailure::Platform)?;
-        let held = Held {
+        let holds = Held {
             hooks: shared.hooks.clone(),
             access_key_id: credentials.access_key_id.clone(),
             keys_expire: credentials.expires,
@@ -124,17 +143,10 @@ impl Invoker {
         let variables = Self::variables(function, &plan, logs.name(), &credentials);
         let protocol = plan.protocol;
         let (sandbox_began, start) = (clock.now(), clock.elapsed());
-        let stem = self.assigned_stem(&plan, &variables, || self.rest(function, folders.clone())).await;
-        let ahead = stem.is_some();
-        let (mut sandbox, line) = match stem {
-            Some(Stem { sandbox, line }) => (sandbox, Some(line)),
-            None => match self.launch(self.spec(function, plan, folders, variables)).await {
-                Ok(sandbox) => (sandbox, None),
-                Err(NoSandbox::Platform(cause)) => return Err(unavailable(cause)),
-                Err(NoSandbox::Package(message)) => {
-                    return Err(StartFailure::Package(Ending::NoEntry(message), Box::new(logs)));
-                }
-            },
+        let launched = self.sandbox_for(function, plan, folders, variables, &external).await;
+        let Launched { mut sandbox, line, held } = match launched {
+            Ok(launched) => launched,
+            Err(none) => return Err(start_failure(none, logs, clock)),
         };
         state.become_(State::Prepared);
         let timings = StartTimings {
@@ -142,11 +154,12 @@ impl Invoker {
             code_download,
             sandbox_began,
             sandbox_start: clock.elapsed() - start,
-            pooled: ahead || sandbox.timings().pooled,
+            pooled: line.is_some() || sandbox.timings().pooled,
         };
         state.become_(State::Assigned);
         logs.attach(&mut sandbox);
-        let line = connect(&mut sandbox, line, protocol, &held, peer, shared.way_out.door(), clock);
+        let door = shared.way_out.door();
+        let line = connect(&mut sandbox, line, protocol, &holds, peer, door, extensions.clone(), clock);
         let line = line.map_err(|cause| unavailable(cause.to_owned()))?;
         let environment = Environment {
             id,
@@ -155,22 +168,75 @@ impl Invoker {
             state,
             sandbox,
             line,
+            extensions,
+            companions: external.len(),
+            held,
             clock: clock.clone(),
             shutdown: shared.shutdown.clone(),
             memory,
             recorder: shared.recorder.clone(),
             rng: shared.rng.clone(),
-            held,
+            holds,
         };
         Ok(Started { environment, timings })
+    }
+
+    /// A sandbox for a function: with a runtime that stood by, or a new one.
+    async fn sandbox_for(
+        &self,
+        function: &FunctionVersion,
+        plan: LaunchPlan,
+        folders: Folders,
+        variables: Vec<(String, String)>,
+        external: &[String],
+    ) -> Result<Launched, NoSandbox> {
+        // External extensions start before the runtime: one that runs already comes too late for them.
+        if external.is_empty()
+            && let Some(Stem { sandbox, line }) =
+                self.assigned_stem(&plan, &variables, || self.rest(function, folders.clone())).await
+        {
+            return Ok(Launched { sandbox, line: Some(line), held: None });
+        }
+        let mut spec = self.spec(function, plan, folders, variables);
+        spec.companions = external.iter().map(|name| Path::new(EXTENSIONS_ROOT).join(name)).collect();
+        let held = (!external.is_empty()).then(|| spec.argv[0].clone());
+        let sandbox = self.launch(spec).await?;
+        Ok(Launched { sandbox, line: None, held })
+    }
+
+    /// Names of the external extensions that the layers bring.
+    fn external_extensions(&self, folders: &Folders, logs: &mut LogStream) -> Result<Vec<String>, NoSandbox> {
+        let mut external = extensions::external(folders.layers.as_deref());
+        if !external.is_empty() && self.0.launcher.isolation() == Isolation::None {
+            let warning = "WARNING /opt/extensions: without isolation external extensions are not started.";
+            let warning = logs.platform.fault(warning, self.0.clock.now());
+            logs.write(warning);
+            return Ok(Vec::new());
+        }
+        match external.len() > EXTENSIONS_MAX {
+            true => Err(NoSandbox::Extension {
+                name: external.swap_remove(EXTENSIONS_MAX),
+                error_type: "TooManyExtensions",
+                text: format!("more than {EXTENSIONS_MAX} extensions in {EXTENSIONS_ROOT}"),
+            }),
+            false => Ok(external),
+        }
     }
 
     async fn launch(&self, spec: Spec) -> Result<Sandbox, NoSandbox> {
         let shared = &self.0;
         let entry = spec.argv.first().cloned().unwrap_or_default();
+        let companions = spec.companions.clone();
         match shared.clock.timeout(LAUNCH_MAX, shared.launcher.launch(spec)).await {
             Some(Ok(sandbox)) => Ok(sandbox),
-            Some(Err(error)) if error.is_exec() => Err(NoSandbox::Package(no_entry(&entry, &error))),
+            Some(Err(error)) if error.is_exec() => Err(match companion_at_fault(&companions, &error) {
+                Some((name, path)) => NoSandbox::Extension {
+                    name,
+                    error_type: if errno(&error) == 13 { "PermissionDenied" } else { "UnknownError" },
+                    text: no_entry(&path, &error),
+                },
+                None => NoSandbox::Package(no_entry(&entry, &error)),
+            }),
             Some(Err(error)) => Err(NoSandbox::Platform(error.to_string())),
             None => Err(NoSandbox::Platform(format!("no sandbox after {} s", LAUNCH_MAX.as_secs()))),
         }
@@ -225,6 +291,9 @@ impl Invoker {
             mounts,
             folders: Vec::new(),
             awaits_rest: false,
+            companions: Vec::new(),
+            companions_miss: VARIABLES_MISSED.map(str::to_owned).to_vec(),
+            sockets: 0,
         };
         // Who points the SDK or a proxy elsewhere means it.
         let Spec { address_env, env, .. } = &mut spec;
@@ -253,7 +322,33 @@ fn show_host_paths(spec: &mut Spec) {
     spec.cwd = PathBuf::from(outside(&spec.cwd.to_string_lossy()));
 }
 
-/// Takes the sandbox's ends: the line to the runtime, and the AWS endpoint.
+/// What it means for a start that there is no sandbox. The log says which extension cannot be started.
+fn start_failure(none: NoSandbox, mut logs: LogStream, clock: &Clock) -> StartFailure {
+    let ending = match none {
+        NoSandbox::Platform(cause) => return StartFailure::Platform(InvokeError::Unavailable { cause }),
+        NoSandbox::Package(message) => Ending::NoEntry(message),
+        NoSandbox::Extension { name, error_type, text } => {
+            let record = logs.platform.extension(&Standing::not_launched(&name, error_type), clock.now());
+            logs.write(record);
+            Ending::Extension(Failure { kind: FailureKind::Launch, name, text })
+        }
+    };
+    StartFailure::Package(ending, Box::new(logs))
+}
+
+/// The companion that could not be executed: its name and its path.
+fn companion_at_fault(companions: &[PathBuf], error: &LaunchError) -> Option<(String, String)> {
+    let LaunchError::Step(step) = error else { return None };
+    let path = companions.iter().find(|path| step.detail.starts_with(&format!("{}: ", path.display())))?;
+    Some((path.file_name()?.to_string_lossy().into_owned(), path.display().to_string()))
+}
+
+fn errno(error: &LaunchError) -> i32 {
+    if let LaunchError::Step(step) = error { step.errno } else { 0 }
+}
+
+/// Takes the sandbox's ends: the line to the runtime, the Extensions API, and the AWS endpoint.
+#[expect(clippy::too_many_arguments, reason = "the ends of one environment, which meet nowhere else")]
 fn connect(
     sandbox: &mut Sandbox,
     line: Option<FrameLine>,
@@ -261,6 +356,7 @@ fn connect(
     held: &Held,
     peer: EnvironmentPeer,
     door: Door,
+    extensions: Extensions,
     clock: &Clock,
 ) -> Result<Line, &'static str> {
     let mut listeners = sandbox.take_listeners().into_iter();
@@ -274,12 +370,14 @@ fn connect(
     let open = held.open.clone();
     let serving = endpoint::serve(endpoint, Arc::clone(&held.hooks.connection), peer, clock.clone());
     drop(sys::task::spawn("function endpoint", async move { open.run_until_cancelled(serving).await }));
-    if let Some(line) = line {
-        return Ok(Line::Frames(line));
+    if protocol == Protocol::RuntimeApi {
+        return Ok(Line::RuntimeApi(RuntimeApi::serve(runtime_api, clock.clone(), extensions)));
     }
-    match protocol {
-        Protocol::RuntimeApi => Ok(Line::RuntimeApi(RuntimeApi::serve(runtime_api, clock.clone()))),
-        Protocol::Frames => {
+    let serving = apis::serve(runtime_api, clock.clone(), Apis { runtime: None, extensions }, held.open.clone());
+    drop(sys::task::spawn("extensions api", serving));
+    match line {
+        Some(line) => Ok(Line::Frames(line)),
+        None => {
             let channel = sandbox.take_channel().ok_or("the sandbox has no channel")?;
             Ok(Line::Frames(FrameLine::new(channel)))
         }
@@ -301,9 +399,8 @@ fn missing(error: crate::runtimes::MissingRuntime) -> InvokeError {
 }
 
 /// AWS's words for a package whose entry cannot be executed. `/opt/bootstrap` is only tried when the package has none.
-fn no_entry(entry: &str, error: &LaunchError) -> String {
-    let errno = if let LaunchError::Step(step) = error { step.errno } else { 0 };
-    match errno {
+pub(super) fn no_entry(entry: &str, error: &LaunchError) -> String {
+    match errno(error) {
         2 if entry == "/opt/bootstrap" => {
             "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]".to_owned()
         }

@@ -13,7 +13,8 @@
 ///   every state before Reclaimed ──▶ Failed (a step failed, init failed, timeout, exit, out of memory)
 /// ```
 ///
-/// User code runs in `Initialising`, `Ready` and `Invoking` only. `Stopped` and `Failed` are ends: an environment that
+/// User code runs in `Initialising`, `Ready` and `Invoking`, and in the shutdown phase that extensions get at the end (`Reclaimed`,
+/// `Failed`, for at most two seconds). `Stopped` and `Failed` are ends: an environment that
 /// went wrong is never used again, so the next invocation gets a fresh one (L8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
@@ -31,7 +32,7 @@ pub enum State {
     Invoking,
     /// It gets no CPU (L13).
     Frozen,
-    /// It was taken out of use and is about to be killed.
+    /// It was taken out of use: after the extensions' shutdown phase it is killed.
     Reclaimed,
     /// Over, in good order.
     Stopped,

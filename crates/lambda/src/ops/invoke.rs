@@ -50,6 +50,7 @@ pub(crate) async fn invoke(lambda: Lambda, cx: Cx, input: m::InvokeInput) -> Res
         invoked_arn: name.qualified_arn(&cx),
         trace,
         stream: None,
+        wants_log: input.log_type == Some(m::LogType::Tail),
     };
     let outcome = lambda.plane.invoke(version, invocation).await?;
     let tail = (input.log_type == Some(m::LogType::Tail)).then(|| {

@@ -51,6 +51,7 @@ pub(crate) async fn invoke_streaming(
         invoked_arn: name.qualified_arn(&cx),
         trace,
         stream: Some(sink),
+        wants_log: input.log_type == Some(m::LogType::Tail),
     };
     let output = output(200);
     let mut running = lambda.plane.invoke(version, invocation);

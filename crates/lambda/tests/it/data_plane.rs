@@ -2,6 +2,7 @@
 
 mod egress;
 mod endpoint;
+mod extensions;
 mod faults;
 mod lifecycle;
 mod load;

@@ -4,7 +4,7 @@ use kv::RangeOptions;
 use model::logs::{DescribeLogGroupsInput, DescribeLogGroupsOutput, LogGroup, LogGroupClass};
 use wire::Cx;
 
-use super::{bad_token, group_arn, group_name, page_size};
+use super::{bad_token, check_token, group_arn, group_name, page_size};
 use crate::keys::{self, GroupRecord, Key};
 use crate::{Logs, LogsError, limits, read};
 
@@ -55,6 +55,7 @@ async fn page(
 ) -> Result<DescribeLogGroupsOutput, LogsError> {
     let mut range = keys::groups(cx.account.as_str(), &cx.region, prefix.unwrap_or_default());
     if let Some(token) = token {
+        check_token(token)?;
         let after = Key::Group(group_name(cx, Some(token), None)?).encode();
         if !range.contains(&after) {
             return Err(bad_token());

@@ -4,7 +4,7 @@ use kv::{KeyRange, RangeOptions, Txn};
 use model::logs::{DescribeLogStreamsInput, DescribeLogStreamsOutput, LogStream, OrderBy};
 use wire::Cx;
 
-use super::{bad_token, group_arn, group_name, page_size};
+use super::{bad_token, check_token, group_arn, group_name, page_size};
 use crate::keys::{self, GroupName, Key, StreamName, StreamRecord};
 use crate::{Logs, LogsError, limits, read};
 
@@ -43,6 +43,7 @@ fn after_token(
     token: Option<&str>,
 ) -> Result<KeyRange, LogsError> {
     let Some(token) = token else { return Ok(range) };
+    check_token(token)?;
     let stream_of = |stream: &str| StreamName { group: group.clone(), stream: stream.to_owned() };
     let last = match by_time {
         false => Key::Stream(stream_of(token.strip_prefix("n:").ok_or_else(bad_token)?)),

@@ -59,6 +59,7 @@ async fn contradicting_and_malformed_parameters_are_refused() {
         (json!({ "logGroupNamePrefix": "a", "logGroupNamePattern": "b" }), "mutually exclusive"),
         (json!({ "logGroupIdentifiers": ["a"], "logGroupNamePrefix": "b" }), "mutually exclusive"),
         (json!({ "logGroupNamePrefix": "a", "nextToken": "b" }), "nextToken"),
+        (json!({ "nextToken": "b".repeat(20_000) }), "nextToken"),
         (json!({ "limit": 51 }), "limit"),
         (json!({ "limit": 0 }), "limit"),
         (json!({ "logGroupNamePrefix": "a b" }), "logGroupNamePrefix"),

@@ -80,6 +80,7 @@ async fn unknown_groups_and_contradicting_parameters_are_refused() {
         (json!({ "logGroupName": "g", "orderBy": "Name" }), invalid, "orderBy"),
         (json!({ "logGroupName": "g", "nextToken": "x" }), invalid, "nextToken"),
         (json!({ "logGroupName": "g", "nextToken": "t:1:s" }), invalid, "nextToken"),
+        (json!({ "logGroupName": "g", "nextToken": format!("n:{}", "s".repeat(20_000)) }), invalid, "nextToken"),
         (json!({ "logGroupName": "g", "orderBy": "LastEventTime", "nextToken": "t:x:s" }), invalid, "nextToken"),
         (json!({ "logGroupName": "g", "logStreamNamePrefix": "t", "nextToken": "n:s" }), invalid, "nextToken"),
     ] {

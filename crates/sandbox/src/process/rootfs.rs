@@ -164,7 +164,7 @@ fn fill(root: &OwnedFd, pieces: Vec<Piece>, owner: Owner) -> Result<(), StepErro
     let files = [
         ("etc/passwd", format!("root:x:0:0:root:/:/usr/sbin/nologin\nuser:x:{uid}:{gid}:user:/tmp:/bin/sh\n")),
         ("etc/group", format!("root:x:0:\nuser:x:{gid}:\n")),
-        ("etc/hosts", "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost\n".to_owned()),
+        ("etc/hosts", "127.0.0.1 localhost sandbox sandbox.localdomain\n::1 localhost ip6-localhost\n".to_owned()),
         ("etc/hostname", "sandbox\n".to_owned()),
         (
             "etc/resolv.conf",

@@ -3,7 +3,8 @@
 //! ```text
 //!   wrong architecture, x32 ──▶ kill      (a second set of numbers for the same calls)
 //!   on the list             ──▶ allow, or its own errno where the arguments do not fit
-//!   dangerous class         ──▶ EPERM
+//!   an attempt to get out   ──▶ kill
+//!   other dangerous calls   ──▶ EPERM
 //!   anything else, known or not yet invented ──▶ ENOSYS, so that libraries take their older path
 //! ```
 //! `clone3` is among the last: its flags are in memory, where a filter cannot look, and libc falls back to `clone`.
@@ -94,20 +95,28 @@ const ORDINARY_OLD: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const ORDINARY_OLD: &[c_long] = &[];
 
-/// Refused with EPERM, which tells a reader of the log more than "not implemented".
+/// Ends the process at once: calls that no program makes which does not mean to leave its sandbox, and for which no
+/// library has another way to go on with. The kernel's audit log names the call where auditing is on.
+#[rustfmt::skip]
+const KILLED: &[c_long] = &[
+    libc::SYS_ptrace, libc::SYS_process_vm_readv, libc::SYS_process_vm_writev, libc::SYS_pidfd_getfd, libc::SYS_kcmp,
+    libc::SYS_mount, libc::SYS_umount2, libc::SYS_pivot_root, libc::SYS_move_mount, libc::SYS_open_tree, libc::SYS_fsopen,
+    libc::SYS_fsmount, libc::SYS_fsconfig, libc::SYS_fspick, libc::SYS_mount_setattr, libc::SYS_open_by_handle_at,
+    libc::SYS_setns, libc::SYS_io_uring_enter, libc::SYS_io_uring_register, libc::SYS_userfaultfd, libc::SYS_bpf,
+    libc::SYS_kexec_load, libc::SYS_kexec_file_load, libc::SYS_init_module, libc::SYS_finit_module,
+    libc::SYS_delete_module, libc::SYS_quotactl, libc::SYS_swapon, libc::SYS_swapoff, libc::SYS_reboot, libc::SYS_acct,
+    libc::SYS_sethostname, libc::SYS_setdomainname, libc::SYS_vhangup,
+];
+
+/// Refused with EPERM, which tells a reader of the log more than "not implemented". Libraries try these and go on: libuv
+/// asks for io_uring, Kerberos for a keyring, browsers for a sandbox of their own.
 #[rustfmt::skip]
 const DANGEROUS: &[c_long] = &[
-    libc::SYS_ptrace, libc::SYS_process_vm_readv, libc::SYS_process_vm_writev, libc::SYS_pidfd_getfd, libc::SYS_kcmp,
-    libc::SYS_mount, libc::SYS_umount2, libc::SYS_pivot_root, libc::SYS_chroot, libc::SYS_move_mount, libc::SYS_open_tree,
-    libc::SYS_fsopen, libc::SYS_fsmount, libc::SYS_fsconfig, libc::SYS_fspick, libc::SYS_mount_setattr,
-    libc::SYS_open_by_handle_at, libc::SYS_name_to_handle_at, libc::SYS_unshare, libc::SYS_setns, libc::SYS_io_uring_setup,
-    libc::SYS_io_uring_enter, libc::SYS_io_uring_register, libc::SYS_userfaultfd, libc::SYS_bpf, libc::SYS_perf_event_open,
-    libc::SYS_keyctl, libc::SYS_add_key, libc::SYS_request_key, libc::SYS_kexec_load, libc::SYS_kexec_file_load,
-    libc::SYS_init_module, libc::SYS_finit_module, libc::SYS_delete_module, libc::SYS_quotactl, libc::SYS_swapon,
-    libc::SYS_swapoff, libc::SYS_reboot, libc::SYS_acct, libc::SYS_settimeofday, libc::SYS_clock_settime, libc::SYS_adjtimex,
-    libc::SYS_splice, libc::SYS_vmsplice, libc::SYS_tee, libc::SYS_setuid, libc::SYS_setgid, libc::SYS_setresuid,
-    libc::SYS_setresgid, libc::SYS_setgroups, libc::SYS_capset, libc::SYS_seccomp, libc::SYS_personality, libc::SYS_mknodat,
-    libc::SYS_fanotify_init, libc::SYS_syslog, libc::SYS_vhangup, libc::SYS_sethostname, libc::SYS_setdomainname,
+    libc::SYS_chroot, libc::SYS_name_to_handle_at, libc::SYS_unshare, libc::SYS_io_uring_setup,
+    libc::SYS_perf_event_open, libc::SYS_keyctl, libc::SYS_add_key, libc::SYS_request_key, libc::SYS_settimeofday,
+    libc::SYS_clock_settime, libc::SYS_adjtimex, libc::SYS_splice, libc::SYS_vmsplice, libc::SYS_tee, libc::SYS_setuid,
+    libc::SYS_setgid, libc::SYS_setresuid, libc::SYS_setresgid, libc::SYS_setgroups, libc::SYS_capset,
+    libc::SYS_seccomp, libc::SYS_personality, libc::SYS_mknodat, libc::SYS_fanotify_init, libc::SYS_syslog,
 ];
 
 /// A condition on one argument: `argument & mask == value`, its low 32 bits. All the arguments looked at are `int`s, of
@@ -349,10 +358,13 @@ pub(crate) fn program() -> BpfProgram {
         program.push(jump(JUMP_IF_EQUAL, number(call.call), 0, block.len()));
         program.extend(block);
     }
-    let count = DANGEROUS.len();
-    program.extend(DANGEROUS.iter().enumerate().map(|(at, call)| jump(JUMP_IF_EQUAL, number(*call), count - at, 0)));
+    for (calls, answer) in [(KILLED, RETURN_KILL), (DANGEROUS, errno(libc::EPERM))] {
+        let count = calls.len();
+        program.extend(calls.iter().enumerate().map(|(at, call)| jump(JUMP_IF_EQUAL, number(*call), count - at, 0)));
+        program.push(instruction(JUMP, 1));
+        program.push(instruction(RETURN, answer));
+    }
     program.push(instruction(RETURN, errno(libc::ENOSYS)));
-    program.push(instruction(RETURN, errno(libc::EPERM)));
     program
 }
 

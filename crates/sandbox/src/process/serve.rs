@@ -267,6 +267,12 @@ impl LauncherProcess {
                     self.kill(id);
                 }
             }
+            Request::Begin { id } => {
+                if let Err(error) = self.begin(id) {
+                    self.reply(&Reply::Begun { id, result: Err(error) }, &[]);
+                    self.kill(id);
+                }
+            }
             Request::Complete { id, rest } => {
                 if let Err(error) = self.complete(id, *rest) {
                     self.reply(&Reply::Completed { id, result: Err(error) }, &[]);
@@ -323,8 +329,10 @@ impl LauncherProcess {
             self.reply(&Reply::Prepared { id, result: Ok(vec![Handle::Pidfd]) }, &[pidfd.as_fd()]);
             let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<SocketAddr>, _>>();
             let addresses = addresses.map_err(|error| StepError::new("listener", "address", error))?;
-            let listeners: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).collect();
-            self.reply(&Reply::Running { id, result: Ok(addresses) }, &listeners);
+            let sockets = crate::process::init::sockets(spec.sockets)?;
+            let others = std::iter::once(&pidfd).chain(&sockets).map(AsFd::as_fd);
+            let descriptors: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).chain(others).collect();
+            self.reply(&Reply::Running { id, result: Ok(addresses) }, &descriptors);
             return Ok(());
         }
         let live = self.live.get_mut(&id).filter(|live| live.stage == Stage::Prepared);
@@ -340,6 +348,14 @@ impl LauncherProcess {
         let control = live.spawned.control.as_ref().expect("a sandbox has a control socket");
         protocol::send(control, &Order::Run { spec, targets }, &all, SendFlags::empty())
             .map_err(|error| StepError::new("assign", "control socket", error))
+    }
+
+    /// Has the main program executed that waited for its companions.
+    fn begin(&self, id: u64) -> Result<(), StepError> {
+        let control = self.live.get(&id).and_then(|live| live.spawned.control.as_ref());
+        let control = control.ok_or_else(|| StepError::new("begin", "sandbox", Errno::SRCH))?;
+        protocol::send(control, &Order::Begin, &[], SendFlags::empty())
+            .map_err(|error| StepError::new("begin", "control socket", error))
     }
 
     /// Gives a program that was started ahead the rest of its spec.
@@ -402,9 +418,9 @@ impl LauncherProcess {
             Report::Built(Err(error)) => self.reply(&Reply::Prepared { id, result: Err(error) }, &[]),
             Report::Running(result) => {
                 live.stage = Stage::Running;
-                let listeners: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+                let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
                 let complete = result.is_ok() && !live.awaits_rest;
-                self.reply(&Reply::Running { id, result }, &listeners);
+                self.reply(&Reply::Running { id, result }, &descriptors);
                 if complete {
                     self.watch_memory(id);
                 }
@@ -416,6 +432,8 @@ impl LauncherProcess {
                     self.watch_memory(id);
                 }
             }
+            Report::Begun(result) => self.reply(&Reply::Begun { id, result }, &[]),
+            Report::ProgramEnded { program, exit } => self.reply(&Reply::ProgramEnded { id, program, exit }, &[]),
             Report::Ended(exit) => live.exit = Some(exit),
         }
         true

@@ -9,6 +9,7 @@ use rustix::process::Pid;
 use seccompiler::BpfProgram;
 
 use crate::process::cgroup::{self, Group, Layout};
+use crate::process::held;
 use crate::process::init::{self, Init};
 use crate::process::namespaces::{self, Mode};
 use crate::process::raw::{self, Fork};
@@ -116,7 +117,7 @@ pub(crate) fn plain(spec: &Spec, descriptors: &[OwnedFd]) -> Result<(Spawned, Ve
             .map_err(|error| StepError::new("exec", "parent death signal", error))?;
         Ok(init::command(spec, &addresses))
     };
-    let pid = init::fork_program(descriptors, prepare, || Ok(()), None)?;
+    let pid = held::fork_program(descriptors, prepare, || Ok(()), None)?;
     let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
         .map_err(|error| StepError::new("clone", "pidfd", error))?;
     Ok((Spawned { pid, pidfd, control: None, group: Group::none(), namespace: None }, listeners))

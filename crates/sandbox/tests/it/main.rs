@@ -3,6 +3,7 @@
 #![expect(clippy::print_stderr, reason = "skips are told to whoever runs the tests")]
 
 mod ahead;
+mod companions;
 mod escape;
 mod kill;
 mod latency;

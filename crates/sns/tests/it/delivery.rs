@@ -300,6 +300,33 @@ async fn pages_of_large_messages_are_within_a_transaction() {
     assert!(sent.iter().all(|sent| sent.queue().body == message));
 }
 
+/// Whoever reads it may be at fault, and an acknowledged message is not to be lost for that.
+#[tokio::test]
+async fn an_event_that_cannot_be_read_is_kept_and_tried_again() {
+    let at = fixture();
+    let now = at.clock.now();
+    at.kv
+        .transact(|tx| async move {
+            sns::delivery::DELIVERIES.push(&tx, now, kv::layer::outbox::Event::any("of another version"));
+            Ok::<_, kv::Error>(())
+        })
+        .await
+        .expect("the store takes it");
+    let _deliveries = at.deliver(took_all);
+    let parked = kv::key::subspace(&["outbox".into(), 3_u64.into(), sns::delivery::DELIVERIES.name().into()]);
+    let mut before = Vec::new();
+    for _ in 0..3 {
+        settle().await;
+        let (begin, end) = (parked.begin.clone(), parked.end.clone());
+        let all = kv::RangeOptions::default();
+        let kept = at.kv.read(|tx| async move { tx.range(begin, end, all).await }).await.expect("the store reads");
+        assert_eq!(kept.len(), 1);
+        assert_ne!(kept, before, "another attempt is counted");
+        before = kept;
+        at.clock.advance(Duration::from_secs(10));
+    }
+}
+
 /// Targets whose URLs of the host `hang` never answer, until they are let go.
 struct Hanging {
     posted: Arc<Mutex<Vec<String>>>,

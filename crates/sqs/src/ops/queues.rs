@@ -188,6 +188,8 @@ pub(crate) async fn purge(sqs: Sqs, cx: Cx, input: m::PurgeQueueInput) -> Result
                 return Err(SqsError::PurgeQueueInProgress(live.name.name.clone()));
             }
             record.purged_ms = now_ms;
+            // So that a full disk takes it.
+            tx.leads_to_removals();
             tx.set(key, encode_record(&record));
             tx.set_versionstamped_value(Key::Purge(live.id).encode(), pending_purge());
             Ok((live, tx.versionstamp()))

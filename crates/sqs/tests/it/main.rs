@@ -5,6 +5,7 @@ mod backlog;
 mod batches;
 mod dead_letters;
 mod fifo;
+mod full_disk;
 mod jobs;
 mod keys;
 mod messages;

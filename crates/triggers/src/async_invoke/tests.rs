@@ -214,7 +214,7 @@ async fn sent_until_settled(record: &Outgoing, answers: Vec<Result<(), Undeliver
         match settle_result(&send_to, &clock, delivery).await {
             Verdict::Retry { at, .. } => clock.advance(at.since(clock.now())),
             Verdict::Done => return std::mem::take(&mut tried.lock()),
-            Verdict::Push(_) => unreachable!("a record leaves nothing behind"),
+            Verdict::Push(_) | Verdict::Postpone { .. } => unreachable!("a record leaves nothing behind, and is tried"),
         }
     }
 }

@@ -12,8 +12,9 @@ use sys::task::CancellationToken;
 use sys::{Clock, Timestamp};
 use tokio::task::JoinHandle;
 
+use super::changes::{Changes, Refused, pushed_bytes};
 use super::record::{Keys, Place, Record, assemble, lane};
-use super::{Delivery, Event, Outbox, PUSH_BYTES_MAX, Verdict, check_payload};
+use super::{Delivery, Event, Outbox, PUSH_BYTES_MAX, Verdict, after_failures, check_payload};
 use crate::limits::TRANSACTION_BYTES_MAX;
 use crate::{Error, Kv, RangeOptions};
 
@@ -28,7 +29,10 @@ const SETTLE_BYTES: usize = 2_000_000;
 /// At least what the due time of a lane and the head of the log take of a transaction: a handful of keys.
 const REST_BYTES: usize = 60_000;
 /// Pause after a failure of the store.
-const PAUSE: Duration = Duration::from_secs(1);
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
+
+/// One in so many places of a window is kept for events of the log, and one for those that were parked.
+const KEPT: usize = 8;
 
 /// How a box is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +40,7 @@ pub struct Config {
     /// Events of one shard that are in handlers, or wait in memory behind one of their key.
     pub window: usize,
     /// The payloads of these events, in bytes: beyond that no further ones are taken. What is in memory may be more by one
-    /// read, which is 5 MB.
+    /// read, which is 5 MB, and by an eighth, which those that were parked have for themselves.
     pub bytes_max: usize,
 }
 
@@ -74,34 +78,36 @@ where
     }
 }
 
-struct Shard<F> {
-    keys: Keys,
-    kv: Kv,
-    clock: Clock,
+pub(super) struct Shard<F> {
+    pub(super) keys: Keys,
+    pub(super) kv: Kv,
+    pub(super) clock: Clock,
     window: usize,
     bytes_max: usize,
     handler: Arc<F>,
-    state: State,
+    pub(super) state: State,
 }
 
 type Running = JoinHandle<Option<(Bytes, Option<Verdict>)>>;
 
 /// What is in memory; all of it can be read again.
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     /// Where the next read of the log begins; `None` before the first.
-    cursor: Option<Bytes>,
+    pub(super) cursor: Option<Bytes>,
     /// Whether there may be more in the log behind the cursor.
     more_log: bool,
     /// Events of the log that were read and are neither removed nor parked yet.
-    open: BTreeSet<Place>,
+    pub(super) open: BTreeSet<Place>,
     /// The head as it is stored.
-    head: Option<Bytes>,
+    pub(super) head: Option<Bytes>,
+    /// Changes that the store did not take: no event is taken before it does.
+    pub(super) refused: Refused,
     lanes: HashMap<Bytes, Lane>,
-    /// Events in `lanes`.
-    held: usize,
-    /// Bytes of their payloads.
-    held_bytes: usize,
+    /// What is in `lanes` that came out of the log.
+    of_log: Taken,
+    /// What is in `lanes` that was parked when its lane was taken.
+    of_parked: Taken,
     running: FuturesUnordered<Running>,
     /// Where the next read of due lanes begins; `None` before the first.
     due_cursor: Option<Bytes>,
@@ -111,8 +117,18 @@ struct State {
     next_due_ms: Option<i64>,
 }
 
+/// Room of the window that is taken.
+#[derive(Clone, Copy, Default)]
+struct Taken {
+    events: usize,
+    /// Of their payloads.
+    bytes: usize,
+}
+
 /// A lane with one event in its handler.
 struct Lane {
+    /// Whether it was taken from the parked ones.
+    was_parked: bool,
     current: Held,
     waiting: VecDeque<Held>,
     /// Bytes of the payloads in `waiting`.
@@ -127,44 +143,10 @@ struct Held {
     is_parked: bool,
 }
 
-/// One change of a settling transaction.
-enum Change {
-    Set(Bytes, Bytes),
-    Clear(Bytes),
-    Push(Outbox, Event),
-}
-
-#[derive(Default)]
-struct Changes {
-    list: Vec<Change>,
-    bytes: usize,
-}
-
-impl Changes {
-    fn set(&mut self, key: Bytes, value: Bytes) {
-        self.bytes += key.len() + value.len();
-        self.list.push(Change::Set(key, value));
-    }
-
-    fn clear(&mut self, key: Bytes) {
-        self.bytes += key.len();
-        self.list.push(Change::Clear(key));
-    }
-
-    fn push(&mut self, events: Vec<(Outbox, Event)>) {
-        self.bytes += pushed_bytes(&events);
-        self.list.extend(events.into_iter().map(|(outbox, event)| Change::Push(outbox, event)));
-    }
-}
-
-fn pushed_bytes(events: &[(Outbox, Event)]) -> usize {
-    events.iter().map(|(outbox, event)| outbox.bytes_of(event)).sum()
-}
-
 /// Whether a transaction can take what a verdict asks for.
 fn check(verdict: &Verdict) -> Result<(), Error> {
     let (payload, events) = match verdict {
-        Verdict::Done => return Ok(()),
+        Verdict::Done | Verdict::Postpone { .. } => return Ok(()),
         Verdict::Push(events) => (None, events),
         Verdict::Retry { payload, push, .. } => (payload.as_ref(), push),
     };
@@ -206,13 +188,14 @@ where
         let mut signal = self.kv.watch(self.keys.signal())?;
         self.state.more_log = true;
         loop {
-            self.take_due().await?;
-            self.take_log().await?;
-            let sleep = self
-                .state
-                .next_due_ms
-                .filter(|_| self.has_room())
-                .map(|at| Timestamp::from_unix_ms(at).since(self.clock.now()).max(Duration::from_millis(1)));
+            let sleep = if self.commit_refused().await {
+                self.take_due().await?;
+                self.take_log().await?;
+                let due = self.state.next_due_ms.filter(|_| self.has_room(true));
+                due.map(|at| Timestamp::from_unix_ms(at).since(self.clock.now()).max(Duration::from_millis(1)))
+            } else {
+                Some(PAUSE)
+            };
             let clock = self.clock.clone();
             let due = async move {
                 match sleep {
@@ -231,8 +214,20 @@ where
         }
     }
 
-    fn has_room(&self) -> bool {
-        self.state.held < self.window && self.state.held_bytes < self.bytes_max
+    /// Whether one more event can be taken: of the parked ones, or of the log. Each of the two has a share of its own, and
+    /// takes what the other leaves: a backlog of one must not keep the other waiting.
+    fn has_room(&self, is_parked: bool) -> bool {
+        let State { of_log, of_parked, refused, .. } = &self.state;
+        let (own, other) = if is_parked { (of_parked, of_log) } else { (of_log, of_parked) };
+        let (kept, kept_bytes) = ((self.window / KEPT).max(1), (self.bytes_max / KEPT).max(1));
+        let is_within_share = own.events < kept && own.bytes < kept_bytes;
+        let is_left = own.events + other.events < self.window && own.bytes + other.bytes < self.bytes_max;
+        refused.is_empty() && (is_within_share || is_left)
+    }
+
+    /// Those that share the window with a lane.
+    fn taken(&mut self, was_parked: bool) -> &mut Taken {
+        if was_parked { &mut self.state.of_parked } else { &mut self.state.of_log }
     }
 
     /// Takes events from the log's head while there is room.
@@ -243,7 +238,7 @@ where
             self.state.head = self.kv.read(|tx| async move { tx.get(key).await }).await?;
             self.state.cursor = Some(self.state.head.clone().unwrap_or(all.begin));
         }
-        while self.state.more_log && self.has_room() {
+        while self.state.more_log && self.has_room(false) {
             let begin = self.state.cursor.clone().unwrap_or_default();
             let pairs = self.read(begin, all.end.clone(), READ_PAIRS).await?;
             self.state.more_log = pairs.len() == READ_PAIRS;
@@ -273,9 +268,10 @@ where
             let bytes = lane.waiting_bytes + held.record.payload.len();
             if lane.due_ms.is_none() && lane.waiting.len() < LANE_EVENTS_MAX && bytes <= LANE_BYTES_MAX {
                 lane.waiting_bytes = bytes;
-                self.state.held_bytes += held.record.payload.len();
-                self.state.held += 1;
+                let (payload, was_parked) = (held.record.payload.len(), lane.was_parked);
                 lane.waiting.push_back(held);
+                let taken = self.taken(was_parked);
+                (taken.events, taken.bytes) = (taken.events + 1, taken.bytes + payload);
                 return Ok(());
             }
             let is_first = lane.due_ms.is_none();
@@ -324,7 +320,7 @@ where
     async fn take_due(&mut self) -> Result<(), Error> {
         let now_ms = self.clock.now().unix_ms();
         let is_due = self.state.due_cursor.is_none() || self.state.next_due_ms.is_some_and(|at| at <= now_ms);
-        if !is_due || !self.has_room() {
+        if !is_due || !self.has_room(true) {
             return Ok(());
         }
         let all = self.keys.due_all();
@@ -336,7 +332,7 @@ where
                 return Ok(());
             };
             let (at_ms, name) = Keys::parse_due(&key)?;
-            if at_ms > now_ms || !self.has_room() {
+            if at_ms > now_ms || !self.has_room(true) {
                 self.state.due_cursor.get_or_insert(all.begin);
                 self.state.next_due_ms = Some(at_ms);
                 return Ok(());
@@ -363,7 +359,7 @@ where
         };
         let pairs = self.read(begin, all.end, READ_PAIRS).await?;
         // The first one whatever its size; what does not fit is read again when those before it are gone.
-        let most = if self.has_room() { LANE_BYTES_MAX } else { 0 };
+        let most = if self.has_room(true) { LANE_BYTES_MAX } else { 0 };
         let (mut events, mut bytes) = (VecDeque::new(), 0);
         for (place, record) in assemble(&pairs)? {
             bytes += record.payload.len();
@@ -382,11 +378,13 @@ where
 
     /// Runs the handler on `current`.
     fn start(&mut self, name: Bytes, current: Held, waiting: VecDeque<Held>, due_ms: Option<i64>) {
-        self.state.held += 1 + waiting.len();
-        let waiting_bytes = waiting.iter().map(|held| held.record.payload.len()).sum();
-        self.state.held_bytes += current.record.payload.len() + waiting_bytes;
+        let (was_parked, waiting_bytes) =
+            (current.is_parked, waiting.iter().map(|held| held.record.payload.len()).sum());
+        let taken = self.taken(was_parked);
+        taken.events += 1 + waiting.len();
+        taken.bytes += current.record.payload.len() + waiting_bytes;
         self.hand_out(&name, &current);
-        self.state.lanes.insert(name, Lane { current, waiting, waiting_bytes, due_ms });
+        self.state.lanes.insert(name, Lane { was_parked, current, waiting, waiting_bytes, due_ms });
     }
 
     fn hand_out(&self, name: &Bytes, held: &Held) {
@@ -427,9 +425,10 @@ where
         let Entry::Occupied(entry) = self.state.lanes.entry(name.clone()) else {
             return Err(Error::corrupt("a verdict about an event that nobody holds"));
         };
-        let lane = entry.remove();
-        self.state.held -= 1 + lane.waiting.len();
-        self.state.held_bytes -= lane.current.record.payload.len() + lane.waiting_bytes;
+        let mut lane = entry.remove();
+        let taken = self.taken(lane.was_parked);
+        taken.events -= 1 + lane.waiting.len();
+        taken.bytes -= lane.current.record.payload.len() + lane.waiting_bytes;
         let verdict = verdict.unwrap_or_else(|| self.after_failure(&lane));
         let verdict = match check(&verdict) {
             Ok(()) => verdict,
@@ -440,7 +439,16 @@ where
             }
         };
         match verdict {
-            Verdict::Retry { at, payload, push } => self.retry(&name, lane, (at, payload, push), changes).await,
+            Verdict::Retry { at, payload, push } => {
+                let record = &mut lane.current.record;
+                record.attempts = record.attempts.saturating_add(1);
+                self.retry(&name, lane, (at, payload, push), changes).await;
+            }
+            Verdict::Postpone { at } if lane.current.is_parked => {
+                self.set_due(&name, lane.due_ms, at.unix_ms(), changes);
+                self.park_all(&name, lane.waiting, changes).await;
+            }
+            Verdict::Postpone { at } => self.retry(&name, lane, (at, None, Vec::new()), changes).await,
             Verdict::Push(events) => {
                 self.make_room(pushed_bytes(&events) + self.moved_bytes(&name, &lane.current), changes).await;
                 changes.push(events);
@@ -480,14 +488,14 @@ where
         self.remove(&name, &current, changes);
         if waiting.is_empty() && due_ms.is_some() {
             // What was parked by changes that are not committed yet must be seen.
-            self.commit(std::mem::take(changes)).await;
+            self.commit_all(std::mem::take(changes)).await;
             waiting = self.parked(&name, current.is_parked.then_some(current.place)).await?;
         }
         match (waiting.pop_front(), due_ms) {
             (Some(first), due_ms) => self.start(name, first, waiting, due_ms),
             (None, Some(due_ms)) => {
-                changes.clear(self.keys.due(due_ms, &name));
-                changes.clear(self.keys.due_of(&name));
+                changes.remove(self.keys.due(due_ms, &name));
+                changes.remove(self.keys.due_of(&name));
             }
             (None, None) => {}
         }
@@ -496,7 +504,7 @@ where
 
     fn remove(&mut self, name: &Bytes, held: &Held, changes: &mut Changes) {
         for piece in 0..held.record.pieces() {
-            changes.clear(match held.is_parked {
+            changes.remove(match held.is_parked {
                 true => self.keys.parked(name, held.place, piece),
                 false => self.keys.log(held.place, piece),
             });
@@ -504,7 +512,7 @@ where
         self.state.open.remove(&held.place);
     }
 
-    /// Parks the lane until `at`, with all that waits in it.
+    /// Parks the lane until `at`, with all that waits in it and what its event pushes.
     async fn retry(
         &mut self,
         name: &Bytes,
@@ -514,7 +522,6 @@ where
     ) {
         let Lane { mut current, waiting, due_ms, .. } = lane;
         let (pieces, cleared) = (current.record.pieces(), self.keys_bytes(name, &current));
-        current.record.attempts = current.record.attempts.saturating_add(1);
         if let Some(payload) = payload {
             current.record.payload = payload;
         }
@@ -529,54 +536,17 @@ where
         }
         self.park(name, current, changes);
         self.set_due(name, due_ms, at.unix_ms(), changes);
-        // Those behind it may follow in a later transaction, never in an earlier one: a crash must not leave them parked and
-        // the one before them in the log.
+        self.park_all(name, waiting, changes).await;
+    }
+
+    /// Parks those that are not yet.
+    async fn park_all(&mut self, name: &Bytes, waiting: VecDeque<Held>, changes: &mut Changes) {
+        // Those behind a parked one may follow in a later transaction, never in an earlier one: a crash must not leave them
+        // parked and the one before them in the log.
         let waiting: Vec<Held> = waiting.into_iter().filter(|held| !held.is_parked).collect();
         self.make_room(waiting.iter().map(|held| self.moved_bytes(name, held)).sum(), changes).await;
         for held in waiting {
             self.park(name, held, changes);
         }
     }
-
-    /// Commits `changes` with the new head, if need be at a later attempt: what handlers said must not be lost.
-    async fn commit(&mut self, changes: Changes) {
-        while let Err(error) = self.try_commit(&changes).await {
-            tracing::error!(%error, shard = ?self.keys, "verdicts about events of an outbox are not stored yet");
-            self.clock.sleep(PAUSE).await;
-        }
-    }
-
-    async fn try_commit(&mut self, changes: &Changes) -> Result<(), Error> {
-        if changes.list.is_empty() {
-            return Ok(());
-        }
-        let head = match self.state.open.first() {
-            Some(place) => Some(self.keys.log(*place, 0)),
-            None => self.state.cursor.clone(),
-        };
-        let moved = head.as_ref().filter(|head| self.state.head.as_ref() != Some(head));
-        let (list, now, keys) = (&changes.list, self.clock.now(), self.keys);
-        self.kv
-            .transact(|tx| async move {
-                for change in list {
-                    match change {
-                        Change::Set(key, value) => tx.set(key, value.clone()),
-                        Change::Clear(key) => tx.clear(key),
-                        Change::Push(outbox, event) => outbox.push(&tx, now, event.clone()),
-                    }
-                }
-                if let Some(head) = moved {
-                    tx.set(keys.head(), head.clone());
-                }
-                Ok::<_, Error>(())
-            })
-            .await?;
-        self.state.head = head;
-        Ok(())
-    }
-}
-
-/// Full seconds that double up to five minutes.
-fn after_failures(attempts: u32) -> Duration {
-    Duration::from_secs((1 << attempts.min(9)).min(300))
 }

@@ -1,84 +1,24 @@
 //! HTTP/1.1 side of the Runtime API.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body as _, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use sys::Clock;
-use sys::task::CancellationToken;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 
-use super::{Answer, Refused, Shared};
-use crate::invoke::accepting;
+use super::{Answer, Shared};
+use crate::invoke::apis::{Read, Refused, Reply, accepted, broken, discard, not_found, read, refuse, reply, whole};
 use crate::invoke::channel::InvokeHeader;
 use crate::invoke::stream::HEAD_BYTES_MAX;
 use crate::invoke::{PAYLOAD_BYTES_MAX, STREAM_BYTES_MAX, StreamPart, StreamSink};
 
-/// Connections of one environment at the same time.
-const CONNECTIONS_MAX: usize = 64;
 /// Longest error document that a runtime may post.
 const ERROR_BYTES_MAX: usize = 1 << 20;
-/// How much of a refused body is read and thrown away, so that a client that writes first and reads then sees the
-/// refusal instead of a broken connection.
-const DISCARD_BYTES_MAX: usize = 64 << 20;
+pub(in crate::invoke) const PREFIX: &str = "/2018-06-01/runtime/";
 
-const PREFIX: &str = "/2018-06-01/runtime/";
-
-type Reply = Response<Full<Bytes>>;
-
-/// Accepts connections until `open` is cancelled.
-pub(super) async fn serve(listener: TcpListener, clock: Clock, shared: Arc<Shared>, open: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let accepted = tokio::select! {
-            () = open.cancelled() => return,
-            accepted = accept(&listener, &clock, &slots) => accepted,
-        };
-        let Some((stream, slot)) = accepted else { return };
-        let (shared, open) = (Arc::clone(&shared), open.clone());
-        drop(sys::task::spawn("runtime api connection", async move {
-            tokio::select! {
-                () = open.cancelled() => {}
-                () = converse(stream, shared) => {}
-            }
-            drop(slot);
-        }));
-    }
-}
-
-async fn accept(
-    listener: &TcpListener,
-    clock: &Clock,
-    slots: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
-    let stream = accepting::next("runtime api", clock, || listener.accept()).await;
-    // One segment for each answer: a second one would wait 40 ms for the peer's delayed acknowledgement. It fails on a
-    // connection that is broken already, which is this connection's affair.
-    let _ = stream.set_nodelay(true);
-    Some((stream, slot))
-}
-
-async fn converse(stream: TcpStream, shared: Arc<Shared>) {
-    let service = service_fn(|request| {
-        let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(route(&shared, request).await) }
-    });
-    // What breaks a connection of a runtime (it ended, it spoke no HTTP) is its own affair.
-    let _ = http1::Builder::new().writev(true).serve_connection(TokioIo::new(stream), service).await;
-}
-
-async fn route(shared: &Arc<Shared>, request: Request<Incoming>) -> Reply {
-    let path = request.uri().path().to_owned();
-    let Some(route) = path.strip_prefix(PREFIX) else { return not_found() };
+pub(in crate::invoke) async fn route(shared: &Arc<Shared>, route: &str, request: Request<Incoming>) -> Reply {
     let parts: Vec<&str> = route.split('/').collect();
     match (request.method(), parts.as_slice()) {
         (&Method::GET, ["invocation", "next"]) => match shared.next().await {
@@ -173,41 +113,6 @@ async fn stream(shared: &Arc<Shared>, id: &str, request: Request<Incoming>, sink
     ))
 }
 
-enum Read {
-    Whole { body: Bytes, trailers: HeaderMap },
-    TooLong,
-    Broken,
-}
-
-/// Reads a body of at most `limit` bytes; a longer one is read on and thrown away.
-async fn read(mut body: Incoming, limit: usize) -> Read {
-    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    let mut bytes = BytesMut::with_capacity(announced.min(limit));
-    let mut trailers = HeaderMap::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return Read::Broken };
-        match frame.into_data() {
-            Ok(data) if bytes.len() + data.len() > limit => {
-                discard(body).await;
-                return Read::TooLong;
-            }
-            Ok(data) => bytes.extend_from_slice(&data),
-            Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
-        }
-    }
-    Read::Whole { body: bytes.freeze(), trailers }
-}
-
-async fn discard(mut body: Incoming) {
-    let mut read = 0;
-    while let Some(Ok(frame)) = body.frame().await {
-        read += frame.data_ref().map_or(0, Bytes::len);
-        if read > DISCARD_BYTES_MAX {
-            return;
-        }
-    }
-}
-
 /// The error that a streamed response ends with: trailers `Lambda-Runtime-Function-Error-Type` and `-Error-Body` (base64).
 fn streamed_error(trailers: &HeaderMap) -> Option<Bytes> {
     use base64::Engine as _;
@@ -222,20 +127,13 @@ fn streamed_error(trailers: &HeaderMap) -> Option<Bytes> {
 /// The error document of `error` and `init/error`. Runtimes may name the type in a header and post no document.
 async fn error_body(request: Request<Incoming>) -> Result<Bytes, Reply> {
     let error_type = request.headers().get("lambda-runtime-function-error-type").cloned();
-    match read(request.into_body(), ERROR_BYTES_MAX).await {
-        Read::Whole { body, .. } if body.is_empty() => {
-            let error_type = error_type.as_ref().and_then(|value| value.to_str().ok()).unwrap_or("Runtime.Unknown");
-            let message = "The runtime reported an error without a description.";
-            Ok(Bytes::from(serde_json::json!({ "errorType": error_type, "errorMessage": message }).to_string()))
-        }
-        Read::Whole { body, .. } => Ok(body),
-        Read::TooLong => Err(refuse(&Refused {
-            status: 413,
-            error_type: "RequestEntityTooLarge",
-            message: format!("Exceeded maximum allowed payload size ({ERROR_BYTES_MAX} bytes)."),
-        })),
-        Read::Broken => Err(broken()),
+    let body = whole(request.into_body(), ERROR_BYTES_MAX).await?;
+    if !body.is_empty() {
+        return Ok(body);
     }
+    let error_type = error_type.as_ref().and_then(|value| value.to_str().ok()).unwrap_or("Runtime.Unknown");
+    let message = "The runtime reported an error without a description.";
+    Ok(Bytes::from(serde_json::json!({ "errorType": error_type, "errorMessage": message }).to_string()))
 }
 
 /// An event with the headers of ecosystem.md, section 5.2.
@@ -257,36 +155,5 @@ fn invocation(header: &InvokeHeader, event: Bytes) -> Reply {
             reply.headers_mut().insert(HeaderName::from_static(name), value);
         }
     }
-    reply
-}
-
-fn accepted(result: Result<(), Refused>) -> Reply {
-    match result {
-        Ok(()) => reply(StatusCode::ACCEPTED, Bytes::from_static(b"{\"status\":\"OK\"}\n")),
-        Err(refused) => refuse(&refused),
-    }
-}
-
-fn refuse(refused: &Refused) -> Reply {
-    let body = serde_json::json!({ "errorMessage": refused.message, "errorType": refused.error_type });
-    let status = StatusCode::from_u16(refused.status).expect("refusals carry valid statuses");
-    reply(status, Bytes::from(body.to_string()))
-}
-
-fn broken() -> Reply {
-    let message = "The request's body ended early".to_owned();
-    refuse(&Refused { status: 400, error_type: "InvalidRequest", message })
-}
-
-fn not_found() -> Reply {
-    reply(StatusCode::NOT_FOUND, Bytes::from_static(b"404 page not found\n"))
-}
-
-fn reply(status: StatusCode, body: Bytes) -> Reply {
-    let length = HeaderValue::from(body.len());
-    let mut reply = Response::new(Full::new(body));
-    *reply.status_mut() = status;
-    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    reply.headers_mut().insert(CONTENT_LENGTH, length);
     reply
 }

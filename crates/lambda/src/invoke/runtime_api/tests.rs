@@ -5,13 +5,25 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::invoke::PAYLOAD_BYTES_MAX;
+use crate::invoke::extensions::About;
 
 const ID: &str = "8476a536-e9f4-11e8-9739-2dfe598c3fcd";
+
+/// An environment without extensions.
+fn none() -> Extensions {
+    let about = About {
+        name: "f".to_owned(),
+        version: "$LATEST".to_owned(),
+        handler: "h".to_owned(),
+        account: wire::AccountId::parse("000000000000").unwrap(),
+    };
+    Extensions::new(about, sys::Rng::system(), &[])
+}
 
 async fn api() -> (RuntimeApi, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    (RuntimeApi::serve(listener, Clock::system()), address)
+    (RuntimeApi::serve(listener, Clock::system(), none()), address)
 }
 
 fn header(request_id: &str) -> InvokeHeader {

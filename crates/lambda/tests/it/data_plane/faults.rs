@@ -103,6 +103,8 @@ async fn d5_the_end_of_the_process_during_an_invocation_has_awss_words() {
         ("os._exit(0)", "Runtime exited without providing a reason"),
         ("os._exit(1)", "Runtime exited with error: exit status 1"),
         ("os._exit(42)", "Runtime exited with error: exit status 42"),
+        // A call that no program makes which does not mean to get out.
+        ("__import__('ctypes').CDLL(None).umount2(b'/tmp', 2)", "Runtime exited with error: signal: bad system call"),
     ] {
         let function = breaks(&stage, broken);
         let outcome = stage.invoke(&function, "true").await;

@@ -146,6 +146,11 @@ impl Stage {
         }
     }
 
+    /// Where a package, or a layer, of a function lies.
+    pub(crate) fn folder_of(&self, code: &CodeRef) -> PathBuf {
+        self.packages.lock()[&code.digest].clone()
+    }
+
     pub(crate) fn invocation(&self, function: &FunctionVersion, event: &str) -> Invocation {
         Invocation {
             request_id: sys::id::uuid(&self.rng),
@@ -155,6 +160,7 @@ impl Stage {
             invoked_arn: function.arn.clone(),
             trace: TraceContext::new(self.clock.now(), &self.rng),
             stream: None,
+            wants_log: true,
         }
     }
 

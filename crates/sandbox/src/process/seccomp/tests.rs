@@ -60,7 +60,8 @@ fn m4_what_node_and_python_need_are_at_most_90_calls_and_all_together_far_fewer_
     assert_eq!(calls.len(), listed, "a call is listed twice");
     assert!(calls.len() <= 175);
     assert!(guards.len() >= 6);
-    assert!(calls.iter().all(|call| !DANGEROUS.contains(call)));
+    assert!(calls.iter().all(|call| !DANGEROUS.contains(call) && !KILLED.contains(call)));
+    assert!(DANGEROUS.iter().all(|call| !KILLED.contains(call)));
 }
 
 #[test]
@@ -68,6 +69,9 @@ fn every_call_gets_the_answer_of_its_class() {
     let errno = |number: i32| RETURN_ERRNO | number.cast_unsigned();
     for call in unconditional() {
         assert_eq!(ours(call, &[]), RETURN_ALLOW, "call {call}");
+    }
+    for call in KILLED {
+        assert_eq!(ours(*call, &[]), RETURN_KILL, "call {call}");
     }
     for call in DANGEROUS {
         assert_eq!(ours(*call, &[]), errno(libc::EPERM), "call {call}");
