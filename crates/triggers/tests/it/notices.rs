@@ -72,3 +72,24 @@ async fn what_no_target_will_ever_take_is_dropped_and_holds_nothing_back() {
     let bodies: Vec<_> = received.iter().map(|message| Bytes::from(message.body.clone())).collect();
     assert_eq!(bodies, [json!({ "Records": [{ "body": "2" }] }).to_string()]);
 }
+
+/// Whoever reads it may be at fault.
+#[tokio::test]
+async fn an_event_that_cannot_be_read_is_kept_and_tried_again() {
+    let world = world();
+    start(&world);
+    let now = world.clock.now();
+    let pushed = world.kv.transact(|tx| async move {
+        OUTBOX.push(&tx, now, Event::any("of another version"));
+        Ok::<_, kv::Error>(())
+    });
+    pushed.await.unwrap();
+    let parked = &kv::key::subspace(&["outbox".into(), 3_u64.into(), OUTBOX.name().into()]);
+    for _ in 0..3 {
+        settle().await;
+        let all = kv::RangeOptions::default();
+        let kept = world.kv.read(|tx| async move { tx.range(&parked.begin, &parked.end, all).await }).await.unwrap();
+        assert_eq!(kept.len(), 1);
+        world.pass(10).await;
+    }
+}
