@@ -416,7 +416,9 @@ time.sleep(0.3)
         "agent: platform.runtimeDone ",
         "agent: platform.report ",
     ];
-    order.iter().for_each(|text| drop(position(&messages, text)));
+    for text in order {
+        position(&messages, text);
+    }
     position(&messages, "agent: function \"from handler\"");
     let report = messages[position(&messages, "agent: platform.report ")].clone();
     assert!(
