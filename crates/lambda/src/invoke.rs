@@ -42,6 +42,7 @@ mod start;
 mod state;
 mod stems;
 mod stream;
+mod telemetry;
 mod variables;
 mod winding_down;
 

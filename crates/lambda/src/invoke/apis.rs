@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use super::accepting;
 use super::extensions::{self, Extensions};
 use super::runtime_api;
+use super::telemetry::{self, Telemetry};
 
 /// Connections of one environment at the same time.
 const CONNECTIONS_MAX: usize = 64;
@@ -34,6 +35,7 @@ pub(super) struct Apis {
     /// `None` where the runtime speaks frames.
     pub(super) runtime: Option<Arc<runtime_api::Shared>>,
     pub(super) extensions: Extensions,
+    pub(super) telemetry: Telemetry,
 }
 
 /// A call that an API refuses: HTTP status and the error that the caller reads.
@@ -90,6 +92,9 @@ async fn route(apis: &Apis, request: Request<Incoming>) -> Reply {
     let path = request.uri().path().to_owned();
     if let (Some(route), Some(runtime)) = (path.strip_prefix(runtime_api::http::PREFIX), &apis.runtime) {
         return runtime_api::http::route(runtime, route, request).await;
+    }
+    if let Some(api) = telemetry::http::api_of(&path) {
+        return telemetry::http::subscribe(&apis.telemetry, &apis.extensions, api, request).await;
     }
     match path.strip_prefix(extensions::http::PREFIX) {
         Some(route) => extensions::http::route(&apis.extensions, route, request).await,

@@ -14,9 +14,12 @@ use super::channel::InvokeHeader;
 use super::ending::Ending;
 use super::extensions::{Extensions, Failure, ShutdownReason, runtime_end};
 use super::line::{Line, Said};
+use super::log_records::InitPhase;
 use super::log_stream::LogStream;
+use super::report::Status;
 use super::start::no_entry;
 use super::state::State;
+use super::telemetry::{Telemetry, events};
 use super::{Hooks, spans};
 
 /// How long a runtime that closed its line, or whose process ended, has for its last words to arrive.
@@ -37,6 +40,7 @@ pub(crate) struct Environment {
     pub(super) sandbox: Sandbox,
     pub(super) line: Line,
     pub(super) extensions: Extensions,
+    pub(super) telemetry: Telemetry,
     /// External extensions: the sandbox's programs from 1 on.
     pub(super) companions: usize,
     /// The runtime's program, as long as it waits for the external extensions to register.
@@ -104,16 +108,27 @@ enum Heard {
 
 impl Environment {
     /// Runs the init phase for at most `limit`.
-    pub(crate) async fn initialise(&mut self, limit: Duration) -> Result<Initialised, Ending> {
+    pub(crate) async fn initialise(&mut self, phase: InitPhase, limit: Duration) -> Result<Initialised, Ending> {
         self.state.become_(State::Initialising);
-        let initialised = self.init(limit).await;
+        let start = self.clock.elapsed();
+        let init = self.init_kind(phase);
+        self.telemetry.publish(|| events::init_start(init, self.logs.facts()));
+        let initialised = self.init(init, limit).await;
         // What init wrote precedes START.
         self.logs.drain();
         let now = self.clock.now();
         for standing in self.extensions.standing() {
             let record = self.logs.platform.extension(&standing, now);
             self.logs.write(record);
+            self.telemetry.publish(|| events::extension(&standing));
         }
+        for (name, terms) in self.telemetry.subscriptions() {
+            let record = self.logs.platform.subscription(&name, &terms, now);
+            self.logs.write(record);
+        }
+        let status = initialised.as_ref().map_or_else(Ending::init_status, |_| Status::Answered);
+        self.telemetry.publish(|| events::init_report(init, &status, self.clock.elapsed() - start));
+        self.telemetry.close();
         match initialised {
             Ok(_) => self.state.become_(State::Ready),
             Err(ref ending) => self.fail(ending).await,
@@ -121,7 +136,13 @@ impl Environment {
         initialised
     }
 
-    async fn init(&mut self, limit: Duration) -> Result<Initialised, Ending> {
+    fn init_kind(&self, phase: InitPhase) -> events::Init<'static> {
+        let provisioned = self.logs.function().concurrency.provisioned;
+        let initialization_type = if provisioned { "provisioned-concurrency" } else { "on-demand" };
+        events::Init { initialization_type, phase }
+    }
+
+    async fn init(&mut self, init: events::Init<'_>, limit: Duration) -> Result<Initialised, Ending> {
         let (began, start) = (self.clock.now(), self.clock.elapsed());
         let deadline = start + limit;
         if self.held.is_some() {
@@ -131,7 +152,7 @@ impl Environment {
         let brings_own_runtime = matches!(self.line, Line::RuntimeApi(_));
         let mut loading = None;
         loop {
-            return Err(match self.hear(Awaited::Line, deadline).await {
+            let ending = match self.hear(Awaited::Line, deadline).await {
                 Heard::Said(Said::Loading) if loading.is_none() => {
                     loading = Some((self.clock.now(), self.clock.elapsed() - start));
                     continue;
@@ -141,8 +162,11 @@ impl Environment {
                 Heard::Said(Said::Closed { .. }) => self.closed().await,
                 Heard::Said(said) => Ending::Violation(format!("{} during init", name_of(&said))),
                 other => self.ending_of(other, limit),
-            });
+            };
+            self.telemetry.publish(|| events::init_runtime_done(init, &ending.init_status()));
+            return Err(ending);
         }
+        self.telemetry.publish(|| events::init_runtime_done(init, &Status::Answered));
         self.until(Awaited::Extensions, deadline, limit).await?;
         let whole = self.clock.elapsed() - start;
         // A package that brings its own runtime is the user's code from its first instruction.
@@ -349,6 +373,7 @@ impl Environment {
 
     /// Gives it no more CPU until [`Environment::thaw`] (L13).
     pub(crate) async fn freeze(&mut self) -> std::io::Result<()> {
+        self.telemetry.pause().await;
         self.sandbox.freeze().await?;
         self.state.become_(State::Frozen);
         Ok(())
@@ -358,6 +383,7 @@ impl Environment {
     pub(crate) async fn thaw(&mut self) -> std::io::Result<()> {
         if self.state == State::Frozen {
             self.sandbox.thaw().await?;
+            self.telemetry.resume();
             self.state.become_(State::Ready);
         }
         Ok(())

@@ -287,6 +287,11 @@ impl Extensions {
         let _ = news.wait_for(|registry| condition(registry)).await;
     }
 
+    /// The name of whoever calls with this identifier.
+    pub(super) fn name_of(&self, id: &str) -> Result<String, Refused> {
+        self.0.registry.borrow().name_of(id)
+    }
+
     /// `POST /extension/register`
     fn register(&self, name: &str, events: &[String]) -> Result<String, Refused> {
         let id = sys::id::uuid(&self.0.rng);

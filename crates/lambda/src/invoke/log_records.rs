@@ -5,6 +5,7 @@ use sys::Timestamp;
 
 use super::extensions::Standing;
 use super::report::{Report, Status, milliseconds};
+use super::telemetry::{Api, Terms, events};
 use crate::{LogFormat, Logging};
 
 /// Writes the platform's records of one execution environment.
@@ -27,7 +28,7 @@ pub(crate) enum InitPhase {
 }
 
 impl InitPhase {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Init => "init",
             Self::Invoke => "invoke",
@@ -40,6 +41,11 @@ impl PlatformRecords {
         let json = logging.format == LogFormat::Json;
         let shows_info = !(json && logging.system_level.as_deref() == Some("WARN"));
         Self { format: logging.format, shows_info, version: version.to_owned(), runtime: runtime.to_owned() }
+    }
+
+    /// What the runtime is called.
+    pub(super) fn runtime(&self) -> &str {
+        &self.runtime
     }
 
     pub(crate) fn init_start(&self, now: Timestamp) -> Option<String> {
@@ -76,6 +82,19 @@ impl PlatformRecords {
         if error_type.is_none() { self.info(text, json) } else { Some(self.always(text, json)) }
     }
 
+    /// A subscription to telemetry, after init.
+    pub(super) fn subscription(&self, name: &str, terms: &Terms, now: Timestamp) -> Option<String> {
+        let name: String = name.chars().filter(|c| !c.is_control()).collect();
+        let (word, kind) = match terms.api {
+            Api::Telemetry => ("TELEMETRY", "platform.telemetrySubscription"),
+            Api::Logs { .. } => ("LOGS", "platform.logsSubscription"),
+        };
+        let types: Vec<&str> = terms.kinds.iter().map(|kind| kind.as_str()).collect();
+        let text = || format!("{word}\tName: {name}\tState: Subscribed\tTypes: [{}]", types.join(", "));
+        let json = || event(now, kind, json!({ "name": name, "state": "Subscribed", "types": types }));
+        self.info(text, json)
+    }
+
     pub(crate) fn start(&self, request_id: &str, now: Timestamp) -> Option<String> {
         self.info(
             || format!("START RequestId: {request_id} Version: {}", self.version),
@@ -90,17 +109,8 @@ impl PlatformRecords {
 
     pub(crate) fn report(&self, request_id: &str, report: &Report, now: Timestamp) -> Option<String> {
         let text = || report.line(request_id);
-        let ms = |duration: std::time::Duration| (duration.as_secs_f64() * 1e5).round() / 1e2;
         let json = || {
-            let mut metrics = json!({
-                "durationMs": ms(report.duration),
-                "billedDurationMs": report.billed_ms,
-                "memorySizeMB": report.memory_mb,
-                "maxMemoryUsedMB": report.max_memory_mb,
-            });
-            if let Some(init) = report.init {
-                metrics["initDurationMs"] = json!(ms(init));
-            }
+            let metrics = events::report_metrics(report);
             let mut record = json!({ "requestId": request_id, "metrics": metrics, "status": "success" });
             match &report.status {
                 Status::Answered => {}

@@ -23,8 +23,9 @@ use tokio::net::unix::pipe;
 
 use super::log_lines::{Allowance, Assembler, Record, Tail};
 use super::log_records::PlatformRecords;
+use super::telemetry::{Event, Kind, Telemetry, events};
 use super::{InvokeLimits, LogSink};
-use crate::FunctionVersion;
+use crate::{FunctionVersion, LogFormat};
 
 /// Most bytes that one pump takes from a descriptor, so that a flood does not starve the others.
 const PUMP_BYTES_MAX: usize = 256 * 1024;
@@ -40,12 +41,14 @@ pub(crate) struct LogStream {
     /// Name of the log stream.
     name: String,
     sources: Vec<Source>,
+    telemetry: Option<Telemetry>,
     tail: Tail,
     allowance: Allowance,
     buffer: Box<[u8]>,
 }
 
 struct Source {
+    kind: Kind,
     pipe: pipe::Receiver,
     assembler: Assembler,
 }
@@ -75,9 +78,33 @@ impl LogStream {
             function,
             name,
             sources: Vec::new(),
+            telemetry: None,
             tail: Tail::default(),
             allowance: Allowance::new(limits.log_burst_bytes, limits.log_bytes_per_s),
             buffer: vec![0; 64 * 1024].into_boxed_slice(),
+        }
+    }
+
+    /// Whose log it is.
+    pub(crate) fn function(&self) -> &FunctionVersion {
+        &self.function
+    }
+
+    /// What subscribers to telemetry learn about the environment first.
+    pub(super) fn facts(&self) -> serde_json::Value {
+        serde_json::json!({
+            "functionName": self.function.name,
+            "functionVersion": self.function.version,
+            "runtimeVersion": self.platform.runtime(),
+            "instanceId": self.name,
+            "instanceMaxMemory": u64::from(self.function.memory_mb) << 20,
+        })
+    }
+
+    /// Passes an event of the platform to subscribers. It is made only when somebody listens.
+    pub(super) fn publish(&self, event: impl FnOnce() -> Event) {
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.publish(event);
         }
     }
 
@@ -86,14 +113,17 @@ impl LogStream {
         &self.name
     }
 
-    /// Reads `sandbox`'s output from now on. What an earlier sandbox of this stream left unfinished is written first.
-    pub(crate) fn attach(&mut self, sandbox: &mut Sandbox) {
+    /// Reads `sandbox`'s output from now on, and passes it on as `telemetry`. What an earlier sandbox of this stream left
+    /// unfinished is written first.
+    pub(super) fn attach(&mut self, sandbox: &mut Sandbox, telemetry: Telemetry) {
         self.finish();
-        let lines = |pipe| Source { pipe, assembler: Assembler::lines() };
-        self.sources.extend(sandbox.take_stdout().map(lines));
-        self.sources.extend(sandbox.take_stderr().map(lines));
-        self.sources.extend(sandbox.take_companion_outputs().into_iter().map(lines));
-        self.sources.extend(sandbox.take_log().map(|pipe| Source { pipe, assembler: Assembler::frames() }));
+        self.telemetry = Some(telemetry);
+        let lines = |kind| move |pipe| Source { kind, pipe, assembler: Assembler::lines() };
+        self.sources.extend(sandbox.take_stdout().map(lines(Kind::Function)));
+        self.sources.extend(sandbox.take_stderr().map(lines(Kind::Function)));
+        self.sources.extend(sandbox.take_companion_outputs().into_iter().map(lines(Kind::Extension)));
+        let frames = |pipe| Source { kind: Kind::Function, pipe, assembler: Assembler::frames() };
+        self.sources.extend(sandbox.take_log().map(frames));
     }
 
     /// Waits for output and logs it. Never returns once every descriptor is closed. Dropping the future loses nothing.
@@ -117,11 +147,12 @@ impl LogStream {
             }
             read = source.pipe.try_read(&mut self.buffer);
         };
+        let kind = source.kind;
         if !open {
             let mut closed = self.sources.swap_remove(at);
             closed.assembler.flush(&mut records);
         }
-        self.log(records);
+        self.log(kind, records);
     }
 
     /// Reads into the buffer from the first source that has something.
@@ -137,8 +168,9 @@ impl LogStream {
 
     /// Logs everything that the environment has written up to now, unfinished lines included.
     pub(crate) fn drain(&mut self) {
-        let mut records = Vec::new();
-        for source in &mut self.sources {
+        for at in 0..self.sources.len() {
+            let mut records = Vec::new();
+            let source = &mut self.sources[at];
             let mut taken = 0;
             // Past tokio's readiness, which may lag behind the kernel: what was written before now must be seen now.
             while taken < DRAIN_BYTES_MAX {
@@ -153,8 +185,9 @@ impl LogStream {
                 }
             }
             source.assembler.flush(&mut records);
+            let kind = source.kind;
+            self.log(kind, records);
         }
-        self.log(records);
         if let Some((records, bytes)) = self.allowance.take_dropped() {
             let message = self.platform.logs_dropped(records, bytes, self.clock.now());
             self.write(message);
@@ -187,7 +220,7 @@ impl LogStream {
         self.sources.clear();
     }
 
-    fn log(&mut self, records: Vec<Record>) {
+    fn log(&mut self, kind: Kind, records: Vec<Record>) {
         if records.is_empty() {
             return;
         }
@@ -201,9 +234,14 @@ impl LogStream {
                 lines.push(LogLine { timestamp_ms, message });
             }
         }
-        if !lines.is_empty() {
-            self.send(lines);
+        if lines.is_empty() {
+            return;
         }
+        if let Some(telemetry) = self.telemetry.as_ref().filter(|telemetry| telemetry.is_heard()) {
+            let structured = self.function.logging.format == LogFormat::Json;
+            telemetry.publish_all(lines.iter().map(|line| events::line(kind, &line.message, structured)));
+        }
+        self.send(lines);
     }
 
     fn send(&self, lines: Vec<LogLine>) {

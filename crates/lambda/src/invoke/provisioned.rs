@@ -15,6 +15,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::environments::{Checkout, EnvironmentKey};
+use super::log_records::InitPhase;
 use super::start::{StartFailure, Started};
 use super::{InvokeError, Invoker};
 use crate::{FunctionVersion, Provisioned};
@@ -132,7 +133,7 @@ impl Invoker {
             StartFailure::Platform(error) => error.to_string(),
             StartFailure::Package(ending, _) => ending.error_type().unwrap_or_default(),
         })?;
-        let initialised = environment.initialise(self.0.limits.init_max).await;
+        let initialised = environment.initialise(InitPhase::Init, self.0.limits.init_max).await;
         drop(right.slot);
         initialised
             .map_err(|ending| format!("FUNCTION_ERROR_INIT_FAILURE: {}", ending.error_type().unwrap_or_default()))?;

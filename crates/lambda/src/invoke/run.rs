@@ -25,6 +25,7 @@ use super::log_stream::LogStream;
 use super::report::{ColdStart, Measured, Report, Status};
 use super::spans::Spans;
 use super::start::{StartFailure, StartTimings, Started};
+use super::telemetry::events;
 use super::{FunctionError, Invocation, InvokeError, InvokeOutcome, Invoker};
 use crate::FunctionVersion;
 
@@ -134,7 +135,7 @@ impl Run {
                     Ok(environment) => environment,
                     Err(ColdEnd::Refused(error)) => return Err(error),
                     Err(ColdEnd::Ended(mut logs, ending, peak)) => {
-                        return Ok(self.conclude(&mut logs, ending, None, peak));
+                        return Ok(self.conclude(&mut logs, ending, None, None, peak));
                     }
                 },
             };
@@ -160,7 +161,7 @@ impl Run {
         let first = invoker.start_environment(&self.function, memory, id, logs).await;
         let Started { mut environment, timings } = first.map_err(|failure| self.not_started(failure))?;
         let init_began = shared.clock.elapsed();
-        let first = environment.initialise(shared.limits.init_max).await;
+        let first = environment.initialise(InitPhase::Init, shared.limits.init_max).await;
         let ending = match first {
             Ok(initialised) => {
                 self.initialised(timings, initialised);
@@ -180,7 +181,7 @@ impl Run {
         let began = shared.clock.elapsed();
         let second = invoker.start_environment(&self.function, memory, id, logs).await;
         let Started { mut environment, timings } = second.map_err(|failure| self.not_started(failure))?;
-        match environment.initialise(self.timeout()).await {
+        match environment.initialise(InitPhase::Invoke, self.timeout()).await {
             Ok(initialised) => {
                 drop(slot);
                 self.initialised(timings, initialised);
@@ -245,6 +246,9 @@ impl Run {
             self.start_record(&mut environment.logs);
         }
         let clock = self.invoker.0.clock.clone();
+        let trace_header = self.spans.context().header();
+        let request_id = self.invocation.request_id.clone();
+        environment.logs.publish(|| events::start(&request_id, &self.function.version, &trace_header));
         let spent = clock.elapsed().saturating_sub(self.started.unwrap_or_default());
         let left = self.timeout().saturating_sub(spent);
         let began = clock.now();
@@ -259,6 +263,11 @@ impl Run {
             return None;
         };
         self.spans.phase("handler", began, clock.now());
+        let lasted = clock.now().since(began);
+        let status = ending.init_status();
+        let produced = if let Ending::Response(body) = &ending { body.len() } else { 0 };
+        environment.logs.publish(|| events::runtime_done(&request_id, &status, lasted, produced, &trace_header));
+        let mut overhead = None;
         let broken = match environment.is_unsettled() {
             true => {
                 self.answer_early(&ending, environment.memory_peak_bytes());
@@ -266,12 +275,13 @@ impl Run {
                 let spent = clock.elapsed().saturating_sub(self.started.unwrap_or_default());
                 let settled = environment.settle(self.timeout().saturating_sub(spent), self.timeout()).await;
                 self.spans.phase("extensions", began, clock.now());
+                overhead = Some((began, clock.now().since(began)));
                 settled.err()
             }
             false => None,
         };
         let peak = environment.memory_peak_bytes();
-        Some(self.conclude(&mut environment.logs, ending, broken, peak))
+        Some(self.conclude(&mut environment.logs, ending, broken, overhead, peak))
     }
 
     /// The answer does not wait for extensions, unless the caller wants the log that they hold up.
@@ -326,6 +336,7 @@ impl Run {
         logs: &mut LogStream,
         ending: Ending,
         broken: Option<Ending>,
+        overhead: Option<(Timestamp, Duration)>,
         memory_peak_bytes: u64,
     ) -> InvokeOutcome {
         let now = self.invoker.0.clock.now();
@@ -342,6 +353,11 @@ impl Run {
         };
         let report = self.measure(status, duration, memory_peak_bytes);
         let (end, line) = (logs.platform.end(request_id), logs.platform.report(request_id, &report, now));
+        if let Some(fault) = &log {
+            logs.publish(|| events::fault(fault));
+        }
+        logs.publish(|| events::end(request_id));
+        logs.publish(|| events::report(request_id, &report, overhead, &self.spans.context().header()));
         logs.write_all([log, end, line]);
         InvokeOutcome {
             payload: told.payload,

@@ -27,6 +27,7 @@ use super::apis::{self, Apis, Refused};
 use super::channel::InvokeHeader;
 use super::extensions::Extensions;
 use super::line::Said;
+use super::telemetry::Telemetry;
 
 /// The platform's end of the API of one environment. Dropping it closes every connection.
 #[derive(Debug)]
@@ -104,8 +105,8 @@ enum Answer {
 const SAID_MAX: usize = 8;
 
 impl RuntimeApi {
-    /// Serves the API on `listener`, beside the one of `extensions`, until it is dropped.
-    pub(crate) fn serve(listener: TcpListener, clock: Clock, extensions: Extensions) -> Self {
+    /// Serves the API on `listener`, beside those of `extensions` and `telemetry`, until it is dropped.
+    pub(super) fn serve(listener: TcpListener, clock: Clock, extensions: Extensions, telemetry: Telemetry) -> Self {
         let (sender, said) = mpsc::channel(SAID_MAX);
         let conversation = Conversation { phase: Phase::Starting, pending: None, asked: false, sink: None };
         let shared = Arc::new(Shared {
@@ -115,7 +116,7 @@ impl RuntimeApi {
             said: sender,
         });
         let open = CancellationToken::new();
-        let apis = Apis { runtime: Some(Arc::clone(&shared)), extensions };
+        let apis = Apis { runtime: Some(Arc::clone(&shared)), extensions, telemetry };
         let serving = apis::serve(listener, clock, apis, open.clone());
         drop(sys::task::spawn("runtime api", serving));
         Self { shared, said, open }

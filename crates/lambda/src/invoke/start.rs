@@ -23,6 +23,7 @@ use super::log_stream::LogStream;
 use super::runtime_api::RuntimeApi;
 use super::state::State;
 use super::stems::{Stem, address_variables, listeners};
+use super::telemetry::Telemetry;
 use super::variables::TASK_ROOT;
 use super::{EnvironmentPeer, InvokeError, Invoker, egress, endpoint, entry};
 use crate::FunctionVersion;
@@ -157,9 +158,10 @@ impl Invoker {
             pooled: line.is_some() || sandbox.timings().pooled,
         };
         state.become_(State::Assigned);
-        logs.attach(&mut sandbox);
+        let telemetry = Telemetry::new(clock.clone(), sandbox.take_sockets());
+        logs.attach(&mut sandbox, telemetry.clone());
         let door = shared.way_out.door();
-        let line = connect(&mut sandbox, line, protocol, &holds, peer, door, extensions.clone(), clock);
+        let line = connect(&mut sandbox, line, protocol, &holds, peer, door, apis_of(&extensions, &telemetry), clock);
         let line = line.map_err(|cause| unavailable(cause.to_owned()))?;
         let environment = Environment {
             id,
@@ -169,6 +171,7 @@ impl Invoker {
             sandbox,
             line,
             extensions,
+            telemetry,
             companions: external.len(),
             held,
             clock: clock.clone(),
@@ -199,6 +202,7 @@ impl Invoker {
         }
         let mut spec = self.spec(function, plan, folders, variables);
         spec.companions = external.iter().map(|name| Path::new(EXTENSIONS_ROOT).join(name)).collect();
+        spec.sockets = 1 + external.len();
         let held = (!external.is_empty()).then(|| spec.argv[0].clone());
         let sandbox = self.launch(spec).await?;
         Ok(Launched { sandbox, line: None, held })
@@ -293,7 +297,7 @@ impl Invoker {
             awaits_rest: false,
             companions: Vec::new(),
             companions_miss: VARIABLES_MISSED.map(str::to_owned).to_vec(),
-            sockets: 0,
+            sockets: 1,
         };
         // Who points the SDK or a proxy elsewhere means it.
         let Spec { address_env, env, .. } = &mut spec;
@@ -347,6 +351,10 @@ fn errno(error: &LaunchError) -> i32 {
     if let LaunchError::Step(step) = error { step.errno } else { 0 }
 }
 
+fn apis_of(extensions: &Extensions, telemetry: &Telemetry) -> Apis {
+    Apis { runtime: None, extensions: extensions.clone(), telemetry: telemetry.clone() }
+}
+
 /// Takes the sandbox's ends: the line to the runtime, the Extensions API, and the AWS endpoint.
 #[expect(clippy::too_many_arguments, reason = "the ends of one environment, which meet nowhere else")]
 fn connect(
@@ -356,7 +364,7 @@ fn connect(
     held: &Held,
     peer: EnvironmentPeer,
     door: Door,
-    extensions: Extensions,
+    apis: Apis,
     clock: &Clock,
 ) -> Result<Line, &'static str> {
     let mut listeners = sandbox.take_listeners().into_iter();
@@ -371,9 +379,9 @@ fn connect(
     let serving = endpoint::serve(endpoint, Arc::clone(&held.hooks.connection), peer, clock.clone());
     drop(sys::task::spawn("function endpoint", async move { open.run_until_cancelled(serving).await }));
     if protocol == Protocol::RuntimeApi {
-        return Ok(Line::RuntimeApi(RuntimeApi::serve(runtime_api, clock.clone(), extensions)));
+        return Ok(Line::RuntimeApi(RuntimeApi::serve(runtime_api, clock.clone(), apis.extensions, apis.telemetry)));
     }
-    let serving = apis::serve(runtime_api, clock.clone(), Apis { runtime: None, extensions }, held.open.clone());
+    let serving = apis::serve(runtime_api, clock.clone(), apis, held.open.clone());
     drop(sys::task::spawn("extensions api", serving));
     match line {
         Some(line) => Ok(Line::Frames(line)),

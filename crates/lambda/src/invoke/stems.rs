@@ -147,6 +147,7 @@ fn spec(plan: &LaunchPlan, egress: &Egress) -> Spec {
     spec.listeners = listeners(egress);
     spec.folders = FOLDERS.map(Into::into).to_vec();
     spec.awaits_rest = true;
+    spec.sockets = 1;
     spec
 }
 

@@ -31,6 +31,7 @@ impl Environment {
         if self.sandbox.exited().now_or_never().is_some() || self.sandbox.thaw().await.is_err() {
             return;
         }
+        self.telemetry.flush();
         let start = self.clock.elapsed();
         if self.held.is_none() {
             self.sandbox.stop(0, Stop::Ask);

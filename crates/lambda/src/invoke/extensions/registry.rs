@@ -177,6 +177,13 @@ impl Registry {
         found.ok_or_else(|| refused("Extension.UnknownExtensionIdentifier", unknown()))
     }
 
+    /// The name of whoever calls with this identifier.
+    pub(super) fn name_of(&self, id: &str) -> Result<String, Refused> {
+        let found = self.extensions.iter().find(|one| one.id == id && one.phase != Phase::Started);
+        let unknown = || refused("Extension.UnknownExtensionIdentifier", format!("Unknown extension {id}"));
+        found.map(|one| one.name.clone()).ok_or_else(unknown)
+    }
+
     /// `GET /extension/event/next` begins to wait.
     pub(super) fn ask(&mut self, id: &str) -> Result<(), Refused> {
         let extension = self.find(id, || format!("Unknown extension {id}"))?;

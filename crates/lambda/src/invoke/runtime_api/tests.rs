@@ -23,7 +23,7 @@ fn none() -> Extensions {
 async fn api() -> (RuntimeApi, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    (RuntimeApi::serve(listener, Clock::system(), none()), address)
+    (RuntimeApi::serve(listener, Clock::system(), none(), Telemetry::new(Clock::system(), Vec::new())), address)
 }
 
 fn header(request_id: &str) -> InvokeHeader {

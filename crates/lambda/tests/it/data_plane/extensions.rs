@@ -349,3 +349,82 @@ registered.wait()
         position(&messages, "EXTENSION\tName: inside\tState: Ready\tEvents: [INVOKE]");
     }
 }
+
+/// A subscriber to telemetry: it says what it gets.
+const RECEIVER: &str = "
+import http.server, threading
+class Receiver(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        batch = json.loads(self.rfile.read(int(self.headers['content-length'])))
+        self.send_response(200)
+        self.end_headers()
+        for event in batch:
+            if event['type'] != 'extension': say(event['type'], json.dumps(event['record']))
+    def log_message(self, *_): pass
+server = http.server.ThreadingHTTPServer(('sandbox.localdomain', 4243), Receiver)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+register(['INVOKE', 'SHUTDOWN'])
+def subscribe(path, body):
+    connection = http.client.HTTPConnection(os.environ['AWS_LAMBDA_RUNTIME_API'])
+    connection.request('PUT', path, json.dumps(body), {'Lambda-Extension-Identifier': ID})
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+";
+
+#[tokio::test]
+async fn telemetry_reaches_a_port_inside_and_nothing_is_lost_on_the_way_to_the_end() {
+    let stage = Stage::new().await;
+    let agent = format!(
+        "{RECEIVER}
+good = {{'schemaVersion': '2022-12-13', 'types': ['platform', 'function', 'extension'],
+         'buffering': {{'timeoutMs': 25}}, 'destination': {{'protocol': 'HTTP', 'URI': 'http://sandbox.localdomain:4243/x'}}}}
+for wrong in ({{'schemaVersion': '1'}}, {{'types': []}}, {{'destination': {{'protocol': 'TCP', 'port': 4243}}}},
+              {{'destination': {{'protocol': 'HTTP', 'URI': 'http://10.0.0.1:80'}}}}, {{'buffering': {{'maxItems': 1}}}}):
+    say('refused', *subscribe('/2022-07-01/telemetry', {{**good, **wrong}}))
+say('subscribed', *subscribe('/2022-07-01/telemetry', good))
+say('other', *subscribe('/2020-08-15/logs', good))
+event = None
+while not event or event['eventType'] != 'SHUTDOWN':
+    event = next_event()
+time.sleep(0.3)
+"
+    );
+    let runtime = "print('from init', flush=True)\ndef handler(event, headers):\n    print('from handler', flush=True)\n    return event\nserve(handler)";
+    let function = with_extensions(&stage, runtime, &[("agent", &agent)]);
+    assert_eq!(stage.answer(&function, "1").await, json!(1));
+    stage.invoker.retire(&function.arn, None).await;
+    let messages = stage.messages();
+    assert_eq!(
+        messages
+            .iter()
+            .filter(|line| line.starts_with("agent: refused 400") && line.contains("ValidationError"))
+            .count(),
+        5,
+        "{messages:#?}"
+    );
+    position(&messages, "agent: subscribed 200 \"OK\"");
+    position(&messages, "agent: other 400");
+    position(&messages, "TELEMETRY\tName: agent\tState: Subscribed\tTypes: [platform, function, extension]");
+    let order = [
+        "agent: platform.initStart ",
+        "agent: platform.telemetrySubscription ",
+        "agent: function \"from init\"",
+        "agent: platform.initRuntimeDone ",
+        "agent: platform.extension ",
+        "agent: platform.initReport ",
+        "agent: platform.start ",
+        "agent: platform.runtimeDone ",
+        "agent: platform.report ",
+    ];
+    for text in order {
+        position(&messages, text);
+    }
+    position(&messages, "agent: function \"from handler\"");
+    let report = messages[position(&messages, "agent: platform.report ")].clone();
+    assert!(
+        report.contains("billedDurationMs")
+            && report.contains("\"status\": \"success\"")
+            && report.contains("extensionOverhead"),
+        "{report}"
+    );
+}

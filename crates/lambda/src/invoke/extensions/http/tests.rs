@@ -23,7 +23,11 @@ async fn api() -> (Extensions, SocketAddr, sys::task::DropGuard) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let open = CancellationToken::new();
-    let apis = Apis { runtime: None, extensions: extensions.clone() };
+    let apis = Apis {
+        runtime: None,
+        extensions: extensions.clone(),
+        telemetry: crate::invoke::telemetry::Telemetry::new(Clock::system(), Vec::new()),
+    };
     drop(sys::task::spawn("test", apis::serve(listener, Clock::system(), apis, open.clone())));
     (extensions, address, open.drop_guard())
 }
