@@ -177,7 +177,8 @@ impl SignedV2 {
         };
         // A bucket alone is the resource `/bucket/`, whichever way the client wrote the path.
         let is_bucket = bucket.is_none() && parts.path.len() > 1 && !parts.path[1..].contains('/');
-        if !is_signed_as(parts.path) && !(is_bucket && is_signed_as(&format!("{}/", parts.path))) {
+        let is_signed = is_signed_as(parts.path) || (is_bucket && is_signed_as(&format!("{}/", parts.path)));
+        if !is_signed {
             return Err(SigV4Error::Mismatch);
         }
         match self.time {
