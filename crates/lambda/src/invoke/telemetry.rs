@@ -43,19 +43,32 @@ pub(super) struct Event {
     pub(super) record: Value,
 }
 
-/// The telemetry of one environment. Cloning is cheap.
+/// The telemetry of one environment. Cloning is cheap; when the last clone goes, nothing is sent any more.
 #[derive(Clone, Debug)]
-pub(super) struct Telemetry(Arc<Shared>);
+pub(super) struct Telemetry(Arc<Handle>);
+
+/// What the clones share. The tasks that send do not: they would keep themselves alive.
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+    open: CancellationToken,
+    _ends: DropGuard,
+}
+
+impl std::ops::Deref for Telemetry {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0.shared
+    }
+}
 
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     clock: Clock,
     hub: Mutex<Hub>,
     gate: watch::Sender<Gate>,
     dialer: Dialer,
-    /// Cancelled at the end: nothing is sent any more.
-    open: CancellationToken,
-    _ends: DropGuard,
 }
 
 /// Whether posts go out.
@@ -83,19 +96,14 @@ impl Telemetry {
     pub(super) fn new(clock: Clock, sockets: Vec<OwnedFd>) -> Self {
         let open = CancellationToken::new();
         let hub = Hub { open: true, backlog: Vec::new(), backlog_bytes: 0, subscribers: Vec::new() };
-        Self(Arc::new(Shared {
-            dialer: Dialer::new(sockets),
-            hub: Mutex::new(hub),
-            gate: watch::Sender::new(Gate::default()),
-            clock,
-            _ends: open.clone().drop_guard(),
-            open,
-        }))
+        let (hub, gate, dialer) = (Mutex::new(hub), watch::Sender::new(Gate::default()), Dialer::new(sockets));
+        let shared = Arc::new(Shared { clock, hub, gate, dialer });
+        Self(Arc::new(Handle { shared, _ends: open.clone().drop_guard(), open }))
     }
 
     /// True when somebody has subscribed, or still may: else there is no need to make events.
     pub(super) fn is_heard(&self) -> bool {
-        let hub = self.0.hub.lock();
+        let hub = self.hub.lock();
         hub.open || !hub.subscribers.is_empty()
     }
 
@@ -107,12 +115,12 @@ impl Telemetry {
     }
 
     pub(super) fn publish_all(&self, events: impl IntoIterator<Item = Event>) {
-        let time = iso_time(self.0.clock.now());
-        let mut hub = self.0.hub.lock();
+        let time = iso_time(self.clock.now());
+        let mut hub = self.hub.lock();
         for Event { kind, name, record } in events {
             let text = Bytes::from(json!({ "time": time, "type": name, "record": record }).to_string());
             for subscriber in hub.subscribers.iter().filter(|one| one.terms.takes(kind, name)) {
-                subscriber.push(text.clone(), self.0.clock.elapsed());
+                subscriber.push(text.clone(), self.clock.elapsed());
             }
             let fits = hub.backlog.len() < BACKLOG_EVENTS_MAX && hub.backlog_bytes + text.len() <= BACKLOG_BYTES_MAX;
             if hub.open && fits {
@@ -125,7 +133,7 @@ impl Telemetry {
     /// Subscribes `name`. Nothing happens when it has subscribed by the same API already.
     fn subscribe(&self, name: &str, terms: Terms) -> Result<(), Closed> {
         let event = {
-            let mut hub = self.0.hub.lock();
+            let mut hub = self.hub.lock();
             if !hub.open {
                 return Err(Closed::Init);
             }
@@ -137,12 +145,10 @@ impl Telemetry {
             let event = events::subscription(name, &terms);
             let subscriber = Arc::new(Subscriber::new(name.to_owned(), terms));
             for (_, _, text) in hub.backlog.iter().filter(|(kind, name, _)| subscriber.terms.takes(*kind, name)) {
-                subscriber.push(text.clone(), self.0.clock.elapsed());
+                subscriber.push(text.clone(), self.clock.elapsed());
             }
             hub.subscribers.push(Arc::clone(&subscriber));
-            let weak = Arc::downgrade(&self.0);
-            let sending = posting::send(subscriber, weak, self.0.clock.clone(), self.0.gate.subscribe());
-            let open = self.0.open.clone();
+            let (sending, open) = (posting::send(subscriber, Arc::clone(&self.0.shared)), self.0.open.clone());
             drop(sys::task::spawn("telemetry", async move { open.run_until_cancelled(sending).await }));
             event
         };
@@ -152,35 +158,35 @@ impl Telemetry {
 
     /// Init is over: nobody may subscribe any more.
     pub(super) fn close(&self) {
-        let mut hub = self.0.hub.lock();
+        let mut hub = self.hub.lock();
         hub.open = false;
         (hub.backlog, hub.backlog_bytes) = (Vec::new(), 0);
     }
 
     /// Who has subscribed to what, by which API, for the log.
     pub(super) fn subscriptions(&self) -> Vec<(String, Terms)> {
-        let hub = self.0.hub.lock();
+        let hub = self.hub.lock();
         hub.subscribers.iter().map(|one| (one.name.clone(), one.terms.clone())).collect()
     }
 
     /// Nothing is sent until [`Telemetry::resume`]; what is under way has a moment to end.
     pub(super) async fn pause(&self) {
-        if self.0.hub.lock().subscribers.is_empty() {
+        if self.hub.lock().subscribers.is_empty() {
             return;
         }
-        self.0.gate.send_modify(|gate| gate.paused = true);
-        let mut gate = self.0.gate.subscribe();
+        self.gate.send_modify(|gate| gate.paused = true);
+        let mut gate = self.gate.subscribe();
         // The sender lives in this value.
-        let _ = self.0.clock.timeout(LAST_POST_MAX, gate.wait_for(|gate| gate.posting == 0)).await;
+        let _ = self.clock.timeout(LAST_POST_MAX, gate.wait_for(|gate| gate.posting == 0)).await;
     }
 
     pub(super) fn resume(&self) {
-        self.0.gate.send_if_modified(|gate| std::mem::take(&mut gate.paused));
+        self.gate.send_if_modified(|gate| std::mem::take(&mut gate.paused));
     }
 
     /// The environment ends: whatever waits is sent now.
     pub(super) fn flush(&self) {
-        self.0.gate.send_modify(|gate| *gate = Gate { paused: false, flushing: true, ..*gate });
+        self.gate.send_modify(|gate| *gate = Gate { paused: false, flushing: true, ..*gate });
     }
 }
 

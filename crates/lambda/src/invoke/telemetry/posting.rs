@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,12 +30,8 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 const CLOSE_MAX: Duration = Duration::from_millis(20);
 
 /// Sends `subscriber` what it is due, for ever.
-pub(super) async fn send(
-    subscriber: Arc<Subscriber>,
-    shared: Weak<Shared>,
-    clock: Clock,
-    mut gate: watch::Receiver<Gate>,
-) {
+pub(super) async fn send(subscriber: Arc<Subscriber>, shared: Arc<Shared>) {
+    let (clock, mut gate) = (&shared.clock, shared.gate.subscribe());
     loop {
         let Gate { paused, flushing, .. } = *gate.borrow_and_update();
         let due = if paused { Due::Nothing } else { subscriber.due(flushing) };
@@ -49,14 +45,11 @@ pub(super) async fn send(
         let is_due = tokio::select! {
             biased;
             () = wait => true,
-            changed = gate.changed() => match changed {
-                Ok(()) => false,
-                Err(_) => return,
-            },
+            // The sender lives in `shared`.
+            _ = gate.changed() => false,
             () = subscriber.news.notified() => false,
         };
         if is_due {
-            let Some(shared) = shared.upgrade() else { return };
             deliver(&subscriber, &shared).await;
         }
     }
@@ -65,7 +58,7 @@ pub(super) async fn send(
 async fn deliver(subscriber: &Subscriber, shared: &Shared) {
     let clock = &shared.clock;
     let (batch, events) = subscriber.take(&iso_time(clock.now()), clock.elapsed());
-    let (batch, length) = (Bytes::from(batch.clone()), batch.len());
+    let (length, batch) = (batch.len(), Bytes::from(batch));
     let mut pause = PAUSE_FIRST;
     for attempt in 1..=TRIES_MAX {
         let posted = {

@@ -19,7 +19,7 @@ fn telemetry() -> Telemetry {
 }
 
 fn told(telemetry: &Telemetry, at: usize) -> Vec<Value> {
-    let subscriber = Arc::clone(&telemetry.0.hub.lock().subscribers[at]);
+    let subscriber = Arc::clone(&telemetry.hub.lock().subscribers[at]);
     let (batch, events) = subscriber.take("now", Duration::ZERO);
     let batch: Vec<Value> = serde_json::from_slice(&batch).expect("an array");
     assert!(batch.len() >= events);
@@ -46,6 +46,31 @@ async fn who_subscribes_during_init_misses_nothing_and_nobody_does_after_it() {
         |at| told(&telemetry, at).iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
     assert_eq!(names(0), ["platform.initStart", "platform.telemetrySubscription"]);
     assert_eq!(names(1), ["function", "platform.logsSubscription", "platform.end"]);
+}
+
+#[tokio::test]
+async fn an_environment_that_ends_while_it_is_frozen_leaves_no_task_behind() {
+    let telemetry = telemetry();
+    let (clock, shared) = (telemetry.clock.clone(), Arc::downgrade(&telemetry.0.shared));
+    let settle = async || {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    };
+    telemetry.subscribe("a", terms(Api::Telemetry, &[Kind::Platform])).unwrap();
+    settle().await;
+    clock.advance(Duration::from_millis(100));
+    settle().await;
+    assert_eq!(telemetry.gate.borrow().posting, 1, "nobody listens: the post goes on until its time is over");
+    telemetry.gate.send_modify(|gate| gate.paused = true);
+    clock.advance(Duration::from_secs(2));
+    settle().await;
+    clock.advance(Duration::from_millis(50));
+    settle().await;
+    assert_eq!(telemetry.gate.borrow().posting, 0, "the next try waits until the environment runs again");
+    drop(telemetry);
+    settle().await;
+    assert!(shared.upgrade().is_none());
 }
 
 #[test]
