@@ -199,6 +199,8 @@ class Walk:
         if service == "s3":
             try:
                 self.server.client("s3").create_bucket(Bucket=places["bucket"])
+                # That a copy's source is absent is told to whoever may list.
+                self.server.client("s3").put_object(Bucket=places["bucket"], Key="walk-source", Body=b"walk")
             except ClientError:
                 pass
         if service == "sqs":
