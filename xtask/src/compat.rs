@@ -74,7 +74,7 @@ const SUITES: [Suite; 1] = [Suite {
     expected: "tests/foreign/s3-tests/expected.txt",
     tests: 616,
     how: "the core subset of run.py (none of lifecycle's actions, storage classes, websites, logging), with authorization enforced, accounts of \
-          their own, `--s3-acls --s3-signature-v2` and two KMS keys; collected from several runs",
+          their own, `--s3-acls --s3-signature-v2` and two KMS keys, all in one run",
     others: "The best of the other emulators passed 412 of 619",
 }];
 
