@@ -66,7 +66,10 @@ impl Stored {
 
     /// The payload of the chunks `first..end`, each checked.
     fn read_chunks(&self, first: u64, end: u64) -> Result<Vec<u8>, BlobError> {
-        let mut payload = Vec::new();
+        // As long as it will be: a list that grows by doubling takes up to three times as much on the way.
+        let end_byte = self.blob.length.min(end * format::CHUNK as u64);
+        let length = end_byte.saturating_sub(first * format::CHUNK as u64);
+        let mut payload = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
         let mut chunk = vec![0; format::CHUNK + format::CRC];
         for index in first..end {
             let left = self.blob.length - index * format::CHUNK as u64;

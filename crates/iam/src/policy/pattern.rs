@@ -121,6 +121,10 @@ fn prefix(text: &str, start: &str, fold: bool) -> Option<usize> {
     if !fold {
         return text.starts_with(start).then_some(start.len());
     }
+    let head = text.as_bytes().get(..start.len()).unwrap_or_default();
+    if start.is_ascii() && head.is_ascii() {
+        return head.eq_ignore_ascii_case(start.as_bytes()).then_some(start.len());
+    }
     let mut have = text.chars();
     for wanted in start.chars() {
         let found = have.next()?;
