@@ -131,10 +131,11 @@ fn put_all(key: &mut BytesMut, elements: &[Element], depth: usize) {
 }
 
 fn put_escaped(key: &mut BytesMut, code: u8, content: &[u8]) {
+    key.reserve(content.len() + 2);
     key.put_u8(code);
-    for byte in content {
-        key.put_u8(*byte);
-        if *byte == END {
+    for piece in content.split_inclusive(|byte| *byte == END) {
+        key.put_slice(piece);
+        if piece.ends_with(&[END]) {
             key.put_u8(ESCAPED);
         }
     }

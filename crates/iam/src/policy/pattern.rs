@@ -178,7 +178,11 @@ pub(super) enum ArnPattern {
     /// `*`: everything, ARN or not.
     All,
     /// Missing parts at the end stand for `*`.
-    Parts(Vec<Pattern>),
+    Parts {
+        /// The plain text that all that matches begins with: most of what does not is told by that.
+        start: Box<str>,
+        parts: Vec<Pattern>,
+    },
 }
 
 impl ArnPattern {
@@ -188,13 +192,15 @@ impl ArnPattern {
         }
         let syntax = Syntax { wildcards: true, variables, fold: false };
         // A whole ARN may stand in one variable: it has no parts yet.
-        ArnPattern::Parts(parts(text).into_iter().map(|part| Pattern::new(part, syntax)).collect())
+        let parts: Vec<Pattern> = parts(text).into_iter().map(|part| Pattern::new(part, syntax)).collect();
+        ArnPattern::Parts { start: plain_start(&parts).into(), parts }
     }
 
     pub(super) fn matches(&self, text: &str, request: &Request<'_>) -> bool {
         let parts = match self {
             ArnPattern::All => return true,
-            ArnPattern::Parts(parts) => parts,
+            ArnPattern::Parts { start, .. } if !text.starts_with(&**start) => return false,
+            ArnPattern::Parts { parts, .. } => parts,
         };
         if let [whole] = parts.as_slice() {
             return is_arn(text) && whole.matches(text, request);
@@ -203,6 +209,21 @@ impl ArnPattern {
         let matching = parts.iter().all(|part| found.next().is_some_and(|text| part.matches(text, request)));
         matching && is_arn(text)
     }
+}
+
+/// The text of the parts, with the colons between them, up to the first wildcard or variable.
+fn plain_start(parts: &[Pattern]) -> String {
+    let mut start = String::new();
+    for (index, part) in parts.iter().enumerate() {
+        if index > 0 {
+            start.push(':');
+        }
+        for piece in &part.pieces {
+            let Piece::Text(plain) = piece else { return start };
+            start.push_str(plain);
+        }
+    }
+    start
 }
 
 /// Whether `text` has an ARN's six parts.
