@@ -5,9 +5,9 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
-use super::{Batch, Engine, Pairs, Snapshot};
+use super::{Batch, Engine, Pairs, Room, Snapshot};
 use crate::range::after;
 use crate::{Error, KeyRange};
 
@@ -21,9 +21,15 @@ pub struct Memory {
     version: u64,
     /// Keys with a value that the write of this version replaced.
     replaced: VecDeque<(u64, Bytes)>,
+    room: Option<Arc<Mutex<Room>>>,
 }
 
 impl Memory {
+    /// An empty store that has as much room as `room` says at the moment, like one on a disk that fills.
+    pub fn with_room(room: Arc<Mutex<Room>>) -> Self {
+        Self { room: Some(room), ..Self::default() }
+    }
+
     /// Drops values that no reader can see any more.
     fn prune(&mut self, oldest_read_version: u64) {
         let mut data = self.data.write();
@@ -47,6 +53,10 @@ impl Engine for Memory {
 
     fn snapshot(&self) -> Arc<dyn Snapshot> {
         Arc::new(MemorySnapshot { data: Arc::clone(&self.data), version: self.version })
+    }
+
+    fn room(&mut self) -> Room {
+        self.room.as_ref().map_or(Room::ENOUGH, |room| *room.lock())
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), Error> {

@@ -67,8 +67,8 @@ impl Room {
     pub const ENOUGH: Self = Self { growth: u64::MAX, removals: u64::MAX };
 
     /// `growth` bytes for all transactions together, and `removals` for those that remove, the former included.
-    pub fn new(growth: u64, removals: u64) -> Self {
-        Self { growth, removals: removals.max(growth) }
+    pub const fn new(growth: u64, removals: u64) -> Self {
+        Self { growth, removals: if removals < growth { growth } else { removals } }
     }
 
     /// Takes the bytes of a transaction that makes these writes. One that leads to removals is let in beside those that

@@ -1,13 +1,14 @@
 //! Group commit, and what happens when the disk fails. The seam is the engine trait.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
 
 use kv::engine::fjall::Fjall;
 use kv::engine::memory::Memory;
 use kv::engine::{Batch, Engine, Room, Snapshot};
 use kv::{Error, Kv};
+use parking_lot::Mutex;
 use sys::{Clock, Rng};
 
 use crate::stores::{put, show_all};
@@ -93,40 +94,10 @@ async fn an_fsync_error_ends_acknowledgement_for_good() {
     }
 }
 
-/// Has as much room as the test says.
-pub(crate) struct Filling {
-    inner: Memory,
-    room: Arc<Mutex<Room>>,
-}
-
-impl Filling {
-    pub(crate) fn new(room: &Arc<Mutex<Room>>) -> Box<Self> {
-        Box::new(Self { inner: Memory::default(), room: Arc::clone(room) })
-    }
-}
-
-impl Engine for Filling {
-    fn version(&self) -> u64 {
-        self.inner.version()
-    }
-
-    fn snapshot(&self) -> Arc<dyn Snapshot> {
-        self.inner.snapshot()
-    }
-
-    fn room(&mut self) -> Room {
-        *self.room.lock().unwrap()
-    }
-
-    fn apply(&mut self, batch: &Batch) -> Result<(), Error> {
-        self.inner.apply(batch)
-    }
-}
-
 #[tokio::test]
 async fn a10_a_full_disk_refuses_growth_lets_removals_pass_and_stops_nothing() {
     let room = Arc::new(Mutex::new(Room::ENOUGH));
-    let kv = Kv::threaded(Filling::new(&room), Clock::system(), Rng::seeded(1)).unwrap();
+    let kv = Kv::threaded(Box::new(Memory::with_room(Arc::clone(&room))), Clock::system(), Rng::seeded(1)).unwrap();
     put(&kv, &[("a", "1"), ("b", "2"), ("c", "3")]).await;
     let set = || {
         kv.transact(|tx| async move {
@@ -140,13 +111,13 @@ async fn a10_a_full_disk_refuses_growth_lets_removals_pass_and_stops_nothing() {
             Ok::<_, Error>(())
         })
     };
-    *room.lock().unwrap() = Room::new(0, 1_000);
+    *room.lock() = Room::new(0, 1_000);
     assert!(matches!(set().await, Err(Error::Unavailable { .. })));
     clear("a").await.unwrap();
-    *room.lock().unwrap() = Room::new(0, 0);
+    *room.lock() = Room::new(0, 0);
     assert!(matches!(clear("b").await, Err(Error::Unavailable { .. })));
     assert_eq!(show_all(&kv).await, "b=2 c=3");
-    *room.lock().unwrap() = Room::ENOUGH;
+    *room.lock() = Room::ENOUGH;
     set().await.unwrap();
     clear("b").await.unwrap();
     assert_eq!(show_all(&kv).await, "c=3 d=4");

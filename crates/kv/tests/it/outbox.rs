@@ -1,23 +1,23 @@
 //! The outbox against its promises: at least once, in order of a key, also over crashes and retries.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
 use kv::engine::Room;
+use kv::engine::memory::Memory;
 use kv::layer::outbox::{
     Config, Delivery, Event, ORDER_KEY_BYTES_MAX, Order, Outbox, PAYLOAD_BYTES_MAX, PUSH_BYTES_MAX, Verdict, deliver,
 };
 use kv::{Error, Kv};
 use parking_lot::Mutex;
-use proptest::prelude::*;
 use sys::task::CancellationToken;
 use sys::{Clock, Rng, Timestamp};
 
-use crate::faults::Filling;
 use crate::stores::{each, each_stopped};
+
+mod history;
 
 const BOX: Outbox = Outbox::new("test", 2);
 const OTHER: Outbox = Outbox::new("other", 1);
@@ -229,9 +229,9 @@ async fn a_handler_that_panics_is_asked_again() {
 }
 
 /// A store whose disk is as full as the second part says.
-fn filling(clock: &Clock) -> (Kv, Arc<std::sync::Mutex<Room>>) {
-    let room = Arc::new(std::sync::Mutex::new(Room::ENOUGH));
-    (Kv::inline(Filling::new(&room), clock.clone(), Rng::seeded(1)), room)
+fn filling(clock: &Clock) -> (Kv, Arc<Mutex<Room>>) {
+    let room = Arc::new(Mutex::new(Room::ENOUGH));
+    (Kv::inline(Box::new(Memory::with_room(Arc::clone(&room))), clock.clone(), Rng::seeded(1)), room)
 }
 
 #[tokio::test]
@@ -241,7 +241,7 @@ async fn a_full_disk_takes_removals_of_delivered_events_beside_verdicts_that_hav
     let stop = CancellationToken::new();
     let names = ["1", "grows", "2", "slow", "3"];
     push_to(ONE, &kv, clock.now(), names.iter().map(|name| Event::any(*name)).collect()).await;
-    *room.lock().unwrap() = Room::new(0, u64::MAX);
+    *room.lock() = Room::new(0, u64::MAX);
     let time = clock.clone();
     let handler = move |delivery: Delivery| {
         let clock = time.clone();
@@ -263,7 +263,7 @@ async fn a_full_disk_takes_removals_of_delivered_events_beside_verdicts_that_hav
     clock.advance(Duration::from_secs(5));
     settle().await;
     assert_eq!(left(), ["rows"], "a verdict that comes while another one has no room");
-    *room.lock().unwrap() = Room::ENOUGH;
+    *room.lock() = Room::ENOUGH;
     clock.advance(Duration::from_secs(1));
     settle().await;
     assert!(stored(&kv, ONE, 1).is_empty() && stored(&kv, ONE, 3).is_empty(), "the other one was delivered as well");
@@ -498,138 +498,4 @@ async fn an_ordering_key_that_is_too_long_is_refused_at_the_push() {
         Ok::<_, Error>(())
     });
     assert!(matches!(refused.await, Err(Error::TooLarge { .. })));
-}
-
-/// What a history does.
-#[derive(Clone, Debug)]
-enum Step {
-    /// Pushes events: of key 0..4, or without an order.
-    Push(Vec<Option<u8>>),
-    /// Lets time pass, in seconds.
-    Wait(u64),
-    /// Stops delivery where it stands and starts it again.
-    Crash,
-    /// From now on the disk takes only removals.
-    Fill,
-    /// There is room again.
-    Free,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        4 => proptest::collection::vec(proptest::option::weighted(0.8, 0u8..4), 1..60).prop_map(Step::Push),
-        3 => (0u64..20).prop_map(Step::Wait),
-        1 => Just(Step::Crash),
-        1 => Just(Step::Fill),
-        1 => Just(Step::Free),
-    ]
-}
-
-/// What must hold while events are delivered.
-#[derive(Default)]
-struct Oracle {
-    /// Numbers of each key in the order of their pushes.
-    pushed: HashMap<u8, Vec<u32>>,
-    all: HashSet<u32>,
-    done: HashSet<u32>,
-}
-
-impl Oracle {
-    fn check(&self, key: Option<u8>, number: u32) {
-        for earlier in key.and_then(|key| self.pushed.get(&key)).into_iter().flatten() {
-            if *earlier == number {
-                return;
-            }
-            assert!(self.done.contains(earlier), "{number} of {key:?} came before {earlier} was done");
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
-
-    #[test]
-    fn every_history_delivers_all_in_order(steps in proptest::collection::vec(step(), 1..25), seed in any::<u64>()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(history(steps, seed));
-    }
-}
-
-async fn history(steps: Vec<Step>, seed: u64) {
-    let clock = Clock::manual(Timestamp::from_unix_s(1_000));
-    let (kv, room) = filling(&clock);
-    let set_room = |to: Room| *room.lock().unwrap() = to;
-    let oracle = Arc::new(Mutex::new(Oracle::default()));
-    let rng = Rng::seeded(seed);
-    let mut stop = run(&kv, &clock, &oracle, &rng);
-    let mut number = 0;
-    for step in steps {
-        match step {
-            Step::Push(keys) => {
-                let events = keys.into_iter().map(|key| {
-                    let mut oracle = oracle.lock();
-                    oracle.all.insert(number);
-                    if let Some(key) = key {
-                        oracle.pushed.entry(key).or_default().push(number);
-                    }
-                    let order = key.map_or(Order::Any, |key| Order::Key(key.to_string()));
-                    let event = Event { order, payload: Bytes::from(number.to_string()) };
-                    number += 1;
-                    event
-                });
-                let events = events.collect();
-                let before = std::mem::replace(&mut *room.lock().unwrap(), Room::ENOUGH);
-                push(&kv, clock.now(), events).await;
-                set_room(before);
-            }
-            Step::Fill => set_room(Room::new(0, u64::MAX)),
-            Step::Free => set_room(Room::ENOUGH),
-            Step::Wait(seconds) => clock.advance(Duration::from_secs(seconds)),
-            Step::Crash => {
-                stop.cancel();
-                settle().await;
-                stop = run(&kv, &clock, &oracle, &rng);
-            }
-        }
-        for _ in 0..rng.below(20) {
-            tokio::task::yield_now().await;
-        }
-    }
-    set_room(Room::ENOUGH);
-    for _ in 0..3_000 {
-        clock.advance(Duration::from_secs(5));
-        settle().await;
-        let oracle = oracle.lock();
-        if oracle.done.len() == oracle.all.len() {
-            return;
-        }
-    }
-    let oracle = oracle.lock();
-    panic!("never delivered: {:?}", oracle.all.difference(&oracle.done).collect::<Vec<_>>());
-}
-
-fn run(kv: &Kv, clock: &Clock, oracle: &Arc<Mutex<Oracle>>, rng: &Rng) -> CancellationToken {
-    let stop = CancellationToken::new();
-    let (oracle, rng, slow) = (Arc::clone(oracle), rng.clone(), clock.clone());
-    let handler = move |delivery: Delivery| {
-        let (oracle, rng, clock) = (Arc::clone(&oracle), rng.clone(), slow.clone());
-        async move {
-            let number: u32 = String::from_utf8_lossy(&delivery.payload).parse().unwrap();
-            oracle.lock().check(delivery.key.as_deref().map(|key| key.parse().unwrap()), number);
-            match rng.below(10) {
-                0 => clock.sleep(Duration::from_secs(rng.below(10))).await,
-                1 => tokio::task::yield_now().await,
-                _ => {}
-            }
-            if rng.below(5) == 0 {
-                let at = clock.now() + Duration::from_secs(rng.below(30));
-                return if rng.below(2) == 0 { Verdict::again(at) } else { Verdict::Postpone { at } };
-            }
-            oracle.lock().done.insert(number);
-            Verdict::Done
-        }
-    };
-    let config = Config { window: 16, ..Config::default() };
-    sys::task::spawn("deliver", deliver(BOX, kv.clone(), clock.clone(), config, stop.clone(), handler));
-    stop
 }

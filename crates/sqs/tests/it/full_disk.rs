@@ -1,50 +1,29 @@
 //! Queues on a full disk: consumers go on and make room, producers are told to wait.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use kv::Kv;
+use kv::engine::Room;
 use kv::engine::memory::Memory;
-use kv::engine::{Batch, Engine, Room, Snapshot};
-use kv::{Error, Kv};
+use parking_lot::Mutex;
 use serde_json::json;
 use sys::{Clock, Rng, Timestamp};
 
 use crate::{Fixture, NOW_MS, over};
 
-/// The memory engine on a disk that is full when the test says so.
-struct Filling {
-    inner: Memory,
-    is_full: Arc<AtomicBool>,
-}
+/// Takes removals, and what leads to them.
+const FULL: Room = Room::new(0, 8 << 20);
 
-impl Engine for Filling {
-    fn version(&self) -> u64 {
-        self.inner.version()
-    }
-
-    fn snapshot(&self) -> Arc<dyn Snapshot> {
-        self.inner.snapshot()
-    }
-
-    fn room(&mut self) -> Room {
-        if self.is_full.load(Ordering::SeqCst) { Room::new(0, 8 << 20) } else { Room::ENOUGH }
-    }
-
-    fn apply(&mut self, batch: &Batch) -> Result<(), Error> {
-        self.inner.apply(batch)
-    }
-}
-
-fn filling() -> (Fixture, Arc<AtomicBool>) {
-    let (clock, is_full) = (Clock::manual(Timestamp::from_unix_ms(NOW_MS)), Arc::new(AtomicBool::new(false)));
-    let engine = Filling { inner: Memory::default(), is_full: Arc::clone(&is_full) };
-    (over(Kv::inline(Box::new(engine), clock.clone(), Rng::seeded(1)), clock, Rng::seeded(2)), is_full)
+fn filling() -> (Fixture, Arc<Mutex<Room>>) {
+    let (clock, room) = (Clock::manual(Timestamp::from_unix_ms(NOW_MS)), Arc::new(Mutex::new(Room::ENOUGH)));
+    let engine = Box::new(Memory::with_room(Arc::clone(&room)));
+    (over(Kv::inline(engine, clock.clone(), Rng::seeded(1)), clock, Rng::seeded(2)), room)
 }
 
 #[tokio::test]
 async fn a10_a_queue_is_emptied_on_a_full_disk_by_receives_and_deletes() {
     for name in ["q", "q.fifo"] {
-        let (at, is_full) = filling();
+        let (at, room) = filling();
         let attributes = if name.ends_with(".fifo") {
             json!({ "FifoQueue": "true", "ContentBasedDeduplication": "true" })
         } else {
@@ -59,7 +38,7 @@ async fn a10_a_queue_is_emptied_on_a_full_disk_by_receives_and_deletes() {
         for body in 0..30 {
             at.ok("SendMessage", send(body)).await;
         }
-        is_full.store(true, Ordering::SeqCst);
+        *room.lock() = FULL;
         assert_eq!(at.answer("SendMessage", send(30)).await.0, 503, "the control: it is full");
         let mut got = Vec::new();
         loop {
@@ -79,10 +58,10 @@ async fn a10_a_queue_is_emptied_on_a_full_disk_by_receives_and_deletes() {
 
 #[tokio::test]
 async fn a10_a_queue_is_purged_on_a_full_disk() {
-    let (at, is_full) = filling();
+    let (at, room) = filling();
     let queue = at.ok("CreateQueue", json!({ "QueueName": "q" })).await["QueueUrl"].clone();
     at.ok("SendMessage", json!({ "QueueUrl": queue, "MessageBody": "x" })).await;
-    is_full.store(true, Ordering::SeqCst);
+    *room.lock() = FULL;
     at.ok("PurgeQueue", json!({ "QueueUrl": queue })).await;
     assert!(at.ok("ReceiveMessage", json!({ "QueueUrl": queue })).await.get("Messages").is_none());
 }
