@@ -57,13 +57,12 @@ pub(super) async fn send(subscriber: Arc<Subscriber>, shared: Arc<Shared>) {
 
 async fn deliver(subscriber: &Subscriber, shared: &Shared) {
     let clock = &shared.clock;
-    let (batch, events) = subscriber.take(&iso_time(clock.now()), clock.elapsed());
-    let (length, batch) = (batch.len(), Bytes::from(batch));
+    let batch = subscriber.take(&iso_time(clock.now()), clock.elapsed());
     let mut pause = PAUSE_FIRST;
     for attempt in 1..=TRIES_MAX {
         let posted = {
             let _posting = Posting::begin(&shared.gate);
-            let post = shared.dialer.post(subscriber.terms.port, &subscriber.terms.path, batch.clone(), clock);
+            let post = shared.dialer.post(subscriber.terms.port, &subscriber.terms.path, batch.body.clone(), clock);
             clock.timeout(POST_MAX, post).await
         };
         match posted {
@@ -78,7 +77,7 @@ async fn deliver(subscriber: &Subscriber, shared: &Shared) {
             let _ = gate.wait_for(|gate| !gate.paused).await;
         }
     }
-    subscriber.lost(events, length);
+    subscriber.lost(&batch);
 }
 
 /// One post under way.

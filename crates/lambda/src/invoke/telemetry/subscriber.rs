@@ -102,6 +102,18 @@ pub(super) struct Dropped {
     pub(super) bytes: u64,
 }
 
+/// What goes out together.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// A JSON array.
+    pub(super) body: Bytes,
+    /// How many events it holds, and their bytes.
+    pub(super) events: usize,
+    bytes: usize,
+    /// What it tells as lost before.
+    told: Dropped,
+}
+
 /// Whether a batch is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
@@ -140,42 +152,42 @@ impl Subscriber {
         if full || flushing { Due::Now } else { Due::At(since + self.terms.timeout) }
     }
 
-    /// Takes a batch: a JSON array, and how many events it holds. What was lost before is told in it first.
-    pub(super) fn take(&self, time: &str, now: Duration) -> (Vec<u8>, usize) {
+    /// Takes a batch. What was lost before is told in it first.
+    pub(super) fn take(&self, time: &str, now: Duration) -> Batch {
         let mut queue = self.queue.lock();
-        let mut batch = vec![b'['];
-        let dropped = std::mem::take(&mut queue.dropped);
-        if dropped.records > 0 && self.terms.takes(Kind::Platform, "platform.logsDropped") {
+        let mut body = vec![b'['];
+        let told = std::mem::take(&mut queue.dropped);
+        if told.records > 0 && self.terms.takes(Kind::Platform, "platform.logsDropped") {
             let record = json!({
                 "reason": "Consumer seems to have fallen behind as it has not acknowledged receipt of logs.",
-                "droppedRecords": dropped.records,
-                "droppedBytes": dropped.bytes,
+                "droppedRecords": told.records,
+                "droppedBytes": told.bytes,
             });
-            let told = json!({ "time": time, "type": "platform.logsDropped", "record": record });
-            batch.extend(told.to_string().into_bytes());
+            let event = json!({ "time": time, "type": "platform.logsDropped", "record": record });
+            body.extend(event.to_string().into_bytes());
         }
-        let (mut taken, mut bytes) = (0, 0);
+        let (mut events, mut bytes) = (0, 0);
         while let Some(event) = queue.events.front() {
-            if taken > 0 && (taken >= self.terms.items_max || bytes + event.len() > self.terms.bytes_max) {
+            if events > 0 && (events >= self.terms.items_max || bytes + event.len() > self.terms.bytes_max) {
                 break;
             }
-            if batch.len() > 1 {
-                batch.push(b',');
+            if body.len() > 1 {
+                body.push(b',');
             }
-            batch.extend_from_slice(event);
-            (taken, bytes) = (taken + 1, bytes + event.len());
+            body.extend_from_slice(event);
+            (events, bytes) = (events + 1, bytes + event.len());
             queue.events.pop_front();
         }
         queue.bytes -= bytes;
         queue.since = (!queue.events.is_empty()).then_some(now);
-        batch.push(b']');
-        (batch, taken)
+        body.push(b']');
+        Batch { body: Bytes::from(body), events, bytes, told }
     }
 
-    /// A batch could not be delivered.
-    pub(super) fn lost(&self, records: usize, bytes: usize) {
+    /// A batch could not be delivered: the next one tells of it, and again of what this one would have told.
+    pub(super) fn lost(&self, batch: &Batch) {
         let mut queue = self.queue.lock();
-        queue.dropped.records += records as u64;
-        queue.dropped.bytes += bytes as u64;
+        queue.dropped.records += batch.events as u64 + batch.told.records;
+        queue.dropped.bytes += batch.bytes as u64 + batch.told.bytes;
     }
 }

@@ -1,5 +1,6 @@
 use proptest::prelude::proptest;
 
+use super::subscriber::Batch;
 use super::*;
 
 fn terms(api: Api, kinds: &[Kind]) -> Terms {
@@ -20,8 +21,8 @@ fn telemetry() -> Telemetry {
 
 fn told(telemetry: &Telemetry, at: usize) -> Vec<Value> {
     let subscriber = Arc::clone(&telemetry.hub.lock().subscribers[at]);
-    let (batch, events) = subscriber.take("now", Duration::ZERO);
-    let batch: Vec<Value> = serde_json::from_slice(&batch).expect("an array");
+    let Batch { body, events, .. } = subscriber.take("now", Duration::ZERO);
+    let batch: Vec<Value> = serde_json::from_slice(&body).expect("an array");
     assert!(batch.len() >= events);
     batch
 }
@@ -87,11 +88,24 @@ fn what_a_slow_subscriber_loses_is_counted_and_told_first() {
     for _ in 0..2_005 {
         subscriber.push(Bytes::from_static(b"{}"), Duration::ZERO);
     }
-    let (batch, events) = subscriber.take("now", Duration::ZERO);
-    let batch: Vec<Value> = serde_json::from_slice(&batch).unwrap();
+    let Batch { body, events, .. } = subscriber.take("now", Duration::ZERO);
+    let batch: Vec<Value> = serde_json::from_slice(&body).unwrap();
     assert_eq!((events, batch.len()), (1_000, 1_001));
     assert_eq!(batch[0]["type"], "platform.logsDropped");
     assert_eq!((&batch[0]["record"]["droppedRecords"], &batch[0]["record"]["droppedBytes"]), (&json!(5), &json!(10)));
+}
+
+#[test]
+fn what_a_lost_batch_would_have_told_is_told_by_the_next_one() {
+    let subscriber = Subscriber::new("a".to_owned(), terms(Api::Telemetry, &[Kind::Platform]));
+    for _ in 0..2_005 {
+        subscriber.push(Bytes::from_static(b"{}"), Duration::ZERO);
+    }
+    subscriber.lost(&subscriber.take("now", Duration::ZERO));
+    let body = subscriber.take("now", Duration::ZERO).body;
+    let batch: Vec<Value> = serde_json::from_slice(&body).unwrap();
+    let record = &batch[0]["record"];
+    assert_eq!((&record["droppedRecords"], &record["droppedBytes"]), (&json!(1_005), &json!(2_010)));
 }
 
 #[test]
@@ -116,9 +130,9 @@ proptest! {
         }
         let (mut delivered, mut lost) = (0, 0);
         loop {
-            let (batch, events) = subscriber.take("now", Duration::ZERO);
-            assert!(batch.len() < 262_144 + 60_000, "{}", batch.len());
-            let batch: Vec<Value> = serde_json::from_slice(&batch).unwrap();
+            let Batch { body, events, .. } = subscriber.take("now", Duration::ZERO);
+            assert!(body.len() < 262_144 + 60_000, "{}", body.len());
+            let batch: Vec<Value> = serde_json::from_slice(&body).unwrap();
             let drops = batch.iter().filter_map(|event| event["record"]["droppedRecords"].as_u64());
             lost += usize::try_from(drops.sum::<u64>()).unwrap();
             delivered += events;
