@@ -5,12 +5,15 @@ import socket
 import time
 
 import pytest
-from blackbox.functions import javascript
+from blackbox.functions import NODE, PYTHON, Function, javascript, python
 from blackbox.server import ROLE
 from blackbox.signing import error_code, send, sign
 
 JSON = {"Content-Type": "application/json"}
 FUNCTIONS = "/2015-03-31/functions"
+# What they are told to say, or the event.
+PYTHON_ECHO = "def handler(event, context):\n    return 'x' * event['repeat'] if 'repeat' in event else event\n"
+NODE_ECHO = "exports.handler = async (event) => ('repeat' in event ? 'x'.repeat(event.repeat) : event);"
 
 
 def signed(server, method, path, body=b"", headers=None, **how):
@@ -133,3 +136,17 @@ def test_invariant_7_every_phase_is_a_span(server, deploy):
 def test_unknown_trace(server):
     status, _, body = server.get("/_tinderbox/traces/1-00000000-000000000000000000000000")
     assert status == 404 or json.loads(body)["spans"] == []
+
+
+@pytest.mark.parametrize("runtime, code", [(PYTHON, python(PYTHON_ECHO)), (NODE, javascript(NODE_ECHO))])
+def test_l7_an_operator_raises_the_largest_payload(new_server, runtime, code):
+    event = {"x": "y" * (8 << 20)}
+    server = new_server("--payload-mb", "16")
+    raised = Function(server, code, runtime, MemorySize=512, Timeout=30)
+    assert raised.result(event) == event
+    status, _, body = server.get(raised.url() + "/", method="POST", body=b"z" * (8 << 20))
+    assert (status, json.loads(body)["body"]) == (200, "z" * (8 << 20))
+    too_large = raised.error({"repeat": 17 << 20})
+    assert too_large.body["errorMessage"] == "Response payload size exceeded maximum allowed payload size (16777316 bytes)."
+    with pytest.raises(raised.client.exceptions.RequestTooLargeException, match="16777316"):
+        raised.invoke({"x": "y" * (17 << 20)})

@@ -33,6 +33,7 @@ mod line;
 mod log_lines;
 mod log_records;
 mod log_stream;
+mod payload_limits;
 mod provisioned;
 pub mod report;
 mod run;
@@ -64,9 +65,10 @@ use wire::{AccountId, TraceContext};
 pub use environments::EnvironmentKey;
 pub use error::{InvokeError, ThrottleReason};
 pub use log_stream::LogLine;
+pub use payload_limits::PayloadLimits;
 pub use report::{ColdStart, PriceTable, Report, Status};
 pub use state::State;
-pub use stream::{Arrived, STREAM_BYTES_MAX, StreamPart, StreamParts, StreamSink};
+pub use stream::{Arrived, StreamPart, StreamParts, StreamSink};
 
 use admission::Admission;
 use egress::{Egress, WayOut};
@@ -76,16 +78,12 @@ use stems::Stems;
 use crate::runtimes::Runtimes;
 use crate::{CodeRef, FunctionVersion};
 
-/// Largest event and largest answer of a synchronous invocation: 6 MB plus the 100 bytes that AWS adds
-/// ("maximum allowed payload size (6291556 bytes)").
-pub const PAYLOAD_BYTES_MAX: usize = 6 * 1024 * 1024 + 100;
-
 /// One event for one function version.
 #[derive(Clone, Debug)]
 pub struct Invocation {
     /// UUID that the client and the function see.
     pub request_id: String,
-    /// The event: JSON, handed on byte for byte. At most [`PAYLOAD_BYTES_MAX`].
+    /// The event: JSON, handed on byte for byte. At most [`PayloadLimits::sync_bytes`].
     pub payload: Bytes,
     /// JSON text of the `X-Amz-Client-Context` header, already base64-decoded.
     pub client_context: Option<String>,
@@ -216,6 +214,8 @@ pub struct InvokeLimits {
     pub idle_max: Duration,
     /// Where functions may connect to; nowhere by default.
     pub egress: Egress,
+    /// Largest events and answers.
+    pub payloads: PayloadLimits,
     /// Bytes of log that one environment may write at once …
     pub log_burst_bytes: u64,
     /// … and per second after that; the rest is dropped and counted.
@@ -235,6 +235,7 @@ impl Default for InvokeLimits {
             freeze_after: Duration::from_millis(2),
             idle_max: Duration::from_secs(600),
             egress: Egress::None,
+            payloads: PayloadLimits::default(),
             log_burst_bytes: 4 << 20,
             log_bytes_per_s: 1 << 20,
         }
@@ -330,13 +331,9 @@ impl Invoker {
         function: &Arc<FunctionVersion>,
         invocation: Invocation,
     ) -> Result<InvokeOutcome, InvokeError> {
-        let length = invocation.payload.len();
-        if length > PAYLOAD_BYTES_MAX {
-            return Err(InvokeError::RequestTooLarge {
-                length,
-                limit: PAYLOAD_BYTES_MAX,
-                invocation_type: "RequestResponse",
-            });
+        let (length, limit) = (invocation.payload.len(), self.0.limits.payloads.sync_bytes);
+        if length > limit {
+            return Err(InvokeError::RequestTooLarge { length, limit, invocation_type: "RequestResponse" });
         }
         let (run, answered) = run::Run::admit(self.clone(), Arc::clone(function), invocation)?;
         // Dropped after an early answer, it goes on in the background: extensions may still work.

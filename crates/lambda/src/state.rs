@@ -12,6 +12,7 @@ use crate::code_source::{OBJECTS_AT_ONCE, ReadObject};
 use crate::error::LambdaError;
 use crate::function::{CodeRef, Concurrency, FunctionVersion};
 use crate::identity::Identity;
+use crate::invoke::PayloadLimits;
 use crate::keys::FunctionRecord;
 use crate::lately::Lately;
 use crate::limits;
@@ -34,6 +35,8 @@ pub struct Config {
     /// Memory that provisioned environments of this node may take together, in MB: the rest is for what starts when it is
     /// called.
     pub provisioned_mb_max: u64,
+    /// Largest events and answers: what the data plane has.
+    pub payloads: PayloadLimits,
 }
 
 impl Default for Config {
@@ -43,6 +46,7 @@ impl Default for Config {
             account_code_bytes_max: limits::ACCOUNT_CODE_BYTES_MAX,
             account_concurrency_max: limits::ACCOUNT_CONCURRENCY_MAX,
             provisioned_mb_max: u64::MAX,
+            payloads: PayloadLimits::default(),
         }
     }
 }

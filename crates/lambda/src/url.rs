@@ -22,7 +22,7 @@ use wire::{AccountId, Arn, Body, Cx, Principal};
 
 use crate::error::LambdaError;
 use crate::function::FunctionVersion;
-use crate::invoke::{Invocation, InvokeError, InvokeOutcome, PAYLOAD_BYTES_MAX, StreamSink};
+use crate::invoke::{Invocation, InvokeError, InvokeOutcome, StreamSink};
 use crate::keys::{self, Key, UrlAuth, UrlOwner, UrlRecord};
 use crate::name::FunctionName;
 use crate::package::PackageError;
@@ -144,11 +144,12 @@ impl Lambda {
             trace_header: &cx.trace.header(),
         };
         let too_large = || result::refusal(StatusCode::PAYLOAD_TOO_LARGE, r#"{"Message":"Request Entity Too Large"}"#);
-        if request.body().len() > PAYLOAD_BYTES_MAX {
+        let bytes_max = self.config.payloads.sync_bytes;
+        if request.body().len() > bytes_max {
             return Err(too_large());
         }
         let payload = event::encode(request, &context);
-        if payload.len() > PAYLOAD_BYTES_MAX {
+        if payload.len() > bytes_max {
             return Err(too_large());
         }
         let (version, trace) = match self.version_to_run(&cx, &name, cx.trace.clone()).await {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::ValueEnum;
+use lambda::invoke::PayloadLimits;
 use lambda::invoke::egress::Egress;
 use lambda::runtimes::OperatorRuntimes;
 use serde::{Deserialize, Serialize};
@@ -109,6 +110,14 @@ pub(crate) struct Options {
     #[arg(long, env = "TINDERBOX_MEMORY_MB", value_name = "MB")]
     memory_mb: Option<u64>,
 
+    /// Largest event and largest answer of a synchronous invocation in MB, 6 to 256 [default: 6, AWS's]
+    #[arg(long, env = "TINDERBOX_PAYLOAD_MB", value_name = "MB")]
+    payload_mb: Option<u16>,
+
+    /// Most that one answer may stream in MB, 200 to 20,000 [default: 200, AWS's]
+    #[arg(long, env = "TINDERBOX_STREAM_MB", value_name = "MB")]
+    stream_mb: Option<u16>,
+
     /// Seconds after which an idle execution environment is stopped [default: 600]
     #[arg(long, env = "TINDERBOX_IDLE_S", value_name = "SECONDS")]
     idle_s: Option<u64>,
@@ -160,6 +169,8 @@ impl Options {
             domain: self.domain.or(lower.domain),
             concurrency: self.concurrency.or(lower.concurrency),
             memory_mb: self.memory_mb.or(lower.memory_mb),
+            payload_mb: self.payload_mb.or(lower.payload_mb),
+            stream_mb: self.stream_mb.or(lower.stream_mb),
             idle_s: self.idle_s.or(lower.idle_s),
             http_delivery: self.http_delivery.or(lower.http_delivery),
             http_delivery_ca: self.http_delivery_ca.or(lower.http_delivery_ca),
@@ -206,6 +217,7 @@ pub(crate) struct Config {
     pub(crate) domain: String,
     pub(crate) concurrency: u32,
     pub(crate) memory_mb: u64,
+    pub(crate) payloads: PayloadLimits,
     pub(crate) idle_s: u64,
     pub(crate) http_delivery: HttpDelivery,
     pub(crate) http_delivery_ca: Option<PathBuf>,
@@ -247,6 +259,10 @@ impl Config {
             domain: options.domain.unwrap_or_else(|| "localhost".to_owned()),
             concurrency,
             memory_mb: options.memory_mb.unwrap_or_else(three_quarters_of_memory_mb),
+            payloads: PayloadLimits::of_mb(
+                within("payload-mb", options.payload_mb, 6, 256)?,
+                within("stream-mb", options.stream_mb, 200, 20_000)?,
+            ),
             idle_s: options.idle_s.unwrap_or(600),
             http_delivery: options.http_delivery.unwrap_or_default(),
             http_delivery_ca: options.http_delivery_ca,
@@ -257,6 +273,13 @@ impl Config {
             price_gb_second: price("price-gb-second", options.price_gb_second, 0.000_016_666_7)?,
         })
     }
+}
+
+/// A value that may only be raised, and not above `max`; `least` where none is given.
+fn within(name: &str, value: Option<u16>, least: u16, max: u16) -> anyhow::Result<u16> {
+    let value = value.unwrap_or(least);
+    anyhow::ensure!((least..=max).contains(&value), "{name} {value} is not in {least} to {max}");
+    Ok(value)
 }
 
 /// The data folder when none is configured: `$XDG_DATA_HOME/tinderbox`, else `~/.local/share/tinderbox`.

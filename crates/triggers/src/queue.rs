@@ -37,8 +37,8 @@ const LANES_MAX: usize = 1_000;
 const LANES_OF_A_POLLER: usize = 10;
 /// The longest wait of a receive.
 const WAIT: Duration = Duration::from_secs(20);
-/// Largest event: that of a synchronous invocation.
-const EVENT_BYTES_MAX: usize = lambda::invoke::PAYLOAD_BYTES_MAX;
+/// Largest event: AWS's of a synchronous invocation.
+const EVENT_BYTES_MAX: usize = lambda::invoke::PayloadLimits::AWS.sync_bytes;
 /// What an event has beside its records.
 const ENVELOPE_BYTES: usize = 64;
 /// Pause when the role may not, the queue or the function is gone, or the platform fails.

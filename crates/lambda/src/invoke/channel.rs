@@ -21,11 +21,8 @@
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use serde::Serialize;
 
+use super::StreamSink;
 use super::stream::{CHUNK_BYTES_MAX, HEAD_BYTES_MAX};
-use super::{PAYLOAD_BYTES_MAX, StreamSink};
-
-/// Longest frame that a runtime may send: an answer of the full size, its request id, and slack for error JSON.
-pub(crate) const FRAME_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + (1 << 20);
 
 const REQUEST_ID_BYTES: usize = 36;
 
@@ -105,11 +102,11 @@ const fn part_bytes_max(bytes_max: usize) -> usize {
     1 + REQUEST_ID_BYTES + bytes_max
 }
 
-/// Takes the first whole frame from `buffer`; `None` when more bytes are needed.
-pub(crate) fn decode(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
+/// Takes the first whole frame, of at most `bytes_max`, from `buffer`; `None` when more bytes are needed.
+pub(crate) fn decode(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Frame>, FrameError> {
     let Some(prefix) = buffer.first_chunk::<4>() else { return Ok(None) };
     let length = usize::try_from(u32::from_be_bytes(*prefix)).unwrap_or(usize::MAX);
-    if length > FRAME_BYTES_MAX {
+    if length > bytes_max {
         return Err(FrameError::TooLong(length));
     }
     if length == 0 {
@@ -161,6 +158,8 @@ mod tests {
 
     use super::*;
 
+    const FRAME_BYTES: usize = 7 << 20;
+
     const ID: &str = "8476a536-e9f4-11e8-9739-2dfe598c3fcd";
 
     fn encode(frame: &Frame) -> Vec<u8> {
@@ -208,7 +207,7 @@ mod tests {
                 let (now, later) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
                 buffer.extend_from_slice(now);
                 rest = later;
-                while let Some(frame) = decode(&mut buffer).unwrap() {
+                while let Some(frame) = decode(&mut buffer, FRAME_BYTES).unwrap() {
                     seen.push(frame);
                 }
             }
@@ -218,7 +217,7 @@ mod tests {
         #[test]
         fn any_bytes_decode_or_fail_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
             let mut buffer = BytesMut::from(&bytes[..]);
-            while let Ok(Some(_)) = decode(&mut buffer) {}
+            while let Ok(Some(_)) = decode(&mut buffer, FRAME_BYTES) {}
         }
     }
 
@@ -236,7 +235,7 @@ mod tests {
             (vec![0, 0, 0, 3, 3, b'a', b'b'], FrameError::Malformed),
             ([&[0, 0, 0, 37, 4][..], &[0xff; 36]].concat(), FrameError::Malformed),
         ] {
-            assert_eq!(decode(&mut BytesMut::from(&bytes[..])), Err(error), "{bytes:?}");
+            assert_eq!(decode(&mut BytesMut::from(&bytes[..]), FRAME_BYTES), Err(error), "{bytes:?}");
         }
     }
 
@@ -248,7 +247,7 @@ mod tests {
             {
                 let mut bytes = u32::try_from(length).unwrap().to_be_bytes().to_vec();
                 bytes.push(kind);
-                assert_eq!(decode(&mut BytesMut::from(&bytes[..])), expected);
+                assert_eq!(decode(&mut BytesMut::from(&bytes[..]), FRAME_BYTES), expected);
             }
         }
     }

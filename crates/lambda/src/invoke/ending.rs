@@ -7,7 +7,6 @@ use sandbox::Exit;
 use serde_json::json;
 use sys::Timestamp;
 
-use super::PAYLOAD_BYTES_MAX;
 use super::extensions::{Failure, ShutdownReason};
 use super::log_records::iso_time;
 use super::report::Status;
@@ -20,7 +19,10 @@ pub(crate) enum Ending {
     /// The handler's error, or the init error, in the runtime's words.
     Error(Bytes),
     /// The answer was too large.
-    TooLarge,
+    TooLarge {
+        /// What it may be at most, in bytes.
+        bytes_max: u64,
+    },
     /// Time ran out; the limit that was passed.
     TimedOut(Duration),
     /// The runtime ended.
@@ -54,7 +56,7 @@ impl Ending {
         let error_type = match self {
             Self::Response(_) => return None,
             Self::Error(json) => return Some(type_of(json)),
-            Self::TooLarge => "Function.ResponseSizeTooLarge",
+            Self::TooLarge { .. } => "Function.ResponseSizeTooLarge",
             Self::TimedOut(_) => "Sandbox.Timedout",
             Self::Exited(_) => "Runtime.ExitError",
             Self::NoEntry(_) => "Runtime.InvalidEntrypoint",
@@ -94,9 +96,9 @@ impl Ending {
         match self {
             Self::Response(body) => told(body, false, Status::Answered, None),
             Self::Error(json) => told(json, true, Status::Answered, None),
-            Self::TooLarge => {
+            Self::TooLarge { bytes_max } => {
                 let message =
-                    format!("Response payload size exceeded maximum allowed payload size ({PAYLOAD_BYTES_MAX} bytes).");
+                    format!("Response payload size exceeded maximum allowed payload size ({bytes_max} bytes).");
                 let payload = json!({ "errorType": "Function.ResponseSizeTooLarge", "errorMessage": message });
                 told(Bytes::from(payload.to_string()), true, Status::Answered, Some(message))
             }
@@ -217,7 +219,7 @@ mod tests {
 
     #[test]
     fn an_answer_over_the_limit_has_awss_text() {
-        let (json, told) = tell(Ending::TooLarge);
+        let (json, told) = tell(Ending::TooLarge { bytes_max: 6_291_556 });
         assert_eq!(json["errorType"], "Function.ResponseSizeTooLarge");
         assert_eq!(
             json["errorMessage"],

@@ -268,7 +268,7 @@ impl Environment {
         let ending = match self.hear(Awaited::Line, deadline).await {
             Heard::Said(Said::Response { request_id: id, body }) if id == request_id => Ending::Response(body),
             Heard::Said(Said::Error { request_id: id, json }) if id == request_id => Ending::Error(json),
-            Heard::Said(Said::TooLarge) => Ending::TooLarge,
+            Heard::Said(Said::TooLarge { bytes_max }) => Ending::TooLarge { bytes_max },
             Heard::Said(Said::Closed { undelivered: true }) => return Err(NeverTaken),
             Heard::Said(Said::Closed { undelivered: false }) => self.closed().await,
             Heard::Said(said) => Ending::Violation(format!("{} during an invocation", name_of(&said))),
@@ -430,7 +430,7 @@ fn name_of(said: &Said) -> &'static str {
         Said::InitError(_) => "INIT_ERROR",
         Said::Response { .. } => "an answer to another request id",
         Said::Error { .. } => "an error for another request id",
-        Said::TooLarge => "a frame that is too long",
+        Said::TooLarge { .. } => "a frame that is too long",
         Said::Violation(_) => "a malformed frame",
         Said::Closed { .. } => "the end",
     }

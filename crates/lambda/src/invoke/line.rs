@@ -8,7 +8,7 @@ use tokio::net::UnixStream;
 
 use super::channel::{self, Frame, InvokeHeader};
 use super::runtime_api::RuntimeApi;
-use super::{STREAM_BYTES_MAX, StreamPart, StreamSink};
+use super::{PayloadLimits, StreamPart, StreamSink};
 
 /// What the runtime said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,10 @@ pub(crate) enum Said {
     /// The handler's error; JSON in the runtime's words.
     Error { request_id: String, json: Bytes },
     /// An answer above the limit. Nothing of it was kept.
-    TooLarge,
+    TooLarge {
+        /// What it may be at most, in bytes.
+        bytes_max: u64,
+    },
     /// Something that the protocol has not. The environment is not used again.
     Violation(String),
     /// The runtime's end is closed.
@@ -82,6 +85,7 @@ pub(crate) struct FrameLine {
     socket: UnixStream,
     buffer: BytesMut,
     undelivered: bool,
+    limits: PayloadLimits,
     /// Where the answer to the event that was delivered last goes, if it streams.
     stream: Streaming,
 }
@@ -111,7 +115,7 @@ impl Streaming {
     ///
     /// # Errors
     /// What the environment ends with: nobody asked for the part, it begins the answer again, or the answer is too long.
-    fn take(&mut self, request_id: &str, part: StreamPart) -> Result<(), Said> {
+    fn take(&mut self, request_id: &str, part: StreamPart, bytes_max: u64) -> Result<(), Said> {
         if self.sink.is_none() || self.request_id != request_id {
             return Err(Said::Violation("a stream that nobody asked for".to_owned()));
         }
@@ -122,8 +126,8 @@ impl Streaming {
             StreamPart::Head(_) => self.has_head = true,
             StreamPart::Chunk(bytes) => self.bytes += bytes.len() as u64,
         }
-        if self.bytes > STREAM_BYTES_MAX {
-            return Err(Said::TooLarge);
+        if self.bytes > bytes_max {
+            return Err(Said::TooLarge { bytes_max });
         }
         self.held = Some(part);
         Ok(())
@@ -131,8 +135,8 @@ impl Streaming {
 }
 
 impl FrameLine {
-    pub(crate) fn new(socket: UnixStream) -> Self {
-        Self { socket, buffer: BytesMut::new(), undelivered: false, stream: Streaming::default() }
+    pub(crate) fn new(socket: UnixStream, limits: PayloadLimits) -> Self {
+        Self { socket, buffer: BytesMut::new(), undelivered: false, limits, stream: Streaming::default() }
     }
 
     async fn deliver(&mut self, header: &InvokeHeader, event: &[u8]) {
@@ -152,23 +156,23 @@ impl FrameLine {
     pub(crate) async fn listen(&mut self) -> Said {
         loop {
             self.stream.pass_on().await;
-            match channel::decode(&mut self.buffer) {
+            match channel::decode(&mut self.buffer, self.limits.frame_bytes()) {
                 Ok(Some(Frame::Head { request_id, content_type })) => {
                     let head = StreamPart::Head(String::from_utf8_lossy(&content_type).into_owned());
-                    match self.stream.take(&request_id, head) {
+                    match self.stream.take(&request_id, head, self.limits.stream_bytes) {
                         Ok(()) => continue,
                         Err(said) => return said,
                     }
                 }
                 Ok(Some(Frame::Chunk { request_id, bytes })) => {
-                    match self.stream.take(&request_id, StreamPart::Chunk(bytes)) {
+                    match self.stream.take(&request_id, StreamPart::Chunk(bytes), self.limits.stream_bytes) {
                         Ok(()) => continue,
                         Err(said) => return said,
                     }
                 }
-                Ok(Some(frame)) => return frame.into(),
+                Ok(Some(frame)) => return self.said(frame),
                 Ok(None) => {}
-                Err(channel::FrameError::TooLong(_)) => return Said::TooLarge,
+                Err(channel::FrameError::TooLong(_)) => return self.too_large(),
                 Err(error) => return Said::Violation(error.to_string()),
             }
             self.buffer.reserve(16 * 1024);
@@ -183,20 +187,22 @@ impl FrameLine {
             }
         }
     }
-}
 
-impl From<Frame> for Said {
-    fn from(frame: Frame) -> Self {
+    fn said(&self, frame: Frame) -> Said {
         match frame {
-            Frame::Ready => Self::Ready,
-            Frame::Loading => Self::Loading,
-            Frame::Standby => Self::Standby,
-            Frame::Response { body, .. } if body.len() > super::PAYLOAD_BYTES_MAX => Self::TooLarge,
-            Frame::Response { request_id, body } => Self::Response { request_id, body },
-            Frame::Error { request_id, json } => Self::Error { request_id, json },
-            Frame::InitError { json } => Self::InitError(json),
-            Frame::Head { .. } | Frame::Chunk { .. } => Self::Violation("a part of a stream".to_owned()),
+            Frame::Ready => Said::Ready,
+            Frame::Loading => Said::Loading,
+            Frame::Standby => Said::Standby,
+            Frame::Response { body, .. } if body.len() > self.limits.sync_bytes => self.too_large(),
+            Frame::Response { request_id, body } => Said::Response { request_id, body },
+            Frame::Error { request_id, json } => Said::Error { request_id, json },
+            Frame::InitError { json } => Said::InitError(json),
+            Frame::Head { .. } | Frame::Chunk { .. } => Said::Violation("a part of a stream".to_owned()),
         }
+    }
+
+    fn too_large(&self) -> Said {
+        Said::TooLarge { bytes_max: self.limits.sync_bytes as u64 }
     }
 }
 
@@ -230,7 +236,7 @@ mod tests {
     async fn a_runtime_that_ended_before_it_read_the_event_is_told_from_one_that_ended_after() {
         for reads in [false, true] {
             let (server, mut runtime) = UnixStream::pair().unwrap();
-            let mut line = FrameLine::new(server);
+            let mut line = FrameLine::new(server, PayloadLimits::default());
             line.deliver(&header(), b"{}").await;
             if reads {
                 let mut bytes = vec![0; 4096];
@@ -244,7 +250,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_streams_through_in_order_and_loses_nothing_when_listening_is_interrupted() {
         let (server, mut runtime) = UnixStream::pair().unwrap();
-        let mut line = FrameLine::new(server);
+        let mut line = FrameLine::new(server, PayloadLimits::default());
         let (sink, mut parts) = StreamSink::new();
         line.deliver(&InvokeHeader { stream: Some(sink), ..header() }, b"{}").await;
         let mut sent = frame(8, b"text/plain");
@@ -283,7 +289,7 @@ mod tests {
         let two_heads = [frame(8, b"text/plain"), frame(8, b"text/plain")].concat();
         for sent in [long_chunk, long_head, two_heads] {
             let (server, mut runtime) = UnixStream::pair().unwrap();
-            let mut line = FrameLine::new(server);
+            let mut line = FrameLine::new(server, PayloadLimits::default());
             let (sink, _parts) = StreamSink::new();
             line.deliver(&InvokeHeader { stream: Some(sink), ..header() }, b"{}").await;
             let (said, _) = tokio::join!(line.listen(), runtime.write_all(&sent[..sent.len().min(4096)]));
@@ -294,7 +300,7 @@ mod tests {
     #[tokio::test]
     async fn a_half_reply_is_no_reply() {
         let (server, mut runtime) = UnixStream::pair().unwrap();
-        let mut line = FrameLine::new(server);
+        let mut line = FrameLine::new(server, PayloadLimits::default());
         runtime.write_all(&[0, 0, 1, 0, 3, b'x']).await.unwrap();
         drop(runtime);
         assert_eq!(line.listen().await, Said::Closed { undelivered: false });
@@ -303,8 +309,12 @@ mod tests {
     #[tokio::test]
     async fn an_answer_over_the_limit_is_not_kept() {
         let (server, mut runtime) = UnixStream::pair().unwrap();
-        let mut line = FrameLine::new(server);
+        let mut line = FrameLine::new(server, PayloadLimits::default());
         runtime.write_all(&(8u32 << 20).to_be_bytes()).await.unwrap();
-        assert_eq!(line.listen().await, Said::TooLarge);
+        assert_eq!(line.listen().await, Said::TooLarge { bytes_max: 6_291_556 });
+        let (server, mut runtime) = UnixStream::pair().unwrap();
+        let mut line = FrameLine::new(server, PayloadLimits::of_mb(8, 200));
+        runtime.write_all(&(8u32 << 20).to_be_bytes()).await.unwrap();
+        assert!(line.listen().now_or_never().is_none(), "an operator may raise it: the rest is waited for");
     }
 }

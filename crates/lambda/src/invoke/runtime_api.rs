@@ -22,12 +22,12 @@ use sys::task::CancellationToken;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 
-use super::StreamSink;
 use super::apis::{self, Apis, Refused};
 use super::channel::InvokeHeader;
 use super::extensions::Extensions;
 use super::line::Said;
 use super::telemetry::Telemetry;
+use super::{PayloadLimits, StreamSink};
 
 /// The platform's end of the API of one environment. Dropping it closes every connection.
 #[derive(Debug)]
@@ -45,6 +45,7 @@ pub(super) struct Shared {
     /// Wakes the platform when the runtime asks for its next event.
     moved: Notify,
     said: mpsc::Sender<Said>,
+    limits: PayloadLimits,
 }
 
 #[derive(Debug)]
@@ -98,7 +99,7 @@ impl Refused {
 enum Answer {
     Response(Bytes),
     Error(Bytes),
-    TooLarge,
+    TooLarge { bytes_max: u64 },
 }
 
 /// More events than this wait only when a runtime misbehaves; what comes after is refused by the diagram anyway.
@@ -106,7 +107,13 @@ const SAID_MAX: usize = 8;
 
 impl RuntimeApi {
     /// Serves the API on `listener`, beside those of `extensions` and `telemetry`, until it is dropped.
-    pub(super) fn serve(listener: TcpListener, clock: Clock, extensions: Extensions, telemetry: Telemetry) -> Self {
+    pub(super) fn serve(
+        listener: TcpListener,
+        clock: Clock,
+        extensions: Extensions,
+        telemetry: Telemetry,
+        limits: PayloadLimits,
+    ) -> Self {
         let (sender, said) = mpsc::channel(SAID_MAX);
         let conversation = Conversation { phase: Phase::Starting, pending: None, asked: false, sink: None };
         let shared = Arc::new(Shared {
@@ -114,6 +121,7 @@ impl RuntimeApi {
             event: Notify::new(),
             moved: Notify::new(),
             said: sender,
+            limits,
         });
         let open = CancellationToken::new();
         let apis = Apis { runtime: Some(Arc::clone(&shared)), extensions, telemetry };
@@ -188,7 +196,7 @@ impl Shared {
         self.say(match answer {
             Answer::Response(body) => Said::Response { request_id, body },
             Answer::Error(json) => Said::Error { request_id, json },
-            Answer::TooLarge => Said::TooLarge,
+            Answer::TooLarge { bytes_max } => Said::TooLarge { bytes_max },
         });
         Ok(())
     }

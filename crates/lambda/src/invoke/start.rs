@@ -161,7 +161,7 @@ impl Invoker {
         let telemetry = Telemetry::new(clock.clone(), sandbox.take_sockets());
         logs.attach(&mut sandbox, telemetry.clone());
         let door = shared.way_out.door(Egress::of(&function.environment));
-        let line = connect(&mut sandbox, line, protocol, &holds, peer, door, apis_of(&extensions, &telemetry), clock);
+        let line = connect(&mut sandbox, line, protocol, &holds, peer, door, apis_of(&extensions, &telemetry), shared);
         let line = line.map_err(|cause| unavailable(cause.to_owned()))?;
         let environment = Environment {
             id,
@@ -365,8 +365,9 @@ fn connect(
     peer: EnvironmentPeer,
     door: Door,
     apis: Apis,
-    clock: &Clock,
+    shared: &super::Shared,
 ) -> Result<Line, &'static str> {
+    let (clock, limits) = (&shared.clock, shared.limits.payloads);
     let mut listeners = sandbox.take_listeners().into_iter();
     let (Some(runtime_api), Some(endpoint)) = (listeners.next(), listeners.next()) else {
         return Err("the sandbox has no listeners");
@@ -379,7 +380,13 @@ fn connect(
     let serving = endpoint::serve(endpoint, Arc::clone(&held.hooks.connection), peer, clock.clone());
     drop(sys::task::spawn("function endpoint", async move { open.run_until_cancelled(serving).await }));
     if protocol == Protocol::RuntimeApi {
-        return Ok(Line::RuntimeApi(RuntimeApi::serve(runtime_api, clock.clone(), apis.extensions, apis.telemetry)));
+        return Ok(Line::RuntimeApi(RuntimeApi::serve(
+            runtime_api,
+            clock.clone(),
+            apis.extensions,
+            apis.telemetry,
+            limits,
+        )));
     }
     let serving = apis::serve(runtime_api, clock.clone(), apis, held.open.clone());
     drop(sys::task::spawn("extensions api", serving));
@@ -387,7 +394,7 @@ fn connect(
         Some(line) => Ok(Line::Frames(line)),
         None => {
             let channel = sandbox.take_channel().ok_or("the sandbox has no channel")?;
-            Ok(Line::Frames(FrameLine::new(channel)))
+            Ok(Line::Frames(FrameLine::new(channel, limits)))
         }
     }
 }

@@ -23,7 +23,7 @@ use shelves::{Shelves, Standing};
 use super::egress::Egress;
 use super::line::{FrameLine, Said};
 use super::start::{OPEN_FILES_MAX, PROCESSES_MAX};
-use super::{AWS_ENDPOINT, EGRESS_PROXY, InvokeLimits, RUNTIME_API, variables};
+use super::{AWS_ENDPOINT, EGRESS_PROXY, InvokeLimits, PayloadLimits, RUNTIME_API, variables};
 use crate::runtimes::{LaunchPlan, Runtimes};
 
 /// How long a runtime may take until it stands by; on a busy machine its boot waits for everybody else.
@@ -59,6 +59,7 @@ struct Shared {
     clock: Clock,
     launcher: Launcher,
     egress: Egress,
+    payloads: PayloadLimits,
     shelves: Shelves<Stem>,
     closed: CancellationToken,
 }
@@ -74,6 +75,7 @@ impl Stems {
             clock: clock.clone(),
             launcher: launcher.clone(),
             egress: limits.egress.clone(),
+            payloads: limits.payloads,
             shelves: Shelves::new(clock.clone(), count_max),
             closed: closed.clone(),
         });
@@ -125,7 +127,7 @@ impl Shared {
     async fn stand_by(&self, plan: &LaunchPlan) -> Result<Stem, String> {
         let mut sandbox = self.launcher.launch(spec(plan, &self.egress)).await.map_err(|error| error.to_string())?;
         let channel = sandbox.take_channel().ok_or("no channel")?;
-        let mut line = FrameLine::new(channel);
+        let mut line = FrameLine::new(channel, self.payloads);
         match line.listen().await {
             Said::Standby => Ok(Stem { sandbox, line }),
             other => Err(format!("it said {other:?}; its end: {:?}", sandbox.exited().await)),

@@ -11,8 +11,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-/// Most that one answer may stream: 200 MB.
-pub const STREAM_BYTES_MAX: u64 = 200 << 20;
 /// One chunk of an answer: our bootstraps cut longer ones.
 pub(crate) const CHUNK_BYTES_MAX: usize = 1 << 20;
 /// The content type of an answer.

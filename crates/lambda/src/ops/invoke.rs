@@ -10,7 +10,7 @@ use wire::{ApiError, Body, Cx};
 use super::settings::refuse_unserved;
 use crate::error::LambdaError;
 use crate::event_queue::QueuedEvent;
-use crate::invoke::{Invocation, InvokeError, PAYLOAD_BYTES_MAX};
+use crate::invoke::{Invocation, InvokeError};
 use crate::limits;
 use crate::name::{FunctionName, in_account_of};
 use crate::qualifier::resolve;
@@ -31,7 +31,7 @@ pub(crate) async fn invoke(lambda: Lambda, cx: Cx, input: m::InvokeInput) -> Res
     ])?;
     let payload = payload_or_empty(input.payload);
     let event = input.invocation_type == Some(m::InvocationType::Event);
-    check_payload(&payload, event)?;
+    check_payload(&lambda, &payload, event)?;
     let client_context = input.client_context.as_deref().map(client_context).transpose()?;
     let accepted = |status| m::InvokeOutput { status_code: Some(status), ..m::InvokeOutput::default() };
     if event {
@@ -78,7 +78,7 @@ pub(crate) async fn invoke_async(
     let name = FunctionName::parse(&cx, &input.function_name, None)?;
     let payload = body.collect(limits::EVENT_BYTES_MAX + 1).await.map_err(unreceived)?;
     let payload = payload_or_empty(Some(payload));
-    check_payload(&payload, true)?;
+    check_payload(&lambda, &payload, true)?;
     queue(&lambda, &cx, &name, payload, None).await?;
     Ok((m::InvokeAsyncOutput { status: Some(202) }, Body::empty()))
 }
@@ -112,10 +112,10 @@ async fn queue(
 }
 
 /// L7 and well-formed JSON: whatever fails here never reaches a function.
-pub(super) fn check_payload(payload: &Bytes, event: bool) -> Result<(), LambdaError> {
+pub(super) fn check_payload(lambda: &Lambda, payload: &Bytes, event: bool) -> Result<(), LambdaError> {
     let length = payload.len();
     let (limit, invocation_type) =
-        if event { (limits::EVENT_BYTES_MAX, "Event") } else { (PAYLOAD_BYTES_MAX, "RequestResponse") };
+        if event { (limits::EVENT_BYTES_MAX, "Event") } else { (lambda.config.payloads.sync_bytes, "RequestResponse") };
     if length > limit {
         return Err(InvokeError::RequestTooLarge { length, limit, invocation_type }.into());
     }

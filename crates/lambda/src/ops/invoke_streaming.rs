@@ -31,7 +31,7 @@ pub(crate) async fn invoke_streaming(
     let name = FunctionName::parse(&cx, &input.function_name, input.qualifier.as_deref())?;
     refuse_unserved(&[("TenantId", input.tenant_id.is_some())])?;
     let payload = payload_or_empty(input.payload);
-    check_payload(&payload, false)?;
+    check_payload(&lambda, &payload, false)?;
     let client_context = input.client_context.as_deref().map(client_context).transpose()?;
     let (version, trace) = lambda.version_to_run(&cx, &name, cx.trace.clone()).await?;
     let output = |status| m::InvokeWithResponseStreamOutput {

@@ -11,6 +11,7 @@ use gateway::{
 };
 use iam::{Decisions, Iam};
 use kv::Kv;
+use lambda::invoke::PayloadLimits;
 use lambda::invoke::{LogLine, LogSink};
 use lambda::limits;
 use lambda::package::{Packages, UnpackLimits};
@@ -290,6 +291,7 @@ fn invoke_limits(config: &Config) -> InvokeLimits {
         memory_budget_mb: u32::try_from(config.memory_mb).unwrap_or(u32::MAX),
         idle_max: Duration::from_secs(config.idle_s),
         egress: config.egress.clone(),
+        payloads: config.payloads,
         ..InvokeLimits::default()
     }
 }
@@ -299,6 +301,7 @@ fn lambda_config(config: &Config) -> lambda::Config {
         url_domain: config.domain.clone(),
         account_concurrency_max: i32::try_from(config.concurrency).unwrap_or(i32::MAX),
         provisioned_mb_max: config.memory_mb / 2,
+        payloads: config.payloads,
         ..lambda::Config::default()
     }
 }
@@ -322,7 +325,8 @@ fn gateway_config(config: &Config) -> gateway::Config {
     };
     settings.domain = config.domain.clone();
     settings.signature_v2 = config.s3_signature_v2;
-    settings.limits.bodies = body_limits();
+    settings.limits.bodies = body_limits(config.payloads);
+    settings.limits.function_url_body = ByteSize(config.payloads.sync_bytes as u64);
     // Within the 5 s that SIGTERM promises, with time left to write what was left behind.
     settings.limits.shutdown_grace = Duration::from_millis(3_500);
     settings
@@ -354,7 +358,7 @@ fn function_urls(lambda: Lambda) -> FunctionUrls {
 
 /// Operations whose bodies may be larger, or must be smaller, than the gateway's 10 MB.
 /// Codes and sizes: AWS Lambda developer guide, "Lambda quotas"; API Invoke, RequestTooLargeException.
-fn body_limits() -> Vec<BodyLimit> {
+fn body_limits(payloads: PayloadLimits) -> Vec<BodyLimit> {
     let lambda = |operation, bytes, code| BodyLimit {
         service: "lambda",
         operation,
@@ -370,12 +374,13 @@ fn body_limits() -> Vec<BodyLimit> {
         size,
         refusal: TooLarge { code: "MaxMessageLengthExceeded", status: 400 },
     };
-    let (package, payload) = (limits::PACKAGE_REQUEST_BYTES_MAX, lambda::invoke::PAYLOAD_BYTES_MAX as u64);
+    let (package, payload) = (limits::PACKAGE_REQUEST_BYTES_MAX, payloads.sync_bytes as u64);
     vec![
         lambda("CreateFunction", package, "RequestEntityTooLargeException"),
         lambda("UpdateFunctionCode", package, "RequestEntityTooLargeException"),
         lambda("PublishLayerVersion", package, "RequestEntityTooLargeException"),
         lambda("Invoke", payload, "RequestTooLargeException"),
+        lambda("InvokeWithResponseStream", payload, "RequestTooLargeException"),
         s3("CompleteMultipartUpload", ByteSize::mib(4)),
         s3("*", ByteSize::mib(2)),
     ]

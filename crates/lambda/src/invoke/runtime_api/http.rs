@@ -12,7 +12,7 @@ use super::{Answer, Shared};
 use crate::invoke::apis::{Read, Refused, Reply, accepted, broken, discard, not_found, read, refuse, reply, whole};
 use crate::invoke::channel::InvokeHeader;
 use crate::invoke::stream::HEAD_BYTES_MAX;
-use crate::invoke::{PAYLOAD_BYTES_MAX, STREAM_BYTES_MAX, StreamPart, StreamSink};
+use crate::invoke::{StreamPart, StreamSink};
 
 /// Longest error document that a runtime may post.
 const ERROR_BYTES_MAX: usize = 1 << 20;
@@ -57,7 +57,7 @@ async fn respond(shared: &Arc<Shared>, id: &str, request: Request<Incoming>) -> 
     if let Some(sink) = shared.sink().filter(|_| streams) {
         return stream(shared, id, request, &sink).await;
     }
-    match read(request.into_body(), PAYLOAD_BYTES_MAX).await {
+    match read(request.into_body(), shared.limits.sync_bytes).await {
         Read::Whole { body, trailers } => {
             let answer = match streamed_error(&trailers) {
                 Some(json) => Answer::Error(json),
@@ -65,16 +65,17 @@ async fn respond(shared: &Arc<Shared>, id: &str, request: Request<Incoming>) -> 
             };
             accepted(shared.answer(id, answer))
         }
-        Read::TooLong => too_large(shared.answer(id, Answer::TooLarge)),
+        Read::TooLong => too_large(shared, id, shared.limits.sync_bytes as u64),
         Read::Broken => broken(),
     }
 }
 
-fn too_large(answered: Result<(), Refused>) -> Reply {
+fn too_large(shared: &Shared, id: &str, bytes_max: u64) -> Reply {
+    let answered = shared.answer(id, Answer::TooLarge { bytes_max });
     let too_large = || Refused {
         status: 413,
         error_type: "RequestEntityTooLarge",
-        message: format!("Exceeded maximum allowed payload size ({PAYLOAD_BYTES_MAX} bytes)."),
+        message: format!("Exceeded maximum allowed payload size ({bytes_max} bytes)."),
     };
     refuse(&answered.err().unwrap_or_else(too_large))
 }
@@ -95,9 +96,9 @@ async fn stream(shared: &Arc<Shared>, id: &str, request: Request<Incoming>, sink
         match frame.into_data() {
             Ok(data) => {
                 length += data.len() as u64;
-                if length > STREAM_BYTES_MAX {
+                if length > shared.limits.stream_bytes {
                     discard(body).await;
-                    return too_large(shared.answer(id, Answer::TooLarge));
+                    return too_large(shared, id, shared.limits.stream_bytes);
                 }
                 sink.send(StreamPart::Chunk(data)).await;
             }

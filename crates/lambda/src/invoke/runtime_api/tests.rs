@@ -4,8 +4,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::invoke::PAYLOAD_BYTES_MAX;
+use crate::invoke::PayloadLimits;
 use crate::invoke::extensions::About;
+
+/// AWS's.
+const BYTES_MAX: usize = 6_291_556;
 
 const ID: &str = "8476a536-e9f4-11e8-9739-2dfe598c3fcd";
 
@@ -23,7 +26,16 @@ fn none() -> Extensions {
 async fn api() -> (RuntimeApi, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    (RuntimeApi::serve(listener, Clock::system(), none(), Telemetry::new(Clock::system(), Vec::new())), address)
+    (
+        RuntimeApi::serve(
+            listener,
+            Clock::system(),
+            none(),
+            Telemetry::new(Clock::system(), Vec::new()),
+            PayloadLimits::default(),
+        ),
+        address,
+    )
 }
 
 fn header(request_id: &str) -> InvokeHeader {
@@ -127,14 +139,14 @@ async fn unknown_paths_and_methods_are_refused() {
 async fn an_answer_over_six_megabytes_gets_413_and_ends_the_invocation() {
     let (mut api, address) = running().await;
     let path = format!("/invocation/{ID}/response");
-    let (status, _, body) = call(address, "POST", &path, &vec![b'x'; PAYLOAD_BYTES_MAX + 1]).await;
+    let (status, _, body) = call(address, "POST", &path, &vec![b'x'; BYTES_MAX + 1]).await;
     let error: serde_json::Value = serde_json::from_slice(&body).unwrap();
     assert_eq!((status, &error["errorType"]), (413, &serde_json::json!("RequestEntityTooLarge")));
     assert_eq!(error["errorMessage"], "Exceeded maximum allowed payload size (6291556 bytes).");
-    assert_eq!(api.listen().await, Said::TooLarge);
+    assert_eq!(api.listen().await, Said::TooLarge { bytes_max: 6_291_556 });
     let (mut api, address) = running().await;
-    assert_eq!(call(address, "POST", &path, &vec![b'x'; PAYLOAD_BYTES_MAX]).await.0, 202);
-    assert!(matches!(api.listen().await, Said::Response { body, .. } if body.len() == PAYLOAD_BYTES_MAX));
+    assert_eq!(call(address, "POST", &path, &vec![b'x'; BYTES_MAX]).await.0, 202);
+    assert!(matches!(api.listen().await, Said::Response { body, .. } if body.len() == BYTES_MAX));
 }
 
 #[tokio::test]
