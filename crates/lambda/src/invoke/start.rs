@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::apis::{self, Apis};
 use super::assign::{Folders, function_mounts};
-use super::egress::Door;
+use super::egress::{Door, Egress};
 use super::ending::Ending;
 use super::environment::{Environment, Held};
 use super::extensions::{
@@ -164,7 +164,7 @@ impl Invoker {
         state.become_(State::Assigned);
         let telemetry = Telemetry::new(clock.clone(), sandbox.take_sockets());
         logs.attach(&mut sandbox, telemetry.clone());
-        let door = shared.way_out.door();
+        let door = shared.way_out.door(Egress::of(&function.environment));
         let line = connect(&mut sandbox, line, protocol, &holds, peer, door, apis_of(&extensions, &telemetry), clock);
         let line = line.map_err(|cause| unavailable(cause.to_owned()))?;
         let environment = Environment {
