@@ -85,7 +85,11 @@ struct Launched {
 
 impl Invoker {
     /// The log stream of a new environment, with its `INIT_START` record, and the environment's id.
-    pub(super) fn open_log_stream(&self, function: &Arc<FunctionVersion>) -> Result<(String, LogStream), InvokeError> {
+    pub(super) fn open_log_stream(
+        &self,
+        function: &Arc<FunctionVersion>,
+        tenant: Option<String>,
+    ) -> Result<(String, LogStream), InvokeError> {
         let shared = &self.0;
         let resolved = shared.runtimes.resolve(&function.runtime).map_err(missing)?;
         let runtime = match resolved.version {
@@ -95,7 +99,7 @@ impl Invoker {
         let id = sys::id::hex::<16>(&shared.rng);
         let now = shared.clock.now();
         let name = format!("{}/[{}]{id}", stream_date(now), function.version);
-        let platform = PlatformRecords::new(&function.logging, &function.version, &runtime);
+        let platform = PlatformRecords::new(&function.logging, &function.version, &runtime, tenant);
         let init_start = platform.init_start(now);
         let function = Arc::clone(function);
         let (clock, sink) = (shared.clock.clone(), Arc::clone(&shared.logs));

@@ -142,6 +142,7 @@ impl Stage {
             runtime_warning: None,
             layers: Vec::new(),
             concurrency: lambda::Concurrency::default(),
+            per_tenant: false,
             name,
         }
     }
@@ -157,6 +158,7 @@ impl Stage {
             payload: Bytes::from(event.to_owned()),
             client_context: None,
             cognito_identity: None,
+            tenant_id: None,
             invoked_arn: function.arn.clone(),
             trace: TraceContext::new(self.clock.now(), &self.rng),
             stream: None,
