@@ -1,6 +1,7 @@
 //! The shelves on which something stands by that was made ahead, and the turn of work that keeps them filled: generic runtimes
 //! ([`super::stems`]) and initialised environments ([`super::spares`]).
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
@@ -220,10 +221,11 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
         // Those that may and find no room look again when something has gone.
         let not_yet = wanting().map(|(_, shelf)| shelf.not_before).filter(|not_before| *not_before > now);
         let later = not_yet.fold(period_at, Duration::min);
-        // The emptiest first, of those that may: one that must wait keeps nobody else waiting.
+        // The emptiest first, of those that may: one that must wait keeps nobody else waiting. Of two the one that was used
+        // last: it may be the one for which the other has just been let go.
         let may = || wanting().filter(|(_, shelf)| shelf.not_before <= now);
         if let Some((_, shelf)) =
-            may().filter(|(_, shelf)| fits(shelf)).min_by_key(|(_, shelf)| (shelf.ready.len(), shelf.not_before))
+            may().filter(|(_, shelf)| fits(shelf)).min_by_key(|(_, shelf)| (shelf.ready.len(), Reverse(shelf.used_at)))
         {
             return Next::Make(Box::new(shelf.kind.clone()));
         }

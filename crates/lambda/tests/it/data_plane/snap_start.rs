@@ -217,7 +217,7 @@ async fn an_init_that_goes_wrong_says_how_in_the_words_of_the_api() {
             "RuntimeError",
         ),
         (
-            stage.function("provided.al2023", "unused", &[("bootstrap", "no program")]),
+            stage.function("provided.al2023", "unused", &[("other", "no bootstrap")]),
             "FunctionError.InvalidEntryPoint",
             "Runtime.InvalidEntrypoint",
         ),
