@@ -182,6 +182,8 @@ impl Invoker {
         let record =
             environment.logs.platform.init_report(InitPhase::Init, clock.elapsed() - start, &status, clock.now());
         environment.logs.write(record);
+        // Whoever takes it reads the log from the restore on: init was nobody's.
+        drop(environment.logs.take_tail());
         initialised.map_err(|ending| match self.0.shutdown.is_cancelled() {
             true => InvokeError::Unavailable { cause: "the server is shutting down".to_owned() }.into(),
             false => NotInitialised::of(&ending),

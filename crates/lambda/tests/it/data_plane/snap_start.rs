@@ -104,6 +104,7 @@ async fn a_spare_answers_with_its_hooks_run_in_order_and_says_so_in_log_report_a
     let line = lines.last().unwrap();
     assert!(line.contains("\tRestore Duration: ") && line.contains(" ms\tBilled Restore Duration: "), "{line}");
     assert!(!line.contains("Init Duration"), "{line}");
+    assert!(text(&outcome.log_tail).starts_with("RESTORE_START"), "{}", text(&outcome.log_tail));
     let spans = stage.span_names(&trace).await;
     assert!(spans.iter().any(|name| name == "restore") && !spans.iter().any(|name| name == "user init"), "{spans:?}");
 
