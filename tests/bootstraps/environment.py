@@ -17,6 +17,7 @@ NODE = os.environ.get("TINDERBOX_TEST_NODE") or shutil.which("node")
 PYTHON = shutil.which("python3") or sys.executable
 
 INVOKE, READY, RESPONSE, ERROR, INIT_ERROR, LOADING, CHUNK, HEAD, ASSIGN, STANDBY = 1, 2, 3, 4, 5, 6, 7, 8, 16, 17
+RESTORE, SUSPENDED, RESTORED, RESTORE_ERROR = 18, 19, 20, 21
 KINDS = {
     READY: "READY",
     RESPONSE: "RESPONSE",
@@ -26,6 +27,9 @@ KINDS = {
     CHUNK: "CHUNK",
     HEAD: "HEAD",
     STANDBY: "STANDBY",
+    SUSPENDED: "SUSPENDED",
+    RESTORED: "RESTORED",
+    RESTORE_ERROR: "RESTORE_ERROR",
 }
 DEADLINE_S = 30  # generous: a busy machine must not fail a test
 
@@ -136,6 +140,10 @@ class Environment:
         payload = struct.pack(">BI", INVOKE, len(head)) + head + event
         self.channel.sendall(struct.pack(">I", len(payload)) + payload)
         return request_id(self.invokes)
+
+    def restore(self):
+        """Tells a suspended bootstrap that it is about to be used."""
+        self.channel.sendall(struct.pack(">IB", 1, RESTORE))
 
     def invoke(self, event=None, **header):
         """One round trip; checks that the answer carries the request id."""

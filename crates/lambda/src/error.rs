@@ -27,6 +27,11 @@ pub enum LambdaError {
     /// 409: it exists already.
     #[error("{0}")]
     ResourceConflictException(String),
+    /// 409: a version with SnapStart is still being initialised.
+    #[error(
+        "Lambda is initializing your function. It will be ready to invoke once your function state becomes ACTIVE."
+    )]
+    SnapStartNotReadyException,
     /// 412: the revision is not the one that the caller knows.
     #[error(
         "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve \
@@ -123,6 +128,7 @@ impl ServiceError for LambdaError {
             Self::AccessDeniedException(_) => "AccessDeniedException",
             Self::ResourceNotFoundException(_) => "ResourceNotFoundException",
             Self::ResourceConflictException(_) => "ResourceConflictException",
+            Self::SnapStartNotReadyException => "SnapStartNotReadyException",
             Self::PreconditionFailedException => "PreconditionFailedException",
             Self::CodeStorageExceededException => "CodeStorageExceededException",
             Self::ProvisionedConcurrencyConfigNotFoundException => "ProvisionedConcurrencyConfigNotFoundException",
@@ -147,7 +153,7 @@ impl ServiceError for LambdaError {
             Self::ResourceNotFoundException(_)
             | Self::ProvisionedConcurrencyConfigNotFoundException
             | Self::CodeSigningConfigNotFoundException(_) => 404,
-            Self::ResourceConflictException(_) => 409,
+            Self::ResourceConflictException(_) | Self::SnapStartNotReadyException => 409,
             Self::PreconditionFailedException => 412,
             Self::RequestEntityTooLargeException { .. } => 413,
             Self::Invoke(error) => error.status(),

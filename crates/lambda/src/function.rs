@@ -60,6 +60,8 @@ pub struct FunctionVersion {
     /// `TenancyConfig.TenantIsolationMode` is `PER_TENANT`: every invocation names its tenant, and no two tenants share an
     /// environment.
     pub per_tenant: bool,
+    /// A published version with SnapStart: its environments are initialised ahead.
+    pub snap_start: bool,
 }
 
 /// What admission needs to know of a function (L10).
@@ -77,6 +79,15 @@ impl FunctionVersion {
     /// ARN with the version, as `Context.invokedFunctionArn` shows it for a qualified call.
     pub fn qualified_arn(&self) -> String {
         format!("{}:{}", self.arn, self.version)
+    }
+
+    /// `AWS_LAMBDA_INITIALIZATION_TYPE`: how its environments come to be initialised.
+    pub fn initialization_type(&self) -> &'static str {
+        match (self.snap_start, self.concurrency.provisioned) {
+            (true, _) => "snap-start",
+            (false, true) => "provisioned-concurrency",
+            (false, false) => "on-demand",
+        }
     }
 
     /// What execution environments are kept by: same key, same code and configuration.

@@ -36,9 +36,12 @@ mod log_stream;
 mod payload_limits;
 mod provisioned;
 pub mod report;
+mod restore;
 mod run;
 mod runtime_api;
+mod shelves;
 mod spans;
+pub mod spares;
 mod start;
 mod state;
 mod stems;
@@ -66,13 +69,15 @@ pub use environments::EnvironmentKey;
 pub use error::{InvokeError, ThrottleReason};
 pub use log_stream::LogLine;
 pub use payload_limits::PayloadLimits;
-pub use report::{ColdStart, PriceTable, Report, Status};
+pub use report::{ColdStart, PriceTable, Report, Restore, Status};
+pub use spares::NotInitialised;
 pub use state::State;
 pub use stream::{Arrived, StreamPart, StreamParts, StreamSink};
 
 use admission::Admission;
 use egress::{Egress, WayOut};
 use environments::Environments;
+use spares::Spares;
 use stems::Stems;
 
 use crate::runtimes::Runtimes;
@@ -205,6 +210,9 @@ pub struct InvokeLimits {
     pub memory_budget_mb: u32,
     /// Memory that runtimes started ahead may take together, in MB, by estimate; 0 for none.
     pub stem_memory_mb: u32,
+    /// Sum of the configured memory of environments that are initialised ahead (SnapStart), in MB, out of
+    /// `memory_budget_mb`; 0 for none.
+    pub spare_memory_mb: u32,
     /// The init phase, before it is killed and run again within the first invocation (AWS: 10 s).
     pub init_max: Duration,
     /// Least CPU of an environment, in thousandths of one. CPU follows memory above it (1 vCPU at 1,769 MB).
@@ -232,6 +240,7 @@ impl Default for InvokeLimits {
             wait_max: Duration::from_secs(60),
             memory_budget_mb: 64 * 1024,
             stem_memory_mb: 512,
+            spare_memory_mb: 16 * 1024,
             init_max: Duration::from_secs(10),
             cpu_millis_min: 1_000,
             freeze_after: Duration::from_millis(2),
@@ -293,6 +302,7 @@ struct Shared {
     environments: Environments,
     provisioned: provisioned::Wanted,
     stems: Stems,
+    spares: Spares,
     way_out: WayOut,
     /// Invocations that run now.
     in_flight: watch::Sender<usize>,
@@ -304,11 +314,13 @@ impl Invoker {
     /// An invoker without any environment yet. Must be called inside a tokio runtime.
     pub fn new(parts: InvokerParts) -> Self {
         let InvokerParts { clock, rng, launcher, runtimes, limits, prices, recorder, logs, hooks } = parts;
-        Self(Arc::new(Shared {
+        let spares = Spares::new(&limits, &clock);
+        let invoker = Self(Arc::new(Shared {
             admission: Admission::new(limits.concurrency_max),
-            environments: Environments::new(&limits, clock.clone()),
+            environments: Environments::new(&limits, clock.clone(), Arc::clone(&spares.shelf)),
             provisioned: provisioned::Wanted::default(),
             stems: Stems::start(&limits, &clock, &launcher, &runtimes),
+            spares,
             way_out: WayOut::new(limits.egress.clone(), clock.clone()),
             in_flight: watch::Sender::new(0),
             shutdown: CancellationToken::new(),
@@ -321,7 +333,9 @@ impl Invoker {
             recorder,
             logs,
             hooks,
-        }))
+        }));
+        invoker.keep_spares();
+        invoker
     }
 
     /// Runs `function` with `invocation` and waits for the answer. Runs to its end even when the caller goes away.
@@ -351,12 +365,14 @@ impl Invoker {
     /// Ends the environments of a function (of one version, or of all) after a change or a deletion: idle ones now,
     /// those in use when they have answered.
     pub async fn retire(&self, function_arn: &str, version: Option<&str>) {
+        drop(self.0.spares.shelf.remove(|key| key.is_of(function_arn, version)));
         self.0.environments.retire(function_arn, version).await;
     }
 
     /// Takes no more invocations, lets those that run go on for at most `grace`, then ends every environment.
     pub async fn shutdown(&self, grace: Duration) {
         self.0.stems.close();
+        self.0.spares.close();
         let mut in_flight = self.0.in_flight.subscribe();
         // The sender lives in `self`: it cannot close while this waits.
         let gone = self.0.clock.timeout(grace, in_flight.wait_for(|running| *running == 0));

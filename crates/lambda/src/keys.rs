@@ -34,7 +34,7 @@ pub(crate) use published::{
     VersionCounter,
 };
 pub(crate) use record::{
-    FileSystemRecord, FunctionRecord, LayerUse, UrlAuth, UrlOwner, UrlRecord, UsageRecord, VpcRecord,
+    FileSystemRecord, FunctionRecord, LayerUse, Optimisation, UrlAuth, UrlOwner, UrlRecord, UsageRecord, VpcRecord,
 };
 
 /// Every key starts with this word: one store serves all services.
@@ -141,6 +141,21 @@ pub(crate) fn all_with_packages() -> [KeyRange; 3] {
     [FUNCTION, VERSION, LAYER].map(|ordinal| subspace(&elements(ordinal, &[])))
 }
 
+/// All published versions of all functions of all accounts.
+pub(crate) fn all_versions() -> KeyRange {
+    subspace(&elements(VERSION, &[]))
+}
+
+/// Account, region and name, and the number, in a key of [`all_versions`].
+///
+/// # Errors
+/// `Corrupt` when the key is none.
+pub(crate) fn versioned(key: &[u8]) -> Result<([String; 3], u64), kv::Error> {
+    let names: Vec<String> = texts(key)?;
+    let names = names.try_into().map_err(|_| kv::Error::corrupt("a key of a version has other words"))?;
+    Ok((names, last_number(key)?))
+}
+
 /// All provisioned concurrency of all accounts.
 pub(crate) fn all_provisioned() -> KeyRange {
     subspace(&elements(PROVISIONED, &[]))
@@ -218,12 +233,16 @@ pub(crate) fn last_number(key: &[u8]) -> Result<u64, kv::Error> {
 /// # Errors
 /// `Corrupt` when the key is none.
 pub(crate) fn qualified(key: &[u8]) -> Result<[String; 4], kv::Error> {
-    let texts: Vec<String> = unpack(key)?
+    texts(key)?.try_into().map_err(|_| kv::Error::corrupt("a key that should end in a qualifier does not"))
+}
+
+/// The texts of a key behind the service's name.
+fn texts(key: &[u8]) -> Result<Vec<String>, kv::Error> {
+    let texts = unpack(key)?
         .into_iter()
         .filter_map(|element| if let Element::Text(text) = element { Some(text) } else { None })
-        .skip(1)
-        .collect();
-    texts.try_into().map_err(|_| kv::Error::corrupt("a key that should end in a qualifier does not"))
+        .skip(1);
+    Ok(texts.collect())
 }
 
 fn below(ordinal: u64, place: Place<'_>, last: &str) -> Bytes {

@@ -16,6 +16,7 @@ pub(crate) mod permissions;
 pub(crate) mod provisioned;
 pub(crate) mod runtime_settings;
 pub(crate) mod settings;
+pub(crate) mod snap_start;
 pub(crate) mod tags;
 pub(crate) mod urls;
 pub(crate) mod versions;

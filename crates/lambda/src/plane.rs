@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::function::FunctionVersion;
-use crate::invoke::{BoxFuture, Invocation, InvokeError, InvokeOutcome, Invoker};
+use crate::invoke::{BoxFuture, Invocation, InvokeError, InvokeOutcome, Invoker, NotInitialised};
 use crate::runtimes::{MissingRuntime, Resolved, Runtimes};
 
 /// What the control plane asks of the data plane. A trait, so that service tests run without a sandbox.
@@ -31,6 +31,14 @@ pub trait DataPlane: Send + Sync + 'static {
 
     /// How far [`DataPlane::provision`] has come with one version.
     fn provisioned(&self, function_arn: &str, version: &str) -> Provisioned;
+
+    /// Runs the init of a version with SnapStart, and keeps what it made for its first invocation. From then on its
+    /// environments are initialised ahead, until it is retired.
+    fn initialise(&self, function: Arc<FunctionVersion>) -> BoxFuture<Result<(), NotInitialised>>;
+
+    /// Initialises environments of a version ahead that [`DataPlane::initialise`] has succeeded with in an earlier life of
+    /// this node. Returns at once.
+    fn hold_spare(&self, function: Arc<FunctionVersion>);
 }
 
 /// The state of a version's provisioned concurrency.
@@ -78,5 +86,14 @@ impl DataPlane for NodePlane {
 
     fn provisioned(&self, function_arn: &str, version: &str) -> Provisioned {
         self.invoker.provisioned(function_arn, version)
+    }
+
+    fn initialise(&self, function: Arc<FunctionVersion>) -> BoxFuture<Result<(), NotInitialised>> {
+        let invoker = self.invoker.clone();
+        Box::pin(async move { invoker.initialise(function).await })
+    }
+
+    fn hold_spare(&self, function: Arc<FunctionVersion>) {
+        self.invoker.hold_spare(function);
     }
 }

@@ -15,6 +15,7 @@ use crate::error::LambdaError;
 use crate::event_queue::QueuedEvent;
 use crate::function::FunctionVersion;
 use crate::name::FunctionName;
+use crate::ops::snap_start::check_invocable;
 use crate::qualifier::{Resolved, concurrency, resolve};
 use crate::state::Lambda;
 
@@ -74,6 +75,7 @@ impl Lambda {
             return Err(LambdaError::RecursiveInvocationException { arn });
         }
         let Resolved { version, record, .. } = resolved;
+        check_invocable(&record, &version)?;
         Ok((Arc::new(self.version(cx, &name.name, version, record, concurrency)), trace))
     }
 }

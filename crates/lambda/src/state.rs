@@ -1,8 +1,10 @@
 //! What every handler of the service holds.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use kv::Kv;
+use parking_lot::Mutex;
 use sys::{Clock, Rng, Timestamp};
 use tokio::sync::Semaphore;
 use wire::{AccountId, CheckPolicy, Cx, Principal, ResourceFacts, TraceContext};
@@ -17,6 +19,7 @@ use crate::keys::FunctionRecord;
 use crate::lately::Lately;
 use crate::limits;
 use crate::name::function_arn;
+use crate::ops::snap_start::is_snap_started;
 use crate::package::Packages;
 use crate::plane::DataPlane;
 use crate::remembered::Remembered;
@@ -95,6 +98,8 @@ pub struct State {
     pub(crate) check_policy: CheckPolicy,
     /// Who tells the data plane what is provisioned of a function.
     pub(crate) provisioning: Turns,
+    /// Qualified ARNs of versions that are being initialised (SnapStart).
+    pub(crate) optimising: Mutex<HashSet<String>>,
 }
 
 impl std::ops::Deref for Lambda {
@@ -125,6 +130,7 @@ impl Lambda {
             lately: Lately::default(),
             check_policy,
             provisioning: Turns::default(),
+            optimising: Mutex::default(),
         }))
     }
 
@@ -182,11 +188,12 @@ impl Lambda {
         concurrency: Concurrency,
     ) -> FunctionVersion {
         FunctionVersion {
+            snap_start: is_snap_started(&record, &version),
+            version,
             account: cx.account.clone(),
             region: cx.region.clone(),
             name: name.to_owned(),
             arn: function_arn(&cx.region, cx.account.as_str(), name),
-            version,
             layers: record.layers.into_iter().map(|layer| layer.code).collect(),
             concurrency,
             per_tenant: record.per_tenant,

@@ -181,8 +181,9 @@ fn decide(event: &QueuedEvent, policy: &EventPolicy, attempted: &Attempted, too_
             };
             (now + *pause, QueuedEvent { function_errors: event.function_errors + 1, ..event.clone() })
         }
-        // A mistake of the event's own (too large, recursive) does not get better by waiting; a role may come back.
-        Attempted::NotRun { status, .. } if !matches!(*status, 403 | 429 | 500..) => {
+        // A mistake of the event's own (too large, recursive) does not get better by waiting; a role may come back, and a
+        // version be initialised.
+        Attempted::NotRun { status, .. } if !matches!(*status, 403 | 408 | 409 | 429 | 500..) => {
             return Decision::End(Condition::RetriesExhausted);
         }
         Attempted::NotRun { .. } => {

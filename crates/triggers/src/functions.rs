@@ -121,7 +121,8 @@ async fn invoke(lambda: &Lambda, rng: &Rng, call: Call) -> Result<Answer, Refusa
     match lambda.invoke(cx, input).await {
         Ok(output) => Ok(Answer { payload: output.payload.unwrap_or_default(), function_error: output.function_error }),
         Err(error) if error.status() == 429 => Err(Refusal::Throttled),
-        Err(error) if error.status() >= 500 => Err(Refusal::Transient(error.to_string())),
+        // A version that is being initialised is ready soon, and the hooks of a restore may be quicker the next time.
+        Err(error) if matches!(error.status(), 408 | 409 | 500..) => Err(Refusal::Transient(error.to_string())),
         Err(error) if matches!(error.status(), 400 | 413) => Err(Refusal::Rejected(error.to_string())),
         Err(error) => Err(Refusal::Gone(error.to_string())),
     }

@@ -12,6 +12,7 @@
 //                       8 HEAD        36 bytes request id, content type of an answer that streams
 //   server -> runtime  16 ASSIGN      JSON {"environment": {name: value}}: the function of a generic runtime
 //   runtime -> server  17 STANDBY     empty: a generic runtime is up and knows no function
+//                      18 to 21       what Python's hooks of SnapStart need; node has none
 //
 // Reads block the whole process on purpose. Between two invokes Lambda promises nothing to background work (the
 // environment is frozen), and a blocking read is the shortest way from the server's write to the handler's first line.

@@ -13,6 +13,10 @@
 //!                      8 HEAD        36 bytes request id │ content type of an answer that streams
 //!   server → runtime  16 ASSIGN      JSON {"environment": {name: value}}: the function of a generic runtime
 //!   runtime → server  17 STANDBY     nothing; a generic runtime is up and knows no function
+//!   server → runtime  18 RESTORE     nothing; a suspended environment is about to be used
+//!   runtime → server  19 SUSPENDED   nothing; in READY's place: something is to be done once more before the first INVOKE
+//!                     20 RESTORED    nothing; it is done
+//!                     21 RESTORE_ERROR  error JSON; it went wrong
 //! ```
 //!
 //! The peer is untrusted: every length is checked before anything is kept, and a frame that fits nothing ends the
@@ -58,6 +62,9 @@ pub(crate) enum Frame {
     Response { request_id: String, body: Bytes },
     Error { request_id: String, json: Bytes },
     InitError { json: Bytes },
+    Suspended,
+    Restored,
+    RestoreError { json: Bytes },
     Head { request_id: String, content_type: Bytes },
     Chunk { request_id: String, bytes: Bytes },
 }
@@ -99,6 +106,9 @@ pub(crate) fn encode_assign(environment: &[(String, String)]) -> Bytes {
     frame.freeze()
 }
 
+/// The bytes of a RESTORE frame.
+pub(crate) const RESTORE: [u8; 5] = [0, 0, 0, 1, 18];
+
 /// What the length of a frame says at most that carries `bytes_max` of a stream.
 const fn part_bytes_max(bytes_max: usize) -> usize {
     1 + REQUEST_ID_BYTES + bytes_max
@@ -122,7 +132,7 @@ pub(crate) fn decode(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<F
         Some(&kind @ 8) if length > part_bytes_max(HEAD_BYTES_MAX) => {
             return Err(FrameError::PartTooLong { kind, length });
         }
-        None | Some(2..=8 | 17) => {}
+        None | Some(2..=8 | 17 | 19..=21) => {}
         Some(kind) => return Err(FrameError::Kind(*kind)),
     }
     if buffer.len() < 4 + length {
@@ -132,10 +142,13 @@ pub(crate) fn decode(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<F
     let kind = buffer.get_u8();
     let mut payload = buffer.split_to(length - 1).freeze();
     match kind {
-        2 | 6 | 17 if !payload.is_empty() => Err(FrameError::Malformed),
+        2 | 6 | 17 | 19 | 20 if !payload.is_empty() => Err(FrameError::Malformed),
         2 => Ok(Some(Frame::Ready)),
         6 => Ok(Some(Frame::Loading)),
         17 => Ok(Some(Frame::Standby)),
+        19 => Ok(Some(Frame::Suspended)),
+        20 => Ok(Some(Frame::Restored)),
+        21 => Ok(Some(Frame::RestoreError { json: payload })),
         5 => Ok(Some(Frame::InitError { json: payload })),
         3 | 4 | 7 | 8 => {
             if payload.len() < REQUEST_ID_BYTES {
@@ -169,6 +182,9 @@ mod tests {
             Frame::Ready => (2, Vec::new()),
             Frame::Loading => (6, Vec::new()),
             Frame::Standby => (17, Vec::new()),
+            Frame::Suspended => (19, Vec::new()),
+            Frame::Restored => (20, Vec::new()),
+            Frame::RestoreError { json } => (21, json.to_vec()),
             Frame::Response { request_id, body } => (3, [request_id.as_bytes(), body].concat()),
             Frame::Error { request_id, json } => (4, [request_id.as_bytes(), json].concat()),
             Frame::InitError { json } => (5, json.to_vec()),
@@ -188,6 +204,9 @@ mod tests {
             proptest::strategy::Just(Frame::Ready),
             proptest::strategy::Just(Frame::Loading),
             proptest::strategy::Just(Frame::Standby),
+            proptest::strategy::Just(Frame::Suspended),
+            proptest::strategy::Just(Frame::Restored),
+            body().prop_map(|json| Frame::RestoreError { json }),
             (id(), body()).prop_map(|(request_id, body)| Frame::Response { request_id, body }),
             (id(), body()).prop_map(|(request_id, json)| Frame::Error { request_id, json }),
             (id(), body()).prop_map(|(request_id, bytes)| Frame::Chunk { request_id, bytes }),
@@ -232,6 +251,8 @@ mod tests {
             (vec![0, 0, 0, 0, 2], FrameError::Malformed),
             (vec![0, 0, 0, 1, 1], FrameError::Kind(1)),
             (vec![0, 0, 0, 1, 16], FrameError::Kind(16)),
+            (RESTORE.to_vec(), FrameError::Kind(18)),
+            (vec![0, 0, 0, 2, 19, 0], FrameError::Malformed),
             (vec![0, 0, 0, 9, 77], FrameError::Kind(77)),
             (vec![0, 0, 0, 2, 2, 0], FrameError::Malformed),
             (vec![0, 0, 0, 3, 3, b'a', b'b'], FrameError::Malformed),

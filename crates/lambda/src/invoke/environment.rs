@@ -43,6 +43,8 @@ pub(crate) struct Environment {
     pub(super) telemetry: Telemetry,
     /// External extensions: the sandbox's programs from 1 on.
     pub(super) companions: usize,
+    /// Init is done, and the runtime wants to be told before its first event.
+    pub(super) suspended: bool,
     /// The runtime's program, as long as it waits for the external extensions to register.
     pub(super) held: Option<String>,
     pub(super) clock: Clock,
@@ -137,9 +139,7 @@ impl Environment {
     }
 
     fn init_kind(&self, phase: InitPhase) -> events::Init<'static> {
-        let provisioned = self.logs.function().concurrency.provisioned;
-        let initialization_type = if provisioned { "provisioned-concurrency" } else { "on-demand" };
-        events::Init { initialization_type, phase }
+        events::Init { initialization_type: self.logs.function().initialization_type(), phase }
     }
 
     async fn init(&mut self, init: events::Init<'_>, limit: Duration) -> Result<Initialised, Ending> {
@@ -158,6 +158,10 @@ impl Environment {
                     continue;
                 }
                 Heard::Said(Said::Ready) => break,
+                Heard::Said(Said::Suspended) if self.logs.function().snap_start => {
+                    self.suspended = true;
+                    break;
+                }
                 Heard::Said(Said::InitError(json)) => Ending::Error(json),
                 Heard::Said(Said::Closed { .. }) => self.closed().await,
                 Heard::Said(said) => Ending::Violation(format!("{} during init", name_of(&said))),
@@ -182,6 +186,31 @@ impl Environment {
             runtime_init,
             user_init: whole - runtime_init,
         })
+    }
+
+    /// Has the runtime do what it wants to do before its first event, for at most `limit`. How long it took; nothing where
+    /// it wants nothing.
+    ///
+    /// # Errors
+    /// How the environment ended instead.
+    pub(crate) async fn restore(&mut self, limit: Duration) -> Result<Duration, Ending> {
+        if !std::mem::take(&mut self.suspended) {
+            return Ok(Duration::ZERO);
+        }
+        self.state.become_(State::Restoring);
+        let start = self.clock.elapsed();
+        self.line.restore().await;
+        let ending = match self.hear(Awaited::Line, start + limit).await {
+            Heard::Said(Said::Restored) => {
+                self.state.become_(State::Ready);
+                return Ok(self.clock.elapsed() - start);
+            }
+            Heard::Said(Said::RestoreError(json)) => Ending::Error(json),
+            Heard::Said(Said::Closed { .. }) => self.closed().await,
+            other => self.ending_of(other, limit),
+        };
+        self.fail(&ending).await;
+        Err(ending)
     }
 
     /// Executes the runtime, which has waited for the external extensions.
@@ -428,6 +457,9 @@ fn name_of(said: &Said) -> &'static str {
         Said::Loading => "LOADING",
         Said::Ready => "READY",
         Said::InitError(_) => "INIT_ERROR",
+        Said::Suspended => "SUSPENDED",
+        Said::Restored => "RESTORED",
+        Said::RestoreError(_) => "RESTORE_ERROR",
         Said::Response { .. } => "an answer to another request id",
         Said::Error { .. } => "an error for another request id",
         Said::TooLarge { .. } => "a frame that is too long",

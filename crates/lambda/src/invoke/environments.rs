@@ -27,6 +27,7 @@ use pools::{Idle, Next, Pool, Pools, Young, forget};
 
 use super::environment::Environment;
 use super::keep_alive::KeepAlive;
+use super::spares::{Shelf, SpareRight};
 use super::{InvokeError, InvokeLimits, ThrottleReason};
 use crate::FunctionVersion;
 
@@ -42,6 +43,11 @@ pub struct EnvironmentKey {
 }
 
 impl EnvironmentKey {
+    /// Whether it is of this function, and of this version where one is given.
+    pub(super) fn is_of(&self, arn: &str, version: Option<&str>) -> bool {
+        self.arn == arn && version.is_none_or(|version| self.version == version)
+    }
+
     /// The key of `function`, for one tenant where it tells them apart.
     pub fn of(function: &FunctionVersion, tenant: Option<&str>) -> Self {
         let (arn, version, revision_id) = function.environment_key();
@@ -59,6 +65,8 @@ impl EnvironmentKey {
 pub(crate) enum Checkout {
     /// An environment that has served before.
     Warm(Box<Environment>),
+    /// An environment that was initialised ahead: its restore phase comes first.
+    Spare(Box<Environment>),
     /// The right to make one.
     Cold(StartRight),
 }
@@ -80,6 +88,9 @@ struct Shared {
     starting: Arc<Semaphore>,
     memory: Arc<Semaphore>,
     memory_budget_mb: u32,
+    starting_max: usize,
+    /// What stands by initialised: it is given up before what is idle.
+    spares: Shelf,
     wait_max: Duration,
     freeze_after: Duration,
     keep_alive: KeepAlive,
@@ -91,13 +102,15 @@ struct Shared {
 }
 
 impl Environments {
-    pub(crate) fn new(limits: &InvokeLimits, clock: Clock) -> Self {
+    pub(crate) fn new(limits: &InvokeLimits, clock: Clock, spares: Shelf) -> Self {
         let ended = CancellationToken::new();
         let environments = Self(Arc::new(Shared {
             clock: clock.clone(),
             starting: Arc::new(Semaphore::new(limits.starting_max)),
             memory: Arc::new(Semaphore::new(usize::try_from(limits.memory_budget_mb).unwrap_or(usize::MAX))),
             memory_budget_mb: limits.memory_budget_mb,
+            starting_max: limits.starting_max,
+            spares,
             wait_max: limits.wait_max,
             freeze_after: limits.freeze_after,
             keep_alive: KeepAlive::new(limits.idle_max),
@@ -147,11 +160,13 @@ impl Environments {
         }
     }
 
-    /// An environment for `key`, or the right to make one, within the wait that the limits allow.
+    /// An environment for `key`, or the right to make one, within the wait that the limits allow. `spare` is asked when none
+    /// lies idle.
     pub(crate) async fn checkout(
         &self,
         key: &Arc<EnvironmentKey>,
         memory_mb: u32,
+        spare: impl FnOnce() -> Option<Box<Environment>>,
     ) -> Result<(Checkout, Busy), InvokeError> {
         let (mut handed, soon, busy) = {
             let mut pools = self.0.pools.lock();
@@ -179,6 +194,9 @@ impl Environments {
             pool.waiting.retain(|waiting| !waiting.is_closed());
             // A frozen one is handed over by whoever froze it.
             let soon = pool.waiting.len() < pool.freezing;
+            if !soon && let Some(spare) = spare() {
+                return Ok((Checkout::Spare(spare), busy));
+            }
             let (sender, receiver) = oneshot::channel();
             pool.waiting.push_back(sender);
             (receiver, soon, busy)
@@ -209,9 +227,28 @@ impl Environments {
             pools.by_key.entry(Arc::clone(&key)).or_default().busy += 1;
             Busy { environments: self.clone(), key, counted: true }
         };
+        let right = self.right_to_start(memory_mb).await?;
+        Ok((Checkout::Cold(right), busy))
+    }
+
+    /// The right to start one environment, within the wait that the limits allow.
+    pub(crate) async fn right_to_start(&self, memory_mb: u32) -> Result<StartRight, InvokeError> {
         let right = self.0.clock.timeout(self.0.wait_max, self.start_right(memory_mb)).await;
         let throttled = InvokeError::TooManyRequests { reason: ThrottleReason::ConcurrentInvocationLimitExceeded };
-        right.unwrap_or(Err(throttled)).map(|right| (Checkout::Cold(right), busy))
+        right.unwrap_or(Err(throttled))
+    }
+
+    /// The right to start one environment that nobody waits for: with memory that is free, in a slot that is left over.
+    pub(crate) fn spare_right(&self, memory_mb: u32) -> SpareRight {
+        // One more stays free for whoever is in a hurry.
+        if self.0.starting.available_permits() < self.0.starting_max.min(2) {
+            return SpareRight::NoSlot;
+        }
+        let Ok(slot) = Arc::clone(&self.0.starting).try_acquire_owned() else { return SpareRight::NoSlot };
+        match Arc::clone(&self.0.memory).try_acquire_many_owned(memory_mb) {
+            Ok(memory) => SpareRight::Given(StartRight { slot, memory }),
+            Err(_) => SpareRight::NoMemory,
+        }
     }
 
     /// Keeps this many environments by key whatever happens: neither idleness nor want of memory ends them. What was kept
@@ -282,10 +319,17 @@ impl Environments {
         loop {
             match Arc::clone(&self.0.memory).try_acquire_many_owned(memory_mb) {
                 Ok(memory) => return Ok(StartRight { slot, memory }),
-                Err(_) => match self.take_least_recently_used() {
-                    Some(idle) => idle.stop().await,
-                    None => break,
-                },
+                Err(_) => {
+                    // What has served nobody yet goes first.
+                    if let Some(spare) = self.0.spares.give_up() {
+                        drop(spare);
+                        continue;
+                    }
+                    match self.take_least_recently_used() {
+                        Some(idle) => idle.stop().await,
+                        None => break,
+                    }
+                }
             }
         }
         let memory = Arc::clone(&self.0.memory).acquire_many_owned(memory_mb).await.map_err(|_| closed())?;
@@ -386,10 +430,8 @@ impl Environments {
     pub(crate) async fn retire(&self, arn: &str, version: Option<&str>) {
         let gone: Vec<Pool> = {
             let mut pools = self.0.pools.lock();
-            let concerned =
-                |key: &EnvironmentKey| key.arn == arn && version.is_none_or(|version| key.version == version);
             let Pools { by_key, old, .. } = &mut *pools;
-            let gone: Vec<Pool> = by_key.extract_if(|key, _| concerned(key)).map(|(_, pool)| pool).collect();
+            let gone: Vec<Pool> = by_key.extract_if(|key, _| key.is_of(arn, version)).map(|(_, pool)| pool).collect();
             gone.iter().flat_map(|pool| &pool.idle).for_each(|idle| forget(old, idle));
             gone
         };

@@ -31,6 +31,14 @@ pub enum InvokeError {
     /// The function's role is gone, or its trust policy does not let Lambda assume it any more.
     #[error("{}", crate::identity::NOT_ASSUMABLE)]
     RoleNotAssumable,
+    /// The hooks that an environment runs after its restore went wrong (SnapStart).
+    #[error(
+        "The afterRestore() runtime hook encountered an error. For more information, check the Amazon CloudWatch logs."
+    )]
+    RestoreFailed,
+    /// … or did not end in time.
+    #[error("Lambda couldn't restore the snapshot within the timeout limit.")]
+    RestoreTimedOut,
     /// The platform is shutting down or could not make an execution environment.
     #[error("The service cannot start an execution environment now: {cause}")]
     Unavailable {
@@ -70,6 +78,8 @@ impl ServiceError for InvokeError {
             Self::RequestTooLarge { .. } => "RequestTooLargeException",
             Self::RuntimeMissing { .. } => "InvalidRuntimeException",
             Self::RoleNotAssumable => "AccessDeniedException",
+            Self::RestoreFailed => "SnapStartException",
+            Self::RestoreTimedOut => "SnapStartTimeoutException",
             Self::Unavailable { .. } => "ServiceException",
         }
     }
@@ -80,13 +90,19 @@ impl ServiceError for InvokeError {
             Self::RequestTooLarge { .. } => 413,
             Self::RuntimeMissing { .. } => 502,
             Self::RoleNotAssumable => 403,
+            Self::RestoreFailed => 400,
+            Self::RestoreTimedOut => 408,
             Self::Unavailable { .. } => 500,
         }
     }
 
     fn fault(&self) -> Fault {
         match self {
-            Self::TooManyRequests { .. } | Self::RequestTooLarge { .. } | Self::RoleNotAssumable => Fault::Client,
+            Self::TooManyRequests { .. }
+            | Self::RequestTooLarge { .. }
+            | Self::RoleNotAssumable
+            | Self::RestoreFailed
+            | Self::RestoreTimedOut => Fault::Client,
             Self::RuntimeMissing { .. } | Self::Unavailable { .. } => Fault::Server,
         }
     }
@@ -95,7 +111,9 @@ impl ServiceError for InvokeError {
         let text = |text: &str| Value::String(text.to_owned());
         match self {
             Self::TooManyRequests { reason } => vec![("Reason", text(reason.as_str())), ("Type", text("User"))],
-            Self::RequestTooLarge { .. } | Self::RoleNotAssumable => vec![("Type", text("User"))],
+            Self::RequestTooLarge { .. } | Self::RoleNotAssumable | Self::RestoreFailed | Self::RestoreTimedOut => {
+                vec![("Type", text("User"))]
+            }
             Self::RuntimeMissing { .. } | Self::Unavailable { .. } => vec![("Type", text("Service"))],
         }
     }

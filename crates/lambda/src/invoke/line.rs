@@ -21,6 +21,12 @@ pub(crate) enum Said {
     Ready,
     /// Init failed; JSON in the runtime's words.
     InitError(Bytes),
+    /// Init is done, and the runtime waits for [`Line::restore`].
+    Suspended,
+    /// It has done what was to be done before the first event.
+    Restored,
+    /// That went wrong; JSON in the runtime's words.
+    RestoreError(Bytes),
     /// An answer.
     Response { request_id: String, body: Bytes },
     /// The handler's error; JSON in the runtime's words.
@@ -60,6 +66,14 @@ impl Line {
         match self {
             Self::Frames(line) => line.deliver(&header, &event).await,
             Self::RuntimeApi(api) => api.deliver(header, event),
+        }
+    }
+
+    /// Tells a runtime that has suspended itself that it is about to be used. What goes wrong is said by [`Line::listen`].
+    pub(crate) async fn restore(&mut self) {
+        match self {
+            Self::Frames(line) => line.restore().await,
+            Self::RuntimeApi(api) => api.restore(),
         }
     }
 
@@ -147,6 +161,11 @@ impl FrameLine {
         self.undelivered = self.socket.write_all(&frame).await.is_err();
     }
 
+    async fn restore(&mut self) {
+        // A write fails only when the peer has closed: the next read says so.
+        let _ = self.socket.write_all(&channel::RESTORE).await;
+    }
+
     /// Tells a generic runtime its function. What goes wrong is said by [`FrameLine::listen`].
     pub(crate) async fn assign(&mut self, environment: &[(String, String)]) {
         // A write fails only when the peer has closed: the next read says so.
@@ -197,6 +216,9 @@ impl FrameLine {
             Frame::Response { request_id, body } => Said::Response { request_id, body },
             Frame::Error { request_id, json } => Said::Error { request_id, json },
             Frame::InitError { json } => Said::InitError(json),
+            Frame::Suspended => Said::Suspended,
+            Frame::Restored => Said::Restored,
+            Frame::RestoreError { json } => Said::RestoreError(json),
             Frame::Head { .. } | Frame::Chunk { .. } => Said::Violation("a part of a stream".to_owned()),
         }
     }

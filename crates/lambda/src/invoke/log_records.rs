@@ -6,7 +6,7 @@ use sys::Timestamp;
 use super::extensions::Standing;
 use super::report::{Report, Status, milliseconds};
 use super::telemetry::{Api, Terms, events};
-use crate::{LogFormat, Logging};
+use crate::{FunctionVersion, LogFormat, Logging};
 
 /// Writes the platform's records of one execution environment.
 #[derive(Clone, Debug)]
@@ -16,6 +16,7 @@ pub(crate) struct PlatformRecords {
     shows_info: bool,
     version: String,
     runtime: String,
+    initialization_type: &'static str,
     /// Whom the environment serves, where the function tells tenants apart: JSON records of invocations say it.
     tenant: Option<String>,
 }
@@ -39,11 +40,16 @@ impl InitPhase {
 }
 
 impl PlatformRecords {
-    pub(crate) fn new(logging: &Logging, version: &str, runtime: &str, tenant: Option<String>) -> Self {
+    pub(crate) fn new(function: &FunctionVersion, runtime: &str, tenant: Option<String>) -> Self {
+        let records = Self::of(&function.logging, &function.version, runtime);
+        Self { initialization_type: function.initialization_type(), tenant, ..records }
+    }
+
+    fn of(logging: &Logging, version: &str, runtime: &str) -> Self {
         let json = logging.format == LogFormat::Json;
         let shows_info = !(json && logging.system_level.as_deref() == Some("WARN"));
         let (version, runtime) = (version.to_owned(), runtime.to_owned());
-        Self { format: logging.format, shows_info, version, runtime, tenant }
+        Self { format: logging.format, shows_info, version, runtime, initialization_type: "on-demand", tenant: None }
     }
 
     /// Adds the tenant to a record about an invocation, where there is one.
@@ -63,7 +69,7 @@ impl PlatformRecords {
             || format!("INIT_START Runtime Version: {}", self.runtime),
             || {
                 let record = json!({
-                    "initializationType": "on-demand",
+                    "initializationType": self.initialization_type,
                     "phase": "init",
                     "runtimeVersion": self.runtime,
                     "functionVersion": self.version,
@@ -140,7 +146,43 @@ impl PlatformRecords {
         if report.status == Status::Answered { self.info(text, json) } else { Some(self.always(text, json)) }
     }
 
-    /// An init phase that did not end well.
+    /// An environment that was initialised ahead is about to be used.
+    pub(crate) fn restore_start(&self, now: Timestamp) -> Option<String> {
+        self.info(
+            || format!("RESTORE_START Runtime Version: {}", self.runtime),
+            || {
+                let record = json!({ "runtimeVersion": self.runtime, "functionVersion": self.version });
+                event(now, "platform.restoreStart", record)
+            },
+        )
+    }
+
+    /// What it did before its first event.
+    pub(crate) fn restore_report(
+        &self,
+        restore: std::time::Duration,
+        status: &Status,
+        now: Timestamp,
+    ) -> Option<String> {
+        let (word, error_type) = words(status);
+        let text = || {
+            let ending = match status {
+                Status::Answered => String::new(),
+                _ => format!("\tStatus: {word}{}", shown_error(error_type)),
+            };
+            format!("RESTORE_REPORT Restore Duration: {} ms{ending}", milliseconds(restore))
+        };
+        let json = || {
+            let mut record = json!({ "status": word, "metrics": { "durationMs": events::ms(restore) } });
+            if let Some(error_type) = error_type {
+                record["errorType"] = json!(error_type);
+            }
+            event(now, "platform.restoreReport", record)
+        };
+        if *status == Status::Answered { self.info(text, json) } else { Some(self.always(text, json)) }
+    }
+
+    /// An init phase: one that did not end well, or one that ended before anybody waited for it.
     pub(crate) fn init_report(
         &self,
         phase: InitPhase,
@@ -148,20 +190,16 @@ impl PlatformRecords {
         status: &Status,
         now: Timestamp,
     ) -> String {
-        let (word, error_type) = match status {
-            Status::Answered => ("success", None),
-            Status::TimedOut => ("timeout", None),
-            Status::Failed(error_type) => ("error", Some(error_type)),
-        };
+        let (word, error_type) = words(status);
         self.always(
             || {
-                let error = error_type.map(|error_type| format!("\tError Type: {error_type}")).unwrap_or_default();
+                let error = shown_error(error_type);
                 let duration = milliseconds(init);
                 format!("INIT_REPORT Init Duration: {duration} ms\tPhase: {}\tStatus: {word}{error}", phase.as_str())
             },
             || {
                 let mut record = json!({
-                    "initializationType": "on-demand",
+                    "initializationType": self.initialization_type,
                     "phase": phase.as_str(),
                     "status": word,
                     "metrics": { "durationMs": (init.as_secs_f64() * 1e5).round() / 1e2 },
@@ -203,6 +241,19 @@ impl PlatformRecords {
     }
 }
 
+/// AWS's word for a status, and the error type behind it.
+fn words(status: &Status) -> (&'static str, Option<&str>) {
+    match status {
+        Status::Answered => ("success", None),
+        Status::TimedOut => ("timeout", None),
+        Status::Failed(error_type) => ("error", Some(error_type)),
+    }
+}
+
+fn shown_error(error_type: Option<&str>) -> String {
+    error_type.map(|error_type| format!("\tError Type: {error_type}")).unwrap_or_default()
+}
+
 fn event(now: Timestamp, kind: &str, record: serde_json::Value) -> String {
     json!({ "time": iso_time(now), "type": kind, "record": record }).to_string()
 }
@@ -235,13 +286,14 @@ mod tests {
             application_level: None,
             system_level: system_level.map(str::to_owned),
         };
-        PlatformRecords::new(&logging, "$LATEST", "node 24.1.0", None)
+        PlatformRecords::of(&logging, "$LATEST", "node 24.1.0")
     }
 
     fn report(status: Status) -> Report {
         let measured = Measured {
             duration: Duration::from_micros(1_234),
             init: Some(Duration::from_millis(50)),
+            restore: None,
             cold: None,
             memory_peak_bytes: 1 << 20,
             memory_mb: 128,
@@ -267,6 +319,22 @@ mod tests {
             text.init_report(InitPhase::Invoke, Duration::from_millis(7), &failed, NOW),
             "INIT_REPORT Init Duration: 7.00 ms\tPhase: invoke\tStatus: error\tError Type: Runtime.ExitError"
         );
+    }
+
+    #[test]
+    fn a_restore_has_records_of_its_own() {
+        let (text, json) = (records(LogFormat::Text, None), records(LogFormat::Json, Some("WARN")));
+        assert_eq!(text.restore_start(NOW).unwrap(), "RESTORE_START Runtime Version: node 24.1.0");
+        let took = Duration::from_micros(1_234);
+        let report = text.restore_report(took, &Status::Answered, NOW).unwrap();
+        assert_eq!(report, "RESTORE_REPORT Restore Duration: 1.23 ms");
+        assert_eq!(json.restore_report(took, &Status::Answered, NOW), None);
+        let failed = Status::Failed("HookError".to_owned());
+        let report = text.restore_report(took, &failed, NOW).unwrap();
+        assert_eq!(report, "RESTORE_REPORT Restore Duration: 1.23 ms\tStatus: error\tError Type: HookError");
+        let line = json.restore_report(took, &failed, NOW).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&line["type"], &line["record"]["status"]), (&json!("platform.restoreReport"), &json!("error")));
     }
 
     #[test]

@@ -43,6 +43,22 @@ impl ColdStart {
     }
 }
 
+/// The restore phase of an environment that was initialised ahead (SnapStart).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restore {
+    /// From taking it until it could take the event.
+    pub duration: Duration,
+    /// What of it is billed: the function's own hooks.
+    pub billed: Duration,
+}
+
+impl Restore {
+    /// Whole milliseconds of what is billed, rounded up.
+    pub fn billed_ms(&self) -> u64 {
+        whole_ms(self.billed)
+    }
+}
+
 /// Prices in US dollars. The default is AWS's list price for x86_64 in us-east-1 (aws.amazon.com/lambda/pricing).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PriceTable {
@@ -71,10 +87,12 @@ impl PriceTable {
 pub struct Report {
     /// From handing the event over until the answer.
     pub duration: Duration,
-    /// Time on the bill, in whole milliseconds: duration and init together, rounded up.
+    /// Time on the bill, in whole milliseconds: duration, init and the billed part of a restore together, rounded up.
     pub billed_ms: u64,
     /// The init phase of this invocation's environment; `None` on a warm start.
     pub init: Option<Duration>,
+    /// The restore phase before this invocation; `None` without one.
+    pub restore: Option<Restore>,
     /// The environment's peak so far, in MB, rounded up.
     pub max_memory_mb: u32,
     /// Configured memory in MB.
@@ -92,6 +110,7 @@ pub struct Report {
 pub(crate) struct Measured {
     pub(crate) duration: Duration,
     pub(crate) init: Option<Duration>,
+    pub(crate) restore: Option<Restore>,
     pub(crate) cold: Option<ColdStart>,
     pub(crate) memory_peak_bytes: u64,
     pub(crate) memory_mb: u32,
@@ -101,11 +120,16 @@ pub(crate) struct Measured {
 impl Measured {
     /// Applies the billing rules and the prices.
     pub(crate) fn bill(self, prices: &PriceTable) -> Report {
-        let billed_ms = billed_ms(self.duration + self.init.unwrap_or_default());
+        let billed_ms = billed_ms(
+            self.duration
+                + self.init.unwrap_or_default()
+                + self.restore.map_or(Duration::ZERO, |restore| restore.billed),
+        );
         Report {
             duration: self.duration,
             billed_ms,
             init: self.init,
+            restore: self.restore,
             max_memory_mb: megabytes(self.memory_peak_bytes).min(self.memory_mb),
             memory_mb: self.memory_mb,
             cold: self.cold,
@@ -129,6 +153,10 @@ impl Report {
         if let Some(init) = self.init {
             let _ = write!(line, "\tInit Duration: {} ms", milliseconds(init));
         }
+        if let Some(restore) = self.restore {
+            let (whole, billed) = (milliseconds(restore.duration), restore.billed_ms());
+            let _ = write!(line, "\tRestore Duration: {whole} ms\tBilled Restore Duration: {billed} ms");
+        }
         match &self.status {
             Status::Answered => {}
             Status::TimedOut => line.push_str("\tStatus: timeout"),
@@ -147,7 +175,11 @@ pub(crate) fn milliseconds(duration: Duration) -> String {
 
 /// Whole milliseconds, rounded up; at least 1, because an invocation that ran is never free of duration.
 fn billed_ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX).max(1)
+    whole_ms(duration).max(1)
+}
+
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 fn megabytes(bytes: u64) -> u32 {
@@ -162,6 +194,7 @@ mod tests {
         Measured {
             duration: Duration::from_micros(duration_us),
             init: init_us.map(Duration::from_micros),
+            restore: None,
             cold: None,
             memory_peak_bytes: 20 << 20,
             memory_mb,
@@ -188,6 +221,13 @@ mod tests {
     }
 
     #[test]
+    fn of_a_restore_only_the_hooks_are_billed() {
+        let (duration, billed) = (Duration::from_millis(100), Duration::from_micros(4_400));
+        let measured = Measured { restore: Some(Restore { duration, billed }), ..measured(93_390, None, 512) };
+        assert_eq!(measured.bill(&PriceTable::default()).billed_ms, 98, "93.39 ms and 4.4 ms");
+    }
+
+    #[test]
     fn a_price_table_of_zero_makes_every_call_free() {
         let free = PriceTable { request_usd: 0.0, gb_second_usd: 0.0 };
         assert_eq!(measured(5_000_000, None, 10_240).bill(&free).cost_usd, 0.0);
@@ -202,6 +242,13 @@ mod tests {
              Max Memory Used: 20 MB\tInit Duration: 100.00 ms"
         );
         report.init = None;
+        report.restore = Some(Restore { duration: Duration::from_micros(5_250), billed: Duration::from_micros(3_001) });
+        assert!(
+            report
+                .line("id")
+                .ends_with("Max Memory Used: 20 MB\tRestore Duration: 5.25 ms\tBilled Restore Duration: 4 ms")
+        );
+        report.restore = None;
         report.status = Status::TimedOut;
         assert!(report.line("id").ends_with("Max Memory Used: 20 MB\tStatus: timeout"));
         report.status = Status::Failed("Runtime.ExitError".to_owned());

@@ -22,7 +22,7 @@ use super::environment::{Environment, Initialised};
 use super::environments::{Checkout, EnvironmentKey, StartRight};
 use super::log_records::InitPhase;
 use super::log_stream::LogStream;
-use super::report::{ColdStart, Measured, Report, Status};
+use super::report::{ColdStart, Measured, Report, Restore, Status};
 use super::spans::Spans;
 use super::start::{StartFailure, StartTimings, Started};
 use super::telemetry::events;
@@ -34,13 +34,14 @@ const ATTEMPTS_MAX: usize = 4;
 
 /// An admitted invocation.
 pub(super) struct Run {
-    invoker: Invoker,
-    function: Arc<FunctionVersion>,
+    pub(super) invoker: Invoker,
+    pub(super) function: Arc<FunctionVersion>,
     key: Arc<EnvironmentKey>,
     invocation: Invocation,
-    spans: Spans,
+    pub(super) spans: Spans,
     cold: Option<ColdStart>,
     init: Option<Duration>,
+    pub(super) restore: Option<Restore>,
     /// Monotonic moment of the `START` record: the function's time runs.
     started: Option<Duration>,
     /// Takes an answer that goes out before everything is over.
@@ -86,6 +87,7 @@ impl Run {
                     spans,
                     cold: None,
                     init: None,
+                    restore: None,
                     started: None,
                     early: (!invocation.wants_log).then_some(early),
                     invocation,
@@ -119,7 +121,8 @@ impl Run {
         let (clock, environments) = (&invoker.0.clock, &invoker.0.environments);
         for _ in 0..ATTEMPTS_MAX {
             let began = clock.now();
-            let (checkout, busy) = environments.checkout(&self.key, self.function.memory_mb).await?;
+            let spare = || invoker.0.spares.take(&self.function);
+            let (checkout, busy) = environments.checkout(&self.key, self.function.memory_mb, spare).await?;
             self.spans.phase("queueing", began, clock.now());
             let mut environment = match checkout {
                 Checkout::Warm(mut environment) => {
@@ -131,6 +134,10 @@ impl Run {
                     self.spans.phase("thaw", began, clock.now());
                     environment
                 }
+                Checkout::Spare(environment) => match self.restored(environment).await? {
+                    Some(environment) => environment,
+                    None => continue,
+                },
                 Checkout::Cold(right) => match self.cold(right).await {
                     Ok(environment) => environment,
                     Err(ColdEnd::Refused(error)) => return Err(error),
@@ -166,12 +173,13 @@ impl Run {
         let first = invoker.start_environment(&self.function, memory, id, logs).await;
         let Started { mut environment, timings } = first.map_err(|failure| self.not_started(failure))?;
         let init_began = shared.clock.elapsed();
-        let first = environment.initialise(InitPhase::Init, shared.limits.init_max).await;
+        let first = environment.initialise(InitPhase::Init, self.init_max()).await;
         let ending = match first {
             Ok(initialised) => {
                 self.initialised(timings, initialised);
                 self.init = Some(initialised.runtime_init + initialised.user_init);
-                return Ok(Box::new(environment));
+                drop(slot);
+                return self.ready(environment).await;
             }
             Err(ending) => ending,
         };
@@ -190,7 +198,7 @@ impl Run {
             Ok(initialised) => {
                 drop(slot);
                 self.initialised(timings, initialised);
-                Ok(Box::new(environment))
+                self.ready(environment).await
             }
             Err(ending) => {
                 let lasted = shared.clock.elapsed() - began;
@@ -200,6 +208,16 @@ impl Run {
                 Err(ColdEnd::Ended(Box::new(logs), ending, peak))
             }
         }
+    }
+
+    /// An environment that has just been initialised, ready to take the event.
+    async fn ready(&mut self, mut environment: Environment) -> Result<Box<Environment>, ColdEnd> {
+        if self.function.snap_start {
+            let clock = &self.invoker.0.clock;
+            let (began, start) = (clock.now(), clock.elapsed());
+            self.restore(&mut environment, began, start).await.map_err(ColdEnd::Refused)?;
+        }
+        Ok(Box::new(environment))
     }
 
     fn not_started(&mut self, failure: StartFailure) -> ColdEnd {
@@ -265,6 +283,7 @@ impl Run {
             self.started = None;
             self.cold = None;
             self.init = None;
+            self.restore = None;
             return None;
         };
         self.spans.phase("handler", began, clock.now());
@@ -317,6 +336,7 @@ impl Run {
         let measured = Measured {
             duration,
             init: self.init,
+            restore: self.restore,
             cold: self.cold,
             memory_peak_bytes,
             memory_mb: self.function.memory_mb,
@@ -383,7 +403,7 @@ impl Run {
             ("function_arn", Attribute::Text(self.function.arn.clone())),
             ("version", Attribute::Text(self.function.version.clone())),
             ("request_id", Attribute::Text(self.invocation.request_id.clone())),
-            ("cold", Attribute::Boolean(self.cold.is_some())),
+            ("cold", Attribute::Boolean(self.cold.is_some() || self.restore.is_some())),
             ("memory_mb", integer(u64::from(report.memory_mb))),
             ("max_memory_mb", integer(u64::from(report.max_memory_mb))),
             ("billed_ms", integer(report.billed_ms)),

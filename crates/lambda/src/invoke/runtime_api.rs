@@ -6,7 +6,13 @@
 //!      │ POST init/error  ▲                                                   │
 //!      ▼                  └───────────────────── GET next ────────────────────┘
 //!   InitFailed
+//!
+//!   Starting ─GET restore/next─▶ Suspended ─(it answers)─▶ Restoring ─GET next─▶ Waiting
+//!                                                             └─POST restore/error─▶ RestoreFailed
 //! ```
+//! `restore/next` is SnapStart's: what a runtime has to do before its first event it does after that call, and what it must
+//! not do before a snapshot. The calls are in no guide; they are as Lambda's own runtime clients for Java, Python and .NET make
+//! them.
 //!
 //! Strict, as AWS is: an answer to another request id gets 400, a step that the diagram has not gets 403, an answer
 //! above the limit 413. A refused call changes nothing. Source: Lambda developer guide, "Using the Lambda runtime API".
@@ -42,6 +48,8 @@ pub(super) struct Shared {
     conversation: Mutex<Conversation>,
     /// Wakes the call to `next` that waits.
     event: Notify,
+    /// Wakes the call to `restore/next` that waits.
+    restoring: Notify,
     /// Wakes the platform when the runtime asks for its next event.
     moved: Notify,
     said: mpsc::Sender<Said>,
@@ -66,6 +74,9 @@ enum Phase {
     Running { request_id: String },
     Answered { request_id: String },
     InitFailed,
+    Suspended,
+    Restoring,
+    RestoreFailed,
 }
 
 impl Phase {
@@ -76,6 +87,9 @@ impl Phase {
             Self::Running { .. } => "Running",
             Self::Answered { .. } => "InvocationResponseSent",
             Self::InitFailed => "InitError",
+            Self::Suspended => "RestoreReady",
+            Self::Restoring => "Restoring",
+            Self::RestoreFailed => "RestoreError",
         }
     }
 }
@@ -119,6 +133,7 @@ impl RuntimeApi {
         let shared = Arc::new(Shared {
             conversation: Mutex::new(conversation),
             event: Notify::new(),
+            restoring: Notify::new(),
             moved: Notify::new(),
             said: sender,
             limits,
@@ -141,6 +156,16 @@ impl RuntimeApi {
         conversation.pending = Some((header, event));
         drop(conversation);
         self.shared.event.notify_one();
+    }
+
+    /// Answers the call to `restore/next` that waits.
+    pub(crate) fn restore(&self) {
+        let mut conversation = self.shared.conversation.lock();
+        if conversation.phase == Phase::Suspended {
+            conversation.phase = Phase::Restoring;
+        }
+        drop(conversation);
+        self.shared.restoring.notify_one();
     }
 
     /// Waits until the runtime has asked for its next event.
@@ -212,6 +237,38 @@ impl Shared {
         Ok(())
     }
 
+    /// `GET /runtime/restore/next`: waits until the environment is about to be used.
+    async fn restore_next(&self) -> Result<(), Refused> {
+        {
+            let mut conversation = self.conversation.lock();
+            match conversation.phase {
+                Phase::Starting => self.say(Said::Suspended),
+                // It hung up, and asks again.
+                Phase::Suspended => {}
+                _ => return Err(Refused::transition(&conversation.phase, Phase::Suspended.name())),
+            }
+            conversation.phase = Phase::Suspended;
+        }
+        loop {
+            let woken = self.restoring.notified();
+            if self.conversation.lock().phase != Phase::Suspended {
+                return Ok(());
+            }
+            woken.await;
+        }
+    }
+
+    /// `POST /runtime/restore/error`
+    fn restore_error(&self, json: Bytes) -> Result<(), Refused> {
+        let mut conversation = self.conversation.lock();
+        if conversation.phase != Phase::Restoring {
+            return Err(Refused::transition(&conversation.phase, Phase::RestoreFailed.name()));
+        }
+        conversation.phase = Phase::RestoreFailed;
+        self.say(Said::RestoreError(json));
+        Ok(())
+    }
+
     fn say(&self, said: Said) {
         // The diagram allows one thing to be said for each event, and an event is delivered only after the last answer
         // was heard; so the queue never fills. A closed queue means that the environment is being stopped.
@@ -226,7 +283,9 @@ impl Conversation {
             Phase::Answered { request_id: answered } if answered == request_id => {
                 Err(Refused::transition(&self.phase, "InvocationResponse"))
             }
-            Phase::Starting | Phase::InitFailed => Err(Refused::transition(&self.phase, "InvocationResponse")),
+            Phase::Starting | Phase::InitFailed | Phase::Suspended | Phase::Restoring | Phase::RestoreFailed => {
+                Err(Refused::transition(&self.phase, "InvocationResponse"))
+            }
             _ => Err(Refused::request_id()),
         }
     }
@@ -238,12 +297,15 @@ struct Asked(Arc<Shared>);
 impl Asked {
     fn begin(shared: Arc<Shared>) -> Result<Self, Refused> {
         let mut conversation = shared.conversation.lock();
-        let allowed = !matches!(conversation.phase, Phase::Running { .. } | Phase::InitFailed);
+        let allowed =
+            matches!(conversation.phase, Phase::Starting | Phase::Waiting | Phase::Answered { .. } | Phase::Restoring);
         if !allowed || conversation.asked {
             return Err(Refused::transition(&conversation.phase, Phase::Waiting.name()));
         }
-        if conversation.phase == Phase::Starting {
-            shared.say(Said::Ready);
+        match conversation.phase {
+            Phase::Starting => shared.say(Said::Ready),
+            Phase::Restoring => shared.say(Said::Restored),
+            _ => {}
         }
         conversation.phase = Phase::Waiting;
         conversation.asked = true;

@@ -99,7 +99,7 @@ impl Invoker {
         let id = sys::id::hex::<16>(&shared.rng);
         let now = shared.clock.now();
         let name = format!("{}/[{}]{id}", stream_date(now), function.version);
-        let platform = PlatformRecords::new(&function.logging, &function.version, &runtime, tenant);
+        let platform = PlatformRecords::new(function, &runtime, tenant);
         let init_start = platform.init_start(now);
         let function = Arc::clone(function);
         let (clock, sink) = (shared.clock.clone(), Arc::clone(&shared.logs));
@@ -178,6 +178,7 @@ impl Invoker {
             telemetry,
             companions: external.len(),
             held,
+            suspended: false,
             clock: clock.clone(),
             shutdown: shared.shutdown.clone(),
             memory,

@@ -7,13 +7,14 @@
 ///          made           function      started          init done
 ///   Empty ───────▶ Prepared ────▶ Assigned ────▶ Initialising ────▶ Ready ⇄ Invoking
 ///                                                                    ⇅
+///                                                                    ⇅ Restoring
 ///                                              Stopped ◀── Reclaimed ◀── Frozen
 ///                                                              ▲
 ///                                                              └──── Ready (retired, shutdown)
 ///   every state before Reclaimed ──▶ Failed (a step failed, init failed, timeout, exit, out of memory)
 /// ```
 ///
-/// User code runs in `Initialising`, `Ready` and `Invoking`, and in the shutdown phase that extensions get at the end (`Reclaimed`,
+/// User code runs in `Initialising`, `Ready`, `Restoring` and `Invoking`, and in the shutdown phase that extensions get at the end (`Reclaimed`,
 /// `Failed`, for at most two seconds). `Stopped` and `Failed` are ends: an environment that
 /// went wrong is never used again, so the next invocation gets a fresh one (L8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +31,8 @@ pub enum State {
     Ready,
     /// It works on an event.
     Invoking,
+    /// It does what its runtime has to do before the first event of an environment that was initialised ahead.
+    Restoring,
     /// It gets no CPU (L13).
     Frozen,
     /// It was taken out of use: after the extensions' shutdown phase it is killed.
@@ -43,13 +46,14 @@ pub enum State {
 impl State {
     /// Every state.
     #[cfg(test)]
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Empty,
         Self::Prepared,
         Self::Assigned,
         Self::Initialising,
         Self::Ready,
         Self::Invoking,
+        Self::Restoring,
         Self::Frozen,
         Self::Reclaimed,
         Self::Stopped,
@@ -62,8 +66,8 @@ impl State {
             (Self::Empty, Self::Prepared)
             | (Self::Prepared, Self::Assigned)
             | (Self::Assigned, Self::Initialising)
-            | (Self::Initialising | Self::Invoking, Self::Ready)
-            | (Self::Ready, Self::Invoking | Self::Frozen | Self::Reclaimed)
+            | (Self::Initialising | Self::Invoking | Self::Restoring, Self::Ready)
+            | (Self::Ready, Self::Invoking | Self::Restoring | Self::Frozen | Self::Reclaimed)
             | (Self::Frozen, Self::Ready | Self::Reclaimed)
             | (Self::Reclaimed, Self::Stopped) => true,
             (from, Self::Failed) => !matches!(from, Self::Reclaimed | Self::Stopped | Self::Failed),

@@ -8,8 +8,6 @@
 //! and variables, and never comes back (L12). Each is a process that was started, not a copy of one: no two share a random
 //! state, an address layout or an id (L18).
 
-mod shelves;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +16,9 @@ use sandbox::{AddressVariable, Isolation, Launcher, Mount, Sandbox, Spec};
 use sys::Clock;
 use sys::task::{CancellationToken, DropGuard};
 
-use shelves::{Shelves, Standing};
-
 use super::egress::Egress;
 use super::line::{FrameLine, Said};
+use super::shelves::{Kind, Shelves, Standing, Unmade};
 use super::start::{OPEN_FILES_MAX, PROCESSES_MAX};
 use super::{AWS_ENDPOINT, EGRESS_PROXY, InvokeLimits, PayloadLimits, RUNTIME_API, variables};
 use crate::runtimes::{LaunchPlan, Runtimes};
@@ -49,6 +46,26 @@ impl Standing for Stem {
     }
 }
 
+impl Kind for LaunchPlan {
+    type Key = Vec<String>;
+
+    fn key(&self) -> Option<Vec<String>> {
+        self.generic_argv.clone()
+    }
+
+    fn memory_mb(&self) -> u32 {
+        STEM_MB
+    }
+
+    fn floor(&self) -> usize {
+        0
+    }
+
+    fn description(&self) -> String {
+        self.description.clone()
+    }
+}
+
 /// All stems of this node. They end with it.
 pub(super) struct Stems {
     shared: Arc<Shared>,
@@ -60,7 +77,7 @@ struct Shared {
     launcher: Launcher,
     egress: Egress,
     payloads: PayloadLimits,
-    shelves: Shelves<Stem>,
+    shelves: Shelves<LaunchPlan, Stem>,
     closed: CancellationToken,
 }
 
@@ -69,14 +86,13 @@ impl Stems {
     pub(super) fn start(limits: &InvokeLimits, clock: &Clock, launcher: &Launcher, runtimes: &Runtimes) -> Self {
         let isolated = launcher.isolation() == Isolation::Process;
         let budget_mb = if isolated { limits.stem_memory_mb } else { 0 };
-        let count_max = usize::try_from(budget_mb / STEM_MB).unwrap_or(usize::MAX);
         let closed = CancellationToken::new();
         let shared = Arc::new(Shared {
             clock: clock.clone(),
             launcher: launcher.clone(),
             egress: limits.egress.clone(),
             payloads: limits.payloads,
-            shelves: Shelves::new(clock.clone(), count_max),
+            shelves: Shelves::new(clock.clone(), budget_mb),
             closed: closed.clone(),
         });
         let stems = Self { shared: Arc::clone(&shared), _closes: closed.clone().drop_guard() };
@@ -118,9 +134,10 @@ impl Stems {
 }
 
 impl Shared {
-    async fn boot(&self, plan: LaunchPlan) -> Result<Stem, String> {
+    async fn boot(&self, plan: LaunchPlan) -> Result<Stem, Unmade> {
         let booted = self.clock.timeout(BOOT_MAX, self.stand_by(&plan)).await;
-        booted.unwrap_or_else(|| Err(format!("not up after {} s", BOOT_MAX.as_secs())))
+        let booted = booted.unwrap_or_else(|| Err(format!("not up after {} s", BOOT_MAX.as_secs())));
+        booted.map_err(Unmade::Failed)
     }
 
     /// Starts a generic runtime and waits until it stands by.

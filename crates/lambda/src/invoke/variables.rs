@@ -91,10 +91,7 @@ fn reserved(function: &FunctionVersion, log_stream: &str, credentials: &Credenti
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", function.memory_mb.to_string()),
         ("AWS_LAMBDA_LOG_GROUP_NAME", function.logging.group.clone()),
         ("AWS_LAMBDA_LOG_STREAM_NAME", log_stream.to_owned()),
-        (
-            "AWS_LAMBDA_INITIALIZATION_TYPE",
-            if function.concurrency.provisioned { "provisioned-concurrency" } else { "on-demand" }.to_owned(),
-        ),
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", function.initialization_type().to_owned()),
         ("AWS_EXECUTION_ENV", format!("AWS_Lambda_{}", function.runtime)),
         ("AWS_REGION", function.region.clone()),
         ("AWS_DEFAULT_REGION", function.region.clone()),

@@ -50,6 +50,23 @@ pub(crate) struct FunctionRecord {
     /// `TenancyConfig.TenantIsolationMode` is `PER_TENANT`: from creation on, for ever.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) per_tenant: bool,
+    /// Of a published version with SnapStart: what came of its initialisation; absent while that goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) optimisation: Option<Optimisation>,
+}
+
+/// What came of the initialisation of a version before its first invocation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Optimisation {
+    /// Its environments are initialised ahead.
+    Active,
+    /// Its init went wrong.
+    Failed {
+        /// `StateReasonCode`.
+        code: String,
+        /// `StateReason`.
+        reason: String,
+    },
 }
 
 /// A layer version that a function uses. It stays usable when the layer version is deleted.

@@ -32,6 +32,7 @@ fn record() -> FunctionRecord {
         layers: Vec::new(),
         snap_start: false,
         per_tenant: false,
+        optimisation: None,
     }
 }
 

@@ -85,6 +85,7 @@ pub(crate) async fn update_code(
         })
         .await?;
     lambda.plane.retire(&name.arn(&cx), Some(LATEST.to_owned())).await;
+    lambda.optimise(&cx, &name, &version, &changed).await?;
     Ok(configuration(&lambda, &cx, &name.name, &version, changed))
 }
 

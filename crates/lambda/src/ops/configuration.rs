@@ -6,6 +6,7 @@ use model::lambda as m;
 use sha2::Digest as _;
 use wire::Cx;
 
+use super::snap_start::Shown;
 use crate::LATEST;
 use crate::function::{CodeRef, LogFormat, Logging, TracingMode};
 use crate::keys::{FileSystemRecord, FunctionRecord, LayerUse, VpcRecord};
@@ -13,7 +14,7 @@ use crate::name::function_arn;
 use crate::state::{Lambda, last_modified};
 
 /// `FunctionConfiguration` of one version. `State` is `Active` truthfully: packages and layers are unpacked before the
-/// record that refers to them exists (T12).
+/// record that refers to them exists (T12), and a version with SnapStart is `Pending` until it has been initialised.
 pub(crate) fn configuration(
     lambda: &Lambda,
     cx: &Cx,
@@ -24,6 +25,7 @@ pub(crate) fn configuration(
     let published = version != LATEST;
     let arn = function_arn(&cx.region, cx.account.as_str(), name);
     let warning = lambda.warning(&record.runtime);
+    let shown = Shown::of(&record, version);
     let runtime_arn = runtime_version_arn(&cx.region, &record.runtime);
     m::FunctionConfiguration {
         architectures: record.architecture.as_str().parse().ok().map(|one| vec![one]),
@@ -54,9 +56,10 @@ pub(crate) fn configuration(
         role: Some(record.role),
         runtime: record.runtime.parse().ok(),
         runtime_version_config: Some(m::RuntimeVersionConfig { runtime_version_arn: Some(runtime_arn), error: None }),
-        snap_start: Some(snap_start(record.snap_start, published)),
-        state: Some(m::State::Active),
-        state_reason: warning,
+        snap_start: Some(shown.snap_start),
+        state: Some(shown.state),
+        state_reason: shown.reason.or(warning),
+        state_reason_code: shown.code,
         tenancy_config: record
             .per_tenant
             .then_some(m::TenancyConfig { tenant_isolation_mode: m::TenantIsolationMode::PerTenant }),
@@ -83,14 +86,6 @@ pub(crate) fn runtime_version_arn(region: &str, runtime: &str) -> String {
 
 fn layer(layer: LayerUse) -> m::Layer {
     m::Layer { arn: Some(layer.arn), code_size: i64::try_from(layer.code.length).ok(), ..m::Layer::default() }
-}
-
-/// Only a published version is started from a snapshot.
-fn snap_start(asked: bool, published: bool) -> m::SnapStartResponse {
-    let apply_on = if asked { m::SnapStartApplyOn::PublishedVersions } else { m::SnapStartApplyOn::None };
-    let optimised = asked && published;
-    let status = if optimised { m::SnapStartOptimizationStatus::On } else { m::SnapStartOptimizationStatus::Off };
-    m::SnapStartResponse { apply_on: Some(apply_on), optimization_status: Some(status) }
 }
 
 fn file_system(record: FileSystemRecord) -> m::FileSystemConfig {

@@ -108,7 +108,10 @@ pub(crate) async fn create(
         })
         .await?;
     match stored {
-        Some((version, record)) => Ok(configuration(&lambda, &cx, &name.name, &version, record)),
+        Some((version, record)) => {
+            lambda.optimise(&cx, &name, &version, &record).await?;
+            Ok(configuration(&lambda, &cx, &name.name, &version, record))
+        }
         None => Err(exists()),
     }
 }
@@ -169,6 +172,7 @@ fn draft(lambda: &Lambda, name: &FunctionName, input: m::CreateFunctionInput) ->
         layers: Vec::new(),
         snap_start: settings::wants_snap_start(input.snap_start.as_ref()),
         per_tenant: input.tenancy_config.is_some(),
+        optimisation: None,
     })
 }
 

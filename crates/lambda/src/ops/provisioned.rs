@@ -77,6 +77,9 @@ async fn check(tx: &Txn, lambda: &Lambda, cx: &Cx, name: &FunctionName, wanted: 
     let own = name.qualifier.as_deref().unwrap_or_default();
     let Resolved { version, record, .. } = resolve(tx, cx, name, 1.0).await?;
     tenancy::refuse(&record, "Provisioned concurrency")?;
+    if super::snap_start::is_snap_started(&record, &version) {
+        return Err(LambdaError::invalid("Provisioned concurrency is not supported for versions with SnapStart."));
+    }
     let mut total = u64::from(wanted);
     let configured: Vec<(_, ProvisionedRecord)> = pages::all(tx, &keys::provisioned_of(place)).await?;
     for (key, record) in configured {

@@ -37,6 +37,7 @@ pub(crate) async fn publish_version(
             }
         })
         .await?;
+    lambda.optimise(&cx, &name, &version, &record).await?;
     Ok(configuration(&lambda, &cx, &name.name, &version, record))
 }
 
@@ -80,6 +81,7 @@ fn is_same(version: &FunctionRecord, latest: &FunctionRecord) -> bool {
         revision_id: String::new(),
         last_modified_ms: 0,
         tags: std::collections::BTreeMap::new(),
+        optimisation: None,
         ..record.clone()
     };
     bare(version) == bare(latest)

@@ -30,6 +30,7 @@ const NODE: &[(&str, &str)] = &[
 const PYTHON: &[(&str, &str)] = &[
     ("bootstrap.py", include_str!("../../bootstraps/python/bootstrap.py")),
     ("generic.py", include_str!("../../bootstraps/python/generic.py")),
+    ("snapshot_restore_py.py", include_str!("../../bootstraps/python/snapshot_restore_py.py")),
     ("tinderbox_runtime/__init__.py", include_str!("../../bootstraps/python/tinderbox_runtime/__init__.py")),
     ("tinderbox_runtime/channel.py", include_str!("../../bootstraps/python/tinderbox_runtime/channel.py")),
     ("tinderbox_runtime/context.py", include_str!("../../bootstraps/python/tinderbox_runtime/context.py")),
@@ -40,6 +41,7 @@ const PYTHON: &[(&str, &str)] = &[
     ("tinderbox_runtime/marshal_json.py", include_str!("../../bootstraps/python/tinderbox_runtime/marshal_json.py")),
     ("tinderbox_runtime/serve.py", include_str!("../../bootstraps/python/tinderbox_runtime/serve.py")),
     ("tinderbox_runtime/sink.py", include_str!("../../bootstraps/python/tinderbox_runtime/sink.py")),
+    ("tinderbox_runtime/snapshot.py", include_str!("../../bootstraps/python/tinderbox_runtime/snapshot.py")),
 ];
 
 /// Folders with our bootstraps, ready to be mounted read-only.

@@ -10,6 +10,7 @@ mod logging;
 mod protocol;
 mod provisioned;
 mod runtimes;
+mod snap_start;
 mod stage;
 mod stems;
 mod tenancy;

@@ -24,6 +24,8 @@ mod rights;
 #[cfg(test)]
 mod settings;
 #[cfg(test)]
+mod snap_start;
+#[cfg(test)]
 mod stage;
 #[cfg(test)]
 mod tenancy;

@@ -1,6 +1,6 @@
 //! What a test stands on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{Cursor, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use http::Request;
 use kv::Kv;
-use lambda::invoke::{BoxFuture, Report, Status, StreamPart};
+use lambda::invoke::{BoxFuture, NotInitialised, Report, Status, StreamPart};
 use lambda::package::{Packages, UnpackLimits};
 use lambda::runtimes::{Family, MissingRuntime, Resolved, RuntimeVersion};
 use lambda::{
@@ -31,6 +31,13 @@ pub(crate) struct Script {
     pub(crate) retired: Mutex<Vec<String>>,
     /// By function: versions and how many environments of each are kept.
     pub(crate) provisioned: Mutex<BTreeMap<String, Vec<(String, u32)>>>,
+    /// What the init of the next versions comes to, first come first served; the rest succeed.
+    pub(crate) inits: Mutex<VecDeque<Result<(), NotInitialised>>>,
+    /// What a version's init waits for.
+    pub(crate) init_gate: Mutex<Option<tokio::sync::oneshot::Receiver<()>>>,
+    /// Versions that were initialised, and those of which a spare is held.
+    pub(crate) initialised: Mutex<Vec<String>>,
+    pub(crate) held: Mutex<Vec<String>>,
     /// What the function streams before it answers.
     pub(crate) parts: Mutex<Vec<StreamPart>>,
     /// What it waits for between the last part and its answer.
@@ -97,6 +104,21 @@ impl DataPlane for Script {
         let count = of_function.filter(|(one, _)| one == version).map(|(_, count)| *count).sum();
         Provisioned { allocated: count, available: count, failure: None }
     }
+
+    fn initialise(&self, function: Arc<FunctionVersion>) -> BoxFuture<Result<(), NotInitialised>> {
+        self.initialised.lock().push(function.qualified_arn());
+        let (result, gate) = (self.inits.lock().pop_front().unwrap_or(Ok(())), self.init_gate.lock().take());
+        Box::pin(async move {
+            if let Some(gate) = gate {
+                gate.await.expect("the test opens it");
+            }
+            result
+        })
+    }
+
+    fn hold_spare(&self, function: Arc<FunctionVersion>) {
+        self.held.lock().push(function.qualified_arn());
+    }
 }
 
 fn report() -> Report {
@@ -104,6 +126,7 @@ fn report() -> Report {
         duration: std::time::Duration::from_millis(1),
         billed_ms: 1,
         init: None,
+        restore: None,
         max_memory_mb: 1,
         memory_mb: 128,
         cold: None,
@@ -138,6 +161,7 @@ pub(crate) struct Stage {
     pub(crate) clock: Clock,
     pub(crate) kv: Kv,
     pub(crate) folder: TempDir,
+    packages: Packages,
     pub(crate) objects: Arc<Objects>,
     service: Service,
 }
@@ -167,6 +191,28 @@ impl Answer {
     }
 }
 
+fn lambda_over(
+    kv: &Kv,
+    packages: &Packages,
+    script: &Arc<Script>,
+    objects: &Arc<Objects>,
+    (clock, rng): (&Clock, &Rng),
+    config: Config,
+) -> Lambda {
+    let objects = Arc::clone(objects);
+    Lambda::new(LambdaParts {
+        kv: kv.clone(),
+        packages: packages.clone(),
+        plane: Arc::<Script>::clone(script),
+        clock: clock.clone(),
+        rng: rng.clone(),
+        config,
+        identity: identity(),
+        read_object: Arc::new(move |object| Box::pin(Arc::clone(&objects).read(object))),
+        check_policy: Arc::new(unreadable),
+    })
+}
+
 impl Stage {
     pub(crate) async fn new() -> Self {
         Self::with(Config::default()).await
@@ -182,22 +228,20 @@ impl Stage {
             Packages::open(&folder.path().join("code"), blobs, (clock.clone(), rng.clone()), limits).unwrap();
         let (script, objects) = (Arc::new(Script::default()), Arc::new(Objects::default()));
         let kv = Kv::memory(clock.clone(), rng.clone());
-        let parts = LambdaParts {
-            kv: kv.clone(),
-            packages,
-            plane: script.clone(),
-            clock: clock.clone(),
-            rng,
-            config,
-            identity: identity(),
-            read_object: {
-                let objects = Arc::clone(&objects);
-                Arc::new(move |object| Box::pin(Arc::clone(&objects).read(object)))
-            },
-            check_policy: Arc::new(unreadable),
-        };
-        let lambda = Lambda::new(parts);
-        Self { service: lambda::service(lambda.clone()), lambda, script, clock, kv, folder, objects }
+        let lambda = lambda_over(&kv, &packages, &script, &objects, (&clock, &rng), config);
+        Self { service: lambda::service(lambda.clone()), lambda, script, clock, kv, folder, packages, objects }
+    }
+
+    /// The service as it is after the server has ended and started again.
+    pub(crate) fn restarted(&self) -> Lambda {
+        lambda_over(
+            &self.kv,
+            &self.packages,
+            &self.script,
+            &self.objects,
+            (&self.clock, &Rng::seeded(8)),
+            Config::default(),
+        )
     }
 
     /// The context of a request by the account's root.

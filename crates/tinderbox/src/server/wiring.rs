@@ -208,7 +208,8 @@ async fn find_runtimes(clock: &Clock, data: &Path, operator: OperatorRuntimes) -
 async fn make_ready(lambda: &Lambda) -> anyhow::Result<()> {
     let swept = lambda.sweep_packages().await.context("packages of the past cannot be swept")?;
     tracing::info!(swept, "packages ready");
-    lambda.provision_all().await.context("provisioned concurrency cannot be read")
+    lambda.provision_all().await.context("provisioned concurrency cannot be read")?;
+    lambda.optimise_all().await.context("versions with SnapStart cannot be read")
 }
 
 /// Accounts, and the record of decisions.
@@ -289,6 +290,7 @@ fn invoke_limits(config: &Config) -> InvokeLimits {
     InvokeLimits {
         concurrency_max: usize::try_from(config.concurrency).unwrap_or(usize::MAX),
         memory_budget_mb: u32::try_from(config.memory_mb).unwrap_or(u32::MAX),
+        spare_memory_mb: u32::try_from(config.memory_mb / 4).unwrap_or(u32::MAX),
         idle_max: Duration::from_secs(config.idle_s),
         egress: config.egress.clone(),
         payloads: config.payloads,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use lambda::invoke::{BoxFuture, Report, Status};
+use lambda::invoke::{BoxFuture, NotInitialised, Report, Status};
 use lambda::package::{Packages, UnpackLimits};
 use lambda::runtimes::{Family, MissingRuntime, Resolved, RuntimeVersion};
 use lambda::{
@@ -61,6 +61,12 @@ impl DataPlane for Plane {
     fn provisioned(&self, _function_arn: &str, _version: &str) -> Provisioned {
         Provisioned::default()
     }
+
+    fn initialise(&self, _function: Arc<FunctionVersion>) -> BoxFuture<Result<(), NotInitialised>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn hold_spare(&self, _function: Arc<FunctionVersion>) {}
 }
 
 fn report() -> Report {
@@ -68,6 +74,7 @@ fn report() -> Report {
         duration: std::time::Duration::from_millis(1),
         billed_ms: 1,
         init: None,
+        restore: None,
         max_memory_mb: 1,
         memory_mb: 128,
         cold: None,

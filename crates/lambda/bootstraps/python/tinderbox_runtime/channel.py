@@ -10,6 +10,10 @@ runtime -> server   2 READY       empty
                     6 LOADING     empty: the bootstrap is up and begins to load the user's code
 server -> runtime  16 ASSIGN      JSON {"environment": {name: value}}: the function of a generic runtime
 runtime -> server  17 STANDBY     empty: a generic runtime is up and knows no function
+server -> runtime  18 RESTORE     empty: a suspended environment is about to be used
+runtime -> server  19 SUSPENDED   empty: init is done, and something is to be done once more before the first INVOKE
+                   20 RESTORED    empty: it is done
+                   21 RESTORE_ERROR  error JSON: it went wrong
 """
 
 import os
@@ -22,6 +26,10 @@ INIT_ERROR = 5
 LOADING = 6
 ASSIGN = 16
 STANDBY = 17
+RESTORE = 18
+SUSPENDED = 19
+RESTORED = 20
+RESTORE_ERROR = 21
 
 REQUEST_ID_BYTES = 36
 READ_BYTES = 64 * 1024
@@ -58,6 +66,10 @@ class Channel:
         """Blocks until a generic runtime is given a function: the JSON of the ASSIGN frame, or None at the end."""
         data = self._frame(ASSIGN, 5)
         return None if data is None else data[5:]
+
+    def restoration(self):
+        """Blocks until a suspended environment is about to be used; False when the server hung up."""
+        return self._frame(RESTORE, 5) is not None
 
     def _frame(self, kind, least):
         """The bytes of the next frame, which must be of this kind; None when the server hung up."""

@@ -108,6 +108,13 @@ def serve(channel, handler):
         channel.send(kind, header["requestId"], body)
 
 
+def hooks():
+    """The library with which the function registered SnapStart's hooks; None when it has not, or is not snap-started."""
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
+        return None
+    return sys.modules.get("snapshot_restore_py")
+
+
 def main(channel=None):
     take = os.environ.pop  # neither the user's code nor its children have any business with the descriptors
     descriptor = int(take("_TINDERBOX_CHANNEL_FD", "3"))
@@ -128,5 +135,11 @@ def main(channel=None):
         channel.send(frames.INIT_ERROR, "", dumps(result))
         sys.exit(1)
     sys.stdout.flush()
-    channel.send(frames.READY, "", b"")
+    if library := hooks():
+        from tinderbox_runtime import snapshot
+
+        if not snapshot.pass_through(channel, library):
+            return
+    else:
+        channel.send(frames.READY, "", b"")
     serve(channel, handler)

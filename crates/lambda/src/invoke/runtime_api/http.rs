@@ -25,6 +25,14 @@ pub(in crate::invoke) async fn route(shared: &Arc<Shared>, route: &str, request:
             Ok((header, event)) => invocation(&header, event),
             Err(refused) => refuse(&refused),
         },
+        (&Method::GET, ["restore", "next"]) => match shared.restore_next().await {
+            Ok(()) => reply(StatusCode::OK, Bytes::new()),
+            Err(refused) => refuse(&refused),
+        },
+        (&Method::POST, ["restore", "error"]) => match error_body(request).await {
+            Ok(json) => accepted(shared.restore_error(json)),
+            Err(reply) => reply,
+        },
         (&Method::POST, ["init", "error"]) => match error_body(request).await {
             Ok(json) => accepted(shared.init_error(json)),
             Err(reply) => reply,
@@ -40,9 +48,12 @@ pub(in crate::invoke) async fn route(shared: &Arc<Shared>, route: &str, request:
                 Err(reply) => reply,
             }
         }
-        (_, ["invocation", "next"] | ["init", "error"] | ["invocation", _, "response" | "error"]) => {
-            reply(StatusCode::METHOD_NOT_ALLOWED, Bytes::new())
-        }
+        (
+            _,
+            ["invocation" | "restore", "next"]
+            | ["init" | "restore", "error"]
+            | ["invocation", _, "response" | "error"],
+        ) => reply(StatusCode::METHOD_NOT_ALLOWED, Bytes::new()),
         _ => not_found(),
     }
 }

@@ -65,6 +65,22 @@ pub(in crate::invoke) fn init_report(init: Init<'_>, status: &Status, lasted: Du
     platform("platform.initReport", record)
 }
 
+pub(in crate::invoke) fn restore_start(facts: Value) -> Event {
+    platform("platform.restoreStart", facts)
+}
+
+pub(in crate::invoke) fn restore_runtime_done(status: &Status) -> Event {
+    let mut record = json!({});
+    set_status(&mut record, status);
+    platform("platform.restoreRuntimeDone", record)
+}
+
+pub(in crate::invoke) fn restore_report(status: &Status, lasted: Duration) -> Event {
+    let mut record = json!({ "metrics": { "durationMs": ms(lasted) } });
+    set_status(&mut record, status);
+    platform("platform.restoreReport", record)
+}
+
 pub(in crate::invoke) fn extension(standing: &Standing) -> Event {
     let mut record = json!({ "name": standing.name, "state": standing.state, "events": standing.events });
     if let Some(error_type) = &standing.error_type {
@@ -142,6 +158,10 @@ pub(in crate::invoke) fn report_metrics(report: &Report) -> Value {
     });
     if let Some(init) = report.init {
         metrics["initDurationMs"] = json!(ms(init));
+    }
+    if let Some(restore) = report.restore {
+        metrics["restoreDurationMs"] = json!(ms(restore.duration));
+        metrics["billedRestoreDurationMs"] = json!(restore.billed_ms());
     }
     metrics
 }

@@ -143,6 +143,7 @@ impl Stage {
             layers: Vec::new(),
             concurrency: lambda::Concurrency::default(),
             per_tenant: false,
+            snap_start: false,
             name,
         }
     }

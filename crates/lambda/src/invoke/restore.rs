@@ -1,0 +1,81 @@
+//! The restore phase of SnapStart: what an initialised environment does before it takes its first event.
+//!
+//! ```text
+//!   spare ─thaw─▶ RESTORE_START ─▶ the runtime's after-restore hooks ─▶ RESTORE_REPORT ─▶ START
+//!   a cold start without a spare: init ─────▶ the same
+//! ```
+//! A runtime that has not asked for the phase (`restore/next`, SUSPENDED) has nothing to do in it.
+
+use std::time::Duration;
+
+use sys::Timestamp;
+
+use super::ending::Ending;
+use super::environment::Environment;
+use super::report::{Restore, Status};
+use super::run::Run;
+use super::telemetry::events;
+use super::{InvokeError, spares};
+
+/// The restore phase (Lambda developer guide, "Lambda SnapStart runtime hooks").
+const RESTORE_MAX: Duration = Duration::from_secs(10);
+
+impl Run {
+    /// A spare that has become an environment which can take an event; `None` when it has ended meanwhile.
+    pub(super) async fn restored(
+        &mut self,
+        mut environment: Box<Environment>,
+    ) -> Result<Option<Box<Environment>>, InvokeError> {
+        let shared = &self.invoker.clone().0;
+        // A new environment for all but its init (L11).
+        shared.admission.grow(&self.function.arn, shared.clock.elapsed())?;
+        let (began, start) = (shared.clock.now(), shared.clock.elapsed());
+        if let Err(error) = environment.thaw().await {
+            tracing::warn!(environment = environment.id, %error, "a spare cannot be thawed");
+            return Ok(None);
+        }
+        self.restore(&mut environment, began, start).await?;
+        Ok(Some(environment))
+    }
+
+    /// Runs the restore phase, which began at `began`, or `start` by the monotonic clock.
+    pub(super) async fn restore(
+        &mut self,
+        environment: &mut Environment,
+        began: Timestamp,
+        start: Duration,
+    ) -> Result<(), InvokeError> {
+        let clock = self.invoker.0.clock.clone();
+        let logs = &mut environment.logs;
+        let record = logs.platform.restore_start(began);
+        logs.write(record);
+        logs.publish(|| events::restore_start(logs.facts()));
+        let restored = environment.restore(RESTORE_MAX).await;
+        let status = restored.as_ref().map_or_else(Ending::init_status, |_| Status::Answered);
+        let duration = clock.elapsed() - start;
+        let logs = &mut environment.logs;
+        // What the hooks wrote precedes START.
+        logs.drain();
+        let record = logs.platform.restore_report(duration, &status, clock.now());
+        logs.write(record);
+        logs.publish(|| events::restore_runtime_done(&status));
+        logs.publish(|| events::restore_report(&status, duration));
+        self.spans.phase("restore", began, clock.now());
+        match restored {
+            Ok(hooks) => {
+                self.restore = Some(Restore { duration, billed: hooks });
+                Ok(())
+            }
+            Err(Ending::TimedOut(_)) => Err(InvokeError::RestoreTimedOut),
+            Err(_) => Err(InvokeError::RestoreFailed),
+        }
+    }
+
+    /// How long the init phase of a cold start may take.
+    pub(super) fn init_max(&self) -> Duration {
+        match self.function.snap_start {
+            true => spares::init_max(&self.function),
+            false => self.invoker.0.limits.init_max,
+        }
+    }
+}

@@ -1,0 +1,193 @@
+use std::sync::Arc;
+
+use sys::Timestamp;
+
+use super::*;
+struct Fake;
+
+impl Standing for Fake {
+    fn is_alive(&self) -> bool {
+        true
+    }
+}
+
+#[derive(Clone)]
+struct Plan {
+    name: &'static str,
+    memory_mb: u32,
+}
+
+impl Kind for Plan {
+    type Key = &'static str;
+
+    fn key(&self) -> Option<&'static str> {
+        Some(self.name)
+    }
+
+    fn memory_mb(&self) -> u32 {
+        self.memory_mb
+    }
+
+    fn floor(&self) -> usize {
+        usize::from(self.name.starts_with("kept"))
+    }
+
+    fn description(&self) -> String {
+        self.name.to_owned()
+    }
+}
+
+fn plan(name: &'static str) -> Plan {
+    Plan { name, memory_mb: 24 }
+}
+
+/// Shelves that a task keeps filled; making `broken` fails.
+fn kept() -> (Arc<Shelves<Plan, Fake>>, Clock) {
+    let clock = Clock::manual(Timestamp::from_unix_s(0));
+    let shelves = Arc::new(Shelves::new(clock.clone(), 21 * 24));
+    let keeper = Arc::clone(&shelves);
+    drop(sys::task::spawn("test", async move {
+        loop {
+            let make = |plan: Plan| async move {
+                match plan.name {
+                    "broken" => Err(Unmade::Failed("on purpose".to_owned())),
+                    _ => Ok(Fake),
+                }
+            };
+            keeper.turn(make).await;
+            tokio::task::yield_now().await;
+        }
+    }));
+    (shelves, clock)
+}
+
+/// Lets time pass in small steps, so that what sleeps can act in each.
+async fn pass(clock: &Clock, time: Duration, mut each: impl FnMut()) {
+    let step = Duration::from_millis(250);
+    for _ in 0..time.as_millis() / step.as_millis() {
+        each();
+        clock.advance(step);
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn surplus_goes_also_while_something_is_taken_all_the_time() {
+    let (shelves, clock) = kept();
+    let busy = plan("busy");
+    // A burst: more is wanted from now on.
+    for _ in 0..4 {
+        shelves.take(&busy);
+    }
+    pass(&clock, Duration::from_secs(10), || ()).await;
+    assert_eq!(shelves.count(), 16);
+    // Then a steady trickle, for which one or two are enough.
+    pass(&clock, Duration::from_secs(600), || {
+        assert!(shelves.take(&busy).is_some());
+    })
+    .await;
+    assert!(shelves.count() <= 2, "{} stand by", shelves.count());
+}
+
+#[tokio::test]
+async fn a_runtime_that_does_not_boot_keeps_no_other_waiting() {
+    let (shelves, clock) = kept();
+    let (broken, sound) = (plan("broken"), plan("sound"));
+    assert!(shelves.take(&broken).is_none());
+    pass(&clock, Duration::from_secs(1), || ()).await;
+    // `broken` is the emptiest, and must wait for a minute.
+    assert!(shelves.take(&sound).is_none());
+    pass(&clock, Duration::from_secs(1), || ()).await;
+    assert_eq!(shelves.count(), 2, "both that are wanted of the other");
+}
+
+#[tokio::test]
+async fn whoever_takes_wakes_a_task_that_waits_for_something_else() {
+    let (shelves, clock) = kept();
+    shelves.take(&plan("broken"));
+    pass(&clock, Duration::from_secs(1), || ()).await;
+    // The task sleeps until `broken` may be tried again; the quiet after this take is over long before.
+    shelves.take(&plan("sound"));
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    clock.advance(QUIET);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(shelves.count(), 2);
+}
+
+#[tokio::test]
+async fn all_together_stay_below_the_bound() {
+    let (shelves, clock) = kept();
+    for name in ["a", "b", "c"] {
+        for _ in 0..5 {
+            shelves.take(&plan(name));
+        }
+    }
+    pass(&clock, Duration::from_secs(10), || ()).await;
+    assert_eq!(shelves.count(), 21);
+}
+
+#[tokio::test]
+async fn one_that_has_none_takes_the_place_of_one_that_was_used_longer_ago() {
+    let (shelves, clock) = kept();
+    let kinds = ["kept a", "kept b", "kept c"].map(|name| Plan { name, memory_mb: 240 });
+    for kind in &kinds[..2] {
+        shelves.hold(kind);
+        pass(&clock, Duration::from_secs(1), || ()).await;
+    }
+    let counts = |shelves: &Shelves<Plan, Fake>| kinds.clone().map(|kind| shelves.count_of(&kind.name));
+    assert_eq!(counts(&shelves), [1, 1, 0], "there is room for two of 240 MB");
+    assert!(shelves.take(&kinds[2]).is_none());
+    pass(&clock, Duration::from_secs(1), || ()).await;
+    assert_eq!(counts(&shelves), [0, 1, 1], "the first was used longest ago");
+    // And it stays so: who was used longer ago displaces nobody.
+    pass(&clock, Duration::from_secs(300), || ()).await;
+    assert_eq!(counts(&shelves), [0, 1, 1]);
+    assert!(shelves.take(&kinds[0]).is_none());
+    pass(&clock, Duration::from_secs(1), || ()).await;
+    assert_eq!(counts(&shelves), [1, 0, 1]);
+    // What never fits displaces nobody either.
+    assert!(shelves.take(&Plan { name: "kept huge", memory_mb: 10_000 }).is_none());
+    pass(&clock, Duration::from_secs(300), || ()).await;
+    assert_eq!(counts(&shelves), [1, 0, 1]);
+}
+
+#[tokio::test]
+async fn what_somebody_else_made_finds_room_and_what_memory_is_needed_for_goes_first() {
+    let clock = Clock::manual(Timestamp::from_unix_s(0));
+    let shelves: Shelves<Plan, Fake> = Shelves::new(clock.clone(), 504);
+    let [a, b, c] = ["kept a", "kept b", "kept c"].map(|name| Plan { name, memory_mb: 240 });
+    for (kind, gone) in [(&a, 0), (&b, 0), (&c, 1)] {
+        assert_eq!(shelves.put_down(kind, Fake).len(), gone, "{}", kind.name);
+        clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!([&a, &b, &c].map(|kind| shelves.count_of(&kind.name)), [0, 1, 1]);
+    assert!(shelves.give_up().is_some());
+    assert_eq!([&b, &c].map(|kind| shelves.count_of(&kind.name)), [0, 1], "the one that is missed least");
+    // Whoever gave its memory up does not want it back at once.
+    assert!(matches!(shelves.next(), Next::Make(kind) if kind.name == "kept a"));
+    assert_eq!(shelves.remove(|key| *key == "kept c").len(), 1);
+    assert!(shelves.give_up().is_none());
+}
+
+#[tokio::test]
+async fn failures_are_tried_again_ever_later_up_to_a_bound() {
+    let clock = Clock::manual(Timestamp::from_unix_s(0));
+    let shelves: Shelves<Plan, Fake> = Shelves::new(clock.clone(), 504);
+    shelves.hold(&plan("kept a"));
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        shelves.turn(|_| std::future::ready(Err(Unmade::Failed("on purpose".to_owned())))).await;
+        let not_before = shelves.shelves.lock()["kept a"].not_before;
+        pauses.push((not_before - clock.elapsed()).as_secs());
+        clock.advance(not_before - clock.elapsed());
+    }
+    assert_eq!(pauses, [60, 120, 240, 480, 960, 1_920, 1_920, 1_920]);
+    shelves.turn(|_| std::future::ready(Ok(Fake))).await;
+    assert_eq!(shelves.shelves.lock()["kept a"].failures, 0);
+}
