@@ -122,7 +122,7 @@ impl Invoker {
         let unavailable = |cause: String| StartFailure::Platform(InvokeError::Unavailable { cause });
         let folders = self.folders(function).await.map_err(unavailable)?;
         let code_download = clock.elapsed() - start;
-        let external = match self.external_extensions(&folders, &mut logs) {
+        let external = match self.external_extensions(&folders, &mut logs).await {
             Ok(external) => external,
             Err(none) => return Err(start_failure(none, logs, clock)),
         };
@@ -209,8 +209,16 @@ impl Invoker {
     }
 
     /// Names of the external extensions that the layers bring.
-    fn external_extensions(&self, folders: &Folders, logs: &mut LogStream) -> Result<Vec<String>, NoSandbox> {
-        let mut external = extensions::external(folders.layers.as_deref());
+    async fn external_extensions(
+        &self,
+        folders: &Folders,
+        logs: &mut LogStream,
+    ) -> Result<Vec<String>, NoSandbox> {
+        let Some(layers) = folders.layers.clone() else { return Ok(Vec::new()) };
+        let found = sys::task::blocking(move || extensions::external(&layers)).await;
+        let found = found.unwrap_or_else(|| Err(std::io::Error::other("the server is shutting down")));
+        let unreadable = |error| NoSandbox::Platform(format!("{EXTENSIONS_ROOT} cannot be read: {error}"));
+        let mut external = found.map_err(unreadable)?;
         if !external.is_empty() && self.0.launcher.isolation() == Isolation::None {
             let warning = "WARNING /opt/extensions: without isolation external extensions are not started.";
             let warning = logs.platform.fault(warning, self.0.clock.now());
