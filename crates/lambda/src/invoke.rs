@@ -21,6 +21,7 @@ mod assign;
 mod channel;
 mod demand;
 pub mod egress;
+mod either;
 mod ending;
 mod endpoint;
 mod entry;

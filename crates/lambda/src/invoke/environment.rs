@@ -149,7 +149,6 @@ impl Environment {
             self.until(Awaited::Registered, deadline, limit).await?;
             self.begin_runtime(deadline, limit).await?;
         }
-        let brings_own_runtime = matches!(self.line, Line::RuntimeApi(_));
         let mut loading = None;
         loop {
             let ending = match self.hear(Awaited::Line, deadline).await {
@@ -169,10 +168,10 @@ impl Environment {
         self.telemetry.publish(|| events::init_runtime_done(init, &Status::Answered));
         self.until(Awaited::Extensions, deadline, limit).await?;
         let whole = self.clock.elapsed() - start;
-        // A package that brings its own runtime is the user's code from its first instruction.
+        // What speaks the Runtime API is the user's code from its first instruction.
         let runtime_init = match loading {
             Some((_, runtime_init)) => runtime_init,
-            None if brings_own_runtime => Duration::ZERO,
+            None if self.line.speaks_runtime_api() => Duration::ZERO,
             None => whole,
         };
         Ok(Initialised {

@@ -65,6 +65,8 @@ enum Phase {
     Running { request_id: String },
     Answered { request_id: String },
     InitFailed,
+    /// The runtime speaks frames: nobody else may take its place here.
+    Elsewhere,
 }
 
 impl Phase {
@@ -75,6 +77,7 @@ impl Phase {
             Self::Running { .. } => "Running",
             Self::Answered { .. } => "InvocationResponseSent",
             Self::InitFailed => "InitError",
+            Self::Elsewhere => "Elsewhere",
         }
     }
 }
@@ -124,6 +127,11 @@ impl RuntimeApi {
 
     pub(crate) async fn listen(&mut self) -> Said {
         self.said.recv().await.unwrap_or(Said::Closed { undelivered: false })
+    }
+
+    /// Refuses every call of a runtime from now on; the APIs of the extensions go on.
+    pub(crate) fn close_to_the_runtime(&self) {
+        self.shared.conversation.lock().phase = Phase::Elsewhere;
     }
 
     /// Puts the event where the next call to `next` finds it.
@@ -218,7 +226,7 @@ impl Conversation {
             Phase::Answered { request_id: answered } if answered == request_id => {
                 Err(Refused::transition(&self.phase, "InvocationResponse"))
             }
-            Phase::Starting | Phase::InitFailed => Err(Refused::transition(&self.phase, "InvocationResponse")),
+            Phase::Starting | Phase::InitFailed | Phase::Elsewhere => Err(Refused::transition(&self.phase, "InvocationResponse")),
             _ => Err(Refused::request_id()),
         }
     }
@@ -230,7 +238,7 @@ struct Asked(Arc<Shared>);
 impl Asked {
     fn begin(shared: Arc<Shared>) -> Result<Self, Refused> {
         let mut conversation = shared.conversation.lock();
-        let allowed = !matches!(conversation.phase, Phase::Running { .. } | Phase::InitFailed);
+        let allowed = !matches!(conversation.phase, Phase::Running { .. } | Phase::InitFailed | Phase::Elsewhere);
         if !allowed || conversation.asked {
             return Err(Refused::transition(&conversation.phase, Phase::Waiting.name()));
         }

@@ -12,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::apis::{self, Apis};
 use super::assign::{Folders, function_mounts};
 use super::egress::Door;
+use super::either::EitherLine;
 use super::ending::Ending;
 use super::environment::{Environment, Held};
 use super::extensions::{
@@ -142,7 +143,7 @@ impl Invoker {
             open: CancellationToken::new(),
         };
         let variables = Self::variables(function, &plan, logs.name(), &credentials);
-        let protocol = plan.protocol;
+        let protocol = entry::protocol(function, &plan);
         let (sandbox_began, start) = (clock.now(), clock.elapsed());
         let launched = self.sandbox_for(function, plan, folders, variables, &external).await;
         let Launched { mut sandbox, line, held } = match launched {
@@ -386,18 +387,20 @@ fn connect(
     let open = held.open.clone();
     let serving = endpoint::serve(endpoint, Arc::clone(&held.hooks.connection), peer, clock.clone());
     drop(sys::task::spawn("function endpoint", async move { open.run_until_cancelled(serving).await }));
-    if protocol == Protocol::RuntimeApi {
-        return Ok(Line::RuntimeApi(RuntimeApi::serve(runtime_api, clock.clone(), apis.extensions, apis.telemetry)));
+    if protocol != Protocol::Frames {
+        let api = RuntimeApi::serve(runtime_api, clock.clone(), apis.extensions, apis.telemetry);
+        return match protocol {
+            Protocol::Either => Ok(Line::Either(EitherLine::new(frames(sandbox)?, api))),
+            _ => Ok(Line::RuntimeApi(api)),
+        };
     }
     let serving = apis::serve(runtime_api, clock.clone(), apis, held.open.clone());
     drop(sys::task::spawn("extensions api", serving));
-    match line {
-        Some(line) => Ok(Line::Frames(line)),
-        None => {
-            let channel = sandbox.take_channel().ok_or("the sandbox has no channel")?;
-            Ok(Line::Frames(FrameLine::new(channel)))
-        }
-    }
+    line.map_or_else(|| frames(sandbox), Ok).map(Line::Frames)
+}
+
+fn frames(sandbox: &mut Sandbox) -> Result<FrameLine, &'static str> {
+    sandbox.take_channel().map(FrameLine::new).ok_or("the sandbox has no channel")
 }
 
 fn peer(function: &FunctionVersion, id: &str) -> EnvironmentPeer {
