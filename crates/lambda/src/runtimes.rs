@@ -5,6 +5,7 @@
 //!   python3.*  → the host's python3  + our bootstrap
 //!   provided.* → the package's own `bootstrap` (Runtime API)
 //!   a script of the user's around node or python → whichever of the two what it starts speaks
+//!   any other  → the folder that the operator brings for it (Runtime API)
 //! ```
 //!
 //! Discovery runs once at start. An identifier that the host has in another version runs on what is there, with a
@@ -12,7 +13,9 @@
 
 mod bootstraps;
 mod discover;
+mod operator;
 mod registry;
 
+pub use operator::{BadOperatorRuntime, OperatorRuntimes};
 pub use registry::{Family, LaunchPlan, MissingRuntime, Resolved, RuntimeVersion, Runtimes};
 pub(crate) use registry::{Protocol, RUNTIME_DIR, USUAL_PATH};

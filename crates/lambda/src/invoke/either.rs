@@ -134,6 +134,7 @@ mod tests {
             client_context: None,
             cognito_identity: None,
             stream: None,
+            tenant_id: None,
         }
     }
 

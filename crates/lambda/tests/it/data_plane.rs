@@ -13,3 +13,4 @@ mod room;
 mod runtimes;
 mod stage;
 mod stems;
+mod tenancy;
