@@ -62,8 +62,12 @@ struct Conversation {
 enum Phase {
     Starting,
     Waiting,
-    Running { request_id: String },
-    Answered { request_id: String },
+    Running {
+        request_id: String,
+    },
+    Answered {
+        request_id: String,
+    },
     InitFailed,
     /// The runtime speaks frames: nobody else may take its place here.
     Elsewhere,
@@ -226,7 +230,9 @@ impl Conversation {
             Phase::Answered { request_id: answered } if answered == request_id => {
                 Err(Refused::transition(&self.phase, "InvocationResponse"))
             }
-            Phase::Starting | Phase::InitFailed | Phase::Elsewhere => Err(Refused::transition(&self.phase, "InvocationResponse")),
+            Phase::Starting | Phase::InitFailed | Phase::Elsewhere => {
+                Err(Refused::transition(&self.phase, "InvocationResponse"))
+            }
             _ => Err(Refused::request_id()),
         }
     }

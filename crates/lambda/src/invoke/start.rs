@@ -214,11 +214,7 @@ impl Invoker {
     }
 
     /// Names of the external extensions that the layers bring.
-    async fn external_extensions(
-        &self,
-        folders: &Folders,
-        logs: &mut LogStream,
-    ) -> Result<Vec<String>, NoSandbox> {
+    async fn external_extensions(&self, folders: &Folders, logs: &mut LogStream) -> Result<Vec<String>, NoSandbox> {
         let Some(layers) = folders.layers.clone() else { return Ok(Vec::new()) };
         let found = sys::task::blocking(move || extensions::external(&layers)).await;
         let found = found.unwrap_or_else(|| Err(std::io::Error::other("the server is shutting down")));

@@ -28,9 +28,10 @@ fn sized(memory_mb: u32, function: FunctionVersion) -> FunctionVersion {
 fn begin(stage: &Stage, function: &FunctionVersion, event: &str) -> tokio::task::JoinHandle<Option<serde_json::Value>> {
     let (invoker, invocation) = (stage.invoker.clone(), stage.invocation(function, event));
     let function = Arc::new(function.clone());
-    sys::task::spawn("invocation", async move {
-        answer_of(&invoker.invoke(&function, invocation).await.expect("it runs"))
-    })
+    sys::task::spawn(
+        "invocation",
+        async move { answer_of(&invoker.invoke(&function, invocation).await.expect("it runs")) },
+    )
 }
 
 #[tokio::test]
