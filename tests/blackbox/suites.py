@@ -111,3 +111,19 @@ def compiled_node_ric(source):
             run("sh", f"scripts/{script}.sh", cwd=client, env={"PATH": path, "PYTHONPATH": str(tools)})
 
     return cached("node-ric-built", [Path(source) / "package-lock.json"], build)
+
+
+def rust_program(crate, version, program):
+    """A binary of a crate from crates.io, by its own lock file: compiles for some minutes, once."""
+    if shutil.which("cargo") is None:
+        absent("cargo")
+
+    def build(folder):
+        run(
+            *("cargo", "install", "--debug", "--locked", "--root", str(folder), "--target-dir", str(folder / "build")),
+            *("--version", version, crate),
+            env={"CARGO_PROFILE_DEV_STRIP": "symbols", "CARGO_INCREMENTAL": "0"},
+        )
+        shutil.rmtree(folder / "build")
+
+    return cached(f"{crate}-{version}", [], build) / "bin" / program

@@ -9,6 +9,24 @@ import pytest
 
 ECHO = "exports.handler = async (event) => event;"
 SIGTERM = 'process.on("SIGTERM", () => { console.log("asked"); process.exit(0); });' + ECHO
+# Handlers that are over when nothing is left to do, and what they answer then.
+UNSETTLED = [
+    ("22", "(event, context, callback) => callback(null, 1)", b"1"),
+    ("22", "() => {}", b"null"),
+    ("22", "() => new Promise(() => {})", None),
+    ("24", "() => {}", b"null"),
+    ("24", "() => new Promise(() => {})", None),
+]
+# Something that makes the runtime wait by the loop, and holds up nothing.
+LISTENS = 'process.on("SIGTERM", () => process.exit(0));'
+# An internal extension that has registered when the module is loaded, and then takes its time before its first `next`.
+DAWDLES = """
+await (await fetch(process.env.NEXT)).text();
+setTimeout(async () => {
+  for (;;) await (await fetch(process.env.NEXT)).text();
+}, 50);
+export const handler = async (event) => event;
+"""
 # What an internal extension does: one call after the other, each of which waits.
 FOLLOWS = """
 (async () => { for (;;) await (await fetch(process.env.NEXT)).text(); })();
@@ -74,3 +92,28 @@ def test_the_end_of_the_channel_ends_the_runtime_by_the_loop_too(start, events):
     assert came.get(timeout=10) == "/next"
     environment.channel.close()
     assert environment.process.wait(timeout=10) == 0
+
+
+@pytest.mark.parametrize("listens", ["", LISTENS], ids=["blocking", "by the loop"])
+@pytest.mark.parametrize("version, handler, answer", UNSETTLED)
+def test_a_handler_is_over_when_the_loop_is_empty(start, listens, version, handler, answer):
+    identifier = f"AWS_Lambda_nodejs{version}.x"
+    environment = start("node", f"{listens}exports.handler = {handler};", AWS_EXECUTION_ENV=identifier).ready()
+    for _ in range(2):
+        if answer is None:
+            assert environment.error()["errorType"] == "Runtime.NodeJsExit"
+        else:
+            assert environment.invoke().body == answer
+
+
+def test_an_internal_extension_may_pause_before_its_first_next(start, events):
+    came, answers, address = events
+    answers.put(b"registered")
+    environment = start("node", {"index.mjs": DAWDLES}, NEXT=address).ready()
+    for number in range(3):
+        assert came.get(timeout=10) == "/next"
+        if number == 0:
+            # The registration; what follows is the first call to next, for which nobody has sent an event yet.
+            assert came.get(timeout=10) == "/next"
+        answers.put(b"event")
+    assert environment.invoke({"n": 1}).body == b'{"n":1}'

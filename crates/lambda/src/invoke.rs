@@ -21,6 +21,7 @@ mod assign;
 mod channel;
 mod demand;
 pub mod egress;
+mod either;
 mod ending;
 mod endpoint;
 mod entry;
@@ -253,6 +254,9 @@ impl Default for InvokeLimits {
     }
 }
 
+/// How long a server that ends waits for what still ends itself: a shutdown phase takes two seconds.
+const LAST_ENDS: Duration = Duration::from_millis(2_500);
+
 /// The in-sandbox address of the Runtime API.
 pub const RUNTIME_API: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9001);
 
@@ -379,7 +383,12 @@ impl Invoker {
         // Side by side: idle environments with extensions have their shutdown phase meanwhile.
         let ((), _) = tokio::join!(self.0.environments.close(), async { drop(gone.await) });
         self.0.shutdown.cancel();
-        let _ = self.0.clock.timeout(Duration::from_secs(2), in_flight.wait_for(|running| *running == 0)).await;
+        // What was given back within the grace ends behind the answer, and has its shutdown phase, too.
+        let rest = async {
+            let _ = in_flight.wait_for(|running| *running == 0).await;
+            self.0.environments.all_ended().await;
+        };
+        let _ = self.0.clock.timeout(LAST_ENDS, rest).await;
     }
 
     /// Invocations of `account` that run now.

@@ -175,7 +175,8 @@ impl Packages {
     /// Nobody would know of it before the next start. Unless somebody else has stored the same bytes meanwhile.
     async fn remove_folder_without_blob(&self, code: &CodeRef) -> Result<(), PackageError> {
         let _flight = self.inner.lock(&code.digest).lock().await;
-        if self.inner.blobs.reader(&blob_ref(code)?).await.is_err() {
+        // A blob that only cannot be read now may belong to a function, which runs from the folder.
+        if let Err(blob::BlobError::NotFound(_)) = self.inner.blobs.reader(&blob_ref(code)?).await {
             self.remove_folder(&code.digest).await?;
         }
         Ok(())

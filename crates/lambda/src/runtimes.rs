@@ -4,6 +4,7 @@
 //!   nodejs*    → the host's node     + our bootstrap (frames on a descriptor)
 //!   python3.*  → the host's python3  + our bootstrap
 //!   provided.* → the package's own `bootstrap` (Runtime API)
+//!   a script of the user's around node or python → whichever of the two what it starts speaks
 //!   any other  → the folder that the operator brings for it (Runtime API)
 //! ```
 //!
@@ -17,4 +18,4 @@ mod registry;
 
 pub use operator::{BadOperatorRuntime, OperatorRuntimes};
 pub use registry::{Family, LaunchPlan, MissingRuntime, Resolved, RuntimeVersion, Runtimes};
-pub(crate) use registry::{Protocol, RUNTIME_DIR};
+pub(crate) use registry::{Protocol, RUNTIME_DIR, USUAL_PATH};

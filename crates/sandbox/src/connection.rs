@@ -193,6 +193,7 @@ impl Connection {
                 }
             }
             Reply::ProgramEnded { id, program, exit } => {
+                warn_of_bad_call(id, exit);
                 if let Some(entry) = waiting.get_mut(&id) {
                     entry.programs.send_modify(|ends| ends.push(ProgramEnd { program, exit }));
                 }
@@ -203,16 +204,23 @@ impl Connection {
                 }
             }
             Reply::Exited { id, exit, usage } => {
-                if exit == Exit::Signal(BAD_SYSTEM_CALL) {
-                    tracing::warn!(
-                        sandbox = id,
-                        "a program was killed for a system call that no honest program makes; where the kernel audits, its log names it"
-                    );
-                }
+                // Of several programs each has been told of already.
                 if let Some(entry) = waiting.remove(&id) {
+                    if entry.programs.borrow().is_empty() {
+                        warn_of_bad_call(id, exit);
+                    }
                     let _ = entry.end.send(Some((exit, usage)));
                 }
             }
         }
+    }
+}
+
+fn warn_of_bad_call(sandbox: u64, exit: Exit) {
+    if exit == Exit::Signal(BAD_SYSTEM_CALL) {
+        tracing::warn!(
+            sandbox,
+            "a program was killed for a system call that no honest program makes; where the kernel audits, its log names it"
+        );
     }
 }

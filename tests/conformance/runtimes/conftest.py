@@ -1,4 +1,4 @@
-"""The three official runtime clients, unmodified, each in a package of its own."""
+"""The three official runtime clients and the Lambda Web Adapter, unmodified, each in a package of its own."""
 
 import os
 import shutil
@@ -82,3 +82,13 @@ def rust_client():
     folder = suites_folder() / "rust-lambda"
     run("cargo", "build", "--locked", cwd=FIXTURES / "rust-lambda", env={"CARGO_TARGET_DIR": str(folder)})
     return package({"bootstrap": (folder / "debug" / "bootstrap").read_bytes()})
+
+
+@pytest.fixture(scope="session")
+def web_adapter_layer(server):
+    """The ARN of a layer as AWS publishes it: the adapter is an extension, the script starts the function's handler."""
+    adapter = rust_program("lambda_web_adapter", "1.0.0-rc1", "lambda-adapter").read_bytes()
+    script = '#!/bin/bash\nexec -- "${LAMBDA_TASK_ROOT}/${_HANDLER}"\n'
+    layer = package({"extensions/lambda-adapter": adapter, "bootstrap": script})
+    published = server.client("lambda").publish_layer_version(LayerName="web-adapter", Content={"ZipFile": layer})
+    return published["LayerVersionArn"]

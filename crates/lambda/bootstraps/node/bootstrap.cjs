@@ -18,6 +18,9 @@ const env = process.env;
 const RESPONSE_BYTES_MAX = 6291556; // 6 MiB and a little: the limit in AWS's error text
 const LAST_IDENTIFIER_WITH_CALLBACKS = 22;
 
+// What stdout and stderr look like among the active resources, once something has touched them; nobody waits for those.
+const STANDARD_STREAMS = ['PipeWrap', 'TTYWrap'];
+
 const EXIT_INIT_ERROR = 1;
 const EXIT_UNHANDLED_REJECTION = 128;
 const EXIT_UNCAUGHT_EXCEPTION = 129;
@@ -206,9 +209,10 @@ async function main() {
     die('Init Error', error, EXIT_INIT_ERROR);
   }
   whenIdle = null;
-  // An internal extension waits for its events by a connection of its own, from init on: within a turn it has begun to.
+  // An internal extension has begun within init, and init is over when it asks for its first event, now or in a while: what
+  // it waits for until then (a connection, a timer, a look-up) is active after one turn.
   await turn();
-  let loops = process.getActiveResourcesInfo().includes('TCPSocketWrap');
+  let loops = process.getActiveResourcesInfo().some((resource) => !STANDARD_STREAMS.includes(resource));
   channel.ready();
   for (;;) {
     // The loop also runs what the function does at its end.

@@ -16,8 +16,8 @@
 //
 // Reads block the whole process on purpose. Between two invokes Lambda promises nothing to background work (the
 // environment is frozen), and a blocking read is the shortest way from the server's write to the handler's first line.
-// Where something of the function needs the event loop meanwhile (an internal extension, a signal handler), arrival()
-// waits by the loop instead; from then on this channel reads no other way.
+// Where something of the function needs the event loop meanwhile (work that init left open, as an internal extension does;
+// a signal handler), arrival() waits by the loop instead; from then on this channel reads no other way.
 'use strict';
 
 const fs = require('fs');
@@ -84,7 +84,10 @@ class Channel {
       const buffered = this.end - this.begin;
       return buffered >= 4 && buffered >= 4 + Math.min(this.input.readUInt32BE(this.begin), FRAME_BYTES_MAX);
     };
+    // Only this wait keeps the process going: while a handler runs, an empty loop means that nothing of it is left to do.
+    this.socket.ref();
     while (!this.ended && !whole()) await new Promise((resolve) => (this.wake = resolve));
+    this.socket.unref();
   }
 
   take(bytes) {

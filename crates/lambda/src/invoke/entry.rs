@@ -20,10 +20,18 @@ exec "$script" "$@""#;
 
 /// Program and arguments that `function` begins with.
 pub(super) fn argv(function: &FunctionVersion, plan: &LaunchPlan) -> Vec<String> {
-    let names_script = function.environment.0.get(SCRIPT).is_some_and(|script| !script.is_empty());
-    if !names_script || plan.protocol != Protocol::Frames {
+    if !begins_with_script(function, plan) {
         return plan.argv.clone();
     }
     let shell = ["/bin/sh", "-c", START, "bootstrap"].map(str::to_owned);
     shell.into_iter().chain(plan.argv.iter().cloned()).collect()
+}
+
+/// How what `function` begins with is talked to: a script may end with the runtime's command, or with any other.
+pub(super) fn protocol(function: &FunctionVersion, plan: &LaunchPlan) -> Protocol {
+    if begins_with_script(function, plan) { Protocol::Either } else { plan.protocol }
+}
+
+fn begins_with_script(function: &FunctionVersion, plan: &LaunchPlan) -> bool {
+    plan.protocol == Protocol::Frames && function.environment.0.get(SCRIPT).is_some_and(|script| !script.is_empty())
 }

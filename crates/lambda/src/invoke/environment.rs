@@ -147,9 +147,8 @@ impl Environment {
         let deadline = start + limit;
         if self.held.is_some() {
             self.until(Awaited::Registered, deadline, limit).await?;
-            self.begin_runtime().await?;
+            self.begin_runtime(deadline, limit).await?;
         }
-        let brings_own_runtime = matches!(self.line, Line::RuntimeApi(_));
         let mut loading = None;
         loop {
             let ending = match self.hear(Awaited::Line, deadline).await {
@@ -173,10 +172,10 @@ impl Environment {
         self.telemetry.publish(|| events::init_runtime_done(init, &Status::Answered));
         self.until(Awaited::Extensions, deadline, limit).await?;
         let whole = self.clock.elapsed() - start;
-        // A package that brings its own runtime is the user's code from its first instruction.
+        // What speaks the Runtime API is the user's code from its first instruction.
         let runtime_init = match loading {
             Some((_, runtime_init)) => runtime_init,
-            None if brings_own_runtime => Duration::ZERO,
+            None if self.line.speaks_runtime_api() => Duration::ZERO,
             None => whole,
         };
         Ok(Initialised {
@@ -214,17 +213,29 @@ impl Environment {
     }
 
     /// Executes the runtime, which has waited for the external extensions.
-    async fn begin_runtime(&mut self) -> Result<(), Ending> {
-        let Some(entry) = self.held.take() else { return Ok(()) };
-        let begun = self.sandbox.begin().await;
-        begun.map_err(|error| match error.is_exec() {
-            true => Ending::NoEntry(no_entry(&entry, &error)),
-            false => Ending::Exited(Exit::Signal(9)),
-        })
+    async fn begin_runtime(&mut self, deadline: Duration, limit: Duration) -> Result<(), Ending> {
+        let left = deadline.saturating_sub(self.clock.elapsed());
+        let begun = tokio::select! {
+            biased;
+            begun = self.clock.timeout(left, self.sandbox.begin()) => begun,
+            () = self.shutdown.cancelled() => return Err(Ending::Exited(Exit::Signal(9))),
+        };
+        match begun {
+            Some(Ok(())) => {
+                self.held = None;
+                Ok(())
+            }
+            Some(Err(error)) if error.is_exec() => {
+                Err(Ending::NoEntry(no_entry(self.held.as_deref().unwrap_or_default(), &error)))
+            }
+            Some(Err(_)) => Err(Ending::Exited(Exit::Signal(9))),
+            None => Err(Ending::TimedOut(limit)),
+        }
     }
 
     /// Hands over an event and waits for the answer, for at most `limit` (which the caller sees as `told_limit`). After an
-    /// answer the environment may still be [unsettled](Environment::is_unsettled).
+    /// answer the environment may still be [unsettled](Environment::is_unsettled); after what leaves it not ready it is to
+    /// [fail](Environment::fail), once its subscribers have been told.
     ///
     /// # Errors
     /// [`NeverTaken`] when the runtime was gone before it took the event; another environment may take it.
@@ -251,26 +262,20 @@ impl Environment {
             true => self.answer(&request_id, deadline, told_limit).await,
             false => Ok(Ending::TimedOut(told_limit)),
         };
-        match ending {
+        match &ending {
             Ok(ending) if ending.leaves_ready() => {
                 if !followed {
                     self.state.become_(State::Ready);
                 }
                 self.logs.drain();
-                Ok(ending)
             }
-            Ok(ending) => {
-                self.fail(&ending).await;
-                Ok(ending)
-            }
-            Err(never_taken) => {
-                self.fail(&Ending::Exited(Exit::Signal(9))).await;
-                Err(never_taken)
-            }
+            Ok(_) => {}
+            Err(NeverTaken) => self.fail(&Ending::Exited(Exit::Signal(9))).await,
         }
+        ending
     }
 
-    /// True when the invocation was answered and extensions still work on it.
+    /// True when extensions still work on an invocation that was answered.
     pub(crate) fn is_unsettled(&self) -> bool {
         self.state == State::Invoking
     }
@@ -279,16 +284,13 @@ impl Environment {
     /// `told_limit`.
     ///
     /// # Errors
-    /// How the environment ended instead.
+    /// How it ended instead; the environment is to [fail](Environment::fail) of it.
     pub(crate) async fn settle(&mut self, limit: Duration, told_limit: Duration) -> Result<(), Ending> {
         let deadline = self.clock.elapsed() + limit;
         let settled = self.until(Awaited::Rest, deadline, told_limit).await;
-        match settled {
-            Ok(()) => {
-                self.state.become_(State::Ready);
-                self.logs.drain();
-            }
-            Err(ref ending) => self.fail(ending).await,
+        if settled.is_ok() {
+            self.state.become_(State::Ready);
+            self.logs.drain();
         }
         settled
     }
@@ -357,8 +359,9 @@ impl Environment {
         Ending::Exited(exit.unwrap_or(Exit::Code(0)))
     }
 
-    /// Lets extensions see the end, kills the tree and waits for that.
-    async fn fail(&mut self, ending: &Ending) {
+    /// Lets extensions see the end, kills the tree and waits for that. What subscribers to telemetry are told must have been
+    /// published before.
+    pub(crate) async fn fail(&mut self, ending: &Ending) {
         self.state.become_(State::Failed);
         // A server that ends has no time for it: its own end is awaited.
         if !self.shutdown.is_cancelled() {
@@ -426,6 +429,11 @@ impl Environment {
             self.end().await;
             self.state.become_(State::Stopped);
         }
+    }
+
+    /// Its share of the machine's memory budget, in MB.
+    pub(crate) fn memory_mb(&self) -> usize {
+        self.memory.num_permits()
     }
 
     /// Highest memory use so far, in bytes.

@@ -4,7 +4,8 @@
 //!   checkout ─┬─ idle: the most recently used one ──────────────────────────────► warm
 //!             ├─ one is being frozen: it is as good as idle, wait for it ───────► warm
 //!             └─ race ─┬─ another invocation gives one back (hand-over, unfrozen)► warm
-//!                      └─ a start slot, then memory ────────────────────────────► cold
+//!                      └─ a start slot and memory ──────────────────────────────► cold
+//!                           └ no memory: without the slot, idle ones end side by side
 //!   give back ─┬─ somebody waits: hand over
 //!              └─ nobody: keep, freeze after a moment, stop after long idleness
 //! ```
@@ -14,13 +15,14 @@
 mod pools;
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use sys::Clock;
 use sys::task::{CancellationToken, DropGuard};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use wire::AccountId;
 
 use pools::{Idle, Next, Pool, Pools, Young, forget};
@@ -91,6 +93,10 @@ struct Shared {
     starting_max: usize,
     /// What stands by initialised: it is given up before what is idle.
     spares: Shelf,
+    /// Places among those that let idle environments end for their memory.
+    making_room: Semaphore,
+    /// Environments whose end is under way.
+    ending: watch::Sender<usize>,
     wait_max: Duration,
     freeze_after: Duration,
     keep_alive: KeepAlive,
@@ -111,6 +117,8 @@ impl Environments {
             memory_budget_mb: limits.memory_budget_mb,
             starting_max: limits.starting_max,
             spares,
+            making_room: Semaphore::new(limits.starting_max),
+            ending: watch::Sender::new(0),
             wait_max: limits.wait_max,
             freeze_after: limits.freeze_after,
             keep_alive: KeepAlive::new(limits.idle_max),
@@ -152,9 +160,7 @@ impl Environments {
                 Next::Freeze(key, environment) => drop(sys::task::spawn("idle environment", async move {
                     environments.freeze(&key, environment).await;
                 })),
-                Next::Stop(environment) => {
-                    drop(sys::task::spawn("idle environment", async move { environment.stop().await }));
-                }
+                Next::Stop(environment) => drop(self.stop(environment)),
                 Next::Wait(until) => return until,
             }
         }
@@ -286,7 +292,7 @@ impl Environments {
             }
             gone
         };
-        stop_all(gone).await;
+        self.stop_all(gone.into_iter().map(|idle| idle.environment)).await;
     }
 
     async fn wait(
@@ -315,37 +321,56 @@ impl Environments {
             let cause = format!("{memory_mb} MB are more than this node's whole budget of {budget} MB");
             return Err(InvokeError::Unavailable { cause });
         }
-        let slot = Arc::clone(&self.0.starting).acquire_owned().await.map_err(|_| closed())?;
-        loop {
-            match Arc::clone(&self.0.memory).try_acquire_many_owned(memory_mb) {
-                Ok(memory) => return Ok(StartRight { slot, memory }),
-                Err(_) => {
-                    // What has served nobody yet goes first.
-                    if let Some(spare) = self.0.spares.give_up() {
-                        drop(spare);
-                        continue;
-                    }
-                    match self.take_least_recently_used() {
-                        Some(idle) => idle.stop().await,
-                        None => break,
-                    }
-                }
-            }
+        let slot = async || Arc::clone(&self.0.starting).acquire_owned().await.map_err(|_| closed());
+        // The slot first: where there is memory, no more take it than can start with it.
+        let place = slot().await?;
+        if let Ok(memory) = Arc::clone(&self.0.memory).try_acquire_many_owned(memory_mb) {
+            return Ok(StartRight { slot: place, memory });
         }
-        let memory = Arc::clone(&self.0.memory).acquire_many_owned(memory_mb).await.map_err(|_| closed())?;
-        Ok(StartRight { slot, memory })
+        // Not while memory is waited for, though: other starts have what they need.
+        drop(place);
+        let _turn = self.0.making_room.acquire().await.map_err(|_| closed())?;
+        let memory = self.room(memory_mb).await?;
+        Ok(StartRight { slot: slot().await?, memory })
     }
 
-    fn take_least_recently_used(&self) -> Option<Box<Environment>> {
+    /// This much memory: that of idle environments, which end for it side by side, and when there is none left what is given back first.
+    async fn room(&self, memory_mb: u32) -> Result<OwnedSemaphorePermit, InvokeError> {
+        let memory = &self.0.memory;
+        loop {
+            if let Ok(permit) = Arc::clone(memory).try_acquire_many_owned(memory_mb) {
+                return Ok(permit);
+            }
+            // What has served nobody yet goes first.
+            if let Some(spare) = self.0.spares.give_up() {
+                drop(spare);
+                continue;
+            }
+            let missing = (memory_mb as usize).saturating_sub(memory.available_permits());
+            let victims = self.take_least_recently_used(missing);
+            if victims.is_empty() {
+                return Arc::clone(memory).acquire_many_owned(memory_mb).await.map_err(|_| closed());
+            }
+            self.stop_all(victims).await;
+        }
+    }
+
+    /// As many idle environments as have this much memory together, or all that may go.
+    fn take_least_recently_used(&self, missing_mb: usize) -> Vec<Box<Environment>> {
         let mut pools = self.0.pools.lock();
         let oldest = |pool: &Pool| pool.idle.first().map(|idle| idle.stamp);
         let Pools { by_key, kept, old, .. } = &mut *pools;
         let spare = |key: &EnvironmentKey, pool: &Pool| pool.idle.len() > kept.get(key).copied().unwrap_or(0);
-        let (_, pool) =
-            by_key.iter_mut().filter(|(key, pool)| spare(key, pool)).min_by_key(|(_, pool)| oldest(pool))?;
-        let idle = pool.idle.remove(0);
-        forget(old, &idle);
-        Some(idle.environment)
+        let (mut taken, mut found_mb) = (Vec::new(), 0);
+        while found_mb < missing_mb {
+            let pools = by_key.iter_mut().filter(|(key, pool)| spare(key, pool));
+            let Some((_, pool)) = pools.min_by_key(|(_, pool)| oldest(pool)) else { break };
+            let idle = pool.idle.remove(0);
+            forget(old, &idle);
+            found_mb += idle.environment.memory_mb();
+            taken.push(idle.environment);
+        }
+        taken
     }
 
     fn put_down(
@@ -407,13 +432,13 @@ impl Environments {
         if let Err(error) = frozen {
             tracing::warn!(environment = environment.id, %error, "an idle environment cannot be frozen; it is stopped");
             self.frozen_is_gone(key);
-            return environment.stop().await;
+            return self.stop(environment).await;
         }
         environment.record_freeze(began);
         let since = self.0.clock.elapsed().saturating_sub(self.0.freeze_after);
         match self.put_down(key, environment, Some(since)) {
             PutDown::Handed | PutDown::Idle => {}
-            PutDown::Unwanted(environment) => environment.stop().await,
+            PutDown::Unwanted(environment) => self.stop(environment).await,
         }
     }
 
@@ -435,7 +460,7 @@ impl Environments {
             gone.iter().flat_map(|pool| &pool.idle).for_each(|idle| forget(old, idle));
             gone
         };
-        stop_all(gone.into_iter().flat_map(|pool| pool.idle)).await;
+        self.stop_all(gone.into_iter().flat_map(|pool| pool.idle).map(|idle| idle.environment)).await;
     }
 
     /// Lets nobody in any more and stops everything that is idle.
@@ -448,7 +473,33 @@ impl Environments {
         };
         self.0.starting.close();
         self.0.memory.close();
-        stop_all(gone.into_iter().flat_map(|pool| pool.idle)).await;
+        self.0.making_room.close();
+        self.stop_all(gone.into_iter().flat_map(|pool| pool.idle).map(|idle| idle.environment)).await;
+        self.all_ended().await;
+    }
+
+    /// Waits until no end of an environment is under way.
+    pub(crate) async fn all_ended(&self) {
+        // The sender lives in `self`: it cannot close while this waits.
+        let _ = self.0.ending.subscribe().wait_for(|ending| *ending == 0).await;
+    }
+
+    /// Lets an environment end, which may take the two seconds of its extensions. It does so whether this is awaited or not:
+    /// extensions have their time also when whoever wanted the memory needs it no more.
+    fn stop(&self, environment: Box<Environment>) -> impl Future<Output = ()> + use<> {
+        let counted = Ending::begin(&self.0.ending);
+        let stopping = sys::task::spawn("end of an environment", async move {
+            environment.stop().await;
+            drop(counted);
+        });
+        async move { drop(stopping.await) }
+    }
+
+    /// Side by side.
+    async fn stop_all(&self, gone: impl IntoIterator<Item = Box<Environment>>) {
+        // All of them begin before any is awaited.
+        let stopping: Vec<_> = gone.into_iter().map(|environment| self.stop(environment)).collect();
+        futures_util::future::join_all(stopping).await;
     }
 
     /// Environments of a function, for all its versions and tenants: idle, in use, and being made.
@@ -463,9 +514,20 @@ impl Environments {
     }
 }
 
-/// Side by side: each may take the two seconds of its extensions.
-async fn stop_all(gone: impl IntoIterator<Item = Idle>) {
-    futures_util::future::join_all(gone.into_iter().map(|idle| idle.environment.stop())).await;
+/// One end of an environment that is under way.
+struct Ending(watch::Sender<usize>);
+
+impl Ending {
+    fn begin(ending: &watch::Sender<usize>) -> Self {
+        ending.send_modify(|ending| *ending += 1);
+        Self(ending.clone())
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.send_modify(|ending| *ending -= 1);
+    }
 }
 
 enum PutDown {
@@ -482,12 +544,12 @@ pub(crate) struct Busy {
 }
 
 impl Busy {
-    /// Puts an environment that is ready back, or lets it end when nobody may use it again.
-    pub(crate) async fn give_back(mut self, environment: Box<Environment>) {
+    /// Puts an environment that is ready back, or lets it end behind the caller's back when nobody may use it again.
+    pub(crate) fn give_back(mut self, environment: Box<Environment>) {
         self.counted = false;
         match self.environments.put_down(&self.key, environment, None) {
             PutDown::Handed | PutDown::Idle => {}
-            PutDown::Unwanted(environment) => environment.stop().await,
+            PutDown::Unwanted(environment) => drop(self.environments.stop(environment)),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! ```text
 //!   external ones start ─▶ all registered ─▶ the runtime starts ─▶ runtime and all extensions have called next: ready
 //!   INVOKE ─▶ runtime and subscribers ─▶ the answer goes out at once ─▶ all have called next: frozen, or the next event
-//!   end ─▶ SIGTERM to the runtime ─▶ SHUTDOWN to the subscribers ─▶ SIGKILL to what is left (ending.rs of the environment)
+//!   end ─▶ SIGTERM to the runtime ─▶ SHUTDOWN to the subscribers ─▶ SIGKILL to what is left (winding_down.rs)
 //! ```
 //!
 //! External extensions are companions of the runtime in one sandbox: the same walls and the same limits hold for all.
@@ -13,6 +13,7 @@
 pub(super) mod http;
 mod registry;
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -372,14 +373,53 @@ async fn program_end(sandbox: &Sandbox, wanted: impl Fn(usize) -> bool) -> (usiz
 }
 
 /// Names of the external extensions in a function's merged layers, in their order; those beyond the first too many are not
-/// looked at.
-pub(crate) fn external(layers: Option<&Path>) -> Vec<String> {
-    let Some(entries) = layers.and_then(|layers| std::fs::read_dir(layers.join("extensions")).ok()) else {
-        return Vec::new();
+/// looked at. Blocks on the disk.
+///
+/// # Errors
+/// The disk's: a function must not start without extensions that it has.
+pub(crate) fn external(layers: &Path) -> io::Result<Vec<String>> {
+    let entries = match std::fs::read_dir(layers.join("extensions")) {
+        Ok(entries) => entries,
+        // None, or a file of that name, which AWS passes over too.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(error),
     };
-    let files = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir()));
-    let mut names: Vec<String> = files.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if !entry.file_type()?.is_dir() {
+            // What the archive called it in another encoding than UTF-8 cannot be the name of an extension.
+            names.extend(entry.file_name().into_string());
+        }
+    }
     names.sort();
     names.truncate(EXTENSIONS_MAX + 1);
-    names
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn external_extensions_are_the_files_of_one_folder_and_what_cannot_be_read_is_no_empty_folder() {
+        let layers = tempfile::tempdir().unwrap();
+        let found = || external(layers.path()).map_err(|error| error.raw_os_error());
+        assert_eq!(found(), Ok(vec![]));
+        let folder = layers.path().join("extensions");
+        std::os::unix::fs::symlink("extensions", &folder).unwrap();
+        assert_eq!(found(), Err(Some(rustix::io::Errno::LOOP.raw_os_error())));
+        std::fs::remove_file(&folder).unwrap();
+        std::fs::write(&folder, "").unwrap();
+        assert_eq!(found(), Ok(vec![]), "a file");
+        std::fs::remove_file(&folder).unwrap();
+        std::fs::create_dir_all(folder.join("lib")).unwrap();
+        for name in 0..=EXTENSIONS_MAX + 5 {
+            std::fs::write(folder.join(format!("{name:02}")), "").unwrap();
+        }
+        let names = found().unwrap();
+        assert_eq!((names.len(), names[0].as_str()), (EXTENSIONS_MAX + 1, "00"), "one more than there may be");
+    }
 }

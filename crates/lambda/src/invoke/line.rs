@@ -1,4 +1,5 @@
-//! The line between the platform and the runtime inside an execution environment: frames or Runtime API, one interface.
+//! The line between the platform and the runtime inside an execution environment: frames, Runtime API or whichever is spoken
+//! first; one interface.
 
 use std::io;
 
@@ -7,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 use super::channel::{self, Frame, InvokeHeader};
+use super::either::EitherLine;
 use super::runtime_api::RuntimeApi;
 use super::{PayloadLimits, StreamPart, StreamSink};
 
@@ -50,6 +52,7 @@ pub(crate) enum Said {
 pub(crate) enum Line {
     Frames(FrameLine),
     RuntimeApi(RuntimeApi),
+    Either(EitherLine),
 }
 
 impl Line {
@@ -58,6 +61,7 @@ impl Line {
         match self {
             Self::Frames(line) => line.listen().await,
             Self::RuntimeApi(api) => api.listen().await,
+            Self::Either(line) => line.listen().await,
         }
     }
 
@@ -66,6 +70,7 @@ impl Line {
         match self {
             Self::Frames(line) => line.deliver(&header, &event).await,
             Self::RuntimeApi(api) => api.deliver(header, event),
+            Self::Either(line) => line.deliver(header, event).await,
         }
     }
 
@@ -79,16 +84,28 @@ impl Line {
 
     /// Waits until the runtime has asked for its next event, where it asks: one that speaks frames is idle when it has answered.
     pub(crate) async fn idle(&self) {
-        if let Self::RuntimeApi(api) = self {
-            api.idle().await;
+        match self {
+            Self::Frames(_) => {}
+            Self::RuntimeApi(api) => api.idle().await,
+            Self::Either(line) => line.idle().await,
         }
     }
 
     /// True when the runtime has certainly not taken the event that was delivered last.
     pub(crate) fn holds_event(&self) -> bool {
         match self {
-            Self::Frames(line) => line.undelivered,
+            Self::Frames(line) => line.holds_event(),
             Self::RuntimeApi(api) => api.holds_event(),
+            Self::Either(line) => line.holds_event(),
+        }
+    }
+
+    /// True when what answers is no bootstrap of ours.
+    pub(crate) fn speaks_runtime_api(&self) -> bool {
+        match self {
+            Self::Frames(_) => false,
+            Self::RuntimeApi(_) => true,
+            Self::Either(line) => line.speaks_runtime_api(),
         }
     }
 }
@@ -153,7 +170,11 @@ impl FrameLine {
         Self { socket, buffer: BytesMut::new(), undelivered: false, limits, stream: Streaming::default() }
     }
 
-    async fn deliver(&mut self, header: &InvokeHeader, event: &[u8]) {
+    pub(super) fn holds_event(&self) -> bool {
+        self.undelivered
+    }
+
+    pub(super) async fn deliver(&mut self, header: &InvokeHeader, event: &[u8]) {
         let (request_id, sink) = (header.request_id.clone(), header.stream.clone());
         self.stream = Streaming { request_id, sink, ..Streaming::default() };
         let frame = channel::encode_invoke(header, event);

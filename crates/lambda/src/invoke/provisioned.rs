@@ -140,7 +140,7 @@ impl Invoker {
         drop(right.slot);
         initialised
             .map_err(|ending| format!("FUNCTION_ERROR_INIT_FAILURE: {}", ending.error_type().unwrap_or_default()))?;
-        busy.give_back(Box::new(environment)).await;
+        busy.give_back(Box::new(environment));
         Ok(())
     }
 }

@@ -11,13 +11,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use sys::Timestamp;
 use tokio::sync::{oneshot, watch};
 use trace::{Attribute, COST_USD};
 
 use super::admission::Admitted;
 use super::channel::InvokeHeader;
-use super::ending::Ending;
+use super::ending::{Ending, Told};
 use super::environment::{Environment, Initialised};
 use super::environments::{Checkout, EnvironmentKey, StartRight};
 use super::log_records::InitPhase;
@@ -56,6 +57,15 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.send_modify(|running| *running -= 1);
     }
+}
+
+/// What is said about an invocation at its end.
+struct Last {
+    payload: Bytes,
+    failed: bool,
+    /// A line that the platform adds to the log.
+    fault: Option<String>,
+    report: Report,
 }
 
 /// A cold start that did not lead to an environment.
@@ -142,14 +152,15 @@ impl Run {
                     Ok(environment) => environment,
                     Err(ColdEnd::Refused(error)) => return Err(error),
                     Err(ColdEnd::Ended(mut logs, ending, peak)) => {
-                        return Ok(self.conclude(&mut logs, ending, None, None, peak));
+                        let last = self.conclude(ending, None, peak);
+                        return Ok(self.write_last(&mut logs, last));
                     }
                 },
             };
             let Some(outcome) = self.serve(&mut environment).await else { continue };
             if environment.is_ready() {
                 environment.last_trace = Some(self.spans.context().clone());
-                busy.give_back(environment).await;
+                busy.give_back(environment);
             }
             return Ok(outcome);
         }
@@ -293,21 +304,33 @@ impl Run {
         environment
             .logs
             .publish_of_invocation(|| events::runtime_done(&request_id, &status, lasted, produced, &trace_header));
-        let mut overhead = None;
-        let broken = match environment.is_unsettled() {
-            true => {
-                self.answer_early(&ending, environment.memory_peak_bytes());
-                let began = clock.now();
-                let spent = clock.elapsed().saturating_sub(self.started.unwrap_or_default());
-                let settled = environment.settle(self.timeout().saturating_sub(spent), self.timeout()).await;
-                self.spans.phase("extensions", began, clock.now());
-                overhead = Some((began, clock.now().since(began)));
-                settled.err()
-            }
-            false => None,
+        let (broken, overhead) = match ending.leaves_ready() && environment.is_unsettled() {
+            true => self.settle(environment, &ending).await,
+            false => (None, None),
         };
-        let peak = environment.memory_peak_bytes();
-        Some(self.conclude(&mut environment.logs, ending, broken, overhead, peak))
+        let last = self.conclude(ending.clone(), broken.as_ref(), environment.memory_peak_bytes());
+        self.publish_last(&environment.logs, &last, overhead);
+        match broken {
+            Some(broken) => environment.fail(&broken).await,
+            None if !ending.leaves_ready() => environment.fail(&ending).await,
+            None => {}
+        }
+        Some(self.write_last(&mut environment.logs, last))
+    }
+
+    /// Lets the extensions of an answered invocation finish. Returns how the environment ended instead, if it did, and when
+    /// they began and how long they took.
+    async fn settle(
+        &mut self,
+        environment: &mut Environment,
+        ending: &Ending,
+    ) -> (Option<Ending>, Option<(Timestamp, Duration)>) {
+        self.answer_early(ending, environment.memory_peak_bytes());
+        let clock = self.invoker.0.clock.clone();
+        let began = clock.now();
+        let settled = environment.settle(self.timeout().saturating_sub(self.spent()), self.timeout()).await;
+        self.spans.phase("extensions", began, clock.now());
+        (settled.err(), Some((began, clock.now().since(began))))
     }
 
     /// The answer does not wait for extensions, unless the caller wants the log that they hold up.
@@ -358,38 +381,44 @@ impl Run {
         }
     }
 
-    /// Writes the last records and makes what the caller reads. `broken` is how the environment ended after an answer.
-    fn conclude(
-        &mut self,
-        logs: &mut LogStream,
-        ending: Ending,
-        broken: Option<Ending>,
-        overhead: Option<(Timestamp, Duration)>,
-        memory_peak_bytes: u64,
-    ) -> InvokeOutcome {
+    /// What caller, log and subscribers read. `broken` is how the environment ended after an answer.
+    fn conclude(&self, ending: Ending, broken: Option<&Ending>, memory_peak_bytes: u64) -> Last {
         let now = self.invoker.0.clock.now();
         let request_id = &self.invocation.request_id;
         // AWS reports a timeout as the limit itself.
-        let duration = match broken.as_ref().unwrap_or(&ending) {
+        let duration = match broken.unwrap_or(&ending) {
             Ending::TimedOut(limit) => *limit,
             _ => self.spent(),
         };
-        let told = ending.tell(request_id, now);
-        let (status, log) = match broken.map(|broken| broken.tell(request_id, now)) {
+        let Told { payload, failed, status, log } = ending.tell(request_id, now);
+        let (status, log) = match broken.map(|broken| broken.clone().tell(request_id, now)) {
             Some(broken) => (broken.status, broken.log),
-            None => (told.status, told.log),
+            None => (status, log),
         };
-        let report = self.measure(status, duration, memory_peak_bytes);
-        let (end, line) = (logs.platform.end(request_id), logs.platform.report(request_id, &report, now));
-        if let Some(fault) = &log {
+        Last { payload, failed, fault: log, report: self.measure(status, duration, memory_peak_bytes) }
+    }
+
+    /// Tells the subscribers of an environment, as long as they can still be reached.
+    fn publish_last(&self, logs: &LogStream, last: &Last, overhead: Option<(Timestamp, Duration)>) {
+        let request_id = &self.invocation.request_id;
+        if let Some(fault) = &last.fault {
             logs.publish(|| events::fault(fault));
         }
         logs.publish(|| events::end(request_id));
-        logs.publish_of_invocation(|| events::report(request_id, &report, overhead, &self.spans.context().header()));
-        logs.write_all([log, end, line]);
+        let trace_header = self.spans.context().header();
+        logs.publish_of_invocation(|| events::report(request_id, &last.report, overhead, &trace_header));
+    }
+
+    /// Writes the last records and makes what the caller reads.
+    fn write_last(&self, logs: &mut LogStream, last: Last) -> InvokeOutcome {
+        let Last { payload, failed, fault, report } = last;
+        let request_id = &self.invocation.request_id;
+        let now = self.invoker.0.clock.now();
+        let (end, line) = (logs.platform.end(request_id), logs.platform.report(request_id, &report, now));
+        logs.write_all([fault, end, line]);
         InvokeOutcome {
-            payload: told.payload,
-            function_error: told.failed.then_some(FunctionError::Unhandled),
+            payload,
+            function_error: failed.then_some(FunctionError::Unhandled),
             log_tail: logs.take_tail(),
             executed_version: self.function.version.clone(),
             report,

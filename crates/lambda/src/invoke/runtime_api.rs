@@ -71,12 +71,18 @@ struct Conversation {
 enum Phase {
     Starting,
     Waiting,
-    Running { request_id: String },
-    Answered { request_id: String },
+    Running {
+        request_id: String,
+    },
+    Answered {
+        request_id: String,
+    },
     InitFailed,
     Suspended,
     Restoring,
     RestoreFailed,
+    /// The runtime speaks frames: nobody else may take its place here.
+    Elsewhere,
 }
 
 impl Phase {
@@ -90,6 +96,7 @@ impl Phase {
             Self::Suspended => "RestoreReady",
             Self::Restoring => "Restoring",
             Self::RestoreFailed => "RestoreError",
+            Self::Elsewhere => "Elsewhere",
         }
     }
 }
@@ -147,6 +154,11 @@ impl RuntimeApi {
 
     pub(crate) async fn listen(&mut self) -> Said {
         self.said.recv().await.unwrap_or(Said::Closed { undelivered: false })
+    }
+
+    /// Refuses every call of a runtime from now on; the APIs of the extensions go on.
+    pub(crate) fn close_to_the_runtime(&self) {
+        self.shared.conversation.lock().phase = Phase::Elsewhere;
     }
 
     /// Puts the event where the next call to `next` finds it.
@@ -283,7 +295,12 @@ impl Conversation {
             Phase::Answered { request_id: answered } if answered == request_id => {
                 Err(Refused::transition(&self.phase, "InvocationResponse"))
             }
-            Phase::Starting | Phase::InitFailed | Phase::Suspended | Phase::Restoring | Phase::RestoreFailed => {
+            Phase::Starting
+            | Phase::InitFailed
+            | Phase::Suspended
+            | Phase::Restoring
+            | Phase::RestoreFailed
+            | Phase::Elsewhere => {
                 Err(Refused::transition(&self.phase, "InvocationResponse"))
             }
             _ => Err(Refused::request_id()),

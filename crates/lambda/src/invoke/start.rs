@@ -12,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::apis::{self, Apis};
 use super::assign::{Folders, function_mounts};
 use super::egress::{Door, Egress};
+use super::either::EitherLine;
 use super::ending::Ending;
 use super::environment::{Environment, Held};
 use super::extensions::{
@@ -25,7 +26,7 @@ use super::state::State;
 use super::stems::{Stem, address_variables, listeners};
 use super::telemetry::Telemetry;
 use super::variables::TASK_ROOT;
-use super::{EnvironmentPeer, InvokeError, Invoker, egress, endpoint, entry};
+use super::{EnvironmentPeer, InvokeError, Invoker, PayloadLimits, egress, endpoint, entry};
 use crate::FunctionVersion;
 use crate::runtimes::{LaunchPlan, Protocol};
 
@@ -126,7 +127,7 @@ impl Invoker {
         let unavailable = |cause: String| StartFailure::Platform(InvokeError::Unavailable { cause });
         let folders = self.folders(function).await.map_err(unavailable)?;
         let code_download = clock.elapsed() - start;
-        let external = match self.external_extensions(&folders, &mut logs) {
+        let external = match self.external_extensions(&folders, &mut logs).await {
             Ok(external) => external,
             Err(none) => return Err(start_failure(none, logs, clock)),
         };
@@ -146,7 +147,7 @@ impl Invoker {
             open: CancellationToken::new(),
         };
         let variables = Self::variables(function, &plan, logs.name(), &credentials);
-        let protocol = plan.protocol;
+        let protocol = entry::protocol(function, &plan);
         let (sandbox_began, start) = (clock.now(), clock.elapsed());
         let launched = self.sandbox_for(function, plan, folders, variables, &external).await;
         let Launched { mut sandbox, line, held } = match launched {
@@ -214,8 +215,12 @@ impl Invoker {
     }
 
     /// Names of the external extensions that the layers bring.
-    fn external_extensions(&self, folders: &Folders, logs: &mut LogStream) -> Result<Vec<String>, NoSandbox> {
-        let mut external = extensions::external(folders.layers.as_deref());
+    async fn external_extensions(&self, folders: &Folders, logs: &mut LogStream) -> Result<Vec<String>, NoSandbox> {
+        let Some(layers) = folders.layers.clone() else { return Ok(Vec::new()) };
+        let found = sys::task::blocking(move || extensions::external(&layers)).await;
+        let found = found.unwrap_or_else(|| Err(std::io::Error::other("the server is shutting down")));
+        let unreadable = |error| NoSandbox::Platform(format!("{EXTENSIONS_ROOT} cannot be read: {error}"));
+        let mut external = found.map_err(unreadable)?;
         if !external.is_empty() && self.0.launcher.isolation() == Isolation::None {
             let warning = "WARNING /opt/extensions: without isolation external extensions are not started.";
             let warning = logs.platform.fault(warning, self.0.clock.now());
@@ -384,24 +389,21 @@ fn connect(
     let open = held.open.clone();
     let serving = endpoint::serve(endpoint, Arc::clone(&held.hooks.connection), peer, clock.clone());
     drop(sys::task::spawn("function endpoint", async move { open.run_until_cancelled(serving).await }));
-    if protocol == Protocol::RuntimeApi {
-        return Ok(Line::RuntimeApi(RuntimeApi::serve(
-            runtime_api,
-            clock.clone(),
-            apis.extensions,
-            apis.telemetry,
-            limits,
-        )));
+    if protocol != Protocol::Frames {
+        let api = RuntimeApi::serve(runtime_api, clock.clone(), apis.extensions, apis.telemetry, limits);
+        return match protocol {
+            Protocol::Either => Ok(Line::Either(EitherLine::new(frames(sandbox, limits)?, api))),
+            _ => Ok(Line::RuntimeApi(api)),
+        };
     }
     let serving = apis::serve(runtime_api, clock.clone(), apis, held.open.clone());
     drop(sys::task::spawn("extensions api", serving));
-    match line {
-        Some(line) => Ok(Line::Frames(line)),
-        None => {
-            let channel = sandbox.take_channel().ok_or("the sandbox has no channel")?;
-            Ok(Line::Frames(FrameLine::new(channel, limits)))
-        }
-    }
+    line.map_or_else(|| frames(sandbox, limits), Ok).map(Line::Frames)
+}
+
+fn frames(sandbox: &mut Sandbox, limits: PayloadLimits) -> Result<FrameLine, &'static str> {
+    let channel = sandbox.take_channel().ok_or("the sandbox has no channel")?;
+    Ok(FrameLine::new(channel, limits))
 }
 
 fn peer(function: &FunctionVersion, id: &str) -> EnvironmentPeer {

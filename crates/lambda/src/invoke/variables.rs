@@ -1,7 +1,7 @@
 //! The environment variables of an execution environment (ecosystem.md, section 5.3).
 
 use super::{Credentials, Invoker};
-use crate::runtimes::{LaunchPlan, RUNTIME_DIR};
+use crate::runtimes::{LaunchPlan, RUNTIME_DIR, USUAL_PATH};
 use crate::{FunctionVersion, LogFormat};
 
 /// Where the package is seen inside: `LAMBDA_TASK_ROOT`.
@@ -44,7 +44,10 @@ pub(super) fn of_stem(plan: &LaunchPlan) -> Vec<(String, String)> {
 
 fn fixed(plan: &LaunchPlan) -> Vec<(String, String)> {
     let defaults = defaults().map(|(name, value)| (name.to_owned(), value));
-    defaults.into_iter().chain(plan.environment.iter().cloned()).collect()
+    // Each name once: what the runtime needs wins.
+    let fixed: std::collections::BTreeMap<_, _> =
+        defaults.into_iter().chain(plan.environment.iter().cloned()).collect();
+    fixed.into_iter().collect()
 }
 
 /// True when one of `variables` only counts at the start of a process, and differs from what every runtime of this plan
@@ -67,7 +70,7 @@ fn defaults() -> [(&'static str, String); 8] {
     [
         ("LANG", "en_US.UTF-8".to_owned()),
         ("TZ", ":UTC".to_owned()),
-        ("PATH", "/usr/local/bin:/usr/bin:/bin:/opt/bin".to_owned()),
+        ("PATH", USUAL_PATH.to_owned()),
         (
             "LD_LIBRARY_PATH",
             format!("/lib64:/usr/lib64:{RUNTIME_DIR}:{RUNTIME_DIR}/lib:{TASK_ROOT}:{TASK_ROOT}/lib:/opt/lib"),

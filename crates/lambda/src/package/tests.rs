@@ -397,6 +397,22 @@ async fn a_package_that_cannot_be_stored_leaves_no_folder() {
 }
 
 #[tokio::test]
+async fn a_folder_stays_when_its_blob_is_there_and_cannot_be_read() {
+    let outer = tempfile::tempdir().unwrap();
+    let store = packages(outer.path()).await;
+    let zip = Bytes::from(raw_zip(&[Raw::file("f", b"1")]));
+    let code = store.store(zip.clone()).await.unwrap().code;
+    // As after a boot: the blob is there, its folder is not yet. It is rotten, and nothing can be written.
+    fs::remove_dir_all(store.folder(&code)).unwrap();
+    let blobs = outer.path().join("blobs");
+    let blob = blobs.join(&code.digest[..2]).join(&code.digest[2..]);
+    fs::write(&blob, b"rotten").unwrap();
+    fs::remove_dir_all(blobs.join("tmp")).unwrap();
+    assert!(matches!(store.store(zip).await, Err(PackageError::Blob(_))));
+    assert!(store.folder(&code).is_dir(), "a function may be running from it");
+}
+
+#[tokio::test]
 async fn many_who_ask_at_once_share_one_unpacking() {
     let outer = tempfile::tempdir().unwrap();
     let store = packages(outer.path()).await;

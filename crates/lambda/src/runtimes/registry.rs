@@ -71,6 +71,8 @@ pub(crate) enum Protocol {
     Frames,
     /// The Runtime API over HTTP: everyone else's.
     RuntimeApi,
+    /// Whichever is spoken first: a script of the user's decides what runs.
+    Either,
 }
 
 /// What to start in a sandbox for a runtime: the part of the sandbox's specification that depends on it.
@@ -164,7 +166,7 @@ impl Runtimes {
                     argv: argv(bootstraps::NODE_ENTRY),
                     generic_argv: Some(argv(bootstraps::NODE_GENERIC_ENTRY)),
                     mounts,
-                    environment: vec![("NODE_PATH".to_owned(), node_path(node.version[0]))],
+                    environment: vec![("NODE_PATH".to_owned(), node_path(node.version[0])), path(node)],
                     protocol: Protocol::Frames,
                     description: format!("node {}", RuntimeVersion(node.version)),
                 }
@@ -178,7 +180,7 @@ impl Runtimes {
                     argv: argv(bootstraps::PYTHON_ENTRY),
                     generic_argv: Some(argv(bootstraps::PYTHON_GENERIC_ENTRY)),
                     mounts,
-                    environment: vec![("PYTHONPATH".to_owned(), python_path(python))],
+                    environment: vec![("PYTHONPATH".to_owned(), python_path(python)), path(python)],
                     protocol: Protocol::Frames,
                     description: format!("python {}", RuntimeVersion(python.version)),
                 }
@@ -244,6 +246,9 @@ impl Runtimes {
     }
 }
 
+/// Where programs are looked for inside.
+pub(crate) const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/opt/bin";
+
 /// Where our bootstraps are seen inside: `LAMBDA_RUNTIME_DIR`.
 pub(crate) const RUNTIME_DIR: &str = "/var/runtime";
 
@@ -293,6 +298,12 @@ fn add_folders(mounts: &mut Vec<(PathBuf, PathBuf)>, folders: &[PathBuf]) {
             mounts.push((folder.clone(), folder.clone()));
         }
     }
+}
+
+/// Scripts find the runtime by its bare name, as in `/var/lang/bin` on AWS.
+fn path(runtime: &Found) -> (String, String) {
+    let folder = runtime.executable.parent().unwrap_or_else(|| Path::new("/usr/bin"));
+    ("PATH".to_owned(), format!("{}:{USUAL_PATH}", folder.display()))
 }
 
 fn node_path(major: u32) -> String {

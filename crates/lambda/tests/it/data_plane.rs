@@ -9,6 +9,7 @@ mod load;
 mod logging;
 mod protocol;
 mod provisioned;
+mod room;
 mod runtimes;
 mod snap_start;
 mod stage;

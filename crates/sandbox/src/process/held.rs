@@ -19,9 +19,9 @@ use crate::process::seccomp;
 /// Tells a forked child to go on.
 const GO: [u8; 1] = *b"!";
 
-/// Forks; when `lock_down` is over in this process, the child takes on descriptors 0–4, runs `prepare`, loads the filter and
-/// executes the command. Returns when it has been executed, or with the step that failed; nothing is executed when
-/// `lock_down` fails.
+/// Forks; the child takes on descriptors 0–4, runs `prepare` and loads the filter. When `lock_down` is over in this process,
+/// the child executes the command. Returns when it has been executed, or with the step that failed; nothing is executed
+/// when `lock_down` fails.
 pub(crate) fn fork_program(
     descriptors: &[OwnedFd],
     prepare: impl FnOnce() -> Result<Command, StepError>,
@@ -38,7 +38,7 @@ pub(crate) fn fork_program(
     held.go().map(|()| pid)
 }
 
-/// A child that waits for the word before it executes its command. It ends when the parent does.
+/// A child that is confined, and waits for the word before it executes its command. It ends when the parent does.
 pub(crate) struct Held {
     pid: Pid,
     /// One byte goes to the child, what failed comes back. `execve` closes its end.
@@ -52,14 +52,17 @@ impl Held {
 
     /// Has the command executed. Returns when that is done, or with the step that failed; then the child has been reaped.
     pub(crate) fn go(mut self) -> Result<(), StepError> {
-        let fail = |error: std::io::Error| StepError::new("exec", "status", error);
         let mut failure = Vec::new();
-        let told = self.status.write_all(&GO).and_then(|()| self.status.read_to_end(&mut failure));
-        if told.is_ok() && failure.is_empty() {
+        // A child that could not be confined has ended before the word, and has said why.
+        let told = self.status.write_all(&GO);
+        let heard = self.status.read_to_end(&mut failure);
+        if failure.is_empty() && told.is_ok() && heard.is_ok() {
             return Ok(());
         }
         self.end();
-        told.map_err(fail)?;
+        if failure.is_empty() {
+            told.and(heard.map(drop)).map_err(|error| StepError::new("exec", "status", error))?;
+        }
         Err(serde_json::from_slice(&failure).unwrap_or(StepError {
             step: "exec".to_owned(),
             detail: "the child failed without a word".to_owned(),
@@ -74,7 +77,8 @@ impl Held {
     }
 }
 
-/// Forks a child that takes on `descriptors` as 1, 2, …, and then waits.
+/// Forks a child that takes on `descriptors` as 1, 2, …, runs `prepare`, loads the filter, and then waits: whatever runs beside it
+/// meanwhile finds no privilege in it.
 pub(crate) fn fork_held(
     descriptors: &[BorrowedFd<'_>],
     prepare: impl FnOnce() -> Result<Command, StepError>,
@@ -102,23 +106,22 @@ fn execute(
         first.extend(descriptors);
         let status = raw::place_descriptors(&first, status.as_fd())?;
         std::mem::forget(null);
-        // The parent's end is closed here by now: without the byte there is an end.
-        let mut status = UnixStream::from(status);
-        status.read_exact(&mut [0; GO.len()])?;
-        Ok(status)
+        Ok(UnixStream::from(status))
     };
     let status: std::io::Result<UnixStream> = place();
     let Ok(mut status) = status else { return };
-    let attempt = || -> Result<Infallible, StepError> {
+    let attempt = || -> Result<Infallible, Option<StepError>> {
         rustix::process::setsid().map_err(|error| StepError::new("exec", "setsid", error))?;
         let mut command = prepare()?;
         if let Some(filter) = filter {
             seccomp::load(filter)?;
         }
+        // The parent's end is closed here by now: without the byte there is an end, and nothing to say.
+        (&status).read_exact(&mut [0; GO.len()]).map_err(|_| None)?;
         let error = command.exec();
-        Err(StepError::new("exec", command.get_program().display(), error))
+        Err(Some(StepError::new("exec", command.get_program().display(), error)))
     };
-    let Err(error) = attempt();
+    let Err(Some(error)) = attempt() else { return };
     let text = serde_json::to_vec(&error).unwrap_or_else(|_| b"{}".to_vec());
     // Nobody is left to hear if this fails; the parent then reports a failure without a word.
     let _ = status.write_all(&text);

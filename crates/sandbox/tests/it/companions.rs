@@ -84,6 +84,35 @@ async fn companions_stand_behind_the_same_walls() {
 }
 
 #[tokio::test]
+async fn a_main_program_that_waits_has_no_privilege_already() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let launcher = launcher(0).await;
+    // What is in the sandbox beside this script: pid 1 (hidden), and the main program, which nothing has executed yet.
+    let look = "for p in /proc/[0-9]*; do [ $p = /proc/$$ ] && continue; \
+                grep -E '^(Uid|CapEff|CapPrm|CapInh|NoNewPrivs|Seccomp):' $p/status 2>/dev/null | tr -s '\\t\\n' ' '; echo; done; \
+                echo mine: $(id -u)";
+    let mut sandbox = launcher.launch(together(folder.path(), "exit 0", &[look])).await.expect("it launches");
+    let mut output = sandbox.take_companion_outputs().pop().expect("one");
+    ended(&sandbox, 1).await;
+    let seen = read(&mut output).await;
+    let waits: Vec<&str> = seen.lines().filter(|line| line.contains("CapEff")).collect();
+    let mine = seen.lines().find_map(|line| line.strip_prefix("mine: ")).expect("its uid").to_owned();
+    assert!(!waits.is_empty(), "the main program is there: {seen}");
+    for one in waits {
+        assert!(one.contains(&format!("Uid: {mine} {mine} {mine} {mine}")), "{seen}");
+        for fact in ["CapInh: 0000000000000000", "CapPrm: 0000000000000000", "CapEff: 0000000000000000"] {
+            assert!(one.contains(fact), "{fact}: {seen}");
+        }
+        assert!(one.contains("NoNewPrivs: 1") && one.contains("Seccomp: 2"), "{seen}");
+    }
+    sandbox.begin().await.expect("it begins");
+    assert_eq!(finish(sandbox).await.exit, Exit::Code(0));
+}
+
+#[tokio::test]
 async fn one_program_is_asked_or_killed_and_the_others_go_on() {
     if !is_root() {
         return;

@@ -43,10 +43,10 @@ def say(*words):
 /// The managed runtime of the tests.
 const PYTHON_RUNTIME: &str = "python3.11";
 
-const ECHO: &str = "serve(lambda event, headers: event)";
+pub(super) const ECHO: &str = "serve(lambda event, headers: event)";
 
 /// A function whose bootstrap is `runtime`, with these external extensions.
-fn with_extensions(stage: &Stage, runtime: &str, extensions: &[(&str, &str)]) -> FunctionVersion {
+pub(super) fn with_extensions(stage: &Stage, runtime: &str, extensions: &[(&str, &str)]) -> FunctionVersion {
     let shebang = format!("#!{} -SE", stage.python().display());
     let files: Vec<(String, String)> = extensions
         .iter()
@@ -358,6 +358,7 @@ class Receiver(http.server.BaseHTTPRequestHandler):
         batch = json.loads(self.rfile.read(int(self.headers['content-length'])))
         self.send_response(200)
         self.end_headers()
+        say('posted to', self.path)
         for event in batch:
             if event['type'] != 'extension': say(event['type'], json.dumps(event['record']))
     def log_message(self, *_): pass
@@ -427,4 +428,42 @@ time.sleep(0.3)
             && report.contains("extensionOverhead"),
         "{report}"
     );
+}
+
+#[tokio::test]
+async fn telemetry_of_a_failed_invocation_arrives_before_the_end() {
+    let stage = Stage::new().await;
+    let follow = "
+event = None
+while not event or event['eventType'] != 'SHUTDOWN':
+    event = next_event()
+time.sleep(0.3)
+";
+    let by = |path: &str, version: &str, port: &str| {
+        let subscription = format!(
+            "say('subscribed', *subscribe('{path}', {{'schemaVersion': '{version}', 'types': ['platform'], \
+             'destination': {{'protocol': 'HTTP', 'URI': 'http://sandbox.localdomain:4243/x?y=1'}}}}))"
+        );
+        format!("{RECEIVER}\n{subscription}\n{follow}").replace("4243", port)
+    };
+    let telemetry = by("/2022-07-01/telemetry", "2022-12-13", "4243");
+    let logs = by("/2020-08-15/logs", "2021-03-18", "4244");
+    let function = with_extensions(
+        &stage,
+        "serve(lambda event, headers: time.sleep(event))",
+        &[("telemetry", &telemetry), ("logs", &logs)],
+    );
+    let function = FunctionVersion { timeout_s: 1, ..function };
+    assert_eq!(json(&stage.invoke(&function, "30").await)["errorType"], "Sandbox.Timedout");
+    let messages = stage.messages();
+    for text in ["agent: platform.runtimeDone ", "agent: platform.report "] {
+        let line = &messages[position(&messages, text)];
+        assert!(line.contains("\"status\": \"timeout\""), "{line}");
+    }
+    let fault = &messages[position(&messages, "agent: platform.fault ")];
+    assert!(fault.contains("Task timed out after 1.00 seconds"), "{fault}");
+    position(&messages, "agent: platform.end ");
+    position(&messages, "agent: posted to /x?y=1");
+    let report = &messages[position(&messages, "REPORT RequestId")];
+    assert!(report.contains("Duration: 1000.00 ms"), "{report}");
 }

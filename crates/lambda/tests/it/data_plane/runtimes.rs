@@ -1,6 +1,6 @@
 //! The managed runtimes on our own bootstraps, and runtimes that this host has not.
 
-use lambda::InvokeError;
+use lambda::{FunctionVersion, InvokeError};
 use serde_json::json;
 use wire::ServiceError as _;
 
@@ -112,4 +112,42 @@ async fn another_version_of_the_runtime_runs_with_a_warning_in_the_log() {
     assert_eq!(stage.answer(&function, "{}").await, 1);
     let messages = stage.messages();
     assert!(messages.iter().any(|line| line.starts_with("WARNING nodejs10.x was asked for")), "{messages:#?}");
+}
+
+/// A managed function that begins with this script of its package.
+fn begun_by(stage: &Stage, script: &str) -> FunctionVersion {
+    let source = "import os\ndef handler(event, context):\n    return ['handler', event, os.environ.get('SET')]\n";
+    let runtime = format!("#!{} -SE\n{}", stage.python().display(), super::stage::MINI_RUNTIME);
+    let serves = format!("{runtime}\nserve(lambda event, headers: ['own', event, sys.argv[1:] != []])\n");
+    let files = [("index.py", source), ("start", script), ("own", &serves)];
+    let mut function = stage.function("python3.11", "index.handler", &files);
+    function.environment.0.insert("AWS_LAMBDA_EXEC_WRAPPER".to_owned(), "/var/task/start".to_owned());
+    function
+}
+
+#[tokio::test]
+async fn what_a_script_starts_speaks_frames_or_the_runtime_api() {
+    let stage = Stage::new().await;
+    for (script, answer) in [
+        ("#!/bin/sh\nexport SET=1\nexec \"$@\"\n", json!(["handler", 7, "1"])),
+        // As the Lambda Web Adapter's: the runtime's command is not executed at all.
+        ("#!/bin/sh\nexec /var/task/own \"$@\"\n", json!(["own", 7, true])),
+        // With the descriptors closed that a script does not know.
+        ("#!/bin/bash\nexec 3>&- 4>&-\nexec /var/task/own\n", json!(["own", 7, false])),
+    ] {
+        let function = begun_by(&stage, script);
+        for _ in 0..2 {
+            assert_eq!(stage.answer(&function, "7").await, answer, "{script}");
+        }
+        assert_eq!(stage.invoker.idle(&function), 1, "the second call was warm");
+    }
+}
+
+#[tokio::test]
+async fn a_script_that_starts_nothing_is_the_end_of_the_runtime() {
+    let stage = Stage::new().await;
+    let outcome = stage.invoke(&begun_by(&stage, "#!/bin/sh\nexit 9\n"), "7").await;
+    let answer = super::stage::json(&outcome);
+    assert_eq!(answer["errorType"], "Runtime.ExitError");
+    assert!(answer["errorMessage"].as_str().unwrap().ends_with("exit status 9"), "{answer}");
 }

@@ -277,7 +277,7 @@ pub(crate) fn still_clock() -> Clock {
 }
 
 /// A Runtime API client in a few lines of the standard library.
-const MINI_RUNTIME: &str = r#"
+pub(crate) const MINI_RUNTIME: &str = r#"
 import http.client, json, os, sys, threading, time
 
 def call(method, path, body=None):

@@ -1,0 +1,118 @@
+//! Memory for a cold start: which idle environments go for it, how long that may take, and what does not wait for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lambda::{FunctionVersion, InvokeLimits};
+use serde_json::json;
+
+use super::extensions::{ECHO, with_extensions};
+use super::stage::{Setting, Stage, json as answer_of, pause, still_clock};
+
+/// An extension that hears of the end and takes all the time that it has.
+const STUBBORN: &str = "
+register(['SHUTDOWN'])
+say('heard', next_event()['shutdownReason'])
+time.sleep(60)
+";
+
+fn heard(stage: &Stage) -> usize {
+    stage.messages().iter().filter(|line| line.contains("agent: heard spindown")).count()
+}
+
+fn sized(memory_mb: u32, function: FunctionVersion) -> FunctionVersion {
+    FunctionVersion { memory_mb, ..function }
+}
+
+/// Starts an invocation in the background.
+fn begin(stage: &Stage, function: &FunctionVersion, event: &str) -> tokio::task::JoinHandle<Option<serde_json::Value>> {
+    let (invoker, invocation) = (stage.invoker.clone(), stage.invocation(function, event));
+    let function = Arc::new(function.clone());
+    sys::task::spawn(
+        "invocation",
+        async move { answer_of(&invoker.invoke(&function, invocation).await.expect("it runs")) },
+    )
+}
+
+#[tokio::test]
+async fn victims_end_side_by_side_and_hold_up_no_other_start() {
+    let clock = still_clock();
+    let limits = InvokeLimits { memory_budget_mb: 640, starting_max: 1, ..InvokeLimits::default() };
+    let stage = Stage::with(Setting { clock: clock.clone(), limits, ..Setting::default() }).await;
+    for _ in 0..3 {
+        let victim = sized(128, with_extensions(&stage, ECHO, &[("agent", STUBBORN)]));
+        assert_eq!(stage.answer(&victim, "1").await, json!(1));
+    }
+    let large = begin(&stage, &sized(512, stage.provided(ECHO)), "2");
+    stage.until("two are asked at the same time", |stage| heard(stage) == 2).await;
+    pause(Duration::from_millis(50)).await;
+    assert_eq!(heard(&stage), 2, "no more than are needed");
+    // There is memory for this one, and its start does not wait behind those who end.
+    assert_eq!(stage.answer(&sized(128, stage.provided(ECHO)), "3").await, json!(3));
+    for _ in 0..1_000 {
+        if large.is_finished() {
+            break;
+        }
+        clock.advance(Duration::from_millis(50));
+        pause(Duration::from_millis(5)).await;
+    }
+    assert!(large.is_finished(), "it has its memory when they are gone");
+    assert_eq!(large.await.unwrap(), Some(json!(2)));
+}
+
+#[tokio::test]
+async fn an_end_that_was_begun_for_others_goes_on_when_they_need_it_no_more() {
+    let limits = InvokeLimits { memory_budget_mb: 256, ..InvokeLimits::default() };
+    let stage = Stage::with(Setting { limits, ..Setting::default() }).await;
+    let orderly = "
+register(['SHUTDOWN'])
+say('heard', next_event()['shutdownReason'])
+time.sleep(1.5)
+say('has put everything away')
+";
+    let victim = sized(128, with_extensions(&stage, ECHO, &[("agent", orderly)]));
+    assert_eq!(stage.answer(&victim, "1").await, json!(1));
+    let slow = sized(
+        128,
+        stage.provided(
+            "
+def handler(event, headers):
+    while event == 'first' and not os.path.exists('/tmp/go'): time.sleep(0.01)
+    return event
+def release():
+    time.sleep(0.6)
+    open('/tmp/go', 'w').close()
+threading.Thread(target=release).start()
+serve(handler)
+",
+        ),
+    );
+    let first = begin(&stage, &slow, "\"first\"");
+    stage.until("it runs", |stage| stage.streams().len() == 2).await;
+    let second = begin(&stage, &slow, "\"second\"");
+    stage.until("the victim hears of it", |stage| heard(stage) == 1).await;
+    assert_eq!((first.await.unwrap(), second.await.unwrap()), (Some(json!("first")), Some(json!("second"))));
+    assert_eq!(stage.streams().len(), 2, "the second took over the first one's environment");
+    let done = |stage: &Stage| stage.messages().iter().any(|line| line.contains("has put everything away"));
+    stage.until("the victim has its time", done).await;
+}
+
+#[tokio::test]
+async fn an_answer_does_not_wait_for_the_end_of_an_environment_that_nobody_may_use_again() {
+    let clock = still_clock();
+    let stage = Stage::with(Setting { clock, ..Setting::default() }).await;
+    let runtime = "
+def handler(event, headers):
+    print('works', flush=True)
+    time.sleep(0.5)
+    return event
+serve(handler)
+";
+    let function = with_extensions(&stage, runtime, &[("agent", STUBBORN)]);
+    let running = begin(&stage, &function, "1");
+    stage.until("it works", |stage| stage.messages().iter().any(|line| line == "works")).await;
+    stage.invoker.retire(&function.arn, None).await;
+    // The clock stands still: the two seconds of the shutdown phase never pass.
+    assert_eq!(running.await.unwrap(), Some(json!(1)));
+    stage.until("the extension hears of the end", |stage| heard(stage) == 1).await;
+}
