@@ -81,7 +81,7 @@ pub(crate) async fn create(
     let (zip, object) = (input.code.zip_file.take(), CodeObject::of_code(&input.code));
     let mut record = draft(&lambda, &name, input)?;
     record.layers = layers;
-    let package = lambda.package(zip, object, "CreateFunction").await?;
+    let package = lambda.package(&cx, zip, object, "CreateFunction").await?;
     record.code = lambda.store(&cx, package, 0).await?;
     lambda.check_unpacked(&record).await?;
     let stored = lambda

@@ -192,7 +192,7 @@ impl Stage {
             identity: identity(),
             read_object: {
                 let objects = Arc::clone(&objects);
-                Arc::new(move |object| Box::pin(Arc::clone(&objects).read(object)))
+                Arc::new(move |cx, object| Box::pin(Arc::clone(&objects).read(cx, object)))
             },
             check_policy: Arc::new(unreadable),
         };
@@ -359,7 +359,7 @@ fn unreadable(policy: &str) -> Result<(), String> {
     }
 }
 
-/// A bucket `code` with one key `f.zip`, whose package tells its version.
+/// A bucket `code` with a key `f.zip`, whose package tells its version, and one that nobody may decrypt.
 #[derive(Default)]
 pub(crate) struct Objects {
     /// Objects that were asked for.
@@ -370,13 +370,17 @@ pub(crate) struct Objects {
 }
 
 impl Objects {
-    async fn read(self: Arc<Self>, object: lambda::CodeObject) -> Result<Bytes, ApiError> {
+    async fn read(self: Arc<Self>, cx: Cx, object: lambda::CodeObject) -> Result<Bytes, ApiError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         self.reading_most.fetch_max(self.reading.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         tokio::task::yield_now().await;
         self.reading.fetch_sub(1, Ordering::SeqCst);
         match (object.bucket.as_str(), object.key.as_str()) {
             ("code", "f.zip") => Ok(Bytes::from(zipped(&format!("object {}", object.version.unwrap_or_default())))),
+            ("code", "sealed.zip") => {
+                let denied = format!("{} is not authorized to perform: kms:Decrypt", cx.principal.arn());
+                Err(ApiError::client("AccessDenied", 403, denied))
+            }
             _ => Err(ApiError::client("NoSuchKey", 404, "The specified key does not exist.")),
         }
     }

@@ -272,6 +272,23 @@ async fn i1_who_writes_and_reads_under_a_key_is_asked_about_the_key() {
 }
 
 #[tokio::test]
+async fn i1_packages_of_functions_are_decrypted_for_whoever_may() {
+    let denied = Arc::new(parking_lot::Mutex::new(""));
+    let (s3, questions) = with_questions(&denied).await;
+    s3.ok("PutObject", "PUT /bkt/k", &under("one"), "package").await;
+    s3.put("bkt/plain", "package").await;
+    questions.lock().clear();
+    let stranger = cx_of(OTHER);
+    assert_eq!(s3.s3.read_object(&stranger, "bkt", "k", None, 100).await.expect("there"), "package");
+    let (who, asked) = questions.lock().pop().expect("a question");
+    assert_eq!((who, asked.action, asked.resource.as_str()), (stranger.principal.arn(), "kms:Decrypt", ONE));
+    *denied.lock() = "kms:Decrypt";
+    let refused = s3.s3.read_object(&stranger, "bkt", "k", None, 100).await;
+    assert!(matches!(refused, Err(s3::S3Error::AccessDenied(_))), "{refused:?}");
+    assert_eq!(s3.s3.read_object(&stranger, "bkt", "plain", None, 100).await.expect("under no key"), "package");
+}
+
+#[tokio::test]
 async fn i1_the_question_about_a_key_has_its_policy_and_the_encryption_context() {
     let (s3, questions) = with_questions(&Arc::default()).await;
     let context = base64(br#"{"team":"red"}"#);

@@ -76,11 +76,11 @@ pub(super) async fn open(
 
 /// Packages of functions that are objects.
 pub(super) fn packages(s3: S3) -> lambda::ReadObject {
-    Arc::new(move |object| {
+    Arc::new(move |cx, object| {
         let s3 = s3.clone();
         Box::pin(async move {
             let lambda::CodeObject { bucket, key, version, bytes_max } = object;
-            s3.read_object(&bucket, &key, version.as_deref(), bytes_max).await.map_err(to_api_error)
+            s3.read_object(&cx, &bucket, &key, version.as_deref(), bytes_max).await.map_err(to_api_error)
         })
     })
 }

@@ -105,7 +105,7 @@ impl Lambdas {
                 authorize: Arc::new(|_, _| Box::pin(std::future::ready(Ok(())))),
             },
             check_policy: Arc::new(|_| Ok(())),
-            read_object: Arc::new(|_| unreachable!("no package is an object")),
+            read_object: Arc::new(|_, _| unreachable!("no package is an object")),
         });
         Self { service: lambda::service(lambda.clone()), lambda, plane, _folder: folder }
     }
