@@ -60,7 +60,9 @@ impl Parts {
         if let Err(error) = self.recorder.flush().await {
             tracing::error!(%error, "the last spans could not be written");
         }
-        self.decisions.flush().await;
+        if let Err(error) = self.decisions.flush().await {
+            tracing::error!(%error, "the last decisions could not be recorded");
+        }
     }
 }
 
