@@ -266,6 +266,20 @@ async fn i1_who_writes_and_reads_under_a_key_is_asked_about_the_key() {
     assert_eq!(s3.send("HeadObject", "HEAD /bkt/new", &[], "").await.status, 404);
     *denied.lock() = "kms:Decrypt";
     assert_eq!(s3.refused("GetObject", "GET /bkt/k", &[], "").await, (403, "AccessDenied".into()));
+    // A checksum tells of the bytes; what else is known of the object needs no key.
+    let mode = ("x-amz-checksum-mode", "ENABLED");
+    asked();
+    assert_eq!(s3.send("HeadObject", "HEAD /bkt/k", &[mode], "").await.status, 403);
+    let attributes = |which| [("x-amz-object-attributes", which)];
+    for which in ["Checksum", "ETag,Checksum", "ObjectParts"] {
+        let refused = s3.refused("GetObjectAttributes", "GET /bkt/k?attributes", &attributes(which), "").await;
+        assert_eq!(refused, (403, "AccessDenied".into()), "{which}");
+    }
+    assert_eq!(asked(), [decrypt.as_str(); 4]);
+    s3.ok("HeadObject", "HEAD /bkt/k", &[], "").await;
+    s3.ok("GetObjectAttributes", "GET /bkt/k?attributes", &attributes("ETag,ObjectSize"), "").await;
+    s3.ok("HeadObject", "HEAD /bkt/plain", &[mode], "").await;
+    assert!(asked().is_empty());
     let copy = [("x-amz-copy-source", "bkt/k"), (SSE, "AES256")];
     assert_eq!(s3.refused("CopyObject", "PUT /bkt/new", &copy, "").await, (403, "AccessDenied".into()));
     assert_eq!(s3.refused("UploadPartCopy", &part, &copy[..1], "").await, (403, "AccessDenied".into()));
