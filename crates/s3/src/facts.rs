@@ -9,8 +9,10 @@ use wire::permission::{Absence, ConditionKeys, Permission, Resource, ResourceFac
 use wire::{AccountId, ServiceError as _};
 
 use crate::error::S3Error;
-use crate::keys::{self, BucketRecord, Setting, UploadRecord, VersionRecord, document};
-use crate::state::S3;
+use crate::keys::{BucketRecord, Setting, VersionRecord, document};
+use crate::ops::check_key;
+use crate::ops::multipart::find_upload;
+use crate::state::{S3, find_bucket};
 use crate::versions::Slot;
 use crate::{acl, public};
 
@@ -23,10 +25,13 @@ pub(crate) async fn facts(s3: S3, arn: String, keys: ConditionKeys) -> Result<Re
     let (s3, arn, version_id) = (&s3, arn.as_str(), keys.one("s3:VersionId"));
     let upload_id = keys.one(acl::UPLOAD);
     let read = s3.kv.read(|tx| async move {
-        let record: Option<BucketRecord> = keys::get(&tx, &keys::bucket(name)).await?;
-        let Some(bucket) = record else {
+        let Some(bucket) = find_bucket(&tx, name).await? else {
             return Ok(ResourceFacts { absence: absence(&S3Error::NoSuchBucket, None), ..ResourceFacts::default() });
         };
+        // Nothing has such a key: the operation says so, to whoever may ask it.
+        if key.is_some_and(|key| check_key(key).is_err()) {
+            return facts_of(&tx, name, key, &bucket, None, None).await;
+        }
         let slot = key.map(|key| Slot { s3, tx: &tx, bucket: name, key });
         let version = match slot {
             // Whoever reads the key finds nothing behind a marker; the marker's id finds the marker.
@@ -40,7 +45,7 @@ pub(crate) async fn facts(s3: S3, arn: String, keys: ConditionKeys) -> Result<Re
             absence(&error, Some(known_to))
         });
         let upload = match (key, upload_id) {
-            (Some(key), Some(id)) => keys::get::<UploadRecord>(&tx, &keys::upload(name, key, id)).await?,
+            (Some(key), Some(id)) => find_upload(&tx, name, key, id).await?,
             _ => None,
         };
         let granted = upload.and_then(|upload| acl::of_initiator(&upload.initiator, arn));

@@ -13,6 +13,7 @@ use wire::permission::{CheckPolicy, MayAct, MayDo};
 
 use crate::error::S3Error;
 use crate::keys::{self, BucketRecord, Ownership};
+use crate::limits::BUCKET_NAME_BYTES_MAX;
 use crate::node_key::NodeKey;
 use crate::seal::Key;
 
@@ -140,7 +141,18 @@ impl S3 {
 /// # Errors
 /// `NoSuchBucket`.
 pub(crate) async fn bucket(tx: &Txn, name: &str) -> Result<BucketRecord, S3Error> {
-    keys::get(tx, &keys::bucket(name)).await?.ok_or(S3Error::NoSuchBucket)
+    find_bucket(tx, name).await?.ok_or(S3Error::NoSuchBucket)
+}
+
+/// The same; `None` when there is none. No bucket has a longer name than some.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn find_bucket(tx: &Txn, name: &str) -> Result<Option<BucketRecord>, S3Error> {
+    if name.len() > BUCKET_NAME_BYTES_MAX {
+        return Ok(None);
+    }
+    Ok(keys::get(tx, &keys::bucket(name)).await?)
 }
 
 /// The bucket whose rights were checked before a body came: the same one, not another of its name. Whoever deletes a
