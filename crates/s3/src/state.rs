@@ -12,6 +12,7 @@ use sys::{Clock, Rng};
 use wire::permission::{CheckPolicy, MayAct, MayDo};
 
 use crate::error::S3Error;
+use crate::facts::LastBucket;
 use crate::keys::{self, BucketRecord, Ownership};
 use crate::limits::BUCKET_NAME_BYTES_MAX;
 use crate::node_key::NodeKey;
@@ -35,6 +36,7 @@ pub struct Inner {
     pub(crate) check_policy: CheckPolicy,
     /// Up to where the collector has been: see [`crate::jobs::collect`].
     pub(crate) collected: Mutex<Collected>,
+    pub(crate) last_bucket: LastBucket,
 }
 
 /// Where the collector goes on, and the time it last saw.
@@ -115,6 +117,7 @@ impl S3 {
             may_do,
             check_policy,
             collected,
+            last_bucket: LastBucket::default(),
         }))
     }
 
@@ -141,18 +144,19 @@ impl S3 {
 /// # Errors
 /// `NoSuchBucket`.
 pub(crate) async fn bucket(tx: &Txn, name: &str) -> Result<BucketRecord, S3Error> {
-    find_bucket(tx, name).await?.ok_or(S3Error::NoSuchBucket)
+    let value = bucket_value(tx, name).await?.ok_or(S3Error::NoSuchBucket)?;
+    Ok(keys::decode(&value)?)
 }
 
-/// The same; `None` when there is none. No bucket has a longer name than some.
+/// The value of a bucket's record; `None` when there is no such bucket, as with a name that is longer than any.
 ///
 /// # Errors
 /// The store's.
-pub(crate) async fn find_bucket(tx: &Txn, name: &str) -> Result<Option<BucketRecord>, S3Error> {
+pub(crate) async fn bucket_value(tx: &Txn, name: &str) -> Result<Option<Bytes>, S3Error> {
     if name.len() > BUCKET_NAME_BYTES_MAX {
         return Ok(None);
     }
-    Ok(keys::get(tx, &keys::bucket(name)).await?)
+    Ok(tx.get(keys::bucket(name)).await?)
 }
 
 /// The bucket whose rights were checked before a body came: the same one, not another of its name. Whoever deletes a

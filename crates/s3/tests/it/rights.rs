@@ -169,6 +169,44 @@ async fn facts_tell_owner_policy_acls_and_tags() {
     assert_eq!(s3.service.facts_of("arn:aws:s3:::none/k").await.expect("the test holds").owner, None);
 }
 
+/// What is remembered of the last bucket is never older than its records.
+#[tokio::test]
+async fn i8_facts_follow_every_change_of_the_last_bucket_that_was_asked_about() {
+    let s3 = fixture_with_acls().await;
+    let policy = |sid: &str, bucket: &str| {
+        format!(
+            r#"{{"Version":"2012-10-17","Statement":[{{"Sid":"{sid}","Effect":"Allow","Principal":{{"AWS":"{OTHER}"}},
+            "Action":"s3:GetObject","Resource":"arn:aws:s3:::{bucket}/*"}}]}}"#
+        )
+    };
+    let put = async |sid: &str, bucket: &str| {
+        s3.ok("PutBucketPolicy", &format!("PUT /{bucket}?policy"), &[], policy(sid, bucket)).await;
+    };
+    let told = async |path: &str| s3.service.facts_of(&format!("arn:aws:s3:::{path}")).await.expect("told").policy;
+    for bucket in ["one", "two"] {
+        s3.bucket(bucket).await;
+        put("First", bucket).await;
+    }
+    for path in ["one", "one/k", "two/k", "one/k", "two"] {
+        let policy = told(path).await.unwrap_or_default();
+        assert!(policy.contains("First") && policy.contains(path.split('/').next().unwrap_or_default()), "{path}: {policy}");
+    }
+    put("Second", "one").await;
+    assert!(told("one/k").await.unwrap_or_default().contains("Second"));
+    assert_eq!(told("one/k").await, told("one/j").await);
+    s3.ok("PutObject", "PUT /one/k", &[("x-amz-acl", "public-read")], "x").await;
+    assert!(told("one/k").await.unwrap_or_default().contains("s3:GetObjectVersion"), "its own ACL counts");
+    assert!(!told("one/j").await.unwrap_or_default().contains("s3:GetObjectVersion"));
+    s3.ok("DeleteBucketPolicy", "DELETE /one?policy", &[], "").await;
+    assert_eq!(told("one/j").await, None);
+    s3.ok("DeleteObject", "DELETE /one/k", &[], "").await;
+    s3.ok("DeleteBucket", "DELETE /one", &[], "").await;
+    assert_eq!(s3.service.facts_of("arn:aws:s3:::one/k").await.expect("told").owner, None);
+    s3.send_as(cx_of(OTHER), "CreateBucket", "PUT /one", &[], Bytes::new()).await;
+    let owner = s3.service.facts_of("arn:aws:s3:::one/k").await.expect("told").owner;
+    assert_eq!(owner.map(|owner| owner.to_string()), Some(OTHER.to_owned()));
+}
+
 #[tokio::test]
 async fn g10_each_version_has_its_own_acl_and_tags() {
     let s3 = fixture_with_acls().await;
