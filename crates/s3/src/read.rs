@@ -1,5 +1,5 @@
-//! Objects for other parts of Tinderbox: packages of functions. What the caller may do in S3 was asked before; about the key
-//! that an object is under only its record tells.
+//! Objects for other parts of Tinderbox: packages of functions are read, records of failed invocations are written. What the
+//! caller may do in S3 was asked before; about the key that an object is under only its record or its bucket's tells.
 
 use bytes::{Bytes, BytesMut};
 
@@ -9,10 +9,26 @@ use crate::encryption::{self, At};
 use crate::error::S3Error;
 use crate::kms;
 use crate::ops::get::{self, Wanted};
+use crate::ops::put;
 use crate::range::Span;
 use crate::state::S3;
 
 impl S3 {
+    /// Writes an object that is not there yet, for a caller who may use the key that the bucket encrypts under.
+    ///
+    /// # Errors
+    /// `PreconditionFailed` when it is there; `AccessDenied` without `kms:GenerateDataKey`; `NoSuchBucket`,
+    /// `KeyTooLongError`; the stores'.
+    pub async fn write_object(
+        &self,
+        cx: &Cx,
+        (bucket, key): (&str, &str),
+        content_type: &str,
+        bytes: Bytes,
+    ) -> Result<(), S3Error> {
+        put::make(self, cx, (bucket, key), content_type, bytes).await
+    }
+
     /// The bytes of an object, whole and checked, for a caller who may decrypt what is under a key of KMS.
     ///
     /// # Errors

@@ -128,6 +128,12 @@ fn identity() -> Identity {
             let denied = || ApiError::client("AccessDenied", 403, "denied");
             Box::pin(std::future::ready(may.then_some(()).ok_or_else(denied)))
         }),
+        // Nobody may anything to what is `closed`.
+        may_act: Arc::new(|act| {
+            let denied = || ApiError::client("AccessDenied", 403, "denied");
+            let is_closed = act.resource.contains("closed") && act.action != "s3:PutObject";
+            Box::pin(std::future::ready((!is_closed).then_some(()).ok_or_else(denied)))
+        }),
     }
 }
 

@@ -303,6 +303,32 @@ async fn i1_packages_of_functions_are_decrypted_for_whoever_may() {
 }
 
 #[tokio::test]
+async fn i1_who_writes_for_somebody_needs_the_key_that_the_bucket_encrypts_under() {
+    let denied = Arc::new(parking_lot::Mutex::new(""));
+    let (s3, questions) = with_questions(&denied).await;
+    let write = async |bucket: &str, key: &str| {
+        s3.s3.write_object(&cx_of(OTHER), (bucket, key), "application/json", Bytes::from_static(b"{}")).await
+    };
+    write("bkt", "plain").await.expect("written");
+    assert!(questions.lock().is_empty(), "under no key");
+    s3.ok("PutBucketEncryption", "PUT /bkt?encryption", &[], default_of("one", true)).await;
+    write("bkt", "sealed").await.expect("written");
+    let (who, asked) = questions.lock().pop().expect("a question");
+    assert_eq!((who, asked.action, asked.resource.as_str()), (cx_of(OTHER).principal.arn(), "kms:GenerateDataKey", ONE));
+    for key in ["plain", "sealed"] {
+        let got = s3.ok("GetObject", &format!("GET /bkt/{key}"), &[], "").await;
+        assert_eq!((got.header("content-type"), got.text().as_str()), ("application/json", "{}"));
+        // A second delivery of the same finds the first.
+        assert!(matches!(write("bkt", key).await, Err(s3::S3Error::PreconditionFailed { .. })), "{key}");
+    }
+    *denied.lock() = "kms:GenerateDataKey";
+    assert!(matches!(write("bkt", "new").await, Err(s3::S3Error::AccessDenied(_))));
+    assert_eq!(s3.send("HeadObject", "HEAD /bkt/new", &[], "").await.status, 404);
+    assert!(matches!(write("none", "k").await, Err(s3::S3Error::NoSuchBucket)));
+    assert!(matches!(write("bkt", &"k".repeat(1_025)).await, Err(s3::S3Error::KeyTooLongError)));
+}
+
+#[tokio::test]
 async fn i1_the_question_about_a_key_has_its_policy_and_the_encryption_context() {
     let (s3, questions) = with_questions(&Arc::default()).await;
     let context = base64(br#"{"team":"red"}"#);

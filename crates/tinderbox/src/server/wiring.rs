@@ -111,7 +111,7 @@ pub(super) async fn wire(
         clock: clock.clone(),
         rng: rng.clone(),
         config: lambda_config(config),
-        identity: identity::for_lambda(iam.clone(), function_keys, config.auth),
+        identity: identity::for_lambda(iam.clone(), function_keys, config.auth, may_act.ask()),
         read_object: storage::packages(s3.clone()),
         check_policy: policy_check(config),
     });
@@ -171,6 +171,7 @@ fn start_background(
         functions: Functions::of(lambda.clone(), Rng::system()),
         sqs: sqs.clone(),
         topics: topics::publisher(sns.clone()),
+        buckets: storage::records(s3.clone(), iam.clone(), Rng::system()),
         may_act: acts,
     };
     sys::task::spawn("collect packages", lambda::jobs::run(lambda.clone(), stop.clone()));
