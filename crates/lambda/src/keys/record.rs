@@ -47,6 +47,9 @@ pub(crate) struct FunctionRecord {
     /// `SnapStart.ApplyOn` is `PublishedVersions`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) snap_start: bool,
+    /// `TenancyConfig.TenantIsolationMode` is `PER_TENANT`: from creation on, for ever.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) per_tenant: bool,
 }
 
 /// A layer version that a function uses. It stays usable when the layer version is deleted.

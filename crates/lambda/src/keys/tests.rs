@@ -31,6 +31,7 @@ fn record() -> FunctionRecord {
         last_modified_ms: 1,
         layers: Vec::new(),
         snap_start: false,
+        per_tenant: false,
     }
 }
 

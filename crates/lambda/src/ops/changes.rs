@@ -14,6 +14,7 @@ use crate::keys::{self, FunctionRecord};
 use crate::name::FunctionName;
 use crate::qualifier::Qualifier;
 use crate::state::Lambda;
+use crate::tenancy;
 
 /// The function that an update means; only `$LATEST` can change.
 fn target(cx: &Cx, given: &str) -> Result<FunctionName, LambdaError> {
@@ -124,6 +125,7 @@ pub(crate) async fn update_configuration(
                 let before = record(&tx, cx, name).await?;
                 check_revision(&before, input.revision_id.as_deref())?;
                 let mut record = apply(before, input.clone())?;
+                tenancy::check_snap_start(&record)?;
                 if let Some(layers) = layers {
                     record.layers.clone_from(layers);
                 }

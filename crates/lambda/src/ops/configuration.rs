@@ -57,6 +57,9 @@ pub(crate) fn configuration(
         snap_start: Some(snap_start(record.snap_start, published)),
         state: Some(m::State::Active),
         state_reason: warning,
+        tenancy_config: record
+            .per_tenant
+            .then_some(m::TenancyConfig { tenant_isolation_mode: m::TenantIsolationMode::PerTenant }),
         timeout: Some(record.timeout_s.cast_signed()),
         tracing_config: Some(m::TracingConfigResponse { mode: Some(tracing_mode(record.tracing)) }),
         version: Some(version.to_owned()),

@@ -17,6 +17,7 @@ use crate::name::FunctionName;
 use crate::pages;
 use crate::qualifier::{Qualifier, Resolved, resolve};
 use crate::state::Lambda;
+use crate::tenancy;
 
 /// The key of a function of the caller's.
 pub(crate) fn key<'a>(cx: &'a Cx, name: &'a FunctionName) -> Key<'a> {
@@ -80,6 +81,7 @@ pub(crate) async fn create(
     let layers = layers_in_use(&lambda, &cx, input.layers.as_deref().unwrap_or_default()).await?;
     let (zip, object) = (input.code.zip_file.take(), CodeObject::of_code(&input.code));
     let mut record = draft(&lambda, &name, input)?;
+    tenancy::check_snap_start(&record)?;
     record.layers = layers;
     let package = lambda.package(&cx, zip, object, "CreateFunction").await?;
     record.code = lambda.store(&cx, package, 0).await?;
@@ -126,7 +128,6 @@ fn check_new(lambda: &Lambda, input: &m::CreateFunctionInput) -> Result<(), Lamb
         ("ImageConfig", input.image_config.is_some()),
         ("PublishTo", input.publish_to.is_some()),
         ("CodeSigningConfigArn", input.code_signing_config_arn.is_some()),
-        ("TenancyConfig", input.tenancy_config.is_some()),
         ("CapacityProviderConfig", input.capacity_provider_config.is_some()),
         ("DurableConfig", input.durable_config.is_some()),
         ("RuntimeConfig", input.runtime_config.is_some()),
@@ -167,6 +168,7 @@ fn draft(lambda: &Lambda, name: &FunctionName, input: m::CreateFunctionInput) ->
         last_modified_ms: lambda.now_ms(),
         layers: Vec::new(),
         snap_start: settings::wants_snap_start(input.snap_start.as_ref()),
+        per_tenant: input.tenancy_config.is_some(),
     })
 }
 

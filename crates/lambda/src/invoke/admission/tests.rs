@@ -32,6 +32,7 @@ fn function(digit: u8, name: &str, reserved: Option<u32>, account_reserved: u32)
         runtime_warning: None,
         layers: Vec::new(),
         concurrency: Concurrency { reserved, account_reserved, provisioned: false },
+        per_tenant: false,
     }
 }
 
