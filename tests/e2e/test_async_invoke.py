@@ -5,6 +5,7 @@ every two to five seconds.
 """
 
 import collections
+import faulthandler
 import json
 import os
 import random
@@ -294,6 +295,8 @@ def stored(server, ends):
 
 @pytest.mark.timeout(3600)
 def test_l1_each_event_ends_in_exactly_one_way_while_the_server_is_killed(new_server):
+    # Longer than what pytest.ini takes for a hang.
+    faulthandler.cancel_dump_traceback_later()
     server = new_server()
     functions, queues = world(server)
     seed = int(os.environ.get("TINDERBOX_SEED", random.randrange(1 << 32)))
