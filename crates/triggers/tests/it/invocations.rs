@@ -134,7 +134,7 @@ async fn stage_with_bucket(failing: usize) -> (Stage, Written, Targets) {
 async fn l4_records_of_failures_become_objects_with_the_rights_of_the_role() {
     let (stage, written, targets) = stage_with_bucket(2).await;
     *stage.lambdas.plane.refuses.lock() = Some(InvokeError::RequestTooLarge { length: 2, limit: 1, invocation_type: "Event" });
-    stage.queue_event(&format!("{FUNCTION}:live"), Bytes::from_static(b"{\"n\":1}")).await;
+    stage.queue_event(FUNCTION, Bytes::from_static(b"{\"n\":1}")).await;
     stage.start_with(targets);
     settle().await;
     stage.world.pass(10).await;
@@ -145,7 +145,7 @@ async fn l4_records_of_failures_become_objects_with_the_rights_of_the_role() {
     assert_eq!((object.bucket.as_str(), object.key.as_str()), ("failures", "aws/lambda/async/f/2023/11/14/2023-11-14T22.13.20-r"));
     let record: Value = serde_json::from_slice(&object.body).unwrap();
     assert_eq!(record["requestContext"]["condition"], "RetriesExhausted");
-    assert_eq!(record["requestContext"]["functionArn"], format!("{FUNCTION}:live"));
+    assert_eq!(record["requestContext"]["functionArn"], format!("{FUNCTION}:$LATEST"));
     assert_eq!((&record["requestPayload"], cause.role_arn.as_deref()), (&json!({ "n": 1 }), Some(super::ROLE)));
     let acts = stage.world.seen.lock().acts.clone();
     let asked = acts.iter().find(|act| act.action == "s3:PutObject").expect("it was asked");
