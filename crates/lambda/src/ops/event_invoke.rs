@@ -50,7 +50,9 @@ fn check_destination(cx: &Cx, name: &FunctionName, arn: &str, success: bool) -> 
             Err(invalid("a function cannot be its own destination."))
         }
         "s3" if success => Err(invalid("a bucket takes records of failures only.")),
-        "s3" if parsed.resource.is_empty() || parsed.resource.contains('/') => Err(invalid("it is no ARN of a bucket.")),
+        "s3" if format!("arn:aws:s3:::{}", parsed.resource) != arn || arn.contains('/') => {
+            Err(invalid("it is no ARN of a bucket."))
+        }
         "events" => Err(unserved("An event bus as a destination")),
         "sqs" | "sns" | "lambda" | "s3" => Ok(()),
         _ => Err(invalid("only queues, topics, functions, buckets and event buses are destinations.")),

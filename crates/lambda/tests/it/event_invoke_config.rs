@@ -84,7 +84,7 @@ async fn settings_out_of_bounds_and_destinations_that_cannot_be_are_refused() {
         (on("OnFailure", "arn:aws:sqs:us-east-1:000000000000:q.fifo"), "FIFO queues are not supported"),
         (on("OnSuccess", "arn:aws:s3:::b"), "a bucket takes records of failures only"),
         (on("OnFailure", "arn:aws:s3:::b/k"), "it is no ARN of a bucket"),
-        (on("OnFailure", "arn:aws:s3:::"), "it is no ARN of a bucket"),
+        (on("OnFailure", "arn:aws:s3:us-east-1:000000000000:b"), "it is no ARN of a bucket"),
         // What the role may not.
         (on("OnFailure", "arn:aws:s3:::closed"), "The destination ARN arn:aws:s3:::closed is invalid."),
         (on("OnFailure", CLOSED), "The destination ARN arn:aws:sqs:us-east-1:000000000000:closed is invalid."),
