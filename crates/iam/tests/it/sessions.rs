@@ -339,7 +339,10 @@ async fn in_permissive_mode_everybody_assumes_every_role_and_acts_in_its_account
     assert_eq!(status, 200, "{body}");
     let holder = at.holder(&body).await.expect("the keys are good");
     assert_eq!(at.may(&holder, "s3:PutObject").await, Ok(()), "a role that is there has its policies");
-    assert!(enforced.holder(&body).await.is_none(), "what nobody was asked about opens nothing where policies are enforced");
+    assert!(
+        enforced.holder(&body).await.is_none(),
+        "what nobody was asked about opens nothing where policies are enforced"
+    );
     for arn in [
         "arn:aws:iam::111111111111:user/u",
         "arn:aws:iam::111111111111:rolefoo/x",

@@ -102,7 +102,12 @@ async fn settings_out_of_bounds_and_destinations_that_cannot_be_are_refused() {
     }
     let absent = stage.send("PUT", &format!("{URI}?Qualifier=9"), on("OnFailure", CLOSED)).await.error();
     assert_eq!(absent.0, 404, "{absent:?}");
-    for arn in [QUEUE, "arn:aws:s3:::b", "arn:aws:sns:us-east-1:000000000000:t", "arn:aws:lambda:us-east-1:000000000000:function:g"] {
+    for arn in [
+        QUEUE,
+        "arn:aws:s3:::b",
+        "arn:aws:sns:us-east-1:000000000000:t",
+        "arn:aws:lambda:us-east-1:000000000000:function:g",
+    ] {
         stage.send("PUT", URI, on("OnFailure", arn)).await.expect(200);
     }
 }

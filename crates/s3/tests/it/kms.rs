@@ -314,7 +314,10 @@ async fn i1_who_writes_for_somebody_needs_the_key_that_the_bucket_encrypts_under
     s3.ok("PutBucketEncryption", "PUT /bkt?encryption", &[], default_of("one", true)).await;
     write("bkt", "sealed").await.expect("written");
     let (who, asked) = questions.lock().pop().expect("a question");
-    assert_eq!((who, asked.action, asked.resource.as_str()), (cx_of(OTHER).principal.arn(), "kms:GenerateDataKey", ONE));
+    assert_eq!(
+        (who, asked.action, asked.resource.as_str()),
+        (cx_of(OTHER).principal.arn(), "kms:GenerateDataKey", ONE)
+    );
     for key in ["plain", "sealed"] {
         let got = s3.ok("GetObject", &format!("GET /bkt/{key}"), &[], "").await;
         assert_eq!((got.header("content-type"), got.text().as_str()), ("application/json", "{}"));

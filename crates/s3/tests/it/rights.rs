@@ -189,7 +189,10 @@ async fn i8_facts_follow_every_change_of_the_last_bucket_that_was_asked_about() 
     }
     for path in ["one", "one/k", "two/k", "one/k", "two"] {
         let policy = told(path).await.unwrap_or_default();
-        assert!(policy.contains("First") && policy.contains(path.split('/').next().unwrap_or_default()), "{path}: {policy}");
+        assert!(
+            policy.contains("First") && policy.contains(path.split('/').next().unwrap_or_default()),
+            "{path}: {policy}"
+        );
     }
     put("Second", "one").await;
     assert!(told("one/k").await.unwrap_or_default().contains("Second"));
@@ -474,16 +477,24 @@ async fn who_starts_an_upload_may_list_and_abort_it_and_no_other() {
         let policy: serde_json::Value = serde_json::from_str(&facts.policy.expect("its ACL")).expect("JSON");
         let statements = policy["Statement"].as_array().expect("statements").clone();
         let aborting = statements.into_iter().filter(|one| one["Action"].to_string().contains("s3:AbortMultipart"));
-        let told = |one: serde_json::Value| (one["Principal"]["AWS"].as_str().unwrap_or("*").to_owned(), one["Condition"].clone());
+        let told = |one: serde_json::Value| {
+            (one["Principal"]["AWS"].as_str().unwrap_or("*").to_owned(), one["Condition"].clone())
+        };
         aborting.map(told).collect::<Vec<_>>()
     };
     // The root user, and nobody else of its account.
     let alone = serde_json::json!({ "StringEquals": { "aws:PrincipalType": "Account" } });
     assert_eq!(initiator(&others).await, [(format!("arn:aws:iam::{OTHER}:root"), alone)]);
-    let user = Cx { principal: wire::Principal::User {
-        account: wire::AccountId::parse(OTHER).expect("an account"),
-        arn: format!("arn:aws:iam::{OTHER}:user/u"), id: "AIDA".into(), name: "u".into(), session: None,
-    }, ..cx_of(OTHER) };
+    let user = Cx {
+        principal: wire::Principal::User {
+            account: wire::AccountId::parse(OTHER).expect("an account"),
+            arn: format!("arn:aws:iam::{OTHER}:user/u"),
+            id: "AIDA".into(),
+            name: "u".into(),
+            session: None,
+        },
+        ..cx_of(OTHER)
+    };
     let users = begin(user).await;
     assert_eq!(initiator(&users).await, [(format!("arn:aws:iam::{OTHER}:user/u"), serde_json::json!({}))]);
     assert!(initiator(&strangers).await.is_empty(), "a stranger is nobody in particular");

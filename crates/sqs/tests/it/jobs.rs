@@ -46,7 +46,9 @@ async fn list_queues_and_their_sources_are_told_without_a_record_that_cannot_be_
     f.put(&Key::Queue(sqs::QueueName::of_arn(&arn("b")).expect("an ARN")), Some(b"\xffbroken")).await;
     let names = |answer: serde_json::Value, member: &str| {
         let urls = answer[member].as_array().expect("a list").clone();
-        urls.iter().map(|url| url.as_str().and_then(|url| url.rsplit('/').next()).expect("a URL").to_owned()).collect::<Vec<_>>()
+        urls.iter()
+            .map(|url| url.as_str().and_then(|url| url.rsplit('/').next()).expect("a URL").to_owned())
+            .collect::<Vec<_>>()
     };
     let listed = f.ok("ListQueues", json!({})).await;
     assert_eq!(names(listed, "QueueUrls"), ["a", "c", "dead"]);

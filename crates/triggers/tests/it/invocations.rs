@@ -133,16 +133,23 @@ async fn stage_with_bucket(failing: usize) -> (Stage, Written, Targets) {
 #[tokio::test]
 async fn l4_records_of_failures_become_objects_with_the_rights_of_the_role() {
     let (stage, written, targets) = stage_with_bucket(2).await;
-    *stage.lambdas.plane.refuses.lock() = Some(InvokeError::RequestTooLarge { length: 2, limit: 1, invocation_type: "Event" });
+    *stage.lambdas.plane.refuses.lock() =
+        Some(InvokeError::RequestTooLarge { length: 2, limit: 1, invocation_type: "Event" });
     stage.queue_event(FUNCTION, Bytes::from_static(b"{\"n\":1}")).await;
     stage.start_with(targets);
     settle().await;
     stage.world.pass(10).await;
-    let (objects, tries) = { let written = written.lock(); (written.0.clone(), written.1) };
+    let (objects, tries) = {
+        let written = written.lock();
+        (written.0.clone(), written.1)
+    };
     assert_eq!((objects.len(), tries), (1, 3), "tried again, and written once");
     let (object, cause) = &objects[0];
     // NOW_MS is 2023-11-14T22:13:20Z.
-    assert_eq!((object.bucket.as_str(), object.key.as_str()), ("failures", "aws/lambda/async/f/2023/11/14/2023-11-14T22.13.20-r"));
+    assert_eq!(
+        (object.bucket.as_str(), object.key.as_str()),
+        ("failures", "aws/lambda/async/f/2023/11/14/2023-11-14T22.13.20-r")
+    );
     let record: Value = serde_json::from_slice(&object.body).unwrap();
     assert_eq!(record["requestContext"]["condition"], "RetriesExhausted");
     assert_eq!(record["requestContext"]["functionArn"], format!("{FUNCTION}:$LATEST"));
@@ -150,7 +157,10 @@ async fn l4_records_of_failures_become_objects_with_the_rights_of_the_role() {
     let acts = stage.world.seen.lock().acts.clone();
     let asked = acts.iter().find(|act| act.action == "s3:PutObject").expect("it was asked");
     assert_eq!(asked.resource, format!("arn:aws:s3:::failures/{}", object.key));
-    assert_eq!((&asked.actor, asked.region.as_str()), (&wire::Actor::Role { arn: super::ROLE.to_owned() }, "us-east-1"));
+    assert_eq!(
+        (&asked.actor, asked.region.as_str()),
+        (&wire::Actor::Role { arn: super::ROLE.to_owned() }, "us-east-1")
+    );
     assert_eq!(stage.received(&stage.dead).await.len(), 1, "the dead letter beside it");
 }
 
@@ -180,7 +190,10 @@ async fn l4_events_of_a_function_with_no_concurrency_at_all_end_without_an_attem
     let records = stage.received(&stage.told).await;
     let record: Value = serde_json::from_str(&records[0].body).unwrap();
     let context = &record["requestContext"];
-    assert_eq!((&context["condition"], &context["approximateInvokeCount"]), (&json!("ZeroReservedConcurrency"), &json!(0)));
+    assert_eq!(
+        (&context["condition"], &context["approximateInvokeCount"]),
+        (&json!("ZeroReservedConcurrency"), &json!(0))
+    );
     assert_eq!((record.get("responseContext"), record.get("responsePayload")), (None, None));
 }
 

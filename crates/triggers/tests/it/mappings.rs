@@ -72,7 +72,11 @@ async fn an_account_has_a_thousand_mappings_in_a_region_and_no_more() {
     let mapping = |queue: &sqs::QueueName| json!({ "FunctionName": "f", "EventSourceArn": queue.arn() });
     assert_eq!(world.call("POST", PATH, mapping(&last)).await.0, 202);
     let (status, refused) = world.call("POST", PATH, mapping(&one_more)).await;
-    assert_eq!((status, refused["message"].as_str().is_some_and(|text| text.contains("1000"))), (400, true), "{refused}");
+    assert_eq!(
+        (status, refused["message"].as_str().is_some_and(|text| text.contains("1000"))),
+        (400, true),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
