@@ -146,17 +146,9 @@ impl Iam {
 
     async fn role_denial(&self, role: &str, act: &Act, facts: &ResourceFacts) -> Result<Option<String>, IamError> {
         let Act { action, resource, .. } = act;
-        let found = self.role_by_arn(role).await?;
-        let Some((account, role)) = found.and_then(|role| Some((AccountId::parse(&role.account)?, role))) else {
+        let found = self.role_principal(role).await?;
+        let Some((account, principal)) = found.and_then(|role| Some((role.account()?.clone(), role))) else {
             return Ok(Some(format!("User: {role} is not authorized to perform: {action} on resource: {resource}")));
-        };
-        let principal = Principal::AssumedRole {
-            account: account.clone(),
-            role_arn: role.arn(),
-            role_id: role.id,
-            session_name: "tinderbox".to_owned(),
-            source_function: None,
-            session: Arc::default(),
         };
         let set = self.policies_of(&principal).await?;
         let policy = self.resource_policy_of(facts)?;
@@ -165,6 +157,24 @@ impl Iam {
         let asks = Caller { principal: &principal, account: &account };
         Ok(with_caller(asks, &set, action, resource, owner, &keys, |request| {
             with_policies(&set, policy.as_ref(), |policies| ruling(policies, request)).denial
+        }))
+    }
+
+    /// The role, as the platform is it when it acts with the role's rights; `None` when there is no such role.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn role_principal(&self, role_arn: &str) -> Result<Option<Principal>, IamError> {
+        let found = self.role_by_arn(role_arn).await?;
+        Ok(found.and_then(|role| {
+            Some(Principal::AssumedRole {
+                account: AccountId::parse(&role.account)?,
+                role_arn: role.arn(),
+                role_id: role.id,
+                session_name: "tinderbox".to_owned(),
+                source_function: None,
+                session: Arc::default(),
+            })
         }))
     }
 

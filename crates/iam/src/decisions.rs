@@ -218,8 +218,11 @@ impl Decisions {
     }
 
     /// Waits until what was recorded so far can be read.
-    pub async fn flush(&self) {
-        self.0.queue.flush().await;
+    ///
+    /// # Errors
+    /// When nobody writes any more.
+    pub async fn flush(&self) -> Result<(), behind::Gone> {
+        self.0.queue.flush().await
     }
 
     /// The records that `wanted` picks, oldest first, for the operator.
@@ -255,7 +258,7 @@ impl Decisions {
         wanted: impl Fn(&Record) -> bool + Send + 'static,
     ) -> std::io::Result<Vec<Record>> {
         let turn = self.0.readers.take(reader).await;
-        self.flush().await;
+        self.flush().await.map_err(std::io::Error::other)?;
         let (folder, turning) = (self.0.folder.clone(), Arc::clone(&self.0.turning));
         let read = sys::task::blocking(move || {
             // Also when nobody waits any more: the work goes on.

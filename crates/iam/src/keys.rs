@@ -14,6 +14,8 @@
 //! | `("iam", 10, unique id of a user, access key id)` | nothing: which access keys are the user's |
 //! | `("iam", 11)` | nothing: keys that are older than (10) have been entered there |
 //! | `("iam", 12, account, what)` | how many users (1), groups (2), roles (3), policies (4) or profiles (5) it has |
+//! | `("iam", 13, account, name in lower case)` | ARN of the managed policy that has this name |
+//! | `("iam", 14, account)` | nothing: the names of policies that are older than (13) have been entered there |
 //!
 //! Ordinals never change their meaning. Values are JSON with a format version; a newer format than this program
 //! knows is refused, never guessed. The store's folder is readable by the server's user only; records with secrets
@@ -304,6 +306,16 @@ pub(crate) fn access_keys_entered() -> Bytes {
 /// How many of something an account has.
 pub(crate) fn count(account: &str, what: u64) -> Bytes {
     key(12, &[account.into(), Element::Uint(what)])
+}
+
+/// Whose the name of a managed policy is. Names that differ in case only are the same, on all paths.
+pub(crate) fn policy_name(account: &str, name: &str) -> Bytes {
+    key(13, &[account.into(), name.to_ascii_lowercase().into()])
+}
+
+/// That the names of all managed policies of an account are entered.
+pub(crate) fn policy_names_entered(account: &str) -> Bytes {
+    key(14, &[account.into()])
 }
 
 /// An instance profile.

@@ -23,6 +23,7 @@ mod keys;
 pub mod limits;
 mod ops;
 pub mod policy;
+mod policy_names;
 mod quotas;
 mod replay;
 mod session;

@@ -69,7 +69,7 @@ pub const SIMULATED_VALUES_MAX: usize = 100;
 /// Bytes of one value of a context entry of a simulation, at most: the longest ARN.
 pub const SIMULATED_VALUE_BYTES_MAX: usize = 2_048;
 /// Steps of one simulation, at most: bytes of all policies, times bytes that a pair may be compared with (its action, its
-/// resource and the longest context entry), of all pairs together. A pattern takes at most so many, mostly far fewer.
+/// resource and the longest context entry, each text with one byte more), of all pairs together. A pattern takes at most so many, mostly far fewer.
 pub const SIMULATED_STEPS_MAX: usize = 1 << 31;
 /// Simulations that are worked on at once, of all accounts.
 pub(crate) const SIMULATIONS_MAX: usize = 2;

@@ -54,7 +54,7 @@ impl Counted {
     }
 }
 
-/// How many the account has. Older programs did not count: then they are counted now.
+/// How many the account has, as far as the count knows. Older programs did not count: then they are counted now.
 pub(crate) async fn number(tx: &Txn, account: &str, of: Counted) -> Result<usize, IamError> {
     match keys::get::<usize>(tx, &keys::count(account, of as u64)).await? {
         Some(number) => Ok(number),
@@ -62,12 +62,16 @@ pub(crate) async fn number(tx: &Txn, account: &str, of: Counted) -> Result<usize
     }
 }
 
-/// One more is about to be stored.
+/// One more is about to be stored. A count that says no is not believed before everything is counted anew: a program that
+/// did not count, in between, must not lock the account out for good.
 ///
 /// # Errors
 /// `LimitExceeded` when the account has as many as it may.
 pub(crate) async fn add(tx: &Txn, account: &str, of: Counted) -> Result<(), IamError> {
-    let (number, (name, max)) = (number(tx, account, of).await?, of.quota());
+    let (mut number, (name, max)) = (number(tx, account, of).await?, of.quota());
+    if number >= max {
+        number = keys::number(tx, &of.range(account)).await?;
+    }
     if number >= max {
         return Err(IamError::quota(name, max));
     }

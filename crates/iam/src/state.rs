@@ -140,8 +140,8 @@ impl Iam {
     }
 
     /// Who stands behind `access_key_id`; `None` when the key is unknown, inactive or expired, when `session_token`
-    /// is missing, superfluous or forged, or when the user or role no longer exists (permissive mode does without the
-    /// role). The caller still has to check
+    /// is missing, superfluous or forged, when the user or role no longer exists (permissive mode does without the
+    /// role), or when policies are enforced and permissive mode made the keys. The caller still has to check
     /// the signature against the secret, and a function's source against the socket that the request came in by.
     ///
     /// # Errors
@@ -160,6 +160,9 @@ impl Iam {
         };
         let Some((credential, principal, expires)) = found else { return Ok(None) };
         if expires.is_some_and(|expires| expires <= self.0.clock.now()) {
+            return Ok(None);
+        }
+        if !self.0.permissive && principal.session().is_some_and(|session| session.is_permissive) {
             return Ok(None);
         }
         let is_anyones = self.0.permissive && matches!(principal, Principal::AssumedRole { .. });
@@ -257,6 +260,7 @@ impl Iam {
         let facts = SessionFacts {
             issued,
             expires: issued + Duration::from_secs(FUNCTION_SESSION_S),
+            is_permissive: self.0.permissive,
             ..SessionFacts::default()
         };
         let principal = Principal::AssumedRole {

@@ -31,8 +31,9 @@ pub struct CodeObject {
     pub bytes_max: u64,
 }
 
-/// Reads an object whole. Whether the caller may was asked before: see [`CodeObject::permission`].
-pub type ReadObject = Arc<dyn Fn(CodeObject) -> BoxFuture<Result<Bytes, ApiError>> + Send + Sync>;
+/// Reads an object whole. Whether the caller may do what [`CodeObject::permission`] says was asked before; what only the
+/// object tells, such as the key that it is under, is asked for this caller while it is read.
+pub type ReadObject = Arc<dyn Fn(Cx, CodeObject) -> BoxFuture<Result<Bytes, ApiError>> + Send + Sync>;
 
 impl CodeObject {
     /// The object that three members of an input name; `None` when they name none.
@@ -76,10 +77,11 @@ impl Lambda {
     /// The package that a request carries or names. Ask it last: an object may be large, and others wait for its turn.
     ///
     /// # Errors
-    /// `InvalidParameterValueException` for none, for two, and for an object that cannot be read;
+    /// `InvalidParameterValueException` for none, for two, and for an object that cannot be read or that the caller may not;
     /// `RequestEntityTooLargeException`.
     pub(crate) async fn package(
         &self,
+        cx: &Cx,
         zip: Option<Bytes>,
         object: Option<CodeObject>,
         operation: &'static str,
@@ -95,7 +97,7 @@ impl Lambda {
             (Some(zip), None) => check_zip_length(&zip, operation).map(|()| Package { zip, _turn: None }),
             (None, Some(object)) => {
                 let turn = Arc::clone(&self.object_turns).acquire_owned().await.map_err(LambdaError::internal)?;
-                let zip = (self.read_object)(object).await.map_err(|error| {
+                let zip = (self.read_object)(cx.clone(), object).await.map_err(|error| {
                     let ApiError { code, message, .. } = error;
                     LambdaError::invalid(format!(
                         "Error occurred while GetObject. S3 Error Code: {code}. S3 Error Message: {message}"

@@ -174,6 +174,9 @@ pub struct EventPolicy {
     pub dead_letter: Option<String>,
     /// Role of the function: on whose authority the records are sent.
     pub role: String,
+    /// Its reserved concurrency is zero: it runs nothing, and its events end without an attempt (developer guide,
+    /// "Capturing records of Lambda asynchronous invocations").
+    pub is_stopped: bool,
 }
 
 impl Lambda {
@@ -203,7 +206,7 @@ impl Lambda {
             None if name.qualifier.is_some() => self.settings_of(&cx, &name.unqualified()).await?,
             found => found,
         };
-        let Some((record, config)) = found else { return Ok(None) };
+        let Some((record, config, settings)) = found else { return Ok(None) };
         let (age_s, retries) = config.as_ref().map_or((None, None), |config| (config.age_s_max, config.retries_max));
         let (on_success, on_failure) = config.map_or((None, None), |config| (config.on_success, config.on_failure));
         Ok(Some(EventPolicy {
@@ -213,6 +216,7 @@ impl Lambda {
             on_failure,
             dead_letter: record.dead_letter_arn,
             role: record.role,
+            is_stopped: settings.and_then(|settings| settings.reserved) == Some(0),
         }))
     }
 
@@ -220,7 +224,7 @@ impl Lambda {
         &self,
         cx: &Cx,
         name: &FunctionName,
-    ) -> Result<Option<(FunctionRecord, Option<EventInvokeRecord>)>, LambdaError> {
+    ) -> Result<Option<(FunctionRecord, Option<EventInvokeRecord>, Option<SettingsRecord>)>, LambdaError> {
         let found = self
             .kv
             .read(|tx| async move {
@@ -228,7 +232,8 @@ impl Lambda {
                 let qualifier = name.qualifier.as_deref().filter(|qualifier| *qualifier != crate::LATEST);
                 let key = Key::EventInvoke(name.place(cx), qualifier.unwrap_or_default());
                 let config: Option<EventInvokeRecord> = keys::get(&tx, &key).await?;
-                Ok::<_, LambdaError>((resolved.record, config))
+                let settings: Option<SettingsRecord> = keys::get(&tx, &Key::Settings(name.place(cx))).await?;
+                Ok::<_, LambdaError>((resolved.record, config, settings))
             })
             .await;
         match found {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wire::{ApiError, Asked, ConditionKeys, Cx, MayDo, Principal};
+use wire::{Act, ApiError, Arn, Asked, ConditionKeys, Cx, MayAct, MayDo, Principal};
 
 use crate::error::LambdaError;
 use crate::invoke::BoxFuture;
@@ -22,6 +22,8 @@ pub struct Identity {
     pub may_assume: MayAssume,
     /// Asked before a request to a function URL reaches the function.
     pub authorize: MayDo,
+    /// Asked before a destination is set: what the function's role may.
+    pub may_act: MayAct,
 }
 
 impl Lambda {
@@ -35,6 +37,30 @@ impl Lambda {
             Ok(false) => Err(LambdaError::invalid(NOT_ASSUMABLE)),
             Err(error) => Err(LambdaError::internal(error)),
         }
+    }
+
+    /// Refuses a destination to which the function's role may not send (developer guide, "Capturing records of Lambda
+    /// asynchronous invocations", "Required permission"). Of a bucket AWS wants the right to write everywhere in it.
+    ///
+    /// # Errors
+    /// `InvalidParameterValueException`; `ServiceException` when the identity service does not answer.
+    pub(crate) async fn check_may_send(&self, cx: &Cx, role: &str, arn: &str) -> Result<(), LambdaError> {
+        let service = Arn::parse(arn).map(|arn| arn.service).unwrap_or_default();
+        let needed = match service.as_str() {
+            "s3" => vec![("s3:PutObject", format!("{arn}/*")), ("s3:ListBucket", arn.to_owned())],
+            "sqs" => vec![("sqs:SendMessage", arn.to_owned())],
+            "sns" => vec![("sns:Publish", arn.to_owned())],
+            _ => vec![("lambda:InvokeFunction", arn.strip_suffix(":$LATEST").unwrap_or(arn).to_owned())],
+        };
+        for (action, resource) in needed {
+            let act = Act::as_role(role, action, &resource, &cx.region);
+            match (self.identity.may_act)(act).await {
+                Ok(()) => {}
+                Err(error) if error.status >= 500 => return Err(LambdaError::internal(error)),
+                Err(_) => return Err(LambdaError::invalid(format!("The destination ARN {arn} is invalid."))),
+            }
+        }
+        Ok(())
     }
 
     /// Whether the caller may call the URL of the function `arn`.

@@ -238,11 +238,16 @@ const WRITES: &[&str] = &["s3:PutObject", "s3:DeleteObject"];
 pub(crate) const UPLOAD: &str = "tinderbox:UploadId";
 
 /// What whoever started an upload may do with it without being asked (S3 user guide, "Multipart upload API and
-/// permissions"); nothing for strangers, who are nobody in particular.
+/// permissions"); nothing for strangers, who are nobody in particular. As a principal the root user's ARN means everybody of
+/// its account: the condition leaves the root user alone.
 pub(crate) fn of_initiator(initiator: &str, arn: &str) -> Option<Json> {
+    let condition = match initiator.ends_with(":root") {
+        true => json!({ "StringEquals": { "aws:PrincipalType": "Account" } }),
+        false => json!({}),
+    };
     initiator.starts_with("arn:").then(|| {
         json!({
-            "Effect": "Allow", "Principal": { "AWS": initiator }, "Resource": arn,
+            "Effect": "Allow", "Principal": { "AWS": initiator }, "Resource": arn, "Condition": condition,
             "Action": ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
         })
     })

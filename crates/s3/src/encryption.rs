@@ -80,7 +80,7 @@ macro_rules! customer_headers {
 pub(crate) use customer_headers;
 
 /// What a write says about encryption.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Asked<'a> {
     pub(crate) algorithm: Option<m::ServerSideEncryption>,
     pub(crate) kms_key: Option<&'a str>,

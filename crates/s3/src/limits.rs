@@ -15,6 +15,10 @@ pub const PART_BYTES_MIN: u64 = 5 * 1024 * 1024;
 pub const PART_NUMBER_MAX: u32 = 10_000;
 /// Longest key, in bytes of UTF-8.
 pub const KEY_BYTES_MAX: usize = 1_024;
+/// Longest id of an upload that is looked for, in bytes; ours have 32.
+pub const UPLOAD_ID_BYTES_MAX: usize = 1_024;
+/// Longest name of a bucket that is looked for, in bytes: before 2018 some had 255, new ones have at most 63.
+pub const BUCKET_NAME_BYTES_MAX: usize = 255;
 /// Most bytes of user-defined metadata, keys and values together.
 pub const METADATA_BYTES_MAX: usize = 2_048;
 /// Most bytes of everything that an object gives back as headers: system-defined and user-defined metadata together.

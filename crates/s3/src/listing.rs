@@ -10,6 +10,7 @@ use kv::{KeyRange, RangeOptions, Txn};
 
 use crate::error::S3Error;
 use crate::keys::{self, HeadRecord, UploadRecord, VersionRecord};
+use crate::ops::check_key;
 use crate::versions;
 
 /// Pairs read at once: few after a jump, more while nothing is jumped over. The largest record that the limits allow
@@ -72,6 +73,15 @@ pub(crate) struct Query {
 }
 
 impl Query {
+    /// No key is longer than some, and so is nothing that keys begin with or that keys are compared with.
+    ///
+    /// # Errors
+    /// `KeyTooLongError`.
+    pub(crate) fn check(&self) -> Result<(), S3Error> {
+        check_key(&self.prefix)?;
+        check_key(&self.after)
+    }
+
     /// The run that `name` belongs to: what listings call a common prefix.
     fn run_of<'n>(&self, name: &'n str) -> Option<&'n str> {
         if self.delimiter.is_empty() {

@@ -12,7 +12,9 @@ use sys::{Clock, Rng};
 use wire::permission::{CheckPolicy, MayAct, MayDo};
 
 use crate::error::S3Error;
+use crate::facts::LastBucket;
 use crate::keys::{self, BucketRecord, Ownership};
+use crate::limits::BUCKET_NAME_BYTES_MAX;
 use crate::node_key::NodeKey;
 use crate::seal::Key;
 
@@ -34,6 +36,7 @@ pub struct Inner {
     pub(crate) check_policy: CheckPolicy,
     /// Up to where the collector has been: see [`crate::jobs::collect`].
     pub(crate) collected: Mutex<Collected>,
+    pub(crate) last_bucket: LastBucket,
 }
 
 /// Where the collector goes on, and the time it last saw.
@@ -114,6 +117,7 @@ impl S3 {
             may_do,
             check_policy,
             collected,
+            last_bucket: LastBucket::default(),
         }))
     }
 
@@ -140,7 +144,19 @@ impl S3 {
 /// # Errors
 /// `NoSuchBucket`.
 pub(crate) async fn bucket(tx: &Txn, name: &str) -> Result<BucketRecord, S3Error> {
-    keys::get(tx, &keys::bucket(name)).await?.ok_or(S3Error::NoSuchBucket)
+    let value = bucket_value(tx, name).await?.ok_or(S3Error::NoSuchBucket)?;
+    Ok(keys::decode(&value)?)
+}
+
+/// The value of a bucket's record; `None` when there is no such bucket, as with a name that is longer than any.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn bucket_value(tx: &Txn, name: &str) -> Result<Option<Bytes>, S3Error> {
+    if name.len() > BUCKET_NAME_BYTES_MAX {
+        return Ok(None);
+    }
+    Ok(tx.get(keys::bucket(name)).await?)
 }
 
 /// The bucket whose rights were checked before a body came: the same one, not another of its name. Whoever deletes a

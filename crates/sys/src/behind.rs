@@ -6,6 +6,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,9 +67,28 @@ struct Queue<T> {
     work: Notify,
     /// Somebody waits: do not linger.
     hurry: Notify,
-    /// How many items are settled: written or lost.
-    settled: watch::Sender<u64>,
+    settled: watch::Sender<Settled>,
 }
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Settled {
+    /// How many items are written or lost.
+    items: u64,
+    /// The receiver has gone: nothing more will be.
+    is_final: bool,
+}
+
+/// The receiver has gone, and what was handed over is written nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("whoever writes has gone")
+    }
+}
+
+impl std::error::Error for Gone {}
 
 #[derive(Debug)]
 struct Waiting<T> {
@@ -88,7 +108,7 @@ pub fn queue<T>(bounds: Bounds, bytes_of: fn(&T) -> usize, clock: Clock) -> (Sen
         waiting: Mutex::new(waiting),
         work: Notify::new(),
         hurry: Notify::new(),
-        settled: watch::channel(0).0,
+        settled: watch::channel(Settled::default()).0,
     });
     (Sender(Arc::new(Handle(Arc::clone(&queue)))), Receiver { queue, clock })
 }
@@ -120,14 +140,21 @@ impl<T> Sender<T> {
     }
 
     /// Waits until everything handed over so far is settled.
-    pub async fn flush(&self) {
+    ///
+    /// # Errors
+    /// [`Gone`] when some of it never will be.
+    pub async fn flush(&self) -> Result<(), Gone> {
         let Queue { waiting, hurry, settled, .. } = &*self.0.0;
         let target = waiting.lock().taken;
         let mut settled = settled.subscribe();
-        if *settled.borrow_and_update() < target {
+        if settled.borrow_and_update().items < target {
             hurry.notify_one();
-            // The channel lives as long as the queue that we hold: this cannot fail.
-            let _ = settled.wait_for(|settled| *settled >= target).await;
+        }
+        // The channel lives as long as the queue that we hold.
+        let settled = settled.wait_for(|settled| settled.items >= target || settled.is_final).await;
+        match settled {
+            Ok(settled) if settled.items >= target => Ok(()),
+            _ => Err(Gone),
         }
     }
 }
@@ -155,14 +182,14 @@ impl<T> Receiver<T> {
 
     /// So many items of the last batches are written, or lost for good.
     pub fn settle(&self, items: usize) {
-        self.queue.settled.send_modify(|settled| *settled = settled.saturating_add(items as u64));
+        self.queue.settled.send_modify(|settled| settled.items = settled.items.saturating_add(items as u64));
     }
 }
 
 /// Nobody will write any more: whoever waits need not go on.
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        self.queue.settled.send_replace(u64::MAX);
+        self.queue.settled.send_modify(|settled| settled.is_final = true);
     }
 }
 
@@ -231,7 +258,7 @@ mod tests {
         }
         sender.push(["b"]);
         // The clock stands still: only the flush can end the wait, and it returns when both are settled.
-        sender.flush().await;
+        assert_eq!(sender.flush().await, Ok(()));
         sender.push(["c"]);
         for _ in 0..10 {
             tokio::task::yield_now().await;
@@ -246,10 +273,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_receiver_that_has_gone_keeps_nobody_waiting() {
-        let (_clock, sender, receiver) = fixture();
+    async fn a_receiver_that_has_gone_keeps_nobody_waiting_and_has_written_nothing() {
+        let (_clock, sender, mut receiver) = fixture();
         sender.push(["a"]);
+        let batch = receiver.batch().await.expect("an item");
+        receiver.settle(batch.len());
+        let waiting = crate::task::spawn("test", {
+            let sender = sender.clone();
+            async move {
+                sender.push(["b"]);
+                sender.flush().await
+            }
+        });
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
         drop(receiver);
-        sender.flush().await;
+        assert_eq!(waiting.await.unwrap().unwrap(), Err(Gone));
+        sender.push(["c"]);
+        assert_eq!(sender.flush().await, Err(Gone));
+    }
+
+    #[tokio::test]
+    async fn what_was_settled_before_the_receiver_went_is_written() {
+        let (_clock, sender, mut receiver) = fixture();
+        sender.push(["a"]);
+        let batch = receiver.batch().await.expect("an item");
+        receiver.settle(batch.len());
+        drop(receiver);
+        assert_eq!(sender.flush().await, Ok(()));
     }
 }

@@ -10,6 +10,6 @@ pub enum TraceError {
     #[error("a stored span cannot be read: {0}")]
     Corrupt(String),
     /// Spans that were waited for could not be written. They are counted as dropped.
-    #[error("spans were lost: the store refused them")]
+    #[error("spans were lost: the store refused them, or nobody writes any more")]
     Lost,
 }

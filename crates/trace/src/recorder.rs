@@ -77,10 +77,10 @@ impl Recorder {
     /// Waits until everything recorded so far is durable.
     ///
     /// # Errors
-    /// [`TraceError::Lost`] when the store refused some of it for good.
+    /// [`TraceError::Lost`] when the store refused some of it for good, or nobody writes any more.
     pub async fn flush(&self) -> Result<(), TraceError> {
         let lost_before = self.losses.lost.load(Ordering::Acquire);
-        self.queue.flush().await;
+        self.queue.flush().await.map_err(|_| TraceError::Lost)?;
         if self.losses.lost.load(Ordering::Acquire) == lost_before { Ok(()) } else { Err(TraceError::Lost) }
     }
 }

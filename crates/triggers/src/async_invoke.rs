@@ -4,10 +4,10 @@
 //!   lambda::EVENTS ─► attempt ─┬─ answered ───────────────────────────► on-success record ─► end
 //!                              ├─ function error: +1 min, +2 min ─┐
 //!                              ├─ throttled, role not there, our own fault: 1 s … 5 min ─► again
-//!                              └─ retries or age used up ─────────► dead letter, on-failure record ─► end
-//!                                                                     │ RESULTS, in the transaction of the end
+//!                              └─ retries or age used up, no ─────► dead letter, on-failure record ─► end
+//!                                 concurrency reserved at all         │ RESULTS, in the transaction of the end
 //!                                                                     ▼
-//!                                                             queue, topic, function
+//!                                                             queue, topic, function, bucket (failures)
 //! ```
 //! An event leaves the queue in the transaction that puts its records into [`RESULTS`], so it ends exactly once; the
 //! records are sent at least once. An entry that this program cannot read waits for one that can. Source: Lambda developer
@@ -114,8 +114,8 @@ impl AsyncInvoke {
             }
         };
         let too_old = self.clock.now() >= Timestamp::from_unix_ms(event.accepted_ms) + policy.age_max;
-        let attempted = match too_old {
-            // Its time was up while it waited.
+        let attempted = match too_old || policy.is_stopped {
+            // Its time was up while it waited, or nothing of the function may run.
             true => Attempted::NotRun { status: 0, message: String::new() },
             false => Attempted::of(self.lambda.run_event(&event).await),
         };
@@ -168,6 +168,9 @@ fn backoff(before: u32) -> Duration {
 }
 
 fn decide(event: &QueuedEvent, policy: &EventPolicy, attempted: &Attempted, too_old: bool, now: Timestamp) -> Decision {
+    if policy.is_stopped {
+        return Decision::End(Condition::ZeroReservedConcurrency);
+    }
     if too_old {
         return Decision::End(Condition::EventAgeExceeded);
     }

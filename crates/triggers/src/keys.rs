@@ -133,6 +133,11 @@ pub(crate) fn mappings_of(account: &str, region: &str) -> KeyRange {
     subspace(&elements(1, &[account, region]))
 }
 
+/// What is mapped in an account and a region, by source and function.
+pub(crate) fn pairs_of(account: &str, region: &str) -> KeyRange {
+    subspace(&elements(2, &[account, region]))
+}
+
 /// All mappings of all accounts.
 pub(crate) fn all_mappings() -> KeyRange {
     subspace(&elements(1, &[]))

@@ -41,4 +41,4 @@ mod targets;
 pub use api::service;
 pub use functions::{Answer, Call, Facts, Functions, Invoke, LookUp, Refusal};
 pub use state::{Parts, Triggers};
-pub use targets::{Cause, Publish, Targets, Undelivered};
+pub use targets::{Cause, Object, Publish, Targets, Undelivered, WriteObject};

@@ -1,5 +1,6 @@
 //! Handlers of event source mappings.
 
+use kv::RangeOptions;
 use lambda::LambdaError;
 use model::lambda as m;
 use sqs::SqsError;
@@ -13,6 +14,9 @@ use crate::state::Triggers;
 
 /// Mappings of one answer of a list.
 const PAGE: usize = 100;
+/// Mappings of an account in a region, at most. Each that polls holds a lane and a waiting receive all the time, some ten
+/// KiB. AWS tells no such quota.
+const MAPPINGS_MAX: usize = 1_000;
 /// Longest marker that can be one, in bytes.
 const MARKER_BYTES_MAX: usize = 128;
 
@@ -164,6 +168,13 @@ pub(crate) async fn create(
                 new.source,
                 new.function,
                 String::from_utf8_lossy(&there)
+            )));
+        }
+        let pairs = keys::pairs_of(&new.account, &new.region);
+        let options = RangeOptions { limit: MAPPINGS_MAX, ..RangeOptions::default() };
+        if tx.range(pairs.begin, pairs.end, options).await?.len() >= MAPPINGS_MAX {
+            return Err(LambdaError::invalid(format!(
+                "The account has {MAPPINGS_MAX} event source mappings in this region, as many as it may have."
             )));
         }
         tx.set(new.pair(), new.uuid.clone());

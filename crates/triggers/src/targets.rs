@@ -1,4 +1,4 @@
-//! One way to functions, queues and topics, for everything that delivers: notifications, dead letters, destinations.
+//! One way to functions, queues, topics and buckets, for everything that delivers: notifications, dead letters, destinations.
 
 use std::sync::Arc;
 
@@ -45,6 +45,21 @@ pub enum Undelivered {
 /// Publishes to a topic: its ARN, the message, the cause.
 pub type Publish = Arc<dyn Fn(String, String, Cause) -> BoxFuture<Result<(), Undelivered>> + Send + Sync>;
 
+/// An object that is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Name of its bucket.
+    pub bucket: String,
+    /// Its key.
+    pub key: String,
+    /// JSON.
+    pub body: Bytes,
+}
+
+/// Writes an object with the rights of the cause's role, which may `s3:PutObject`. One that is there already was written by
+/// an earlier delivery of the same, and stays.
+pub type WriteObject = Arc<dyn Fn(Object, Cause) -> BoxFuture<Result<(), Undelivered>> + Send + Sync>;
+
 /// All targets.
 #[derive(Clone)]
 pub struct Targets {
@@ -54,6 +69,8 @@ pub struct Targets {
     pub sqs: Sqs,
     /// Topics.
     pub topics: Publish,
+    /// Buckets.
+    pub buckets: WriteObject,
     /// Whether the platform may act for somebody.
     pub may_act: MayAct,
 }
@@ -98,6 +115,17 @@ impl Targets {
             }
             other => Err(Undelivered::Permanent(format!("nothing is delivered to {other} by Tinderbox yet"))),
         }
+    }
+
+    /// Makes a payload an object, once: a second delivery of the same finds it.
+    ///
+    /// # Errors
+    /// [`Undelivered`].
+    pub async fn store(&self, object: Object, cause: Cause) -> Result<(), Undelivered> {
+        let region = Arn::parse(&cause.source_arn).map(|arn| arn.region).unwrap_or_default();
+        let arn = format!("arn:aws:s3:::{}/{}", object.bucket, object.key);
+        self.allowed("s3:PutObject", &arn, &region, &cause).await?;
+        (self.buckets)(object, cause).await
     }
 
     async fn allowed(&self, action: &str, target: &str, region: &str, cause: &Cause) -> Result<(), Undelivered> {

@@ -105,6 +105,8 @@ pub struct SessionFacts {
     pub source_identity: Option<String>,
     /// Of a session from `GetFederationToken`: the unique id of the user who made it.
     pub maker_id: Option<String>,
+    /// Made in permissive mode, where nobody checks who asks: such keys are none where policies are enforced.
+    pub is_permissive: bool,
 }
 
 impl Principal {

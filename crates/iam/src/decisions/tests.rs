@@ -62,7 +62,7 @@ async fn records_are_read_back_in_order_and_are_their_owners_only() {
     // Two files of at most 16 MiB, whatever is recorded.
     for round in 1..=9 {
         (0..5).for_each(|number| decisions.record(record(10 * round + number, 1 << 20)));
-        decisions.flush().await;
+        decisions.flush().await.expect("written");
     }
     let lengths = [current(folder.path()), old(folder.path())].map(|path| length(&path));
     assert!(lengths.iter().all(|length| *length <= FILE_BYTES_MAX), "{lengths:?}");
@@ -96,7 +96,7 @@ async fn files_that_cannot_be_turned_do_not_grow_and_are_turned_later() {
     std::fs::create_dir_all(in_the_way.join("x")).unwrap();
     for round in 0..5 {
         (0..5).for_each(|number| decisions.record(record(10 * round + number, 1 << 20)));
-        decisions.flush().await;
+        decisions.flush().await.expect("written");
     }
     let before = length(&current(folder.path()));
     assert!(before <= FILE_BYTES_MAX && before > FILE_BYTES_MAX - (2 << 20), "{before}");

@@ -12,6 +12,7 @@ use crate::error::IamError;
 use crate::keys::{self, Identity, IdentityKind, Managed, Version};
 use crate::limits::{MANAGED_POLICY_CHARS_MAX, POLICY_VERSIONS_MAX};
 use crate::policy::Kind;
+use crate::policy_names;
 use crate::quotas::{self, Counted};
 use crate::session::unique_id;
 use crate::state::Iam;
@@ -163,11 +164,7 @@ pub(crate) async fn create(iam: Iam, cx: Cx, input: m::CreatePolicyInput) -> Res
     };
     let new = &made;
     iam.change(move |tx| async move {
-        let of_name = |policy: Managed| policy.name.eq_ignore_ascii_case(&new.name).then_some(());
-        if !keys::pick(&tx, &keys::all_managed(account), of_name).await?.is_empty() {
-            let message = format!("A policy called {} already exists. Duplicate names are not allowed.", new.name);
-            return Err(IamError::EntityAlreadyExists(message));
-        }
+        policy_names::take(&tx, new).await?;
         quotas::add(&tx, account, Counted::Policies).await?;
         keys::set(&tx, keys::managed(account, &new.arn()), new);
         Ok(())
@@ -225,6 +222,7 @@ pub(crate) async fn delete(iam: Iam, cx: Cx, input: m::DeletePolicyInput) -> Res
             return Err(IamError::DeleteConflict(message.to_owned()));
         }
         quotas::remove(&tx, account, Counted::Policies).await?;
+        policy_names::free(&tx, &policy).await?;
         tx.clear(keys::managed(account, arn));
         Ok(())
     })

@@ -69,8 +69,9 @@ impl Question {
     }
 }
 
+/// What texts cost: one byte more each, because a comparison with nothing is one too.
 fn bytes(texts: &[String]) -> usize {
-    texts.iter().map(String::len).sum()
+    texts.iter().map(|text| text.len() + 1).sum()
 }
 
 fn at_most(what: &str, given: usize, max: usize) -> Result<(), IamError> {

@@ -136,7 +136,8 @@ impl Iam {
         let Some(parsed) = Arn::parse(arn).filter(|arn| arn.service == "iam" && arn.region.is_empty()) else {
             return Ok(None);
         };
-        let place = parsed.resource.strip_prefix("role").and_then(|place| place.rsplit_once('/'));
+        let place = parsed.resource.strip_prefix("role").filter(|place| place.starts_with('/'));
+        let place = place.and_then(|place| place.rsplit_once('/'));
         let account = AccountId::parse(&parsed.account);
         let Some(((path, name), account)) = place.filter(|(_, name)| !name.is_empty()).zip(account) else {
             return Ok(None);
@@ -267,6 +268,7 @@ pub(crate) async fn assume_role(iam: Iam, cx: Cx, input: m::AssumeRoleInput) -> 
         transitive_tag_keys: passed_on,
         source_identity: inherited.or(input.source_identity),
         maker_id: None,
+        is_permissive: iam.0.permissive,
     };
     let account = AccountId::parse(&role.account).ok_or_else(|| kv::Error::corrupt("a role without an account"))?;
     let principal = Principal::AssumedRole {
@@ -312,7 +314,8 @@ pub(crate) async fn session_token(
     let (account, arn, id, name) = long_term_user(&cx, "GetSessionToken")?;
     let issued = iam.0.clock.now();
     let expires = issued + lifetime(input.duration_seconds.unwrap_or(USER_SESSION_S_DEFAULT));
-    let session = Some(Arc::new(SessionFacts { issued, expires, ..SessionFacts::default() }));
+    let facts = SessionFacts { issued, expires, is_permissive: iam.0.permissive, ..SessionFacts::default() };
+    let session = Some(Arc::new(facts));
     let keys = issue(&iam, &Principal::User { account, arn, id, name, session })?;
     let credentials = Some(shown(&keys));
     Ok(m::GetSessionTokenOutput { credentials, session_token_size: None, session_token_utilization: None })
@@ -333,6 +336,7 @@ pub(crate) async fn federation_token(
         policy_arns: given.policy_arns,
         tags: given.tags.into_iter().collect(),
         maker_id: Some(maker_id),
+        is_permissive: iam.0.permissive,
         ..SessionFacts::default()
     };
     let principal = Principal::FederatedUser { account, name: input.name, user_arn, session: Arc::new(facts) };

@@ -131,6 +131,7 @@ pub(crate) async fn assume_role(
         expires: issued + lives,
         policy: given.policy,
         policy_arns: given.policy_arns,
+        is_permissive: iam.0.permissive,
         ..SessionFacts::default()
     };
     let principal = Principal::AssumedRole {

@@ -246,7 +246,8 @@ impl Key {
             "aws:principalservicename" => Key::PrincipalServiceName,
             "aws:userid" => Key::UserId,
             "aws:username" => Key::UserName,
-            "aws:resourceaccount" => Key::ResourceAccount,
+            // S3 has a name of its own for the same (Service authorization reference, "Condition keys for Amazon S3").
+            "aws:resourceaccount" | "s3:resourceaccount" => Key::ResourceAccount,
             _ => Key::Other(lower.into_boxed_str()),
         }
     }

@@ -1,4 +1,4 @@
-use crate::{ALLOW_ALL, ALLOW_S3, fixture, text, texts};
+use crate::{ACCOUNT, ALLOW_ALL, ALLOW_S3, cx, fixture, root, text, texts};
 
 const ARN: (&str, &str) = ("PolicyArn", "arn:aws:iam::123456789012:policy/p");
 
@@ -55,6 +55,40 @@ async fn lists_tags_and_duplicates() {
     assert_eq!(texts(&at.ok("ListPolicyTags", &[ARN]).await, "Key"), ["k"]);
     at.ok("UntagPolicy", &[ARN, ("TagKeys.member.1", "k")]).await;
     assert!(texts(&at.ok("ListPolicyTags", &[ARN]).await, "Key").is_empty());
+}
+
+/// Also what an older program made and deleted, which entered no names.
+#[tokio::test]
+async fn names_of_policies_are_taken_once_on_all_paths_until_they_are_free() {
+    let at = fixture().await;
+    let create = async |name: &str, path: &str| {
+        let input = [("PolicyName", name), ("Path", path), ("PolicyDocument", ALLOW_S3)];
+        at.call_as(cx(root()), "CreatePolicy", &input).await.0
+    };
+    let clear = async |key: kv::key::Element, rest: &[&str]| {
+        let words = rest.iter().map(|word| (*word).into());
+        let key = kv::key::pack(&["iam".into(), key, ACCOUNT.into()].into_iter().chain(words).collect::<Vec<_>>());
+        let cleared = at.kv.transact(|tx| {
+            let key = key.clone();
+            async move {
+                assert!(tx.get(&key).await?.is_some(), "there is such a key");
+                tx.clear(key);
+                Ok::<_, kv::Error>(())
+            }
+        });
+        cleared.await.expect("the store serves");
+    };
+    assert_eq!((create("p", "/").await, create("P", "/team/").await, create("q", "/team/").await), (200, 409, 200));
+    // As an older program leaves them: nothing is entered.
+    clear(13_u64.into(), &["p"]).await;
+    clear(13_u64.into(), &["q"]).await;
+    clear(14_u64.into(), &[]).await;
+    assert_eq!((create("Q", "/").await, create("p", "/other/").await, create("r", "/").await), (409, 409, 200));
+    // As an older program deletes one.
+    clear(2_u64.into(), &[&format!("arn:aws:iam::{ACCOUNT}:policy/r")]).await;
+    assert_eq!((create("R", "/").await, create("r", "/").await), (200, 409));
+    at.ok("DeletePolicy", &[("PolicyArn", &format!("arn:aws:iam::{ACCOUNT}:policy/R"))]).await;
+    assert_eq!((create("r", "/").await, create("R", "/").await), (200, 409));
 }
 
 #[tokio::test]

@@ -339,7 +339,18 @@ async fn in_permissive_mode_everybody_assumes_every_role_and_acts_in_its_account
     assert_eq!(status, 200, "{body}");
     let holder = at.holder(&body).await.expect("the keys are good");
     assert_eq!(at.may(&holder, "s3:PutObject").await, Ok(()), "a role that is there has its policies");
-    for arn in ["arn:aws:iam::111111111111:user/u", "arn:aws:iam::1:role/nobodys", "arn:aws:sqs::111111111111:role/r"] {
+    assert!(
+        enforced.holder(&body).await.is_none(),
+        "what nobody was asked about opens nothing where policies are enforced"
+    );
+    for arn in [
+        "arn:aws:iam::111111111111:user/u",
+        "arn:aws:iam::111111111111:rolefoo/x",
+        "arn:aws:iam::111111111111:roles/of/x",
+        "arn:aws:iam::111111111111:role",
+        "arn:aws:iam::1:role/nobodys",
+        "arn:aws:sqs::111111111111:role/r",
+    ] {
         assert_eq!(assume(&at, arn).await.0, 403, "{arn}");
     }
     assert_eq!(assume(&enforced, "arn:aws:iam::111111111111:role/nobodys").await.0, 403);

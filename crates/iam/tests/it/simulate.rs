@@ -68,6 +68,8 @@ async fn a_simulation_is_no_way_to_keep_the_server_busy() {
         ([one(), actions(1), resources(1), values(1, &"v".repeat(2_049))], "bytes of a context value"),
         ([long(10, 131_000 - ALLOW_S3.len()), actions(1), arn(1_700), context(0)], "steps"),
         ([long(10, 131_000 - ALLOW_S3.len()), actions(1), resources(1), values(1, &"v".repeat(1_700))], "steps"),
+        // What is compared with nothing is work too.
+        ([long(10, 131_000 - ALLOW_S3.len()), actions(20), resources(1), values(100, "")], "steps"),
     ] {
         let (status, code, message) = refusal(tried(&too_much).await);
         assert_eq!((status, code.as_str()), (400, "InvalidInput"));

@@ -87,3 +87,22 @@ fn explanations_name_the_statement_the_failed_condition_and_the_missing_key() {
          StringEquals aws:PrincipalTag/team wants [\"blue\"], the key is missing\n"
     );
 }
+
+/// The policy that the Lambda developer guide gives for buckets as destinations ("Security best practices for Amazon S3
+/// destinations").
+#[test]
+fn s3_resource_account_is_the_account_of_the_bucket() {
+    let policy = json!({ "Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Action": ["s3:PutObject", "s3:ListBucket"], "Resource": ["arn:aws:s3:::*/*", "arn:aws:s3:::*"],
+        "Condition": { "StringEquals": { "s3:ResourceAccount": "111122223333" } }
+    }] });
+    let open = json!({ "Version": "2012-10-17", "Statement": [
+        { "Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*" }
+    ] });
+    for (account, may) in [("111122223333", true), ("444455556666", false)] {
+        let asked = json!({
+            "identity": [policy], "action": "s3:PutObject", "resourceAccount": account, "resourcePolicy": open
+        });
+        assert_eq!(with(&case(asked), |policies, request| decide(policies, request).allowed()), may, "{account}");
+    }
+}

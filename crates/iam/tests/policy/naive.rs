@@ -336,7 +336,7 @@ fn key_values(case: &Value, key: &str) -> Vec<String> {
             "anonymous" => "Anonymous",
             _ => "",
         }),
-        "aws:resourceaccount" => some(text(case, "resourceAccount")),
+        "aws:resourceaccount" | "s3:resourceaccount" => some(text(case, "resourceAccount")),
         _ => case["keys"]
             .as_object()
             .into_iter()

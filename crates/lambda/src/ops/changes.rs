@@ -50,7 +50,7 @@ pub(crate) async fn update_code(
     let before = lambda.kv.read(|tx| async { record(&{ tx }, &cx, &name).await }).await?;
     check_revision(&before, revision)?;
     let object = CodeObject::of_update(&input);
-    let package = lambda.package(input.zip_file, object, "UpdateFunctionCode").await?;
+    let package = lambda.package(&cx, input.zip_file, object, "UpdateFunctionCode").await?;
     if input.dry_run == Some(true) {
         let code = lambda.try_package(package).await?;
         let tried = FunctionRecord { code, architecture: architecture.unwrap_or(before.architecture), ..before };

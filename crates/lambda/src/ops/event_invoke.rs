@@ -39,7 +39,7 @@ async fn existing(tx: &Txn, cx: &Cx, name: &FunctionName) -> Result<EventInvokeR
 /// The services that take a record of a result. What AWS knows and nobody here delivers to is refused by its name.
 fn check_destination(cx: &Cx, name: &FunctionName, arn: &str, success: bool) -> Result<(), LambdaError> {
     let invalid = |why: &str| LambdaError::invalid(format!("The provided destination {arn} is invalid: {why}"));
-    let unserved = |what: &str| LambdaError::not_supported(what, "Use a queue, a topic or a function.");
+    let unserved = |what: &str| LambdaError::not_supported(what, "Use a queue, a topic, a function or a bucket.");
     if arn.starts_with("kafka://") {
         return Err(unserved("A Kafka destination"));
     }
@@ -50,9 +50,11 @@ fn check_destination(cx: &Cx, name: &FunctionName, arn: &str, success: bool) -> 
             Err(invalid("a function cannot be its own destination."))
         }
         "s3" if success => Err(invalid("a bucket takes records of failures only.")),
-        "s3" => Err(unserved("A bucket as a destination")),
+        "s3" if format!("arn:aws:s3:::{}", parsed.resource) != arn || arn.contains('/') => {
+            Err(invalid("it is no ARN of a bucket."))
+        }
         "events" => Err(unserved("An event bus as a destination")),
-        "sqs" | "sns" | "lambda" => Ok(()),
+        "sqs" | "sns" | "lambda" | "s3" => Ok(()),
         _ => Err(invalid("only queues, topics, functions, buckets and event buses are destinations.")),
     }
 }
@@ -77,6 +79,19 @@ fn destinations(
         check_destination(cx, name, arn, false)?;
     }
     Ok((success, failure))
+}
+
+/// Whether the role that the function has now may send to what is named.
+async fn check_rights(lambda: &Lambda, cx: &Cx, name: &FunctionName, sides: [&Change; 2]) -> Result<(), LambdaError> {
+    let named: Vec<&String> = sides.into_iter().flatten().flatten().collect();
+    if named.is_empty() {
+        return Ok(());
+    }
+    let found = lambda.kv.read(|tx| async move { resolve(&tx, cx, name, 1.0).await }).await?;
+    for arn in named {
+        lambda.check_may_send(cx, &found.record.role, arn).await?;
+    }
+    Ok(())
 }
 
 fn shown(cx: &Cx, name: &FunctionName, record: EventInvokeRecord) -> m::FunctionEventInvokeConfig {
@@ -112,6 +127,7 @@ pub(crate) async fn put(
     let (age, retries) = (input.maximum_event_age_in_seconds, input.maximum_retry_attempts);
     check_any(age.is_some() || retries.is_some() || input.destination_config.is_some())?;
     let (success, failure) = destinations(&cx, &name, input.destination_config)?;
+    check_rights(&lambda, &cx, &name, [&success, &failure]).await?;
     let record = EventInvokeRecord {
         age_s_max: number(age),
         retries_max: number(retries),
@@ -142,6 +158,7 @@ pub(crate) async fn update(
     let (age, retries) = (number(input.maximum_event_age_in_seconds), number(input.maximum_retry_attempts));
     check_any(age.is_some() || retries.is_some() || input.destination_config.is_some())?;
     let (success, failure) = destinations(&cx, &name, input.destination_config)?;
+    check_rights(&lambda, &cx, &name, [&success, &failure]).await?;
     let now_ms = lambda.now_ms();
     let record = lambda
         .kv

@@ -83,7 +83,7 @@ pub(crate) async fn create(
     let mut record = draft(&lambda, &name, input)?;
     tenancy::check_snap_start(&record)?;
     record.layers = layers;
-    let package = lambda.package(zip, object, "CreateFunction").await?;
+    let package = lambda.package(&cx, zip, object, "CreateFunction").await?;
     record.code = lambda.store(&cx, package, 0).await?;
     lambda.check_unpacked(&record).await?;
     let stored = lambda

@@ -136,7 +136,7 @@ pub(crate) async fn publish(
     let content = input.content;
     refuse_unserved(&[("Content.S3ObjectStorageMode", content.s3_object_storage_mode.is_some())])?;
     let object = CodeObject::of_layer(&content);
-    let package = lambda.package(content.zip_file, object, "PublishLayerVersion").await?;
+    let package = lambda.package(&cx, content.zip_file, object, "PublishLayerVersion").await?;
     let texts = |one: &str| one.to_owned();
     let record = LayerRecord {
         code: lambda.store(&cx, package, 0).await?,

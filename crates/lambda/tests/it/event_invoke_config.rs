@@ -7,6 +7,7 @@ use crate::stage::Stage;
 
 const URI: &str = "/2019-09-25/functions/f/event-invoke-config";
 const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:f";
+const CLOSED: &str = "arn:aws:sqs:us-east-1:000000000000:closed";
 const QUEUE: &str = "arn:aws:sqs:us-east-1:000000000000:q";
 
 async fn stage() -> Stage {
@@ -82,7 +83,12 @@ async fn settings_out_of_bounds_and_destinations_that_cannot_be_are_refused() {
         (on("OnFailure", ARN), "a function cannot be its own destination"),
         (on("OnFailure", "arn:aws:sqs:us-east-1:000000000000:q.fifo"), "FIFO queues are not supported"),
         (on("OnSuccess", "arn:aws:s3:::b"), "a bucket takes records of failures only"),
-        (on("OnFailure", "arn:aws:s3:::b"), "A bucket as a destination is not supported by Tinderbox yet"),
+        (on("OnFailure", "arn:aws:s3:::b/k"), "it is no ARN of a bucket"),
+        (on("OnFailure", "arn:aws:s3:us-east-1:000000000000:b"), "it is no ARN of a bucket"),
+        // What the role may not.
+        (on("OnFailure", "arn:aws:s3:::closed"), "The destination ARN arn:aws:s3:::closed is invalid."),
+        (on("OnFailure", CLOSED), "The destination ARN arn:aws:sqs:us-east-1:000000000000:closed is invalid."),
+        (on("OnSuccess", CLOSED), "The destination ARN arn:aws:sqs:us-east-1:000000000000:closed is invalid."),
         (
             on("OnSuccess", "arn:aws:events:us-east-1:000000000000:event-bus/default"),
             "An event bus as a destination is not supported by Tinderbox yet",
@@ -94,7 +100,14 @@ async fn settings_out_of_bounds_and_destinations_that_cannot_be_are_refused() {
         assert_eq!(status, 400, "{input}");
         assert!(message.contains(text), "{input}: {message}");
     }
-    for arn in [QUEUE, "arn:aws:sns:us-east-1:000000000000:t", "arn:aws:lambda:us-east-1:000000000000:function:g"] {
+    let absent = stage.send("PUT", &format!("{URI}?Qualifier=9"), on("OnFailure", CLOSED)).await.error();
+    assert_eq!(absent.0, 404, "{absent:?}");
+    for arn in [
+        QUEUE,
+        "arn:aws:s3:::b",
+        "arn:aws:sns:us-east-1:000000000000:t",
+        "arn:aws:lambda:us-east-1:000000000000:function:g",
+    ] {
         stage.send("PUT", URI, on("OnFailure", arn)).await.expect(200);
     }
 }

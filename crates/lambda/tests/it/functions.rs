@@ -113,6 +113,29 @@ async fn code_may_be_an_object_of_s3() {
 }
 
 #[tokio::test]
+async fn objects_that_the_caller_may_not_decrypt_are_nobodys_code() {
+    let stage = Stage::new().await;
+    let sealed = json!({ "S3Bucket": "code", "S3Key": "sealed.zip" });
+    stage.create("f", json!({})).await.expect(201);
+    let before = stage.get(&path("f")).await.expect(200);
+    let layers = "/2018-10-31/layers/l/versions";
+    for answer in [
+        stage.create("g", json!({ "Code": sealed })).await,
+        stage.send("PUT", &format!("{}/code", path("f")), sealed.clone()).await,
+        stage.send("POST", layers, json!({ "Content": sealed })).await,
+    ] {
+        let (status, code, message) = answer.error();
+        assert_eq!((status, code.as_str()), (400, "InvalidParameterValueException"));
+        let said = "Error occurred while GetObject. S3 Error Code: AccessDenied. S3 Error Message: \
+                    arn:aws:iam::000000000000:root is not authorized to perform: kms:Decrypt";
+        assert_eq!(message, said);
+    }
+    assert_eq!(stage.get(&path("g")).await.status, 404);
+    assert_eq!(stage.get(&path("f")).await.expect(200), before);
+    assert_eq!(stage.get(layers).await.expect(200)["LayerVersions"], json!([]));
+}
+
+#[tokio::test]
 async fn objects_of_s3_are_read_last_and_two_at_once() {
     let stage = Stage::new().await;
     let object = json!({ "S3Bucket": "code", "S3Key": "f.zip" });

@@ -151,6 +151,12 @@ fn identity() -> Identity {
             let denied = || ApiError::client("AccessDenied", 403, "denied");
             Box::pin(std::future::ready(may.then_some(()).ok_or_else(denied)))
         }),
+        // Nobody may anything to what is `closed`.
+        may_act: Arc::new(|act| {
+            let denied = || ApiError::client("AccessDenied", 403, "denied");
+            let is_closed = act.resource.contains("closed") && act.action != "s3:PutObject";
+            Box::pin(std::future::ready((!is_closed).then_some(()).ok_or_else(denied)))
+        }),
     }
 }
 
@@ -208,7 +214,7 @@ fn lambda_over(
         rng: rng.clone(),
         config,
         identity: identity(),
-        read_object: Arc::new(move |object| Box::pin(Arc::clone(&objects).read(object))),
+        read_object: Arc::new(move |cx, object| Box::pin(Arc::clone(&objects).read(cx, object))),
         check_policy: Arc::new(unreadable),
     })
 }
@@ -403,7 +409,7 @@ fn unreadable(policy: &str) -> Result<(), String> {
     }
 }
 
-/// A bucket `code` with one key `f.zip`, whose package tells its version.
+/// A bucket `code` with a key `f.zip`, whose package tells its version, and one that nobody may decrypt.
 #[derive(Default)]
 pub(crate) struct Objects {
     /// Objects that were asked for.
@@ -414,13 +420,17 @@ pub(crate) struct Objects {
 }
 
 impl Objects {
-    async fn read(self: Arc<Self>, object: lambda::CodeObject) -> Result<Bytes, ApiError> {
+    async fn read(self: Arc<Self>, cx: Cx, object: lambda::CodeObject) -> Result<Bytes, ApiError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         self.reading_most.fetch_max(self.reading.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         tokio::task::yield_now().await;
         self.reading.fetch_sub(1, Ordering::SeqCst);
         match (object.bucket.as_str(), object.key.as_str()) {
             ("code", "f.zip") => Ok(Bytes::from(zipped(&format!("object {}", object.version.unwrap_or_default())))),
+            ("code", "sealed.zip") => {
+                let denied = format!("{} is not authorized to perform: kms:Decrypt", cx.principal.arn());
+                Err(ApiError::client("AccessDenied", 403, denied))
+            }
             _ => Err(ApiError::client("NoSuchKey", 404, "The specified key does not exist.")),
         }
     }

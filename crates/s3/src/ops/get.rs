@@ -123,6 +123,7 @@ struct Asked<'a> {
     part_number: Option<i32>,
     conditions: conditions::Read,
     customer: CustomerHeaders<'a>,
+    checksum: bool,
 }
 
 /// What Get and Head answer in common.
@@ -148,8 +149,8 @@ impl Asked<'_> {
         self.conditions.check(version)?;
         let at = At { record: &found.bucket, bucket: wanted.bucket, key: wanted.key };
         let key = encryption::opening(s3, at, version.encryption.as_ref(), self.customer.read()?)?;
-        // What is known of an object without its bytes needs no key.
-        if wanted.bytes {
+        // What is known of an object without its bytes needs no key, but for what is computed from them.
+        if wanted.bytes || (self.checksum && version.checksum.is_some()) {
             s3.may_use(cx, at, version.encryption.as_ref(), &[kms::DECRYPT]).await?;
         }
         let whole = Span { offset: 0, length: version.size };
@@ -249,6 +250,7 @@ macro_rules! asked {
                 if_unmodified_since: $input.if_unmodified_since,
             },
             customer: customer_headers!($input),
+            checksum: matches!($input.checksum_mode, Some(m::ChecksumMode::Enabled)),
         }
     };
 }
@@ -325,14 +327,19 @@ pub(crate) async fn head(s3: S3, cx: Cx, input: m::HeadObjectInput) -> Result<m:
 /// GetObjectAttributes.
 pub(crate) async fn attributes(
     s3: S3,
-    _cx: Cx,
+    cx: Cx,
     input: m::GetObjectAttributesInput,
 ) -> Result<m::GetObjectAttributesOutput, S3Error> {
+    let wants = |attribute| input.object_attributes.contains(&attribute);
+    // The parts are listed with their checksums.
+    let checksum = wants(m::ObjectAttributes::Checksum) || wants(m::ObjectAttributes::ObjectParts);
     let found = find(&s3, wanted!(input, false)).await?;
     let version = &found.version;
     let at = At { record: &found.bucket, bucket: &input.bucket, key: &input.key };
     encryption::opening(&s3, at, version.encryption.as_ref(), customer_headers!(input).read()?)?;
-    let wants = |attribute| input.object_attributes.contains(&attribute);
+    if checksum && version.checksum.is_some() {
+        s3.may_use(&cx, at, version.encryption.as_ref(), &[kms::DECRYPT]).await?;
+    }
     let mut checksum = m::Checksum::default();
     checksum.checksum_type = slots::answer(&mut checksum, version.checksum.as_ref());
     let has_checksum = version.checksum.is_some() && wants(m::ObjectAttributes::Checksum);

@@ -32,6 +32,7 @@ pub(crate) fn encoder(encoding: Option<m::EncodingType>) -> fn(&str) -> String {
 }
 
 async fn read(s3: &S3, query: &Query, expected: Option<&str>) -> Result<(BucketRecord, Page<VersionRecord>), S3Error> {
+    query.check()?;
     let read = s3.kv.read(|tx| async move {
         let bucket = state::bucket(&tx, &query.bucket).await?;
         check_owner(&bucket, expected)?;
@@ -164,6 +165,7 @@ pub(crate) async fn versions(
     if marker.is_some() && query.after.is_empty() {
         return Err(S3Error::argument("A version-id marker cannot be specified without a key marker."));
     }
+    query.check()?;
     let (asked, expected) = (&query, input.expected_bucket_owner.as_deref());
     let read = s3.kv.read(|tx| async move {
         let bucket = state::bucket(&tx, &asked.bucket).await?;

@@ -12,7 +12,7 @@ use crate::error::S3Error;
 use crate::given::given;
 use crate::keys::{self, Content, Encryption, Garbage, PartRecord, UploadRecord, VersionRecord, Versioning};
 use crate::kms;
-use crate::limits::{PAGE_MAX, PART_BYTES_MIN};
+use crate::limits::{PAGE_MAX, PART_BYTES_MIN, UPLOAD_ID_BYTES_MAX};
 use crate::listing::{self, Entry, Query};
 use crate::notify::{self, Happened};
 use crate::slots;
@@ -96,18 +96,35 @@ fn checksum_of(input: &m::CreateMultipartUploadInput) -> Result<Option<(Algorith
     }
 }
 
+/// The upload of a key that may be one; `None` when there is none.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn find_upload(
+    tx: &kv::Txn,
+    bucket: &str,
+    key: &str,
+    id: &str,
+) -> Result<Option<UploadRecord>, S3Error> {
+    if id.len() > UPLOAD_ID_BYTES_MAX {
+        return Ok(None);
+    }
+    Ok(keys::get(tx, &keys::upload(bucket, key, id)).await?)
+}
+
 /// The upload, as the transaction sees it.
 ///
 /// # Errors
-/// `NoSuchUpload`, `NoSuchBucket`.
+/// `NoSuchUpload`, `NoSuchBucket`, `KeyTooLongError`.
 pub(crate) async fn upload(
     tx: &kv::Txn,
     bucket: &str,
     key: &str,
     id: &str,
 ) -> Result<(keys::BucketRecord, UploadRecord), S3Error> {
+    check_key(key)?;
     let bucket_record = state::bucket(tx, bucket).await?;
-    let upload = keys::get(tx, &keys::upload(bucket, key, id)).await?.ok_or(S3Error::NoSuchUpload)?;
+    let upload = find_upload(tx, bucket, key, id).await?.ok_or(S3Error::NoSuchUpload)?;
     Ok((bucket_record, upload))
 }
 
@@ -401,6 +418,10 @@ pub(crate) async fn list(
     };
     // An upload marker without a key marker does not count.
     let after_id = input.upload_id_marker.as_deref().filter(|id| !id.is_empty() && !query.after.is_empty());
+    query.check()?;
+    if after_id.is_some_and(|id| id.len() > UPLOAD_ID_BYTES_MAX) {
+        return Err(S3Error::argument("Invalid uploadId marker"));
+    }
     let (asked, expected) = (&query, input.expected_bucket_owner.as_deref());
     let read = s3.kv.read(|tx| async move {
         check_owner(&state::bucket(&tx, &asked.bucket).await?, expected)?;

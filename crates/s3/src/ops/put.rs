@@ -12,7 +12,7 @@ use crate::encryption::{self, At, answer_encryption, asked_encryption};
 use crate::error::S3Error;
 use crate::given::{Given, given};
 use crate::intake::{Intake, Received};
-use crate::keys::{BucketRecord, Content, Encryption, VersionRecord, Versioning};
+use crate::keys::{BucketRecord, Content, Encryption, Headers, VersionRecord, Versioning};
 use crate::kms;
 use crate::limits::PUT_BYTES_MAX;
 use crate::notify::{self, Happened};
@@ -152,6 +152,43 @@ pub(crate) async fn put(
     output.checksum_type = slots::answer(&mut output, version.checksum.as_ref());
     answer_encryption!(output, &version.encryption);
     Ok((output, Body::empty()))
+}
+
+/// An object that the platform makes for the caller `cx`, with what its bucket chooses for all that requests leave open.
+/// Whether the caller may `s3:PutObject` was asked before.
+///
+/// # Errors
+/// `PreconditionFailed` when there is one already; as PutObject.
+pub(crate) async fn make(
+    s3: &S3,
+    cx: &Cx,
+    at: (&str, &str),
+    content_type: &str,
+    bytes: bytes::Bytes,
+) -> Result<(), S3Error> {
+    let ((name, key), algorithm, started_us) = (at, Algorithm::Crc64Nvme, s3.now_us());
+    check_key(key)?;
+    let bucket = s3.bucket(name).await?;
+    let at = At { record: &bucket, bucket: name, key };
+    let chosen = encryption::choose(s3, at, encryption::Asked::default())?;
+    s3.may_use(cx, at, Some(&chosen.encryption), &[kms::GENERATE]).await?;
+    let intake = Intake { algorithms: vec![algorithm], key: Some(chosen.key), bytes_max: PUT_BYTES_MAX };
+    let received = intake.receive(s3, Body::from(bytes)).await?;
+    let headers = Headers { content_type: Some(content_type.to_owned()), ..Headers::default() };
+    let write = Write {
+        bucket: name,
+        key,
+        earlier: &bucket,
+        given: Given { headers, ..Given::default() },
+        tags: None,
+        started_us,
+        conditions: conditions::Write { if_match: None, if_none_match: Some("*".to_owned()) },
+        received: &received,
+        algorithm,
+        encryption: chosen.encryption,
+        happened: Happened::Put,
+    };
+    write.commit(s3, cx).await.map(drop)
 }
 
 /// A write whose bytes are there: PutObject's and CopyObject's.

@@ -266,9 +266,69 @@ async fn i1_who_writes_and_reads_under_a_key_is_asked_about_the_key() {
     assert_eq!(s3.send("HeadObject", "HEAD /bkt/new", &[], "").await.status, 404);
     *denied.lock() = "kms:Decrypt";
     assert_eq!(s3.refused("GetObject", "GET /bkt/k", &[], "").await, (403, "AccessDenied".into()));
+    // A checksum tells of the bytes; what else is known of the object needs no key.
+    let mode = ("x-amz-checksum-mode", "ENABLED");
+    asked();
+    assert_eq!(s3.send("HeadObject", "HEAD /bkt/k", &[mode], "").await.status, 403);
+    let attributes = |which| [("x-amz-object-attributes", which)];
+    for which in ["Checksum", "ETag,Checksum", "ObjectParts"] {
+        let refused = s3.refused("GetObjectAttributes", "GET /bkt/k?attributes", &attributes(which), "").await;
+        assert_eq!(refused, (403, "AccessDenied".into()), "{which}");
+    }
+    assert_eq!(asked(), [decrypt.as_str(); 4]);
+    s3.ok("HeadObject", "HEAD /bkt/k", &[], "").await;
+    s3.ok("GetObjectAttributes", "GET /bkt/k?attributes", &attributes("ETag,ObjectSize"), "").await;
+    s3.ok("HeadObject", "HEAD /bkt/plain", &[mode], "").await;
+    assert!(asked().is_empty());
     let copy = [("x-amz-copy-source", "bkt/k"), (SSE, "AES256")];
     assert_eq!(s3.refused("CopyObject", "PUT /bkt/new", &copy, "").await, (403, "AccessDenied".into()));
     assert_eq!(s3.refused("UploadPartCopy", &part, &copy[..1], "").await, (403, "AccessDenied".into()));
+}
+
+#[tokio::test]
+async fn i1_packages_of_functions_are_decrypted_for_whoever_may() {
+    let denied = Arc::new(parking_lot::Mutex::new(""));
+    let (s3, questions) = with_questions(&denied).await;
+    s3.ok("PutObject", "PUT /bkt/k", &under("one"), "package").await;
+    s3.put("bkt/plain", "package").await;
+    questions.lock().clear();
+    let stranger = cx_of(OTHER);
+    assert_eq!(s3.s3.read_object(&stranger, "bkt", "k", None, 100).await.expect("there"), "package");
+    let (who, asked) = questions.lock().pop().expect("a question");
+    assert_eq!((who, asked.action, asked.resource.as_str()), (stranger.principal.arn(), "kms:Decrypt", ONE));
+    *denied.lock() = "kms:Decrypt";
+    let refused = s3.s3.read_object(&stranger, "bkt", "k", None, 100).await;
+    assert!(matches!(refused, Err(s3::S3Error::AccessDenied(_))), "{refused:?}");
+    assert_eq!(s3.s3.read_object(&stranger, "bkt", "plain", None, 100).await.expect("under no key"), "package");
+}
+
+#[tokio::test]
+async fn i1_who_writes_for_somebody_needs_the_key_that_the_bucket_encrypts_under() {
+    let denied = Arc::new(parking_lot::Mutex::new(""));
+    let (s3, questions) = with_questions(&denied).await;
+    let write = async |bucket: &str, key: &str| {
+        s3.s3.write_object(&cx_of(OTHER), (bucket, key), "application/json", Bytes::from_static(b"{}")).await
+    };
+    write("bkt", "plain").await.expect("written");
+    assert!(questions.lock().is_empty(), "under no key");
+    s3.ok("PutBucketEncryption", "PUT /bkt?encryption", &[], default_of("one", true)).await;
+    write("bkt", "sealed").await.expect("written");
+    let (who, asked) = questions.lock().pop().expect("a question");
+    assert_eq!(
+        (who, asked.action, asked.resource.as_str()),
+        (cx_of(OTHER).principal.arn(), "kms:GenerateDataKey", ONE)
+    );
+    for key in ["plain", "sealed"] {
+        let got = s3.ok("GetObject", &format!("GET /bkt/{key}"), &[], "").await;
+        assert_eq!((got.header("content-type"), got.text().as_str()), ("application/json", "{}"));
+        // A second delivery of the same finds the first.
+        assert!(matches!(write("bkt", key).await, Err(s3::S3Error::PreconditionFailed { .. })), "{key}");
+    }
+    *denied.lock() = "kms:GenerateDataKey";
+    assert!(matches!(write("bkt", "new").await, Err(s3::S3Error::AccessDenied(_))));
+    assert_eq!(s3.send("HeadObject", "HEAD /bkt/new", &[], "").await.status, 404);
+    assert!(matches!(write("none", "k").await, Err(s3::S3Error::NoSuchBucket)));
+    assert!(matches!(write("bkt", &"k".repeat(1_025)).await, Err(s3::S3Error::KeyTooLongError)));
 }
 
 #[tokio::test]

@@ -24,6 +24,54 @@ impl Fixture {
     }
 }
 
+/// Longer than any key of the store may be.
+#[tokio::test]
+async fn s6_ids_keys_and_names_that_are_too_long_are_not_there() {
+    let s3 = fixture().await;
+    s3.bucket("bkt").await;
+    let upload = s3.begin("bkt/k", &[]).await;
+    let long = "l".repeat(11_000);
+    let facts = async |path: &str, id: &str| {
+        let keys = wire::permission::ConditionKeys::new().with("tinderbox:UploadId", id);
+        s3.service.facts_in(&format!("arn:aws:s3:::{path}"), &keys).await.map_err(|error| error.to_string())
+    };
+    assert!(facts("bkt/k", &long).await.expect("they are told").owner.is_some());
+    let of_key = facts(&format!("bkt/{long}"), &upload).await.expect("they are told");
+    assert!(of_key.owner.is_some() && of_key.absence.is_none(), "{of_key:?}");
+    assert_eq!(facts(&long, &upload).await.expect("they are told").absence.expect("none").code, "NoSuchBucket");
+    let no_upload = (404, "NoSuchUpload".to_owned());
+    let too_long = (400, "KeyTooLongError".to_owned());
+    let complete = "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>x</ETag></Part>\
+                    </CompleteMultipartUpload>";
+    for (operation, method, more, body) in [
+        ("ListParts", "GET", "", ""),
+        ("AbortMultipartUpload", "DELETE", "", ""),
+        ("UploadPart", "PUT", "&partNumber=1", "x"),
+        ("CompleteMultipartUpload", "POST", "", complete),
+    ] {
+        let line = format!("{method} /bkt/k?uploadId={long}{more}");
+        assert_eq!(s3.refused(operation, &line, &[], body).await, no_upload, "{operation}");
+        let line = format!("{method} /bkt/{long}?uploadId={upload}{more}");
+        assert_eq!(s3.refused(operation, &line, &[], body).await, too_long, "{operation}");
+    }
+    for (operation, line) in [
+        ("GetObject", format!("GET /bkt/{long}")),
+        ("DeleteObject", format!("DELETE /bkt/{long}")),
+        ("GetObjectAcl", format!("GET /bkt/{long}?acl")),
+        ("ListObjects", format!("GET /bkt?prefix={long}")),
+        ("ListObjects", format!("GET /bkt?marker={long}")),
+        ("ListObjectsV2", format!("GET /bkt?list-type=2&start-after={long}")),
+        ("ListObjectVersions", format!("GET /bkt?versions&key-marker={long}")),
+        ("ListMultipartUploads", format!("GET /bkt?uploads&prefix={long}")),
+    ] {
+        assert_eq!(s3.refused(operation, &line, &[], "").await, too_long, "{operation}");
+    }
+    let marked = format!("GET /bkt?uploads&key-marker=a&upload-id-marker={long}");
+    assert_eq!(s3.refused("ListMultipartUploads", &marked, &[], "").await, (400, "InvalidArgument".into()));
+    let nowhere = s3.refused("GetObject", &format!("GET /{long}/k"), &[], "").await;
+    assert_eq!(nowhere, (404, "NoSuchBucket".into()));
+}
+
 #[tokio::test]
 async fn s6_an_upload_is_invisible_until_it_is_complete_and_then_whole() {
     let s3 = fixture().await;

@@ -256,11 +256,11 @@ async fn other_parts_of_tinderbox_read_whole_objects() {
         let bytes = content(size as u64, size);
         let id = s3.put("bkt/k", bytes.clone()).await.header("x-amz-version-id").to_owned();
         s3.put("bkt/k", "newer").await;
-        let read = s3.s3.read_object("bkt", "k", Some(&id), 200_000).await.expect("there");
+        let read = s3.s3.read_object(&cx_of(ACCOUNT), "bkt", "k", Some(&id), 200_000).await.expect("there");
         assert_eq!(read, bytes);
     }
-    assert_eq!(s3.s3.read_object("bkt", "k", None, 5).await.expect("there"), "newer");
+    assert_eq!(s3.s3.read_object(&cx_of(ACCOUNT), "bkt", "k", None, 5).await.expect("there"), "newer");
     for (bucket, key, max) in [("bkt", "none", 5), ("none", "k", 5), ("bkt", "k", 4)] {
-        assert!(s3.s3.read_object(bucket, key, None, max).await.is_err(), "{bucket}/{key}");
+        assert!(s3.s3.read_object(&cx_of(ACCOUNT), bucket, key, None, max).await.is_err(), "{bucket}/{key}");
     }
 }

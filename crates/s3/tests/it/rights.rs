@@ -169,6 +169,47 @@ async fn facts_tell_owner_policy_acls_and_tags() {
     assert_eq!(s3.service.facts_of("arn:aws:s3:::none/k").await.expect("the test holds").owner, None);
 }
 
+/// What is remembered of the last bucket is never older than its records.
+#[tokio::test]
+async fn i8_facts_follow_every_change_of_the_last_bucket_that_was_asked_about() {
+    let s3 = fixture_with_acls().await;
+    let policy = |sid: &str, bucket: &str| {
+        format!(
+            r#"{{"Version":"2012-10-17","Statement":[{{"Sid":"{sid}","Effect":"Allow","Principal":{{"AWS":"{OTHER}"}},
+            "Action":"s3:GetObject","Resource":"arn:aws:s3:::{bucket}/*"}}]}}"#
+        )
+    };
+    let put = async |sid: &str, bucket: &str| {
+        s3.ok("PutBucketPolicy", &format!("PUT /{bucket}?policy"), &[], policy(sid, bucket)).await;
+    };
+    let told = async |path: &str| s3.service.facts_of(&format!("arn:aws:s3:::{path}")).await.expect("told").policy;
+    for bucket in ["one", "two"] {
+        s3.bucket(bucket).await;
+        put("First", bucket).await;
+    }
+    for path in ["one", "one/k", "two/k", "one/k", "two"] {
+        let policy = told(path).await.unwrap_or_default();
+        assert!(
+            policy.contains("First") && policy.contains(path.split('/').next().unwrap_or_default()),
+            "{path}: {policy}"
+        );
+    }
+    put("Second", "one").await;
+    assert!(told("one/k").await.unwrap_or_default().contains("Second"));
+    assert_eq!(told("one/k").await, told("one/j").await);
+    s3.ok("PutObject", "PUT /one/k", &[("x-amz-acl", "public-read")], "x").await;
+    assert!(told("one/k").await.unwrap_or_default().contains("s3:GetObjectVersion"), "its own ACL counts");
+    assert!(!told("one/j").await.unwrap_or_default().contains("s3:GetObjectVersion"));
+    s3.ok("DeleteBucketPolicy", "DELETE /one?policy", &[], "").await;
+    assert_eq!(told("one/j").await, None);
+    s3.ok("DeleteObject", "DELETE /one/k", &[], "").await;
+    s3.ok("DeleteBucket", "DELETE /one", &[], "").await;
+    assert_eq!(s3.service.facts_of("arn:aws:s3:::one/k").await.expect("told").owner, None);
+    s3.send_as(cx_of(OTHER), "CreateBucket", "PUT /one", &[], Bytes::new()).await;
+    let owner = s3.service.facts_of("arn:aws:s3:::one/k").await.expect("told").owner;
+    assert_eq!(owner.map(|owner| owner.to_string()), Some(OTHER.to_owned()));
+}
+
 #[tokio::test]
 async fn g10_each_version_has_its_own_acl_and_tags() {
     let s3 = fixture_with_acls().await;
@@ -436,9 +477,26 @@ async fn who_starts_an_upload_may_list_and_abort_it_and_no_other() {
         let policy: serde_json::Value = serde_json::from_str(&facts.policy.expect("its ACL")).expect("JSON");
         let statements = policy["Statement"].as_array().expect("statements").clone();
         let aborting = statements.into_iter().filter(|one| one["Action"].to_string().contains("s3:AbortMultipart"));
-        aborting.map(|one| one["Principal"]["AWS"].as_str().unwrap_or("*").to_owned()).collect::<Vec<_>>()
+        let told = |one: serde_json::Value| {
+            (one["Principal"]["AWS"].as_str().unwrap_or("*").to_owned(), one["Condition"].clone())
+        };
+        aborting.map(told).collect::<Vec<_>>()
     };
-    assert_eq!(initiator(&others).await, [format!("arn:aws:iam::{OTHER}:root")]);
+    // The root user, and nobody else of its account.
+    let alone = serde_json::json!({ "StringEquals": { "aws:PrincipalType": "Account" } });
+    assert_eq!(initiator(&others).await, [(format!("arn:aws:iam::{OTHER}:root"), alone)]);
+    let user = Cx {
+        principal: wire::Principal::User {
+            account: wire::AccountId::parse(OTHER).expect("an account"),
+            arn: format!("arn:aws:iam::{OTHER}:user/u"),
+            id: "AIDA".into(),
+            name: "u".into(),
+            session: None,
+        },
+        ..cx_of(OTHER)
+    };
+    let users = begin(user).await;
+    assert_eq!(initiator(&users).await, [(format!("arn:aws:iam::{OTHER}:user/u"), serde_json::json!({}))]);
     assert!(initiator(&strangers).await.is_empty(), "a stranger is nobody in particular");
     assert!(initiator("another").await.is_empty());
 }

@@ -163,7 +163,14 @@ impl Sqs {
             }
             for (key, raw) in page {
                 let Key::Queue(queue) = Key::decode(&key)? else { continue };
-                if !wanted(&Loaded::of(&queue, raw)?) {
+                let loaded = match Loaded::of(&queue, raw) {
+                    Ok(loaded) => loaded,
+                    Err(error) => {
+                        tracing::error!(%error, queue = %queue.arn(), "the record of a queue cannot be read");
+                        continue;
+                    }
+                };
+                if !wanted(&loaded) {
                     continue;
                 }
                 if found.len() == max {

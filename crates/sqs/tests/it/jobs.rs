@@ -36,6 +36,27 @@ async fn a_tick_goes_on_behind_a_queue_that_fails() {
 }
 
 #[tokio::test]
+async fn list_queues_and_their_sources_are_told_without_a_record_that_cannot_be_read() {
+    let f = fixture();
+    let target = f.queue("dead", json!({})).await;
+    let redrive = json!({ "deadLetterTargetArn": arn("dead"), "maxReceiveCount": 3 }).to_string();
+    for name in ["a", "b", "c"] {
+        f.queue(name, json!({ "RedrivePolicy": redrive })).await;
+    }
+    f.put(&Key::Queue(sqs::QueueName::of_arn(&arn("b")).expect("an ARN")), Some(b"\xffbroken")).await;
+    let names = |answer: serde_json::Value, member: &str| {
+        let urls = answer[member].as_array().expect("a list").clone();
+        urls.iter()
+            .map(|url| url.as_str().and_then(|url| url.rsplit('/').next()).expect("a URL").to_owned())
+            .collect::<Vec<_>>()
+    };
+    let listed = f.ok("ListQueues", json!({})).await;
+    assert_eq!(names(listed, "QueueUrls"), ["a", "c", "dead"]);
+    let sources = f.ok("ListDeadLetterSourceQueues", json!({ "QueueUrl": target })).await;
+    assert_eq!(names(sources, "queueUrls"), ["a", "c"]);
+}
+
+#[tokio::test]
 async fn q14_a_purge_that_fails_is_tried_again() {
     let f = fixture();
     let url = f.queue("q", json!({})).await;

@@ -82,14 +82,15 @@ async fn lookup(iam: &Iam, access_key_id: &str, session_token: Option<&str>) -> 
     })
 }
 
-/// What Lambda asks: about roles that are attached, and about callers of function URLs.
-pub(super) fn for_lambda(iam: Iam, keys: FunctionKeys, auth: Auth) -> lambda::Identity {
+/// What Lambda asks: about roles that are attached, about callers of function URLs, about roles that send results.
+pub(super) fn for_lambda(iam: Iam, keys: FunctionKeys, auth: Auth, may_act: MayAct) -> lambda::Identity {
     lambda::Identity {
         may_assume: Arc::new(move |role, function_arn| {
             let keys = keys.clone();
             Box::pin(async move { keys.may_assume(&role, &function_arn).await.map_err(to_api_error) })
         }),
         authorize: may_do(iam, auth),
+        may_act,
     }
 }
 

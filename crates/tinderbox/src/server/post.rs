@@ -98,8 +98,12 @@ impl Posts {
         }
     }
 
-    /// The place is given back when the look-up has ended, whether or not anybody still waits for it.
+    /// What is an address already waits for no look-up. The place of a look-up is given back when it has ended, whether or
+    /// not anybody still waits for it.
     async fn look_up(&self, account: &str, host: String, port: u16) -> std::io::Result<Vec<SocketAddr>> {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
         let turn = self.look_ups.take(account).await;
         let resolve = Arc::clone(&self.resolve);
         let found = sys::task::blocking(move || {
@@ -295,6 +299,12 @@ mod tests {
         first.iter().for_each(|post| post.abort());
         ask("0".to_owned());
         are_held(ACCOUNT_LOOK_UPS_MAX).await;
+        for (url, address) in [("http://127.0.0.1:8/", "127.0.0.1:8"), ("https://[::1]/", "[::1]:443")] {
+            let (uri, _) = target(&to(url)).expect("a URL");
+            let found = clock.timeout(Duration::from_secs(5), posts.addresses("0", &uri)).await;
+            let found = found.expect("an address waits for no look-up").expect("it may be posted to");
+            assert_eq!(found, [address.parse::<SocketAddr>().expect("an address")]);
+        }
         (1..=LOOK_UPS_MAX).for_each(|account| drop(ask(account.to_string())));
         are_held(LOOK_UPS_MAX).await;
         *release.0.lock() = true;

@@ -8,13 +8,15 @@ use anyhow::Context;
 use blob::Blobs;
 use gateway::{AdminRoute, CorsQuestion, CorsRules};
 use http::Method;
+use iam::Iam;
 use kv::Kv;
 use s3::{NodeKey, Ownership, S3, S3Error};
 use serde_json::json;
 use sys::task::CancellationToken;
 use sys::{Clock, Rng};
+use triggers::{Cause, Object, Undelivered, WriteObject};
 use wire::error::to_api_error;
-use wire::{ApiError, MayAct, MayDo};
+use wire::{ApiError, Arn, Cx, MayAct, MayDo, Principal, ServiceError as _};
 
 use super::admin;
 use crate::config::Config;
@@ -34,7 +36,8 @@ impl Later {
         let _ = self.0.set(may_act);
     }
 
-    fn ask(&self) -> MayAct {
+    /// The question, for whoever is there before the services are.
+    pub(super) fn ask(&self) -> MayAct {
         let later = Arc::clone(&self.0);
         Arc::new(move |act| match later.get() {
             Some(may_act) => may_act(act),
@@ -74,13 +77,44 @@ pub(super) async fn open(
     }))
 }
 
+/// Records of failed invocations, as objects of the function's role.
+pub(super) fn records(s3: S3, iam: Iam, rng: Rng) -> WriteObject {
+    Arc::new(move |object, cause| {
+        let (s3, iam, rng) = (s3.clone(), iam.clone(), rng.clone());
+        Box::pin(async move { write_record(&s3, &iam, &rng, object, cause).await })
+    })
+}
+
+async fn write_record(s3: &S3, iam: &Iam, rng: &Rng, object: Object, cause: Cause) -> Result<(), Undelivered> {
+    let role = cause.role_arn.as_deref().unwrap_or_default();
+    let found = iam.role_principal(role).await;
+    let found = found.map_err(|error| Undelivered::Transient(error.to_string()))?;
+    let cx = Cx {
+        account: cause.source_account,
+        region: Arn::parse(&cause.source_arn).map(|arn| arn.region).unwrap_or_default(),
+        // Without its role a function runs in permissive mode only.
+        principal: found.unwrap_or(Principal::Function { function_arn: cause.source_arn }),
+        request_id: sys::id::uuid(rng),
+        trace: cause.trace,
+        source_ip: None,
+        host: "localhost".to_owned(),
+        unasked: Vec::new(),
+    };
+    match s3.write_object(&cx, (&object.bucket, &object.key), "application/json", object.body).await {
+        Ok(()) | Err(S3Error::PreconditionFailed { .. }) => Ok(()),
+        Err(error) if error.status() >= 500 => Err(Undelivered::Transient(error.to_string())),
+        // A bucket, a key of KMS or a right that is missing: until somebody mends that.
+        Err(error) => Err(Undelivered::Denied(error.to_string())),
+    }
+}
+
 /// Packages of functions that are objects.
 pub(super) fn packages(s3: S3) -> lambda::ReadObject {
-    Arc::new(move |object| {
+    Arc::new(move |cx, object| {
         let s3 = s3.clone();
         Box::pin(async move {
             let lambda::CodeObject { bucket, key, version, bytes_max } = object;
-            s3.read_object(&bucket, &key, version.as_deref(), bytes_max).await.map_err(to_api_error)
+            s3.read_object(&cx, &bucket, &key, version.as_deref(), bytes_max).await.map_err(to_api_error)
         })
     })
 }

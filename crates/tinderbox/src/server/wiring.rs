@@ -61,7 +61,9 @@ impl Parts {
         if let Err(error) = self.recorder.flush().await {
             tracing::error!(%error, "the last spans could not be written");
         }
-        self.decisions.flush().await;
+        if let Err(error) = self.decisions.flush().await {
+            tracing::error!(%error, "the last decisions could not be recorded");
+        }
     }
 }
 
@@ -110,7 +112,7 @@ pub(super) async fn wire(
         clock: clock.clone(),
         rng: rng.clone(),
         config: lambda_config(config),
-        identity: identity::for_lambda(iam.clone(), function_keys, config.auth),
+        identity: identity::for_lambda(iam.clone(), function_keys, config.auth, may_act.ask()),
         read_object: storage::packages(s3.clone()),
         check_policy: policy_check(config),
     });
@@ -170,6 +172,7 @@ fn start_background(
         functions: Functions::of(lambda.clone(), Rng::system()),
         sqs: sqs.clone(),
         topics: topics::publisher(sns.clone()),
+        buckets: storage::records(s3.clone(), iam.clone(), Rng::system()),
         may_act: acts,
     };
     sys::task::spawn("collect packages", lambda::jobs::run(lambda.clone(), stop.clone()));

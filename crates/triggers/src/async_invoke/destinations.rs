@@ -8,7 +8,7 @@ use sys::Rng;
 use wire::{AccountId, Arn, TraceContext};
 
 use super::{Outgoing, SendTo};
-use crate::targets::{Cause, Targets, Undelivered};
+use crate::targets::{Cause, Object, Targets, Undelivered};
 
 /// The service principal behind asynchronous invocations.
 const SERVICE: &str = "lambda.amazonaws.com";
@@ -24,6 +24,7 @@ pub fn send_to(targets: Targets, clock: Clock, rng: Rng) -> SendTo {
 async fn send(targets: &Targets, outgoing: Outgoing, clock: &Clock, rng: &Rng) -> Result<(), Undelivered> {
     let account = Arn::parse(&outgoing.function_arn).and_then(|arn| AccountId::parse(&arn.account));
     let account = account.ok_or_else(|| Undelivered::Permanent(format!("{} is no ARN", outgoing.function_arn)))?;
+    let object = object(&outgoing);
     let cause = Cause {
         service: SERVICE,
         source_arn: outgoing.function_arn,
@@ -33,9 +34,25 @@ async fn send(targets: &Targets, outgoing: Outgoing, clock: &Clock, rng: &Rng) -
         group: None,
         deduplication: None,
     };
+    if let Some(object) = object {
+        return targets.store(object, cause).await;
+    }
     let attribute = |one: super::Attribute| {
         (one.name, sqs::Attribute { data_type: one.kind, value: AttributeValue::Text(one.value) })
     };
     let attributes = outgoing.attributes.into_iter().map(attribute).collect();
     targets.deliver_with(&outgoing.target, outgoing.body, attributes, cause).await
+}
+
+/// What a record is in a bucket: `aws/lambda/async/NAME/YYYY/MM/DD/YYYY-MM-DDTHH.MM.SS-UUID` (developer guide, "Capturing
+/// records of Lambda asynchronous invocations"). AWS's UUID is random; ours is the id of the request, so that a record which
+/// is sent again after a crash is the same object. `None` for other targets.
+fn object(outgoing: &Outgoing) -> Option<Object> {
+    let bucket = Arn::parse(&outgoing.target).filter(|arn| arn.service == "s3")?.resource;
+    let function = Arn::parse(&outgoing.function_arn)?.resource;
+    let name = function.split(':').nth(1)?;
+    let ended = jiff::Timestamp::from_millisecond(outgoing.ended_ms).unwrap_or_default();
+    let ended = ended.strftime("%Y/%m/%d/%Y-%m-%dT%H.%M.%S");
+    let key = format!("aws/lambda/async/{name}/{ended}-{}", outgoing.request_id);
+    Some(Object { bucket, key, body: outgoing.body.clone() })
 }

@@ -11,7 +11,7 @@ use sys::Timestamp;
 
 /// Stands in each entry as `format`; entries without one are of format 1.
 const FORMAT: u32 = 1;
-/// No target takes more: a message of a queue and an event of a function, in bytes.
+/// No queue, topic or function takes more in a message or an event, in bytes; a bucket gets no more either.
 const RECORD_BYTES_MAX: usize = 1 << 20;
 /// `ErrorMessage` of a dead letter carries the beginning of the answer.
 const ERROR_MESSAGE_BYTES_MAX: usize = 1_024;
@@ -22,6 +22,7 @@ pub(super) enum Condition {
     Success,
     RetriesExhausted,
     EventAgeExceeded,
+    ZeroReservedConcurrency,
 }
 
 impl Condition {
@@ -30,6 +31,7 @@ impl Condition {
             Self::Success => "Success",
             Self::RetriesExhausted => "RetriesExhausted",
             Self::EventAgeExceeded => "EventAgeExceeded",
+            Self::ZeroReservedConcurrency => "ZeroReservedConcurrency",
         }
     }
 }
@@ -48,7 +50,7 @@ pub(super) enum Result {
 /// A record or a dead letter on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outgoing {
-    /// ARN of the queue, topic or function.
+    /// ARN of the queue, topic, function or bucket.
     pub target: String,
     /// Role of the function: on whose authority it is sent.
     pub role: String,
@@ -58,7 +60,7 @@ pub struct Outgoing {
     pub request_id: String,
     /// The event's trace header.
     pub trace: String,
-    /// `Success`, `RetriesExhausted` or `EventAgeExceeded`.
+    /// `Success`, `RetriesExhausted`, `EventAgeExceeded` or `ZeroReservedConcurrency`.
     pub condition: String,
     /// When the invocation ended, in milliseconds since the Unix epoch.
     pub ended_ms: i64,
@@ -156,7 +158,9 @@ pub(super) fn outgoing(
     };
     let destination = match condition {
         Condition::Success => policy.on_success.as_ref(),
-        Condition::RetriesExhausted | Condition::EventAgeExceeded => policy.on_failure.as_ref(),
+        Condition::RetriesExhausted | Condition::EventAgeExceeded | Condition::ZeroReservedConcurrency => {
+            policy.on_failure.as_ref()
+        }
     };
     let mut all = Vec::new();
     if let Some(target) = destination {

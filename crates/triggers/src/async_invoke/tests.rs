@@ -30,6 +30,7 @@ fn policy() -> EventPolicy {
         on_failure: Some(QUEUE.to_owned()),
         dead_letter: Some(DEAD.to_owned()),
         role: "arn:aws:iam::000000000000:role/r".to_owned(),
+        is_stopped: false,
     }
 }
 

@@ -1,12 +1,15 @@
 //! Asynchronous invocations from the queue to the targets of their results: functions of the Lambda service, real queues.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use lambda::{InvokeError, QueuedEvent};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sqs::{QueueName, ReceiveOptions, Received};
 use sys::Rng;
 use triggers::async_invoke::{AsyncInvoke, send_to};
-use triggers::{Functions, Targets};
+use triggers::{Cause, Functions, Object, Targets};
 
 use super::lambdas::Lambdas;
 use super::targets::targets;
@@ -35,8 +38,12 @@ async fn stage() -> Stage {
 
 impl Stage {
     fn start(&self) {
+        self.start_with(targets(&self.world).0);
+    }
+
+    fn start_with(&self, targets: Targets) {
         let functions = Functions::of(self.lambdas.lambda.clone(), Rng::seeded(5));
-        let targets = Targets { functions, ..targets(&self.world).0 };
+        let targets = Targets { functions, ..targets };
         let invocations = AsyncInvoke {
             lambda: self.lambdas.lambda.clone(),
             kv: self.world.kv.clone(),
@@ -96,6 +103,98 @@ async fn l4_the_largest_event_reaches_the_dead_letter_queue_and_its_record_the_d
     let record: Value = serde_json::from_str(&records[0].body).unwrap();
     assert_eq!(record["requestContext"]["condition"], "EventAgeExceeded");
     assert_eq!(record.get("requestPayload"), None, "it does not fit beside the rest");
+}
+
+/// Objects that were written, and how many times that was asked for.
+type Written = Arc<Mutex<(Vec<(Object, Cause)>, usize)>>;
+
+/// A stage whose failures go to the bucket `failures`; what is written there fails for so many tries.
+async fn stage_with_bucket(failing: usize) -> (Stage, Written, Targets) {
+    let stage = stage().await;
+    let path = "/2019-09-25/functions/f/event-invoke-config";
+    let destinations = json!({ "OnFailure": { "Destination": "arn:aws:s3:::failures" } });
+    let input = json!({ "MaximumRetryAttempts": 0, "DestinationConfig": destinations });
+    stage.lambdas.call("PUT", path, input).await;
+    let written = Written::default();
+    let taken = Arc::clone(&written);
+    let buckets: triggers::WriteObject = Arc::new(move |object, cause| {
+        let mut taken = taken.lock();
+        taken.1 += 1;
+        let fails = taken.1 <= failing;
+        if !fails {
+            taken.0.push((object, cause));
+        }
+        Box::pin(async move { if fails { Err(triggers::Undelivered::Transient("full".to_owned())) } else { Ok(()) } })
+    });
+    let targets = Targets { buckets, ..targets(&stage.world).0 };
+    (stage, written, targets)
+}
+
+#[tokio::test]
+async fn l4_records_of_failures_become_objects_with_the_rights_of_the_role() {
+    let (stage, written, targets) = stage_with_bucket(2).await;
+    *stage.lambdas.plane.refuses.lock() =
+        Some(InvokeError::RequestTooLarge { length: 2, limit: 1, invocation_type: "Event" });
+    stage.queue_event(FUNCTION, Bytes::from_static(b"{\"n\":1}")).await;
+    stage.start_with(targets);
+    settle().await;
+    stage.world.pass(10).await;
+    let (objects, tries) = {
+        let written = written.lock();
+        (written.0.clone(), written.1)
+    };
+    assert_eq!((objects.len(), tries), (1, 3), "tried again, and written once");
+    let (object, cause) = &objects[0];
+    // NOW_MS is 2023-11-14T22:13:20Z.
+    assert_eq!(
+        (object.bucket.as_str(), object.key.as_str()),
+        ("failures", "aws/lambda/async/f/2023/11/14/2023-11-14T22.13.20-r")
+    );
+    let record: Value = serde_json::from_slice(&object.body).unwrap();
+    assert_eq!(record["requestContext"]["condition"], "RetriesExhausted");
+    assert_eq!(record["requestContext"]["functionArn"], format!("{FUNCTION}:$LATEST"));
+    assert_eq!((&record["requestPayload"], cause.role_arn.as_deref()), (&json!({ "n": 1 }), Some(super::ROLE)));
+    let acts = stage.world.seen.lock().acts.clone();
+    let asked = acts.iter().find(|act| act.action == "s3:PutObject").expect("it was asked");
+    assert_eq!(asked.resource, format!("arn:aws:s3:::failures/{}", object.key));
+    assert_eq!(
+        (&asked.actor, asked.region.as_str()),
+        (&wire::Actor::Role { arn: super::ROLE.to_owned() }, "us-east-1")
+    );
+    assert_eq!(stage.received(&stage.dead).await.len(), 1, "the dead letter beside it");
+}
+
+#[tokio::test]
+async fn l4_what_the_role_may_not_write_waits() {
+    let (stage, written, targets) = stage_with_bucket(0).await;
+    stage.world.denied.lock().push("s3:PutObject".to_owned());
+    stage.queue_event(&format!("{FUNCTION}:none"), Bytes::from_static(b"1")).await;
+    stage.start_with(targets);
+    stage.world.pass(3).await;
+    assert!(written.lock().0.is_empty());
+    stage.world.denied.lock().clear();
+    stage.world.pass(10).await;
+    assert_eq!(written.lock().0.len(), 1);
+}
+
+#[tokio::test]
+async fn l4_events_of_a_function_with_no_concurrency_at_all_end_without_an_attempt() {
+    let stage = stage().await;
+    let path = "/2017-10-31/functions/f/concurrency";
+    stage.lambdas.call("PUT", path, json!({ "ReservedConcurrentExecutions": 0 })).await;
+    stage.queue_event(FUNCTION, Bytes::from_static(b"{\"n\":1}")).await;
+    stage.start();
+    settle().await;
+    assert!(stage.lambdas.plane.invoked.lock().is_empty());
+    assert_eq!(stage.received(&stage.dead).await.len(), 1);
+    let records = stage.received(&stage.told).await;
+    let record: Value = serde_json::from_str(&records[0].body).unwrap();
+    let context = &record["requestContext"];
+    assert_eq!(
+        (&context["condition"], &context["approximateInvokeCount"]),
+        (&json!("ZeroReservedConcurrency"), &json!(0))
+    );
+    assert_eq!((record.get("responseContext"), record.get("responsePayload")), (None, None));
 }
 
 #[tokio::test]

@@ -110,9 +110,10 @@ impl Lambdas {
             identity: Identity {
                 may_assume: Arc::new(|_, _| Box::pin(std::future::ready(Ok(true)))),
                 authorize: Arc::new(|_, _| Box::pin(std::future::ready(Ok(())))),
+                may_act: Arc::new(|_| Box::pin(std::future::ready(Ok(())))),
             },
             check_policy: Arc::new(|_| Ok(())),
-            read_object: Arc::new(|_| unreachable!("no package is an object")),
+            read_object: Arc::new(|_, _| unreachable!("no package is an object")),
         });
         Self { service: lambda::service(lambda.clone()), lambda, plane, _folder: folder }
     }

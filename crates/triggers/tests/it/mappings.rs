@@ -54,6 +54,32 @@ async fn a_mapping_is_shown_as_it_was_made_and_moves_through_its_states() {
 }
 
 #[tokio::test]
+async fn an_account_has_a_thousand_mappings_in_a_region_and_no_more() {
+    let world = world();
+    let put = world.kv.transact(|tx| async move {
+        for account in ["000000000000", "111111111111"] {
+            for number in 0..999 {
+                let words = [account, "us-east-1", &format!("arn:aws:sqs:us-east-1:{account}:q{number}"), FUNCTION];
+                let head = [kv::key::Element::from("triggers"), kv::key::Element::Uint(2)];
+                let key: Vec<_> = head.into_iter().chain(words.into_iter().map(kv::key::Element::from)).collect();
+                tx.set(kv::key::pack(&key), "uuid");
+            }
+        }
+        Ok::<_, kv::Error>(())
+    });
+    put.await.unwrap();
+    let (last, one_more) = (world.queue("last", json!({})).await, world.queue("more", json!({})).await);
+    let mapping = |queue: &sqs::QueueName| json!({ "FunctionName": "f", "EventSourceArn": queue.arn() });
+    assert_eq!(world.call("POST", PATH, mapping(&last)).await.0, 202);
+    let (status, refused) = world.call("POST", PATH, mapping(&one_more)).await;
+    assert_eq!(
+        (status, refused["message"].as_str().is_some_and(|text| text.contains("1000"))),
+        (400, true),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
 async fn l16_what_does_not_fit_is_refused() {
     let world = world();
     let queue = world.queue("q", json!({})).await;

@@ -36,6 +36,7 @@ pub(crate) fn targets(world: &World) -> (Targets, Published) {
         functions: world.functions.clone(),
         sqs: world.sqs.clone(),
         topics,
+        buckets: Arc::new(|_, _| unreachable!("no bucket is written to")),
         may_act: Arc::clone(&world.may_act),
     };
     (targets, published)
