@@ -29,7 +29,7 @@ use sys::Clock;
 use super::high_water::HighWater;
 use super::room::{Demand, Reserve, Room};
 use super::values::Values;
-use super::{Batch, Engine, Pairs, Snapshot};
+use super::{Batch, Engine, Needed, Pairs, Snapshot};
 use crate::limits::{LEVEL_RATIO, MERGED_TABLES, TABLE_BYTES};
 use crate::{Error, KeyRange};
 
@@ -84,13 +84,7 @@ impl Fjall {
     }
 
     fn demand(&self) -> Demand {
-        let active = self.keyspace.tree.active_memtable().size();
-        let version = self.keyspace.tree.current_version();
-        let mut levels = version.iter_levels().map(|level| level.size());
-        let top = levels.next().unwrap_or(0);
-        let mut below = levels.filter(|bytes| *bytes > 0);
-        let sealed = self.database.write_buffer_size().saturating_sub(active);
-        Demand { active, sealed, top, first: below.next().unwrap_or(0), deeper: below.sum() }
+        demand(&self.database, &self.keyspace)
     }
 
     /// Removes files that a merge has replaced and that no snapshot can read. fjall does that by itself only when it next
@@ -142,6 +136,11 @@ impl Engine for Fjall {
         self.reserve.room(self.demand())
     }
 
+    fn needed(&self) -> Needed {
+        let (database, keyspace) = (self.database.clone(), self.keyspace.clone());
+        Arc::new(move || demand(&database, &keyspace).bytes_kept())
+    }
+
     fn apply(&mut self, batch: &Batch) -> Result<(), Error> {
         assert!(batch.version > self.version, "versions only grow");
         self.high_water.check()?;
@@ -159,6 +158,16 @@ impl Engine for Fjall {
         self.high_water.raise(batch.version);
         self.write_out()
     }
+}
+
+fn demand(database: &Database, keyspace: &Keyspace) -> Demand {
+    let active = keyspace.tree.active_memtable().size();
+    let version = keyspace.tree.current_version();
+    let mut levels = version.iter_levels().map(|level| level.size());
+    let top = levels.next().unwrap_or(0);
+    let mut below = levels.filter(|bytes| *bytes > 0);
+    let sealed = database.write_buffer_size().saturating_sub(active);
+    Demand { active, sealed, top, first: below.next().unwrap_or(0), deeper: below.sum() }
 }
 
 struct FjallSnapshot {

@@ -15,8 +15,9 @@
 //! A merge reads all tables on top and the level below them, writes them anew, and only then removes what it has read:
 //! nothing in a small store, some 250 MiB in a large one ([`Demand`]). What removals free, merges give back.
 //!
-//! Whoever takes the last of the room between the look and the write, or while the engine writes out or merges what it
-//! began when there was room, as others can who write to the same disk, still stops the store until a restart.
+//! Blobs on the same disk leave all that free, at any time ([`crate::Kv::needed_bytes`]). Whoever else takes the last of
+//! the room between the look and the write, or while the engine writes out or merges what it began when there was room,
+//! still stops the store until a restart.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -128,8 +129,19 @@ impl Demand {
         let memory = self.active + self.sealed;
         let merged = memory + self.top + self.first;
         let goes_on = merged > u64::from(MERGED_TABLES) * TABLE_BYTES;
-        let next = if goes_on { self.deeper.min(u64::from(LEVEL_RATIO + 1) * TABLE_BYTES) } else { 0 };
-        memory + merged + next
+        memory + merged + if goes_on { self.next() } else { 0 }
+    }
+
+    /// What others leave free: this and the room of removals. The first level may be beyond its size a moment later, so
+    /// the merge with those below it counts in any case.
+    pub(crate) fn bytes_kept(&self) -> u64 {
+        let memory = self.active + self.sealed;
+        2 * memory + self.top + self.first + self.next() + REMOVALS_BYTES
+    }
+
+    /// One table of the first level, merged with those below it.
+    fn next(&self) -> u64 {
+        self.deeper.min(u64::from(LEVEL_RATIO + 1) * TABLE_BYTES)
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use kv::{Error, Kv, RangeOptions};
 use sys::{Clock, Rng};
 
-use crate::stores::{put, show_all};
+use crate::stores::{Store, each, put, show_all};
 
 fn open(folder: &Path) -> Result<Kv, Error> {
     Kv::open_fjall(folder, Clock::system(), Rng::seeded(1))
@@ -246,5 +246,18 @@ async fn memtables_are_written_out_at_8_mib_also_in_stores_that_were_made_with_l
             Clock::system().sleep(std::time::Duration::from_millis(50)).await;
         }
         assert!(written > 0, "an old one: {is_old}");
+    }
+}
+
+#[tokio::test]
+async fn a10_others_on_the_disk_are_told_how_much_the_store_needs() {
+    for Store { engine, kv, .. } in &each() {
+        let before = kv.needed_bytes();
+        put(kv, &[("a", &"x".repeat(100_000)), ("b", &"x".repeat(100_000))]).await;
+        match *engine {
+            "memory" => assert_eq!((before, kv.needed_bytes()), (0, 0)),
+            // For removals, and for what is in memory: once as a table, once merged.
+            _ => assert!(before >= 24 << 20 && kv.needed_bytes() >= before + 400_000, "{before}"),
+        }
     }
 }

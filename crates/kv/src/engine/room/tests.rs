@@ -84,9 +84,20 @@ fn what_the_engine_may_have_to_write_must_find_room_on_the_disk() {
         (80, [63, 0, 0, 0, 0], (0, 1)),
     ];
     for (free, sizes, (growth, removals)) in cases {
-        let room = room_in(free * MIB, demand(sizes));
+        let demand = demand(sizes);
+        assert!(demand.bytes_kept() >= demand.bytes() + REMOVALS_BYTES, "{sizes:?}");
+        let room = room_in(free * MIB, demand);
         assert_eq!(room, Room::new(growth * MIB, removals * MIB), "{free} MiB, {sizes:?}");
     }
+}
+
+#[test]
+fn others_leave_what_the_engine_needs_also_for_the_merge_that_is_not_yet_due() {
+    let (small, large) = (8 * MIB, Demand { top: 8 * MIB, first: 24 * MIB, deeper: 1_000 * MIB, ..Demand::default() });
+    assert_eq!(Demand::default().bytes_kept(), REMOVALS_BYTES);
+    assert_eq!(Demand { active: small, ..Demand::default() }.bytes_kept(), 2 * small + REMOVALS_BYTES);
+    assert_eq!(large.bytes(), 32 * MIB);
+    assert_eq!(large.bytes_kept(), (32 + 88) * MIB + REMOVALS_BYTES);
 }
 
 #[test]
