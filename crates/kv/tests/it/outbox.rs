@@ -271,6 +271,75 @@ async fn a_full_disk_takes_removals_of_delivered_events_beside_verdicts_that_hav
 }
 
 #[tokio::test]
+async fn what_becomes_another_event_goes_only_together_with_it_on_a_full_disk() {
+    let clock = Clock::manual(Timestamp::from_unix_s(1_000));
+    let (kv, room) = filling(&clock);
+    let verdict = |_: &Delivery| Verdict::Push(vec![(OTHER, Event::any(bytes(10_000)))]);
+    push_to(ONE, &kv, clock.now(), vec![Event::any("a")]).await;
+    *room.lock() = Room::new(0, u64::MAX);
+    let stop = CancellationToken::new();
+    start_on(ONE, &kv, &clock, &stop, verdict);
+    settle().await;
+    assert_eq!((stored(&kv, ONE, 1).len(), stored(&kv, OTHER, 1).len()), (1, 0));
+    stop.cancel();
+    settle().await;
+    *room.lock() = Room::ENOUGH;
+    let stop = CancellationToken::new();
+    start_on(ONE, &kv, &clock, &stop, verdict);
+    settle().await;
+    assert_eq!((stored(&kv, ONE, 1).len(), stored(&kv, OTHER, 1).len()), (0, 1));
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn an_event_that_was_retried_holds_up_nobody_when_it_is_done_on_a_full_disk() {
+    let clock = Clock::manual(Timestamp::from_unix_s(1_000));
+    let (kv, room) = filling(&clock);
+    let stop = CancellationToken::new();
+    let names = ["again", "slow", "grows"];
+    push_to(ONE, &kv, clock.now(), names.iter().map(|name| Event::any(*name)).collect()).await;
+    let time = clock.clone();
+    let handler = move |delivery: Delivery| {
+        let clock = time.clone();
+        async move {
+            match &*delivery.payload {
+                b"again" if delivery.attempt == 1 => return Verdict::again(clock.now() + Duration::from_secs(1)),
+                b"again" => clock.sleep(Duration::from_secs(4)).await,
+                b"slow" => clock.sleep(Duration::from_secs(10)).await,
+                b"grows" => {
+                    clock.sleep(Duration::from_secs(2)).await;
+                    return Verdict::Retry { at: clock.now(), payload: Some(bytes(10_000)), push: Vec::new() };
+                }
+                _ => {}
+            }
+            Verdict::Done
+        }
+    };
+    sys::task::spawn("deliver", deliver(ONE, kv.clone(), clock.clone(), Config::default(), stop.clone(), handler));
+    settle().await;
+    clock.advance(Duration::from_secs(1));
+    settle().await;
+    *room.lock() = Room::new(0, u64::MAX);
+    for _ in 0..12 {
+        clock.advance(Duration::from_secs(1));
+        settle().await;
+    }
+    let left = stored(&kv, ONE, 1).len() + stored(&kv, ONE, 3).len();
+    assert_eq!(left, 1, "only what grows is left");
+    *room.lock() = Room::ENOUGH;
+    for _ in 0..8 {
+        clock.advance(Duration::from_secs(1));
+        settle().await;
+    }
+    assert_eq!(
+        stored(&kv, ONE, 1).len() + stored(&kv, ONE, 3).len() + stored(&kv, ONE, 2).len(),
+        1,
+        "it grows on and on"
+    );
+    stop.cancel();
+}
+
+#[tokio::test]
 async fn a_postponed_event_is_no_attempt_and_is_not_written_anew() {
     let clock = Clock::manual(Timestamp::from_unix_s(1_000));
     let kv = Kv::memory(clock.clone(), Rng::seeded(1));

@@ -43,7 +43,7 @@ impl Changes {
         self.rest.push(Change::Clear(key));
     }
 
-    /// Clears a key of an event that is gone for good. May happen before all other changes.
+    /// Clears a key of an event that is gone for good, and became nothing else. May happen before all other changes.
     pub(super) fn remove(&mut self, key: Bytes) {
         self.bytes += key.len();
         self.removals.push(key);
@@ -107,14 +107,6 @@ impl<F> Shard<F> {
             }
         }
         self.state.refused.is_empty()
-    }
-
-    /// Commits `changes` and all that was refused before, however long that takes.
-    pub(super) async fn commit_all(&mut self, changes: Changes) {
-        self.commit(changes).await;
-        while !self.commit_refused().await {
-            self.clock.sleep(super::deliver::PAUSE).await;
-        }
     }
 
     async fn commit_removals(&mut self) {

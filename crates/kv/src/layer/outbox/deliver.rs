@@ -29,7 +29,7 @@ const SETTLE_BYTES: usize = 2_000_000;
 /// At least what the due time of a lane and the head of the log take of a transaction: a handful of keys.
 const REST_BYTES: usize = 60_000;
 /// Pause after a failure of the store.
-pub(super) const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// One in so many places of a window is kept for events of the log, and one for those that were parked.
 const KEPT: usize = 8;
@@ -103,6 +103,8 @@ pub(super) struct State {
     pub(super) head: Option<Bytes>,
     /// Changes that the store did not take: no event is taken before it does.
     pub(super) refused: Refused,
+    /// Lanes whose next parked event is looked for when nothing is refused: it may be among what is.
+    aside: Vec<Aside>,
     lanes: HashMap<Bytes, Lane>,
     /// What is in `lanes` that came out of the log.
     of_log: Taken,
@@ -123,6 +125,14 @@ struct Taken {
     events: usize,
     /// Of their payloads.
     bytes: usize,
+}
+
+/// A lane between two of its events.
+struct Aside {
+    name: Bytes,
+    /// The parked event that is settled, if it was one.
+    behind: Option<Place>,
+    due_ms: i64,
 }
 
 /// A lane with one event in its handler.
@@ -189,6 +199,9 @@ where
         self.state.more_log = true;
         loop {
             let sleep = if self.commit_refused().await {
+                let mut changes = Changes::default();
+                self.take_aside(&mut changes).await?;
+                self.commit(changes).await;
                 self.take_due().await?;
                 self.take_log().await?;
                 let due = self.state.next_due_ms.filter(|_| self.has_room(true));
@@ -323,6 +336,13 @@ where
         if !is_due || !self.has_room(true) {
             return Ok(());
         }
+        let mut changes = Changes::default();
+        let taken = self.take_due_until(now_ms, &mut changes).await;
+        self.commit(changes).await;
+        taken
+    }
+
+    async fn take_due_until(&mut self, now_ms: i64, changes: &mut Changes) -> Result<(), Error> {
         let all = self.keys.due_all();
         loop {
             let begin = self.state.due_cursor.clone().unwrap_or_else(|| all.begin.clone());
@@ -342,11 +362,9 @@ where
             if self.state.lanes.contains_key(&name) {
                 continue;
             }
-            let mut events = self.parked(&name, None).await?;
-            match events.pop_front() {
-                Some(first) => self.start(name, first, events, Some(at_ms)),
-                None => return Err(Error::corrupt("a lane of an outbox is due and has no event")),
-            }
+            // Perhaps there is none: the last one goes in a transaction before its lane's due time does.
+            self.state.aside.push(Aside { name, behind: None, due_ms: at_ms });
+            self.take_aside(changes).await?;
         }
     }
 
@@ -452,9 +470,14 @@ where
             Verdict::Push(events) => {
                 self.make_room(pushed_bytes(&events) + self.moved_bytes(&name, &lane.current), changes).await;
                 changes.push(events);
+                // In the order of the changes: gone before what it became is stored, it would be lost.
+                self.take_away(&name, &lane.current, changes, Changes::clear);
                 self.proceed(name, lane, changes).await?;
             }
-            Verdict::Done => self.proceed(name, lane, changes).await?,
+            Verdict::Done => {
+                self.take_away(&name, &lane.current, changes, Changes::remove);
+                self.proceed(name, lane, changes).await?;
+            }
         }
         Ok(())
     }
@@ -482,32 +505,47 @@ where
         }
     }
 
-    /// Removes the lane's event and hands out the next one.
+    /// Hands out the lane's next event, now that the one before is settled.
     async fn proceed(&mut self, name: Bytes, lane: Lane, changes: &mut Changes) -> Result<(), Error> {
         let Lane { current, mut waiting, due_ms, .. } = lane;
-        self.remove(&name, &current, changes);
-        if waiting.is_empty() && due_ms.is_some() {
-            // What was parked by changes that are not committed yet must be seen.
-            self.commit_all(std::mem::take(changes)).await;
-            waiting = self.parked(&name, current.is_parked.then_some(current.place)).await?;
-        }
         match (waiting.pop_front(), due_ms) {
             (Some(first), due_ms) => self.start(name, first, waiting, due_ms),
             (None, Some(due_ms)) => {
-                changes.remove(self.keys.due(due_ms, &name));
-                changes.remove(self.keys.due_of(&name));
+                // What was parked by changes that are not committed yet must be seen.
+                self.commit(std::mem::take(changes)).await;
+                self.state.aside.push(Aside { name, behind: current.is_parked.then_some(current.place), due_ms });
+                if self.state.refused.is_empty() {
+                    self.take_aside(changes).await?;
+                }
             }
             (None, None) => {}
         }
         Ok(())
     }
 
-    fn remove(&mut self, name: &Bytes, held: &Held, changes: &mut Changes) {
+    /// Hands out the next events of the lanes that were set aside. Nothing is refused now.
+    async fn take_aside(&mut self, changes: &mut Changes) -> Result<(), Error> {
+        for Aside { name, behind, due_ms } in std::mem::take(&mut self.state.aside) {
+            let mut events = self.parked(&name, behind).await?;
+            match events.pop_front() {
+                Some(first) => self.start(name, first, events, Some(due_ms)),
+                None => {
+                    changes.remove(self.keys.due(due_ms, &name));
+                    changes.remove(self.keys.due_of(&name));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Clears the keys of a settled event by `clear`.
+    fn take_away(&mut self, name: &Bytes, held: &Held, changes: &mut Changes, clear: fn(&mut Changes, Bytes)) {
         for piece in 0..held.record.pieces() {
-            changes.remove(match held.is_parked {
+            let key = match held.is_parked {
                 true => self.keys.parked(name, held.place, piece),
                 false => self.keys.log(held.place, piece),
-            });
+            };
+            clear(changes, key);
         }
         self.state.open.remove(&held.place);
     }

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use sys::task::CancellationToken;
 use sys::{Clock, Rng, Timestamp};
 
-use super::{BOX, filling, push, settle};
+use super::{BOX, OTHER, filling, push, settle, stored};
 
 /// What a history does.
 #[derive(Clone, Debug)]
@@ -116,11 +116,27 @@ async fn history(steps: Vec<Step>, seed: u64) {
         settle().await;
         let oracle = oracle.lock();
         if oracle.done.len() == oracle.all.len() {
+            let arrived: HashSet<Bytes> = stored(&kv, OTHER, 1)
+                .into_iter()
+                .map(|(_, value)| value.slice(value.len() - passed_on(0).payload.len()..))
+                .collect();
+            for number in oracle.all.iter().filter(|number| is_passed_on(**number)) {
+                assert!(arrived.contains(&passed_on(*number).payload), "what {number} became is nowhere");
+            }
             return;
         }
     }
     let oracle = oracle.lock();
     panic!("never delivered: {:?}", oracle.all.difference(&oracle.done).collect::<Vec<_>>());
+}
+
+/// Every seventh event becomes one of another box, of more bytes than a full disk takes.
+fn is_passed_on(number: u32) -> bool {
+    number.is_multiple_of(7)
+}
+
+fn passed_on(number: u32) -> Event {
+    Event::any(format!("{}{number:010}", "x".repeat(3_000)))
 }
 
 fn run(kv: &Kv, clock: &Clock, oracle: &Arc<Mutex<Oracle>>, rng: &Rng) -> CancellationToken {
@@ -141,7 +157,7 @@ fn run(kv: &Kv, clock: &Clock, oracle: &Arc<Mutex<Oracle>>, rng: &Rng) -> Cancel
                 return if rng.below(2) == 0 { Verdict::again(at) } else { Verdict::Postpone { at } };
             }
             oracle.lock().done.insert(number);
-            Verdict::Done
+            if is_passed_on(number) { Verdict::Push(vec![(OTHER, passed_on(number))]) } else { Verdict::Done }
         }
     };
     let config = Config { window: 16, ..Config::default() };
