@@ -36,6 +36,10 @@ pub trait Engine: Send + 'static {
         Room::ENOUGH
     }
 
+    /// A transaction was refused that would have taken so many bytes of [`Engine::room`]: what the engine can give back, it
+    /// should.
+    fn lacked(&mut self, _bytes: u64) {}
+
     /// What tells at any time how many bytes of its disk the engine must find free: for what it may have to write by
     /// itself, and for removals. Others who write to that disk leave them.
     fn needed(&self) -> Needed {

@@ -128,12 +128,17 @@ impl Engine for Fjall {
     }
 
     fn room(&mut self) -> Room {
+        // What was removed gives its room back only through a merge, also when nothing is let in that would write.
         if self.reserve.is_scarce()
-            && let Err(error) = self.remove_merged()
+            && let Err(error) = self.remove_merged().and_then(|()| self.write_out())
         {
-            tracing::error!(%error, "tables that were merged could not be removed");
+            tracing::error!(%error, "what was removed and merged could not give its room back");
         }
         self.reserve.room(self.demand())
+    }
+
+    fn lacked(&mut self, bytes: u64) {
+        self.reserve.lack(bytes);
     }
 
     fn needed(&self) -> Needed {
@@ -167,7 +172,16 @@ fn demand(database: &Database, keyspace: &Keyspace) -> Demand {
     let top = levels.next().unwrap_or(0);
     let mut below = levels.filter(|bytes| *bytes > 0);
     let sealed = database.write_buffer_size().saturating_sub(active);
-    Demand { active, sealed, top, first: below.next().unwrap_or(0), deeper: below.sum() }
+    let (first, table) = (below.next().unwrap_or(0), table_bytes(keyspace));
+    Demand { active, sealed, top, first, deeper: below.sum(), table }
+}
+
+/// Bytes of one table, as merges write them in this keyspace: what it was made with, whatever a new one is made with.
+fn table_bytes(keyspace: &Keyspace) -> u64 {
+    let settings = keyspace.config.compaction_strategy.get_config();
+    let size = settings.iter().find(|(name, _)| &name[..] == b"leveled_target_size");
+    let bytes = size.and_then(|(_, value)| value[..].try_into().ok()).map(u64::from_le_bytes);
+    bytes.unwrap_or(TABLE_BYTES)
 }
 
 struct FjallSnapshot {
