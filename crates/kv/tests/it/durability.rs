@@ -261,3 +261,19 @@ async fn a10_others_on_the_disk_are_told_how_much_the_store_needs() {
         }
     }
 }
+
+/// fjall alone neither opens nor makes anew what it was making when its process ended.
+#[tokio::test]
+async fn a_store_that_was_being_made_at_a_crash_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let unfinished = folder.path().join("fjall.new");
+    std::fs::create_dir(&unfinished).unwrap();
+    std::fs::write(unfinished.join("lock"), "").unwrap();
+    std::fs::write(unfinished.join("0.jnl"), "").unwrap();
+    assert!(fjall::Database::builder(&unfinished).open().is_err(), "the control");
+    let kv = open(folder.path()).unwrap();
+    put(&kv, &[("a", "1")]).await;
+    drop(kv);
+    assert!(!unfinished.exists());
+    assert_eq!(show_all(&open(folder.path()).unwrap()).await, "a=1");
+}
