@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use sys::Rng;
 
-use crate::image::{Crash, image};
+use crate::image::{Crash, image, pending};
 use crate::tree::{Change, Tree};
 
 /// A disk takes so many bytes, with its log: beyond, writes find it full.
@@ -46,11 +46,10 @@ impl Disk {
         (state.base.clone(), state.log.clone())
     }
 
-    /// Gives the power back: what `crash` left of the disk is there, and durable. Returns how many changes were not.
+    /// Gives the power back: what `crash` left of the disk is there, and durable. Returns how many changes were not, until then.
     pub fn restore(&self, crash: Crash, chance: &Rng) -> usize {
         let mut state = self.0.lock();
-        let last_sync = state.log.iter().rposition(|change| matches!(change, Change::Sync { .. }));
-        let unsynced = state.log.len() - last_sync.map_or(0, |at| at + 1);
+        let unsynced = pending(&state.log);
         let tree = image(&state.base, &state.log, crash, chance);
         *state = State { base: tree.clone(), live: tree, ..State::default() };
         unsynced

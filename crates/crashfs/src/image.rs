@@ -157,6 +157,19 @@ fn strict_names(log: &[Change], keep: Keep, chance: &Rng) -> Vec<bool> {
     kept
 }
 
+/// How many changes of a log may be lost at its end, by [`Model::Strict`].
+pub(crate) fn pending(log: &[Change]) -> usize {
+    let (mut names, mut contents) = (0, BTreeMap::<u64, usize>::new());
+    for (change, is_durable) in log.iter().zip(strict_names(log, Keep::Nothing, &Rng::seeded(0))) {
+        match (change, change.content_of()) {
+            (Change::Sync { node }, _) => drop(contents.remove(node)),
+            (_, Some(node)) => *contents.entry(node).or_default() += 1,
+            _ => names += usize::from(!is_durable),
+        }
+    }
+    names + contents.values().sum::<usize>()
+}
+
 /// The content of one file: what was synced is in `node`, and `pending` came after it.
 fn content(node: &mut Node, pending: &[&Change], crash: Crash, chance: &Rng) {
     let some = crash.keep == Keep::Some && chance.below(2) == 0;

@@ -58,7 +58,7 @@ fn obey(disk: &Disk, line: &str) -> Option<String> {
             };
             let sector = sector.parse().ok().filter(|sector| [512, 4096].contains(sector))?;
             let unsynced = disk.restore(Crash { model, keep, sector }, &Rng::seeded(seed.parse().ok()?));
-            Some(format!("restored, {unsynced} changes after the last fsync"))
+            Some(format!("restored, {unsynced} changes were not synced"))
         }
         _ => None,
     }
