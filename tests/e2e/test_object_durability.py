@@ -1,6 +1,6 @@
 """Objects under kill -9, power cuts, rot and a full disk: nothing acknowledged is lost or altered, nothing wrong is served.
 
-`TINDERBOX_KILLS` and `TINDERBOX_POWER_CUTS` make longer runs of it, `TINDERBOX_SEED` repeats one.
+`TINDERBOX_KILLS`, `TINDERBOX_POWER_CUTS` and `TINDERBOX_LOST_CACHES` make longer runs of it, `TINDERBOX_SEED` repeats one.
 """
 
 import fcntl
@@ -12,6 +12,7 @@ import subprocess
 import time
 
 import pytest
+from blackbox.disks import CRASHES, CrashDisk
 from blackbox.functions import unique
 from blackbox.objects import Writer, body_of, check_all, run_load
 from blackbox.server import Server, binary
@@ -22,6 +23,7 @@ WRITERS = 4
 BUCKET = "oracle"
 KILLS = int(os.environ.get("TINDERBOX_KILLS", "4"))
 POWER_CUTS = int(os.environ.get("TINDERBOX_POWER_CUTS", "3"))
+LOST_CACHES = int(os.environ.get("TINDERBOX_LOST_CACHES", str(len(CRASHES))))
 EXT4_IOC_SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = 2  # the journal is not written out either: what a power cut leaves
 
@@ -155,6 +157,44 @@ def test_a3_a_power_cut_loses_and_alters_no_acknowledged_object(mounted_server, 
     print(f"{POWER_CUTS} cuts, {sum(writer.acknowledged for writer in writers)} acknowledged, {refused} refused")
     assert all(writer.acknowledged for writer in writers), "the load did nothing"
     assert scrub(server)[0]
+
+
+@pytest.fixture
+def crash_disk(tmp_path):
+    disk = CrashDisk(tmp_path / "data")
+    server = Server(disk.folder)
+    yield disk, server
+    server.end()
+    disk.unmount()
+
+
+def test_a5_what_a_disk_forgot_tore_or_reordered_was_never_acknowledged(crash_disk, seed):
+    """Whatever was not synced when the power went is lost, kept, torn or out of order; the server starts on the rest."""
+    disk, server = crash_disk
+    server.start()
+    writers, chance, refused = writers_on(server, seed), random.Random(seed), 0
+
+    def fault(stop):
+        time.sleep(chance.uniform(0.2, 2.5))
+        # An answer may be on its way when the power goes.
+        stop.set()
+        disk.cut()
+        server.kill()
+
+    for number in range(LOST_CACHES):
+        run_load(server, writers, fault)
+        answers = [answer for writer in writers for answer in writer.errors]
+        assert all(answer["ResponseMetadata"]["HTTPStatusCode"] >= 500 for answer in answers), answers
+        refused += len(answers)
+        for writer in writers:
+            writer.errors.clear()
+        crash = CRASHES[number % len(CRASHES)]
+        print(f"{crash}: {disk.restore(*crash, chance.randrange(2**32))}")
+        server.start()
+        check_all(server, BUCKET, writers)
+        assert scrub(server)[0]
+    print(f"{LOST_CACHES} cuts, {sum(writer.acknowledged for writer in writers)} acknowledged, {refused} refused")
+    assert all(writer.acknowledged for writer in writers), "the load did nothing"
 
 
 def flip(chance, data):

@@ -11,8 +11,13 @@ fn run_all(strict: bool) -> anyhow::Result<()> {
     // Stage one: what needs no server. `--no-fail-fast` so that one run shows all that is wrong.
     cargo_test(&["--workspace", "--no-fail-fast"], strict)?;
     // Stage two: real clients against the real binary.
-    run_program("cargo", &["build", "--package", "tinderbox"])?;
+    build_programs()?;
     pytest("tests", strict)
+}
+
+/// The server, and the disk that some suites give it.
+fn build_programs() -> anyhow::Result<()> {
+    run_program("cargo", &["build", "--package", "tinderbox", "--package", "crashfs"])
 }
 
 /// `cargo xtask test [only]`.
@@ -22,7 +27,7 @@ pub(crate) fn run(only: Option<&str>, strict: bool) -> anyhow::Result<()> {
         Some(name) if paths::root().join("crates").join(name).is_dir() => cargo_test(&["--package", name], strict),
         Some(suite) => {
             setup::all()?;
-            run_program("cargo", &["build", "--package", "tinderbox"])?;
+            build_programs()?;
             pytest(&format!("tests/{suite}"), strict)
         }
     }

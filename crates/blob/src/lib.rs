@@ -16,7 +16,8 @@
 //! - Bytes that are torn or rotten are reported as [`BlobError::Corrupt`] and never handed out.
 //! - Memory is constant, whatever the size of the blob, except in [`Blobs::get`], which returns it whole.
 //! - All file work happens off the async threads.
-//! - Less than [`FREE_BYTES_MIN`] of free disk is never taken: puts are refused with [`BlobError::Full`] before.
+//! - The last [`FREE_BYTES_MIN`] of free disk, and what others need beside them ([`beside`]), are never taken: puts are
+//!   refused with [`BlobError::Full`] before.
 //! - After a failed fsync the store refuses to put until the process restarts: what the kernel has of
 //!   the data is unknown then (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020).
 
@@ -32,5 +33,5 @@ pub use digest::{BlobRef, Digest};
 pub use error::BlobError;
 pub use local::{Blobs, Listed};
 pub use reader::Reader;
-pub use room::{FREE_BYTES_MIN, Free};
+pub use room::{FREE_BYTES_MIN, Free, beside, free};
 pub use writer::Writer;

@@ -45,7 +45,7 @@ impl Blobs {
         Self::local_with(folder, clock, rng, Arc::new(crate::room::free)).await
     }
 
-    /// The same where `free` says how much room there is: tests fill disks with it.
+    /// The same where `free` says how much room there is: tests fill disks with it, and others keep what they need.
     ///
     /// # Errors
     /// As [`Blobs::local`].

@@ -1,5 +1,5 @@
 //! Room on the disk: blobs stop growing while there is still some, so that the store of records, which shares the disk and
-//! cannot go on after a full one, keeps its own reserve, and deletes go through.
+//! cannot go on after a full one, finds what it needs for its own files ([`beside`]), and deletes go through.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,16 +7,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::BlobError;
 
-/// With less room than this on the disk nothing is put, in bytes: more than the 24 MiB above which `kv` lets everything in
-/// and the 8 MiB that it holds back for removals, so that large objects never take them. What the engine needs to merge a
-/// large store, up to some 250 MiB, is not kept free here: with less than that `kv` takes removals only.
+/// With less room than this on the disk nothing is put, in bytes: more than the 24 MiB that `kv` keeps for removals and
+/// the 8 MiB that it sets aside for them, so that large objects never take them. What its engine needs to write by
+/// itself, up to some 250 MiB in a large store, is not in it: [`beside`] takes that from what is free.
 pub const FREE_BYTES_MIN: u64 = 48 << 20;
 
 /// Bytes that can be written in the file system of a folder.
 pub type Free = Arc<dyn Fn(&Path) -> u64 + Send + Sync>;
 
+/// What is `free` when somebody else needs `needed` bytes of it at the moment.
+pub fn beside(free: Free, needed: impl Fn() -> u64 + Send + Sync + 'static) -> Free {
+    Arc::new(move |folder| free(folder).saturating_sub(needed()))
+}
+
 /// What the system says; all there are when it does not tell.
-pub(crate) fn free(folder: &Path) -> u64 {
+pub fn free(folder: &Path) -> u64 {
     rustix::fs::statvfs(folder).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
@@ -75,6 +80,19 @@ mod tests {
         assert!(matches!(room.promise(7), Err(BlobError::Full)));
         assert!(matches!(room.promise(u64::MAX), Err(BlobError::Full)));
         assert!(room.promise(6).is_ok());
+    }
+
+    #[test]
+    fn a10_what_the_store_of_records_needs_is_left_to_it() {
+        let needed = Arc::new(AtomicU64::new(80 << 20));
+        let tells = Arc::clone(&needed);
+        let free = beside(Arc::new(|_| 100 << 20), move || tells.load(Ordering::Relaxed));
+        let room = Room::new(Path::new("/"), free);
+        assert!(matches!(room.promise(1), Err(BlobError::Full)));
+        needed.store(100 << 20, Ordering::Relaxed);
+        assert!(matches!(room.promise(1), Err(BlobError::Full)));
+        needed.store(50 << 20, Ordering::Relaxed);
+        assert!(room.promise(1).is_ok(), "it has merged, and needs less");
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub type Pair = (Bytes, Bytes);
 /// Pairs in order, or what stopped the reading.
 pub type Pairs<'a> = Box<dyn Iterator<Item = Result<Pair, Error>> + 'a>;
 
+/// Tells a number of bytes.
+pub type Needed = Arc<dyn Fn() -> u64 + Send + Sync>;
+
 /// A storage engine. One sequencer owns it and is its only writer.
 pub trait Engine: Send + 'static {
     /// The version of the newest batch that is durable; 0 in an empty store.
@@ -31,6 +34,16 @@ pub trait Engine: Send + 'static {
     /// How much the next batch may write; asked before each group of transactions.
     fn room(&mut self) -> Room {
         Room::ENOUGH
+    }
+
+    /// A transaction was refused that would have taken so many bytes of [`Engine::room`]: what the engine can give back, it
+    /// should.
+    fn lacked(&mut self, _bytes: u64) {}
+
+    /// What tells at any time how many bytes of its disk the engine must find free: for what it may have to write by
+    /// itself, and for removals. Others who write to that disk leave them.
+    fn needed(&self) -> Needed {
+        Arc::new(|| 0)
     }
 
     /// Makes `batch` durable, then visible to [`Engine::snapshot`], all of it or nothing.

@@ -11,9 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::Error;
 use crate::commit::sequencer::{Latest, Sequencer, Waiting};
-use crate::engine::Engine;
 use crate::engine::fjall::Fjall;
 use crate::engine::memory::Memory;
+use crate::engine::{Engine, Needed};
 use crate::limits::{ATTEMPTS_MAX, WAITING_MAX};
 use crate::txn::{Commit, Txn};
 use crate::watch::{Table, Watch};
@@ -31,6 +31,7 @@ struct Inner {
     commits: Commits,
     latest: Arc<Latest>,
     watches: Arc<Table>,
+    needed: Needed,
     clock: Clock,
     rng: Rng,
 }
@@ -60,11 +61,11 @@ impl Kv {
 
     /// A store over `engine` whose commits run on the committing task.
     pub fn inline(engine: Box<dyn Engine>, clock: Clock, rng: Rng) -> Self {
-        let watches = Arc::new(Table::default());
+        let (watches, needed) = (Arc::new(Table::default()), engine.needed());
         let sequencer = Sequencer::new(engine, Arc::clone(&watches), clock.clone());
         let latest = sequencer.latest();
         let commits = Commits::Inline(Mutex::new(sequencer));
-        Self(Arc::new(Inner { commits, latest, watches, clock, rng }))
+        Self(Arc::new(Inner { commits, latest, watches, needed, clock, rng }))
     }
 
     /// A store over `engine` whose commits run on a thread of their own, in groups.
@@ -72,7 +73,7 @@ impl Kv {
     /// # Errors
     /// `Unavailable` when the thread cannot be started.
     pub fn threaded(engine: Box<dyn Engine>, clock: Clock, rng: Rng) -> Result<Self, Error> {
-        let watches = Arc::new(Table::default());
+        let (watches, needed) = (Arc::new(Table::default()), engine.needed());
         let sequencer = Sequencer::new(engine, Arc::clone(&watches), clock.clone());
         let latest = sequencer.latest();
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
@@ -81,7 +82,7 @@ impl Kv {
             .spawn(move || sequencer.serve(receiver))
             .map_err(Error::unavailable)?;
         let commits = Commits::Thread { queue: Some(sender), thread: Some(thread) };
-        Ok(Self(Arc::new(Inner { commits, latest, watches, clock, rng })))
+        Ok(Self(Arc::new(Inner { commits, latest, watches, needed, clock, rng })))
     }
 
     /// Runs `body` as a serialisable transaction and commits it. `body` sees one consistent state and its own writes.
@@ -133,6 +134,12 @@ impl Kv {
     /// `TooLarge` with [`crate::limits::WATCHES_MAX`] watches; `Unavailable` when the store has stopped.
     pub fn watch(&self, key: impl AsRef<[u8]>) -> Result<Watch, Error> {
         self.0.watches.watch(Bytes::copy_from_slice(key.as_ref()))
+    }
+
+    /// Bytes that others who write to the disk of this store must leave free on it, at this moment: with less, what the
+    /// store writes by itself could fail, and a failed write stops it until a restart. 0 in memory.
+    pub fn needed_bytes(&self) -> u64 {
+        (self.0.needed)()
     }
 
     fn begin(&self, read_only: bool) -> Txn {

@@ -48,7 +48,7 @@ impl Triggers {
         let mut rest = keys::all_mappings();
         while let Some(page) = keys::next_mappings(self.kv(), &mut rest).await? {
             for mapping in page {
-                self.look_at(mapping, polling, &mut standing, stop).await?;
+                self.look_at(mapping, polling, &mut standing, stop).await;
             }
         }
         polling.retain(|uuid, (_, stop)| {
@@ -61,25 +61,28 @@ impl Triggers {
         Ok(())
     }
 
-    /// Settles a mapping and has it polled, if it shall be; then it is `standing`.
+    /// Settles a mapping and has it polled, if it shall be, whether it could be settled or not; then it is `standing`.
     async fn look_at(
         &self,
         mapping: MappingRecord,
         polling: &mut HashMap<String, (u64, CancellationToken)>,
         standing: &mut HashSet<String>,
         stop: &CancellationToken,
-    ) -> Result<(), kv::Error> {
-        if mapping.state != mapping.settled_state() || mapping.state == State::Deleting {
-            self.settle(&mapping).await?;
+    ) {
+        if (mapping.state != mapping.settled_state() || mapping.state == State::Deleting)
+            && let Err(error) = self.settle(&mapping).await
+        {
+            // It is tried again at the next look; what it shall do, and what others do, does not wait for it.
+            tracing::error!(mapping = mapping.uuid, %error, "a mapping stays between two states");
         }
         if !mapping.polls() {
-            return Ok(());
+            return;
         }
         let (uuid, revision) = (mapping.uuid.clone(), mapping.revision);
         if let Some((old, stop)) = polling.get(&uuid) {
             if *old == revision {
                 standing.insert(uuid);
-                return Ok(());
+                return;
             }
             stop.cancel();
             polling.remove(&uuid);
@@ -89,7 +92,6 @@ impl Triggers {
             polling.insert(uuid.clone(), (revision, own));
             standing.insert(uuid);
         }
-        Ok(())
     }
 
     /// Moves a mapping to the state that it is on its way to.

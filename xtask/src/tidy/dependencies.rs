@@ -13,6 +13,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("blob", &["sys"]),
     ("wire", &["sys"]),
     ("sandbox", &["sys"]),
+    // A disk of tests, which nothing but tests may know.
+    ("crashfs", &["sys"]),
     ("model", &["wire", "sys"]),
     ("logs", &["kv", "blob", "wire", "model", "sys"]),
     ("trace", &["kv", "blob", "wire", "model", "sys"]),

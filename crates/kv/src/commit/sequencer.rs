@@ -91,6 +91,9 @@ impl Sequencer {
             }
         }
         drop(snapshot);
+        if room.lacked() > 0 {
+            self.engine.lacked(room.lacked());
+        }
         if accepted.is_empty() && refused.iter().any(|(_, error)| *error == Error::disk_full()) {
             // On a full disk nothing may commit for long: the engine must not keep replaced files for an old snapshot.
             let fresh = self.engine.snapshot();

@@ -3,6 +3,7 @@
 //! ```text
 //!   folder/high-water      a batch number that was acknowledged (high_water.rs)
 //!   folder/reserve         room that a full disk leaves for removals (room.rs)
+//!   folder/fjall.new/      a database that is being made; it becomes the next one as a whole
 //!   folder/fjall/          one keyspace:
 //!     00                   the marker: format, number and CRC of the newest batch, and its keys
 //!     01 key               value
@@ -29,7 +30,7 @@ use sys::Clock;
 use super::high_water::HighWater;
 use super::room::{Demand, Reserve, Room};
 use super::values::Values;
-use super::{Batch, Engine, Pairs, Snapshot};
+use super::{Batch, Engine, Needed, Pairs, Snapshot};
 use crate::limits::{LEVEL_RATIO, MERGED_TABLES, TABLE_BYTES};
 use crate::{Error, KeyRange};
 
@@ -84,13 +85,7 @@ impl Fjall {
     }
 
     fn demand(&self) -> Demand {
-        let active = self.keyspace.tree.active_memtable().size();
-        let version = self.keyspace.tree.current_version();
-        let mut levels = version.iter_levels().map(|level| level.size());
-        let top = levels.next().unwrap_or(0);
-        let mut below = levels.filter(|bytes| *bytes > 0);
-        let sealed = self.database.write_buffer_size().saturating_sub(active);
-        Demand { active, sealed, top, first: below.next().unwrap_or(0), deeper: below.sum() }
+        demand(&self.database, &self.keyspace)
     }
 
     /// Removes files that a merge has replaced and that no snapshot can read. fjall does that by itself only when it next
@@ -134,12 +129,22 @@ impl Engine for Fjall {
     }
 
     fn room(&mut self) -> Room {
+        // What was removed gives its room back only through a merge, also when nothing is let in that would write.
         if self.reserve.is_scarce()
-            && let Err(error) = self.remove_merged()
+            && let Err(error) = self.remove_merged().and_then(|()| self.write_out())
         {
-            tracing::error!(%error, "tables that were merged could not be removed");
+            tracing::error!(%error, "what was removed and merged could not give its room back");
         }
         self.reserve.room(self.demand())
+    }
+
+    fn lacked(&mut self, bytes: u64) {
+        self.reserve.lack(bytes);
+    }
+
+    fn needed(&self) -> Needed {
+        let (database, keyspace) = (self.database.clone(), self.keyspace.clone());
+        Arc::new(move || demand(&database, &keyspace).bytes_kept())
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), Error> {
@@ -159,6 +164,25 @@ impl Engine for Fjall {
         self.high_water.raise(batch.version);
         self.write_out()
     }
+}
+
+fn demand(database: &Database, keyspace: &Keyspace) -> Demand {
+    let active = keyspace.tree.active_memtable().size();
+    let version = keyspace.tree.current_version();
+    let mut levels = version.iter_levels().map(|level| level.size());
+    let top = levels.next().unwrap_or(0);
+    let mut below = levels.filter(|bytes| *bytes > 0);
+    let sealed = database.write_buffer_size().saturating_sub(active);
+    let (first, table) = (below.next().unwrap_or(0), table_bytes(keyspace));
+    Demand { active, sealed, top, first, deeper: below.sum(), table }
+}
+
+/// Bytes of one table, as merges write them in this keyspace: what it was made with, whatever a new one is made with.
+fn table_bytes(keyspace: &Keyspace) -> u64 {
+    let settings = keyspace.config.compaction_strategy.get_config();
+    let size = settings.iter().find(|(name, _)| &name[..] == b"leveled_target_size");
+    let bytes = size.and_then(|(_, value)| value[..].try_into().ok()).map(u64::from_le_bytes);
+    bytes.unwrap_or(TABLE_BYTES)
 }
 
 struct FjallSnapshot {
@@ -232,11 +256,43 @@ fn checksum(version: u64, writes: &BTreeMap<Bytes, Option<Bytes>>) -> u64 {
 }
 
 fn recover(folder: &Path) -> Result<(Database, Keyspace, u64), Error> {
-    // One writes memtables out and one merges: so only one merge at a time needs room.
-    let database = Database::builder(folder).worker_threads(2).open().map_err(from_fjall)?;
-    let keyspace = database.keyspace("kv", options).map_err(from_fjall)?;
+    if !folder.try_exists().map_err(Error::unavailable)? {
+        make_database(folder)?;
+    }
+    let (database, keyspace) = open_database(folder)?;
     let version = recovered_version(&keyspace)?;
     Ok((database, keyspace, version))
+}
+
+fn open_database(folder: &Path) -> Result<(Database, Keyspace), Error> {
+    // One writes memtables out and one merges: so only one merge at a time needs room. While it does, the other takes the
+    // next request to merge out of the queue and puts it back, again and again (fjall's worker_pool.rs): half of what
+    // both take, 8 of 16 s for 480 MB. A single one would have commits wait for whole merges: the worst took 0.7 s, not 0.2.
+    let database = Database::builder(folder).worker_threads(2).open().map_err(from_fjall)?;
+    let keyspace = database.keyspace("kv", options).map_err(from_fjall)?;
+    Ok((database, keyspace))
+}
+
+/// Makes an empty database, wholly or not at all: one that fjall was making when it ended it neither opens nor makes anew.
+fn make_database(folder: &Path) -> Result<(), Error> {
+    let new = folder.with_extension("new");
+    let io = |error| Error::unavailable(format_args!("making a store in {}: {error}", folder.display()));
+    match std::fs::remove_dir_all(&new) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+        _ => {}
+    }
+    drop(open_database(&new)?);
+    sync_tree(&new).and_then(|()| std::fs::rename(&new, folder)).map_err(io)?;
+    folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all()).map_err(io)
+}
+
+/// Makes all files in `folder` durable, and their names.
+fn sync_tree(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() { sync_tree(&path)? } else { File::open(&path)?.sync_all()? }
+    }
+    File::open(folder)?.sync_all()
 }
 
 /// How a new keyspace is laid out.

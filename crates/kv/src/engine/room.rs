@@ -9,14 +9,15 @@
 //!      < 24 MiB   transactions that remove, and in part those that lead to removals
 //!      <  0       the engine begins to write nothing out any more
 //!   free on the disk
-//!      < 22 MiB   the reserve, a file of 8 MiB, is given up for removals
+//!      < 21 MiB   the reserve, a file of 8 MiB, is given up for removals
 //!      <  2 MiB   nothing
 //! ```
 //! A merge reads all tables on top and the level below them, writes them anew, and only then removes what it has read:
-//! nothing in a small store, some 250 MiB in a large one ([`Demand`]). What removals free, merges give back.
+//! nothing in a small store, some 250 MiB in a large one ([`Demand`]), a GiB in one that was made with tables of 64 MiB. What removals free, merges give back.
 //!
-//! Whoever takes the last of the room between the look and the write, or while the engine writes out or merges what it
-//! began when there was room, as others can who write to the same disk, still stops the store until a restart.
+//! Blobs on the same disk leave all that free, at any time ([`crate::Kv::needed_bytes`]). Whoever else takes the last of
+//! the room between the look and the write, or while the engine writes out or merges what it began when there was room,
+//! still stops the store until a restart.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -57,6 +58,8 @@ pub struct Room {
     growth: u64,
     /// For those that remove; never less than `growth`.
     removals: u64,
+    /// What the largest that was refused would have taken.
+    lacked: u64,
 }
 
 /// The writes of a transaction; `None` deletes.
@@ -64,11 +67,16 @@ type Writes = BTreeMap<Bytes, Option<Bytes>>;
 
 impl Room {
     /// No limit.
-    pub const ENOUGH: Self = Self { growth: u64::MAX, removals: u64::MAX };
+    pub const ENOUGH: Self = Self { growth: u64::MAX, removals: u64::MAX, lacked: 0 };
 
     /// `growth` bytes for all transactions together, and `removals` for those that remove, the former included.
     pub const fn new(growth: u64, removals: u64) -> Self {
-        Self { growth, removals: if removals < growth { growth } else { removals } }
+        Self { growth, removals: if removals < growth { growth } else { removals }, lacked: 0 }
+    }
+
+    /// Bytes of the largest transaction that was refused; 0 when none was.
+    pub(crate) fn lacked(self) -> u64 {
+        self.lacked
     }
 
     /// Takes the bytes of a transaction that makes these writes. One that leads to removals is let in beside those that
@@ -84,6 +92,7 @@ impl Room {
         let kept = if removes(writes) { 0 } else { KEPT_FOR_REMOVALS_BYTES };
         let is_let_in = removes(writes) || leads_to_removals;
         if cost > self.growth && !(is_let_in && cost.saturating_add(kept) <= self.removals) {
+            self.lacked = self.lacked.max(cost);
             return Err(Error::disk_full());
         }
         self.growth = self.growth.saturating_sub(cost);
@@ -107,7 +116,7 @@ fn removes(writes: &Writes) -> bool {
 }
 
 /// What the engine holds and has to write by itself, in bytes.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Demand {
     /// In the memtable that grows.
     pub(crate) active: u64,
@@ -119,6 +128,15 @@ pub(crate) struct Demand {
     pub(crate) first: u64,
     /// In all levels below that.
     pub(crate) deeper: u64,
+    /// Of one table as merges write them: a store keeps the size that it was made with.
+    pub(crate) table: u64,
+}
+
+impl Default for Demand {
+    /// Of a new store.
+    fn default() -> Self {
+        Self { active: 0, sealed: 0, top: 0, first: 0, deeper: 0, table: TABLE_BYTES }
+    }
 }
 
 impl Demand {
@@ -127,9 +145,20 @@ impl Demand {
     fn bytes(&self) -> u64 {
         let memory = self.active + self.sealed;
         let merged = memory + self.top + self.first;
-        let goes_on = merged > u64::from(MERGED_TABLES) * TABLE_BYTES;
-        let next = if goes_on { self.deeper.min(u64::from(LEVEL_RATIO + 1) * TABLE_BYTES) } else { 0 };
-        memory + merged + next
+        let goes_on = merged > u64::from(MERGED_TABLES) * self.table;
+        memory + merged + if goes_on { self.next() } else { 0 }
+    }
+
+    /// What others leave free: this and the room of removals. The first level may be beyond its size a moment later, so
+    /// the merge with those below it counts in any case.
+    pub(crate) fn bytes_kept(&self) -> u64 {
+        let memory = self.active + self.sealed;
+        2 * memory + self.top + self.first + self.next() + REMOVALS_BYTES
+    }
+
+    /// One table of the first level, merged with those below it.
+    fn next(&self) -> u64 {
+        self.deeper.min(u64::from(LEVEL_RATIO + 1) * self.table)
     }
 }
 
@@ -140,6 +169,10 @@ pub(crate) struct Reserve {
     held: bool,
     /// When the reserve could not be taken, by the clock's time elapsed.
     failed: Option<Duration>,
+    /// Bytes that can be written in the file system of a folder.
+    free: Box<dyn Fn(&Path) -> u64 + Send>,
+    /// What a refused transaction would have taken, until there is room for it.
+    lacked: u64,
     /// The last state, so that a change is told once.
     state: State,
 }
@@ -147,6 +180,8 @@ pub(crate) struct Reserve {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Enough,
+    /// Less than a transaction needs that was refused.
+    SmallOnly,
     RemovalsOnly,
     Nothing,
 }
@@ -154,10 +189,16 @@ enum State {
 impl Reserve {
     /// Takes the reserve in `folder` when there is room for it.
     pub(crate) fn open(folder: &Path, clock: Clock) -> Self {
+        Self::open_where(folder, clock, Box::new(free))
+    }
+
+    /// The same where `free` says how much room there is.
+    fn open_where(folder: &Path, clock: Clock, free: Box<dyn Fn(&Path) -> u64 + Send>) -> Self {
         // A file that was copied may be a hole: it would keep no room.
         let is_whole = |file: &std::fs::Metadata| file.len() == RESERVE_BYTES && file.blocks() * 512 >= RESERVE_BYTES;
         let held = folder.join(FILE).metadata().is_ok_and(|file| is_whole(&file));
-        let mut reserve = Self { folder: folder.to_owned(), clock, held, failed: None, state: State::Enough };
+        let mut reserve =
+            Self { folder: folder.to_owned(), clock, held, failed: None, free, lacked: 0, state: State::Enough };
         reserve.room(Demand::default());
         reserve
     }
@@ -165,9 +206,13 @@ impl Reserve {
     /// Looks at the disk, and takes or gives up the reserve.
     pub(crate) fn room(&mut self, demand: Demand) -> Room {
         let room = self.look(demand);
+        if room.growth >= self.lacked {
+            self.lacked = 0;
+        }
         let state = match room {
-            Room { growth: 0, removals: 0 } => State::Nothing,
+            Room { growth: 0, removals: 0, .. } => State::Nothing,
             Room { growth: 0, .. } => State::RemovalsOnly,
+            Room { .. } if self.lacked > 0 => State::SmallOnly,
             Room { .. } => State::Enough,
         };
         if state != self.state {
@@ -180,9 +225,14 @@ impl Reserve {
         room
     }
 
-    /// Whether the last look found the disk full.
+    /// A transaction of so many bytes was refused. Until there is room for it the disk is full, whatever else still fits.
+    pub(crate) fn lack(&mut self, bytes: u64) {
+        self.lacked = self.lacked.max(bytes);
+    }
+
+    /// Whether the disk is full: nothing more is written, or not what somebody wanted to.
     pub(crate) fn is_scarce(&self) -> bool {
-        self.state != State::Enough
+        self.state != State::Enough || self.lacked > 0
     }
 
     /// Whether the memtable is due to be written out, and there is room for that and for the merge that may follow.
@@ -203,9 +253,8 @@ impl Reserve {
         room_in(free, demand)
     }
 
-    /// Bytes that can be written; all there are when the system does not tell.
     fn free(&self) -> u64 {
-        statvfs(&self.folder).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+        (self.free)(&self.folder)
     }
 
     /// Takes the reserve, once a while: where it cannot be had, there is no use in trying for each group.
@@ -222,6 +271,11 @@ impl Reserve {
             }
         }
     }
+}
+
+/// Bytes that can be written; all there are when the system does not tell.
+fn free(folder: &Path) -> u64 {
+    statvfs(folder).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// What a disk with `free` bytes takes beside what the engine may have to write.

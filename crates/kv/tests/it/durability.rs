@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use kv::{Error, Kv, RangeOptions};
 use sys::{Clock, Rng};
 
-use crate::stores::{put, show_all};
+use crate::stores::{Store, each, put, show_all};
 
 fn open(folder: &Path) -> Result<Kv, Error> {
     Kv::open_fjall(folder, Clock::system(), Rng::seeded(1))
@@ -247,4 +247,33 @@ async fn memtables_are_written_out_at_8_mib_also_in_stores_that_were_made_with_l
         }
         assert!(written > 0, "an old one: {is_old}");
     }
+}
+
+#[tokio::test]
+async fn a10_others_on_the_disk_are_told_how_much_the_store_needs() {
+    for Store { engine, kv, .. } in &each() {
+        let before = kv.needed_bytes();
+        put(kv, &[("a", &"x".repeat(100_000)), ("b", &"x".repeat(100_000))]).await;
+        match *engine {
+            "memory" => assert_eq!((before, kv.needed_bytes()), (0, 0)),
+            // For removals, and for what is in memory: once as a table, once merged.
+            _ => assert!(before >= 24 << 20 && kv.needed_bytes() >= before + 400_000, "{before}"),
+        }
+    }
+}
+
+/// fjall alone neither opens nor makes anew what it was making when its process ended.
+#[tokio::test]
+async fn a_store_that_was_being_made_at_a_crash_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let unfinished = folder.path().join("fjall.new");
+    std::fs::create_dir(&unfinished).unwrap();
+    std::fs::write(unfinished.join("lock"), "").unwrap();
+    std::fs::write(unfinished.join("0.jnl"), "").unwrap();
+    assert!(fjall::Database::builder(&unfinished).open().is_err(), "the control");
+    let kv = open(folder.path()).unwrap();
+    put(&kv, &[("a", "1")]).await;
+    drop(kv);
+    assert!(!unfinished.exists());
+    assert_eq!(show_all(&open(folder.path()).unwrap()).await, "a=1");
 }

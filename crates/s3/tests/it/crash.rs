@@ -20,7 +20,7 @@ const TASKS: u64 = 4;
 /// So many of the newest objects of a task stay; older ones are deleted.
 const KEPT: u64 = 12;
 
-async fn open(folder: &Path) -> Fixture {
+pub(super) async fn open(folder: &Path) -> Fixture {
     let (clock, rng) = (Clock::system(), Rng::system());
     let kv = Kv::open_fjall(folder.join("kv"), clock.clone(), rng.clone()).expect("the store opens again");
     let blobs = Blobs::local(folder.join("blobs"), clock.clone(), rng.clone()).await.expect("opens");

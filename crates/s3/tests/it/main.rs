@@ -12,6 +12,7 @@ mod model;
 mod multipart;
 mod notifications;
 mod objects;
+mod power;
 mod races;
 mod rights;
 mod settings;

@@ -57,6 +57,28 @@ pub(super) fn attacks_of_the_probe() -> Vec<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
+/// What came of an attack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    Worked,
+    /// What refused it.
+    Refused(String),
+    /// It was not made at all: that shows nothing about any wall.
+    NotMade(String),
+}
+
+impl Said {
+    /// From the words of the probe.
+    fn of(words: &str) -> Self {
+        match words {
+            "ok" => Self::Worked,
+            "unknown" => Self::NotMade(words.to_owned()),
+            _ if words.starts_with("not tried") => Self::NotMade(words.to_owned()),
+            _ => Self::Refused(words.to_owned()),
+        }
+    }
+}
+
 /// Objects of the host that attacks aim at, and what the sandboxes are shown.
 pub(super) struct Stage {
     probe: Child,
@@ -202,16 +224,16 @@ pub(super) async fn link_is_followed(away: Walls, stage: &Stage) -> bool {
     }
 }
 
-/// Makes attacks in a sandbox without some walls, beside a neighbour; what each says.
-pub(super) async fn attack(away: Walls, names: BTreeSet<&str>, stage: &Stage) -> BTreeMap<String, String> {
-    let all_say = |text: &str| names.iter().map(|name| ((*name).to_owned(), text.to_owned())).collect();
+/// Makes attacks in a sandbox without some walls, beside a neighbour; what came of each.
+pub(super) async fn attack(away: Walls, names: BTreeSet<&str>, stage: &Stage) -> BTreeMap<String, Said> {
+    let none_made = |why: String| names.iter().map(|name| ((*name).to_owned(), Said::NotMade(why.clone()))).collect();
     let stand = match Stand::start(&away).await {
         Ok(stand) => stand,
         // Some walls the kernel does not let be left out alone: a pid namespace of the host's in a user namespace of its own.
-        Err(refused) => return all_say(&format!("no such sandbox: {refused}")),
+        Err(refused) => return none_made(format!("no such sandbox: {refused}")),
     };
     if stand.launcher.capabilities().user_namespace == away.contains(&Wall::UserNamespace) {
-        return all_say("no such sandbox: it has no user namespace");
+        return none_made("no such sandbox: it has no user namespace".to_owned());
     }
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let mark = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
@@ -230,13 +252,13 @@ pub(super) async fn attack(away: Walls, names: BTreeSet<&str>, stage: &Stage) ->
     let (read, read_too) = tokio::join!(out.read_to_string(&mut text), err.read_to_string(&mut errors));
     read.and(read_too).expect("its words are text");
     let exit = attacker.exited().await;
-    let mut said: BTreeMap<String, String> = text
+    let mut said: BTreeMap<String, Said> = text
         .lines()
         .filter_map(|line| line.split_once(' '))
-        .map(|(name, rest)| (name.to_owned(), rest.to_owned()))
+        .map(|(name, rest)| (name.to_owned(), Said::of(rest)))
         .collect();
     for name in &last {
-        said.entry((*name).to_owned()).or_insert_with(|| format!("{exit:?}"));
+        said.entry((*name).to_owned()).or_insert_with(|| Said::Refused(format!("{exit:?}")));
     }
     for name in &first {
         assert!(said.contains_key(*name), "{name} without {away:?} said nothing: {text} {errors} {exit:?}");

@@ -187,7 +187,9 @@ fn start_background(
 async fn open_stores(data: &Path, clock: &Clock, rng: &Rng) -> anyhow::Result<(Kv, Blobs)> {
     let kv = Kv::open_fjall(data.join("kv"), clock.clone(), rng.clone());
     let kv = kv.context("the key-value store does not open")?;
-    let blobs = Blobs::local(data.join("blobs"), clock.clone(), rng.clone()).await;
+    let records = kv.clone();
+    let free = blob::beside(Arc::new(blob::free), move || records.needed_bytes());
+    let blobs = Blobs::local_with(data.join("blobs"), clock.clone(), rng.clone(), free).await;
     let blobs = blobs.context("the blob store does not open")?;
     tracing::info!(folder = %data.display(), "stores open");
     Ok((kv, blobs))

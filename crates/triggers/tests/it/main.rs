@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kv::Kv;
+use kv::engine::Room;
+use kv::engine::memory::Memory;
 use lambda::LambdaError;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -59,6 +61,8 @@ struct Seen {
 
 struct World {
     kv: Kv,
+    /// On the disk of the store.
+    room: Arc<Mutex<Room>>,
     clock: Clock,
     sqs: Sqs,
     queues: Service,
@@ -88,7 +92,8 @@ fn succeed() -> Result<Answer, Refusal> {
 
 fn world() -> World {
     let clock = Clock::manual(Timestamp::from_unix_ms(NOW_MS));
-    let kv = Kv::memory(clock.clone(), Rng::seeded(1));
+    let room = Arc::new(Mutex::new(Room::ENOUGH));
+    let kv = Kv::inline(Box::new(Memory::with_room(Arc::clone(&room))), clock.clone(), Rng::seeded(1));
     let rng = Rng::seeded(2);
     let check_policy = Arc::new(|_: &str| Ok(()));
     let sqs = Sqs::new(SqsParts { kv: kv.clone(), clock: clock.clone(), rng: rng.clone(), check_policy });
@@ -120,7 +125,7 @@ fn world() -> World {
     let triggers = Triggers::new(parts);
     let (queues, service) = (sqs::service(sqs.clone()), triggers::service(triggers.clone()));
     let stop = CancellationToken::new();
-    World { kv, clock, sqs, queues, service, triggers, functions, may_act, seen, behaviour, role, denied, stop }
+    World { kv, room, clock, sqs, queues, service, triggers, functions, may_act, seen, behaviour, role, denied, stop }
 }
 
 fn functions(

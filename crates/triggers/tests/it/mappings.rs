@@ -1,6 +1,7 @@
 //! CreateEventSourceMapping, GetEventSourceMapping, ListEventSourceMappings, UpdateEventSourceMapping,
 //! DeleteEventSourceMapping.
 
+use kv::engine::Room;
 use serde_json::{Value, json};
 
 use super::{FUNCTION, settle, world};
@@ -239,4 +240,27 @@ async fn a_mapping_that_cannot_be_read_stops_no_others() {
     world.start();
     settle().await;
     assert_eq!(world.state(&uuid).await, "Enabled");
+}
+
+/// A mapping whose change of state has no room, on a full disk, polls all the same, and holds up nobody behind it.
+#[tokio::test]
+async fn a_mapping_that_cannot_be_settled_stops_no_other() {
+    let world = world();
+    let queues = [world.queue("first", json!({})).await, world.queue("second", json!({})).await];
+    let mut uuids = Vec::new();
+    for queue in &queues {
+        uuids.push(world.map(queue, json!({})).await);
+        world.send(queue, &["m"]).await;
+    }
+    // Growth is refused; what receives and removes is let in.
+    *world.room.lock() = Room::new(0, u64::MAX);
+    world.start();
+    settle().await;
+    assert_eq!(world.state(&uuids[0]).await, "Creating", "the control: it could not be settled");
+    assert_eq!(world.batches(), [["m"], ["m"]]);
+    *world.room.lock() = Room::ENOUGH;
+    world.pass(10).await;
+    for uuid in &uuids {
+        assert_eq!(world.state(uuid).await, "Enabled");
+    }
 }

@@ -64,6 +64,7 @@ fn what_the_engine_may_have_to_write_must_find_room_on_the_disk() {
         top: top * MIB,
         first: first * MIB,
         deeper: deeper * MIB,
+        table: TABLE_BYTES,
     };
     let cases = [
         // An empty store.
@@ -84,9 +85,20 @@ fn what_the_engine_may_have_to_write_must_find_room_on_the_disk() {
         (80, [63, 0, 0, 0, 0], (0, 1)),
     ];
     for (free, sizes, (growth, removals)) in cases {
-        let room = room_in(free * MIB, demand(sizes));
+        let demand = demand(sizes);
+        assert!(demand.bytes_kept() >= demand.bytes() + REMOVALS_BYTES, "{sizes:?}");
+        let room = room_in(free * MIB, demand);
         assert_eq!(room, Room::new(growth * MIB, removals * MIB), "{free} MiB, {sizes:?}");
     }
+}
+
+#[test]
+fn others_leave_what_the_engine_needs_also_for_the_merge_that_is_not_yet_due() {
+    let (small, large) = (8 * MIB, Demand { top: 8 * MIB, first: 24 * MIB, deeper: 1_000 * MIB, ..Demand::default() });
+    assert_eq!(Demand::default().bytes_kept(), REMOVALS_BYTES);
+    assert_eq!(Demand { active: small, ..Demand::default() }.bytes_kept(), 2 * small + REMOVALS_BYTES);
+    assert_eq!(large.bytes(), 32 * MIB);
+    assert_eq!(large.bytes_kept(), (32 + 88) * MIB + REMOVALS_BYTES);
 }
 
 #[test]
@@ -119,4 +131,35 @@ fn a_reserve_that_cannot_be_taken_is_not_tried_for_at_each_group() {
     clock.advance(TAKE_AGAIN);
     reserve.room(Demand::default());
     assert!(reserve.held);
+}
+
+/// Room for some is no room for all: who was refused is the one who waits for what can be given back.
+#[test]
+fn a10_a_disk_is_full_as_long_as_somebody_is_refused() {
+    let folder = tempfile::tempdir().expect("the test holds");
+    let left = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(24 * MIB + 50_000));
+    let tells = std::sync::Arc::clone(&left);
+    let free = move |_: &Path| tells.load(std::sync::atomic::Ordering::Relaxed);
+    let mut reserve = Reserve::open_where(folder.path(), Clock::system(), Box::new(free));
+    let demand = Demand { active: 0, ..Demand::default() };
+    let large = writes(&[("a", Some(60_000))]);
+    let mut room = reserve.room(demand);
+    assert!(room.admit(&writes(&[("a", Some(100))]), false).is_ok() && !reserve.is_scarce());
+    assert!(room.admit(&large, false).is_err());
+    assert_eq!(room.lacked(), cost(&large));
+    reserve.lack(room.lacked());
+    assert!(reserve.is_scarce());
+    reserve.room(demand);
+    assert!(reserve.is_scarce(), "there is still no room for it");
+    left.store(24 * MIB + cost(&large), std::sync::atomic::Ordering::Relaxed);
+    assert!(reserve.room(demand).admit(&large, false).is_ok() && !reserve.is_scarce());
+}
+
+#[test]
+fn a_store_with_larger_tables_needs_more_to_merge_them() {
+    let demand = Demand { top: 64 * MIB, first: 250 * MIB, deeper: 5_000 * MIB, ..Demand::default() };
+    assert_eq!(demand.bytes(), (314 + 88) * MIB);
+    let old = Demand { table: 64 * MIB, ..demand };
+    assert_eq!(old.bytes(), (314 + 704) * MIB);
+    assert_eq!(old.bytes_kept(), (314 + 704) * MIB + REMOVALS_BYTES);
 }

@@ -85,5 +85,5 @@ fn unshare(namespaces: libc::c_int) -> Outcome {
 
 /// A variable of the environment that the test sets.
 fn given(name: &str) -> Result<String, String> {
-    std::env::var(name).map_err(|_| format!("{name} is not set"))
+    std::env::var(name).map_err(|_| format!("not tried: {name} is not set"))
 }

@@ -117,10 +117,13 @@ pub(super) const ATTACKS: &[Attack] = &[
     }),
     ("userns_overlay", || {
         unshare(USER | libc::CLONE_NEWNS)?;
-        // Files must have an owner.
-        super::io(std::fs::write("/proc/self/uid_map", "0 1000 1"))?;
-        let _ = [c"/tmp/upper", c"/tmp/work", c"/tmp/merged"].map(make_folder);
-        let options = c"lowerdir=/etc,upperdir=/tmp/upper,workdir=/tmp/work";
+        // Files that overlayfs makes must have an owner and a group.
+        for (file, words) in [("uid_map", "0 1000 1"), ("setgroups", "deny"), ("gid_map", "0 1000 1")] {
+            super::io(std::fs::write(format!("/proc/self/{file}"), words))?;
+        }
+        // A folder with mounts in it, such as /etc, cannot be the lower one.
+        let _ = [c"/tmp/lower", c"/tmp/upper", c"/tmp/work", c"/tmp/merged"].map(make_folder);
+        let options = c"lowerdir=/tmp/lower,upperdir=/tmp/upper,workdir=/tmp/work";
         works(libc::SYS_mount, [pointer(c"x"), pointer(c"/tmp/merged"), pointer(c"overlay"), 0, pointer(options)])
     }),
     ("userns_release_agent", || {
