@@ -358,7 +358,7 @@ fn raw(file: impl AsFd) -> i32 {
 fn names(path: &[u8]) -> io::Result<Vec<OsString>> {
     const NAME_MAX: usize = 255;
     let mut names = Vec::new();
-    for name in path.split(|byte| *byte == b'/').filter(|name| !matches!(name, b"" | b".")) {
+    for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".") {
         if name == b".." {
             return Err(broken("a path in it leaves the image"));
         }

@@ -104,7 +104,10 @@ async fn queue(
     payload: Bytes,
     client_context: Option<String>,
 ) -> Result<(), LambdaError> {
-    lambda.kv.read(|tx| async move { resolve(&tx, cx, name, 1.0).await }).await?;
+    let resolved = lambda.kv.read(|tx| async move { resolve(&tx, cx, name, 1.0).await }).await?;
+    if let Some(state) = resolved.record.unready() {
+        return Err(LambdaError::unready(state));
+    }
     let (arn, now) = (name.qualified_arn(cx), lambda.clock.now());
     let event = QueuedEvent::new(&arn, cx.request_id.clone(), payload, &cx.trace, now);
     let event = event.ok_or_else(|| LambdaError::function_not_found(&arn))?;

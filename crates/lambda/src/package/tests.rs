@@ -298,7 +298,7 @@ async fn packages(folder: &Path) -> Packages {
 async fn packages_at(folder: &Path, clock: Clock) -> Packages {
     let rng = Rng::seeded(1);
     let blobs = Blobs::local(folder.join("blobs"), clock.clone(), rng.clone()).await.unwrap();
-    Packages::open(&folder.join("code"), blobs, (clock, rng), LIMITS).unwrap()
+    Packages::open(&folder.join("code"), blobs, (clock, rng), (LIMITS, IMAGES)).unwrap()
 }
 
 fn names(folder: &Path) -> Vec<String> {

@@ -179,7 +179,7 @@ impl Stage {
         let blobs = blob::Blobs::local(folder.path().join("blobs"), clock.clone(), rng.clone()).await.unwrap();
         let limits = UnpackLimits { bytes_max: 1 << 20, nodes_max: 100 };
         let packages =
-            Packages::open(&folder.path().join("code"), blobs, (clock.clone(), rng.clone()), limits).unwrap();
+            Packages::open(&folder.path().join("code"), blobs, (clock.clone(), rng.clone()), (limits, images)).unwrap();
         let (script, objects) = (Arc::new(Script::default()), Arc::new(Objects::default()));
         let kv = Kv::memory(clock.clone(), rng.clone());
         let parts = LambdaParts {

@@ -94,7 +94,7 @@ impl Lambdas {
             kv: world.kv.clone(),
             packages: {
                 let seams = (world.clock.clone(), rng.clone());
-                Packages::open(&folder.path().join("code"), blobs, seams, limits).unwrap()
+                Packages::open(&folder.path().join("code"), blobs, seams, (limits, images)).unwrap()
             },
             plane: plane.clone(),
             clock: world.clock.clone(),
