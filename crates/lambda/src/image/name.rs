@@ -74,7 +74,7 @@ impl fmt::Display for ImageName {
 }
 
 /// The 64 digits of `sha256:…`; `None` for everything else.
-pub fn digest_hex(text: &str) -> Option<&str> {
+pub(crate) fn digest_hex(text: &str) -> Option<&str> {
     let hex = text.strip_prefix("sha256:")?;
     let plain = hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     plain.then_some(hex)

@@ -15,6 +15,7 @@ use zip::write::SimpleFileOptions;
 use super::*;
 use raw::{Raw, raw_zip};
 
+const IMAGES: ImageLimits = ImageLimits { bytes_max: 1 << 20, nodes_max: 100 };
 const LIMITS: UnpackLimits = UnpackLimits { bytes_max: 1 << 20, nodes_max: 100 };
 
 /// Unpacks below a folder that has a sibling, so that anything written outside would show.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use http::Request;
 use kv::Kv;
+use lambda::image::{ImageLimits, Layouts};
 use lambda::invoke::{BoxFuture, Report, Status, StreamPart};
 use lambda::package::{Packages, UnpackLimits};
 use lambda::runtimes::{Family, MissingRuntime, Resolved, RuntimeVersion};
@@ -180,6 +181,7 @@ impl Stage {
         let limits = UnpackLimits { bytes_max: 1 << 20, nodes_max: 100 };
         let packages =
             Packages::open(&folder.path().join("code"), blobs, (clock.clone(), rng.clone()), (limits, images)).unwrap();
+        let images = ImageLimits { bytes_max: 4 << 20, nodes_max: 200 };
         let (script, objects) = (Arc::new(Script::default()), Arc::new(Objects::default()));
         let kv = Kv::memory(clock.clone(), rng.clone());
         let parts = LambdaParts {
@@ -195,6 +197,7 @@ impl Stage {
                 Arc::new(move |object| Box::pin(Arc::clone(&objects).read(object)))
             },
             check_policy: Arc::new(unreadable),
+            images: Arc::new(Layouts::new(folder.path().join("layouts"))),
         };
         let lambda = Lambda::new(parts);
         Self { service: lambda::service(lambda.clone()), lambda, script, clock, kv, folder, objects }
