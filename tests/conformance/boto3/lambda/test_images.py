@@ -215,9 +215,9 @@ def handler(event, context):
         "WorkingDir": "/function",
         "Env": ["PYTHONDONTWRITEBYTECODE=1"],
     }
-    links = {"lib64": special(tarfile.SYMTYPE, "usr/lib64")} if Path("/lib64").is_symlink() else {}
-    libs = {"lib": special(tarfile.SYMTYPE, "usr/lib")} if Path("/lib").is_symlink() else {}
-    image = Image([tar({**links, **libs, **system}), tar(packages), tar({"function/app.py": app})], config)
+    merged = [name for name in ("lib", "lib64") if Path("/", name).is_symlink()]
+    links = {f"usr/{name}": None for name in merged} | {name: special(tarfile.SYMTYPE, f"usr/{name}") for name in merged}
+    image = Image([tar({**links, **system}), tar(packages), tar({"function/app.py": app})], config)
     client, name, _ = create(registry.push("python/app", "v1", image), MemorySize=512)
     answer = result(client, name, {"n": 1})
     assert answer["echo"] == {"n": 1} and answer["python"] == [3, 11] and answer["cwd"] == "/function"
