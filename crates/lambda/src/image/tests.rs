@@ -341,8 +341,9 @@ fn e4_gnu_tar_and_pax_archives_are_read_as_tar_reads_them() {
     fs::set_permissions(from.path().join("hard"), fs::Permissions::from_mode(0o751)).expect("set");
     let expected = listing(from.path());
     for format in ["gnu", "pax", "posix"] {
-        let output = Command::new("tar").arg(format!("--format={format}")).arg("-C").arg(from.path()).args(["-cf", "-", "."]);
-        let archive = { output }.stderr(Stdio::inherit()).output().expect("tar runs");
+        let mut command = Command::new("tar");
+        command.arg(format!("--format={format}")).arg("-C").arg(from.path()).args(["-cf", "-", "."]);
+        let archive = command.stderr(Stdio::inherit()).output().expect("tar runs");
         assert!(archive.status.success());
         let to = tempfile::tempdir().expect("a folder");
         lay_into(to.path(), &[archive.stdout]).expect("laid");
