@@ -274,58 +274,64 @@ impl Tree {
         Ok(rustix::fs::chmodat(parent, name.as_ref(), Mode::from_raw_mode(mode), AtFlags::empty())?)
     }
 
-    /// Removes what is called so, with all below it. Nothing is fine.
+    /// Removes what is called so, with all below it. Nothing is fine. Recursions here are as deep as folders are.
     fn remove(&self, parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
         match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
             Err(Errno::ISDIR | Errno::PERM) => {}
             Err(error) => return Err(error.into()),
         }
-        self.clear(parent, name, false)?;
+        let folder = reopen(parent, name)?;
+        entries(&folder)?.iter().try_for_each(|name| self.remove(&folder, name))?;
         Ok(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
     }
 
     /// `.wh.NAME`
     fn hide(&self, parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
-        if name.is_empty() || name == "." || name == ".." {
-            return Err(broken("a whiteout in it hides nothing"));
-        }
-        if !self.own.contains(&(inode(parent)?, hash(name))) {
-            return self.remove(parent, name);
-        }
-        // What the layer itself has made stays, and loses only what was there before.
-        match self.kind(parent, name)? {
-            Some(FileType::Directory) => self.clear(parent, name, true),
-            _ => Ok(()),
+        match name.is_empty() || name == "." || name == ".." {
+            true => Err(broken("a whiteout in it hides nothing")),
+            false => self.sweep(parent, name),
         }
     }
 
     /// `.wh..wh..opq`
     fn hide_all(&self, folder: &OwnedFd) -> io::Result<()> {
-        self.clear(folder, OsStr::new("."), true)
+        let folder = reopen(folder, OsStr::new("."))?;
+        entries(&folder)?.iter().try_for_each(|name| self.sweep(&folder, name))
     }
 
-    /// Empties a folder. With `spares` what the current layer has made stays, emptied in the same way. Recursion is as deep as
-    /// folders are.
-    fn clear(&self, parent: &OwnedFd, name: &OsStr, spares: bool) -> io::Result<()> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder = rustix::fs::openat(parent, name, flags, Mode::empty())?;
-        let own = inode(&folder)?;
-        // Names first: a folder that changes while it is read may tell of its entries twice, or not.
-        let entries: Vec<_> = rustix::fs::Dir::read_from(&folder)?.collect::<Result<_, _>>()?;
-        for entry in entries {
-            let name = OsStr::from_bytes(entry.file_name().to_bytes()).to_owned();
-            if name == "." || name == ".." {
-                continue;
+    /// Removes what the layers below have made, and leaves what the current one has, with the folders that it lies in.
+    fn sweep(&self, parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
+        let is_own = self.own.contains(&(inode(parent)?, hash(name)));
+        match self.kind(parent, name)? {
+            Some(FileType::Directory) => {
+                let folder = reopen(parent, name)?;
+                entries(&folder)?.iter().try_for_each(|name| self.sweep(&folder, name))?;
+                if is_own {
+                    return Ok(());
+                }
+                match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+                    Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+                    Err(error) => Err(error.into()),
+                }
             }
-            match spares && self.own.contains(&(own, hash(&name))) {
-                true if self.kind(&folder, &name)? == Some(FileType::Directory) => self.clear(&folder, &name, true)?,
-                true => {}
-                false => self.remove(&folder, &name)?,
-            }
+            Some(_) if !is_own => Ok(rustix::fs::unlinkat(parent, name, AtFlags::empty())?),
+            _ => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// A folder in a folder, to be read: each time from its start.
+fn reopen(parent: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?)
+}
+
+/// The names in a folder. All of them at once: a folder that changes while it is read may tell of one twice, or not at all.
+fn entries(folder: &OwnedFd) -> io::Result<Vec<OsString>> {
+    let all = rustix::fs::Dir::read_from(folder)?.collect::<Result<Vec<_>, _>>()?;
+    let names = all.iter().map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned());
+    Ok(names.filter(|name| name != "." && name != "..").collect())
 }
 
 /// A new file, open for writing. Its owner can always read it; nobody becomes anybody else by it.
