@@ -18,7 +18,7 @@ use crate::LATEST;
 use crate::error::LambdaError;
 use crate::function::CodeRef;
 use crate::keys::{self, Before, FunctionRecord, ImageRecord, Key, Place, Pull};
-use crate::name::function_arn;
+use crate::name::{FunctionName, function_arn};
 use crate::ops::functions::account_for;
 use crate::state::Lambda;
 
@@ -107,6 +107,8 @@ impl Lambda {
         if settled {
             let arn = function_arn(&awaited.cx.region, awaited.cx.account.as_str(), &awaited.name);
             self.plane.retire(&arn, Some(LATEST.to_owned())).await;
+            // What is provisioned of a version could not start before.
+            self.provision(&awaited.cx, &FunctionName::parse(&awaited.cx, &awaited.name, None)?).await?;
         }
         Ok(())
     }

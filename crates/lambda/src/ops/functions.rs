@@ -82,19 +82,21 @@ pub(crate) async fn create(
     let (uri, image_config) = (input.code.image_uri.take(), input.image_config.take());
     let mut record = draft(&lambda, &name, input)?;
     record.layers = layers;
-    let naming = lambda.naming.read().await;
-    match uri {
+    let naming = match uri {
         Some(uri) => {
             let overrides = image_config.map(images::overrides).transpose()?.unwrap_or_default();
             let image = lambda.look_up_image(&cx, &uri, (record.architecture, overrides), 0).await?;
+            let naming = lambda.naming.read().await;
             lambda.begin_image(&cx, image, &mut record).await?;
+            Some(naming)
         }
         None => {
             let package = lambda.package(zip, object, "CreateFunction").await?;
             record.code = lambda.store(&cx, package, 0).await?;
             lambda.check_unpacked(&record).await?;
+            None
         }
-    }
+    };
     let stored = lambda
         .kv
         .transact(|tx| {
