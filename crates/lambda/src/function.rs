@@ -12,7 +12,7 @@ pub const LATEST: &str = "$LATEST";
 
 /// One version of one function. The control plane makes it from its records; the data plane never reads records.
 ///
-/// Two values with the same [`FunctionVersion::environment_key`] may share an execution environment (L12).
+/// Two values with the same [`FunctionVersion::environment_key`] may share an execution environment, for the same tenant (L12).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionVersion {
     /// The account that owns the function.
@@ -57,6 +57,9 @@ pub struct FunctionVersion {
     pub layers: Vec<CodeRef>,
     /// Its share of the account's concurrency.
     pub concurrency: Concurrency,
+    /// `TenancyConfig.TenantIsolationMode` is `PER_TENANT`: every invocation names its tenant, and no two tenants share an
+    /// environment.
+    pub per_tenant: bool,
     /// The container image that stands in place of the package, the layers and the runtime.
     pub image: Option<ImageUse>,
 }

@@ -93,6 +93,8 @@ pub struct Invocation {
     pub client_context: Option<String>,
     /// JSON text of the caller's Cognito identity.
     pub cognito_identity: Option<String>,
+    /// The tenant that it is for: environments that serve it serve no other (L12). With functions that tell tenants apart only.
+    pub tenant_id: Option<String>,
     /// The ARN that the caller used (with its qualifier, if it gave one): `Context.invokedFunctionArn`.
     pub invoked_arn: String,
     /// Where this invocation hangs in its trace.
@@ -383,6 +385,6 @@ impl Invoker {
 
     /// Idle environments (frozen, or about to be) of `function`.
     pub fn idle(&self, function: &FunctionVersion) -> usize {
-        self.0.environments.idle(&EnvironmentKey::of(function))
+        self.0.environments.idle(&EnvironmentKey::of(function, None))
     }
 }

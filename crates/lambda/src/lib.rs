@@ -49,6 +49,7 @@ mod remembered;
 pub mod runtimes;
 mod state;
 mod statement;
+mod tenancy;
 mod turns;
 pub mod url;
 

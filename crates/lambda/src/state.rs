@@ -199,6 +199,7 @@ impl Lambda {
             version,
             layers: record.layers.into_iter().map(|layer| layer.code).collect(),
             concurrency,
+            per_tenant: record.per_tenant,
             revision_id: record.revision_id,
             role: record.role,
             runtime_warning: self.warning(&record.runtime),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::ValueEnum;
 use lambda::invoke::egress::Egress;
+use lambda::runtimes::OperatorRuntimes;
 use serde::{Deserialize, Serialize};
 use wire::AccountId;
 
@@ -92,6 +93,11 @@ pub(crate) struct Options {
     #[arg(long, env = "TINDERBOX_EGRESS", value_name = "POLICY")]
     egress: Option<String>,
 
+    /// A runtime that the operator brings: a folder whose executable `bootstrap` speaks the Runtime API, as in
+    /// ruby3.3=/srv/ruby; may be repeated. It comes before what this host has for the identifier
+    #[arg(long = "runtime", env = "TINDERBOX_RUNTIMES", value_name = "IDENTIFIER=FOLDER", value_delimiter = ',')]
+    runtimes: Vec<String>,
+
     /// Domain of function URLs, which must resolve to this machine [default: localhost]
     #[arg(long, env = "TINDERBOX_DOMAIN", value_name = "NAME")]
     domain: Option<String>,
@@ -168,6 +174,7 @@ impl Options {
             oidc_keys: either(self.oidc_keys, lower.oidc_keys),
             isolation: self.isolation.or(lower.isolation),
             egress: self.egress.or(lower.egress),
+            runtimes: if self.runtimes.is_empty() { lower.runtimes } else { self.runtimes },
             domain: self.domain.or(lower.domain),
             concurrency: self.concurrency.or(lower.concurrency),
             memory_mb: self.memory_mb.or(lower.memory_mb),
@@ -221,6 +228,7 @@ pub(crate) struct Config {
     pub(crate) oidc_keys: BTreeMap<String, issuer_keys::Place>,
     pub(crate) isolation: Isolation,
     pub(crate) egress: Egress,
+    pub(crate) runtimes: OperatorRuntimes,
     pub(crate) domain: String,
     pub(crate) concurrency: u32,
     pub(crate) memory_mb: u64,
@@ -266,6 +274,7 @@ impl Config {
             region,
             oidc_keys,
             isolation: options.isolation.unwrap_or_default(),
+            runtimes: OperatorRuntimes::parse(options.runtimes.iter().map(String::as_str))?,
             egress: options.egress.as_deref().unwrap_or("all").parse()?,
             domain: options.domain.unwrap_or_else(|| "localhost".to_owned()),
             concurrency,

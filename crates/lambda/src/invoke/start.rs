@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::apis::{self, Apis};
 use super::assign::{Folders, function_mounts};
-use super::egress::Door;
+use super::egress::{Door, Egress};
 use super::ending::Ending;
 use super::environment::{Environment, Held};
 use super::image;
@@ -86,7 +86,11 @@ struct Launched {
 
 impl Invoker {
     /// The log stream of a new environment, with its `INIT_START` record, and the environment's id.
-    pub(super) fn open_log_stream(&self, function: &Arc<FunctionVersion>) -> Result<(String, LogStream), InvokeError> {
+    pub(super) fn open_log_stream(
+        &self,
+        function: &Arc<FunctionVersion>,
+        tenant: Option<String>,
+    ) -> Result<(String, LogStream), InvokeError> {
         let shared = &self.0;
         let resolved = match function.image {
             Some(_) => image::resolved(),
@@ -100,7 +104,7 @@ impl Invoker {
         let id = sys::id::hex::<16>(&shared.rng);
         let now = shared.clock.now();
         let name = format!("{}/[{}]{id}", stream_date(now), function.version);
-        let platform = PlatformRecords::new(&function.logging, &function.version, &runtime);
+        let platform = PlatformRecords::new(&function.logging, &function.version, &runtime, tenant);
         let init_start = platform.init_start(now);
         let function = Arc::clone(function);
         let (clock, sink) = (shared.clock.clone(), Arc::clone(&shared.logs));
@@ -171,7 +175,7 @@ impl Invoker {
         state.become_(State::Assigned);
         let telemetry = Telemetry::new(clock.clone(), sandbox.take_sockets());
         logs.attach(&mut sandbox, telemetry.clone());
-        let door = shared.way_out.door();
+        let door = shared.way_out.door(Egress::of(&function.environment));
         let line = connect(&mut sandbox, line, protocol, &holds, peer, door, apis_of(&extensions, &telemetry), clock);
         let line = line.map_err(|cause| unavailable(cause.to_owned()))?;
         let environment = Environment {

@@ -47,6 +47,9 @@ pub(crate) struct FunctionRecord {
     /// `SnapStart.ApplyOn` is `PublishedVersions`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) snap_start: bool,
+    /// `TenancyConfig.TenantIsolationMode` is `PER_TENANT`: from creation on, for ever.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) per_tenant: bool,
     /// `PackageType` is `Image`: then `code` is the image, and there is no runtime, handler or layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) image: Option<ImageRecord>,

@@ -35,6 +35,7 @@ fn record() -> FunctionRecord {
         snap_start: false,
         image: None,
         pull: None,
+        per_tenant: false,
     }
 }
 

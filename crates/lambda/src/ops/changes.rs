@@ -15,6 +15,7 @@ use crate::keys::{self, Before, FunctionRecord, ImageRecord, Pull};
 use crate::name::FunctionName;
 use crate::qualifier::Qualifier;
 use crate::state::Lambda;
+use crate::tenancy;
 
 /// The function that an update means; only `$LATEST` can change.
 fn target(cx: &Cx, given: &str) -> Result<FunctionName, LambdaError> {
@@ -203,6 +204,7 @@ pub(crate) async fn update_configuration(
                 check_settled(&before, &name.arn(cx))?;
                 images::check_configuration(&before, input)?;
                 let mut record = apply(before, input.clone())?;
+                tenancy::check_snap_start(&record)?;
                 if let Some(layers) = layers {
                     record.layers.clone_from(layers);
                 }

@@ -64,6 +64,9 @@ pub(crate) fn configuration(
         state: Some(progress.state),
         state_reason: progress.reason.or(warning),
         state_reason_code: progress.code.and_then(|code| code.parse().ok()),
+        tenancy_config: record
+            .per_tenant
+            .then_some(m::TenancyConfig { tenant_isolation_mode: m::TenantIsolationMode::PerTenant }),
         timeout: Some(record.timeout_s.cast_signed()),
         tracing_config: Some(m::TracingConfigResponse { mode: Some(tracing_mode(record.tracing)) }),
         version: Some(version.to_owned()),

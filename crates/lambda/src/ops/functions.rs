@@ -17,6 +17,7 @@ use crate::name::FunctionName;
 use crate::pages;
 use crate::qualifier::{Qualifier, Resolved, resolve};
 use crate::state::Lambda;
+use crate::tenancy;
 
 /// The key of a function of the caller's.
 pub(crate) fn key<'a>(cx: &'a Cx, name: &'a FunctionName) -> Key<'a> {
@@ -81,6 +82,7 @@ pub(crate) async fn create(
     let (zip, object) = (input.code.zip_file.take(), CodeObject::of_code(&input.code));
     let (uri, image_config) = (input.code.image_uri.take(), input.image_config.take());
     let mut record = draft(&lambda, &name, input)?;
+    tenancy::check_snap_start(&record)?;
     record.layers = layers;
     let naming = match uri {
         Some(uri) => {
@@ -140,7 +142,6 @@ fn check_new(lambda: &Lambda, input: &m::CreateFunctionInput) -> Result<(), Lamb
         ("Code.SourceKMSKeyArn", code.source_kms_key_arn.is_some()),
         ("PublishTo", input.publish_to.is_some()),
         ("CodeSigningConfigArn", input.code_signing_config_arn.is_some()),
-        ("TenancyConfig", input.tenancy_config.is_some()),
         ("CapacityProviderConfig", input.capacity_provider_config.is_some()),
         ("DurableConfig", input.durable_config.is_some()),
         ("RuntimeConfig", input.runtime_config.is_some()),
@@ -186,6 +187,7 @@ fn draft(lambda: &Lambda, name: &FunctionName, input: m::CreateFunctionInput) ->
         snap_start: settings::wants_snap_start(input.snap_start.as_ref()),
         image: None,
         pull: None,
+        per_tenant: input.tenancy_config.is_some(),
     })
 }
 

@@ -28,6 +28,8 @@ mod settings;
 #[cfg(test)]
 mod stage;
 #[cfg(test)]
+mod tenancy;
+#[cfg(test)]
 mod urls;
 #[cfg(test)]
 mod versions;

@@ -15,7 +15,7 @@ use lambda::image::ImageLimits;
 use lambda::invoke::{LogLine, LogSink};
 use lambda::limits;
 use lambda::package::{Packages, UnpackLimits};
-use lambda::runtimes::Runtimes;
+use lambda::runtimes::{OperatorRuntimes, Runtimes};
 use lambda::{Hooks, InvokeLimits, Invoker, InvokerParts, Lambda, LambdaParts, NodePlane, PriceTable};
 use logs::{LogEvent, Logs};
 use s3::S3;
@@ -80,7 +80,7 @@ pub(super) async fn wire(
     let recorder = traces.recorder();
     sys::task::spawn("expire traces", expire_hourly(traces.clone(), clock.clone(), stop.clone()));
     let launcher = start_launcher(config).await?;
-    let runtimes = find_runtimes(&clock, data).await?;
+    let runtimes = find_runtimes(&clock, data, config.runtimes.clone()).await?;
     let may_act = storage::Later::default();
     let (iam, decisions) = identity::open(config, data, kv.clone(), clock.clone(), rng.clone()).await?;
     let may_do = identity::may_do(iam.clone(), config.auth);
@@ -197,9 +197,10 @@ fn prices(config: &Config) -> PriceTable {
 }
 
 /// The language runtimes of this host; our bootstraps are compiled for them meanwhile.
-async fn find_runtimes(clock: &Clock, data: &Path) -> anyhow::Result<Runtimes> {
-    let runtimes = Runtimes::discover(clock, data).await.context("the bootstraps could not be written")?;
-    tracing::info!(runtimes = ?runtimes.found(), "runtimes found");
+async fn find_runtimes(clock: &Clock, data: &Path, operator: OperatorRuntimes) -> anyhow::Result<Runtimes> {
+    let brought: Vec<_> = operator.identifiers().map(str::to_owned).collect();
+    let runtimes = Runtimes::discover(clock, data, operator).await.context("the bootstraps could not be written")?;
+    tracing::info!(runtimes = ?runtimes.found(), ?brought, "runtimes found");
     let compiling = runtimes.clone();
     sys::task::spawn("compile bootstraps", async move { compiling.compile_ahead().await });
     Ok(runtimes)

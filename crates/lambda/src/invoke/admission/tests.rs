@@ -33,6 +33,7 @@ fn function(digit: u8, name: &str, reserved: Option<u32>, account_reserved: u32)
         layers: Vec::new(),
         image: None,
         concurrency: Concurrency { reserved, account_reserved, provisioned: false },
+        per_tenant: false,
     }
 }
 
