@@ -151,9 +151,9 @@ impl ImageError {
             Self::Denied => {
                 "Lambda does not have permission to access the ECR image. Check the ECR permissions.".to_owned()
             }
-            Self::MediaType => format!(
-                "The image manifest, config or layer media type for the source image {uri} is not supported."
-            ),
+            Self::MediaType => {
+                format!("The image manifest, config or layer media type for the source image {uri} is not supported.")
+            }
             Self::NotAllowed(why) | Self::Invalid(why) => {
                 format!("Source image {uri} is not valid. Provide a valid source image. ({why})")
             }

@@ -34,7 +34,8 @@ pub(crate) use published::{
     VersionCounter,
 };
 pub(crate) use record::{
-    Before, FileSystemRecord, FunctionRecord, ImageRecord, LayerUse, Pull, UrlAuth, UrlOwner, UrlRecord, UsageRecord, VpcRecord,
+    Before, FileSystemRecord, FunctionRecord, ImageRecord, LayerUse, Pull, UrlAuth, UrlOwner, UrlRecord, UsageRecord,
+    VpcRecord,
 };
 
 /// Every key starts with this word: one store serves all services.

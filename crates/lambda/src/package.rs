@@ -413,7 +413,8 @@ impl Packages {
             let work = move || filled.and_then(|()| Ok(fs::rename(&unfinished.0, place)?));
             sys::task::blocking(work).await.ok_or_else(cancelled)??;
         }
-        let (folder, now) = (place.clone(), SystemTime::UNIX_EPOCH + self.inner.clock.now().since(Timestamp::default()));
+        let (folder, now) =
+            (place.clone(), SystemTime::UNIX_EPOCH + self.inner.clock.now().since(Timestamp::default()));
         let work = move || fs::File::open(folder)?.set_modified(now);
         sys::task::blocking(work).await.ok_or_else(cancelled)??;
         Ok(place)

@@ -10,10 +10,10 @@ use wire::{AccountId, CheckPolicy, Cx, Principal, ResourceFacts, TraceContext};
 use crate::code_link::CodeLinks;
 use crate::code_source::{OBJECTS_AT_ONCE, ReadObject};
 use crate::error::LambdaError;
-use crate::image::ImageSource;
-use crate::image::pull::{ACCOUNT_PULLS_AT_ONCE, PULLS_AT_ONCE};
 use crate::function::{CodeRef, Concurrency, FunctionVersion};
 use crate::identity::Identity;
+use crate::image::ImageSource;
+use crate::image::pull::{ACCOUNT_PULLS_AT_ONCE, PULLS_AT_ONCE};
 use crate::keys::FunctionRecord;
 use crate::lately::Lately;
 use crate::limits;
@@ -113,7 +113,8 @@ impl std::ops::Deref for Lambda {
 impl Lambda {
     /// The service over `parts`.
     pub fn new(parts: LambdaParts) -> Self {
-        let LambdaParts { kv, packages, plane, clock, rng, config, identity, read_object, check_policy, images } = parts;
+        let LambdaParts { kv, packages, plane, clock, rng, config, identity, read_object, check_policy, images } =
+            parts;
         let code_links = CodeLinks::new(&rng);
         Self(Arc::new(State {
             kv,

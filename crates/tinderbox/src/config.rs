@@ -124,7 +124,12 @@ pub(crate) struct Options {
 
     /// Where container images may come from: http://HOST:PORT or https://HOST of a registry, or NAME=/FOLDER of OCI layouts; NAME=
     /// before either is the host in image URIs (ecr: all of Amazon ECR's); may be repeated [default: nowhere]
-    #[arg(long = "image-registry", env = "TINDERBOX_IMAGE_REGISTRIES", value_name = "[NAME=]URL|FOLDER", value_delimiter = ',')]
+    #[arg(
+        long = "image-registry",
+        env = "TINDERBOX_IMAGE_REGISTRIES",
+        value_name = "[NAME=]URL|FOLDER",
+        value_delimiter = ','
+    )]
     image_registries: Vec<String>,
 
     /// config.json of Docker (as `docker login` writes it) with the credentials for registries

@@ -120,15 +120,15 @@ impl Document {
         // The document's own word counts more than the server's: it is what the digest vouches for.
         let media_type = kind.media_type.as_deref().or(declared).unwrap_or_default();
         let media_type = media_type.split(';').next().unwrap_or_default().trim();
-        let is_index = match media_type {
-            "application/vnd.oci.image.index.v1+json"
-            | "application/vnd.docker.distribution.manifest.list.v2+json" => true,
-            "application/vnd.oci.image.manifest.v1+json" | "application/vnd.docker.distribution.manifest.v2+json" => {
-                false
-            }
-            "" | "application/json" | "application/octet-stream" => kind.manifests.is_some(),
-            _ => return Err(ImageError::MediaType),
-        };
+        let is_index =
+            match media_type {
+                "application/vnd.oci.image.index.v1+json"
+                | "application/vnd.docker.distribution.manifest.list.v2+json" => true,
+                "application/vnd.oci.image.manifest.v1+json"
+                | "application/vnd.docker.distribution.manifest.v2+json" => false,
+                "" | "application/json" | "application/octet-stream" => kind.manifests.is_some(),
+                _ => return Err(ImageError::MediaType),
+            };
         match is_index {
             true => Index::parse(bytes).map(Self::Index),
             false => serde_json::from_slice(bytes).map(Self::Manifest).map_err(|_| ImageError::MediaType),
@@ -145,9 +145,9 @@ impl Index {
     /// The digest of the manifest for Linux on `architecture`.
     pub(super) fn pick(&self, architecture: Architecture) -> Option<&str> {
         let fits = |one: &&Descriptor| {
-            one.platform.as_ref().is_some_and(|platform| {
-                platform.os == "linux" && platform.architecture == goarch(architecture)
-            })
+            one.platform
+                .as_ref()
+                .is_some_and(|platform| platform.os == "linux" && platform.architecture == goarch(architecture))
         };
         self.manifests.iter().find(fits).and_then(|one| digest_hex(&one.digest))
     }
@@ -161,10 +161,7 @@ impl Manifest {
 
     /// The blob with the configuration.
     pub(super) fn configuration(&self) -> Result<CodeRef, ImageError> {
-        let known = [
-            "application/vnd.oci.image.config.v1+json",
-            "application/vnd.docker.container.image.v1+json",
-        ];
+        let known = ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
         match known.contains(&self.config.media_type.as_str()) && self.config.size <= DOCUMENT_BYTES_MAX {
             true => self.config.blob(),
             false => Err(ImageError::MediaType),
@@ -181,8 +178,9 @@ impl Manifest {
                 "application/vnd.oci.image.layer.v1.tar" | "application/vnd.docker.image.rootfs.diff.tar" => {
                     Packing::Plain
                 }
-                "application/vnd.oci.image.layer.v1.tar+gzip"
-                | "application/vnd.docker.image.rootfs.diff.tar.gzip" => Packing::Gzip,
+                "application/vnd.oci.image.layer.v1.tar+gzip" | "application/vnd.docker.image.rootfs.diff.tar.gzip" => {
+                    Packing::Gzip
+                }
                 "application/vnd.oci.image.layer.v1.tar+zstd" => Packing::Zstd,
                 _ => return Err(ImageError::MediaType),
             };
@@ -275,7 +273,8 @@ mod tests {
             json!({ "config": { "mediaType": config, "digest": format!("sha256:{}", "a".repeat(64)), "size": 2 },
                     "layers": [{ "mediaType": layer, "digest": format!("sha256:{}", "b".repeat(64)), "size": 3 }] })
         };
-        let (config, layer) = ("application/vnd.oci.image.config.v1+json", "application/vnd.oci.image.layer.v1.tar+zstd");
+        let (config, layer) =
+            ("application/vnd.oci.image.config.v1+json", "application/vnd.oci.image.layer.v1.tar+zstd");
         let parse = |value: &serde_json::Value| Manifest::parse(value.to_string().as_bytes()).expect("a manifest");
         let good = parse(&manifest(config, layer));
         assert_eq!(good.configuration().expect("a blob").digest, "a".repeat(64));
@@ -291,12 +290,16 @@ mod tests {
 
     #[test]
     fn lists_that_docker_leaves_null_are_empty() {
-        let text = br#"{"architecture":"amd64","os":"linux","config":{"Entrypoint":null,"Cmd":["a"],"Env":null,"User":"0"},
+        let text =
+            br#"{"architecture":"amd64","os":"linux","config":{"Entrypoint":null,"Cmd":["a"],"Env":null,"User":"0"},
                         "rootfs":{"type":"layers","diff_ids":[]}}"#;
         let configuration = Configuration::parse(text).expect("a configuration");
         assert!(configuration.check_platform(Architecture::X86_64).is_ok());
         assert!(configuration.check_platform(Architecture::Arm64).is_err());
         let settings = configuration.settings();
-        assert_eq!((settings.entrypoint.len(), settings.cmd, settings.working_dir), (0, vec!["a".to_owned()], String::new()));
+        assert_eq!(
+            (settings.entrypoint.len(), settings.cmd, settings.working_dir),
+            (0, vec!["a".to_owned()], String::new())
+        );
     }
 }

@@ -108,11 +108,7 @@ fn altered(digest: &str) -> ImageError {
     ImageError::Invalid(format!("what the registry has as sha256:{digest} is something else"))
 }
 
-async fn fetch_document(
-    source: &Arc<dyn ImageSource>,
-    image: &ImageName,
-    blob: &CodeRef,
-) -> Result<Bytes, ImageError> {
+async fn fetch_document(source: &Arc<dyn ImageSource>, image: &ImageName, blob: &CodeRef) -> Result<Bytes, ImageError> {
     let mut pieces = source.blob(image.clone(), blob.digest.clone()).await?;
     let mut bytes = Vec::new();
     while let Some(piece) = pieces.try_next().await.map_err(|error| ImageError::Unavailable(error.to_string()))? {
@@ -174,10 +170,9 @@ impl Packages {
                 for (layer, diff_id) in layers.iter().zip(diff_ids) {
                     let laid = lay(&blobs, layer, diff_id, tree, bytes_left).await;
                     (tree, bytes_left) = laid.map_err(|error| match error {
-                        PackageError::Io(error) if error.raw_os_error().is_none() => PackageError::Layer {
-                            digest: layer.blob.digest.clone(),
-                            reason: error.to_string(),
-                        },
+                        PackageError::Io(error) if error.raw_os_error().is_none() => {
+                            PackageError::Layer { digest: layer.blob.digest.clone(), reason: error.to_string() }
+                        }
                         other => other,
                     })?;
                 }

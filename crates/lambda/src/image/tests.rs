@@ -153,7 +153,8 @@ fn later_layers_lie_over_earlier_ones() {
 
 #[test]
 fn whiteouts_hide_what_is_below_and_nothing_of_their_own_layer() {
-    let below = || vec![folder("a"), file("a/x", "1"), file("a/y", "1"), folder("a/s"), file("a/s/t", "1"), file("b", "1")];
+    let below =
+        || vec![folder("a"), file("a/x", "1"), file("a/y", "1"), folder("a/s"), file("a/s/t", "1"), file("b", "1")];
     assert_eq!(names(&laid(&[below(), vec![file("a/.wh.x", ""), file(".wh.b", "")]])), ["a", "a/s", "a/s/t", "a/y"]);
     assert_eq!(names(&laid(&[below(), vec![file(".wh.a", "")]])), ["b"]);
     // Whichever comes first.
@@ -169,7 +170,10 @@ fn whiteouts_hide_what_is_below_and_nothing_of_their_own_layer() {
     }
     let again = laid(&[below(), vec![folder("a"), file("a/n", "2"), file(".wh.a", "")]]);
     assert_eq!(names(&again), ["a", "a/n", "b"], "a whiteout behind the folder of its own layer");
-    assert_eq!(names(&laid(&[below(), vec![file(".wh.absent", ""), file("a/.wh..wh.plnk", "")]])), names(&laid(&[below()])));
+    assert_eq!(
+        names(&laid(&[below(), vec![file(".wh.absent", ""), file("a/.wh..wh.plnk", "")]])),
+        names(&laid(&[below()]))
+    );
     assert!(refusal(&[below(), vec![file("a/.wh.", "")]]).contains("hides nothing"));
     assert!(refusal(&[below(), vec![file("a/.wh...", "")]]).contains("hides nothing"));
 }
@@ -428,7 +432,8 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
         0..4 => file(&path, &text),
         4 | 5 => folder(&path),
         6 => {
-            let (parent, name) = path.rsplit_once('/').map_or((String::new(), path.as_str()), |(p, n)| (format!("{p}/"), n));
+            let (parent, name) =
+                path.rsplit_once('/').map_or((String::new(), path.as_str()), |(p, n)| (format!("{p}/"), n));
             file(&format!("{parent}.wh.{name}"), "")
         }
         _ => file(&format!("{path}/.wh..wh..opq"), ""),

@@ -55,7 +55,8 @@ pub(super) struct Tree {
 impl Tree {
     /// In `folder`, which exists and is empty. At most `nodes_max` entries over all layers.
     pub(super) fn new(folder: &Path, nodes_max: u64, free_bytes_min: u64) -> io::Result<Self> {
-        let root = rustix::fs::openat(CWD, folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let root =
+            rustix::fs::openat(CWD, folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let (path, own, last) = (folder.to_owned(), HashSet::new(), None);
         Ok(Self { root, path, nodes_left: nodes_max, free_bytes_min, written: 0, own, last })
     }

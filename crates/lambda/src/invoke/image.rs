@@ -33,7 +33,8 @@ pub(super) fn plan(used: &ImageUse, image: &ImageRoot) -> Result<LaunchPlan, End
     }
     let variables = image.settings.env.iter().filter_map(|one| one.split_once('='));
     let sound = |(name, value): &(&str, &str)| !name.is_empty() && !name.contains('\0') && !value.contains('\0');
-    let environment: Vec<_> = variables.filter(sound).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let environment: Vec<_> =
+        variables.filter(sound).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let bytes: usize = environment.iter().map(|(name, value)| name.len() + value.len()).sum();
     if bytes > VARIABLES_BYTES_MAX {
         return Err(Ending::NoEntry(format!("the image's variables have more than {VARIABLES_BYTES_MAX} bytes")));
@@ -110,7 +111,8 @@ mod tests {
 
     #[test]
     fn entry_point_command_and_folder_are_overridden_each_for_itself() {
-        let argv = |entry_point: &[&str], command: &[&str]| plan(&used(entry_point, command, ""), &image()).unwrap().argv;
+        let argv =
+            |entry_point: &[&str], command: &[&str]| plan(&used(entry_point, command, ""), &image()).unwrap().argv;
         assert_eq!(argv(&[], &[]), ["/entry", "app.handler"]);
         assert_eq!(argv(&[], &["other.handler"]), ["/entry", "other.handler"]);
         assert_eq!(argv(&["/bin/x", "-v"], &[]), ["/bin/x", "-v", "app.handler"]);

@@ -14,10 +14,10 @@ use super::assign::{Folders, function_mounts};
 use super::egress::{Door, Egress};
 use super::ending::Ending;
 use super::environment::{Environment, Held};
-use super::image;
 use super::extensions::{
     self, About, EXTENSIONS_MAX, EXTENSIONS_ROOT, Extensions, Failure, FailureKind, Standing, VARIABLES_MISSED,
 };
+use super::image;
 use super::line::{FrameLine, Line};
 use super::log_records::{PlatformRecords, stream_date};
 use super::log_stream::LogStream;

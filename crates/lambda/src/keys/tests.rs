@@ -1,9 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::function::{
-    Architecture, CodeRef, EnvironmentVariables, ImageOverrides, LogFormat, Logging, TracingMode,
-};
+use crate::function::{Architecture, CodeRef, EnvironmentVariables, ImageOverrides, LogFormat, Logging, TracingMode};
 
 fn record() -> FunctionRecord {
     FunctionRecord {

@@ -29,9 +29,9 @@ pub(crate) fn check_new(input: &m::CreateFunctionInput) -> Result<bool, LambdaEr
     let code = &input.code;
     let zipped = code.zip_file.is_some() || code.s3_bucket.is_some() || code.s3_key.is_some();
     match (input.package_type == Some(m::PackageType::Image), &code.image_uri) {
-        (false, None) if input.image_config.is_some() => Err(LambdaError::invalid(
-            "Please don't provide ImageConfig when the intended function PackageType is Zip.",
-        )),
+        (false, None) if input.image_config.is_some() => {
+            Err(LambdaError::invalid("Please don't provide ImageConfig when the intended function PackageType is Zip."))
+        }
         (false, None) => Ok(false),
         (false, Some(_)) => {
             Err(LambdaError::invalid("Please do not provide ImageUri when creating a function with packageType Zip."))
@@ -39,9 +39,9 @@ pub(crate) fn check_new(input: &m::CreateFunctionInput) -> Result<bool, LambdaEr
         (true, None) => {
             Err(LambdaError::invalid("Please provide ImageUri when creating a function with packageType Image."))
         }
-        (true, Some(_)) if zipped => Err(LambdaError::invalid(
-            "Please do not provide other FunctionCode parameters when providing an ImageUri.",
-        )),
+        (true, Some(_)) if zipped => {
+            Err(LambdaError::invalid("Please do not provide other FunctionCode parameters when providing an ImageUri."))
+        }
         (true, Some(_)) => {
             let layers = input.layers.as_ref().is_some_and(|layers| !layers.is_empty());
             match input.runtime.is_some() || input.handler.is_some() || layers {
@@ -73,9 +73,9 @@ pub(crate) fn check_code(before: &FunctionRecord, input: &m::UpdateFunctionCodeI
         (true, false) => {
             Err(LambdaError::invalid("Please provide ImageUri when updating a function with packageType Image."))
         }
-        (true, true) if zipped => Err(LambdaError::invalid(
-            "Please do not provide other FunctionCode parameters when providing an ImageUri.",
-        )),
+        (true, true) if zipped => {
+            Err(LambdaError::invalid("Please do not provide other FunctionCode parameters when providing an ImageUri."))
+        }
         (true, true) => Ok(()),
     }
 }
@@ -96,9 +96,9 @@ pub(crate) fn check_configuration(
         Some(_) if super::settings::wants_snap_start(input.snap_start.as_ref()) => {
             Err(LambdaError::invalid("SnapStart is not supported for functions of PackageType Image."))
         }
-        None if input.image_config.is_some() => Err(LambdaError::invalid(
-            "Please don't provide ImageConfig when the intended function PackageType is Zip.",
-        )),
+        None if input.image_config.is_some() => {
+            Err(LambdaError::invalid("Please don't provide ImageConfig when the intended function PackageType is Zip."))
+        }
         _ => Ok(()),
     }
 }

@@ -171,7 +171,8 @@ async fn create_function_with_an_image_is_pending_until_the_image_is_there() {
         assert_eq!(created[member], Value::Null, "{member}");
     }
 
-    let pending = "The operation cannot be performed at this time. The function is currently in the following state: Pending";
+    let pending =
+        "The operation cannot be performed at this time. The function is currently in the following state: Pending";
     let conflict = (409, "ResourceConflictException".to_owned(), pending.to_owned());
     assert_eq!(invoke(&stage, "f").await.error(), conflict);
     let event = [("x-amz-invocation-type", "Event")];
@@ -323,7 +324,8 @@ async fn what_comes_is_checked_against_the_digest_that_it_is_asked_for_by() {
         assert!(message.contains(part), "{message}");
     };
     let by_digest = format!("registry.test/team/app@sha256:{digest}");
-    let other = Bytes::from(shelf.manifests.lock()[URI].to_vec().repeat(1).into_iter().chain(*b" ").collect::<Vec<_>>());
+    let other =
+        Bytes::from(shelf.manifests.lock()[URI].to_vec().repeat(1).into_iter().chain(*b" ").collect::<Vec<_>>());
     shelf.manifests.lock().insert(by_digest.clone(), other);
     invalid(&stage.create("f", of_image(&by_digest)).await, "something else");
 
@@ -430,10 +432,7 @@ async fn members_that_do_not_go_together_are_refused_in_awss_words() {
     for (more, message) in [
         (json!({ "Runtime": "nodejs22.x" }), managed),
         (json!({ "Handler": "a.b" }), managed),
-        (
-            json!({ "Code": {} }),
-            "Please provide ImageUri when creating a function with packageType Image.",
-        ),
+        (json!({ "Code": {} }), "Please provide ImageUri when creating a function with packageType Image."),
         (
             json!({ "PackageType": "Zip", "Runtime": "nodejs22.x", "Handler": "a.b" }),
             "Please do not provide ImageUri when creating a function with packageType Zip.",

@@ -78,7 +78,8 @@ async fn only_tmp_can_be_written_in_an_image() {
 #[tokio::test]
 async fn proc_dev_and_the_network_of_etc_are_the_sandboxs_own() {
     let image = image();
-    for (path, content) in [("proc/version", "forged"), ("proc/forged", "x"), ("dev/forged", "x"), ("tmp/forged", "x")] {
+    for (path, content) in [("proc/version", "forged"), ("proc/forged", "x"), ("dev/forged", "x"), ("tmp/forged", "x")]
+    {
         std::fs::write(image.path().join(path), content).expect("written");
     }
     let script = "cat /proc/version /etc/hosts /etc/hostname; ls /dev /tmp; ls /proc/forged; cat /proc/kcore; exit 0";

@@ -186,7 +186,12 @@ impl Registry {
     }
 
     /// Sends a request to the registry, and where it leads.
-    async fn follow(&self, url: &Uri, accept: &str, credentials: Option<&str>) -> Result<Response<Incoming>, ImageError> {
+    async fn follow(
+        &self,
+        url: &Uri,
+        accept: &str,
+        credentials: Option<&str>,
+    ) -> Result<Response<Incoming>, ImageError> {
         let mut url = url.clone();
         for _ in 0..=REDIRECTS_MAX {
             // What the registry's credentials are worth they are worth there only.

@@ -95,7 +95,10 @@ mod tests {
     fn a_token_is_for_pulling_from_one_repository() {
         let url = token_url("https://h/token", Some("a b&c"), "team/app").expect("a URL");
         assert_eq!(url, "https://h/token?service=a%20b%26c&scope=repository%3Ateam%2Fapp%3Apull");
-        assert_eq!(token_url("https://h/t?x=1#f", None, "a").expect("a URL"), "https://h/t?x=1&scope=repository%3Aa%3Apull");
+        assert_eq!(
+            token_url("https://h/t?x=1#f", None, "a").expect("a URL"),
+            "https://h/t?x=1&scope=repository%3Aa%3Apull"
+        );
         assert_eq!(token_url("", None, "a"), None);
     }
 }

@@ -9,7 +9,9 @@ use tokio::net::TcpListener;
 use super::*;
 
 /// Answers each request by `answer`, from its whole head: status, headers, body. The heads that came are kept.
-async fn serve(answer: impl Fn(&str) -> (u16, String, String) + Send + Sync + 'static) -> (Registry, Arc<Mutex<Vec<String>>>) {
+async fn serve(
+    answer: impl Fn(&str) -> (u16, String, String) + Send + Sync + 'static,
+) -> (Registry, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let heads: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -22,7 +24,8 @@ async fn serve(answer: impl Fn(&str) -> (u16, String, String) + Send + Sync + 's
             let (status, headers, body) = answer(&head);
             kept.lock().push(head);
             let length = body.len();
-            let text = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n{body}");
+            let text =
+                format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n{body}");
             stream.write_all(text.as_bytes()).await.expect("written");
         }
     }));
@@ -67,7 +70,11 @@ async fn a_manifest_comes_with_its_media_type_and_a_blob_piece_by_piece() {
     let heads = heads.lock();
     assert!(heads[0].starts_with("GET /v2/team/app/manifests/v1 HTTP/1.1\r\n"), "{}", heads[0]);
     assert!(heads[1].starts_with("GET /v2/team/app/blobs/sha256:ab HTTP/1.1\r\n"), "{}", heads[1]);
-    assert!(heads[0].to_ascii_lowercase().contains("accept: application/vnd.oci.image.manifest.v1+json"), "{}", heads[0]);
+    assert!(
+        heads[0].to_ascii_lowercase().contains("accept: application/vnd.oci.image.manifest.v1+json"),
+        "{}",
+        heads[0]
+    );
 }
 
 #[tokio::test]
@@ -114,10 +121,12 @@ async fn redirects_within_the_registry_are_followed_and_end() {
 async fn a_token_is_asked_for_once_and_used_until_it_ends() {
     let folder = tempfile::tempdir().expect("a folder");
     let credentials = folder.path().join("config.json");
-    std::fs::write(&credentials, r#"{"auths": {"registry.test": {"username": "u", "password": "p"}}}"#).expect("written");
+    std::fs::write(&credentials, r#"{"auths": {"registry.test": {"username": "u", "password": "p"}}}"#)
+        .expect("written");
     let (there, heads) = serve(|head| {
         let lower = head.to_ascii_lowercase();
-        let host = lower.split("host: ").nth(1).and_then(|rest| rest.split("\r\n").next()).unwrap_or_default().to_owned();
+        let host =
+            lower.split("host: ").nth(1).and_then(|rest| rest.split("\r\n").next()).unwrap_or_default().to_owned();
         match () {
             () if head.starts_with("GET /token?service=s&scope=repository%3Ateam%2Fapp%3Apull ") => {
                 assert!(lower.contains("authorization: basic dtpw\r\n"), "{head}");
