@@ -136,16 +136,7 @@ impl Invoker {
             Err(none) => return Err(start_failure(none, logs, clock)),
         };
         let extensions = Extensions::new(About::of(function), shared.rng.clone(), &external);
-        let plan = match (&function.image, &folders.image) {
-            (Some(used), Some(root)) => match image::plan(used, root) {
-                Ok(plan) => plan,
-                Err(ending) => return Err(StartFailure::Package(ending, Box::new(logs))),
-            },
-            _ => shared
-                .runtimes
-                .plan(&function.runtime, &folders.package)
-                .map_err(|error| StartFailure::Platform(missing(error)))?,
-        };
+        let (plan, mut logs) = self.plan(function, &folders, logs)?;
         let mut state = State::Empty;
         let peer = peer(function, &id);
         let credentials = (shared.hooks.issue_credentials)(Arc::clone(function), peer.clone()).await;
@@ -197,6 +188,26 @@ impl Invoker {
             holds,
         };
         Ok(Started { environment, timings })
+    }
+
+    /// How the program of a function is started. The log stream comes back.
+    fn plan(
+        &self,
+        function: &FunctionVersion,
+        folders: &Folders,
+        logs: LogStream,
+    ) -> Result<(LaunchPlan, LogStream), StartFailure> {
+        let plan = match (&function.image, &folders.image) {
+            (Some(used), Some(root)) => match image::plan(used, root) {
+                Ok(plan) => plan,
+                Err(ending) => return Err(StartFailure::Package(ending, Box::new(logs))),
+            },
+            _ => {
+                let plan = self.0.runtimes.plan(&function.runtime, &folders.package);
+                plan.map_err(|error| StartFailure::Platform(missing(error)))?
+            }
+        };
+        Ok((plan, logs))
     }
 
     /// A sandbox for a function: with a runtime that stood by, or a new one.
