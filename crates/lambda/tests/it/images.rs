@@ -438,7 +438,7 @@ async fn members_that_do_not_go_together_are_refused_in_awss_words() {
             "Please do not provide ImageUri when creating a function with packageType Zip.",
         ),
         (
-            json!({ "Code": { "ImageUri": URI, "S3Bucket": "b", "S3Key": "k" } }),
+            json!({ "Code": { "ImageUri": URI, "S3Bucket": "bucket", "S3Key": "k" } }),
             "Please do not provide other FunctionCode parameters when providing an ImageUri.",
         ),
         (

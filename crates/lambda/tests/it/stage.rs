@@ -197,7 +197,6 @@ impl Stage {
         let images = ImageLimits { bytes_max: 1 << 20, nodes_max: 100 };
         let packages =
             Packages::open(&folder.path().join("code"), blobs, (clock.clone(), rng.clone()), (limits, images)).unwrap();
-        let images = ImageLimits { bytes_max: 4 << 20, nodes_max: 200 };
         let (script, objects) = (Arc::new(Script::default()), Arc::new(Objects::default()));
         let parts = LambdaParts {
             kv: kv.clone(),
