@@ -34,7 +34,8 @@ pub(crate) use published::{
     VersionCounter,
 };
 pub(crate) use record::{
-    FileSystemRecord, FunctionRecord, LayerUse, Optimisation, UrlAuth, UrlOwner, UrlRecord, UsageRecord, VpcRecord,
+    Before, FileSystemRecord, FunctionRecord, ImageRecord, LayerUse, Optimisation, Pull, UrlAuth, UrlOwner, UrlRecord,
+    UsageRecord, VpcRecord,
 };
 
 /// Every key starts with this word: one store serves all services.
@@ -243,6 +244,16 @@ fn texts(key: &[u8]) -> Result<Vec<String>, kv::Error> {
         .filter_map(|element| if let Element::Text(text) = element { Some(text) } else { None })
         .skip(1);
     Ok(texts.collect())
+}
+
+/// Account, region and name in a key of a function or of one of its versions.
+///
+/// # Errors
+/// `Corrupt` when the key is none.
+pub(crate) fn owner(key: &[u8]) -> Result<(String, String, String), kv::Error> {
+    let [account, region, name] = <[String; 3]>::try_from(texts(key)?)
+        .map_err(|_| kv::Error::corrupt("a key that should be a function's is not"))?;
+    Ok((account, region, name))
 }
 
 fn below(ordinal: u64, place: Place<'_>, last: &str) -> Bytes {

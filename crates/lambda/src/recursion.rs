@@ -75,6 +75,9 @@ impl Lambda {
             return Err(LambdaError::RecursiveInvocationException { arn });
         }
         let Resolved { version, record, .. } = resolved;
+        if let Some(state) = record.unready() {
+            return Err(LambdaError::unready(state));
+        }
         check_invocable(&record, &version)?;
         Ok((Arc::new(self.version(cx, &name.name, version, record, concurrency)), trace))
     }

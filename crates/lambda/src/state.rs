@@ -14,6 +14,8 @@ use crate::code_source::{OBJECTS_AT_ONCE, ReadObject};
 use crate::error::LambdaError;
 use crate::function::{CodeRef, Concurrency, FunctionVersion};
 use crate::identity::Identity;
+use crate::image::ImageSource;
+use crate::image::pull::{ACCOUNT_PULLS_AT_ONCE, PULLS_AT_ONCE};
 use crate::invoke::PayloadLimits;
 use crate::keys::FunctionRecord;
 use crate::lately::Lately;
@@ -74,6 +76,8 @@ pub struct LambdaParts {
     pub read_object: ReadObject,
     /// Asked before a statement of a resource policy is stored.
     pub check_policy: CheckPolicy,
+    /// Where container images come from.
+    pub images: Arc<dyn ImageSource>,
 }
 
 /// The Lambda service's state. Cloning is cheap.
@@ -100,6 +104,11 @@ pub struct State {
     pub(crate) provisioning: Turns,
     /// Qualified ARNs of versions that are being initialised (SnapStart).
     pub(crate) optimising: Mutex<HashSet<String>>,
+    pub(crate) images: Arc<dyn ImageSource>,
+    /// Images that are brought here at the same time.
+    pub(crate) pulls: sys::turns::Turns,
+    /// Held shared while a record comes to name what is stored here already, and alone while what no record names is removed.
+    pub(crate) naming: tokio::sync::RwLock<()>,
 }
 
 impl std::ops::Deref for Lambda {
@@ -113,7 +122,8 @@ impl std::ops::Deref for Lambda {
 impl Lambda {
     /// The service over `parts`.
     pub fn new(parts: LambdaParts) -> Self {
-        let LambdaParts { kv, packages, plane, clock, rng, config, identity, read_object, check_policy } = parts;
+        let LambdaParts { kv, packages, plane, clock, rng, config, identity, read_object, check_policy, images } =
+            parts;
         let code_links = CodeLinks::new(&rng);
         Self(Arc::new(State {
             kv,
@@ -131,6 +141,9 @@ impl Lambda {
             check_policy,
             provisioning: Turns::default(),
             optimising: Mutex::default(),
+            images,
+            pulls: sys::turns::Turns::new(PULLS_AT_ONCE, ACCOUNT_PULLS_AT_ONCE),
+            naming: tokio::sync::RwLock::new(()),
         }))
     }
 
@@ -187,9 +200,11 @@ impl Lambda {
         record: FunctionRecord,
         concurrency: Concurrency,
     ) -> FunctionVersion {
+        let record = record.running();
         FunctionVersion {
             snap_start: is_snap_started(&record, &version),
             version,
+            image: record.image.map(|image| image.used(&record.code)),
             account: cx.account.clone(),
             region: cx.region.clone(),
             name: name.to_owned(),
@@ -216,6 +231,10 @@ impl Lambda {
 
     /// What there is to say about a runtime identifier; nothing when the host has just that version.
     pub(crate) fn warning(&self, runtime: &str) -> Option<String> {
+        // Of an image.
+        if runtime.is_empty() {
+            return None;
+        }
         match self.plane.resolve(runtime) {
             Ok(resolved) => resolved.warning,
             Err(missing) => Some(missing.remedy),

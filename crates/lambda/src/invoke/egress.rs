@@ -133,7 +133,7 @@ impl Egress {
     }
 
     /// True when a function may connect to `address`, to which `host` (as asked for) resolved.
-    pub(crate) fn permits(&self, host: &str, address: SocketAddr) -> bool {
+    pub fn permits(&self, host: &str, address: SocketAddr) -> bool {
         let ip = plain(address.ip());
         // An address that stands for another one is judged as both.
         let meant = || std::iter::once(ip).chain(stands_for(ip));

@@ -300,9 +300,7 @@ impl Conversation {
             | Phase::Suspended
             | Phase::Restoring
             | Phase::RestoreFailed
-            | Phase::Elsewhere => {
-                Err(Refused::transition(&self.phase, "InvocationResponse"))
-            }
+            | Phase::Elsewhere => Err(Refused::transition(&self.phase, "InvocationResponse")),
             _ => Err(Refused::request_id()),
         }
     }

@@ -18,6 +18,7 @@ use super::environment::{Environment, Held};
 use super::extensions::{
     self, About, EXTENSIONS_MAX, EXTENSIONS_ROOT, Extensions, Failure, FailureKind, Standing, VARIABLES_MISSED,
 };
+use super::image;
 use super::line::{FrameLine, Line};
 use super::log_records::{PlatformRecords, stream_date};
 use super::log_stream::LogStream;
@@ -92,8 +93,12 @@ impl Invoker {
         tenant: Option<String>,
     ) -> Result<(String, LogStream), InvokeError> {
         let shared = &self.0;
-        let resolved = shared.runtimes.resolve(&function.runtime).map_err(missing)?;
+        let resolved = match function.image {
+            Some(_) => image::resolved(),
+            None => shared.runtimes.resolve(&function.runtime).map_err(missing)?,
+        };
         let runtime = match resolved.version {
+            None if function.image.is_some() => image::DESCRIPTION.to_owned(),
             Some(version) => format!("{} ({} {version})", function.runtime, resolved.family.as_str()),
             None => function.runtime.clone(),
         };
@@ -132,10 +137,7 @@ impl Invoker {
             Err(none) => return Err(start_failure(none, logs, clock)),
         };
         let extensions = Extensions::new(About::of(function), shared.rng.clone(), &external);
-        let plan = shared
-            .runtimes
-            .plan(&function.runtime, &folders.package)
-            .map_err(|error| StartFailure::Platform(missing(error)))?;
+        let (plan, mut logs) = self.plan(function, &folders, logs)?;
         let mut state = State::Empty;
         let peer = peer(function, &id);
         let credentials = (shared.hooks.issue_credentials)(Arc::clone(function), peer.clone()).await;
@@ -190,6 +192,26 @@ impl Invoker {
         Ok(Started { environment, timings })
     }
 
+    /// How the program of a function is started. The log stream comes back.
+    fn plan(
+        &self,
+        function: &FunctionVersion,
+        folders: &Folders,
+        logs: LogStream,
+    ) -> Result<(LaunchPlan, LogStream), StartFailure> {
+        let plan = match (&function.image, &folders.image) {
+            (Some(used), Some(root)) => match image::plan(used, root) {
+                Ok(plan) => plan,
+                Err(ending) => return Err(StartFailure::Package(ending, Box::new(logs))),
+            },
+            _ => {
+                let plan = self.0.runtimes.plan(&function.runtime, &folders.package);
+                plan.map_err(|error| StartFailure::Platform(missing(error)))?
+            }
+        };
+        Ok((plan, logs))
+    }
+
     /// A sandbox for a function: with a runtime that stood by, or a new one.
     async fn sandbox_for(
         &self,
@@ -216,8 +238,12 @@ impl Invoker {
 
     /// Names of the external extensions that the layers bring.
     async fn external_extensions(&self, folders: &Folders, logs: &mut LogStream) -> Result<Vec<String>, NoSandbox> {
-        let Some(layers) = folders.layers.clone() else { return Ok(Vec::new()) };
-        let found = sys::task::blocking(move || extensions::external(&layers)).await;
+        let (image, layers) = (folders.image.clone(), folders.layers.clone());
+        let found = sys::task::blocking(move || {
+            let folder = image.as_ref().and_then(image::opt).or(layers);
+            folder.map_or_else(|| Ok(Vec::new()), |folder| extensions::external(&folder))
+        })
+        .await;
         let found = found.unwrap_or_else(|| Err(std::io::Error::other("the server is shutting down")));
         let unreadable = |error| NoSandbox::Platform(format!("{EXTENSIONS_ROOT} cannot be read: {error}"));
         let mut external = found.map_err(unreadable)?;
@@ -259,6 +285,14 @@ impl Invoker {
     /// Has the code and the layers of a function brought here.
     async fn folders(&self, function: &FunctionVersion) -> Result<Folders, String> {
         let hooks = &self.0.hooks;
+        if let Some(image) = &function.image {
+            if self.0.launcher.isolation() == Isolation::None {
+                return Err("functions of container images need isolation".to_owned());
+            }
+            let image = (hooks.image)(image.manifest.clone()).await;
+            let image = image.map_err(|error| format!("the image cannot be read: {error}"))?;
+            return Ok(Folders { package: image.root.clone(), layers: None, image: Some(image) });
+        }
         let package = (hooks.code)(function.code.clone()).await;
         let package = package.map_err(|error| format!("the package cannot be read: {error}"))?;
         let layers = match function.layers.is_empty() {
@@ -268,7 +302,7 @@ impl Invoker {
                 Some(merged.map_err(|error| format!("the layers cannot be read: {error}"))?)
             }
         };
-        Ok(Folders { package, layers })
+        Ok(Folders { package, layers, image: None })
     }
 
     /// What a runtime that stands by gets: the same as in [`Invoker::spec`], as far as it depends on the function.
@@ -289,13 +323,19 @@ impl Invoker {
         variables: Vec<(String, String)>,
     ) -> Spec {
         let argv = entry::argv(function, &plan);
+        let root = folders.image.as_ref().map(|image| image.root.clone());
+        let cwd = match (&function.image, &folders.image) {
+            (Some(used), Some(root)) => image::working_directory(used, root),
+            _ => PathBuf::from(TASK_ROOT),
+        };
         let mut mounts: Vec<Mount> = plan.mounts.into_iter().map(|(source, target)| Mount { source, target }).collect();
         mounts.extend(function_mounts(folders));
         let mut spec = Spec {
+            root,
             argv,
             env: variables,
             address_env: address_variables(&self.0.limits.egress),
-            cwd: PathBuf::from(TASK_ROOT),
+            cwd,
             memory_bytes: ByteSize::mib(u64::from(function.memory_mb)).bytes(),
             cpu_millis: cpu_millis(function.memory_mb).max(self.0.limits.cpu_millis_min),
             processes_max: PROCESSES_MAX,

@@ -106,6 +106,9 @@ async fn queue(
     tenant_id: Option<String>,
 ) -> Result<(), LambdaError> {
     let resolved = lambda.kv.read(|tx| async move { resolve(&tx, cx, name, 1.0).await }).await?;
+    if let Some(state) = resolved.record.unready() {
+        return Err(LambdaError::unready(state));
+    }
     tenancy::check(resolved.record.per_tenant, tenant_id.as_deref())?;
     let (arn, now) = (name.qualified_arn(cx), lambda.clock.now());
     let event = QueuedEvent::new(&arn, cx.request_id.clone(), payload, &cx.trace, now);

@@ -279,6 +279,7 @@ impl Lambda {
                     // An alias whose version is gone keeps nothing.
                     if let Ok(resolved) = resolve(&tx, cx, &name, 1.0).await
                         && resolved.version != LATEST
+                        && resolved.record.unready().is_none()
                     {
                         let concurrency = concurrency(&tx, cx, &name, &resolved.version).await?;
                         wanted.push((resolved, concurrency, record.count));

@@ -12,6 +12,8 @@ mod event_invoke_config;
 #[cfg(test)]
 mod functions;
 #[cfg(test)]
+mod images;
+#[cfg(test)]
 mod invoke;
 #[cfg(test)]
 mod layers;

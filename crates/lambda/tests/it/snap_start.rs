@@ -113,7 +113,7 @@ async fn a_restart_goes_on_with_what_was_pending_and_holds_spares_of_what_is_act
     *stage.script.init_gate.lock() = Some(gate);
     stage.publish("f", "v2").await;
     // As if the server had started anew: nothing is known to be under way.
-    let again = stage.restarted();
+    let again = stage.again();
     again.optimise_all().await.unwrap();
     for _ in 0..200 {
         tokio::task::yield_now().await;

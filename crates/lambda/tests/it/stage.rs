@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use http::Request;
 use kv::Kv;
+use lambda::image::{ImageLimits, ImageSource, NoImages};
 use lambda::invoke::{BoxFuture, NotInitialised, Report, Status, StreamPart};
 use lambda::package::{Packages, UnpackLimits};
 use lambda::runtimes::{Family, MissingRuntime, Resolved, RuntimeVersion};
@@ -204,6 +205,7 @@ fn lambda_over(
     objects: &Arc<Objects>,
     (clock, rng): (&Clock, &Rng),
     config: Config,
+    images: Arc<dyn ImageSource>,
 ) -> Lambda {
     let objects = Arc::clone(objects);
     Lambda::new(LambdaParts {
@@ -216,6 +218,7 @@ fn lambda_over(
         identity: identity(),
         read_object: Arc::new(move |cx, object| Box::pin(Arc::clone(&objects).read(cx, object))),
         check_policy: Arc::new(unreadable),
+        images,
     })
 }
 
@@ -225,21 +228,36 @@ impl Stage {
     }
 
     pub(crate) async fn with(config: Config) -> Self {
+        Self::with_images(config, Arc::new(NoImages)).await
+    }
+
+    /// With a place that images come from.
+    pub(crate) async fn with_images(config: Config, source: Arc<dyn ImageSource>) -> Self {
         let clock = Clock::manual(Timestamp::from_unix_s(1_795_424_400));
+        let kv = Kv::memory(clock.clone(), Rng::seeded(7));
+        Self::over(clock, kv, tempfile::tempdir().unwrap(), config, source).await
+    }
+
+    /// The next process on the same data: what the one before had in memory is gone.
+    pub(crate) async fn restarted(self, source: Arc<dyn ImageSource>) -> Self {
+        let Self { clock, kv, folder, .. } = self;
+        Self::over(clock, kv, folder, Config::default(), source).await
+    }
+
+    async fn over(clock: Clock, kv: Kv, folder: TempDir, config: Config, source: Arc<dyn ImageSource>) -> Self {
         let rng = Rng::seeded(7);
-        let folder = tempfile::tempdir().unwrap();
         let blobs = blob::Blobs::local(folder.path().join("blobs"), clock.clone(), rng.clone()).await.unwrap();
         let limits = UnpackLimits { bytes_max: 1 << 20, nodes_max: 100 };
+        let images = ImageLimits { bytes_max: 1 << 20, nodes_max: 100 };
         let packages =
-            Packages::open(&folder.path().join("code"), blobs, (clock.clone(), rng.clone()), limits).unwrap();
+            Packages::open(&folder.path().join("code"), blobs, (clock.clone(), rng.clone()), (limits, images)).unwrap();
         let (script, objects) = (Arc::new(Script::default()), Arc::new(Objects::default()));
-        let kv = Kv::memory(clock.clone(), rng.clone());
-        let lambda = lambda_over(&kv, &packages, &script, &objects, (&clock, &rng), config);
+        let lambda = lambda_over(&kv, &packages, &script, &objects, (&clock, &rng), config, source);
         Self { service: lambda::service(lambda.clone()), lambda, script, clock, kv, folder, packages, objects }
     }
 
-    /// The service as it is after the server has ended and started again.
-    pub(crate) fn restarted(&self) -> Lambda {
+    /// The service as the next process makes it, beside this one.
+    pub(crate) fn again(&self) -> Lambda {
         lambda_over(
             &self.kv,
             &self.packages,
@@ -247,6 +265,7 @@ impl Stage {
             &self.objects,
             (&self.clock, &Rng::seeded(8)),
             Config::default(),
+            Arc::new(NoImages),
         )
     }
 

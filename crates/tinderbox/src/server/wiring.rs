@@ -11,6 +11,7 @@ use gateway::{
 };
 use iam::{Decisions, Iam};
 use kv::Kv;
+use lambda::image::ImageLimits;
 use lambda::invoke::PayloadLimits;
 use lambda::invoke::{LogLine, LogSink};
 use lambda::limits;
@@ -32,6 +33,7 @@ use wire::sigv4::{Credential, Secret};
 
 use super::function_keys::FunctionKeys;
 use super::identity_admin::IdentityAdmin;
+use super::images::Images;
 use super::{admin, identity, launcher_program, storage, topics};
 use crate::config::{self, Config};
 use crate::root_key::RootKey;
@@ -87,7 +89,7 @@ pub(super) async fn wire(
     let may_do = identity::may_do(iam.clone(), config.auth);
     let s3 = storage::open(config, data, kv.clone(), &blobs, &clock, &rng, (&may_act, may_do)).await?;
     storage::start_jobs(&s3, &clock, &stop);
-    let packages = Packages::open(&data.join("code"), blobs, (clock.clone(), rng.clone()), unpack_limits())
+    let packages = Packages::open(&data.join("code"), blobs, (clock.clone(), rng.clone()), unpack_limits(config))
         .context("the code folder does not open")?;
 
     let credentials = root_credentials(config, root_key);
@@ -115,6 +117,7 @@ pub(super) async fn wire(
         identity: identity::for_lambda(iam.clone(), function_keys, config.auth, may_act.ask()),
         read_object: storage::packages(s3.clone()),
         check_policy: policy_check(config),
+        images: Arc::new(Images::new(config, &clock)?),
     });
     make_ready(&lambda).await?;
     let sqs = start_sqs(config, (&kv, &clock, &rng), &stop).await.context("queues cannot be read")?;
@@ -393,8 +396,12 @@ fn body_limits(payloads: PayloadLimits) -> Vec<BodyLimit> {
     ]
 }
 
-fn unpack_limits() -> UnpackLimits {
-    UnpackLimits { bytes_max: limits::PACKAGE_UNZIPPED_BYTES_MAX, nodes_max: limits::PACKAGE_NODES_MAX }
+fn unpack_limits(config: &Config) -> (UnpackLimits, ImageLimits) {
+    let image_bytes = ByteSize::mib(config.image_mb).bytes();
+    (
+        UnpackLimits { bytes_max: limits::PACKAGE_UNZIPPED_BYTES_MAX, nodes_max: limits::PACKAGE_NODES_MAX },
+        ImageLimits { bytes_max: image_bytes, nodes_max: limits::IMAGE_NODES_MAX },
+    )
 }
 
 /// What the data plane asks of the rest of the server.
@@ -404,6 +411,7 @@ fn hooks(packages: &Packages, keys: &FunctionKeys, handle: &Handle) -> Hooks {
     Hooks {
         code: packages.hook(),
         layers: packages.layers_hook(),
+        image: packages.image_hook(),
         issue_credentials: keys.clone().issuer(),
         revoke_credentials: Arc::new(move |access_key_id| {
             revoked.remove(access_key_id);

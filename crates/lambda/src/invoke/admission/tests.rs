@@ -31,6 +31,7 @@ fn function(digit: u8, name: &str, reserved: Option<u32>, account_reserved: u32)
         architecture: Architecture::X86_64,
         runtime_warning: None,
         layers: Vec::new(),
+        image: None,
         concurrency: Concurrency { reserved, account_reserved, provisioned: false },
         per_tenant: false,
         snap_start: false,
