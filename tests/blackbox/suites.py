@@ -12,6 +12,8 @@ import pytest
 from blackbox.server import target_folder
 
 BUILD_S = 1800
+# AWS's own runtime client for Python.
+AWSLAMBDARIC = ["awslambdaric==4.2.2"]
 
 
 def suites_folder():

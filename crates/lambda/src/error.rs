@@ -88,6 +88,13 @@ impl LambdaError {
         Self::ResourceNotFoundException(format!("Function not found: {arn}"))
     }
 
+    /// 409: what was asked for needs a function that is ready.
+    pub(crate) fn unready(state: &str) -> Self {
+        Self::ResourceConflictException(format!(
+            "The operation cannot be performed at this time. The function is currently in the following state: {state}"
+        ))
+    }
+
     /// Whether something is not there.
     pub(crate) fn is_absence(&self) -> bool {
         matches!(self, Self::ResourceNotFoundException(_))

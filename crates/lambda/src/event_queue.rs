@@ -23,6 +23,7 @@ use crate::limits::{EVENT_AGE_S_DEFAULT, EVENT_RETRIES_DEFAULT};
 use crate::name::FunctionName;
 use crate::qualifier::resolve;
 use crate::state::Lambda;
+use crate::tenancy;
 
 /// The queue of asynchronous invocations: entries are [`QueuedEvent::encode`].
 pub const EVENTS: Outbox = Outbox::new("lambda-events", 8);
@@ -47,6 +48,9 @@ pub struct QueuedEvent {
     /// JSON text of the client context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_context: Option<String>,
+    /// The tenant that it is for, where the function tells tenants apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<String>,
     /// `X-Amzn-Trace-Id` of the caller.
     pub trace: String,
     /// When it was accepted, in milliseconds since the Unix epoch.
@@ -111,6 +115,7 @@ impl QueuedEvent {
             qualifier,
             request_id,
             client_context: None,
+            tenant_id: None,
             trace: trace.header(),
             accepted_ms: now.unix_ms(),
             function_errors: 0,
@@ -243,11 +248,13 @@ impl Lambda {
         let name = event.function();
         let trace = TraceContext::parse_header(&event.trace).unwrap_or_else(|| cx.trace.clone());
         let (version, trace) = self.version_to_run(&cx, &name, trace).await?;
+        tenancy::check(version.per_tenant, event.tenant_id.as_deref())?;
         let invocation = Invocation {
             request_id: event.request_id.clone(),
             payload: event.payload.clone(),
             client_context: event.client_context.clone(),
             cognito_identity: None,
+            tenant_id: event.tenant_id.clone(),
             invoked_arn: name.qualified_arn(&cx),
             trace,
             stream: None,

@@ -12,7 +12,7 @@ pub const LATEST: &str = "$LATEST";
 
 /// One version of one function. The control plane makes it from its records; the data plane never reads records.
 ///
-/// Two values with the same [`FunctionVersion::environment_key`] may share an execution environment (L12).
+/// Two values with the same [`FunctionVersion::environment_key`] may share an execution environment, for the same tenant (L12).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionVersion {
     /// The account that owns the function.
@@ -57,6 +57,35 @@ pub struct FunctionVersion {
     pub layers: Vec<CodeRef>,
     /// Its share of the account's concurrency.
     pub concurrency: Concurrency,
+    /// `TenancyConfig.TenantIsolationMode` is `PER_TENANT`: every invocation names its tenant, and no two tenants share an
+    /// environment.
+    pub per_tenant: bool,
+    /// The container image that stands in place of the package, the layers and the runtime.
+    pub image: Option<ImageUse>,
+}
+
+/// A container image that a function runs from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageUse {
+    /// Its manifest in the blob store.
+    pub manifest: CodeRef,
+    /// What the function changes about it.
+    pub overrides: ImageOverrides,
+}
+
+/// `ImageConfig`. What is empty is the image's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageOverrides {
+    /// In place of the image's `ENTRYPOINT`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub entry_point: Vec<String>,
+    /// In place of the image's `CMD`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// In place of the image's `WORKDIR`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub working_directory: String,
 }
 
 /// What admission needs to know of a function (L10).
@@ -85,9 +114,9 @@ impl FunctionVersion {
 /// A package in the blob store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CodeRef {
-    /// SHA-256 of the zip file, 64 lower-case hexadecimal digits.
+    /// SHA-256 of the zip file (or of an image's manifest), 64 lower-case hexadecimal digits.
     pub digest: String,
-    /// Length of the zip file in bytes.
+    /// Length of the zip file (or of all blobs of an image) in bytes.
     pub length: u64,
 }
 

@@ -28,6 +28,7 @@ mod environment;
 mod environments;
 pub mod error;
 mod extensions;
+mod image;
 pub mod keep_alive;
 mod line;
 mod log_lines;
@@ -73,6 +74,7 @@ use egress::{Egress, WayOut};
 use environments::Environments;
 use stems::Stems;
 
+use crate::image::ImageRoot;
 use crate::runtimes::Runtimes;
 use crate::{CodeRef, FunctionVersion};
 
@@ -91,6 +93,8 @@ pub struct Invocation {
     pub client_context: Option<String>,
     /// JSON text of the caller's Cognito identity.
     pub cognito_identity: Option<String>,
+    /// The tenant that it is for: environments that serve it serve no other (L12). With functions that tell tenants apart only.
+    pub tenant_id: Option<String>,
     /// The ARN that the caller used (with its qualifier, if it gave one): `Context.invokedFunctionArn`.
     pub invoked_arn: String,
     /// Where this invocation hangs in its trace.
@@ -174,6 +178,8 @@ pub struct Hooks {
     pub code: Arc<dyn Fn(CodeRef) -> BoxFuture<std::io::Result<PathBuf>> + Send + Sync>,
     /// Makes sure that layers lie merged on this node, in their order, and says where.
     pub layers: Arc<dyn Fn(Vec<CodeRef>) -> BoxFuture<std::io::Result<PathBuf>> + Send + Sync>,
+    /// Makes sure that an image lies unpacked on this node and says where, and what it is run with.
+    pub image: Arc<dyn Fn(CodeRef) -> BoxFuture<std::io::Result<ImageRoot>> + Send + Sync>,
     /// Makes the temporary credentials of a new environment: those of the function's role.
     pub issue_credentials: IssueCredentials,
     /// Forgets the credentials (by access key id) of an environment that has ended.
@@ -379,6 +385,6 @@ impl Invoker {
 
     /// Idle environments (frozen, or about to be) of `function`.
     pub fn idle(&self, function: &FunctionVersion) -> usize {
-        self.0.environments.idle(&EnvironmentKey::of(function))
+        self.0.environments.idle(&EnvironmentKey::of(function, None))
     }
 }

@@ -11,13 +11,17 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use bytes::Bytes;
 use kv::RangeOptions;
 use serde::Deserialize;
 use sys::task::CancellationToken;
+use wire::AccountId;
 
 use crate::error::LambdaError;
 use crate::function::CodeRef;
-use crate::keys::{self, LayerUse};
+use crate::image::pull::Awaited;
+use crate::image::store::folder_name;
+use crate::keys::{self, ImageRecord, LayerUse, Pull};
 use crate::package::merged_name;
 use crate::state::Lambda;
 
@@ -32,6 +36,47 @@ struct Packaged {
     code: CodeRef,
     #[serde(default)]
     layers: Vec<LayerUse>,
+    #[serde(default)]
+    image: Option<ImageRecord>,
+    #[serde(default)]
+    pull: Option<Pull>,
+}
+
+/// What the records name.
+#[derive(Default)]
+struct Named {
+    /// Blobs and folders.
+    needed: HashSet<String>,
+    /// Images that functions wait for, by the keys of their records.
+    awaited: Vec<(Bytes, CodeRef, ImageRecord)>,
+}
+
+impl Named {
+    fn image(&mut self, code: &CodeRef, image: &ImageRecord) {
+        self.needed.insert(folder_name(&code.digest));
+        self.needed.insert(code.digest.clone());
+        self.needed.extend(image.parts.iter().cloned());
+    }
+
+    fn record(&mut self, key: &Bytes, packaged: Packaged) {
+        let Packaged { code, layers, image, pull } = packaged;
+        if let Some(image) = image {
+            self.image(&code, &image);
+            if let Some(Pull::Going { before }) = pull {
+                if let Some(before) = before {
+                    self.image(&before.code, &before.image);
+                }
+                self.awaited.push((key.clone(), code, image));
+            }
+            return;
+        }
+        let layers: Vec<CodeRef> = layers.into_iter().map(|layer| layer.code).collect();
+        if layers.len() > 1 {
+            self.needed.insert(merged_name(&layers));
+        }
+        self.needed.insert(code.digest);
+        self.needed.extend(layers.into_iter().map(|layer| layer.digest));
+    }
 }
 
 /// What the pass before has not found a need for.
@@ -57,14 +102,21 @@ pub async fn run(lambda: Lambda, stop: CancellationToken) {
 }
 
 impl Lambda {
-    /// Removes all packages that no record names, and says how many. Call it at start, before anything else goes on.
+    /// Removes all packages that no record names, says how many, and goes on bringing images here that functions wait for. Call
+    /// it at start, before anything else goes on.
     ///
     /// # Errors
     /// `ServiceException` when the records or the disk cannot be read.
     pub async fn sweep_packages(&self) -> Result<usize, LambdaError> {
         let mut removed = 0;
-        for name in self.packages.unneeded(&self.needed().await?).await? {
+        let Named { needed, awaited } = self.named().await?;
+        for name in self.packages.unneeded(&needed).await? {
             removed += usize::from(self.packages.remove(&name, Duration::ZERO).await?);
+        }
+        for (key, code, image) in awaited {
+            let (account, region, name) = keys::owner(&key)?;
+            let account = AccountId::parse(&account).ok_or_else(|| kv::Error::corrupt("an account is malformed"))?;
+            self.start_pull(Awaited { cx: self.own_cx(account, region), name, code, image });
         }
         Ok(removed)
     }
@@ -74,7 +126,9 @@ impl Lambda {
     /// # Errors
     /// `ServiceException` when the records or the disk cannot be read.
     pub async fn collect_packages(&self, before: &mut Unneeded) -> Result<usize, LambdaError> {
-        let now = self.packages.unneeded(&self.needed().await?).await?;
+        // Nobody comes to name, meanwhile, what is about to be removed.
+        let _alone = self.naming.write().await;
+        let now = self.packages.unneeded(&self.named().await?.needed).await?;
         let mut removed = 0;
         for name in now.intersection(&before.0) {
             removed += usize::from(self.packages.remove(name, COLLECT_EVERY).await?);
@@ -84,23 +138,17 @@ impl Lambda {
         Ok(removed)
     }
 
-    /// Names of all packages, and of all merged layers, that a record names.
-    async fn needed(&self) -> Result<HashSet<String>, LambdaError> {
-        let mut needed = HashSet::new();
+    /// All packages, merged layers and images that a record names.
+    async fn named(&self) -> Result<Named, LambdaError> {
+        let mut named = Named::default();
         for all in keys::all_with_packages() {
             let mut begin = all.begin.clone();
             loop {
                 let options = RangeOptions { limit: PAGE, ..RangeOptions::default() };
                 let (from, end) = (&begin, &all.end);
                 let page = self.kv.read(|tx| async move { tx.range(from, end, options).await }).await?;
-                for (_, value) in &page {
-                    let Packaged { code, layers } = keys::decode(value)?;
-                    let layers: Vec<CodeRef> = layers.into_iter().map(|layer| layer.code).collect();
-                    if layers.len() > 1 {
-                        needed.insert(merged_name(&layers));
-                    }
-                    needed.insert(code.digest);
-                    needed.extend(layers.into_iter().map(|layer| layer.digest));
+                for (key, value) in &page {
+                    named.record(key, keys::decode(value)?);
                 }
                 match page.last() {
                     Some((last, _)) if page.len() == PAGE => begin = [&last[..], &[0]].concat().into(),
@@ -108,6 +156,6 @@ impl Lambda {
                 }
             }
         }
-        Ok(needed)
+        Ok(named)
     }
 }

@@ -34,7 +34,8 @@ pub(crate) use published::{
     VersionCounter,
 };
 pub(crate) use record::{
-    FileSystemRecord, FunctionRecord, LayerUse, UrlAuth, UrlOwner, UrlRecord, UsageRecord, VpcRecord,
+    Before, FileSystemRecord, FunctionRecord, ImageRecord, LayerUse, Pull, UrlAuth, UrlOwner, UrlRecord, UsageRecord,
+    VpcRecord,
 };
 
 /// Every key starts with this word: one store serves all services.
@@ -224,6 +225,20 @@ pub(crate) fn qualified(key: &[u8]) -> Result<[String; 4], kv::Error> {
         .skip(1)
         .collect();
     texts.try_into().map_err(|_| kv::Error::corrupt("a key that should end in a qualifier does not"))
+}
+
+/// Account, region and name in a key of a function or of one of its versions.
+///
+/// # Errors
+/// `Corrupt` when the key is none.
+pub(crate) fn owner(key: &[u8]) -> Result<(String, String, String), kv::Error> {
+    let texts = unpack(key)?.into_iter().filter_map(|element| match element {
+        Element::Text(text) => Some(text),
+        _ => None,
+    });
+    let [account, region, name] = <[String; 3]>::try_from(texts.skip(1).collect::<Vec<_>>())
+        .map_err(|_| kv::Error::corrupt("a key that should be a function's is not"))?;
+    Ok((account, region, name))
 }
 
 fn below(ordinal: u64, place: Place<'_>, last: &str) -> Bytes {

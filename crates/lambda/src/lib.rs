@@ -9,11 +9,12 @@
 //! ```
 //!
 //! **Served**: the lines of [`api::service`], and function URLs through [`Lambda::serve_url`]. What is not served yet
-//! (images, code signing, capacity providers, durable executions) is refused by name, never ignored.
+//! (code signing, capacity providers, durable executions) is refused by name, never ignored.
 //! `VpcConfig`, `FileSystemConfigs` and `KMSKeyArn` are kept and given back, but change nothing yet.
 //!
 //! **Invariants**
-//! - A record refers only to a package that is in the blob store: the blob is durable before the record is.
+//! - A record refers only to a package that is in the blob store: the blob is durable before the record is. Only images come
+//!   after their record, which says so until they are there (`image/pull.rs`).
 //! - Every change is one transaction, durable before it is answered; its `RevisionId` is new.
 //! - `State` is `Active` when the answer says so: the package is unpacked and its runtime is here.
 //! - Values of environment variables are in no log, message or `Debug` text.
@@ -30,6 +31,7 @@ mod event_stream;
 mod facts;
 pub mod function;
 pub mod identity;
+pub mod image;
 pub mod invoke;
 mod inward;
 pub mod jobs;
@@ -47,6 +49,7 @@ mod remembered;
 pub mod runtimes;
 mod state;
 mod statement;
+mod tenancy;
 mod turns;
 pub mod url;
 

@@ -26,6 +26,8 @@ pub const PACKAGE_REQUEST_BYTES_MAX: u64 = 70_167_211;
 pub const PACKAGE_UNZIPPED_BYTES_MAX: u64 = 262_144_000;
 /// Files, folders and links of one package. Ours: AWS has no such figure, a node's disk does.
 pub const PACKAGE_NODES_MAX: u64 = 100_000;
+/// Entries of all layers of one image. Ours, as above: AWS bounds bytes only.
+pub const IMAGE_NODES_MAX: u64 = 1_000_000;
 /// Zipped packages of one account in one region, in bytes (75 GB).
 pub const ACCOUNT_CODE_BYTES_MAX: u64 = 80_530_636_800;
 /// Concurrent executions of one account in one region.

@@ -7,6 +7,7 @@ pub(crate) mod concurrency;
 pub(crate) mod configuration;
 pub(crate) mod event_invoke;
 pub(crate) mod functions;
+pub(crate) mod images;
 pub(crate) mod invoke;
 pub(crate) mod invoke_streaming;
 pub(crate) mod layer_permissions;

@@ -33,6 +33,7 @@ use tokio::sync::{Mutex, Semaphore};
 pub use unpack::{UnpackLimits, Unpacked, unpack};
 
 use crate::function::CodeRef;
+use crate::image::{ImageLimits, ImageRoot};
 use crate::invoke::BoxFuture;
 
 /// How many packages are unpacked at the same time.
@@ -74,6 +75,17 @@ pub enum PackageError {
         /// Why.
         reason: &'static str,
     },
+    /// A layer of an image is not acceptable.
+    #[error("the layer sha256:{digest} is refused: {reason}")]
+    Layer {
+        /// The layer's digest.
+        digest: String,
+        /// Why.
+        reason: String,
+    },
+    /// A stored image is not acceptable.
+    #[error("{0}")]
+    Image(String),
     /// The disk failed.
     #[error("The package could not be unpacked.")]
     Io(#[from] io::Error),
@@ -117,6 +129,7 @@ struct Inner {
     /// `CODE/BOOT`.
     folder: PathBuf,
     limits: UnpackLimits,
+    images: ImageLimits,
     locks: Vec<Mutex<()>>,
     slots: Semaphore,
 }
@@ -127,7 +140,12 @@ impl Packages {
     ///
     /// # Errors
     /// When the folder cannot be made or read.
-    pub fn open(code: &Path, blobs: Blobs, (clock, rng): (Clock, Rng), limits: UnpackLimits) -> io::Result<Self> {
+    pub fn open(
+        code: &Path,
+        blobs: Blobs,
+        (clock, rng): (Clock, Rng),
+        (limits, images): (UnpackLimits, ImageLimits),
+    ) -> io::Result<Self> {
         let boot = boot_name(&rng);
         let folder = code.join(&boot);
         fs::create_dir_all(&folder)?;
@@ -145,7 +163,7 @@ impl Packages {
         }
         let locks = (0..LOCKS).map(|_| Mutex::new(())).collect();
         let slots = Semaphore::new(UNPACKS_AT_ONCE);
-        Ok(Self { inner: Arc::new(Inner { blobs, clock, rng, folder, limits, locks, slots }) })
+        Ok(Self { inner: Arc::new(Inner { blobs, clock, rng, folder, limits, images, locks, slots }) })
     }
 
     /// Checks a package by unpacking it, then stores it durably. After this the package can run on this node at once.
@@ -244,6 +262,15 @@ impl Packages {
         })
     }
 
+    /// [`Packages::image`] as the data plane asks for it.
+    pub fn image_hook(&self) -> Arc<dyn Fn(CodeRef) -> BoxFuture<io::Result<ImageRoot>> + Send + Sync> {
+        let packages = self.clone();
+        Arc::new(move |manifest| {
+            let packages = packages.clone();
+            Box::pin(async move { packages.image(&manifest).await.map_err(io::Error::other) })
+        })
+    }
+
     /// Names of what is stored here, as blob or as folder, and not among `needed`.
     ///
     /// # Errors
@@ -288,7 +315,7 @@ impl Packages {
                 }
                 removed
             }
-            // Several layers in one folder; the name is not a package's. Whoever has just been given it runs from it, needed
+            // Several layers, or an image, in one folder; the name is not a package's. Whoever has just been given it runs from it, needed
             // or not when that was looked for.
             Err(_) if self.age_of(name).await?.is_none_or(|time| time < age) => return Ok(false),
             Err(_) => false,
@@ -367,6 +394,42 @@ impl Packages {
         Ok(folder)
     }
 
+    /// The folder called `name`, which `fill` makes when this node has not done so since it booted. The name is no digest; the
+    /// folder is young again for [`Packages::remove`].
+    pub(crate) async fn folder_once(
+        &self,
+        name: String,
+        fill: impl FnOnce(PathBuf) -> BoxFuture<Result<(), PackageError>>,
+    ) -> Result<PathBuf, PackageError> {
+        let place = self.inner.folder.join(&name);
+        let _flight = self.inner.lock(&name).lock().await;
+        let probe = place.clone();
+        if !sys::task::blocking(move || probe.is_dir()).await.ok_or_else(cancelled)? {
+            let _slot = self.inner.slots.acquire().await.map_err(|_| cancelled())?;
+            let unfinished = Unfinished::create(self.inner.unfinished())?;
+            // Whatever becomes of it, a folder of many files is not removed on an async thread.
+            let filled = fill(unfinished.0.clone()).await;
+            let place = place.clone();
+            let work = move || filled.and_then(|()| Ok(fs::rename(&unfinished.0, place)?));
+            sys::task::blocking(work).await.ok_or_else(cancelled)??;
+        }
+        let (folder, now) =
+            (place.clone(), SystemTime::UNIX_EPOCH + self.inner.clock.now().since(Timestamp::default()));
+        let work = move || fs::File::open(folder)?.set_modified(now);
+        sys::task::blocking(work).await.ok_or_else(cancelled)??;
+        Ok(place)
+    }
+
+    /// Where packages and the parts of images are kept.
+    pub(crate) fn blobs(&self) -> &Blobs {
+        &self.inner.blobs
+    }
+
+    /// How much an image may become.
+    pub(crate) fn image_limits(&self) -> ImageLimits {
+        self.inner.images
+    }
+
     /// The folder for `code`, whether it exists or not.
     pub fn folder(&self, code: &CodeRef) -> PathBuf {
         self.inner.folder.join(&code.digest)
@@ -438,11 +501,11 @@ impl Drop for Unfinished {
 
 const SHUTTING_DOWN: &str = "the server is shutting down";
 
-fn cancelled() -> PackageError {
+pub(crate) fn cancelled() -> PackageError {
     PackageError::Io(io::Error::other(SHUTTING_DOWN))
 }
 
-fn sha256_hex(bytes: &[u8]) -> String {
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     use sha2::Digest as _;
     sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

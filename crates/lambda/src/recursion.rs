@@ -74,6 +74,9 @@ impl Lambda {
             return Err(LambdaError::RecursiveInvocationException { arn });
         }
         let Resolved { version, record, .. } = resolved;
+        if let Some(state) = record.unready() {
+            return Err(LambdaError::unready(state));
+        }
         Ok((Arc::new(self.version(cx, &name.name, version, record, concurrency)), trace))
     }
 }

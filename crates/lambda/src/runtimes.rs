@@ -4,6 +4,7 @@
 //!   nodejs*    → the host's node     + our bootstrap (frames on a descriptor)
 //!   python3.*  → the host's python3  + our bootstrap
 //!   provided.* → the package's own `bootstrap` (Runtime API)
+//!   any other  → the folder that the operator brings for it (Runtime API)
 //! ```
 //!
 //! Discovery runs once at start. An identifier that the host has in another version runs on what is there, with a
@@ -11,7 +12,9 @@
 
 mod bootstraps;
 mod discover;
+mod operator;
 mod registry;
 
+pub use operator::{BadOperatorRuntime, OperatorRuntimes};
 pub use registry::{Family, LaunchPlan, MissingRuntime, Resolved, RuntimeVersion, Runtimes};
 pub(crate) use registry::{Protocol, RUNTIME_DIR};

@@ -12,6 +12,8 @@ use crate::code_source::{OBJECTS_AT_ONCE, ReadObject};
 use crate::error::LambdaError;
 use crate::function::{CodeRef, Concurrency, FunctionVersion};
 use crate::identity::Identity;
+use crate::image::ImageSource;
+use crate::image::pull::{ACCOUNT_PULLS_AT_ONCE, PULLS_AT_ONCE};
 use crate::keys::FunctionRecord;
 use crate::lately::Lately;
 use crate::limits;
@@ -67,6 +69,8 @@ pub struct LambdaParts {
     pub read_object: ReadObject,
     /// Asked before a statement of a resource policy is stored.
     pub check_policy: CheckPolicy,
+    /// Where container images come from.
+    pub images: Arc<dyn ImageSource>,
 }
 
 /// The Lambda service's state. Cloning is cheap.
@@ -91,6 +95,11 @@ pub struct State {
     pub(crate) check_policy: CheckPolicy,
     /// Who tells the data plane what is provisioned of a function.
     pub(crate) provisioning: Turns,
+    pub(crate) images: Arc<dyn ImageSource>,
+    /// Images that are brought here at the same time.
+    pub(crate) pulls: sys::turns::Turns,
+    /// Held shared while a record comes to name what is stored here already, and alone while what no record names is removed.
+    pub(crate) naming: tokio::sync::RwLock<()>,
 }
 
 impl std::ops::Deref for Lambda {
@@ -104,7 +113,8 @@ impl std::ops::Deref for Lambda {
 impl Lambda {
     /// The service over `parts`.
     pub fn new(parts: LambdaParts) -> Self {
-        let LambdaParts { kv, packages, plane, clock, rng, config, identity, read_object, check_policy } = parts;
+        let LambdaParts { kv, packages, plane, clock, rng, config, identity, read_object, check_policy, images } =
+            parts;
         let code_links = CodeLinks::new(&rng);
         Self(Arc::new(State {
             kv,
@@ -121,6 +131,9 @@ impl Lambda {
             lately: Lately::default(),
             check_policy,
             provisioning: Turns::default(),
+            images,
+            pulls: sys::turns::Turns::new(PULLS_AT_ONCE, ACCOUNT_PULLS_AT_ONCE),
+            naming: tokio::sync::RwLock::new(()),
         }))
     }
 
@@ -177,7 +190,9 @@ impl Lambda {
         record: FunctionRecord,
         concurrency: Concurrency,
     ) -> FunctionVersion {
+        let record = record.running();
         FunctionVersion {
+            image: record.image.map(|image| image.used(&record.code)),
             account: cx.account.clone(),
             region: cx.region.clone(),
             name: name.to_owned(),
@@ -185,6 +200,7 @@ impl Lambda {
             version,
             layers: record.layers.into_iter().map(|layer| layer.code).collect(),
             concurrency,
+            per_tenant: record.per_tenant,
             revision_id: record.revision_id,
             role: record.role,
             runtime_warning: self.warning(&record.runtime),
@@ -204,6 +220,10 @@ impl Lambda {
 
     /// What there is to say about a runtime identifier; nothing when the host has just that version.
     pub(crate) fn warning(&self, runtime: &str) -> Option<String> {
+        // Of an image.
+        if runtime.is_empty() {
+            return None;
+        }
         match self.plane.resolve(runtime) {
             Ok(resolved) => resolved.warning,
             Err(missing) => Some(missing.remedy),

@@ -163,6 +163,7 @@ impl Lambda {
             payload,
             client_context: None,
             cognito_identity: None,
+            tenant_id: None,
             invoked_arn: arn,
             trace,
             stream: None,

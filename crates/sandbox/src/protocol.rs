@@ -93,7 +93,8 @@ pub(crate) enum Handle {
 pub(crate) enum Order {
     /// The ids are mapped: build the root. With one detached mount per target.
     Build { targets: Vec<Target> },
-    /// Run this program. With descriptors 1–4 of the program, the output of each companion, then one detached mount per target.
+    /// Run this program. With descriptors 1–4 of the program, the output of each companion, the detached mount of the spec's
+    /// root where it has one, then one detached mount per target.
     Run { spec: Box<Spec>, targets: Vec<Target> },
     /// Execute the main program, which has waited for its companions.
     Begin,

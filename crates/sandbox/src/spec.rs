@@ -22,6 +22,12 @@ pub const SPEC_BYTES_MAX: usize = 96 << 10;
 /// 3 is the channel (a unix stream socket), 4 is the log pipe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
+    /// A host folder that is the whole root in place of the host's programs, read-only: a container image, unpacked. It must
+    /// hold the folders `proc`, `dev` and `tmp`, which the sandbox covers with its own, and no symbolic links in their
+    /// places; where it has the files `etc/hosts`, `etc/hostname` and `etc/resolv.conf`, the sandbox's own cover them. Nothing
+    /// can be made in it, so targets of mounts must be there. Only with `Isolation::Process`, and not together with
+    /// [`Spec::awaits_rest`] or [`Spec::folders`].
+    pub root: Option<PathBuf>,
     /// Host paths shown read-only, without devices and setuid bits. Missing parents of a target are made with mode 0755.
     pub mounts: Vec<Mount>,
     /// The program (absolute, or found through the `PATH` of `env`) and its arguments; at least one element.
@@ -109,6 +115,7 @@ impl Spec {
     /// A spec of `argv` with small limits and nothing else: 128 MiB, one CPU, 64 processes, 256 descriptors, 16 MiB of `/tmp`.
     pub fn new(argv: Vec<String>) -> Self {
         Self {
+            root: None,
             mounts: Vec::new(),
             argv,
             env: vec![("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())],
@@ -155,6 +162,12 @@ impl Spec {
         if self.awaits_rest && !self.companions.is_empty() {
             return Err("what is started ahead has no companions".to_owned());
         }
+        if self.root.is_some() && (self.awaits_rest || !self.folders.is_empty()) {
+            return Err("a root of its own is closed from the start: nothing is made in it".to_owned());
+        }
+        if let Some(root) = self.root.as_ref().filter(|root| !is_plain(root) || root.as_os_str() == "/") {
+            return Err(format!("{} is no folder that a root could be", root.display()));
+        }
         check_mounts(&self.mounts)?;
         if let Some(path) = self.folders.iter().chain(&self.companions).chain([&self.cwd]).find(|path| !is_plain(path))
         {
@@ -191,6 +204,7 @@ impl Spec {
         let env = self.env.iter().map(|(name, value)| name.len() + value.len());
         let addresses = self.address_env.iter().map(|a| a.name.len() + a.prefix.len());
         let companions = self.companions.iter().map(|path| path.as_os_str().len());
+        let companions = companions.chain(self.root.iter().map(|root| root.as_os_str().len()));
         let addresses = addresses.chain(companions).chain(self.companions_miss.iter().map(String::len));
         paths.chain(env).chain(addresses).chain(self.argv.iter().map(String::len)).sum()
     }
@@ -288,6 +302,9 @@ mod tests {
             ("or 16 sockets", Box::new(|s| s.sockets = 17)),
             ("without '..'", Box::new(|s| s.companions.push("bin/true".into()))),
             ("has no companions", Box::new(|s| (s.awaits_rest, s.companions) = (true, vec!["/bin/true".into()]))),
+            ("no folder that a root", Box::new(|s| s.root = Some("/".into()))),
+            ("no folder that a root", Box::new(|s| s.root = Some("/images/../etc".into()))),
+            ("nothing is made in it", Box::new(|s| (s.root, s.folders) = (Some("/i".into()), vec!["/x".into()]))),
             ("more than 64 mounts", Box::new(move |s| s.mounts = vec![mount("/usr", "/opt"); 65])),
         ];
         for (expect, spoil) in cases {

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::ValueEnum;
 use lambda::invoke::egress::Egress;
+use lambda::runtimes::OperatorRuntimes;
 use serde::{Deserialize, Serialize};
 use wire::AccountId;
 
-use crate::server::issuer_keys::{self, Place};
+use crate::server::images::Place;
+use crate::server::issuer_keys;
 
 /// Where the file is looked for when neither `--config` nor `TINDERBOX_CONFIG` names one.
 const DEFAULT_FILE: &str = "/etc/tinderbox/tinderbox.toml";
@@ -91,6 +93,11 @@ pub(crate) struct Options {
     #[arg(long, env = "TINDERBOX_EGRESS", value_name = "POLICY")]
     egress: Option<String>,
 
+    /// A runtime that the operator brings: a folder whose executable `bootstrap` speaks the Runtime API, as in
+    /// ruby3.3=/srv/ruby; may be repeated. It comes before what this host has for the identifier
+    #[arg(long = "runtime", env = "TINDERBOX_RUNTIMES", value_name = "IDENTIFIER=FOLDER", value_delimiter = ',')]
+    runtimes: Vec<String>,
+
     /// Domain of function URLs, which must resolve to this machine [default: localhost]
     #[arg(long, env = "TINDERBOX_DOMAIN", value_name = "NAME")]
     domain: Option<String>,
@@ -114,6 +121,28 @@ pub(crate) struct Options {
     /// PEM file of authorities whose certificates are believed over HTTPS, beside those of this system
     #[arg(long, env = "TINDERBOX_HTTP_DELIVERY_CA", value_name = "FILE")]
     http_delivery_ca: Option<PathBuf>,
+
+    /// Where container images may come from: http://HOST:PORT or https://HOST of a registry, or NAME=/FOLDER of OCI layouts; NAME=
+    /// before either is the host in image URIs (ecr: all of Amazon ECR's); may be repeated [default: nowhere]
+    #[arg(
+        long = "image-registry",
+        env = "TINDERBOX_IMAGE_REGISTRIES",
+        value_name = "[NAME=]URL|FOLDER",
+        value_delimiter = ','
+    )]
+    image_registries: Vec<String>,
+
+    /// config.json of Docker (as `docker login` writes it) with the credentials for registries
+    #[arg(long, env = "TINDERBOX_IMAGE_CREDENTIALS", value_name = "FILE")]
+    image_credentials: Option<PathBuf>,
+
+    /// PEM file of authorities whose certificates registries may have, beside those of this system
+    #[arg(long, env = "TINDERBOX_IMAGE_REGISTRY_CA", value_name = "FILE")]
+    image_registry_ca: Option<PathBuf>,
+
+    /// Largest container image unpacked, in MB [default: 10240]
+    #[arg(long, env = "TINDERBOX_IMAGE_MB", value_name = "MB")]
+    image_mb: Option<u64>,
 
     /// New buckets have ACLs and do not block public access, as on AWS before April 2023
     #[arg(long, env = "TINDERBOX_S3_ACLS", num_args = 0..=1, default_missing_value = "true")]
@@ -147,17 +176,22 @@ impl Options {
             json_logs: self.json_logs.or(lower.json_logs),
             account: self.account.or(lower.account),
             region: self.region.or(lower.region),
-            oidc_keys: if self.oidc_keys.is_empty() { lower.oidc_keys } else { self.oidc_keys },
+            oidc_keys: either(self.oidc_keys, lower.oidc_keys),
             isolation: self.isolation.or(lower.isolation),
             egress: self.egress.or(lower.egress),
+            runtimes: if self.runtimes.is_empty() { lower.runtimes } else { self.runtimes },
             domain: self.domain.or(lower.domain),
             concurrency: self.concurrency.or(lower.concurrency),
             memory_mb: self.memory_mb.or(lower.memory_mb),
             idle_s: self.idle_s.or(lower.idle_s),
             http_delivery: self.http_delivery.or(lower.http_delivery),
             http_delivery_ca: self.http_delivery_ca.or(lower.http_delivery_ca),
+            image_registries: either(self.image_registries, lower.image_registries),
+            image_credentials: self.image_credentials.or(lower.image_credentials),
+            image_registry_ca: self.image_registry_ca.or(lower.image_registry_ca),
+            image_mb: self.image_mb.or(lower.image_mb),
             s3_acls: self.s3_acls.or(lower.s3_acls),
-            s3_kms_keys: if self.s3_kms_keys.is_empty() { lower.s3_kms_keys } else { self.s3_kms_keys },
+            s3_kms_keys: either(self.s3_kms_keys, lower.s3_kms_keys),
             s3_signature_v2: self.s3_signature_v2.or(lower.s3_signature_v2),
             price_million_requests: self.price_million_requests.or(lower.price_million_requests),
             price_gb_second: self.price_gb_second.or(lower.price_gb_second),
@@ -178,6 +212,10 @@ impl Options {
     }
 }
 
+fn either(upper: Vec<String>, lower: Vec<String>) -> Vec<String> {
+    if upper.is_empty() { lower } else { upper }
+}
+
 fn read(path: &Path) -> anyhow::Result<Options> {
     let text = std::fs::read_to_string(path).with_context(|| format!("could not read {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("{} is not a valid configuration", path.display()))
@@ -192,15 +230,20 @@ pub(crate) struct Config {
     pub(crate) json_logs: bool,
     pub(crate) account: AccountId,
     pub(crate) region: String,
-    pub(crate) oidc_keys: BTreeMap<String, Place>,
+    pub(crate) oidc_keys: BTreeMap<String, issuer_keys::Place>,
     pub(crate) isolation: Isolation,
     pub(crate) egress: Egress,
+    pub(crate) runtimes: OperatorRuntimes,
     pub(crate) domain: String,
     pub(crate) concurrency: u32,
     pub(crate) memory_mb: u64,
     pub(crate) idle_s: u64,
     pub(crate) http_delivery: HttpDelivery,
     pub(crate) http_delivery_ca: Option<PathBuf>,
+    pub(crate) image_registries: Vec<Place>,
+    pub(crate) image_credentials: Option<PathBuf>,
+    pub(crate) image_registry_ca: Option<PathBuf>,
+    pub(crate) image_mb: u64,
     pub(crate) s3_acls: bool,
     pub(crate) s3_kms_keys: Vec<String>,
     pub(crate) s3_signature_v2: bool,
@@ -220,6 +263,8 @@ impl Config {
         let concurrency = options.concurrency.unwrap_or(1000);
         anyhow::ensure!((1..=100_000).contains(&concurrency), "concurrency {concurrency} is not in 1 to 100,000");
         options.s3_kms_keys.iter().try_for_each(|name| s3::check_key_name(name)).map_err(anyhow::Error::msg)?;
+        let image_registries = options.image_registries.iter().map(|text| text.parse());
+        let image_registries = image_registries.collect::<Result<_, String>>().map_err(anyhow::Error::msg)?;
         let price = |name, value: Option<f64>, default: f64| {
             let value = value.unwrap_or(default);
             anyhow::ensure!(value.is_finite() && value >= 0.0, "{name} {value} is not a price");
@@ -234,6 +279,7 @@ impl Config {
             region,
             oidc_keys,
             isolation: options.isolation.unwrap_or_default(),
+            runtimes: OperatorRuntimes::parse(options.runtimes.iter().map(String::as_str))?,
             egress: options.egress.as_deref().unwrap_or("all").parse()?,
             domain: options.domain.unwrap_or_else(|| "localhost".to_owned()),
             concurrency,
@@ -241,6 +287,10 @@ impl Config {
             idle_s: options.idle_s.unwrap_or(600),
             http_delivery: options.http_delivery.unwrap_or_default(),
             http_delivery_ca: options.http_delivery_ca,
+            image_registries,
+            image_credentials: options.image_credentials,
+            image_registry_ca: options.image_registry_ca,
+            image_mb: options.image_mb.unwrap_or(10_240),
             s3_acls: options.s3_acls.unwrap_or(false),
             s3_kms_keys: options.s3_kms_keys,
             s3_signature_v2: options.s3_signature_v2.unwrap_or(false),
@@ -300,6 +350,7 @@ mod tests {
         check(Options { account: Some("12".to_owned()), ..Options::default() }, "12 digits");
         check(Options { region: Some("EU".to_owned()), ..Options::default() }, "region");
         check(Options { s3_kms_keys: vec!["alias/aws/x".to_owned()], ..Options::default() }, "reserved");
+        check(Options { image_registries: vec!["localhost:5000".to_owned()], ..Options::default() }, "image registry");
         check(Options { concurrency: Some(0), ..Options::default() }, "concurrency");
         check(Options { price_gb_second: Some(-1.0), ..Options::default() }, "price-gb-second");
     }

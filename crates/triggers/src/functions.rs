@@ -53,6 +53,8 @@ pub struct Facts {
     pub role_arn: String,
     /// In seconds.
     pub timeout_s: i32,
+    /// Each invocation has to name a tenant, which no event source can.
+    pub per_tenant: bool,
 }
 
 /// Runs a function.
@@ -132,5 +134,6 @@ async fn look_up(lambda: &Lambda, cx: Cx, name: String) -> Result<Facts, LambdaE
         arn: found.function_arn.unwrap_or_default(),
         role_arn: found.role.unwrap_or_default(),
         timeout_s: found.timeout.unwrap_or(3),
+        per_tenant: found.tenancy_config.is_some(),
     })
 }

@@ -74,8 +74,13 @@ fn apply(record: &mut MappingRecord, fifo: bool, asked: Asked) -> Result<(), Lam
     }
 }
 
-/// The function and the queue fit each other: the timeout, and what the role may.
+/// The function and the queue fit each other: tenants, the timeout, and what the role may.
 async fn fit(triggers: &Triggers, facts: &Facts, queue: &sqs::QueueName) -> Result<(), LambdaError> {
+    if facts.per_tenant {
+        return Err(LambdaError::invalid(
+            "An event source mapping is not supported for functions with tenant isolation mode.",
+        ));
+    }
     let denied = triggers.role_may_read(&facts.role_arn, queue).await;
     if denied.is_err() {
         return Err(LambdaError::invalid(

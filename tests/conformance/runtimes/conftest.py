@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 from blackbox.functions import package
-from blackbox.suites import absent, compiled_node_ric, python_packages, run, suites_folder
+from blackbox.suites import AWSLAMBDARIC, absent, compiled_node_ric, python_packages, run, suites_folder
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
-AWSLAMBDARIC = ["awslambdaric==4.2.2"]
 
 PYTHON_HANDLER = """import os, sys
 invokes = 0

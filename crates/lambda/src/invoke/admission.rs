@@ -22,6 +22,10 @@ const ENVIRONMENTS_MAX: u32 = 1_000;
 /// … in this time. What is not used is not carried over.
 const SCALING_WINDOW: Duration = Duration::from_secs(10);
 
+/// Environments that a function that tells tenants apart may have, in tenths of its concurrency (Lambda developer guide,
+/// "Troubleshooting tenant isolation": 2,500 for every 1,000 concurrent executions).
+const TENANT_ENVIRONMENTS_TENTHS: usize = 25;
+
 /// Counts running invocations, and new environments.
 #[derive(Clone, Debug)]
 pub(crate) struct Admission(Arc<Counts>);
@@ -87,6 +91,17 @@ impl Admission {
             None => running.unreserved += 1,
         }
         Ok(Admitted { admission: self.clone(), account: account.clone(), reserved_of })
+    }
+
+    /// Throttles whoever wants an environment for a tenant when the function has as many as it may. `count` is with the new one.
+    pub(crate) fn admit_tenant(&self, function: &FunctionVersion, count: usize) -> Result<(), InvokeError> {
+        let reserved = function.concurrency.reserved.and_then(|reserved| usize::try_from(reserved).ok());
+        let concurrency = reserved.unwrap_or(self.0.concurrency_max);
+        let reason = ThrottleReason::FunctionInvocationRateLimitExceeded;
+        match count <= concurrency.saturating_mul(TENANT_ENVIRONMENTS_TENTHS) / 10 {
+            true => Ok(()),
+            false => Err(InvokeError::TooManyRequests { reason }),
+        }
     }
 
     /// Counts one more environment of a function, or throttles whoever wants it. `now` is monotonic.

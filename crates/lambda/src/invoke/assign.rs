@@ -7,6 +7,7 @@ use sandbox::{Mount, Rest};
 use super::Invoker;
 use super::stems::Stem;
 use super::variables::{LAYERS_ROOT, TASK_ROOT, counts_at_start};
+use crate::image::ImageRoot;
 use crate::runtimes::LaunchPlan;
 
 impl Invoker {
@@ -37,11 +38,16 @@ pub(super) struct Folders {
     pub(super) package: PathBuf,
     /// Its layers, merged.
     pub(super) layers: Option<PathBuf>,
+    /// The image in place of both.
+    pub(super) image: Option<ImageRoot>,
 }
 
 /// What a function adds to the mounts of its runtime.
 pub(super) fn function_mounts(folders: Folders) -> Vec<Mount> {
-    let Folders { package, layers } = folders;
+    let Folders { package, layers, image } = folders;
+    if image.is_some() {
+        return Vec::new();
+    }
     let layers = layers.map(|source| Mount { source, target: PathBuf::from(LAYERS_ROOT) });
     std::iter::once(Mount { source: package, target: PathBuf::from(TASK_ROOT) }).chain(layers).collect()
 }

@@ -41,6 +41,8 @@ pub(crate) struct InvokeHeader {
     pub(crate) client_context: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cognito_identity: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tenant_id: Option<String>,
     /// Where an answer goes that streams. The runtime hears only that there is a place.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_true")]
     pub(crate) stream: Option<StreamSink>,
@@ -262,6 +264,7 @@ mod tests {
             trace_id: "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1".to_owned(),
             client_context: None,
             cognito_identity: None,
+            tenant_id: None,
             stream: None,
         };
         let frame = encode_invoke(&header, b" {\"a\" : 1}\n");

@@ -20,6 +20,11 @@ use addresses::{is_never, is_own, is_private, plain, shares_bits, stands_for};
 pub(crate) use proxy::serve;
 pub(crate) use way_out::{Door, WayOut};
 
+use crate::EnvironmentVariables;
+
+/// The variable of a function that narrows where it may connect to; the node's own setting has the same name.
+pub(crate) const VARIABLE: &str = "TINDERBOX_EGRESS";
+
 /// Where functions may connect to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Egress {
@@ -116,13 +121,19 @@ impl Rule {
 }
 
 impl Egress {
+    /// What the variables of a function say of it. A text that is no policy (stored before texts were checked) permits
+    /// nothing.
+    pub(crate) fn of(variables: &EnvironmentVariables) -> Option<Self> {
+        variables.0.get(VARIABLE).map(|text| text.parse().unwrap_or(Self::None))
+    }
+
     /// True when nothing is permitted, so that no proxy is needed.
     pub(crate) fn is_none(&self) -> bool {
         matches!(self, Self::None)
     }
 
     /// True when a function may connect to `address`, to which `host` (as asked for) resolved.
-    pub(crate) fn permits(&self, host: &str, address: SocketAddr) -> bool {
+    pub fn permits(&self, host: &str, address: SocketAddr) -> bool {
         let ip = plain(address.ip());
         // An address that stands for another one is judged as both.
         let meant = || std::iter::once(ip).chain(stands_for(ip));

@@ -37,17 +37,20 @@ pub struct EnvironmentKey {
     arn: String,
     version: String,
     revision_id: String,
+    /// Of a function that tells tenants apart.
+    tenant: Option<String>,
 }
 
 impl EnvironmentKey {
-    /// The key of `function`.
-    pub fn of(function: &FunctionVersion) -> Self {
+    /// The key of `function`, for one tenant where it tells them apart.
+    pub fn of(function: &FunctionVersion, tenant: Option<&str>) -> Self {
         let (arn, version, revision_id) = function.environment_key();
         Self {
             account: function.account.clone(),
             arn: arn.to_owned(),
             version: version.to_owned(),
             revision_id: revision_id.to_owned(),
+            tenant: tenant.map(str::to_owned),
         }
     }
 }
@@ -404,6 +407,12 @@ impl Environments {
         self.0.starting.close();
         self.0.memory.close();
         stop_all(gone.into_iter().flat_map(|pool| pool.idle)).await;
+    }
+
+    /// Environments of a function, for all its versions and tenants: idle, in use, and being made.
+    pub(crate) fn of_function(&self, arn: &str) -> usize {
+        let pools = self.0.pools.lock();
+        pools.by_key.iter().filter(|(key, _)| key.arn == arn).map(|(_, pool)| pool.count()).sum()
     }
 
     /// Idle environments of a key.

@@ -214,6 +214,7 @@ mod tests {
             trace_id: String::new(),
             client_context: None,
             cognito_identity: None,
+            tenant_id: None,
             stream: None,
         }
     }

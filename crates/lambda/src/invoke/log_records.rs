@@ -16,6 +16,8 @@ pub(crate) struct PlatformRecords {
     shows_info: bool,
     version: String,
     runtime: String,
+    /// Whom the environment serves, where the function tells tenants apart: JSON records of invocations say it.
+    tenant: Option<String>,
 }
 
 /// Whose init a record is about.
@@ -37,10 +39,18 @@ impl InitPhase {
 }
 
 impl PlatformRecords {
-    pub(crate) fn new(logging: &Logging, version: &str, runtime: &str) -> Self {
+    pub(crate) fn new(logging: &Logging, version: &str, runtime: &str, tenant: Option<String>) -> Self {
         let json = logging.format == LogFormat::Json;
         let shows_info = !(json && logging.system_level.as_deref() == Some("WARN"));
-        Self { format: logging.format, shows_info, version: version.to_owned(), runtime: runtime.to_owned() }
+        let (version, runtime) = (version.to_owned(), runtime.to_owned());
+        Self { format: logging.format, shows_info, version, runtime, tenant }
+    }
+
+    /// Adds the tenant to a record about an invocation, where there is one.
+    pub(super) fn set_tenant(&self, record: &mut serde_json::Value) {
+        if let Some(tenant) = &self.tenant {
+            record["tenantId"] = json!(tenant);
+        }
     }
 
     /// What the runtime is called.
@@ -98,7 +108,11 @@ impl PlatformRecords {
     pub(crate) fn start(&self, request_id: &str, now: Timestamp) -> Option<String> {
         self.info(
             || format!("START RequestId: {request_id} Version: {}", self.version),
-            || event(now, "platform.start", json!({ "requestId": request_id, "version": self.version })),
+            || {
+                let mut record = json!({ "requestId": request_id, "version": self.version });
+                self.set_tenant(&mut record);
+                event(now, "platform.start", record)
+            },
         )
     }
 
@@ -112,6 +126,7 @@ impl PlatformRecords {
         let json = || {
             let metrics = events::report_metrics(report);
             let mut record = json!({ "requestId": request_id, "metrics": metrics, "status": "success" });
+            self.set_tenant(&mut record);
             match &report.status {
                 Status::Answered => {}
                 Status::TimedOut => record["status"] = json!("timeout"),
@@ -220,7 +235,7 @@ mod tests {
             application_level: None,
             system_level: system_level.map(str::to_owned),
         };
-        PlatformRecords::new(&logging, "$LATEST", "node 24.1.0")
+        PlatformRecords::new(&logging, "$LATEST", "node 24.1.0", None)
     }
 
     fn report(status: Status) -> Report {

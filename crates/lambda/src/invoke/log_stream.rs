@@ -108,6 +108,15 @@ impl LogStream {
         }
     }
 
+    /// Passes an event about an invocation to subscribers: it says for which tenant it was, where there is one.
+    pub(super) fn publish_of_invocation(&self, event: impl FnOnce() -> Event) {
+        self.publish(|| {
+            let mut event = event();
+            self.platform.set_tenant(&mut event.record);
+            event
+        });
+    }
+
     /// The name of the log stream.
     pub(crate) fn name(&self) -> &str {
         &self.name

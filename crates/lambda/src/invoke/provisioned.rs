@@ -48,7 +48,10 @@ impl Invoker {
             let mut versions = provisioned.versions.lock();
             versions.retain(|_, version| version.function.arn != function_arn);
             for (function, count) in wanted {
-                versions.insert(EnvironmentKey::of(&function), Version { function, count, failure: None, starting: 0 });
+                versions.insert(
+                    EnvironmentKey::of(&function, None),
+                    Version { function, count, failure: None, starting: 0 },
+                );
             }
             let kept = versions.iter().map(|(key, version)| (key.clone(), version.count as usize)).collect();
             self.0.environments.keep(kept);
@@ -127,7 +130,7 @@ impl Invoker {
         let told = |error: InvokeError| error.to_string();
         let (checkout, busy) = self.0.environments.checkout_new(key, function.memory_mb).await.map_err(told)?;
         let Checkout::Cold(right) = checkout else { return Ok(()) };
-        let (id, logs) = self.open_log_stream(function).map_err(told)?;
+        let (id, logs) = self.open_log_stream(function, None).map_err(told)?;
         let started = self.start_environment(function, right.memory, id, logs).await;
         let Started { mut environment, .. } = started.map_err(|failure| match failure {
             StartFailure::Platform(error) => error.to_string(),

@@ -81,7 +81,7 @@ impl Run {
                 in_flight.send_modify(|running| *running += 1);
                 let (early, answered) = oneshot::channel();
                 let run = Self {
-                    key: Arc::new(EnvironmentKey::of(&function)),
+                    key: Arc::new(EnvironmentKey::of(&function, invocation.tenant_id.as_deref())),
                     function,
                     spans,
                     cold: None,
@@ -157,7 +157,12 @@ impl Run {
         let invoker = self.invoker.clone();
         let shared = &invoker.0;
         shared.admission.grow(&self.function.arn, shared.clock.elapsed()).map_err(ColdEnd::Refused)?;
-        let (id, logs) = invoker.open_log_stream(&self.function).map_err(ColdEnd::Refused)?;
+        let tenant = self.invocation.tenant_id.clone();
+        if tenant.is_some() {
+            let count = shared.environments.of_function(&self.function.arn);
+            shared.admission.admit_tenant(&self.function, count).map_err(ColdEnd::Refused)?;
+        }
+        let (id, logs) = invoker.open_log_stream(&self.function, tenant).map_err(ColdEnd::Refused)?;
         let first = invoker.start_environment(&self.function, memory, id, logs).await;
         let Started { mut environment, timings } = first.map_err(|failure| self.not_started(failure))?;
         let init_began = shared.clock.elapsed();
@@ -248,7 +253,7 @@ impl Run {
         let clock = self.invoker.0.clock.clone();
         let trace_header = self.spans.context().header();
         let request_id = self.invocation.request_id.clone();
-        environment.logs.publish(|| events::start(&request_id, &self.function.version, &trace_header));
+        environment.logs.publish_of_invocation(|| events::start(&request_id, &self.function.version, &trace_header));
         let spent = clock.elapsed().saturating_sub(self.started.unwrap_or_default());
         let left = self.timeout().saturating_sub(spent);
         let began = clock.now();
@@ -266,7 +271,9 @@ impl Run {
         let lasted = clock.now().since(began);
         let status = ending.init_status();
         let produced = if let Ending::Response(body) = &ending { body.len() } else { 0 };
-        environment.logs.publish(|| events::runtime_done(&request_id, &status, lasted, produced, &trace_header));
+        environment
+            .logs
+            .publish_of_invocation(|| events::runtime_done(&request_id, &status, lasted, produced, &trace_header));
         let mut overhead = None;
         let broken = match environment.is_unsettled() {
             true => {
@@ -326,6 +333,7 @@ impl Run {
             trace_id: self.spans.context().header(),
             client_context: self.invocation.client_context.clone(),
             cognito_identity: self.invocation.cognito_identity.clone(),
+            tenant_id: self.invocation.tenant_id.clone(),
             stream: self.invocation.stream.clone(),
         }
     }
@@ -357,7 +365,7 @@ impl Run {
             logs.publish(|| events::fault(fault));
         }
         logs.publish(|| events::end(request_id));
-        logs.publish(|| events::report(request_id, &report, overhead, &self.spans.context().header()));
+        logs.publish_of_invocation(|| events::report(request_id, &report, overhead, &self.spans.context().header()));
         logs.write_all([log, end, line]);
         InvokeOutcome {
             payload: told.payload,
@@ -381,8 +389,10 @@ impl Run {
             ("billed_ms", integer(report.billed_ms)),
             (COST_USD, Attribute::Double(report.cost_usd)),
         ]
+        .into_iter()
+        .chain(self.invocation.tenant_id.clone().map(|tenant| ("tenant_id", Attribute::Text(tenant))))
         .map(|(name, value)| (name.to_owned(), value))
-        .to_vec()
+        .collect()
     }
 }
 

@@ -11,12 +11,13 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::apis::{self, Apis};
 use super::assign::{Folders, function_mounts};
-use super::egress::Door;
+use super::egress::{Door, Egress};
 use super::ending::Ending;
 use super::environment::{Environment, Held};
 use super::extensions::{
     self, About, EXTENSIONS_MAX, EXTENSIONS_ROOT, Extensions, Failure, FailureKind, Standing, VARIABLES_MISSED,
 };
+use super::image;
 use super::line::{FrameLine, Line};
 use super::log_records::{PlatformRecords, stream_date};
 use super::log_stream::LogStream;
@@ -85,17 +86,25 @@ struct Launched {
 
 impl Invoker {
     /// The log stream of a new environment, with its `INIT_START` record, and the environment's id.
-    pub(super) fn open_log_stream(&self, function: &Arc<FunctionVersion>) -> Result<(String, LogStream), InvokeError> {
+    pub(super) fn open_log_stream(
+        &self,
+        function: &Arc<FunctionVersion>,
+        tenant: Option<String>,
+    ) -> Result<(String, LogStream), InvokeError> {
         let shared = &self.0;
-        let resolved = shared.runtimes.resolve(&function.runtime).map_err(missing)?;
+        let resolved = match function.image {
+            Some(_) => image::resolved(),
+            None => shared.runtimes.resolve(&function.runtime).map_err(missing)?,
+        };
         let runtime = match resolved.version {
+            None if function.image.is_some() => image::DESCRIPTION.to_owned(),
             Some(version) => format!("{} ({} {version})", function.runtime, resolved.family.as_str()),
             None => function.runtime.clone(),
         };
         let id = sys::id::hex::<16>(&shared.rng);
         let now = shared.clock.now();
         let name = format!("{}/[{}]{id}", stream_date(now), function.version);
-        let platform = PlatformRecords::new(&function.logging, &function.version, &runtime);
+        let platform = PlatformRecords::new(&function.logging, &function.version, &runtime, tenant);
         let init_start = platform.init_start(now);
         let function = Arc::clone(function);
         let (clock, sink) = (shared.clock.clone(), Arc::clone(&shared.logs));
@@ -127,10 +136,7 @@ impl Invoker {
             Err(none) => return Err(start_failure(none, logs, clock)),
         };
         let extensions = Extensions::new(About::of(function), shared.rng.clone(), &external);
-        let plan = shared
-            .runtimes
-            .plan(&function.runtime, &folders.package)
-            .map_err(|error| StartFailure::Platform(missing(error)))?;
+        let (plan, mut logs) = self.plan(function, &folders, logs)?;
         let mut state = State::Empty;
         let peer = peer(function, &id);
         let credentials = (shared.hooks.issue_credentials)(Arc::clone(function), peer.clone()).await;
@@ -160,7 +166,7 @@ impl Invoker {
         state.become_(State::Assigned);
         let telemetry = Telemetry::new(clock.clone(), sandbox.take_sockets());
         logs.attach(&mut sandbox, telemetry.clone());
-        let door = shared.way_out.door();
+        let door = shared.way_out.door(Egress::of(&function.environment));
         let line = connect(&mut sandbox, line, protocol, &holds, peer, door, apis_of(&extensions, &telemetry), clock);
         let line = line.map_err(|cause| unavailable(cause.to_owned()))?;
         let environment = Environment {
@@ -182,6 +188,26 @@ impl Invoker {
             holds,
         };
         Ok(Started { environment, timings })
+    }
+
+    /// How the program of a function is started. The log stream comes back.
+    fn plan(
+        &self,
+        function: &FunctionVersion,
+        folders: &Folders,
+        logs: LogStream,
+    ) -> Result<(LaunchPlan, LogStream), StartFailure> {
+        let plan = match (&function.image, &folders.image) {
+            (Some(used), Some(root)) => match image::plan(used, root) {
+                Ok(plan) => plan,
+                Err(ending) => return Err(StartFailure::Package(ending, Box::new(logs))),
+            },
+            _ => {
+                let plan = self.0.runtimes.plan(&function.runtime, &folders.package);
+                plan.map_err(|error| StartFailure::Platform(missing(error)))?
+            }
+        };
+        Ok((plan, logs))
     }
 
     /// A sandbox for a function: with a runtime that stood by, or a new one.
@@ -210,7 +236,8 @@ impl Invoker {
 
     /// Names of the external extensions that the layers bring.
     fn external_extensions(&self, folders: &Folders, logs: &mut LogStream) -> Result<Vec<String>, NoSandbox> {
-        let mut external = extensions::external(folders.layers.as_deref());
+        let opt = folders.image.as_ref().and_then(image::opt);
+        let mut external = extensions::external(opt.as_deref().or(folders.layers.as_deref()));
         if !external.is_empty() && self.0.launcher.isolation() == Isolation::None {
             let warning = "WARNING /opt/extensions: without isolation external extensions are not started.";
             let warning = logs.platform.fault(warning, self.0.clock.now());
@@ -249,6 +276,14 @@ impl Invoker {
     /// Has the code and the layers of a function brought here.
     async fn folders(&self, function: &FunctionVersion) -> Result<Folders, String> {
         let hooks = &self.0.hooks;
+        if let Some(image) = &function.image {
+            if self.0.launcher.isolation() == Isolation::None {
+                return Err("functions of container images need isolation".to_owned());
+            }
+            let image = (hooks.image)(image.manifest.clone()).await;
+            let image = image.map_err(|error| format!("the image cannot be read: {error}"))?;
+            return Ok(Folders { package: image.root.clone(), layers: None, image: Some(image) });
+        }
         let package = (hooks.code)(function.code.clone()).await;
         let package = package.map_err(|error| format!("the package cannot be read: {error}"))?;
         let layers = match function.layers.is_empty() {
@@ -258,7 +293,7 @@ impl Invoker {
                 Some(merged.map_err(|error| format!("the layers cannot be read: {error}"))?)
             }
         };
-        Ok(Folders { package, layers })
+        Ok(Folders { package, layers, image: None })
     }
 
     /// What a runtime that stands by gets: the same as in [`Invoker::spec`], as far as it depends on the function.
@@ -279,13 +314,19 @@ impl Invoker {
         variables: Vec<(String, String)>,
     ) -> Spec {
         let argv = entry::argv(function, &plan);
+        let root = folders.image.as_ref().map(|image| image.root.clone());
+        let cwd = match (&function.image, &folders.image) {
+            (Some(used), Some(root)) => image::working_directory(used, root),
+            _ => PathBuf::from(TASK_ROOT),
+        };
         let mut mounts: Vec<Mount> = plan.mounts.into_iter().map(|(source, target)| Mount { source, target }).collect();
         mounts.extend(function_mounts(folders));
         let mut spec = Spec {
+            root,
             argv,
             env: variables,
             address_env: address_variables(&self.0.limits.egress),
-            cwd: PathBuf::from(TASK_ROOT),
+            cwd,
             memory_bytes: ByteSize::mib(u64::from(function.memory_mb)).bytes(),
             cpu_millis: cpu_millis(function.memory_mb).max(self.0.limits.cpu_millis_min),
             processes_max: PROCESSES_MAX,

@@ -1,6 +1,6 @@
 //! The environment variables of an execution environment (ecosystem.md, section 5.3).
 
-use super::{Credentials, Invoker};
+use super::{Credentials, Invoker, image};
 use crate::runtimes::{LaunchPlan, RUNTIME_DIR};
 use crate::{FunctionVersion, LogFormat};
 
@@ -23,13 +23,19 @@ impl Invoker {
         credentials: &Credentials,
     ) -> Vec<(String, String)> {
         let mut variables = std::collections::BTreeMap::new();
+        let of_image = function.image.is_some();
         for (name, value) in defaults() {
             variables.insert(name.to_owned(), value);
+        }
+        if of_image {
+            image::change_defaults(&mut variables);
         }
         variables.extend(plan.environment.iter().cloned());
         variables.extend(function.environment.0.clone());
         for (name, value) in reserved(function, log_stream, credentials) {
-            variables.insert(name.to_owned(), value);
+            if !(of_image && image::is_not_reserved(name)) {
+                variables.insert(name.to_owned(), value);
+            }
         }
         variables.into_iter().collect()
     }
@@ -52,6 +58,11 @@ fn fixed(plan: &LaunchPlan) -> Vec<(String, String)> {
 pub(super) fn counts_at_start(plan: &LaunchPlan, variables: &[(String, String)]) -> bool {
     let fixed = fixed(plan);
     variables.iter().any(|variable| is_read_at_start(&variable.0) && !fixed.contains(variable))
+}
+
+/// Whether only our own bootstraps look at the variable.
+pub(super) fn is_descriptor(name: &str) -> bool {
+    DESCRIPTORS.iter().any(|(descriptor, _)| *descriptor == name)
 }
 
 /// Names that the dynamic linker, the C library, node, OpenSSL or python read once, when they start.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::function::{Architecture, CodeRef, EnvironmentVariables, Logging, TracingMode};
+use crate::function::{Architecture, CodeRef, EnvironmentVariables, ImageOverrides, ImageUse, Logging, TracingMode};
 use crate::url::cors::Cors;
 
 /// A function: what `$LATEST` is made of.
@@ -47,6 +47,82 @@ pub(crate) struct FunctionRecord {
     /// `SnapStart.ApplyOn` is `PublishedVersions`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) snap_start: bool,
+    /// `TenancyConfig.TenantIsolationMode` is `PER_TENANT`: from creation on, for ever.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) per_tenant: bool,
+    /// `PackageType` is `Image`: then `code` is the image, and there is no runtime, handler or layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) image: Option<ImageRecord>,
+    /// Present while the image is being brought here, and when that went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pull: Option<Pull>,
+}
+
+/// The image of a function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ImageRecord {
+    /// As the user gave it.
+    pub(crate) uri: String,
+    /// With the digest that it meant then.
+    pub(crate) resolved_uri: String,
+    /// Length of the manifest in bytes; its digest is the code's.
+    pub(crate) manifest_bytes: u64,
+    /// Digests of the configuration and the layers.
+    pub(crate) parts: Vec<String>,
+    #[serde(default)]
+    pub(crate) overrides: ImageOverrides,
+}
+
+/// How far an image is on its way to this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Pull {
+    /// It is being brought here. Until then the one before runs; nothing runs where there was none.
+    Going { before: Option<Box<Before>> },
+    /// It could not be had: `StateReasonCode` and reason. After an update the function has the image of before again.
+    Failed { code: String, reason: String, update: bool },
+}
+
+/// What an update replaces.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Before {
+    pub(crate) code: CodeRef,
+    pub(crate) image: ImageRecord,
+    pub(crate) architecture: Architecture,
+}
+
+impl ImageRecord {
+    /// The image as the data plane uses it.
+    pub(crate) fn used(self, code: &CodeRef) -> ImageUse {
+        ImageUse { manifest: self.manifest(code), overrides: self.overrides }
+    }
+
+    /// The manifest's blob.
+    pub(crate) fn manifest(&self, code: &CodeRef) -> CodeRef {
+        CodeRef { digest: code.digest.clone(), length: self.manifest_bytes }
+    }
+}
+
+impl FunctionRecord {
+    /// The record of what runs now: during an update that is what was there before.
+    pub(crate) fn running(mut self) -> Self {
+        if let Some(Pull::Going { before: Some(before) }) = &mut self.pull {
+            // Overrides are configuration: they are changed at once.
+            let overrides = self.image.take().map(|image| image.overrides).unwrap_or_default();
+            self.code = before.code.clone();
+            self.image = Some(ImageRecord { overrides, ..before.image.clone() });
+            self.architecture = before.architecture;
+        }
+        self
+    }
+
+    /// Why nothing of this version can run: AWS's word for its state.
+    pub(crate) fn unready(&self) -> Option<&'static str> {
+        match &self.pull {
+            Some(Pull::Going { before: None }) => Some("Pending"),
+            Some(Pull::Failed { update: false, .. }) => Some("Failed"),
+            _ => None,
+        }
+    }
 }
 
 /// A layer version that a function uses. It stays usable when the layer version is deleted.

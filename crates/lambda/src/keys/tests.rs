@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::function::{Architecture, CodeRef, EnvironmentVariables, LogFormat, Logging, TracingMode};
+use crate::function::{Architecture, CodeRef, EnvironmentVariables, ImageOverrides, LogFormat, Logging, TracingMode};
 
 fn record() -> FunctionRecord {
     FunctionRecord {
@@ -31,6 +31,9 @@ fn record() -> FunctionRecord {
         last_modified_ms: 1,
         layers: Vec::new(),
         snap_start: false,
+        image: None,
+        pull: None,
+        per_tenant: false,
     }
 }
 
@@ -40,6 +43,33 @@ fn records_survive_the_round_trip_and_keep_their_stored_form() {
     assert_eq!(decode::<FunctionRecord>(&value).unwrap(), record());
     // What is on disk today must be readable tomorrow: this text never changes, new members are optional.
     insta::assert_snapshot!(std::str::from_utf8(&value).unwrap());
+}
+
+#[test]
+fn records_of_images_survive_the_round_trip_and_keep_their_stored_form() {
+    let image = |digit: &str| ImageRecord {
+        uri: "localhost:5000/app:v1".to_owned(),
+        resolved_uri: format!("localhost:5000/app@sha256:{}", digit.repeat(64)),
+        manifest_bytes: 500,
+        parts: vec!["c".repeat(64), "d".repeat(64)],
+        overrides: ImageOverrides { command: vec!["app.handler".to_owned()], ..ImageOverrides::default() },
+    };
+    let before = Before {
+        code: CodeRef { digest: "b".repeat(64), length: 9 },
+        image: image("b"),
+        architecture: Architecture::X86_64,
+    };
+    for pull in [
+        Pull::Going { before: None },
+        Pull::Going { before: Some(Box::new(before)) },
+        Pull::Failed { code: "ImageDeleted".to_owned(), reason: "gone".to_owned(), update: true },
+    ] {
+        let (runtime, handler) = (String::new(), String::new());
+        let record = FunctionRecord { runtime, handler, image: Some(image("a")), pull: Some(pull), ..record() };
+        let value = encode(&record);
+        assert_eq!(decode::<FunctionRecord>(&value).unwrap(), record);
+        insta::assert_snapshot!(std::str::from_utf8(&value).unwrap());
+    }
 }
 
 #[test]

@@ -6,14 +6,16 @@ use wire::Cx;
 use super::configuration::configuration;
 use super::functions::{account_for, key, record};
 use super::layers::layers_in_use;
-use super::{settings, versions};
+use super::{images, settings, versions};
 use crate::LATEST;
 use crate::code_source::CodeObject;
 use crate::error::LambdaError;
-use crate::keys::{self, FunctionRecord};
+use crate::function::Architecture;
+use crate::keys::{self, Before, FunctionRecord, ImageRecord, Pull};
 use crate::name::FunctionName;
 use crate::qualifier::Qualifier;
 use crate::state::Lambda;
+use crate::tenancy;
 
 /// The function that an update means; only `$LATEST` can change.
 fn target(cx: &Cx, given: &str) -> Result<FunctionName, LambdaError> {
@@ -31,6 +33,18 @@ pub(crate) fn check_revision(record: &FunctionRecord, expected: Option<&str>) ->
     }
 }
 
+/// Fails while another change of the function goes on, and when there is nothing yet that could be changed.
+pub(crate) fn check_settled(record: &FunctionRecord, arn: &str) -> Result<(), LambdaError> {
+    match (&record.pull, record.unready()) {
+        (Some(Pull::Going { before: Some(_) }), _) => Err(LambdaError::ResourceConflictException(format!(
+            "The operation cannot be performed at this time. An update is in progress for resource: {arn}"
+        ))),
+        // A function that could not be created can be mended.
+        (Some(Pull::Going { before: None }), Some(state)) => Err(LambdaError::unready(state)),
+        _ => Ok(()),
+    }
+}
+
 pub(crate) async fn update_code(
     lambda: Lambda,
     cx: Cx,
@@ -39,7 +53,6 @@ pub(crate) async fn update_code(
     let name = target(&cx, &input.function_name)?;
     settings::refuse_unserved(&[
         ("S3ObjectStorageMode", input.s3_object_storage_mode.is_some()),
-        ("ImageUri", input.image_uri.is_some()),
         ("SourceKMSKeyArn", input.source_kms_key_arn.is_some()),
         ("PublishTo", input.publish_to.is_some()),
     ])?;
@@ -48,6 +61,12 @@ pub(crate) async fn update_code(
     // A wrong name or revision spares the work on the package; the transaction asks again.
     let before = lambda.kv.read(|tx| async { record(&{ tx }, &cx, &name).await }).await?;
     check_revision(&before, revision)?;
+    check_settled(&before, &name.arn(&cx))?;
+    images::check_code(&before, &input)?;
+    if let Some(uri) = input.image_uri.clone() {
+        let architecture = architecture.unwrap_or(before.architecture);
+        return update_image(&lambda, &cx, &name, (&uri, architecture), before, &input).await;
+    }
     let object = CodeObject::of_update(&input);
     let package = lambda.package(input.zip_file, object, "UpdateFunctionCode").await?;
     if input.dry_run == Some(true) {
@@ -87,6 +106,65 @@ pub(crate) async fn update_code(
     Ok(configuration(&lambda, &cx, &name.name, &version, changed))
 }
 
+/// UpdateFunctionCode with an image: the answer comes before the image does.
+async fn update_image(
+    lambda: &Lambda,
+    cx: &Cx,
+    name: &FunctionName,
+    (uri, architecture): (&str, Architecture),
+    before: FunctionRecord,
+    input: &m::UpdateFunctionCodeInput,
+) -> Result<m::UpdateFunctionCodeOutput, LambdaError> {
+    let overrides = before.image.clone().map(|image| image.overrides).unwrap_or_default();
+    let image = lambda.look_up_image(cx, uri, (architecture, overrides), before.code.length).await?;
+    if input.dry_run == Some(true) {
+        let (code, image) = (image.found.code, Some(image.record));
+        let tried = FunctionRecord { code, image, architecture, ..before };
+        return Ok(configuration(lambda, cx, &name.name, LATEST, tried));
+    }
+    let naming = lambda.naming.read().await;
+    let mut next = before;
+    lambda.begin_image(cx, image, &mut next).await?;
+    let (now_ms, new_revision) = (lambda.now_ms(), sys::id::uuid(&lambda.rng));
+    let (version, changed, latest) = lambda
+        .kv
+        .transact(|tx| {
+            let (next, new_revision) = (&next, &new_revision);
+            async move {
+                let mut record = record(&tx, cx, name).await?;
+                check_revision(&record, input.revision_id.as_deref())?;
+                check_settled(&record, &name.arn(cx))?;
+                let freed = record.code.length;
+                account_for(&tx, lambda, cx, |usage| {
+                    usage.code_bytes = usage.code_bytes.saturating_sub(freed) + next.code.length;
+                })
+                .await?;
+                // Of a function that never ran there is nothing that could run on.
+                let usable = record.unready().is_none();
+                let image = record.image.take().filter(|_| usable);
+                let before = image.map(|image| {
+                    Box::new(Before { code: record.code.clone(), image, architecture: record.architecture })
+                });
+                record.code = next.code.clone();
+                record.image.clone_from(&next.image);
+                record.pull = Some(Pull::Going { before });
+                record.architecture = architecture;
+                record.last_modified_ms = now_ms;
+                record.revision_id = new_revision.clone();
+                keys::set(&tx, &key(cx, name), &record);
+                let (version, changed) = match input.publish == Some(true) {
+                    true => versions::publish(&tx, lambda, cx, name, &record, None).await?,
+                    false => (LATEST.to_owned(), record.clone()),
+                };
+                Ok::<_, LambdaError>((version, changed, record))
+            }
+        })
+        .await?;
+    drop(naming);
+    lambda.pull_for(cx, &name.name, &latest);
+    Ok(configuration(lambda, cx, &name.name, &version, changed))
+}
+
 pub(crate) async fn update_configuration(
     lambda: Lambda,
     cx: Cx,
@@ -94,7 +172,6 @@ pub(crate) async fn update_configuration(
 ) -> Result<m::UpdateFunctionConfigurationOutput, LambdaError> {
     let name = target(&cx, &input.function_name)?;
     settings::refuse_unserved(&[
-        ("ImageConfig", input.image_config.is_some()),
         ("CapacityProviderConfig", input.capacity_provider_config.is_some()),
         ("DurableConfig", input.durable_config.is_some()),
         ("RuntimeConfig", input.runtime_config.is_some()),
@@ -107,6 +184,7 @@ pub(crate) async fn update_configuration(
         Some(layers) => {
             let layers = layers_in_use(&lambda, &cx, layers).await?;
             let before = lambda.kv.read(|tx| async { record(&{ tx }, &cx, &name).await }).await?;
+            images::check_configuration(&before, &input)?;
             lambda.check_unpacked(&FunctionRecord { layers: layers.clone(), ..before }).await?;
             Some(layers)
         }
@@ -123,7 +201,10 @@ pub(crate) async fn update_configuration(
             async move {
                 let before = record(&tx, cx, name).await?;
                 check_revision(&before, input.revision_id.as_deref())?;
+                check_settled(&before, &name.arn(cx))?;
+                images::check_configuration(&before, input)?;
                 let mut record = apply(before, input.clone())?;
+                tenancy::check_snap_start(&record)?;
                 if let Some(layers) = layers {
                     record.layers.clone_from(layers);
                 }
@@ -160,6 +241,10 @@ fn apply(before: FunctionRecord, input: m::UpdateFunctionConfigurationInput) -> 
         tracing: input.tracing_config.map_or(before.tracing, |config| settings::tracing(Some(&config))),
         logging: settings::logging(input.logging_config.as_ref(), before.logging)?,
         snap_start: input.snap_start.map_or(before.snap_start, |asked| settings::wants_snap_start(Some(&asked))),
+        image: match (before.image, input.image_config) {
+            (Some(image), Some(given)) => Some(ImageRecord { overrides: images::overrides(given)?, ..image }),
+            (image, _) => image,
+        },
         ..before
     })
 }

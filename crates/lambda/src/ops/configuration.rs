@@ -7,13 +7,13 @@ use sha2::Digest as _;
 use wire::Cx;
 
 use crate::LATEST;
-use crate::function::{CodeRef, LogFormat, Logging, TracingMode};
-use crate::keys::{FileSystemRecord, FunctionRecord, LayerUse, VpcRecord};
+use crate::function::{CodeRef, ImageOverrides, LogFormat, Logging, TracingMode};
+use crate::keys::{FileSystemRecord, FunctionRecord, ImageRecord, LayerUse, Pull, VpcRecord};
 use crate::name::function_arn;
 use crate::state::{Lambda, last_modified};
 
 /// `FunctionConfiguration` of one version. `State` is `Active` truthfully: packages and layers are unpacked before the
-/// record that refers to them exists (T12).
+/// record that refers to them exists (T12), and the record of an image says itself when that is unpacked.
 pub(crate) fn configuration(
     lambda: &Lambda,
     cx: &Cx,
@@ -24,11 +24,13 @@ pub(crate) fn configuration(
     let published = version != LATEST;
     let arn = function_arn(&cx.region, cx.account.as_str(), name);
     let warning = lambda.warning(&record.runtime);
-    let runtime_arn = runtime_version_arn(&cx.region, &record.runtime);
+    let runtime_arn = (record.image.is_none()).then(|| runtime_version_arn(&cx.region, &record.runtime));
+    let progress = Progress::of(record.pull.as_ref());
     m::FunctionConfiguration {
         architectures: record.architecture.as_str().parse().ok().map(|one| vec![one]),
-        code_sha256: Some(code_sha256(&record.code)),
-        code_size: i64::try_from(record.code.length).ok(),
+        code_sha256: Some(shown_sha256(&record)),
+        // An image has none, as on AWS.
+        code_size: Some(if record.image.is_some() { 0 } else { i64::try_from(record.code.length).unwrap_or(i64::MAX) }),
         dead_letter_config: record.dead_letter_arn.map(|arn| m::DeadLetterConfig { target_arn: Some(arn) }),
         description: Some(record.description),
         environment: record
@@ -40,28 +42,111 @@ pub(crate) fn configuration(
             .map(|systems| systems.into_iter().map(file_system).collect()),
         function_arn: Some(if published { format!("{arn}:{version}") } else { arn }),
         function_name: Some(name.to_owned()),
-        handler: Some(record.handler),
+        handler: Some(record.handler).filter(|_| record.image.is_none()),
         kms_key_arn: record.kms_key_arn,
         last_modified: Some(last_modified(record.last_modified_ms)),
-        last_update_status: Some(m::LastUpdateStatus::Successful),
+        last_update_status: progress.update,
+        last_update_status_reason: progress.update_reason,
+        last_update_status_reason_code: progress.update_code.and_then(|code| code.parse().ok()),
         layers: Some(record.layers)
             .filter(|layers| !layers.is_empty())
             .map(|layers| layers.into_iter().map(layer).collect()),
         logging_config: Some(logging_config(record.logging)),
         memory_size: Some(record.memory_mb.cast_signed()),
-        package_type: Some(m::PackageType::Zip),
+        package_type: Some(if record.image.is_some() { m::PackageType::Image } else { m::PackageType::Zip }),
+        image_config_response: record.image.and_then(image_config),
         revision_id: Some(record.revision_id),
         role: Some(record.role),
         runtime: record.runtime.parse().ok(),
-        runtime_version_config: Some(m::RuntimeVersionConfig { runtime_version_arn: Some(runtime_arn), error: None }),
+        runtime_version_config: runtime_arn
+            .map(|arn| m::RuntimeVersionConfig { runtime_version_arn: Some(arn), error: None }),
         snap_start: Some(snap_start(record.snap_start, published)),
-        state: Some(m::State::Active),
-        state_reason: warning,
+        state: Some(progress.state),
+        state_reason: progress.reason.or(warning),
+        state_reason_code: progress.code.and_then(|code| code.parse().ok()),
+        tenancy_config: record
+            .per_tenant
+            .then_some(m::TenancyConfig { tenant_isolation_mode: m::TenantIsolationMode::PerTenant }),
         timeout: Some(record.timeout_s.cast_signed()),
         tracing_config: Some(m::TracingConfigResponse { mode: Some(tracing_mode(record.tracing)) }),
         version: Some(version.to_owned()),
         vpc_config: record.vpc.map(vpc_config),
         ..m::FunctionConfiguration::default()
+    }
+}
+
+/// `State` and `LastUpdateStatus`, each with its reason.
+struct Progress {
+    state: m::State,
+    reason: Option<String>,
+    code: Option<String>,
+    /// None while a function is being created.
+    update: Option<m::LastUpdateStatus>,
+    update_reason: Option<String>,
+    update_code: Option<String>,
+}
+
+impl Progress {
+    fn of(pull: Option<&Pull>) -> Self {
+        let ready = Self {
+            state: m::State::Active,
+            reason: None,
+            code: None,
+            update: Some(m::LastUpdateStatus::Successful),
+            update_reason: None,
+            update_code: None,
+        };
+        match pull.cloned() {
+            None => ready,
+            Some(Pull::Going { before: None }) => Self {
+                state: m::State::Pending,
+                reason: Some("The function is being created.".to_owned()),
+                code: Some("Creating".to_owned()),
+                update: None,
+                ..ready
+            },
+            Some(Pull::Going { before: Some(_) }) => Self {
+                update: Some(m::LastUpdateStatus::InProgress),
+                update_reason: Some("The function is being created.".to_owned()),
+                update_code: Some("Creating".to_owned()),
+                ..ready
+            },
+            Some(Pull::Failed { code, reason, update: true }) => Self {
+                update: Some(m::LastUpdateStatus::Failed),
+                update_reason: Some(reason),
+                update_code: Some(code),
+                ..ready
+            },
+            Some(Pull::Failed { code, reason, update: false }) => Self {
+                state: m::State::Failed,
+                reason: Some(reason.clone()),
+                code: Some(code.clone()),
+                update: Some(m::LastUpdateStatus::Failed),
+                update_reason: Some(reason),
+                update_code: Some(code),
+            },
+        }
+    }
+}
+
+/// `ImageConfigResponse`: there when something is overridden.
+fn image_config(image: ImageRecord) -> Option<m::ImageConfigResponse> {
+    let ImageOverrides { entry_point, command, working_directory } = image.overrides.clone();
+    (image.overrides != ImageOverrides::default()).then(|| m::ImageConfigResponse {
+        image_config: Some(m::ImageConfig {
+            entry_point: Some(entry_point).filter(|list| !list.is_empty()),
+            command: Some(command).filter(|list| !list.is_empty()),
+            working_directory: Some(working_directory).filter(|text| !text.is_empty()),
+        }),
+        error: None,
+    })
+}
+
+/// `CodeSha256`: of a zip file in base64, of an image the digits of its digest.
+pub(crate) fn shown_sha256(record: &FunctionRecord) -> String {
+    match record.image {
+        Some(_) => record.code.digest.clone(),
+        None => code_sha256(&record.code),
     }
 }
 

@@ -7,7 +7,7 @@ use wire::Cx;
 
 use super::configuration::configuration;
 use super::layers::layers_in_use;
-use super::{settings, versions};
+use super::{images, settings, versions};
 use crate::code_source::CodeObject;
 use crate::error::LambdaError;
 use crate::function::{CodeRef, LATEST};
@@ -17,6 +17,7 @@ use crate::name::FunctionName;
 use crate::pages;
 use crate::qualifier::{Qualifier, Resolved, resolve};
 use crate::state::Lambda;
+use crate::tenancy;
 
 /// The key of a function of the caller's.
 pub(crate) fn key<'a>(cx: &'a Cx, name: &'a FunctionName) -> Key<'a> {
@@ -79,11 +80,25 @@ pub(crate) async fn create(
     let publish = input.publish == Some(true);
     let layers = layers_in_use(&lambda, &cx, input.layers.as_deref().unwrap_or_default()).await?;
     let (zip, object) = (input.code.zip_file.take(), CodeObject::of_code(&input.code));
+    let (uri, image_config) = (input.code.image_uri.take(), input.image_config.take());
     let mut record = draft(&lambda, &name, input)?;
+    tenancy::check_snap_start(&record)?;
     record.layers = layers;
-    let package = lambda.package(zip, object, "CreateFunction").await?;
-    record.code = lambda.store(&cx, package, 0).await?;
-    lambda.check_unpacked(&record).await?;
+    let naming = match uri {
+        Some(uri) => {
+            let overrides = image_config.map(images::overrides).transpose()?.unwrap_or_default();
+            let image = lambda.look_up_image(&cx, &uri, (record.architecture, overrides), 0).await?;
+            let naming = lambda.naming.read().await;
+            lambda.begin_image(&cx, image, &mut record).await?;
+            Some(naming)
+        }
+        None => {
+            let package = lambda.package(zip, object, "CreateFunction").await?;
+            record.code = lambda.store(&cx, package, 0).await?;
+            lambda.check_unpacked(&record).await?;
+            None
+        }
+    };
     let stored = lambda
         .kv
         .transact(|tx| {
@@ -105,6 +120,10 @@ pub(crate) async fn create(
             }
         })
         .await?;
+    drop(naming);
+    if stored.is_some() {
+        lambda.pull_for(&cx, &name.name, &record);
+    }
     match stored {
         Some((version, record)) => Ok(configuration(&lambda, &cx, &name.name, &version, record)),
         None => Err(exists()),
@@ -120,18 +139,17 @@ fn check_new(lambda: &Lambda, input: &m::CreateFunctionInput) -> Result<(), Lamb
     let code = &input.code;
     settings::refuse_unserved(&[
         ("Code.S3ObjectStorageMode", code.s3_object_storage_mode.is_some()),
-        ("Code.ImageUri", code.image_uri.is_some()),
         ("Code.SourceKMSKeyArn", code.source_kms_key_arn.is_some()),
-        ("PackageType Image", input.package_type == Some(m::PackageType::Image)),
-        ("ImageConfig", input.image_config.is_some()),
         ("PublishTo", input.publish_to.is_some()),
         ("CodeSigningConfigArn", input.code_signing_config_arn.is_some()),
-        ("TenancyConfig", input.tenancy_config.is_some()),
         ("CapacityProviderConfig", input.capacity_provider_config.is_some()),
         ("DurableConfig", input.durable_config.is_some()),
         ("RuntimeConfig", input.runtime_config.is_some()),
         ("AcceleratorConfig", input.accelerator_config.is_some()),
     ])?;
+    if images::check_new(input)? {
+        return Ok(());
+    }
     let Some(runtime) = input.runtime.filter(|_| input.handler.is_some()) else {
         return Err(LambdaError::invalid(
             "Runtime and Handler are mandatory parameters for functions created with deployment packages.",
@@ -167,6 +185,9 @@ fn draft(lambda: &Lambda, name: &FunctionName, input: m::CreateFunctionInput) ->
         last_modified_ms: lambda.now_ms(),
         layers: Vec::new(),
         snap_start: settings::wants_snap_start(input.snap_start.as_ref()),
+        image: None,
+        pull: None,
+        per_tenant: input.tenancy_config.is_some(),
     })
 }
 
@@ -193,16 +214,29 @@ pub(crate) async fn get(
     let tags = Some(resolved.record.tags.clone()).filter(|tags| !tags.is_empty());
     let reserved = settings.reserved.map(u32::cast_signed);
     Ok(m::GetFunctionOutput {
-        code: Some(m::FunctionCodeLocation {
-            location: Some(lambda.package_link(&cx, &resolved.record.code)),
-            repository_type: Some("S3".to_owned()),
-            ..m::FunctionCodeLocation::default()
-        }),
+        code: Some(location(&lambda, &cx, &resolved.record)),
         concurrency: reserved.map(|reserved| m::Concurrency { reserved_concurrent_executions: Some(reserved) }),
         configuration: Some(shown(&lambda, &cx, &name, resolved)),
         tags,
         ..m::GetFunctionOutput::default()
     })
+}
+
+/// Where the code of a function is had from.
+fn location(lambda: &Lambda, cx: &Cx, record: &FunctionRecord) -> m::FunctionCodeLocation {
+    match &record.image {
+        Some(image) => m::FunctionCodeLocation {
+            image_uri: Some(image.uri.clone()),
+            resolved_image_uri: Some(image.resolved_uri.clone()),
+            repository_type: Some("ECR".to_owned()),
+            ..m::FunctionCodeLocation::default()
+        },
+        None => m::FunctionCodeLocation {
+            location: Some(lambda.package_link(cx, &record.code)),
+            repository_type: Some("S3".to_owned()),
+            ..m::FunctionCodeLocation::default()
+        },
+    }
 }
 
 pub(crate) async fn get_configuration(

@@ -15,6 +15,7 @@ use crate::limits;
 use crate::name::{FunctionName, in_account_of};
 use crate::qualifier::resolve;
 use crate::state::Lambda;
+use crate::tenancy;
 
 /// What a function receives when the caller sends nothing.
 const EMPTY_EVENT: Bytes = Bytes::from_static(b"{}");
@@ -25,20 +26,18 @@ pub(crate) async fn invoke(lambda: Lambda, cx: Cx, input: m::InvokeInput) -> Res
     // Somebody else's function: its policy has been asked already, by the pipeline.
     let cx = in_account_of(cx, &input.function_name);
     let name = FunctionName::parse(&cx, &input.function_name, input.qualifier.as_deref())?;
-    refuse_unserved(&[
-        ("TenantId", input.tenant_id.is_some()),
-        ("DurableExecutionName", input.durable_execution_name.is_some()),
-    ])?;
+    refuse_unserved(&[("DurableExecutionName", input.durable_execution_name.is_some())])?;
     let payload = payload_or_empty(input.payload);
     let event = input.invocation_type == Some(m::InvocationType::Event);
     check_payload(&payload, event)?;
     let client_context = input.client_context.as_deref().map(client_context).transpose()?;
     let accepted = |status| m::InvokeOutput { status_code: Some(status), ..m::InvokeOutput::default() };
     if event {
-        queue(&lambda, &cx, &name, payload, client_context).await?;
+        queue(&lambda, &cx, &name, payload, client_context, input.tenant_id).await?;
         return Ok(accepted(202));
     }
     let (version, trace) = lambda.version_to_run(&cx, &name, cx.trace.clone()).await?;
+    tenancy::check(version.per_tenant, input.tenant_id.as_deref())?;
     if input.invocation_type == Some(m::InvocationType::DryRun) {
         return Ok(accepted(204));
     }
@@ -47,6 +46,7 @@ pub(crate) async fn invoke(lambda: Lambda, cx: Cx, input: m::InvokeInput) -> Res
         payload,
         client_context,
         cognito_identity: None,
+        tenant_id: input.tenant_id,
         invoked_arn: name.qualified_arn(&cx),
         trace,
         stream: None,
@@ -79,7 +79,7 @@ pub(crate) async fn invoke_async(
     let payload = body.collect(limits::EVENT_BYTES_MAX + 1).await.map_err(unreceived)?;
     let payload = payload_or_empty(Some(payload));
     check_payload(&payload, true)?;
-    queue(&lambda, &cx, &name, payload, None).await?;
+    queue(&lambda, &cx, &name, payload, None, None).await?;
     Ok((m::InvokeAsyncOutput { status: Some(202) }, Body::empty()))
 }
 
@@ -103,12 +103,17 @@ async fn queue(
     name: &FunctionName,
     payload: Bytes,
     client_context: Option<String>,
+    tenant_id: Option<String>,
 ) -> Result<(), LambdaError> {
-    lambda.kv.read(|tx| async move { resolve(&tx, cx, name, 1.0).await }).await?;
+    let resolved = lambda.kv.read(|tx| async move { resolve(&tx, cx, name, 1.0).await }).await?;
+    if let Some(state) = resolved.record.unready() {
+        return Err(LambdaError::unready(state));
+    }
+    tenancy::check(resolved.record.per_tenant, tenant_id.as_deref())?;
     let (arn, now) = (name.qualified_arn(cx), lambda.clock.now());
     let event = QueuedEvent::new(&arn, cx.request_id.clone(), payload, &cx.trace, now);
     let event = event.ok_or_else(|| LambdaError::function_not_found(&arn))?;
-    lambda.queue_event(&QueuedEvent { client_context, ..event }).await
+    lambda.queue_event(&QueuedEvent { client_context, tenant_id, ..event }).await
 }
 
 /// L7 and well-formed JSON: whatever fails here never reaches a function.

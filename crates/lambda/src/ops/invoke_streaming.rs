@@ -9,13 +9,13 @@ use serde_json::json;
 use wire::{ApiError, Body, Cx};
 
 use super::invoke::{LOG_TAIL_BYTES_MAX, check_payload, client_context, payload_or_empty};
-use super::settings::refuse_unserved;
 use crate::answer_stream::{self, Framing};
 use crate::error::LambdaError;
 use crate::event_stream;
 use crate::invoke::{Invocation, InvokeError, InvokeOutcome, StreamPart, StreamSink};
 use crate::name::{FunctionName, in_account_of};
 use crate::state::Lambda;
+use crate::tenancy;
 
 /// Chunks of a buffered answer: a message of an event stream should not be larger.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -29,11 +29,11 @@ pub(crate) async fn invoke_streaming(
 ) -> Result<(m::InvokeWithResponseStreamOutput, Body), LambdaError> {
     let cx = in_account_of(cx, &input.function_name);
     let name = FunctionName::parse(&cx, &input.function_name, input.qualifier.as_deref())?;
-    refuse_unserved(&[("TenantId", input.tenant_id.is_some())])?;
     let payload = payload_or_empty(input.payload);
     check_payload(&payload, false)?;
     let client_context = input.client_context.as_deref().map(client_context).transpose()?;
     let (version, trace) = lambda.version_to_run(&cx, &name, cx.trace.clone()).await?;
+    tenancy::check(version.per_tenant, input.tenant_id.as_deref())?;
     let output = |status| m::InvokeWithResponseStreamOutput {
         executed_version: Some(version.version.clone()),
         response_stream_content_type: None,
@@ -48,6 +48,7 @@ pub(crate) async fn invoke_streaming(
         payload,
         client_context,
         cognito_identity: None,
+        tenant_id: input.tenant_id,
         invoked_arn: name.qualified_arn(&cx),
         trace,
         stream: Some(sink),

@@ -17,6 +17,7 @@ use crate::pages;
 use crate::plane::Provisioned;
 use crate::qualifier::{Qualifier, Resolved, concurrency, resolve};
 use crate::state::{Lambda, last_modified};
+use crate::tenancy;
 
 /// The version or alias that an operation means.
 fn target(cx: &Cx, given: &str, qualifier: &str) -> Result<FunctionName, LambdaError> {
@@ -74,7 +75,8 @@ impl Shown {
 async fn check(tx: &Txn, lambda: &Lambda, cx: &Cx, name: &FunctionName, wanted: u32) -> Result<(), LambdaError> {
     let place = name.place(cx);
     let own = name.qualifier.as_deref().unwrap_or_default();
-    let version = resolve(tx, cx, name, 1.0).await?.version;
+    let Resolved { version, record, .. } = resolve(tx, cx, name, 1.0).await?;
+    tenancy::refuse(&record, "Provisioned concurrency")?;
     let mut total = u64::from(wanted);
     let configured: Vec<(_, ProvisionedRecord)> = pages::all(tx, &keys::provisioned_of(place)).await?;
     for (key, record) in configured {
@@ -274,6 +276,7 @@ impl Lambda {
                     // An alias whose version is gone keeps nothing.
                     if let Ok(resolved) = resolve(&tx, cx, &name, 1.0).await
                         && resolved.version != LATEST
+                        && resolved.record.unready().is_none()
                     {
                         let concurrency = concurrency(&tx, cx, &name, &resolved.version).await?;
                         wanted.push((resolved, concurrency, record.count));

@@ -7,6 +7,7 @@ use wire::Arn;
 
 use crate::error::LambdaError;
 use crate::function::{Architecture, EnvironmentVariables, LogFormat, Logging, TracingMode};
+use crate::invoke::egress::{self, Egress};
 use crate::keys::{FileSystemRecord, VpcRecord};
 use crate::limits;
 
@@ -71,7 +72,8 @@ pub(crate) fn ephemeral_mb(value: &m::EphemeralStorage) -> Result<u32, LambdaErr
     within("EphemeralStorage.Size", value.size, limits::EPHEMERAL_MB_MIN, limits::EPHEMERAL_MB_MAX)
 }
 
-/// `Environment`: names, reserved names, size. Values never appear in messages.
+/// `Environment`: names, reserved names, size; what narrows the function's way out must be a policy. Other values never
+/// appear in messages.
 pub(crate) fn environment(given: m::Environment) -> Result<EnvironmentVariables, LambdaError> {
     let variables = given.variables.unwrap_or_default();
     let reserved: Vec<&str> = variables.keys().map(String::as_str).filter(|name| RESERVED.contains(name)).collect();
@@ -88,6 +90,9 @@ pub(crate) fn environment(given: m::Environment) -> Result<EnvironmentVariables,
             "The environment variable {name:?} is malformed: a name is a letter and then letters, digits and _, and a \
              value has no NUL."
         )));
+    }
+    if let Some(Err(bad)) = variables.get(egress::VARIABLE).map(|text| text.parse::<Egress>()) {
+        return Err(LambdaError::invalid(format!("The environment variable {} is malformed: {bad}", egress::VARIABLE)));
     }
     let length = serde_json::to_vec(&variables).map(|json| json.len()).unwrap_or(usize::MAX);
     if length > limits::ENVIRONMENT_BYTES_MAX {

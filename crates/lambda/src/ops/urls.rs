@@ -11,6 +11,7 @@ use crate::name::FunctionName;
 use crate::pages;
 use crate::qualifier::{Qualifier, resolve};
 use crate::state::{Lambda, url_time};
+use crate::tenancy;
 use crate::url::cors::Cors;
 
 const ID_ALPHABET: &str = "abcdefghijklmnopqrstuvwxyz0123456789";
@@ -142,8 +143,12 @@ pub(crate) async fn create(
         .transact(|tx| {
             let (cx, name, record) = (&cx, &name, &record);
             async move {
-                if resolve(&tx, cx, name, 1.0).await.is_err_and(|error| error.is_absence()) {
-                    return Err(LambdaError::ResourceNotFoundException("Function does not exist".to_owned()));
+                match resolve(&tx, cx, name, 1.0).await {
+                    Ok(resolved) => tenancy::refuse(&resolved.record, "A function URL")?,
+                    Err(error) if error.is_absence() => {
+                        return Err(LambdaError::ResourceNotFoundException("Function does not exist".to_owned()));
+                    }
+                    Err(error) => return Err(error),
                 }
                 if keys::get::<UrlRecord>(&tx, &url_key(cx, name)).await?.is_some() {
                     return Err(LambdaError::ResourceConflictException(format!(

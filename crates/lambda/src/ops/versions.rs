@@ -4,11 +4,11 @@ use kv::{RangeOptions, Txn};
 use model::lambda as m;
 use wire::Cx;
 
-use super::changes::check_revision;
-use super::configuration::{code_sha256, configuration};
+use super::changes::{check_revision, check_settled};
+use super::configuration::{configuration, shown_sha256};
 use super::functions::{account_for, record};
 use crate::error::LambdaError;
-use crate::keys::{self, FunctionRecord, Key, VersionCounter};
+use crate::keys::{self, FunctionRecord, Key, Pull, VersionCounter};
 use crate::name::FunctionName;
 use crate::state::Lambda;
 
@@ -26,7 +26,8 @@ pub(crate) async fn publish_version(
             async move {
                 let latest = record(&tx, cx, name).await?;
                 check_revision(&latest, input.revision_id.as_deref())?;
-                let sha256 = code_sha256(&latest.code);
+                check_settled(&latest, &name.arn(cx))?;
+                let sha256 = shown_sha256(&latest);
                 if let Some(expected) = input.code_sha256.as_ref().filter(|expected| **expected != sha256) {
                     return Err(LambdaError::invalid(format!(
                         "CodeSHA256 ({expected}) is different from current CodeSHA256 in $LATEST ({sha256}). Please try \
@@ -65,6 +66,10 @@ pub(crate) async fn publish(
         revision_id: sys::id::uuid(&lambda.rng),
         last_modified_ms: lambda.now_ms(),
         tags: std::collections::BTreeMap::new(),
+        pull: match &latest.pull {
+            Some(Pull::Going { .. }) => Some(Pull::Going { before: None }),
+            _ => None,
+        },
         ..latest.clone()
     };
     account_for(tx, lambda, cx, |usage| usage.code_bytes += version.code.length).await?;
@@ -80,6 +85,7 @@ fn is_same(version: &FunctionRecord, latest: &FunctionRecord) -> bool {
         revision_id: String::new(),
         last_modified_ms: 0,
         tags: std::collections::BTreeMap::new(),
+        pull: None,
         ..record.clone()
     };
     bare(version) == bare(latest)

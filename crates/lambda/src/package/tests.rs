@@ -15,6 +15,7 @@ use zip::write::SimpleFileOptions;
 use super::*;
 use raw::{Raw, raw_zip};
 
+const IMAGES: ImageLimits = ImageLimits { bytes_max: 1 << 20, nodes_max: 100 };
 const LIMITS: UnpackLimits = UnpackLimits { bytes_max: 1 << 20, nodes_max: 100 };
 
 /// Unpacks below a folder that has a sibling, so that anything written outside would show.
@@ -298,7 +299,7 @@ async fn packages(folder: &Path) -> Packages {
 async fn packages_at(folder: &Path, clock: Clock) -> Packages {
     let rng = Rng::seeded(1);
     let blobs = Blobs::local(folder.join("blobs"), clock.clone(), rng.clone()).await.unwrap();
-    Packages::open(&folder.join("code"), blobs, (clock, rng), LIMITS).unwrap()
+    Packages::open(&folder.join("code"), blobs, (clock, rng), (LIMITS, IMAGES)).unwrap()
 }
 
 fn names(folder: &Path) -> Vec<String> {

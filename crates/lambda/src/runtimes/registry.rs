@@ -7,6 +7,7 @@ use sys::Clock;
 
 use super::bootstraps::{self, Bootstraps};
 use super::discover::{self, Found};
+use super::operator::OperatorRuntimes;
 
 /// A language family of runtime identifiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +18,8 @@ pub enum Family {
     Python,
     /// `provided.al2`, `provided.al2023`: the package brings the runtime.
     Provided,
+    /// Any identifier for which the operator brings a folder.
+    Operator,
 }
 
 impl Family {
@@ -26,6 +29,7 @@ impl Family {
             Self::Node => "node",
             Self::Python => "python",
             Self::Provided => "provided",
+            Self::Operator => "operator",
         }
     }
 }
@@ -46,7 +50,7 @@ impl std::fmt::Display for RuntimeVersion {
 pub struct Resolved {
     /// The family.
     pub family: Family,
-    /// The host's version; `None` for `provided.*`.
+    /// The host's version; `None` for `provided.*` and what the operator brings.
     pub version: Option<RuntimeVersion>,
     /// Set when the host's version is not the one asked for.
     pub warning: Option<String>,
@@ -95,33 +99,26 @@ struct Inventory {
     nodes: Vec<Found>,
     pythons: Vec<Found>,
     bootstraps: Bootstraps,
+    operator: OperatorRuntimes,
 }
 
 /// What the sandbox's root holds anyway: nothing below it is mounted again.
 const IN_THE_ROOT: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 
 impl Runtimes {
-    /// Looks for runtimes in the usual places and writes our bootstraps below `data`.
+    /// Looks for runtimes in the usual places and writes our bootstraps below `data`; those of the `operator` come first.
     ///
     /// # Errors
     /// When the bootstraps cannot be written.
-    pub async fn discover(clock: &Clock, data: &Path) -> std::io::Result<Self> {
+    pub async fn discover(clock: &Clock, data: &Path, operator: OperatorRuntimes) -> std::io::Result<Self> {
         let home = std::env::var_os("HOME").map(PathBuf::from);
         let folders = discover::usual_folders(std::env::var_os("PATH").as_deref(), home.as_deref());
-        Self::discover_in(clock, data, &folders).await
-    }
-
-    /// Looks for runtimes in `folders` only.
-    ///
-    /// # Errors
-    /// When the bootstraps cannot be written.
-    pub async fn discover_in(clock: &Clock, data: &Path, folders: &[PathBuf]) -> std::io::Result<Self> {
         let data = data.to_owned();
         let bootstraps = sys::task::blocking(move || bootstraps::write(&data))
             .await
             .unwrap_or_else(|| Err(std::io::Error::other("the server is shutting down")))?;
-        let (nodes, pythons) = tokio::join!(discover::nodes(clock, folders), discover::pythons(clock, folders));
-        Ok(Self(Arc::new(Inventory { nodes, pythons, bootstraps })))
+        let (nodes, pythons) = tokio::join!(discover::nodes(clock, &folders), discover::pythons(clock, &folders));
+        Ok(Self(Arc::new(Inventory { nodes, pythons, bootstraps, operator })))
     }
 
     /// Compiles the Python bootstrap ahead, for each Python. Takes a second or so and may run behind everything else:
@@ -186,6 +183,18 @@ impl Runtimes {
                     description: format!("python {}", RuntimeVersion(python.version)),
                 }
             }
+            (Family::Operator, _) => {
+                let folder = self.0.operator.folder(identifier).expect("find() saw it");
+                mounts.push((folder.to_owned(), PathBuf::from(RUNTIME_DIR)));
+                LaunchPlan {
+                    argv: vec![format!("{RUNTIME_DIR}/bootstrap")],
+                    generic_argv: None,
+                    mounts,
+                    environment: Vec::new(),
+                    protocol: Protocol::RuntimeApi,
+                    description: identifier.to_owned(),
+                }
+            }
             (Family::Provided, _) | (_, None) => {
                 let inside = if package.join("bootstrap").exists() { "/var/task/bootstrap" } else { "/opt/bootstrap" };
                 // A package may bring a runtime client and expect its language at the path where this host has it.
@@ -213,6 +222,9 @@ impl Runtimes {
     }
 
     fn find(&self, identifier: &str) -> Result<(Family, Option<&Found>), MissingRuntime> {
+        if self.0.operator.folder(identifier).is_some() {
+            return Ok((Family::Operator, None));
+        }
         if let Some(asked) = identifier.strip_prefix("nodejs") {
             let major = asked.split('.').next().and_then(|major| major.parse().ok());
             let node = closest(&self.0.nodes, |version| major == Some(version[0]));
@@ -242,7 +254,7 @@ fn remedy_of_unsupported(identifier: &str) -> &'static str {
     let language = identifier.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == 'x');
     match language {
         "java" | "ruby" | "dotnet" | "dotnetcore" | "dotnet.al" | "java.al" => {
-            "Tinderbox has no bootstrap for this language yet. Put the language's runtime and AWS's runtime interface client into the package behind an executable file named `bootstrap`, and use the runtime provided.al2023."
+            "Tinderbox has no bootstrap for this language. The operator can bring one (`--runtime IDENTIFIER=FOLDER`, docs/runtimes.md); or put the language's runtime and AWS's runtime interface client into the package behind an executable file named `bootstrap`, and use the runtime provided.al2023."
         }
         "go" => {
             "AWS has ended go1.x. Build the function as an executable file named `bootstrap` and use the runtime provided.al2023."
@@ -265,7 +277,7 @@ fn warning(identifier: &str, family: Family, found: &Found) -> Option<String> {
     let (served, language) = match family {
         Family::Node => (format!("nodejs{major}.x"), "Node.js"),
         Family::Python => (format!("python{major}.{minor}"), "Python"),
-        Family::Provided => return None,
+        Family::Provided | Family::Operator => return None,
     };
     let version = RuntimeVersion(found.version);
     (served != identifier).then(|| {
@@ -317,6 +329,7 @@ mod tests {
             nodes: nodes.iter().copied().map(found).collect(),
             pythons: pythons.iter().copied().map(found).collect(),
             bootstraps: Bootstraps { node: PathBuf::from("/d/node"), python: PathBuf::from("/d/python") },
+            operator: OperatorRuntimes::default(),
         }))
     }
 

@@ -12,3 +12,4 @@ mod provisioned;
 mod runtimes;
 mod stage;
 mod stems;
+mod tenancy;

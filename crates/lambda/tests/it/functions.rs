@@ -160,7 +160,6 @@ async fn inputs_that_cannot_be_served_are_refused_and_leave_nothing() {
             "Reserved keys used in this request: AWS_REGION",
         ),
         (json!({ "Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:l:1"] }), "layer:l:1 does not exist."),
-        (json!({ "TenancyConfig": { "TenantIsolationMode": "PER_TENANT" } }), "TenancyConfig is not supported"),
         (json!({ "PackageType": "Image", "Code": { "ZipFile": zip } }), "PackageType Image is not supported"),
         (json!({ "Tags": { "aws:x": "1" } }), "is reserved"),
     ];

@@ -12,6 +12,8 @@ mod event_invoke_config;
 #[cfg(test)]
 mod functions;
 #[cfg(test)]
+mod images;
+#[cfg(test)]
 mod invoke;
 #[cfg(test)]
 mod layers;
@@ -25,6 +27,8 @@ mod rights;
 mod settings;
 #[cfg(test)]
 mod stage;
+#[cfg(test)]
+mod tenancy;
 #[cfg(test)]
 mod urls;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use http::Request;
 use kv::Kv;
+use lambda::image::{ImageLimits, ImageSource, NoImages};
 use lambda::invoke::{BoxFuture, Report, Status, StreamPart};
 use lambda::package::{Packages, UnpackLimits};
 use lambda::runtimes::{Family, MissingRuntime, Resolved, RuntimeVersion};
@@ -173,15 +174,30 @@ impl Stage {
     }
 
     pub(crate) async fn with(config: Config) -> Self {
+        Self::with_images(config, Arc::new(NoImages)).await
+    }
+
+    /// With a place that images come from.
+    pub(crate) async fn with_images(config: Config, source: Arc<dyn ImageSource>) -> Self {
         let clock = Clock::manual(Timestamp::from_unix_s(1_795_424_400));
+        let kv = Kv::memory(clock.clone(), Rng::seeded(7));
+        Self::over(clock, kv, tempfile::tempdir().unwrap(), config, source).await
+    }
+
+    /// The next process on the same data: what the one before had in memory is gone.
+    pub(crate) async fn restarted(self, source: Arc<dyn ImageSource>) -> Self {
+        let Self { clock, kv, folder, .. } = self;
+        Self::over(clock, kv, folder, Config::default(), source).await
+    }
+
+    async fn over(clock: Clock, kv: Kv, folder: TempDir, config: Config, source: Arc<dyn ImageSource>) -> Self {
         let rng = Rng::seeded(7);
-        let folder = tempfile::tempdir().unwrap();
         let blobs = blob::Blobs::local(folder.path().join("blobs"), clock.clone(), rng.clone()).await.unwrap();
         let limits = UnpackLimits { bytes_max: 1 << 20, nodes_max: 100 };
+        let images = ImageLimits { bytes_max: 1 << 20, nodes_max: 100 };
         let packages =
-            Packages::open(&folder.path().join("code"), blobs, (clock.clone(), rng.clone()), limits).unwrap();
+            Packages::open(&folder.path().join("code"), blobs, (clock.clone(), rng.clone()), (limits, images)).unwrap();
         let (script, objects) = (Arc::new(Script::default()), Arc::new(Objects::default()));
-        let kv = Kv::memory(clock.clone(), rng.clone());
         let parts = LambdaParts {
             kv: kv.clone(),
             packages,
@@ -195,6 +211,7 @@ impl Stage {
                 Arc::new(move |object| Box::pin(Arc::clone(&objects).read(object)))
             },
             check_policy: Arc::new(unreadable),
+            images: source,
         };
         let lambda = Lambda::new(parts);
         Self { service: lambda::service(lambda.clone()), lambda, script, clock, kv, folder, objects }

@@ -130,10 +130,15 @@ fn start(
     let Ids { init, program, .. } = ids;
     let init = if stands(Wall::OwnIdOfInit) { init } else { program };
     let count = spec.companions.len();
-    if descriptors.len() != 4 + count + targets.len() {
+    let roots = usize::from(spec.root.is_some());
+    if descriptors.len() != 4 + count + roots + targets.len() {
         return Err(StepError::new("mount", "descriptors", rustix::io::Errno::BADMSG));
     }
-    rootfs::add(descriptors.split_off(4 + count).into_iter().zip(targets).collect())?;
+    let mounts = descriptors.split_off(4 + count + roots);
+    if let Some(image) = descriptors.drain(4 + count..).next() {
+        rootfs::enter_image(&image)?;
+    }
+    rootfs::add(mounts.into_iter().zip(targets).collect())?;
     let outputs = descriptors.split_off(4);
     rootfs::add_folders(&spec.folders)?;
     rootfs::add_scratch(spec.scratch_bytes, program)?;

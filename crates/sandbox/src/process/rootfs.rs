@@ -6,6 +6,8 @@
 //!   /proc              own pid namespace, hidepid, read-only, kernel internals masked
 //!   mounts of the spec read-only                        /sys    absent
 //! ```
+//! Where a spec brings a root of its own (a container image), that takes the place of the small tmpfs and of everything of
+//! the host's; `/proc`, `/dev`, `/tmp` and what `/etc` says about the network stay ours: see [`enter_image`].
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -37,6 +39,8 @@ const ETC_PARTS: [&str; 9] = [
     "etc/localtime",
     "etc/mime.types",
 ];
+/// Of the made-up `/etc`: what an image cannot know about the network that it runs in.
+const ETC_OF_IMAGES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
 const DEVICES: [&str; 5] = ["dev/null", "dev/zero", "dev/full", "dev/random", "dev/urandom"];
 /// What `/proc` tells or lets do beyond the sandbox's own processes, as runc and Docker mask it, and more.
 const MASKED_FILES: [&str; 26] = [
@@ -136,12 +140,85 @@ pub(crate) fn enter(pieces: Vec<Piece>, owner: Owner) -> Result<(), StepError> {
     if stands(Wall::MaskedProc) {
         mask(&root)?;
     }
-    rustix::process::fchdir(&root).map_err(step("enter the new root"))?;
+    change_root(&root)
+}
+
+/// Takes an image (a detached mount, made by [`piece`]) as the root, and lets go of the root before it. What the sandbox made
+/// there and a program needs is moved over; all of it is reached through real folders of the image only.
+///
+/// An image cannot hide anything of this: it is read-only and unpacked before anything of it runs, so that nobody changes it
+/// between a look at a mount point and its use.
+pub(crate) fn enter_image(image: &OwnedFd) -> Result<(), StepError> {
+    let before = own_root()?;
+    // Any folder will do: the root before goes away below.
+    attach(image, before.as_fd(), Path::new("run"))?;
+    let proc = copy(&before, "proc", true)?;
+    let devices = DEVICES.map(|device| copy(&before, device, false).map(|mount| (mount, device)));
+    let etc = ETC_OF_IMAGES.map(|name| format!("etc/{name}"));
+    let etc = etc.map(|path| copy(&before, &path, false).map(|mount| (mount, path)));
+    make_folder(image, Path::new("proc"))?;
+    attach(&proc, image.as_fd(), Path::new("proc"))?;
+    make_folder(image, Path::new("dev"))?;
+    let own = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let dev = tmpfs(4096, 32, "0755", own)?;
+    attach(&dev, image.as_fd(), Path::new("dev"))?;
+    for device in devices {
+        let (mount, path) = device?;
+        let name = Path::new(path.trim_start_matches("dev/"));
+        make_mount_point(&dev, name, false)?;
+        attach(&mount, dev.as_fd(), name)?;
+    }
+    link_streams(&dev)?;
+    restrict(&dev)?;
+    for file in etc {
+        let (mount, path) = file?;
+        restrict(&mount)?;
+        if is_file_of(image, &path) {
+            attach(&mount, image.as_fd(), Path::new(&path))?;
+        }
+    }
+    make_folder(image, Path::new("tmp"))?;
+    change_root(image)
+}
+
+/// A detached copy of what is mounted (or lies) at `path` under `root`.
+fn copy(root: &OwnedFd, path: &str, recursive: bool) -> Result<OwnedFd, StepError> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    open_tree(root, path, flags).map_err(step("copy a mount"))
+}
+
+/// Whether `path` is a regular file under `root`, with no symbolic link on the way.
+fn is_file_of(root: &OwnedFd, path: &str) -> bool {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
+    let file = rustix::fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve);
+    let stat = file.and_then(rustix::fs::fstat);
+    stat.is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file())
+}
+
+/// Makes a mount of ours read-only, without setuid bits and devices.
+fn restrict(mount: &OwnedFd) -> Result<(), StepError> {
+    let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    raw::restrict_mount(mount.as_fd(), attributes, false)
+        .map_err(|error| StepError::new("root", "restrict a mount", error))
+}
+
+/// Makes `root`, which is mounted somewhere in this namespace, the root, and lets go of the one before.
+fn change_root(root: &OwnedFd) -> Result<(), StepError> {
+    rustix::process::fchdir(root).map_err(step("enter the new root"))?;
     rustix::process::pivot_root(".", ".").map_err(step("pivot_root"))?;
     if stands(Wall::HostRootGone) {
-        rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(step("detach the host's root"))?;
+        rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(step("detach the root before"))?;
     }
     rustix::process::chdir("/").map_err(step("chdir /"))
+}
+
+/// Gives `/dev` the names of the standard streams.
+fn link_streams(dev: &OwnedFd) -> Result<(), StepError> {
+    for (name, target) in [("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")] {
+        rustix::fs::symlinkat(format!("/proc/self/{target}"), dev, name).map_err(step(name))?;
+    }
+    Ok(())
 }
 
 fn fill(root: &OwnedFd, pieces: Vec<Piece>, owner: Owner) -> Result<(), StepError> {
@@ -154,9 +231,8 @@ fn fill(root: &OwnedFd, pieces: Vec<Piece>, owner: Owner) -> Result<(), StepErro
         make_mount_point(root, &path, directory)?;
         attach(&mount, root.as_fd(), &path)?;
     }
-    for (name, target) in [("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")] {
-        rustix::fs::symlinkat(format!("/proc/self/{target}"), root, format!("dev/{name}")).map_err(step(name))?;
-    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    link_streams(&rustix::fs::openat(root, "dev", flags, Mode::empty()).map_err(step("dev"))?)?;
     for folder in ["tmp", "var", "opt", "home", "run"] {
         make_folder(root, Path::new(folder))?;
     }
@@ -259,10 +335,7 @@ pub(crate) fn close() -> Result<(), StepError> {
     if !stands(Wall::ClosedRoot) {
         return Ok(());
     }
-    let root = own_root()?;
-    let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
-    raw::restrict_mount(root.as_fd(), attributes, false)
-        .map_err(|error| StepError::new("root", "make / read-only", error))
+    restrict(&own_root()?)
 }
 
 fn proc_mount() -> Result<OwnedFd, StepError> {

@@ -11,6 +11,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
@@ -338,8 +339,10 @@ impl LauncherProcess {
         let live = self.live.get_mut(&id).filter(|live| live.stage == Stage::Prepared);
         let live = live.ok_or_else(|| StepError::new("assign", "sandbox", Errno::SRCH))?;
         live.spawned.group.limit(spec.amounts()).map_err(|error| StepError::new("cgroup", "limits", error))?;
+        let root = spec.root.as_ref().map(|root| rootfs::piece(root, PathBuf::from("/"), false)).transpose()?;
+        let root = root.map(|(mount, _)| mount);
         let (pieces, targets) = detached(&spec.mounts)?;
-        let all: Vec<OwnedFd> = descriptors.into_iter().chain(pieces).collect();
+        let all: Vec<OwnedFd> = descriptors.into_iter().chain(root).chain(pieces).collect();
         let all: Vec<BorrowedFd<'_>> = all.iter().map(AsFd::as_fd).collect();
         live.stage = Stage::Starting;
         live.memory_bytes = spec.memory_bytes;

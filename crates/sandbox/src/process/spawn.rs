@@ -108,6 +108,9 @@ fn first_process(theirs: OwnedFd, doors: Vec<std::fs::File>, slot: u32, mode: Mo
 
 /// Starts `spec` as a plain child of the helper: no isolation.
 pub(crate) fn plain(spec: &Spec, descriptors: &[OwnedFd]) -> Result<(Spawned, Vec<TcpListener>), StepError> {
+    if spec.root.is_some() {
+        return Err(StepError::new("root", "a root of its own needs isolation", rustix::io::Errno::OPNOTSUPP));
+    }
     let free: Vec<_> = spec.listeners.iter().map(|address| std::net::SocketAddr::new(address.ip(), 0)).collect();
     let listeners = init::listen(&free)?;
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();

@@ -5,6 +5,7 @@
 mod ahead;
 mod companions;
 mod escape;
+mod image;
 mod kill;
 mod latency;
 mod launch;

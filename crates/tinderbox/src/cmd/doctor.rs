@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use lambda::runtimes::{Family, Runtimes};
+use lambda::runtimes::{Family, OperatorRuntimes, Runtimes};
 use sandbox::{Launcher, LauncherConfig};
 use serde_json::json;
 use sys::Clock;
@@ -66,7 +66,7 @@ async fn isolation() -> Finding {
 
 async fn runtimes() -> anyhow::Result<Vec<Finding>> {
     let scratch = std::env::temp_dir().join(format!("tinderbox-doctor-{}", std::process::id()));
-    let runtimes = Runtimes::discover(&Clock::system(), &scratch).await?;
+    let runtimes = Runtimes::discover(&Clock::system(), &scratch, OperatorRuntimes::default()).await?;
     let of = |family, name: &str, what: &str, package: &str| {
         let found: Vec<String> = runtimes
             .found()

@@ -3,7 +3,7 @@
 //! The address is resolved first and checked, then connected to: a name cannot lead elsewhere in between. Over `https`
 //! the certificate must bear the name of the URL.
 
-mod tls;
+pub(super) mod tls;
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
@@ -60,7 +60,13 @@ impl Posts {
     pub(super) fn new(clock: Clock, allowed: HttpDelivery, ca: Option<&Path>) -> anyhow::Result<Self> {
         let resolve: Resolve = Arc::new(|host, port| Ok((host, port).to_socket_addrs()?.collect()));
         let look_ups = Arc::new(Turns::new(LOOK_UPS_MAX, ACCOUNT_LOOK_UPS_MAX));
-        Ok(Self { clock, allowed, tls: tls::connector(ca)?, resolve, look_ups })
+        Ok(Self {
+            clock,
+            allowed,
+            tls: tls::connector(ca, "messages over https (--http-delivery-ca)")?,
+            resolve,
+            look_ups,
+        })
     }
 
     /// Posts, and answers with the status.

@@ -11,10 +11,11 @@ use gateway::{
 };
 use iam::{Decisions, Iam};
 use kv::Kv;
+use lambda::image::ImageLimits;
 use lambda::invoke::{LogLine, LogSink};
 use lambda::limits;
 use lambda::package::{Packages, UnpackLimits};
-use lambda::runtimes::Runtimes;
+use lambda::runtimes::{OperatorRuntimes, Runtimes};
 use lambda::{Hooks, InvokeLimits, Invoker, InvokerParts, Lambda, LambdaParts, NodePlane, PriceTable};
 use logs::{LogEvent, Logs};
 use s3::S3;
@@ -31,6 +32,7 @@ use wire::sigv4::{Credential, Secret};
 
 use super::function_keys::FunctionKeys;
 use super::identity_admin::IdentityAdmin;
+use super::images::Images;
 use super::{admin, identity, launcher_program, storage, topics};
 use crate::config::{self, Config};
 use crate::root_key::RootKey;
@@ -78,13 +80,13 @@ pub(super) async fn wire(
     let recorder = traces.recorder();
     sys::task::spawn("expire traces", expire_hourly(traces.clone(), clock.clone(), stop.clone()));
     let launcher = start_launcher(config).await?;
-    let runtimes = find_runtimes(&clock, data).await?;
+    let runtimes = find_runtimes(&clock, data, config.runtimes.clone()).await?;
     let may_act = storage::Later::default();
     let (iam, decisions) = identity::open(config, data, kv.clone(), clock.clone(), rng.clone()).await?;
     let may_do = identity::may_do(iam.clone(), config.auth);
     let s3 = storage::open(config, data, kv.clone(), &blobs, &clock, &rng, (&may_act, may_do)).await?;
     storage::start_jobs(&s3, &clock, &stop);
-    let packages = Packages::open(&data.join("code"), blobs, (clock.clone(), rng.clone()), unpack_limits())
+    let packages = Packages::open(&data.join("code"), blobs, (clock.clone(), rng.clone()), unpack_limits(config))
         .context("the code folder does not open")?;
 
     let credentials = root_credentials(config, root_key);
@@ -112,6 +114,7 @@ pub(super) async fn wire(
         identity: identity::for_lambda(iam.clone(), function_keys, config.auth),
         read_object: storage::packages(s3.clone()),
         check_policy: policy_check(config),
+        images: Arc::new(Images::new(config, &clock)?),
     });
     make_ready(&lambda).await?;
     let sqs = start_sqs(config, (&kv, &clock, &rng), &stop).await.context("queues cannot be read")?;
@@ -194,9 +197,10 @@ fn prices(config: &Config) -> PriceTable {
 }
 
 /// The language runtimes of this host; our bootstraps are compiled for them meanwhile.
-async fn find_runtimes(clock: &Clock, data: &Path) -> anyhow::Result<Runtimes> {
-    let runtimes = Runtimes::discover(clock, data).await.context("the bootstraps could not be written")?;
-    tracing::info!(runtimes = ?runtimes.found(), "runtimes found");
+async fn find_runtimes(clock: &Clock, data: &Path, operator: OperatorRuntimes) -> anyhow::Result<Runtimes> {
+    let brought: Vec<_> = operator.identifiers().map(str::to_owned).collect();
+    let runtimes = Runtimes::discover(clock, data, operator).await.context("the bootstraps could not be written")?;
+    tracing::info!(runtimes = ?runtimes.found(), ?brought, "runtimes found");
     let compiling = runtimes.clone();
     sys::task::spawn("compile bootstraps", async move { compiling.compile_ahead().await });
     Ok(runtimes)
@@ -380,8 +384,12 @@ fn body_limits() -> Vec<BodyLimit> {
     ]
 }
 
-fn unpack_limits() -> UnpackLimits {
-    UnpackLimits { bytes_max: limits::PACKAGE_UNZIPPED_BYTES_MAX, nodes_max: limits::PACKAGE_NODES_MAX }
+fn unpack_limits(config: &Config) -> (UnpackLimits, ImageLimits) {
+    let image_bytes = ByteSize::mib(config.image_mb).bytes();
+    (
+        UnpackLimits { bytes_max: limits::PACKAGE_UNZIPPED_BYTES_MAX, nodes_max: limits::PACKAGE_NODES_MAX },
+        ImageLimits { bytes_max: image_bytes, nodes_max: limits::IMAGE_NODES_MAX },
+    )
 }
 
 /// What the data plane asks of the rest of the server.
@@ -391,6 +399,7 @@ fn hooks(packages: &Packages, keys: &FunctionKeys, handle: &Handle) -> Hooks {
     Hooks {
         code: packages.hook(),
         layers: packages.layers_hook(),
+        image: packages.image_hook(),
         issue_credentials: keys.clone().issuer(),
         revoke_credentials: Arc::new(move |access_key_id| {
             revoked.remove(access_key_id);

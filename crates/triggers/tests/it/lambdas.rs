@@ -89,12 +89,13 @@ impl Lambdas {
         let (folder, rng) = (tempfile::tempdir().unwrap(), Rng::seeded(7));
         let blobs = blob::Blobs::local(folder.path().join("blobs"), world.clock.clone(), rng.clone()).await.unwrap();
         let limits = UnpackLimits { bytes_max: 1 << 20, nodes_max: 100 };
+        let images = lambda::image::ImageLimits { bytes_max: 1 << 20, nodes_max: 100 };
         let plane = Arc::new(Plane::default());
         let lambda = Lambda::new(LambdaParts {
             kv: world.kv.clone(),
             packages: {
                 let seams = (world.clock.clone(), rng.clone());
-                Packages::open(&folder.path().join("code"), blobs, seams, limits).unwrap()
+                Packages::open(&folder.path().join("code"), blobs, seams, (limits, images)).unwrap()
             },
             plane: plane.clone(),
             clock: world.clock.clone(),
@@ -105,6 +106,7 @@ impl Lambdas {
                 authorize: Arc::new(|_, _| Box::pin(std::future::ready(Ok(())))),
             },
             check_policy: Arc::new(|_| Ok(())),
+            images: Arc::new(lambda::image::NoImages),
             read_object: Arc::new(|_| unreachable!("no package is an object")),
         });
         Self { service: lambda::service(lambda.clone()), lambda, plane, _folder: folder }

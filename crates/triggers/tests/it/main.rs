@@ -148,8 +148,10 @@ fn functions(
             let role_arn = role.lock().clone();
             Box::pin(async move {
                 match (name.ends_with(":f") || name == "f", name.ends_with("f:live")) {
-                    (true, _) => Ok(Facts { arn: FUNCTION.to_owned(), role_arn, timeout_s: 3 }),
-                    (_, true) => Ok(Facts { arn: format!("{FUNCTION}:live"), role_arn, timeout_s: 3 }),
+                    (true, _) => Ok(Facts { arn: FUNCTION.to_owned(), role_arn, timeout_s: 3, per_tenant: false }),
+                    (_, true) => {
+                        Ok(Facts { arn: format!("{FUNCTION}:live"), role_arn, timeout_s: 3, per_tenant: false })
+                    }
                     _ => Err(LambdaError::function_not_found(&name)),
                 }
             })

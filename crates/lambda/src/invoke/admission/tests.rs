@@ -31,7 +31,9 @@ fn function(digit: u8, name: &str, reserved: Option<u32>, account_reserved: u32)
         architecture: Architecture::X86_64,
         runtime_warning: None,
         layers: Vec::new(),
+        image: None,
         concurrency: Concurrency { reserved, account_reserved, provisioned: false },
+        per_tenant: false,
     }
 }
 

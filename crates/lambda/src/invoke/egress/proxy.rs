@@ -160,7 +160,7 @@ mod tests {
         let tending = sys::task::spawn("test", {
             let open = open.clone();
             async move {
-                let door = WayOut::new(Egress::All, Clock::system()).door();
+                let door = WayOut::new(Egress::All, Clock::system()).door(None);
                 let reach = move |_, _| async move { Ok(TcpStream::connect(address).await.unwrap()) };
                 open.run_until_cancelled(tend(&proxy, &door, &open, reach)).await;
             }

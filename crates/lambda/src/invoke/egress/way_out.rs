@@ -13,8 +13,8 @@ use sys::Clock;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Egress;
 use super::addresses::is_private;
+use super::{Egress, VARIABLE};
 use crate::invoke::BoxFuture;
 
 /// Time for a name to resolve and for a connection to open, each.
@@ -67,10 +67,11 @@ impl WayOut {
         }
     }
 
-    /// The door of one environment.
-    pub(crate) fn door(&self) -> Door {
+    /// The door of one environment. `narrowed` is what its function permits itself of what the node permits.
+    pub(crate) fn door(&self, narrowed: Option<Egress>) -> Door {
         Door {
             node: self.clone(),
+            narrowed,
             look_ups: Arc::new(Semaphore::new(LOOK_UPS_MAX)),
             connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         }
@@ -80,6 +81,8 @@ impl WayOut {
 /// One environment's share of the way out.
 pub(crate) struct Door {
     node: WayOut,
+    /// The function's own policy, which can only take away.
+    narrowed: Option<Egress>,
     look_ups: Arc<Semaphore>,
     connections: Arc<Semaphore>,
 }
@@ -106,18 +109,30 @@ impl Door {
         let found = clock.timeout(STEP_MAX, self.look_up(bare, port)).await;
         let found = found.ok_or_else(|| late("resolving the name"))?;
         let addresses = found.map_err(|error| Refused(502, format!("{host} cannot be resolved: {error}")))?;
-        let is_permitted = |address: &SocketAddr| self.node.policy.permits(bare, *address);
-        let permitted: Vec<_> = addresses.iter().copied().filter(is_permitted).collect();
-        if permitted.is_empty() {
-            let is_private = addresses.iter().any(|address| is_private(address.ip()));
-            let hint =
-                if is_private { "; private networks must be listed by address, as in 10.0.0.0/8:5432" } else { "" };
-            let text = format!("this node's egress policy (TINDERBOX_EGRESS) does not permit {host}:{port}{hint}");
-            return Err(Refused(403, text));
-        }
+        let permitted = self.permitted(bare, port, addresses)?;
         let opened = clock.timeout(STEP_MAX, TcpStream::connect(&permitted[..])).await;
         let opened = opened.ok_or_else(|| late("connecting"))?;
         opened.map_err(|error| Refused(502, format!("{host}:{port} cannot be reached: {error}")))
+    }
+
+    /// Those of `addresses`, to which `host` resolved, that the node's policy and the function's own permit.
+    fn permitted(&self, host: &str, port: u16, mut addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Refused> {
+        let is_private = addresses.iter().any(|address| is_private(address.ip()));
+        addresses.retain(|address| self.node.policy.permits(host, *address));
+        if addresses.is_empty() {
+            let hint =
+                if is_private { "; private networks must be listed by address, as in 10.0.0.0/8:5432" } else { "" };
+            let text = format!("this node's egress policy ({VARIABLE}) does not permit {host}:{port}{hint}");
+            return Err(Refused(403, text));
+        }
+        if let Some(own) = &self.narrowed {
+            addresses.retain(|address| own.permits(host, *address));
+        }
+        if addresses.is_empty() {
+            let text = format!("the function's own variable {VARIABLE} does not permit {host}:{port}");
+            return Err(Refused(403, text));
+        }
+        Ok(addresses)
     }
 
     async fn look_up(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -154,7 +169,7 @@ mod tests {
     #[tokio::test]
     async fn h15_what_the_policy_forbids_is_refused_before_anything_is_opened() {
         for (policy, host) in [(Egress::All, "127.0.0.1"), (Egress::All, "localhost"), (Egress::None, "192.0.2.1")] {
-            let refused = WayOut::new(policy, Clock::system()).door().reach(host, 4566).await;
+            let refused = WayOut::new(policy, Clock::system()).door(None).reach(host, 4566).await;
             assert!(matches!(refused, Err(Refused(403, _))), "{host}: {refused:?}");
         }
     }
@@ -191,7 +206,7 @@ mod tests {
             let door = Arc::clone(door);
             sys::task::spawn("test", async move { door.reach("slow.example", 443).await.map(drop) })
         };
-        let one = Arc::new(way_out.door());
+        let one = Arc::new(way_out.door(None));
         let mut asked: Vec<_> = (0..50).map(|_| ask(&one)).collect();
         settle().await;
         assert_eq!(busy.load(Ordering::SeqCst), LOOK_UPS_MAX, "one environment has its share");
@@ -204,7 +219,7 @@ mod tests {
         asked.extend((0..50).map(|_| ask(&one)));
         settle().await;
         assert_eq!(busy.load(Ordering::SeqCst), LOOK_UPS_MAX);
-        let others: Vec<_> = (0..40).map(|_| Arc::new(way_out.door())).collect();
+        let others: Vec<_> = (0..40).map(|_| Arc::new(way_out.door(None))).collect();
         asked.extend(others.iter().flat_map(|door| (0..4).map(|_| ask(door)).collect::<Vec<_>>()));
         settle().await;
         assert_eq!(busy.load(Ordering::SeqCst), NODE_LOOK_UPS_MAX, "all together have theirs");
@@ -223,16 +238,35 @@ mod tests {
         let mut places = Vec::new();
         let mut doors = 0;
         while way_out.connections.available_permits() > 0 {
-            let door = way_out.door();
+            let door = way_out.door(None);
             let before = places.len();
             places.extend(std::iter::from_fn(|| door.admit()));
             assert!(places.len() - before <= CONNECTIONS_MAX);
             doors += 1;
             assert!(doors <= node, "each door gets something");
         }
-        assert!(way_out.door().admit().is_none(), "the node is full");
+        assert!(way_out.door(None).admit().is_none(), "the node is full");
         places.pop();
-        assert!(way_out.door().admit().is_some());
+        assert!(way_out.door(None).admit().is_some());
+    }
+
+    #[tokio::test]
+    async fn h15_a_functions_own_policy_takes_away_and_never_adds() {
+        let there: Vec<SocketAddr> = vec![([10, 1, 2, 3], 5432).into()];
+        let both = |node: &str, own: Option<&str>| {
+            let way_out = WayOut::new(node.parse().unwrap(), Clock::system());
+            let door = way_out.door(own.map(|own| own.parse().unwrap()));
+            door.permitted("db.example", 5432, there.clone())
+                .map_err(|Refused(_, text)| text.contains("function's own"))
+        };
+        assert_eq!(both("10.0.0.0/8", None), Ok(there.clone()));
+        assert_eq!(both("10.0.0.0/8", Some("10.1.0.0/16")), Ok(there.clone()));
+        for own in ["none", "all", "10.2.0.0/16", "db.example", "10.0.0.0/8:443"] {
+            assert_eq!(both("10.0.0.0/8", Some(own)), Err(true), "{own}");
+        }
+        for node in ["none", "all", "10.2.0.0/16"] {
+            assert_eq!(both(node, Some("0.0.0.0/0")), Err(false), "{node}");
+        }
     }
 
     #[tokio::test]
@@ -240,7 +274,7 @@ mod tests {
         let resolve: Resolve = Arc::new(|_, port| Box::pin(async move { Ok(vec![([10, 1, 2, 3], port).into()]) }));
         let policy = "*.amazonaws.com".parse().unwrap();
         let way_out = WayOut::with_resolver(policy, Clock::system(), resolve);
-        let Err(Refused(status, text)) = way_out.door().reach("internal-lb.us-east-1.elb.amazonaws.com", 443).await
+        let Err(Refused(status, text)) = way_out.door(None).reach("internal-lb.us-east-1.elb.amazonaws.com", 443).await
         else {
             panic!("it was opened")
         };

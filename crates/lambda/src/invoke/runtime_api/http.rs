@@ -148,6 +148,7 @@ fn invocation(header: &InvokeHeader, event: Bytes) -> Reply {
         ("lambda-runtime-trace-id", Some(&header.trace_id)),
         ("lambda-runtime-client-context", header.client_context.as_ref()),
         ("lambda-runtime-cognito-identity", header.cognito_identity.as_ref()),
+        ("lambda-runtime-aws-tenant-id", header.tenant_id.as_ref()),
     ];
     for (name, value) in headers {
         // A client context may hold what no header can (a line break): it is left out then.

@@ -33,6 +33,7 @@ fn header(request_id: &str) -> InvokeHeader {
         invoked_function_arn: "arn:aws:lambda:us-east-1:000000000000:function:f".to_owned(),
         trace_id: "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1".to_owned(),
         client_context: Some("{\"custom\":{\"k\":\"ü\"}}".to_owned()),
+        tenant_id: Some("blue".to_owned()),
         cognito_identity: Some("line\nbreak".to_owned()),
         stream: None,
     }
@@ -84,6 +85,7 @@ async fn next_carries_the_event_and_every_header_that_fits() {
     ] {
         assert!(head.contains(expected), "{expected} is not in {head}");
     }
+    assert!(head.contains("lambda-runtime-aws-tenant-id: blue"), "{head}");
     assert!(!head.contains("cognito"), "a value with a line break cannot be a header");
     assert!(!api.holds_event());
     assert_eq!(api.listen().await, Said::Ready);

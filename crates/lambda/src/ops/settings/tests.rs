@@ -36,6 +36,17 @@ fn malformed_names_and_values_are_refused() {
 }
 
 #[test]
+fn what_narrows_the_way_out_must_be_a_policy() {
+    for fine in ["none", "all", "api.example.com:443,*.example.org,10.0.0.0/8:5432"] {
+        assert!(environment(variables(&[("TINDERBOX_EGRESS", fine)])).is_ok(), "{fine}");
+    }
+    for wrong in ["", "a:b", "http://api.example.com"] {
+        let error = environment(variables(&[("TINDERBOX_EGRESS", wrong)])).unwrap_err().to_string();
+        assert!(error.contains("TINDERBOX_EGRESS") && error.contains("is no egress policy"), "{error}");
+    }
+}
+
+#[test]
 fn numbers_stay_within_awss_bounds() {
     for (value, allowed) in [(127, false), (128, true), (10_240, true), (10_241, false), (-1, false)] {
         assert_eq!(memory_mb(value).is_ok(), allowed, "{value}");

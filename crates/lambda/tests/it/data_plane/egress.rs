@@ -60,3 +60,20 @@ async fn without_a_policy_there_is_no_proxy_and_a_functions_own_proxy_is_left_al
         EnvironmentVariables([("HTTPS_PROXY".to_owned(), "http://proxy.internal:1".to_owned())].into());
     assert_eq!(stage_of_all.answer(&function, "{}").await, json!({ "proxy": "http://proxy.internal:1" }));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn h15_a_function_that_narrows_its_way_out_is_held_to_it_and_its_neighbour_is_not() {
+    let stage = stage("192.0.2.0/24:443".parse().unwrap()).await;
+    let asks = |to: &str| json!({ "to": to }).to_string();
+    let mut function = stage.function("python3.11", "index.handler", &[("index.py", ASK)]);
+    function.environment = EnvironmentVariables([("TINDERBOX_EGRESS".to_owned(), "none".to_owned())].into());
+    let answer = stage.answer(&function, &asks("192.0.2.7:443")).await;
+    let says = |answer: &serde_json::Value, what: &str| answer["text"].as_str().unwrap().contains(what);
+    assert!(answer["status"] == "403" && says(&answer, "the function's own variable TINDERBOX_EGRESS"), "{answer}");
+    // What the node forbids is the node's to tell, there and at a neighbour that says nothing.
+    let neighbour = stage.function("python3.11", "index.handler", &[("index.py", ASK)]);
+    for function in [&function, &neighbour] {
+        let answer = stage.answer(function, &asks("192.0.2.7:80")).await;
+        assert!(answer["status"] == "403" && says(&answer, "this node's egress policy"), "{answer}");
+    }
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lambda::invoke::{ConnectionHook, Credentials, LogLine};
-use lambda::runtimes::{Family, Runtimes};
+use lambda::runtimes::{Family, OperatorRuntimes, Runtimes};
 use lambda::{
     Architecture, CodeRef, EnvironmentVariables, FunctionVersion, Hooks, Invocation, InvokeError, InvokeLimits,
     InvokeOutcome, Invoker, InvokerParts, LogFormat, Logging, PriceTable, TracingMode,
@@ -64,7 +64,7 @@ impl Stage {
         let program = vec![env!("CARGO_BIN_EXE_lambda-launcher").into()];
         let launcher = Launcher::start(program, LauncherConfig::default()).await.expect("a launcher starts");
         // Discovery has a time limit of its own: it runs on the real clock even where a test stops time.
-        let runtimes = Runtimes::discover(&Clock::system(), folder.path()).await.unwrap();
+        let runtimes = Runtimes::discover(&Clock::system(), folder.path(), OperatorRuntimes::default()).await.unwrap();
         let kv = kv::Kv::memory(clock.clone(), rng.clone());
         let store = trace::Store::start(kv, clock.clone());
         let recorder = store.recorder();
@@ -141,7 +141,9 @@ impl Stage {
             architecture: Architecture::host().unwrap(),
             runtime_warning: None,
             layers: Vec::new(),
+            image: None,
             concurrency: lambda::Concurrency::default(),
+            per_tenant: false,
             name,
         }
     }
@@ -157,6 +159,7 @@ impl Stage {
             payload: Bytes::from(event.to_owned()),
             client_context: None,
             cognito_identity: None,
+            tenant_id: None,
             invoked_arn: function.arn.clone(),
             trace: TraceContext::new(self.clock.now(), &self.rng),
             stream: None,
@@ -234,6 +237,7 @@ fn hooks(
     let (packages, registered, revoked) = (Arc::clone(packages), Arc::clone(credentials), Arc::clone(credentials));
     let layers = Arc::clone(&packages);
     Hooks {
+        image: Arc::new(|_| Box::pin(async { Err(std::io::ErrorKind::NotFound.into()) })),
         // One layer, which is unpacked like a package: several are merged by `Packages`, which this stage does without.
         layers: Arc::new(move |wanted| {
             let found = layers.lock().get(&wanted[0].digest).cloned();

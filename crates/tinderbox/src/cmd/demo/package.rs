@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
-use lambda::runtimes::{Family, RuntimeVersion, Runtimes};
+use lambda::runtimes::{Family, OperatorRuntimes, RuntimeVersion, Runtimes};
 use sys::Clock;
 
 use crate::print::Print;
@@ -35,7 +35,7 @@ pub(super) struct Package {
 /// The best variant for this machine: node, else python, else `provided`.
 pub(super) async fn choose(data: &Path, print: Print) -> anyhow::Result<Package> {
     let folder = data.join("demo");
-    let runtimes = Runtimes::discover(&Clock::system(), data).await?;
+    let runtimes = Runtimes::discover(&Clock::system(), data, OperatorRuntimes::default()).await?;
     let newest = |family| runtimes.found().iter().filter(|found| found.0 == family).map(|found| found.1).max();
     if let Some(node) = newest(Family::Node) {
         match node_package(&folder.join("node"), node, print) {

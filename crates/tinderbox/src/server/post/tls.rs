@@ -1,4 +1,4 @@
-//! TLS towards subscribers: certificates that the system's authorities signed, or one of the operator's own.
+//! TLS towards subscribers and registries: certificates that the system's authorities signed, or one of the operator's own.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Authorities of the system, and those of the PEM file `ca`.
+/// Authorities of the system, and those of the PEM file `ca`. The log says of `what` that it needs some.
 ///
 /// # Errors
 /// When `ca` cannot be read or names no certificate. A system without authorities is none, and is logged.
-pub(super) fn connector(ca: Option<&Path>) -> anyhow::Result<TlsConnector> {
+pub(in crate::server) fn connector(ca: Option<&Path>, what: &str) -> anyhow::Result<TlsConnector> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     for error in &system.errors {
@@ -27,9 +27,7 @@ pub(super) fn connector(ca: Option<&Path>) -> anyhow::Result<TlsConnector> {
         add(&mut roots, path).with_context(|| format!("certificates in {}", path.display()))?;
     }
     if roots.is_empty() {
-        tracing::warn!(
-            "this system knows no certificate authority: messages over https reach nobody (--http-delivery-ca)"
-        );
+        tracing::warn!(what, "this system knows no certificate authority: nobody is believed");
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
@@ -48,7 +46,7 @@ fn add(roots: &mut RootCertStore, path: &Path) -> anyhow::Result<()> {
 }
 
 /// The handshake with `host`, whose name or address the certificate must bear.
-pub(super) async fn handshake(
+pub(in crate::server) async fn handshake(
     connector: &TlsConnector,
     host: &str,
     stream: TcpStream,
@@ -70,7 +68,7 @@ mod tests {
         let of = |name: &str, text: &str| {
             let path = folder.path().join(name);
             std::fs::write(&path, text).expect("written");
-            connector(Some(&path)).err().map(|error| format!("{error:#}"))
+            connector(Some(&path), "a test").err().map(|error| format!("{error:#}"))
         };
         for (name, text, reason) in [
             ("empty.pem", "", "there is none"),
@@ -81,7 +79,7 @@ mod tests {
             let error = of(name, text).unwrap_or_else(|| panic!("{name} is refused"));
             assert!(error.contains(reason) && error.contains(name), "{error}");
         }
-        assert!(connector(Some(&folder.path().join("absent.pem"))).is_err());
-        assert!(connector(None).is_ok());
+        assert!(connector(Some(&folder.path().join("absent.pem")), "a test").is_err());
+        assert!(connector(None, "a test").is_ok());
     }
 }

@@ -74,6 +74,7 @@ async fn an_extension_registers_and_gets_its_events() {
         trace_id: "Root=1".to_owned(),
         client_context: None,
         cognito_identity: None,
+        tenant_id: None,
         stream: None,
     };
     extensions.deliver(&header);

@@ -1,0 +1,333 @@
+//! Images of this node: looked up, stored as blobs, unpacked.
+
+use std::io::{self, BufReader, Read};
+use std::sync::Arc;
+
+use blob::{BlobRef, Blobs};
+use bytes::Bytes;
+use flate2::bufread::MultiGzDecoder;
+use futures_util::TryStreamExt as _;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+
+use super::manifest::{Configuration, DOCUMENT_BYTES_MAX, Document, Layer, Manifest, Packing};
+use super::tar::{Tar, broken};
+use super::tree::Tree;
+use super::{ImageError, ImageLimits, ImageName, ImageRoot, ImageSource, Reference};
+use crate::function::{Architecture, CodeRef};
+use crate::package::{PackageError, Packages, sha256_hex};
+
+/// Largest window of a zstd frame, as a power of two: 128 MiB, the most that `zstd --ultra` uses.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// Pieces of a blob on their way to the unpacker.
+const PIECES: usize = 4;
+/// Names of folders that hold an unpacked image.
+const UNPACKED: &str = "image-";
+
+/// The name of the folder that holds the image with this manifest.
+pub(crate) fn folder_name(manifest_digest: &str) -> String {
+    format!("{UNPACKED}{manifest_digest}")
+}
+
+/// An image that was found in its source.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    /// By digest.
+    pub(crate) resolved: ImageName,
+    /// The manifest's digest, and the length of all blobs together.
+    pub(crate) code: CodeRef,
+    /// The manifest's digest and its own length.
+    pub(crate) manifest: CodeRef,
+    /// Digests of the configuration and the layers.
+    pub(crate) parts: Vec<String>,
+    documents: [Bytes; 2],
+}
+
+/// Finds an image and checks all of it that can be checked without its layers.
+///
+/// # Errors
+/// Why it cannot be used.
+pub(crate) async fn look_up(
+    source: &Arc<dyn ImageSource>,
+    name: &ImageName,
+    architecture: Architecture,
+    limits: ImageLimits,
+) -> Result<Found, ImageError> {
+    let mut fetched = source.manifest(name.clone()).await?;
+    let mut digest = checked(&fetched.bytes, name)?;
+    let mut resolved = name.at(&digest);
+    let manifest = match Document::parse(&fetched.bytes, fetched.media_type.as_deref())? {
+        Document::Manifest(manifest) => manifest,
+        Document::Index(index) => {
+            let picked = index.pick(architecture).ok_or_else(|| {
+                ImageError::Invalid(format!("it has no image for linux on {}", architecture.as_str()))
+            })?;
+            resolved = name.at(picked);
+            fetched = source.manifest(resolved.clone()).await?;
+            digest = checked(&fetched.bytes, &resolved)?;
+            match Document::parse(&fetched.bytes, fetched.media_type.as_deref())? {
+                Document::Manifest(manifest) => manifest,
+                Document::Index(_) => return Err(ImageError::MediaType),
+            }
+        }
+    };
+    let (described, layers) = (manifest.configuration()?, manifest.layers()?);
+    let configuration = fetch_document(source, &resolved, &described).await?;
+    let parsed = Configuration::parse(&configuration)?;
+    parsed.check_platform(architecture)?;
+    parsed.diff_ids(layers.len())?;
+    let own = fetched.bytes.len() as u64;
+    let lengths = layers.iter().map(|layer| layer.blob.length).chain([described.length, own]);
+    // A packed layer may be a little larger than its archive, and no image that fits has larger ones.
+    let bytes = lengths.fold(0u64, u64::saturating_add);
+    if bytes > limits.bytes_max {
+        return Err(ImageError::Invalid(format!("it is larger than {} bytes", limits.bytes_max)));
+    }
+    Ok(Found {
+        resolved,
+        code: CodeRef { digest: digest.clone(), length: bytes },
+        manifest: CodeRef { digest, length: own },
+        parts: [described.digest].into_iter().chain(layers.into_iter().map(|layer| layer.blob.digest)).collect(),
+        documents: [fetched.bytes, configuration],
+    })
+}
+
+/// The digest of a manifest, which must be the one that was asked for.
+fn checked(bytes: &Bytes, name: &ImageName) -> Result<String, ImageError> {
+    if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
+        return Err(ImageError::MediaType);
+    }
+    let digest = sha256_hex(bytes);
+    match &name.reference {
+        Reference::Digest(wanted) if *wanted != digest => Err(altered(wanted)),
+        _ => Ok(digest),
+    }
+}
+
+fn altered(digest: &str) -> ImageError {
+    ImageError::Invalid(format!("what the registry has as sha256:{digest} is something else"))
+}
+
+async fn fetch_document(source: &Arc<dyn ImageSource>, image: &ImageName, blob: &CodeRef) -> Result<Bytes, ImageError> {
+    let mut pieces = source.blob(image.clone(), blob.digest.clone()).await?;
+    let mut bytes = Vec::new();
+    while let Some(piece) = pieces.try_next().await.map_err(|error| ImageError::Unavailable(error.to_string()))? {
+        bytes.extend_from_slice(&piece);
+        if bytes.len() as u64 > blob.length {
+            return Err(altered(&blob.digest));
+        }
+    }
+    match bytes.len() as u64 == blob.length && sha256_hex(&bytes) == blob.digest {
+        true => Ok(bytes.into()),
+        false => Err(altered(&blob.digest)),
+    }
+}
+
+impl Packages {
+    /// Stores the documents of an image durably: with them its layers are known.
+    pub(crate) async fn store_documents(&self, found: &Found) -> Result<(), PackageError> {
+        for document in &found.documents {
+            self.blobs().put(document.clone()).await?;
+        }
+        Ok(())
+    }
+
+    /// Stores the layers of an image that are not here yet.
+    ///
+    /// # Errors
+    /// Why one cannot be had.
+    pub(crate) async fn fetch_layers(
+        &self,
+        source: &Arc<dyn ImageSource>,
+        image: &ImageName,
+        manifest: &CodeRef,
+    ) -> Result<(), ImageError> {
+        for layer in self.layers_of(manifest).await.map_err(image_error)?.0 {
+            let blob = blob_ref(&layer.blob)?;
+            match self.blobs().reader(&blob).await {
+                Ok(_) => continue,
+                Err(blob::BlobError::NotFound(_) | blob::BlobError::Corrupt { .. }) => {}
+                Err(error) => return Err(ImageError::Node(error.to_string())),
+            }
+            store_layer(self.blobs(), source.blob(image.clone(), layer.blob.digest.clone()).await?, &blob).await?;
+        }
+        Ok(())
+    }
+
+    /// The unpacked image; unpacks it when this node has not done so since it booted.
+    ///
+    /// # Errors
+    /// When a blob is missing or rotten, a layer is not acceptable, or the disk failed.
+    pub async fn image(&self, manifest: &CodeRef) -> Result<ImageRoot, PackageError> {
+        let (layers, configuration) = self.layers_of(manifest).await?;
+        let diff_ids = configuration.diff_ids(layers.len()).map_err(refused)?;
+        let limits = self.image_limits();
+        let blobs = self.blobs().clone();
+        let root = self.folder_once(folder_name(&manifest.digest), move |folder| {
+            Box::pin(async move {
+                let mut tree = Tree::new(&folder, limits.nodes_max, blob::FREE_BYTES_MIN)?;
+                let mut bytes_left = limits.bytes_max;
+                for (layer, diff_id) in layers.iter().zip(diff_ids) {
+                    let laid = lay(&blobs, layer, diff_id, tree, bytes_left).await;
+                    (tree, bytes_left) = laid.map_err(|error| match error {
+                        PackageError::Io(error) if error.raw_os_error().is_none() => {
+                            PackageError::Layer { digest: layer.blob.digest.clone(), reason: error.to_string() }
+                        }
+                        other => other,
+                    })?;
+                }
+                let finish = move || tree.finish();
+                sys::task::blocking(finish).await.ok_or_else(crate::package::cancelled)??;
+                Ok(())
+            })
+        });
+        Ok(ImageRoot { root: root.await?, settings: configuration.settings() })
+    }
+
+    /// What the stored manifest and configuration say.
+    async fn layers_of(&self, manifest: &CodeRef) -> Result<(Vec<Layer>, Configuration), PackageError> {
+        let parsed = Manifest::parse(&self.zip(manifest).await?).map_err(refused)?;
+        let described = parsed.configuration().map_err(refused)?;
+        let configuration = Configuration::parse(&self.zip(&described).await?).map_err(refused)?;
+        Ok((parsed.layers().map_err(refused)?, configuration))
+    }
+}
+
+async fn store_layer(blobs: &Blobs, mut pieces: super::BlobStream, blob: &BlobRef) -> Result<(), ImageError> {
+    let node = |error: blob::BlobError| ImageError::Node(error.to_string());
+    let mut writer = blobs.writer().await.map_err(node)?;
+    let mut length = 0;
+    while let Some(piece) = pieces.try_next().await.map_err(|error| ImageError::Unavailable(error.to_string()))? {
+        length += piece.len() as u64;
+        if length > blob.length {
+            return Err(altered(&blob.digest.to_string()));
+        }
+        writer.write(piece).await.map_err(node)?;
+    }
+    if length < blob.length {
+        return Err(ImageError::Unavailable("a layer came in parts only".to_owned()));
+    }
+    // What has another digest is a blob of its own now, that no record names: the collector's.
+    match writer.finish().await.map_err(node)?.digest == blob.digest {
+        true => Ok(()),
+        false => Err(altered(&blob.digest.to_string())),
+    }
+}
+
+/// Lays one layer over `tree`; returns the tree, and how many bytes are left for others.
+async fn lay(
+    blobs: &Blobs,
+    layer: &Layer,
+    diff_id: String,
+    mut tree: Tree,
+    bytes_left: u64,
+) -> Result<(Tree, u64), PackageError> {
+    let blob = BlobRef { digest: blob_digest(&layer.blob.digest)?, length: layer.blob.length };
+    let mut reader = blobs.reader(&blob).await?;
+    let (sender, receiver) = mpsc::channel(PIECES);
+    let packing = layer.packing;
+    let unpacking = sys::task::blocking(move || {
+        let bytes_left = unpack(Pieces { receiver, piece: Bytes::new() }, packing, &diff_id, &mut tree, bytes_left)?;
+        Ok::<_, io::Error>((tree, bytes_left))
+    });
+    let reading = async move {
+        while let Some(piece) = reader.next().await? {
+            // An unpacker that listens no more has ended: it says why.
+            if sender.send(piece).await.is_err() {
+                break;
+            }
+        }
+        Ok::<_, blob::BlobError>(())
+    };
+    let (unpacked, read) = tokio::join!(unpacking, reading);
+    read?;
+    Ok(unpacked.ok_or_else(crate::package::cancelled)??)
+}
+
+/// Unpacks an archive into `tree` and checks its digest; returns how many bytes are left.
+fn unpack(pieces: Pieces, packing: Packing, diff_id: &str, tree: &mut Tree, bytes_left: u64) -> io::Result<u64> {
+    let pieces = BufReader::new(pieces);
+    let plain: Box<dyn Read> = match packing {
+        Packing::Plain => Box::new(pieces),
+        Packing::Gzip => Box::new(MultiGzDecoder::new(pieces)),
+        Packing::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(pieces)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+            Box::new(decoder)
+        }
+    };
+    let measured = Measured { plain, left: bytes_left, digest: Sha256::new() };
+    let mut tar = Tar::new(BufReader::with_capacity(64 << 10, measured));
+    tree.lay(&mut tar)?;
+    let measured = tar.drain()?.into_inner();
+    let digest: String = measured.digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    match digest == diff_id {
+        true => Ok(measured.left),
+        false => Err(broken("its archive is not the one that the image's configuration names")),
+    }
+}
+
+/// What comes out of a layer: counted, bounded, and hashed.
+struct Measured {
+    plain: Box<dyn Read>,
+    left: u64,
+    digest: Sha256,
+}
+
+impl Read for Measured {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Decoders' errors are the layer's fault, whatever kind they give them.
+        let read = self.plain.read(buffer).map_err(|error| match error.kind() {
+            io::ErrorKind::Interrupted => error,
+            _ => io::Error::new(io::ErrorKind::InvalidData, format!("it cannot be unpacked: {error}")),
+        })?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(|| broken("the image is too large unpacked"))?;
+        self.digest.update(&buffer[..read]);
+        Ok(read)
+    }
+}
+
+/// The pieces of a blob as one stream for a blocking reader.
+struct Pieces {
+    receiver: mpsc::Receiver<Bytes>,
+    piece: Bytes,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            match self.receiver.blocking_recv() {
+                Some(piece) => self.piece = piece,
+                None => return Ok(0),
+            }
+        }
+        let length = buffer.len().min(self.piece.len());
+        buffer[..length].copy_from_slice(&self.piece.split_to(length));
+        Ok(length)
+    }
+}
+
+fn blob_digest(hex: &str) -> Result<blob::Digest, PackageError> {
+    Ok(hex.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?)
+}
+
+fn blob_ref(code: &CodeRef) -> Result<BlobRef, ImageError> {
+    let digest = code.digest.parse().map_err(|_| ImageError::MediaType)?;
+    Ok(BlobRef { digest, length: code.length })
+}
+
+fn refused(error: ImageError) -> PackageError {
+    PackageError::Image(error.to_string())
+}
+
+/// What the failure of this node's store, or of its unpacker, means for the image.
+pub(super) fn image_error(error: PackageError) -> ImageError {
+    match error.is_clients() {
+        true => ImageError::Invalid(error.to_string()),
+        false => match &error {
+            PackageError::Io(cause) => ImageError::Node(cause.to_string()),
+            PackageError::Blob(cause) => ImageError::Node(cause.to_string()),
+            other => ImageError::Node(other.to_string()),
+        },
+    }
+}
