@@ -28,6 +28,8 @@ enum Benchmark {
     Invoke(invoke::Arguments),
     /// S3: objects of five sizes and lists, beside other stores and beside what disk and kernel do by themselves.
     S3(s3::Arguments),
+    /// S3: objects of up to 64 KiB as values of the key-value store and as files.
+    S3Small(s3::small::Arguments),
     /// SQS: sends, receives, latency and drain, beside other servers that are installed here.
     Sqs(sqs::Arguments),
     /// Replays a trace of invocations against the keep-alive policy, beside fixed windows.
@@ -41,6 +43,7 @@ async fn main() -> anyhow::Result<()> {
         Benchmark::Iam(arguments) => iam::run(&arguments),
         Benchmark::Invoke(arguments) => invoke::run(arguments).await,
         Benchmark::S3(arguments) => s3::run(arguments).await,
+        Benchmark::S3Small(arguments) => s3::small::run(arguments).await,
         Benchmark::Sqs(arguments) => sqs::run(arguments).await,
         Benchmark::Trace(arguments) => trace::run(&arguments),
     }

@@ -5,6 +5,7 @@
 
 mod raw;
 mod script;
+pub(crate) mod small;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -46,6 +47,10 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 100_000)]
     keys: usize,
 
+    /// Seconds that filling that bucket may take on another store; one that is slower lists the keys that it has by then
+    #[arg(long, default_value_t = 120)]
+    fill_seconds: u64,
+
     /// Prints one JSON object instead of a table
     #[arg(long)]
     json: bool,
@@ -58,12 +63,15 @@ type Row = (&'static str, &'static str, Figures);
 #[expect(clippy::print_stdout, reason = "the figures are this program's output")]
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let time = Duration::from_secs(arguments.seconds);
-    let extent = Extent { clients: arguments.clients, time, keys: arguments.keys };
+    let fill = Duration::from_secs(arguments.fill_seconds);
+    let extent = Extent { clients: arguments.clients, time, keys: arguments.keys, fill };
     let mut rows: Vec<Row> = Vec::new();
     for starting in peers(&arguments) {
         // One at a time: an idle server takes memory and, with timers, the processor.
         let peer = starting.await?;
-        let figures = script::run(&peer, extent).await;
+        // Tinderbox comes first, and lists all of its keys.
+        let fill = if rows.is_empty() { Duration::MAX } else { fill };
+        let figures = script::run(&peer, Extent { fill, ..extent }).await;
         rows.push((peer.name, peer.keeps, figures.with_context(|| peer.name.to_owned())?));
     }
     let mut bounds = Figures::default();
@@ -119,9 +127,11 @@ fn table(rows: &[Row], bounds: &Figures) -> String {
             lines.push(line(&format!("{what} {name}"), *size, figures.collect()));
         }
     }
-    let listed: Vec<_> = rows.iter().map(|(_, _, row)| row.listed_per_s).chain([None]).collect();
+    let listed: Vec<_> = rows.iter().map(|(_, _, row)| row.listed).chain([None]).collect();
     if listed.iter().any(Option::is_some) {
-        lines.push(line("LIST, keys", 0, listed));
+        lines.push(line("LIST, keys", 0, listed.iter().map(|listed| listed.map(|(_, rate)| rate)).collect()));
+        let counts = listed.iter().flatten().map(|(keys, _)| keys.to_string());
+        lines.push(format!("LIST of so many keys: {}", counts.collect::<Vec<_>>().join(" · ")));
     }
     lines.push("bound of PUT: files written and fsynced; of GET: sendfile through one connection".to_owned());
     lines.join("\n")
@@ -150,7 +160,8 @@ impl Figures {
         json!({
             "put_per_s": self.put_per_s,
             "get_per_s": self.get_per_s,
-            "listed_keys_per_s": self.listed_per_s,
+            "listed_keys": self.listed.map(|(keys, _)| keys),
+            "listed_keys_per_s": self.listed.map(|(_, rate)| rate),
         })
     }
 }

@@ -28,8 +28,8 @@ const PAGE: usize = 1_000;
 pub(super) struct Figures {
     pub(super) put_per_s: Vec<f64>,
     pub(super) get_per_s: Vec<f64>,
-    /// `None`: left out.
-    pub(super) listed_per_s: Option<f64>,
+    /// Keys that were listed, and keys a second; `None`: left out.
+    pub(super) listed: Option<(u64, f64)>,
 }
 
 /// How much is done.
@@ -38,6 +38,8 @@ pub(super) struct Extent {
     pub(super) clients: usize,
     pub(super) time: Duration,
     pub(super) keys: usize,
+    /// A server whose bucket is not full by then lists the keys that it has.
+    pub(super) fill: Duration,
 }
 
 /// Clients at once for objects of `size` bytes: of large ones two fill the machine, and more only fill its memory.
@@ -67,7 +69,7 @@ pub(super) async fn run(peer: &Peer, extent: Extent) -> anyhow::Result<Figures> 
         figures.get_per_s.push(load(clients, extent.time, get).await?);
     }
     if extent.keys > 0 {
-        figures.listed_per_s = Some(listed(peer, extent).await?);
+        figures.listed = Some(listed(peer, extent).await?);
     }
     Ok(figures)
 }
@@ -81,19 +83,21 @@ async fn drained(peer: &Peer, method: &str, path: &str, body: Bytes) -> anyhow::
     Ok(read)
 }
 
-/// Fills a bucket and lists all of it, page by page; keys a second of the listing alone.
+/// Fills a bucket and lists all of it, page by page: the number of keys, and keys a second of the listing alone.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's own time")]
-async fn listed(peer: &Peer, extent: Extent) -> anyhow::Result<f64> {
+async fn listed(peer: &Peer, extent: Extent) -> anyhow::Result<(u64, f64)> {
     peer.s3("PUT", "/bench-list", Bytes::new()).await?;
-    let next = AtomicU64::new(0);
+    let (start, next, filled) = (Instant::now(), AtomicU64::new(0), AtomicU64::new(0));
     let fill = (0..extent.clients).map(|_| async {
-        loop {
+        while start.elapsed() < extent.fill {
             let key = next.fetch_add(1, Ordering::Relaxed);
             if key >= extent.keys as u64 {
-                return Ok::<_, anyhow::Error>(());
+                break;
             }
             drained(peer, "PUT", &format!("/bench-list/k{key:09}"), Bytes::from_static(b"1")).await?;
+            filled.fetch_add(1, Ordering::Relaxed);
         }
+        Ok::<_, anyhow::Error>(())
     });
     try_join_all(fill).await?;
     let (start, mut marker, mut found) = (Instant::now(), String::new(), 0);
@@ -101,13 +105,14 @@ async fn listed(peer: &Peer, extent: Extent) -> anyhow::Result<f64> {
         let path = format!("/bench-list?max-keys={PAGE}&marker={marker}");
         let page = peer.s3("GET", &path, Bytes::new()).await?.into_body().collect().await?.to_bytes();
         let page = std::str::from_utf8(&page)?;
-        found += page.matches("<Key>").count();
+        found += page.matches("<Key>").count() as u64;
         if !page.contains("<IsTruncated>true</IsTruncated>") {
             break;
         }
         let last = page.rsplit("<Key>").next().and_then(|rest| rest.split("</Key>").next());
         last.context("a page without keys, and more to come")?.clone_into(&mut marker);
     }
-    ensure!(found == extent.keys, "{found} of {} keys were listed", extent.keys);
-    Ok(found as f64 / start.elapsed().as_secs_f64())
+    let filled = filled.into_inner();
+    ensure!(found == filled, "{found} of {filled} keys were listed");
+    Ok((found, found as f64 / start.elapsed().as_secs_f64()))
 }

@@ -69,18 +69,19 @@ impl Stored {
         // As long as it will be: a list that grows by doubling takes up to three times as much on the way.
         let end_byte = self.blob.length.min(end * format::CHUNK as u64);
         let length = end_byte.saturating_sub(first * format::CHUNK as u64);
-        let mut payload = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
-        let mut chunk = vec![0; format::CHUNK + format::CRC];
+        let mut payload = Vec::with_capacity(usize::try_from(length).unwrap_or_default() + format::CRC);
         for index in first..end {
             let left = self.blob.length - index * format::CHUNK as u64;
             let length = usize::try_from(left).unwrap_or(usize::MAX).min(format::CHUNK);
-            let chunk = &mut chunk[..length + format::CRC];
-            self.file.read_exact_at(chunk, format::chunk_offset(index))?;
-            let (bytes, crc) = chunk.split_at(length);
+            // Read where it is to be; the next chunk takes the place of the CRC.
+            let start = payload.len();
+            payload.resize(start + length + format::CRC, 0);
+            self.file.read_exact_at(&mut payload[start..], format::chunk_offset(index))?;
+            let (bytes, crc) = payload[start..].split_at(length);
             if format::chunk_crc(index, bytes) != *crc {
                 return Err(self.corrupt("a chunk's CRC is another"));
             }
-            payload.extend_from_slice(bytes);
+            payload.truncate(start + length);
         }
         Ok(payload)
     }

@@ -192,14 +192,14 @@ pub(crate) fn stream<B: Body<Data = Bytes>>(
     })
 }
 
-/// The body without its framing, checked while it flows: whatever is wrong with it is the last thing that the handler
+/// The body without its framing, `length` bytes, checked while it flows: whatever is wrong with it is the last thing that the handler
 /// hears, so that it stores nothing.
 pub(crate) fn checked(
     pieces: impl Stream<Item = Result<Bytes, ApiError>> + Send + 'static,
     check: PayloadCheck,
-    length: Option<u64>,
+    length: u64,
 ) -> wire::Body {
-    let (length, trailers) = (check.length(length), Trailers::announcing(check.announced()));
+    let trailers = Trailers::announcing(check.announced());
     let state = Some((Box::pin(pieces), check, trailers.clone()));
     let checked = futures_util::stream::unfold(state, |state| async move {
         let (mut pieces, mut check, trailers) = state?;
@@ -214,7 +214,7 @@ pub(crate) fn checked(
         next.err().map(|error| (vec![Err(error)], None))
     });
     let checked = checked.flat_map(futures_util::stream::iter);
-    wire::Body::stream(checked, length).with_trailers(trailers)
+    wire::Body::stream(checked, Some(length)).with_trailers(trailers)
 }
 
 /// A file that must have one of these sizes (bytes, both included).

@@ -107,7 +107,7 @@ impl Gateway {
         exchange.enter("operate");
         let stream = match stream {
             Received::Whole(bytes) => Body::from(bytes),
-            Received::Flowing(check) => self.streamed(body, check),
+            Received::Flowing(check) => self.streamed(body, check)?,
         };
         let output = operate(line.call(cx, input, stream), share).await?;
 
@@ -201,15 +201,22 @@ impl Gateway {
     }
 
     /// The body of a streaming operation: nothing of it is read before the handler asks.
-    fn streamed<B: HttpBody<Data = Bytes> + Send + 'static>(&self, body: &Waiting<B>, check: PayloadCheck) -> Body {
-        let length = body.length();
-        let Some(reading) = body.begin() else { return Body::empty() };
+    ///
+    /// # Errors
+    /// `MissingContentLength`, 411, when nothing says how long it is, as on AWS.
+    fn streamed<B: HttpBody<Data = Bytes> + Send + 'static>(
+        &self,
+        body: &Waiting<B>,
+        check: PayloadCheck,
+    ) -> Result<Body, ApiError> {
+        let length = check.length(body.length())?;
+        let Some(reading) = body.begin() else { return Ok(Body::empty()) };
         let max = self.limits().stream;
         let pieces = body::stream(reading, max, self.limits(), self.clock());
         let pieces = pieces.map(move |piece| {
             piece.map_err(|error| answers::body_error(error, max.bytes(), "requested", TooLarge::OBJECT))
         });
-        body::checked(pieces, check, length)
+        Ok(body::checked(pieces, check, length))
     }
 
     pub(crate) fn context(&self, exchange: &Exchange, caller: &Caller) -> Cx {

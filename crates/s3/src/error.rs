@@ -126,9 +126,6 @@ pub enum S3Error {
         /// The version is a delete marker.
         delete_marker: bool,
     },
-    /// A body without a length.
-    #[error("You must provide the Content-Length HTTP header.")]
-    MissingContentLength,
     /// A document was expected.
     #[error("Request body is empty.")]
     MissingRequestBodyError,
@@ -293,7 +290,6 @@ impl S3Error {
             Self::MalformedXML => ("MalformedXML", 400),
             Self::MetadataTooLarge => ("MetadataTooLarge", 400),
             Self::MethodNotAllowed { .. } => ("MethodNotAllowed", 405),
-            Self::MissingContentLength => ("MissingContentLength", 411),
             Self::MissingRequestBodyError => ("MissingRequestBodyError", 400),
             Self::MissingSecurityHeader(_) => ("MissingSecurityHeader", 400),
             Self::NotModified { .. } => ("NotModified", 304),

@@ -82,6 +82,11 @@ impl Happened {
         }
     }
 
+    /// Whether a version came to be, whose number the event then has.
+    fn makes_version(self) -> bool {
+        matches!(self, Self::Put | Self::Copied | Self::Completed | Self::Marked | Self::ExpiredMarked)
+    }
+
     /// Whether the record tells size and ETag.
     fn is_written(self) -> bool {
         !matches!(self, Self::Deleted | Self::Marked | Self::Expired | Self::ExpiredMarked)
@@ -268,7 +273,12 @@ fn record(
     version: &VersionRecord,
     configuration: &str,
 ) -> Json {
-    let mut object = json!({ "key": form_encoded(slot.key), "sequencer": format!("{:016X}", version.seq) });
+    // What happens to a version comes after its making, and versions are numbered by the time.
+    let sequencer = match happened.makes_version() {
+        true => version.seq,
+        false => u64::try_from(slot.s3.now_us()).unwrap_or_default().max(version.seq + 1),
+    };
+    let mut object = json!({ "key": form_encoded(slot.key), "sequencer": format!("{sequencer:016X}") });
     if happened.is_written() {
         (object["size"], object["eTag"]) = (json!(version.size), json!(version.etag));
     }

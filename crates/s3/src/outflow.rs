@@ -132,7 +132,7 @@ impl Outflow {
         }
         let plain = match self.cipher(segment)? {
             None => bytes,
-            Some(cipher) => Bytes::from(cipher.open(0, &bytes).map_err(|_| corrupt(segment, "it does not open"))?),
+            Some(cipher) => cipher.open(0, bytes).map_err(|_| corrupt(segment, "it does not open"))?,
         };
         if plain.len() as u64 != segment.size {
             return Err(corrupt(segment, "it has another size"));
@@ -168,13 +168,7 @@ impl Outflow {
         let end = slice.to.div_ceil(chunk).min(first + PIECE / chunk);
         let (begin, stop) = (first * step, (end * step).min(blob.length));
         let sealed = self.s3.blobs.get_range(blob, begin, stop - begin).await?;
-        let plain = sys::task::blocking(move || {
-            let mut plain = Vec::with_capacity(sealed.len());
-            for (index, chunk) in (first..).zip(sealed.chunks(seal::CHUNK + seal::TAG)) {
-                plain.extend(cipher.open(index, chunk)?);
-            }
-            Ok::<_, seal::DoesNotOpen>(Bytes::from(plain))
-        });
+        let plain = sys::task::blocking(move || cipher.open(first, sealed));
         let plain = plain.await.ok_or_else(|| S3Error::InternalError("the server is stopping".to_owned()))?;
         let plain = plain.map_err(|_| corrupt(segment, "it does not open"))?;
         let (from, to) = (slice.from - first * chunk, (slice.to - first * chunk).min(plain.len() as u64));

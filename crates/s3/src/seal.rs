@@ -9,10 +9,11 @@
 //! A data key is used for one segment only, so counting nonces never repeat under a key
 //! (NIST SP 800-38D, section 8.2.1). That nothing was cut off is known by the size in the record.
 
-use aes_gcm::aead::{Aead, Payload};
-use aes_gcm::{Aes256Gcm, KeyInit, Nonce};
+use aes_gcm::aead::{Aead, AeadInOut as _, Payload};
+use aes_gcm::{Aes256Gcm, KeyInit, Nonce, Tag};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::{Bytes, BytesMut};
 use hmac::{Hmac, Mac as _};
 use serde::{Deserialize, Serialize};
 use sys::Rng;
@@ -152,13 +153,28 @@ impl Cipher {
         self.cipher.encrypt(&nonce(index), payload).expect("a chunk is within GCM's limit")
     }
 
-    /// Opens chunk number `index`.
+    /// Opens the chunks from number `first` on, and gives out the plain bytes without gaps: in the same memory when nobody
+    /// else has it.
     ///
     /// # Errors
-    /// When the bytes are not what was sealed.
-    pub(crate) fn open(&self, index: u64, sealed: &[u8]) -> Result<Vec<u8>, DoesNotOpen> {
-        let payload = Payload { msg: sealed, aad: self.context.as_bytes() };
-        self.cipher.decrypt(&nonce(index), payload).map_err(|_| DoesNotOpen)
+    /// When the bytes are not what was sealed. They are of no use then.
+    pub(crate) fn open(&self, first: u64, sealed: Bytes) -> Result<Bytes, DoesNotOpen> {
+        let mut sealed = sealed.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        let (mut start, mut plain) = (0, 0);
+        for index in first.. {
+            if start == sealed.len() {
+                break;
+            }
+            let end = sealed.len().min(start + CHUNK + TAG);
+            let (bytes, tag) = sealed[start..end].split_last_chunk_mut::<TAG>().ok_or(DoesNotOpen)?;
+            let (tag, length) = (Tag::from(*tag), bytes.len());
+            let opened = self.cipher.decrypt_inout_detached(&nonce(index), self.context.as_bytes(), bytes.into(), &tag);
+            opened.map_err(|_| DoesNotOpen)?;
+            sealed.copy_within(start..start + length, plain);
+            (start, plain) = (end, plain + length);
+        }
+        sealed.truncate(plain);
+        Ok(sealed.freeze())
     }
 }
 
@@ -182,16 +198,40 @@ mod tests {
         let rng = Rng::seeded(1);
         let key = Key::random(&rng);
         let cipher = Cipher::new(&key, "a");
-        let sealed = cipher.seal(3, b"secret");
+        let sealed = Bytes::from(cipher.seal(3, b"secret"));
         assert_eq!(sealed.len() as u64, sealed_size(6));
-        assert_eq!(cipher.open(3, &sealed), Ok(b"secret".to_vec()));
-        assert_eq!(cipher.open(4, &sealed), Err(DoesNotOpen));
-        assert_eq!(Cipher::new(&key, "b").open(3, &sealed), Err(DoesNotOpen));
-        assert_eq!(Cipher::new(&Key::random(&rng), "a").open(3, &sealed), Err(DoesNotOpen));
+        assert_eq!(cipher.open(3, sealed.clone()), Ok(Bytes::from_static(b"secret")));
+        assert_eq!(cipher.open(4, sealed.clone()), Err(DoesNotOpen));
+        assert_eq!(Cipher::new(&key, "b").open(3, sealed.clone()), Err(DoesNotOpen));
+        assert_eq!(Cipher::new(&Key::random(&rng), "a").open(3, sealed.clone()), Err(DoesNotOpen));
         for at in 0..sealed.len() {
-            let mut flipped = sealed.clone();
+            let mut flipped = sealed.to_vec();
             flipped[at] ^= 1;
-            assert_eq!(cipher.open(3, &flipped), Err(DoesNotOpen), "byte {at}");
+            assert_eq!(cipher.open(3, flipped.into()), Err(DoesNotOpen), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn chunks_open_together_in_their_order_only() {
+        let rng = Rng::seeded(5);
+        let cipher = Cipher::new(&Key::random(&rng), "a");
+        let mut plain = vec![0; 2 * CHUNK + 100];
+        rng.fill(&mut plain);
+        let chunks: Vec<_> = (7..).zip(plain.chunks(CHUNK)).map(|(index, chunk)| cipher.seal(index, chunk)).collect();
+        let sealed = Bytes::from(chunks.concat());
+        assert_eq!(sealed.len() as u64, sealed_size(plain.len() as u64));
+        let plain = Bytes::from(plain);
+        assert!(cipher.open(7, sealed.clone()) == Ok(plain.clone()), "shared with this test");
+        assert!(cipher.open(7, Bytes::from(chunks.concat())) == Ok(plain.clone()), "its own");
+        assert!(cipher.open(8, sealed.slice(CHUNK + TAG..)) == Ok(plain.slice(CHUNK..)));
+        assert_eq!(cipher.open(7, Bytes::new()), Ok(Bytes::new()));
+        assert!(cipher.open(7, [&chunks[1][..], &chunks[0]].concat().into()).is_err());
+        assert!(cipher.open(7, sealed.slice(..CHUNK)).is_err());
+        assert!(cipher.open(7, sealed.slice(..CHUNK + TAG + 3)).is_err());
+        for at in [0, CHUNK + TAG, 2 * (CHUNK + TAG), sealed.len() - 1] {
+            let mut flipped = sealed.to_vec();
+            flipped[at] ^= 1;
+            assert!(cipher.open(7, flipped.into()).is_err(), "byte {at}");
         }
     }
 

@@ -5,11 +5,11 @@ use super::*;
 const MIB: usize = 1024 * 1024;
 
 impl Fixture {
-    async fn begin(&self, path: &str, headers: &[(&str, &str)]) -> String {
+    pub(super) async fn begin(&self, path: &str, headers: &[(&str, &str)]) -> String {
         self.ok("CreateMultipartUpload", &format!("POST /{path}?uploads"), headers, "").await.one("UploadId")
     }
 
-    async fn part(&self, path: &str, upload: &str, number: u32, body: Bytes) -> String {
+    pub(super) async fn part(&self, path: &str, upload: &str, number: u32, body: Bytes) -> String {
         let line = format!("PUT /{path}?partNumber={number}&uploadId={upload}");
         self.ok("UploadPart", &line, &[], body).await.header("etag").to_owned()
     }

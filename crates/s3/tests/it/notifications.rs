@@ -96,6 +96,78 @@ async fn sequencers_of_a_key_ascend_over_overwrites_and_deletes() {
     assert_eq!(names, ["ObjectCreated:Put", "ObjectCreated:Put", "ObjectRemoved:DeleteMarkerCreated"]);
 }
 
+/// Handed out while the keys are written, some of them more than once: what is told of a key is told in the order in which
+/// it happened.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_a_key_come_in_the_order_of_its_writes() {
+    const KEYS: usize = 6;
+    const WRITES: usize = 24;
+    let s3 = Arc::new(fixture().await);
+    s3.bucket("bkt").await;
+    let body = format!(
+        "<NotificationConfiguration><QueueConfiguration><Queue>{QUEUE}</Queue><Event>s3:ObjectCreated:*</Event>\
+         <Event>s3:ObjectRemoved:*</Event></QueueConfiguration></NotificationConfiguration>"
+    );
+    let skip = [("x-amz-skip-destination-validation", "true")];
+    s3.ok("PutBucketNotificationConfiguration", "PUT /bkt?notification", &skip, body).await;
+    let (seen, stop) = (Arc::new(parking_lot::Mutex::new(Vec::new())), CancellationToken::new());
+    let (took, ends, ended) = (Arc::clone(&seen), stop.clone(), stop.clone());
+    let (clock, chance) = (s3.clock.clone(), Rng::seeded(5));
+    let handler = move |delivery: kv::layer::outbox::Delivery| {
+        let verdict = match chance.below(3) {
+            0 => Verdict::Retry { at: clock.now(), payload: None, push: Vec::new() },
+            _ => Verdict::Done,
+        };
+        let notice = Notice::decode(&delivery.payload).expect("ours");
+        let (took, ends, pauses) = (Arc::clone(&took), ends.clone(), chance.below(8));
+        async move {
+            for _ in 0..pauses {
+                tokio::task::yield_now().await;
+            }
+            let record = &notice.body["Records"][0];
+            if matches!(verdict, Verdict::Done) && record.is_object() {
+                let object = &record["s3"]["object"];
+                let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
+                took.lock().push((text(&object["key"]), text(&object["sequencer"]), text(&record["eventName"])));
+                if took.lock().len() == KEYS * WRITES {
+                    ends.cancel();
+                }
+            }
+            verdict
+        }
+    };
+    let deliveries = deliver(s3::OUTBOX, s3.kv.clone(), s3.clock.clone(), Delivery::default(), stop, handler);
+    let writers = (0..KEYS).map(|key| {
+        let s3 = Arc::clone(&s3);
+        async move {
+            for write in 0..WRITES {
+                s3.advance(Duration::from_micros(2));
+                match write % 3 {
+                    2 => s3.ok("DeleteObject", &format!("DELETE /bkt/{key}"), &[], "").await,
+                    _ => s3.put(&format!("bkt/{key}"), format!("{write}")).await,
+                };
+            }
+        }
+    });
+    // What is to be handed out again waits for the clock.
+    let time_goes_on = async {
+        let real = Clock::system();
+        while !ended.is_cancelled() {
+            real.sleep(Duration::from_millis(1)).await;
+            s3.advance(Duration::from_millis(1));
+        }
+    };
+    futures_util::future::join3(deliveries, futures_util::future::join_all(writers), time_goes_on).await;
+    let seen = std::mem::take(&mut *seen.lock());
+    for key in 0..KEYS {
+        let of_key: Vec<_> = seen.iter().filter(|(name, _, _)| *name == key.to_string()).collect();
+        let names: Vec<_> = of_key.iter().map(|(_, _, name)| name.as_str()).collect();
+        let expected = ["ObjectCreated:Put", "ObjectCreated:Put", "ObjectRemoved:Delete"];
+        assert_eq!(names, expected.repeat(WRITES / 3), "{key}");
+        assert!(of_key.is_sorted_by(|a, b| a.1 < b.1), "{of_key:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_event_bus_is_refused_by_name() {
     let s3 = fixture().await;

@@ -126,6 +126,11 @@ async fn s7_a_wrong_digest_stores_nothing() {
         ("x-amz-checksum-crc64nvme", "AAAAAAAAAAA=", "BadDigest"),
         ("x-amz-checksum-sha1", "AAAAAAAAAAAAAAAAAAAAAAAAAAA=", "BadDigest"),
         ("x-amz-checksum-sha256", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "BadDigest"),
+        ("x-amz-checksum-sha512", &base64(&[7; 64]), "BadDigest"),
+        ("x-amz-checksum-md5", other.as_str(), "BadDigest"),
+        ("x-amz-checksum-xxhash64", "AAAAAAAAAAA=", "BadDigest"),
+        ("x-amz-checksum-xxhash3", "AAAAAAAAAAA=", "BadDigest"),
+        ("x-amz-checksum-xxhash128", other.as_str(), "BadDigest"),
         ("x-amz-checksum-sha256", "AAAA", "InvalidRequest"),
     ] {
         for size in [3, 100_000] {

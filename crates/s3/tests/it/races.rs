@@ -2,16 +2,17 @@
 
 use super::*;
 
-async fn statuses(
-    s3: &Arc<Fixture>,
-    count: usize,
-    headers: &'static [(&'static str, &'static str)],
-    size: usize,
-) -> Vec<u16> {
-    let racers = (0..count).map(|seed| {
+/// An operation, its line, its headers and its body.
+type Request = (&'static str, String, Vec<(&'static str, String)>, Bytes);
+
+/// The statuses of requests that go at the same time.
+async fn race(s3: &Arc<Fixture>, requests: impl IntoIterator<Item = Request>) -> Vec<u16> {
+    let racers = requests.into_iter().map(|(operation, line, headers, body)| {
         let s3 = Arc::clone(s3);
-        let body = content(seed as u64, size);
-        sys::task::spawn("racer", async move { s3.send("PutObject", "PUT /bkt/k", headers, body).await.status })
+        sys::task::spawn("racer", async move {
+            let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            s3.send(operation, &line, &headers, body).await.status
+        })
     });
     let mut statuses = Vec::new();
     for racer in racers.collect::<Vec<_>>() {
@@ -20,14 +21,63 @@ async fn statuses(
     statuses
 }
 
+/// `count` PutObjects of the same key, each with a body of its own.
+fn puts(count: usize, condition: Option<(&'static str, &str)>, size: usize) -> Vec<Request> {
+    let headers: Vec<_> = condition.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+    (0..count as u64).map(|seed| ("PutObject", "PUT /bkt/k".to_owned(), headers.clone(), content(seed, size))).collect()
+}
+
+/// One of them won, and the others were told that they lost.
+fn assert_one(won: u16, statuses: &[u16]) {
+    assert_eq!(statuses.iter().filter(|status| **status == won).count(), 1, "{statuses:?}");
+    assert!(statuses.iter().all(|status| [won, 404, 409, 412].contains(status)), "{statuses:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_exactly_one_of_n_creators_wins() {
     for size in [10, 100_000] {
         let s3 = Arc::new(fixture().await);
         s3.bucket("bkt").await;
-        let statuses = statuses(&s3, 16, &[("if-none-match", "*")], size).await;
-        assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
-        assert!(statuses.iter().all(|status| [200, 409, 412].contains(status)), "{statuses:?}");
+        assert_one(200, &race(&s3, puts(16, Some(("if-none-match", "*")), size)).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_exactly_one_of_n_overwriters_wins_and_one_of_n_deleters() {
+    let s3 = Arc::new(fixture().await);
+    s3.bucket("bkt").await;
+    for size in [10, 100_000] {
+        let etag = s3.put("bkt/k", content(99, size)).await.header("etag").to_owned();
+        assert_one(200, &race(&s3, puts(16, Some(("if-match", &etag)), size)).await);
+        let etag = s3.ok("HeadObject", "HEAD /bkt/k", &[], "").await.header("etag").to_owned();
+        let delete = || ("DeleteObject", "DELETE /bkt/k".to_owned(), vec![("if-match", etag.clone())], Bytes::new());
+        assert_one(204, &race(&s3, (0..16).map(|_| delete())).await);
+        assert_eq!(s3.get("bkt/k").await, None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_exactly_one_of_n_copies_and_completions_wins() {
+    let s3 = Arc::new(fixture().await);
+    s3.bucket("bkt").await;
+    s3.put("bkt/source", content(7, 100_000)).await;
+    for (name, value) in [("if-none-match", "*".to_owned()), ("if-match", format!("\"{}\"", md5_of(b"there")))] {
+        let mut racers: Vec<Request> = Vec::new();
+        for seed in 0..8 {
+            let headers = vec![("x-amz-copy-source", "bkt/source".to_owned()), (name, value.clone())];
+            racers.push(("CopyObject", "PUT /bkt/k".to_owned(), headers, Bytes::new()));
+            let upload = s3.begin("bkt/k", &[]).await;
+            let etag = s3.part("bkt/k", &upload, 1, content(seed, 70_000)).await;
+            let part = format!("<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>");
+            let body = format!("<CompleteMultipartUpload>{part}</CompleteMultipartUpload>");
+            let line = format!("POST /bkt/k?uploadId={upload}");
+            racers.push(("CompleteMultipartUpload", line, vec![(name, value.clone())], Bytes::from(body)));
+        }
+        s3.ok("DeleteObject", "DELETE /bkt/k", &[], "").await;
+        if name == "if-match" {
+            s3.put("bkt/k", "there").await;
+        }
+        assert_one(200, &race(&s3, racers).await);
     }
 }
 
@@ -47,7 +97,7 @@ async fn s2_s5_readers_see_one_of_the_bodies_whole() {
         })
     };
     for _ in 0..3 {
-        statuses(&s3, 8, &[], 150_000).await;
+        race(&s3, puts(8, None, 150_000)).await;
     }
     reader.await.expect("the test holds").expect("no panic");
     assert!(bodies.contains(&s3.get("bkt/k").await.expect("there")));

@@ -92,9 +92,7 @@ impl Chunks {
     pub(super) fn new(headers: &HeaderMap, key: Option<ChunkKey>, has_trailer: bool) -> Result<Self, ApiError> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let decoded_length = text("x-amz-decoded-content-length").and_then(|text| text.trim().parse().ok());
-        let decoded_length = decoded_length.ok_or_else(|| {
-            ApiError::client("MissingContentLength", 411, "You must provide the Content-Length HTTP header.")
-        })?;
+        let decoded_length = decoded_length.ok_or_else(super::payload::lengthless)?;
         let announced = text("x-amz-trailer").unwrap_or_default().split(',').map(|name| name.trim().to_lowercase());
         Ok(Self {
             key,

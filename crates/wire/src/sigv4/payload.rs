@@ -117,6 +117,11 @@ impl Payload {
     }
 }
 
+/// Nothing says how long a body is that is kept as it flows.
+pub(super) fn lengthless() -> ApiError {
+    ApiError::client("MissingContentLength", 411, "You must provide the Content-Length HTTP header.")
+}
+
 /// A body on its way through its check: bytes go in as they arrive, and come out without framing.
 #[derive(Debug)]
 pub enum PayloadCheck {
@@ -134,11 +139,14 @@ pub enum PayloadCheck {
 }
 
 impl PayloadCheck {
-    /// How many bytes will come out when `wire` bytes go in; `None` when only the end tells.
-    pub fn length(&self, wire: Option<u64>) -> Option<u64> {
+    /// How many bytes will come out when `wire` bytes go in.
+    ///
+    /// # Errors
+    /// `MissingContentLength`, 411, when only the end of the body would tell: AWS takes no such body either.
+    pub fn length(&self, wire: Option<u64>) -> Result<u64, ApiError> {
         match self {
-            Self::Nothing | Self::Hash { .. } => wire,
-            Self::Chunks(chunks) => Some(chunks.decoded_length()),
+            Self::Nothing | Self::Hash { .. } => wire.ok_or_else(lengthless),
+            Self::Chunks(chunks) => Ok(chunks.decoded_length()),
         }
     }
 
