@@ -14,7 +14,7 @@ http.createServer((request, response) => {
   const body = [];
   request.on('data', (piece) => body.push(piece));
   request.on('end', () => {
-    count += 1;
+    count += request.url !== '/'; // the adapter asks there whether the server is up
     console.log(`request ${count} ${request.url}`);
     response.writeHead(request.url.startsWith('/missing') ? 404 : 200, { 'content-type': 'application/json', 'set-cookie': ['a=1', 'b=2'] });
     response.end(JSON.stringify({
@@ -33,7 +33,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         global count
         if self.path == '/end':
             os._exit(3)
-        count += 1
+        count += self.path != '/'  # the adapter asks there whether the server is up
         print(f'request {count} {self.path}', flush=True)
         body = self.rfile.read(int(self.headers.get('content-length') or 0)).decode()
         context = json.loads(self.headers.get('x-amzn-lambda-context') or '{}')
