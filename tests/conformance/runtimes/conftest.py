@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from blackbox.functions import package
-from blackbox.suites import AWSLAMBDARIC, absent, compiled_node_ric, python_packages, run, suites_folder
+from blackbox.suites import AWSLAMBDARIC, absent, compiled_node_ric, python_packages, run, rust_program, suites_folder
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 

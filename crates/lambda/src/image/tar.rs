@@ -176,7 +176,7 @@ impl<R: Read> Tar<R> {
             bytes.map(|(at, byte)| if (148..156).contains(&at) { i64::from(b' ') } else { cast(*byte) }).sum::<i64>()
         };
         // Old writers summed signed bytes.
-        let sums = [sum(|byte| i64::from(byte)), sum(|byte| i64::from(byte.cast_signed()))];
+        let sums = [sum(i64::from), sum(|byte| i64::from(byte.cast_signed()))];
         match sums.contains(&i64::try_from(claimed).unwrap_or(-1)) {
             true => Ok(Some(block)),
             false => Err(broken("the checksum of a header is wrong")),

@@ -143,7 +143,7 @@ async fn until(stage: &Stage, name: &str, member: &str, value: &str) -> Value {
         if found[member] == value {
             return found;
         }
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        sys::Clock::system().sleep(Duration::from_millis(2)).await;
     }
     panic!("{member} never became {value}: {}", stage.get(&configuration(name)).await.json);
 }
@@ -297,7 +297,7 @@ async fn a_registry_that_fails_is_asked_again_and_given_up_after_three_times() {
                 tokio::task::yield_now().await;
             }
             // Until it sleeps.
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            sys::Clock::system().sleep(Duration::from_millis(20)).await;
             stage.clock.advance(Duration::from_secs(20));
         }
         let found = until(&stage, name, member, value).await;
@@ -343,7 +343,7 @@ async fn what_comes_is_checked_against_the_digest_that_it_is_asked_for_by() {
         shelf.blobs.lock().insert(sha256(&layer(name)), bytes.into());
         stage.create(name, of_image(&uri)).await.expect(201);
         for _ in 0..3 {
-            tokio::time::sleep(Duration::from_millis(30)).await;
+            sys::Clock::system().sleep(Duration::from_millis(30)).await;
             stage.clock.advance(Duration::from_secs(20));
         }
         until(&stage, name, "State", "Failed").await;

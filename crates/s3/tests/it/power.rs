@@ -247,10 +247,10 @@ async fn cut_power(operations: u64, images: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a4_a_power_cut_at_any_barrier_loses_and_alters_no_acknowledged_object() {
-    cut_power(number("S3_CRASH_OPERATIONS", 70), number("S3_CRASH_IMAGES", 96)).await;
+    cut_power(number("S3_CRASH_OPERATIONS", 70), number("S3_CRASH_IMAGES", 64)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a4_a_power_cut_while_the_stores_are_made_leaves_what_can_be_opened() {
-    cut_power(0, number("S3_CRASH_IMAGES", 96)).await;
+    cut_power(0, number("S3_CRASH_IMAGES", 64)).await;
 }
