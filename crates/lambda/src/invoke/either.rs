@@ -80,6 +80,14 @@ impl EitherLine {
         }
     }
 
+    /// Tells a runtime that has suspended itself that it is about to be used.
+    pub(crate) async fn restore(&mut self) {
+        match &mut self.frames {
+            Some(frames) => frames.restore().await,
+            None => self.api.restore(),
+        }
+    }
+
     pub(crate) async fn idle(&self) {
         if self.speaks_runtime_api() {
             self.api.idle().await;
@@ -100,6 +108,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream, UnixStream};
 
+    use super::super::PayloadLimits;
     use super::super::extensions::{About, Extensions};
     use super::super::telemetry::Telemetry;
     use super::*;
@@ -113,9 +122,9 @@ mod tests {
         let about = About { name: "f".to_owned(), version: "1".to_owned(), handler: "h".to_owned(), account };
         let extensions = Extensions::new(about, sys::Rng::system(), &[]);
         let telemetry = Telemetry::new(Clock::system(), Vec::new());
-        let api = RuntimeApi::serve(listener, Clock::system(), extensions, telemetry);
+        let api = RuntimeApi::serve(listener, Clock::system(), extensions, telemetry, PayloadLimits::default());
         let (ours, theirs) = UnixStream::pair().unwrap();
-        (EitherLine::new(FrameLine::new(ours), api), theirs, address)
+        (EitherLine::new(FrameLine::new(ours, PayloadLimits::default()), api), theirs, address)
     }
 
     /// Asks for the next event; the connection on which the answer comes.

@@ -79,6 +79,7 @@ impl Line {
         match self {
             Self::Frames(line) => line.restore().await,
             Self::RuntimeApi(api) => api.restore(),
+            Self::Either(line) => line.restore().await,
         }
     }
 
