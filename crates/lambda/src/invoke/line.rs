@@ -183,7 +183,7 @@ impl FrameLine {
         self.undelivered = self.socket.write_all(&frame).await.is_err();
     }
 
-    async fn restore(&mut self) {
+    pub(crate) async fn restore(&mut self) {
         // A write fails only when the peer has closed: the next read says so.
         let _ = self.socket.write_all(&channel::RESTORE).await;
     }
