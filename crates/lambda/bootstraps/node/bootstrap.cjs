@@ -15,7 +15,8 @@ const redirect = require('./redirect.cjs');
 const streaming = require('./streaming.cjs');
 
 const env = process.env;
-const RESPONSE_BYTES_MAX = 6291556; // 6 MiB and a little: the limit in AWS's error text
+const RESPONSE_BYTES_MAX = 6291556; // 6 MiB and a little: the limit in AWS's error text, unless the operator raised it
+let answerBytesMax = RESPONSE_BYTES_MAX;
 const LAST_IDENTIFIER_WITH_CALLBACKS = 22;
 
 // What stdout and stderr look like among the active resources, once something has touched them; nobody waits for those.
@@ -151,15 +152,15 @@ function serialize(result) {
 }
 
 function tooLarge(body) {
-  if (body.length * 3 <= RESPONSE_BYTES_MAX) return false;
-  return (typeof body === 'string' ? Buffer.byteLength(body) : body.length) > RESPONSE_BYTES_MAX;
+  if (body.length * 3 <= answerBytesMax) return false;
+  return (typeof body === 'string' ? Buffer.byteLength(body) : body.length) > answerBytesMax;
 }
 
 function answer(requestId, body) {
   if (tooLarge(body)) {
     const error = {
       errorType: 'Function.ResponseSizeTooLarge',
-      errorMessage: `Response payload size exceeded maximum allowed payload size (${RESPONSE_BYTES_MAX} bytes).`,
+      errorMessage: `Response payload size exceeded maximum allowed payload size (${answerBytesMax} bytes).`,
     };
     channel.error(requestId, JSON.stringify(error));
   } else {
@@ -176,6 +177,7 @@ function streamTo({ stream, requestId }) {
   };
 }
 
+  answerBytesMax = header.answerBytesMax ?? RESPONSE_BYTES_MAX;
 async function serveOne(loaded, { header, event }) {
   serving = header.requestId;
   logs.current.requestId = header.requestId;

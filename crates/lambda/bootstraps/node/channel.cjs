@@ -36,7 +36,7 @@ const KIND_STANDBY = 17;
 const REQUEST_ID_BYTES = 36;
 const PREFIX_BYTES = 5; // u32 length, u8 kind
 const SCRATCH_BYTES = 64 * 1024;
-const FRAME_BYTES_MAX = 16 * 1024 * 1024;
+const FRAME_BYTES_MAX = 272 * 1024 * 1024; // the largest event that an operator may allow, and its header
 const CHUNK_BYTES_MAX = 1024 * 1024;
 
 // Sleeps without turning the event loop; only for descriptors that somebody made non-blocking.

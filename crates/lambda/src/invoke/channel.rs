@@ -25,8 +25,8 @@
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use serde::Serialize;
 
-use super::StreamSink;
 use super::stream::{CHUNK_BYTES_MAX, HEAD_BYTES_MAX};
+use super::{PayloadLimits, StreamSink};
 
 const REQUEST_ID_BYTES: usize = 36;
 
@@ -82,12 +82,25 @@ pub(crate) enum FrameError {
     Malformed,
 }
 
+/// The header as a frame has it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Framed<'header> {
+    #[serde(flatten)]
+    header: &'header InvokeHeader,
+    /// Where the operator has raised AWS's limit, which our bootstraps know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer_bytes_max: Option<usize>,
+}
+
 /// The bytes of an INVOKE frame.
-pub(crate) fn encode_invoke(header: &InvokeHeader, event: &[u8]) -> Bytes {
-    let json = serde_json::to_vec(header).expect("strings and a number are always JSON");
+pub(crate) fn encode_invoke(header: &InvokeHeader, limits: PayloadLimits, event: &[u8]) -> Bytes {
+    let answer_bytes_max = (limits != PayloadLimits::AWS).then_some(limits.sync_bytes);
+    let framed = Framed { header, answer_bytes_max };
+    let json = serde_json::to_vec(&framed).expect("strings and numbers are always JSON");
     let length = 1 + 4 + json.len() + event.len();
     let mut frame = BytesMut::with_capacity(4 + length);
-    frame.put_u32(u32::try_from(length).expect("an event is at most 6 MB"));
+    frame.put_u32(u32::try_from(length).expect("an event is at most 256 MB"));
     frame.put_u8(1);
     frame.put_u32(u32::try_from(json.len()).expect("a header is far below 4 GiB"));
     frame.put_slice(&json);
@@ -287,7 +300,7 @@ mod tests {
             tenant_id: None,
             stream: None,
         };
-        let frame = encode_invoke(&header, b" {\"a\" : 1}\n");
+        let frame = encode_invoke(&header, PayloadLimits::AWS, b" {\"a\" : 1}\n");
         let length = usize::try_from(u32::from_be_bytes(frame[..4].try_into().unwrap())).unwrap();
         assert_eq!((length, frame[4]), (frame.len() - 4, 1));
         let json_length = usize::try_from(u32::from_be_bytes(frame[5..9].try_into().unwrap())).unwrap();

@@ -178,7 +178,7 @@ impl FrameLine {
     pub(super) async fn deliver(&mut self, header: &InvokeHeader, event: &[u8]) {
         let (request_id, sink) = (header.request_id.clone(), header.stream.clone());
         self.stream = Streaming { request_id, sink, ..Streaming::default() };
-        let frame = channel::encode_invoke(header, event);
+        let frame = channel::encode_invoke(header, self.limits, event);
         // A write fails only when the peer has closed: the next read says so.
         self.undelivered = self.socket.write_all(&frame).await.is_err();
     }

@@ -33,7 +33,7 @@ RESTORE_ERROR = 21
 
 REQUEST_ID_BYTES = 36
 READ_BYTES = 64 * 1024
-FRAME_BYTES_MAX = 16 * 1024 * 1024
+FRAME_BYTES_MAX = 272 * 1024 * 1024  # the largest event that an operator may allow, and its header
 
 
 def write_all(fd, data):

@@ -10,7 +10,7 @@ from tinderbox_runtime.fault import Fault, describe
 from tinderbox_runtime.lazy import hook_logging
 from tinderbox_runtime.marshal_json import configure, dumps, loads, marshal, optional_object, unmarshal
 
-RESPONSE_BYTES_MAX = 6291556  # 6 MiB and a little: the limit in AWS's error text
+RESPONSE_BYTES_MAX = 6291556  # 6 MiB and a little: the limit in AWS's error text, unless the operator raised it
 
 
 def prepare_path():
@@ -90,8 +90,9 @@ def run(handler, header, event):
         result = describe(error, header["requestId"])
         sink.log_error(result)
         return frames.ERROR, dumps(result)
-    if len(body) > RESPONSE_BYTES_MAX:
-        limit = f"Response payload size exceeded maximum allowed payload size ({RESPONSE_BYTES_MAX} bytes)."
+    bytes_max = header.get("answerBytesMax", RESPONSE_BYTES_MAX)
+    if len(body) > bytes_max:
+        limit = f"Response payload size exceeded maximum allowed payload size ({bytes_max} bytes)."
         return frames.ERROR, dumps({"errorType": "Function.ResponseSizeTooLarge", "errorMessage": limit})
     return frames.RESPONSE, body
 
