@@ -177,9 +177,9 @@ function streamTo({ stream, requestId }) {
   };
 }
 
-  answerBytesMax = header.answerBytesMax ?? RESPONSE_BYTES_MAX;
 async function serveOne(loaded, { header, event }) {
   serving = header.requestId;
+  answerBytesMax = header.answerBytesMax ?? RESPONSE_BYTES_MAX;
   logs.current.requestId = header.requestId;
   logs.current.tenantId = header.tenantId;
   if (header.traceId) env._X_AMZN_TRACE_ID = header.traceId;

@@ -356,6 +356,7 @@ impl Environments {
     }
 
     /// As many idle environments as have this much memory together, or all that may go.
+    #[expect(clippy::vec_box, reason = "they stand in boxes: what is moved is the boxes")]
     fn take_least_recently_used(&self, missing_mb: usize) -> Vec<Box<Environment>> {
         let mut pools = self.0.pools.lock();
         let oldest = |pool: &Pool| pool.idle.first().map(|idle| idle.stamp);

@@ -12,6 +12,7 @@ mod model;
 mod multipart;
 mod notifications;
 mod objects;
+#[expect(clippy::print_stderr, reason = "the seed of a run and what is skipped are told to whoever runs the tests")]
 mod power;
 mod races;
 mod rights;
