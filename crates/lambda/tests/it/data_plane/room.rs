@@ -62,7 +62,9 @@ async fn victims_end_side_by_side_and_hold_up_no_other_start() {
 
 #[tokio::test]
 async fn an_end_that_was_begun_for_others_goes_on_when_they_need_it_no_more() {
-    let limits = InvokeLimits { memory_budget_mb: 256, ..InvokeLimits::default() };
+    // What is being frozen at this moment is not idle yet, and no victim.
+    let freeze_after = Duration::from_secs(60);
+    let limits = InvokeLimits { memory_budget_mb: 256, freeze_after, ..InvokeLimits::default() };
     let stage = Stage::with(Setting { limits, ..Setting::default() }).await;
     let orderly = "
 register(['SHUTDOWN'])

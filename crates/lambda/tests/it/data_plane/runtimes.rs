@@ -117,8 +117,11 @@ async fn another_version_of_the_runtime_runs_with_a_warning_in_the_log() {
 /// A managed function that begins with this script of its package.
 fn begun_by(stage: &Stage, script: &str) -> FunctionVersion {
     let source = "import os\ndef handler(event, context):\n    return ['handler', event, os.environ.get('SET')]\n";
-    let runtime = format!("#!{} -SE\n{}", stage.python().display(), super::stage::MINI_RUNTIME);
-    let serves = format!("{runtime}\nserve(lambda event, headers: ['own', event, sys.argv[1:] != []])\n");
+    // By its bare name: the runtime's folder is the first in PATH.
+    let runtime = super::stage::MINI_RUNTIME;
+    let serves = format!(
+        "#!/usr/bin/env -S python3 -SE\n{runtime}\nserve(lambda event, headers: ['own', event, sys.argv[1:] != []])\n"
+    );
     let files = [("index.py", source), ("start", script), ("own", &serves)];
     let mut function = stage.function("python3.11", "index.handler", &files);
     function.environment.0.insert("AWS_LAMBDA_EXEC_WRAPPER".to_owned(), "/var/task/start".to_owned());
