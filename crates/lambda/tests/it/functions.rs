@@ -174,7 +174,10 @@ async fn inputs_that_cannot_be_served_are_refused_and_leave_nothing() {
         (json!({ "Code": { "ZipFile": "bm8gemlw" } }), "Could not unzip uploaded file. Please check your file"),
         (json!({ "Code": { "S3Bucket": "code", "S3Key": "k" } }), "S3 Error Code: NoSuchKey. S3 Error Message: The"),
         (json!({ "Code": { "S3Bucket": "code", "S3Key": "f.zip", "ZipFile": zip } }), "Please do not provide other"),
-        (json!({ "Code": { "ImageUri": "i" } }), "Code.ImageUri is not supported"),
+        (
+            json!({ "Code": { "ImageUri": "i" } }),
+            "Please do not provide ImageUri when creating a function with packageType Zip.",
+        ),
         (json!({ "MemorySize": 10_241 }), "'MemorySize' value failed to satisfy constraint"),
         (json!({ "Timeout": 901 }), "'Timeout' value failed to satisfy constraint"),
         (json!({ "EphemeralStorage": { "Size": 20_000 } }), "'EphemeralStorage.Size' value failed"),
@@ -183,7 +186,7 @@ async fn inputs_that_cannot_be_served_are_refused_and_leave_nothing() {
             "Reserved keys used in this request: AWS_REGION",
         ),
         (json!({ "Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:l:1"] }), "layer:l:1 does not exist."),
-        (json!({ "PackageType": "Image", "Code": { "ZipFile": zip } }), "PackageType Image is not supported"),
+        (json!({ "PackageType": "Image", "Code": { "ZipFile": zip } }), "Please provide ImageUri when creating"),
         (json!({ "Tags": { "aws:x": "1" } }), "is reserved"),
     ];
     for (change, text) in cases {
