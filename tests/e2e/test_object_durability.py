@@ -118,6 +118,33 @@ def mounted_server(tmp_path):
         mount.unmount()
 
 
+def cut_again_and_again(server, seed, cuts, cut_power, power_returns):
+    """Writers write; the power goes and the server with it; `power_returns(number)` makes the disk that the next server starts on."""
+    writers, chance, refused = writers_on(server, seed), random.Random(seed), 0
+
+    def fault(stop):
+        time.sleep(chance.uniform(0.2, 2.5))
+        # A machine without power answers nobody, but this one lives on for a moment, and an fsync that is under way while
+        # the file system goes may report success. Only what was answered before counts.
+        stop.set()
+        cut_power()
+        server.kill()
+
+    for number in range(cuts):
+        run_load(server, writers, fault)
+        answers = [answer for writer in writers for answer in writer.errors]
+        assert all(answer["ResponseMetadata"]["HTTPStatusCode"] >= 500 for answer in answers), answers
+        refused += len(answers)
+        for writer in writers:
+            writer.errors.clear()
+        power_returns(number)
+        server.start()
+        check_all(server, BUCKET, writers)
+        assert scrub(server)[0]
+    print(f"{cuts} cuts, {sum(writer.acknowledged for writer in writers)} acknowledged, {refused} refused")
+    assert all(writer.acknowledged for writer in writers), "the load did nothing"
+
+
 def test_a3_a_power_cut_loses_and_alters_no_acknowledged_object(mounted_server, tmp_path, seed):
     disk = tmp_path / "disk"
     with open(disk, "wb") as file:
@@ -127,23 +154,9 @@ def test_a3_a_power_cut_loses_and_alters_no_acknowledged_object(mounted_server, 
     except FileNotFoundError:
         absent("mkfs.ext4")
     server, mount = mounted_server("-o", "loop", disk)
-    writers, chance, refused = writers_on(server, seed), random.Random(seed), 0
 
-    def fault(stop):
-        time.sleep(chance.uniform(0.2, 2.5))
-        # A machine without power answers nobody, but this one lives on for a moment, and an fsync that is under way while
-        # ext4 shuts down may report success. Only what was answered before counts.
-        stop.set()
-        mount.cut_power()
-        server.kill()
-
-    for cut in range(POWER_CUTS):
-        run_load(server, writers, fault)
-        answers = [answer for writer in writers for answer in writer.errors]
-        assert all(answer["ResponseMetadata"]["HTTPStatusCode"] >= 500 for answer in answers), answers
-        refused += len(answers)
-        for writer in writers:
-            writer.errors.clear()
+    def power_returns(cut):
+        nonlocal disk
         mount.unmount()
         # Sandboxes of other servers may hold the dead file system in mount namespaces of theirs, and a second mount of
         # this disk would be the same dead one: a copy of the disk is another.
@@ -152,11 +165,8 @@ def test_a3_a_power_cut_loses_and_alters_no_acknowledged_object(mounted_server, 
         disk.unlink()
         disk, mount.arguments = after, ("-o", "loop", after)
         mount.mount()
-        server.start()
-        check_all(server, BUCKET, writers)
-    print(f"{POWER_CUTS} cuts, {sum(writer.acknowledged for writer in writers)} acknowledged, {refused} refused")
-    assert all(writer.acknowledged for writer in writers), "the load did nothing"
-    assert scrub(server)[0]
+
+    cut_again_and_again(server, seed, POWER_CUTS, mount.cut_power, power_returns)
 
 
 @pytest.fixture
@@ -172,29 +182,13 @@ def test_a5_what_a_disk_forgot_tore_or_reordered_was_never_acknowledged(crash_di
     """Whatever was not synced when the power went is lost, kept, torn or out of order; the server starts on the rest."""
     disk, server = crash_disk
     server.start()
-    writers, chance, refused = writers_on(server, seed), random.Random(seed), 0
+    chance = random.Random(seed)
 
-    def fault(stop):
-        time.sleep(chance.uniform(0.2, 2.5))
-        # An answer may be on its way when the power goes.
-        stop.set()
-        disk.cut()
-        server.kill()
-
-    for number in range(LOST_CACHES):
-        run_load(server, writers, fault)
-        answers = [answer for writer in writers for answer in writer.errors]
-        assert all(answer["ResponseMetadata"]["HTTPStatusCode"] >= 500 for answer in answers), answers
-        refused += len(answers)
-        for writer in writers:
-            writer.errors.clear()
+    def power_returns(number):
         crash = CRASHES[number % len(CRASHES)]
         print(f"{crash}: {disk.restore(*crash, chance.randrange(2**32))}")
-        server.start()
-        check_all(server, BUCKET, writers)
-        assert scrub(server)[0]
-    print(f"{LOST_CACHES} cuts, {sum(writer.acknowledged for writer in writers)} acknowledged, {refused} refused")
-    assert all(writer.acknowledged for writer in writers), "the load did nothing"
+
+    cut_again_and_again(server, seed, LOST_CACHES, disk.cut, power_returns)
 
 
 def flip(chance, data):

@@ -144,7 +144,8 @@ def test_l7_an_operator_raises_the_largest_payload(new_server, runtime, code):
     server = new_server("--payload-mb", "16")
     raised = Function(server, code, runtime, MemorySize=512, Timeout=30)
     assert raised.result(event) == event
-    status, _, body = server.get(raised.url() + "/", method="POST", body=b"z" * (8 << 20))
+    text = {"Content-Type": "text/plain"}
+    status, _, body = server.get(raised.url() + "/", method="POST", body=b"z" * (8 << 20), headers=text)
     assert (status, json.loads(body)["body"]) == (200, "z" * (8 << 20))
     too_large = raised.error({"repeat": 17 << 20})
     assert too_large.body["errorMessage"] == "Response payload size exceeded maximum allowed payload size (16777316 bytes)."
