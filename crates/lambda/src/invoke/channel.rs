@@ -82,6 +82,23 @@ pub(crate) enum FrameError {
     Malformed,
 }
 
+#[cfg(test)]
+impl InvokeHeader {
+    /// Of an event about which nothing matters but its id.
+    pub(crate) fn plain() -> Self {
+        Self {
+            request_id: "8476a536-e9f4-11e8-9739-2dfe598c3fcd".to_owned(),
+            deadline_ms: 0,
+            invoked_function_arn: String::new(),
+            trace_id: String::new(),
+            client_context: None,
+            cognito_identity: None,
+            tenant_id: None,
+            stream: None,
+        }
+    }
+}
+
 /// The header as a frame has it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -134,19 +134,6 @@ mod tests {
         stream
     }
 
-    fn header() -> InvokeHeader {
-        InvokeHeader {
-            request_id: "8476a536-e9f4-11e8-9739-2dfe598c3fcd".to_owned(),
-            deadline_ms: 0,
-            invoked_function_arn: String::new(),
-            trace_id: String::new(),
-            client_context: None,
-            cognito_identity: None,
-            stream: None,
-            tenant_id: None,
-        }
-    }
-
     #[tokio::test]
     async fn a_bootstrap_that_speaks_frames_leaves_the_runtime_api_to_nobody_else() {
         let (mut line, mut runtime, address) = line().await;
@@ -156,7 +143,7 @@ mod tests {
         let mut answer = [0; 12];
         ask(address).await.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"HTTP/1.1 403");
-        line.deliver(header(), Bytes::from_static(b"1")).await;
+        line.deliver(InvokeHeader::plain(), Bytes::from_static(b"1")).await;
         assert!(runtime.read(&mut [0; 64]).await.unwrap() > 0, "its events come by frames");
     }
 
@@ -172,7 +159,7 @@ mod tests {
             let mut asked = ask(address).await;
             assert_eq!(line.listen().await, Said::Ready);
             assert!(line.speaks_runtime_api());
-            line.deliver(header(), Bytes::from_static(b"\"event\"")).await;
+            line.deliver(InvokeHeader::plain(), Bytes::from_static(b"\"event\"")).await;
             let mut answer = vec![0; 12];
             asked.read_exact(&mut answer).await.unwrap();
             assert_eq!(answer, b"HTTP/1.1 200");

@@ -256,23 +256,10 @@ mod tests {
 
     use super::*;
 
-    fn header() -> InvokeHeader {
-        InvokeHeader {
-            request_id: "8476a536-e9f4-11e8-9739-2dfe598c3fcd".to_owned(),
-            deadline_ms: 0,
-            invoked_function_arn: String::new(),
-            trace_id: String::new(),
-            client_context: None,
-            cognito_identity: None,
-            tenant_id: None,
-            stream: None,
-        }
-    }
-
     fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
         let mut bytes = u32::try_from(1 + 36 + body.len()).unwrap().to_be_bytes().to_vec();
         bytes.push(kind);
-        bytes.extend_from_slice(header().request_id.as_bytes());
+        bytes.extend_from_slice(InvokeHeader::plain().request_id.as_bytes());
         bytes.extend_from_slice(body);
         bytes
     }
@@ -282,7 +269,7 @@ mod tests {
         for reads in [false, true] {
             let (server, mut runtime) = UnixStream::pair().unwrap();
             let mut line = FrameLine::new(server, PayloadLimits::default());
-            line.deliver(&header(), b"{}").await;
+            line.deliver(&InvokeHeader::plain(), b"{}").await;
             if reads {
                 let mut bytes = vec![0; 4096];
                 let _ = runtime.read(&mut bytes).await.unwrap();
@@ -297,7 +284,7 @@ mod tests {
         let (server, mut runtime) = UnixStream::pair().unwrap();
         let mut line = FrameLine::new(server, PayloadLimits::default());
         let (sink, mut parts) = StreamSink::new();
-        line.deliver(&InvokeHeader { stream: Some(sink), ..header() }, b"{}").await;
+        line.deliver(&InvokeHeader { stream: Some(sink), ..InvokeHeader::plain() }, b"{}").await;
         let mut sent = frame(8, b"text/plain");
         for n in 0..40u8 {
             sent.extend(frame(7, &[n]));
@@ -308,7 +295,7 @@ mod tests {
         // The queue is full after 16 parts: listening is dropped in the midst of a send, again and again.
         loop {
             if let Some(said) = line.listen().now_or_never() {
-                assert_eq!(said, Said::Response { request_id: header().request_id, body: Bytes::new() });
+                assert_eq!(said, Said::Response { request_id: InvokeHeader::plain().request_id, body: Bytes::new() });
                 break;
             }
             tokio::task::yield_now().await;
@@ -336,7 +323,7 @@ mod tests {
             let (server, mut runtime) = UnixStream::pair().unwrap();
             let mut line = FrameLine::new(server, PayloadLimits::default());
             let (sink, _parts) = StreamSink::new();
-            line.deliver(&InvokeHeader { stream: Some(sink), ..header() }, b"{}").await;
+            line.deliver(&InvokeHeader { stream: Some(sink), ..InvokeHeader::plain() }, b"{}").await;
             let (said, _) = tokio::join!(line.listen(), runtime.write_all(&sent[..sent.len().min(4096)]));
             assert!(matches!(said, Said::Violation(_)), "{said:?}");
         }
