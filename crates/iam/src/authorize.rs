@@ -1,7 +1,6 @@
 //! May this caller do this? The condition keys of a request, and the question to the engine.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use sys::Timestamp;
 use wire::error::to_api_error;
@@ -152,7 +151,8 @@ impl Iam {
         };
         let set = self.policies_of(&principal).await?;
         let policy = self.resource_policy_of(facts)?;
-        let keys = self.platform_keys(act, facts);
+        let mut keys = self.platform_keys(act, facts);
+        set_session_keys(&mut keys, &principal);
         let owner = facts.owner.as_ref().map(AccountId::as_str);
         let asks = Caller { principal: &principal, account: &account };
         Ok(with_caller(asks, &set, action, resource, owner, &keys, |request| {
@@ -160,7 +160,8 @@ impl Iam {
         }))
     }
 
-    /// The role, as the platform is it when it acts with the role's rights; `None` when there is no such role.
+    /// The role, as the platform is it when it acts with the role's rights: in a session that begins now, so that what
+    /// revokes older ones (`aws:TokenIssueTime`) is not about it. `None` when there is no such role.
     ///
     /// # Errors
     /// The store's.
@@ -173,7 +174,7 @@ impl Iam {
                 role_id: role.id,
                 session_name: "tinderbox".to_owned(),
                 source_function: None,
-                session: Arc::default(),
+                session: self.new_session(),
             })
         }))
     }
@@ -194,9 +195,11 @@ impl Iam {
         Ok((!decision.allowed()).then(|| decision.denial_message(&request)))
     }
 
+    /// A service that acts as itself or in a role that was passed to it calls on nobody's behalf: `aws:ViaAWSService` is about
+    /// forward access sessions (IAM user guide, "AWS global condition context keys").
     fn platform_keys(&self, act: &Act, facts: &ResourceFacts) -> Keys {
         let mut keys = self.general_keys(&act.region);
-        keys.set("aws:SecureTransport", "true").set("aws:ViaAWSService", "true").set_tags(&facts.tags);
+        keys.set("aws:SecureTransport", "true").set("aws:ViaAWSService", "false").set_tags(&facts.tags);
         keys.extend(act.keys.iter());
         keys
     }
@@ -260,12 +263,7 @@ impl Iam {
         if let Some(ip) = cx.source_ip {
             keys.set_known("aws:sourceip", ip.to_canonical().to_string());
         }
-        if let Some(session) = cx.principal.session() {
-            keys.set_known("aws:tokenissuetime", iso(session.issued));
-            if let Some(identity) = &session.source_identity {
-                keys.set_known("aws:sourceidentity", identity.as_str());
-            }
-        }
+        set_session_keys(&mut keys, &cx.principal);
         if let Principal::AssumedRole { source_function: Some(function), .. } = &cx.principal {
             keys.set_known("lambda:sourcefunctionarn", function.as_str());
         }
@@ -388,6 +386,15 @@ fn answered(cx: &Cx, asked: &Asked, answer: Answer<'_>) -> Answered {
         keys: keys.into_entries(),
         by: ruling.by,
         denial: ruling.denial,
+    }
+}
+
+/// The condition keys that follow from the principal's session, where it has one.
+fn set_session_keys(keys: &mut Keys, principal: &Principal) {
+    let Some(session) = principal.session() else { return };
+    keys.set_known("aws:tokenissuetime", iso(session.issued));
+    if let Some(identity) = &session.source_identity {
+        keys.set_known("aws:sourceidentity", identity.as_str());
     }
 }
 

@@ -15,12 +15,12 @@ pub(crate) async fn take(tx: &Txn, policy: &Managed) -> Result<(), IamError> {
     enter(tx, account).await?;
     let key = keys::policy_name(account, &policy.name);
     let holder: Option<String> = keys::get(tx, &key).await?;
-    // An older program deletes a policy and leaves its name.
-    if let Some(holder) = holder
-        && tx.get(keys::managed(account, &holder)).await?.is_some()
-    {
-        let message = format!("A policy called {} already exists. Duplicate names are not allowed.", policy.name);
-        return Err(IamError::EntityAlreadyExists(message));
+    // An older program deletes a policy and leaves its name, and makes one without entering it.
+    for arn in holder.into_iter().chain([policy.arn()]) {
+        if tx.get(keys::managed(account, &arn)).await?.is_some() {
+            let message = format!("A policy called {} already exists. Duplicate names are not allowed.", policy.name);
+            return Err(IamError::EntityAlreadyExists(message));
+        }
     }
     keys::set(tx, key, &policy.arn());
     Ok(())

@@ -42,9 +42,8 @@ struct Claims {
     tags: Vec<(String, String)>,
     transitive: Vec<String>,
     source_identity: Option<String>,
-    /// Tokens of older programs do not say.
-    #[serde(default)]
-    permissive: bool,
+    /// Tokens of older programs do not say: permissive mode may have made them.
+    permissive: Option<bool>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -78,7 +77,7 @@ impl Seal {
             tags: facts.tags.clone(),
             transitive: facts.transitive_tag_keys.clone(),
             source_identity: facts.source_identity.clone(),
-            permissive: facts.is_permissive,
+            permissive: Some(facts.is_permissive),
         };
         let json = serde_json::to_vec(&claims).expect("claims are strings, numbers and lists");
         let payload = URL_SAFE_NO_PAD.encode(json);
@@ -160,7 +159,7 @@ fn principal(claims: Claims) -> Option<Principal> {
         transitive_tag_keys: claims.transitive,
         source_identity: claims.source_identity,
         maker_id,
-        is_permissive: claims.permissive,
+        is_permissive: claims.permissive.unwrap_or(true),
     });
     Some(match claims.who {
         Who::User { account, arn, id, name } => {

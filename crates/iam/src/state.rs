@@ -256,22 +256,26 @@ impl Iam {
         let Some(account) = AccountId::parse(&role.account) else { return Ok(None) };
         let function = function_arn.rsplit(':').next().unwrap_or_default();
         let session_name = if function.is_empty() { environment_id } else { function };
-        let issued = self.0.clock.now();
-        let facts = SessionFacts {
-            issued,
-            expires: issued + Duration::from_secs(FUNCTION_SESSION_S),
-            is_permissive: self.0.permissive,
-            ..SessionFacts::default()
-        };
         let principal = Principal::AssumedRole {
             account,
             role_arn: role.arn(),
             role_id: role.id,
             session_name: session_name.to_owned(),
             source_function: Some(function_arn.to_owned()),
-            session: Arc::new(facts),
+            session: self.new_session(),
         };
         Ok(self.0.seal.issue(&self.0.rng, &principal))
+    }
+
+    /// A session of a role that begins now, for a function or the platform: 12 h, nothing taken from the role's rights.
+    pub(crate) fn new_session(&self) -> Arc<SessionFacts> {
+        let issued = self.0.clock.now();
+        Arc::new(SessionFacts {
+            issued,
+            expires: issued + Duration::from_secs(FUNCTION_SESSION_S),
+            is_permissive: self.0.permissive,
+            ..SessionFacts::default()
+        })
     }
 
     /// The policies that speak for `principal`, from the cache while nothing has changed.

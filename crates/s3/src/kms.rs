@@ -111,7 +111,13 @@ impl S3 {
         let key = self.kms_key(at.record, Some(arn))?;
         let policy = key.is_managed.then(|| managed_policy(&at.record.account).into());
         let facts = ResourceFacts { owner: AccountId::parse(&at.record.account), policy, ..ResourceFacts::default() };
-        let mut keys = ConditionKeys::new().with("kms:ViaService", format!("s3.{}.amazonaws.com", at.record.region));
+        // S3 asks on the caller's behalf, also when the caller is the platform (IAM user guide, "Forward access sessions").
+        let mut keys = ConditionKeys::new()
+            .with("kms:ViaService", format!("s3.{}.amazonaws.com", at.record.region))
+            .with("aws:ViaAWSService", "true");
+        for name in ["aws:CalledVia", "aws:CalledViaFirst", "aws:CalledViaLast"] {
+            keys = keys.with(name, "s3.amazonaws.com");
+        }
         let context = place(context, at.bucket, (!bucket_key).then_some(at.key));
         for (name, value) in &context {
             keys = keys.with(format!("kms:EncryptionContext:{name}"), value);

@@ -223,9 +223,12 @@ async fn push(
     let found: Option<m::NotificationConfiguration> =
         document::get(slot.tx, slot.bucket, Setting::Notification).await?;
     let Some(document) = found else { return Ok(()) };
+    // What happens to a version comes after its making.
+    let sequencer = if happened.makes_version() { version.seq } else { slot.s3.next_seq(version.seq) };
     for destination in destinations(&document) {
         if destination.concerns(happened, slot.key) {
-            let body = json!({ "Records": [record(slot, bucket, cause, happened, version, destination.id)] });
+            let about = (version, sequencer);
+            let body = json!({ "Records": [record(slot, bucket, cause, happened, about, destination.id)] });
             send(slot, bucket, destination.arn, &cause.trace, body);
         }
     }
@@ -270,14 +273,9 @@ fn record(
     bucket: &BucketRecord,
     cause: &Cause,
     happened: Happened,
-    version: &VersionRecord,
+    (version, sequencer): (&VersionRecord, u64),
     configuration: &str,
 ) -> Json {
-    // What happens to a version comes after its making, and versions are numbered by the time.
-    let sequencer = match happened.makes_version() {
-        true => version.seq,
-        false => u64::try_from(slot.s3.now_us()).unwrap_or_default().max(version.seq + 1),
-    };
     let mut object = json!({ "key": form_encoded(slot.key), "sequencer": format!("{sequencer:016X}") });
     if happened.is_written() {
         (object["size"], object["eTag"]) = (json!(version.size), json!(version.etag));

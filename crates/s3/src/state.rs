@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use blob::Blobs;
 use bytes::Bytes;
@@ -37,6 +38,8 @@ pub struct Inner {
     /// Up to where the collector has been: see [`crate::jobs::collect`].
     pub(crate) collected: Mutex<Collected>,
     pub(crate) last_bucket: LastBucket,
+    /// The last number of [`S3::next_seq`].
+    last_seq: AtomicU64,
 }
 
 /// Where the collector goes on, and the time it last saw.
@@ -118,11 +121,23 @@ impl S3 {
             check_policy,
             collected,
             last_bucket: LastBucket::default(),
+            last_seq: AtomicU64::new(0),
         }))
     }
 
     pub(crate) fn now_us(&self) -> i64 {
         self.clock.now().unix_us()
+    }
+
+    /// The number of what happens now to a key whose versions end with number `after`: the time in µs, or as much more as
+    /// makes it larger than `after` and than all numbers that this process gave, also when the clock stepped back. A key that
+    /// is deleted leaves no number behind.
+    pub(crate) fn next_seq(&self, after: u64) -> u64 {
+        let now = u64::try_from(self.now_us()).unwrap_or(0);
+        let next = |last: u64| now.max(last + 1).max(after + 1);
+        let ordering = Ordering::Relaxed;
+        let last = self.last_seq.fetch_update(ordering, ordering, |last| Some(next(last)));
+        next(last.unwrap_or_else(|last| last))
     }
 
     /// A name that nothing else has.

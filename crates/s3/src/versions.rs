@@ -157,8 +157,7 @@ impl Slot<'_> {
         head: Option<HeadRecord>,
         mut draft: VersionRecord,
     ) -> Result<VersionRecord, S3Error> {
-        let now = u64::try_from(self.s3.now_us()).unwrap_or(0);
-        draft.seq = head.as_ref().map_or(now, |head| now.max(head.version.seq + 1));
+        draft.seq = self.s3.next_seq(head.as_ref().map_or(0, |head| head.version.seq));
         draft.id = (bucket.versioning == Versioning::Enabled)
             .then(|| format!("{:016x}{:016x}", draft.seq, self.s3.rng.next_u64()));
         let mut next = HeadRecord { version: draft, older: 0, null_seq: None };

@@ -89,6 +89,9 @@ async fn names_of_policies_are_taken_once_on_all_paths_until_they_are_free() {
     assert_eq!((create("R", "/").await, create("r", "/").await), (200, 409));
     at.ok("DeletePolicy", &[("PolicyArn", &format!("arn:aws:iam::{ACCOUNT}:policy/R"))]).await;
     assert_eq!((create("r", "/").await, create("R", "/").await), (200, 409));
+    // As an older program makes one after this one was there.
+    clear(13_u64.into(), &["r"]).await;
+    assert_eq!(create("r", "/").await, 409, "it is not overwritten");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wire::{AccountId, Act, Asked, ConditionKeys, Principal, ResourceFacts};
 
-use crate::{LAMBDA_TRUST, asked, fixture};
+use crate::{ALLOW_ALL, LAMBDA_TRUST, asked, fixture};
 
 const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:q";
 const FOREIGN_QUEUE: &str = "arn:aws:sqs:us-east-1:999999999999:q";
@@ -111,4 +111,38 @@ async fn i8_the_platform_has_no_more_rights_than_the_role_it_acts_for() {
     assert!(may(receive).await);
     assert!(!may(Act::as_role(role, "sqs:DeleteMessage", QUEUE, "us-east-1")).await);
     assert!(!may(Act::as_role("arn:aws:iam::123456789012:role/None", "sqs:ReceiveMessage", QUEUE, "us-east-1")).await);
+}
+
+/// AWS's `AWSRevokeOlderSessions` and a role kept to direct calls: what the platform does with the role's rights is done by a
+/// session of now, which is nobody's on whose behalf a service calls on.
+#[tokio::test]
+async fn i8_the_platform_acts_in_a_session_of_the_role_that_is_new() {
+    let at = fixture().await;
+    at.advance(3_600);
+    at.ok("CreateRole", &[("RoleName", "Writer"), ("AssumeRolePolicyDocument", LAMBDA_TRUST)]).await;
+    at.ok("PutRolePolicy", &[("RoleName", "Writer"), ("PolicyName", "all"), ("PolicyDocument", ALLOW_ALL)]).await;
+    let role = "arn:aws:iam::123456789012:role/Writer";
+    let (object, key) = ("arn:aws:s3:::bkt/k", "arn:aws:kms:us-east-1:123456789012:key/one");
+    let both = async || {
+        let act = Act::as_role(role, "s3:PutObject", object, "us-east-1");
+        let platform = at.iam.may_act(&act, &ResourceFacts::default()).await.is_ok();
+        let principal = at.iam.role_principal(role).await.expect("the store answers").expect("there is such a role");
+        (platform, at.may_with(&principal, &asked("kms:GenerateDataKey", key)).await.is_ok())
+    };
+    assert_eq!(both().await, (true, true));
+    for (condition, expected) in [
+        // Sessions from before this moment are revoked; then also those of the next hour.
+        (r#"{"DateLessThan":{"aws:TokenIssueTime":"2023-11-14T23:13:20Z"}}"#, (true, true)),
+        (r#"{"DateLessThan":{"aws:TokenIssueTime":"2023-11-15T00:13:20Z"}}"#, (false, false)),
+        (r#"{"Null":{"aws:TokenIssueTime":"true"}}"#, (true, true)),
+        (r#"{"Bool":{"aws:ViaAWSService":"true"}}"#, (true, true)),
+        (r#"{"Bool":{"aws:ViaAWSService":"false"}}"#, (false, false)),
+    ] {
+        let deny = format!(
+            r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Deny","Action":"*","Resource":"*","Condition":{condition}}}]}}"#
+        );
+        let input = [("RoleName", "Writer"), ("PolicyName", "AWSRevokeOlderSessions"), ("PolicyDocument", &deny)];
+        at.ok("PutRolePolicy", &input).await;
+        assert_eq!(both().await, expected, "{condition}");
+    }
 }

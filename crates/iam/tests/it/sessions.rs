@@ -1,4 +1,8 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use iam::{Extras, Iam};
+use sha2::Sha256;
 use sys::Rng;
 use wire::Principal;
 
@@ -354,4 +358,40 @@ async fn in_permissive_mode_everybody_assumes_every_role_and_acts_in_its_account
         assert_eq!(assume(&at, arn).await.0, 403, "{arn}");
     }
     assert_eq!(assume(&enforced, "arn:aws:iam::111111111111:role/nobodys").await.0, 403);
+}
+
+/// The same session as an older program sealed it, which did not say whether permissive mode made it.
+async fn unmarked(at: &Fixture, token: &str) -> String {
+    let packed = kv::key::pack(&["iam".into(), 5_u64.into()]);
+    let master = at.kv.read(|tx| {
+        let key = packed.clone();
+        async move { tx.get(key).await }
+    });
+    let master: serde_json::Value =
+        serde_json::from_slice(&master.await.expect("the store answers").expect("there is one")).expect("JSON");
+    let (payload, _) = token.split_once('.').expect("claims and a seal");
+    let mut claims: serde_json::Value =
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).expect("base64")).expect("JSON");
+    assert!(claims.as_object_mut().expect("an object").remove("permissive").is_some());
+    let payload = URL_SAFE_NO_PAD.encode(claims.to_string());
+    let secret = master["record"]["secret"].as_str().expect("text");
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any key");
+    mac.update(format!("token\0{payload}").as_bytes());
+    format!("{payload}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+}
+
+#[tokio::test]
+async fn keys_of_an_older_program_which_does_not_say_who_was_asked_are_none_under_enforcement() {
+    let enforced = fixture().await;
+    let open = permissive(&enforced).await;
+    let (_, ann) = enforced.user("ann").await;
+    role(&enforced, &ann.arn()).await;
+    let (_, body) = assume(&enforced, &ann, &[]).await;
+    let (id, token) = (text(&body, "AccessKeyId"), text(&body, "SessionToken"));
+    let old = unmarked(&enforced, &token).await;
+    let is_good =
+        async |at: &Fixture, token: &str| at.iam.credential(&id, Some(token)).await.expect("answers").is_some();
+    assert!(is_good(&enforced, &token).await);
+    assert!(!is_good(&enforced, &old).await, "permissive mode may have made them");
+    assert!(is_good(&open, &old).await, "there nobody is asked");
 }

@@ -50,6 +50,9 @@ const BYTES_PER_REMOVAL_MAX: usize = 2_048;
 const ENTRY_BYTES: usize = 64;
 /// Pause before the reserve is tried for again after a failure.
 const TAKE_AGAIN: Duration = Duration::from_secs(60);
+/// A refusal that nobody renews for so long is forgotten: whoever was refused has given up. Longer than the longest pause
+/// of what tries again by itself (outboxes: 5 minutes).
+const LACKED_FOR: Duration = Duration::from_secs(600);
 
 /// How many bytes the next batch may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,8 +174,10 @@ pub(crate) struct Reserve {
     failed: Option<Duration>,
     /// Bytes that can be written in the file system of a folder.
     free: Box<dyn Fn(&Path) -> u64 + Send>,
-    /// What a refused transaction would have taken, until there is room for it.
+    /// What a refused transaction would have taken, until there is room for it or nobody asks any more.
     lacked: u64,
+    /// When a transaction was refused last, by the clock's time elapsed.
+    refused: Duration,
     /// The last state, so that a change is told once.
     state: State,
 }
@@ -197,8 +202,8 @@ impl Reserve {
         // A file that was copied may be a hole: it would keep no room.
         let is_whole = |file: &std::fs::Metadata| file.len() == RESERVE_BYTES && file.blocks() * 512 >= RESERVE_BYTES;
         let held = folder.join(FILE).metadata().is_ok_and(|file| is_whole(&file));
-        let mut reserve =
-            Self { folder: folder.to_owned(), clock, held, failed: None, free, lacked: 0, state: State::Enough };
+        let (folder, failed, lacked, refused) = (folder.to_owned(), None, 0, Duration::ZERO);
+        let mut reserve = Self { folder, clock, held, failed, free, lacked, refused, state: State::Enough };
         reserve.room(Demand::default());
         reserve
     }
@@ -206,7 +211,7 @@ impl Reserve {
     /// Looks at the disk, and takes or gives up the reserve.
     pub(crate) fn room(&mut self, demand: Demand) -> Room {
         let room = self.look(demand);
-        if room.growth >= self.lacked {
+        if room.growth >= self.lacked || self.clock.elapsed().saturating_sub(self.refused) >= LACKED_FOR {
             self.lacked = 0;
         }
         let state = match room {
@@ -225,9 +230,11 @@ impl Reserve {
         room
     }
 
-    /// A transaction of so many bytes was refused. Until there is room for it the disk is full, whatever else still fits.
+    /// A transaction of so many bytes was refused. Until there is room for it the disk is full, whatever else still fits;
+    /// or until none has been refused for a while.
     pub(crate) fn lack(&mut self, bytes: u64) {
         self.lacked = self.lacked.max(bytes);
+        self.refused = self.clock.elapsed();
     }
 
     /// Whether the disk is full: nothing more is written, or not what somebody wanted to.

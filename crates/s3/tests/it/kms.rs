@@ -341,6 +341,11 @@ async fn i1_the_question_about_a_key_has_its_policy_and_the_encryption_context()
     for (name, value) in [
         ("kms:ViaService", "s3.us-east-1.amazonaws.com"),
         ("kms:CallerAccount", ACCOUNT),
+        // S3 asks on the caller's behalf.
+        ("aws:ViaAWSService", "true"),
+        ("aws:CalledVia", "s3.amazonaws.com"),
+        ("aws:CalledViaFirst", "s3.amazonaws.com"),
+        ("aws:CalledViaLast", "s3.amazonaws.com"),
         ("kms:EncryptionContext:team", "red"),
         ("kms:EncryptionContext:aws:s3:arn", "arn:aws:s3:::bkt/k"),
     ] {

@@ -96,6 +96,28 @@ async fn sequencers_of_a_key_ascend_over_overwrites_and_deletes() {
     assert_eq!(names, ["ObjectCreated:Put", "ObjectCreated:Put", "ObjectRemoved:DeleteMarkerCreated"]);
 }
 
+/// Here it stands still; after a step back it is behind.
+#[tokio::test]
+async fn sequencers_of_a_key_ascend_over_a_clock_that_does_not() {
+    let s3 = fixture().await;
+    s3.bucket("bkt").await;
+    let body = configuration(QUEUE, "s3:ObjectCreated:*</Event><Event>s3:ObjectRemoved:*", "");
+    let skip = [("x-amz-skip-destination-validation", "true")];
+    s3.ok("PutBucketNotificationConfiguration", "PUT /bkt?notification", &skip, body).await;
+    for body in ["1", "2", "3"] {
+        s3.put("bkt/k", body).await;
+        s3.ok("DeleteObject", "DELETE /bkt/k", &[], "").await;
+    }
+    let in_order_of_sequencers = s3.notices(7).await;
+    let records =
+        || in_order_of_sequencers.iter().map(|notice| &notice.body["Records"][0]).filter(|one| one.is_object());
+    let names = records().map(|record| record["eventName"].as_str().expect("text"));
+    assert_eq!(names.collect::<Vec<_>>(), ["ObjectCreated:Put", "ObjectRemoved:Delete"].repeat(3));
+    let different: std::collections::BTreeSet<_> =
+        records().map(|record| record["s3"]["object"]["sequencer"].to_string()).collect();
+    assert_eq!(different.len(), 6);
+}
+
 /// Handed out while the keys are written, some of them more than once: what is told of a key is told in the order in which
 /// it happened.
 #[tokio::test(flavor = "multi_thread")]

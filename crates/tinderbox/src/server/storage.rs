@@ -179,3 +179,6 @@ pub(super) fn cors(s3: S3) -> CorsRules {
         })
     })
 }
+
+#[cfg(test)]
+mod tests;

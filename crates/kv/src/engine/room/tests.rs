@@ -155,6 +155,30 @@ fn a10_a_disk_is_full_as_long_as_somebody_is_refused() {
     assert!(reserve.room(demand).admit(&large, false).is_ok() && !reserve.is_scarce());
 }
 
+/// Whoever was refused may never come again.
+#[test]
+fn a10_a_disk_is_full_no_longer_than_somebody_asks_for_what_was_refused() {
+    let folder = tempfile::tempdir().expect("the test holds");
+    let clock = Clock::manual(sys::Timestamp::from_unix_s(1_000));
+    let mut reserve = Reserve::open_where(folder.path(), clock.clone(), Box::new(|_| 24 * MIB + 50_000));
+    let demand = Demand::default();
+    let (large, larger) = (60_000, 70_000);
+    reserve.lack(large);
+    reserve.lack(larger);
+    for renewed in [large, larger, large] {
+        clock.advance(LACKED_FOR - Duration::from_secs(1));
+        reserve.room(demand);
+        assert!(reserve.is_scarce(), "somebody may come again");
+        reserve.lack(renewed);
+    }
+    clock.advance(LACKED_FOR);
+    reserve.room(demand);
+    assert!(!reserve.is_scarce(), "nobody asks any more");
+    assert_eq!(reserve.state, State::Enough);
+    reserve.lack(large);
+    assert!(reserve.is_scarce());
+}
+
 #[test]
 fn a_store_with_larger_tables_needs_more_to_merge_them() {
     let demand = Demand { top: 64 * MIB, first: 250 * MIB, deeper: 5_000 * MIB, ..Demand::default() };
