@@ -2,7 +2,8 @@
 //!
 //! Input is the form of the public trace of Azure Functions (2019): one CSV file with `HashFunction`, `Trigger` and one column
 //! per minute, and if you have them the files of durations (`HashFunction`, `Average` in ms) and of memory (`HashApp`,
-//! `AverageAllocatedMb`). Without a file it makes up functions of that kind from a seed, and says so.
+//! `AverageAllocatedMb`). Without a file it makes up functions of that kind from a seed, and says so. The last row is the fixed
+//! window that costs as much memory as what is learned.
 
 mod input;
 mod replay;
@@ -67,13 +68,15 @@ pub(crate) fn run(args: &Arguments) -> anyhow::Result<()> {
     let fixed = [0, 1, 10, 60]
         .map(|minutes| (format!("fixed {minutes} min"), Policy::Fixed(Duration::from_secs(60 * minutes))));
     let policies = fixed.into_iter().chain([("learned".to_owned(), Policy::Learned(learned))]);
-    let mut rows = Vec::new();
-    for (name, policy) in policies {
+    let replayed = |policy: &Policy| {
         let mut kept = Kept::default();
-        for function in &functions {
-            kept.add(&replay::function(function, &policy, &sys::Rng::seeded(args.seed)));
-        }
-        rows.push((name, kept));
+        functions.iter().for_each(|one| kept.add(&replay::function(one, policy, &sys::Rng::seeded(args.seed))));
+        kept
+    };
+    let mut rows: Vec<_> = policies.map(|(name, policy)| (name, replayed(&policy))).collect();
+    if let Some((_, learned)) = rows.last() {
+        let (window, kept) = replay::as_dear(learned.idle_gb_s, |window| replayed(&Policy::Fixed(window)));
+        rows.push((format!("fixed {} s", window.as_secs()), kept));
     }
     let reference = rows.iter().find(|(name, _)| name == "fixed 10 min").map_or(1.0, |(_, kept)| kept.idle_gb_s);
     let table: Vec<_> = rows

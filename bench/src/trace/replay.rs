@@ -92,6 +92,21 @@ pub(crate) fn function(function: &Function, policy: &Policy, rng: &Rng) -> Kept 
     kept
 }
 
+/// The longest fixed window, in whole seconds up to two hours, that keeps no more than `idle_gb_s`, and what it comes to: what
+/// is learned is worth its trouble if it starts fewer cold.
+pub(crate) fn as_dear(idle_gb_s: f64, replayed: impl Fn(Duration) -> Kept) -> (Duration, Kept) {
+    let (mut fits, mut exceeds) = (0_u64, 7_200_u64);
+    while exceeds - fits > 1 {
+        let middle = fits.midpoint(exceeds);
+        match replayed(Duration::from_secs(middle)).idle_gb_s <= idle_gb_s {
+            true => fits = middle,
+            false => exceeds = middle,
+        }
+    }
+    let window = Duration::from_secs(fits);
+    (window, replayed(window))
+}
+
 /// The moments of all invocations, in order: at random within each minute.
 fn moments(per_minute: &[u32], rng: &Rng) -> Vec<Duration> {
     let mut moments = Vec::new();
@@ -139,5 +154,14 @@ mod tests {
         assert_eq!(fixed.cold, 1);
         assert!(learned.cold <= 3, "{}", learned.cold);
         assert!(learned.idle_gb_s <= fixed.idle_gb_s);
+    }
+
+    #[test]
+    fn the_fixed_window_of_the_same_memory_is_found() {
+        let function = every(5, 100);
+        let replayed = |window| replayed(&function, &Policy::Fixed(window));
+        let of = |window_s| replayed(Duration::from_secs(window_s)).idle_gb_s;
+        assert_eq!(as_dear(of(90), replayed).0, Duration::from_secs(90));
+        assert_eq!(as_dear(0.0, replayed).0, Duration::ZERO);
     }
 }
