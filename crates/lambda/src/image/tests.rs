@@ -298,6 +298,23 @@ fn e3_entries_are_bounded() {
 }
 
 #[test]
+fn e3_whiteouts_look_at_a_bounded_number_of_entries() {
+    let below = |names: std::ops::Range<u64>| names.map(|n| file(&format!("d/{n}"), "")).collect::<Vec<_>>();
+    let many = |path: &str, times: usize| vec![file(path, ""); times];
+    // The same folder again and again costs nothing, whether its own stand before or behind.
+    let opaque = many("d/.wh..wh..opq", 100);
+    let found = laid(&[below(0..100), [opaque.clone(), below(0..50), opaque].concat()]);
+    assert_eq!(found.len(), 51);
+    // A layer that hides its own, which is not gone by that.
+    assert!(refusal(&[[below(0..100), many(".wh.d", 20)].concat()]).contains("take too long"));
+    // Opaque folders in opaque folders, each with the same below it.
+    let path = |depth: usize| "n/".repeat(depth);
+    let deep: Vec<_> = (0..150).map(|n| file(&format!("{}{n}", path(40)), "")).collect();
+    let opaque: Vec<_> = (0..40).rev().map(|depth| file(&format!("{}.wh..wh..opq", path(depth)), "")).collect();
+    assert!(refusal(&[[deep, opaque].concat()]).contains("take too long"));
+}
+
+#[test]
 fn e4_archives_that_lie_are_refused() {
     let good = tar(&[file("a", "some text")]);
     let mut bad_sum = good.clone();
