@@ -78,7 +78,7 @@ impl Lambda {
         let name = name.ok_or_else(|| ImageError::Invalid("its URI is malformed".to_owned()))?;
         let manifest = awaited.image.manifest(&awaited.code);
         self.packages.fetch_layers(&self.images, &name, &manifest).await?;
-        self.packages.image(&manifest).await.map(drop).map_err(image_error)
+        self.packages.image(&awaited.cx.account, &manifest).await.map(drop).map_err(image_error)
     }
 
     /// Notes how it ended, in every version that waits for this image: `$LATEST` and, where it was published at once, the

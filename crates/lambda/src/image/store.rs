@@ -9,6 +9,7 @@ use flate2::bufread::MultiGzDecoder;
 use futures_util::TryStreamExt as _;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
+use wire::AccountId;
 
 use super::manifest::{Configuration, DOCUMENT_BYTES_MAX, Document, Layer, Manifest, Packing};
 use super::tar::{Tar, broken};
@@ -22,7 +23,7 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// Pieces of a blob on their way to the unpacker.
 const PIECES: usize = 4;
 /// Names of folders that hold an unpacked image.
-const UNPACKED: &str = "image-";
+pub(crate) const UNPACKED: &str = "image-";
 
 /// The name of the folder that holds the image with this manifest.
 pub(crate) fn folder_name(manifest_digest: &str) -> String {
@@ -154,16 +155,16 @@ impl Packages {
         Ok(())
     }
 
-    /// The unpacked image; unpacks it when this node has not done so since it booted.
+    /// The unpacked image; unpacks it for `account` when this node has not done so since it booted.
     ///
     /// # Errors
     /// When a blob is missing or rotten, a layer is not acceptable, or the disk failed.
-    pub async fn image(&self, manifest: &CodeRef) -> Result<ImageRoot, PackageError> {
+    pub async fn image(&self, account: &AccountId, manifest: &CodeRef) -> Result<ImageRoot, PackageError> {
         let (layers, configuration) = self.layers_of(manifest).await?;
         let diff_ids = configuration.diff_ids(layers.len()).map_err(refused)?;
         let limits = self.image_limits();
         let blobs = self.blobs().clone();
-        let root = self.folder_once(folder_name(&manifest.digest), move |folder| {
+        let root = self.folder_once(account, folder_name(&manifest.digest), move |folder| {
             Box::pin(async move {
                 let mut tree = Tree::new(&folder, limits.nodes_max, blob::FREE_BYTES_MIN)?;
                 let mut bytes_left = limits.bytes_max;

@@ -440,3 +440,41 @@ async fn a_refused_package_and_a_dry_run_leave_nothing() {
     let boot = fs::read_dir(outer.path().join("code")).unwrap().next().unwrap().unwrap().path();
     assert!(names(&boot).is_empty());
 }
+
+#[tokio::test]
+async fn slow_images_of_one_account_stop_nobody_elses_packages_and_images() {
+    let outer = tempfile::tempdir().unwrap();
+    let store = packages(outer.path()).await;
+    let [slow, other] = ["000000000001", "000000000002"].map(|account| AccountId::parse(account).unwrap());
+    let gate = tokio::sync::watch::Sender::new(false);
+    let begun = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let begin = |name: &'static str| {
+        let (store, account, begun, mut gate) = (store.clone(), slow.clone(), Arc::clone(&begun), gate.subscribe());
+        sys::task::spawn("test", async move {
+            let fill = |_: PathBuf| -> BoxFuture<Result<(), PackageError>> {
+                Box::pin(async move {
+                    begun.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    gate.wait_for(|open| *open).await.expect("the test opens it");
+                    Ok(())
+                })
+            };
+            store.folder_once(&account, name.to_owned(), fill).await
+        })
+    };
+    let stuck = ["image-a", "image-b", "image-c"].map(begin);
+    while begun.load(std::sync::atomic::Ordering::SeqCst) < ACCOUNT_IMAGE_UNPACKS_AT_ONCE {
+        tokio::task::yield_now().await;
+    }
+    for n in 0..LOCKS {
+        let zip = Bytes::from(raw_zip(&[Raw::file(&format!("f{n}"), b"1")]));
+        let code = store.store(zip).await.unwrap().code;
+        store.unpacked(&code).await.unwrap();
+    }
+    let own = store.folder_once(&other, "image-d".to_owned(), |_| Box::pin(async { Ok(()) })).await.unwrap();
+    assert!(own.is_dir());
+    assert_eq!(begun.load(std::sync::atomic::Ordering::SeqCst), ACCOUNT_IMAGE_UNPACKS_AT_ONCE);
+    gate.send_replace(true);
+    for stuck in stuck {
+        assert!(stuck.await.unwrap().unwrap().unwrap().is_dir());
+    }
+}
