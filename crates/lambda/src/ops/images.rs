@@ -182,9 +182,21 @@ impl Lambda {
 
     /// Begins to bring the image of a record here, when one is awaited.
     pub(crate) fn pull_for(&self, cx: &Cx, name: &str, record: &FunctionRecord) {
-        if let (Some(image), Some(Pull::Going { .. })) = (&record.image, &record.pull) {
-            let (name, code, image) = (name.to_owned(), record.code.clone(), image.clone());
-            self.start_pull(Awaited { cx: self.own_cx(cx.account.clone(), cx.region.clone()), name, code, image });
+        if let Some(awaited) = self.awaited(cx, name, record) {
+            self.start_pull(awaited);
         }
+    }
+
+    /// The same when nobody knows whether the record was written. Nothing comes of it where it was not.
+    pub(crate) fn resume_for(&self, cx: &Cx, name: &str, record: &FunctionRecord) {
+        if let Some(awaited) = self.awaited(cx, name, record) {
+            self.resume_pull(awaited);
+        }
+    }
+
+    fn awaited(&self, cx: &Cx, name: &str, record: &FunctionRecord) -> Option<Awaited> {
+        let (Some(image), Some(Pull::Going { .. })) = (&record.image, &record.pull) else { return None };
+        let cx = self.own_cx(cx.account.clone(), cx.region.clone());
+        Some(Awaited { cx, name: name.to_owned(), code: record.code.clone(), image: image.clone() })
     }
 }
