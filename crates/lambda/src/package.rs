@@ -15,6 +15,7 @@
 //! - Fault tests E1–E3: see `tests.rs` beside this file.
 
 mod archive;
+mod kept;
 mod layers;
 mod path;
 mod unpack;
@@ -33,12 +34,14 @@ use sys::{Clock, Rng, Timestamp};
 use tokio::sync::{Mutex, MutexGuard, Semaphore};
 use wire::AccountId;
 
+pub(crate) use kept::Growing;
 pub use unpack::{UnpackLimits, Unpacked, unpack};
 
 use crate::function::CodeRef;
 use crate::image::store::UNPACKED;
-use crate::image::{ImageLimits, ImageRoot};
+use crate::image::{ImageLimits, ImageRoot, Lease};
 use crate::invoke::BoxFuture;
+use kept::Kept;
 
 /// How many packages are unpacked at the same time.
 pub const UNPACKS_AT_ONCE: usize = 2;
@@ -47,6 +50,8 @@ pub const IMAGE_UNPACKS_AT_ONCE: usize = 3;
 pub const ACCOUNT_IMAGE_UNPACKS_AT_ONCE: usize = 2;
 /// Blobs listed at once when it is looked for those that nobody needs.
 const BLOBS_LISTED: usize = 1_000;
+/// Files that the disk must still have room for when an image is unpacked.
+const FILES_FREE_MIN: u64 = 16_384;
 /// One package is unpacked by one task at a time; different packages rarely share a lock.
 const LOCKS: usize = 64;
 
@@ -139,6 +144,7 @@ struct Inner {
     images: ImageLimits,
     locks: Vec<Mutex<()>>,
     slots: Semaphore,
+    kept: Arc<Kept>,
     /// One image is unpacked by one task at a time, and waits for no other one: a row for each folder.
     image_locks: Turns,
     image_slots: Turns,
@@ -181,7 +187,9 @@ impl Packages {
         let slots = Semaphore::new(UNPACKS_AT_ONCE);
         let image_locks = Turns::new(Semaphore::MAX_PERMITS, 1);
         let image_slots = Turns::new(IMAGE_UNPACKS_AT_ONCE, ACCOUNT_IMAGE_UNPACKS_AT_ONCE);
-        let inner = Inner { blobs, clock, rng, folder, limits, images, locks, slots, image_locks, image_slots };
+        let room = room(&blobs, &folder);
+        let kept = Arc::new(Kept::open(&folder, images.kept_bytes_max, room, (clock.clone(), rng.clone()))?);
+        let inner = Inner { blobs, clock, rng, folder, limits, images, locks, slots, kept, image_locks, image_slots };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -345,6 +353,14 @@ impl Packages {
 
     /// Whether there was one. Only for who holds the lock of `name`.
     async fn remove_folder(&self, name: &str) -> Result<bool, PackageError> {
+        if name.starts_with(UNPACKED) {
+            let (kept, name) = (Arc::clone(&self.inner.kept), name.to_owned());
+            let work = move || match kept.take(&name)? {
+                Some(folder) => fs::remove_dir_all(folder).map(|()| true),
+                None => Ok(false),
+            };
+            return Ok(sys::task::blocking(work).await.ok_or_else(cancelled)??);
+        }
         let (place, unfinished) = (self.inner.folder.join(name), self.inner.unfinished());
         let work = move || match fs::rename(place, &unfinished) {
             Ok(()) => fs::remove_dir_all(unfinished).map(|()| true),
@@ -414,53 +430,44 @@ impl Packages {
         Ok(folder)
     }
 
-    /// The folder called `name`, of an image, which `fill` makes for `account` when this node has not done so since it booted.
-    /// The folder is young again for [`Packages::remove`].
-    pub(crate) async fn folder_once(
+    /// The root of the image called `name`, which `fill` makes for `account` when it is not on this node, or not any more. It
+    /// stays as long as somebody has the lease.
+    pub(crate) async fn image_once(
         &self,
         account: &AccountId,
         name: String,
-        fill: impl FnOnce(PathBuf) -> BoxFuture<Result<(), PackageError>>,
-    ) -> Result<PathBuf, PackageError> {
-        let place = self.inner.folder.join(&name);
+        fill: impl FnOnce(PathBuf, Growing) -> BoxFuture<Result<Growing, PackageError>>,
+    ) -> Result<(PathBuf, Lease), PackageError> {
         let flight = self.inner.flight(&name).await;
-        if self.renewed(&place).await? {
-            return Ok(place);
+        if let Some(here) = self.leased(&name).await? {
+            return Ok(here);
         }
         // Who waits for a place of their account holds up no other account that needs the same image.
         drop(flight);
         let _slot = self.inner.image_slots.take(account.as_str()).await;
         let _flight = self.inner.flight(&name).await;
-        if self.renewed(&place).await? {
-            return Ok(place);
+        if let Some(here) = self.leased(&name).await? {
+            return Ok(here);
         }
-        let unfinished = Unfinished::create(self.inner.unfinished())?;
-        // Whatever becomes of it, a folder of many files is not removed on an async thread.
-        let filled = fill(unfinished.0.clone()).await;
-        let to = place.clone();
-        let work = move || filled.and_then(|()| Ok(fs::rename(&unfinished.0, to)?));
-        sys::task::blocking(work).await.ok_or_else(cancelled)??;
-        match self.renewed(&place).await? {
-            true => Ok(place),
-            false => Err(io::Error::from(io::ErrorKind::NotFound).into()),
-        }
+        let kept = Arc::clone(&self.inner.kept);
+        let (root, growing) = sys::task::blocking(move || kept.begin()).await.ok_or_else(cancelled)??;
+        let growing = fill(root, growing).await?;
+        Ok(sys::task::blocking(move || growing.keep(&name)).await.ok_or_else(cancelled)??)
     }
 
-    /// Makes a folder young; whether there is one.
-    async fn renewed(&self, place: &Path) -> io::Result<bool> {
-        let (place, now) =
-            (place.to_owned(), SystemTime::UNIX_EPOCH + self.inner.clock.now().since(Timestamp::default()));
-        let work = move || match fs::File::open(place) {
-            Ok(folder) => folder.set_modified(now).map(|()| true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        };
-        sys::task::blocking(work).await.unwrap_or_else(|| Err(io::Error::other(SHUTTING_DOWN)))
+    async fn leased(&self, name: &str) -> Result<Option<(PathBuf, Lease)>, PackageError> {
+        let (kept, name) = (Arc::clone(&self.inner.kept), name.to_owned());
+        Ok(sys::task::blocking(move || kept.lease(&name)).await.ok_or_else(cancelled)??)
     }
 
     /// Where packages and the parts of images are kept.
     pub(crate) fn blobs(&self) -> &Blobs {
         &self.inner.blobs
+    }
+
+    /// Time, as this node's packages see it.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.inner.clock
     }
 
     /// How much an image may become.
@@ -512,8 +519,23 @@ impl Inner {
     }
 
     fn unfinished(&self) -> PathBuf {
-        self.folder.join(format!("{UNFINISHED}{}", sys::id::hex::<8>(&self.rng)))
+        unfinished(&self.folder, &self.rng)
     }
+}
+
+/// A name for what is still being filled, or on its way out.
+fn unfinished(folder: &Path, rng: &Rng) -> PathBuf {
+    folder.join(format!("{UNFINISHED}{}", sys::id::hex::<8>(rng)))
+}
+
+/// How much images may grow on the disk of `folder`: what blobs may as well, and nothing where files are about to run out.
+fn room(blobs: &Blobs, folder: &Path) -> kept::Room {
+    let (blobs, folder) = (blobs.clone(), folder.to_owned());
+    Arc::new(move || {
+        // Some file systems make them as needed, and say that there are none.
+        let few = |disk: rustix::fs::StatVfs| disk.f_files > 0 && disk.f_favail < FILES_FREE_MIN;
+        if rustix::fs::statvfs(&folder).is_ok_and(few) { 0 } else { blobs.free_bytes() }
+    })
 }
 
 /// Names of folders that hold several layers merged.

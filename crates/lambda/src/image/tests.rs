@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use proptest::prelude::*;
 
 use super::tar::{Kind, Tar};
-use super::tree::Tree;
+use super::tree::{Room, Tree};
 
 const NODES_MAX: u64 = 400;
 
@@ -93,11 +93,21 @@ fn pad(bytes: &mut Vec<u8>, data: &[u8]) {
 }
 
 fn lay_into(folder: &Path, layers: &[Vec<u8>]) -> io::Result<()> {
-    let mut tree = Tree::new(folder, NODES_MAX, 0)?;
+    let mut tree = Tree::new(folder, NODES_MAX, Granted(u64::MAX))?;
     for layer in layers {
         tree.lay(&mut Tar::new(&layer[..]))?;
     }
-    tree.finish()
+    tree.finish().map(drop)
+}
+
+/// So many bytes, and no more.
+struct Granted(u64);
+
+impl Room for Granted {
+    fn grow(&mut self, bytes: u64) -> io::Result<()> {
+        self.0 = self.0.checked_sub(bytes).ok_or(io::ErrorKind::StorageFull)?;
+        Ok(())
+    }
 }
 
 /// Everything below a folder: path to what it is. What the sandbox needs is left out.
@@ -174,6 +184,12 @@ fn whiteouts_hide_what_is_below_and_nothing_of_their_own_layer() {
         names(&laid(&[below(), vec![file(".wh.absent", ""), file("a/.wh..wh.plnk", "")]])),
         names(&laid(&[below()]))
     );
+    // A folder in which a layer hides something is one that it has, whichever comes first.
+    for inner in ["a/.wh.s", "a/.wh..wh..opq"] {
+        for entries in [[file(inner, ""), file(".wh.a", "")], [file(".wh.a", ""), file(inner, "")]] {
+            assert_eq!(names(&laid(&[below(), entries.to_vec()])), ["a", "b"], "{entries:?}");
+        }
+    }
     assert!(refusal(&[below(), vec![file("a/.wh.", "")]]).contains("hides nothing"));
     assert!(refusal(&[below(), vec![file("a/.wh...", "")]]).contains("hides nothing"));
 }
@@ -295,6 +311,27 @@ fn e3_entries_are_bounded() {
     assert!(refusal(&[many]).contains("too many entries"));
     let folders: Vec<_> = (0..5).map(|n| file(&format!("{n}/{}x", "d/".repeat(100)), "")).collect();
     assert!(refusal(&[folders]).contains("too many entries"), "folders that only paths name count as well");
+}
+
+#[test]
+fn e3_every_entry_takes_room_whether_it_has_data_or_not() {
+    const COUNT: u64 = 3_000;
+    let entries: [fn(u64) -> Entry; 4] = [
+        |n| file(&format!("{n}"), "x"),
+        |n| folder(&format!("{n}")),
+        |n| link(&format!("{n}"), &"x".repeat(80)),
+        |n| file(&format!("{n}/x"), ""),
+    ];
+    for entry in entries {
+        let layer = tar(&(0..COUNT).map(entry).collect::<Vec<_>>());
+        let lay = |room: u64| {
+            let outer = tempfile::tempdir().expect("a folder");
+            let mut tree = Tree::new(outer.path(), COUNT * 2, Granted(room))?;
+            tree.lay(&mut Tar::new(&layer[..]))
+        };
+        assert_eq!(lay(COUNT << 12).expect_err("full").kind(), io::ErrorKind::StorageFull);
+        lay(COUNT << 14).expect("there is room");
+    }
 }
 
 #[test]

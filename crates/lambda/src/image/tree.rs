@@ -29,8 +29,10 @@ const CHUNK: usize = 64 << 10;
 const STEPS_A_NODE: u64 = 4;
 /// A path is walked again so often while mounts and renames elsewhere on the machine make the kernel unsure of it.
 const WALKS_MAX: usize = 128;
-/// Written between two looks at how much of the disk is free.
-const LOOK_EVERY_BYTES: u64 = 16 << 20;
+/// Room is asked for in such pieces.
+const GRANT_BYTES: u64 = 4 << 20;
+/// What an entry takes of the disk beside its data, at most: the rest of its last block, or one with its names or its target.
+const ENTRY_BYTES: u64 = 4 << 10;
 /// Mode of folders that no entry describes.
 const FOLDER_MODE: u32 = 0o755;
 const TOO_DEEP: &str = "a path in it is too deep";
@@ -44,16 +46,26 @@ const MOUNT_POINTS: [&str; 3] = ["proc", "dev", "tmp"];
 /// Files that the sandbox covers, where `/etc` is a folder.
 const COVERED: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
 
+/// Where the disk's room for a tree comes from.
+pub(super) trait Room {
+    /// Takes `bytes` more.
+    ///
+    /// # Errors
+    /// `StorageFull`; the disk's.
+    fn grow(&mut self, bytes: u64) -> io::Result<()>;
+}
+
 /// A tree under construction.
-pub(super) struct Tree {
+pub(super) struct Tree<G> {
     root: OwnedFd,
     path: PathBuf,
     nodes_left: u64,
     /// Entries that whiteouts may still look at.
     steps_left: u64,
-    /// Never written when less than this is free on the disk, in bytes.
-    free_bytes_min: u64,
-    written: u64,
+    room: G,
+    /// What the tree takes of the disk, and what it may take, in bytes.
+    taken: u64,
+    granted: u64,
     /// What the current layer has made or named, which its whiteouts spare: inode of the folder, hash of the name.
     own: HashSet<(u64, u64)>,
     /// Folders, by inode, in which the current layer has hidden everything: they hold its own only.
@@ -62,9 +74,9 @@ pub(super) struct Tree {
     last: Option<(Vec<OsString>, OwnedFd)>,
 }
 
-impl Tree {
+impl<G: Room> Tree<G> {
     /// In `folder`, which exists and is empty. At most `nodes_max` entries over all layers.
-    pub(super) fn new(folder: &Path, nodes_max: u64, free_bytes_min: u64) -> io::Result<Self> {
+    pub(super) fn new(folder: &Path, nodes_max: u64, room: G) -> io::Result<Self> {
         let root =
             rustix::fs::openat(CWD, folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self {
@@ -72,8 +84,9 @@ impl Tree {
             path: folder.to_owned(),
             nodes_left: nodes_max,
             steps_left: nodes_max.saturating_mul(STEPS_A_NODE),
-            free_bytes_min,
-            written: 0,
+            room,
+            taken: 0,
+            granted: 0,
             own: HashSet::new(),
             opaque: HashSet::new(),
             last: None,
@@ -96,9 +109,11 @@ impl Tree {
             let parent = self.folder(&names)?;
             let bytes = name.as_bytes();
             if bytes == OPAQUE {
+                self.claim_folder(&names)?;
                 self.hide_all(&parent)?;
             } else if bytes.starts_with(WHITEOUT_META) {
             } else if let Some(hidden) = bytes.strip_prefix(WHITEOUT) {
+                self.claim_folder(&names)?;
                 self.hide(&parent, OsStr::from_bytes(hidden))?;
             } else {
                 self.entry(&parent, &name, &head, tar, &mut chunk)?;
@@ -108,8 +123,9 @@ impl Tree {
         Ok(())
     }
 
-    /// Makes what the sandbox mounts over, where it is not there as it must be.
-    pub(super) fn finish(&mut self) -> io::Result<()> {
+    /// Makes what the sandbox mounts over, where it is not there as it must be. The room comes back.
+    pub(super) fn finish(mut self) -> io::Result<G> {
+        self.make_room(ENTRY_BYTES * (MOUNT_POINTS.len() + COVERED.len() + 2) as u64)?;
         for name in MOUNT_POINTS {
             if self.kind(&self.root, name)? != Some(FileType::Directory) {
                 self.remove(&self.root, OsStr::new(name))?;
@@ -130,7 +146,7 @@ impl Tree {
             }
         }
         rustix::fs::fchmod(&self.root, Mode::from_raw_mode(FOLDER_MODE))?;
-        Ok(())
+        Ok(self.room)
     }
 
     /// The folder of these names; it and those above it are made where they are not there.
@@ -148,6 +164,7 @@ impl Tree {
         let Some((name, above)) = names.split_last() else { return Err(Errno::NOENT.into()) };
         let above = self.folder(above)?;
         self.count()?;
+        self.make_room(ENTRY_BYTES)?;
         match rustix::fs::mkdirat(&above, name, Mode::from_raw_mode(FOLDER_MODE)) {
             Ok(()) => {}
             // A link stands there whose target is missing.
@@ -188,6 +205,7 @@ impl Tree {
         tar: &mut Tar<R>,
         chunk: &mut [u8],
     ) -> io::Result<()> {
+        self.make_room(ENTRY_BYTES)?;
         match head.kind {
             Kind::Directory => {
                 if self.kind(parent, name)? != Some(FileType::Directory) {
@@ -252,19 +270,14 @@ impl Tree {
         }
     }
 
-    /// Fails when the disk is about to be full: what is stored there for good must go on growing.
+    /// Takes room before it is needed. What later layers hide counts as well.
     fn make_room(&mut self, bytes: u64) -> io::Result<()> {
-        let before = self.written / LOOK_EVERY_BYTES;
-        self.written += bytes;
-        if self.written / LOOK_EVERY_BYTES == before && self.written > bytes {
-            return Ok(());
+        self.taken = self.taken.saturating_add(bytes);
+        while self.taken > self.granted {
+            self.room.grow(GRANT_BYTES)?;
+            self.granted += GRANT_BYTES;
         }
-        let disk = rustix::fs::fstatvfs(&self.root)?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        match free < self.free_bytes_min + LOOK_EVERY_BYTES {
-            true => Err(Errno::NOSPC.into()),
-            false => Ok(()),
-        }
+        Ok(())
     }
 
     fn count(&mut self) -> io::Result<()> {
@@ -275,6 +288,13 @@ impl Tree {
     fn claim(&mut self, parent: &OwnedFd, name: impl AsRef<OsStr>) -> io::Result<()> {
         self.own.insert((inode(parent)?, hash(name.as_ref())));
         Ok(())
+    }
+
+    /// Of a folder in which the current layer hides something: it has that folder, then.
+    fn claim_folder(&mut self, names: &[OsString]) -> io::Result<()> {
+        let Some((name, above)) = names.split_last() else { return Ok(()) };
+        let above = self.open(above)?;
+        self.claim(&above, name)
     }
 
     fn stat(&self, parent: &OwnedFd, name: &OsStr) -> io::Result<Option<(FileType, u64)>> {

@@ -147,6 +147,7 @@ impl Invoker {
             access_key_id: credentials.access_key_id.clone(),
             keys_expire: credentials.expires,
             open: CancellationToken::new(),
+            _image: folders.image.clone(),
         };
         let variables = Self::variables(function, &plan, logs.name(), &credentials);
         let protocol = entry::protocol(function, &plan);

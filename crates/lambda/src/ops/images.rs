@@ -141,7 +141,10 @@ impl Lambda {
             LambdaError::invalid(format!("Source image {uri} is not valid. Provide a valid source image."))
         })?;
         let limits = self.packages.image_limits();
-        let found = look_up(&self.images, &name, architecture, limits).await.map_err(|error| error.refuse(uri))?;
+        let turn = self.look_ups.take(cx.account.as_str()).await;
+        let found = look_up((&self.images, &self.clock), &name, architecture, limits).await;
+        drop(turn);
+        let found = found.map_err(|error| error.refuse(uri))?;
         let key = Key::Usage { account: cx.account.as_str(), region: &cx.region };
         let usage = self.kv.read(|tx| async { keys::get::<UsageRecord>(&{ tx }, &key).await }).await?;
         let others = usage.unwrap_or_default().code_bytes.saturating_sub(freed);

@@ -15,7 +15,7 @@ use zip::write::SimpleFileOptions;
 use super::*;
 use raw::{Raw, raw_zip};
 
-const IMAGES: ImageLimits = ImageLimits { bytes_max: 1 << 20, nodes_max: 100 };
+const IMAGES: ImageLimits = ImageLimits { bytes_max: 1 << 20, nodes_max: 100, kept_bytes_max: 1 << 30 };
 const LIMITS: UnpackLimits = UnpackLimits { bytes_max: 1 << 20, nodes_max: 100 };
 
 /// Unpacks below a folder that has a sibling, so that anything written outside would show.
@@ -451,14 +451,14 @@ async fn slow_images_of_one_account_stop_nobody_elses_packages_and_images() {
     let begin = |name: &'static str| {
         let (store, account, begun, mut gate) = (store.clone(), slow.clone(), Arc::clone(&begun), gate.subscribe());
         sys::task::spawn("test", async move {
-            let fill = |_: PathBuf| -> BoxFuture<Result<(), PackageError>> {
+            let fill = |_: PathBuf, growing: Growing| -> BoxFuture<Result<Growing, PackageError>> {
                 Box::pin(async move {
                     begun.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                     gate.wait_for(|open| *open).await.expect("the test opens it");
-                    Ok(())
+                    Ok(growing)
                 })
             };
-            store.folder_once(&account, name.to_owned(), fill).await
+            store.image_once(&account, name.to_owned(), fill).await
         })
     };
     let stuck = ["image-a", "image-b", "image-c"].map(begin);
@@ -470,11 +470,11 @@ async fn slow_images_of_one_account_stop_nobody_elses_packages_and_images() {
         let code = store.store(zip).await.unwrap().code;
         store.unpacked(&code).await.unwrap();
     }
-    let own = store.folder_once(&other, "image-d".to_owned(), |_| Box::pin(async { Ok(()) })).await.unwrap();
-    assert!(own.is_dir());
+    let fill = |_: PathBuf, growing: Growing| -> BoxFuture<_> { Box::pin(async move { Ok(growing) }) };
+    assert!(store.image_once(&other, "image-d".to_owned(), fill).await.unwrap().0.is_dir());
     assert_eq!(begun.load(std::sync::atomic::Ordering::SeqCst), ACCOUNT_IMAGE_UNPACKS_AT_ONCE);
     gate.send_replace(true);
     for stuck in stuck {
-        assert!(stuck.await.unwrap().unwrap().unwrap().is_dir());
+        assert!(stuck.await.unwrap().unwrap().unwrap().0.is_dir());
     }
 }

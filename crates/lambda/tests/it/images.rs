@@ -411,6 +411,26 @@ async fn a_pull_that_nobody_works_on_is_taken_up_again_by_the_collector() {
 }
 
 #[tokio::test]
+async fn look_ups_of_one_account_wait_for_each_other() {
+    let shelf = Shelf::new();
+    shelf.put(URI, "one", json!({}));
+    let stage = Stage::with_images(Config::default(), shelf.clone()).await;
+    shelf.manifest_gate.send_replace(false);
+    let names: Vec<_> = (0..7).map(|n| format!("f{n}")).collect();
+    let created = futures_util::future::join_all(names.iter().map(|name| stage.create(name, of_image(URI))));
+    let opened = async {
+        while shelf.manifest_gate.receiver_count() < 4 {
+            tokio::task::yield_now().await;
+        }
+        sys::Clock::system().sleep(Duration::from_millis(20)).await;
+        assert_eq!(shelf.manifest_gate.receiver_count(), 4, "more than an account may have at once");
+        shelf.manifest_gate.send_replace(true);
+    };
+    let (created, ()) = tokio::join!(created, opened);
+    assert!(created.into_iter().all(|answer| answer.status == 201));
+}
+
+#[tokio::test]
 async fn no_version_is_made_of_what_failed_and_a_failed_version_stands_for_nothing() {
     let shelf = Shelf::new();
     shelf.put(URI, "one", json!({}));
