@@ -108,12 +108,13 @@ impl<G: Room> Tree<G> {
             let Some(name) = names.pop() else { continue };
             let parent = self.folder(&names)?;
             let bytes = name.as_bytes();
-            if bytes == OPAQUE {
+            if bytes.starts_with(WHITEOUT) || head.kind == Kind::Special {
                 self.claim_folder(&names)?;
+            }
+            if bytes == OPAQUE {
                 self.hide_all(&parent)?;
             } else if bytes.starts_with(WHITEOUT_META) {
             } else if let Some(hidden) = bytes.strip_prefix(WHITEOUT) {
-                self.claim_folder(&names)?;
                 self.hide(&parent, OsStr::from_bytes(hidden))?;
             } else {
                 self.entry(&parent, &name, &head, tar, &mut chunk)?;
@@ -290,7 +291,7 @@ impl<G: Room> Tree<G> {
         Ok(())
     }
 
-    /// Of a folder in which the current layer hides something: it has that folder, then.
+    /// Of a folder in which the current layer has an entry that leaves nothing there: it has that folder, then.
     fn claim_folder(&mut self, names: &[OsString]) -> io::Result<()> {
         let Some((name, above)) = names.split_last() else { return Ok(()) };
         let above = self.open(above)?;
