@@ -181,13 +181,16 @@ impl Growing {
     ///
     /// # Errors
     /// The disk's; then the image goes away.
-    pub(crate) fn keep(self, name: &str) -> io::Result<(PathBuf, Lease)> {
+    pub(crate) fn keep(mut self, name: &str) -> io::Result<(PathBuf, Lease)> {
         fs::write(self.folder.join(BYTES), self.bytes.to_string())?;
         let (place, lease) = (self.kept.folder.join(name), Lease::default());
         let mut state = self.kept.state.lock();
         fs::rename(&self.folder, &place)?;
         state.uses += 1;
-        let image = Image { bytes: self.bytes, used: state.uses, lease: lease.clone() };
+        // Nowhere does it count twice.
+        let bytes = std::mem::take(&mut self.bytes);
+        state.growing_bytes = state.growing_bytes.saturating_sub(bytes);
+        let image = Image { bytes, used: state.uses, lease: lease.clone() };
         state.images.insert(name.to_owned(), image);
         drop(state);
         Ok((place.join(ROOT), lease))
