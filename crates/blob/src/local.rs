@@ -95,6 +95,12 @@ impl Blobs {
         .await
     }
 
+    /// Bytes that may be written on the store's disk, beside what it keeps free for others: for whoever writes there too.
+    /// Blocks on the disk for a moment.
+    pub fn free_bytes(&self) -> u64 {
+        self.0.room.left()
+    }
+
     /// Stores `bytes`. Storing the same bytes again is cheap to reason about: same name, one blob, age zero.
     ///
     /// # Errors

@@ -45,6 +45,12 @@ impl Room {
         Self { folder: folder.to_owned(), free, promised: AtomicU64::new(0) }
     }
 
+    /// Bytes that may still be promised.
+    pub(crate) fn left(&self) -> u64 {
+        let taken = FREE_BYTES_MIN.saturating_add(self.promised.load(Ordering::Acquire));
+        (self.free)(&self.folder).saturating_sub(taken)
+    }
+
     /// Room for `bytes` more.
     ///
     /// # Errors
@@ -77,6 +83,7 @@ mod tests {
         assert!(matches!(room.promise(1), Err(BlobError::Full)));
         drop(six);
         assert!(room.promise(6).is_ok(), "what was refused took nothing");
+        assert_eq!(room.left(), 6, "four are promised");
         assert!(matches!(room.promise(7), Err(BlobError::Full)));
         assert!(matches!(room.promise(u64::MAX), Err(BlobError::Full)));
         assert!(room.promise(6).is_ok());

@@ -10,7 +10,7 @@
 //! - Manifest, configuration and each layer are checked against the digest they are asked for by, each unpacked layer against
 //!   the configuration's.
 //! - Manifest, configuration and layers are blobs like packages, named by their digests: layers that images share are stored
-//!   once. The unpacked folder is a cache: it appears by one rename, and is made again from the blobs.
+//!   once. The unpacked folder is a cache: it appears by one rename, goes when room is needed, and is made again from the blobs.
 //! - The image's user, volumes, ports, health check, signals and labels are not looked at, as on AWS.
 
 mod layout;
@@ -22,8 +22,9 @@ mod tar;
 mod tree;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -42,6 +43,25 @@ pub struct ImageLimits {
     pub bytes_max: u64,
     /// Entries of all layers together.
     pub nodes_max: u64,
+    /// Bytes that all unpacked images of the node may take on its disk: see [`half_of_disk`].
+    pub kept_bytes_max: u64,
+}
+
+/// Half of the disk that `folder` is on, in bytes: the other half is for what is not a cache. No bound where the system does not
+/// tell.
+pub fn half_of_disk(folder: &Path) -> u64 {
+    rustix::fs::statvfs(folder).map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize) / 2)
+}
+
+/// Something runs, or is about to run, from an unpacked image: it stays where it is meanwhile.
+#[derive(Clone, Debug, Default)]
+pub struct Lease(Arc<()>);
+
+impl Lease {
+    /// Whether somebody has another one of the same image.
+    pub(crate) fn is_out(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
 }
 
 /// An unpacked image.
@@ -51,6 +71,8 @@ pub struct ImageRoot {
     pub root: PathBuf,
     /// What it is run with where the function does not say otherwise.
     pub settings: Settings,
+    /// As long as somebody has this.
+    pub lease: Lease,
 }
 
 /// A manifest or an index.

@@ -182,8 +182,8 @@ pub struct Hooks {
     pub code: Arc<dyn Fn(CodeRef) -> BoxFuture<std::io::Result<PathBuf>> + Send + Sync>,
     /// Makes sure that layers lie merged on this node, in their order, and says where.
     pub layers: Arc<dyn Fn(Vec<CodeRef>) -> BoxFuture<std::io::Result<PathBuf>> + Send + Sync>,
-    /// Makes sure that an image lies unpacked on this node and says where, and what it is run with.
-    pub image: Arc<dyn Fn(CodeRef) -> BoxFuture<std::io::Result<ImageRoot>> + Send + Sync>,
+    /// Makes sure, for an account, that an image lies unpacked on this node and says where, and what it is run with.
+    pub image: Arc<dyn Fn(AccountId, CodeRef) -> BoxFuture<std::io::Result<ImageRoot>> + Send + Sync>,
     /// Makes the temporary credentials of a new environment: those of the function's role.
     pub issue_credentials: IssueCredentials,
     /// Forgets the credentials (by access key id) of an environment that has ended.

@@ -1,4 +1,4 @@
-//! What goes on by itself: packages that no record names any more are removed.
+//! What goes on by itself: packages that no record names any more are removed, and images that are waited for come.
 //!
 //! ```text
 //!   every hour: all records ─► needed ┐
@@ -113,22 +113,31 @@ impl Lambda {
         for name in self.packages.unneeded(&needed).await? {
             removed += usize::from(self.packages.remove(&name, Duration::ZERO).await?);
         }
-        for (key, code, image) in awaited {
-            let (account, region, name) = keys::owner(&key)?;
-            let account = AccountId::parse(&account).ok_or_else(|| kv::Error::corrupt("an account is malformed"))?;
-            self.start_pull(Awaited { cx: self.own_cx(account, region), name, code, image });
-        }
+        self.resume_pulls(awaited)?;
         Ok(removed)
     }
 
-    /// One pass of [`run`]: removes the packages that no record names now, nor did in the pass before.
+    /// Goes on bringing images here that nobody works on.
+    fn resume_pulls(&self, awaited: Vec<(Bytes, CodeRef, ImageRecord)>) -> Result<(), LambdaError> {
+        for (key, code, image) in awaited {
+            let (account, region, name) = keys::owner(&key)?;
+            let account = AccountId::parse(&account).ok_or_else(|| kv::Error::corrupt("an account is malformed"))?;
+            self.resume_pull(Awaited { cx: self.own_cx(account, region), name, code, image });
+        }
+        Ok(())
+    }
+
+    /// One pass of [`run`]: removes the packages that no record names now, nor did in the pass before, and goes on bringing
+    /// images here whose end could not be noted.
     ///
     /// # Errors
     /// `ServiceException` when the records or the disk cannot be read.
     pub async fn collect_packages(&self, before: &mut Unneeded) -> Result<usize, LambdaError> {
         // Nobody comes to name, meanwhile, what is about to be removed.
         let _alone = self.naming.write().await;
-        let now = self.packages.unneeded(&self.named().await?.needed).await?;
+        let Named { needed, awaited } = self.named().await?;
+        self.resume_pulls(awaited)?;
+        let now = self.packages.unneeded(&needed).await?;
         let mut removed = 0;
         for name in now.intersection(&before.0) {
             removed += usize::from(self.packages.remove(name, COLLECT_EVERY).await?);

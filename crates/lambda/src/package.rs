@@ -10,10 +10,12 @@
 //!   power cut is not trusted, so nothing needs an fsync here, and kill -9 costs nothing (the page cache survives it).
 //! - Whoever sees CODE/BOOT/DIGEST sees all of it: it appears by one rename.
 //! - What no record names is removed by [`crate::jobs`], blob and folder.
-//! - At most [`UNPACKS_AT_ONCE`] packages are unpacked at a time; each needs its zip bytes and a 64 KiB buffer.
+//! - At most [`UNPACKS_AT_ONCE`] packages are unpacked at a time; each needs its zip bytes and a 64 KiB buffer. Images, which
+//!   may take minutes, have places and locks of their own: nobody's package waits for them.
 //! - Fault tests E1–E3: see `tests.rs` beside this file.
 
 mod archive;
+mod kept;
 mod layers;
 mod path;
 mod unpack;
@@ -27,19 +29,29 @@ use std::time::{Duration, SystemTime};
 
 use blob::{BlobRef, Blobs};
 use bytes::Bytes;
+use sys::turns::{Turn, Turns};
 use sys::{Clock, Rng, Timestamp};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, MutexGuard, Semaphore};
+use wire::AccountId;
 
+pub(crate) use kept::Growing;
 pub use unpack::{UnpackLimits, Unpacked, unpack};
 
 use crate::function::CodeRef;
-use crate::image::{ImageLimits, ImageRoot};
+use crate::image::store::UNPACKED;
+use crate::image::{ImageLimits, ImageRoot, Lease};
 use crate::invoke::BoxFuture;
+use kept::Kept;
 
 /// How many packages are unpacked at the same time.
 pub const UNPACKS_AT_ONCE: usize = 2;
+/// How many images are unpacked at the same time, and of them for one account: there is a place left for others.
+pub const IMAGE_UNPACKS_AT_ONCE: usize = 3;
+pub const ACCOUNT_IMAGE_UNPACKS_AT_ONCE: usize = 2;
 /// Blobs listed at once when it is looked for those that nobody needs.
 const BLOBS_LISTED: usize = 1_000;
+/// Files that the disk must still have room for when an image is unpacked.
+const FILES_FREE_MIN: u64 = 16_384;
 /// One package is unpacked by one task at a time; different packages rarely share a lock.
 const LOCKS: usize = 64;
 
@@ -132,6 +144,16 @@ struct Inner {
     images: ImageLimits,
     locks: Vec<Mutex<()>>,
     slots: Semaphore,
+    kept: Arc<Kept>,
+    /// One image is unpacked by one task at a time, and waits for no other one: a row for each folder.
+    image_locks: Turns,
+    image_slots: Turns,
+}
+
+/// Held by who makes or removes a folder.
+enum Flight<'a> {
+    Package { _lock: MutexGuard<'a, ()> },
+    Image { _lock: Turn },
 }
 
 impl Packages {
@@ -163,7 +185,12 @@ impl Packages {
         }
         let locks = (0..LOCKS).map(|_| Mutex::new(())).collect();
         let slots = Semaphore::new(UNPACKS_AT_ONCE);
-        Ok(Self { inner: Arc::new(Inner { blobs, clock, rng, folder, limits, images, locks, slots }) })
+        let image_locks = Turns::new(Semaphore::MAX_PERMITS, 1);
+        let image_slots = Turns::new(IMAGE_UNPACKS_AT_ONCE, ACCOUNT_IMAGE_UNPACKS_AT_ONCE);
+        let room = room(&blobs, &folder);
+        let kept = Arc::new(Kept::open(&folder, images.kept_bytes_max, room, (clock.clone(), rng.clone()))?);
+        let inner = Inner { blobs, clock, rng, folder, limits, images, locks, slots, kept, image_locks, image_slots };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Checks a package by unpacking it, then stores it durably. After this the package can run on this node at once.
@@ -264,11 +291,11 @@ impl Packages {
     }
 
     /// [`Packages::image`] as the data plane asks for it.
-    pub fn image_hook(&self) -> Arc<dyn Fn(CodeRef) -> BoxFuture<io::Result<ImageRoot>> + Send + Sync> {
+    pub fn image_hook(&self) -> Arc<dyn Fn(AccountId, CodeRef) -> BoxFuture<io::Result<ImageRoot>> + Send + Sync> {
         let packages = self.clone();
-        Arc::new(move |manifest| {
+        Arc::new(move |account, manifest| {
             let packages = packages.clone();
-            Box::pin(async move { packages.image(&manifest).await.map_err(io::Error::other) })
+            Box::pin(async move { packages.image(&account, &manifest).await.map_err(io::Error::other) })
         })
     }
 
@@ -306,7 +333,7 @@ impl Packages {
     pub(crate) async fn remove(&self, name: &str, age: Duration) -> Result<bool, PackageError> {
         // Whoever stores these bytes at this moment unpacks first and puts then: either the blob is young, or they come
         // by here again after the folder has gone, and unpack it from their blob.
-        let _flight = self.inner.lock(name).lock().await;
+        let _flight = self.inner.flight(name).await;
         let stored = match name.parse() {
             Ok(digest) => {
                 let removed = self.inner.blobs.delete_older(&digest, age).await?;
@@ -326,6 +353,14 @@ impl Packages {
 
     /// Whether there was one. Only for who holds the lock of `name`.
     async fn remove_folder(&self, name: &str) -> Result<bool, PackageError> {
+        if name.starts_with(UNPACKED) {
+            let (kept, name) = (Arc::clone(&self.inner.kept), name.to_owned());
+            let work = move || match kept.take(&name)? {
+                Some(folder) => fs::remove_dir_all(folder).map(|()| true),
+                None => Ok(false),
+            };
+            return Ok(sys::task::blocking(work).await.ok_or_else(cancelled)??);
+        }
         let (place, unfinished) = (self.inner.folder.join(name), self.inner.unfinished());
         let work = move || match fs::rename(place, &unfinished) {
             Ok(()) => fs::remove_dir_all(unfinished).map(|()| true),
@@ -395,35 +430,44 @@ impl Packages {
         Ok(folder)
     }
 
-    /// The folder called `name`, which `fill` makes when this node has not done so since it booted. The name is no digest; the
-    /// folder is young again for [`Packages::remove`].
-    pub(crate) async fn folder_once(
+    /// The root of the image called `name`, which `fill` makes for `account` when it is not on this node, or not any more. It
+    /// stays as long as somebody has the lease.
+    pub(crate) async fn image_once(
         &self,
+        account: &AccountId,
         name: String,
-        fill: impl FnOnce(PathBuf) -> BoxFuture<Result<(), PackageError>>,
-    ) -> Result<PathBuf, PackageError> {
-        let place = self.inner.folder.join(&name);
-        let _flight = self.inner.lock(&name).lock().await;
-        let probe = place.clone();
-        if !sys::task::blocking(move || probe.is_dir()).await.ok_or_else(cancelled)? {
-            let _slot = self.inner.slots.acquire().await.map_err(|_| cancelled())?;
-            let unfinished = Unfinished::create(self.inner.unfinished())?;
-            // Whatever becomes of it, a folder of many files is not removed on an async thread.
-            let filled = fill(unfinished.0.clone()).await;
-            let place = place.clone();
-            let work = move || filled.and_then(|()| Ok(fs::rename(&unfinished.0, place)?));
-            sys::task::blocking(work).await.ok_or_else(cancelled)??;
+        fill: impl FnOnce(PathBuf, Growing) -> BoxFuture<Result<Growing, PackageError>>,
+    ) -> Result<(PathBuf, Lease), PackageError> {
+        let flight = self.inner.flight(&name).await;
+        if let Some(here) = self.leased(&name).await? {
+            return Ok(here);
         }
-        let (folder, now) =
-            (place.clone(), SystemTime::UNIX_EPOCH + self.inner.clock.now().since(Timestamp::default()));
-        let work = move || fs::File::open(folder)?.set_modified(now);
-        sys::task::blocking(work).await.ok_or_else(cancelled)??;
-        Ok(place)
+        // Who waits for a place of their account holds up no other account that needs the same image.
+        drop(flight);
+        let _slot = self.inner.image_slots.take(account.as_str()).await;
+        let _flight = self.inner.flight(&name).await;
+        if let Some(here) = self.leased(&name).await? {
+            return Ok(here);
+        }
+        let kept = Arc::clone(&self.inner.kept);
+        let (root, growing) = sys::task::blocking(move || kept.begin()).await.ok_or_else(cancelled)??;
+        let growing = fill(root, growing).await?;
+        Ok(sys::task::blocking(move || growing.keep(&name)).await.ok_or_else(cancelled)??)
+    }
+
+    async fn leased(&self, name: &str) -> Result<Option<(PathBuf, Lease)>, PackageError> {
+        let (kept, name) = (Arc::clone(&self.inner.kept), name.to_owned());
+        Ok(sys::task::blocking(move || kept.lease(&name)).await.ok_or_else(cancelled)??)
     }
 
     /// Where packages and the parts of images are kept.
     pub(crate) fn blobs(&self) -> &Blobs {
         &self.inner.blobs
+    }
+
+    /// Time, as this node's packages see it.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.inner.clock
     }
 
     /// How much an image may become.
@@ -460,15 +504,38 @@ impl Packages {
 }
 
 impl Inner {
-    /// The lock of what is called `name`.
+    /// Waits until nobody else makes or removes the folder called `name`.
+    async fn flight(&self, name: &str) -> Flight<'_> {
+        match name.starts_with(UNPACKED) {
+            true => Flight::Image { _lock: self.image_locks.take(name).await },
+            false => Flight::Package { _lock: self.lock(name).lock().await },
+        }
+    }
+
+    /// The lock of the package, or of the merged layers, called `name`.
     fn lock(&self, name: &str) -> &Mutex<()> {
         let sum = name.bytes().fold(0usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         &self.locks[sum % LOCKS]
     }
 
     fn unfinished(&self) -> PathBuf {
-        self.folder.join(format!("{UNFINISHED}{}", sys::id::hex::<8>(&self.rng)))
+        unfinished(&self.folder, &self.rng)
     }
+}
+
+/// A name for what is still being filled, or on its way out.
+fn unfinished(folder: &Path, rng: &Rng) -> PathBuf {
+    folder.join(format!("{UNFINISHED}{}", sys::id::hex::<8>(rng)))
+}
+
+/// How much images may grow on the disk of `folder`: what blobs may as well, and nothing where files are about to run out.
+fn room(blobs: &Blobs, folder: &Path) -> kept::Room {
+    let (blobs, folder) = (blobs.clone(), folder.to_owned());
+    Arc::new(move || {
+        // Some file systems make them as needed, and say that there are none.
+        let few = |disk: rustix::fs::StatVfs| disk.f_files > 0 && disk.f_favail < FILES_FREE_MIN;
+        if rustix::fs::statvfs(&folder).is_ok_and(few) { 0 } else { blobs.free_bytes() }
+    })
 }
 
 /// Names of folders that hold several layers merged.

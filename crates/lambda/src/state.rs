@@ -15,7 +15,8 @@ use crate::error::LambdaError;
 use crate::function::{CodeRef, Concurrency, FunctionVersion};
 use crate::identity::Identity;
 use crate::image::ImageSource;
-use crate::image::pull::{ACCOUNT_PULLS_AT_ONCE, PULLS_AT_ONCE};
+use crate::image::pull::{ACCOUNT_PULLS_AT_ONCE, PULLS_AT_ONCE, Pulling};
+use crate::image::store::{ACCOUNT_LOOK_UPS_AT_ONCE, LOOK_UPS_AT_ONCE};
 use crate::invoke::PayloadLimits;
 use crate::keys::FunctionRecord;
 use crate::lately::Lately;
@@ -107,6 +108,9 @@ pub struct State {
     pub(crate) images: Arc<dyn ImageSource>,
     /// Images that are brought here at the same time.
     pub(crate) pulls: sys::turns::Turns,
+    pub(crate) pulling: Mutex<Pulling>,
+    /// Images that are looked up at the same time.
+    pub(crate) look_ups: sys::turns::Turns,
     /// Held shared while a record comes to name what is stored here already, and alone while what no record names is removed.
     pub(crate) naming: tokio::sync::RwLock<()>,
 }
@@ -143,6 +147,8 @@ impl Lambda {
             optimising: Mutex::default(),
             images,
             pulls: sys::turns::Turns::new(PULLS_AT_ONCE, ACCOUNT_PULLS_AT_ONCE),
+            pulling: Mutex::default(),
+            look_ups: sys::turns::Turns::new(LOOK_UPS_AT_ONCE, ACCOUNT_LOOK_UPS_AT_ONCE),
             naming: tokio::sync::RwLock::new(()),
         }))
     }

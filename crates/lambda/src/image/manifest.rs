@@ -29,6 +29,7 @@ pub(crate) struct Index {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Manifest {
     config: Descriptor,
+    #[serde(deserialize_with = "bounded")]
     layers: Vec<Descriptor>,
 }
 
@@ -98,6 +99,33 @@ pub struct Settings {
 #[derive(Clone, Debug, Deserialize)]
 struct RootFs {
     diff_ids: Vec<String>,
+}
+
+/// One more than an image may have, so that it is seen that there are too many: what is behind is read and forgotten.
+fn bounded<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Vec<Descriptor>, D::Error> {
+    struct Layers;
+
+    impl<'de> serde::de::Visitor<'de> for Layers {
+        type Value = Vec<Descriptor>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a list of layers")
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut all: A) -> Result<Self::Value, A::Error> {
+            let mut layers = Vec::new();
+            while layers.len() <= LAYERS_MAX {
+                match all.next_element()? {
+                    Some(layer) => layers.push(layer),
+                    None => return Ok(layers),
+                }
+            }
+            while all.next_element::<serde::de::IgnoredAny>()?.is_some() {}
+            Ok(layers)
+        }
+    }
+
+    value.deserialize_seq(Layers)
 }
 
 /// Docker writes `null` for lists that are not set.
@@ -285,6 +313,19 @@ mod tests {
         assert!(parse(&manifest(config, foreign)).layers().is_err());
         for bad in [&b"[]"[..], b"{", b"{\"mediaType\":\"application/vnd.docker.distribution.manifest.v1+json\"}"] {
             assert!(matches!(Document::parse(bad, None), Err(ImageError::MediaType)));
+        }
+    }
+
+    #[test]
+    fn e3_of_layers_without_number_no_more_than_allowed_are_built() {
+        let blob = json!({ "mediaType": "application/vnd.oci.image.layer.v1.tar", "size": 3,
+                           "digest": format!("sha256:{}", "b".repeat(64)) });
+        for (count, built) in
+            [(0, 0), (LAYERS_MAX, LAYERS_MAX), (LAYERS_MAX + 1, LAYERS_MAX + 1), (9_000, LAYERS_MAX + 1)]
+        {
+            let manifest = json!({ "config": blob, "layers": vec![&blob; count] }).to_string();
+            let manifest = Manifest::parse(manifest.as_bytes()).expect("a manifest");
+            assert_eq!((manifest.layers.len(), manifest.layers().is_ok()), (built, count <= LAYERS_MAX));
         }
     }
 

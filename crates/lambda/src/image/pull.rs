@@ -3,10 +3,11 @@
 //! ```text
 //!   create, update ─► record names the blobs (durable) ─► pull: layers, unpack ─► settle: Active ─► environments of before retire
 //!                            │ kill -9                     ▲      └─ three times wrong: Failed, with a reason
-//!                            └──── resumed at start ───────┘
+//!                            └─ resumed at start, and hourly where nobody works on it
 //! ```
 //! The record comes first: what it names is not collected while it is brought here.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use kv::{RangeOptions, Txn};
@@ -41,23 +42,93 @@ impl Awaited {
     fn place(&self) -> Place<'_> {
         Place { account: self.cx.account.as_str(), region: &self.cx.region, name: &self.name }
     }
+
+    /// Whether a record still waits for this.
+    fn is_in(&self, record: &FunctionRecord) -> bool {
+        record.code.digest == self.code.digest && matches!(record.pull, Some(Pull::Going { .. }))
+    }
+}
+
+/// Images that are being brought here by this process: account, region, function and digest, and by how many.
+pub(crate) type Pulling = HashMap<[String; 4], usize>;
+
+/// One who brings an image here.
+struct Puller {
+    lambda: Lambda,
+    what: [String; 4],
+}
+
+impl Puller {
+    fn new(lambda: &Lambda, awaited: &Awaited) -> Self {
+        let what = what(awaited);
+        *lambda.pulling.lock().entry(what.clone()).or_default() += 1;
+        Self { lambda: lambda.clone(), what }
+    }
+}
+
+impl Drop for Puller {
+    fn drop(&mut self) {
+        let mut pulling = self.lambda.pulling.lock();
+        let Some(count) = pulling.get_mut(&self.what) else { return };
+        *count -= 1;
+        if *count == 0 {
+            pulling.remove(&self.what);
+        }
+    }
+}
+
+fn what(awaited: &Awaited) -> [String; 4] {
+    let Awaited { cx, name, code, .. } = awaited;
+    [cx.account.as_str(), &cx.region, name, &code.digest].map(str::to_owned)
 }
 
 impl Lambda {
     /// Starts bringing an image here; its function's records tell how it ends.
     pub(crate) fn start_pull(&self, awaited: Awaited) {
-        let lambda = self.clone();
+        let puller = Puller::new(self, &awaited);
         drop(sys::task::spawn("image", async move {
+            let lambda = &puller.lambda;
             let _turn = lambda.pulls.take(awaited.cx.account.as_str()).await;
-            let pulled = lambda.pull(&awaited).await;
-            if let Err(error) = &pulled {
-                tracing::warn!(%error, image = awaited.image.uri, function = awaited.name, "an image cannot be used");
-            }
-            if let Err(error) = lambda.settle(&awaited, pulled).await {
+            let ended = match lambda.is_awaited(&awaited).await {
+                Ok(false) => Ok(()),
+                Ok(true) => lambda.pull_and_settle(&awaited).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = ended {
                 let error = &error as &dyn std::error::Error;
-                tracing::error!(error, function = awaited.name, "an image is not settled: the next start tries again");
+                tracing::error!(
+                    error,
+                    function = awaited.name,
+                    "an image is not settled: it is tried again in an hour"
+                );
             }
         }));
+    }
+
+    /// Starts bringing an image here that a record waits for, unless somebody does so.
+    pub(crate) fn resume_pull(&self, awaited: Awaited) {
+        if !self.pulling.lock().contains_key(&what(&awaited)) {
+            self.start_pull(awaited);
+        }
+    }
+
+    async fn pull_and_settle(&self, awaited: &Awaited) -> Result<(), LambdaError> {
+        let pulled = self.pull(awaited).await;
+        if let Err(error) = &pulled {
+            tracing::warn!(%error, image = awaited.image.uri, function = awaited.name, "an image cannot be used");
+        }
+        self.settle(awaited, pulled).await
+    }
+
+    /// Whether the function, or its newest version, waits for this image: it may be gone, or never have come to be.
+    async fn is_awaited(&self, awaited: &Awaited) -> Result<bool, LambdaError> {
+        let read = self.kv.read(|tx| async move {
+            let place = awaited.place();
+            let latest: Option<FunctionRecord> = keys::get(&tx, &Key::Function(place)).await?;
+            let newest = newest(&tx, place).await?.map(|(_, version)| version);
+            Ok::<_, LambdaError>(latest.iter().chain(&newest).any(|record| awaited.is_in(record)))
+        });
+        read.await
     }
 
     async fn pull(&self, awaited: &Awaited) -> Result<(), ImageError> {
@@ -78,7 +149,7 @@ impl Lambda {
         let name = name.ok_or_else(|| ImageError::Invalid("its URI is malformed".to_owned()))?;
         let manifest = awaited.image.manifest(&awaited.code);
         self.packages.fetch_layers(&self.images, &name, &manifest).await?;
-        self.packages.image(&manifest).await.map(drop).map_err(image_error)
+        self.packages.image(&awaited.cx.account, &manifest).await.map(drop).map_err(image_error)
     }
 
     /// Notes how it ended, in every version that waits for this image: `$LATEST` and, where it was published at once, the
@@ -121,7 +192,7 @@ impl Lambda {
         mut record: FunctionRecord,
         failed: &Option<(String, String)>,
     ) -> Result<bool, LambdaError> {
-        if record.code.digest != awaited.code.digest || !matches!(record.pull, Some(Pull::Going { .. })) {
+        if !awaited.is_in(&record) {
             return Ok(false);
         }
         let before = match record.pull.take() {

@@ -2,27 +2,39 @@
 
 use std::io::{self, BufReader, Read};
 use std::sync::Arc;
+use std::time::Duration;
 
 use blob::{BlobRef, Blobs};
 use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use futures_util::TryStreamExt as _;
 use sha2::{Digest as _, Sha256};
+use sys::Clock;
 use tokio::sync::mpsc;
+use wire::AccountId;
 
 use super::manifest::{Configuration, DOCUMENT_BYTES_MAX, Document, Layer, Manifest, Packing};
 use super::tar::{Tar, broken};
-use super::tree::Tree;
+use super::tree::{Room, Tree};
 use super::{ImageError, ImageLimits, ImageName, ImageRoot, ImageSource, Reference};
 use crate::function::{Architecture, CodeRef};
-use crate::package::{PackageError, Packages, sha256_hex};
+use crate::package::{Growing, PackageError, Packages, sha256_hex};
 
+/// A manifest, or a configuration, is here within this time or not at all.
+const DOCUMENT_MAX: Duration = Duration::from_secs(60);
+/// Longest silence in a layer. What comes of it earns more time, but never more silence.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// A layer that comes more slowly for long is given up, in bytes a second: pulls have few places.
+const LAYER_RATE_MIN: u64 = 64 << 10;
+/// Images that are looked up at the same time, and for one account.
+pub(crate) const LOOK_UPS_AT_ONCE: usize = 16;
+pub(crate) const ACCOUNT_LOOK_UPS_AT_ONCE: usize = 4;
 /// Largest window of a zstd frame, as a power of two: 128 MiB, the most that `zstd --ultra` uses.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// Pieces of a blob on their way to the unpacker.
 const PIECES: usize = 4;
 /// Names of folders that hold an unpacked image.
-const UNPACKED: &str = "image-";
+pub(crate) const UNPACKED: &str = "image-";
 
 /// The name of the folder that holds the image with this manifest.
 pub(crate) fn folder_name(manifest_digest: &str) -> String {
@@ -48,12 +60,12 @@ pub(crate) struct Found {
 /// # Errors
 /// Why it cannot be used.
 pub(crate) async fn look_up(
-    source: &Arc<dyn ImageSource>,
+    (source, clock): (&Arc<dyn ImageSource>, &Clock),
     name: &ImageName,
     architecture: Architecture,
     limits: ImageLimits,
 ) -> Result<Found, ImageError> {
-    let mut fetched = source.manifest(name.clone()).await?;
+    let mut fetched = in_time(clock, source.manifest(name.clone())).await?;
     let mut digest = checked(&fetched.bytes, name)?;
     let mut resolved = name.at(&digest);
     let manifest = match Document::parse(&fetched.bytes, fetched.media_type.as_deref())? {
@@ -63,7 +75,7 @@ pub(crate) async fn look_up(
                 ImageError::Invalid(format!("it has no image for linux on {}", architecture.as_str()))
             })?;
             resolved = name.at(picked);
-            fetched = source.manifest(resolved.clone()).await?;
+            fetched = in_time(clock, source.manifest(resolved.clone())).await?;
             digest = checked(&fetched.bytes, &resolved)?;
             match Document::parse(&fetched.bytes, fetched.media_type.as_deref())? {
                 Document::Manifest(manifest) => manifest,
@@ -72,7 +84,7 @@ pub(crate) async fn look_up(
         }
     };
     let (described, layers) = (manifest.configuration()?, manifest.layers()?);
-    let configuration = fetch_document(source, &resolved, &described).await?;
+    let configuration = in_time(clock, fetch_document(source, &resolved, &described)).await?;
     let parsed = Configuration::parse(&configuration)?;
     parsed.check_platform(architecture)?;
     parsed.diff_ids(layers.len())?;
@@ -108,6 +120,12 @@ fn altered(digest: &str) -> ImageError {
     ImageError::Invalid(format!("what the registry has as sha256:{digest} is something else"))
 }
 
+/// What comes of a document, which may not take for ever.
+async fn in_time<T>(clock: &Clock, coming: impl Future<Output = Result<T, ImageError>>) -> Result<T, ImageError> {
+    let late = || Err(ImageError::Unavailable(format!("a document did not come within {} s", DOCUMENT_MAX.as_secs())));
+    clock.timeout(DOCUMENT_MAX, coming).await.unwrap_or_else(late)
+}
+
 async fn fetch_document(source: &Arc<dyn ImageSource>, image: &ImageName, blob: &CodeRef) -> Result<Bytes, ImageError> {
     let mut pieces = source.blob(image.clone(), blob.digest.clone()).await?;
     let mut bytes = Vec::new();
@@ -120,6 +138,12 @@ async fn fetch_document(source: &Arc<dyn ImageSource>, image: &ImageName, blob: 
     match bytes.len() as u64 == blob.length && sha256_hex(&bytes) == blob.digest {
         true => Ok(bytes.into()),
         false => Err(altered(&blob.digest)),
+    }
+}
+
+impl Room for Growing {
+    fn grow(&mut self, bytes: u64) -> io::Result<()> {
+        Self::grow(self, bytes)
     }
 }
 
@@ -149,23 +173,24 @@ impl Packages {
                 Err(blob::BlobError::NotFound(_) | blob::BlobError::Corrupt { .. }) => {}
                 Err(error) => return Err(ImageError::Node(error.to_string())),
             }
-            store_layer(self.blobs(), source.blob(image.clone(), layer.blob.digest.clone()).await?, &blob).await?;
+            let pieces = source.blob(image.clone(), layer.blob.digest.clone()).await?;
+            store_layer(self.blobs(), Slow::new(self.clock(), pieces), &blob).await?;
         }
         Ok(())
     }
 
-    /// The unpacked image; unpacks it when this node has not done so since it booted.
+    /// The unpacked image; unpacks it for `account` when this node has not done so since it booted.
     ///
     /// # Errors
     /// When a blob is missing or rotten, a layer is not acceptable, or the disk failed.
-    pub async fn image(&self, manifest: &CodeRef) -> Result<ImageRoot, PackageError> {
+    pub async fn image(&self, account: &AccountId, manifest: &CodeRef) -> Result<ImageRoot, PackageError> {
         let (layers, configuration) = self.layers_of(manifest).await?;
         let diff_ids = configuration.diff_ids(layers.len()).map_err(refused)?;
         let limits = self.image_limits();
         let blobs = self.blobs().clone();
-        let root = self.folder_once(folder_name(&manifest.digest), move |folder| {
+        let image = self.image_once(account, folder_name(&manifest.digest), move |root, growing| {
             Box::pin(async move {
-                let mut tree = Tree::new(&folder, limits.nodes_max, blob::FREE_BYTES_MIN)?;
+                let mut tree = Tree::new(&root, limits.nodes_max, growing)?;
                 let mut bytes_left = limits.bytes_max;
                 for (layer, diff_id) in layers.iter().zip(diff_ids) {
                     let laid = lay(&blobs, layer, diff_id, tree, bytes_left).await;
@@ -177,11 +202,11 @@ impl Packages {
                     })?;
                 }
                 let finish = move || tree.finish();
-                sys::task::blocking(finish).await.ok_or_else(crate::package::cancelled)??;
-                Ok(())
+                Ok(sys::task::blocking(finish).await.ok_or_else(crate::package::cancelled)??)
             })
         });
-        Ok(ImageRoot { root: root.await?, settings: configuration.settings() })
+        let (root, lease) = image.await?;
+        Ok(ImageRoot { root, settings: configuration.settings(), lease })
     }
 
     /// What the stored manifest and configuration say.
@@ -193,18 +218,43 @@ impl Packages {
     }
 }
 
-async fn store_layer(blobs: &Blobs, mut pieces: super::BlobStream, blob: &BlobRef) -> Result<(), ImageError> {
+/// A layer as it comes, and how long it has kept us waiting: the time that our own disk takes is not the source's.
+struct Slow<'a> {
+    clock: &'a Clock,
+    pieces: super::BlobStream,
+    waited: Duration,
+    received: u64,
+}
+
+impl<'a> Slow<'a> {
+    fn new(clock: &'a Clock, pieces: super::BlobStream) -> Self {
+        Self { clock, pieces, waited: Duration::ZERO, received: 0 }
+    }
+
+    /// The next piece; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, ImageError> {
+        let earned = Duration::from_secs(self.received / LAYER_RATE_MIN);
+        let left = (SILENCE_MAX + earned).saturating_sub(self.waited).min(SILENCE_MAX);
+        let begun = self.clock.elapsed();
+        let piece = self.clock.timeout(left, self.pieces.try_next()).await;
+        self.waited += self.clock.elapsed().saturating_sub(begun);
+        let piece = piece.ok_or_else(|| ImageError::Unavailable("a layer comes too slowly".to_owned()))?;
+        let piece = piece.map_err(|error| ImageError::Unavailable(error.to_string()))?;
+        self.received += piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        Ok(piece)
+    }
+}
+
+async fn store_layer(blobs: &Blobs, mut pieces: Slow<'_>, blob: &BlobRef) -> Result<(), ImageError> {
     let node = |error: blob::BlobError| ImageError::Node(error.to_string());
     let mut writer = blobs.writer().await.map_err(node)?;
-    let mut length = 0;
-    while let Some(piece) = pieces.try_next().await.map_err(|error| ImageError::Unavailable(error.to_string()))? {
-        length += piece.len() as u64;
-        if length > blob.length {
+    while let Some(piece) = pieces.next().await? {
+        if pieces.received > blob.length {
             return Err(altered(&blob.digest.to_string()));
         }
         writer.write(piece).await.map_err(node)?;
     }
-    if length < blob.length {
+    if pieces.received < blob.length {
         return Err(ImageError::Unavailable("a layer came in parts only".to_owned()));
     }
     // What has another digest is a blob of its own now, that no record names: the collector's.
@@ -219,9 +269,9 @@ async fn lay(
     blobs: &Blobs,
     layer: &Layer,
     diff_id: String,
-    mut tree: Tree,
+    mut tree: Tree<Growing>,
     bytes_left: u64,
-) -> Result<(Tree, u64), PackageError> {
+) -> Result<(Tree<Growing>, u64), PackageError> {
     let blob = BlobRef { digest: blob_digest(&layer.blob.digest)?, length: layer.blob.length };
     let mut reader = blobs.reader(&blob).await?;
     let (sender, receiver) = mpsc::channel(PIECES);
@@ -240,12 +290,22 @@ async fn lay(
         Ok::<_, blob::BlobError>(())
     };
     let (unpacked, read) = tokio::join!(unpacking, reading);
-    read?;
+    if let Err(error) = read {
+        // A folder of many files is not removed on an async thread.
+        sys::task::blocking(move || drop(unpacked)).await;
+        return Err(error.into());
+    }
     Ok(unpacked.ok_or_else(crate::package::cancelled)??)
 }
 
 /// Unpacks an archive into `tree` and checks its digest; returns how many bytes are left.
-fn unpack(pieces: Pieces, packing: Packing, diff_id: &str, tree: &mut Tree, bytes_left: u64) -> io::Result<u64> {
+fn unpack(
+    pieces: Pieces,
+    packing: Packing,
+    diff_id: &str,
+    tree: &mut Tree<Growing>,
+    bytes_left: u64,
+) -> io::Result<u64> {
     let pieces = BufReader::new(pieces);
     let plain: Box<dyn Read> = match packing {
         Packing::Plain => Box::new(pieces),
@@ -329,5 +389,64 @@ pub(super) fn image_error(error: PackageError) -> ImageError {
             PackageError::Blob(cause) => ImageError::Node(cause.to_string()),
             other => ImageError::Node(other.to_string()),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sys::Timestamp;
+
+    use super::*;
+
+    /// Reads `count` pieces of `bytes`, of which one comes every 30 seconds.
+    async fn read(bytes: usize, count: usize) -> Result<u64, ImageError> {
+        let clock = Clock::manual(Timestamp::default());
+        let source = clock.clone();
+        let pieces = futures_util::stream::unfold(0, move |at| {
+            let clock = source.clone();
+            async move {
+                clock.sleep(Duration::from_secs(30)).await;
+                (at < count).then(|| (Ok(Bytes::from(vec![0; bytes])), at + 1))
+            }
+        });
+        let mut slow = Slow::new(&clock, Box::pin(pieces));
+        let reading = async {
+            while slow.next().await?.is_some() {}
+            Ok(slow.received)
+        };
+        let ticking = async {
+            loop {
+                clock.advance(Duration::from_secs(10));
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            read = reading => read,
+            () = ticking => unreachable!("it never ends"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_layer_that_trickles_is_given_up_and_a_slow_one_comes() {
+        assert!(matches!(read(1, 10).await, Err(ImageError::Unavailable(why)) if why.contains("too slowly")));
+        assert_eq!(read(40 << 16, 10).await, Ok(400 << 16));
+        // Silence is not earned by what came before it.
+        let clock = Clock::manual(Timestamp::default());
+        let first = futures_util::stream::iter([Ok(Bytes::from(vec![0; 100 << 20]))]);
+        let pieces = futures_util::StreamExt::chain(first, futures_util::stream::pending());
+        let mut slow = Slow::new(&clock, Box::pin(pieces));
+        assert!(slow.next().await.expect("a piece").is_some());
+        let (piece, ()) = tokio::join!(slow.next(), async { clock.advance(SILENCE_MAX) });
+        assert!(piece.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_document_that_does_not_come_is_given_up() {
+        let clock = Clock::manual(Timestamp::default());
+        let (came, ()) = tokio::join!(in_time(&clock, std::future::pending::<Result<(), _>>()), async {
+            clock.advance(DOCUMENT_MAX);
+        });
+        assert!(matches!(came, Err(ImageError::Unavailable(_))));
     }
 }

@@ -24,10 +24,18 @@ use super::tar::{Head, Kind, Tar, broken};
 const DEPTH_MAX: usize = 128;
 /// Bytes that are copied at once.
 const CHUNK: usize = 64 << 10;
-/// Written between two looks at how much of the disk is free.
-const LOOK_EVERY_BYTES: u64 = 16 << 20;
+/// What whiteouts may look at, for each entry that an image may have. Layers as they are built hide before they add, and then
+/// everything that is looked at goes away: an entry is looked at once.
+const STEPS_A_NODE: u64 = 4;
+/// A path is walked again so often while mounts and renames elsewhere on the machine make the kernel unsure of it.
+const WALKS_MAX: usize = 128;
+/// Room is asked for in such pieces.
+const GRANT_BYTES: u64 = 4 << 20;
+/// What an entry takes of the disk beside its data, at most: the rest of its last block, or one with its names or its target.
+const ENTRY_BYTES: u64 = 4 << 10;
 /// Mode of folders that no entry describes.
 const FOLDER_MODE: u32 = 0o755;
+const TOO_DEEP: &str = "a path in it is too deep";
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// What else begins like this belongs to the file system of old Dockers.
@@ -38,27 +46,51 @@ const MOUNT_POINTS: [&str; 3] = ["proc", "dev", "tmp"];
 /// Files that the sandbox covers, where `/etc` is a folder.
 const COVERED: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
 
+/// Where the disk's room for a tree comes from.
+pub(super) trait Room {
+    /// Takes `bytes` more.
+    ///
+    /// # Errors
+    /// `StorageFull`; the disk's.
+    fn grow(&mut self, bytes: u64) -> io::Result<()>;
+}
+
 /// A tree under construction.
-pub(super) struct Tree {
+pub(super) struct Tree<G> {
     root: OwnedFd,
     path: PathBuf,
     nodes_left: u64,
-    /// Never written when less than this is free on the disk, in bytes.
-    free_bytes_min: u64,
-    written: u64,
+    /// Entries that whiteouts may still look at.
+    steps_left: u64,
+    room: G,
+    /// What the tree takes of the disk, and what it may take, in bytes.
+    taken: u64,
+    granted: u64,
     /// What the current layer has made or named, which its whiteouts spare: inode of the folder, hash of the name.
     own: HashSet<(u64, u64)>,
+    /// Folders, by inode, in which the current layer has hidden everything: they hold its own only.
+    opaque: HashSet<u64>,
     /// The folder of the last entry, because entries of one folder stand together.
     last: Option<(Vec<OsString>, OwnedFd)>,
 }
 
-impl Tree {
+impl<G: Room> Tree<G> {
     /// In `folder`, which exists and is empty. At most `nodes_max` entries over all layers.
-    pub(super) fn new(folder: &Path, nodes_max: u64, free_bytes_min: u64) -> io::Result<Self> {
+    pub(super) fn new(folder: &Path, nodes_max: u64, room: G) -> io::Result<Self> {
         let root =
             rustix::fs::openat(CWD, folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let (path, own, last) = (folder.to_owned(), HashSet::new(), None);
-        Ok(Self { root, path, nodes_left: nodes_max, free_bytes_min, written: 0, own, last })
+        Ok(Self {
+            root,
+            path: folder.to_owned(),
+            nodes_left: nodes_max,
+            steps_left: nodes_max.saturating_mul(STEPS_A_NODE),
+            room,
+            taken: 0,
+            granted: 0,
+            own: HashSet::new(),
+            opaque: HashSet::new(),
+            last: None,
+        })
     }
 
     /// Lays a layer over what is there.
@@ -67,6 +99,7 @@ impl Tree {
     /// `InvalidData` with the end of a sentence about the layer; the disk's and the source's errors.
     pub(super) fn lay<R: Read>(&mut self, tar: &mut Tar<R>) -> io::Result<()> {
         self.own.clear();
+        self.opaque.clear();
         self.last = None;
         let mut chunk = vec![0; CHUNK];
         while let Some(head) = tar.next()? {
@@ -75,6 +108,9 @@ impl Tree {
             let Some(name) = names.pop() else { continue };
             let parent = self.folder(&names)?;
             let bytes = name.as_bytes();
+            if bytes.starts_with(WHITEOUT) || head.kind == Kind::Special {
+                self.claim_folder(&names)?;
+            }
             if bytes == OPAQUE {
                 self.hide_all(&parent)?;
             } else if bytes.starts_with(WHITEOUT_META) {
@@ -88,8 +124,9 @@ impl Tree {
         Ok(())
     }
 
-    /// Makes what the sandbox mounts over, where it is not there as it must be.
-    pub(super) fn finish(&mut self) -> io::Result<()> {
+    /// Makes what the sandbox mounts over, where it is not there as it must be. The room comes back.
+    pub(super) fn finish(mut self) -> io::Result<G> {
+        self.make_room(ENTRY_BYTES * (MOUNT_POINTS.len() + COVERED.len() + 2) as u64)?;
         for name in MOUNT_POINTS {
             if self.kind(&self.root, name)? != Some(FileType::Directory) {
                 self.remove(&self.root, OsStr::new(name))?;
@@ -110,7 +147,7 @@ impl Tree {
             }
         }
         rustix::fs::fchmod(&self.root, Mode::from_raw_mode(FOLDER_MODE))?;
-        Ok(())
+        Ok(self.room)
     }
 
     /// The folder of these names; it and those above it are made where they are not there.
@@ -128,6 +165,7 @@ impl Tree {
         let Some((name, above)) = names.split_last() else { return Err(Errno::NOENT.into()) };
         let above = self.folder(above)?;
         self.count()?;
+        self.make_room(ENTRY_BYTES)?;
         match rustix::fs::mkdirat(&above, name, Mode::from_raw_mode(FOLDER_MODE)) {
             Ok(()) => {}
             // A link stands there whose target is missing.
@@ -147,7 +185,7 @@ impl Tree {
         path.extend(names);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        rustix::fs::openat2(&self.root, &path, flags, Mode::empty(), resolve)
+        walked(|| rustix::fs::openat2(&self.root, &path, flags, Mode::empty(), resolve))
     }
 
     /// Through links a path becomes deeper than it is long: the recursions here are as deep as folders.
@@ -156,7 +194,7 @@ impl Tree {
         let own = Path::new(OsStr::from_bytes(own.as_bytes())).strip_prefix(&self.path).map(Path::to_owned);
         match own.is_ok_and(|own| own.components().count() <= DEPTH_MAX) {
             true => Ok(folder),
-            false => Err(broken("a path in it is too deep")),
+            false => Err(broken(TOO_DEEP)),
         }
     }
 
@@ -168,6 +206,7 @@ impl Tree {
         tar: &mut Tar<R>,
         chunk: &mut [u8],
     ) -> io::Result<()> {
+        self.make_room(ENTRY_BYTES)?;
         match head.kind {
             Kind::Directory => {
                 if self.kind(parent, name)? != Some(FileType::Directory) {
@@ -203,11 +242,10 @@ impl Tree {
         let nowhere = || broken("a hard link in it leads nowhere");
         let mut names = names(target)?;
         let target = names.pop().ok_or_else(nowhere)?;
-        let mut path = PathBuf::from(".");
-        path.extend(&names);
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = rustix::fs::openat2(&self.root, &path, flags, Mode::empty(), resolve).map_err(|_| nowhere())?;
+        let folder = self.open(&names).map_err(|error| match error {
+            Errno::NOENT | Errno::NOTDIR | Errno::LOOP => nowhere(),
+            error => error.into(),
+        })?;
         match self.stat(&folder, &target)? {
             Some((kind, inode)) if kind != FileType::Directory => {
                 if self.stat(parent, name)?.is_some_and(|(_, own)| own == inode) {
@@ -233,19 +271,14 @@ impl Tree {
         }
     }
 
-    /// Fails when the disk is about to be full: what is stored there for good must go on growing.
+    /// Takes room before it is needed. What later layers hide counts as well.
     fn make_room(&mut self, bytes: u64) -> io::Result<()> {
-        let before = self.written / LOOK_EVERY_BYTES;
-        self.written += bytes;
-        if self.written / LOOK_EVERY_BYTES == before && self.written > bytes {
-            return Ok(());
+        self.taken = self.taken.saturating_add(bytes);
+        while self.taken > self.granted {
+            self.room.grow(GRANT_BYTES)?;
+            self.granted += GRANT_BYTES;
         }
-        let disk = rustix::fs::fstatvfs(&self.root)?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        match free < self.free_bytes_min + LOOK_EVERY_BYTES {
-            true => Err(Errno::NOSPC.into()),
-            false => Ok(()),
-        }
+        Ok(())
     }
 
     fn count(&mut self) -> io::Result<()> {
@@ -256,6 +289,13 @@ impl Tree {
     fn claim(&mut self, parent: &OwnedFd, name: impl AsRef<OsStr>) -> io::Result<()> {
         self.own.insert((inode(parent)?, hash(name.as_ref())));
         Ok(())
+    }
+
+    /// Of a folder in which the current layer has an entry that leaves nothing there: it has that folder, then.
+    fn claim_folder(&mut self, names: &[OsString]) -> io::Result<()> {
+        let Some((name, above)) = names.split_last() else { return Ok(()) };
+        let above = self.open(above)?;
+        self.claim(&above, name)
     }
 
     fn stat(&self, parent: &OwnedFd, name: &OsStr) -> io::Result<Option<(FileType, u64)>> {
@@ -288,7 +328,7 @@ impl Tree {
     }
 
     /// `.wh.NAME`
-    fn hide(&self, parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    fn hide(&mut self, parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
         match name.is_empty() || name == "." || name == ".." {
             true => Err(broken("a whiteout in it hides nothing")),
             false => self.sweep(parent, name),
@@ -296,13 +336,19 @@ impl Tree {
     }
 
     /// `.wh..wh..opq`
-    fn hide_all(&self, folder: &OwnedFd) -> io::Result<()> {
+    fn hide_all(&mut self, folder: &OwnedFd) -> io::Result<()> {
+        // What came here since is the layer's own: there is nothing that a second one would hide. Nor does it matter when the
+        // folder was removed meanwhile and its inode is another one's now, which this layer has made.
+        if !self.opaque.insert(inode(folder)?) {
+            return Ok(());
+        }
         let folder = reopen(folder, OsStr::new("."))?;
         entries(&folder)?.iter().try_for_each(|name| self.sweep(&folder, name))
     }
 
     /// Removes what the layers below have made, and leaves what the current one has, with the folders that it lies in.
-    fn sweep(&self, parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    fn sweep(&mut self, parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
+        self.steps_left = self.steps_left.checked_sub(1).ok_or_else(|| broken("its whiteouts take too long"))?;
         let is_own = self.own.contains(&(inode(parent)?, hash(name)));
         match self.kind(parent, name)? {
             Some(FileType::Directory) => {
@@ -320,6 +366,18 @@ impl Tree {
             _ => Ok(()),
         }
     }
+}
+
+/// What a walk below the root comes to. `..` in a link makes the kernel answer `EAGAIN` when a mount or a rename happens
+/// anywhere on the machine meanwhile (`openat2(2)`).
+fn walked<T>(mut walk: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    for _ in 1..WALKS_MAX {
+        match walk() {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            ended => return ended,
+        }
+    }
+    walk()
 }
 
 /// A folder in a folder, to be read: each time from its start.
@@ -375,7 +433,28 @@ fn names(path: &[u8]) -> io::Result<Vec<OsString>> {
         names.push(OsStr::from_bytes(name).to_owned());
     }
     match names.len() > DEPTH_MAX {
-        true => Err(broken("a path in it is too deep")),
+        true => Err(broken(TOO_DEEP)),
         false => Ok(names),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e2_a_walk_that_the_kernel_is_unsure_of_is_walked_again() {
+        for (unsure, expected) in [(0, Ok(7)), (1, Ok(7)), (WALKS_MAX - 1, Ok(7)), (WALKS_MAX, Err(Errno::AGAIN))] {
+            let mut left = unsure;
+            let walk = || match left {
+                0 => Ok(7),
+                _ => {
+                    left -= 1;
+                    Err(Errno::AGAIN)
+                }
+            };
+            assert_eq!(walked(walk), expected, "{unsure}");
+        }
+        assert_eq!(walked(|| Err::<(), _>(Errno::NOENT)), Err(Errno::NOENT));
     }
 }

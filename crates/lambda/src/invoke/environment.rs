@@ -21,6 +21,7 @@ use super::start::no_entry;
 use super::state::State;
 use super::telemetry::{Telemetry, events};
 use super::{Hooks, spans};
+use crate::image::ImageRoot;
 
 /// How long a runtime that closed its line, or whose process ended, has for its last words to arrive.
 const LAST_WORDS: Duration = Duration::from_millis(50);
@@ -64,6 +65,8 @@ pub(super) struct Held {
     pub(super) keys_expire: Option<Timestamp>,
     /// Cancelled at the end: stops accepting connections to the AWS endpoint.
     pub(super) open: CancellationToken,
+    /// The image that it runs from, which stays on the disk until then.
+    pub(super) _image: Option<ImageRoot>,
 }
 
 impl Drop for Held {

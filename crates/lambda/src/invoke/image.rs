@@ -86,6 +86,7 @@ pub(super) fn is_not_reserved(name: &str) -> bool {
 mod tests {
     use super::*;
     use crate::function::{CodeRef, ImageOverrides};
+    use crate::image::Lease;
     use crate::image::Settings;
 
     fn image() -> ImageRoot {
@@ -96,7 +97,7 @@ mod tests {
             working_dir: "/var/task".to_owned(),
             env: texts(&["A=1", "B=x=y", "malformed", "=nameless"]),
         };
-        ImageRoot { root: PathBuf::from("/nowhere"), settings }
+        ImageRoot { root: PathBuf::from("/nowhere"), settings, lease: Lease::default() }
     }
 
     fn used(entry_point: &[&str], command: &[&str], working_directory: &str) -> ImageUse {

@@ -147,6 +147,7 @@ impl Invoker {
             access_key_id: credentials.access_key_id.clone(),
             keys_expire: credentials.expires,
             open: CancellationToken::new(),
+            _image: folders.image.clone(),
         };
         let variables = Self::variables(function, &plan, logs.name(), &credentials);
         let protocol = entry::protocol(function, &plan);
@@ -289,7 +290,7 @@ impl Invoker {
             if self.0.launcher.isolation() == Isolation::None {
                 return Err("functions of container images need isolation".to_owned());
             }
-            let image = (hooks.image)(image.manifest.clone()).await;
+            let image = (hooks.image)(function.account.clone(), image.manifest.clone()).await;
             let image = image.map_err(|error| format!("the image cannot be read: {error}"))?;
             return Ok(Folders { package: image.root.clone(), layers: None, image: Some(image) });
         }

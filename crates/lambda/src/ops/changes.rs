@@ -48,7 +48,7 @@ pub(crate) fn check_settled(record: &FunctionRecord, arn: &str) -> Result<(), La
 pub(crate) async fn update_code(
     lambda: Lambda,
     cx: Cx,
-    input: m::UpdateFunctionCodeInput,
+    mut input: m::UpdateFunctionCodeInput,
 ) -> Result<m::UpdateFunctionCodeOutput, LambdaError> {
     let name = target(&cx, &input.function_name)?;
     settings::refuse_unserved(&[
@@ -57,7 +57,8 @@ pub(crate) async fn update_code(
         ("PublishTo", input.publish_to.is_some()),
     ])?;
     let architecture = input.architectures.as_deref().map(|given| settings::architecture(Some(given))).transpose()?;
-    let revision = input.revision_id.as_deref();
+    let revision = input.revision_id.clone();
+    let revision = revision.as_deref();
     // A wrong name or revision spares the work on the package; the transaction asks again.
     let before = lambda.kv.read(|tx| async { record(&{ tx }, &cx, &name).await }).await?;
     check_revision(&before, revision)?;
@@ -68,7 +69,7 @@ pub(crate) async fn update_code(
         return update_image(&lambda, &cx, &name, (&uri, architecture), before, &input).await;
     }
     let object = CodeObject::of_update(&input);
-    let package = lambda.package(&cx, input.zip_file, object, "UpdateFunctionCode").await?;
+    let package = lambda.package(&cx, input.zip_file.take(), object, "UpdateFunctionCode").await?;
     if input.dry_run == Some(true) {
         let code = lambda.try_package(package).await?;
         let tried = FunctionRecord { code, architecture: architecture.unwrap_or(before.architecture), ..before };
@@ -81,10 +82,12 @@ pub(crate) async fn update_code(
     let (version, changed) = lambda
         .kv
         .transact(|tx| {
-            let (lambda, cx, name, code, new_revision) = (&lambda, &cx, &name, &code, &new_revision);
+            let (lambda, cx, name, input, code, new_revision) = (&lambda, &cx, &name, &input, &code, &new_revision);
             async move {
                 let mut record = record(&tx, cx, name).await?;
                 check_revision(&record, revision)?;
+                check_settled(&record, &name.arn(cx))?;
+                images::check_code(&record, input)?;
                 let freed = record.code.length;
                 account_for(&tx, lambda, cx, |usage| {
                     usage.code_bytes = usage.code_bytes.saturating_sub(freed) + code.length;
@@ -127,7 +130,7 @@ async fn update_image(
     let mut next = before;
     lambda.begin_image(cx, image, &mut next).await?;
     let (now_ms, new_revision) = (lambda.now_ms(), sys::id::uuid(&lambda.rng));
-    let (version, changed, latest) = lambda
+    let committed = lambda
         .kv
         .transact(|tx| {
             let (next, new_revision) = (&next, &new_revision);
@@ -135,11 +138,14 @@ async fn update_image(
                 let mut record = record(&tx, cx, name).await?;
                 check_revision(&record, input.revision_id.as_deref())?;
                 check_settled(&record, &name.arn(cx))?;
+                images::check_code(&record, input)?;
                 let freed = record.code.length;
                 account_for(&tx, lambda, cx, |usage| {
                     usage.code_bytes = usage.code_bytes.saturating_sub(freed) + next.code.length;
                 })
                 .await?;
+                // `ImageConfig` may have changed since the registry was asked.
+                let overrides = record.image.as_ref().map(|image| image.overrides.clone()).unwrap_or_default();
                 // Of a function that never ran there is nothing that could run on.
                 let usable = record.unready().is_none();
                 let image = record.image.take().filter(|_| usable);
@@ -147,7 +153,7 @@ async fn update_image(
                     Box::new(Before { code: record.code.clone(), image, architecture: record.architecture })
                 });
                 record.code = next.code.clone();
-                record.image.clone_from(&next.image);
+                record.image = next.image.clone().map(|image| ImageRecord { overrides, ..image });
                 record.pull = Some(Pull::Going { before });
                 record.architecture = architecture;
                 record.last_modified_ms = now_ms;
@@ -160,9 +166,14 @@ async fn update_image(
                 Ok::<_, LambdaError>((version, changed, record))
             }
         })
-        .await?;
+        .await;
     drop(naming);
-    lambda.pull_for(cx, &name.name, &latest);
+    match &committed {
+        Ok((_, _, latest)) => lambda.pull_for(cx, &name.name, latest),
+        // It may be durable all the same.
+        Err(_) => lambda.resume_for(cx, &name.name, &next),
+    }
+    let (version, changed, _) = committed?;
     Ok(configuration(lambda, cx, &name.name, &version, changed))
 }
 

@@ -119,12 +119,15 @@ pub(crate) async fn create(
                 }
             }
         })
-        .await?;
+        .await;
     drop(naming);
-    if stored.is_some() {
-        lambda.pull_for(&cx, &name.name, &record);
+    match &stored {
+        Ok(Some(_)) => lambda.pull_for(&cx, &name.name, &record),
+        Ok(None) => {}
+        // It may be durable all the same.
+        Err(_) => lambda.resume_for(&cx, &name.name, &record),
     }
-    match stored {
+    match stored? {
         Some((version, record)) => {
             lambda.optimise(&cx, &name, &version, &record).await?;
             Ok(configuration(&lambda, &cx, &name.name, &version, record))

@@ -141,7 +141,10 @@ impl Lambda {
             LambdaError::invalid(format!("Source image {uri} is not valid. Provide a valid source image."))
         })?;
         let limits = self.packages.image_limits();
-        let found = look_up(&self.images, &name, architecture, limits).await.map_err(|error| error.refuse(uri))?;
+        let turn = self.look_ups.take(cx.account.as_str()).await;
+        let found = look_up((&self.images, &self.clock), &name, architecture, limits).await;
+        drop(turn);
+        let found = found.map_err(|error| error.refuse(uri))?;
         let key = Key::Usage { account: cx.account.as_str(), region: &cx.region };
         let usage = self.kv.read(|tx| async { keys::get::<UsageRecord>(&{ tx }, &key).await }).await?;
         let others = usage.unwrap_or_default().code_bytes.saturating_sub(freed);
@@ -182,9 +185,21 @@ impl Lambda {
 
     /// Begins to bring the image of a record here, when one is awaited.
     pub(crate) fn pull_for(&self, cx: &Cx, name: &str, record: &FunctionRecord) {
-        if let (Some(image), Some(Pull::Going { .. })) = (&record.image, &record.pull) {
-            let (name, code, image) = (name.to_owned(), record.code.clone(), image.clone());
-            self.start_pull(Awaited { cx: self.own_cx(cx.account.clone(), cx.region.clone()), name, code, image });
+        if let Some(awaited) = self.awaited(cx, name, record) {
+            self.start_pull(awaited);
         }
+    }
+
+    /// The same when nobody knows whether the record was written. Nothing comes of it where it was not.
+    pub(crate) fn resume_for(&self, cx: &Cx, name: &str, record: &FunctionRecord) {
+        if let Some(awaited) = self.awaited(cx, name, record) {
+            self.resume_pull(awaited);
+        }
+    }
+
+    fn awaited(&self, cx: &Cx, name: &str, record: &FunctionRecord) -> Option<Awaited> {
+        let (Some(image), Some(Pull::Going { .. })) = (&record.image, &record.pull) else { return None };
+        let cx = self.own_cx(cx.account.clone(), cx.region.clone());
+        Some(Awaited { cx, name: name.to_owned(), code: record.code.clone(), image: image.clone() })
     }
 }

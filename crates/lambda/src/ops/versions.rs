@@ -27,6 +27,10 @@ pub(crate) async fn publish_version(
                 let latest = record(&tx, cx, name).await?;
                 check_revision(&latest, input.revision_id.as_deref())?;
                 check_settled(&latest, &name.arn(cx))?;
+                // What failed to be created can be mended, but there is nothing of it that a version could be.
+                if let Some(state) = latest.unready() {
+                    return Err(LambdaError::unready(state));
+                }
                 let sha256 = shown_sha256(&latest);
                 if let Some(expected) = input.code_sha256.as_ref().filter(|expected| **expected != sha256) {
                     return Err(LambdaError::invalid(format!(
@@ -79,7 +83,8 @@ pub(crate) async fn publish(
     Ok((number.to_string(), version))
 }
 
-/// Whether code and configuration are the same: a version is only published of what has changed.
+/// Whether code and configuration are the same: a version is only published of what has changed. One that never came to be
+/// stays as it is, and stands for nothing.
 fn is_same(version: &FunctionRecord, latest: &FunctionRecord) -> bool {
     let bare = |record: &FunctionRecord| FunctionRecord {
         description: String::new(),
@@ -90,5 +95,5 @@ fn is_same(version: &FunctionRecord, latest: &FunctionRecord) -> bool {
         pull: None,
         ..record.clone()
     };
-    bare(version) == bare(latest)
+    version.unready() != Some("Failed") && bare(version) == bare(latest)
 }

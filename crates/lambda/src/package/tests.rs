@@ -15,7 +15,7 @@ use zip::write::SimpleFileOptions;
 use super::*;
 use raw::{Raw, raw_zip};
 
-const IMAGES: ImageLimits = ImageLimits { bytes_max: 1 << 20, nodes_max: 100 };
+const IMAGES: ImageLimits = ImageLimits { bytes_max: 1 << 20, nodes_max: 100, kept_bytes_max: 1 << 30 };
 const LIMITS: UnpackLimits = UnpackLimits { bytes_max: 1 << 20, nodes_max: 100 };
 
 /// Unpacks below a folder that has a sibling, so that anything written outside would show.
@@ -439,4 +439,42 @@ async fn a_refused_package_and_a_dry_run_leave_nothing() {
     assert!(store.store(Bytes::new()).await.is_err());
     let boot = fs::read_dir(outer.path().join("code")).unwrap().next().unwrap().unwrap().path();
     assert!(names(&boot).is_empty());
+}
+
+#[tokio::test]
+async fn slow_images_of_one_account_stop_nobody_elses_packages_and_images() {
+    let outer = tempfile::tempdir().unwrap();
+    let store = packages(outer.path()).await;
+    let [slow, other] = ["000000000001", "000000000002"].map(|account| AccountId::parse(account).unwrap());
+    let gate = tokio::sync::watch::Sender::new(false);
+    let begun = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let begin = |name: &'static str| {
+        let (store, account, begun, mut gate) = (store.clone(), slow.clone(), Arc::clone(&begun), gate.subscribe());
+        sys::task::spawn("test", async move {
+            let fill = |_: PathBuf, growing: Growing| -> BoxFuture<Result<Growing, PackageError>> {
+                Box::pin(async move {
+                    begun.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    gate.wait_for(|open| *open).await.expect("the test opens it");
+                    Ok(growing)
+                })
+            };
+            store.image_once(&account, name.to_owned(), fill).await
+        })
+    };
+    let stuck = ["image-a", "image-b", "image-c"].map(begin);
+    while begun.load(std::sync::atomic::Ordering::SeqCst) < ACCOUNT_IMAGE_UNPACKS_AT_ONCE {
+        tokio::task::yield_now().await;
+    }
+    for n in 0..LOCKS {
+        let zip = Bytes::from(raw_zip(&[Raw::file(&format!("f{n}"), b"1")]));
+        let code = store.store(zip).await.unwrap().code;
+        store.unpacked(&code).await.unwrap();
+    }
+    let fill = |_: PathBuf, growing: Growing| -> BoxFuture<_> { Box::pin(async move { Ok(growing) }) };
+    assert!(store.image_once(&other, "image-d".to_owned(), fill).await.unwrap().0.is_dir());
+    assert_eq!(begun.load(std::sync::atomic::Ordering::SeqCst), ACCOUNT_IMAGE_UNPACKS_AT_ONCE);
+    gate.send_replace(true);
+    for stuck in stuck {
+        assert!(stuck.await.unwrap().unwrap().unwrap().0.is_dir());
+    }
 }

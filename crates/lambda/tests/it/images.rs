@@ -24,6 +24,8 @@ struct Shelf {
     blobs: Mutex<HashMap<String, Bytes>>,
     configurations: Mutex<HashSet<String>>,
     gate: watch::Sender<bool>,
+    /// Manifests come when this is open.
+    manifest_gate: watch::Sender<bool>,
     /// Layers that fail before one comes.
     failures: Mutex<usize>,
     asked: Mutex<Vec<String>>,
@@ -36,6 +38,7 @@ impl Shelf {
             blobs: Mutex::default(),
             configurations: Mutex::default(),
             gate: watch::Sender::new(true),
+            manifest_gate: watch::Sender::new(true),
             failures: Mutex::new(0),
             asked: Mutex::default(),
         })
@@ -75,7 +78,11 @@ impl ImageSource for Shelf {
     fn manifest(&self, image: ImageName) -> BoxFuture<Result<Fetched, ImageError>> {
         let bytes = self.manifests.lock().get(&image.to_string()).cloned();
         let bytes = bytes.ok_or(ImageError::NotFound);
-        Box::pin(async move { Ok(Fetched { media_type: None, bytes: bytes? }) })
+        let mut gate = self.manifest_gate.subscribe();
+        Box::pin(async move {
+            gate.wait_for(|open| *open).await.expect("the shelf stays");
+            Ok(Fetched { media_type: None, bytes: bytes? })
+        })
     }
 
     fn blob(&self, _: ImageName, digest: String) -> BoxFuture<Result<BlobStream, ImageError>> {
@@ -373,6 +380,106 @@ async fn a_restart_goes_on_bringing_images_here_and_keeps_what_came_before() {
     assert_eq!(stage.lambda.sweep_packages().await.unwrap(), 0);
     assert_eq!(invoke(&stage, "f").await.status, 200);
     assert_eq!(ran(&stage), digest);
+}
+
+#[tokio::test]
+async fn a_pull_that_nobody_works_on_is_taken_up_again_by_the_collector() {
+    let shelf = Shelf::new();
+    shelf.put(URI, "one", json!({}));
+    let stage = Stage::with_images(Config::default(), shelf.clone()).await;
+    shelf.open(false);
+    stage.create("f", of_image(URI)).await.expect(201);
+    while shelf.asked.lock().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    // One that goes on is left alone: its layer is asked for once.
+    stage.lambda.collect_packages(&mut lambda::jobs::Unneeded::default()).await.unwrap();
+    shelf.open(true);
+    until(&stage, "f", "State", "Active").await;
+    assert_eq!(shelf.asked.lock().len(), 2);
+
+    // As when the end of one could not be noted: the record waits, and this process knows of nothing.
+    shelf.put("registry.test/team/app:v2", "two", json!({}));
+    shelf.open(false);
+    stage.create("g", of_image("registry.test/team/app:v2")).await.expect(201);
+    let next = Shelf::new();
+    next.put("registry.test/team/app:v2", "two", json!({}));
+    let stage = stage.restarted(next).await;
+    assert_eq!(stage.get(&configuration("g")).await.json["State"], "Pending");
+    stage.lambda.collect_packages(&mut lambda::jobs::Unneeded::default()).await.unwrap();
+    until(&stage, "g", "State", "Active").await;
+}
+
+#[tokio::test]
+async fn look_ups_of_one_account_wait_for_each_other() {
+    let shelf = Shelf::new();
+    shelf.put(URI, "one", json!({}));
+    let stage = Stage::with_images(Config::default(), shelf.clone()).await;
+    shelf.manifest_gate.send_replace(false);
+    let names: Vec<_> = (0..7).map(|n| format!("f{n}")).collect();
+    let created = futures_util::future::join_all(names.iter().map(|name| stage.create(name, of_image(URI))));
+    let opened = async {
+        while shelf.manifest_gate.receiver_count() < 4 {
+            tokio::task::yield_now().await;
+        }
+        sys::Clock::system().sleep(Duration::from_millis(20)).await;
+        assert_eq!(shelf.manifest_gate.receiver_count(), 4, "more than an account may have at once");
+        shelf.manifest_gate.send_replace(true);
+    };
+    let (created, ()) = tokio::join!(created, opened);
+    assert!(created.into_iter().all(|answer| answer.status == 201));
+}
+
+#[tokio::test]
+async fn no_version_is_made_of_what_failed_and_a_failed_version_stands_for_nothing() {
+    let shelf = Shelf::new();
+    shelf.put(URI, "one", json!({}));
+    let gone = shelf.blobs.lock().remove(&sha256(&layer("one"))).unwrap();
+    let stage = Stage::with_images(Config::default(), shelf.clone()).await;
+    let mut input = of_image(URI);
+    input["Publish"] = json!(true);
+    assert_eq!(stage.create("f", input).await.expect(201)["Version"], "1");
+    until(&stage, "f", "State", "Failed").await;
+    let versions = format!("{FUNCTIONS}/f/versions");
+    let failed =
+        "The operation cannot be performed at this time. The function is currently in the following state: Failed";
+    let conflict = (409, "ResourceConflictException".to_owned(), failed.to_owned());
+    assert_eq!(stage.send("POST", &versions, json!({})).await.error(), conflict);
+
+    shelf.blobs.lock().insert(sha256(&gone), gone);
+    stage.send("PUT", &format!("{FUNCTIONS}/f/code"), json!({ "ImageUri": URI })).await.expect(200);
+    until(&stage, "f", "State", "Active").await;
+    for _ in 0..2 {
+        let published = stage.send("POST", &versions, json!({})).await.expect(201);
+        assert_eq!((&published["Version"], &published["State"]), (&json!("2"), &json!("Active")));
+    }
+    assert_eq!(stage.get(&format!("{}?Qualifier=1", configuration("f"))).await.json["State"], "Failed");
+}
+
+#[tokio::test]
+async fn what_changes_while_the_registry_is_asked_stays_changed() {
+    let shelf = Shelf::new();
+    shelf.put(URI, "one", json!({}));
+    let stage = Stage::with_images(Config::default(), shelf.clone()).await;
+    let config = |command: &str| json!({ "ImageConfig": { "Command": [command] } });
+    let mut input = of_image(URI);
+    input["ImageConfig"] = config("old")["ImageConfig"].clone();
+    stage.create("f", input).await.expect(201);
+    until(&stage, "f", "State", "Active").await;
+    shelf.put(URI, "two", json!({}));
+    shelf.manifest_gate.send_replace(false);
+    let asked = async {
+        while shelf.manifest_gate.receiver_count() == 0 {
+            tokio::task::yield_now().await;
+        }
+        stage.send("PUT", &configuration("f"), config("new")).await.expect(200);
+        shelf.manifest_gate.send_replace(true);
+    };
+    let (code, body) = (format!("{FUNCTIONS}/f/code"), json!({ "ImageUri": URI }));
+    let (updated, ()) = tokio::join!(stage.send("PUT", &code, body), asked);
+    assert_eq!(updated.expect(200)["ImageConfigResponse"], config("new"));
+    let active = until(&stage, "f", "LastUpdateStatus", "Successful").await;
+    assert_eq!(active["ImageConfigResponse"], config("new"));
 }
 
 #[tokio::test]

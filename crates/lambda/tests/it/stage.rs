@@ -248,7 +248,7 @@ impl Stage {
         let rng = Rng::seeded(7);
         let blobs = blob::Blobs::local(folder.path().join("blobs"), clock.clone(), rng.clone()).await.unwrap();
         let limits = UnpackLimits { bytes_max: 1 << 20, nodes_max: 100 };
-        let images = ImageLimits { bytes_max: 1 << 20, nodes_max: 100 };
+        let images = ImageLimits { bytes_max: 1 << 20, nodes_max: 100, kept_bytes_max: 1 << 30 };
         let packages =
             Packages::open(&folder.path().join("code"), blobs, (clock.clone(), rng.clone()), (limits, images)).unwrap();
         let (script, objects) = (Arc::new(Script::default()), Arc::new(Objects::default()));

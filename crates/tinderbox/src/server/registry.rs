@@ -69,17 +69,30 @@ struct Inner {
     clock: Clock,
     base: Uri,
     tls: TlsConnector,
+    /// Where it may send us on.
+    permits: Permits,
     /// A `config.json` of Docker, read anew each time: tokens of clouds are renewed there.
     credentials: Option<PathBuf>,
     tokens: Mutex<HashMap<String, (String, Timestamp)>>,
     places: Semaphore,
 }
 
+/// Whether a place that the operator has not named may be asked: its host, one of its addresses, and whether it is over https.
+type Permits = fn(&str, SocketAddr, bool) -> bool;
+
+fn is_public(host: &str, address: SocketAddr, secure: bool) -> bool {
+    secure && Egress::All.permits(host, address)
+}
+
 impl Registry {
     /// At `base`: scheme, host and port.
     pub(super) fn new(clock: Clock, base: Uri, tls: TlsConnector, credentials: Option<PathBuf>) -> Self {
+        Self::with(clock, base, tls, credentials, is_public)
+    }
+
+    fn with(clock: Clock, base: Uri, tls: TlsConnector, credentials: Option<PathBuf>, permits: Permits) -> Self {
         let (tokens, places) = (Mutex::new(HashMap::new()), Semaphore::new(REQUESTS_MAX));
-        Self(Arc::new(Inner { clock, base, tls, credentials, tokens, places }))
+        Self(Arc::new(Inner { clock, base, tls, permits, credentials, tokens, places }))
     }
 
     /// The manifest or index of an image.
@@ -119,10 +132,11 @@ impl Registry {
         let url = parse(&format!("{}/v2/{}/{path}", base.trim_end_matches('/'), image.repository))?;
         let mut authorization = self.token(&image.repository).map(|token| format!("Bearer {token}"));
         for asked_before in [false, true] {
-            let answer = self.follow(&url, accept, authorization.as_deref()).await?;
+            let (answer, own) = self.follow(&url, accept, authorization.as_deref()).await?;
             match answer.status().as_u16() {
                 200 => return Ok(answer),
-                401 if !asked_before => authorization = Some(self.authorization(image, &answer).await?),
+                // What another place wants to see it does not get: its challenge names who would be given the credentials.
+                401 if own && !asked_before => authorization = Some(self.authorization(image, &answer).await?),
                 401 | 403 => return Err(ImageError::Denied),
                 404 => return Err(ImageError::NotFound),
                 status => return Err(ImageError::Unavailable(format!("it answers with status {status}"))),
@@ -185,20 +199,20 @@ impl Registry {
         Ok(token)
     }
 
-    /// Sends a request to the registry, and where it leads.
+    /// Sends a request to the registry, and where it leads. The answer, and whether it is the registry's own.
     async fn follow(
         &self,
         url: &Uri,
         accept: &str,
         credentials: Option<&str>,
-    ) -> Result<Response<Incoming>, ImageError> {
+    ) -> Result<(Response<Incoming>, bool), ImageError> {
         let mut url = url.clone();
         for _ in 0..=REDIRECTS_MAX {
             // What the registry's credentials are worth they are worth there only.
             let own = self.is_own(&url);
             let answer = self.send(&url, accept, credentials.filter(|_| own)).await?;
             if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-                return Ok(answer);
+                return Ok((answer, own));
             }
             let location = answer.headers().get(LOCATION).and_then(|location| location.to_str().ok());
             let location = location.ok_or_else(|| ImageError::Unavailable("it redirects to nowhere".to_owned()))?;
@@ -234,7 +248,7 @@ impl Registry {
         let port = url.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let mut addresses = look_up(host.to_owned(), port).await?;
         if !self.is_own(url) {
-            addresses.retain(|address| secure && Egress::All.permits(host, *address));
+            addresses.retain(|address| (self.0.permits)(host, *address, secure));
         }
         if addresses.is_empty() {
             let why = format!("it leads to {host}, which is neither itself nor a public address over https");

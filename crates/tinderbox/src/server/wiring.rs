@@ -89,7 +89,7 @@ pub(super) async fn wire(
     let may_do = identity::may_do(iam.clone(), config.auth);
     let s3 = storage::open(config, data, kv.clone(), &blobs, &clock, &rng, (&may_act, may_do)).await?;
     storage::start_jobs(&s3, &clock, &stop);
-    let packages = Packages::open(&data.join("code"), blobs, (clock.clone(), rng.clone()), unpack_limits(config))
+    let packages = Packages::open(&data.join("code"), blobs, (clock.clone(), rng.clone()), unpack_limits(config, data))
         .context("the code folder does not open")?;
 
     let credentials = root_credentials(config, root_key);
@@ -396,11 +396,15 @@ fn body_limits(payloads: PayloadLimits) -> Vec<BodyLimit> {
     ]
 }
 
-fn unpack_limits(config: &Config) -> (UnpackLimits, ImageLimits) {
+fn unpack_limits(config: &Config, data: &Path) -> (UnpackLimits, ImageLimits) {
     let image_bytes = ByteSize::mib(config.image_mb).bytes();
     (
         UnpackLimits { bytes_max: limits::PACKAGE_UNZIPPED_BYTES_MAX, nodes_max: limits::PACKAGE_NODES_MAX },
-        ImageLimits { bytes_max: image_bytes, nodes_max: limits::IMAGE_NODES_MAX },
+        ImageLimits {
+            bytes_max: image_bytes,
+            nodes_max: limits::IMAGE_NODES_MAX,
+            kept_bytes_max: lambda::image::half_of_disk(data),
+        },
     )
 }
 

@@ -96,7 +96,7 @@ impl Lambdas {
         let (folder, rng) = (tempfile::tempdir().unwrap(), Rng::seeded(7));
         let blobs = blob::Blobs::local(folder.path().join("blobs"), world.clock.clone(), rng.clone()).await.unwrap();
         let limits = UnpackLimits { bytes_max: 1 << 20, nodes_max: 100 };
-        let images = lambda::image::ImageLimits { bytes_max: 1 << 20, nodes_max: 100 };
+        let images = lambda::image::ImageLimits { bytes_max: 1 << 20, nodes_max: 100, kept_bytes_max: 1 << 30 };
         let plane = Arc::new(Plane::default());
         let lambda = Lambda::new(LambdaParts {
             kv: world.kv.clone(),

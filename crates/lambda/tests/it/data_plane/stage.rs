@@ -238,7 +238,7 @@ fn hooks(
     let (packages, registered, revoked) = (Arc::clone(packages), Arc::clone(credentials), Arc::clone(credentials));
     let layers = Arc::clone(&packages);
     Hooks {
-        image: Arc::new(|_| Box::pin(async { Err(std::io::ErrorKind::NotFound.into()) })),
+        image: Arc::new(|_, _| Box::pin(async { Err(std::io::ErrorKind::NotFound.into()) })),
         // One layer, which is unpacked like a package: several are merged by `Packages`, which this stage does without.
         layers: Arc::new(move |wanted| {
             let found = layers.lock().get(&wanted[0].digest).cloned();

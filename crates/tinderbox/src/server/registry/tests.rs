@@ -104,6 +104,28 @@ async fn a_registry_sends_nobody_inside_and_its_secrets_nowhere() {
 }
 
 #[tokio::test]
+async fn a_place_that_the_registry_redirects_to_cannot_ask_for_its_credentials() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let credentials = folder.path().join("config.json");
+    std::fs::write(&credentials, r#"{"auths": {"registry.test": {"username": "u", "password": "p"}}}"#)
+        .expect("written");
+    let (thief, stolen) = serve(|_| (200, String::new(), r#"{"token": "t"}"#.to_owned())).await;
+    for challenge in [format!("Bearer realm=\"{}token\"", thief.0.base), "Basic realm=\"x\"".to_owned()] {
+        let challenge = format!("WWW-Authenticate: {challenge}\r\n");
+        let (store, asked) = serve(move |_| (401, challenge.clone(), String::new())).await;
+        let location = format!("Location: {}store/x\r\n", store.0.base);
+        let (there, own) = serve(move |_| (307, location.clone(), String::new())).await;
+        let tls = tls::connector(None, "a test").expect("no authority of ours is needed");
+        let base = there.0.base.clone();
+        // As if all of this were in public places over https.
+        let registry = Registry::with(Clock::system(), base, tls, Some(credentials.clone()), |_, _, _| true);
+        assert_eq!(registry.manifest(&image()).await.expect_err("refused"), ImageError::Denied);
+        assert_eq!((asked.lock().len(), own.lock().len()), (1, 1));
+    }
+    assert!(stolen.lock().is_empty(), "{:?}", stolen.lock());
+}
+
+#[tokio::test]
 async fn redirects_within_the_registry_are_followed_and_end() {
     let (registry, _) = serve(|head| match head.contains("/store/") {
         true => (200, String::new(), "{}".to_owned()),

@@ -1,0 +1,283 @@
+//! The unpacked images of a node: a cache with a bound. What nothing runs from goes first when room is needed, the one that was
+//! used longest ago before the others.
+//!
+//! ```text
+//!   CODE/BOOT/image-DIGEST/root/…     the root of its environments
+//!   CODE/BOOT/image-DIGEST/bytes      what it takes, in decimal digits: written last
+//! ```
+//! Whoever runs from one has a [`Lease`]. A folder is given out, and taken away, under one lock.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use sys::{Clock, Rng, Timestamp};
+
+use super::unfinished;
+use crate::image::Lease;
+use crate::image::store::UNPACKED;
+
+/// Below the folder of an image.
+const ROOT: &str = "root";
+const BYTES: &str = "bytes";
+/// Whoever asks for room must find this many times as much: others have asked as well, and not written yet.
+const ROOM_SHARES: u64 = super::IMAGE_UNPACKS_AT_ONCE as u64;
+
+/// Bytes that may be written on the disk.
+pub(crate) type Room = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// All of them.
+pub(crate) struct Kept {
+    folder: PathBuf,
+    bytes_max: u64,
+    room: Room,
+    clock: Clock,
+    rng: Rng,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    images: HashMap<String, Image>,
+    /// What those take that are being unpacked.
+    growing_bytes: u64,
+    /// Counts uses.
+    uses: u64,
+}
+
+struct Image {
+    bytes: u64,
+    /// The later, the larger.
+    used: u64,
+    lease: Lease,
+}
+
+impl Kept {
+    /// Those in `folder`; what is there and not whole goes away. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn open(folder: &Path, bytes_max: u64, room: Room, (clock, rng): (Clock, Rng)) -> io::Result<Self> {
+        let mut state = State::default();
+        for entry in fs::read_dir(folder)? {
+            let (name, path) = entry.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))?;
+            if !name.starts_with(UNPACKED) {
+                continue;
+            }
+            let bytes = fs::read_to_string(path.join(BYTES)).ok().and_then(|bytes| bytes.parse().ok());
+            match bytes {
+                Some(bytes) => {
+                    drop(state.images.insert(name, Image { bytes, used: 0, lease: Lease::default() }));
+                }
+                None => fs::remove_dir_all(path)?,
+            }
+        }
+        let (folder, state) = (folder.to_owned(), Mutex::new(state));
+        Ok(Self { folder, bytes_max, room, clock, rng, state })
+    }
+
+    /// The root of an image that is here, young again for [`super::Packages::remove`]. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn lease(&self, name: &str) -> io::Result<Option<(PathBuf, Lease)>> {
+        let mut state = self.state.lock();
+        state.uses += 1;
+        let uses = state.uses;
+        let Some(image) = state.images.get_mut(name) else { return Ok(None) };
+        let place = self.folder.join(name);
+        let now = SystemTime::UNIX_EPOCH + self.clock.now().since(Timestamp::default());
+        match fs::File::open(&place) {
+            Ok(folder) => folder.set_modified(now)?,
+            // Somebody has tidied up by hand.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                state.images.remove(name);
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        }
+        image.used = uses;
+        Ok(Some((place.join(ROOT), image.lease.clone())))
+    }
+
+    /// Begins an image in a folder of its own; returns the root that it is unpacked to, and what it takes. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn begin(self: &Arc<Self>) -> io::Result<(PathBuf, Growing)> {
+        let folder = unfinished(&self.folder, &self.rng);
+        fs::create_dir(&folder)?;
+        let growing = Growing { kept: Arc::clone(self), folder, bytes: 0 };
+        let root = growing.folder.join(ROOT);
+        fs::create_dir(&root)?;
+        Ok((root, growing))
+    }
+
+    /// Takes an image away that nothing runs from; returns the folder that is to be removed. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn take(&self, name: &str) -> io::Result<Option<PathBuf>> {
+        self.take_from(&mut self.state.lock(), name)
+    }
+
+    fn take_from(&self, state: &mut State, name: &str) -> io::Result<Option<PathBuf>> {
+        if state.images.get(name).is_none_or(|image| image.lease.is_out()) {
+            return Ok(None);
+        }
+        let to = unfinished(&self.folder, &self.rng);
+        match fs::rename(self.folder.join(name), &to) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        state.images.remove(name);
+        Ok(Some(to))
+    }
+
+    fn total(state: &State) -> u64 {
+        state.images.values().fold(state.growing_bytes, |sum, image| sum.saturating_add(image.bytes))
+    }
+}
+
+/// An image that is being unpacked. What is not kept goes away. Dropping it blocks on the disk.
+pub(crate) struct Growing {
+    kept: Arc<Kept>,
+    folder: PathBuf,
+    bytes: u64,
+}
+
+impl Growing {
+    /// Takes `bytes` more, for which images go that nothing runs from. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `StorageFull`; the disk's.
+    pub(crate) fn grow(&mut self, bytes: u64) -> io::Result<()> {
+        loop {
+            let mut state = self.kept.state.lock();
+            let fits = Kept::total(&state).saturating_add(bytes) <= self.kept.bytes_max;
+            if fits && (self.kept.room)() >= bytes.saturating_mul(ROOM_SHARES) {
+                state.growing_bytes = state.growing_bytes.saturating_add(bytes);
+                self.bytes += bytes;
+                return Ok(());
+            }
+            let idle = state.images.iter().filter(|(_, image)| !image.lease.is_out());
+            let idle = idle.min_by_key(|(_, image)| image.used).map(|(name, _)| name.clone());
+            let Some(idle) = idle else { return Err(rustix::io::Errno::NOSPC.into()) };
+            let gone = self.kept.take_from(&mut state, &idle)?;
+            drop(state);
+            tracing::info!(image = idle, "an unpacked image goes to make room");
+            if let Some(folder) = gone {
+                fs::remove_dir_all(folder)?;
+            }
+        }
+    }
+
+    /// Keeps the image under its name. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The disk's; then the image goes away.
+    pub(crate) fn keep(mut self, name: &str) -> io::Result<(PathBuf, Lease)> {
+        fs::write(self.folder.join(BYTES), self.bytes.to_string())?;
+        let (place, lease) = (self.kept.folder.join(name), Lease::default());
+        let mut state = self.kept.state.lock();
+        fs::rename(&self.folder, &place)?;
+        state.uses += 1;
+        // Nowhere does it count twice.
+        let bytes = std::mem::take(&mut self.bytes);
+        state.growing_bytes = state.growing_bytes.saturating_sub(bytes);
+        let image = Image { bytes, used: state.uses, lease: lease.clone() };
+        state.images.insert(name.to_owned(), image);
+        drop(state);
+        Ok((place.join(ROOT), lease))
+    }
+}
+
+impl Drop for Growing {
+    fn drop(&mut self) {
+        // After the rename there is nothing left under this name; what a failure leaves is swept at the next start.
+        let _ = fs::remove_dir_all(&self.folder);
+        let mut state = self.kept.state.lock();
+        state.growing_bytes = state.growing_bytes.saturating_sub(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn kept(folder: &Path, bytes_max: u64, room: u64) -> Arc<Kept> {
+        let seams = (Clock::manual(Timestamp::default()), Rng::seeded(1));
+        Arc::new(Kept::open(folder, bytes_max, Arc::new(move || room), seams).expect("opens"))
+    }
+
+    fn put(kept: &Arc<Kept>, name: &str, bytes: u64) -> io::Result<Lease> {
+        let (root, mut growing) = kept.begin()?;
+        fs::write(root.join("f"), name)?;
+        growing.grow(bytes)?;
+        Ok(growing.keep(name)?.1)
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let names = fs::read_dir(folder).expect("readable").map(|entry| entry.expect("an entry").file_name());
+        let mut names: Vec<_> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn e3_the_image_used_longest_ago_goes_and_none_that_runs() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let all = kept(folder.path(), 10 * MIB, u64::MAX);
+        for name in ["image-a", "image-b", "image-c"] {
+            drop(put(&all, name, 3 * MIB).expect("there is room"));
+        }
+        assert!(all.lease("image-a").expect("readable").is_some());
+        let runs = all.lease("image-c").expect("readable").expect("here");
+        drop(put(&all, "image-d", 3 * MIB).expect("room is made"));
+        assert_eq!(names(folder.path()), ["image-a", "image-c", "image-d"]);
+        assert!(all.lease("image-b").expect("readable").is_none());
+        // Everything else goes for a large one, and what is too large is refused and leaves nothing.
+        assert_eq!(put(&all, "image-e", 8 * MIB).expect_err("refused").kind(), io::ErrorKind::StorageFull);
+        assert_eq!(names(folder.path()), ["image-c"]);
+        assert!(all.take("image-c").expect("works").is_none(), "it runs");
+        drop(runs);
+        drop(put(&all, "image-e", 8 * MIB).expect("room is made"));
+        assert_eq!(names(folder.path()), ["image-e"]);
+    }
+
+    #[test]
+    fn e3_images_go_when_the_disk_runs_full() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let free = Arc::new(std::sync::atomic::AtomicU64::new(u64::MAX));
+        let (tells, seams) = (Arc::clone(&free), (Clock::manual(Timestamp::default()), Rng::seeded(1)));
+        let room: Room = Arc::new(move || tells.load(std::sync::atomic::Ordering::Relaxed));
+        let all = Arc::new(Kept::open(folder.path(), u64::MAX, room, seams).expect("opens"));
+        drop(put(&all, "image-a", MIB).expect("there is room"));
+        free.store(ROOM_SHARES * MIB - 1, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(put(&all, "image-b", MIB).expect_err("refused").kind(), io::ErrorKind::StorageFull);
+        assert!(names(folder.path()).is_empty());
+        free.store(ROOM_SHARES * MIB, std::sync::atomic::Ordering::Relaxed);
+        drop(put(&all, "image-b", MIB).expect("there is room"));
+    }
+
+    #[test]
+    fn what_is_whole_is_found_again_at_the_next_start() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(put(&kept(folder.path(), 10 * MIB, u64::MAX), "image-a", 7 * MIB).expect("there is room"));
+        fs::create_dir_all(folder.path().join("image-torn/root")).expect("made");
+        let all = kept(folder.path(), 10 * MIB, u64::MAX);
+        assert_eq!(names(folder.path()), ["image-a"]);
+        let (root, lease) = all.lease("image-a").expect("readable").expect("here");
+        assert_eq!(fs::read_to_string(root.join("f")).expect("there"), "image-a");
+        assert!(put(&all, "image-b", 4 * MIB).is_err(), "it counts");
+        drop(lease);
+        drop(put(&all, "image-b", 4 * MIB).expect("room is made"));
+    }
+}
