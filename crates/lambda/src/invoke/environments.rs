@@ -177,7 +177,7 @@ impl Environments {
         let (mut handed, soon, busy) = {
             let mut pools = self.0.pools.lock();
             if pools.closed {
-                return Err(closed());
+                return Err(InvokeError::shutting_down());
             }
             let Pools { by_key, old, arrivals, .. } = &mut *pools;
             let pool = match by_key.contains_key(key) {
@@ -227,7 +227,7 @@ impl Environments {
         let busy = {
             let mut pools = self.0.pools.lock();
             if pools.closed {
-                return Err(closed());
+                return Err(InvokeError::shutting_down());
             }
             let key = Arc::new(key.clone());
             pools.by_key.entry(Arc::clone(&key)).or_default().busy += 1;
@@ -321,7 +321,7 @@ impl Environments {
             let cause = format!("{memory_mb} MB are more than this node's whole budget of {budget} MB");
             return Err(InvokeError::Unavailable { cause });
         }
-        let slot = async || Arc::clone(&self.0.starting).acquire_owned().await.map_err(|_| closed());
+        let slot = async || Arc::clone(&self.0.starting).acquire_owned().await.map_err(|_| InvokeError::shutting_down());
         // The slot first: where there is memory, no more take it than can start with it.
         let place = slot().await?;
         if let Ok(memory) = Arc::clone(&self.0.memory).try_acquire_many_owned(memory_mb) {
@@ -329,7 +329,7 @@ impl Environments {
         }
         // Not while memory is waited for, though: other starts have what they need.
         drop(place);
-        let _turn = self.0.making_room.acquire().await.map_err(|_| closed())?;
+        let _turn = self.0.making_room.acquire().await.map_err(|_| InvokeError::shutting_down())?;
         let memory = self.room(memory_mb).await?;
         Ok(StartRight { slot: slot().await?, memory })
     }
@@ -349,7 +349,7 @@ impl Environments {
             let missing = (memory_mb as usize).saturating_sub(memory.available_permits());
             let victims = self.take_least_recently_used(missing);
             if victims.is_empty() {
-                return Arc::clone(memory).acquire_many_owned(memory_mb).await.map_err(|_| closed());
+                return Arc::clone(memory).acquire_many_owned(memory_mb).await.map_err(|_| InvokeError::shutting_down());
             }
             self.stop_all(victims).await;
         }
@@ -569,8 +569,4 @@ impl Drop for Busy {
             }
         }
     }
-}
-
-fn closed() -> InvokeError {
-    InvokeError::Unavailable { cause: "the server is shutting down".to_owned() }
 }

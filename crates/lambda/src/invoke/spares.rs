@@ -185,7 +185,7 @@ impl Invoker {
         // Whoever takes it reads the log from the restore on: init was nobody's.
         drop(environment.logs.take_tail());
         initialised.map_err(|ending| match self.0.shutdown.is_cancelled() {
-            true => InvokeError::Unavailable { cause: "the server is shutting down".to_owned() }.into(),
+            true => InvokeError::shutting_down().into(),
             false => NotInitialised::of(&ending),
         })?;
         environment.freeze().await.map_err(|error| InvokeError::Unavailable { cause: error.to_string() })?;

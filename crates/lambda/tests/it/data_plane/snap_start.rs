@@ -207,6 +207,18 @@ async fn a_hook_that_hangs_is_stopped_after_ten_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_ends_while_hooks_run_blames_nobody() {
+    let stage = Stage::new().await;
+    let function = hooked(&stage, "print('a hook', flush=True); time.sleep(1000)");
+    initialised(&stage, &function).await;
+    let (called, ()) = tokio::join!(stage.try_invoke(&function, "{}"), async {
+        stage.until("the hook runs", |stage| stage.messages().contains(&"a hook".to_owned())).await;
+        stage.invoker.shutdown(Duration::ZERO).await;
+    });
+    assert!(matches!(called.unwrap_err(), InvokeError::Unavailable { .. }), "others may run it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_init_that_goes_wrong_says_how_in_the_words_of_the_api() {
     let stage = Stage::new().await;
     let failing = PYTHON.replace("order.append(\"before 1\")", "raise RuntimeError('before')");
