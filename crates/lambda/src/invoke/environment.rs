@@ -233,7 +233,10 @@ impl Environment {
             Some(Err(error)) if error.is_exec() => {
                 Err(Ending::NoEntry(no_entry(self.held.as_deref().unwrap_or_default(), &error)))
             }
-            Some(Err(_)) => Err(Ending::Exited(Exit::Signal(9))),
+            Some(Err(error)) => {
+                tracing::error!(environment = self.id, %error, "a runtime that waited for extensions cannot be begun");
+                Err(Ending::Platform(error.to_string()))
+            }
             None => Err(Ending::TimedOut(limit)),
         }
     }

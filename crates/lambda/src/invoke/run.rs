@@ -203,6 +203,9 @@ impl Run {
         if shared.shutdown.is_cancelled() {
             return Err(ColdEnd::Refused(InvokeError::shutting_down()));
         }
+        if let Some(error) = ending.refusal() {
+            return Err(ColdEnd::Refused(error));
+        }
         let Environment { id, mut logs, memory, .. } = environment;
         self.start_record(&mut logs);
         let began = shared.clock.elapsed();
@@ -217,6 +220,9 @@ impl Run {
             Err(ending) => {
                 let lasted = shared.clock.elapsed() - began;
                 self.init_report(&mut environment.logs, InitPhase::Invoke, lasted, &ending);
+                if let Some(error) = ending.refusal() {
+                    return Err(ColdEnd::Refused(error));
+                }
                 let peak = environment.memory_peak_bytes();
                 let Environment { logs, .. } = environment;
                 Err(ColdEnd::Ended(Box::new(logs), ending, peak))

@@ -92,6 +92,9 @@ pub enum NotInitialised {
 impl NotInitialised {
     /// The codes are those of the API model's `StateReasonCode`.
     fn of(ending: &Ending) -> Self {
+        if let Some(error) = ending.refusal() {
+            return error.into();
+        }
         let code = match ending {
             Ending::TimedOut(_) => "FunctionError.InitTimeout",
             Ending::NoEntry(_) => "FunctionError.InvalidEntryPoint",
@@ -219,4 +222,20 @@ pub(super) enum SpareRight {
     NoSlot,
     /// It would take memory from what somebody may call.
     NoMemory,
+}
+
+#[cfg(test)]
+mod tests {
+    use sandbox::Exit;
+
+    use super::*;
+
+    #[test]
+    fn what_the_platform_could_not_is_no_failure_of_the_version() {
+        let cause = "no memory for its process".to_owned();
+        let unavailable = InvokeError::Unavailable { cause: cause.clone() };
+        assert_eq!(NotInitialised::of(&Ending::Platform(cause)), NotInitialised::Unavailable(unavailable));
+        let exited = NotInitialised::of(&Ending::Exited(Exit::Signal(9)));
+        assert!(matches!(exited, NotInitialised::Failed { code: "FunctionError.RuntimeInitError", .. }), "{exited:?}");
+    }
 }
