@@ -95,6 +95,8 @@ struct Shared {
     spares: Shelf,
     /// Places among those that let idle environments end for their memory.
     making_room: Semaphore,
+    /// Told when an environment comes to stand idle: whoever makes room looks again.
+    idled: Notify,
     /// Environments whose end is under way.
     ending: watch::Sender<usize>,
     wait_max: Duration,
@@ -118,6 +120,7 @@ impl Environments {
             starting_max: limits.starting_max,
             spares,
             making_room: Semaphore::new(limits.starting_max),
+            idled: Notify::new(),
             ending: watch::Sender::new(0),
             wait_max: limits.wait_max,
             freeze_after: limits.freeze_after,
@@ -334,10 +337,16 @@ impl Environments {
         Ok(StartRight { slot: slot().await?, memory })
     }
 
-    /// This much memory: that of idle environments, which end for it side by side, and when there is none left what is given back first.
+    /// This much memory: that of spares and of idle environments, which end for it side by side; when there are none, what is given
+    /// back first, or what comes to stand idle meanwhile.
     async fn room(&self, memory_mb: u32) -> Result<OwnedSemaphorePermit, InvokeError> {
         let memory = &self.0.memory;
         loop {
+            // Listened to before the look: nothing that comes to stand between the two is missed.
+            let (idled, arrived) = (self.0.idled.notified(), self.0.spares.arrived());
+            let (mut idled, mut arrived) = (std::pin::pin!(idled), std::pin::pin!(arrived));
+            idled.as_mut().enable();
+            arrived.as_mut().enable();
             if let Ok(permit) = Arc::clone(memory).try_acquire_many_owned(memory_mb) {
                 return Ok(permit);
             }
@@ -349,7 +358,12 @@ impl Environments {
             let missing = (memory_mb as usize).saturating_sub(memory.available_permits());
             let victims = self.take_least_recently_used(missing);
             if victims.is_empty() {
-                return Arc::clone(memory).acquire_many_owned(memory_mb).await.map_err(|_| InvokeError::shutting_down());
+                tokio::select! {
+                    biased;
+                    given = Arc::clone(memory).acquire_many_owned(memory_mb) => return given.map_err(|_| InvokeError::shutting_down()),
+                    () = idled => continue,
+                    () = arrived => continue,
+                }
             }
             self.stop_all(victims).await;
         }
@@ -423,6 +437,7 @@ impl Environments {
         if is_next {
             self.0.aging.notify_one();
         }
+        self.0.idled.notify_waiters();
         PutDown::Idle
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sys::Clock;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use super::demand::Demand;
 
@@ -61,6 +62,8 @@ pub(super) struct Shelves<K: Kind, S> {
     memory_mb_max: u32,
     shelves: Mutex<HashMap<K::Key, Shelf<K, S>>>,
     wake: Notify,
+    /// Told when something comes to stand by.
+    arrived: Notify,
     /// Monotonic moment of the next look for surplus.
     period_at: Mutex<Duration>,
 }
@@ -97,7 +100,7 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
     /// Empty shelves that will hold at most `memory_mb_max` together.
     pub(super) fn new(clock: Clock, memory_mb_max: u32) -> Self {
         let period_at = Mutex::new(clock.elapsed() + PERIOD);
-        Self { clock, memory_mb_max, shelves: Mutex::default(), wake: Notify::new(), period_at }
+        Self { clock, memory_mb_max, shelves: Mutex::default(), wake: Notify::new(), arrived: Notify::new(), period_at }
     }
 
     /// True when nothing is ever made ahead.
@@ -153,7 +156,13 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
             let Some(shelf) = least_recently_used(shelves.values_mut()) else { break };
             gone.push(shelf.ready.remove(0));
         }
+        self.arrived.notify_waiters();
         gone
+    }
+
+    /// Waits until something comes to stand by.
+    pub(super) fn arrived(&self) -> Notified<'_> {
+        self.arrived.notified()
     }
 
     /// The one that is missed least: its memory is needed. No other takes its place for a while.
@@ -199,6 +208,7 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
             Next::Make(kind) => {
                 let made = make((*kind).clone()).await;
                 self.put(&kind, made);
+                self.arrived.notify_waiters();
             }
             Next::LetGo(gone) => drop(gone),
             Next::Wait(until) => {

@@ -118,3 +118,31 @@ serve(handler)
     assert_eq!(running.await.unwrap(), Some(json!(1)));
     stage.until("the extension hears of the end", |stage| heard(stage) == 1).await;
 }
+
+#[tokio::test]
+async fn whoever_waits_for_memory_looks_again_when_something_comes_to_stand_idle() {
+    // What is idle stays so: nothing gives its memory back by itself, and the clock of the waits stands still.
+    let clock = still_clock();
+    let limits = InvokeLimits { memory_budget_mb: 256, ..InvokeLimits::default() };
+    let stage = Stage::with(Setting { clock: clock.clone(), limits, ..Setting::default() }).await;
+    let slow = "
+def handler(event, headers):
+    print('at work', flush=True)
+    time.sleep(0.5)
+    return event
+serve(handler)
+";
+    let busy = begin(&stage, &sized(256, stage.provided(slow)), "1");
+    let at_work = |stage: &Stage| stage.messages().iter().any(|line| line.contains("at work"));
+    stage.until("it has all memory", at_work).await;
+    let waiting = begin(&stage, &sized(256, stage.provided(ECHO)), "2");
+    assert_eq!(busy.await.unwrap(), Some(json!(1)));
+    for _ in 0..200 {
+        if waiting.is_finished() {
+            break;
+        }
+        pause(Duration::from_millis(50)).await;
+    }
+    assert!(waiting.is_finished(), "the other one has been idle for ten seconds");
+    assert_eq!(waiting.await.unwrap(), Some(json!(2)));
+}
