@@ -36,6 +36,7 @@ mod log_lines;
 mod log_records;
 mod log_stream;
 mod payload_limits;
+mod places;
 mod provisioned;
 pub mod report;
 mod restore;
@@ -375,6 +376,12 @@ impl Invoker {
     pub async fn retire(&self, function_arn: &str, version: Option<&str>) {
         drop(self.0.spares.shelf.remove(|key| key.is_of(function_arn, version)));
         self.0.environments.retire(function_arn, version).await;
+    }
+
+    /// Ends what was initialised ahead of exactly this version, whatever else has its name now, and makes no more of it.
+    pub fn forget_spares(&self, function: &FunctionVersion) {
+        let gone = EnvironmentKey::of(function, None);
+        drop(self.0.spares.shelf.remove(|key| *key == gone));
     }
 
     /// Takes no more invocations, lets those that run go on for at most `grace`, then ends every environment.

@@ -209,11 +209,9 @@ impl Attempted {
                 error: outcome.function_error.map_or("Unhandled", lambda::FunctionError::as_str),
                 payload: outcome.payload,
             },
-            Err(error) => Self::NotRun {
-                status: error.status(),
-                message: error.to_string(),
-                of_function: error.is_of_function(),
-            },
+            Err(error) => {
+                Self::NotRun { status: error.status(), message: error.to_string(), of_function: error.is_of_function() }
+            }
         }
     }
 }

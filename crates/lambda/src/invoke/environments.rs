@@ -29,7 +29,8 @@ use pools::{Idle, Next, Pool, Pools, Young, forget};
 
 use super::environment::Environment;
 use super::keep_alive::KeepAlive;
-use super::spares::{Shelf, SpareRight};
+use super::shelves::Claim;
+use super::spares::Shelf;
 use super::{InvokeError, InvokeLimits, ThrottleReason};
 use crate::FunctionVersion;
 
@@ -248,16 +249,15 @@ impl Environments {
     }
 
     /// The right to start one environment that nobody waits for: with memory that is free, in a slot that is left over.
-    pub(crate) fn spare_right(&self, memory_mb: u32) -> SpareRight {
+    pub(super) fn spare_right(&self, memory_mb: u32) -> Claim<StartRight> {
         // One more stays free for whoever is in a hurry.
         if self.0.starting.available_permits() < self.0.starting_max.min(2) {
-            return SpareRight::NoSlot;
+            return Claim::NotNow;
         }
-        let Ok(slot) = Arc::clone(&self.0.starting).try_acquire_owned() else { return SpareRight::NoSlot };
-        match Arc::clone(&self.0.memory).try_acquire_many_owned(memory_mb) {
-            Ok(memory) => SpareRight::Given(StartRight { slot, memory }),
-            Err(_) => SpareRight::NoMemory,
-        }
+        let Ok(slot) = Arc::clone(&self.0.starting).try_acquire_owned() else { return Claim::NotNow };
+        // It would take memory from what somebody may call.
+        let memory = Arc::clone(&self.0.memory).try_acquire_many_owned(memory_mb);
+        memory.map_or(Claim::NoRoom, |memory| Claim::Given(StartRight { slot, memory }))
     }
 
     /// Keeps this many environments by key whatever happens: neither idleness nor want of memory ends them. What was kept
@@ -324,7 +324,8 @@ impl Environments {
             let cause = format!("{memory_mb} MB are more than this node's whole budget of {budget} MB");
             return Err(InvokeError::Unavailable { cause });
         }
-        let slot = async || Arc::clone(&self.0.starting).acquire_owned().await.map_err(|_| InvokeError::shutting_down());
+        let slot =
+            async || Arc::clone(&self.0.starting).acquire_owned().await.map_err(|_| InvokeError::shutting_down());
         // The slot first: where there is memory, no more take it than can start with it.
         let place = slot().await?;
         if let Ok(memory) = Arc::clone(&self.0.memory).try_acquire_many_owned(memory_mb) {

@@ -35,12 +35,13 @@ impl Places {
         Self { all: Arc::new(Semaphore::new(places)), each_max, accounts: Mutex::default() }
     }
 
-    /// A place, when there is one; `None` when the node ends.
-    pub(super) async fn wait(&self, account: &AccountId) -> Option<Place> {
+    /// A place, when there is one.
+    pub(super) async fn wait(&self, account: &AccountId) -> Place {
+        const OPEN: &str = "nobody closes it";
         // Its own first: who has none left keeps nobody of another account waiting.
-        let of_account = self.of(account).acquire_owned().await.ok()?;
-        let of_all = Arc::clone(&self.all).acquire_owned().await.ok()?;
-        Some(Place { _of_all: of_all, _of_account: of_account })
+        let of_account = self.of(account).acquire_owned().await.expect(OPEN);
+        let of_all = Arc::clone(&self.all).acquire_owned().await.expect(OPEN);
+        Place { _of_all: of_all, _of_account: of_account }
     }
 
     /// A place, if there is one now.
@@ -48,11 +49,6 @@ impl Places {
         let of_account = self.of(account).try_acquire_owned().ok()?;
         let of_all = Arc::clone(&self.all).try_acquire_owned().ok()?;
         Some(Place { _of_all: of_all, _of_account: of_account })
-    }
-
-    /// Gives none any more.
-    pub(super) fn close(&self) {
-        self.all.close();
     }
 
     fn of(&self, account: &AccountId) -> Arc<Semaphore> {
@@ -88,18 +84,9 @@ mod tests {
             assert_eq!(taken.len(), places_max, "{starting_max}");
             assert!(places.wait(&other).now_or_never().is_none());
             taken.clear();
-            assert!(places.wait(&one).now_or_never().flatten().is_some(), "given back");
+            assert!(places.wait(&one).now_or_never().is_some(), "given back");
             assert!(places.now(&account('3')).is_some());
             assert_eq!(places.accounts.lock().len(), 1, "of those that are gone nothing is kept");
         }
-    }
-
-    #[tokio::test]
-    async fn whoever_waits_when_the_node_ends_hears_of_it() {
-        let places = Places::new(1);
-        let held = places.now(&account('1'));
-        let (of_another, ()) = tokio::join!(places.wait(&account('2')), async { places.close() });
-        assert!(held.is_some() && of_another.is_none());
-        assert!(places.wait(&account('1')).now_or_never().is_none_or(|place| place.is_none()));
     }
 }

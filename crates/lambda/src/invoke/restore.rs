@@ -27,8 +27,11 @@ impl Run {
         mut environment: Box<Environment>,
     ) -> Result<Option<Box<Environment>>, InvokeError> {
         let shared = &self.invoker.clone().0;
-        // A new environment for all but its init (L11).
-        shared.admission.grow(&self.function.arn, shared.clock.elapsed())?;
+        // A new environment for all but its init (L11). Where there may be none, it waits for another caller.
+        if let Err(throttled) = shared.admission.grow(&self.function.arn, shared.clock.elapsed()) {
+            shared.spares.put_back(&self.function, environment);
+            return Err(throttled);
+        }
         let (began, start) = (shared.clock.now(), shared.clock.elapsed());
         if let Err(error) = environment.thaw().await {
             tracing::warn!(environment = environment.id, %error, "a spare cannot be thawed");

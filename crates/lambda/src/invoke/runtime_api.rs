@@ -325,8 +325,10 @@ struct Asked(Arc<Shared>);
 impl Asked {
     fn begin(shared: Arc<Shared>) -> Result<Self, Refused> {
         let mut conversation = shared.conversation.lock();
-        let allowed =
-            matches!(conversation.phase, Phase::Starting | Phase::Waiting | Phase::Answered { .. } | Phase::Restoring { .. });
+        let allowed = matches!(
+            conversation.phase,
+            Phase::Starting | Phase::Waiting | Phase::Answered { .. } | Phase::Restoring { .. }
+        );
         if !allowed || conversation.asked {
             return Err(Refused::transition(&conversation.phase, Phase::Waiting.name()));
         }

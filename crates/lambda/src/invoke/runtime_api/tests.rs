@@ -111,7 +111,7 @@ async fn a_restore_is_held_until_the_call_that_waits_for_it_is_answered() {
     assert!(!api.holds_restore(), "there is none");
     api.restore();
     assert!(api.holds_restore());
-    assert_eq!(asked.await, Some(200));
+    assert_eq!(asked.await.unwrap(), Some(200));
     assert!(!api.holds_restore());
     let (mut api, address) = self::api().await;
     let asked = sys::task::spawn("test", status_of(address, "/restore/next"));
