@@ -218,7 +218,7 @@ async fn what_takes_long_keeps_no_other_waiting_and_counts_until_it_is_there() {
     assert_eq!(shelves.count(), 0, "what is being made has its room: what stood by went");
     drop(slow);
     let (again, ()) = shelves.wanted(given).now_or_never().unwrap();
-    assert_eq!(again.kind.name, "kept a", "who stopped making it makes place for the next");
+    assert_eq!(again.kind.name, "kept b", "there is room again, and of two the one that was used last goes first");
 }
 
 #[tokio::test]
