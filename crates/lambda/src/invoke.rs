@@ -378,12 +378,6 @@ impl Invoker {
         self.0.environments.retire(function_arn, version).await;
     }
 
-    /// Ends what was initialised ahead of exactly this version, whatever else has its name now, and makes no more of it.
-    pub fn forget_spares(&self, function: &FunctionVersion) {
-        let gone = EnvironmentKey::of(function, None);
-        drop(self.0.spares.shelf.remove(|key| *key == gone));
-    }
-
     /// Takes no more invocations, lets those that run go on for at most `grace`, then ends every environment.
     pub async fn shutdown(&self, grace: Duration) {
         self.0.stems.close();

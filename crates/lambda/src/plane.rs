@@ -39,9 +39,6 @@ pub trait DataPlane: Send + Sync + 'static {
     /// Initialises environments of a version ahead that [`DataPlane::initialise`] has succeeded with in an earlier life of
     /// this node. Returns at once.
     fn hold_spare(&self, function: Arc<FunctionVersion>);
-
-    /// Ends what was initialised ahead of exactly this version (another may have its name by now), and makes no more of it.
-    fn forget_spares(&self, function: &FunctionVersion);
 }
 
 /// The state of a version's provisioned concurrency.
@@ -98,9 +95,5 @@ impl DataPlane for NodePlane {
 
     fn hold_spare(&self, function: Arc<FunctionVersion>) {
         self.invoker.hold_spare(function);
-    }
-
-    fn forget_spares(&self, function: &FunctionVersion) {
-        self.invoker.forget_spares(function);
     }
 }

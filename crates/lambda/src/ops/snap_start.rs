@@ -166,7 +166,7 @@ impl Pending {
             };
             let settled = state.is_some();
             if !self.write(state).await {
-                return self.lambda.plane.forget_spares(&function);
+                return self.forget().await;
             }
             if settled {
                 return;
@@ -182,8 +182,14 @@ impl Pending {
         self.lambda.plane.hold_spare(Arc::clone(&function));
         // Whoever deleted it before it was held has found nothing to end.
         if !self.write(None).await {
-            self.lambda.plane.forget_spares(&function);
+            self.forget().await;
         }
+    }
+
+    /// Ends what was made of it, though it is gone. Numbers of versions do not come again.
+    async fn forget(&self) {
+        let arn = self.name.arn(&self.cx);
+        self.lambda.plane.retire(&arn, Some(self.number.to_string())).await;
     }
 
     async fn function(&self) -> Arc<FunctionVersion> {

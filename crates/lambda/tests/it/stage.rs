@@ -39,8 +39,6 @@ pub(crate) struct Script {
     /// Versions that were initialised, and those of which a spare is held.
     pub(crate) initialised: Mutex<Vec<String>>,
     pub(crate) held: Mutex<Vec<String>>,
-    /// Versions of which no spare is held any more, and their revisions.
-    pub(crate) forgotten: Mutex<Vec<(String, String)>>,
     /// What the function streams before it answers.
     pub(crate) parts: Mutex<Vec<StreamPart>>,
     /// What it waits for between the last part and its answer.
@@ -121,10 +119,6 @@ impl DataPlane for Script {
 
     fn hold_spare(&self, function: Arc<FunctionVersion>) {
         self.held.lock().push(function.qualified_arn());
-    }
-
-    fn forget_spares(&self, function: &FunctionVersion) {
-        self.forgotten.lock().push((function.qualified_arn(), function.revision_id.clone()));
     }
 }
 

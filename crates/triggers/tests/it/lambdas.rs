@@ -67,8 +67,6 @@ impl DataPlane for Plane {
     }
 
     fn hold_spare(&self, _function: Arc<FunctionVersion>) {}
-
-    fn forget_spares(&self, _function: &FunctionVersion) {}
 }
 
 fn report() -> Report {

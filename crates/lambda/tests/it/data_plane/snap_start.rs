@@ -372,7 +372,7 @@ async fn a_spare_that_is_being_made_when_the_server_ends_or_the_version_goes_sta
     // Called by somebody who found it before it was deleted.
     let quick = published(stage.provided("serve(lambda event, headers: 'quick')"));
     initialised(&stage, &quick).await;
-    stage.invoker.forget_spares(&quick);
+    forget(&stage, &quick).await;
     assert_eq!(stage.answer(&quick, "{}").await, json!("quick"));
     super::stage::pause(Duration::from_millis(500)).await;
     assert_eq!(stage.invoker.spares(&quick), 0, "no other follows");
