@@ -180,7 +180,7 @@ impl Invoker {
         let making = async {
             let place = places.wait(&function.account).await;
             let right = self.0.environments.right_to_start(function.memory_mb).await?;
-            self.spare(&function, right, place).await
+            Box::pin(self.spare(&function, right, place)).await
         };
         let made = closed.run_until_cancelled(making).await;
         let spare = made.unwrap_or_else(|| Err(InvokeError::shutting_down().into()))?;
@@ -241,7 +241,7 @@ pub(super) fn init_max(function: &FunctionVersion) -> Duration {
 /// Makes one more.
 async fn make(weak: Weak<Shared>, making: Making<Version, Box<Environment>>, right: StartRight, place: Place) {
     let Some(invoker) = weak.upgrade().map(Invoker) else { return };
-    let made = invoker.spare(&making.kind.0, right, place).await;
+    let made = Box::pin(invoker.spare(&making.kind.0, right, place)).await;
     making.put(made.map_err(|error| Unmade::Failed(error.to_string())));
 }
 
