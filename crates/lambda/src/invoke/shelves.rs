@@ -373,7 +373,8 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
                 shelf.ready.push(made);
                 self.arrived.notify_waiters();
             }
-            Err(Unmade::GivenUp) => {}
+            // A task that panics would be begun again at once.
+            Err(Unmade::GivenUp) => shelf.not_before = now + FAILURE_PAUSE,
             Err(Unmade::Failed(cause)) => {
                 tracing::warn!(kind = kind.description(), cause, "cannot be made ahead");
                 shelf.not_before = now + FAILURE_PAUSE * 2u32.pow(shelf.failures.min(DOUBLINGS_MAX));
