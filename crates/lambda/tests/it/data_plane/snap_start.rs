@@ -327,7 +327,8 @@ async fn inits_that_nobody_waits_for_leave_slots_to_callers() {
     stage.until("one begins", |stage| slow(stage) == 1).await;
     for _ in 0..2 {
         let plain = stage.provided("serve(lambda event, headers: 'plain')");
-        let called = Clock::system().timeout(Duration::from_secs(30), stage.answer(&plain, "{}")).await;
+        let call = Box::pin(stage.answer(&plain, "{}"));
+        let called = Clock::system().timeout(Duration::from_secs(30), call).await;
         assert_eq!(called, Some(json!("plain")), "though more are pending than may start");
     }
     assert_eq!(slow(&stage), 1, "one of an account at a time");
