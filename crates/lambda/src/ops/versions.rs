@@ -79,7 +79,8 @@ pub(crate) async fn publish(
     Ok((number.to_string(), version))
 }
 
-/// Whether code and configuration are the same: a version is only published of what has changed.
+/// Whether nothing was updated since: a version is only published of what has changed. AWS counts an update to the same code,
+/// too (moto's `test_update_function_zip`, verified against AWS), which [`FunctionRecord::change_id`] tells.
 fn is_same(version: &FunctionRecord, latest: &FunctionRecord) -> bool {
     let bare = |record: &FunctionRecord| FunctionRecord {
         description: String::new(),
