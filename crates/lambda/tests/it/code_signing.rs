@@ -225,6 +225,8 @@ async fn a_configuration_carries_tags() {
     assert_eq!(stage.get(&uri).await.expect(200), json!({ "Tags": { "a": "1", "b": "2" } }));
     assert_eq!(stage.delete(&format!("{uri}?tagKeys=a")).await.status, 204);
     assert_eq!(stage.get(&uri).await.expect(200), json!({ "Tags": { "b": "2" } }));
+    assert_eq!(stage.facts(arn).await.tags, [("b".to_owned(), "2".to_owned())], "policies see them");
+    assert_eq!(stage.facts(ABSENT).await, wire::ResourceFacts::default());
     let many: serde_json::Map<_, _> = (0..50).map(|n| (format!("t{n}"), json!("v"))).collect();
     assert_eq!(stage.send("POST", &uri, json!({ "Tags": many })).await.error().0, 400, "51 tags");
     assert_eq!(stage.get(&of_config(arn)).await.expect(200), made, "tags are no part of the configuration");
