@@ -109,25 +109,8 @@ pub(crate) async fn create(
     let stored = lambda
         .kv
         .transact(|tx| {
-            let (lambda, cx, name, record, signing_arn) = (&lambda, &cx, &name, &record, &signing_arn);
-            async move {
-                if keys::get::<FunctionRecord>(&tx, &key(cx, name)).await?.is_some() {
-                    return Ok(None);
-                }
-                if let Some(arn) = signing_arn {
-                    begin_signed(&tx, cx, name, arn).await?;
-                }
-                account_for(&tx, lambda, cx, |usage| {
-                    usage.functions += 1;
-                    usage.code_bytes += record.code.length;
-                })
-                .await?;
-                keys::set(&tx, &key(cx, name), record);
-                match publish {
-                    true => versions::publish(&tx, lambda, cx, name, record, None).await.map(Some),
-                    false => Ok::<_, LambdaError>(Some((LATEST.to_owned(), record.clone()))),
-                }
-            }
+            let (lambda, cx, name, record, signing_arn) = (&lambda, &cx, &name, &record, signing_arn.as_deref());
+            async move { insert(&tx, lambda, cx, name, record, signing_arn, publish).await }
         })
         .await?;
     drop(naming);
@@ -143,6 +126,34 @@ pub(crate) async fn create(
             Ok(m::FunctionConfiguration { function_arn, ..configuration(&lambda, &cx, &name.name, &version, record) })
         }
         None => Err(exists()),
+    }
+}
+
+/// Writes a new function, and tells which of its versions the answer is about; `None` when it is there already.
+async fn insert(
+    tx: &Txn,
+    lambda: &Lambda,
+    cx: &Cx,
+    name: &FunctionName,
+    record: &FunctionRecord,
+    signing_arn: Option<&str>,
+    publish: bool,
+) -> Result<Option<(String, FunctionRecord)>, LambdaError> {
+    if keys::get::<FunctionRecord>(tx, &key(cx, name)).await?.is_some() {
+        return Ok(None);
+    }
+    if let Some(arn) = signing_arn {
+        begin_signed(tx, cx, name, arn).await?;
+    }
+    account_for(tx, lambda, cx, |usage| {
+        usage.functions += 1;
+        usage.code_bytes += record.code.length;
+    })
+    .await?;
+    keys::set(tx, &key(cx, name), record);
+    match publish {
+        true => versions::publish(tx, lambda, cx, name, record, None).await.map(Some),
+        false => Ok(Some((LATEST.to_owned(), record.clone()))),
     }
 }
 
