@@ -301,24 +301,32 @@ enum Step {
     Config { enforce: bool },
     Update { config: usize, enforce: bool },
     DeleteConfig { config: usize },
+    OfFunction(OfFunction),
+}
+
+#[derive(Clone, Debug)]
+enum OfFunction {
     Create { name: usize, config: Option<usize> },
     Code { name: usize },
-    DeleteFunction { name: usize },
+    Delete { name: usize },
     Put { name: usize, config: usize },
     Remove { name: usize },
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let (config, name) = (0..4usize, 0..3usize);
+    let of_function = prop_oneof![
+        (name.clone(), prop::option::of(config.clone())).prop_map(|(name, config)| OfFunction::Create { name, config }),
+        name.clone().prop_map(|name| OfFunction::Code { name }),
+        name.clone().prop_map(|name| OfFunction::Delete { name }),
+        (name.clone(), config.clone()).prop_map(|(name, config)| OfFunction::Put { name, config }),
+        name.prop_map(|name| OfFunction::Remove { name }),
+    ];
     prop_oneof![
-        any::<bool>().prop_map(|enforce| Step::Config { enforce }),
-        (config.clone(), any::<bool>()).prop_map(|(config, enforce)| Step::Update { config, enforce }),
-        config.clone().prop_map(|config| Step::DeleteConfig { config }),
-        (name.clone(), prop::option::of(config.clone())).prop_map(|(name, config)| Step::Create { name, config }),
-        name.clone().prop_map(|name| Step::Code { name }),
-        name.clone().prop_map(|name| Step::DeleteFunction { name }),
-        (name.clone(), config).prop_map(|(name, config)| Step::Put { name, config }),
-        name.prop_map(|name| Step::Remove { name }),
+        1 => any::<bool>().prop_map(|enforce| Step::Config { enforce }),
+        1 => (config.clone(), any::<bool>()).prop_map(|(config, enforce)| Step::Update { config, enforce }),
+        1 => config.prop_map(|config| Step::DeleteConfig { config }),
+        5 => of_function.prop_map(Step::OfFunction),
     ]
 }
 
@@ -377,7 +385,15 @@ impl Model {
                 }
                 (answer.status, expected)
             }
-            Step::Create { name, config } => {
+            Step::OfFunction(step) => self.take_of_function(stage, step).await,
+        };
+        assert_eq!(status, expected, "{step:?}");
+    }
+
+    /// The status there and here.
+    async fn take_of_function(&mut self, stage: &Stage, step: OfFunction) -> (u16, u16) {
+        match step {
+            OfFunction::Create { name, config } => {
                 let (name, arn) = (format!("f{name}"), config.map(|config| self.arn(config)));
                 let answer = stage.create(&name, json!({ "CodeSigningConfigArn": arn })).await;
                 let expected = match &arn {
@@ -391,7 +407,7 @@ impl Model {
                 }
                 (answer.status, expected)
             }
-            Step::Code { name } => {
+            OfFunction::Code { name } => {
                 let name = format!("f{name}");
                 let code = json!({ "ZipFile": package(&name) });
                 let answer = stage.send("PUT", &format!("{FUNCTIONS}/{name}/code"), code).await;
@@ -402,12 +418,12 @@ impl Model {
                 };
                 (answer.status, expected)
             }
-            Step::DeleteFunction { name } => {
+            OfFunction::Delete { name } => {
                 let answer = stage.delete(&format!("{FUNCTIONS}/f{name}")).await;
                 let known = self.functions.remove(&format!("f{name}")).is_some();
                 (answer.status, if known { 204 } else { 404 })
             }
-            Step::Put { name, config } => {
+            OfFunction::Put { name, config } => {
                 let (name, arn) = (format!("f{name}"), self.arn(config));
                 let answer = stage.send("PUT", &of_function(&name), json!({ "CodeSigningConfigArn": arn })).await;
                 let known = self.configs.contains_key(&arn) && self.functions.contains_key(&name);
@@ -416,13 +432,12 @@ impl Model {
                 }
                 (answer.status, if known { 200 } else { 404 })
             }
-            Step::Remove { name } => {
+            OfFunction::Remove { name } => {
                 let answer = stage.delete(&of_function(&format!("f{name}"))).await;
                 let known = self.functions.get_mut(&format!("f{name}")).map(|config| *config = None).is_some();
                 (answer.status, if known { 204 } else { 404 })
             }
-        };
-        assert_eq!(status, expected, "{step:?}");
+        }
     }
 
     async fn compare(&self, stage: &Stage, page: usize) {
