@@ -119,6 +119,30 @@ def test_logs_that_were_read_are_there_after_kill_9(new_server):
     server.stop()
 
 
+def test_the_gate_of_code_signing_is_shut_after_kill_9(new_server):
+    server = new_server()
+    function = Function(server, javascript("exports.handler = async () => 1;"))
+    profile = "arn:aws:signer:us-east-1:000000000000:/signing-profiles/team/ab12cd34ef"
+    made = function.client.create_code_signing_config(
+        AllowedPublishers={"SigningProfileVersionArns": [profile]}, CodeSigningPolicies={"UntrustedArtifactOnDeployment": "Enforce"}
+    )["CodeSigningConfig"]
+    arn = made["CodeSigningConfigArn"]
+    function.client.put_function_code_signing_config(FunctionName=function.name, CodeSigningConfigArn=arn)
+    server.kill()
+    server.start()
+    client = server.client("lambda")
+    assert client.get_code_signing_config(CodeSigningConfigArn=arn)["CodeSigningConfig"] == made
+    users = client.list_functions_by_code_signing_config(CodeSigningConfigArn=arn)["FunctionArns"]
+    assert users == [function.created["FunctionArn"]]
+    with pytest.raises(client.exceptions.CodeVerificationFailedException):
+        client.update_function_code(FunctionName=function.name, ZipFile=javascript("exports.handler = async () => 2;"))
+    with pytest.raises(client.exceptions.ResourceConflictException):
+        client.delete_code_signing_config(CodeSigningConfigArn=arn)
+    function.server, function.client = server, client
+    assert function.result() == 1
+    server.stop()
+
+
 def test_restart_keeps_functions_urls_and_configuration(new_server):
     server = new_server()
     function = Function(

@@ -112,7 +112,7 @@ impl Gateway {
         let output = operate(line.call(cx, input, stream), share).await?;
 
         exchange.enter("encode");
-        service::encode_output(protocol, known.shape, line.shape, &exchange.request_id, output)
+        service::encode_output(protocol, known.shape, line, &exchange.request_id, output)
     }
 
     /// Who calls, and the body: strangers are refused before any of it is read, and a body that streams is not read here

@@ -8,8 +8,8 @@ use crate::facts::facts;
 use crate::name::{alias_resource, qualified_resource, resource};
 use crate::ops::layers::{layer_arn_resource, layer_resource, layer_version_resource};
 use crate::ops::{
-    account, aliases, changes, concurrency, event_invoke, functions, invoke, invoke_streaming, layer_permissions,
-    layers, listing, permissions, provisioned, runtime_settings, tags, urls, versions,
+    account, aliases, changes, code_signing, concurrency, event_invoke, functions, invoke, invoke_streaming,
+    layer_permissions, layers, listing, permissions, provisioned, runtime_settings, tags, urls, versions,
 };
 use crate::state::Lambda;
 
@@ -24,13 +24,16 @@ pub fn service(lambda: Lambda) -> Service {
         .also::<m::UpdateFunctionCode>         (|_, i| CodeObject::of_update(i).map(|object| object.permission()).into_iter().collect())
         .also::<m::PublishLayerVersion>        (|_, i| CodeObject::of_layer(&i.content).map(|object| object.permission()).into_iter().collect())
         .also::<m::UpdateFunctionConfiguration>(|cx, i| dependent(cx, i.role.as_ref(), i.layers.as_deref()))
-        .keys::<m::CreateFunction>             (|_, i| layer_keys(request_tags(i.tags.iter().flatten()), i.layers.as_deref()))
+        .keys::<m::CreateFunction>             (|_, i| signing_keys(layer_keys(request_tags(i.tags.iter().flatten()), i.layers.as_deref()), i.code_signing_config_arn.as_ref()))
+        .keys::<m::PutFunctionCodeSigningConfig>(|_, i| signing_keys(ConditionKeys::new(), Some(&i.code_signing_config_arn)))
+        .keys::<m::CreateCodeSigningConfig>    (|_, i| request_tags(i.tags.iter().flatten()))
         .keys::<m::UpdateFunctionConfiguration>(|_, i| layer_keys(ConditionKeys::new(), i.layers.as_deref()))
         .keys::<m::AddPermission>              (|_, i| url_keys(i.function_url_auth_type).with("lambda:Principal", &i.principal))
         .keys::<m::CreateFunctionUrlConfig>    (|_, i| url_keys(Some(i.auth_type)))
         .keys::<m::UpdateFunctionUrlConfig>    (|_, i| url_keys(i.auth_type))
         .keys::<m::TagResource>   (|_, i| request_tags(&i.tags))
         .keys::<m::UntagResource> (|_, i| ConditionKeys::new().with_all("aws:TagKeys", i.tag_keys.iter().cloned()))
+        .payload_type::<m::Invoke>("application/json")
         .facts(facts)
         .build()
 }
@@ -82,7 +85,15 @@ fn lines(lambda: Lambda) -> wire::Table<Lambda> {
         .op::<m::PutFunctionRecursionConfig, _, _>        (runtime_settings::put_recursion,          "lambda:PutFunctionRecursionConfig",         |cx, i| resource(cx, &i.function_name))
         .op::<m::GetRuntimeManagementConfig, _, _>        (runtime_settings::get_runtime_management, "lambda:GetRuntimeManagementConfig",         |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
         .op::<m::PutRuntimeManagementConfig, _, _>        (runtime_settings::put_runtime_management, "lambda:PutRuntimeManagementConfig",         |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
-        .op::<m::GetFunctionCodeSigningConfig, _, _>      (runtime_settings::get_code_signing,       "lambda:GetFunctionCodeSigningConfig",       |cx, i| resource(cx, &i.function_name))
+        .op::<m::CreateCodeSigningConfig, _, _>           (code_signing::create,                     "lambda:CreateCodeSigningConfig",            |_, _| Resource::any())
+        .op::<m::GetCodeSigningConfig, _, _>              (code_signing::get,                        "lambda:GetCodeSigningConfig",               |_, i| Resource::arn(&i.code_signing_config_arn))
+        .op::<m::UpdateCodeSigningConfig, _, _>           (code_signing::update,                     "lambda:UpdateCodeSigningConfig",            |_, i| Resource::arn(&i.code_signing_config_arn))
+        .op::<m::DeleteCodeSigningConfig, _, _>           (code_signing::delete,                     "lambda:DeleteCodeSigningConfig",            |_, i| Resource::arn(&i.code_signing_config_arn))
+        .op::<m::ListCodeSigningConfigs, _, _>            (code_signing::list,                       "lambda:ListCodeSigningConfigs",             |_, _| Resource::any())
+        .op::<m::ListFunctionsByCodeSigningConfig, _, _>  (code_signing::list_functions,             "lambda:ListFunctionsByCodeSigningConfig",   |_, i| Resource::arn(&i.code_signing_config_arn))
+        .op::<m::PutFunctionCodeSigningConfig, _, _>      (code_signing::put_for_function,           "lambda:PutFunctionCodeSigningConfig",       |cx, i| with_config(&i.code_signing_config_arn, resource(cx, &i.function_name)))
+        .op::<m::GetFunctionCodeSigningConfig, _, _>      (code_signing::get_for_function,           "lambda:GetFunctionCodeSigningConfig",       |cx, i| resource(cx, &i.function_name))
+        .op::<m::DeleteFunctionCodeSigningConfig, _, _>   (code_signing::delete_for_function,        "lambda:DeleteFunctionCodeSigningConfig",    |cx, i| resource(cx, &i.function_name))
         .op::<m::PublishLayerVersion, _, _>               (layers::publish,                          "lambda:PublishLayerVersion",                |cx, i| layer_resource(cx, &i.layer_name))
         .op::<m::GetLayerVersion, _, _>                   (layers::get,                              "lambda:GetLayerVersion",                    |cx, i| layer_version_resource(cx, &i.layer_name, i.version_number))
         .op::<m::GetLayerVersionByArn, _, _>              (layers::get_by_arn,                       "lambda:GetLayerVersion",                    |cx, i| layer_arn_resource(cx, &i.arn))
@@ -104,6 +115,15 @@ fn dependent(cx: &Cx, role: Option<&String>, layers: Option<&[String]>) -> Vec<P
 
 fn layer_keys(keys: ConditionKeys, layers: Option<&[String]>) -> ConditionKeys {
     keys.with_all("lambda:Layer", layers.unwrap_or_default().iter().cloned())
+}
+
+fn signing_keys(keys: ConditionKeys, config: Option<&String>) -> ConditionKeys {
+    keys.with_some("lambda:CodeSigningConfigArn", config)
+}
+
+/// Whoever gives a function a configuration is asked about both.
+fn with_config(config: &str, function: Resource) -> Resource {
+    Resource([vec![config.to_owned()], function.0].concat())
 }
 
 fn url_keys(auth: Option<m::FunctionUrlAuthType>) -> ConditionKeys {

@@ -41,9 +41,24 @@ pub enum LambdaError {
     /// 404: the version or alias has no provisioned concurrency.
     #[error("No Provisioned Concurrency Config found for this function")]
     ProvisionedConcurrencyConfigNotFoundException,
-    /// 404: no such code signing configuration.
+    /// 404: the code signing configuration that a function is to get is not there.
     #[error("{0}")]
     CodeSigningConfigNotFoundException(String),
+    /// 404, as a `ResourceNotFoundException`: no such code signing configuration.
+    #[error("The Lambda code signing configuration {arn} can not be found.")]
+    UnknownCodeSigningConfig {
+        /// As it was asked for.
+        arn: String,
+    },
+    /// 400: the function takes signed code only, and this is not.
+    #[error(
+        "Lambda cannot deploy the function. The function or layer might be signed using a signature that the client is not \
+         configured to accept. Check the provided signature for {function}."
+    )]
+    CodeVerificationFailedException {
+        /// Name of the function.
+        function: String,
+    },
     /// 400: the resource policy is too long.
     #[error("The final policy size ({length}) is bigger than the limit ({}).", crate::limits::POLICY_BYTES_MAX)]
     PolicyLengthExceededException {
@@ -100,6 +115,11 @@ impl LambdaError {
         ))
     }
 
+    /// Images are not signed, and their functions have no code signing configuration.
+    pub(crate) fn no_signed_images() -> Self {
+        Self::invalid("Code signing is not supported for functions created with container images.")
+    }
+
     /// Whether something is not there.
     pub(crate) fn is_absence(&self) -> bool {
         matches!(self, Self::ResourceNotFoundException(_))
@@ -138,7 +158,8 @@ impl ServiceError for LambdaError {
             Self::ValidationException(_) => "ValidationException",
             Self::InvalidRequestContentException(_) => "InvalidRequestContentException",
             Self::AccessDeniedException(_) => "AccessDeniedException",
-            Self::ResourceNotFoundException(_) => "ResourceNotFoundException",
+            Self::ResourceNotFoundException(_) | Self::UnknownCodeSigningConfig { .. } => "ResourceNotFoundException",
+            Self::CodeVerificationFailedException { .. } => "CodeVerificationFailedException",
             Self::ResourceConflictException(_) => "ResourceConflictException",
             Self::SnapStartNotReadyException => "SnapStartNotReadyException",
             Self::PreconditionFailedException => "PreconditionFailedException",
@@ -160,10 +181,12 @@ impl ServiceError for LambdaError {
             | Self::InvalidRequestContentException(_)
             | Self::CodeStorageExceededException
             | Self::PolicyLengthExceededException { .. }
+            | Self::CodeVerificationFailedException { .. }
             | Self::RecursiveInvocationException { .. } => 400,
             Self::AccessDeniedException(_) => 403,
             Self::ResourceNotFoundException(_)
             | Self::ProvisionedConcurrencyConfigNotFoundException
+            | Self::UnknownCodeSigningConfig { .. }
             | Self::CodeSigningConfigNotFoundException(_) => 404,
             Self::ResourceConflictException(_) | Self::SnapStartNotReadyException => 409,
             Self::PreconditionFailedException => 412,
@@ -176,7 +199,9 @@ impl ServiceError for LambdaError {
     fn members(&self) -> Vec<(&'static str, Value)> {
         let kind = match self {
             Self::Invoke(error) => return error.members(),
-            Self::ValidationException(_) | Self::AccessDeniedException(_) => return Vec::new(),
+            Self::ValidationException(_) | Self::AccessDeniedException(_) | Self::UnknownCodeSigningConfig { .. } => {
+                return Vec::new();
+            }
             _ if self.fault() == Fault::Server => "Service",
             _ => "User",
         };

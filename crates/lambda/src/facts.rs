@@ -1,4 +1,4 @@
-//! What authorisation hears about a function or a layer before anybody touches it: its policy and its tags.
+//! What authorisation hears about a function, a layer or a code signing configuration before anybody touches it: its policy and its tags.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use wire::{AccountId, Arn, Cx, ResourceFacts};
 
 use crate::error::LambdaError;
-use crate::keys::{self, Key, LayerRecord, Place, PolicyRecord};
+use crate::keys::{self, CodeSigningRecord, Key, LayerRecord, Place, PolicyRecord};
 use crate::limits::NAME_LENGTH_MAX;
 use crate::ops::layers::{LayerName, split_arn};
 use crate::qualifier::Qualifier;
@@ -19,7 +19,7 @@ pub(crate) async fn facts(lambda: Lambda, arn: String) -> Result<ResourceFacts, 
 }
 
 impl Lambda {
-    /// Owner, policy and tags of the function or layer version that `arn` names; nothing when there is none.
+    /// Owner, policy and tags of the function, layer version or code signing configuration that `arn` names; nothing when there is none.
     ///
     /// # Errors
     /// `ServiceException` when the store does not answer.
@@ -38,6 +38,13 @@ impl Lambda {
                 self.function_facts(arn, place, qualifier, &account).await
             }
             Some(("layer", _)) => layer(self, &self.own_cx(account, parsed.region.clone()), arn).await,
+            Some(("code-signing-config", name)) => {
+                let key = Key::CodeSigning(Place { account: account.as_str(), region: &parsed.region, name });
+                let found: Option<CodeSigningRecord> =
+                    self.kv.read(|tx| async { keys::get(&{ tx }, &key).await }).await?;
+                let tags = found.map(|config| config.tags.into_iter().collect()).unwrap_or_default();
+                Ok(ResourceFacts { tags, ..ResourceFacts::default() })
+            }
             _ => Ok(ResourceFacts::default()),
         }
     }

@@ -16,10 +16,13 @@
 //! | `("lambda", 11, account, region, name)` | [`SettingsRecord`] |
 //! | `("lambda", 12, account, region, layer)` | [`VersionCounter`] of a layer; outlives its versions |
 //! | `("lambda", 13, account, region, layer, version)` | [`LayerRecord`] |
+//! | `("lambda", 14, account, region, configuration)` | [`CodeSigningRecord`] |
+//! | `("lambda", 15, account, region, configuration, function)` | [`CodeSigningUse`]; goes with the function |
 //!
 //! Ordinals never change their meaning. Values are JSON with a format version; a newer format than this program
 //! knows is refused, never guessed.
 
+mod code_signing;
 mod published;
 mod record;
 
@@ -29,6 +32,7 @@ use kv::{KeyRange, Txn};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use code_signing::{CodeSigningRecord, CodeSigningUse};
 pub(crate) use published::{
     AliasRecord, EventInvokeRecord, LayerRecord, PolicyRecord, ProvisionedRecord, RuntimeUpdate, SettingsRecord,
     VersionCounter,
@@ -56,11 +60,13 @@ const PROVISIONED: u64 = 10;
 const SETTINGS: u64 = 11;
 const LAYER_COUNTER: u64 = 12;
 const LAYER: u64 = 13;
+const CODE_SIGNING: u64 = 14;
+const CODE_SIGNING_USE: u64 = 15;
 
 /// What belongs to one function and goes with it, beside its own record.
 const OF_A_FUNCTION: [u64; 7] = [URL, VERSION, ALIAS, POLICY, EVENT_INVOKE, PROVISIONED, SETTINGS];
 
-/// Where a function (or a layer) lives, and its name.
+/// Where a function (or a layer, or a code signing configuration) lives, and its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place<'a> {
     pub(crate) account: &'a str,
@@ -103,6 +109,10 @@ pub(crate) enum Key<'a> {
     LayerCounter(Place<'a>),
     /// A version of a layer.
     Layer(Place<'a>, u64),
+    /// A code signing configuration, by its id.
+    CodeSigning(Place<'a>),
+    /// That the function uses the configuration.
+    CodeSigningUse(Place<'a>, &'a str),
 }
 
 impl Key<'_> {
@@ -123,6 +133,8 @@ impl Key<'_> {
             Self::Settings(place) => packed(SETTINGS, &place.words()),
             Self::LayerCounter(place) => packed(LAYER_COUNTER, &place.words()),
             Self::Layer(place, version) => numbered(LAYER, place, version),
+            Self::CodeSigning(place) => packed(CODE_SIGNING, &place.words()),
+            Self::CodeSigningUse(place, function) => below(CODE_SIGNING_USE, place, function),
         }
     }
 }
@@ -135,6 +147,16 @@ pub(crate) fn functions_of(account: &str, region: &str) -> KeyRange {
 /// The counters of all layers of an account in a region, in the order of their names.
 pub(crate) fn layers_of(account: &str, region: &str) -> KeyRange {
     subspace(&elements(LAYER_COUNTER, &[account, region]))
+}
+
+/// All code signing configurations of an account in a region, in the order of their ids.
+pub(crate) fn code_signing_of(account: &str, region: &str) -> KeyRange {
+    subspace(&elements(CODE_SIGNING, &[account, region]))
+}
+
+/// The functions that use a code signing configuration, in the order of their names.
+pub(crate) fn code_signing_uses_of(place: Place<'_>) -> KeyRange {
+    subspace(&elements(CODE_SIGNING_USE, &place.words()))
 }
 
 /// All records that hold a package: functions, their versions, layers; of all accounts.

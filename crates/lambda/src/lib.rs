@@ -9,7 +9,7 @@
 //! ```
 //!
 //! **Served**: the lines of [`api::service`], and function URLs through [`Lambda::serve_url`]. What is not served yet
-//! (code signing, capacity providers, durable executions) is refused by name, never ignored.
+//! (capacity providers, durable executions) is refused by name, never ignored.
 //! `VpcConfig`, `FileSystemConfigs` and `KMSKeyArn` are kept and given back, but change nothing yet.
 //!
 //! **Invariants**
@@ -24,6 +24,7 @@
 mod answer_stream;
 pub mod api;
 mod code_link;
+mod code_signing;
 mod code_source;
 pub mod error;
 mod event_queue;

@@ -48,8 +48,11 @@ pub const URL_ID_LENGTH: usize = 32;
 pub const FUNCTION_LAYERS_MAX: usize = 5;
 /// Layers, or versions of one, in one answer.
 pub const LIST_LAYERS_PAGE_MAX: usize = 50;
-/// Event invoke configurations, URLs or provisioned concurrency in one answer.
+/// Event invoke configurations, URLs, provisioned concurrency, or code signing configurations and their functions in one
+/// answer.
 pub const LIST_CONFIGS_PAGE_MAX: usize = 50;
+/// ARN of a signing profile version, in bytes. Source: CloudFormation, AWS::Lambda::CodeSigningConfig.
+pub const SIGNING_PROFILE_BYTES_MAX: usize = 1_024;
 /// A resource policy, in bytes.
 pub const POLICY_BYTES_MAX: usize = 20_480;
 /// Concurrency of an account that functions cannot reserve.

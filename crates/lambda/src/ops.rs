@@ -3,6 +3,7 @@
 pub(crate) mod account;
 pub(crate) mod aliases;
 pub(crate) mod changes;
+pub(crate) mod code_signing;
 pub(crate) mod concurrency;
 pub(crate) mod configuration;
 pub(crate) mod event_invoke;

@@ -319,6 +319,16 @@ impl Operation for CreateAlias {
     type Output = CreateAliasOutput;
 }
 
+/// Creates a code signing configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct CreateCodeSigningConfig;
+
+impl Operation for CreateCodeSigningConfig {
+    const SHAPE: &'static OperationShape = &CREATE_CODE_SIGNING_CONFIG;
+    type Input = CreateCodeSigningConfigInput;
+    type Output = CreateCodeSigningConfigOutput;
+}
+
 /// What CreateEventSourceMapping shares with other operations.
 pub type CreateEventSourceMappingOutput = EventSourceMappingConfiguration;
 
@@ -382,6 +392,16 @@ impl Operation for DeleteAlias {
     type Output = DeleteAliasOutput;
 }
 
+/// Deletes the code signing configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteCodeSigningConfig;
+
+impl Operation for DeleteCodeSigningConfig {
+    const SHAPE: &'static OperationShape = &DELETE_CODE_SIGNING_CONFIG;
+    type Input = DeleteCodeSigningConfigInput;
+    type Output = DeleteCodeSigningConfigOutput;
+}
+
 /// What DeleteEventSourceMapping shares with other operations.
 pub type DeleteEventSourceMappingOutput = EventSourceMappingConfiguration;
 
@@ -403,6 +423,33 @@ impl Operation for DeleteFunction {
     const SHAPE: &'static OperationShape = &DELETE_FUNCTION;
     type Input = DeleteFunctionInput;
     type Output = DeleteFunctionOutput;
+}
+
+/// DeleteFunctionCodeSigningConfig has no members here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteFunctionCodeSigningConfigOutput {}
+
+impl FromValue for DeleteFunctionCodeSigningConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for DeleteFunctionCodeSigningConfigOutput {
+    fn into_value(self) -> Value {
+        Value::empty()
+    }
+}
+
+/// Removes the code signing configuration from the function.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteFunctionCodeSigningConfig;
+
+impl Operation for DeleteFunctionCodeSigningConfig {
+    const SHAPE: &'static OperationShape = &DELETE_FUNCTION_CODE_SIGNING_CONFIG;
+    type Input = DeleteFunctionCodeSigningConfigInput;
+    type Output = DeleteFunctionCodeSigningConfigOutput;
 }
 
 /// DeleteFunctionConcurrency has no members here.
@@ -561,6 +608,16 @@ impl Operation for GetAlias {
     const SHAPE: &'static OperationShape = &GET_ALIAS;
     type Input = GetAliasInput;
     type Output = GetAliasOutput;
+}
+
+/// Returns information about the specified code signing configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct GetCodeSigningConfig;
+
+impl Operation for GetCodeSigningConfig {
+    const SHAPE: &'static OperationShape = &GET_CODE_SIGNING_CONFIG;
+    type Input = GetCodeSigningConfigInput;
+    type Output = GetCodeSigningConfigOutput;
 }
 
 /// What GetEventSourceMapping shares with other operations.
@@ -758,6 +815,16 @@ impl Operation for ListAliases {
     type Output = ListAliasesOutput;
 }
 
+/// Returns a list of code signing configurations.
+#[derive(Clone, Copy, Debug)]
+pub struct ListCodeSigningConfigs;
+
+impl Operation for ListCodeSigningConfigs {
+    const SHAPE: &'static OperationShape = &LIST_CODE_SIGNING_CONFIGS;
+    type Input = ListCodeSigningConfigsInput;
+    type Output = ListCodeSigningConfigsOutput;
+}
+
 /// Lists event source mappings.
 #[derive(Clone, Copy, Debug)]
 pub struct ListEventSourceMappings;
@@ -796,6 +863,16 @@ impl Operation for ListFunctions {
     const SHAPE: &'static OperationShape = &LIST_FUNCTIONS;
     type Input = ListFunctionsInput;
     type Output = ListFunctionsOutput;
+}
+
+/// List the functions that use the specified code signing configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct ListFunctionsByCodeSigningConfig;
+
+impl Operation for ListFunctionsByCodeSigningConfig {
+    const SHAPE: &'static OperationShape = &LIST_FUNCTIONS_BY_CODE_SIGNING_CONFIG;
+    type Input = ListFunctionsByCodeSigningConfigInput;
+    type Output = ListFunctionsByCodeSigningConfigOutput;
 }
 
 /// Lists the versions of an Lambda layer.
@@ -869,6 +946,16 @@ impl Operation for PublishVersion {
     const SHAPE: &'static OperationShape = &PUBLISH_VERSION;
     type Input = PublishVersionInput;
     type Output = PublishVersionOutput;
+}
+
+/// Update the code signing configuration for the function.
+#[derive(Clone, Copy, Debug)]
+pub struct PutFunctionCodeSigningConfig;
+
+impl Operation for PutFunctionCodeSigningConfig {
+    const SHAPE: &'static OperationShape = &PUT_FUNCTION_CODE_SIGNING_CONFIG;
+    type Input = PutFunctionCodeSigningConfigInput;
+    type Output = PutFunctionCodeSigningConfigOutput;
 }
 
 /// What PutFunctionConcurrency shares with other operations.
@@ -1046,6 +1133,16 @@ impl Operation for UpdateAlias {
     const SHAPE: &'static OperationShape = &UPDATE_ALIAS;
     type Input = UpdateAliasInput;
     type Output = UpdateAliasOutput;
+}
+
+/// Update the code signing configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct UpdateCodeSigningConfig;
+
+impl Operation for UpdateCodeSigningConfig {
+    const SHAPE: &'static OperationShape = &UPDATE_CODE_SIGNING_CONFIG;
+    type Input = UpdateCodeSigningConfigInput;
+    type Output = UpdateCodeSigningConfigOutput;
 }
 
 /// What UpdateEventSourceMapping shares with other operations.
@@ -1429,6 +1526,28 @@ impl IntoValue for AliasRoutingConfiguration {
     }
 }
 
+/// List of signing profiles that can sign a code package.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AllowedPublishers {
+    /// The Amazon Resource Name (ARN) for each of the signing profiles.
+    pub signing_profile_version_arns: Vec<String>,
+}
+
+impl FromValue for AllowedPublishers {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { signing_profile_version_arns: members.required("SigningProfileVersionArns")? })
+    }
+}
+
+impl IntoValue for AllowedPublishers {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("SigningProfileVersionArns", self.signing_profile_version_arns);
+        fields.finish()
+    }
+}
+
 /// Specific configuration settings for an Amazon Managed Streaming for Apache Kafka (Amazon MSK) event source.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AmazonManagedKafkaEventSourceConfig {
@@ -1599,6 +1718,123 @@ impl IntoValue for CapacityProviderConfig {
     }
 }
 
+/// Details about a Code signing configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CodeSigningConfig {
+    /// List of allowed publishers.
+    pub allowed_publishers: AllowedPublishers,
+    /// The Amazon Resource Name (ARN) of the Code signing configuration.
+    pub code_signing_config_arn: String,
+    /// Unique identifer for the Code signing configuration.
+    pub code_signing_config_id: String,
+    /// The code signing policy controls the validation failure action for signature mismatch or expiry.
+    pub code_signing_policies: CodeSigningPolicies,
+    /// Code signing configuration description.
+    pub description: Option<String>,
+    /// The date and time that the Code signing configuration was last modified, in ISO-8601 format (YYYY-MM-DDThh:mm:ss.sTZD).
+    pub last_modified: String,
+}
+
+impl FromValue for CodeSigningConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            allowed_publishers: members.required("AllowedPublishers")?,
+            code_signing_config_arn: members.required("CodeSigningConfigArn")?,
+            code_signing_config_id: members.required("CodeSigningConfigId")?,
+            code_signing_policies: members.required("CodeSigningPolicies")?,
+            description: members.optional("Description")?,
+            last_modified: members.required("LastModified")?,
+        })
+    }
+}
+
+impl IntoValue for CodeSigningConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(6);
+        fields.required("AllowedPublishers", self.allowed_publishers);
+        fields.required("CodeSigningConfigArn", self.code_signing_config_arn);
+        fields.required("CodeSigningConfigId", self.code_signing_config_id);
+        fields.required("CodeSigningPolicies", self.code_signing_policies);
+        fields.optional("Description", self.description);
+        fields.required("LastModified", self.last_modified);
+        fields.finish()
+    }
+}
+
+/// Code signing configuration policies specify the validation failure action for signature mismatch or expiry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CodeSigningPolicies {
+    /// Code signing configuration policy for deployment validation failure.
+    pub untrusted_artifact_on_deployment: Option<CodeSigningPolicy>,
+}
+
+impl FromValue for CodeSigningPolicies {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { untrusted_artifact_on_deployment: members.optional("UntrustedArtifactOnDeployment")? })
+    }
+}
+
+impl IntoValue for CodeSigningPolicies {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("UntrustedArtifactOnDeployment", self.untrusted_artifact_on_deployment);
+        fields.finish()
+    }
+}
+
+/// CodeSigningPolicy
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CodeSigningPolicy {
+    /// `Warn`
+    Warn,
+    /// `Enforce`
+    Enforce,
+}
+
+impl CodeSigningPolicy {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Warn, Self::Enforce];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Warn => "Warn",
+            Self::Enforce => "Enforce",
+        }
+    }
+}
+
+impl fmt::Display for CodeSigningPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for CodeSigningPolicy {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "CodeSigningPolicy", text: text.to_owned() })
+    }
+}
+
+impl FromValue for CodeSigningPolicy {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for CodeSigningPolicy {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
 /// Concurrency
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Concurrency {
@@ -1701,6 +1937,64 @@ impl IntoValue for CreateAliasInput {
         fields.required("FunctionVersion", self.function_version);
         fields.required("Name", self.name);
         fields.optional("RoutingConfig", self.routing_config);
+        fields.finish()
+    }
+}
+
+/// CreateCodeSigningConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateCodeSigningConfigInput {
+    /// Signing profiles for this code signing configuration.
+    pub allowed_publishers: AllowedPublishers,
+    /// The code signing policies define the actions to take if the validation checks fail.
+    pub code_signing_policies: Option<CodeSigningPolicies>,
+    /// Descriptive name for this code signing configuration.
+    pub description: Option<String>,
+    /// A list of tags to add to the code signing configuration.
+    pub tags: Option<BTreeMap<String, String>>,
+}
+
+impl FromValue for CreateCodeSigningConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            allowed_publishers: members.required("AllowedPublishers")?,
+            code_signing_policies: members.optional("CodeSigningPolicies")?,
+            description: members.optional("Description")?,
+            tags: members.optional("Tags")?,
+        })
+    }
+}
+
+impl IntoValue for CreateCodeSigningConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.required("AllowedPublishers", self.allowed_publishers);
+        fields.optional("CodeSigningPolicies", self.code_signing_policies);
+        fields.optional("Description", self.description);
+        fields.optional("Tags", self.tags);
+        fields.finish()
+    }
+}
+
+/// CreateCodeSigningConfigResponse
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateCodeSigningConfigOutput {
+    /// The code signing configuration.
+    pub code_signing_config: CodeSigningConfig,
+}
+
+impl FromValue for CreateCodeSigningConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { code_signing_config: members.required("CodeSigningConfig")? })
+    }
+}
+
+impl IntoValue for CreateCodeSigningConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("CodeSigningConfig", self.code_signing_config);
         fields.finish()
     }
 }
@@ -2108,6 +2402,46 @@ impl IntoValue for DeleteAliasInput {
     }
 }
 
+/// DeleteCodeSigningConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteCodeSigningConfigInput {
+    /// The The Amazon Resource Name (ARN) of the code signing configuration.
+    pub code_signing_config_arn: String,
+}
+
+impl FromValue for DeleteCodeSigningConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { code_signing_config_arn: members.required("CodeSigningConfigArn")? })
+    }
+}
+
+impl IntoValue for DeleteCodeSigningConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("CodeSigningConfigArn", self.code_signing_config_arn);
+        fields.finish()
+    }
+}
+
+/// DeleteCodeSigningConfigResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteCodeSigningConfigOutput {}
+
+impl FromValue for DeleteCodeSigningConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        Members::open(value)?;
+        Ok(Self {})
+    }
+}
+
+impl IntoValue for DeleteCodeSigningConfigOutput {
+    fn into_value(self) -> Value {
+        let fields = Fields::with_capacity(0);
+        fields.finish()
+    }
+}
+
 /// DeleteEventSourceMappingRequest
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeleteEventSourceMappingInput {
@@ -2126,6 +2460,28 @@ impl IntoValue for DeleteEventSourceMappingInput {
     fn into_value(self) -> Value {
         let mut fields = Fields::with_capacity(1);
         fields.required("UUID", self.uuid);
+        fields.finish()
+    }
+}
+
+/// DeleteFunctionCodeSigningConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteFunctionCodeSigningConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+}
+
+impl FromValue for DeleteFunctionCodeSigningConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")? })
+    }
+}
+
+impl IntoValue for DeleteFunctionCodeSigningConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("FunctionName", self.function_name);
         fields.finish()
     }
 }
@@ -3822,6 +4178,50 @@ impl IntoValue for GetAliasInput {
         let mut fields = Fields::with_capacity(2);
         fields.required("FunctionName", self.function_name);
         fields.required("Name", self.name);
+        fields.finish()
+    }
+}
+
+/// GetCodeSigningConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetCodeSigningConfigInput {
+    /// The The Amazon Resource Name (ARN) of the code signing configuration.
+    pub code_signing_config_arn: String,
+}
+
+impl FromValue for GetCodeSigningConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { code_signing_config_arn: members.required("CodeSigningConfigArn")? })
+    }
+}
+
+impl IntoValue for GetCodeSigningConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("CodeSigningConfigArn", self.code_signing_config_arn);
+        fields.finish()
+    }
+}
+
+/// GetCodeSigningConfigResponse
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetCodeSigningConfigOutput {
+    /// The code signing configuration
+    pub code_signing_config: CodeSigningConfig,
+}
+
+impl FromValue for GetCodeSigningConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { code_signing_config: members.required("CodeSigningConfig")? })
+    }
+}
+
+impl IntoValue for GetCodeSigningConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("CodeSigningConfig", self.code_signing_config);
         fields.finish()
     }
 }
@@ -5848,6 +6248,59 @@ impl IntoValue for ListAliasesOutput {
     }
 }
 
+/// ListCodeSigningConfigsRequest
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListCodeSigningConfigsInput {
+    /// Specify the pagination token that's returned by a previous request to retrieve the next page of results.
+    pub marker: Option<String>,
+    /// Maximum number of items to return.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListCodeSigningConfigsInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { marker: members.optional("Marker")?, max_items: members.optional("MaxItems")? })
+    }
+}
+
+impl IntoValue for ListCodeSigningConfigsInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListCodeSigningConfigsResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListCodeSigningConfigsOutput {
+    /// The code signing configurations
+    pub code_signing_configs: Option<Vec<CodeSigningConfig>>,
+    /// The pagination token that's included if more results are available.
+    pub next_marker: Option<String>,
+}
+
+impl FromValue for ListCodeSigningConfigsOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            code_signing_configs: members.optional("CodeSigningConfigs")?,
+            next_marker: members.optional("NextMarker")?,
+        })
+    }
+}
+
+impl IntoValue for ListCodeSigningConfigsOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("CodeSigningConfigs", self.code_signing_configs);
+        fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
 /// ListEventSourceMappingsRequest
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListEventSourceMappingsInput {
@@ -6027,6 +6480,63 @@ impl IntoValue for ListFunctionUrlConfigsOutput {
     fn into_value(self) -> Value {
         let mut fields = Fields::with_capacity(2);
         fields.required("FunctionUrlConfigs", self.function_url_configs);
+        fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
+/// ListFunctionsByCodeSigningConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListFunctionsByCodeSigningConfigInput {
+    /// The The Amazon Resource Name (ARN) of the code signing configuration.
+    pub code_signing_config_arn: String,
+    /// Specify the pagination token that's returned by a previous request to retrieve the next page of results.
+    pub marker: Option<String>,
+    /// Maximum number of items to return.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListFunctionsByCodeSigningConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            code_signing_config_arn: members.required("CodeSigningConfigArn")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListFunctionsByCodeSigningConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.required("CodeSigningConfigArn", self.code_signing_config_arn);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListFunctionsByCodeSigningConfigResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListFunctionsByCodeSigningConfigOutput {
+    /// The function ARNs.
+    pub function_arns: Option<Vec<String>>,
+    /// The pagination token that's included if more results are available.
+    pub next_marker: Option<String>,
+}
+
+impl FromValue for ListFunctionsByCodeSigningConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_arns: members.optional("FunctionArns")?, next_marker: members.optional("NextMarker")? })
+    }
+}
+
+impl IntoValue for ListFunctionsByCodeSigningConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("FunctionArns", self.function_arns);
         fields.optional("NextMarker", self.next_marker);
         fields.finish()
     }
@@ -6886,6 +7396,62 @@ impl IntoValue for PublishVersionInput {
         fields.required("FunctionName", self.function_name);
         fields.optional("PublishTo", self.publish_to);
         fields.optional("RevisionId", self.revision_id);
+        fields.finish()
+    }
+}
+
+/// PutFunctionCodeSigningConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutFunctionCodeSigningConfigInput {
+    /// The The Amazon Resource Name (ARN) of the code signing configuration.
+    pub code_signing_config_arn: String,
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+}
+
+impl FromValue for PutFunctionCodeSigningConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            code_signing_config_arn: members.required("CodeSigningConfigArn")?,
+            function_name: members.required("FunctionName")?,
+        })
+    }
+}
+
+impl IntoValue for PutFunctionCodeSigningConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("CodeSigningConfigArn", self.code_signing_config_arn);
+        fields.required("FunctionName", self.function_name);
+        fields.finish()
+    }
+}
+
+/// PutFunctionCodeSigningConfigResponse
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutFunctionCodeSigningConfigOutput {
+    /// The The Amazon Resource Name (ARN) of the code signing configuration.
+    pub code_signing_config_arn: String,
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+}
+
+impl FromValue for PutFunctionCodeSigningConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            code_signing_config_arn: members.required("CodeSigningConfigArn")?,
+            function_name: members.required("FunctionName")?,
+        })
+    }
+}
+
+impl IntoValue for PutFunctionCodeSigningConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("CodeSigningConfigArn", self.code_signing_config_arn);
+        fields.required("FunctionName", self.function_name);
         fields.finish()
     }
 }
@@ -8783,6 +9349,64 @@ impl IntoValue for UpdateAliasInput {
     }
 }
 
+/// UpdateCodeSigningConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpdateCodeSigningConfigInput {
+    /// Signing profiles for this code signing configuration.
+    pub allowed_publishers: Option<AllowedPublishers>,
+    /// The The Amazon Resource Name (ARN) of the code signing configuration.
+    pub code_signing_config_arn: String,
+    /// The code signing policy.
+    pub code_signing_policies: Option<CodeSigningPolicies>,
+    /// Descriptive name for this code signing configuration.
+    pub description: Option<String>,
+}
+
+impl FromValue for UpdateCodeSigningConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            allowed_publishers: members.optional("AllowedPublishers")?,
+            code_signing_config_arn: members.required("CodeSigningConfigArn")?,
+            code_signing_policies: members.optional("CodeSigningPolicies")?,
+            description: members.optional("Description")?,
+        })
+    }
+}
+
+impl IntoValue for UpdateCodeSigningConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.optional("AllowedPublishers", self.allowed_publishers);
+        fields.required("CodeSigningConfigArn", self.code_signing_config_arn);
+        fields.optional("CodeSigningPolicies", self.code_signing_policies);
+        fields.optional("Description", self.description);
+        fields.finish()
+    }
+}
+
+/// UpdateCodeSigningConfigResponse
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpdateCodeSigningConfigOutput {
+    /// The code signing configuration
+    pub code_signing_config: CodeSigningConfig,
+}
+
+impl FromValue for UpdateCodeSigningConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { code_signing_config: members.required("CodeSigningConfig")? })
+    }
+}
+
+impl IntoValue for UpdateCodeSigningConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("CodeSigningConfig", self.code_signing_config);
+        fields.finish()
+    }
+}
+
 /// UpdateEventSourceMappingRequest
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpdateEventSourceMappingInput {
@@ -9357,49 +9981,49 @@ static ADD_LAYER_VERSION_PERMISSION: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "PolicyLengthExceededException",
             code: "PolicyLengthExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(283),
+            shape: ShapeId(301),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(285),
+            shape: ShapeId(303),
         },
     ],
     ..OperationShape::new("AddLayerVersionPermission", SHAPES)
@@ -9417,56 +10041,56 @@ static ADD_PERMISSION: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "PublicPolicyException",
             code: "PublicPolicyException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(294),
+            shape: ShapeId(312),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "PolicyLengthExceededException",
             code: "PolicyLengthExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(283),
+            shape: ShapeId(301),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(285),
+            shape: ShapeId(303),
         },
     ],
     ..OperationShape::new("AddPermission", SHAPES)
@@ -9476,7 +10100,7 @@ static CREATE_ALIAS: OperationShape = OperationShape {
     method: "POST",
     uri: "/2015-03-31/functions/{FunctionName}/aliases",
     status: 201,
-    input: Some(ShapeId(43)),
+    input: Some(ShapeId(49)),
     output: Some(ShapeId(12)),
     errors: &[
         ErrorShape {
@@ -9484,28 +10108,28 @@ static CREATE_ALIAS: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "AliasLimitExceededException",
@@ -9519,54 +10143,79 @@ static CREATE_ALIAS: OperationShape = OperationShape {
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
     ..OperationShape::new("CreateAlias", SHAPES)
 };
 
-static CREATE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+static CREATE_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
     method: "POST",
-    uri: "/2015-03-31/event-source-mappings",
-    status: 202,
-    input: Some(ShapeId(44)),
-    output: Some(ShapeId(92)),
+    uri: "/2020-04-22/code-signing-configs",
+    status: 201,
+    input: Some(ShapeId(50)),
+    output: Some(ShapeId(51)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
-        },
-        ErrorShape {
-            name: "ResourceConflictException",
-            code: "ResourceConflictException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
+        },
+    ],
+    ..OperationShape::new("CreateCodeSigningConfig", SHAPES)
+};
+
+static CREATE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2015-03-31/event-source-mappings",
+    status: 202,
+    input: Some(ShapeId(52)),
+    output: Some(ShapeId(103)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(186),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(337),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     ..OperationShape::new("CreateEventSourceMapping", SHAPES)
@@ -9576,78 +10225,78 @@ static CREATE_FUNCTION: OperationShape = OperationShape {
     method: "POST",
     uri: "/2015-03-31/functions",
     status: 201,
-    input: Some(ShapeId(45)),
-    output: Some(ShapeId(117)),
+    input: Some(ShapeId(53)),
+    output: Some(ShapeId(129)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "InvalidCodeSignatureException",
             code: "InvalidCodeSignatureException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(171),
+            shape: ShapeId(185),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(37),
+            shape: ShapeId(43),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(35),
+            shape: ShapeId(39),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(36),
+            shape: ShapeId(42),
         },
         ErrorShape {
             name: "FunctionVersionsPerCapacityProviderLimitExceededException",
             code: "FunctionVersionsPerCapacityProviderLimitExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(135),
+            shape: ShapeId(147),
         },
     ],
     idempotent: true,
@@ -9658,43 +10307,43 @@ static CREATE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "POST",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 201,
-    input: Some(ShapeId(46)),
-    output: Some(ShapeId(47)),
+    input: Some(ShapeId(54)),
+    output: Some(ShapeId(55)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     ..OperationShape::new("CreateFunctionUrlConfig", SHAPES)
@@ -9704,96 +10353,136 @@ static DELETE_ALIAS: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
     status: 204,
-    input: Some(ShapeId(51)),
+    input: Some(ShapeId(59)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
     ..OperationShape::new("DeleteAlias", SHAPES)
 };
 
-static DELETE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+static DELETE_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
     method: "DELETE",
-    uri: "/2015-03-31/event-source-mappings/{UUID}",
-    status: 202,
-    input: Some(ShapeId(52)),
-    output: Some(ShapeId(92)),
+    uri: "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}",
+    status: 204,
+    input: Some(ShapeId(60)),
+    output: Some(ShapeId(61)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
-        },
-        ErrorShape {
-            name: "ResourceInUseException",
-            code: "ResourceInUseException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(318),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
-        },
-        ErrorShape {
-            name: "TooManyRequestsException",
-            code: "TooManyRequestsException",
-            status: 429,
-            fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("DeleteCodeSigningConfig", SHAPES)
+};
+
+static DELETE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2015-03-31/event-source-mappings/{UUID}",
+    status: 202,
+    input: Some(ShapeId(62)),
+    output: Some(ShapeId(103)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(186),
+        },
+        ErrorShape {
+            name: "ResourceInUseException",
+            code: "ResourceInUseException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(338),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(337),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(368),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(408),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -9804,89 +10493,141 @@ static DELETE_FUNCTION: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2015-03-31/functions/{FunctionName}",
     status: 200,
-    input: Some(ShapeId(55)),
-    output: Some(ShapeId(56)),
+    input: Some(ShapeId(66)),
+    output: Some(ShapeId(67)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
     ..OperationShape::new("DeleteFunction", SHAPES)
 };
 
-static DELETE_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
+static DELETE_FUNCTION_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
     method: "DELETE",
-    uri: "/2017-10-31/functions/{FunctionName}/concurrency",
+    uri: "/2020-06-30/functions/{FunctionName}/code-signing-config",
     status: 204,
-    input: Some(ShapeId(53)),
+    input: Some(ShapeId(63)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
+        },
+        ErrorShape {
+            name: "CodeSigningConfigNotFoundException",
+            code: "CodeSigningConfigNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(39),
+        },
+    ],
+    ..OperationShape::new("DeleteFunctionCodeSigningConfig", SHAPES)
+};
+
+static DELETE_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2017-10-31/functions/{FunctionName}/concurrency",
+    status: 204,
+    input: Some(ShapeId(64)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(186),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(337),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(368),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(408),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(339),
         },
     ],
     ..OperationShape::new("DeleteFunctionConcurrency", SHAPES)
@@ -9896,42 +10637,42 @@ static DELETE_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 204,
-    input: Some(ShapeId(54)),
+    input: Some(ShapeId(65)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     ..OperationShape::new("DeleteFunctionEventInvokeConfig", SHAPES)
@@ -9941,42 +10682,42 @@ static DELETE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 204,
-    input: Some(ShapeId(57)),
+    input: Some(ShapeId(68)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     ..OperationShape::new("DeleteFunctionUrlConfig", SHAPES)
@@ -9986,35 +10727,35 @@ static DELETE_LAYER_VERSION: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
     status: 204,
-    input: Some(ShapeId(58)),
+    input: Some(ShapeId(69)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -10025,42 +10766,42 @@ static DELETE_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     status: 204,
-    input: Some(ShapeId(59)),
+    input: Some(ShapeId(70)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -10071,22 +10812,22 @@ static GET_ACCOUNT_SETTINGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2016-08-19/account-settings",
     status: 200,
-    input: Some(ShapeId(136)),
-    output: Some(ShapeId(137)),
+    input: Some(ShapeId(148)),
+    output: Some(ShapeId(149)),
     errors: &[
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
     ],
     idempotent: true,
@@ -10097,7 +10838,7 @@ static GET_ALIAS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
     status: 200,
-    input: Some(ShapeId(138)),
+    input: Some(ShapeId(150)),
     output: Some(ShapeId(12)),
     errors: &[
         ErrorShape {
@@ -10105,68 +10846,101 @@ static GET_ALIAS: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
     ..OperationShape::new("GetAlias", SHAPES)
 };
 
-static GET_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+static GET_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2015-03-31/event-source-mappings/{UUID}",
+    uri: "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}",
     status: 200,
-    input: Some(ShapeId(139)),
-    output: Some(ShapeId(92)),
+    input: Some(ShapeId(151)),
+    output: Some(ShapeId(152)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
-        },
-        ErrorShape {
-            name: "TooManyRequestsException",
-            code: "TooManyRequestsException",
-            status: 429,
-            fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetCodeSigningConfig", SHAPES)
+};
+
+static GET_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/event-source-mappings/{UUID}",
+    status: 200,
+    input: Some(ShapeId(153)),
+    output: Some(ShapeId(103)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(186),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(368),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(408),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -10177,36 +10951,36 @@ static GET_FUNCTION: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}",
     status: 200,
-    input: Some(ShapeId(148)),
-    output: Some(ShapeId(149)),
+    input: Some(ShapeId(162)),
+    output: Some(ShapeId(163)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -10217,43 +10991,43 @@ static GET_FUNCTION_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2020-06-30/functions/{FunctionName}/code-signing-config",
     status: 200,
-    input: Some(ShapeId(140)),
-    output: Some(ShapeId(141)),
+    input: Some(ShapeId(154)),
+    output: Some(ShapeId(155)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(35),
+            shape: ShapeId(39),
         },
     ],
     idempotent: true,
@@ -10264,36 +11038,36 @@ static GET_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-30/functions/{FunctionName}/concurrency",
     status: 200,
-    input: Some(ShapeId(142)),
-    output: Some(ShapeId(143)),
+    input: Some(ShapeId(156)),
+    output: Some(ShapeId(157)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -10304,36 +11078,36 @@ static GET_FUNCTION_CONFIGURATION: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/configuration",
     status: 200,
-    input: Some(ShapeId(144)),
-    output: Some(ShapeId(117)),
+    input: Some(ShapeId(158)),
+    output: Some(ShapeId(129)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -10344,36 +11118,36 @@ static GET_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 200,
-    input: Some(ShapeId(145)),
-    output: Some(ShapeId(118)),
+    input: Some(ShapeId(159)),
+    output: Some(ShapeId(130)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -10384,36 +11158,36 @@ static GET_FUNCTION_RECURSION_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2024-08-31/functions/{FunctionName}/recursion-config",
     status: 200,
-    input: Some(ShapeId(146)),
-    output: Some(ShapeId(147)),
+    input: Some(ShapeId(160)),
+    output: Some(ShapeId(161)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -10424,36 +11198,36 @@ static GET_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 200,
-    input: Some(ShapeId(150)),
-    output: Some(ShapeId(151)),
+    input: Some(ShapeId(164)),
+    output: Some(ShapeId(165)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -10464,36 +11238,36 @@ static GET_LAYER_VERSION: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
     status: 200,
-    input: Some(ShapeId(155)),
-    output: Some(ShapeId(156)),
+    input: Some(ShapeId(169)),
+    output: Some(ShapeId(170)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -10504,36 +11278,36 @@ static GET_LAYER_VERSION_BY_ARN: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers?find=LayerVersion",
     status: 200,
-    input: Some(ShapeId(152)),
-    output: Some(ShapeId(156)),
+    input: Some(ShapeId(166)),
+    output: Some(ShapeId(170)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -10544,36 +11318,36 @@ static GET_LAYER_VERSION_POLICY: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy",
     status: 200,
-    input: Some(ShapeId(153)),
-    output: Some(ShapeId(154)),
+    input: Some(ShapeId(167)),
+    output: Some(ShapeId(168)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -10584,36 +11358,36 @@ static GET_POLICY: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/policy",
     status: 200,
-    input: Some(ShapeId(157)),
-    output: Some(ShapeId(158)),
+    input: Some(ShapeId(171)),
+    output: Some(ShapeId(172)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -10624,43 +11398,43 @@ static GET_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     status: 200,
-    input: Some(ShapeId(159)),
-    output: Some(ShapeId(160)),
+    input: Some(ShapeId(173)),
+    output: Some(ShapeId(174)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ProvisionedConcurrencyConfigNotFoundException",
             code: "ProvisionedConcurrencyConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(290),
+            shape: ShapeId(308),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -10671,36 +11445,36 @@ static GET_RUNTIME_MANAGEMENT_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2021-07-20/functions/{FunctionName}/runtime-management-config",
     status: 200,
-    input: Some(ShapeId(161)),
-    output: Some(ShapeId(162)),
+    input: Some(ShapeId(175)),
+    output: Some(ShapeId(176)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -10711,323 +11485,323 @@ static INVOKE: OperationShape = OperationShape {
     method: "POST",
     uri: "/2015-03-31/functions/{FunctionName}/invocations",
     status: 200,
-    input: Some(ShapeId(178)),
-    output: Some(ShapeId(179)),
+    input: Some(ShapeId(192)),
+    output: Some(ShapeId(193)),
     errors: &[
         ErrorShape {
             name: "RuntimeAliasDeletedException",
             code: "RuntimeAliasDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(325),
+            shape: ShapeId(345),
         },
         ErrorShape {
             name: "CodeArtifactUserDeletedException",
             code: "CodeArtifactUserDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(31),
+            shape: ShapeId(32),
         },
         ErrorShape {
             name: "ResourceNotReadyException",
             code: "ResourceNotReadyException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(320),
+            shape: ShapeId(340),
         },
         ErrorShape {
             name: "ServiceQuotaExceededException",
             code: "ServiceQuotaExceededException",
             status: 402,
             fault: Fault::Client,
-            shape: ShapeId(349),
+            shape: ShapeId(369),
         },
         ErrorShape {
             name: "InvalidSecurityGroupIDException",
             code: "InvalidSecurityGroupIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(175),
+            shape: ShapeId(189),
         },
         ErrorShape {
             name: "SnapStartTimeoutException",
             code: "SnapStartTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(357),
+            shape: ShapeId(378),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "EC2ThrottledException",
             code: "EC2ThrottledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(70),
+            shape: ShapeId(81),
         },
         ErrorShape {
             name: "EFSMountConnectivityException",
             code: "EFSMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(73),
+            shape: ShapeId(84),
         },
         ErrorShape {
             name: "SubnetIPAddressLimitReachedException",
             code: "SubnetIPAddressLimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(389),
         },
         ErrorShape {
             name: "KMSAccessDeniedException",
             code: "KMSAccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(190),
+            shape: ShapeId(204),
         },
         ErrorShape {
             name: "RequestTooLargeException",
             code: "RequestTooLargeException",
             status: 413,
             fault: Fault::Client,
-            shape: ShapeId(313),
+            shape: ShapeId(333),
         },
         ErrorShape {
             name: "KMSDisabledException",
             code: "KMSDisabledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(191),
+            shape: ShapeId(205),
         },
         ErrorShape {
             name: "UnsupportedMediaTypeException",
             code: "UnsupportedMediaTypeException",
             status: 415,
             fault: Fault::Client,
-            shape: ShapeId(398),
+            shape: ShapeId(419),
         },
         ErrorShape {
             name: "S3FilesMountConnectivityException",
             code: "S3FilesMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(332),
+            shape: ShapeId(352),
         },
         ErrorShape {
             name: "SerializedRequestEntityTooLargeException",
             code: "SerializedRequestEntityTooLargeException",
             status: 413,
             fault: Fault::Client,
-            shape: ShapeId(347),
+            shape: ShapeId(367),
         },
         ErrorShape {
             name: "InvalidRuntimeException",
             code: "InvalidRuntimeException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(174),
+            shape: ShapeId(188),
         },
         ErrorShape {
             name: "NoPublishedVersionException",
             code: "NoPublishedVersionException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(289),
         },
         ErrorShape {
             name: "EC2UnexpectedException",
             code: "EC2UnexpectedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(71),
+            shape: ShapeId(82),
         },
         ErrorShape {
             name: "InvalidSubnetIDException",
             code: "InvalidSubnetIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(176),
+            shape: ShapeId(190),
         },
         ErrorShape {
             name: "KMSNotFoundException",
             code: "KMSNotFoundException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(194),
+            shape: ShapeId(208),
         },
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "EC2AccessDeniedException",
             code: "EC2AccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(69),
+            shape: ShapeId(80),
         },
         ErrorShape {
             name: "EFSIOException",
             code: "EFSIOException",
             status: 410,
             fault: Fault::Client,
-            shape: ShapeId(72),
+            shape: ShapeId(83),
         },
         ErrorShape {
             name: "KMSInvalidStateException",
             code: "KMSInvalidStateException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(192),
+            shape: ShapeId(206),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "RuntimeVersionDeletedException",
             code: "RuntimeVersionDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(328),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "ENILimitReachedException",
             code: "ENILimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(76),
+            shape: ShapeId(87),
         },
         ErrorShape {
             name: "SnapStartNotReadyException",
             code: "SnapStartNotReadyException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(353),
+            shape: ShapeId(374),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "CodeArtifactUserPendingException",
             code: "CodeArtifactUserPendingException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(33),
+            shape: ShapeId(34),
         },
         ErrorShape {
             name: "SnapStartException",
             code: "SnapStartException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(352),
+            shape: ShapeId(373),
         },
         ErrorShape {
             name: "RecursiveInvocationException",
             code: "RecursiveInvocationException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(309),
+            shape: ShapeId(329),
         },
         ErrorShape {
             name: "S3FilesMountFailureException",
             code: "S3FilesMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(353),
         },
         ErrorShape {
             name: "EFSMountTimeoutException",
             code: "EFSMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(75),
+            shape: ShapeId(86),
         },
         ErrorShape {
             name: "ENINotReadyException",
             code: "ENINotReadyException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(77),
+            shape: ShapeId(88),
         },
         ErrorShape {
             name: "S3FilesMountTimeoutException",
             code: "S3FilesMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(334),
+            shape: ShapeId(354),
         },
         ErrorShape {
             name: "CodeArtifactUserFailedException",
             code: "CodeArtifactUserFailedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(32),
+            shape: ShapeId(33),
         },
         ErrorShape {
             name: "ModeNotSupportedException",
             code: "ModeNotSupportedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(267),
+            shape: ShapeId(285),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
         ErrorShape {
             name: "InvalidRequestContentException",
             code: "InvalidRequestContentException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(173),
+            shape: ShapeId(187),
         },
         ErrorShape {
             name: "SnapStartRegenerationFailureException",
             code: "SnapStartRegenerationFailureException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(355),
+            shape: ShapeId(376),
         },
         ErrorShape {
             name: "DurableExecutionAlreadyStartedException",
             code: "DurableExecutionAlreadyStartedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(66),
+            shape: ShapeId(77),
         },
         ErrorShape {
             name: "InvalidZipFileException",
             code: "InvalidZipFileException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(177),
+            shape: ShapeId(191),
         },
         ErrorShape {
             name: "EFSMountFailureException",
             code: "EFSMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(74),
+            shape: ShapeId(85),
         },
     ],
     ..OperationShape::new("Invoke", SHAPES)
@@ -11037,211 +11811,211 @@ static INVOKE_ASYNC: OperationShape = OperationShape {
     method: "POST",
     uri: "/2014-11-13/functions/{FunctionName}/invoke-async",
     status: 202,
-    input: Some(ShapeId(181)),
-    output: Some(ShapeId(182)),
+    input: Some(ShapeId(195)),
+    output: Some(ShapeId(196)),
     errors: &[
         ErrorShape {
             name: "ServiceQuotaExceededException",
             code: "ServiceQuotaExceededException",
             status: 402,
             fault: Fault::Client,
-            shape: ShapeId(349),
+            shape: ShapeId(369),
         },
         ErrorShape {
             name: "InvalidSecurityGroupIDException",
             code: "InvalidSecurityGroupIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(175),
+            shape: ShapeId(189),
         },
         ErrorShape {
             name: "SnapStartTimeoutException",
             code: "SnapStartTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(357),
+            shape: ShapeId(378),
         },
         ErrorShape {
             name: "EC2ThrottledException",
             code: "EC2ThrottledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(70),
+            shape: ShapeId(81),
         },
         ErrorShape {
             name: "EFSMountConnectivityException",
             code: "EFSMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(73),
+            shape: ShapeId(84),
         },
         ErrorShape {
             name: "SubnetIPAddressLimitReachedException",
             code: "SubnetIPAddressLimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(389),
         },
         ErrorShape {
             name: "KMSAccessDeniedException",
             code: "KMSAccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(190),
+            shape: ShapeId(204),
         },
         ErrorShape {
             name: "KMSDisabledException",
             code: "KMSDisabledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(191),
+            shape: ShapeId(205),
         },
         ErrorShape {
             name: "S3FilesMountConnectivityException",
             code: "S3FilesMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(332),
+            shape: ShapeId(352),
         },
         ErrorShape {
             name: "InvalidRuntimeException",
             code: "InvalidRuntimeException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(174),
+            shape: ShapeId(188),
         },
         ErrorShape {
             name: "EC2UnexpectedException",
             code: "EC2UnexpectedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(71),
+            shape: ShapeId(82),
         },
         ErrorShape {
             name: "InvalidSubnetIDException",
             code: "InvalidSubnetIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(176),
+            shape: ShapeId(190),
         },
         ErrorShape {
             name: "KMSNotFoundException",
             code: "KMSNotFoundException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(194),
+            shape: ShapeId(208),
         },
         ErrorShape {
             name: "EC2AccessDeniedException",
             code: "EC2AccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(69),
+            shape: ShapeId(80),
         },
         ErrorShape {
             name: "EFSIOException",
             code: "EFSIOException",
             status: 410,
             fault: Fault::Client,
-            shape: ShapeId(72),
+            shape: ShapeId(83),
         },
         ErrorShape {
             name: "KMSInvalidStateException",
             code: "KMSInvalidStateException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(192),
+            shape: ShapeId(206),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ENILimitReachedException",
             code: "ENILimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(76),
+            shape: ShapeId(87),
         },
         ErrorShape {
             name: "SnapStartNotReadyException",
             code: "SnapStartNotReadyException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(353),
+            shape: ShapeId(374),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "SnapStartException",
             code: "SnapStartException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(352),
+            shape: ShapeId(373),
         },
         ErrorShape {
             name: "S3FilesMountFailureException",
             code: "S3FilesMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(353),
         },
         ErrorShape {
             name: "EFSMountTimeoutException",
             code: "EFSMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(75),
+            shape: ShapeId(86),
         },
         ErrorShape {
             name: "S3FilesMountTimeoutException",
             code: "S3FilesMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(334),
+            shape: ShapeId(354),
         },
         ErrorShape {
             name: "ModeNotSupportedException",
             code: "ModeNotSupportedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(267),
+            shape: ShapeId(285),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
         ErrorShape {
             name: "InvalidRequestContentException",
             code: "InvalidRequestContentException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(173),
+            shape: ShapeId(187),
         },
         ErrorShape {
             name: "SnapStartRegenerationFailureException",
             code: "SnapStartRegenerationFailureException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(355),
+            shape: ShapeId(376),
         },
         ErrorShape {
             name: "EFSMountFailureException",
             code: "EFSMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(74),
+            shape: ShapeId(85),
         },
     ],
     ..OperationShape::new("InvokeAsync", SHAPES)
@@ -11251,302 +12025,302 @@ static INVOKE_WITH_RESPONSE_STREAM: OperationShape = OperationShape {
     method: "POST",
     uri: "/2021-11-15/functions/{FunctionName}/response-streaming-invocations",
     status: 200,
-    input: Some(ShapeId(186)),
-    output: Some(ShapeId(187)),
+    input: Some(ShapeId(200)),
+    output: Some(ShapeId(201)),
     errors: &[
         ErrorShape {
             name: "RuntimeAliasDeletedException",
             code: "RuntimeAliasDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(325),
+            shape: ShapeId(345),
         },
         ErrorShape {
             name: "CodeArtifactUserDeletedException",
             code: "CodeArtifactUserDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(31),
+            shape: ShapeId(32),
         },
         ErrorShape {
             name: "ResourceNotReadyException",
             code: "ResourceNotReadyException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(320),
+            shape: ShapeId(340),
         },
         ErrorShape {
             name: "ServiceQuotaExceededException",
             code: "ServiceQuotaExceededException",
             status: 402,
             fault: Fault::Client,
-            shape: ShapeId(349),
+            shape: ShapeId(369),
         },
         ErrorShape {
             name: "InvalidSecurityGroupIDException",
             code: "InvalidSecurityGroupIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(175),
+            shape: ShapeId(189),
         },
         ErrorShape {
             name: "SnapStartTimeoutException",
             code: "SnapStartTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(357),
+            shape: ShapeId(378),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "EC2ThrottledException",
             code: "EC2ThrottledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(70),
+            shape: ShapeId(81),
         },
         ErrorShape {
             name: "EFSMountConnectivityException",
             code: "EFSMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(73),
+            shape: ShapeId(84),
         },
         ErrorShape {
             name: "SubnetIPAddressLimitReachedException",
             code: "SubnetIPAddressLimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(389),
         },
         ErrorShape {
             name: "KMSAccessDeniedException",
             code: "KMSAccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(190),
+            shape: ShapeId(204),
         },
         ErrorShape {
             name: "RequestTooLargeException",
             code: "RequestTooLargeException",
             status: 413,
             fault: Fault::Client,
-            shape: ShapeId(313),
+            shape: ShapeId(333),
         },
         ErrorShape {
             name: "KMSDisabledException",
             code: "KMSDisabledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(191),
+            shape: ShapeId(205),
         },
         ErrorShape {
             name: "UnsupportedMediaTypeException",
             code: "UnsupportedMediaTypeException",
             status: 415,
             fault: Fault::Client,
-            shape: ShapeId(398),
+            shape: ShapeId(419),
         },
         ErrorShape {
             name: "S3FilesMountConnectivityException",
             code: "S3FilesMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(332),
+            shape: ShapeId(352),
         },
         ErrorShape {
             name: "SerializedRequestEntityTooLargeException",
             code: "SerializedRequestEntityTooLargeException",
             status: 413,
             fault: Fault::Client,
-            shape: ShapeId(347),
+            shape: ShapeId(367),
         },
         ErrorShape {
             name: "InvalidRuntimeException",
             code: "InvalidRuntimeException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(174),
+            shape: ShapeId(188),
         },
         ErrorShape {
             name: "NoPublishedVersionException",
             code: "NoPublishedVersionException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(289),
         },
         ErrorShape {
             name: "EC2UnexpectedException",
             code: "EC2UnexpectedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(71),
+            shape: ShapeId(82),
         },
         ErrorShape {
             name: "InvalidSubnetIDException",
             code: "InvalidSubnetIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(176),
+            shape: ShapeId(190),
         },
         ErrorShape {
             name: "KMSNotFoundException",
             code: "KMSNotFoundException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(194),
+            shape: ShapeId(208),
         },
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "EC2AccessDeniedException",
             code: "EC2AccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(69),
+            shape: ShapeId(80),
         },
         ErrorShape {
             name: "EFSIOException",
             code: "EFSIOException",
             status: 410,
             fault: Fault::Client,
-            shape: ShapeId(72),
+            shape: ShapeId(83),
         },
         ErrorShape {
             name: "KMSInvalidStateException",
             code: "KMSInvalidStateException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(192),
+            shape: ShapeId(206),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "RuntimeVersionDeletedException",
             code: "RuntimeVersionDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(328),
+            shape: ShapeId(348),
         },
         ErrorShape {
             name: "ENILimitReachedException",
             code: "ENILimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(76),
+            shape: ShapeId(87),
         },
         ErrorShape {
             name: "SnapStartNotReadyException",
             code: "SnapStartNotReadyException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(353),
+            shape: ShapeId(374),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "CodeArtifactUserPendingException",
             code: "CodeArtifactUserPendingException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(33),
+            shape: ShapeId(34),
         },
         ErrorShape {
             name: "SnapStartException",
             code: "SnapStartException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(352),
+            shape: ShapeId(373),
         },
         ErrorShape {
             name: "RecursiveInvocationException",
             code: "RecursiveInvocationException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(309),
+            shape: ShapeId(329),
         },
         ErrorShape {
             name: "S3FilesMountFailureException",
             code: "S3FilesMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(353),
         },
         ErrorShape {
             name: "EFSMountTimeoutException",
             code: "EFSMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(75),
+            shape: ShapeId(86),
         },
         ErrorShape {
             name: "S3FilesMountTimeoutException",
             code: "S3FilesMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(334),
+            shape: ShapeId(354),
         },
         ErrorShape {
             name: "CodeArtifactUserFailedException",
             code: "CodeArtifactUserFailedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(32),
+            shape: ShapeId(33),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
         ErrorShape {
             name: "InvalidRequestContentException",
             code: "InvalidRequestContentException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(173),
+            shape: ShapeId(187),
         },
         ErrorShape {
             name: "SnapStartRegenerationFailureException",
             code: "SnapStartRegenerationFailureException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(355),
+            shape: ShapeId(376),
         },
         ErrorShape {
             name: "InvalidZipFileException",
             code: "InvalidZipFileException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(177),
+            shape: ShapeId(191),
         },
         ErrorShape {
             name: "EFSMountFailureException",
             code: "EFSMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(74),
+            shape: ShapeId(85),
         },
     ],
     ..OperationShape::new("InvokeWithResponseStream", SHAPES)
@@ -11556,76 +12330,102 @@ static LIST_ALIASES: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/aliases",
     status: 200,
-    input: Some(ShapeId(224)),
-    output: Some(ShapeId(225)),
+    input: Some(ShapeId(238)),
+    output: Some(ShapeId(239)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
     ..OperationShape::new("ListAliases", SHAPES)
 };
 
-static LIST_EVENT_SOURCE_MAPPINGS: OperationShape = OperationShape {
+static LIST_CODE_SIGNING_CONFIGS: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2015-03-31/event-source-mappings",
+    uri: "/2020-04-22/code-signing-configs",
     status: 200,
-    input: Some(ShapeId(226)),
-    output: Some(ShapeId(227)),
+    input: Some(ShapeId(240)),
+    output: Some(ShapeId(241)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListCodeSigningConfigs", SHAPES)
+};
+
+static LIST_EVENT_SOURCE_MAPPINGS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/event-source-mappings",
+    status: 200,
+    input: Some(ShapeId(242)),
+    output: Some(ShapeId(243)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(186),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -11636,36 +12436,36 @@ static LIST_FUNCTION_EVENT_INVOKE_CONFIGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config/list",
     status: 200,
-    input: Some(ShapeId(228)),
-    output: Some(ShapeId(229)),
+    input: Some(ShapeId(244)),
+    output: Some(ShapeId(245)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -11676,36 +12476,36 @@ static LIST_FUNCTION_URL_CONFIGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2021-10-31/functions/{FunctionName}/urls",
     status: 200,
-    input: Some(ShapeId(230)),
-    output: Some(ShapeId(231)),
+    input: Some(ShapeId(246)),
+    output: Some(ShapeId(247)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -11716,69 +12516,102 @@ static LIST_FUNCTIONS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions",
     status: 200,
-    input: Some(ShapeId(232)),
-    output: Some(ShapeId(233)),
+    input: Some(ShapeId(250)),
+    output: Some(ShapeId(251)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
     ],
     idempotent: true,
     ..OperationShape::new("ListFunctions", SHAPES)
 };
 
-static LIST_LAYER_VERSIONS: OperationShape = OperationShape {
+static LIST_FUNCTIONS_BY_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2018-10-31/layers/{LayerName}/versions",
+    uri: "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}/functions",
     status: 200,
-    input: Some(ShapeId(234)),
-    output: Some(ShapeId(235)),
+    input: Some(ShapeId(248)),
+    output: Some(ShapeId(249)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
-        },
-        ErrorShape {
-            name: "TooManyRequestsException",
-            code: "TooManyRequestsException",
-            status: 429,
-            fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListFunctionsByCodeSigningConfig", SHAPES)
+};
+
+static LIST_LAYER_VERSIONS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2018-10-31/layers/{LayerName}/versions",
+    status: 200,
+    input: Some(ShapeId(252)),
+    output: Some(ShapeId(253)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(186),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(368),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(408),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -11789,29 +12622,29 @@ static LIST_LAYERS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers",
     status: 200,
-    input: Some(ShapeId(236)),
-    output: Some(ShapeId(237)),
+    input: Some(ShapeId(254)),
+    output: Some(ShapeId(255)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
     ],
     idempotent: true,
@@ -11822,36 +12655,36 @@ static LIST_PROVISIONED_CONCURRENCY_CONFIGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency?List=ALL",
     status: 200,
-    input: Some(ShapeId(238)),
-    output: Some(ShapeId(239)),
+    input: Some(ShapeId(256)),
+    output: Some(ShapeId(257)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -11862,36 +12695,36 @@ static LIST_TAGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2017-03-31/tags/{Resource}",
     status: 200,
-    input: Some(ShapeId(240)),
-    output: Some(ShapeId(241)),
+    input: Some(ShapeId(258)),
+    output: Some(ShapeId(259)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -11902,36 +12735,36 @@ static LIST_VERSIONS_BY_FUNCTION: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/versions",
     status: 200,
-    input: Some(ShapeId(242)),
-    output: Some(ShapeId(243)),
+    input: Some(ShapeId(260)),
+    output: Some(ShapeId(261)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -11942,43 +12775,43 @@ static PUBLISH_LAYER_VERSION: OperationShape = OperationShape {
     method: "POST",
     uri: "/2018-10-31/layers/{LayerName}/versions",
     status: 201,
-    input: Some(ShapeId(295)),
-    output: Some(ShapeId(296)),
+    input: Some(ShapeId(313)),
+    output: Some(ShapeId(314)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(36),
+            shape: ShapeId(42),
         },
     ],
     ..OperationShape::new("PublishLayerVersion", SHAPES)
@@ -11988,110 +12821,163 @@ static PUBLISH_VERSION: OperationShape = OperationShape {
     method: "POST",
     uri: "/2015-03-31/functions/{FunctionName}/versions",
     status: 201,
-    input: Some(ShapeId(297)),
-    output: Some(ShapeId(117)),
+    input: Some(ShapeId(315)),
+    output: Some(ShapeId(129)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(36),
+            shape: ShapeId(42),
         },
         ErrorShape {
             name: "FunctionVersionsPerCapacityProviderLimitExceededException",
             code: "FunctionVersionsPerCapacityProviderLimitExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(135),
+            shape: ShapeId(147),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(285),
+            shape: ShapeId(303),
         },
     ],
     ..OperationShape::new("PublishVersion", SHAPES)
 };
 
-static PUT_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
+static PUT_FUNCTION_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
     method: "PUT",
-    uri: "/2017-10-31/functions/{FunctionName}/concurrency",
+    uri: "/2020-06-30/functions/{FunctionName}/code-signing-config",
     status: 200,
-    input: Some(ShapeId(298)),
-    output: Some(ShapeId(41)),
+    input: Some(ShapeId(316)),
+    output: Some(ShapeId(317)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
+        },
+        ErrorShape {
+            name: "CodeSigningConfigNotFoundException",
+            code: "CodeSigningConfigNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(39),
+        },
+    ],
+    ..OperationShape::new("PutFunctionCodeSigningConfig", SHAPES)
+};
+
+static PUT_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2017-10-31/functions/{FunctionName}/concurrency",
+    status: 200,
+    input: Some(ShapeId(318)),
+    output: Some(ShapeId(47)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(186),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(337),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(368),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(408),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(339),
         },
     ],
     ..OperationShape::new("PutFunctionConcurrency", SHAPES)
@@ -12101,43 +12987,43 @@ static PUT_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 200,
-    input: Some(ShapeId(299)),
-    output: Some(ShapeId(118)),
+    input: Some(ShapeId(319)),
+    output: Some(ShapeId(130)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     ..OperationShape::new("PutFunctionEventInvokeConfig", SHAPES)
@@ -12147,43 +13033,43 @@ static PUT_FUNCTION_RECURSION_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2024-08-31/functions/{FunctionName}/recursion-config",
     status: 200,
-    input: Some(ShapeId(300)),
-    output: Some(ShapeId(301)),
+    input: Some(ShapeId(320)),
+    output: Some(ShapeId(321)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     ..OperationShape::new("PutFunctionRecursionConfig", SHAPES)
@@ -12193,43 +13079,43 @@ static PUT_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     status: 202,
-    input: Some(ShapeId(302)),
-    output: Some(ShapeId(303)),
+    input: Some(ShapeId(322)),
+    output: Some(ShapeId(323)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     idempotent: true,
@@ -12240,43 +13126,43 @@ static PUT_RUNTIME_MANAGEMENT_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2021-07-20/functions/{FunctionName}/runtime-management-config",
     status: 200,
-    input: Some(ShapeId(304)),
-    output: Some(ShapeId(305)),
+    input: Some(ShapeId(324)),
+    output: Some(ShapeId(325)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     ..OperationShape::new("PutRuntimeManagementConfig", SHAPES)
@@ -12286,49 +13172,49 @@ static REMOVE_LAYER_VERSION_PERMISSION: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy/{StatementId}",
     status: 204,
-    input: Some(ShapeId(311)),
+    input: Some(ShapeId(331)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(285),
+            shape: ShapeId(303),
         },
     ],
     ..OperationShape::new("RemoveLayerVersionPermission", SHAPES)
@@ -12338,49 +13224,49 @@ static REMOVE_PERMISSION: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2015-03-31/functions/{FunctionName}/policy/{StatementId}",
     status: 204,
-    input: Some(ShapeId(312)),
+    input: Some(ShapeId(332)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "PublicPolicyException",
             code: "PublicPolicyException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(294),
+            shape: ShapeId(312),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(285),
+            shape: ShapeId(303),
         },
     ],
     ..OperationShape::new("RemovePermission", SHAPES)
@@ -12390,42 +13276,42 @@ static TAG_RESOURCE: OperationShape = OperationShape {
     method: "POST",
     uri: "/2017-03-31/tags/{Resource}",
     status: 204,
-    input: Some(ShapeId(374)),
+    input: Some(ShapeId(395)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     ..OperationShape::new("TagResource", SHAPES)
@@ -12435,42 +13321,42 @@ static UNTAG_RESOURCE: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2017-03-31/tags/{Resource}",
     status: 204,
-    input: Some(ShapeId(399)),
+    input: Some(ShapeId(420)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     ..OperationShape::new("UntagResource", SHAPES)
@@ -12480,7 +13366,7 @@ static UPDATE_ALIAS: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
     status: 200,
-    input: Some(ShapeId(400)),
+    input: Some(ShapeId(421)),
     output: Some(ShapeId(12)),
     errors: &[
         ErrorShape {
@@ -12488,95 +13374,127 @@ static UPDATE_ALIAS: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(285),
+            shape: ShapeId(303),
         },
     ],
     ..OperationShape::new("UpdateAlias", SHAPES)
 };
 
-static UPDATE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+static UPDATE_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
     method: "PUT",
-    uri: "/2015-03-31/event-source-mappings/{UUID}",
-    status: 202,
-    input: Some(ShapeId(401)),
-    output: Some(ShapeId(92)),
+    uri: "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}",
+    status: 200,
+    input: Some(ShapeId(422)),
+    output: Some(ShapeId(423)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
-        },
-        ErrorShape {
-            name: "ResourceInUseException",
-            code: "ResourceInUseException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(318),
-        },
-        ErrorShape {
-            name: "ResourceConflictException",
-            code: "ResourceConflictException",
-            status: 409,
-            fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
-        },
-        ErrorShape {
-            name: "TooManyRequestsException",
-            code: "TooManyRequestsException",
-            status: 429,
-            fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
+        },
+    ],
+    ..OperationShape::new("UpdateCodeSigningConfig", SHAPES)
+};
+
+static UPDATE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2015-03-31/event-source-mappings/{UUID}",
+    status: 202,
+    input: Some(ShapeId(424)),
+    output: Some(ShapeId(103)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(186),
+        },
+        ErrorShape {
+            name: "ResourceInUseException",
+            code: "ResourceInUseException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(338),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(337),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(368),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(408),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(339),
         },
     ],
     ..OperationShape::new("UpdateEventSourceMapping", SHAPES)
@@ -12586,78 +13504,78 @@ static UPDATE_FUNCTION_CODE: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2015-03-31/functions/{FunctionName}/code",
     status: 200,
-    input: Some(ShapeId(402)),
-    output: Some(ShapeId(117)),
+    input: Some(ShapeId(425)),
+    output: Some(ShapeId(129)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "InvalidCodeSignatureException",
             code: "InvalidCodeSignatureException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(171),
+            shape: ShapeId(185),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(37),
+            shape: ShapeId(43),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(35),
+            shape: ShapeId(39),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(36),
+            shape: ShapeId(42),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(285),
+            shape: ShapeId(303),
         },
     ],
     ..OperationShape::new("UpdateFunctionCode", SHAPES)
@@ -12667,71 +13585,71 @@ static UPDATE_FUNCTION_CONFIGURATION: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2015-03-31/functions/{FunctionName}/configuration",
     status: 200,
-    input: Some(ShapeId(403)),
-    output: Some(ShapeId(117)),
+    input: Some(ShapeId(426)),
+    output: Some(ShapeId(129)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "InvalidCodeSignatureException",
             code: "InvalidCodeSignatureException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(171),
+            shape: ShapeId(185),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(37),
+            shape: ShapeId(43),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(35),
+            shape: ShapeId(39),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(285),
+            shape: ShapeId(303),
         },
     ],
     ..OperationShape::new("UpdateFunctionConfiguration", SHAPES)
@@ -12741,43 +13659,43 @@ static UPDATE_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
     method: "POST",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 200,
-    input: Some(ShapeId(404)),
-    output: Some(ShapeId(118)),
+    input: Some(ShapeId(427)),
+    output: Some(ShapeId(130)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     ..OperationShape::new("UpdateFunctionEventInvokeConfig", SHAPES)
@@ -12787,43 +13705,43 @@ static UPDATE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 200,
-    input: Some(ShapeId(405)),
-    output: Some(ShapeId(406)),
+    input: Some(ShapeId(428)),
+    output: Some(ShapeId(429)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(186),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(337),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(368),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(408),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(339),
         },
     ],
     ..OperationShape::new("UpdateFunctionUrlConfig", SHAPES)
@@ -12841,97 +13759,98 @@ static PATTERN_4: Pattern = Pattern::new(
 static PATTERN_5: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:code-signing-config:csc-[a-z0-9]{17}",
 );
-static PATTERN_6: Pattern = Pattern::new("(^(?!(system\\x2e)))(^[_a-zA-Z0-9])([^$]*)");
-static PATTERN_7: Pattern = Pattern::new("[^ /\\.$\\x22]*");
-static PATTERN_8: Pattern = Pattern::new(
+static PATTERN_6: Pattern = Pattern::new("csc-[a-zA-Z0-9-_\\.]{17}");
+static PATTERN_7: Pattern = Pattern::new("(^(?!(system\\x2e)))(^[_a-zA-Z0-9])([^$]*)");
+static PATTERN_8: Pattern = Pattern::new("[^ /\\.$\\x22]*");
+static PATTERN_9: Pattern = Pattern::new(
     "$|kafka://([^.]([a-zA-Z0-9\\-_.]{0,248}))|arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1})?:(\\d{12})?:(.*)",
 );
-static PATTERN_9: Pattern = Pattern::new(
+static PATTERN_10: Pattern = Pattern::new(
     "arn:([a-zA-Z0-9-]+):lambda:([a-zA-Z0-9-]+):(\\d{12}):function:([a-zA-Z0-9_-]+):(\\$LATEST(?:\\.PUBLISHED)?|[0-9]+)/durable-execution/([a-zA-Z0-9_-]+)/([a-zA-Z0-9_-]+)",
 );
-static PATTERN_10: Pattern = Pattern::new("[a-zA-Z0-9-_]+");
-static PATTERN_11: Pattern = Pattern::new(
+static PATTERN_11: Pattern = Pattern::new("[a-zA-Z0-9-_]+");
+static PATTERN_12: Pattern = Pattern::new(
     "(([a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9\\-]*[a-zA-Z0-9])\\.)*([A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9\\-]*[A-Za-z0-9]):[0-9]{1,5}",
 );
-static PATTERN_12: Pattern = Pattern::new("[a-zA-Z]([a-zA-Z0-9_])+");
-static PATTERN_13: Pattern = Pattern::new(
+static PATTERN_13: Pattern = Pattern::new("[a-zA-Z]([a-zA-Z0-9_])+");
+static PATTERN_14: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}",
 );
-static PATTERN_14: Pattern = Pattern::new("[a-zA-Z0-9._\\-]+");
-static PATTERN_15: Pattern = Pattern::new(
+static PATTERN_15: Pattern = Pattern::new("[a-zA-Z0-9._\\-]+");
+static PATTERN_16: Pattern = Pattern::new(
     "arn:aws[a-zA-Z-]*:elasticfilesystem:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:access-point/fsap-[a-f0-9]{17}$|^arn:aws[-a-z]*:s3files:[0-9a-z-:]+:file-system/fs-[0-9a-f]{17,40}/access-point/fsap-[0-9a-f]{17,40}",
 );
-static PATTERN_16: Pattern = Pattern::new("[A-Za-z]+Exception");
-static PATTERN_17: Pattern = Pattern::new(".*");
-static PATTERN_18: Pattern = Pattern::new(
+static PATTERN_17: Pattern = Pattern::new("[A-Za-z]+Exception");
+static PATTERN_18: Pattern = Pattern::new(".*");
+static PATTERN_19: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:function:[a-zA-Z0-9-_]+(:(\\$LATEST|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_19: Pattern = Pattern::new(
+static PATTERN_20: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\\$LATEST|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_20: Pattern = Pattern::new("arn:[a-z-]+:lambda:[a-z0-9-]+:\\d{12}:runtime/.+");
-static PATTERN_21: Pattern = Pattern::new(
+static PATTERN_21: Pattern = Pattern::new("arn:[a-z-]+:lambda:[a-z0-9-]+:\\d{12}:runtime/.+");
+static PATTERN_22: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]{1,64})(:((?!\\d+$)[0-9a-zA-Z-_]+))?",
 );
-static PATTERN_22: Pattern = Pattern::new("((?!^\\d+$)^[0-9a-zA-Z-_]+$)");
-static PATTERN_23: Pattern = Pattern::new("[^\\s]+");
-static PATTERN_24: Pattern = Pattern::new("(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()");
-static PATTERN_25: Pattern = Pattern::new(
+static PATTERN_23: Pattern = Pattern::new("((?!^\\d+$)^[0-9a-zA-Z-_]+$)");
+static PATTERN_24: Pattern = Pattern::new("[^\\s]+");
+static PATTERN_25: Pattern = Pattern::new("(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()");
+static PATTERN_26: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+",
 );
-static PATTERN_26: Pattern = Pattern::new(
+static PATTERN_27: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+)|[a-zA-Z0-9-_]+",
 );
-static PATTERN_27: Pattern = Pattern::new(
+static PATTERN_28: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]{1,140}|[a-zA-Z0-9-_]{1,140})",
 );
-static PATTERN_28: Pattern = Pattern::new("lambda:GetLayerVersion");
-static PATTERN_29: Pattern = Pattern::new("\\d{12}|\\*|arn:(aws[a-zA-Z-]*):iam::\\d{12}:root");
-static PATTERN_30: Pattern = Pattern::new(
+static PATTERN_29: Pattern = Pattern::new("lambda:GetLayerVersion");
+static PATTERN_30: Pattern = Pattern::new("\\d{12}|\\*|arn:(aws[a-zA-Z-]*):iam::\\d{12}:root");
+static PATTERN_31: Pattern = Pattern::new(
     "((arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+:[0-9]+)|(arn:[a-zA-Z0-9-]+:lambda:::awslayer:[a-zA-Z0-9-_]+))",
 );
-static PATTERN_31: Pattern = Pattern::new("/mnt/[a-zA-Z0-9-_.]+");
-static PATTERN_32: Pattern = Pattern::new("[\\.\\-_/#A-Za-z0-9]+");
-static PATTERN_33: Pattern = Pattern::new("ALL|(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}");
-static PATTERN_34: Pattern = Pattern::new(
+static PATTERN_32: Pattern = Pattern::new("/mnt/[a-zA-Z0-9-_.]+");
+static PATTERN_33: Pattern = Pattern::new("[\\.\\-_/#A-Za-z0-9]+");
+static PATTERN_34: Pattern = Pattern::new("ALL|(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}");
+static PATTERN_35: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:function:[a-zA-Z0-9-_\\.]+(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_35: Pattern = Pattern::new(
+static PATTERN_36: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_\\.]+)(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_36: Pattern = Pattern::new("([a-zA-Z0-9-_.]+)");
-static PATTERN_37: Pattern = Pattern::new("\\$(LATEST(\\.PUBLISHED)?)|[a-zA-Z0-9-_$]+");
-static PATTERN_38: Pattern = Pattern::new("o-[a-z0-9]{10,32}");
-static PATTERN_39: Pattern = Pattern::new("[\\s\\S]*");
-static PATTERN_40: Pattern = Pattern::new("[a-zA-Z0-9-_]*");
-static PATTERN_41: Pattern = Pattern::new("(|[a-zA-Z0-9$_-]+)");
-static PATTERN_42: Pattern = Pattern::new("arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+");
-static PATTERN_43: Pattern = Pattern::new(
+static PATTERN_37: Pattern = Pattern::new("([a-zA-Z0-9-_.]+)");
+static PATTERN_38: Pattern = Pattern::new("\\$(LATEST(\\.PUBLISHED)?)|[a-zA-Z0-9-_$]+");
+static PATTERN_39: Pattern = Pattern::new("o-[a-z0-9]{10,32}");
+static PATTERN_40: Pattern = Pattern::new("[\\s\\S]*");
+static PATTERN_41: Pattern = Pattern::new("[a-zA-Z0-9-_]*");
+static PATTERN_42: Pattern = Pattern::new("(|[a-zA-Z0-9$_-]+)");
+static PATTERN_43: Pattern = Pattern::new("arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+");
+static PATTERN_44: Pattern = Pattern::new(
     "((arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}::runtime:.+)|(arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:runtime/[A-Za-z0-9_.-]{1,128}/version/[A-Za-z0-9_.-]{1,128}))",
 );
-static PATTERN_44: Pattern = Pattern::new("[0-9A-Za-z\\.\\-_]*(?<!\\.)");
-static PATTERN_45: Pattern = Pattern::new("[a-zA-Z0-9-\\/*:_+=.@-]*");
-static PATTERN_46: Pattern = Pattern::new("sg-[0-9a-zA-Z]*");
-static PATTERN_47: Pattern = Pattern::new("\\d{12}");
-static PATTERN_48: Pattern = Pattern::new("([a-zA-Z0-9-_]+)");
-static PATTERN_49: Pattern = Pattern::new("subnet-[0-9a-z]*");
-static PATTERN_50: Pattern = Pattern::new("([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)");
-static PATTERN_51: Pattern = Pattern::new(
+static PATTERN_45: Pattern = Pattern::new("[0-9A-Za-z\\.\\-_]*(?<!\\.)");
+static PATTERN_46: Pattern = Pattern::new("[a-zA-Z0-9-\\/*:_+=.@-]*");
+static PATTERN_47: Pattern = Pattern::new("sg-[0-9a-zA-Z]*");
+static PATTERN_48: Pattern = Pattern::new("\\d{12}");
+static PATTERN_49: Pattern = Pattern::new("([a-zA-Z0-9-_]+)");
+static PATTERN_50: Pattern = Pattern::new("subnet-[0-9a-z]*");
+static PATTERN_51: Pattern = Pattern::new("([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)");
+static PATTERN_52: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:(function:[a-zA-Z0-9-_]+(:(\\$LATEST|[a-zA-Z0-9-_]+))?|code-signing-config:csc-[a-z0-9]{17}|event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|(capacity-provider|network-connector):[a-zA-Z0-9-_]{1,64})",
 );
-static PATTERN_52: Pattern = Pattern::new("[a-zA-Z0-9\\._:\\/=+\\-@ ]+");
-static PATTERN_53: Pattern = Pattern::new("[^.]([a-zA-Z0-9\\-_.]+)");
-static PATTERN_54: Pattern = Pattern::new("[ a-zA-Z0-9-\\/*:_+=.@-]*");
-static PATTERN_55: Pattern = Pattern::new(
+static PATTERN_53: Pattern = Pattern::new("[a-zA-Z0-9\\._:\\/=+\\-@ ]+");
+static PATTERN_54: Pattern = Pattern::new("[^.]([a-zA-Z0-9\\-_.]+)");
+static PATTERN_55: Pattern = Pattern::new("[ a-zA-Z0-9-\\/*:_+=.@-]*");
+static PATTERN_56: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)",
 );
-static PATTERN_56: Pattern = Pattern::new("(\\$LATEST|[0-9]+)");
-static PATTERN_57: Pattern = Pattern::new("(\\$LATEST(\\.PUBLISHED)?|[0-9]+)");
+static PATTERN_57: Pattern = Pattern::new("(\\$LATEST|[0-9]+)");
+static PATTERN_58: Pattern = Pattern::new("(\\$LATEST(\\.PUBLISHED)?|[0-9]+)");
 
 /// Every shape that the served operations reach.
 pub const SHAPES: Shapes = Shapes(&TABLE);
 
-static TABLE: [Shape; 415] = [
+static TABLE: [Shape; 438] = [
     // 0
     Shape::new(
         "AcceleratorConfig",
@@ -12943,19 +13862,19 @@ static TABLE: [Shape; 415] = [
     Shape::new(
         "AccountLimit",
         Kind::Structure(Structure::of(&[
-            Member::new("CodeSizeUnzipped", ShapeId(249)),
-            Member::new("CodeSizeZipped", ShapeId(249)),
-            Member::new("ConcurrentExecutions", ShapeId(170)),
-            Member::new("TotalCodeSize", ShapeId(249)),
-            Member::new("UnreservedConcurrentExecutions", ShapeId(397)),
+            Member::new("CodeSizeUnzipped", ShapeId(267)),
+            Member::new("CodeSizeZipped", ShapeId(267)),
+            Member::new("ConcurrentExecutions", ShapeId(184)),
+            Member::new("TotalCodeSize", ShapeId(267)),
+            Member::new("UnreservedConcurrentExecutions", ShapeId(418)),
         ])),
     ),
     // 3
     Shape::new(
         "AccountUsage",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionCount", ShapeId(249)),
-            Member::new("TotalCodeSize", ShapeId(249)),
+            Member::new("FunctionCount", ShapeId(267)),
+            Member::new("TotalCodeSize", ShapeId(267)),
         ])),
     ),
     // 4
@@ -12964,21 +13883,21 @@ static TABLE: [Shape; 415] = [
     Shape::new(
         "AddLayerVersionPermissionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Action", ShapeId(212)).required(),
-            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
-            Member::new("OrganizationId", ShapeId(277)),
-            Member::new("Principal", ShapeId(213)).required(),
-            Member::new("RevisionId", ShapeId(366)).at(Location::QueryString, "RevisionId"),
-            Member::new("StatementId", ShapeId(365)).required(),
-            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
+            Member::new("Action", ShapeId(226)).required(),
+            Member::new("LayerName", ShapeId(225)).at(Location::Uri, "LayerName").required(),
+            Member::new("OrganizationId", ShapeId(295)),
+            Member::new("Principal", ShapeId(227)).required(),
+            Member::new("RevisionId", ShapeId(387)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(386)).required(),
+            Member::new("VersionNumber", ShapeId(231)).at(Location::Uri, "VersionNumber").required(),
         ])),
     ),
     // 6
     Shape::new(
         "AddLayerVersionPermissionResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("RevisionId", ShapeId(366)),
-            Member::new("Statement", ShapeId(366)),
+            Member::new("RevisionId", ShapeId(387)),
+            Member::new("Statement", ShapeId(387)),
         ])),
     ),
     // 7
@@ -12986,43 +13905,43 @@ static TABLE: [Shape; 415] = [
         "AddPermissionRequest",
         Kind::Structure(Structure::of(&[
             Member::new("Action", ShapeId(4)).required(),
-            Member::new("EventSourceToken", ShapeId(100)),
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("FunctionUrlAuthType", ShapeId(128)),
-            Member::new("InvokedViaFunctionUrl", ShapeId(189)),
-            Member::new("Principal", ShapeId(286)).required(),
-            Member::new("PrincipalOrgID", ShapeId(287)),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
-            Member::new("RevisionId", ShapeId(366)),
-            Member::new("SourceAccount", ShapeId(361)),
-            Member::new("SourceArn", ShapeId(23)),
-            Member::new("StatementId", ShapeId(365)).required(),
+            Member::new("EventSourceToken", ShapeId(111)),
+            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionUrlAuthType", ShapeId(140)),
+            Member::new("InvokedViaFunctionUrl", ShapeId(203)),
+            Member::new("Principal", ShapeId(304)).required(),
+            Member::new("PrincipalOrgID", ShapeId(305)),
+            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
+            Member::new("RevisionId", ShapeId(387)),
+            Member::new("SourceAccount", ShapeId(382)),
+            Member::new("SourceArn", ShapeId(24)),
+            Member::new("StatementId", ShapeId(386)).required(),
         ])),
     ),
     // 8
-    Shape::new("AddPermissionResponse", Kind::Structure(Structure::of(&[Member::new("Statement", ShapeId(366))]))),
+    Shape::new("AddPermissionResponse", Kind::Structure(Structure::of(&[Member::new("Statement", ShapeId(387))]))),
     // 9
     Shape::new("AdditionalVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_1),
     // 10
-    Shape::new("AdditionalVersionWeights", Kind::Map(Map::of(ShapeId(9), ShapeId(413)))),
+    Shape::new("AdditionalVersionWeights", Kind::Map(Map::of(ShapeId(9), ShapeId(436)))),
     // 11
     Shape::new("Alias", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_2),
     // 12
     Shape::new(
         "AliasConfiguration",
         Kind::Structure(Structure::of(&[
-            Member::new("AliasArn", ShapeId(113)),
-            Member::new("Description", ShapeId(60)),
-            Member::new("FunctionVersion", ShapeId(408)),
+            Member::new("AliasArn", ShapeId(124)),
+            Member::new("Description", ShapeId(71)),
+            Member::new("FunctionVersion", ShapeId(431)),
             Member::new("Name", ShapeId(11)),
-            Member::new("RevisionId", ShapeId(366)),
+            Member::new("RevisionId", ShapeId(387)),
             Member::new("RoutingConfig", ShapeId(15)),
         ])),
     ),
     // 13
     Shape::new(
         "AliasLimitExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
     ),
     // 14
     Shape::new("AliasList", Kind::List(List::of(ShapeId(12)))),
@@ -13034,644 +13953,705 @@ static TABLE: [Shape; 415] = [
     // 16
     Shape::new("AllowCredentials", Kind::Boolean),
     // 17
-    Shape::new("AllowMethodsList", Kind::List(List::of(ShapeId(265)))).bounds(Some(0), Some(6)),
+    Shape::new("AllowMethodsList", Kind::List(List::of(ShapeId(283)))).bounds(Some(0), Some(6)),
     // 18
-    Shape::new("AllowOriginsList", Kind::List(List::of(ShapeId(278)))).bounds(Some(0), Some(100)),
+    Shape::new("AllowOriginsList", Kind::List(List::of(ShapeId(296)))).bounds(Some(0), Some(100)),
     // 19
+    Shape::new(
+        "AllowedPublishers",
+        Kind::Structure(Structure::of(&[Member::new("SigningProfileVersionArns", ShapeId(370)).required()])),
+    ),
+    // 20
     Shape::new(
         "AmazonManagedKafkaEventSourceConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("ConsumerGroupId", ShapeId(394)),
-            Member::new("SchemaRegistryConfig", ShapeId(199)),
+            Member::new("ConsumerGroupId", ShapeId(415)),
+            Member::new("SchemaRegistryConfig", ShapeId(213)),
         ])),
     ),
-    // 20
-    Shape::new("ApplicationLogLevel", Kind::String(&["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"])),
     // 21
-    Shape::new("Architecture", Kind::String(&["x86_64", "arm64"])),
+    Shape::new("ApplicationLogLevel", Kind::String(&["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"])),
     // 22
-    Shape::new("ArchitecturesList", Kind::List(List::of(ShapeId(21)))).bounds(Some(1), Some(1)),
+    Shape::new("Architecture", Kind::String(&["x86_64", "arm64"])),
     // 23
-    Shape::new("Arn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_3),
+    Shape::new("ArchitecturesList", Kind::List(List::of(ShapeId(22)))).bounds(Some(1), Some(1)),
     // 24
-    Shape::new("BatchSize", Kind::INTEGER).bounds(Some(1), Some(10000)),
+    Shape::new("Arn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_3),
     // 25
-    Shape::new("BisectBatchOnFunctionError", Kind::Boolean),
+    Shape::new("BatchSize", Kind::INTEGER).bounds(Some(1), Some(10000)),
     // 26
-    Shape::new("Blob", Kind::Blob { streaming: false }).sensitive(),
+    Shape::new("BisectBatchOnFunctionError", Kind::Boolean),
     // 27
-    Shape::new("BlobStream", Kind::Blob { streaming: true }),
+    Shape::new("Blob", Kind::Blob { streaming: false }).sensitive(),
     // 28
-    Shape::new("Boolean", Kind::Boolean),
+    Shape::new("BlobStream", Kind::Blob { streaming: true }),
     // 29
-    Shape::new("CapacityProviderArn", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_4),
+    Shape::new("Boolean", Kind::Boolean),
     // 30
+    Shape::new("CapacityProviderArn", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_4),
+    // 31
     Shape::new(
         "CapacityProviderConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("LambdaManagedInstancesCapacityProviderConfig", ShapeId(203)).required()
+            Member::new("LambdaManagedInstancesCapacityProviderConfig", ShapeId(217)).required()
         ])),
-    ),
-    // 31
-    Shape::new(
-        "CodeArtifactUserDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
     // 32
     Shape::new(
-        "CodeArtifactUserFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        "CodeArtifactUserDeletedException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
     ),
     // 33
     Shape::new(
-        "CodeArtifactUserPendingException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        "CodeArtifactUserFailedException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
     ),
     // 34
-    Shape::new("CodeSigningConfigArn", Kind::TEXT).bounds(Some(0), Some(200)).pattern(&PATTERN_5),
+    Shape::new(
+        "CodeArtifactUserPendingException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+    ),
     // 35
     Shape::new(
-        "CodeSigningConfigNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "CodeSigningConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("AllowedPublishers", ShapeId(19)).required(),
+            Member::new("CodeSigningConfigArn", ShapeId(36)).required(),
+            Member::new("CodeSigningConfigId", ShapeId(37)).required(),
+            Member::new("CodeSigningPolicies", ShapeId(40)).required(),
+            Member::new("Description", ShapeId(71)),
+            Member::new("LastModified", ShapeId(407)).required(),
+        ])),
     ),
     // 36
+    Shape::new("CodeSigningConfigArn", Kind::TEXT).bounds(Some(0), Some(200)).pattern(&PATTERN_5),
+    // 37
+    Shape::new("CodeSigningConfigId", Kind::TEXT).pattern(&PATTERN_6),
+    // 38
+    Shape::new("CodeSigningConfigList", Kind::List(List::of(ShapeId(35)))),
+    // 39
+    Shape::new(
+        "CodeSigningConfigNotFoundException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+    ),
+    // 40
+    Shape::new(
+        "CodeSigningPolicies",
+        Kind::Structure(Structure::of(&[Member::new("UntrustedArtifactOnDeployment", ShapeId(41))])),
+    ),
+    // 41
+    Shape::new("CodeSigningPolicy", Kind::String(&["Warn", "Enforce"])),
+    // 42
     Shape::new(
         "CodeStorageExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
     ),
-    // 37
+    // 43
     Shape::new(
         "CodeVerificationFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
     ),
-    // 38
-    Shape::new("CollectionName", Kind::TEXT).bounds(Some(1), Some(57)).pattern(&PATTERN_6),
-    // 39
-    Shape::new("CompatibleArchitectures", Kind::List(List::of(ShapeId(21)))).bounds(Some(0), Some(2)),
-    // 40
-    Shape::new("CompatibleRuntimes", Kind::List(List::of(ShapeId(324)))).bounds(Some(0), Some(15)),
-    // 41
+    // 44
+    Shape::new("CollectionName", Kind::TEXT).bounds(Some(1), Some(57)).pattern(&PATTERN_7),
+    // 45
+    Shape::new("CompatibleArchitectures", Kind::List(List::of(ShapeId(22)))).bounds(Some(0), Some(2)),
+    // 46
+    Shape::new("CompatibleRuntimes", Kind::List(List::of(ShapeId(344)))).bounds(Some(0), Some(15)),
+    // 47
     Shape::new(
         "Concurrency",
-        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(314))])),
+        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(334))])),
     ),
-    // 42
+    // 48
     Shape::new(
         "Cors",
         Kind::Structure(Structure::of(&[
             Member::new("AllowCredentials", ShapeId(16)),
-            Member::new("AllowHeaders", ShapeId(165)),
+            Member::new("AllowHeaders", ShapeId(179)),
             Member::new("AllowMethods", ShapeId(17)),
             Member::new("AllowOrigins", ShapeId(18)),
-            Member::new("ExposeHeaders", ShapeId(165)),
-            Member::new("MaxAge", ShapeId(251)),
+            Member::new("ExposeHeaders", ShapeId(179)),
+            Member::new("MaxAge", ShapeId(269)),
         ])),
     ),
-    // 43
+    // 49
     Shape::new(
         "CreateAliasRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Description", ShapeId(60)),
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("FunctionVersion", ShapeId(409)).required(),
+            Member::new("Description", ShapeId(71)),
+            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(432)).required(),
             Member::new("Name", ShapeId(11)).required(),
             Member::new("RoutingConfig", ShapeId(15)),
         ])),
     ),
-    // 44
+    // 50
+    Shape::new(
+        "CreateCodeSigningConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("AllowedPublishers", ShapeId(19)).required(),
+            Member::new("CodeSigningPolicies", ShapeId(40)),
+            Member::new("Description", ShapeId(71)),
+            Member::new("Tags", ShapeId(398)),
+        ])),
+    ),
+    // 51
+    Shape::new(
+        "CreateCodeSigningConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("CodeSigningConfig", ShapeId(35)).required()])),
+    ),
+    // 52
     Shape::new(
         "CreateEventSourceMappingRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(19)),
-            Member::new("BatchSize", ShapeId(24)),
-            Member::new("BisectBatchOnFunctionError", ShapeId(25)),
-            Member::new("DestinationConfig", ShapeId(62)),
-            Member::new("DocumentDBEventSourceConfig", ShapeId(64)),
-            Member::new("Enabled", ShapeId(78)),
-            Member::new("EventSourceArn", ShapeId(23)),
-            Member::new("FilterCriteria", ShapeId(107)),
-            Member::new("FunctionName", ShapeId(269)).required(),
-            Member::new("FunctionResponseTypes", ShapeId(123)),
-            Member::new("KMSKeyArn", ShapeId(193)),
-            Member::new("LoggingConfig", ShapeId(93)),
-            Member::new("MaximumBatchingWindowInSeconds", ShapeId(257)),
-            Member::new("MaximumRecordAgeInSeconds", ShapeId(261)),
-            Member::new("MaximumRetryAttempts", ShapeId(263)),
-            Member::new("MetricsConfig", ShapeId(96)),
-            Member::new("ParallelizationFactor", ShapeId(280)),
-            Member::new("ProvisionedPollerConfig", ShapeId(292)),
-            Member::new("Queues", ShapeId(308)),
-            Member::new("ScalingConfig", ShapeId(338)),
-            Member::new("SelfManagedEventSource", ShapeId(343)),
-            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(344)),
-            Member::new("SourceAccessConfigurations", ShapeId(359)),
-            Member::new("StartingPosition", ShapeId(99)),
-            Member::new("StartingPositionTimestamp", ShapeId(49)),
-            Member::new("Tags", ShapeId(377)),
-            Member::new("Topics", ShapeId(389)),
-            Member::new("TumblingWindowInSeconds", ShapeId(393)),
+            Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(20)),
+            Member::new("BatchSize", ShapeId(25)),
+            Member::new("BisectBatchOnFunctionError", ShapeId(26)),
+            Member::new("DestinationConfig", ShapeId(73)),
+            Member::new("DocumentDBEventSourceConfig", ShapeId(75)),
+            Member::new("Enabled", ShapeId(89)),
+            Member::new("EventSourceArn", ShapeId(24)),
+            Member::new("FilterCriteria", ShapeId(118)),
+            Member::new("FunctionName", ShapeId(287)).required(),
+            Member::new("FunctionResponseTypes", ShapeId(135)),
+            Member::new("KMSKeyArn", ShapeId(207)),
+            Member::new("LoggingConfig", ShapeId(104)),
+            Member::new("MaximumBatchingWindowInSeconds", ShapeId(275)),
+            Member::new("MaximumRecordAgeInSeconds", ShapeId(279)),
+            Member::new("MaximumRetryAttempts", ShapeId(281)),
+            Member::new("MetricsConfig", ShapeId(107)),
+            Member::new("ParallelizationFactor", ShapeId(298)),
+            Member::new("ProvisionedPollerConfig", ShapeId(310)),
+            Member::new("Queues", ShapeId(328)),
+            Member::new("ScalingConfig", ShapeId(358)),
+            Member::new("SelfManagedEventSource", ShapeId(363)),
+            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(364)),
+            Member::new("SourceAccessConfigurations", ShapeId(380)),
+            Member::new("StartingPosition", ShapeId(110)),
+            Member::new("StartingPositionTimestamp", ShapeId(57)),
+            Member::new("Tags", ShapeId(398)),
+            Member::new("Topics", ShapeId(410)),
+            Member::new("TumblingWindowInSeconds", ShapeId(414)),
         ])),
     ),
-    // 45
+    // 53
     Shape::new(
         "CreateFunctionRequest",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
-            Member::new("Architectures", ShapeId(22)),
-            Member::new("CapacityProviderConfig", ShapeId(30)),
-            Member::new("Code", ShapeId(114)).required(),
-            Member::new("CodeSigningConfigArn", ShapeId(34)),
-            Member::new("DeadLetterConfig", ShapeId(50)),
-            Member::new("Description", ShapeId(60)),
-            Member::new("DurableConfig", ShapeId(65)),
-            Member::new("Environment", ShapeId(83)),
-            Member::new("EphemeralStorage", ShapeId(89)),
-            Member::new("FileSystemConfigs", ShapeId(105)),
-            Member::new("FunctionName", ShapeId(121)).required(),
-            Member::new("Handler", ShapeId(163)),
-            Member::new("ImageConfig", ShapeId(167)),
-            Member::new("KMSKeyArn", ShapeId(193)),
-            Member::new("Layers", ShapeId(209)),
-            Member::new("LoggingConfig", ShapeId(248)),
-            Member::new("MemorySize", ShapeId(264)),
-            Member::new("PackageType", ShapeId(279)),
-            Member::new("Publish", ShapeId(28)),
-            Member::new("PublishTo", ShapeId(134)),
-            Member::new("Role", ShapeId(323)).required(),
-            Member::new("Runtime", ShapeId(324)),
-            Member::new("RuntimeConfig", ShapeId(126)),
-            Member::new("SnapStart", ShapeId(350)),
-            Member::new("Tags", ShapeId(377)),
-            Member::new("TenancyConfig", ShapeId(381)),
-            Member::new("Timeout", ShapeId(385)),
-            Member::new("TracingConfig", ShapeId(390)),
-            Member::new("VpcConfig", ShapeId(410)),
+            Member::new("Architectures", ShapeId(23)),
+            Member::new("CapacityProviderConfig", ShapeId(31)),
+            Member::new("Code", ShapeId(126)).required(),
+            Member::new("CodeSigningConfigArn", ShapeId(36)),
+            Member::new("DeadLetterConfig", ShapeId(58)),
+            Member::new("Description", ShapeId(71)),
+            Member::new("DurableConfig", ShapeId(76)),
+            Member::new("Environment", ShapeId(94)),
+            Member::new("EphemeralStorage", ShapeId(100)),
+            Member::new("FileSystemConfigs", ShapeId(116)),
+            Member::new("FunctionName", ShapeId(133)).required(),
+            Member::new("Handler", ShapeId(177)),
+            Member::new("ImageConfig", ShapeId(181)),
+            Member::new("KMSKeyArn", ShapeId(207)),
+            Member::new("Layers", ShapeId(223)),
+            Member::new("LoggingConfig", ShapeId(266)),
+            Member::new("MemorySize", ShapeId(282)),
+            Member::new("PackageType", ShapeId(297)),
+            Member::new("Publish", ShapeId(29)),
+            Member::new("PublishTo", ShapeId(146)),
+            Member::new("Role", ShapeId(343)).required(),
+            Member::new("Runtime", ShapeId(344)),
+            Member::new("RuntimeConfig", ShapeId(138)),
+            Member::new("SnapStart", ShapeId(371)),
+            Member::new("Tags", ShapeId(398)),
+            Member::new("TenancyConfig", ShapeId(402)),
+            Member::new("Timeout", ShapeId(406)),
+            Member::new("TracingConfig", ShapeId(411)),
+            Member::new("VpcConfig", ShapeId(433)),
         ])),
-    ),
-    // 46
-    Shape::new(
-        "CreateFunctionUrlConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(128)).required(),
-            Member::new("Cors", ShapeId(42)),
-            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
-            Member::new("InvokeMode", ShapeId(183)),
-            Member::new("Qualifier", ShapeId(132)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 47
-    Shape::new(
-        "CreateFunctionUrlConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(128)).required(),
-            Member::new("Cors", ShapeId(42)),
-            Member::new("CreationTime", ShapeId(386)).required(),
-            Member::new("FunctionArn", ShapeId(113)).required(),
-            Member::new("FunctionUrl", ShapeId(127)).required(),
-            Member::new("InvokeMode", ShapeId(183)),
-        ])),
-    ),
-    // 48
-    Shape::new("DatabaseName", Kind::TEXT).bounds(Some(1), Some(63)).pattern(&PATTERN_7),
-    // 49
-    Shape::new("Date", Kind::Timestamp(None)),
-    // 50
-    Shape::new("DeadLetterConfig", Kind::Structure(Structure::of(&[Member::new("TargetArn", ShapeId(316))]))),
-    // 51
-    Shape::new(
-        "DeleteAliasRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
-        ])),
-    ),
-    // 52
-    Shape::new(
-        "DeleteEventSourceMappingRequest",
-        Kind::Structure(Structure::of(&[Member::new("UUID", ShapeId(395)).at(Location::Uri, "UUID").required()])),
-    ),
-    // 53
-    Shape::new(
-        "DeleteFunctionConcurrencyRequest",
-        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(121))
-            .at(Location::Uri, "FunctionName")
-            .required()])),
     ),
     // 54
     Shape::new(
-        "DeleteFunctionEventInvokeConfigRequest",
+        "CreateFunctionUrlConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+            Member::new("AuthType", ShapeId(140)).required(),
+            Member::new("Cors", ShapeId(48)),
+            Member::new("FunctionName", ShapeId(143)).at(Location::Uri, "FunctionName").required(),
+            Member::new("InvokeMode", ShapeId(197)),
+            Member::new("Qualifier", ShapeId(144)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
     // 55
     Shape::new(
-        "DeleteFunctionRequest",
+        "CreateFunctionUrlConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+            Member::new("AuthType", ShapeId(140)).required(),
+            Member::new("Cors", ShapeId(48)),
+            Member::new("CreationTime", ShapeId(407)).required(),
+            Member::new("FunctionArn", ShapeId(124)).required(),
+            Member::new("FunctionUrl", ShapeId(139)).required(),
+            Member::new("InvokeMode", ShapeId(197)),
         ])),
     ),
     // 56
-    Shape::new(
-        "DeleteFunctionResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("StatusCode", ShapeId(170)).at(Location::StatusCode, "StatusCode")
-        ])),
-    ),
+    Shape::new("DatabaseName", Kind::TEXT).bounds(Some(1), Some(63)).pattern(&PATTERN_8),
     // 57
-    Shape::new(
-        "DeleteFunctionUrlConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(132)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
+    Shape::new("Date", Kind::Timestamp(None)),
     // 58
-    Shape::new(
-        "DeleteLayerVersionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
-            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
-        ])),
-    ),
+    Shape::new("DeadLetterConfig", Kind::Structure(Structure::of(&[Member::new("TargetArn", ShapeId(336))]))),
     // 59
     Shape::new(
-        "DeleteProvisionedConcurrencyConfigRequest",
+        "DeleteAliasRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(306)).at(Location::QueryString, "Qualifier").required(),
+            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
         ])),
     ),
     // 60
-    Shape::new("Description", Kind::TEXT).bounds(Some(0), Some(256)),
+    Shape::new(
+        "DeleteCodeSigningConfigRequest",
+        Kind::Structure(Structure::of(&[Member::new("CodeSigningConfigArn", ShapeId(36))
+            .at(Location::Uri, "CodeSigningConfigArn")
+            .required()])),
+    ),
     // 61
-    Shape::new("DestinationArn", Kind::TEXT).bounds(Some(0), Some(350)).pattern(&PATTERN_8),
+    Shape::new("DeleteCodeSigningConfigResponse", Kind::Structure(Structure::of(&[]))),
     // 62
     Shape::new(
-        "DestinationConfig",
-        Kind::Structure(Structure::of(&[
-            Member::new("OnFailure", ShapeId(275)),
-            Member::new("OnSuccess", ShapeId(276)),
-        ])),
+        "DeleteEventSourceMappingRequest",
+        Kind::Structure(Structure::of(&[Member::new("UUID", ShapeId(416)).at(Location::Uri, "UUID").required()])),
     ),
     // 63
-    Shape::new("DirectS3Read", Kind::String(&["ENABLED", "DISABLED", "AUTO"])),
+    Shape::new(
+        "DeleteFunctionCodeSigningConfigRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(287))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
+    ),
     // 64
     Shape::new(
-        "DocumentDBEventSourceConfig",
-        Kind::Structure(Structure::of(&[
-            Member::new("CollectionName", ShapeId(38)),
-            Member::new("DatabaseName", ShapeId(48)),
-            Member::new("FullDocument", ShapeId(112)),
-        ])),
+        "DeleteFunctionConcurrencyRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(133))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
     ),
     // 65
     Shape::new(
-        "DurableConfig",
+        "DeleteFunctionEventInvokeConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("ExecutionTimeout", ShapeId(102)),
-            Member::new("KMSKeyArn", ShapeId(193)),
-            Member::new("RetentionPeriodInDays", ShapeId(322)),
+            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
     // 66
     Shape::new(
-        "DurableExecutionAlreadyStartedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "DeleteFunctionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
+        ])),
     ),
     // 67
-    Shape::new("DurableExecutionArn", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_9),
+    Shape::new(
+        "DeleteFunctionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("StatusCode", ShapeId(184)).at(Location::StatusCode, "StatusCode")
+        ])),
+    ),
     // 68
-    Shape::new("DurableExecutionName", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_10),
+    Shape::new(
+        "DeleteFunctionUrlConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(143)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(144)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
     // 69
     Shape::new(
-        "EC2AccessDeniedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "DeleteLayerVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(225)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(231)).at(Location::Uri, "VersionNumber").required(),
+        ])),
     ),
     // 70
     Shape::new(
-        "EC2ThrottledException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
-    ),
-    // 71
-    Shape::new(
-        "EC2UnexpectedException",
+        "DeleteProvisionedConcurrencyConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("EC2ErrorCode", ShapeId(366)),
-            Member::new("Message", ShapeId(366)),
-            Member::new("Type", ShapeId(366)),
+            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(326)).at(Location::QueryString, "Qualifier").required(),
         ])),
     ),
+    // 71
+    Shape::new("Description", Kind::TEXT).bounds(Some(0), Some(256)),
     // 72
-    Shape::new(
-        "EFSIOException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
-    ),
+    Shape::new("DestinationArn", Kind::TEXT).bounds(Some(0), Some(350)).pattern(&PATTERN_9),
     // 73
     Shape::new(
-        "EFSMountConnectivityException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "DestinationConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("OnFailure", ShapeId(293)),
+            Member::new("OnSuccess", ShapeId(294)),
+        ])),
     ),
     // 74
-    Shape::new(
-        "EFSMountFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
-    ),
+    Shape::new("DirectS3Read", Kind::String(&["ENABLED", "DISABLED", "AUTO"])),
     // 75
     Shape::new(
-        "EFSMountTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "DocumentDBEventSourceConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("CollectionName", ShapeId(44)),
+            Member::new("DatabaseName", ShapeId(56)),
+            Member::new("FullDocument", ShapeId(123)),
+        ])),
     ),
     // 76
     Shape::new(
-        "ENILimitReachedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "DurableConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("ExecutionTimeout", ShapeId(113)),
+            Member::new("KMSKeyArn", ShapeId(207)),
+            Member::new("RetentionPeriodInDays", ShapeId(342)),
+        ])),
     ),
     // 77
     Shape::new(
-        "ENINotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "DurableExecutionAlreadyStartedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
     ),
     // 78
-    Shape::new("Enabled", Kind::Boolean),
+    Shape::new("DurableExecutionArn", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_10),
     // 79
-    Shape::new("EndPointType", Kind::String(&["KAFKA_BOOTSTRAP_SERVERS"])),
+    Shape::new("DurableExecutionName", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_11),
     // 80
-    Shape::new("Endpoint", Kind::TEXT).bounds(Some(1), Some(300)).pattern(&PATTERN_11),
+    Shape::new(
+        "EC2AccessDeniedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+    ),
     // 81
-    Shape::new("EndpointLists", Kind::List(List::of(ShapeId(80)))).bounds(Some(1), Some(10)),
+    Shape::new(
+        "EC2ThrottledException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+    ),
     // 82
-    Shape::new("Endpoints", Kind::Map(Map::of(ShapeId(79), ShapeId(81)))).bounds(Some(1), Some(2)),
+    Shape::new(
+        "EC2UnexpectedException",
+        Kind::Structure(Structure::of(&[
+            Member::new("EC2ErrorCode", ShapeId(387)),
+            Member::new("Message", ShapeId(387)),
+            Member::new("Type", ShapeId(387)),
+        ])),
+    ),
     // 83
-    Shape::new("Environment", Kind::Structure(Structure::of(&[Member::new("Variables", ShapeId(88))]))),
+    Shape::new(
+        "EFSIOException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+    ),
     // 84
     Shape::new(
-        "EnvironmentError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(366)), Member::new("Message", ShapeId(345))])),
+        "EFSMountConnectivityException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
     ),
     // 85
     Shape::new(
-        "EnvironmentResponse",
-        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(84)), Member::new("Variables", ShapeId(88))])),
+        "EFSMountFailureException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
     ),
     // 86
-    Shape::new("EnvironmentVariableName", Kind::TEXT).pattern(&PATTERN_12).sensitive(),
+    Shape::new(
+        "EFSMountTimeoutException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+    ),
     // 87
-    Shape::new("EnvironmentVariableValue", Kind::TEXT).sensitive(),
+    Shape::new(
+        "ENILimitReachedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+    ),
     // 88
-    Shape::new("EnvironmentVariables", Kind::Map(Map::of(ShapeId(86), ShapeId(87)))).sensitive(),
+    Shape::new(
+        "ENINotReadyException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+    ),
     // 89
-    Shape::new("EphemeralStorage", Kind::Structure(Structure::of(&[Member::new("Size", ShapeId(90)).required()]))),
+    Shape::new("Enabled", Kind::Boolean),
     // 90
-    Shape::new("EphemeralStorageSize", Kind::INTEGER).bounds(Some(512), Some(32768)),
+    Shape::new("EndPointType", Kind::String(&["KAFKA_BOOTSTRAP_SERVERS"])),
     // 91
-    Shape::new("EventSourceMappingArn", Kind::TEXT).bounds(Some(85), Some(120)).pattern(&PATTERN_13),
+    Shape::new("Endpoint", Kind::TEXT).bounds(Some(1), Some(300)).pattern(&PATTERN_12),
     // 92
+    Shape::new("EndpointLists", Kind::List(List::of(ShapeId(91)))).bounds(Some(1), Some(10)),
+    // 93
+    Shape::new("Endpoints", Kind::Map(Map::of(ShapeId(90), ShapeId(92)))).bounds(Some(1), Some(2)),
+    // 94
+    Shape::new("Environment", Kind::Structure(Structure::of(&[Member::new("Variables", ShapeId(99))]))),
+    // 95
+    Shape::new(
+        "EnvironmentError",
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(387)), Member::new("Message", ShapeId(365))])),
+    ),
+    // 96
+    Shape::new(
+        "EnvironmentResponse",
+        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(95)), Member::new("Variables", ShapeId(99))])),
+    ),
+    // 97
+    Shape::new("EnvironmentVariableName", Kind::TEXT).pattern(&PATTERN_13).sensitive(),
+    // 98
+    Shape::new("EnvironmentVariableValue", Kind::TEXT).sensitive(),
+    // 99
+    Shape::new("EnvironmentVariables", Kind::Map(Map::of(ShapeId(97), ShapeId(98)))).sensitive(),
+    // 100
+    Shape::new("EphemeralStorage", Kind::Structure(Structure::of(&[Member::new("Size", ShapeId(101)).required()]))),
+    // 101
+    Shape::new("EphemeralStorageSize", Kind::INTEGER).bounds(Some(512), Some(32768)),
+    // 102
+    Shape::new("EventSourceMappingArn", Kind::TEXT).bounds(Some(85), Some(120)).pattern(&PATTERN_14),
+    // 103
     Shape::new(
         "EventSourceMappingConfiguration",
         Kind::Structure(Structure::of(&[
-            Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(19)),
-            Member::new("BatchSize", ShapeId(24)),
-            Member::new("BisectBatchOnFunctionError", ShapeId(25)),
-            Member::new("DestinationConfig", ShapeId(62)),
-            Member::new("DocumentDBEventSourceConfig", ShapeId(64)),
-            Member::new("EventSourceArn", ShapeId(23)),
-            Member::new("EventSourceMappingArn", ShapeId(91)),
-            Member::new("FilterCriteria", ShapeId(107)),
-            Member::new("FilterCriteriaError", ShapeId(108)),
-            Member::new("FunctionArn", ShapeId(113)),
-            Member::new("FunctionResponseTypes", ShapeId(123)),
-            Member::new("KMSKeyArn", ShapeId(193)),
-            Member::new("LastModified", ShapeId(49)),
-            Member::new("LastProcessingResult", ShapeId(366)),
-            Member::new("LoggingConfig", ShapeId(93)),
-            Member::new("MaximumBatchingWindowInSeconds", ShapeId(257)),
-            Member::new("MaximumRecordAgeInSeconds", ShapeId(261)),
-            Member::new("MaximumRetryAttempts", ShapeId(263)),
-            Member::new("MetricsConfig", ShapeId(96)),
-            Member::new("ParallelizationFactor", ShapeId(280)),
-            Member::new("ProvisionedPollerConfig", ShapeId(292)),
-            Member::new("Queues", ShapeId(308)),
-            Member::new("ScalingConfig", ShapeId(338)),
-            Member::new("SelfManagedEventSource", ShapeId(343)),
-            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(344)),
-            Member::new("SourceAccessConfigurations", ShapeId(359)),
-            Member::new("StartingPosition", ShapeId(99)),
-            Member::new("StartingPositionTimestamp", ShapeId(49)),
-            Member::new("State", ShapeId(366)),
-            Member::new("StateTransitionReason", ShapeId(366)),
-            Member::new("Topics", ShapeId(389)),
-            Member::new("TumblingWindowInSeconds", ShapeId(393)),
-            Member::new("UUID", ShapeId(395)),
+            Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(20)),
+            Member::new("BatchSize", ShapeId(25)),
+            Member::new("BisectBatchOnFunctionError", ShapeId(26)),
+            Member::new("DestinationConfig", ShapeId(73)),
+            Member::new("DocumentDBEventSourceConfig", ShapeId(75)),
+            Member::new("EventSourceArn", ShapeId(24)),
+            Member::new("EventSourceMappingArn", ShapeId(102)),
+            Member::new("FilterCriteria", ShapeId(118)),
+            Member::new("FilterCriteriaError", ShapeId(119)),
+            Member::new("FunctionArn", ShapeId(124)),
+            Member::new("FunctionResponseTypes", ShapeId(135)),
+            Member::new("KMSKeyArn", ShapeId(207)),
+            Member::new("LastModified", ShapeId(57)),
+            Member::new("LastProcessingResult", ShapeId(387)),
+            Member::new("LoggingConfig", ShapeId(104)),
+            Member::new("MaximumBatchingWindowInSeconds", ShapeId(275)),
+            Member::new("MaximumRecordAgeInSeconds", ShapeId(279)),
+            Member::new("MaximumRetryAttempts", ShapeId(281)),
+            Member::new("MetricsConfig", ShapeId(107)),
+            Member::new("ParallelizationFactor", ShapeId(298)),
+            Member::new("ProvisionedPollerConfig", ShapeId(310)),
+            Member::new("Queues", ShapeId(328)),
+            Member::new("ScalingConfig", ShapeId(358)),
+            Member::new("SelfManagedEventSource", ShapeId(363)),
+            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(364)),
+            Member::new("SourceAccessConfigurations", ShapeId(380)),
+            Member::new("StartingPosition", ShapeId(110)),
+            Member::new("StartingPositionTimestamp", ShapeId(57)),
+            Member::new("State", ShapeId(387)),
+            Member::new("StateTransitionReason", ShapeId(387)),
+            Member::new("Topics", ShapeId(410)),
+            Member::new("TumblingWindowInSeconds", ShapeId(414)),
+            Member::new("UUID", ShapeId(416)),
         ])),
     ),
-    // 93
+    // 104
     Shape::new(
         "EventSourceMappingLoggingConfig",
-        Kind::Structure(Structure::of(&[Member::new("SystemLogLevel", ShapeId(97))])),
+        Kind::Structure(Structure::of(&[Member::new("SystemLogLevel", ShapeId(108))])),
     ),
-    // 94
+    // 105
     Shape::new("EventSourceMappingMetric", Kind::String(&["EventCount", "ErrorCount", "KafkaMetrics"])),
-    // 95
-    Shape::new("EventSourceMappingMetricList", Kind::List(List::of(ShapeId(94)))).bounds(Some(0), Some(3)),
-    // 96
+    // 106
+    Shape::new("EventSourceMappingMetricList", Kind::List(List::of(ShapeId(105)))).bounds(Some(0), Some(3)),
+    // 107
     Shape::new(
         "EventSourceMappingMetricsConfig",
-        Kind::Structure(Structure::of(&[Member::new("Metrics", ShapeId(95))])),
+        Kind::Structure(Structure::of(&[Member::new("Metrics", ShapeId(106))])),
     ),
-    // 97
+    // 108
     Shape::new("EventSourceMappingSystemLogLevel", Kind::String(&["DEBUG", "INFO", "WARN"])),
-    // 98
-    Shape::new("EventSourceMappingsList", Kind::List(List::of(ShapeId(92)))),
-    // 99
+    // 109
+    Shape::new("EventSourceMappingsList", Kind::List(List::of(ShapeId(103)))),
+    // 110
     Shape::new("EventSourcePosition", Kind::String(&["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"])),
-    // 100
-    Shape::new("EventSourceToken", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_14),
-    // 101
+    // 111
+    Shape::new("EventSourceToken", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_15),
+    // 112
     Shape::new("ExecutionEnvironmentMemoryGiBPerVCpu", Kind::Double),
-    // 102
+    // 113
     Shape::new("ExecutionTimeout", Kind::INTEGER).bounds(Some(1), Some(31622400)),
-    // 103
-    Shape::new("FileSystemArn", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_15),
-    // 104
+    // 114
+    Shape::new("FileSystemArn", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_16),
+    // 115
     Shape::new(
         "FileSystemConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(103)).required(),
-            Member::new("LocalMountPath", ShapeId(244)).required(),
-            Member::new("S3FilesConfig", ShapeId(331)),
-        ])),
-    ),
-    // 105
-    Shape::new("FileSystemConfigList", Kind::List(List::of(ShapeId(104)))).bounds(Some(0), Some(1)),
-    // 106
-    Shape::new("Filter", Kind::Structure(Structure::of(&[Member::new("Pattern", ShapeId(281))]))),
-    // 107
-    Shape::new("FilterCriteria", Kind::Structure(Structure::of(&[Member::new("Filters", ShapeId(111))]))),
-    // 108
-    Shape::new(
-        "FilterCriteriaError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(109)), Member::new("Message", ShapeId(110))])),
-    ),
-    // 109
-    Shape::new("FilterCriteriaErrorCode", Kind::TEXT).bounds(Some(10), Some(50)).pattern(&PATTERN_16),
-    // 110
-    Shape::new("FilterCriteriaErrorMessage", Kind::TEXT).bounds(Some(10), Some(2048)).pattern(&PATTERN_17),
-    // 111
-    Shape::new("FilterList", Kind::List(List::of(ShapeId(106)))),
-    // 112
-    Shape::new("FullDocument", Kind::String(&["UpdateLookup", "Default"])),
-    // 113
-    Shape::new("FunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_18),
-    // 114
-    Shape::new(
-        "FunctionCode",
-        Kind::Structure(Structure::of(&[
-            Member::new("ImageUri", ShapeId(366)),
-            Member::new("S3Bucket", ShapeId(330)),
-            Member::new("S3Key", ShapeId(335)),
-            Member::new("S3ObjectStorageMode", ShapeId(336)),
-            Member::new("S3ObjectVersion", ShapeId(337)),
-            Member::new("SourceKMSKeyArn", ShapeId(193)),
-            Member::new("ZipFile", ShapeId(26)),
-        ])),
-    ),
-    // 115
-    Shape::new(
-        "FunctionCodeLocation",
-        Kind::Structure(Structure::of(&[
-            Member::new("Error", ShapeId(116)),
-            Member::new("ImageUri", ShapeId(366)),
-            Member::new("Location", ShapeId(346)),
-            Member::new("RepositoryType", ShapeId(366)),
-            Member::new("ResolvedImageUri", ShapeId(366)),
-            Member::new("ResolvedS3Object", ShapeId(315)),
-            Member::new("SourceKMSKeyArn", ShapeId(193)),
+            Member::new("Arn", ShapeId(114)).required(),
+            Member::new("LocalMountPath", ShapeId(262)).required(),
+            Member::new("S3FilesConfig", ShapeId(351)),
         ])),
     ),
     // 116
+    Shape::new("FileSystemConfigList", Kind::List(List::of(ShapeId(115)))).bounds(Some(0), Some(1)),
+    // 117
+    Shape::new("Filter", Kind::Structure(Structure::of(&[Member::new("Pattern", ShapeId(299))]))),
+    // 118
+    Shape::new("FilterCriteria", Kind::Structure(Structure::of(&[Member::new("Filters", ShapeId(122))]))),
+    // 119
+    Shape::new(
+        "FilterCriteriaError",
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(120)), Member::new("Message", ShapeId(121))])),
+    ),
+    // 120
+    Shape::new("FilterCriteriaErrorCode", Kind::TEXT).bounds(Some(10), Some(50)).pattern(&PATTERN_17),
+    // 121
+    Shape::new("FilterCriteriaErrorMessage", Kind::TEXT).bounds(Some(10), Some(2048)).pattern(&PATTERN_18),
+    // 122
+    Shape::new("FilterList", Kind::List(List::of(ShapeId(117)))),
+    // 123
+    Shape::new("FullDocument", Kind::String(&["UpdateLookup", "Default"])),
+    // 124
+    Shape::new("FunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_19),
+    // 125
+    Shape::new("FunctionArnList", Kind::List(List::of(ShapeId(124)))),
+    // 126
+    Shape::new(
+        "FunctionCode",
+        Kind::Structure(Structure::of(&[
+            Member::new("ImageUri", ShapeId(387)),
+            Member::new("S3Bucket", ShapeId(350)),
+            Member::new("S3Key", ShapeId(355)),
+            Member::new("S3ObjectStorageMode", ShapeId(356)),
+            Member::new("S3ObjectVersion", ShapeId(357)),
+            Member::new("SourceKMSKeyArn", ShapeId(207)),
+            Member::new("ZipFile", ShapeId(27)),
+        ])),
+    ),
+    // 127
+    Shape::new(
+        "FunctionCodeLocation",
+        Kind::Structure(Structure::of(&[
+            Member::new("Error", ShapeId(128)),
+            Member::new("ImageUri", ShapeId(387)),
+            Member::new("Location", ShapeId(366)),
+            Member::new("RepositoryType", ShapeId(387)),
+            Member::new("ResolvedImageUri", ShapeId(387)),
+            Member::new("ResolvedS3Object", ShapeId(335)),
+            Member::new("SourceKMSKeyArn", ShapeId(207)),
+        ])),
+    ),
+    // 128
     Shape::new(
         "FunctionCodeLocationError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(366)), Member::new("Message", ShapeId(345))])),
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(387)), Member::new("Message", ShapeId(365))])),
     ),
-    // 117
+    // 129
     Shape::new(
         "FunctionConfiguration",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
-            Member::new("Architectures", ShapeId(22)),
-            Member::new("CapacityProviderConfig", ShapeId(30)),
-            Member::new("CodeSha256", ShapeId(366)),
-            Member::new("CodeSize", ShapeId(249)),
-            Member::new("ConfigSha256", ShapeId(366)),
-            Member::new("DeadLetterConfig", ShapeId(50)),
-            Member::new("Description", ShapeId(60)),
-            Member::new("DurableConfig", ShapeId(65)),
-            Member::new("Environment", ShapeId(85)),
-            Member::new("EphemeralStorage", ShapeId(89)),
-            Member::new("FileSystemConfigs", ShapeId(105)),
-            Member::new("FunctionArn", ShapeId(268)),
-            Member::new("FunctionName", ShapeId(269)),
-            Member::new("Handler", ShapeId(163)),
-            Member::new("ImageConfigResponse", ShapeId(169)),
-            Member::new("KMSKeyArn", ShapeId(193)),
-            Member::new("LastModified", ShapeId(386)),
-            Member::new("LastUpdateStatus", ShapeId(204)),
-            Member::new("LastUpdateStatusReason", ShapeId(205)),
-            Member::new("LastUpdateStatusReasonCode", ShapeId(206)),
-            Member::new("Layers", ShapeId(222)),
-            Member::new("LoggingConfig", ShapeId(248)),
-            Member::new("MasterArn", ShapeId(113)),
-            Member::new("MemorySize", ShapeId(264)),
-            Member::new("PackageType", ShapeId(279)),
-            Member::new("RevisionId", ShapeId(366)),
-            Member::new("Role", ShapeId(323)),
-            Member::new("Runtime", ShapeId(324)),
-            Member::new("RuntimeConfig", ShapeId(126)),
-            Member::new("RuntimeVersionConfig", ShapeId(327)),
-            Member::new("SigningJobArn", ShapeId(23)),
-            Member::new("SigningProfileVersionArn", ShapeId(23)),
-            Member::new("SnapStart", ShapeId(356)),
-            Member::new("State", ShapeId(362)),
-            Member::new("StateReason", ShapeId(363)),
-            Member::new("StateReasonCode", ShapeId(364)),
-            Member::new("TenancyConfig", ShapeId(381)),
-            Member::new("Timeout", ShapeId(385)),
-            Member::new("TracingConfig", ShapeId(391)),
-            Member::new("Version", ShapeId(408)),
-            Member::new("VpcConfig", ShapeId(411)),
-        ])),
-    ),
-    // 118
-    Shape::new(
-        "FunctionEventInvokeConfig",
-        Kind::Structure(Structure::of(&[
-            Member::new("DestinationConfig", ShapeId(62)),
-            Member::new("FunctionArn", ShapeId(113)),
-            Member::new("LastModified", ShapeId(49)),
-            Member::new("MaximumEventAgeInSeconds", ShapeId(259)),
-            Member::new("MaximumRetryAttempts", ShapeId(262)),
-        ])),
-    ),
-    // 119
-    Shape::new("FunctionEventInvokeConfigList", Kind::List(List::of(ShapeId(118)))),
-    // 120
-    Shape::new("FunctionList", Kind::List(List::of(ShapeId(117)))),
-    // 121
-    Shape::new("FunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_19),
-    // 122
-    Shape::new("FunctionResponseType", Kind::String(&["ReportBatchItemFailures"])),
-    // 123
-    Shape::new("FunctionResponseTypeList", Kind::List(List::of(ShapeId(122)))).bounds(Some(0), Some(1)),
-    // 124
-    Shape::new("FunctionRuntimeAlias", Kind::TEXT).bounds(Some(1), Some(128)),
-    // 125
-    Shape::new("FunctionRuntimeArn", Kind::TEXT).bounds(Some(48), Some(2048)).pattern(&PATTERN_20),
-    // 126
-    Shape::new(
-        "FunctionRuntimeConfig",
-        Kind::Structure(Structure::of(&[
-            Member::new("RuntimeAlias", ShapeId(124)).required(),
-            Member::new("RuntimeArn", ShapeId(125)).required(),
-        ])),
-    ),
-    // 127
-    Shape::new("FunctionUrl", Kind::TEXT).bounds(Some(40), Some(100)),
-    // 128
-    Shape::new("FunctionUrlAuthType", Kind::String(&["NONE", "AWS_IAM"])),
-    // 129
-    Shape::new(
-        "FunctionUrlConfig",
-        Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(128)).required(),
-            Member::new("Cors", ShapeId(42)),
-            Member::new("CreationTime", ShapeId(386)).required(),
-            Member::new("FunctionArn", ShapeId(113)).required(),
-            Member::new("FunctionUrl", ShapeId(127)).required(),
-            Member::new("InvokeMode", ShapeId(183)),
-            Member::new("LastModifiedTime", ShapeId(386)).required(),
+            Member::new("Architectures", ShapeId(23)),
+            Member::new("CapacityProviderConfig", ShapeId(31)),
+            Member::new("CodeSha256", ShapeId(387)),
+            Member::new("CodeSize", ShapeId(267)),
+            Member::new("ConfigSha256", ShapeId(387)),
+            Member::new("DeadLetterConfig", ShapeId(58)),
+            Member::new("Description", ShapeId(71)),
+            Member::new("DurableConfig", ShapeId(76)),
+            Member::new("Environment", ShapeId(96)),
+            Member::new("EphemeralStorage", ShapeId(100)),
+            Member::new("FileSystemConfigs", ShapeId(116)),
+            Member::new("FunctionArn", ShapeId(286)),
+            Member::new("FunctionName", ShapeId(287)),
+            Member::new("Handler", ShapeId(177)),
+            Member::new("ImageConfigResponse", ShapeId(183)),
+            Member::new("KMSKeyArn", ShapeId(207)),
+            Member::new("LastModified", ShapeId(407)),
+            Member::new("LastUpdateStatus", ShapeId(218)),
+            Member::new("LastUpdateStatusReason", ShapeId(219)),
+            Member::new("LastUpdateStatusReasonCode", ShapeId(220)),
+            Member::new("Layers", ShapeId(236)),
+            Member::new("LoggingConfig", ShapeId(266)),
+            Member::new("MasterArn", ShapeId(124)),
+            Member::new("MemorySize", ShapeId(282)),
+            Member::new("PackageType", ShapeId(297)),
+            Member::new("RevisionId", ShapeId(387)),
+            Member::new("Role", ShapeId(343)),
+            Member::new("Runtime", ShapeId(344)),
+            Member::new("RuntimeConfig", ShapeId(138)),
+            Member::new("RuntimeVersionConfig", ShapeId(347)),
+            Member::new("SigningJobArn", ShapeId(24)),
+            Member::new("SigningProfileVersionArn", ShapeId(24)),
+            Member::new("SnapStart", ShapeId(377)),
+            Member::new("State", ShapeId(383)),
+            Member::new("StateReason", ShapeId(384)),
+            Member::new("StateReasonCode", ShapeId(385)),
+            Member::new("TenancyConfig", ShapeId(402)),
+            Member::new("Timeout", ShapeId(406)),
+            Member::new("TracingConfig", ShapeId(412)),
+            Member::new("Version", ShapeId(431)),
+            Member::new("VpcConfig", ShapeId(434)),
         ])),
     ),
     // 130
-    Shape::new("FunctionUrlConfigList", Kind::List(List::of(ShapeId(129)))),
+    Shape::new(
+        "FunctionEventInvokeConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("DestinationConfig", ShapeId(73)),
+            Member::new("FunctionArn", ShapeId(124)),
+            Member::new("LastModified", ShapeId(57)),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(277)),
+            Member::new("MaximumRetryAttempts", ShapeId(280)),
+        ])),
+    ),
     // 131
-    Shape::new("FunctionUrlFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_21),
+    Shape::new("FunctionEventInvokeConfigList", Kind::List(List::of(ShapeId(130)))),
     // 132
-    Shape::new("FunctionUrlQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_22),
+    Shape::new("FunctionList", Kind::List(List::of(ShapeId(129)))),
     // 133
-    Shape::new("FunctionVersion", Kind::String(&["ALL"])),
+    Shape::new("FunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_20),
     // 134
-    Shape::new("FunctionVersionLatestPublished", Kind::String(&["LATEST_PUBLISHED"])),
+    Shape::new("FunctionResponseType", Kind::String(&["ReportBatchItemFailures"])),
     // 135
+    Shape::new("FunctionResponseTypeList", Kind::List(List::of(ShapeId(134)))).bounds(Some(0), Some(1)),
+    // 136
+    Shape::new("FunctionRuntimeAlias", Kind::TEXT).bounds(Some(1), Some(128)),
+    // 137
+    Shape::new("FunctionRuntimeArn", Kind::TEXT).bounds(Some(48), Some(2048)).pattern(&PATTERN_21),
+    // 138
+    Shape::new(
+        "FunctionRuntimeConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("RuntimeAlias", ShapeId(136)).required(),
+            Member::new("RuntimeArn", ShapeId(137)).required(),
+        ])),
+    ),
+    // 139
+    Shape::new("FunctionUrl", Kind::TEXT).bounds(Some(40), Some(100)),
+    // 140
+    Shape::new("FunctionUrlAuthType", Kind::String(&["NONE", "AWS_IAM"])),
+    // 141
+    Shape::new(
+        "FunctionUrlConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("AuthType", ShapeId(140)).required(),
+            Member::new("Cors", ShapeId(48)),
+            Member::new("CreationTime", ShapeId(407)).required(),
+            Member::new("FunctionArn", ShapeId(124)).required(),
+            Member::new("FunctionUrl", ShapeId(139)).required(),
+            Member::new("InvokeMode", ShapeId(197)),
+            Member::new("LastModifiedTime", ShapeId(407)).required(),
+        ])),
+    ),
+    // 142
+    Shape::new("FunctionUrlConfigList", Kind::List(List::of(ShapeId(141)))),
+    // 143
+    Shape::new("FunctionUrlFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_22),
+    // 144
+    Shape::new("FunctionUrlQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_23),
+    // 145
+    Shape::new("FunctionVersion", Kind::String(&["ALL"])),
+    // 146
+    Shape::new("FunctionVersionLatestPublished", Kind::String(&["LATEST_PUBLISHED"])),
+    // 147
     Shape::new(
         "FunctionVersionsPerCapacityProviderLimitExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
     ),
-    // 136
+    // 148
     Shape::new("GetAccountSettingsRequest", Kind::Structure(Structure::of(&[]))),
-    // 137
+    // 149
     Shape::new(
         "GetAccountSettingsResponse",
         Kind::Structure(Structure::of(&[
@@ -13679,440 +14659,452 @@ static TABLE: [Shape; 415] = [
             Member::new("AccountUsage", ShapeId(3)),
         ])),
     ),
-    // 138
+    // 150
     Shape::new(
         "GetAliasRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
             Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
-        ])),
-    ),
-    // 139
-    Shape::new(
-        "GetEventSourceMappingRequest",
-        Kind::Structure(Structure::of(&[Member::new("UUID", ShapeId(395)).at(Location::Uri, "UUID").required()])),
-    ),
-    // 140
-    Shape::new(
-        "GetFunctionCodeSigningConfigRequest",
-        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(269))
-            .at(Location::Uri, "FunctionName")
-            .required()])),
-    ),
-    // 141
-    Shape::new(
-        "GetFunctionCodeSigningConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("CodeSigningConfigArn", ShapeId(34)).required(),
-            Member::new("FunctionName", ShapeId(121)).required(),
-        ])),
-    ),
-    // 142
-    Shape::new(
-        "GetFunctionConcurrencyRequest",
-        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(121))
-            .at(Location::Uri, "FunctionName")
-            .required()])),
-    ),
-    // 143
-    Shape::new(
-        "GetFunctionConcurrencyResponse",
-        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(314))])),
-    ),
-    // 144
-    Shape::new(
-        "GetFunctionConfigurationRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 145
-    Shape::new(
-        "GetFunctionEventInvokeConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 146
-    Shape::new(
-        "GetFunctionRecursionConfigRequest",
-        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(396))
-            .at(Location::Uri, "FunctionName")
-            .required()])),
-    ),
-    // 147
-    Shape::new(
-        "GetFunctionRecursionConfigResponse",
-        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(310))])),
-    ),
-    // 148
-    Shape::new(
-        "GetFunctionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 149
-    Shape::new(
-        "GetFunctionResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("Code", ShapeId(115)),
-            Member::new("Concurrency", ShapeId(41)),
-            Member::new("Configuration", ShapeId(117)),
-            Member::new("Tags", ShapeId(377)),
-            Member::new("TagsError", ShapeId(378)),
-        ])),
-    ),
-    // 150
-    Shape::new(
-        "GetFunctionUrlConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(132)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
     // 151
     Shape::new(
-        "GetFunctionUrlConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(128)).required(),
-            Member::new("Cors", ShapeId(42)),
-            Member::new("CreationTime", ShapeId(386)).required(),
-            Member::new("FunctionArn", ShapeId(113)).required(),
-            Member::new("FunctionUrl", ShapeId(127)).required(),
-            Member::new("InvokeMode", ShapeId(183)),
-            Member::new("LastModifiedTime", ShapeId(386)).required(),
-        ])),
+        "GetCodeSigningConfigRequest",
+        Kind::Structure(Structure::of(&[Member::new("CodeSigningConfigArn", ShapeId(36))
+            .at(Location::Uri, "CodeSigningConfigArn")
+            .required()])),
     ),
     // 152
     Shape::new(
-        "GetLayerVersionByArnRequest",
-        Kind::Structure(Structure::of(&[Member::new("Arn", ShapeId(214)).at(Location::QueryString, "Arn").required()])),
+        "GetCodeSigningConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("CodeSigningConfig", ShapeId(35)).required()])),
     ),
     // 153
     Shape::new(
-        "GetLayerVersionPolicyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
-            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
-        ])),
+        "GetEventSourceMappingRequest",
+        Kind::Structure(Structure::of(&[Member::new("UUID", ShapeId(416)).at(Location::Uri, "UUID").required()])),
     ),
     // 154
     Shape::new(
-        "GetLayerVersionPolicyResponse",
-        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(366)), Member::new("RevisionId", ShapeId(366))])),
+        "GetFunctionCodeSigningConfigRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(287))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
     ),
     // 155
     Shape::new(
-        "GetLayerVersionRequest",
+        "GetFunctionCodeSigningConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
-            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
+            Member::new("CodeSigningConfigArn", ShapeId(36)).required(),
+            Member::new("FunctionName", ShapeId(133)).required(),
         ])),
     ),
     // 156
     Shape::new(
-        "GetLayerVersionResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitectures", ShapeId(39)),
-            Member::new("CompatibleRuntimes", ShapeId(40)),
-            Member::new("Content", ShapeId(216)),
-            Member::new("CreatedDate", ShapeId(386)),
-            Member::new("Description", ShapeId(60)),
-            Member::new("LayerArn", ShapeId(208)),
-            Member::new("LayerVersionArn", ShapeId(214)),
-            Member::new("LicenseInfo", ShapeId(223)),
-            Member::new("Version", ShapeId(217)),
-        ])),
+        "GetFunctionConcurrencyRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(133))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
     ),
     // 157
     Shape::new(
-        "GetPolicyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
-        ])),
+        "GetFunctionConcurrencyResponse",
+        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(334))])),
     ),
     // 158
     Shape::new(
-        "GetPolicyResponse",
-        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(366)), Member::new("RevisionId", ShapeId(366))])),
+        "GetFunctionConfigurationRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
+        ])),
     ),
     // 159
     Shape::new(
-        "GetProvisionedConcurrencyConfigRequest",
+        "GetFunctionEventInvokeConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(306)).at(Location::QueryString, "Qualifier").required(),
+            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
     // 160
     Shape::new(
-        "GetProvisionedConcurrencyConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(272)),
-            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(272)),
-            Member::new("LastModified", ShapeId(386)),
-            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(284)),
-            Member::new("Status", ShapeId(291)),
-            Member::new("StatusReason", ShapeId(366)),
-        ])),
+        "GetFunctionRecursionConfigRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(417))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
     ),
     // 161
     Shape::new(
-        "GetRuntimeManagementConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
-        ])),
+        "GetFunctionRecursionConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(330))])),
     ),
     // 162
     Shape::new(
-        "GetRuntimeManagementConfigResponse",
+        "GetFunctionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionArn", ShapeId(268)),
-            Member::new("RuntimeVersionArn", ShapeId(326)),
-            Member::new("UpdateRuntimeOn", ShapeId(407)),
+            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
     // 163
-    Shape::new("Handler", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_23),
+    Shape::new(
+        "GetFunctionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("Code", ShapeId(127)),
+            Member::new("Concurrency", ShapeId(47)),
+            Member::new("Configuration", ShapeId(129)),
+            Member::new("Tags", ShapeId(398)),
+            Member::new("TagsError", ShapeId(399)),
+        ])),
+    ),
     // 164
-    Shape::new("Header", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_17),
+    Shape::new(
+        "GetFunctionUrlConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(143)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(144)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
     // 165
-    Shape::new("HeadersList", Kind::List(List::of(ShapeId(164)))).bounds(Some(0), Some(100)),
+    Shape::new(
+        "GetFunctionUrlConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("AuthType", ShapeId(140)).required(),
+            Member::new("Cors", ShapeId(48)),
+            Member::new("CreationTime", ShapeId(407)).required(),
+            Member::new("FunctionArn", ShapeId(124)).required(),
+            Member::new("FunctionUrl", ShapeId(139)).required(),
+            Member::new("InvokeMode", ShapeId(197)),
+            Member::new("LastModifiedTime", ShapeId(407)).required(),
+        ])),
+    ),
     // 166
-    Shape::new("HttpStatus", Kind::INTEGER),
+    Shape::new(
+        "GetLayerVersionByArnRequest",
+        Kind::Structure(Structure::of(&[Member::new("Arn", ShapeId(228)).at(Location::QueryString, "Arn").required()])),
+    ),
     // 167
     Shape::new(
-        "ImageConfig",
+        "GetLayerVersionPolicyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Command", ShapeId(367)),
-            Member::new("EntryPoint", ShapeId(367)),
-            Member::new("WorkingDirectory", ShapeId(414)),
+            Member::new("LayerName", ShapeId(225)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(231)).at(Location::Uri, "VersionNumber").required(),
         ])),
     ),
     // 168
     Shape::new(
-        "ImageConfigError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(366)), Member::new("Message", ShapeId(345))])),
+        "GetLayerVersionPolicyResponse",
+        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(387)), Member::new("RevisionId", ShapeId(387))])),
     ),
     // 169
     Shape::new(
-        "ImageConfigResponse",
-        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(168)), Member::new("ImageConfig", ShapeId(167))])),
+        "GetLayerVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(225)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(231)).at(Location::Uri, "VersionNumber").required(),
+        ])),
     ),
     // 170
-    Shape::new("Integer", Kind::INTEGER),
+    Shape::new(
+        "GetLayerVersionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitectures", ShapeId(45)),
+            Member::new("CompatibleRuntimes", ShapeId(46)),
+            Member::new("Content", ShapeId(230)),
+            Member::new("CreatedDate", ShapeId(407)),
+            Member::new("Description", ShapeId(71)),
+            Member::new("LayerArn", ShapeId(222)),
+            Member::new("LayerVersionArn", ShapeId(228)),
+            Member::new("LicenseInfo", ShapeId(237)),
+            Member::new("Version", ShapeId(231)),
+        ])),
+    ),
     // 171
     Shape::new(
-        "InvalidCodeSignatureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "GetPolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
+        ])),
     ),
     // 172
     Shape::new(
-        "InvalidParameterValueException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        "GetPolicyResponse",
+        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(387)), Member::new("RevisionId", ShapeId(387))])),
     ),
     // 173
     Shape::new(
-        "InvalidRequestContentException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        "GetProvisionedConcurrencyConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(326)).at(Location::QueryString, "Qualifier").required(),
+        ])),
     ),
     // 174
     Shape::new(
-        "InvalidRuntimeException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "GetProvisionedConcurrencyConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(290)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(290)),
+            Member::new("LastModified", ShapeId(407)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(302)),
+            Member::new("Status", ShapeId(309)),
+            Member::new("StatusReason", ShapeId(387)),
+        ])),
     ),
     // 175
     Shape::new(
-        "InvalidSecurityGroupIDException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "GetRuntimeManagementConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
+        ])),
     ),
     // 176
     Shape::new(
-        "InvalidSubnetIDException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "GetRuntimeManagementConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionArn", ShapeId(286)),
+            Member::new("RuntimeVersionArn", ShapeId(346)),
+            Member::new("UpdateRuntimeOn", ShapeId(430)),
+        ])),
     ),
     // 177
+    Shape::new("Handler", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_24),
+    // 178
+    Shape::new("Header", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_18),
+    // 179
+    Shape::new("HeadersList", Kind::List(List::of(ShapeId(178)))).bounds(Some(0), Some(100)),
+    // 180
+    Shape::new("HttpStatus", Kind::INTEGER),
+    // 181
+    Shape::new(
+        "ImageConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("Command", ShapeId(388)),
+            Member::new("EntryPoint", ShapeId(388)),
+            Member::new("WorkingDirectory", ShapeId(437)),
+        ])),
+    ),
+    // 182
+    Shape::new(
+        "ImageConfigError",
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(387)), Member::new("Message", ShapeId(365))])),
+    ),
+    // 183
+    Shape::new(
+        "ImageConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(182)), Member::new("ImageConfig", ShapeId(181))])),
+    ),
+    // 184
+    Shape::new("Integer", Kind::INTEGER),
+    // 185
+    Shape::new(
+        "InvalidCodeSignatureException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+    ),
+    // 186
+    Shape::new(
+        "InvalidParameterValueException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+    ),
+    // 187
+    Shape::new(
+        "InvalidRequestContentException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+    ),
+    // 188
+    Shape::new(
+        "InvalidRuntimeException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+    ),
+    // 189
+    Shape::new(
+        "InvalidSecurityGroupIDException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+    ),
+    // 190
+    Shape::new(
+        "InvalidSubnetIDException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+    ),
+    // 191
     Shape::new(
         "InvalidZipFileException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
     ),
-    // 178
+    // 192
     Shape::new(
         "InvocationRequest",
         Kind::Structure(Structure {
             payload: Some("Payload"),
             ..Structure::of(&[
-                Member::new("ClientContext", ShapeId(366)).at(Location::Header, "X-Amz-Client-Context"),
-                Member::new("DurableExecutionName", ShapeId(68)).at(Location::Header, "X-Amz-Durable-Execution-Name"),
-                Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-                Member::new("InvocationType", ShapeId(180)).at(Location::Header, "X-Amz-Invocation-Type"),
-                Member::new("LogType", ShapeId(247)).at(Location::Header, "X-Amz-Log-Type"),
-                Member::new("Payload", ShapeId(26)),
-                Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
-                Member::new("TenantId", ShapeId(382)).at(Location::Header, "X-Amz-Tenant-Id"),
+                Member::new("ClientContext", ShapeId(387)).at(Location::Header, "X-Amz-Client-Context"),
+                Member::new("DurableExecutionName", ShapeId(79)).at(Location::Header, "X-Amz-Durable-Execution-Name"),
+                Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
+                Member::new("InvocationType", ShapeId(194)).at(Location::Header, "X-Amz-Invocation-Type"),
+                Member::new("LogType", ShapeId(265)).at(Location::Header, "X-Amz-Log-Type"),
+                Member::new("Payload", ShapeId(27)),
+                Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
+                Member::new("TenantId", ShapeId(403)).at(Location::Header, "X-Amz-Tenant-Id"),
             ])
         }),
     ),
-    // 179
+    // 193
     Shape::new(
         "InvocationResponse",
         Kind::Structure(Structure {
             payload: Some("Payload"),
             ..Structure::of(&[
-                Member::new("DurableExecutionArn", ShapeId(67)).at(Location::Header, "X-Amz-Durable-Execution-Arn"),
-                Member::new("ExecutedVersion", ShapeId(408)).at(Location::Header, "X-Amz-Executed-Version"),
-                Member::new("FunctionError", ShapeId(366)).at(Location::Header, "X-Amz-Function-Error"),
-                Member::new("LogResult", ShapeId(366)).at(Location::Header, "X-Amz-Log-Result"),
-                Member::new("Payload", ShapeId(26)),
-                Member::new("StatusCode", ShapeId(170)).at(Location::StatusCode, "StatusCode"),
+                Member::new("DurableExecutionArn", ShapeId(78)).at(Location::Header, "X-Amz-Durable-Execution-Arn"),
+                Member::new("ExecutedVersion", ShapeId(431)).at(Location::Header, "X-Amz-Executed-Version"),
+                Member::new("FunctionError", ShapeId(387)).at(Location::Header, "X-Amz-Function-Error"),
+                Member::new("LogResult", ShapeId(387)).at(Location::Header, "X-Amz-Log-Result"),
+                Member::new("Payload", ShapeId(27)),
+                Member::new("StatusCode", ShapeId(184)).at(Location::StatusCode, "StatusCode"),
             ])
         }),
     ),
-    // 180
+    // 194
     Shape::new("InvocationType", Kind::String(&["Event", "RequestResponse", "DryRun"])),
-    // 181
+    // 195
     Shape::new(
         "InvokeAsyncRequest",
         Kind::Structure(Structure {
             payload: Some("InvokeArgs"),
             ..Structure::of(&[
-                Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-                Member::new("InvokeArgs", ShapeId(27)).required(),
+                Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
+                Member::new("InvokeArgs", ShapeId(28)).required(),
             ])
         }),
     ),
-    // 182
+    // 196
     Shape::new(
         "InvokeAsyncResponse",
-        Kind::Structure(Structure::of(&[Member::new("Status", ShapeId(166)).at(Location::StatusCode, "Status")])),
+        Kind::Structure(Structure::of(&[Member::new("Status", ShapeId(180)).at(Location::StatusCode, "Status")])),
     ),
-    // 183
+    // 197
     Shape::new("InvokeMode", Kind::String(&["BUFFERED", "RESPONSE_STREAM"])),
-    // 184
-    Shape::new("InvokeResponseStreamUpdate", Kind::Structure(Structure::of(&[Member::new("Payload", ShapeId(26))]))),
-    // 185
+    // 198
+    Shape::new("InvokeResponseStreamUpdate", Kind::Structure(Structure::of(&[Member::new("Payload", ShapeId(27))]))),
+    // 199
     Shape::new(
         "InvokeWithResponseStreamCompleteEvent",
         Kind::Structure(Structure::of(&[
-            Member::new("ErrorCode", ShapeId(366)),
-            Member::new("ErrorDetails", ShapeId(366)),
-            Member::new("LogResult", ShapeId(366)),
+            Member::new("ErrorCode", ShapeId(387)),
+            Member::new("ErrorDetails", ShapeId(387)),
+            Member::new("LogResult", ShapeId(387)),
         ])),
     ),
-    // 186
+    // 200
     Shape::new(
         "InvokeWithResponseStreamRequest",
         Kind::Structure(Structure {
             payload: Some("Payload"),
             ..Structure::of(&[
-                Member::new("ClientContext", ShapeId(366)).at(Location::Header, "X-Amz-Client-Context"),
-                Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-                Member::new("InvocationType", ShapeId(321)).at(Location::Header, "X-Amz-Invocation-Type"),
-                Member::new("LogType", ShapeId(247)).at(Location::Header, "X-Amz-Log-Type"),
-                Member::new("Payload", ShapeId(26)),
-                Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
-                Member::new("TenantId", ShapeId(382)).at(Location::Header, "X-Amz-Tenant-Id"),
+                Member::new("ClientContext", ShapeId(387)).at(Location::Header, "X-Amz-Client-Context"),
+                Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
+                Member::new("InvocationType", ShapeId(341)).at(Location::Header, "X-Amz-Invocation-Type"),
+                Member::new("LogType", ShapeId(265)).at(Location::Header, "X-Amz-Log-Type"),
+                Member::new("Payload", ShapeId(27)),
+                Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
+                Member::new("TenantId", ShapeId(403)).at(Location::Header, "X-Amz-Tenant-Id"),
             ])
         }),
     ),
-    // 187
+    // 201
     Shape::new(
         "InvokeWithResponseStreamResponse",
         Kind::Structure(Structure {
             payload: Some("EventStream"),
             ..Structure::of(&[
-                Member::new("EventStream", ShapeId(188)),
-                Member::new("ExecutedVersion", ShapeId(408)).at(Location::Header, "X-Amz-Executed-Version"),
-                Member::new("ResponseStreamContentType", ShapeId(366)).at(Location::Header, "Content-Type"),
-                Member::new("StatusCode", ShapeId(170)).at(Location::StatusCode, "StatusCode"),
+                Member::new("EventStream", ShapeId(202)),
+                Member::new("ExecutedVersion", ShapeId(431)).at(Location::Header, "X-Amz-Executed-Version"),
+                Member::new("ResponseStreamContentType", ShapeId(387)).at(Location::Header, "Content-Type"),
+                Member::new("StatusCode", ShapeId(184)).at(Location::StatusCode, "StatusCode"),
             ])
         }),
     ),
-    // 188
+    // 202
     Shape::new(
         "InvokeWithResponseStreamResponseEvent",
         Kind::Structure(Structure {
             event_stream: true,
-            ..Structure::of(&[Member::new("InvokeComplete", ShapeId(185)), Member::new("PayloadChunk", ShapeId(184))])
+            ..Structure::of(&[Member::new("InvokeComplete", ShapeId(199)), Member::new("PayloadChunk", ShapeId(198))])
         }),
     ),
-    // 189
+    // 203
     Shape::new("InvokedViaFunctionUrl", Kind::Boolean),
-    // 190
+    // 204
     Shape::new(
         "KMSAccessDeniedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
     ),
-    // 191
+    // 205
     Shape::new(
         "KMSDisabledException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
     ),
-    // 192
+    // 206
     Shape::new(
         "KMSInvalidStateException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
     ),
-    // 193
-    Shape::new("KMSKeyArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_24),
-    // 194
+    // 207
+    Shape::new("KMSKeyArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_25),
+    // 208
     Shape::new(
         "KMSNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
     ),
-    // 195
+    // 209
     Shape::new("KafkaEventSourceMappingConsumptionMode", Kind::String(&["Stream", "Queue"])),
-    // 196
+    // 210
     Shape::new(
         "KafkaSchemaRegistryAccessConfig",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(198)), Member::new("URI", ShapeId(23))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(212)), Member::new("URI", ShapeId(24))])),
     ),
-    // 197
-    Shape::new("KafkaSchemaRegistryAccessConfigList", Kind::List(List::of(ShapeId(196)))),
-    // 198
+    // 211
+    Shape::new("KafkaSchemaRegistryAccessConfigList", Kind::List(List::of(ShapeId(210)))),
+    // 212
     Shape::new(
         "KafkaSchemaRegistryAuthType",
         Kind::String(&["BASIC_AUTH", "CLIENT_CERTIFICATE_TLS_AUTH", "SERVER_ROOT_CA_CERTIFICATE", "OAUTHBEARER_AUTH"]),
     ),
-    // 199
+    // 213
     Shape::new(
         "KafkaSchemaRegistryConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("AccessConfigs", ShapeId(197)),
-            Member::new("EventRecordFormat", ShapeId(339)),
-            Member::new("SchemaRegistryURI", ShapeId(340)),
-            Member::new("SchemaValidationConfigs", ShapeId(202)),
+            Member::new("AccessConfigs", ShapeId(211)),
+            Member::new("EventRecordFormat", ShapeId(359)),
+            Member::new("SchemaRegistryURI", ShapeId(360)),
+            Member::new("SchemaValidationConfigs", ShapeId(216)),
         ])),
     ),
-    // 200
+    // 214
     Shape::new("KafkaSchemaValidationAttribute", Kind::String(&["KEY", "VALUE"])),
-    // 201
+    // 215
     Shape::new(
         "KafkaSchemaValidationConfig",
-        Kind::Structure(Structure::of(&[Member::new("Attribute", ShapeId(200))])),
+        Kind::Structure(Structure::of(&[Member::new("Attribute", ShapeId(214))])),
     ),
-    // 202
-    Shape::new("KafkaSchemaValidationConfigList", Kind::List(List::of(ShapeId(201)))),
-    // 203
+    // 216
+    Shape::new("KafkaSchemaValidationConfigList", Kind::List(List::of(ShapeId(215)))),
+    // 217
     Shape::new(
         "LambdaManagedInstancesCapacityProviderConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("CapacityProviderArn", ShapeId(29)).required(),
-            Member::new("ExecutionEnvironmentMemoryGiBPerVCpu", ShapeId(101)),
-            Member::new("PerExecutionEnvironmentMaxConcurrency", ShapeId(282)),
+            Member::new("CapacityProviderArn", ShapeId(30)).required(),
+            Member::new("ExecutionEnvironmentMemoryGiBPerVCpu", ShapeId(112)),
+            Member::new("PerExecutionEnvironmentMaxConcurrency", ShapeId(300)),
         ])),
     ),
-    // 204
+    // 218
     Shape::new("LastUpdateStatus", Kind::String(&["Successful", "Failed", "InProgress"])),
-    // 205
+    // 219
     Shape::new("LastUpdateStatusReason", Kind::TEXT),
-    // 206
+    // 220
     Shape::new(
         "LastUpdateStatusReasonCode",
         Kind::String(&[
@@ -14155,581 +15147,630 @@ static TABLE: [Shape; 415] = [
             "DependencyError",
         ]),
     ),
-    // 207
+    // 221
     Shape::new(
         "Layer",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(214)),
-            Member::new("CodeSize", ShapeId(249)),
-            Member::new("SigningJobArn", ShapeId(23)),
-            Member::new("SigningProfileVersionArn", ShapeId(23)),
-        ])),
-    ),
-    // 208
-    Shape::new("LayerArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_25),
-    // 209
-    Shape::new("LayerList", Kind::List(List::of(ShapeId(214)))),
-    // 210
-    Shape::new("LayerName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_26),
-    // 211
-    Shape::new("LayerNameOrArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_27),
-    // 212
-    Shape::new("LayerPermissionAllowedAction", Kind::TEXT).bounds(Some(0), Some(22)).pattern(&PATTERN_28),
-    // 213
-    Shape::new("LayerPermissionAllowedPrincipal", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_29),
-    // 214
-    Shape::new("LayerVersionArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_30),
-    // 215
-    Shape::new(
-        "LayerVersionContentInput",
-        Kind::Structure(Structure::of(&[
-            Member::new("S3Bucket", ShapeId(330)),
-            Member::new("S3Key", ShapeId(335)),
-            Member::new("S3ObjectStorageMode", ShapeId(336)),
-            Member::new("S3ObjectVersion", ShapeId(337)),
-            Member::new("ZipFile", ShapeId(26)),
-        ])),
-    ),
-    // 216
-    Shape::new(
-        "LayerVersionContentOutput",
-        Kind::Structure(Structure::of(&[
-            Member::new("CodeSha256", ShapeId(366)),
-            Member::new("CodeSize", ShapeId(249)),
-            Member::new("Location", ShapeId(346)),
-            Member::new("ResolvedS3Object", ShapeId(315)),
-            Member::new("SigningJobArn", ShapeId(23)),
-            Member::new("SigningProfileVersionArn", ShapeId(23)),
-        ])),
-    ),
-    // 217
-    Shape::new("LayerVersionNumber", Kind::LONG),
-    // 218
-    Shape::new("LayerVersionsList", Kind::List(List::of(ShapeId(219)))),
-    // 219
-    Shape::new(
-        "LayerVersionsListItem",
-        Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitectures", ShapeId(39)),
-            Member::new("CompatibleRuntimes", ShapeId(40)),
-            Member::new("CreatedDate", ShapeId(386)),
-            Member::new("Description", ShapeId(60)),
-            Member::new("LayerVersionArn", ShapeId(214)),
-            Member::new("LicenseInfo", ShapeId(223)),
-            Member::new("Version", ShapeId(217)),
-        ])),
-    ),
-    // 220
-    Shape::new("LayersList", Kind::List(List::of(ShapeId(221)))),
-    // 221
-    Shape::new(
-        "LayersListItem",
-        Kind::Structure(Structure::of(&[
-            Member::new("LatestMatchingVersion", ShapeId(219)),
-            Member::new("LayerArn", ShapeId(208)),
-            Member::new("LayerName", ShapeId(210)),
+            Member::new("Arn", ShapeId(228)),
+            Member::new("CodeSize", ShapeId(267)),
+            Member::new("SigningJobArn", ShapeId(24)),
+            Member::new("SigningProfileVersionArn", ShapeId(24)),
         ])),
     ),
     // 222
-    Shape::new("LayersReferenceList", Kind::List(List::of(ShapeId(207)))),
+    Shape::new("LayerArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_26),
     // 223
-    Shape::new("LicenseInfo", Kind::TEXT).bounds(Some(0), Some(512)).pattern(&PATTERN_17),
+    Shape::new("LayerList", Kind::List(List::of(ShapeId(228)))),
     // 224
-    Shape::new(
-        "ListAliasesRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("FunctionVersion", ShapeId(409)).at(Location::QueryString, "FunctionVersion"),
-            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(255)).at(Location::QueryString, "MaxItems"),
-        ])),
-    ),
+    Shape::new("LayerName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_27),
     // 225
-    Shape::new(
-        "ListAliasesResponse",
-        Kind::Structure(Structure::of(&[Member::new("Aliases", ShapeId(14)), Member::new("NextMarker", ShapeId(366))])),
-    ),
+    Shape::new("LayerNameOrArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_28),
     // 226
-    Shape::new(
-        "ListEventSourceMappingsRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("EventSourceArn", ShapeId(23)).at(Location::QueryString, "EventSourceArn"),
-            Member::new("FunctionName", ShapeId(269)).at(Location::QueryString, "FunctionName"),
-            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(255)).at(Location::QueryString, "MaxItems"),
-        ])),
-    ),
+    Shape::new("LayerPermissionAllowedAction", Kind::TEXT).bounds(Some(0), Some(22)).pattern(&PATTERN_29),
     // 227
-    Shape::new(
-        "ListEventSourceMappingsResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("EventSourceMappings", ShapeId(98)),
-            Member::new("NextMarker", ShapeId(366)),
-        ])),
-    ),
+    Shape::new("LayerPermissionAllowedPrincipal", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_30),
     // 228
-    Shape::new(
-        "ListFunctionEventInvokeConfigsRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(252)).at(Location::QueryString, "MaxItems"),
-        ])),
-    ),
+    Shape::new("LayerVersionArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_31),
     // 229
     Shape::new(
-        "ListFunctionEventInvokeConfigsResponse",
+        "LayerVersionContentInput",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionEventInvokeConfigs", ShapeId(119)),
-            Member::new("NextMarker", ShapeId(366)),
+            Member::new("S3Bucket", ShapeId(350)),
+            Member::new("S3Key", ShapeId(355)),
+            Member::new("S3ObjectStorageMode", ShapeId(356)),
+            Member::new("S3ObjectVersion", ShapeId(357)),
+            Member::new("ZipFile", ShapeId(27)),
         ])),
     ),
     // 230
     Shape::new(
-        "ListFunctionUrlConfigsRequest",
+        "LayerVersionContentOutput",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(253)).at(Location::QueryString, "MaxItems"),
+            Member::new("CodeSha256", ShapeId(387)),
+            Member::new("CodeSize", ShapeId(267)),
+            Member::new("Location", ShapeId(366)),
+            Member::new("ResolvedS3Object", ShapeId(335)),
+            Member::new("SigningJobArn", ShapeId(24)),
+            Member::new("SigningProfileVersionArn", ShapeId(24)),
         ])),
     ),
     // 231
-    Shape::new(
-        "ListFunctionUrlConfigsResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionUrlConfigs", ShapeId(130)).required(),
-            Member::new("NextMarker", ShapeId(366)),
-        ])),
-    ),
+    Shape::new("LayerVersionNumber", Kind::LONG),
     // 232
-    Shape::new(
-        "ListFunctionsRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionVersion", ShapeId(133)).at(Location::QueryString, "FunctionVersion"),
-            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
-            Member::new("MasterRegion", ShapeId(250)).at(Location::QueryString, "MasterRegion"),
-            Member::new("MaxItems", ShapeId(255)).at(Location::QueryString, "MaxItems"),
-        ])),
-    ),
+    Shape::new("LayerVersionsList", Kind::List(List::of(ShapeId(233)))),
     // 233
     Shape::new(
-        "ListFunctionsResponse",
+        "LayerVersionsListItem",
         Kind::Structure(Structure::of(&[
-            Member::new("Functions", ShapeId(120)),
-            Member::new("NextMarker", ShapeId(366)),
+            Member::new("CompatibleArchitectures", ShapeId(45)),
+            Member::new("CompatibleRuntimes", ShapeId(46)),
+            Member::new("CreatedDate", ShapeId(407)),
+            Member::new("Description", ShapeId(71)),
+            Member::new("LayerVersionArn", ShapeId(228)),
+            Member::new("LicenseInfo", ShapeId(237)),
+            Member::new("Version", ShapeId(231)),
         ])),
     ),
     // 234
-    Shape::new(
-        "ListLayerVersionsRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitecture", ShapeId(21)).at(Location::QueryString, "CompatibleArchitecture"),
-            Member::new("CompatibleRuntime", ShapeId(324)).at(Location::QueryString, "CompatibleRuntime"),
-            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
-            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(254)).at(Location::QueryString, "MaxItems"),
-        ])),
-    ),
+    Shape::new("LayersList", Kind::List(List::of(ShapeId(235)))),
     // 235
     Shape::new(
-        "ListLayerVersionsResponse",
+        "LayersListItem",
         Kind::Structure(Structure::of(&[
-            Member::new("LayerVersions", ShapeId(218)),
-            Member::new("NextMarker", ShapeId(366)),
+            Member::new("LatestMatchingVersion", ShapeId(233)),
+            Member::new("LayerArn", ShapeId(222)),
+            Member::new("LayerName", ShapeId(224)),
         ])),
     ),
     // 236
-    Shape::new(
-        "ListLayersRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitecture", ShapeId(21)).at(Location::QueryString, "CompatibleArchitecture"),
-            Member::new("CompatibleRuntime", ShapeId(324)).at(Location::QueryString, "CompatibleRuntime"),
-            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(254)).at(Location::QueryString, "MaxItems"),
-        ])),
-    ),
+    Shape::new("LayersReferenceList", Kind::List(List::of(ShapeId(221)))),
     // 237
-    Shape::new(
-        "ListLayersResponse",
-        Kind::Structure(Structure::of(&[Member::new("Layers", ShapeId(220)), Member::new("NextMarker", ShapeId(366))])),
-    ),
+    Shape::new("LicenseInfo", Kind::TEXT).bounds(Some(0), Some(512)).pattern(&PATTERN_18),
     // 238
     Shape::new(
-        "ListProvisionedConcurrencyConfigsRequest",
+        "ListAliasesRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(256)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(432)).at(Location::QueryString, "FunctionVersion"),
+            Member::new("Marker", ShapeId(387)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(273)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
     // 239
     Shape::new(
-        "ListProvisionedConcurrencyConfigsResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("NextMarker", ShapeId(366)),
-            Member::new("ProvisionedConcurrencyConfigs", ShapeId(288)),
-        ])),
+        "ListAliasesResponse",
+        Kind::Structure(Structure::of(&[Member::new("Aliases", ShapeId(14)), Member::new("NextMarker", ShapeId(387))])),
     ),
     // 240
     Shape::new(
-        "ListTagsRequest",
-        Kind::Structure(Structure::of(&[Member::new("Resource", ShapeId(376))
-            .at(Location::Uri, "Resource")
-            .required()])),
+        "ListCodeSigningConfigsRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Marker", ShapeId(387)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(273)).at(Location::QueryString, "MaxItems"),
+        ])),
     ),
     // 241
-    Shape::new("ListTagsResponse", Kind::Structure(Structure::of(&[Member::new("Tags", ShapeId(377))]))),
+    Shape::new(
+        "ListCodeSigningConfigsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CodeSigningConfigs", ShapeId(38)),
+            Member::new("NextMarker", ShapeId(387)),
+        ])),
+    ),
     // 242
     Shape::new(
-        "ListVersionsByFunctionRequest",
+        "ListEventSourceMappingsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(255)).at(Location::QueryString, "MaxItems"),
+            Member::new("EventSourceArn", ShapeId(24)).at(Location::QueryString, "EventSourceArn"),
+            Member::new("FunctionName", ShapeId(287)).at(Location::QueryString, "FunctionName"),
+            Member::new("Marker", ShapeId(387)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(273)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
     // 243
     Shape::new(
-        "ListVersionsByFunctionResponse",
+        "ListEventSourceMappingsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("NextMarker", ShapeId(366)),
-            Member::new("Versions", ShapeId(120)),
+            Member::new("EventSourceMappings", ShapeId(109)),
+            Member::new("NextMarker", ShapeId(387)),
         ])),
     ),
     // 244
-    Shape::new("LocalMountPath", Kind::TEXT).bounds(Some(0), Some(160)).pattern(&PATTERN_31),
+    Shape::new(
+        "ListFunctionEventInvokeConfigsRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(387)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(270)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
     // 245
-    Shape::new("LogFormat", Kind::String(&["JSON", "Text"])),
+    Shape::new(
+        "ListFunctionEventInvokeConfigsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionEventInvokeConfigs", ShapeId(131)),
+            Member::new("NextMarker", ShapeId(387)),
+        ])),
+    ),
     // 246
-    Shape::new("LogGroup", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_32),
+    Shape::new(
+        "ListFunctionUrlConfigsRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(143)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(387)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(271)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
     // 247
-    Shape::new("LogType", Kind::String(&["None", "Tail"])),
+    Shape::new(
+        "ListFunctionUrlConfigsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionUrlConfigs", ShapeId(142)).required(),
+            Member::new("NextMarker", ShapeId(387)),
+        ])),
+    ),
     // 248
     Shape::new(
-        "LoggingConfig",
+        "ListFunctionsByCodeSigningConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("ApplicationLogLevel", ShapeId(20)),
-            Member::new("LogFormat", ShapeId(245)),
-            Member::new("LogGroup", ShapeId(246)),
-            Member::new("SystemLogLevel", ShapeId(371)),
+            Member::new("CodeSigningConfigArn", ShapeId(36)).at(Location::Uri, "CodeSigningConfigArn").required(),
+            Member::new("Marker", ShapeId(387)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(273)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
     // 249
-    Shape::new("Long", Kind::LONG),
+    Shape::new(
+        "ListFunctionsByCodeSigningConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionArns", ShapeId(125)),
+            Member::new("NextMarker", ShapeId(387)),
+        ])),
+    ),
     // 250
-    Shape::new("MasterRegion", Kind::TEXT).bounds(Some(1), Some(50)).pattern(&PATTERN_33),
+    Shape::new(
+        "ListFunctionsRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionVersion", ShapeId(145)).at(Location::QueryString, "FunctionVersion"),
+            Member::new("Marker", ShapeId(387)).at(Location::QueryString, "Marker"),
+            Member::new("MasterRegion", ShapeId(268)).at(Location::QueryString, "MasterRegion"),
+            Member::new("MaxItems", ShapeId(273)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
     // 251
-    Shape::new("MaxAge", Kind::INTEGER).bounds(Some(0), Some(86400)),
+    Shape::new(
+        "ListFunctionsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("Functions", ShapeId(132)),
+            Member::new("NextMarker", ShapeId(387)),
+        ])),
+    ),
     // 252
-    Shape::new("MaxFunctionEventInvokeConfigListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
+    Shape::new(
+        "ListLayerVersionsRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitecture", ShapeId(22)).at(Location::QueryString, "CompatibleArchitecture"),
+            Member::new("CompatibleRuntime", ShapeId(344)).at(Location::QueryString, "CompatibleRuntime"),
+            Member::new("LayerName", ShapeId(225)).at(Location::Uri, "LayerName").required(),
+            Member::new("Marker", ShapeId(387)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(272)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
     // 253
-    Shape::new("MaxItems", Kind::INTEGER).bounds(Some(1), Some(50)),
+    Shape::new(
+        "ListLayerVersionsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerVersions", ShapeId(232)),
+            Member::new("NextMarker", ShapeId(387)),
+        ])),
+    ),
     // 254
-    Shape::new("MaxLayerListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
+    Shape::new(
+        "ListLayersRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitecture", ShapeId(22)).at(Location::QueryString, "CompatibleArchitecture"),
+            Member::new("CompatibleRuntime", ShapeId(344)).at(Location::QueryString, "CompatibleRuntime"),
+            Member::new("Marker", ShapeId(387)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(272)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
     // 255
-    Shape::new("MaxListItems", Kind::INTEGER).bounds(Some(1), Some(10000)),
+    Shape::new(
+        "ListLayersResponse",
+        Kind::Structure(Structure::of(&[Member::new("Layers", ShapeId(234)), Member::new("NextMarker", ShapeId(387))])),
+    ),
     // 256
-    Shape::new("MaxProvisionedConcurrencyConfigListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
+    Shape::new(
+        "ListProvisionedConcurrencyConfigsRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(387)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(274)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
     // 257
-    Shape::new("MaximumBatchingWindowInSeconds", Kind::INTEGER).bounds(Some(0), Some(300)),
+    Shape::new(
+        "ListProvisionedConcurrencyConfigsResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("NextMarker", ShapeId(387)),
+            Member::new("ProvisionedConcurrencyConfigs", ShapeId(306)),
+        ])),
+    ),
     // 258
-    Shape::new("MaximumConcurrency", Kind::INTEGER).bounds(Some(2), Some(1000)),
+    Shape::new(
+        "ListTagsRequest",
+        Kind::Structure(Structure::of(&[Member::new("Resource", ShapeId(397))
+            .at(Location::Uri, "Resource")
+            .required()])),
+    ),
     // 259
-    Shape::new("MaximumEventAgeInSeconds", Kind::INTEGER).bounds(Some(60), Some(21600)),
+    Shape::new("ListTagsResponse", Kind::Structure(Structure::of(&[Member::new("Tags", ShapeId(398))]))),
     // 260
-    Shape::new("MaximumNumberOfPollers", Kind::INTEGER).bounds(Some(1), Some(10000)),
+    Shape::new(
+        "ListVersionsByFunctionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(387)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(273)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
     // 261
-    Shape::new("MaximumRecordAgeInSeconds", Kind::INTEGER).bounds(Some(-1), Some(604800)),
+    Shape::new(
+        "ListVersionsByFunctionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("NextMarker", ShapeId(387)),
+            Member::new("Versions", ShapeId(132)),
+        ])),
+    ),
     // 262
-    Shape::new("MaximumRetryAttempts", Kind::INTEGER).bounds(Some(0), Some(2)),
+    Shape::new("LocalMountPath", Kind::TEXT).bounds(Some(0), Some(160)).pattern(&PATTERN_32),
     // 263
-    Shape::new("MaximumRetryAttemptsEventSourceMapping", Kind::INTEGER).bounds(Some(-1), Some(10000)),
+    Shape::new("LogFormat", Kind::String(&["JSON", "Text"])),
     // 264
-    Shape::new("MemorySize", Kind::INTEGER).bounds(Some(128), Some(32768)),
+    Shape::new("LogGroup", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_33),
     // 265
-    Shape::new("Method", Kind::TEXT).bounds(Some(0), Some(6)).pattern(&PATTERN_17),
+    Shape::new("LogType", Kind::String(&["None", "Tail"])),
     // 266
-    Shape::new("MinimumNumberOfPollers", Kind::INTEGER).bounds(Some(1), Some(200)),
+    Shape::new(
+        "LoggingConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("ApplicationLogLevel", ShapeId(21)),
+            Member::new("LogFormat", ShapeId(263)),
+            Member::new("LogGroup", ShapeId(264)),
+            Member::new("SystemLogLevel", ShapeId(392)),
+        ])),
+    ),
     // 267
-    Shape::new(
-        "ModeNotSupportedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
-    ),
+    Shape::new("Long", Kind::LONG),
     // 268
-    Shape::new("NameSpacedFunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_34),
+    Shape::new("MasterRegion", Kind::TEXT).bounds(Some(1), Some(50)).pattern(&PATTERN_34),
     // 269
-    Shape::new("NamespacedFunctionName", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_35),
+    Shape::new("MaxAge", Kind::INTEGER).bounds(Some(0), Some(86400)),
     // 270
-    Shape::new("NamespacedStatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_36),
+    Shape::new("MaxFunctionEventInvokeConfigListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
     // 271
-    Shape::new(
-        "NoPublishedVersionException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
-    ),
+    Shape::new("MaxItems", Kind::INTEGER).bounds(Some(1), Some(50)),
     // 272
-    Shape::new("NonNegativeInteger", Kind::INTEGER).bounds(Some(0), None),
+    Shape::new("MaxLayerListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
     // 273
-    Shape::new("NullableBoolean", Kind::Boolean),
+    Shape::new("MaxListItems", Kind::INTEGER).bounds(Some(1), Some(10000)),
     // 274
-    Shape::new("NumericLatestPublishedOrAliasQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_37),
+    Shape::new("MaxProvisionedConcurrencyConfigListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
     // 275
-    Shape::new("OnFailure", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(61))]))),
+    Shape::new("MaximumBatchingWindowInSeconds", Kind::INTEGER).bounds(Some(0), Some(300)),
     // 276
-    Shape::new("OnSuccess", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(61))]))),
+    Shape::new("MaximumConcurrency", Kind::INTEGER).bounds(Some(2), Some(1000)),
     // 277
-    Shape::new("OrganizationId", Kind::TEXT).bounds(Some(0), Some(34)).pattern(&PATTERN_38),
+    Shape::new("MaximumEventAgeInSeconds", Kind::INTEGER).bounds(Some(60), Some(21600)),
     // 278
-    Shape::new("Origin", Kind::TEXT).bounds(Some(1), Some(253)).pattern(&PATTERN_17),
+    Shape::new("MaximumNumberOfPollers", Kind::INTEGER).bounds(Some(1), Some(10000)),
     // 279
-    Shape::new("PackageType", Kind::String(&["Zip", "Image"])),
+    Shape::new("MaximumRecordAgeInSeconds", Kind::INTEGER).bounds(Some(-1), Some(604800)),
     // 280
-    Shape::new("ParallelizationFactor", Kind::INTEGER).bounds(Some(1), Some(10)),
+    Shape::new("MaximumRetryAttempts", Kind::INTEGER).bounds(Some(0), Some(2)),
     // 281
-    Shape::new("Pattern", Kind::TEXT).bounds(Some(0), Some(4096)).pattern(&PATTERN_39),
+    Shape::new("MaximumRetryAttemptsEventSourceMapping", Kind::INTEGER).bounds(Some(-1), Some(10000)),
     // 282
-    Shape::new("PerExecutionEnvironmentMaxConcurrency", Kind::INTEGER).bounds(Some(1), Some(1600)),
+    Shape::new("MemorySize", Kind::INTEGER).bounds(Some(128), Some(32768)),
     // 283
-    Shape::new(
-        "PolicyLengthExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
-    ),
+    Shape::new("Method", Kind::TEXT).bounds(Some(0), Some(6)).pattern(&PATTERN_18),
     // 284
-    Shape::new("PositiveInteger", Kind::INTEGER).bounds(Some(1), None),
+    Shape::new("MinimumNumberOfPollers", Kind::INTEGER).bounds(Some(1), Some(200)),
     // 285
     Shape::new(
-        "PreconditionFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        "ModeNotSupportedException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
     ),
     // 286
-    Shape::new("Principal", Kind::TEXT).bounds(Some(0), Some(2048)).pattern(&PATTERN_23),
+    Shape::new("NameSpacedFunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_35),
     // 287
-    Shape::new("PrincipalOrgID", Kind::TEXT).bounds(Some(12), Some(34)).pattern(&PATTERN_38),
+    Shape::new("NamespacedFunctionName", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_36),
     // 288
-    Shape::new("ProvisionedConcurrencyConfigList", Kind::List(List::of(ShapeId(289)))),
+    Shape::new("NamespacedStatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_37),
     // 289
+    Shape::new(
+        "NoPublishedVersionException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+    ),
+    // 290
+    Shape::new("NonNegativeInteger", Kind::INTEGER).bounds(Some(0), None),
+    // 291
+    Shape::new("NullableBoolean", Kind::Boolean),
+    // 292
+    Shape::new("NumericLatestPublishedOrAliasQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_38),
+    // 293
+    Shape::new("OnFailure", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(72))]))),
+    // 294
+    Shape::new("OnSuccess", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(72))]))),
+    // 295
+    Shape::new("OrganizationId", Kind::TEXT).bounds(Some(0), Some(34)).pattern(&PATTERN_39),
+    // 296
+    Shape::new("Origin", Kind::TEXT).bounds(Some(1), Some(253)).pattern(&PATTERN_18),
+    // 297
+    Shape::new("PackageType", Kind::String(&["Zip", "Image"])),
+    // 298
+    Shape::new("ParallelizationFactor", Kind::INTEGER).bounds(Some(1), Some(10)),
+    // 299
+    Shape::new("Pattern", Kind::TEXT).bounds(Some(0), Some(4096)).pattern(&PATTERN_40),
+    // 300
+    Shape::new("PerExecutionEnvironmentMaxConcurrency", Kind::INTEGER).bounds(Some(1), Some(1600)),
+    // 301
+    Shape::new(
+        "PolicyLengthExceededException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+    ),
+    // 302
+    Shape::new("PositiveInteger", Kind::INTEGER).bounds(Some(1), None),
+    // 303
+    Shape::new(
+        "PreconditionFailedException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+    ),
+    // 304
+    Shape::new("Principal", Kind::TEXT).bounds(Some(0), Some(2048)).pattern(&PATTERN_24),
+    // 305
+    Shape::new("PrincipalOrgID", Kind::TEXT).bounds(Some(12), Some(34)).pattern(&PATTERN_39),
+    // 306
+    Shape::new("ProvisionedConcurrencyConfigList", Kind::List(List::of(ShapeId(307)))),
+    // 307
     Shape::new(
         "ProvisionedConcurrencyConfigListItem",
         Kind::Structure(Structure::of(&[
-            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(272)),
-            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(272)),
-            Member::new("FunctionArn", ShapeId(113)),
-            Member::new("LastModified", ShapeId(386)),
-            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(284)),
-            Member::new("Status", ShapeId(291)),
-            Member::new("StatusReason", ShapeId(366)),
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(290)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(290)),
+            Member::new("FunctionArn", ShapeId(124)),
+            Member::new("LastModified", ShapeId(407)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(302)),
+            Member::new("Status", ShapeId(309)),
+            Member::new("StatusReason", ShapeId(387)),
         ])),
     ),
-    // 290
+    // 308
     Shape::new(
         "ProvisionedConcurrencyConfigNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
     ),
-    // 291
+    // 309
     Shape::new("ProvisionedConcurrencyStatusEnum", Kind::String(&["IN_PROGRESS", "READY", "FAILED"])),
-    // 292
+    // 310
     Shape::new(
         "ProvisionedPollerConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("MaximumPollers", ShapeId(260)),
-            Member::new("MinimumPollers", ShapeId(266)),
-            Member::new("PollerGroupName", ShapeId(293)),
+            Member::new("MaximumPollers", ShapeId(278)),
+            Member::new("MinimumPollers", ShapeId(284)),
+            Member::new("PollerGroupName", ShapeId(311)),
         ])),
     ),
-    // 293
-    Shape::new("ProvisionedPollerGroupName", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_40),
-    // 294
-    Shape::new(
-        "PublicPolicyException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
-    ),
-    // 295
-    Shape::new(
-        "PublishLayerVersionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitectures", ShapeId(39)),
-            Member::new("CompatibleRuntimes", ShapeId(40)),
-            Member::new("Content", ShapeId(215)).required(),
-            Member::new("Description", ShapeId(60)),
-            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
-            Member::new("LicenseInfo", ShapeId(223)),
-        ])),
-    ),
-    // 296
-    Shape::new(
-        "PublishLayerVersionResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitectures", ShapeId(39)),
-            Member::new("CompatibleRuntimes", ShapeId(40)),
-            Member::new("Content", ShapeId(216)),
-            Member::new("CreatedDate", ShapeId(386)),
-            Member::new("Description", ShapeId(60)),
-            Member::new("LayerArn", ShapeId(208)),
-            Member::new("LayerVersionArn", ShapeId(214)),
-            Member::new("LicenseInfo", ShapeId(223)),
-            Member::new("Version", ShapeId(217)),
-        ])),
-    ),
-    // 297
-    Shape::new(
-        "PublishVersionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("CodeSha256", ShapeId(366)),
-            Member::new("Description", ShapeId(60)),
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("PublishTo", ShapeId(134)),
-            Member::new("RevisionId", ShapeId(366)),
-        ])),
-    ),
-    // 298
-    Shape::new(
-        "PutFunctionConcurrencyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("ReservedConcurrentExecutions", ShapeId(314)).required(),
-        ])),
-    ),
-    // 299
-    Shape::new(
-        "PutFunctionEventInvokeConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("DestinationConfig", ShapeId(62)),
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("MaximumEventAgeInSeconds", ShapeId(259)),
-            Member::new("MaximumRetryAttempts", ShapeId(262)),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 300
-    Shape::new(
-        "PutFunctionRecursionConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(396)).at(Location::Uri, "FunctionName").required(),
-            Member::new("RecursiveLoop", ShapeId(310)).required(),
-        ])),
-    ),
-    // 301
-    Shape::new(
-        "PutFunctionRecursionConfigResponse",
-        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(310))])),
-    ),
-    // 302
-    Shape::new(
-        "PutProvisionedConcurrencyConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("ProvisionedConcurrentExecutions", ShapeId(284)).required(),
-            Member::new("Qualifier", ShapeId(306)).at(Location::QueryString, "Qualifier").required(),
-        ])),
-    ),
-    // 303
-    Shape::new(
-        "PutProvisionedConcurrencyConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(272)),
-            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(272)),
-            Member::new("LastModified", ShapeId(386)),
-            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(284)),
-            Member::new("Status", ShapeId(291)),
-            Member::new("StatusReason", ShapeId(366)),
-        ])),
-    ),
-    // 304
-    Shape::new(
-        "PutRuntimeManagementConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
-            Member::new("RuntimeVersionArn", ShapeId(326)),
-            Member::new("UpdateRuntimeOn", ShapeId(407)).required(),
-        ])),
-    ),
-    // 305
-    Shape::new(
-        "PutRuntimeManagementConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionArn", ShapeId(113)).required(),
-            Member::new("RuntimeVersionArn", ShapeId(326)),
-            Member::new("UpdateRuntimeOn", ShapeId(407)).required(),
-        ])),
-    ),
-    // 306
-    Shape::new("Qualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_41),
-    // 307
-    Shape::new("Queue", Kind::TEXT).bounds(Some(1), Some(1000)).pattern(&PATTERN_39),
-    // 308
-    Shape::new("Queues", Kind::List(List::of(ShapeId(307)))).bounds(Some(1), Some(1)),
-    // 309
-    Shape::new(
-        "RecursiveInvocationException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
-    ),
-    // 310
-    Shape::new("RecursiveLoop", Kind::String(&["Allow", "Terminate"])),
     // 311
-    Shape::new(
-        "RemoveLayerVersionPermissionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
-            Member::new("RevisionId", ShapeId(366)).at(Location::QueryString, "RevisionId"),
-            Member::new("StatementId", ShapeId(365)).at(Location::Uri, "StatementId").required(),
-            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
-        ])),
-    ),
+    Shape::new("ProvisionedPollerGroupName", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_41),
     // 312
     Shape::new(
-        "RemovePermissionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
-            Member::new("RevisionId", ShapeId(366)).at(Location::QueryString, "RevisionId"),
-            Member::new("StatementId", ShapeId(270)).at(Location::Uri, "StatementId").required(),
-        ])),
+        "PublicPolicyException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
     ),
     // 313
     Shape::new(
-        "RequestTooLargeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        "PublishLayerVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitectures", ShapeId(45)),
+            Member::new("CompatibleRuntimes", ShapeId(46)),
+            Member::new("Content", ShapeId(229)).required(),
+            Member::new("Description", ShapeId(71)),
+            Member::new("LayerName", ShapeId(225)).at(Location::Uri, "LayerName").required(),
+            Member::new("LicenseInfo", ShapeId(237)),
+        ])),
     ),
     // 314
-    Shape::new("ReservedConcurrentExecutions", Kind::INTEGER).bounds(Some(0), None),
+    Shape::new(
+        "PublishLayerVersionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitectures", ShapeId(45)),
+            Member::new("CompatibleRuntimes", ShapeId(46)),
+            Member::new("Content", ShapeId(230)),
+            Member::new("CreatedDate", ShapeId(407)),
+            Member::new("Description", ShapeId(71)),
+            Member::new("LayerArn", ShapeId(222)),
+            Member::new("LayerVersionArn", ShapeId(228)),
+            Member::new("LicenseInfo", ShapeId(237)),
+            Member::new("Version", ShapeId(231)),
+        ])),
+    ),
     // 315
     Shape::new(
-        "ResolvedS3Object",
+        "PublishVersionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("S3Bucket", ShapeId(330)),
-            Member::new("S3Key", ShapeId(335)),
-            Member::new("S3ObjectVersion", ShapeId(337)),
+            Member::new("CodeSha256", ShapeId(387)),
+            Member::new("Description", ShapeId(71)),
+            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
+            Member::new("PublishTo", ShapeId(146)),
+            Member::new("RevisionId", ShapeId(387)),
         ])),
     ),
     // 316
-    Shape::new("ResourceArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_24),
+    Shape::new(
+        "PutFunctionCodeSigningConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CodeSigningConfigArn", ShapeId(36)).required(),
+            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
+        ])),
+    ),
     // 317
     Shape::new(
-        "ResourceConflictException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        "PutFunctionCodeSigningConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CodeSigningConfigArn", ShapeId(36)).required(),
+            Member::new("FunctionName", ShapeId(133)).required(),
+        ])),
     ),
     // 318
     Shape::new(
-        "ResourceInUseException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "PutFunctionConcurrencyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ReservedConcurrentExecutions", ShapeId(334)).required(),
+        ])),
     ),
     // 319
     Shape::new(
-        "ResourceNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "PutFunctionEventInvokeConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("DestinationConfig", ShapeId(73)),
+            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(277)),
+            Member::new("MaximumRetryAttempts", ShapeId(280)),
+            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
+        ])),
     ),
     // 320
     Shape::new(
-        "ResourceNotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        "PutFunctionRecursionConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(417)).at(Location::Uri, "FunctionName").required(),
+            Member::new("RecursiveLoop", ShapeId(330)).required(),
+        ])),
     ),
     // 321
-    Shape::new("ResponseStreamingInvocationType", Kind::String(&["RequestResponse", "DryRun"])),
+    Shape::new(
+        "PutFunctionRecursionConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(330))])),
+    ),
     // 322
-    Shape::new("RetentionPeriodInDays", Kind::INTEGER).bounds(Some(1), Some(90)),
+    Shape::new(
+        "PutProvisionedConcurrencyConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ProvisionedConcurrentExecutions", ShapeId(302)).required(),
+            Member::new("Qualifier", ShapeId(326)).at(Location::QueryString, "Qualifier").required(),
+        ])),
+    ),
     // 323
-    Shape::new("RoleArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_42),
+    Shape::new(
+        "PutProvisionedConcurrencyConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(290)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(290)),
+            Member::new("LastModified", ShapeId(407)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(302)),
+            Member::new("Status", ShapeId(309)),
+            Member::new("StatusReason", ShapeId(387)),
+        ])),
+    ),
     // 324
+    Shape::new(
+        "PutRuntimeManagementConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
+            Member::new("RuntimeVersionArn", ShapeId(346)),
+            Member::new("UpdateRuntimeOn", ShapeId(430)).required(),
+        ])),
+    ),
+    // 325
+    Shape::new(
+        "PutRuntimeManagementConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionArn", ShapeId(124)).required(),
+            Member::new("RuntimeVersionArn", ShapeId(346)),
+            Member::new("UpdateRuntimeOn", ShapeId(430)).required(),
+        ])),
+    ),
+    // 326
+    Shape::new("Qualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_42),
+    // 327
+    Shape::new("Queue", Kind::TEXT).bounds(Some(1), Some(1000)).pattern(&PATTERN_40),
+    // 328
+    Shape::new("Queues", Kind::List(List::of(ShapeId(327)))).bounds(Some(1), Some(1)),
+    // 329
+    Shape::new(
+        "RecursiveInvocationException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+    ),
+    // 330
+    Shape::new("RecursiveLoop", Kind::String(&["Allow", "Terminate"])),
+    // 331
+    Shape::new(
+        "RemoveLayerVersionPermissionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(225)).at(Location::Uri, "LayerName").required(),
+            Member::new("RevisionId", ShapeId(387)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(386)).at(Location::Uri, "StatementId").required(),
+            Member::new("VersionNumber", ShapeId(231)).at(Location::Uri, "VersionNumber").required(),
+        ])),
+    ),
+    // 332
+    Shape::new(
+        "RemovePermissionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
+            Member::new("RevisionId", ShapeId(387)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(288)).at(Location::Uri, "StatementId").required(),
+        ])),
+    ),
+    // 333
+    Shape::new(
+        "RequestTooLargeException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+    ),
+    // 334
+    Shape::new("ReservedConcurrentExecutions", Kind::INTEGER).bounds(Some(0), None),
+    // 335
+    Shape::new(
+        "ResolvedS3Object",
+        Kind::Structure(Structure::of(&[
+            Member::new("S3Bucket", ShapeId(350)),
+            Member::new("S3Key", ShapeId(355)),
+            Member::new("S3ObjectVersion", ShapeId(357)),
+        ])),
+    ),
+    // 336
+    Shape::new("ResourceArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_25),
+    // 337
+    Shape::new(
+        "ResourceConflictException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+    ),
+    // 338
+    Shape::new(
+        "ResourceInUseException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+    ),
+    // 339
+    Shape::new(
+        "ResourceNotFoundException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+    ),
+    // 340
+    Shape::new(
+        "ResourceNotReadyException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+    ),
+    // 341
+    Shape::new("ResponseStreamingInvocationType", Kind::String(&["RequestResponse", "DryRun"])),
+    // 342
+    Shape::new("RetentionPeriodInDays", Kind::INTEGER).bounds(Some(1), Some(90)),
+    // 343
+    Shape::new("RoleArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_43),
+    // 344
     Shape::new(
         "Runtime",
         Kind::String(&[
@@ -14787,138 +15828,140 @@ static TABLE: [Shape; 415] = [
             "custom",
         ]),
     ),
-    // 325
+    // 345
     Shape::new(
         "RuntimeAliasDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
     ),
-    // 326
-    Shape::new("RuntimeVersionArn", Kind::TEXT).bounds(Some(26), Some(2048)).pattern(&PATTERN_43),
-    // 327
+    // 346
+    Shape::new("RuntimeVersionArn", Kind::TEXT).bounds(Some(26), Some(2048)).pattern(&PATTERN_44),
+    // 347
     Shape::new(
         "RuntimeVersionConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Error", ShapeId(329)),
-            Member::new("RuntimeVersionArn", ShapeId(326)),
+            Member::new("Error", ShapeId(349)),
+            Member::new("RuntimeVersionArn", ShapeId(346)),
         ])),
-    ),
-    // 328
-    Shape::new(
-        "RuntimeVersionDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
-    ),
-    // 329
-    Shape::new(
-        "RuntimeVersionError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(366)), Member::new("Message", ShapeId(345))])),
-    ),
-    // 330
-    Shape::new("S3Bucket", Kind::TEXT).bounds(Some(3), Some(63)).pattern(&PATTERN_44),
-    // 331
-    Shape::new("S3FilesConfig", Kind::Structure(Structure::of(&[Member::new("DirectS3Read", ShapeId(63))]))),
-    // 332
-    Shape::new(
-        "S3FilesMountConnectivityException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
-    ),
-    // 333
-    Shape::new(
-        "S3FilesMountFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
-    ),
-    // 334
-    Shape::new(
-        "S3FilesMountTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
-    ),
-    // 335
-    Shape::new("S3Key", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_17),
-    // 336
-    Shape::new("S3ObjectStorageMode", Kind::String(&["COPY", "REFERENCE"])),
-    // 337
-    Shape::new("S3ObjectVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_17),
-    // 338
-    Shape::new("ScalingConfig", Kind::Structure(Structure::of(&[Member::new("MaximumConcurrency", ShapeId(258))]))),
-    // 339
-    Shape::new("SchemaRegistryEventRecordFormat", Kind::String(&["JSON", "SOURCE"])),
-    // 340
-    Shape::new("SchemaRegistryUri", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_45),
-    // 341
-    Shape::new("SecurityGroupId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_46),
-    // 342
-    Shape::new("SecurityGroupIds", Kind::List(List::of(ShapeId(341)))).bounds(Some(0), Some(5)),
-    // 343
-    Shape::new("SelfManagedEventSource", Kind::Structure(Structure::of(&[Member::new("Endpoints", ShapeId(82))]))),
-    // 344
-    Shape::new(
-        "SelfManagedKafkaEventSourceConfig",
-        Kind::Structure(Structure::of(&[
-            Member::new("ConsumerGroupId", ShapeId(394)),
-            Member::new("ConsumptionMode", ShapeId(195)),
-            Member::new("SchemaRegistryConfig", ShapeId(199)),
-        ])),
-    ),
-    // 345
-    Shape::new("SensitiveString", Kind::TEXT).sensitive(),
-    // 346
-    Shape::new("SensitiveStringOnServerOnly", Kind::TEXT).bounds(Some(0), Some(10000)),
-    // 347
-    Shape::new(
-        "SerializedRequestEntityTooLargeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
     // 348
     Shape::new(
-        "ServiceException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "RuntimeVersionDeletedException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
     ),
     // 349
     Shape::new(
-        "ServiceQuotaExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "RuntimeVersionError",
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(387)), Member::new("Message", ShapeId(365))])),
     ),
     // 350
-    Shape::new("SnapStart", Kind::Structure(Structure::of(&[Member::new("ApplyOn", ShapeId(351))]))),
+    Shape::new("S3Bucket", Kind::TEXT).bounds(Some(3), Some(63)).pattern(&PATTERN_45),
     // 351
-    Shape::new("SnapStartApplyOn", Kind::String(&["PublishedVersions", "None"])),
+    Shape::new("S3FilesConfig", Kind::Structure(Structure::of(&[Member::new("DirectS3Read", ShapeId(74))]))),
     // 352
     Shape::new(
-        "SnapStartException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "S3FilesMountConnectivityException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
     ),
     // 353
     Shape::new(
-        "SnapStartNotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "S3FilesMountFailureException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
     ),
     // 354
-    Shape::new("SnapStartOptimizationStatus", Kind::String(&["On", "Off"])),
+    Shape::new(
+        "S3FilesMountTimeoutException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+    ),
     // 355
+    Shape::new("S3Key", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_18),
+    // 356
+    Shape::new("S3ObjectStorageMode", Kind::String(&["COPY", "REFERENCE"])),
+    // 357
+    Shape::new("S3ObjectVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_18),
+    // 358
+    Shape::new("ScalingConfig", Kind::Structure(Structure::of(&[Member::new("MaximumConcurrency", ShapeId(276))]))),
+    // 359
+    Shape::new("SchemaRegistryEventRecordFormat", Kind::String(&["JSON", "SOURCE"])),
+    // 360
+    Shape::new("SchemaRegistryUri", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_46),
+    // 361
+    Shape::new("SecurityGroupId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_47),
+    // 362
+    Shape::new("SecurityGroupIds", Kind::List(List::of(ShapeId(361)))).bounds(Some(0), Some(5)),
+    // 363
+    Shape::new("SelfManagedEventSource", Kind::Structure(Structure::of(&[Member::new("Endpoints", ShapeId(93))]))),
+    // 364
+    Shape::new(
+        "SelfManagedKafkaEventSourceConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("ConsumerGroupId", ShapeId(415)),
+            Member::new("ConsumptionMode", ShapeId(209)),
+            Member::new("SchemaRegistryConfig", ShapeId(213)),
+        ])),
+    ),
+    // 365
+    Shape::new("SensitiveString", Kind::TEXT).sensitive(),
+    // 366
+    Shape::new("SensitiveStringOnServerOnly", Kind::TEXT).bounds(Some(0), Some(10000)),
+    // 367
+    Shape::new(
+        "SerializedRequestEntityTooLargeException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+    ),
+    // 368
+    Shape::new(
+        "ServiceException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+    ),
+    // 369
+    Shape::new(
+        "ServiceQuotaExceededException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+    ),
+    // 370
+    Shape::new("SigningProfileVersionArns", Kind::List(List::of(ShapeId(24)))).bounds(Some(1), Some(20)),
+    // 371
+    Shape::new("SnapStart", Kind::Structure(Structure::of(&[Member::new("ApplyOn", ShapeId(372))]))),
+    // 372
+    Shape::new("SnapStartApplyOn", Kind::String(&["PublishedVersions", "None"])),
+    // 373
+    Shape::new(
+        "SnapStartException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+    ),
+    // 374
+    Shape::new(
+        "SnapStartNotReadyException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+    ),
+    // 375
+    Shape::new("SnapStartOptimizationStatus", Kind::String(&["On", "Off"])),
+    // 376
     Shape::new(
         "SnapStartRegenerationFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
     ),
-    // 356
+    // 377
     Shape::new(
         "SnapStartResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("ApplyOn", ShapeId(351)),
-            Member::new("OptimizationStatus", ShapeId(354)),
+            Member::new("ApplyOn", ShapeId(372)),
+            Member::new("OptimizationStatus", ShapeId(375)),
         ])),
     ),
-    // 357
+    // 378
     Shape::new(
         "SnapStartTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
     ),
-    // 358
+    // 379
     Shape::new(
         "SourceAccessConfiguration",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(360)), Member::new("URI", ShapeId(394))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(381)), Member::new("URI", ShapeId(415))])),
     ),
-    // 359
-    Shape::new("SourceAccessConfigurations", Kind::List(List::of(ShapeId(358)))).bounds(Some(0), Some(23)),
-    // 360
+    // 380
+    Shape::new("SourceAccessConfigurations", Kind::List(List::of(ShapeId(379)))).bounds(Some(0), Some(23)),
+    // 381
     Shape::new(
         "SourceAccessType",
         Kind::String(&[
@@ -14939,9 +15982,9 @@ static TABLE: [Shape; 415] = [
             "IAM_OAUTHBEARER_AUTH",
         ]),
     ),
-    // 361
-    Shape::new("SourceOwner", Kind::TEXT).bounds(Some(0), Some(12)).pattern(&PATTERN_47),
-    // 362
+    // 382
+    Shape::new("SourceOwner", Kind::TEXT).bounds(Some(0), Some(12)).pattern(&PATTERN_48),
+    // 383
     Shape::new(
         "State",
         Kind::String(&[
@@ -14955,9 +15998,9 @@ static TABLE: [Shape; 415] = [
             "Deleting",
         ]),
     ),
-    // 363
+    // 384
     Shape::new("StateReason", Kind::TEXT),
-    // 364
+    // 385
     Shape::new(
         "StateReasonCode",
         Kind::String(&[
@@ -15004,63 +16047,63 @@ static TABLE: [Shape; 415] = [
             "DependencyError",
         ]),
     ),
-    // 365
-    Shape::new("StatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_48),
-    // 366
+    // 386
+    Shape::new("StatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_49),
+    // 387
     Shape::new("String", Kind::TEXT),
-    // 367
-    Shape::new("StringList", Kind::List(List::of(ShapeId(366)))).bounds(Some(0), Some(1500)),
-    // 368
+    // 388
+    Shape::new("StringList", Kind::List(List::of(ShapeId(387)))).bounds(Some(0), Some(1500)),
+    // 389
     Shape::new(
         "SubnetIPAddressLimitReachedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
     ),
-    // 369
-    Shape::new("SubnetId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_49),
-    // 370
-    Shape::new("SubnetIds", Kind::List(List::of(ShapeId(369)))).bounds(Some(0), Some(16)),
-    // 371
+    // 390
+    Shape::new("SubnetId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_50),
+    // 391
+    Shape::new("SubnetIds", Kind::List(List::of(ShapeId(390)))).bounds(Some(0), Some(16)),
+    // 392
     Shape::new("SystemLogLevel", Kind::String(&["DEBUG", "INFO", "WARN"])),
-    // 372
-    Shape::new("TagKey", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_50),
-    // 373
-    Shape::new("TagKeyList", Kind::List(List::of(ShapeId(372)))),
-    // 374
+    // 393
+    Shape::new("TagKey", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_51),
+    // 394
+    Shape::new("TagKeyList", Kind::List(List::of(ShapeId(393)))),
+    // 395
     Shape::new(
         "TagResourceRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Resource", ShapeId(376)).at(Location::Uri, "Resource").required(),
-            Member::new("Tags", ShapeId(377)).required(),
+            Member::new("Resource", ShapeId(397)).at(Location::Uri, "Resource").required(),
+            Member::new("Tags", ShapeId(398)).required(),
         ])),
     ),
-    // 375
-    Shape::new("TagValue", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_50),
-    // 376
-    Shape::new("TaggableResource", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_51),
-    // 377
-    Shape::new("Tags", Kind::Map(Map::of(ShapeId(372), ShapeId(375)))),
-    // 378
+    // 396
+    Shape::new("TagValue", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_51),
+    // 397
+    Shape::new("TaggableResource", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_52),
+    // 398
+    Shape::new("Tags", Kind::Map(Map::of(ShapeId(393), ShapeId(396)))),
+    // 399
     Shape::new(
         "TagsError",
         Kind::Structure(Structure::of(&[
-            Member::new("ErrorCode", ShapeId(379)).required(),
-            Member::new("Message", ShapeId(380)).required(),
+            Member::new("ErrorCode", ShapeId(400)).required(),
+            Member::new("Message", ShapeId(401)).required(),
         ])),
     ),
-    // 379
-    Shape::new("TagsErrorCode", Kind::TEXT).bounds(Some(10), Some(21)).pattern(&PATTERN_16),
-    // 380
-    Shape::new("TagsErrorMessage", Kind::TEXT).bounds(Some(84), Some(1000)).pattern(&PATTERN_17),
-    // 381
+    // 400
+    Shape::new("TagsErrorCode", Kind::TEXT).bounds(Some(10), Some(21)).pattern(&PATTERN_17),
+    // 401
+    Shape::new("TagsErrorMessage", Kind::TEXT).bounds(Some(84), Some(1000)).pattern(&PATTERN_18),
+    // 402
     Shape::new(
         "TenancyConfig",
-        Kind::Structure(Structure::of(&[Member::new("TenantIsolationMode", ShapeId(383)).required()])),
+        Kind::Structure(Structure::of(&[Member::new("TenantIsolationMode", ShapeId(404)).required()])),
     ),
-    // 382
-    Shape::new("TenantId", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_52),
-    // 383
+    // 403
+    Shape::new("TenantId", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_53),
+    // 404
     Shape::new("TenantIsolationMode", Kind::String(&["PER_TENANT"])),
-    // 384
+    // 405
     Shape::new(
         "ThrottleReason",
         Kind::String(&[
@@ -15072,205 +16115,220 @@ static TABLE: [Shape; 415] = [
             "ConcurrentSnapshotCreateLimitExceeded",
         ]),
     ),
-    // 385
+    // 406
     Shape::new("Timeout", Kind::INTEGER).bounds(Some(1), Some(5400)),
-    // 386
-    Shape::new("Timestamp", Kind::TEXT).bounds(Some(0), Some(100)).pattern(&PATTERN_17),
-    // 387
+    // 407
+    Shape::new("Timestamp", Kind::TEXT).bounds(Some(0), Some(100)).pattern(&PATTERN_18),
+    // 408
     Shape::new(
         "TooManyRequestsException",
         Kind::Structure(Structure::of(&[
-            Member::new("Reason", ShapeId(384)),
-            Member::new("Type", ShapeId(366)),
-            Member::new("message", ShapeId(366)),
-            Member::new("retryAfterSeconds", ShapeId(366)).at(Location::Header, "Retry-After"),
+            Member::new("Reason", ShapeId(405)),
+            Member::new("Type", ShapeId(387)),
+            Member::new("message", ShapeId(387)),
+            Member::new("retryAfterSeconds", ShapeId(387)).at(Location::Header, "Retry-After"),
         ])),
     ),
-    // 388
-    Shape::new("Topic", Kind::TEXT).bounds(Some(1), Some(249)).pattern(&PATTERN_53),
-    // 389
-    Shape::new("Topics", Kind::List(List::of(ShapeId(388)))).bounds(Some(1), Some(1)),
-    // 390
-    Shape::new("TracingConfig", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(392))]))),
-    // 391
-    Shape::new("TracingConfigResponse", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(392))]))),
-    // 392
+    // 409
+    Shape::new("Topic", Kind::TEXT).bounds(Some(1), Some(249)).pattern(&PATTERN_54),
+    // 410
+    Shape::new("Topics", Kind::List(List::of(ShapeId(409)))).bounds(Some(1), Some(1)),
+    // 411
+    Shape::new("TracingConfig", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(413))]))),
+    // 412
+    Shape::new("TracingConfigResponse", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(413))]))),
+    // 413
     Shape::new("TracingMode", Kind::String(&["Active", "PassThrough"])),
-    // 393
+    // 414
     Shape::new("TumblingWindowInSeconds", Kind::INTEGER).bounds(Some(0), Some(900)),
-    // 394
-    Shape::new("URI", Kind::TEXT).bounds(Some(1), Some(200)).pattern(&PATTERN_54),
-    // 395
+    // 415
+    Shape::new("URI", Kind::TEXT).bounds(Some(1), Some(200)).pattern(&PATTERN_55),
+    // 416
     Shape::new("UUIDString", Kind::TEXT).bounds(Some(36), Some(36)),
-    // 396
-    Shape::new("UnqualifiedFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_55),
-    // 397
+    // 417
+    Shape::new("UnqualifiedFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_56),
+    // 418
     Shape::new("UnreservedConcurrentExecutions", Kind::INTEGER).bounds(Some(0), None),
-    // 398
+    // 419
     Shape::new(
         "UnsupportedMediaTypeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
     ),
-    // 399
+    // 420
     Shape::new(
         "UntagResourceRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Resource", ShapeId(376)).at(Location::Uri, "Resource").required(),
-            Member::new("TagKeys", ShapeId(373)).at(Location::QueryString, "tagKeys").required(),
+            Member::new("Resource", ShapeId(397)).at(Location::Uri, "Resource").required(),
+            Member::new("TagKeys", ShapeId(394)).at(Location::QueryString, "tagKeys").required(),
         ])),
     ),
-    // 400
+    // 421
     Shape::new(
         "UpdateAliasRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Description", ShapeId(60)),
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("FunctionVersion", ShapeId(409)),
+            Member::new("Description", ShapeId(71)),
+            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(432)),
             Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
-            Member::new("RevisionId", ShapeId(366)),
+            Member::new("RevisionId", ShapeId(387)),
             Member::new("RoutingConfig", ShapeId(15)),
         ])),
     ),
-    // 401
+    // 422
+    Shape::new(
+        "UpdateCodeSigningConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("AllowedPublishers", ShapeId(19)),
+            Member::new("CodeSigningConfigArn", ShapeId(36)).at(Location::Uri, "CodeSigningConfigArn").required(),
+            Member::new("CodeSigningPolicies", ShapeId(40)),
+            Member::new("Description", ShapeId(71)),
+        ])),
+    ),
+    // 423
+    Shape::new(
+        "UpdateCodeSigningConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("CodeSigningConfig", ShapeId(35)).required()])),
+    ),
+    // 424
     Shape::new(
         "UpdateEventSourceMappingRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(19)),
-            Member::new("BatchSize", ShapeId(24)),
-            Member::new("BisectBatchOnFunctionError", ShapeId(25)),
-            Member::new("DestinationConfig", ShapeId(62)),
-            Member::new("DocumentDBEventSourceConfig", ShapeId(64)),
-            Member::new("Enabled", ShapeId(78)),
-            Member::new("FilterCriteria", ShapeId(107)),
-            Member::new("FunctionName", ShapeId(269)),
-            Member::new("FunctionResponseTypes", ShapeId(123)),
-            Member::new("KMSKeyArn", ShapeId(193)),
-            Member::new("LoggingConfig", ShapeId(93)),
-            Member::new("MaximumBatchingWindowInSeconds", ShapeId(257)),
-            Member::new("MaximumRecordAgeInSeconds", ShapeId(261)),
-            Member::new("MaximumRetryAttempts", ShapeId(263)),
-            Member::new("MetricsConfig", ShapeId(96)),
-            Member::new("ParallelizationFactor", ShapeId(280)),
-            Member::new("ProvisionedPollerConfig", ShapeId(292)),
-            Member::new("ScalingConfig", ShapeId(338)),
-            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(344)),
-            Member::new("SourceAccessConfigurations", ShapeId(359)),
-            Member::new("TumblingWindowInSeconds", ShapeId(393)),
-            Member::new("UUID", ShapeId(395)).at(Location::Uri, "UUID").required(),
+            Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(20)),
+            Member::new("BatchSize", ShapeId(25)),
+            Member::new("BisectBatchOnFunctionError", ShapeId(26)),
+            Member::new("DestinationConfig", ShapeId(73)),
+            Member::new("DocumentDBEventSourceConfig", ShapeId(75)),
+            Member::new("Enabled", ShapeId(89)),
+            Member::new("FilterCriteria", ShapeId(118)),
+            Member::new("FunctionName", ShapeId(287)),
+            Member::new("FunctionResponseTypes", ShapeId(135)),
+            Member::new("KMSKeyArn", ShapeId(207)),
+            Member::new("LoggingConfig", ShapeId(104)),
+            Member::new("MaximumBatchingWindowInSeconds", ShapeId(275)),
+            Member::new("MaximumRecordAgeInSeconds", ShapeId(279)),
+            Member::new("MaximumRetryAttempts", ShapeId(281)),
+            Member::new("MetricsConfig", ShapeId(107)),
+            Member::new("ParallelizationFactor", ShapeId(298)),
+            Member::new("ProvisionedPollerConfig", ShapeId(310)),
+            Member::new("ScalingConfig", ShapeId(358)),
+            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(364)),
+            Member::new("SourceAccessConfigurations", ShapeId(380)),
+            Member::new("TumblingWindowInSeconds", ShapeId(414)),
+            Member::new("UUID", ShapeId(416)).at(Location::Uri, "UUID").required(),
         ])),
     ),
-    // 402
+    // 425
     Shape::new(
         "UpdateFunctionCodeRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Architectures", ShapeId(22)),
-            Member::new("DryRun", ShapeId(28)),
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("ImageUri", ShapeId(366)),
-            Member::new("Publish", ShapeId(28)),
-            Member::new("PublishTo", ShapeId(134)),
-            Member::new("RevisionId", ShapeId(366)),
-            Member::new("S3Bucket", ShapeId(330)),
-            Member::new("S3Key", ShapeId(335)),
-            Member::new("S3ObjectStorageMode", ShapeId(336)),
-            Member::new("S3ObjectVersion", ShapeId(337)),
-            Member::new("SourceKMSKeyArn", ShapeId(193)),
-            Member::new("ZipFile", ShapeId(26)),
+            Member::new("Architectures", ShapeId(23)),
+            Member::new("DryRun", ShapeId(29)),
+            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ImageUri", ShapeId(387)),
+            Member::new("Publish", ShapeId(29)),
+            Member::new("PublishTo", ShapeId(146)),
+            Member::new("RevisionId", ShapeId(387)),
+            Member::new("S3Bucket", ShapeId(350)),
+            Member::new("S3Key", ShapeId(355)),
+            Member::new("S3ObjectStorageMode", ShapeId(356)),
+            Member::new("S3ObjectVersion", ShapeId(357)),
+            Member::new("SourceKMSKeyArn", ShapeId(207)),
+            Member::new("ZipFile", ShapeId(27)),
         ])),
     ),
-    // 403
+    // 426
     Shape::new(
         "UpdateFunctionConfigurationRequest",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
-            Member::new("CapacityProviderConfig", ShapeId(30)),
-            Member::new("DeadLetterConfig", ShapeId(50)),
-            Member::new("Description", ShapeId(60)),
-            Member::new("DurableConfig", ShapeId(65)),
-            Member::new("Environment", ShapeId(83)),
-            Member::new("EphemeralStorage", ShapeId(89)),
-            Member::new("FileSystemConfigs", ShapeId(105)),
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Handler", ShapeId(163)),
-            Member::new("ImageConfig", ShapeId(167)),
-            Member::new("KMSKeyArn", ShapeId(193)),
-            Member::new("Layers", ShapeId(209)),
-            Member::new("LoggingConfig", ShapeId(248)),
-            Member::new("MemorySize", ShapeId(264)),
-            Member::new("RevisionId", ShapeId(366)),
-            Member::new("Role", ShapeId(323)),
-            Member::new("Runtime", ShapeId(324)),
-            Member::new("RuntimeConfig", ShapeId(126)),
-            Member::new("SnapStart", ShapeId(350)),
-            Member::new("Timeout", ShapeId(385)),
-            Member::new("TracingConfig", ShapeId(390)),
-            Member::new("VpcConfig", ShapeId(410)),
+            Member::new("CapacityProviderConfig", ShapeId(31)),
+            Member::new("DeadLetterConfig", ShapeId(58)),
+            Member::new("Description", ShapeId(71)),
+            Member::new("DurableConfig", ShapeId(76)),
+            Member::new("Environment", ShapeId(94)),
+            Member::new("EphemeralStorage", ShapeId(100)),
+            Member::new("FileSystemConfigs", ShapeId(116)),
+            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Handler", ShapeId(177)),
+            Member::new("ImageConfig", ShapeId(181)),
+            Member::new("KMSKeyArn", ShapeId(207)),
+            Member::new("Layers", ShapeId(223)),
+            Member::new("LoggingConfig", ShapeId(266)),
+            Member::new("MemorySize", ShapeId(282)),
+            Member::new("RevisionId", ShapeId(387)),
+            Member::new("Role", ShapeId(343)),
+            Member::new("Runtime", ShapeId(344)),
+            Member::new("RuntimeConfig", ShapeId(138)),
+            Member::new("SnapStart", ShapeId(371)),
+            Member::new("Timeout", ShapeId(406)),
+            Member::new("TracingConfig", ShapeId(411)),
+            Member::new("VpcConfig", ShapeId(433)),
         ])),
     ),
-    // 404
+    // 427
     Shape::new(
         "UpdateFunctionEventInvokeConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("DestinationConfig", ShapeId(62)),
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("MaximumEventAgeInSeconds", ShapeId(259)),
-            Member::new("MaximumRetryAttempts", ShapeId(262)),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+            Member::new("DestinationConfig", ShapeId(73)),
+            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(277)),
+            Member::new("MaximumRetryAttempts", ShapeId(280)),
+            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 405
+    // 428
     Shape::new(
         "UpdateFunctionUrlConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(128)),
-            Member::new("Cors", ShapeId(42)),
-            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
-            Member::new("InvokeMode", ShapeId(183)),
-            Member::new("Qualifier", ShapeId(132)).at(Location::QueryString, "Qualifier"),
+            Member::new("AuthType", ShapeId(140)),
+            Member::new("Cors", ShapeId(48)),
+            Member::new("FunctionName", ShapeId(143)).at(Location::Uri, "FunctionName").required(),
+            Member::new("InvokeMode", ShapeId(197)),
+            Member::new("Qualifier", ShapeId(144)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 406
+    // 429
     Shape::new(
         "UpdateFunctionUrlConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(128)).required(),
-            Member::new("Cors", ShapeId(42)),
-            Member::new("CreationTime", ShapeId(386)).required(),
-            Member::new("FunctionArn", ShapeId(113)).required(),
-            Member::new("FunctionUrl", ShapeId(127)).required(),
-            Member::new("InvokeMode", ShapeId(183)),
-            Member::new("LastModifiedTime", ShapeId(386)).required(),
+            Member::new("AuthType", ShapeId(140)).required(),
+            Member::new("Cors", ShapeId(48)),
+            Member::new("CreationTime", ShapeId(407)).required(),
+            Member::new("FunctionArn", ShapeId(124)).required(),
+            Member::new("FunctionUrl", ShapeId(139)).required(),
+            Member::new("InvokeMode", ShapeId(197)),
+            Member::new("LastModifiedTime", ShapeId(407)).required(),
         ])),
     ),
-    // 407
+    // 430
     Shape::new("UpdateRuntimeOn", Kind::String(&["Auto", "Manual", "FunctionUpdate"])),
-    // 408
-    Shape::new("Version", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_56),
-    // 409
-    Shape::new("VersionWithLatestPublished", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_57),
-    // 410
+    // 431
+    Shape::new("Version", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_57),
+    // 432
+    Shape::new("VersionWithLatestPublished", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_58),
+    // 433
     Shape::new(
         "VpcConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Ipv6AllowedForDualStack", ShapeId(273)),
-            Member::new("SecurityGroupIds", ShapeId(342)),
-            Member::new("SubnetIds", ShapeId(370)),
+            Member::new("Ipv6AllowedForDualStack", ShapeId(291)),
+            Member::new("SecurityGroupIds", ShapeId(362)),
+            Member::new("SubnetIds", ShapeId(391)),
         ])),
     ),
-    // 411
+    // 434
     Shape::new(
         "VpcConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Ipv6AllowedForDualStack", ShapeId(273)),
-            Member::new("SecurityGroupIds", ShapeId(342)),
-            Member::new("SubnetIds", ShapeId(370)),
-            Member::new("VpcId", ShapeId(412)),
+            Member::new("Ipv6AllowedForDualStack", ShapeId(291)),
+            Member::new("SecurityGroupIds", ShapeId(362)),
+            Member::new("SubnetIds", ShapeId(391)),
+            Member::new("VpcId", ShapeId(435)),
         ])),
     ),
-    // 412
+    // 435
     Shape::new("VpcId", Kind::TEXT),
-    // 413
+    // 436
     Shape::new("Weight", Kind::Double),
-    // 414
+    // 437
     Shape::new("WorkingDirectory", Kind::TEXT).bounds(Some(0), Some(1000)),
 ];

@@ -7,8 +7,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderValue, Response};
 
 use crate::shape::{OperationName, OperationShape, Protocol, ServiceShape};
 use crate::{
@@ -67,6 +68,7 @@ pub struct Line {
     keys: Option<Keys>,
     instead: Option<Action>,
     further: Option<Further>,
+    payload_type: Option<HeaderValue>,
     streams: bool,
     call: Call,
 }
@@ -101,6 +103,7 @@ impl Line {
             keys: None,
             instead: None,
             further: None,
+            payload_type: None,
             streams,
             call,
         }
@@ -268,8 +271,8 @@ impl Service {
         outcome: Result<Output, ApiError>,
     ) -> Response<Body> {
         let shape = line.map(|line| line.shape);
-        let encoded = match (outcome, shape) {
-            (Ok(output), Some(operation)) => encode_output(protocol, self.shape, operation, request_id, output),
+        let encoded = match (outcome, line) {
+            (Ok(output), Some(line)) => encode_output(protocol, self.shape, line, request_id, output),
             (Ok(_), None) => Err(ApiError::internal("an output without an operation")),
             (Err(error), _) => Err(error),
         };
@@ -322,11 +325,14 @@ impl Service {
 pub fn encode_output(
     protocol: Protocol,
     service: &ServiceShape,
-    operation: &OperationShape,
+    line: &Line,
     request_id: &str,
     output: Output,
 ) -> Result<Response<Body>, ApiError> {
-    let head = protocol::encode(protocol, service, operation, request_id, output.value)?;
+    let mut head = protocol::encode(protocol, service, line.shape, request_id, output.value)?;
+    if let (Some(place), Some(content_type)) = (head.headers_mut().get_mut(CONTENT_TYPE), &line.payload_type) {
+        place.clone_from(content_type);
+    }
     Ok(match output.body {
         None => head.map(Body::from),
         Some(body) => head.map(|_| body),

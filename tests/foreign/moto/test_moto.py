@@ -2,7 +2,8 @@
 
 Needs a checkout of getmoto/moto (Apache-2.0), never committed: `TINDERBOX_MOTO=/path/to/moto`. What passes stands in
 `expected/<service>.txt` and may only grow; `TINDERBOX_MOTO_UPDATE=1` writes what passes now.
-Tests of the `*_aws_verified` kind state what AWS does, the others moto's opinion: docs/queues.md and docs/sns.md name where we differ.
+Tests of the `*_aws_verified` kind state what AWS does, the others moto's opinion: docs/queues.md, docs/sns.md and
+docs/functions.md name where we differ.
 """
 
 import os
@@ -21,6 +22,8 @@ HERE = Path(__file__).parent
 REQUIREMENTS = HERE / "requirements.txt"
 ACCOUNT = "123456789012"
 RUN_S = 1500
+# The folder of a service's tests, where it is not called as the service.
+FOLDER = {"lambda": "test_awslambda"}
 
 
 def checkout():
@@ -40,15 +43,19 @@ def environment():
     return cached("moto", [REQUIREMENTS], build) / "bin/python"
 
 
+def folder_of(service):
+    return FOLDER.get(service, f"test_{service}")
+
+
 def copied(suite, service, folder):
     """The tests alone: beside moto's sources they would import those instead of the release."""
     (folder / "tests").mkdir()
     for file in (suite / "tests").glob("*.py"):
         shutil.copy(file, folder / "tests")
-    # What the tests of queues and topics take from others.
-    for package in (f"test_{service}", "test_awslambda", "test_core", "test_ecr", "test_s3"):
+    # What the tests of queues, topics and functions take from others.
+    for package in (folder_of(service), "test_awslambda", "test_core", "test_ecr", "test_s3"):
         if (suite / "tests" / package).is_dir():
-            shutil.copytree(suite / "tests" / package, folder / "tests" / package)
+            shutil.copytree(suite / "tests" / package, folder / "tests" / package, dirs_exist_ok=True)
 
 
 def passed(report):
@@ -67,7 +74,7 @@ def test_moto(service, new_server, tmp_path):
     server.client("iam").create_role(RoleName="my-role", Path="/my-path/", AssumeRolePolicyDocument=LAMBDA_TRUST)
     report = tmp_path / "report.xml"
     done = subprocess.run(
-        [python, "-m", "pytest", f"tests/test_{service}", "-q", "-p", "no:cacheprovider", "-p", "tinderbox_moto", "-W", "ignore", "--continue-on-collection-errors"]
+        [python, "-m", "pytest", f"tests/{folder_of(service)}", "-q", "-p", "no:cacheprovider", "-p", "tinderbox_moto", "-W", "ignore", "--continue-on-collection-errors"]
         + ["--timeout", "60", f"--junitxml={report}"],
         cwd=tmp_path,
         env={

@@ -70,6 +70,9 @@ pub(crate) struct SettingsRecord {
     /// `UpdateRuntimeOn` by qualifier (`$LATEST` or a number), where it is not `Auto`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) runtime_updates: BTreeMap<String, RuntimeUpdate>,
+    /// Id of the code signing configuration that deployments are checked by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) code_signing: Option<String>,
 }
 
 /// When a function's runtime may be replaced by a newer patch.

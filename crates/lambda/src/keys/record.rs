@@ -59,6 +59,10 @@ pub(crate) struct FunctionRecord {
     /// Present while the image is being brought here, and when that went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) pull: Option<Pull>,
+    /// UUID, new with every update of code or configuration, also with one to what was there before: a version is only
+    /// published when there was one since the last. Absent while there was none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) change_id: String,
 }
 
 /// What came of the initialisation of a version before its first invocation.

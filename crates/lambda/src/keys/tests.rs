@@ -35,6 +35,7 @@ fn record() -> FunctionRecord {
         pull: None,
         per_tenant: false,
         optimisation: None,
+        change_id: String::new(),
     }
 }
 
@@ -71,6 +72,40 @@ fn records_of_images_survive_the_round_trip_and_keep_their_stored_form() {
         assert_eq!(decode::<FunctionRecord>(&value).unwrap(), record);
         insta::assert_snapshot!(std::str::from_utf8(&value).unwrap());
     }
+}
+
+#[test]
+fn records_of_code_signing_survive_the_round_trip_and_keep_their_stored_form() {
+    let full = CodeSigningRecord {
+        publishers: vec!["arn:aws:signer:us-east-1:000000000000:/signing-profiles/p/v".to_owned()],
+        enforce: true,
+        description: Some("d".to_owned()),
+        tags: [("team".to_owned(), "a".to_owned())].into(),
+        last_modified_ms: 1,
+    };
+    let bare = CodeSigningRecord { enforce: false, description: None, tags: [].into(), ..full.clone() };
+    for (record, stored) in [
+        (
+            full,
+            r#"{"format":1,"publishers":["arn:aws:signer:us-east-1:000000000000:/signing-profiles/p/v"],"enforce":true,"description":"d","tags":{"team":"a"},"last_modified_ms":1}"#,
+        ),
+        (
+            bare,
+            r#"{"format":1,"publishers":["arn:aws:signer:us-east-1:000000000000:/signing-profiles/p/v"],"last_modified_ms":1}"#,
+        ),
+    ] {
+        assert_eq!(encode(&record), stored);
+        assert_eq!(decode::<CodeSigningRecord>(stored.as_bytes()).unwrap(), record);
+    }
+    assert_eq!(encode(&CodeSigningUse {}), r#"{"format":1}"#);
+    assert_eq!(decode::<CodeSigningUse>(br#"{"format":1}"#).unwrap(), CodeSigningUse {});
+    assert!(decode::<CodeSigningUse>(br#"{"format":2}"#).is_err());
+    // Settings of before there was code signing.
+    let settings = decode::<SettingsRecord>(br#"{"format":1,"reserved":3}"#).unwrap();
+    assert_eq!(settings, SettingsRecord { reserved: Some(3), ..SettingsRecord::default() });
+    let signed = SettingsRecord { code_signing: Some("csc-1".to_owned()), ..settings };
+    assert_eq!(encode(&signed), r#"{"format":1,"reserved":3,"code_signing":"csc-1"}"#);
+    assert_eq!(decode::<SettingsRecord>(&encode(&signed)).unwrap(), signed);
 }
 
 #[test]
@@ -114,9 +149,33 @@ proptest! {
             Key::Settings(place(&a)),
             Key::LayerCounter(place(&a)),
             Key::Layer(place(&a), 1),
+            Key::CodeSigning(place(&a)),
+            Key::CodeSigningUse(place(&b), &a),
         ] {
             prop_assert!(!range.contains(&outside.pack()));
         }
+    }
+
+    #[test]
+    fn uses_of_a_configuration_are_its_own_and_ordered_by_function(
+        id in "csc-[a-f0-9]{17}", other in "csc-[a-f0-9]{17}", a in "[a-zA-Z0-9_-]{1,20}", b in "[a-zA-Z0-9_-]{1,20}",
+        publishers in prop::collection::vec("[ -~]{0,40}", 1..20), enforce: bool, description: Option<String>,
+        tags in prop::collection::btree_map(".{1,8}", ".{0,8}", 0..4), last_modified_ms: i64,
+    ) {
+        let place = |name| Place { account: "000000000000", region: "us-east-1", name };
+        let key = |id, function| Key::CodeSigningUse(place(id), function).pack();
+        prop_assert_eq!(key(&id, &a).cmp(&key(&id, &b)), a.cmp(&b));
+        prop_assert_eq!(last_text(&key(&id, &a)).unwrap(), a.clone());
+        let (uses, configs) = (code_signing_uses_of(place(&id)), code_signing_of("000000000000", "us-east-1"));
+        prop_assert!(uses.contains(&key(&id, &a)));
+        prop_assert_eq!(uses.contains(&key(&other, &a)), id == other);
+        prop_assert!(!configs.contains(&key(&id, &a)));
+        let config = Key::CodeSigning(place(&id)).pack();
+        prop_assert!(configs.contains(&config) && !uses.contains(&config));
+        prop_assert_eq!(last_text(&config).unwrap(), id);
+        prop_assert!(!code_signing_of("000000000000", "us-east-2").contains(&config));
+        let record = CodeSigningRecord { publishers, enforce, description, tags, last_modified_ms };
+        prop_assert_eq!(decode::<CodeSigningRecord>(&encode(&record)).unwrap(), record);
     }
 
     #[test]

@@ -8,10 +8,11 @@ use super::functions::{account_for, key, record};
 use super::layers::layers_in_use;
 use super::{images, settings, versions};
 use crate::LATEST;
+use crate::code_signing::{self, ConfigId};
 use crate::code_source::CodeObject;
 use crate::error::LambdaError;
 use crate::function::Architecture;
-use crate::keys::{self, Before, FunctionRecord, ImageRecord, Pull};
+use crate::keys::{self, Before, CodeSigningRecord, FunctionRecord, ImageRecord, Pull};
 use crate::name::FunctionName;
 use crate::qualifier::Qualifier;
 use crate::state::Lambda;
@@ -24,6 +25,18 @@ fn target(cx: &Cx, given: &str) -> Result<FunctionName, LambdaError> {
         Qualifier::Latest => Ok(name.unqualified()),
         _ => Err(LambdaError::function_not_found(&name.qualified_arn(cx))),
     }
+}
+
+/// The function before a change of it, and its code signing configuration.
+async fn looked_at(
+    lambda: &Lambda,
+    cx: &Cx,
+    name: &FunctionName,
+) -> Result<(FunctionRecord, Option<(ConfigId, CodeSigningRecord)>), LambdaError> {
+    lambda
+        .kv
+        .read(|tx| async move { Ok((record(&tx, cx, name).await?, code_signing::of_function(&tx, cx, name).await?)) })
+        .await
 }
 
 pub(crate) fn check_revision(record: &FunctionRecord, expected: Option<&str>) -> Result<(), LambdaError> {
@@ -60,7 +73,7 @@ pub(crate) async fn update_code(
     let revision = input.revision_id.clone();
     let revision = revision.as_deref();
     // A wrong name or revision spares the work on the package; the transaction asks again.
-    let before = lambda.kv.read(|tx| async { record(&{ tx }, &cx, &name).await }).await?;
+    let (before, signing) = looked_at(&lambda, &cx, &name).await?;
     check_revision(&before, revision)?;
     check_settled(&before, &name.arn(&cx))?;
     images::check_code(&before, &input)?;
@@ -70,6 +83,7 @@ pub(crate) async fn update_code(
     }
     let object = CodeObject::of_update(&input);
     let package = lambda.package(&cx, input.zip_file.take(), object, "UpdateFunctionCode").await?;
+    lambda.check_signature(&cx, &name, signing.as_ref())?;
     if input.dry_run == Some(true) {
         let code = lambda.try_package(package).await?;
         let tried = FunctionRecord { code, architecture: architecture.unwrap_or(before.architecture), ..before };
@@ -88,6 +102,7 @@ pub(crate) async fn update_code(
                 check_revision(&record, revision)?;
                 check_settled(&record, &name.arn(cx))?;
                 images::check_code(&record, input)?;
+                code_signing::check(&name.name, code_signing::of_function(&tx, cx, name).await?.as_ref())?;
                 let freed = record.code.length;
                 account_for(&tx, lambda, cx, |usage| {
                     usage.code_bytes = usage.code_bytes.saturating_sub(freed) + code.length;
@@ -97,6 +112,7 @@ pub(crate) async fn update_code(
                 record.architecture = architecture.unwrap_or(record.architecture);
                 record.last_modified_ms = now_ms;
                 record.revision_id = new_revision.clone();
+                record.change_id = new_revision.clone();
                 keys::set(&tx, &key(cx, name), &record);
                 match publish {
                     true => versions::publish(&tx, lambda, cx, name, &record, None).await,
@@ -158,6 +174,7 @@ async fn update_image(
                 record.architecture = architecture;
                 record.last_modified_ms = now_ms;
                 record.revision_id = new_revision.clone();
+                record.change_id = new_revision.clone();
                 keys::set(&tx, &key(cx, name), &record);
                 let (version, changed) = match input.publish == Some(true) {
                     true => versions::publish(&tx, lambda, cx, name, &record, None).await?,
@@ -195,8 +212,11 @@ pub(crate) async fn update_configuration(
     let layers = match &input.layers {
         Some(layers) => {
             let layers = layers_in_use(&lambda, &cx, layers).await?;
-            let before = lambda.kv.read(|tx| async { record(&{ tx }, &cx, &name).await }).await?;
+            let (before, signing) = looked_at(&lambda, &cx, &name).await?;
             images::check_configuration(&before, &input)?;
+            if code_signing::adds_layers(&before, &layers) {
+                lambda.check_signature(&cx, &name, signing.as_ref())?;
+            }
             lambda.check_unpacked(&FunctionRecord { layers: layers.clone(), ..before }).await?;
             Some(layers)
         }
@@ -215,6 +235,9 @@ pub(crate) async fn update_configuration(
                 check_revision(&before, input.revision_id.as_deref())?;
                 check_settled(&before, &name.arn(cx))?;
                 images::check_configuration(&before, input)?;
+                if layers.as_ref().is_some_and(|layers| code_signing::adds_layers(&before, layers)) {
+                    code_signing::check(&name.name, code_signing::of_function(&tx, cx, name).await?.as_ref())?;
+                }
                 let mut record = apply(before, input.clone())?;
                 tenancy::check_snap_start(&record)?;
                 if let Some(layers) = layers {
@@ -222,6 +245,7 @@ pub(crate) async fn update_configuration(
                 }
                 record.last_modified_ms = now_ms;
                 record.revision_id = new_revision.clone();
+                record.change_id = new_revision.clone();
                 keys::set(&tx, &key(cx, name), &record);
                 Ok::<_, LambdaError>(record)
             }

@@ -8,6 +8,7 @@ use wire::Cx;
 use super::configuration::configuration;
 use super::layers::layers_in_use;
 use super::{images, settings, versions};
+use crate::code_signing::{self, ConfigId};
 use crate::code_source::CodeObject;
 use crate::error::LambdaError;
 use crate::function::{CodeRef, LATEST};
@@ -81,6 +82,11 @@ pub(crate) async fn create(
     let layers = layers_in_use(&lambda, &cx, input.layers.as_deref().unwrap_or_default()).await?;
     let (zip, object) = (input.code.zip_file.take(), CodeObject::of_code(&input.code));
     let (uri, image_config) = (input.code.image_uri.take(), input.image_config.take());
+    let signing_arn = input.code_signing_config_arn.take();
+    let signing = match &signing_arn {
+        Some(arn) => Some(lambda.kv.read(|tx| async { code_signing::wanted(&{ tx }, &cx, arn).await }).await?),
+        None => None,
+    };
     let mut record = draft(&lambda, &name, input)?;
     tenancy::check_snap_start(&record)?;
     record.layers = layers;
@@ -94,6 +100,7 @@ pub(crate) async fn create(
         }
         None => {
             let package = lambda.package(&cx, zip, object, "CreateFunction").await?;
+            lambda.check_signature(&cx, &name, signing.as_ref())?;
             record.code = lambda.store(&cx, package, 0).await?;
             lambda.check_unpacked(&record).await?;
             None
@@ -102,22 +109,8 @@ pub(crate) async fn create(
     let stored = lambda
         .kv
         .transact(|tx| {
-            let (lambda, cx, name, record) = (&lambda, &cx, &name, &record);
-            async move {
-                if keys::get::<FunctionRecord>(&tx, &key(cx, name)).await?.is_some() {
-                    return Ok(None);
-                }
-                account_for(&tx, lambda, cx, |usage| {
-                    usage.functions += 1;
-                    usage.code_bytes += record.code.length;
-                })
-                .await?;
-                keys::set(&tx, &key(cx, name), record);
-                match publish {
-                    true => versions::publish(&tx, lambda, cx, name, record, None).await.map(Some),
-                    false => Ok::<_, LambdaError>(Some((LATEST.to_owned(), record.clone()))),
-                }
-            }
+            let (lambda, cx, name, record, signing_arn) = (&lambda, &cx, &name, &record, signing_arn.as_deref());
+            async move { insert(&tx, lambda, cx, name, record, signing_arn, publish).await }
         })
         .await;
     drop(naming);
@@ -130,10 +123,51 @@ pub(crate) async fn create(
     match stored? {
         Some((version, record)) => {
             lambda.optimise(&cx, &name, &version, &record);
-            Ok(configuration(&lambda, &cx, &name.name, &version, record))
+            // Of a version that is published with it the answer has the number, but the function's own ARN, unlike
+            // UpdateFunctionCode's.
+            let function_arn = Some(name.arn(&cx));
+            Ok(m::FunctionConfiguration { function_arn, ..configuration(&lambda, &cx, &name.name, &version, record) })
         }
         None => Err(exists()),
     }
+}
+
+/// Writes a new function, and tells which of its versions the answer is about; `None` when it is there already.
+async fn insert(
+    tx: &Txn,
+    lambda: &Lambda,
+    cx: &Cx,
+    name: &FunctionName,
+    record: &FunctionRecord,
+    signing_arn: Option<&str>,
+    publish: bool,
+) -> Result<Option<(String, FunctionRecord)>, LambdaError> {
+    if keys::get::<FunctionRecord>(tx, &key(cx, name)).await?.is_some() {
+        return Ok(None);
+    }
+    if let Some(arn) = signing_arn {
+        begin_signed(tx, cx, name, arn).await?;
+    }
+    account_for(tx, lambda, cx, |usage| {
+        usage.functions += 1;
+        usage.code_bytes += record.code.length;
+    })
+    .await?;
+    keys::set(tx, &key(cx, name), record);
+    match publish {
+        true => versions::publish(tx, lambda, cx, name, record, None).await.map(Some),
+        false => Ok(Some((LATEST.to_owned(), record.clone()))),
+    }
+}
+
+/// Gives a new function its code signing configuration, which may have changed since it was looked at.
+async fn begin_signed(tx: &Txn, cx: &Cx, name: &FunctionName, arn: &str) -> Result<(), LambdaError> {
+    let config = code_signing::wanted(tx, cx, arn).await?;
+    code_signing::check(&name.name, Some(&config))?;
+    let mut settings = SettingsRecord::default();
+    code_signing::change(tx, cx, name, &mut settings, Some(&config.0));
+    keys::set(tx, &Key::Settings(name.place(cx)), &settings);
+    Ok(())
 }
 
 async fn present(tx: Txn, cx: &Cx, name: &FunctionName) -> Result<bool, LambdaError> {
@@ -147,14 +181,16 @@ fn check_new(lambda: &Lambda, input: &m::CreateFunctionInput) -> Result<(), Lamb
         ("Code.S3ObjectStorageMode", code.s3_object_storage_mode.is_some()),
         ("Code.SourceKMSKeyArn", code.source_kms_key_arn.is_some()),
         ("PublishTo", input.publish_to.is_some()),
-        ("CodeSigningConfigArn", input.code_signing_config_arn.is_some()),
         ("CapacityProviderConfig", input.capacity_provider_config.is_some()),
         ("DurableConfig", input.durable_config.is_some()),
         ("RuntimeConfig", input.runtime_config.is_some()),
         ("AcceleratorConfig", input.accelerator_config.is_some()),
     ])?;
     if images::check_new(input)? {
-        return Ok(());
+        return match input.code_signing_config_arn {
+            Some(_) => Err(LambdaError::no_signed_images()),
+            None => Ok(()),
+        };
     }
     let Some(runtime) = input.runtime.filter(|_| input.handler.is_some()) else {
         return Err(LambdaError::invalid(
@@ -195,6 +231,7 @@ fn draft(lambda: &Lambda, name: &FunctionName, input: m::CreateFunctionInput) ->
         pull: None,
         per_tenant: input.tenancy_config.is_some(),
         optimisation: None,
+        change_id: String::new(),
     })
 }
 
@@ -355,6 +392,9 @@ async fn delete_all(tx: &Txn, lambda: &Lambda, cx: &Cx, name: &FunctionName) -> 
         Ok(())
     })
     .await?;
+    if let Some(id) = settings.code_signing.map(ConfigId::of_record) {
+        tx.clear(id.use_by(cx, name).pack());
+    }
     tx.clear(key(cx, name).pack());
     for range in keys::belongings_of(place) {
         tx.clear_range(range.begin, range.end);

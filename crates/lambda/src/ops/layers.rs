@@ -205,7 +205,8 @@ fn item(cx: &Cx, name: &LayerName, version: u64, record: LayerRecord) -> m::Laye
         compatible_architectures: list(&record.architectures),
         compatible_runtimes: list(&record.runtimes),
         created_date: Some(last_modified(record.created_ms)),
-        description: Some(record.description),
+        // Lists leave an absent one out, the other answers show it as empty.
+        description: Some(record.description).filter(|description| !description.is_empty()),
         layer_version_arn: Some(name.version_arn(cx, version)),
         license_info: record.license,
         version: i64::try_from(version).ok(),

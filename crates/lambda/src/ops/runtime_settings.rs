@@ -1,11 +1,10 @@
-//! What tools read and set beside a function's configuration: recursion, updates of the runtime, code signing.
+//! What tools read and set beside a function's configuration: recursion, updates of the runtime.
 
 use model::lambda as m;
 use wire::Cx;
 
 use super::concurrency::{keep, settings};
 use super::configuration::runtime_version_arn;
-use super::functions::record;
 use crate::LATEST;
 use crate::error::LambdaError;
 use crate::keys::RuntimeUpdate;
@@ -125,20 +124,5 @@ pub(crate) async fn put_runtime_management(
         function_arn: name.qualified_arn(cx),
         runtime_version_arn: input.runtime_version_arn.clone(),
         update_runtime_on: input.update_runtime_on,
-    })
-}
-
-/// No function has a code signing configuration: the answer is AWS's for such a function (T13).
-pub(crate) async fn get_code_signing(
-    lambda: Lambda,
-    cx: Cx,
-    input: m::GetFunctionCodeSigningConfigInput,
-) -> Result<m::GetFunctionCodeSigningConfigOutput, LambdaError> {
-    let name = FunctionName::parse(&cx, &input.function_name, None)?.unqualified();
-    let (cx, name) = (&cx, &name);
-    lambda.kv.read(|tx| async move { record(&tx, cx, name).await }).await?;
-    Ok(m::GetFunctionCodeSigningConfigOutput {
-        code_signing_config_arn: String::new(),
-        function_name: name.name.clone(),
     })
 }

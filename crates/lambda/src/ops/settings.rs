@@ -208,7 +208,7 @@ pub(crate) fn kms_key_arn(given: String) -> Option<String> {
 pub(crate) fn tags(given: Option<BTreeMap<String, String>>) -> Result<BTreeMap<String, String>, LambdaError> {
     let tags = given.unwrap_or_default();
     if tags.len() > limits::TAGS_MAX {
-        return Err(LambdaError::invalid(format!("A function takes at most {} tags.", limits::TAGS_MAX)));
+        return Err(LambdaError::invalid(format!("A resource takes at most {} tags.", limits::TAGS_MAX)));
     }
     match tags.keys().find(|key| key.to_ascii_lowercase().starts_with("aws:")) {
         Some(key) => {

@@ -83,8 +83,9 @@ pub(crate) async fn publish(
     Ok((number.to_string(), version))
 }
 
-/// Whether code and configuration are the same: a version is only published of what has changed. One that never came to be
-/// stays as it is, and stands for nothing.
+/// Whether nothing was updated since: a version is only published of what has changed. AWS counts an update to the same code,
+/// too (moto's `test_update_function_zip`, verified against AWS), which [`FunctionRecord::change_id`] tells. One that never came
+/// to be stays as it is, and stands for nothing.
 fn is_same(version: &FunctionRecord, latest: &FunctionRecord) -> bool {
     let bare = |record: &FunctionRecord| FunctionRecord {
         description: String::new(),

@@ -25,6 +25,7 @@ async fn l6_a_result_is_200_with_version_and_payload() {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.body, r#"{"a": 1}"#, "byte for byte");
     assert_eq!(answer.headers["x-amz-executed-version"], "$LATEST");
+    assert_eq!(answer.headers["content-type"], "application/json", "a function's answer is JSON");
     assert!(!answer.headers.contains_key("x-amz-function-error"));
     let tail = STANDARD.decode(answer.headers["x-amz-log-result"].as_bytes()).unwrap();
     assert_eq!(tail.len(), 4_096, "the last 4 KB");

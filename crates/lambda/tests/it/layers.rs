@@ -74,6 +74,13 @@ async fn list_layers_and_list_layer_versions_filter_and_page() {
     let python = json!({ "Content": { "ZipFile": zip(&[("x", "x")]) }, "CompatibleRuntimes": ["python3.13"] });
     stage.send("POST", VERSIONS, python.clone()).await.expect(201);
     stage.send("POST", "/2018-10-31/layers/m/versions", python).await.expect(201);
+    let [in_list, alone] =
+        [stage.get(VERSIONS).await.expect(200), stage.get(&format!("{VERSIONS}/4")).await.expect(200)];
+    assert_eq!(
+        (in_list["LayerVersions"][0].get("Description"), &alone["Description"]),
+        (None, &json!("")),
+        "as on AWS"
+    );
     let numbers = |answer: &Value| -> Vec<u64> {
         answer["LayerVersions"].as_array().unwrap().iter().map(|one| one["Version"].as_u64().unwrap()).collect()
     };

@@ -74,12 +74,3 @@ async fn runtime_updates_are_automatic_unless_said_otherwise() {
     stage.send("PUT", &format!("{uri}?Qualifier=1"), json!({ "UpdateRuntimeOn": "Auto" })).await.expect(200);
     assert_eq!(stage.get(&format!("{uri}?Qualifier=1")).await.expect(200)["UpdateRuntimeOn"], "Auto");
 }
-
-#[tokio::test]
-async fn t13_get_function_code_signing_config_is_empty_and_no_error() {
-    let stage = Stage::new().await;
-    stage.create("f", json!({})).await.expect(201);
-    let got = stage.get("/2020-06-30/functions/f/code-signing-config").await.expect(200);
-    assert_eq!(got, json!({ "CodeSigningConfigArn": "", "FunctionName": "f" }));
-    assert_eq!(stage.get("/2020-06-30/functions/g/code-signing-config").await.error().0, 404);
-}

@@ -30,6 +30,24 @@ async fn publish_version_freezes_code_and_configuration() {
     assert_eq!((refused.0, refused.1.as_str()), (404, "ResourceNotFoundException"), "a version never changes");
     let created = stage.create("g", json!({ "Publish": true })).await.expect(201);
     assert_eq!(created["Version"], "1");
+    let arn = "arn:aws:lambda:us-east-1:000000000000:function:g";
+    assert_eq!(created["FunctionArn"], arn, "the function's own, as on AWS");
+    assert_eq!(stage.publish("g", "v2").await["FunctionArn"], format!("{arn}:2"));
+}
+
+#[tokio::test]
+async fn an_update_to_what_was_there_is_one_that_can_be_published() {
+    let stage = Stage::new().await;
+    stage.create("f", json!({ "Code": { "ZipFile": package("v1") }, "Publish": true })).await.expect(201);
+    let publish = async || stage.send("POST", VERSIONS, json!({})).await.expect(201)["Version"].clone();
+    assert_eq!(publish().await, "1", "nothing was updated");
+    stage.send("PUT", &format!("{FUNCTIONS}/f/code"), json!({ "ZipFile": package("v1") })).await.expect(200);
+    assert_eq!((publish().await, publish().await), (json!("2"), json!("2")));
+    assert_eq!(stage.publish("f", "v1").await["Version"], "3");
+    assert_eq!(publish().await, "3");
+    let uri = format!("{FUNCTIONS}/f/configuration");
+    stage.send("PUT", &uri, json!({ "Timeout": 3 })).await.expect(200);
+    assert_eq!((publish().await, publish().await), (json!("4"), json!("4")));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 use super::{Action, Call, Check, Facts, Further, HeadCheck, Keys, Line, Output, Service, typed};
 use crate::error::to_api_error;
@@ -219,6 +219,17 @@ impl<S: Clone + Send + Sync + 'static> Table<S> {
     pub fn instead<O: Operation>(mut self, action: fn(&O::Input) -> Option<&'static str>) -> Self {
         let column: Action = Box::new(move |input| input.downcast_ref::<O::Input>().and_then(action));
         put(&mut self.line_of::<O>().instead, column, "instead");
+        self
+    }
+
+    /// The content type of the payload that the line of `O`, which stands already, answers with, where the model says no more
+    /// than "a blob": Lambda's Invoke gives back the function's JSON.
+    ///
+    /// # Panics
+    /// When no line serves `O`, or it has this column.
+    #[must_use]
+    pub fn payload_type<O: Operation>(mut self, content_type: &'static str) -> Self {
+        put(&mut self.line_of::<O>().payload_type, HeaderValue::from_static(content_type), "payload_type");
         self
     }
 
