@@ -90,9 +90,8 @@ impl Kept {
         let uses = state.uses;
         let Some(image) = state.images.get_mut(name) else { return Ok(None) };
         let place = self.folder.join(name);
-        let now = SystemTime::UNIX_EPOCH + self.clock.now().since(Timestamp::default());
-        match fs::File::open(&place) {
-            Ok(folder) => folder.set_modified(now)?,
+        match self.make_young(&place) {
+            Ok(()) => {}
             // Somebody has tidied up by hand.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 state.images.remove(name);
@@ -102,6 +101,12 @@ impl Kept {
         }
         image.used = uses;
         Ok(Some((place.join(ROOT), image.lease.clone())))
+    }
+
+    /// As [`super::Packages::remove`] sees it.
+    fn make_young(&self, place: &Path) -> io::Result<()> {
+        let now = SystemTime::UNIX_EPOCH + self.clock.now().since(Timestamp::default());
+        fs::File::open(place)?.set_modified(now)
     }
 
     /// Begins an image in a folder of its own; returns the root that it is unpacked to, and what it takes. Blocks on the disk.
@@ -183,6 +188,7 @@ impl Growing {
     /// The disk's; then the image goes away.
     pub(crate) fn keep(mut self, name: &str) -> io::Result<(PathBuf, Lease)> {
         fs::write(self.folder.join(BYTES), self.bytes.to_string())?;
+        self.kept.make_young(&self.folder)?;
         let (place, lease) = (self.kept.folder.join(name), Lease::default());
         let mut state = self.kept.state.lock();
         fs::rename(&self.folder, &place)?;
