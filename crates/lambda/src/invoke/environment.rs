@@ -43,6 +43,8 @@ pub(crate) struct Environment {
     pub(super) telemetry: Telemetry,
     /// External extensions: the sandbox's programs from 1 on.
     pub(super) companions: usize,
+    /// What init was asked for beside itself and has handed over.
+    pub(super) given: Option<Bytes>,
     /// Init is done, and the runtime wants to be told before its first event.
     pub(super) suspended: bool,
     /// The runtime's program, as long as it waits for the external extensions to register.
@@ -154,6 +156,11 @@ impl Environment {
             let ending = match self.hear(Awaited::Line, deadline).await {
                 Heard::Said(Said::Loading) if loading.is_none() => {
                     loading = Some((self.clock.now(), self.clock.elapsed() - start));
+                    continue;
+                }
+                // The line takes it only where it was asked for.
+                Heard::Said(Said::Given(bytes)) => {
+                    self.given = Some(bytes);
                     continue;
                 }
                 Heard::Said(Said::Ready) => break,
@@ -467,6 +474,7 @@ fn name_of(said: &Said) -> &'static str {
         Said::InitError(_) => "INIT_ERROR",
         Said::Suspended => "SUSPENDED",
         Said::Restored => "RESTORED",
+        Said::Given(_) => "GIVEN",
         Said::RestoreError(_) => "RESTORE_ERROR",
         Said::Response { .. } => "an answer to another request id",
         Said::Error { .. } => "an error for another request id",

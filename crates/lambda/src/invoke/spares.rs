@@ -91,7 +91,7 @@ pub enum NotInitialised {
 
 impl NotInitialised {
     /// The codes are those of the API model's `StateReasonCode`.
-    fn of(ending: &Ending) -> Self {
+    pub(super) fn of(ending: &Ending) -> Self {
         let code = match ending {
             Ending::TimedOut(_) => "FunctionError.InitTimeout",
             Ending::NoEntry(_) => "FunctionError.InvalidEntryPoint",

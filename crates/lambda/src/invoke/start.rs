@@ -11,6 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::apis::{self, Apis};
 use super::assign::{Folders, function_mounts};
+use super::beside::Beside;
 use super::egress::{Door, Egress};
 use super::either::EitherLine;
 use super::ending::Ending;
@@ -124,13 +125,26 @@ impl Invoker {
         function: &Arc<FunctionVersion>,
         memory: OwnedSemaphorePermit,
         id: String,
+        logs: LogStream,
+    ) -> Result<Started, StartFailure> {
+        self.start_beside(function, memory, id, logs, Beside::Nothing).await
+    }
+
+    /// The same, for an init that is asked for something beside itself.
+    pub(super) async fn start_beside(
+        &self,
+        function: &Arc<FunctionVersion>,
+        memory: OwnedSemaphorePermit,
+        id: String,
         mut logs: LogStream,
+        beside: Beside,
     ) -> Result<Started, StartFailure> {
         let shared = &self.0;
         let clock = &shared.clock;
         let (code_began, start) = (clock.now(), clock.elapsed());
         let unavailable = |cause: String| StartFailure::Platform(InvokeError::Unavailable { cause });
-        let folders = self.folders(function).await.map_err(unavailable)?;
+        let mut folders = self.folders(function).await.map_err(unavailable)?;
+        folders.beside = beside.mount();
         let code_download = clock.elapsed() - start;
         let external = match self.external_extensions(&folders, &mut logs).await {
             Ok(external) => external,
@@ -148,7 +162,8 @@ impl Invoker {
             keys_expire: credentials.expires,
             open: CancellationToken::new(),
         };
-        let variables = Self::variables(function, &plan, logs.name(), &credentials);
+        let mut variables = Self::variables(function, &plan, logs.name(), &credentials);
+        variables.extend(beside.variable());
         let protocol = entry::protocol(function, &plan);
         let (sandbox_began, start) = (clock.now(), clock.elapsed());
         let launched = self.sandbox_for(function, plan, folders, variables, &external).await;
@@ -169,7 +184,8 @@ impl Invoker {
         logs.attach(&mut sandbox, telemetry.clone());
         let door = shared.way_out.door(Egress::of(&function.environment));
         let line = connect(&mut sandbox, line, protocol, &holds, peer, door, apis_of(&extensions, &telemetry), shared);
-        let line = line.map_err(|cause| unavailable(cause.to_owned()))?;
+        let mut line = line.map_err(|cause| unavailable(cause.to_owned()))?;
+        line.expect_given(beside.given_bytes_max());
         let environment = Environment {
             id,
             logs,
@@ -181,6 +197,7 @@ impl Invoker {
             telemetry,
             companions: external.len(),
             held,
+            given: None,
             suspended: false,
             clock: clock.clone(),
             shutdown: shared.shutdown.clone(),
@@ -291,7 +308,7 @@ impl Invoker {
             }
             let image = (hooks.image)(image.manifest.clone()).await;
             let image = image.map_err(|error| format!("the image cannot be read: {error}"))?;
-            return Ok(Folders { package: image.root.clone(), layers: None, image: Some(image) });
+            return Ok(Folders { package: image.root.clone(), layers: None, image: Some(image), beside: None });
         }
         let package = (hooks.code)(function.code.clone()).await;
         let package = package.map_err(|error| format!("the package cannot be read: {error}"))?;
@@ -302,7 +319,7 @@ impl Invoker {
                 Some(merged.map_err(|error| format!("the layers cannot be read: {error}"))?)
             }
         };
-        Ok(Folders { package, layers, image: None })
+        Ok(Folders { package, layers, image: None, beside: None })
     }
 
     /// What a runtime that stands by gets: the same as in [`Invoker::spec`], as far as it depends on the function.

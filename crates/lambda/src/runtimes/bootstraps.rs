@@ -17,11 +17,13 @@ pub(super) const PYTHON_GENERIC_ENTRY: &str = "generic.py";
 
 const NODE: &[(&str, &str)] = &[
     ("bootstrap.cjs", include_str!("../../bootstraps/node/bootstrap.cjs")),
+    ("bundle.cjs", include_str!("../../bootstraps/node/bundle.cjs")),
     ("channel.cjs", include_str!("../../bootstraps/node/channel.cjs")),
     ("errors.cjs", include_str!("../../bootstraps/node/errors.cjs")),
     ("generic.cjs", include_str!("../../bootstraps/node/generic.cjs")),
     ("handler.cjs", include_str!("../../bootstraps/node/handler.cjs")),
     ("logs.cjs", include_str!("../../bootstraps/node/logs.cjs")),
+    ("module_times.cjs", include_str!("../../bootstraps/node/module_times.cjs")),
     ("redirect.cjs", include_str!("../../bootstraps/node/redirect.cjs")),
     ("streaming.cjs", include_str!("../../bootstraps/node/streaming.cjs")),
     ("warm_cjs.cjs", include_str!("../../bootstraps/node/warm_cjs.cjs")),
@@ -39,6 +41,7 @@ const PYTHON: &[(&str, &str)] = &[
     ("tinderbox_runtime/lazy.py", include_str!("../../bootstraps/python/tinderbox_runtime/lazy.py")),
     ("tinderbox_runtime/logs.py", include_str!("../../bootstraps/python/tinderbox_runtime/logs.py")),
     ("tinderbox_runtime/marshal_json.py", include_str!("../../bootstraps/python/tinderbox_runtime/marshal_json.py")),
+    ("tinderbox_runtime/module_times.py", include_str!("../../bootstraps/python/tinderbox_runtime/module_times.py")),
     ("tinderbox_runtime/serve.py", include_str!("../../bootstraps/python/tinderbox_runtime/serve.py")),
     ("tinderbox_runtime/sink.py", include_str!("../../bootstraps/python/tinderbox_runtime/sink.py")),
     ("tinderbox_runtime/snapshot.py", include_str!("../../bootstraps/python/tinderbox_runtime/snapshot.py")),

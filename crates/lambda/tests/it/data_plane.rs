@@ -4,6 +4,7 @@ mod egress;
 mod endpoint;
 mod extensions;
 mod faults;
+mod init_runs;
 mod lifecycle;
 mod load;
 mod logging;

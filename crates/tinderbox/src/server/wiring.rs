@@ -32,6 +32,7 @@ use wire::Service;
 use wire::sigv4::{Credential, Secret};
 
 use super::function_keys::FunctionKeys;
+use super::function_report::FunctionReport;
 use super::identity_admin::IdentityAdmin;
 use super::images::Images;
 use super::{admin, identity, launcher_program, storage, topics};
@@ -264,8 +265,19 @@ fn start_triggers(kv: &Kv, lambda: &Lambda, targets: &Targets, stop: &Cancellati
 }
 
 fn admin_routes(config: &Config, traces: trace::Store, lambda: Lambda, sqs: Sqs, sns: Sns, s3: S3) -> Vec<AdminRoute> {
-    let mut routes =
-        vec![admin::traces(traces), admin::code(lambda), storage::scrub(s3), admin::certificate(sns.clone())];
+    let report = FunctionReport {
+        lambda: lambda.clone(),
+        traces: traces.clone(),
+        account: config.account.clone(),
+        region: config.region.clone(),
+    };
+    let mut routes = vec![
+        admin::traces(traces),
+        admin::code(lambda),
+        report.route(),
+        storage::scrub(s3),
+        admin::certificate(sns.clone()),
+    ];
     // Whoever runs an emulator's tests lets everybody do everything anyway; nobody else may wipe an account.
     if config.auth == config::Auth::Permissive {
         routes.push(admin::reset(sqs, sns, config.account.clone()));
