@@ -20,6 +20,7 @@ mod arrivals;
 mod assign;
 mod beside;
 mod channel;
+pub mod code_caches;
 mod demand;
 pub mod egress;
 mod either;
@@ -80,6 +81,7 @@ pub use state::State;
 pub use stream::{Arrived, StreamPart, StreamParts, StreamSink};
 
 use admission::Admission;
+use code_caches::CodeCaches;
 use egress::{Egress, WayOut};
 use environments::Environments;
 use spares::Spares;
@@ -293,6 +295,8 @@ pub struct InvokerParts {
     pub logs: LogSink,
     /// The rest of the server.
     pub hooks: Hooks,
+    /// What languages have compiled of functions' code.
+    pub code_caches: CodeCaches,
 }
 
 /// The data plane's front. Cloning is cheap.
@@ -309,6 +313,7 @@ struct Shared {
     recorder: Recorder,
     logs: LogSink,
     hooks: Hooks,
+    code_caches: CodeCaches,
     admission: Admission,
     environments: Environments,
     provisioned: provisioned::Wanted,
@@ -324,7 +329,7 @@ struct Shared {
 impl Invoker {
     /// An invoker without any environment yet. Must be called inside a tokio runtime.
     pub fn new(parts: InvokerParts) -> Self {
-        let InvokerParts { clock, rng, launcher, runtimes, limits, prices, recorder, logs, hooks } = parts;
+        let InvokerParts { clock, rng, launcher, runtimes, limits, prices, recorder, logs, hooks, code_caches } = parts;
         let spares = Spares::new(&limits, &clock);
         let invoker = Self(Arc::new(Shared {
             admission: Admission::new(limits.concurrency_max),
@@ -344,6 +349,7 @@ impl Invoker {
             recorder,
             logs,
             hooks,
+            code_caches,
         }));
         invoker.keep_spares();
         invoker

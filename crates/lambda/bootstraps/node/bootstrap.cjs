@@ -37,7 +37,12 @@ function takeDescriptor(name) {
 }
 
 // What the server may ask an init for beside itself: it says so by a variable of its own, and gets what `given` answers.
-const BESIDE_INIT = { modules: './module_times.cjs', bundle: './bundle.cjs' };
+const BESIDE_INIT = {
+  modules: './module_times.cjs',
+  bundle: './bundle.cjs',
+  make: './code_cache.cjs',
+  use: './code_cache.cjs',
+};
 
 function besideInit() {
   const asked = env._TINDERBOX_INIT;
@@ -227,6 +232,7 @@ async function main() {
   // it waits for until then (a connection, a timer, a look-up) is active after one turn.
   await turn();
   let loops = process.getActiveResourcesInfo().some((resource) => !STANDARD_STREAMS.includes(resource));
+  beside?.done?.();
   if (beside?.given !== undefined) channel.given(beside.given());
   channel.ready();
   for (;;) {

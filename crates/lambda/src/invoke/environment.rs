@@ -11,6 +11,7 @@ use trace::Recorder;
 use wire::TraceContext;
 
 use super::channel::InvokeHeader;
+use super::code_caches::Cached;
 use super::ending::Ending;
 use super::extensions::{Extensions, Failure, ShutdownReason, runtime_end};
 use super::line::{Line, Said};
@@ -45,6 +46,8 @@ pub(crate) struct Environment {
     pub(super) companions: usize,
     /// What init was asked for beside itself and has handed over.
     pub(super) given: Option<Bytes>,
+    /// What its init has to do with what was compiled of its code.
+    pub(super) cached: Cached,
     /// Init is done, and the runtime wants to be told before its first event.
     pub(super) suspended: bool,
     /// The runtime's program, as long as it waits for the external extensions to register.
@@ -133,6 +136,10 @@ impl Environment {
         let status = initialised.as_ref().map_or_else(Ending::init_status, |_| Status::Answered);
         self.telemetry.publish(|| events::init_report(init, &status, self.clock.elapsed() - start));
         self.telemetry.close();
+        let cached = std::mem::take(&mut self.cached);
+        if !matches!(cached, Cached::Not) {
+            cached.conclude(initialised.is_ok(), self.given.take()).await;
+        }
         match initialised {
             Ok(_) => self.state.become_(State::Ready),
             Err(ref ending) => self.fail(ending).await,

@@ -81,7 +81,7 @@ impl Invoker {
             Asked::Modules => Beside::Modules,
             Asked::Bundle(program) => Beside::Bundle(program),
         };
-        let started = self.start_beside(function, memory, id, logs, beside.clone()).await;
+        let started = self.start_beside(function, memory, id, logs, Some(beside.clone())).await;
         let Started { mut environment, timings } = started.map_err(|failure| match failure {
             StartFailure::Platform(error) => error.into(),
             StartFailure::Package(ending, _) => NotInitialised::of(&ending),

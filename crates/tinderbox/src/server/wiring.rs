@@ -13,6 +13,7 @@ use iam::{Decisions, Iam};
 use kv::Kv;
 use lambda::image::ImageLimits;
 use lambda::invoke::PayloadLimits;
+use lambda::invoke::code_caches::CodeCaches;
 use lambda::invoke::{LogLine, LogSink};
 use lambda::limits;
 use lambda::package::{Packages, UnpackLimits};
@@ -103,6 +104,7 @@ pub(super) async fn wire(
         limits: invoke_limits(config),
         prices: prices(config),
         hooks: hooks(&packages, &function_keys, &handle),
+        code_caches: open_code_caches(data, &clock, &rng, &stop)?,
         launcher,
         runtimes: runtimes.clone(),
         logs: log_sink(logs.clone()),
@@ -197,6 +199,14 @@ async fn open_stores(data: &Path, clock: &Clock, rng: &Rng) -> anyhow::Result<(K
     let blobs = blobs.context("the blob store does not open")?;
     tracing::info!(folder = %data.display(), "stores open");
     Ok((kv, blobs))
+}
+
+/// What languages have compiled of functions' code: beside the packages, and of no use without them.
+fn open_code_caches(data: &Path, clock: &Clock, rng: &Rng, stop: &CancellationToken) -> anyhow::Result<CodeCaches> {
+    let caches = CodeCaches::open(&data.join("code-caches"), clock.clone(), rng.clone());
+    let caches = caches.context("the folder of code caches does not open")?;
+    sys::task::spawn("code caches", caches.clone().run(stop.clone()));
+    Ok(caches)
 }
 
 fn prices(config: &Config) -> PriceTable {

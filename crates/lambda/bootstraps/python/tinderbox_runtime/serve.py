@@ -120,9 +120,13 @@ def beside_init(asked):
     """What the server asks this init for beside itself: a function that answers it once init is done; None for nothing."""
     if asked is None:
         return None
-    from tinderbox_runtime import module_times
+    if asked == "modules":
+        from tinderbox_runtime import module_times
 
-    return module_times.watch()
+        return module_times.watch()
+    from tinderbox_runtime import code_cache
+
+    return code_cache.use() if asked == "use" else code_cache.make()
 
 
 def main(channel=None):
@@ -146,8 +150,8 @@ def main(channel=None):
         channel.send(frames.INIT_ERROR, "", dumps(result))
         sys.exit(1)
     sys.stdout.flush()
-    if given is not None:
-        channel.send(frames.GIVEN, "", given())
+    if given is not None and (answer := given()) is not None:
+        channel.send(frames.GIVEN, "", answer)
     if library := hooks():
         from tinderbox_runtime import snapshot
 

@@ -28,7 +28,10 @@ pub(crate) async fn run(client: &Client, function: &str, print: Print) -> anyhow
     ));
     terms(print, &cold["terms"]);
     let runs = &report["inits"];
-    print.text(&format!("\nINIT NOW  {} inits run for this report, no event; milliseconds", runs["count"]));
+    print.text(&format!(
+        "\nINIT NOW  {} inits run for this report, without compiled code of earlier ones; milliseconds",
+        runs["count"]
+    ));
     terms(print, &runs["terms"]);
     dependencies(print, &report["dependencies"]);
     bundle(print, &report["bundle"]);
