@@ -26,6 +26,22 @@ const SOURCE_LENGTH_MIN = 64 * 1024;
 const PREFIX_LENGTH = Module.wrapper[0].length;
 const importModuleDynamically = vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER;
 
+// Before node 22 what comes out of a cache has lost who loads what its `import()` asks for, and so has the text that it evaluates.
+const KEEPS_IMPORT = Number(process.versions.node.split('.')[0]) >= 22;
+const MAY_IMPORT = /\b(?:import|eval|Function)\s*\(/;
+
+/** Has node say here, to nobody, that `import()` in a script is experimental: it says so once, and the function has no script. */
+function warnNobody() {
+  const { emitWarning } = process;
+  process.emitWarning = () => {};
+  try {
+    new vm.Script("import('node:vm')", { importModuleDynamically }).runInThisContext().catch(() => {});
+  } finally {
+    process.emitWarning = emitWarning;
+  }
+}
+if (KEEPS_IMPORT) warnNobody();
+
 // Flags change what is compiled, and how.
 const works = () => importModuleDynamically !== undefined && process.execArgv.length === 0 && !process.env.NODE_OPTIONS;
 
@@ -44,6 +60,7 @@ function scriptOf(file, cachedData) {
   const source = fs.readFileSync(file, 'utf8');
   // A byte order mark, or a line for a shell: the wrapper would come before it.
   if (source.startsWith('\uFEFF') || source.startsWith('#!')) return undefined;
+  if (!KEEPS_IMPORT && MAY_IMPORT.test(source)) return undefined;
   try {
     const filename = file;
     return new vm.Script(Module.wrap(source), { filename, columnOffset: -PREFIX_LENGTH, importModuleDynamically, cachedData });
