@@ -179,19 +179,22 @@ fn report(function: &FunctionVersion, found: &Found, inits: &Inits) -> Value {
     })
 }
 
+/// A term of a cold start: its name, and how to take it out.
+type Part = (&'static str, fn(&ColdStart) -> Duration);
+
 /// The distribution of each term; nothing of no cold start.
 fn terms(starts: &[ColdStart]) -> Vec<Value> {
     if starts.is_empty() {
         return Vec::new();
     }
-    let parts: [(&str, fn(&ColdStart) -> Duration); 5] = [
+    let parts: [Part; 5] = [
         ("code download", |start| start.code_download),
         ("sandbox start", |start| start.sandbox_start),
         ("runtime init", |start| start.runtime_init),
         ("user init", |start| start.user_init),
         ("together", ColdStart::total),
     ];
-    let row = |(name, part): (&str, fn(&ColdStart) -> Duration)| {
+    let row = |(name, part): Part| {
         let times = sorted(starts.iter().map(part));
         json!({ "name": name, "p50Ms": ms(rank(&times, 50)), "p90Ms": ms(rank(&times, 90)), "maxMs": ms(rank(&times, 100)) })
     };
