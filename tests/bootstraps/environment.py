@@ -17,7 +17,7 @@ NODE = os.environ.get("TINDERBOX_TEST_NODE") or shutil.which("node")
 PYTHON = shutil.which("python3") or sys.executable
 
 INVOKE, READY, RESPONSE, ERROR, INIT_ERROR, LOADING, CHUNK, HEAD, ASSIGN, STANDBY = 1, 2, 3, 4, 5, 6, 7, 8, 16, 17
-RESTORE, SUSPENDED, RESTORED, RESTORE_ERROR = 18, 19, 20, 21
+RESTORE, SUSPENDED, RESTORED, RESTORE_ERROR, GIVEN = 18, 19, 20, 21, 22
 KINDS = {
     READY: "READY",
     RESPONSE: "RESPONSE",
@@ -30,6 +30,7 @@ KINDS = {
     SUSPENDED: "SUSPENDED",
     RESTORED: "RESTORED",
     RESTORE_ERROR: "RESTORE_ERROR",
+    GIVEN: "GIVEN",
 }
 DEADLINE_S = 30  # generous: a busy machine must not fail a test
 

@@ -18,7 +18,9 @@ mod admission;
 mod apis;
 mod arrivals;
 mod assign;
+mod beside;
 mod channel;
+pub mod code_caches;
 mod demand;
 pub mod egress;
 mod either;
@@ -30,11 +32,13 @@ mod environments;
 pub mod error;
 mod extensions;
 mod image;
+pub mod init_run;
 pub mod keep_alive;
 mod line;
 mod log_lines;
 mod log_records;
 mod log_stream;
+pub mod module_times;
 mod payload_limits;
 mod places;
 mod provisioned;
@@ -78,6 +82,7 @@ pub use state::State;
 pub use stream::{Arrived, StreamPart, StreamParts, StreamSink};
 
 use admission::Admission;
+use code_caches::CodeCaches;
 use egress::{Egress, WayOut};
 use environments::Environments;
 use spares::Spares;
@@ -291,6 +296,8 @@ pub struct InvokerParts {
     pub logs: LogSink,
     /// The rest of the server.
     pub hooks: Hooks,
+    /// What languages have compiled of functions' code.
+    pub code_caches: CodeCaches,
 }
 
 /// The data plane's front. Cloning is cheap.
@@ -307,6 +314,7 @@ struct Shared {
     recorder: Recorder,
     logs: LogSink,
     hooks: Hooks,
+    code_caches: CodeCaches,
     admission: Admission,
     environments: Environments,
     provisioned: provisioned::Wanted,
@@ -322,7 +330,7 @@ struct Shared {
 impl Invoker {
     /// An invoker without any environment yet. Must be called inside a tokio runtime.
     pub fn new(parts: InvokerParts) -> Self {
-        let InvokerParts { clock, rng, launcher, runtimes, limits, prices, recorder, logs, hooks } = parts;
+        let InvokerParts { clock, rng, launcher, runtimes, limits, prices, recorder, logs, hooks, code_caches } = parts;
         let spares = Spares::new(&limits, &clock);
         let invoker = Self(Arc::new(Shared {
             admission: Admission::new(limits.concurrency_max),
@@ -342,6 +350,7 @@ impl Invoker {
             recorder,
             logs,
             hooks,
+            code_caches,
         }));
         invoker.keep_spares();
         invoker

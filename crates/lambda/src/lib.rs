@@ -33,6 +33,7 @@ mod facts;
 pub mod function;
 pub mod identity;
 pub mod image;
+mod inits;
 pub mod invoke;
 mod inward;
 pub mod jobs;

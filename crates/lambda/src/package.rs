@@ -584,7 +584,7 @@ fn blob_ref(code: &CodeRef) -> Result<BlobRef, PackageError> {
 }
 
 /// A name that changes with every boot of the machine; a fresh one where the kernel does not tell.
-fn boot_name(rng: &Rng) -> std::ffi::OsString {
+pub(crate) fn boot_name(rng: &Rng) -> std::ffi::OsString {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id");
     let boot = boot.map(|id| id.trim().to_owned()).unwrap_or_else(|_| sys::id::uuid(rng));
     format!("boot-{boot}").into()

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::function::FunctionVersion;
+use crate::invoke::init_run::{Asked, InitRun};
 use crate::invoke::{BoxFuture, Invocation, InvokeError, InvokeOutcome, Invoker, NotInitialised};
 use crate::runtimes::{MissingRuntime, Resolved, Runtimes};
 
@@ -39,6 +40,9 @@ pub trait DataPlane: Send + Sync + 'static {
     /// Initialises environments of a version ahead that [`DataPlane::initialise`] has succeeded with in an earlier life of
     /// this node. Returns at once.
     fn hold_spare(&self, function: Arc<FunctionVersion>);
+
+    /// Runs the init of a function in an environment that serves nobody, for what is asked of it.
+    fn run_init(&self, function: Arc<FunctionVersion>, asked: Asked) -> BoxFuture<Result<InitRun, NotInitialised>>;
 }
 
 /// The state of a version's provisioned concurrency.
@@ -95,5 +99,10 @@ impl DataPlane for NodePlane {
 
     fn hold_spare(&self, function: Arc<FunctionVersion>) {
         self.invoker.hold_spare(function);
+    }
+
+    fn run_init(&self, function: Arc<FunctionVersion>, asked: Asked) -> BoxFuture<Result<InitRun, NotInitialised>> {
+        let invoker = self.invoker.clone();
+        Box::pin(async move { invoker.run_init(&function, asked).await })
     }
 }

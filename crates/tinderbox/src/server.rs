@@ -3,6 +3,7 @@
 mod admin;
 mod data_folder;
 mod function_keys;
+mod function_report;
 mod identity;
 mod identity_admin;
 pub(crate) mod images;

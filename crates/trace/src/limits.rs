@@ -34,6 +34,8 @@ pub const TEXT_BYTES_MAX: usize = 512;
 pub const TRACE_SPANS_MAX: usize = 10_000;
 /// Traces that [`crate::Store::recent`] returns at most.
 pub const RECENT_MAX: usize = 100;
+/// Traces that [`crate::Store::newest`] reads at most.
+pub const NEWEST_MAX: usize = 1_000;
 /// Rows that the waterfall draws.
 pub const ROWS_MAX: usize = 500;
 /// Keys cleared in one transaction when a day expires.

@@ -1,5 +1,6 @@
 //! Reading traces back.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use kv::{Kv, RangeOptions};
@@ -64,8 +65,19 @@ impl Store {
     /// # Errors
     /// As [`Store::spans`].
     pub async fn recent(&self, limit: usize) -> Result<Vec<Summary>, TraceError> {
+        let newest = self.newest(limit.min(limits::RECENT_MAX)).await?;
+        Ok(newest.iter().filter_map(|spans| summary(spans)).collect())
+    }
+
+    /// The spans of the traces that began last, newest first, as [`Store::spans`] has them; at most `limit` traces and
+    /// [`limits::NEWEST_MAX`].
+    ///
+    /// # Errors
+    /// As [`Store::spans`].
+    pub async fn newest(&self, limit: usize) -> Result<Vec<Vec<Span>>, TraceError> {
         self.recorder.flush().await?;
-        let limit = limit.min(limits::RECENT_MAX);
+        let limit = limit.min(limits::NEWEST_MAX);
+        let mut seen = HashSet::new();
         let mut found: Vec<TraceId> = Vec::new();
         let mut range = keys::variant_range(1);
         while found.len() < limit {
@@ -77,17 +89,17 @@ impl Store {
                 // A trace that went on after midnight stands here once for each day.
                 if let Key::Recent { trace_id, .. } = Key::decode(key)?
                     && found.len() < limit
-                    && !found.contains(&trace_id)
+                    && seen.insert(trace_id.clone())
                 {
                     found.push(trace_id);
                 }
             }
         }
-        let mut summaries = Vec::new();
+        let mut newest = Vec::with_capacity(found.len());
         for trace_id in found {
-            summaries.extend(summary(&self.written_spans(&trace_id).await?));
+            newest.push(self.written_spans(&trace_id).await?);
         }
-        Ok(summaries)
+        Ok(newest)
     }
 
     async fn written_spans(&self, trace_id: &TraceId) -> Result<Vec<Span>, TraceError> {

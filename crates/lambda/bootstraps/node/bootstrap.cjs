@@ -36,6 +36,21 @@ function takeDescriptor(name) {
   return Number.isInteger(fd) && fd > 2 ? fd : undefined;
 }
 
+// What the server may ask an init for beside itself: it says so by a variable of its own, and gets what `given` answers.
+const BESIDE_INIT = {
+  modules: './module_times.cjs',
+  bundle: './bundle.cjs',
+  make: './code_cache.cjs',
+  use: './code_cache.cjs',
+};
+
+function besideInit() {
+  const asked = env._TINDERBOX_INIT;
+  if (asked === undefined) return undefined;
+  delete env._TINDERBOX_INIT;
+  return require(BESIDE_INIT[asked])[asked]();
+}
+
 // Set by `start`: a generic runtime (generic.cjs) is up before it knows for which function.
 let channel;
 let allowCallbacks;
@@ -203,10 +218,12 @@ async function serveOne(loaded, { header, event }) {
 
 async function main() {
   streaming.install();
+  const beside = besideInit();
+  const loadHandler = beside?.load ?? load;
   channel.loading();
   let loaded;
   try {
-    loaded = await load(env.LAMBDA_TASK_ROOT ?? process.cwd(), env._HANDLER ?? '', allowCallbacks);
+    loaded = await loadHandler(env.LAMBDA_TASK_ROOT ?? process.cwd(), env._HANDLER ?? '', allowCallbacks);
   } catch (error) {
     die('Init Error', error, EXIT_INIT_ERROR);
   }
@@ -215,6 +232,8 @@ async function main() {
   // it waits for until then (a connection, a timer, a look-up) is active after one turn.
   await turn();
   let loops = process.getActiveResourcesInfo().some((resource) => !STANDARD_STREAMS.includes(resource));
+  beside?.done?.();
+  if (beside?.given !== undefined) channel.given(beside.given());
   channel.ready();
   for (;;) {
     // The loop also runs what the function does at its end.

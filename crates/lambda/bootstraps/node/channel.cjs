@@ -13,6 +13,7 @@
 //   server -> runtime  16 ASSIGN      JSON {"environment": {name: value}}: the function of a generic runtime
 //   runtime -> server  17 STANDBY     empty: a generic runtime is up and knows no function
 //                      18 to 21       what Python's hooks of SnapStart need; node has none
+//   runtime -> server  22 GIVEN       before READY: what this init was asked for beside itself
 //
 // Reads block the whole process on purpose. Between two invokes Lambda promises nothing to background work (the
 // environment is frozen), and a blocking read is the shortest way from the server's write to the handler's first line.
@@ -32,6 +33,7 @@ const KIND_CHUNK = 7;
 const KIND_HEAD = 8;
 const KIND_ASSIGN = 16;
 const KIND_STANDBY = 17;
+const KIND_GIVEN = 22;
 
 const REQUEST_ID_BYTES = 36;
 const PREFIX_BYTES = 5; // u32 length, u8 kind
@@ -183,6 +185,11 @@ class Channel {
 
   standby() {
     this.send(KIND_STANDBY, '', '');
+  }
+
+  /** What this init was asked for: text, or a Buffer. */
+  given(body) {
+    this.send(KIND_GIVEN, '', body);
   }
 
   ready() {

@@ -10,6 +10,7 @@ const { Channel } = require('./channel.cjs');
 const { load } = require('./handler.cjs');
 const { describe } = require('./errors.cjs');
 const { start } = require('./bootstrap.cjs');
+require('./code_cache.cjs'); // most cold starts use it
 
 /** Does once what every init does, so that the code for it is compiled and node's lazy parts are loaded. */
 async function warmUp() {

@@ -46,9 +46,11 @@ function inModulePackage(file) {
 
 const importFile = (file) => import(require('url').pathToFileURL(file).href);
 
+const isModule = (file) => file.endsWith('.mjs') || (file.endsWith('.js') && inModulePackage(file));
+
 // `require` loads CommonJS faster than `import()` does; what it cannot load (top-level await) goes to `import()`.
 async function loadFile(file) {
-  if (file.endsWith('.mjs') || (file.endsWith('.js') && inModulePackage(file))) return importFile(file);
+  if (isModule(file)) return importFile(file);
   try {
     return require(file);
   } catch (error) {
@@ -57,12 +59,18 @@ async function loadFile(file) {
   }
 }
 
-async function loadModule(root, { folder, module }) {
+/** The file that holds the handler; undefined when it is found in no folder. */
+function find(root, { folder, module }) {
   const stem = path.resolve(root, folder, module);
+  const extension = EXTENSIONS.find((one) => fs.existsSync(stem + one));
+  return extension === undefined ? undefined : stem + extension;
+}
+
+async function loadModule(root, parsed) {
+  const { folder, module } = parsed;
   try {
-    for (const extension of EXTENSIONS) {
-      if (fs.existsSync(stem + extension)) return await loadFile(stem + extension);
-    }
+    const file = find(root, parsed);
+    if (file !== undefined) return await loadFile(file);
     return require(require.resolve(module, { paths: [root, path.join(root, folder)] }));
   } catch (error) {
     if (error instanceof SyntaxError) throw new RuntimeError('UserCodeSyntaxError', String(error), error);
@@ -104,4 +112,4 @@ async function load(root, name, allowCallbacks) {
   return { handler, streaming };
 }
 
-module.exports = { load, parse, STREAMING };
+module.exports = { find, inModulePackage, isModule, load, parse, STREAMING };

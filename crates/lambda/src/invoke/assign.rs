@@ -40,14 +40,17 @@ pub(super) struct Folders {
     pub(super) layers: Option<PathBuf>,
     /// The image in place of both.
     pub(super) image: Option<ImageRoot>,
+    /// What its init needs for something that it is asked for.
+    pub(super) beside: Option<Mount>,
 }
 
 /// What a function adds to the mounts of its runtime.
 pub(super) fn function_mounts(folders: Folders) -> Vec<Mount> {
-    let Folders { package, layers, image } = folders;
+    let Folders { package, layers, image, beside } = folders;
     if image.is_some() {
         return Vec::new();
     }
     let layers = layers.map(|source| Mount { source, target: PathBuf::from(LAYERS_ROOT) });
-    std::iter::once(Mount { source: package, target: PathBuf::from(TASK_ROOT) }).chain(layers).collect()
+    let package = Mount { source: package, target: PathBuf::from(TASK_ROOT) };
+    std::iter::once(package).chain(layers).chain(beside).collect()
 }

@@ -17,6 +17,7 @@
 //!   runtime → server  19 SUSPENDED   nothing; in READY's place: something is to be done once more before the first INVOKE
 //!                     20 RESTORED    nothing; it is done
 //!                     21 RESTORE_ERROR  error JSON; it went wrong
+//!                     22 GIVEN       what an init was asked for beside itself; only where it was, and once
 //! ```
 //!
 //! The peer is untrusted: every length is checked before anything is kept, and a frame that fits nothing ends the
@@ -65,6 +66,7 @@ pub(crate) enum Frame {
     Suspended,
     Restored,
     RestoreError { json: Bytes },
+    Given { bytes: Bytes },
     Head { request_id: String, content_type: Bytes },
     Chunk { request_id: String, bytes: Bytes },
 }
@@ -144,11 +146,17 @@ const fn part_bytes_max(bytes_max: usize) -> usize {
     1 + REQUEST_ID_BYTES + bytes_max
 }
 
-/// Takes the first whole frame, of at most `bytes_max`, from `buffer`; `None` when more bytes are needed.
-pub(crate) fn decode(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Frame>, FrameError> {
+/// Takes the first whole frame, of at most `bytes_max`, from `buffer`; `None` when more bytes are needed. A GIVEN may have
+/// `given_bytes_max`, which is 0 where nothing was asked for.
+pub(crate) fn decode(
+    buffer: &mut BytesMut,
+    bytes_max: usize,
+    given_bytes_max: usize,
+) -> Result<Option<Frame>, FrameError> {
     let Some(prefix) = buffer.first_chunk::<4>() else { return Ok(None) };
     let length = usize::try_from(u32::from_be_bytes(*prefix)).unwrap_or(usize::MAX);
-    if length > bytes_max {
+    let is_given = given_bytes_max > 0 && buffer.get(4) == Some(&22);
+    if length > if is_given { 1 + given_bytes_max } else { bytes_max.max(given_bytes_max) } {
         return Err(FrameError::TooLong(length));
     }
     if length == 0 {
@@ -162,7 +170,9 @@ pub(crate) fn decode(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<F
         Some(&kind @ 8) if length > part_bytes_max(HEAD_BYTES_MAX) => {
             return Err(FrameError::PartTooLong { kind, length });
         }
+        Some(_) if length > bytes_max && !is_given => return Err(FrameError::TooLong(length)),
         None | Some(2..=8 | 17 | 19..=21) => {}
+        Some(22) if is_given => {}
         Some(kind) => return Err(FrameError::Kind(*kind)),
     }
     if buffer.len() < 4 + length {
@@ -179,6 +189,7 @@ pub(crate) fn decode(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<F
         19 => Ok(Some(Frame::Suspended)),
         20 => Ok(Some(Frame::Restored)),
         21 => Ok(Some(Frame::RestoreError { json: payload })),
+        22 => Ok(Some(Frame::Given { bytes: payload })),
         5 => Ok(Some(Frame::InitError { json: payload })),
         3 | 4 | 7 | 8 => {
             if payload.len() < REQUEST_ID_BYTES {
@@ -218,6 +229,7 @@ mod tests {
             Frame::Response { request_id, body } => (3, [request_id.as_bytes(), body].concat()),
             Frame::Error { request_id, json } => (4, [request_id.as_bytes(), json].concat()),
             Frame::InitError { json } => (5, json.to_vec()),
+            Frame::Given { bytes } => (22, bytes.to_vec()),
             Frame::Chunk { request_id, bytes } => (7, [request_id.as_bytes(), bytes].concat()),
             Frame::Head { request_id, content_type } => (8, [request_id.as_bytes(), content_type].concat()),
         };
@@ -242,6 +254,7 @@ mod tests {
             (id(), body()).prop_map(|(request_id, bytes)| Frame::Chunk { request_id, bytes }),
             (id(), body()).prop_map(|(request_id, content_type)| Frame::Head { request_id, content_type }),
             body().prop_map(|json| Frame::InitError { json }),
+            body().prop_map(|bytes| Frame::Given { bytes }),
         ]
     }
 
@@ -258,7 +271,7 @@ mod tests {
                 let (now, later) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
                 buffer.extend_from_slice(now);
                 rest = later;
-                while let Some(frame) = decode(&mut buffer, FRAME_BYTES).unwrap() {
+                while let Some(frame) = decode(&mut buffer, FRAME_BYTES, 300).unwrap() {
                     seen.push(frame);
                 }
             }
@@ -268,7 +281,7 @@ mod tests {
         #[test]
         fn any_bytes_decode_or_fail_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
             let mut buffer = BytesMut::from(&bytes[..]);
-            while let Ok(Some(_)) = decode(&mut buffer, FRAME_BYTES) {}
+            while let Ok(Some(_)) = decode(&mut buffer, FRAME_BYTES, 100) {}
         }
     }
 
@@ -284,11 +297,12 @@ mod tests {
             (RESTORE.to_vec(), FrameError::Kind(18)),
             (vec![0, 0, 0, 2, 19, 0], FrameError::Malformed),
             (vec![0, 0, 0, 9, 77], FrameError::Kind(77)),
+            (vec![0, 0, 0, 2, 22, 0], FrameError::Kind(22)),
             (vec![0, 0, 0, 2, 2, 0], FrameError::Malformed),
             (vec![0, 0, 0, 3, 3, b'a', b'b'], FrameError::Malformed),
             ([&[0, 0, 0, 37, 4][..], &[0xff; 36]].concat(), FrameError::Malformed),
         ] {
-            assert_eq!(decode(&mut BytesMut::from(&bytes[..]), FRAME_BYTES), Err(error), "{bytes:?}");
+            assert_eq!(decode(&mut BytesMut::from(&bytes[..]), FRAME_BYTES, 0), Err(error), "{bytes:?}");
         }
     }
 
@@ -300,8 +314,27 @@ mod tests {
             {
                 let mut bytes = u32::try_from(length).unwrap().to_be_bytes().to_vec();
                 bytes.push(kind);
-                assert_eq!(decode(&mut BytesMut::from(&bytes[..]), FRAME_BYTES), expected);
+                assert_eq!(decode(&mut BytesMut::from(&bytes[..]), FRAME_BYTES, 0), expected);
             }
+        }
+    }
+
+    #[test]
+    fn what_was_asked_for_has_a_bound_of_its_own_and_lends_it_to_no_other_frame() {
+        for (kind, length, given_bytes_max, expected) in [
+            (22, 1 + 9_000_000, 9_000_000, Ok(None)),
+            (22, 2 + 9_000_000, 9_000_000, Err(FrameError::TooLong(2 + 9_000_000))),
+            (22, 9, 0, Err(FrameError::Kind(22))),
+            (22, 9_000_000, 0, Err(FrameError::TooLong(9_000_000))),
+            (22, 1 + 10, 10, Ok(None)),
+            (22, 1 + 11, 10, Err(FrameError::TooLong(12))),
+            (5, FRAME_BYTES + 1, 9_000_000, Err(FrameError::TooLong(FRAME_BYTES + 1))),
+            (5, FRAME_BYTES, 9_000_000, Ok(None)),
+        ] {
+            let mut bytes = u32::try_from(length).unwrap().to_be_bytes().to_vec();
+            bytes.push(kind);
+            let decoded = decode(&mut BytesMut::from(&bytes[..]), FRAME_BYTES, given_bytes_max);
+            assert_eq!(decoded, expected, "{kind} {length} {given_bytes_max}");
         }
     }
 

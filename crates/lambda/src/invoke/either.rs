@@ -88,6 +88,12 @@ impl EitherLine {
         }
     }
 
+    pub(crate) fn expect_given(&mut self, bytes_max: usize) {
+        if let Some(frames) = &mut self.frames {
+            frames.expect_given(bytes_max);
+        }
+    }
+
     pub(crate) async fn idle(&self) {
         if self.speaks_runtime_api() {
             self.api.idle().await;

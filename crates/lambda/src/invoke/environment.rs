@@ -11,6 +11,7 @@ use trace::Recorder;
 use wire::TraceContext;
 
 use super::channel::InvokeHeader;
+use super::code_caches::Cached;
 use super::ending::Ending;
 use super::extensions::{Extensions, Failure, ShutdownReason, runtime_end};
 use super::line::{Line, Said};
@@ -44,6 +45,10 @@ pub(crate) struct Environment {
     pub(super) telemetry: Telemetry,
     /// External extensions: the sandbox's programs from 1 on.
     pub(super) companions: usize,
+    /// What init was asked for beside itself and has handed over.
+    pub(super) given: Option<Bytes>,
+    /// What its init has to do with what was compiled of its code.
+    pub(super) cached: Cached,
     /// Init is done, and the runtime wants to be told before its first event.
     pub(super) suspended: bool,
     /// The runtime's program, as long as it waits for the external extensions to register.
@@ -134,6 +139,10 @@ impl Environment {
         let status = initialised.as_ref().map_or_else(Ending::init_status, |_| Status::Answered);
         self.telemetry.publish(|| events::init_report(init, &status, self.clock.elapsed() - start));
         self.telemetry.close();
+        let cached = std::mem::take(&mut self.cached);
+        if !matches!(cached, Cached::Not) {
+            cached.conclude(initialised.is_ok(), self.given.take()).await;
+        }
         match initialised {
             Ok(_) => self.state.become_(State::Ready),
             Err(ref ending) => self.fail(ending).await,
@@ -157,6 +166,11 @@ impl Environment {
             let ending = match self.hear(Awaited::Line, deadline).await {
                 Heard::Said(Said::Loading) if loading.is_none() => {
                     loading = Some((self.clock.now(), self.clock.elapsed() - start));
+                    continue;
+                }
+                // The line takes it only where it was asked for.
+                Heard::Said(Said::Given(bytes)) => {
+                    self.given = Some(bytes);
                     continue;
                 }
                 Heard::Said(Said::Ready) => break,
@@ -500,6 +514,7 @@ fn name_of(said: &Said) -> &'static str {
         Said::InitError(_) => "INIT_ERROR",
         Said::Suspended => "SUSPENDED",
         Said::Restored => "RESTORED",
+        Said::Given(_) => "GIVEN",
         Said::RestoreError(_) => "RESTORE_ERROR",
         Said::Response { .. } => "an answer to another request id",
         Said::Error { .. } => "an error for another request id",

@@ -36,8 +36,9 @@ use registry::{EventType, Registry};
 pub(crate) const EXTENSIONS_ROOT: &str = "/opt/extensions";
 
 /// What external extensions do not see of the runtime's variables (developer guide, "Permissions and configuration"), and
-/// the two descriptors that they do not have.
-pub(crate) const VARIABLES_MISSED: [&str; 12] = [
+/// what is between the platform and its bootstrap: two descriptors, and what the init is asked for.
+pub(crate) const VARIABLES_MISSED: [&str; 13] = [
+    super::beside::VARIABLE,
     "AWS_EXECUTION_ENV",
     "AWS_LAMBDA_LOG_GROUP_NAME",
     "AWS_LAMBDA_LOG_STREAM_NAME",

@@ -29,6 +29,8 @@ pub(crate) enum Said {
     Restored,
     /// That went wrong; JSON in the runtime's words.
     RestoreError(Bytes),
+    /// What this init was asked for beside itself.
+    Given(Bytes),
     /// An answer.
     Response { request_id: String, body: Bytes },
     /// The handler's error; JSON in the runtime's words.
@@ -83,6 +85,15 @@ impl Line {
         }
     }
 
+    /// Takes, until init is done, one GIVEN of at most this many bytes.
+    pub(crate) fn expect_given(&mut self, bytes_max: usize) {
+        match self {
+            Self::Frames(line) => line.expect_given(bytes_max),
+            Self::RuntimeApi(_) => {}
+            Self::Either(line) => line.expect_given(bytes_max),
+        }
+    }
+
     /// Waits until the runtime has asked for its next event, where it asks: one that speaks frames is idle when it has answered.
     pub(crate) async fn idle(&self) {
         match self {
@@ -127,6 +138,8 @@ pub(crate) struct FrameLine {
     buffer: BytesMut,
     undelivered: bool,
     limits: PayloadLimits,
+    /// Of a GIVEN; 0 where none is expected.
+    given_bytes_max: usize,
     /// Where the answer to the event that was delivered last goes, if it streams.
     stream: Streaming,
 }
@@ -177,7 +190,12 @@ impl Streaming {
 
 impl FrameLine {
     pub(crate) fn new(socket: UnixStream, limits: PayloadLimits) -> Self {
-        Self { socket, buffer: BytesMut::new(), undelivered: false, limits, stream: Streaming::default() }
+        let (buffer, stream) = (BytesMut::new(), Streaming::default());
+        Self { socket, buffer, undelivered: false, limits, given_bytes_max: 0, stream }
+    }
+
+    pub(crate) fn expect_given(&mut self, bytes_max: usize) {
+        self.given_bytes_max = bytes_max;
     }
 
     pub(super) fn holds_event(&self) -> bool {
@@ -206,7 +224,7 @@ impl FrameLine {
     pub(crate) async fn listen(&mut self) -> Said {
         loop {
             self.stream.pass_on().await;
-            match channel::decode(&mut self.buffer, self.limits.frame_bytes()) {
+            match channel::decode(&mut self.buffer, self.limits.frame_bytes(), self.given_bytes_max) {
                 Ok(Some(Frame::Head { request_id, content_type })) => {
                     let head = StreamPart::Head(String::from_utf8_lossy(&content_type).into_owned());
                     match self.stream.take(&request_id, head, self.limits.stream_bytes) {
@@ -220,7 +238,12 @@ impl FrameLine {
                         Err(said) => return said,
                     }
                 }
-                Ok(Some(frame)) => return self.said(frame),
+                Ok(Some(frame)) => {
+                    if matches!(frame, Frame::Given { .. } | Frame::Ready | Frame::Suspended) {
+                        self.given_bytes_max = 0;
+                    }
+                    return self.said(frame);
+                }
                 Ok(None) => {}
                 Err(channel::FrameError::TooLong(_)) => return self.too_large(),
                 Err(error) => return Said::Violation(error.to_string()),
@@ -250,6 +273,7 @@ impl FrameLine {
             Frame::Suspended => Said::Suspended,
             Frame::Restored => Said::Restored,
             Frame::RestoreError { json } => Said::RestoreError(json),
+            Frame::Given { bytes } => Said::Given(bytes),
             Frame::Head { .. } | Frame::Chunk { .. } => Said::Violation("a part of a stream".to_owned()),
         }
     }

@@ -97,7 +97,7 @@ pub enum NotInitialised {
 
 impl NotInitialised {
     /// The codes are those of the API model's `StateReasonCode`.
-    fn of(ending: &Ending) -> Self {
+    pub(super) fn of(ending: &Ending) -> Self {
         if let Some(error) = ending.refusal() {
             return error.into();
         }

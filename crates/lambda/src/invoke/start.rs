@@ -11,6 +11,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::apis::{self, Apis};
 use super::assign::{Folders, function_mounts};
+use super::beside::Beside;
+use super::code_caches::Cached;
 use super::egress::{Door, Egress};
 use super::either::EitherLine;
 use super::ending::Ending;
@@ -27,7 +29,7 @@ use super::state::State;
 use super::stems::{Stem, address_variables, listeners};
 use super::telemetry::Telemetry;
 use super::variables::TASK_ROOT;
-use super::{EnvironmentPeer, InvokeError, Invoker, PayloadLimits, egress, endpoint, entry};
+use super::{Credentials, EnvironmentPeer, InvokeError, Invoker, PayloadLimits, egress, endpoint, entry};
 use crate::FunctionVersion;
 use crate::runtimes::{LaunchPlan, Protocol};
 
@@ -124,13 +126,25 @@ impl Invoker {
         function: &Arc<FunctionVersion>,
         memory: OwnedSemaphorePermit,
         id: String,
+        logs: LogStream,
+    ) -> Result<Started, StartFailure> {
+        self.start_beside(function, memory, id, logs, None).await
+    }
+
+    /// The same, for an init that is asked for something beside itself; without it, for the version's cache of compiled code.
+    pub(super) async fn start_beside(
+        &self,
+        function: &Arc<FunctionVersion>,
+        memory: OwnedSemaphorePermit,
+        id: String,
         mut logs: LogStream,
+        asked: Option<Beside>,
     ) -> Result<Started, StartFailure> {
         let shared = &self.0;
         let clock = &shared.clock;
         let (code_began, start) = (clock.now(), clock.elapsed());
         let unavailable = |cause: String| StartFailure::Platform(InvokeError::Unavailable { cause });
-        let folders = self.folders(function).await.map_err(unavailable)?;
+        let mut folders = self.folders(function).await.map_err(unavailable)?;
         let code_download = clock.elapsed() - start;
         let external = match self.external_extensions(&folders, &mut logs).await {
             Ok(external) => external,
@@ -138,18 +152,17 @@ impl Invoker {
         };
         let extensions = Extensions::new(About::of(function), shared.rng.clone(), &external);
         let (plan, mut logs) = self.plan(function, &folders, logs)?;
+        let (beside, cached) = match asked {
+            Some(beside) => (beside, Cached::Not),
+            None => self.cached(function, &plan).await,
+        };
+        folders.beside = beside.mount();
         let mut state = State::Empty;
         let peer = peer(function, &id);
-        let credentials = (shared.hooks.issue_credentials)(Arc::clone(function), peer.clone()).await;
-        let credentials = credentials.map_err(StartFailure::Platform)?;
-        let holds = Held {
-            hooks: shared.hooks.clone(),
-            access_key_id: credentials.access_key_id.clone(),
-            keys_expire: credentials.expires,
-            open: CancellationToken::new(),
-            _image: folders.image.clone(),
-        };
-        let variables = Self::variables(function, &plan, logs.name(), &credentials);
+        let (credentials, holds) =
+            self.credentials(function, &peer, folders.image.clone()).await.map_err(StartFailure::Platform)?;
+        let mut variables = Self::variables(function, &plan, logs.name(), &credentials);
+        variables.extend(beside.variable());
         let protocol = entry::protocol(function, &plan);
         let (sandbox_began, start) = (clock.now(), clock.elapsed());
         let launched = self.sandbox_for(function, plan, folders, variables, &external).await;
@@ -170,7 +183,8 @@ impl Invoker {
         logs.attach(&mut sandbox, telemetry.clone());
         let door = shared.way_out.door(Egress::of(&function.environment));
         let line = connect(&mut sandbox, line, protocol, &holds, peer, door, apis_of(&extensions, &telemetry), shared);
-        let line = line.map_err(|cause| unavailable(cause.to_owned()))?;
+        let mut line = line.map_err(|cause| unavailable(cause.to_owned()))?;
+        line.expect_given(beside.given_bytes_max());
         let environment = Environment {
             id,
             logs,
@@ -182,6 +196,8 @@ impl Invoker {
             telemetry,
             companions: external.len(),
             held,
+            given: None,
+            cached,
             suspended: false,
             clock: clock.clone(),
             shutdown: shared.shutdown.clone(),
@@ -191,6 +207,35 @@ impl Invoker {
             holds,
         };
         Ok(Started { environment, timings })
+    }
+
+    /// The credentials of a new environment, and what ends with it.
+    async fn credentials(
+        &self,
+        function: &Arc<FunctionVersion>,
+        peer: &EnvironmentPeer,
+        image: Option<ImageRoot>,
+    ) -> Result<(Credentials, Held), InvokeError> {
+        let hooks = &self.0.hooks;
+        let credentials = (hooks.issue_credentials)(Arc::clone(function), peer.clone()).await?;
+        let holds = Held {
+            hooks: hooks.clone(),
+            access_key_id: credentials.access_key_id.clone(),
+            keys_expire: credentials.expires,
+            open: CancellationToken::new(),
+            _image: image,
+        };
+        Ok((credentials, holds))
+    }
+
+    /// What the init of a function is to do about what was compiled of its code.
+    async fn cached(&self, function: &FunctionVersion, plan: &LaunchPlan) -> (Beside, Cached) {
+        let ours = plan.protocol == Protocol::Frames && function.image.is_none();
+        // Nothing passes from one tenant's environments to another's, not even what init has made.
+        if !ours || function.per_tenant || self.0.launcher.isolation() != Isolation::Process {
+            return (Beside::Nothing, Cached::Not);
+        }
+        self.0.code_caches.beside(function, plan).await
     }
 
     /// How the program of a function is started. The log stream comes back.
@@ -292,7 +337,7 @@ impl Invoker {
             }
             let image = (hooks.image)(function.account.clone(), image.manifest.clone()).await;
             let image = image.map_err(|error| format!("the image cannot be read: {error}"))?;
-            return Ok(Folders { package: image.root.clone(), layers: None, image: Some(image) });
+            return Ok(Folders { package: image.root.clone(), layers: None, image: Some(image), beside: None });
         }
         let package = (hooks.code)(function.code.clone()).await;
         let package = package.map_err(|error| format!("the package cannot be read: {error}"))?;
@@ -303,7 +348,7 @@ impl Invoker {
                 Some(merged.map_err(|error| format!("the layers cannot be read: {error}"))?)
             }
         };
-        Ok(Folders { package, layers, image: None })
+        Ok(Folders { package, layers, image: None, beside: None })
     }
 
     /// What a runtime that stands by gets: the same as in [`Invoker::spec`], as far as it depends on the function.

@@ -1,9 +1,11 @@
 //! The data plane with real sandboxes and real processes.
 
+mod code_cache;
 mod egress;
 mod endpoint;
 mod extensions;
 mod faults;
+mod init_runs;
 mod lifecycle;
 mod load;
 mod logging;

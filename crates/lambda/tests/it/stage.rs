@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::Request;
 use kv::Kv;
 use lambda::image::{ImageLimits, ImageSource, NoImages};
+use lambda::invoke::init_run::{Asked, InitRun};
 use lambda::invoke::{BoxFuture, NotInitialised, Report, Status, StreamPart};
 use lambda::package::{Packages, UnpackLimits};
 use lambda::runtimes::{Family, MissingRuntime, Resolved, RuntimeVersion};
@@ -119,6 +120,11 @@ impl DataPlane for Script {
 
     fn hold_spare(&self, function: Arc<FunctionVersion>) {
         self.held.lock().push(function.qualified_arn());
+    }
+
+    fn run_init(&self, _: Arc<FunctionVersion>, _: Asked) -> BoxFuture<Result<InitRun, NotInitialised>> {
+        let cause = "no sandbox here".to_owned();
+        Box::pin(std::future::ready(Err(InvokeError::Unavailable { cause }.into())))
     }
 }
 

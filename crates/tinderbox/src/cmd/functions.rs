@@ -1,4 +1,6 @@
-//! `tinderbox functions`: what is deployed.
+//! `tinderbox functions`: what is deployed, and what its cold starts cost.
+
+mod report;
 
 use std::process::ExitCode;
 
@@ -8,13 +10,35 @@ use crate::client::{self, Client};
 use crate::print::Print;
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     #[command(flatten)]
     client: client::Options,
 }
 
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Tells what each dependency costs in a function's cold start, what its recent cold starts took, and what a bundle would take
+    Report {
+        /// Name or ARN of the function, with or without a version or an alias behind a colon
+        function: String,
+
+        #[command(flatten)]
+        client: client::Options,
+    },
+}
+
 pub(crate) async fn run(args: Args, print: Print) -> anyhow::Result<ExitCode> {
-    let client = Client::new(args.client)?;
+    match args.command {
+        None => list(Client::new(args.client)?, print).await,
+        Some(Command::Report { function, client }) => report::run(&Client::new(client)?, &function, print).await,
+    }
+}
+
+async fn list(client: Client, print: Print) -> anyhow::Result<ExitCode> {
     let mut functions = Vec::new();
     let mut marker: Option<String> = None;
     loop {

@@ -13,6 +13,7 @@ use iam::{Decisions, Iam};
 use kv::Kv;
 use lambda::image::ImageLimits;
 use lambda::invoke::PayloadLimits;
+use lambda::invoke::code_caches::CodeCaches;
 use lambda::invoke::{LogLine, LogSink};
 use lambda::limits;
 use lambda::package::{Packages, UnpackLimits};
@@ -32,6 +33,7 @@ use wire::Service;
 use wire::sigv4::{Credential, Secret};
 
 use super::function_keys::FunctionKeys;
+use super::function_report::FunctionReport;
 use super::identity_admin::IdentityAdmin;
 use super::images::Images;
 use super::{admin, identity, launcher_program, storage, topics};
@@ -102,6 +104,7 @@ pub(super) async fn wire(
         limits: invoke_limits(config),
         prices: prices(config),
         hooks: hooks(&packages, &function_keys, &handle),
+        code_caches: open_code_caches(data, &clock, &rng, &stop)?,
         launcher,
         runtimes: runtimes.clone(),
         logs: log_sink(logs.clone()),
@@ -198,6 +201,14 @@ async fn open_stores(data: &Path, clock: &Clock, rng: &Rng) -> anyhow::Result<(K
     Ok((kv, blobs))
 }
 
+/// What languages have compiled of functions' code: beside the packages, and of no use without them.
+fn open_code_caches(data: &Path, clock: &Clock, rng: &Rng, stop: &CancellationToken) -> anyhow::Result<CodeCaches> {
+    let caches = CodeCaches::open(&data.join("code-caches"), clock.clone(), rng.clone());
+    let caches = caches.context("the folder of code caches does not open")?;
+    sys::task::spawn("code caches", caches.clone().run(stop.clone()));
+    Ok(caches)
+}
+
 fn prices(config: &Config) -> PriceTable {
     PriceTable { request_usd: config.price_million_requests / 1e6, gb_second_usd: config.price_gb_second }
 }
@@ -264,8 +275,19 @@ fn start_triggers(kv: &Kv, lambda: &Lambda, targets: &Targets, stop: &Cancellati
 }
 
 fn admin_routes(config: &Config, traces: trace::Store, lambda: Lambda, sqs: Sqs, sns: Sns, s3: S3) -> Vec<AdminRoute> {
-    let mut routes =
-        vec![admin::traces(traces), admin::code(lambda), storage::scrub(s3), admin::certificate(sns.clone())];
+    let report = FunctionReport {
+        lambda: lambda.clone(),
+        traces: traces.clone(),
+        account: config.account.clone(),
+        region: config.region.clone(),
+    };
+    let mut routes = vec![
+        admin::traces(traces),
+        admin::code(lambda),
+        report.route(),
+        storage::scrub(s3),
+        admin::certificate(sns.clone()),
+    ];
     // Whoever runs an emulator's tests lets everybody do everything anyway; nobody else may wipe an account.
     if config.auth == config::Auth::Permissive {
         routes.push(admin::reset(sqs, sns, config.account.clone()));

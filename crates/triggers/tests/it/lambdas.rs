@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use lambda::invoke::init_run::{Asked, InitRun};
 use lambda::invoke::{BoxFuture, NotInitialised, Report, Status};
 use lambda::package::{Packages, UnpackLimits};
 use lambda::runtimes::{Family, MissingRuntime, Resolved, RuntimeVersion};
@@ -67,6 +68,11 @@ impl DataPlane for Plane {
     }
 
     fn hold_spare(&self, _function: Arc<FunctionVersion>) {}
+
+    fn run_init(&self, _: Arc<FunctionVersion>, _: Asked) -> BoxFuture<Result<InitRun, NotInitialised>> {
+        let cause = "no sandbox here".to_owned();
+        Box::pin(std::future::ready(Err(InvokeError::Unavailable { cause }.into())))
+    }
 }
 
 fn report() -> Report {

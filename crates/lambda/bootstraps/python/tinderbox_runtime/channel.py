@@ -14,6 +14,7 @@ server -> runtime  18 RESTORE     empty: a suspended environment is about to be 
 runtime -> server  19 SUSPENDED   empty: init is done, and something is to be done once more before the first INVOKE
                    20 RESTORED    empty: it is done
                    21 RESTORE_ERROR  error JSON: it went wrong
+                   22 GIVEN       before READY: what this init was asked for beside itself
 """
 
 import os
@@ -30,6 +31,7 @@ RESTORE = 18
 SUSPENDED = 19
 RESTORED = 20
 RESTORE_ERROR = 21
+GIVEN = 22
 
 REQUEST_ID_BYTES = 36
 READ_BYTES = 64 * 1024

@@ -25,7 +25,7 @@ import urllib.parse  # noqa: F401
 import uuid  # noqa: F401
 
 from tinderbox_runtime import channel as frames
-from tinderbox_runtime import context, fault, logs, marshal_json, serve, sink  # noqa: F401
+from tinderbox_runtime import code_cache, context, fault, logs, marshal_json, serve, sink  # noqa: F401
 
 
 def main():

@@ -116,6 +116,19 @@ def hooks():
     return sys.modules.get("snapshot_restore_py")
 
 
+def beside_init(asked):
+    """What the server asks this init for beside itself: a function that answers it once init is done; None for nothing."""
+    if asked is None:
+        return None
+    if asked == "modules":
+        from tinderbox_runtime import module_times
+
+        return module_times.watch()
+    from tinderbox_runtime import code_cache
+
+    return code_cache.use() if asked == "use" else code_cache.make()
+
+
 def main(channel=None):
     take = os.environ.pop  # neither the user's code nor its children have any business with the descriptors
     descriptor = int(take("_TINDERBOX_CHANNEL_FD", "3"))
@@ -126,6 +139,7 @@ def main(channel=None):
     sys.stdout.reconfigure(line_buffering=True)
     hook_logging()
     prepare_path()
+    given = beside_init(take("_TINDERBOX_INIT", None))
     channel.send(frames.LOADING, "", b"")
     try:
         handler = load_handler(os.environ.get("_HANDLER", ""))
@@ -136,6 +150,8 @@ def main(channel=None):
         channel.send(frames.INIT_ERROR, "", dumps(result))
         sys.exit(1)
     sys.stdout.flush()
+    if given is not None and (answer := given()) is not None:
+        channel.send(frames.GIVEN, "", answer)
     if library := hooks():
         from tinderbox_runtime import snapshot
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lambda::invoke::code_caches::CodeCaches;
 use lambda::invoke::{ConnectionHook, Credentials, LogLine};
 use lambda::runtimes::{Family, OperatorRuntimes, Runtimes};
 use lambda::{
@@ -86,6 +87,7 @@ impl Stage {
                 })
             },
             hooks: hooks(&packages, &credentials, connection, clock.clone()),
+            code_caches: CodeCaches::open(&folder.path().join("code-caches"), clock.clone(), Rng::system()).unwrap(),
         });
         Self { invoker, clock, store, recorder, lines, packages, credentials, runtimes, folder, rng }
     }
@@ -152,6 +154,18 @@ impl Stage {
     /// Where a package, or a layer, of a function lies.
     pub(crate) fn folder_of(&self, code: &CodeRef) -> PathBuf {
         self.packages.lock()[&code.digest].clone()
+    }
+
+    /// The caches of compiled code that were made: account, and length.
+    pub(crate) fn code_caches(&self) -> Vec<(PathBuf, u64)> {
+        let mut found = Vec::new();
+        let boots = std::fs::read_dir(self.folder.path().join("code-caches")).unwrap();
+        for account in boots.flatten().flat_map(|boot| std::fs::read_dir(boot.path()).unwrap().flatten()) {
+            if let Ok(caches) = std::fs::read_dir(account.path()) {
+                found.extend(caches.flatten().map(|cache| (cache.path(), cache.metadata().unwrap().len())));
+            }
+        }
+        found
     }
 
     pub(crate) fn invocation(&self, function: &FunctionVersion, event: &str) -> Invocation {

@@ -1,0 +1,141 @@
+// What V8 has compiled of a function's modules, kept from one environment of the version for the next ones (ADR 0021).
+//
+//   make: load as ever ─▶ init is over ─▶ compiled code of every module so far, lazy functions included ─▶ GIVEN, before any event
+//   use:  the file that the server mounts ─▶ cachedData of each module, while init lasts
+//
+//   u32 length of the header | header {file: [offset, length]} | data
+//
+// V8 takes what was compiled by the same version from a source of the same length, and compiles itself where it does not. The files
+// are those of read-only mounts that the version always has, and nothing but the file itself is compiled: what another hook has
+// changed, and what is no plain CommonJS, goes node's own way.
+'use strict';
+
+const fs = require('fs');
+const path = require('path');
+const vm = require('vm');
+const Module = require('module');
+const { inModulePackage } = require('./handler.cjs');
+
+const FILE = '/var/code-cache';
+const FOLDERS = ['/var/task/', '/opt/'];
+const FILES_MAX = 10000;
+const BYTES_MAX = 32 * 1024 * 1024;
+// Less source than this compiles in the time that it takes to read what was compiled.
+const SOURCE_LENGTH_MIN = 64 * 1024;
+
+const PREFIX_LENGTH = Module.wrapper[0].length;
+const importModuleDynamically = vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER;
+
+// Before node 22 what comes out of a cache has lost who loads what its `import()` asks for, and so has the text that it evaluates.
+const KEEPS_IMPORT = Number(process.versions.node.split('.')[0]) >= 22;
+const MAY_IMPORT = /\b(?:import|eval|Function)\s*\(/;
+
+/** Has node say here, to nobody, that `import()` in a script is experimental: it says so once, and the function has no script. */
+function warnNobody() {
+  const { emitWarning } = process;
+  process.emitWarning = () => {};
+  try {
+    new vm.Script("import('node:vm')", { importModuleDynamically }).runInThisContext().catch(() => {});
+  } finally {
+    process.emitWarning = emitWarning;
+  }
+}
+if (KEEPS_IMPORT) warnNobody();
+
+// Flags change what is compiled, and how.
+const works = () => importModuleDynamically !== undefined && process.execArgv.length === 0 && !process.env.NODE_OPTIONS;
+
+function requireOf(module) {
+  const require = (id) => module.require(id);
+  require.resolve = (request, options) => Module._resolveFilename(request, module, false, options);
+  require.resolve.paths = (request) => Module._resolveLookupPaths(request, module);
+  require.main = process.mainModule;
+  require.extensions = Module._extensions;
+  require.cache = Module._cache;
+  return require;
+}
+
+/** The script of a CommonJS file; undefined where node has to see to it. */
+function scriptOf(file, cachedData) {
+  const source = fs.readFileSync(file, 'utf8');
+  // A byte order mark, or a line for a shell: the wrapper would come before it.
+  if (source.startsWith('\uFEFF') || source.startsWith('#!')) return undefined;
+  if (!KEEPS_IMPORT && MAY_IMPORT.test(source)) return undefined;
+  try {
+    const filename = file;
+    return new vm.Script(Module.wrap(source), { filename, columnOffset: -PREFIX_LENGTH, importModuleDynamically, cachedData });
+  } catch {
+    return undefined; // node says what is wrong with it, or loads it as an ES module
+  }
+}
+
+/** Lets `scriptFor(file)` give the script of a module until the answer is called. */
+function hook(scriptFor) {
+  const extensions = Module._extensions;
+  const original = extensions['.js'];
+  let over = false;
+  const ours = function (module, file) {
+    // Whoever gives a module a `_compile` of its own is about to change its source.
+    const script = over || Object.hasOwn(module, '_compile') || process.sourceMapsEnabled ? undefined : scriptFor(file);
+    if (script === undefined) return original.call(this, module, file);
+    const run = script.runInThisContext();
+    return run.call(module.exports, module.exports, requireOf(module), module, file, path.dirname(file));
+  };
+  extensions['.js'] = ours;
+  return () => {
+    over = true;
+    if (extensions['.js'] === ours) extensions['.js'] = original;
+  };
+}
+
+const isCommonJs = (file) => file.endsWith('.cjs') || (file.endsWith('.js') && !inModulePackage(file));
+
+/** Keeps what is compiled; `given` answers it, or nothing where it is not worth the while. */
+exports.make = () => {
+  const scripts = new Map();
+  let length = 0;
+  const end = !works()
+    ? () => {}
+    : hook((file) => {
+        const kept = scripts.size < FILES_MAX && FOLDERS.some((folder) => file.startsWith(folder)) && isCommonJs(file);
+        const script = kept ? scriptOf(file) : undefined;
+        if (script === undefined) return undefined;
+        scripts.set(file, script);
+        length += fs.statSync(file).size;
+        return script;
+      });
+  return {
+    given() {
+      end();
+      if (length < SOURCE_LENGTH_MIN) return '';
+      const header = {};
+      const parts = [];
+      let offset = 0;
+      for (const [file, script] of scripts) {
+        const data = script.createCachedData();
+        if (offset + data.length > BYTES_MAX / 2) break;
+        header[file] = [offset, data.length];
+        offset += data.length;
+        parts.push(data);
+      }
+      const text = Buffer.from(JSON.stringify(header));
+      const prefix = Buffer.alloc(4);
+      prefix.writeUInt32BE(text.length);
+      return Buffer.concat([prefix, text, ...parts]);
+    },
+  };
+};
+
+/** Uses what an earlier environment has compiled. */
+exports.use = () => {
+  if (!works()) return {};
+  const all = fs.readFileSync(FILE);
+  if (all.length === 0) return {}; // it has been given up meanwhile
+  const start = 4 + all.readUInt32BE(0);
+  const header = JSON.parse(all.toString('utf8', 4, start));
+  const end = hook((file) => {
+    const place = Object.hasOwn(header, file) ? header[file] : undefined;
+    return place && scriptOf(file, all.subarray(start + place[0], start + place[0] + place[1]));
+  });
+  return { done: end };
+};

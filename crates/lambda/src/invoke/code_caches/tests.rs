@@ -1,0 +1,198 @@
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+use wire::AccountId;
+
+use super::*;
+use crate::runtimes::Protocol;
+use crate::{Architecture, CodeRef, EnvironmentVariables, LogFormat, Logging, TracingMode};
+
+const MIB: usize = 1 << 20;
+
+fn function() -> FunctionVersion {
+    let name = "f".to_owned();
+    FunctionVersion {
+        account: AccountId::parse("000000000000").unwrap(),
+        region: "us-east-1".to_owned(),
+        arn: "arn:aws:lambda:us-east-1:000000000000:function:f".to_owned(),
+        version: "1".to_owned(),
+        revision_id: "r".to_owned(),
+        role: "arn:aws:iam::000000000000:role/r".to_owned(),
+        runtime: "nodejs20.x".to_owned(),
+        handler: "index.handler".to_owned(),
+        code: CodeRef { digest: "c".to_owned(), length: 1 },
+        unpacked_dir: PathBuf::new(),
+        environment: EnvironmentVariables::default(),
+        memory_mb: 256,
+        timeout_s: 3,
+        ephemeral_mb: 512,
+        tracing: TracingMode::default(),
+        logging: Logging { group: name.clone(), format: LogFormat::Text, application_level: None, system_level: None },
+        architecture: Architecture::host().unwrap(),
+        runtime_warning: None,
+        layers: vec![CodeRef { digest: "l".to_owned(), length: 1 }],
+        image: None,
+        concurrency: crate::Concurrency::default(),
+        per_tenant: false,
+        snap_start: false,
+        name,
+    }
+}
+
+fn plan() -> LaunchPlan {
+    LaunchPlan {
+        argv: Vec::new(),
+        mounts: vec![(PathBuf::from("/data/runtimes/digest/node"), PathBuf::from("/var/runtime"))],
+        environment: Vec::new(),
+        protocol: Protocol::Frames,
+        generic_argv: None,
+        description: "node 20.1.0".to_owned(),
+    }
+}
+
+struct Stage {
+    folder: TempDir,
+    clock: Clock,
+    caches: CodeCaches,
+}
+
+impl Stage {
+    fn new(bytes_max: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(Timestamp::from_unix_s(1_780_000_000));
+        let caches = CodeCaches::open_with(folder.path(), clock.clone(), Rng::system(), bytes_max).unwrap();
+        Self { folder, clock, caches }
+    }
+
+    /// Makes a cache, whose file has the time of the stage's clock.
+    async fn make(&self, function: &FunctionVersion, bytes: usize) {
+        let (beside, making) = self.caches.beside(function, &plan()).await;
+        assert_eq!(beside, Beside::MakeCache);
+        let Cached::Made(making) = making else { panic!("it is to be made") };
+        let (inner, place) = (Arc::clone(&making.inner), making.place.clone());
+        inner.put(&place, &vec![7; bytes]).unwrap();
+        if let Ok(file) = fs::File::open(&place) {
+            file.set_modified(system_time(&self.clock)).unwrap();
+        }
+    }
+
+    async fn has(&self, function: &FunctionVersion) -> bool {
+        matches!(self.caches.beside(function, &plan()).await.0, Beside::UseCache(_))
+    }
+
+    fn files(&self) -> usize {
+        let mut folders = vec![self.folder.path().to_owned()];
+        let mut files = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap().flatten() {
+                if entry.path().is_dir() { folders.push(entry.path()) } else { files += 1 }
+            }
+        }
+        files
+    }
+}
+
+fn numbered(n: usize) -> FunctionVersion {
+    FunctionVersion { code: CodeRef { digest: format!("c{n}"), length: 1 }, ..function() }
+}
+
+#[tokio::test]
+async fn l12_a_cache_is_used_by_what_is_the_same_in_everything_and_by_nothing_else() {
+    let stage = Stage::new(BYTES_MAX);
+    stage.make(&function(), 9).await;
+    assert!(stage.has(&function()).await);
+    let other_account = FunctionVersion { account: AccountId::parse("111111111111").unwrap(), ..function() };
+    let same_code = |change: fn(&mut FunctionVersion)| {
+        let mut other = function();
+        change(&mut other);
+        other
+    };
+    for other in [
+        other_account,
+        same_code(|one| one.arn = "arn:aws:lambda:us-east-1:000000000000:function:g".to_owned()),
+        same_code(|one| one.version = "2".to_owned()),
+        same_code(|one| one.revision_id = "s".to_owned()),
+        same_code(|one| one.runtime = "nodejs22.x".to_owned()),
+        same_code(|one| one.code.digest = "d".to_owned()),
+        same_code(|one| one.layers.clear()),
+        same_code(|one| one.layers[0].digest = "m".to_owned()),
+        // The same letters, cut otherwise.
+        same_code(|one| (one.code.digest, one.layers[0].digest) = ("cl".to_owned(), String::new())),
+    ] {
+        assert_eq!(stage.caches.beside(&other, &plan()).await.0, Beside::MakeCache, "{other:?}");
+    }
+    let newer = LaunchPlan { description: "node 20.1.1".to_owned(), ..plan() };
+    let (beside, _making) = stage.caches.beside(&function(), &newer).await;
+    assert_eq!(beside, Beside::MakeCache);
+    let bootstraps = vec![(PathBuf::from("/data/runtimes/other/node"), PathBuf::from("/var/runtime"))];
+    assert_eq!(
+        stage.caches.beside(&function(), &LaunchPlan { mounts: bootstraps, ..plan() }).await.0,
+        Beside::MakeCache
+    );
+}
+
+#[tokio::test]
+async fn one_environment_makes_it_and_another_may_when_that_one_has_not() {
+    let stage = Stage::new(BYTES_MAX);
+    let (first, making) = stage.caches.beside(&function(), &plan()).await;
+    assert_eq!(first, Beside::MakeCache);
+    assert_eq!(stage.caches.beside(&function(), &plan()).await.0, Beside::Nothing);
+    drop(making);
+    let (again, making) = stage.caches.beside(&function(), &plan()).await;
+    assert_eq!(again, Beside::MakeCache);
+    drop(making);
+    // Not worth the while: known, and not tried at each cold start.
+    stage.make(&function(), 0).await;
+    assert_eq!(stage.caches.beside(&function(), &plan()).await.0, Beside::Nothing);
+}
+
+#[tokio::test]
+async fn what_is_not_used_goes_and_what_is_used_stays() {
+    let stage = Stage::new(BYTES_MAX);
+    stage.make(&numbered(1), 9).await;
+    stage.make(&numbered(2), 9).await;
+    stage.clock.advance(KEEP - IN_USE);
+    assert!(stage.has(&numbered(2)).await);
+    stage.clock.advance(IN_USE + Duration::from_secs(1));
+    stage.caches.0.sweep().unwrap();
+    assert_eq!(stage.files(), 1);
+    assert!(stage.has(&numbered(2)).await && !stage.has(&numbered(1)).await);
+}
+
+#[tokio::test]
+async fn too_much_goes_of_whoever_has_most_and_nothing_that_was_just_used() {
+    let stage = Stage::new(10 << 20);
+    let other = FunctionVersion { account: AccountId::parse("111111111111").unwrap(), ..function() };
+    stage.make(&other, 2 * MIB).await;
+    for n in 0..3 {
+        stage.clock.advance(Duration::from_secs(1));
+        stage.make(&numbered(n), 3 * MIB).await;
+    }
+    assert_eq!(stage.files(), 4, "11 MiB, all of them young");
+    stage.clock.advance(IN_USE);
+    assert!(stage.has(&numbered(0)).await, "it is used now");
+    stage.clock.advance(Duration::from_secs(1));
+    stage.make(&numbered(3), MIB).await;
+    assert!(stage.has(&other).await, "the oldest of all, of an account that has little");
+    assert!(stage.has(&numbered(0)).await && !stage.has(&numbered(1)).await);
+}
+
+#[tokio::test]
+async fn what_another_boot_or_a_killed_server_left_is_not_trusted() {
+    let stage = Stage::new(BYTES_MAX);
+    stage.make(&function(), 9).await;
+    let boot = stage.caches.0.folder.clone();
+    let half = boot.join("unfinished-1");
+    fs::write(&half, "half").unwrap();
+    fs::File::open(&half).unwrap().set_modified(system_time(&stage.clock) - IN_USE - Duration::from_secs(1)).unwrap();
+    let old = stage.folder.path().join("boot-before");
+    fs::create_dir_all(old.join("000000000000")).unwrap();
+    fs::write(old.join("000000000000/key"), "old").unwrap();
+    // A link in a cache's place is neither followed nor counted as what it leads to.
+    std::os::unix::fs::symlink("/etc/passwd", boot.join("000000000000/link")).unwrap();
+    let again = CodeCaches::open_with(stage.folder.path(), stage.clock.clone(), Rng::system(), BYTES_MAX).unwrap();
+    assert!(!old.exists() && !half.exists() && Path::new("/etc/passwd").exists());
+    assert!(matches!(again.beside(&function(), &plan()).await.0, Beside::UseCache(_)), "a restart keeps them");
+    let mode = fs::metadata(stage.folder.path()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}

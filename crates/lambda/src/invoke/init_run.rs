@@ -1,0 +1,123 @@
+//! The init of a function, run for what it tells: in an environment as its others, with its role, its variables and its limits,
+//! which is given no event and ends when init is over.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::beside::Beside;
+use super::ending::Ending;
+use super::environments::StartRight;
+use super::log_records::InitPhase;
+use super::module_times::{ModuleTimes, shown};
+use super::report::{ColdStart, Status};
+use super::spares::{NotInitialised, init_max};
+use super::start::{StartFailure, Started};
+use super::{InvokeError, Invoker};
+use crate::FunctionVersion;
+
+/// What an init is run for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The parts of the cold start.
+    Nothing,
+    /// The time that each module takes to load.
+    Modules,
+    /// What it would take if the package were one bundle: made inside by this program of the host, an `esbuild`.
+    Bundle(PathBuf),
+}
+
+/// What an init has told.
+#[derive(Clone, Debug)]
+pub struct InitRun {
+    /// The parts of the cold start.
+    pub cold: ColdStart,
+    /// What was asked for, where the runtime is one of our bootstraps.
+    pub told: Option<Told>,
+}
+
+/// What was asked for, as the function's own process says it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Told {
+    /// [`Asked::Modules`]
+    Modules(ModuleTimes),
+    /// [`Asked::Bundle`]
+    Bundle(Bundle),
+    /// It makes no sense: the process said something else than our bootstraps do.
+    Nonsense(String),
+}
+
+/// A package as one bundle.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Bundle {
+    /// It was made and loaded.
+    Loaded {
+        /// Its length.
+        bytes: u64,
+        /// How long it took to load, in microseconds.
+        #[serde(rename = "loadUs")]
+        load_us: u64,
+    },
+    /// It was not.
+    Failed {
+        /// Why.
+        error: String,
+    },
+}
+
+impl Invoker {
+    /// Runs the init of a function for what is asked.
+    ///
+    /// # Errors
+    /// See [`NotInitialised`].
+    pub async fn run_init(&self, function: &Arc<FunctionVersion>, asked: Asked) -> Result<InitRun, NotInitialised> {
+        let StartRight { slot, memory } = self.0.environments.right_to_start(function.memory_mb).await?;
+        let (id, logs) = self.open_log_stream(function, None)?;
+        let clock = &self.0.clock;
+        let beside = match asked {
+            Asked::Nothing => Beside::Nothing,
+            Asked::Modules => Beside::Modules,
+            Asked::Bundle(program) => Beside::Bundle(program),
+        };
+        let started = self.start_beside(function, memory, id, logs, Some(beside.clone())).await;
+        let Started { mut environment, timings } = started.map_err(|failure| match failure {
+            StartFailure::Platform(error) => error.into(),
+            StartFailure::Package(ending, _) => NotInitialised::of(&ending),
+        })?;
+        let start = clock.elapsed();
+        let initialised = environment.initialise(InitPhase::Init, init_max(function)).await;
+        drop(slot);
+        let status = initialised.as_ref().map_or_else(Ending::init_status, |_| Status::Answered);
+        let took = clock.elapsed() - start;
+        let record = environment.logs.platform.init_report(InitPhase::Init, took, &status, clock.now());
+        environment.logs.write(record);
+        let initialised = initialised.map_err(|ending| match self.0.shutdown.is_cancelled() {
+            true => InvokeError::Unavailable { cause: "the server is shutting down".to_owned() }.into(),
+            false => NotInitialised::of(&ending),
+        })?;
+        let told = environment.given.take().map(|given| told(&beside, &given));
+        environment.stop().await;
+        let cold = ColdStart {
+            code_download: timings.code_download,
+            sandbox_start: timings.sandbox_start,
+            runtime_init: initialised.runtime_init,
+            user_init: initialised.user_init,
+        };
+        Ok(InitRun { cold, told })
+    }
+}
+
+/// Reads what was given.
+fn told(beside: &Beside, given: &Bytes) -> Told {
+    let nonsense = |error: serde_json::Error| Told::Nonsense(error.to_string());
+    match beside {
+        Beside::Bundle(_) => match serde_json::from_slice(given) {
+            Ok(Bundle::Failed { error }) => Told::Bundle(Bundle::Failed { error: shown(&error) }),
+            Ok(loaded) => Told::Bundle(loaded),
+            Err(error) => nonsense(error),
+        },
+        _ => ModuleTimes::read(given).map_or_else(Told::Nonsense, Told::Modules),
+    }
+}
