@@ -31,6 +31,7 @@ use super::telemetry::Telemetry;
 use super::variables::TASK_ROOT;
 use super::{Credentials, EnvironmentPeer, InvokeError, Invoker, PayloadLimits, egress, endpoint, entry};
 use crate::FunctionVersion;
+use crate::image::ImageRoot;
 use crate::runtimes::{LaunchPlan, Protocol};
 
 /// L14: processes and threads, and open files, of one environment.

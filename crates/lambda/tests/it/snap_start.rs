@@ -42,7 +42,7 @@ async fn records(stage: &Stage, revision: &str) -> Vec<(Bytes, Bytes)> {
     let all = RangeOptions { limit: 1_000, reverse: false, snapshot: false };
     let found = stage.kv.read(|tx| async move { tx.range(b"\x00", b"\xff", all).await }).await.unwrap();
     let bears = |value: &Bytes| String::from_utf8_lossy(value).contains(revision);
-    found.into_iter().filter(|(_, value)| bears(value)).map(|(key, value)| (key, value)).collect()
+    found.into_iter().filter(|(_, value)| bears(value)).collect()
 }
 
 /// Sets records, or removes those of which there is no value any more.
