@@ -19,7 +19,8 @@ const { inModulePackage } = require('./handler.cjs');
 const FILE = '/var/code-cache';
 const FOLDERS = ['/var/task/', '/opt/'];
 const FILES_MAX = 10000;
-const BYTES_MAX = 32 * 1024 * 1024;
+// It is in memory twice while it is made, and once while it is used.
+const bytesMax = () => Math.min(16, Number(process.env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE) / 16) * 1024 * 1024;
 // Less source than this compiles in the time that it takes to read what was compiled.
 const SOURCE_LENGTH_MIN = 64 * 1024;
 
@@ -113,7 +114,7 @@ exports.make = () => {
       let offset = 0;
       for (const [file, script] of scripts) {
         const data = script.createCachedData();
-        if (offset + data.length > BYTES_MAX / 2) break;
+        if (offset + data.length > bytesMax()) break;
         header[file] = [offset, data.length];
         offset += data.length;
         parts.push(data);

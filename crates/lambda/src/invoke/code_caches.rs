@@ -36,6 +36,8 @@ const BYTES_MAX: u64 = 1 << 30;
 const FILE_BYTES_MIN: u64 = 4_096;
 /// A cache that is not used for this long goes.
 const KEEP: Duration = Duration::from_secs(24 * 3_600);
+/// One that holds nothing, because there was nothing or init failed, is tried again after this long.
+const KEEP_NOTHING: Duration = Duration::from_secs(3_600);
 /// One that was used within this time stays whatever happens: an environment may be about to be shown it.
 const IN_USE: Duration = Duration::from_secs(600);
 /// How often it is looked for those that go.
@@ -80,9 +82,11 @@ impl Cached {
                     drop(turn);
                 }));
             }
-            // Whoever's fault it was: the next init must not fail because of what was kept. Another environment may be about to be
-            // shown it, so something is there still.
-            (Self::Used(Used { inner, place }), _) if !well => put(inner, place, Bytes::new()).await,
+            // Whoever's fault it was (making takes memory, too): the next init must not fail because of a cache. Another
+            // environment may be about to be shown it, so something is there still.
+            (Self::Made(Making { inner, place, .. }) | Self::Used(Used { inner, place }), _) if !well => {
+                put(inner, place, Bytes::new()).await;
+            }
             _ => {}
         }
     }
@@ -217,8 +221,9 @@ impl Inner {
             for entry in fs::read_dir(&account)? {
                 let cache = entry?.path();
                 let Ok(file) = fs::symlink_metadata(&cache) else { continue };
+                let keep = if file.len() == 0 { KEEP_NOTHING } else { KEEP };
                 match age(&cache, now) {
-                    Some(age) if age > KEEP => remove(&cache)?,
+                    Some(age) if age > keep => remove(&cache)?,
                     Some(age) => {
                         accounts.entry(account.clone()).or_default().push((age, file.len().max(FILE_BYTES_MIN), cache))
                     }

@@ -11,12 +11,13 @@ sources are compiled at every cold start. Loaders that change what they load are
 
 import json
 import marshal
+import os
 from importlib.machinery import SourceFileLoader
 
 FILE = "/var/code-cache"
 FOLDERS = ("/var/task/", "/opt/")
 FILES_MAX = 10_000
-BYTES_MAX = 32 << 20
+BYTES_MAX = 16 << 20
 # Less than this compiles in the time that it takes to read what was compiled.
 BYTES_MIN = 16 << 10
 
@@ -54,10 +55,12 @@ def make():
 
     def given():
         end()
+        # It is in memory twice while it is made, and once while it is used.
+        bytes_max = min(BYTES_MAX, int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]) << 16)
         header, parts, offset = {}, [], 0
         for path, code in codes.items():
             data = marshal.dumps(code)
-            if offset + len(data) > BYTES_MAX // 2:
+            if offset + len(data) > bytes_max:
                 break
             header[path] = [offset, len(data)]
             offset += len(data)

@@ -147,6 +147,27 @@ async fn one_environment_makes_it_and_another_may_when_that_one_has_not() {
 }
 
 #[tokio::test]
+async fn after_an_init_that_fails_the_next_has_no_cache_for_a_while() {
+    let stage = Stage::new(BYTES_MAX);
+    for used in [false, true] {
+        let one = numbered(usize::from(used));
+        if used {
+            stage.make(&one, 9).await;
+        }
+        let (beside, cached) = stage.caches.beside(&one, &plan()).await;
+        assert_eq!(matches!(beside, Beside::UseCache(_)), used);
+        cached.conclude(false, Some(Bytes::from_static(b"of an init that failed"))).await;
+        assert_eq!(stage.caches.beside(&one, &plan()).await.0, Beside::Nothing);
+        let place = stage.caches.0.folder.join("000000000000").join(key(&one, &plan()));
+        assert_eq!(fs::metadata(&place).unwrap().len(), 0, "it may be about to be mounted");
+        fs::File::open(&place).unwrap().set_modified(system_time(&stage.clock)).unwrap();
+        stage.clock.advance(KEEP_NOTHING + Duration::from_secs(1));
+        stage.caches.0.sweep().unwrap();
+        assert_eq!(stage.caches.beside(&one, &plan()).await.0, Beside::MakeCache);
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_used_goes_and_what_is_used_stays() {
     let stage = Stage::new(BYTES_MAX);
     stage.make(&numbered(1), 9).await;
