@@ -105,6 +105,11 @@ impl LambdaError {
         matches!(self, Self::ResourceNotFoundException(_))
     }
 
+    /// See [`InvokeError::is_of_function`].
+    pub fn is_of_function(&self) -> bool {
+        matches!(self, Self::Invoke(error) if error.is_of_function())
+    }
+
     /// Our own failure.
     pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::ServiceException(source.into())

@@ -36,6 +36,7 @@ mod log_lines;
 mod log_records;
 mod log_stream;
 mod payload_limits;
+mod places;
 mod provisioned;
 pub mod report;
 mod restore;

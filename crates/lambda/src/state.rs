@@ -102,7 +102,7 @@ pub struct State {
     pub(crate) check_policy: CheckPolicy,
     /// Who tells the data plane what is provisioned of a function.
     pub(crate) provisioning: Turns,
-    /// Qualified ARNs of versions that are being initialised (SnapStart).
+    /// Revisions of versions that are being initialised (SnapStart).
     pub(crate) optimising: Mutex<HashSet<String>>,
     pub(crate) images: Arc<dyn ImageSource>,
     /// Images that are brought here at the same time.

@@ -37,7 +37,7 @@ use record::{Condition, Result as Attempted};
 /// Records and dead letters on their way: entries are [`Outgoing`].
 pub const RESULTS: Outbox = Outbox::new("lambda-results", 4);
 
-/// Pause before the first and the second attempt after a function error (L2).
+/// Pause before the first and the second attempt after a function error, or one of the hooks after a restore (L2).
 const RETRY_PAUSES: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(120)];
 /// Pause after the first attempt that was throttled or failed on our side, and the longest one (L3).
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
@@ -116,7 +116,7 @@ impl AsyncInvoke {
         let too_old = self.clock.now() >= Timestamp::from_unix_ms(event.accepted_ms) + policy.age_max;
         let attempted = match too_old || policy.is_stopped {
             // Its time was up while it waited, or nothing of the function may run.
-            true => Attempted::NotRun { status: 0, message: String::new() },
+            true => Attempted::NotRun { status: 0, message: String::new(), of_function: false },
             false => Attempted::of(self.lambda.run_event(&event).await),
         };
         match decide(&event, &policy, &attempted, too_old, self.clock.now()) {
@@ -177,7 +177,7 @@ fn decide(event: &QueuedEvent, policy: &EventPolicy, attempted: &Attempted, too_
     let expires = Timestamp::from_unix_ms(event.accepted_ms) + policy.age_max;
     let (at, next) = match attempted {
         Attempted::Answered { .. } => return Decision::End(Condition::Success),
-        Attempted::Failed { .. } => {
+        Attempted::Failed { .. } | Attempted::NotRun { of_function: true, .. } => {
             let retry = usize::try_from(event.function_errors).unwrap_or(usize::MAX);
             let Some(pause) = RETRY_PAUSES.get(retry).filter(|_| event.function_errors < policy.retries_max) else {
                 return Decision::End(Condition::RetriesExhausted);
@@ -186,7 +186,7 @@ fn decide(event: &QueuedEvent, policy: &EventPolicy, attempted: &Attempted, too_
         }
         // A mistake of the event's own (too large, recursive) does not get better by waiting; a role may come back, and a
         // version be initialised.
-        Attempted::NotRun { status, .. } if !matches!(*status, 403 | 408 | 409 | 429 | 500..) => {
+        Attempted::NotRun { status, .. } if !matches!(*status, 403 | 409 | 429 | 500..) => {
             return Decision::End(Condition::RetriesExhausted);
         }
         Attempted::NotRun { .. } => {
@@ -209,7 +209,9 @@ impl Attempted {
                 error: outcome.function_error.map_or("Unhandled", lambda::FunctionError::as_str),
                 payload: outcome.payload,
             },
-            Err(error) => Self::NotRun { status: error.status(), message: error.to_string() },
+            Err(error) => {
+                Self::NotRun { status: error.status(), message: error.to_string(), of_function: error.is_of_function() }
+            }
         }
     }
 }

@@ -40,6 +40,8 @@ pub enum Refusal {
     Gone(String),
     /// The event is not acceptable, now or later: too large, or one more round of a loop.
     Rejected(String),
+    /// Its own code went wrong before it got the event: the hooks after a restore.
+    Failed(String),
     /// The platform could not, this time.
     Transient(String),
 }
@@ -121,8 +123,9 @@ async fn invoke(lambda: &Lambda, rng: &Rng, call: Call) -> Result<Answer, Refusa
     match lambda.invoke(cx, input).await {
         Ok(output) => Ok(Answer { payload: output.payload.unwrap_or_default(), function_error: output.function_error }),
         Err(error) if error.status() == 429 => Err(Refusal::Throttled),
-        // A version that is being initialised is ready soon, and the hooks of a restore may be quicker the next time.
-        Err(error) if matches!(error.status(), 408 | 409 | 500..) => Err(Refusal::Transient(error.to_string())),
+        Err(error) if error.is_of_function() => Err(Refusal::Failed(error.to_string())),
+        // A version that is being initialised is ready soon.
+        Err(error) if matches!(error.status(), 409 | 500..) => Err(Refusal::Transient(error.to_string())),
         Err(error) if matches!(error.status(), 400 | 413) => Err(Refusal::Rejected(error.to_string())),
         Err(error) => Err(Refusal::Gone(error.to_string())),
     }

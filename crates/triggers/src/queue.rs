@@ -354,6 +354,11 @@ impl Poller {
                 tracing::warn!(mapping = self.mapping.uuid, message, cause, "a function may not get a message");
                 self.leave(&receipts(items), closed).await;
             }
+            // As after a function error.
+            Refusal::Failed(cause) => {
+                tracing::warn!(mapping = self.mapping.uuid, cause, "a function went wrong before it got its messages");
+                self.leave(&receipts(items), closed).await;
+            }
             // As if they had not been received.
             Refusal::Throttled => {
                 self.give_back(&receipts(items)).await;

@@ -146,7 +146,7 @@ impl Targets {
             Err(Refusal::Gone(cause)) => Err(Undelivered::Denied(cause)),
             Err(Refusal::Rejected(cause)) => Err(Undelivered::Permanent(cause)),
             Err(Refusal::Throttled) => Err(Undelivered::Transient("the function is throttled".to_owned())),
-            Err(Refusal::Transient(cause)) => Err(Undelivered::Transient(cause)),
+            Err(Refusal::Failed(cause) | Refusal::Transient(cause)) => Err(Undelivered::Transient(cause)),
         }
     }
 

@@ -94,6 +94,13 @@ impl EitherLine {
         }
     }
 
+    pub(crate) fn holds_restore(&self) -> bool {
+        match &self.frames {
+            Some(frames) => frames.holds_event(),
+            None => self.api.holds_restore(),
+        }
+    }
+
     pub(crate) fn holds_event(&self) -> bool {
         match &self.frames {
             Some(frames) => frames.holds_event(),

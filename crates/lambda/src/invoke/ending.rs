@@ -7,6 +7,7 @@ use sandbox::Exit;
 use serde_json::json;
 use sys::Timestamp;
 
+use super::InvokeError;
 use super::extensions::{Failure, ShutdownReason};
 use super::log_records::iso_time;
 use super::report::Status;
@@ -33,6 +34,8 @@ pub(crate) enum Ending {
     Extension(Failure),
     /// The runtime broke the protocol.
     Violation(String),
+    /// The platform could not go on; why. Nothing of it is the function's fault.
+    Platform(String),
 }
 
 /// What a caller reads.
@@ -62,8 +65,17 @@ impl Ending {
             Self::NoEntry(_) => "Runtime.InvalidEntrypoint",
             Self::Extension(failure) => failure.error_type(),
             Self::Violation(_) => "Runtime.ProtocolError",
+            Self::Platform(_) => "Sandbox.Failure",
         };
         Some(error_type.to_owned())
+    }
+
+    /// Why the platform could not run the function, where that is how it ended.
+    pub(crate) fn refusal(&self) -> Option<InvokeError> {
+        match self {
+            Self::Platform(cause) => Some(InvokeError::Unavailable { cause: cause.clone() }),
+            _ => None,
+        }
     }
 
     /// What extensions hear of it.
@@ -113,6 +125,7 @@ impl Ending {
             Self::Violation(message) => {
                 platform(format!("The runtime does not speak its protocol: {message}"), failed())
             }
+            Self::Platform(cause) => platform(format!("The sandbox failed: {cause}"), failed()),
         }
     }
 }

@@ -192,7 +192,7 @@ impl Environment {
     ///
     /// # Errors
     /// How the environment ended instead.
-    pub(crate) async fn restore(&mut self, limit: Duration) -> Result<Duration, Ending> {
+    pub(crate) async fn restore(&mut self, limit: Duration) -> Result<Duration, NotRestored> {
         if !std::mem::take(&mut self.suspended) {
             return Ok(Duration::ZERO);
         }
@@ -204,11 +204,16 @@ impl Environment {
                 self.state.become_(State::Ready);
                 return Ok(self.clock.elapsed() - start);
             }
-            Heard::Said(Said::RestoreError(json)) => Ending::Error(json),
-            Heard::Said(Said::Closed { .. }) => self.closed().await,
-            other => self.ending_of(other, limit),
+            Heard::Said(Said::RestoreError(json)) => NotRestored::Ended(Ending::Error(json)),
+            Heard::Said(Said::Closed { undelivered: true }) => NotRestored::NeverTold,
+            Heard::Exited(_) if self.line.holds_restore() => NotRestored::NeverTold,
+            Heard::Said(Said::Closed { undelivered: false }) => NotRestored::Ended(self.closed().await),
+            other => NotRestored::Ended(self.ending_of(other, limit)),
         };
-        self.fail(&ending).await;
+        match &ending {
+            NotRestored::NeverTold => self.fail(&Ending::Exited(Exit::Signal(9))).await,
+            NotRestored::Ended(ending) => self.fail(ending).await,
+        }
         Err(ending)
     }
 
@@ -228,7 +233,10 @@ impl Environment {
             Some(Err(error)) if error.is_exec() => {
                 Err(Ending::NoEntry(no_entry(self.held.as_deref().unwrap_or_default(), &error)))
             }
-            Some(Err(_)) => Err(Ending::Exited(Exit::Signal(9))),
+            Some(Err(error)) => {
+                tracing::error!(environment = self.id, %error, "a runtime that waited for extensions cannot be begun");
+                Err(Ending::Platform(error.to_string()))
+            }
             None => Err(Ending::TimedOut(limit)),
         }
     }
@@ -381,14 +389,17 @@ impl Environment {
     /// True when it can take an event, its process still runs, and its keys outlive whatever it begins now: its
     /// environment variables cannot change, so an environment ends before its keys do, as on AWS.
     pub(crate) fn is_usable(&self) -> bool {
-        use futures_util::FutureExt as _;
         if self.holds.keys_expire.is_some_and(|expire| expire <= self.clock.now() + KEYS_LEFT_MIN) {
             return false;
         }
-        // An extension that has ended, or has said that it will, takes the environment with it.
-        let alive = runtime_end(&self.sandbox).now_or_never().is_none()
-            && self.extensions.failure(&self.sandbox).now_or_never().is_none();
-        alive && matches!(self.state, State::Ready | State::Frozen)
+        self.is_alive() && matches!(self.state, State::Ready | State::Frozen)
+    }
+
+    /// True when its process still runs. An extension that has ended, or has said that it will, takes the environment with it.
+    pub(crate) fn is_alive(&self) -> bool {
+        use futures_util::FutureExt as _;
+        runtime_end(&self.sandbox).now_or_never().is_none()
+            && self.extensions.failure(&self.sandbox).now_or_never().is_none()
     }
 
     /// True when it can be given back.
@@ -445,6 +456,25 @@ impl Environment {
 /// The runtime was gone before it took the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NeverTaken;
+
+/// Why an environment cannot be used after its restore phase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NotRestored {
+    /// The runtime was gone before it heard of the restore: nothing of the function's code ran.
+    NeverTold,
+    /// How the function's code ended.
+    Ended(Ending),
+}
+
+impl NotRestored {
+    /// The status of the phase.
+    pub(crate) fn status(&self) -> Status {
+        match self {
+            Self::NeverTold => Ending::Exited(Exit::Signal(9)).init_status(),
+            Self::Ended(ending) => ending.init_status(),
+        }
+    }
+}
 
 async fn listen(line: &mut Line, extensions: &Extensions, awaited: Awaited) -> Heard {
     match awaited {

@@ -29,7 +29,8 @@ use pools::{Idle, Next, Pool, Pools, Young, forget};
 
 use super::environment::Environment;
 use super::keep_alive::KeepAlive;
-use super::spares::{Shelf, SpareRight};
+use super::shelves::Claim;
+use super::spares::Shelf;
 use super::{InvokeError, InvokeLimits, ThrottleReason};
 use crate::FunctionVersion;
 
@@ -180,7 +181,7 @@ impl Environments {
         let (mut handed, soon, busy) = {
             let mut pools = self.0.pools.lock();
             if pools.closed {
-                return Err(closed());
+                return Err(InvokeError::shutting_down());
             }
             let Pools { by_key, old, arrivals, .. } = &mut *pools;
             let pool = match by_key.contains_key(key) {
@@ -230,7 +231,7 @@ impl Environments {
         let busy = {
             let mut pools = self.0.pools.lock();
             if pools.closed {
-                return Err(closed());
+                return Err(InvokeError::shutting_down());
             }
             let key = Arc::new(key.clone());
             pools.by_key.entry(Arc::clone(&key)).or_default().busy += 1;
@@ -248,16 +249,15 @@ impl Environments {
     }
 
     /// The right to start one environment that nobody waits for: with memory that is free, in a slot that is left over.
-    pub(crate) fn spare_right(&self, memory_mb: u32) -> SpareRight {
+    pub(super) fn spare_right(&self, memory_mb: u32) -> Claim<StartRight> {
         // One more stays free for whoever is in a hurry.
         if self.0.starting.available_permits() < self.0.starting_max.min(2) {
-            return SpareRight::NoSlot;
+            return Claim::NotNow;
         }
-        let Ok(slot) = Arc::clone(&self.0.starting).try_acquire_owned() else { return SpareRight::NoSlot };
-        match Arc::clone(&self.0.memory).try_acquire_many_owned(memory_mb) {
-            Ok(memory) => SpareRight::Given(StartRight { slot, memory }),
-            Err(_) => SpareRight::NoMemory,
-        }
+        let Ok(slot) = Arc::clone(&self.0.starting).try_acquire_owned() else { return Claim::NotNow };
+        // It would take memory from what somebody may call.
+        let memory = Arc::clone(&self.0.memory).try_acquire_many_owned(memory_mb);
+        memory.map_or(Claim::NoRoom, |memory| Claim::Given(StartRight { slot, memory }))
     }
 
     /// Keeps this many environments by key whatever happens: neither idleness nor want of memory ends them. What was kept
@@ -324,7 +324,8 @@ impl Environments {
             let cause = format!("{memory_mb} MB are more than this node's whole budget of {budget} MB");
             return Err(InvokeError::Unavailable { cause });
         }
-        let slot = async || Arc::clone(&self.0.starting).acquire_owned().await.map_err(|_| closed());
+        let slot =
+            async || Arc::clone(&self.0.starting).acquire_owned().await.map_err(|_| InvokeError::shutting_down());
         // The slot first: where there is memory, no more take it than can start with it.
         let place = slot().await?;
         if let Ok(memory) = Arc::clone(&self.0.memory).try_acquire_many_owned(memory_mb) {
@@ -332,7 +333,7 @@ impl Environments {
         }
         // Not while memory is waited for, though: other starts have what they need.
         drop(place);
-        let _turn = self.0.making_room.acquire().await.map_err(|_| closed())?;
+        let _turn = self.0.making_room.acquire().await.map_err(|_| InvokeError::shutting_down())?;
         let memory = self.room(memory_mb).await?;
         Ok(StartRight { slot: slot().await?, memory })
     }
@@ -360,7 +361,7 @@ impl Environments {
             if victims.is_empty() {
                 tokio::select! {
                     biased;
-                    given = Arc::clone(memory).acquire_many_owned(memory_mb) => return given.map_err(|_| closed()),
+                    given = Arc::clone(memory).acquire_many_owned(memory_mb) => return given.map_err(|_| InvokeError::shutting_down()),
                     () = idled => continue,
                     () = arrived => continue,
                 }
@@ -584,8 +585,4 @@ impl Drop for Busy {
             }
         }
     }
-}
-
-fn closed() -> InvokeError {
-    InvokeError::Unavailable { cause: "the server is shutting down".to_owned() }
 }

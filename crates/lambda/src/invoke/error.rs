@@ -71,6 +71,19 @@ impl ThrottleReason {
     }
 }
 
+impl InvokeError {
+    /// The server ends: nothing is begun any more.
+    pub(crate) fn shutting_down() -> Self {
+        Self::Unavailable { cause: "the server is shutting down".to_owned() }
+    }
+
+    /// True when the function's own code went wrong before it saw the event: the hooks after a restore. Another attempt may
+    /// go better, as after a function error.
+    pub fn is_of_function(&self) -> bool {
+        matches!(self, Self::RestoreFailed | Self::RestoreTimedOut)
+    }
+}
+
 impl ServiceError for InvokeError {
     fn code(&self) -> &'static str {
         match self {

@@ -42,7 +42,7 @@ pub(crate) enum Said {
     Violation(String),
     /// The runtime's end is closed.
     Closed {
-        /// True when the runtime certainly did not take the last event: another environment may.
+        /// True when the runtime certainly did not take the last event, or hear of its restore: another environment may.
         undelivered: bool,
     },
 }
@@ -98,6 +98,15 @@ impl Line {
             Self::Frames(line) => line.holds_event(),
             Self::RuntimeApi(api) => api.holds_event(),
             Self::Either(line) => line.holds_event(),
+        }
+    }
+
+    /// True when the runtime has certainly not heard of the last [`Line::restore`].
+    pub(crate) fn holds_restore(&self) -> bool {
+        match self {
+            Self::Frames(line) => line.holds_event(),
+            Self::RuntimeApi(api) => api.holds_restore(),
+            Self::Either(line) => line.holds_restore(),
         }
     }
 
@@ -185,7 +194,7 @@ impl FrameLine {
 
     pub(crate) async fn restore(&mut self) {
         // A write fails only when the peer has closed: the next read says so.
-        let _ = self.socket.write_all(&channel::RESTORE).await;
+        self.undelivered = self.socket.write_all(&channel::RESTORE).await.is_err();
     }
 
     /// Tells a generic runtime its function. What goes wrong is said by [`FrameLine::listen`].
@@ -277,6 +286,25 @@ mod tests {
             drop(runtime);
             assert_eq!(line.listen().await, Said::Closed { undelivered: !reads });
         }
+    }
+
+    #[tokio::test]
+    async fn a_runtime_that_ended_before_it_heard_of_its_restore_is_told_from_one_that_ended_after() {
+        for reads in [false, true] {
+            let (server, mut runtime) = UnixStream::pair().unwrap();
+            let mut line = FrameLine::new(server, PayloadLimits::default());
+            line.restore().await;
+            if reads {
+                runtime.read_exact(&mut [0; channel::RESTORE.len()]).await.unwrap();
+            }
+            drop(runtime);
+            assert_eq!(line.listen().await, Said::Closed { undelivered: !reads });
+        }
+        let (server, runtime) = UnixStream::pair().unwrap();
+        let mut line = FrameLine::new(server, PayloadLimits::default());
+        drop(runtime);
+        line.restore().await;
+        assert_eq!(line.listen().await, Said::Closed { undelivered: true });
     }
 
     #[tokio::test]

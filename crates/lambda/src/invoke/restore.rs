@@ -11,7 +11,7 @@ use std::time::Duration;
 use sys::Timestamp;
 
 use super::ending::Ending;
-use super::environment::Environment;
+use super::environment::{Environment, NotRestored};
 use super::report::{Restore, Status};
 use super::run::Run;
 use super::telemetry::events;
@@ -27,31 +27,38 @@ impl Run {
         mut environment: Box<Environment>,
     ) -> Result<Option<Box<Environment>>, InvokeError> {
         let shared = &self.invoker.clone().0;
-        // A new environment for all but its init (L11).
-        shared.admission.grow(&self.function.arn, shared.clock.elapsed())?;
+        // A new environment for all but its init (L11). Where there may be none, it waits for another caller.
+        if let Err(throttled) = shared.admission.grow(&self.function.arn, shared.clock.elapsed()) {
+            shared.spares.put_back(&self.function, environment);
+            return Err(throttled);
+        }
         let (began, start) = (shared.clock.now(), shared.clock.elapsed());
         if let Err(error) = environment.thaw().await {
             tracing::warn!(environment = environment.id, %error, "a spare cannot be thawed");
             return Ok(None);
         }
-        self.restore(&mut environment, began, start).await?;
-        Ok(Some(environment))
+        self.restore(environment, began, start).await
     }
 
-    /// Runs the restore phase, which began at `began`, or `start` by the monotonic clock.
+    /// Runs the restore phase, which began at `began`, or `start` by the monotonic clock. `None` when the environment had ended
+    /// before it heard of it: its hooks have not run, and another environment may do what it was to do.
     pub(super) async fn restore(
         &mut self,
-        environment: &mut Environment,
+        mut environment: Box<Environment>,
         began: Timestamp,
         start: Duration,
-    ) -> Result<(), InvokeError> {
+    ) -> Result<Option<Box<Environment>>, InvokeError> {
+        if !environment.is_alive() {
+            tracing::warn!(environment = environment.id, "an environment ended before its restore");
+            return Ok(None);
+        }
         let clock = self.invoker.0.clock.clone();
         let logs = &mut environment.logs;
         let record = logs.platform.restore_start(began);
         logs.write(record);
         logs.publish(|| events::restore_start(logs.facts()));
         let restored = environment.restore(RESTORE_MAX).await;
-        let status = restored.as_ref().map_or_else(Ending::init_status, |_| Status::Answered);
+        let status = restored.as_ref().map_or_else(NotRestored::status, |_| Status::Answered);
         let duration = clock.elapsed() - start;
         let logs = &mut environment.logs;
         // What the hooks wrote precedes START.
@@ -64,10 +71,13 @@ impl Run {
         match restored {
             Ok(hooks) => {
                 self.restore = Some(Restore { duration, billed: hooks });
-                Ok(())
+                Ok(Some(environment))
             }
-            Err(Ending::TimedOut(_)) => Err(InvokeError::RestoreTimedOut),
-            Err(_) => Err(InvokeError::RestoreFailed),
+            // What ends with the server has done nothing wrong.
+            Err(_) if self.invoker.0.shutdown.is_cancelled() => Err(InvokeError::shutting_down()),
+            Err(NotRestored::NeverTold) => Ok(None),
+            Err(NotRestored::Ended(Ending::TimedOut(_))) => Err(InvokeError::RestoreTimedOut),
+            Err(NotRestored::Ended(_)) => Err(InvokeError::RestoreFailed),
         }
     }
 

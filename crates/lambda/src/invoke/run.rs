@@ -130,6 +130,8 @@ impl Run {
         let invoker = self.invoker.clone();
         let (clock, environments) = (&invoker.0.clock, &invoker.0.environments);
         for _ in 0..ATTEMPTS_MAX {
+            // Each environment writes its own START, and the function's time starts anew.
+            (self.started, self.cold, self.init, self.restore) = (None, None, None, None);
             let began = clock.now();
             let spare = || invoker.0.spares.take(&self.function);
             let (checkout, busy) = environments.checkout(&self.key, self.function.memory_mb, spare).await?;
@@ -149,7 +151,8 @@ impl Run {
                     None => continue,
                 },
                 Checkout::Cold(right) => match self.cold(right).await {
-                    Ok(environment) => environment,
+                    Ok(Some(environment)) => environment,
+                    Ok(None) => continue,
                     Err(ColdEnd::Refused(error)) => return Err(error),
                     Err(ColdEnd::Ended(mut logs, ending, peak)) => {
                         let last = self.conclude(ending, None, peak);
@@ -169,8 +172,9 @@ impl Run {
         })
     }
 
-    /// Makes an environment; runs its init phase again, within the function's own timeout, when it goes wrong.
-    async fn cold(&mut self, right: StartRight) -> Result<Box<Environment>, ColdEnd> {
+    /// Makes an environment; runs its init phase again, within the function's own timeout, when it goes wrong. `None` when it
+    /// was gone before it could be restored.
+    async fn cold(&mut self, right: StartRight) -> Result<Option<Box<Environment>>, ColdEnd> {
         let StartRight { slot, memory } = right;
         let invoker = self.invoker.clone();
         let shared = &invoker.0;
@@ -197,8 +201,10 @@ impl Run {
         let lasted = shared.clock.elapsed() - init_began;
         self.init_report(&mut environment.logs, InitPhase::Init, lasted, &ending);
         if shared.shutdown.is_cancelled() {
-            let cause = "the server is shutting down".to_owned();
-            return Err(ColdEnd::Refused(InvokeError::Unavailable { cause }));
+            return Err(ColdEnd::Refused(InvokeError::shutting_down()));
+        }
+        if let Some(error) = ending.refusal() {
+            return Err(ColdEnd::Refused(error));
         }
         let Environment { id, mut logs, memory, .. } = environment;
         self.start_record(&mut logs);
@@ -214,6 +220,9 @@ impl Run {
             Err(ending) => {
                 let lasted = shared.clock.elapsed() - began;
                 self.init_report(&mut environment.logs, InitPhase::Invoke, lasted, &ending);
+                if let Some(error) = ending.refusal() {
+                    return Err(ColdEnd::Refused(error));
+                }
                 let peak = environment.memory_peak_bytes();
                 let Environment { logs, .. } = environment;
                 Err(ColdEnd::Ended(Box::new(logs), ending, peak))
@@ -222,13 +231,13 @@ impl Run {
     }
 
     /// An environment that has just been initialised, ready to take the event.
-    async fn ready(&mut self, mut environment: Environment) -> Result<Box<Environment>, ColdEnd> {
-        if self.function.snap_start {
-            let clock = &self.invoker.0.clock;
-            let (began, start) = (clock.now(), clock.elapsed());
-            self.restore(&mut environment, began, start).await.map_err(ColdEnd::Refused)?;
+    async fn ready(&mut self, environment: Environment) -> Result<Option<Box<Environment>>, ColdEnd> {
+        let environment = Box::new(environment);
+        if !self.function.snap_start {
+            return Ok(Some(environment));
         }
-        Ok(Box::new(environment))
+        let (began, start) = (self.invoker.0.clock.now(), self.invoker.0.clock.elapsed());
+        self.restore(environment, began, start).await.map_err(ColdEnd::Refused)
     }
 
     fn not_started(&mut self, failure: StartFailure) -> ColdEnd {
@@ -289,14 +298,7 @@ impl Run {
         let header = self.header(began + left);
         let event = self.invocation.payload.clone();
         let ending = environment.invoke(header, event, left, self.timeout()).await;
-        let Ok(ending) = ending else {
-            // The next environment writes its own START, and the function's time starts anew.
-            self.started = None;
-            self.cold = None;
-            self.init = None;
-            self.restore = None;
-            return None;
-        };
+        let Ok(ending) = ending else { return None };
         self.spans.phase("handler", began, clock.now());
         let lasted = clock.now().since(began);
         let status = ending.init_status();

@@ -79,7 +79,10 @@ enum Phase {
     },
     InitFailed,
     Suspended,
-    Restoring,
+    Restoring {
+        /// The call to `restore/next` has been answered.
+        told: bool,
+    },
     RestoreFailed,
     /// The runtime speaks frames: nobody else may take its place here.
     Elsewhere,
@@ -94,7 +97,7 @@ impl Phase {
             Self::Answered { .. } => "InvocationResponseSent",
             Self::InitFailed => "InitError",
             Self::Suspended => "RestoreReady",
-            Self::Restoring => "Restoring",
+            Self::Restoring { .. } => "Restoring",
             Self::RestoreFailed => "RestoreError",
             Self::Elsewhere => "Elsewhere",
         }
@@ -174,7 +177,7 @@ impl RuntimeApi {
     pub(crate) fn restore(&self) {
         let mut conversation = self.shared.conversation.lock();
         if conversation.phase == Phase::Suspended {
-            conversation.phase = Phase::Restoring;
+            conversation.phase = Phase::Restoring { told: false };
         }
         drop(conversation);
         self.shared.restoring.notify_one();
@@ -189,6 +192,10 @@ impl RuntimeApi {
             }
             moved.await;
         }
+    }
+
+    pub(crate) fn holds_restore(&self) -> bool {
+        matches!(self.shared.conversation.lock().phase, Phase::Restoring { told: false })
     }
 
     pub(crate) fn holds_event(&self) -> bool {
@@ -263,8 +270,14 @@ impl Shared {
         }
         loop {
             let woken = self.restoring.notified();
-            if self.conversation.lock().phase != Phase::Suspended {
-                return Ok(());
+            {
+                let mut conversation = self.conversation.lock();
+                if let Phase::Restoring { told } = &mut conversation.phase {
+                    *told = true;
+                }
+                if conversation.phase != Phase::Suspended {
+                    return Ok(());
+                }
             }
             woken.await;
         }
@@ -273,7 +286,7 @@ impl Shared {
     /// `POST /runtime/restore/error`
     fn restore_error(&self, json: Bytes) -> Result<(), Refused> {
         let mut conversation = self.conversation.lock();
-        if conversation.phase != Phase::Restoring {
+        if !matches!(conversation.phase, Phase::Restoring { .. }) {
             return Err(Refused::transition(&conversation.phase, Phase::RestoreFailed.name()));
         }
         conversation.phase = Phase::RestoreFailed;
@@ -298,7 +311,7 @@ impl Conversation {
             Phase::Starting
             | Phase::InitFailed
             | Phase::Suspended
-            | Phase::Restoring
+            | Phase::Restoring { .. }
             | Phase::RestoreFailed
             | Phase::Elsewhere => Err(Refused::transition(&self.phase, "InvocationResponse")),
             _ => Err(Refused::request_id()),
@@ -312,14 +325,16 @@ struct Asked(Arc<Shared>);
 impl Asked {
     fn begin(shared: Arc<Shared>) -> Result<Self, Refused> {
         let mut conversation = shared.conversation.lock();
-        let allowed =
-            matches!(conversation.phase, Phase::Starting | Phase::Waiting | Phase::Answered { .. } | Phase::Restoring);
+        let allowed = matches!(
+            conversation.phase,
+            Phase::Starting | Phase::Waiting | Phase::Answered { .. } | Phase::Restoring { .. }
+        );
         if !allowed || conversation.asked {
             return Err(Refused::transition(&conversation.phase, Phase::Waiting.name()));
         }
         match conversation.phase {
             Phase::Starting => shared.say(Said::Ready),
-            Phase::Restoring => shared.say(Said::Restored),
+            Phase::Restoring { .. } => shared.say(Said::Restored),
             _ => {}
         }
         conversation.phase = Phase::Waiting;

@@ -5,6 +5,8 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -18,6 +20,8 @@ use super::demand::Demand;
 const QUIET: Duration = Duration::from_millis(20);
 /// How often surplus is looked for, and how long what found no room waits.
 const PERIOD: Duration = Duration::from_secs(60);
+/// Pause before what is needed to make one is asked for again.
+const CLAIM_PAUSE: Duration = Duration::from_millis(50);
 /// Pause after a first failure; it doubles with every further one …
 const FAILURE_PAUSE: Duration = Duration::from_secs(60);
 /// … this often.
@@ -52,14 +56,27 @@ pub(super) trait Kind: Clone {
 pub(super) enum Unmade {
     /// It went wrong; the cause.
     Failed(String),
+    /// Whoever made it stopped.
+    GivenUp,
+}
+
+/// What is needed to make one, where there is any.
+#[derive(Debug)]
+pub(super) enum Claim<P> {
+    /// It is held.
+    Given(P),
+    /// Others have it for the moment.
+    NotNow,
     /// There is no room for it now.
     NoRoom,
 }
 
 /// What stands by, by kind.
-pub(super) struct Shelves<K: Kind, S> {
+pub(super) struct Shelves<K: Kind, S: Standing> {
     clock: Clock,
     memory_mb_max: u32,
+    /// Nothing is put down any more. Changed and read while `shelves` is locked.
+    ended: AtomicBool,
     shelves: Mutex<HashMap<K::Key, Shelf<K, S>>>,
     wake: Notify,
     /// Told when something comes to stand by.
@@ -73,6 +90,8 @@ struct Shelf<K, S> {
     kind: K,
     demand: Demand,
     ready: Vec<S>,
+    /// How many are being made.
+    making: usize,
     /// Monotonic moment before which none is begun.
     not_before: Duration,
     /// Failures since one was made.
@@ -82,14 +101,47 @@ struct Shelf<K, S> {
 }
 
 impl<K: Kind, S> Shelf<K, S> {
+    /// What stands by and what is being made.
+    fn count(&self) -> usize {
+        self.ready.len() + self.making
+    }
+
     fn memory_mb(&self) -> u64 {
-        u64::from(self.kind.memory_mb()) * self.ready.len() as u64
+        u64::from(self.kind.memory_mb()) * self.count() as u64
+    }
+
+    /// Whether more are to be made. Of what fails, one after the other.
+    fn is_wanting(&self) -> bool {
+        self.count() < self.demand.target() && (self.failures == 0 || self.making == 0)
+    }
+}
+
+/// One that is being made: its room is kept until it is put down, or this is dropped.
+pub(super) struct Making<K: Kind, S: Standing> {
+    shelves: Arc<Shelves<K, S>>,
+    pub(super) kind: K,
+    is_done: bool,
+}
+
+impl<K: Kind, S: Standing> Making<K, S> {
+    /// Puts down what was made, if anybody still wants it.
+    pub(super) fn put(mut self, made: Result<S, Unmade>) {
+        self.is_done = true;
+        self.shelves.put(&self.kind, made);
+    }
+}
+
+impl<K: Kind, S: Standing> Drop for Making<K, S> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.shelves.put(&self.kind, Err(Unmade::GivenUp));
+        }
     }
 }
 
 /// What to do next.
-enum Next<K, S> {
-    Make(Box<K>),
+enum Next<K, S, P> {
+    Make(K, P),
     /// Make room by letting these go.
     LetGo(Vec<S>),
     /// Nothing before this moment, or before something is taken.
@@ -100,7 +152,15 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
     /// Empty shelves that will hold at most `memory_mb_max` together.
     pub(super) fn new(clock: Clock, memory_mb_max: u32) -> Self {
         let period_at = Mutex::new(clock.elapsed() + PERIOD);
-        Self { clock, memory_mb_max, shelves: Mutex::default(), wake: Notify::new(), arrived: Notify::new(), period_at }
+        Self {
+            clock,
+            memory_mb_max,
+            ended: AtomicBool::new(false),
+            shelves: Mutex::default(),
+            wake: Notify::new(),
+            arrived: Notify::new(),
+            period_at,
+        }
     }
 
     /// True when nothing is ever made ahead.
@@ -119,16 +179,30 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
         if self.are_closed() {
             return None;
         }
-        let now = self.clock.elapsed();
-        let taken = self.with_shelf(kind, kind.floor(), |shelf| {
-            let taken = std::iter::from_fn(|| shelf.ready.pop()).find(S::is_alive);
-            shelf.demand.take(taken.as_ref().map(|_| shelf.ready.len()));
-            shelf.not_before = shelf.not_before.max(now + QUIET);
-            shelf.used_at = now;
-            taken
-        });
+        let taken = self.with_shelf(kind, kind.floor(), |shelf| shelf.take(self.clock.elapsed()));
         self.wake.notify_one();
         taken.flatten()
+    }
+
+    /// One of `kind`, if one stands by; more will soon be where some are held, and none where none are.
+    pub(super) fn take_held(&self, kind: &K) -> Option<S> {
+        let key = kind.key()?;
+        let taken = self.shelves.lock().get_mut(&key).map(|shelf| shelf.take(self.clock.elapsed()));
+        if taken.is_some() {
+            self.wake.notify_one();
+        }
+        taken.flatten()
+    }
+
+    /// Puts back what was taken and not used. Returns what has to go for it, or itself where none are held any more.
+    #[must_use = "what has to go is let go"]
+    pub(super) fn put_back(&self, kind: &K, taken: S) -> Vec<S> {
+        let mut shelves = self.shelves.lock();
+        let Some(shelf) = kind.key().and_then(|key| shelves.get_mut(&key)) else { return vec![taken] };
+        shelf.ready.push(taken);
+        let gone = self.beyond(&mut shelves);
+        self.arrived.notify_waiters();
+        gone
     }
 
     /// How many stand by now.
@@ -146,17 +220,24 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
     #[must_use = "what has to go is let go"]
     pub(super) fn put_down(&self, kind: &K, made: S) -> Vec<S> {
         let now = self.clock.elapsed();
+        let mut made = Some(made);
         self.with_shelf(kind, 1, |shelf| {
-            shelf.ready.push(made);
+            shelf.ready.extend(made.take());
             (shelf.failures, shelf.used_at) = (0, now);
         });
+        let mut gone = self.beyond(&mut self.shelves.lock());
+        gone.extend(made);
+        self.arrived.notify_waiters();
+        gone
+    }
+
+    /// What is more than may stand by: of the kinds that were not used for longest.
+    fn beyond(&self, shelves: &mut HashMap<K::Key, Shelf<K, S>>) -> Vec<S> {
         let mut gone = Vec::new();
-        let mut shelves = self.shelves.lock();
         while shelves.values().map(Shelf::memory_mb).sum::<u64>() > u64::from(self.memory_mb_max) {
             let Some(shelf) = least_recently_used(shelves.values_mut()) else { break };
             gone.push(shelf.ready.remove(0));
         }
-        self.arrived.notify_waiters();
         gone
     }
 
@@ -178,19 +259,28 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
         self.shelves.lock().extract_if(|key, _| fits(key)).flat_map(|(_, shelf)| shelf.ready).collect()
     }
 
-    /// Lets go of everything.
-    pub(super) fn clear(&self) {
-        self.shelves.lock().clear();
+    /// Lets go of everything, for good: nothing is put down any more.
+    pub(super) fn end(&self) {
+        let gone = {
+            let mut shelves = self.shelves.lock();
+            self.ended.store(true, Ordering::Relaxed);
+            std::mem::take(&mut *shelves)
+        };
+        drop(gone);
     }
 
-    /// The shelf of a kind, made where there is none; `None` for what cannot be made ahead.
+    /// The shelf of a kind, made where there is none; `None` for what cannot be made ahead, or when all has ended.
     fn with_shelf<T>(&self, kind: &K, floor: usize, act: impl FnOnce(&mut Shelf<K, S>) -> T) -> Option<T> {
         let key = kind.key()?;
         let mut shelves = self.shelves.lock();
+        if self.ended.load(Ordering::Relaxed) {
+            return None;
+        }
         let shelf = shelves.entry(key).or_insert_with(|| Shelf {
             kind: kind.clone(),
             demand: Demand::new(floor),
             ready: Vec::new(),
+            making: 0,
             not_before: Duration::ZERO,
             failures: 0,
             used_at: self.clock.elapsed(),
@@ -198,50 +288,69 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
         Some(act(shelf))
     }
 
-    /// One step of the task that keeps the shelves filled: makes one more with `make`, or waits until there is a reason to.
-    pub(super) async fn turn<F>(&self, make: impl FnOnce(K) -> F)
+    /// One step of a task that keeps the shelves filled by itself: makes one more with `make`, or waits until there is a
+    /// reason to.
+    pub(super) async fn turn<F>(self: &Arc<Self>, make: impl FnOnce(K) -> F)
     where
         F: Future<Output = Result<S, Unmade>>,
     {
-        self.let_go_of_surplus();
-        match self.next() {
-            Next::Make(kind) => {
-                let made = make((*kind).clone()).await;
-                self.put(&kind, made);
-                self.arrived.notify_waiters();
-            }
-            Next::LetGo(gone) => drop(gone),
-            Next::Wait(until) => {
-                let pause = until.saturating_sub(self.clock.elapsed());
-                tokio::select! {
-                    () = self.wake.notified() => {}
-                    () = self.clock.sleep(pause) => {}
+        let (making, ()) = self.wanted(|_| Claim::Given(())).await;
+        let made = make(making.kind.clone()).await;
+        making.put(made);
+    }
+
+    /// Waits until one more is to be made and what it needs is there, as `claim` says; that comes with it. `claim` must not
+    /// wait, nor ask these shelves.
+    pub(super) async fn wanted<P>(self: &Arc<Self>, claim: impl Fn(&K) -> Claim<P>) -> (Making<K, S>, P) {
+        loop {
+            self.let_go_of_surplus();
+            match self.next(&claim) {
+                Next::Make(kind, claimed) => {
+                    return (Making { shelves: Arc::clone(self), kind, is_done: false }, claimed);
+                }
+                Next::LetGo(gone) => drop(gone),
+                Next::Wait(until) => {
+                    let pause = until.saturating_sub(self.clock.elapsed());
+                    tokio::select! {
+                        () = self.wake.notified() => {}
+                        () = self.clock.sleep(pause) => {}
+                    }
                 }
             }
         }
     }
 
-    fn next(&self) -> Next<K, S> {
+    /// What to do next. What is to be made counts from now on.
+    fn next<P>(&self, claim: impl Fn(&K) -> Claim<P>) -> Next<K, S, P> {
         let (now, period_at) = (self.clock.elapsed(), *self.period_at.lock());
         let mut shelves = self.shelves.lock();
         let used_mb: u64 = shelves.values().map(Shelf::memory_mb).sum();
         let free_mb = u64::from(self.memory_mb_max).saturating_sub(used_mb);
         let fits = |shelf: &Shelf<K, S>| u64::from(shelf.kind.memory_mb()) <= free_mb;
-        let wanting = || shelves.iter().filter(|(_, shelf)| shelf.ready.len() < shelf.demand.target());
         // Those that may and find no room look again when something has gone.
-        let not_yet = wanting().map(|(_, shelf)| shelf.not_before).filter(|not_before| *not_before > now);
-        let later = not_yet.fold(period_at, Duration::min);
+        let not_yet = shelves.values().filter(|shelf| shelf.is_wanting() && shelf.not_before > now);
+        let mut later = not_yet.map(|shelf| shelf.not_before).fold(period_at, Duration::min);
         // The emptiest first, of those that may: one that must wait keeps nobody else waiting. Of two the one that was used
         // last: it may be the one for which the other has just been let go.
-        let may = || wanting().filter(|(_, shelf)| shelf.not_before <= now);
-        if let Some((_, shelf)) =
-            may().filter(|(_, shelf)| fits(shelf)).min_by_key(|(_, shelf)| (shelf.ready.len(), Reverse(shelf.used_at)))
-        {
-            return Next::Make(Box::new(shelf.kind.clone()));
+        let may = |shelf: &Shelf<K, S>| shelf.is_wanting() && shelf.not_before <= now;
+        let mut first: Vec<_> = shelves.values_mut().filter(|shelf| may(shelf) && fits(shelf)).collect();
+        first.sort_by_key(|shelf| (shelf.count(), Reverse(shelf.used_at)));
+        for shelf in first {
+            match claim(&shelf.kind) {
+                Claim::Given(claimed) => {
+                    shelf.making += 1;
+                    return Next::Make(shelf.kind.clone(), claimed);
+                }
+                Claim::NotNow => later = later.min(now + CLAIM_PAUSE),
+                Claim::NoRoom => {
+                    shelf.not_before = now + PERIOD;
+                    later = later.min(shelf.not_before);
+                }
+            }
         }
         // One that has none and was used lately takes the place of one that was not.
-        let empty = may().filter(|(_, shelf)| shelf.ready.is_empty()).max_by_key(|(_, shelf)| shelf.used_at);
-        if let Some((key, shelf)) = empty {
+        let empty = shelves.iter().filter(|(_, shelf)| may(shelf) && !fits(shelf) && shelf.count() == 0);
+        if let Some((key, shelf)) = empty.max_by_key(|(_, shelf)| shelf.used_at) {
             let (key, used_at) = (key.clone(), shelf.used_at);
             let missing_mb = u64::from(shelf.kind.memory_mb()) - free_mb;
             let gone = room_from(shelves.iter_mut().filter(|(one, _)| **one != key), used_at, missing_mb);
@@ -257,18 +366,23 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
         let mut shelves = self.shelves.lock();
         // No shelf: nobody wants it any more.
         let Some(shelf) = kind.key().and_then(|key| shelves.get_mut(&key)) else { return };
+        shelf.making = shelf.making.saturating_sub(1);
         match made {
             Ok(made) => {
                 shelf.failures = 0;
                 shelf.ready.push(made);
+                self.arrived.notify_waiters();
             }
-            Err(Unmade::NoRoom) => shelf.not_before = now + PERIOD,
+            // A task that panics would be begun again at once.
+            Err(Unmade::GivenUp) => shelf.not_before = now + FAILURE_PAUSE,
             Err(Unmade::Failed(cause)) => {
                 tracing::warn!(kind = kind.description(), cause, "cannot be made ahead");
                 shelf.not_before = now + FAILURE_PAUSE * 2u32.pow(shelf.failures.min(DOUBLINGS_MAX));
                 shelf.failures += 1;
             }
         }
+        // What was kept for it may be another's, and the next of its kind is looked for.
+        self.wake.notify_one();
     }
 
     /// Lets go of what nobody has wanted for a period, once a period, however busy the shelves are.
@@ -286,6 +400,17 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
             shelf.demand.period(shelf.ready.len());
             shelf.ready.truncate(shelf.demand.target());
         }
+    }
+}
+
+impl<K: Kind, S: Standing> Shelf<K, S> {
+    /// The newest, if one stands by.
+    fn take(&mut self, now: Duration) -> Option<S> {
+        let taken = std::iter::from_fn(|| self.ready.pop()).find(S::is_alive);
+        self.demand.take(taken.as_ref().map(|_| self.ready.len()));
+        self.not_before = self.not_before.max(now + QUIET);
+        self.used_at = now;
+        taken
     }
 }
 

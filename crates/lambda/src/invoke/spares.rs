@@ -5,11 +5,15 @@
 //!   publish ─▶ optimise: init, freeze ─▶ shelf ──take──▶ thaw, restore (restore.rs) ─▶ serves, as every other
 //!                                         ▲  │ memory is needed, not used for long, keys expire soon: dropped
 //!              demand ─▶ init, freeze ────┘
-//!                        one at a time, when nobody has just taken one and a start slot is left over
+//!                        when nobody has just taken one, and a start slot and memory are left over
 //! ```
+//! For none of these inits anybody waits who calls: they have a few places of their own (places.rs), so that one that is slow
+//! keeps neither callers nor, for long, the others waiting.
+//!
 //! Each has run its own init in a sandbox of its own: no two share a random state, an address layout, an id or a
 //! connection (L18). One that was never taken has worked for nobody and ends without a word.
 
+use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -20,8 +24,9 @@ use super::ending::Ending;
 use super::environment::Environment;
 use super::environments::{EnvironmentKey, StartRight};
 use super::log_records::InitPhase;
+use super::places::{Place, Places};
 use super::report::Status;
-use super::shelves::{Kind, Shelves, Standing, Unmade};
+use super::shelves::{Claim, Kind, Making, Shelves, Standing, Unmade};
 use super::start::{StartFailure, Started};
 use super::{InvokeError, InvokeLimits, Invoker, Shared};
 use crate::FunctionVersion;
@@ -29,8 +34,8 @@ use crate::FunctionVersion;
 /// Init before a snapshot may take this long, or as long as the function's own timeout (Lambda developer guide, "Lambda SnapStart
 /// runtime hooks").
 const INIT_MAX: Duration = Duration::from_secs(130);
-/// Pause before a look for a start slot that nobody else wants.
-const SLOT_PAUSE: Duration = Duration::from_millis(50);
+/// What has not run its init after this long waits for something more than it computes: others may start meanwhile.
+const PLACE_MAX: Duration = Duration::from_secs(10);
 
 /// A version whose environments are initialised ahead.
 #[derive(Clone, Debug)]
@@ -69,6 +74,7 @@ pub(super) type Shelf = Arc<Shelves<Version, Box<Environment>>>;
 /// The spares of this node. They end with it.
 pub(super) struct Spares {
     pub(super) shelf: Shelf,
+    places: Arc<Places>,
     closed: CancellationToken,
     _closes: DropGuard,
 }
@@ -92,6 +98,9 @@ pub enum NotInitialised {
 impl NotInitialised {
     /// The codes are those of the API model's `StateReasonCode`.
     fn of(ending: &Ending) -> Self {
+        if let Some(error) = ending.refusal() {
+            return error.into();
+        }
         let code = match ending {
             Ending::TimedOut(_) => "FunctionError.InitTimeout",
             Ending::NoEntry(_) => "FunctionError.InvalidEntryPoint",
@@ -106,36 +115,53 @@ impl NotInitialised {
 impl Spares {
     pub(super) fn new(limits: &InvokeLimits, clock: &Clock) -> Self {
         let shelf = Arc::new(Shelves::new(clock.clone(), limits.spare_memory_mb));
+        let places = Arc::new(Places::new(limits.starting_max));
         let closed = CancellationToken::new();
-        Self { shelf, _closes: closed.clone().drop_guard(), closed }
+        Self { shelf, places, _closes: closed.clone().drop_guard(), closed }
     }
 
     /// One of a version, if it is initialised ahead and one stands by.
     pub(super) fn take(&self, function: &Arc<FunctionVersion>) -> Option<Box<Environment>> {
-        if function.snap_start { self.shelf.take(&Version(Arc::clone(function))) } else { None }
+        // Of what was deleted meanwhile none are made again: who holds them is said by the control plane.
+        if function.snap_start { self.shelf.take_held(&Version(Arc::clone(function))) } else { None }
+    }
+
+    /// Puts back one that was taken and is as it was.
+    pub(super) fn put_back(&self, function: &Arc<FunctionVersion>, spare: Box<Environment>) {
+        drop(self.shelf.put_back(&Version(Arc::clone(function)), spare));
     }
 
     /// Ends all spares and makes no more.
     pub(super) fn close(&self) {
         self.closed.cancel();
-        self.shelf.clear();
+        self.shelf.end();
     }
 }
 
 impl Invoker {
     /// Makes spares for those who take some, until the invoker ends. Must be called inside a tokio runtime.
     pub(super) fn keep_spares(&self) {
-        let Spares { shelf, closed, .. } = &self.0.spares;
+        let Spares { shelf, places, closed, .. } = &self.0.spares;
         if shelf.are_closed() {
             return;
         }
-        let (shelf, closed, weak) = (Arc::clone(shelf), closed.clone(), Arc::downgrade(&self.0));
+        let (shelf, places, closed) = (Arc::clone(shelf), Arc::clone(places), closed.clone());
+        let (weak, environments) = (Arc::downgrade(&self.0), self.0.environments.clone());
+        // At low priority: with memory that is free, in a start slot and a place that nobody else wants.
+        let claim = move |Version(function): &Version| {
+            let Some(place) = places.now(&function.account) else { return Claim::NotNow };
+            match environments.spare_right(function.memory_mb) {
+                Claim::Given(right) => Claim::Given((right, place)),
+                Claim::NotNow => Claim::NotNow,
+                Claim::NoRoom => Claim::NoRoom,
+            }
+        };
         drop(sys::task::spawn("spares", async move {
-            loop {
-                tokio::select! {
-                    () = closed.cancelled() => return,
-                    () = shelf.turn(|version| make(weak.clone(), version)) => {}
-                }
+            while let Some((making, (right, place))) = closed.run_until_cancelled(shelf.wanted(&claim)).await {
+                let (closed, weak) = (closed.clone(), weak.clone());
+                drop(sys::task::spawn("spare", async move {
+                    closed.run_until_cancelled(make(weak, making, right, place)).await;
+                }));
             }
         }));
     }
@@ -150,9 +176,15 @@ impl Invoker {
     /// # Errors
     /// See [`NotInitialised`].
     pub async fn initialise(&self, function: Arc<FunctionVersion>) -> Result<(), NotInitialised> {
-        let right = self.0.environments.right_to_start(function.memory_mb).await?;
-        let spare = self.spare(&function, right).await?;
-        drop(self.0.spares.shelf.put_down(&Version(function), spare));
+        let Spares { shelf, places, closed, .. } = &self.0.spares;
+        let making = async {
+            let place = places.wait(&function.account).await;
+            let right = self.0.environments.right_to_start(function.memory_mb).await?;
+            Box::pin(self.spare(&function, right, place)).await
+        };
+        let made = closed.run_until_cancelled(making).await;
+        let spare = made.unwrap_or_else(|| Err(InvokeError::shutting_down().into()))?;
+        drop(shelf.put_down(&Version(function), spare));
         Ok(())
     }
 
@@ -161,11 +193,12 @@ impl Invoker {
         self.0.spares.shelf.count_of(&EnvironmentKey::of(function, None))
     }
 
-    /// A new environment that has run its init and stands frozen.
+    /// A new environment that has run its init and stands frozen. Slot and place are given back before, if that lasts.
     async fn spare(
         &self,
         function: &Arc<FunctionVersion>,
         right: StartRight,
+        place: Place,
     ) -> Result<Box<Environment>, NotInitialised> {
         let StartRight { slot, memory } = right;
         let (id, logs) = self.open_log_stream(function, None)?;
@@ -176,8 +209,15 @@ impl Invoker {
                 StartFailure::Package(ending, _) => NotInitialised::of(&ending),
             })?;
         let start = clock.elapsed();
-        let initialised = environment.initialise(InitPhase::Init, init_max(function)).await;
-        drop(slot);
+        let initialised = {
+            let mut initialising = pin!(environment.initialise(InitPhase::Init, init_max(function)));
+            let soon = clock.timeout(PLACE_MAX, &mut initialising).await;
+            drop((slot, place));
+            match soon {
+                Some(initialised) => initialised,
+                None => initialising.await,
+            }
+        };
         let status = initialised.as_ref().map_or_else(Ending::init_status, |_| Status::Answered);
         let record =
             environment.logs.platform.init_report(InitPhase::Init, clock.elapsed() - start, &status, clock.now());
@@ -185,7 +225,7 @@ impl Invoker {
         // Whoever takes it reads the log from the restore on: init was nobody's.
         drop(environment.logs.take_tail());
         initialised.map_err(|ending| match self.0.shutdown.is_cancelled() {
-            true => InvokeError::Unavailable { cause: "the server is shutting down".to_owned() }.into(),
+            true => InvokeError::shutting_down().into(),
             false => NotInitialised::of(&ending),
         })?;
         environment.freeze().await.map_err(|error| InvokeError::Unavailable { cause: error.to_string() })?;
@@ -198,25 +238,25 @@ pub(super) fn init_max(function: &FunctionVersion) -> Duration {
     INIT_MAX.max(Duration::from_secs(u64::from(function.timeout_s)))
 }
 
-/// Makes one more, at low priority: with memory that is free, in a start slot that nobody else wants.
-async fn make(weak: Weak<Shared>, Version(function): Version) -> Result<Box<Environment>, Unmade> {
-    loop {
-        let Some(invoker) = weak.upgrade().map(Invoker) else { return Err(Unmade::NoRoom) };
-        match invoker.0.environments.spare_right(function.memory_mb) {
-            SpareRight::Given(right) => {
-                return invoker.spare(&function, right).await.map_err(|error| Unmade::Failed(error.to_string()));
-            }
-            SpareRight::NoMemory => return Err(Unmade::NoRoom),
-            SpareRight::NoSlot => invoker.0.clock.clone().sleep(SLOT_PAUSE).await,
-        }
-    }
+/// Makes one more.
+async fn make(weak: Weak<Shared>, making: Making<Version, Box<Environment>>, right: StartRight, place: Place) {
+    let Some(invoker) = weak.upgrade().map(Invoker) else { return };
+    let made = Box::pin(invoker.spare(&making.kind.0, right, place)).await;
+    making.put(made.map_err(|error| Unmade::Failed(error.to_string())));
 }
 
-/// The right to start one environment that nobody waits for.
-pub(super) enum SpareRight {
-    Given(StartRight),
-    /// Everybody who starts one is in a hurry.
-    NoSlot,
-    /// It would take memory from what somebody may call.
-    NoMemory,
+#[cfg(test)]
+mod tests {
+    use sandbox::Exit;
+
+    use super::*;
+
+    #[test]
+    fn what_the_platform_could_not_is_no_failure_of_the_version() {
+        let cause = "no memory for its process".to_owned();
+        let unavailable = InvokeError::Unavailable { cause: cause.clone() };
+        assert_eq!(NotInitialised::of(&Ending::Platform(cause)), NotInitialised::Unavailable(unavailable));
+        let exited = NotInitialised::of(&Ending::Exited(Exit::Signal(9)));
+        assert!(matches!(exited, NotInitialised::Failed { code: "FunctionError.RuntimeInitError", .. }), "{exited:?}");
+    }
 }

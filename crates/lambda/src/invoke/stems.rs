@@ -77,7 +77,7 @@ struct Shared {
     launcher: Launcher,
     egress: Egress,
     payloads: PayloadLimits,
-    shelves: Shelves<LaunchPlan, Stem>,
+    shelves: Arc<Shelves<LaunchPlan, Stem>>,
     closed: CancellationToken,
 }
 
@@ -92,7 +92,7 @@ impl Stems {
             launcher: launcher.clone(),
             egress: limits.egress.clone(),
             payloads: limits.payloads,
-            shelves: Shelves::new(clock.clone(), budget_mb),
+            shelves: Arc::new(Shelves::new(clock.clone(), budget_mb)),
             closed: closed.clone(),
         });
         let stems = Self { shared: Arc::clone(&shared), _closes: closed.clone().drop_guard() };
@@ -129,7 +129,7 @@ impl Stems {
     /// Ends all stems and starts no more.
     pub(super) fn close(&self) {
         self.shared.closed.cancel();
-        self.shared.shelves.clear();
+        self.shared.shelves.end();
     }
 }
 

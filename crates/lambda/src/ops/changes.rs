@@ -103,7 +103,7 @@ pub(crate) async fn update_code(
         })
         .await?;
     lambda.plane.retire(&name.arn(&cx), Some(LATEST.to_owned())).await;
-    lambda.optimise(&cx, &name, &version, &changed).await?;
+    lambda.optimise(&cx, &name, &version, &changed);
     Ok(configuration(&lambda, &cx, &name.name, &version, changed))
 }
 

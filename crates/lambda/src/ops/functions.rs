@@ -126,7 +126,7 @@ pub(crate) async fn create(
     }
     match stored {
         Some((version, record)) => {
-            lambda.optimise(&cx, &name, &version, &record).await?;
+            lambda.optimise(&cx, &name, &version, &record);
             Ok(configuration(&lambda, &cx, &name.name, &version, record))
         }
         None => Err(exists()),

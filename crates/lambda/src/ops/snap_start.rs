@@ -5,9 +5,12 @@
 //!                ▲                          ├─ went wrong ─────────▶ Failed, with its StateReasonCode
 //!                └──── 1 s, 2 s … 60 s ─────┴─ the platform could not
 //! ```
+//! A state that cannot be written down is kept and written again, as long as the server runs.
+//!
 //! The state is part of the version's record, so that a restart changes nothing of it: what was pending is begun again, and of
 //! what is active a spare is held again. Source: Lambda developer guide, "Activating and managing Lambda SnapStart".
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,44 +95,30 @@ struct Pending {
     cx: Cx,
     name: FunctionName,
     number: u64,
-    function: Arc<FunctionVersion>,
+    record: FunctionRecord,
 }
 
 impl Lambda {
-    /// Has the environments of a version initialised ahead, if they are to be and are not. Returns at once.
-    pub(crate) async fn optimise(
-        &self,
-        cx: &Cx,
-        name: &FunctionName,
-        version: &str,
-        record: &FunctionRecord,
-    ) -> Result<(), LambdaError> {
-        let Qualifier::Number(number) = Qualifier::of(Some(version)) else { return Ok(()) };
+    /// Has the environments of a version initialised ahead, if they are to be and are not. Returns at once: what fails is
+    /// tried again.
+    pub(crate) fn optimise(&self, cx: &Cx, name: &FunctionName, version: &str, record: &FunctionRecord) {
+        let Qualifier::Number(number) = Qualifier::of(Some(version)) else { return };
         if !is_snap_started(record, version) || matches!(record.optimisation, Some(Optimisation::Failed { .. })) {
-            return Ok(());
-        }
-        let name = name.clone().unqualified();
-        let concurrency = self.kv.read(|tx| async { concurrency(&{ tx }, cx, &name, version).await }).await?;
-        let function = Arc::new(self.version(cx, &name.name, version.to_owned(), record.clone(), concurrency));
-        if record.optimisation == Some(Optimisation::Active) {
-            self.plane.hold_spare(function);
-            return Ok(());
+            return;
         }
         // Publishing what has not changed gives the same version again, which may be under way.
-        if !self.optimising.lock().insert(function.qualified_arn()) {
-            return Ok(());
+        if !self.optimising.lock().insert(record.revision_id.clone()) {
+            return;
         }
-        let pending = Pending { lambda: self.clone(), cx: cx.clone(), name, number, function };
+        let (lambda, cx, name) = (self.clone(), cx.clone(), name.clone().unqualified());
+        let pending = Pending { lambda, cx, name, number, record: record.clone() };
         drop(sys::task::spawn("snap start", async move {
-            let written = pending.settle().await;
-            let Pending { lambda, function, .. } = pending;
-            if let Err(error) = written {
-                let (error, arn) = (&error as &dyn std::error::Error, function.qualified_arn());
-                tracing::error!(error, arn, "a version stays pending until the next start");
+            match pending.record.optimisation {
+                Some(_) => pending.hold().await,
+                None => pending.settle().await,
             }
-            lambda.optimising.lock().remove(&function.qualified_arn());
+            pending.lambda.optimising.lock().remove(&pending.record.revision_id);
         }));
-        Ok(())
     }
 
     /// Goes on with SnapStart where the last run of the server ended. Call it at start.
@@ -151,7 +140,7 @@ impl Lambda {
         for (([account, region, name], number), record) in versions.await? {
             if let Some(account) = AccountId::parse(&account) {
                 let name = FunctionName { name, qualifier: None };
-                self.optimise(&self.own_cx(account, region), &name, &number.to_string(), &record).await?;
+                self.optimise(&self.own_cx(account, region), &name, &number.to_string(), &record);
             }
         }
         Ok(())
@@ -159,47 +148,83 @@ impl Lambda {
 }
 
 impl Pending {
-    /// Tries until the state is known, or until there is no such version any more.
-    async fn settle(&self) -> Result<(), LambdaError> {
+    /// Tries until the state is known and written down, or until there is no such version any more.
+    async fn settle(&self) {
+        let function = self.function().await;
         let mut pause = PAUSE_FIRST;
         loop {
-            let state = match self.lambda.plane.initialise(Arc::clone(&self.function)).await {
+            let state = match self.lambda.plane.initialise(Arc::clone(&function)).await {
                 Ok(()) => Some(Optimisation::Active),
                 Err(NotInitialised::Failed { code, reason }) => {
                     Some(Optimisation::Failed { code: code.to_owned(), reason })
                 }
                 Err(NotInitialised::Unavailable(error)) => {
-                    let arn = self.function.qualified_arn();
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        arn,
-                        "a version cannot be initialised now"
-                    );
+                    let (error, arn) = (&error as &dyn std::error::Error, function.qualified_arn());
+                    tracing::warn!(error, arn, "a version cannot be initialised now");
                     None
                 }
             };
             let settled = state.is_some();
-            if !self.write(state).await? {
-                self.lambda.plane.retire(&self.function.arn, Some(self.function.version.clone())).await;
-                return Ok(());
+            if !self.write(state).await {
+                return self.forget().await;
             }
             if settled {
-                return Ok(());
+                return;
             }
             self.lambda.clock.sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 
+    /// Holds a spare of a version that is active.
+    async fn hold(&self) {
+        let function = self.function().await;
+        self.lambda.plane.hold_spare(Arc::clone(&function));
+        // Whoever deleted it before it was held has found nothing to end.
+        if !self.write(None).await {
+            self.forget().await;
+        }
+    }
+
+    /// Ends what was made of it, though it is gone. Numbers of versions do not come again.
+    async fn forget(&self) {
+        let arn = self.name.arn(&self.cx);
+        self.lambda.plane.retire(&arn, Some(self.number.to_string())).await;
+    }
+
+    async fn function(&self) -> Arc<FunctionVersion> {
+        let Self { lambda, cx, name, number, record } = self;
+        let version = number.to_string();
+        let read = || lambda.kv.read(|tx| async { concurrency(&{ tx }, cx, name, &version).await });
+        let concurrency = self.done(read).await;
+        Arc::new(lambda.version(cx, &name.name, version.clone(), record.clone(), concurrency))
+    }
+
     /// Writes the state down where it is known; false when the version is gone, or is another of the same name.
-    async fn write(&self, state: Option<Optimisation>) -> Result<bool, LambdaError> {
-        self.lambda.kv.transact(|tx| self.write_in(tx, state.clone())).await
+    async fn write(&self, state: Option<Optimisation>) -> bool {
+        self.done(|| self.lambda.kv.transact(|tx| self.write_in(tx, state.clone()))).await
+    }
+
+    /// What `step` comes to when it does not fail: it is tried until then.
+    async fn done<T, F: Future<Output = Result<T, LambdaError>>>(&self, step: impl Fn() -> F) -> T {
+        let mut pause = PAUSE_FIRST;
+        loop {
+            match step().await {
+                Ok(done) => return done,
+                Err(error) => {
+                    let (error, function, number) = (&error as &dyn std::error::Error, &self.name.name, self.number);
+                    tracing::error!(error, function, number, "the state of a version cannot be read or written now");
+                }
+            }
+            self.lambda.clock.sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
     }
 
     async fn write_in(&self, tx: Txn, state: Option<Optimisation>) -> Result<bool, LambdaError> {
         let key = Key::Version(self.name.place(&self.cx), self.number);
         let found: Option<FunctionRecord> = keys::get(&tx, &key).await?;
-        let Some(mut record) = found.filter(|record| record.revision_id == self.function.revision_id) else {
+        let Some(mut record) = found.filter(|record| record.revision_id == self.record.revision_id) else {
             return Ok(false);
         };
         if state.is_some() {

@@ -38,7 +38,7 @@ pub(crate) async fn publish_version(
             }
         })
         .await?;
-    lambda.optimise(&cx, &name, &version, &record).await?;
+    lambda.optimise(&cx, &name, &version, &record);
     Ok(configuration(&lambda, &cx, &name.name, &version, record))
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use kv::RangeOptions;
 use lambda::InvokeError;
 use lambda::invoke::NotInitialised;
 use serde_json::{Value, json};
@@ -23,6 +25,47 @@ async fn publish(stage: &Stage) -> Value {
 
 async fn configuration(stage: &Stage, version: &str) -> Value {
     stage.get(&format!("{FUNCTIONS}/f/configuration?Qualifier={version}")).await.expect(200)
+}
+
+fn revision_of(shown: &Value) -> String {
+    shown["RevisionId"].as_str().unwrap().to_owned()
+}
+
+async fn settle() {
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The records that bear this revision, by key.
+async fn records(stage: &Stage, revision: &str) -> Vec<(Bytes, Bytes)> {
+    let all = RangeOptions { limit: 1_000, reverse: false, snapshot: false };
+    let found = stage.kv.read(|tx| async move { tx.range(b"\x00", b"\xff", all).await }).await.unwrap();
+    let bears = |value: &Bytes| String::from_utf8_lossy(value).contains(revision);
+    found.into_iter().filter(|(_, value)| bears(value)).map(|(key, value)| (key.into(), value)).collect()
+}
+
+/// Sets records, or removes those of which there is no value any more.
+async fn set(stage: &Stage, records: impl IntoIterator<Item = (Bytes, Option<Bytes>)>) {
+    let records: Vec<_> = records.into_iter().collect();
+    let written = stage.kv.transact(|tx| {
+        for (key, value) in records.clone() {
+            match value {
+                Some(value) => tx.set(key, value),
+                None => tx.clear(key),
+            }
+        }
+        std::future::ready(Ok::<_, kv::Error>(()))
+    });
+    written.await.unwrap();
+}
+
+/// Makes every transaction on the records fail that bear this revision. Returns what they were.
+async fn break_records(stage: &Stage, revision: &str) -> Vec<(Bytes, Bytes)> {
+    let sound = records(stage, revision).await;
+    assert_eq!(sound.len(), 1, "its own");
+    set(stage, sound.iter().map(|(key, _)| (key.clone(), Some(Bytes::from_static(b"broken"))))).await;
+    sound
 }
 
 /// The configuration once its state is this one.
@@ -133,9 +176,7 @@ async fn a_version_that_is_deleted_while_it_is_initialised_keeps_nothing() {
     assert_eq!(stage.delete(&format!("{FUNCTIONS}/f?Qualifier=1")).await.status, 204);
     stage.script.retired.lock().clear();
     open.send(()).unwrap();
-    for _ in 0..1_000 {
-        tokio::task::yield_now().await;
-    }
+    settle().await;
     assert_eq!(*stage.script.retired.lock(), [format!("{ARN}:1")], "what was made meanwhile ends");
     assert_eq!(stage.get(&format!("{FUNCTIONS}/f:1")).await.status, 404);
 }
@@ -156,4 +197,44 @@ async fn every_way_to_publish_initialises_and_provisioned_concurrency_is_refused
     let uri = "/2019-09-30/functions/f/provisioned-concurrency?Qualifier=1";
     let (status, code, _) = stage.send("PUT", uri, json!({ "ProvisionedConcurrentExecutions": 1 })).await.error();
     assert_eq!((status, code.as_str()), (400, "InvalidParameterValueException"));
+}
+
+#[tokio::test]
+async fn a_state_that_cannot_be_written_down_is_written_when_it_can() {
+    let stage = stage().await;
+    let (open, gate) = tokio::sync::oneshot::channel();
+    *stage.script.init_gate.lock() = Some(gate);
+    let revision = revision_of(&publish(&stage).await);
+    settle().await;
+    let sound = break_records(&stage, &revision).await;
+    open.send(()).unwrap();
+    for _ in 0..5 {
+        settle().await;
+        stage.clock.advance(Duration::from_secs(60));
+    }
+    settle().await;
+    set(&stage, sound.into_iter().map(|(key, value)| (key, Some(value)))).await;
+    assert_eq!(configuration(&stage, "1").await["State"], "Pending");
+    stage.clock.advance(Duration::from_secs(60));
+    until(&stage, "Active").await;
+    assert_eq!(stage.script.initialised.lock().len(), 1, "its init is over");
+    assert!(stage.script.retired.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_version_that_is_deleted_before_a_spare_of_it_is_held_keeps_none() {
+    let stage = stage().await;
+    let revision = revision_of(&publish(&stage).await);
+    until(&stage, "Active").await;
+    let again = stage.again();
+    again.optimise_all().await.unwrap();
+    // Nobody has seen yet whether it is still there.
+    let sound = break_records(&stage, &revision).await;
+    settle().await;
+    assert_eq!(*stage.script.held.lock(), [format!("{ARN}:1")]);
+    assert!(stage.script.retired.lock().is_empty());
+    set(&stage, sound.into_iter().map(|(key, _)| (key, None))).await;
+    stage.clock.advance(Duration::from_secs(1));
+    settle().await;
+    assert_eq!(*stage.script.retired.lock(), [format!("{ARN}:1")]);
 }

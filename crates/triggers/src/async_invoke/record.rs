@@ -43,8 +43,9 @@ pub(super) enum Result {
     Answered { version: String, payload: Bytes },
     /// The function failed.
     Failed { version: String, error: &'static str, payload: Bytes },
-    /// It did not run: HTTP status and message of what a synchronous caller would hear; 0 when it was not tried.
-    NotRun { status: u16, message: String },
+    /// It did not run: HTTP status and message of what a synchronous caller would hear; 0 when it was not tried. Whether the
+    /// function's own code is to blame: the hooks after its restore.
+    NotRun { status: u16, message: String, of_function: bool },
 }
 
 /// A record or a dead letter on its way.
@@ -182,7 +183,7 @@ fn dead_letter_attributes(event: &QueuedEvent, result: &Result) -> Vec<Attribute
     let (code, message) = match result {
         Result::Answered { .. } => (200, String::new()),
         Result::Failed { payload, .. } => (200, error_message(payload)),
-        Result::NotRun { status, message } => (*status, message.clone()),
+        Result::NotRun { status, message, .. } => (*status, message.clone()),
     };
     let attribute =
         |name: &str, kind: &str, value: String| Attribute { name: name.to_owned(), kind: kind.to_owned(), value };
@@ -220,7 +221,7 @@ fn record(event: &QueuedEvent, result: &Result, condition: Condition, now: Times
             (Some(context), Some(payload.clone()))
         }
         Result::NotRun { status: 0, .. } => (None, None),
-        Result::NotRun { status, message } => {
+        Result::NotRun { status, message, .. } => {
             let text = json!({ "errorMessage": message }).to_string();
             (Some(json!({ "statusCode": status })), Some(Bytes::from(text)))
         }

@@ -44,7 +44,11 @@ fn answered() -> Attempted {
 }
 
 fn not_run(status: u16) -> Attempted {
-    Attempted::NotRun { status, message: "Rate Exceeded.".to_owned() }
+    Attempted::NotRun { status, message: "Rate Exceeded.".to_owned(), of_function: false }
+}
+
+fn not_restored(error: lambda::InvokeError) -> Attempted {
+    Attempted::of(Err(error.into()))
 }
 
 /// The moments of the attempts (seconds since it was accepted) of an event whose attempts all go as `attempt` says, and
@@ -73,6 +77,18 @@ fn l2_a_function_error_is_retried_after_one_and_two_minutes() {
     }
     let second = |n| if n == 1 { answered() } else { failed() };
     assert_eq!(life(&policy(), second), (vec![0, 60], Condition::Success));
+}
+
+#[test]
+fn l2_hooks_that_fail_after_a_restore_are_retried_as_a_function_error_is() {
+    for error in [lambda::InvokeError::RestoreFailed, lambda::InvokeError::RestoreTimedOut] {
+        let ended = life(&policy(), |_| not_restored(error.clone()));
+        assert_eq!(ended, (vec![0, 60, 180], Condition::RetriesExhausted), "{error}");
+        let none = EventPolicy { retries_max: 0, ..policy() };
+        assert_eq!(life(&none, |_| not_restored(error.clone())), (vec![0], Condition::RetriesExhausted));
+        let second = |n| if n == 1 { answered() } else { not_restored(error.clone()) };
+        assert_eq!(life(&policy(), second), (vec![0, 60], Condition::Success));
+    }
 }
 
 #[test]

@@ -226,3 +226,22 @@ async fn l4_a_letter_waits_for_its_queue_and_for_the_right_to_send() {
     stage.world.pass(10).await;
     assert_eq!((stage.received(&stage.dead).await.len(), stage.received(&stage.told).await.len()), (1, 1));
 }
+
+#[tokio::test]
+async fn l2_an_event_whose_restore_fails_is_tried_as_often_as_after_an_error_and_told_of() {
+    let stage = stage().await;
+    *stage.lambdas.plane.refuses.lock() = Some(InvokeError::RestoreFailed);
+    stage.queue_event(FUNCTION, Bytes::from_static(b"{}")).await;
+    stage.start();
+    settle().await;
+    assert_eq!(stage.lambdas.plane.invoked.lock().len(), 1);
+    assert!(stage.received(&stage.dead).await.is_empty(), "it is tried again");
+    for pause_s in [60, 120, 600] {
+        stage.world.clock.advance(std::time::Duration::from_secs(pause_s));
+        settle().await;
+    }
+    assert_eq!(stage.lambdas.plane.invoked.lock().len(), 3);
+    let record: Value = serde_json::from_str(&stage.received(&stage.told).await[0].body).unwrap();
+    assert_eq!(record["requestContext"]["condition"], "RetriesExhausted");
+    assert_eq!(record["responseContext"]["statusCode"], 400);
+}

@@ -70,3 +70,21 @@ async fn messages_of_a_function_that_is_gone_are_not_counted_as_received() {
     let event: Value = serde_json::from_slice(&last).unwrap();
     assert_eq!(event["Records"][0]["attributes"]["ApproximateReceiveCount"], "1");
 }
+
+#[tokio::test]
+async fn messages_of_a_function_whose_hooks_fail_come_back_after_their_visibility_timeout_as_after_its_error() {
+    let world = world();
+    let dead = world.queue("dead", json!({})).await;
+    let redrive = json!({ "deadLetterTargetArn": dead.arn(), "maxReceiveCount": 2 }).to_string();
+    let queue = world.queue("q", json!({ "VisibilityTimeout": "5", "RedrivePolicy": redrive })).await;
+    world.send(&queue, &["a", "b"]).await;
+    world.behave(|_| (Duration::ZERO, Err(Refusal::Failed("its hooks".to_owned()))));
+    world.map(&queue, json!({})).await;
+    world.start();
+    world.pass(60).await;
+    assert_eq!(world.counts(&queue).await, ("0".to_owned(), "0".to_owned()));
+    let mut letters = dead_letters(&world, &dead).await;
+    letters.sort();
+    assert_eq!(letters, ["a", "b"]);
+    assert_eq!(world.batches(), vec![vec!["a".to_owned(), "b".to_owned()]; 2], "whole, and as often as they may come");
+}

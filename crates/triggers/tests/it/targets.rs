@@ -109,6 +109,7 @@ async fn what_can_never_be_delivered_is_told_apart_from_what_may_be_later() {
     for (refusal, kind) in [
         (Refusal::Throttled, "Transient"),
         (Refusal::Transient(String::new()), "Transient"),
+        (Refusal::Failed(String::new()), "Transient"),
         (Refusal::Gone(String::new()), "Denied"),
         (Refusal::Rejected(String::new()), "Permanent"),
     ] {

@@ -104,6 +104,32 @@ async fn next_carries_the_event_and_every_header_that_fits() {
 }
 
 #[tokio::test]
+async fn a_restore_is_held_until_the_call_that_waits_for_it_is_answered() {
+    let (mut api, address) = api().await;
+    let asked = sys::task::spawn("test", status_of(address, "/restore/next"));
+    assert_eq!(api.listen().await, Said::Suspended);
+    assert!(!api.holds_restore(), "there is none");
+    api.restore();
+    assert!(api.holds_restore());
+    assert_eq!(asked.await.unwrap(), Some(200));
+    assert!(!api.holds_restore());
+    let (mut api, address) = self::api().await;
+    let asked = sys::task::spawn("test", status_of(address, "/restore/next"));
+    assert_eq!(api.listen().await, Said::Suspended);
+    asked.abort();
+    drop(asked.await);
+    // The end of the connection has to arrive.
+    Clock::system().sleep(std::time::Duration::from_millis(50)).await;
+    api.restore();
+    Clock::system().sleep(std::time::Duration::from_millis(50)).await;
+    assert!(api.holds_restore(), "whoever has hung up heard nothing");
+}
+
+async fn status_of(address: SocketAddr, path: &str) -> u16 {
+    status(address, "GET", path, b"").await
+}
+
+#[tokio::test]
 async fn a_response_is_accepted_once_and_for_its_own_id_only() {
     let (mut api, address) = running().await;
     let response = format!("/invocation/{ID}/response");

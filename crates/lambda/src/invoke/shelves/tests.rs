@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use sys::Timestamp;
 
 use super::*;
@@ -59,6 +60,10 @@ fn kept() -> (Arc<Shelves<Plan, Fake>>, Clock) {
         }
     }));
     (shelves, clock)
+}
+
+fn given(_: &Plan) -> Claim<()> {
+    Claim::Given(())
 }
 
 /// Lets time pass in small steps, so that what sleeps can act in each.
@@ -170,7 +175,7 @@ async fn what_somebody_else_made_finds_room_and_what_memory_is_needed_for_goes_f
     assert!(shelves.give_up().is_some());
     assert_eq!([&b, &c].map(|kind| shelves.count_of(&kind.name)), [0, 1], "the one that is missed least");
     // Whoever gave its memory up does not want it back at once.
-    assert!(matches!(shelves.next(), Next::Make(kind) if kind.name == "kept a"));
+    assert!(matches!(shelves.next(given), Next::Make(kind, ()) if kind.name == "kept a"));
     assert_eq!(shelves.remove(|key| *key == "kept c").len(), 1);
     assert!(shelves.give_up().is_none());
 }
@@ -178,7 +183,7 @@ async fn what_somebody_else_made_finds_room_and_what_memory_is_needed_for_goes_f
 #[tokio::test]
 async fn failures_are_tried_again_ever_later_up_to_a_bound() {
     let clock = Clock::manual(Timestamp::from_unix_s(0));
-    let shelves: Shelves<Plan, Fake> = Shelves::new(clock.clone(), 504);
+    let shelves: Arc<Shelves<Plan, Fake>> = Arc::new(Shelves::new(clock.clone(), 504));
     shelves.hold(&plan("kept a"));
     let mut pauses = Vec::new();
     for _ in 0..8 {
@@ -190,4 +195,91 @@ async fn failures_are_tried_again_ever_later_up_to_a_bound() {
     assert_eq!(pauses, [60, 120, 240, 480, 960, 1_920, 1_920, 1_920]);
     shelves.turn(|_| std::future::ready(Ok(Fake))).await;
     assert_eq!(shelves.shelves.lock()["kept a"].failures, 0);
+}
+
+#[tokio::test]
+async fn what_takes_long_keeps_no_other_waiting_and_counts_until_it_is_there() {
+    let clock = Clock::manual(Timestamp::from_unix_s(0));
+    let shelves: Arc<Shelves<Plan, Fake>> = Arc::new(Shelves::new(clock.clone(), 504));
+    let [a, b, c] = ["kept a", "kept b", "kept c"].map(|name| Plan { name, memory_mb: 240 });
+    shelves.hold(&a);
+    let (slow, ()) = shelves.wanted(given).now_or_never().unwrap();
+    assert!(shelves.wanted(given).now_or_never().is_none(), "one of it is enough");
+    clock.advance(Duration::from_secs(1));
+    shelves.hold(&b);
+    let (other, ()) = shelves.wanted(given).now_or_never().unwrap();
+    assert_eq!((slow.kind.name, other.kind.name), ("kept a", "kept b"));
+    other.put(Ok(Fake));
+    assert_eq!(shelves.count_of(&"kept b"), 1);
+    clock.advance(Duration::from_secs(1));
+    shelves.hold(&c);
+    let room = shelves.wanted(given).now_or_never().unwrap();
+    assert_eq!(room.0.kind.name, "kept c");
+    assert_eq!(shelves.count(), 0, "what is being made has its room: what stood by went");
+    drop(slow);
+    let (again, ()) = shelves.wanted(given).now_or_never().unwrap();
+    assert_eq!(again.kind.name, "kept b", "there is room again, and of two the one that was used last goes first");
+}
+
+#[tokio::test]
+async fn one_whose_place_is_taken_waits_alone_and_not_for_long() {
+    let clock = Clock::manual(Timestamp::from_unix_s(0));
+    let shelves: Arc<Shelves<Plan, Fake>> = Arc::new(Shelves::new(clock.clone(), 504));
+    shelves.hold(&plan("kept a"));
+    clock.advance(Duration::from_secs(1));
+    shelves.hold(&plan("kept b"));
+    let taken = |plan: &Plan| if plan.name == "kept b" { Claim::NotNow } else { Claim::Given(()) };
+    assert_eq!(shelves.wanted(taken).now_or_never().unwrap().0.kind.name, "kept a");
+    let none = |plan: &Plan| if plan.name == "kept b" { Claim::NotNow } else { Claim::<()>::NoRoom };
+    assert!(matches!(shelves.next(none), Next::Wait(until) if until == clock.elapsed() + CLAIM_PAUSE));
+    assert!(matches!(shelves.next(given), Next::Make(kind, ()) if kind.name == "kept b"));
+    assert!(matches!(shelves.next(given), Next::Wait(_)), "where there was no room none is looked for at once");
+}
+
+#[tokio::test]
+async fn what_nobody_holds_any_more_does_not_come_back() {
+    let shelves: Arc<Shelves<Plan, Fake>> = Arc::new(Shelves::new(Clock::manual(Timestamp::from_unix_s(0)), 504));
+    let a = plan("kept a");
+    drop(shelves.put_down(&a, Fake));
+    let taken = shelves.take_held(&a).unwrap();
+    let (making, ()) = {
+        shelves.clock.advance(QUIET);
+        shelves.wanted(given).now_or_never().unwrap()
+    };
+    drop(shelves.remove(|key| *key == "kept a"));
+    making.put(Ok(Fake));
+    assert_eq!(shelves.put_back(&a, taken).len(), 1);
+    assert!(shelves.take_held(&a).is_none());
+    assert!(shelves.wanted(given).now_or_never().is_none());
+    assert_eq!(shelves.count(), 0);
+}
+
+#[tokio::test]
+async fn what_was_taken_for_nothing_is_put_back() {
+    let shelves: Arc<Shelves<Plan, Fake>> = Arc::new(Shelves::new(Clock::manual(Timestamp::from_unix_s(0)), 48));
+    let a = plan("kept a");
+    drop(shelves.put_down(&a, Fake));
+    let taken = shelves.take_held(&a).unwrap();
+    assert!(shelves.put_back(&a, taken).is_empty());
+    assert_eq!(shelves.count(), 1);
+    // What came to stand meanwhile counts, too.
+    let taken = shelves.take_held(&a).unwrap();
+    drop(shelves.put_down(&a, Fake));
+    drop(shelves.put_down(&a, Fake));
+    assert_eq!((shelves.put_back(&a, taken).len(), shelves.count()), (1, 2));
+}
+
+#[tokio::test]
+async fn nothing_is_put_down_after_the_end() {
+    let shelves: Arc<Shelves<Plan, Fake>> = Arc::new(Shelves::new(Clock::manual(Timestamp::from_unix_s(0)), 504));
+    let a = plan("kept a");
+    shelves.hold(&a);
+    let (making, ()) = shelves.wanted(given).now_or_never().unwrap();
+    shelves.end();
+    making.put(Ok(Fake));
+    assert_eq!(shelves.put_down(&a, Fake).len(), 1, "it is let go");
+    assert_eq!(shelves.put_back(&a, Fake).len(), 1);
+    shelves.hold(&a);
+    assert!(shelves.take(&a).is_none() && shelves.wanted(given).now_or_never().is_none());
+    assert_eq!(shelves.count(), 0);
 }

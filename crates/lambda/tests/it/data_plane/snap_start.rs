@@ -6,6 +6,7 @@ use std::time::Duration;
 use lambda::invoke::NotInitialised;
 use lambda::{FunctionVersion, InvokeError, InvokeLimits};
 use serde_json::{Value, json};
+use sys::Clock;
 
 use super::stage::{KEYS_LIVE, Setting, Stage, json as answer_of, still_clock, text};
 
@@ -62,6 +63,25 @@ fn published(function: FunctionVersion) -> FunctionVersion {
 fn hooked(stage: &Stage, hook: &str) -> FunctionVersion {
     published(stage.provided(&HOOKED.replace("HOOK", hook)))
 }
+
+/// Its init lasts for ever, once it has said that it began.
+const SLOW: &str = "print('a slow init', flush=True); time.sleep(1000)";
+
+/// How many inits of [`SLOW`] have begun.
+fn slow(stage: &Stage) -> usize {
+    stage.messages().iter().filter(|line| *line == "a slow init").count()
+}
+
+/// Has versions initialised in the background.
+fn initialising<const N: usize>(stage: &Stage) -> [(FunctionVersion, Initialising); N] {
+    std::array::from_fn(|_| {
+        let function = published(stage.provided(SLOW));
+        let (invoker, version) = (stage.invoker.clone(), Arc::new(function.clone()));
+        (function, sys::task::spawn("initialise", async move { invoker.initialise(version).await }))
+    })
+}
+
+type Initialising = tokio::task::JoinHandle<Option<Result<(), NotInitialised>>>;
 
 async fn initialised(stage: &Stage, function: &FunctionVersion) {
     stage.invoker.initialise(Arc::new(function.clone())).await.expect("its init goes well");
@@ -207,6 +227,18 @@ async fn a_hook_that_hangs_is_stopped_after_ten_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_ends_while_hooks_run_blames_nobody() {
+    let stage = Stage::new().await;
+    let function = hooked(&stage, "print('a hook', flush=True); time.sleep(1000)");
+    initialised(&stage, &function).await;
+    let (called, ()) = tokio::join!(stage.try_invoke(&function, "{}"), async {
+        stage.until("the hook runs", |stage| stage.messages().contains(&"a hook".to_owned())).await;
+        stage.invoker.shutdown(Duration::ZERO).await;
+    });
+    assert!(matches!(called.unwrap_err(), InvokeError::Unavailable { .. }), "others may run it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_init_that_goes_wrong_says_how_in_the_words_of_the_api() {
     let stage = Stage::new().await;
     let failing = PYTHON.replace("order.append(\"before 1\")", "raise RuntimeError('before')");
@@ -285,4 +317,68 @@ async fn latest_is_never_initialised_ahead() {
     assert_eq!((&answer["type"], &answer["order"]), (&json!("on-demand"), &json!(["init"])), "no hooks");
     assert!(!text(&outcome.log_tail).contains("RESTORE"));
     assert_eq!(stage.invoker.spares(&function), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inits_that_nobody_waits_for_leave_slots_to_callers() {
+    let clock = still_clock();
+    let stage = Stage::with(Setting { clock: clock.clone(), ..Setting::default() }).await;
+    let begun = initialising::<5>(&stage);
+    stage.until("one begins", |stage| slow(stage) == 1).await;
+    for _ in 0..2 {
+        let plain = stage.provided("serve(lambda event, headers: 'plain')");
+        let called = Clock::system().timeout(Duration::from_secs(30), stage.answer(&plain, "{}")).await;
+        assert_eq!(called, Some(json!("plain")), "though more are pending than may start");
+    }
+    assert_eq!(slow(&stage), 1, "one of an account at a time");
+    // One that lasts keeps the others waiting for a while only.
+    for begun in 2..=5 {
+        clock.advance(Duration::from_secs(10));
+        let next = |stage: &Stage| {
+            clock.advance(Duration::from_millis(5));
+            slow(stage) == begun
+        };
+        stage.until("the next begins", next).await;
+    }
+    stage.invoker.shutdown(Duration::ZERO).await;
+    for (_, ended) in begun {
+        assert!(ended.await.unwrap().unwrap().is_err(), "none goes on after the end");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spare_whose_init_is_slow_keeps_those_of_other_versions_waiting_for_a_while_only() {
+    let clock = still_clock();
+    let stage = Stage::with(Setting { clock: clock.clone(), ..Setting::default() }).await;
+    stage.invoker.hold_spare(Arc::new(published(stage.provided(SLOW))));
+    stage.until("it begins", |stage| slow(stage) == 1).await;
+    let quick = published(stage.provided("serve(lambda event, headers: 'quick')"));
+    stage.invoker.hold_spare(Arc::new(quick.clone()));
+    let there = |stage: &Stage| {
+        clock.advance(Duration::from_millis(100));
+        stage.invoker.spares(&quick) == 1
+    };
+    let began = clock.elapsed();
+    stage.until("another is there", there).await;
+    assert!(clock.elapsed() - began < Duration::from_secs(60));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spare_that_is_being_made_when_the_server_ends_or_the_version_goes_stands_nowhere() {
+    let stage = Stage::new().await;
+    let [(gone, ending)] = initialising::<1>(&stage);
+    stage.until("it begins", |stage| slow(stage) == 1).await;
+    stage.invoker.retire(&gone.arn, Some("1")).await;
+    // Called by somebody who found it before it was deleted.
+    let quick = published(stage.provided("serve(lambda event, headers: 'quick')"));
+    initialised(&stage, &quick).await;
+    forget(&stage, &quick).await;
+    assert_eq!(stage.answer(&quick, "{}").await, json!("quick"));
+    super::stage::pause(Duration::from_millis(500)).await;
+    assert_eq!(stage.invoker.spares(&quick), 0, "no other follows");
+    stage.invoker.shutdown(Duration::ZERO).await;
+    assert!(ending.await.unwrap().unwrap().is_err());
+    assert!(stage.invoker.initialise(Arc::new(quick.clone())).await.is_err(), "nor after the end");
+    assert_eq!((stage.invoker.spares(&gone), stage.invoker.spares(&quick)), (0, 0));
+    stage.until("all keys are revoked", |stage| stage.registered_keys().is_empty()).await;
 }
