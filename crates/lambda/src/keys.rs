@@ -16,10 +16,12 @@
 //! | `("lambda", 11, account, region, name)` | [`SettingsRecord`] |
 //! | `("lambda", 12, account, region, layer)` | [`VersionCounter`] of a layer; outlives its versions |
 //! | `("lambda", 13, account, region, layer, version)` | [`LayerRecord`] |
+//! | `("lambda", 16, account, region, capacity provider)` | [`CapacityRecord`] |
 //!
 //! Ordinals never change their meaning. Values are JSON with a format version; a newer format than this program
 //! knows is refused, never guessed.
 
+mod capacity;
 mod published;
 mod record;
 
@@ -29,6 +31,10 @@ use kv::{KeyRange, Txn};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use capacity::{
+    CapacityLoggingRecord, CapacityRecord, CapacityScalingRecord, EnvironmentsRecord, ManagedRecord,
+    PropagateTagsRecord, RequirementsRecord,
+};
 pub(crate) use published::{
     AliasRecord, EventInvokeRecord, LayerRecord, PolicyRecord, ProvisionedRecord, RuntimeUpdate, SettingsRecord,
     VersionCounter,
@@ -56,6 +62,7 @@ const PROVISIONED: u64 = 10;
 const SETTINGS: u64 = 11;
 const LAYER_COUNTER: u64 = 12;
 const LAYER: u64 = 13;
+const CAPACITY: u64 = 16;
 
 /// What belongs to one function and goes with it, beside its own record.
 const OF_A_FUNCTION: [u64; 7] = [URL, VERSION, ALIAS, POLICY, EVENT_INVOKE, PROVISIONED, SETTINGS];
@@ -103,6 +110,8 @@ pub(crate) enum Key<'a> {
     LayerCounter(Place<'a>),
     /// A version of a layer.
     Layer(Place<'a>, u64),
+    /// A capacity provider.
+    Capacity(Place<'a>),
 }
 
 impl Key<'_> {
@@ -123,6 +132,7 @@ impl Key<'_> {
             Self::Settings(place) => packed(SETTINGS, &place.words()),
             Self::LayerCounter(place) => packed(LAYER_COUNTER, &place.words()),
             Self::Layer(place, version) => numbered(LAYER, place, version),
+            Self::Capacity(place) => packed(CAPACITY, &place.words()),
         }
     }
 }
@@ -135,6 +145,11 @@ pub(crate) fn functions_of(account: &str, region: &str) -> KeyRange {
 /// The counters of all layers of an account in a region, in the order of their names.
 pub(crate) fn layers_of(account: &str, region: &str) -> KeyRange {
     subspace(&elements(LAYER_COUNTER, &[account, region]))
+}
+
+/// All capacity providers of an account in a region, in the order of their names.
+pub(crate) fn capacities_of(account: &str, region: &str) -> KeyRange {
+    subspace(&elements(CAPACITY, &[account, region]))
 }
 
 /// All records that hold a package: functions, their versions, layers; of all accounts.
@@ -160,6 +175,11 @@ pub(crate) fn versioned(key: &[u8]) -> Result<([String; 3], u64), kv::Error> {
 /// All provisioned concurrency of all accounts.
 pub(crate) fn all_provisioned() -> KeyRange {
     subspace(&elements(PROVISIONED, &[]))
+}
+
+/// The settings of all functions of all accounts.
+pub(crate) fn all_settings() -> KeyRange {
+    subspace(&elements(SETTINGS, &[]))
 }
 
 /// All published versions of a function, in the order of their numbers.

@@ -319,6 +319,16 @@ impl Operation for CreateAlias {
     type Output = CreateAliasOutput;
 }
 
+/// Creates a capacity provider that manages compute resources for Lambda Event Functions
+#[derive(Clone, Copy, Debug)]
+pub struct CreateCapacityProvider;
+
+impl Operation for CreateCapacityProvider {
+    const SHAPE: &'static OperationShape = &CREATE_CAPACITY_PROVIDER;
+    type Input = CreateCapacityProviderInput;
+    type Output = CreateCapacityProviderOutput;
+}
+
 /// What CreateEventSourceMapping shares with other operations.
 pub type CreateEventSourceMappingOutput = EventSourceMappingConfiguration;
 
@@ -380,6 +390,16 @@ impl Operation for DeleteAlias {
     const SHAPE: &'static OperationShape = &DELETE_ALIAS;
     type Input = DeleteAliasInput;
     type Output = DeleteAliasOutput;
+}
+
+/// Deletes a capacity provider.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteCapacityProvider;
+
+impl Operation for DeleteCapacityProvider {
+    const SHAPE: &'static OperationShape = &DELETE_CAPACITY_PROVIDER;
+    type Input = DeleteCapacityProviderInput;
+    type Output = DeleteCapacityProviderOutput;
 }
 
 /// What DeleteEventSourceMapping shares with other operations.
@@ -563,6 +583,16 @@ impl Operation for GetAlias {
     type Output = GetAliasOutput;
 }
 
+/// Retrieves information about a specific capacity provider, including its configuration, state, and associated resources.
+#[derive(Clone, Copy, Debug)]
+pub struct GetCapacityProvider;
+
+impl Operation for GetCapacityProvider {
+    const SHAPE: &'static OperationShape = &GET_CAPACITY_PROVIDER;
+    type Input = GetCapacityProviderInput;
+    type Output = GetCapacityProviderOutput;
+}
+
 /// What GetEventSourceMapping shares with other operations.
 pub type GetEventSourceMappingOutput = EventSourceMappingConfiguration;
 
@@ -640,6 +670,16 @@ impl Operation for GetFunctionRecursionConfig {
     const SHAPE: &'static OperationShape = &GET_FUNCTION_RECURSION_CONFIG;
     type Input = GetFunctionRecursionConfigInput;
     type Output = GetFunctionRecursionConfigOutput;
+}
+
+/// Retrieves the scaling configuration for a Lambda Managed Instances function.
+#[derive(Clone, Copy, Debug)]
+pub struct GetFunctionScalingConfig;
+
+impl Operation for GetFunctionScalingConfig {
+    const SHAPE: &'static OperationShape = &GET_FUNCTION_SCALING_CONFIG;
+    type Input = GetFunctionScalingConfigInput;
+    type Output = GetFunctionScalingConfigOutput;
 }
 
 /// Returns details about a Lambda function URL.
@@ -758,6 +798,16 @@ impl Operation for ListAliases {
     type Output = ListAliasesOutput;
 }
 
+/// Returns a list of capacity providers in your account.
+#[derive(Clone, Copy, Debug)]
+pub struct ListCapacityProviders;
+
+impl Operation for ListCapacityProviders {
+    const SHAPE: &'static OperationShape = &LIST_CAPACITY_PROVIDERS;
+    type Input = ListCapacityProvidersInput;
+    type Output = ListCapacityProvidersOutput;
+}
+
 /// Lists event source mappings.
 #[derive(Clone, Copy, Debug)]
 pub struct ListEventSourceMappings;
@@ -786,6 +836,16 @@ impl Operation for ListFunctionUrlConfigs {
     const SHAPE: &'static OperationShape = &LIST_FUNCTION_URL_CONFIGS;
     type Input = ListFunctionUrlConfigsInput;
     type Output = ListFunctionUrlConfigsOutput;
+}
+
+/// Returns a list of function versions that are configured to use a specific capacity provider.
+#[derive(Clone, Copy, Debug)]
+pub struct ListFunctionVersionsByCapacityProvider;
+
+impl Operation for ListFunctionVersionsByCapacityProvider {
+    const SHAPE: &'static OperationShape = &LIST_FUNCTION_VERSIONS_BY_CAPACITY_PROVIDER;
+    type Input = ListFunctionVersionsByCapacityProviderInput;
+    type Output = ListFunctionVersionsByCapacityProviderOutput;
 }
 
 /// Returns a list of Lambda Event Functions, with the version-specific configuration of each.
@@ -905,6 +965,16 @@ impl Operation for PutFunctionRecursionConfig {
     const SHAPE: &'static OperationShape = &PUT_FUNCTION_RECURSION_CONFIG;
     type Input = PutFunctionRecursionConfigInput;
     type Output = PutFunctionRecursionConfigOutput;
+}
+
+/// Sets the scaling configuration for a Lambda Managed Instances function.
+#[derive(Clone, Copy, Debug)]
+pub struct PutFunctionScalingConfig;
+
+impl Operation for PutFunctionScalingConfig {
+    const SHAPE: &'static OperationShape = &PUT_FUNCTION_SCALING_CONFIG;
+    type Input = PutFunctionScalingConfigInput;
+    type Output = PutFunctionScalingConfigOutput;
 }
 
 /// Adds a provisioned concurrency configuration to a function's alias or version.
@@ -1046,6 +1116,16 @@ impl Operation for UpdateAlias {
     const SHAPE: &'static OperationShape = &UPDATE_ALIAS;
     type Input = UpdateAliasInput;
     type Output = UpdateAliasOutput;
+}
+
+/// Updates the configuration of an existing capacity provider.
+#[derive(Clone, Copy, Debug)]
+pub struct UpdateCapacityProvider;
+
+impl Operation for UpdateCapacityProvider {
+    const SHAPE: &'static OperationShape = &UPDATE_CAPACITY_PROVIDER;
+    type Input = UpdateCapacityProviderInput;
+    type Output = UpdateCapacityProviderOutput;
 }
 
 /// What UpdateEventSourceMapping shares with other operations.
@@ -1571,6 +1651,66 @@ impl IntoValue for Architecture {
     }
 }
 
+/// A capacity provider manages compute resources for Lambda functions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CapacityProvider {
+    /// The Amazon Resource Name (ARN) of the capacity provider.
+    pub capacity_provider_arn: String,
+    /// The scaling configuration for the capacity provider.
+    pub capacity_provider_scaling_config: Option<CapacityProviderScalingConfig>,
+    /// The instance requirements for compute resources managed by the capacity provider.
+    pub instance_requirements: Option<InstanceRequirements>,
+    /// The ARN of the KMS key used to encrypt the capacity provider's resources.
+    pub kms_key_arn: Option<String>,
+    /// The date and time when the capacity provider was last modified.
+    pub last_modified: Option<String>,
+    /// The permissions configuration for the capacity provider.
+    pub permissions_config: CapacityProviderPermissionsConfig,
+    /// PropagateTags
+    pub propagate_tags: Option<PropagateTags>,
+    /// The current state of the capacity provider.
+    pub state: CapacityProviderState,
+    /// The telemetry configuration for the capacity provider, including logging settings.
+    pub telemetry_config: Option<CapacityProviderTelemetryConfig>,
+    /// The VPC configuration for the capacity provider.
+    pub vpc_config: CapacityProviderVpcConfig,
+}
+
+impl FromValue for CapacityProvider {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            capacity_provider_arn: members.required("CapacityProviderArn")?,
+            capacity_provider_scaling_config: members.optional("CapacityProviderScalingConfig")?,
+            instance_requirements: members.optional("InstanceRequirements")?,
+            kms_key_arn: members.optional("KmsKeyArn")?,
+            last_modified: members.optional("LastModified")?,
+            permissions_config: members.required("PermissionsConfig")?,
+            propagate_tags: members.optional("PropagateTags")?,
+            state: members.required("State")?,
+            telemetry_config: members.optional("TelemetryConfig")?,
+            vpc_config: members.required("VpcConfig")?,
+        })
+    }
+}
+
+impl IntoValue for CapacityProvider {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(10);
+        fields.required("CapacityProviderArn", self.capacity_provider_arn);
+        fields.optional("CapacityProviderScalingConfig", self.capacity_provider_scaling_config);
+        fields.optional("InstanceRequirements", self.instance_requirements);
+        fields.optional("KmsKeyArn", self.kms_key_arn);
+        fields.optional("LastModified", self.last_modified);
+        fields.required("PermissionsConfig", self.permissions_config);
+        fields.optional("PropagateTags", self.propagate_tags);
+        fields.required("State", self.state);
+        fields.optional("TelemetryConfig", self.telemetry_config);
+        fields.required("VpcConfig", self.vpc_config);
+        fields.finish()
+    }
+}
+
 /// Configuration for the capacity provider that manages compute resources for Lambda functions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CapacityProviderConfig {
@@ -1595,6 +1735,295 @@ impl IntoValue for CapacityProviderConfig {
             "LambdaManagedInstancesCapacityProviderConfig",
             self.lambda_managed_instances_capacity_provider_config,
         );
+        fields.finish()
+    }
+}
+
+/// The capacity provider's Amazon CloudWatch Logs configuration settings.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CapacityProviderLoggingConfig {
+    /// The name of the Amazon CloudWatch log group the capacity provider sends logs to.
+    pub log_group: Option<String>,
+    /// Set this property to filter the system logs for your capacity provider that Lambda sends to CloudWatch.
+    pub system_log_level: Option<SystemLogLevel>,
+}
+
+impl FromValue for CapacityProviderLoggingConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { log_group: members.optional("LogGroup")?, system_log_level: members.optional("SystemLogLevel")? })
+    }
+}
+
+impl IntoValue for CapacityProviderLoggingConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("LogGroup", self.log_group);
+        fields.optional("SystemLogLevel", self.system_log_level);
+        fields.finish()
+    }
+}
+
+/// Configuration that specifies the permissions required for the capacity provider to manage compute resources.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CapacityProviderPermissionsConfig {
+    /// The ARN of the IAM role that the capacity provider uses to manage compute instances and other Amazon Web Services resources.
+    pub capacity_provider_operator_role_arn: String,
+}
+
+impl FromValue for CapacityProviderPermissionsConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { capacity_provider_operator_role_arn: members.required("CapacityProviderOperatorRoleArn")? })
+    }
+}
+
+impl IntoValue for CapacityProviderPermissionsConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("CapacityProviderOperatorRoleArn", self.capacity_provider_operator_role_arn);
+        fields.finish()
+    }
+}
+
+/// CapacityProviderPredefinedMetricType
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CapacityProviderPredefinedMetricType {
+    /// `LambdaCapacityProviderAverageCPUUtilization`
+    LambdaCapacityProviderAverageCPUUtilization,
+    /// `LambdaCapacityProviderAverageGPUUtilization`
+    LambdaCapacityProviderAverageGPUUtilization,
+}
+
+impl CapacityProviderPredefinedMetricType {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] =
+        &[Self::LambdaCapacityProviderAverageCPUUtilization, Self::LambdaCapacityProviderAverageGPUUtilization];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LambdaCapacityProviderAverageCPUUtilization => "LambdaCapacityProviderAverageCPUUtilization",
+            Self::LambdaCapacityProviderAverageGPUUtilization => "LambdaCapacityProviderAverageGPUUtilization",
+        }
+    }
+}
+
+impl fmt::Display for CapacityProviderPredefinedMetricType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for CapacityProviderPredefinedMetricType {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "CapacityProviderPredefinedMetricType", text: text.to_owned() })
+    }
+}
+
+impl FromValue for CapacityProviderPredefinedMetricType {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for CapacityProviderPredefinedMetricType {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// Configuration that defines how the capacity provider scales compute instances based on demand and policies.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CapacityProviderScalingConfig {
+    /// The maximum number of vCPUs that the capacity provider can provision across all compute instances.
+    pub max_v_cpu_count: Option<i32>,
+    /// The scaling mode that determines how the capacity provider responds to changes in demand.
+    pub scaling_mode: Option<CapacityProviderScalingMode>,
+    /// A list of scaling policies that define how the capacity provider scales compute instances based on metrics and thresholds.
+    pub scaling_policies: Option<Vec<TargetTrackingScalingPolicy>>,
+}
+
+impl FromValue for CapacityProviderScalingConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            max_v_cpu_count: members.optional("MaxVCpuCount")?,
+            scaling_mode: members.optional("ScalingMode")?,
+            scaling_policies: members.optional("ScalingPolicies")?,
+        })
+    }
+}
+
+impl IntoValue for CapacityProviderScalingConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("MaxVCpuCount", self.max_v_cpu_count);
+        fields.optional("ScalingMode", self.scaling_mode);
+        fields.optional("ScalingPolicies", self.scaling_policies);
+        fields.finish()
+    }
+}
+
+/// CapacityProviderScalingMode
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CapacityProviderScalingMode {
+    /// `Auto`
+    Auto,
+    /// `Manual`
+    Manual,
+}
+
+impl CapacityProviderScalingMode {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Auto, Self::Manual];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "Auto",
+            Self::Manual => "Manual",
+        }
+    }
+}
+
+impl fmt::Display for CapacityProviderScalingMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for CapacityProviderScalingMode {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "CapacityProviderScalingMode", text: text.to_owned() })
+    }
+}
+
+impl FromValue for CapacityProviderScalingMode {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for CapacityProviderScalingMode {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// CapacityProviderState
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CapacityProviderState {
+    /// `Pending`
+    Pending,
+    /// `Active`
+    Active,
+    /// `Failed`
+    Failed,
+    /// `Deleting`
+    Deleting,
+}
+
+impl CapacityProviderState {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Pending, Self::Active, Self::Failed, Self::Deleting];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Active => "Active",
+            Self::Failed => "Failed",
+            Self::Deleting => "Deleting",
+        }
+    }
+}
+
+impl fmt::Display for CapacityProviderState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for CapacityProviderState {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "CapacityProviderState", text: text.to_owned() })
+    }
+}
+
+impl FromValue for CapacityProviderState {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for CapacityProviderState {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// Configuration that specifies the telemetry collection for the capacity provider.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CapacityProviderTelemetryConfig {
+    /// The capacity provider's Amazon CloudWatch Logs configuration settings.
+    pub logging_config: Option<CapacityProviderLoggingConfig>,
+}
+
+impl FromValue for CapacityProviderTelemetryConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { logging_config: members.optional("LoggingConfig")? })
+    }
+}
+
+impl IntoValue for CapacityProviderTelemetryConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("LoggingConfig", self.logging_config);
+        fields.finish()
+    }
+}
+
+/// VPC configuration that specifies the network settings for compute instances managed by the capacity provider.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CapacityProviderVpcConfig {
+    /// A list of security group IDs that control network access for compute instances managed by the capacity provider.
+    pub security_group_ids: Vec<String>,
+    /// A list of subnet IDs where the capacity provider launches compute instances.
+    pub subnet_ids: Vec<String>,
+}
+
+impl FromValue for CapacityProviderVpcConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            security_group_ids: members.required("SecurityGroupIds")?,
+            subnet_ids: members.required("SubnetIds")?,
+        })
+    }
+}
+
+impl IntoValue for CapacityProviderVpcConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("SecurityGroupIds", self.security_group_ids);
+        fields.required("SubnetIds", self.subnet_ids);
         fields.finish()
     }
 }
@@ -1701,6 +2130,84 @@ impl IntoValue for CreateAliasInput {
         fields.required("FunctionVersion", self.function_version);
         fields.required("Name", self.name);
         fields.optional("RoutingConfig", self.routing_config);
+        fields.finish()
+    }
+}
+
+/// CreateCapacityProviderRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateCapacityProviderInput {
+    /// The name of the capacity provider.
+    pub capacity_provider_name: String,
+    /// The scaling configuration that defines how the capacity provider scales compute instances, including maximum vCPU count and scaling policies.
+    pub capacity_provider_scaling_config: Option<CapacityProviderScalingConfig>,
+    /// The instance requirements that specify the compute instance characteristics, including architectures and allowed or excluded instance types.
+    pub instance_requirements: Option<InstanceRequirements>,
+    /// The ARN of the KMS key used to encrypt data associated with the capacity provider.
+    pub kms_key_arn: Option<String>,
+    /// The permissions configuration that specifies the IAM role ARN used by the capacity provider to manage compute resources.
+    pub permissions_config: CapacityProviderPermissionsConfig,
+    /// The tag propagation configuration for the capacity provider.
+    pub propagate_tags: Option<PropagateTags>,
+    /// A list of tags to associate with the capacity provider.
+    pub tags: Option<BTreeMap<String, String>>,
+    /// The telemetry configuration for the capacity provider.
+    pub telemetry_config: Option<CapacityProviderTelemetryConfig>,
+    /// The VPC configuration for the capacity provider, including subnet IDs and security group IDs where compute instances will be launched.
+    pub vpc_config: CapacityProviderVpcConfig,
+}
+
+impl FromValue for CreateCapacityProviderInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            capacity_provider_name: members.required("CapacityProviderName")?,
+            capacity_provider_scaling_config: members.optional("CapacityProviderScalingConfig")?,
+            instance_requirements: members.optional("InstanceRequirements")?,
+            kms_key_arn: members.optional("KmsKeyArn")?,
+            permissions_config: members.required("PermissionsConfig")?,
+            propagate_tags: members.optional("PropagateTags")?,
+            tags: members.optional("Tags")?,
+            telemetry_config: members.optional("TelemetryConfig")?,
+            vpc_config: members.required("VpcConfig")?,
+        })
+    }
+}
+
+impl IntoValue for CreateCapacityProviderInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(9);
+        fields.required("CapacityProviderName", self.capacity_provider_name);
+        fields.optional("CapacityProviderScalingConfig", self.capacity_provider_scaling_config);
+        fields.optional("InstanceRequirements", self.instance_requirements);
+        fields.optional("KmsKeyArn", self.kms_key_arn);
+        fields.required("PermissionsConfig", self.permissions_config);
+        fields.optional("PropagateTags", self.propagate_tags);
+        fields.optional("Tags", self.tags);
+        fields.optional("TelemetryConfig", self.telemetry_config);
+        fields.required("VpcConfig", self.vpc_config);
+        fields.finish()
+    }
+}
+
+/// CreateCapacityProviderResponse
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateCapacityProviderOutput {
+    /// Information about the capacity provider that was created.
+    pub capacity_provider: CapacityProvider,
+}
+
+impl FromValue for CreateCapacityProviderOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { capacity_provider: members.required("CapacityProvider")? })
+    }
+}
+
+impl IntoValue for CreateCapacityProviderOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("CapacityProvider", self.capacity_provider);
         fields.finish()
     }
 }
@@ -2104,6 +2611,50 @@ impl IntoValue for DeleteAliasInput {
         let mut fields = Fields::with_capacity(2);
         fields.required("FunctionName", self.function_name);
         fields.required("Name", self.name);
+        fields.finish()
+    }
+}
+
+/// DeleteCapacityProviderRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteCapacityProviderInput {
+    /// The name of the capacity provider to delete.
+    pub capacity_provider_name: String,
+}
+
+impl FromValue for DeleteCapacityProviderInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { capacity_provider_name: members.required("CapacityProviderName")? })
+    }
+}
+
+impl IntoValue for DeleteCapacityProviderInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("CapacityProviderName", self.capacity_provider_name);
+        fields.finish()
+    }
+}
+
+/// DeleteCapacityProviderResponse
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteCapacityProviderOutput {
+    /// Information about the deleted capacity provider.
+    pub capacity_provider: CapacityProvider,
+}
+
+impl FromValue for DeleteCapacityProviderOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { capacity_provider: members.required("CapacityProvider")? })
+    }
+}
+
+impl IntoValue for DeleteCapacityProviderOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("CapacityProvider", self.capacity_provider);
         fields.finish()
     }
 }
@@ -3563,6 +4114,34 @@ impl IntoValue for FunctionRuntimeConfig {
     }
 }
 
+/// Configuration that defines the scaling behavior for a Lambda Managed Instances function, including the minimum and maximum number of execution environments…
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FunctionScalingConfig {
+    /// The maximum number of execution environments that can be provisioned for the function.
+    pub max_execution_environments: Option<i32>,
+    /// The minimum number of execution environments to maintain for the function.
+    pub min_execution_environments: Option<i32>,
+}
+
+impl FromValue for FunctionScalingConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            max_execution_environments: members.optional("MaxExecutionEnvironments")?,
+            min_execution_environments: members.optional("MinExecutionEnvironments")?,
+        })
+    }
+}
+
+impl IntoValue for FunctionScalingConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("MaxExecutionEnvironments", self.max_execution_environments);
+        fields.optional("MinExecutionEnvironments", self.min_execution_environments);
+        fields.finish()
+    }
+}
+
 /// FunctionUrlAuthType
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FunctionUrlAuthType {
@@ -3758,6 +4337,31 @@ impl IntoValue for FunctionVersionLatestPublished {
     }
 }
 
+/// Information about a function version that uses a specific capacity provider, including its ARN and current state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FunctionVersionsByCapacityProviderListItem {
+    /// The Amazon Resource Name (ARN) of the function version.
+    pub function_arn: String,
+    /// The current state of the function version.
+    pub state: State,
+}
+
+impl FromValue for FunctionVersionsByCapacityProviderListItem {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_arn: members.required("FunctionArn")?, state: members.required("State")? })
+    }
+}
+
+impl IntoValue for FunctionVersionsByCapacityProviderListItem {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionArn", self.function_arn);
+        fields.required("State", self.state);
+        fields.finish()
+    }
+}
+
 /// GetAccountSettingsRequest
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GetAccountSettingsInput {}
@@ -3822,6 +4426,50 @@ impl IntoValue for GetAliasInput {
         let mut fields = Fields::with_capacity(2);
         fields.required("FunctionName", self.function_name);
         fields.required("Name", self.name);
+        fields.finish()
+    }
+}
+
+/// GetCapacityProviderRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetCapacityProviderInput {
+    /// The name of the capacity provider to retrieve.
+    pub capacity_provider_name: String,
+}
+
+impl FromValue for GetCapacityProviderInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { capacity_provider_name: members.required("CapacityProviderName")? })
+    }
+}
+
+impl IntoValue for GetCapacityProviderInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("CapacityProviderName", self.capacity_provider_name);
+        fields.finish()
+    }
+}
+
+/// GetCapacityProviderResponse
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetCapacityProviderOutput {
+    /// Information about the capacity provider, including its configuration and current state.
+    pub capacity_provider: CapacityProvider,
+}
+
+impl FromValue for GetCapacityProviderOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { capacity_provider: members.required("CapacityProvider")? })
+    }
+}
+
+impl IntoValue for GetCapacityProviderOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("CapacityProvider", self.capacity_provider);
         fields.finish()
     }
 }
@@ -4097,6 +4745,63 @@ impl IntoValue for GetFunctionOutput {
         fields.optional("Configuration", self.configuration);
         fields.optional("Tags", self.tags);
         fields.optional("TagsError", self.tags_error);
+        fields.finish()
+    }
+}
+
+/// GetFunctionScalingConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetFunctionScalingConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Specify a version or alias to get the scaling configuration for a published version of the function.
+    pub qualifier: String,
+}
+
+impl FromValue for GetFunctionScalingConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, qualifier: members.required("Qualifier")? })
+    }
+}
+
+impl IntoValue for GetFunctionScalingConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.required("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// GetFunctionScalingConfigResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetFunctionScalingConfigOutput {
+    /// The scaling configuration that is currently applied to the function.
+    pub applied_function_scaling_config: Option<FunctionScalingConfig>,
+    /// The Amazon Resource Name (ARN) of the function.
+    pub function_arn: Option<String>,
+    /// The scaling configuration that was requested for the function.
+    pub requested_function_scaling_config: Option<FunctionScalingConfig>,
+}
+
+impl FromValue for GetFunctionScalingConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            applied_function_scaling_config: members.optional("AppliedFunctionScalingConfig")?,
+            function_arn: members.optional("FunctionArn")?,
+            requested_function_scaling_config: members.optional("RequestedFunctionScalingConfig")?,
+        })
+    }
+}
+
+impl IntoValue for GetFunctionScalingConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("AppliedFunctionScalingConfig", self.applied_function_scaling_config);
+        fields.optional("FunctionArn", self.function_arn);
+        fields.optional("RequestedFunctionScalingConfig", self.requested_function_scaling_config);
         fields.finish()
     }
 }
@@ -4593,6 +5298,38 @@ impl IntoValue for ImageConfigResponse {
         let mut fields = Fields::with_capacity(2);
         fields.optional("Error", self.error);
         fields.optional("ImageConfig", self.image_config);
+        fields.finish()
+    }
+}
+
+/// Specifications that define the characteristics and constraints for compute instances used by the capacity provider.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InstanceRequirements {
+    /// A list of EC2 instance types that the capacity provider is allowed to use.
+    pub allowed_instance_types: Option<Vec<String>>,
+    /// A list of supported CPU architectures for compute instances.
+    pub architectures: Option<Vec<Architecture>>,
+    /// A list of EC2 instance types that the capacity provider should not use, even if they meet other requirements.
+    pub excluded_instance_types: Option<Vec<String>>,
+}
+
+impl FromValue for InstanceRequirements {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            allowed_instance_types: members.optional("AllowedInstanceTypes")?,
+            architectures: members.optional("Architectures")?,
+            excluded_instance_types: members.optional("ExcludedInstanceTypes")?,
+        })
+    }
+}
+
+impl IntoValue for InstanceRequirements {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("AllowedInstanceTypes", self.allowed_instance_types);
+        fields.optional("Architectures", self.architectures);
+        fields.optional("ExcludedInstanceTypes", self.excluded_instance_types);
         fields.finish()
     }
 }
@@ -5848,6 +6585,66 @@ impl IntoValue for ListAliasesOutput {
     }
 }
 
+/// ListCapacityProvidersRequest
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListCapacityProvidersInput {
+    /// Specify the pagination token that's returned by a previous request to retrieve the next page of results.
+    pub marker: Option<String>,
+    /// The maximum number of capacity providers to return.
+    pub max_items: Option<i32>,
+    /// Filter capacity providers by their current state.
+    pub state: Option<CapacityProviderState>,
+}
+
+impl FromValue for ListCapacityProvidersInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+            state: members.optional("State")?,
+        })
+    }
+}
+
+impl IntoValue for ListCapacityProvidersInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.optional("State", self.state);
+        fields.finish()
+    }
+}
+
+/// ListCapacityProvidersResponse
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListCapacityProvidersOutput {
+    /// A list of capacity providers in your account.
+    pub capacity_providers: Vec<CapacityProvider>,
+    /// The pagination token that's included if more results are available.
+    pub next_marker: Option<String>,
+}
+
+impl FromValue for ListCapacityProvidersOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            capacity_providers: members.required("CapacityProviders")?,
+            next_marker: members.optional("NextMarker")?,
+        })
+    }
+}
+
+impl IntoValue for ListCapacityProvidersOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("CapacityProviders", self.capacity_providers);
+        fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
 /// ListEventSourceMappingsRequest
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListEventSourceMappingsInput {
@@ -6027,6 +6824,70 @@ impl IntoValue for ListFunctionUrlConfigsOutput {
     fn into_value(self) -> Value {
         let mut fields = Fields::with_capacity(2);
         fields.required("FunctionUrlConfigs", self.function_url_configs);
+        fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
+/// ListFunctionVersionsByCapacityProviderRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListFunctionVersionsByCapacityProviderInput {
+    /// The name of the capacity provider to list function versions for.
+    pub capacity_provider_name: String,
+    /// Specify the pagination token that's returned by a previous request to retrieve the next page of results.
+    pub marker: Option<String>,
+    /// The maximum number of function versions to return in the response.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListFunctionVersionsByCapacityProviderInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            capacity_provider_name: members.required("CapacityProviderName")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListFunctionVersionsByCapacityProviderInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.required("CapacityProviderName", self.capacity_provider_name);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListFunctionVersionsByCapacityProviderResponse
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListFunctionVersionsByCapacityProviderOutput {
+    /// The Amazon Resource Name (ARN) of the capacity provider.
+    pub capacity_provider_arn: String,
+    /// A list of function versions that use the specified capacity provider.
+    pub function_versions: Vec<FunctionVersionsByCapacityProviderListItem>,
+    /// The pagination token that's included if more results are available.
+    pub next_marker: Option<String>,
+}
+
+impl FromValue for ListFunctionVersionsByCapacityProviderOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            capacity_provider_arn: members.required("CapacityProviderArn")?,
+            function_versions: members.required("FunctionVersions")?,
+            next_marker: members.optional("NextMarker")?,
+        })
+    }
+}
+
+impl IntoValue for ListFunctionVersionsByCapacityProviderOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.required("CapacityProviderArn", self.capacity_provider_arn);
+        fields.required("FunctionVersions", self.function_versions);
         fields.optional("NextMarker", self.next_marker);
         fields.finish()
     }
@@ -6613,6 +7474,82 @@ impl IntoValue for PackageType {
     }
 }
 
+/// Configuration for tag propagation to managed resources launched by the capacity provider.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PropagateTags {
+    /// A list of tags to apply to managed resources when Mode is set to Explicit.
+    pub explicit_tags: Option<BTreeMap<String, String>>,
+    /// The tag propagation mode.
+    pub mode: Option<PropagateTagsMode>,
+}
+
+impl FromValue for PropagateTags {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { explicit_tags: members.optional("ExplicitTags")?, mode: members.optional("Mode")? })
+    }
+}
+
+impl IntoValue for PropagateTags {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("ExplicitTags", self.explicit_tags);
+        fields.optional("Mode", self.mode);
+        fields.finish()
+    }
+}
+
+/// PropagateTagsMode
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PropagateTagsMode {
+    /// `None`
+    None,
+    /// `Explicit`
+    Explicit,
+}
+
+impl PropagateTagsMode {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::None, Self::Explicit];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "None",
+            Self::Explicit => "Explicit",
+        }
+    }
+}
+
+impl fmt::Display for PropagateTagsMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for PropagateTagsMode {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "PropagateTagsMode", text: text.to_owned() })
+    }
+}
+
+impl FromValue for PropagateTagsMode {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for PropagateTagsMode {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
 /// Details about the provisioned concurrency configuration for a function alias or version.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProvisionedConcurrencyConfigListItem {
@@ -7004,6 +7941,60 @@ impl IntoValue for PutFunctionRecursionConfigOutput {
     fn into_value(self) -> Value {
         let mut fields = Fields::with_capacity(1);
         fields.optional("RecursiveLoop", self.recursive_loop);
+        fields.finish()
+    }
+}
+
+/// PutFunctionScalingConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutFunctionScalingConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The scaling configuration to apply to the function, including minimum and maximum execution environment limits.
+    pub function_scaling_config: Option<FunctionScalingConfig>,
+    /// Specify a version or alias to set the scaling configuration for a published version of the function.
+    pub qualifier: String,
+}
+
+impl FromValue for PutFunctionScalingConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            function_scaling_config: members.optional("FunctionScalingConfig")?,
+            qualifier: members.required("Qualifier")?,
+        })
+    }
+}
+
+impl IntoValue for PutFunctionScalingConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("FunctionScalingConfig", self.function_scaling_config);
+        fields.required("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// PutFunctionScalingConfigResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PutFunctionScalingConfigOutput {
+    /// The current state of the function after applying the scaling configuration.
+    pub function_state: Option<State>,
+}
+
+impl FromValue for PutFunctionScalingConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_state: members.optional("FunctionState")? })
+    }
+}
+
+impl IntoValue for PutFunctionScalingConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("FunctionState", self.function_state);
         fields.finish()
     }
 }
@@ -8549,6 +9540,34 @@ impl IntoValue for TagsError {
     }
 }
 
+/// A scaling policy for the capacity provider that automatically adjusts capacity to maintain a target value for a specific metric.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetTrackingScalingPolicy {
+    /// The predefined metric type to track for scaling decisions.
+    pub predefined_metric_type: CapacityProviderPredefinedMetricType,
+    /// The target value for the metric that the scaling policy attempts to maintain through scaling actions.
+    pub target_value: f64,
+}
+
+impl FromValue for TargetTrackingScalingPolicy {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            predefined_metric_type: members.required("PredefinedMetricType")?,
+            target_value: members.required("TargetValue")?,
+        })
+    }
+}
+
+impl IntoValue for TargetTrackingScalingPolicy {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("PredefinedMetricType", self.predefined_metric_type);
+        fields.required("TargetValue", self.target_value);
+        fields.finish()
+    }
+}
+
 /// Specifies the tenant isolation mode configuration for a Lambda function.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TenancyConfig {
@@ -8779,6 +9798,64 @@ impl IntoValue for UpdateAliasInput {
         fields.required("Name", self.name);
         fields.optional("RevisionId", self.revision_id);
         fields.optional("RoutingConfig", self.routing_config);
+        fields.finish()
+    }
+}
+
+/// UpdateCapacityProviderRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpdateCapacityProviderInput {
+    /// The name of the capacity provider to update.
+    pub capacity_provider_name: String,
+    /// The updated scaling configuration for the capacity provider.
+    pub capacity_provider_scaling_config: Option<CapacityProviderScalingConfig>,
+    /// PropagateTags
+    pub propagate_tags: Option<PropagateTags>,
+    /// The updated telemetry configuration for the capacity provider.
+    pub telemetry_config: Option<CapacityProviderTelemetryConfig>,
+}
+
+impl FromValue for UpdateCapacityProviderInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            capacity_provider_name: members.required("CapacityProviderName")?,
+            capacity_provider_scaling_config: members.optional("CapacityProviderScalingConfig")?,
+            propagate_tags: members.optional("PropagateTags")?,
+            telemetry_config: members.optional("TelemetryConfig")?,
+        })
+    }
+}
+
+impl IntoValue for UpdateCapacityProviderInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.required("CapacityProviderName", self.capacity_provider_name);
+        fields.optional("CapacityProviderScalingConfig", self.capacity_provider_scaling_config);
+        fields.optional("PropagateTags", self.propagate_tags);
+        fields.optional("TelemetryConfig", self.telemetry_config);
+        fields.finish()
+    }
+}
+
+/// UpdateCapacityProviderResponse
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpdateCapacityProviderOutput {
+    /// Information about the updated capacity provider.
+    pub capacity_provider: CapacityProvider,
+}
+
+impl FromValue for UpdateCapacityProviderOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { capacity_provider: members.required("CapacityProvider")? })
+    }
+}
+
+impl IntoValue for UpdateCapacityProviderOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("CapacityProvider", self.capacity_provider);
         fields.finish()
     }
 }
@@ -9357,49 +10434,49 @@ static ADD_LAYER_VERSION_PERMISSION: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "PolicyLengthExceededException",
             code: "PolicyLengthExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(283),
+            shape: ShapeId(321),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(285),
+            shape: ShapeId(323),
         },
     ],
     ..OperationShape::new("AddLayerVersionPermission", SHAPES)
@@ -9417,56 +10494,56 @@ static ADD_PERMISSION: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "PublicPolicyException",
             code: "PublicPolicyException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(294),
+            shape: ShapeId(335),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "PolicyLengthExceededException",
             code: "PolicyLengthExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(283),
+            shape: ShapeId(321),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(285),
+            shape: ShapeId(323),
         },
     ],
     ..OperationShape::new("AddPermission", SHAPES)
@@ -9476,7 +10553,7 @@ static CREATE_ALIAS: OperationShape = OperationShape {
     method: "POST",
     uri: "/2015-03-31/functions/{FunctionName}/aliases",
     status: 201,
-    input: Some(ShapeId(43)),
+    input: Some(ShapeId(59)),
     output: Some(ShapeId(12)),
     errors: &[
         ErrorShape {
@@ -9484,28 +10561,28 @@ static CREATE_ALIAS: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "AliasLimitExceededException",
@@ -9519,54 +10596,101 @@ static CREATE_ALIAS: OperationShape = OperationShape {
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
     ..OperationShape::new("CreateAlias", SHAPES)
 };
 
-static CREATE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+static CREATE_CAPACITY_PROVIDER: OperationShape = OperationShape {
     method: "POST",
-    uri: "/2015-03-31/event-source-mappings",
+    uri: "/2025-11-30/capacity-providers",
     status: 202,
-    input: Some(ShapeId(44)),
-    output: Some(ShapeId(92)),
+    input: Some(ShapeId(60)),
+    output: Some(ShapeId(61)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
+        },
+        ErrorShape {
+            name: "CapacityProviderLimitExceededException",
+            code: "CapacityProviderLimitExceededException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(32),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("CreateCapacityProvider", SHAPES)
+};
+
+static CREATE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2015-03-31/event-source-mappings",
+    status: 202,
+    input: Some(ShapeId(62)),
+    output: Some(ShapeId(112)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(203),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(361),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(392),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     ..OperationShape::new("CreateEventSourceMapping", SHAPES)
@@ -9576,78 +10700,78 @@ static CREATE_FUNCTION: OperationShape = OperationShape {
     method: "POST",
     uri: "/2015-03-31/functions",
     status: 201,
-    input: Some(ShapeId(45)),
-    output: Some(ShapeId(117)),
+    input: Some(ShapeId(63)),
+    output: Some(ShapeId(137)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "InvalidCodeSignatureException",
             code: "InvalidCodeSignatureException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(171),
+            shape: ShapeId(202),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(37),
+            shape: ShapeId(53),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(35),
+            shape: ShapeId(51),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(36),
+            shape: ShapeId(52),
         },
         ErrorShape {
             name: "FunctionVersionsPerCapacityProviderLimitExceededException",
             code: "FunctionVersionsPerCapacityProviderLimitExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(135),
+            shape: ShapeId(159),
         },
     ],
     idempotent: true,
@@ -9658,43 +10782,43 @@ static CREATE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "POST",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 201,
-    input: Some(ShapeId(46)),
-    output: Some(ShapeId(47)),
+    input: Some(ShapeId(64)),
+    output: Some(ShapeId(65)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     ..OperationShape::new("CreateFunctionUrlConfig", SHAPES)
@@ -9704,96 +10828,143 @@ static DELETE_ALIAS: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
     status: 204,
-    input: Some(ShapeId(51)),
+    input: Some(ShapeId(69)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
     ..OperationShape::new("DeleteAlias", SHAPES)
 };
 
-static DELETE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+static DELETE_CAPACITY_PROVIDER: OperationShape = OperationShape {
     method: "DELETE",
-    uri: "/2015-03-31/event-source-mappings/{UUID}",
+    uri: "/2025-11-30/capacity-providers/{CapacityProviderName}",
     status: 202,
-    input: Some(ShapeId(52)),
-    output: Some(ShapeId(92)),
+    input: Some(ShapeId(70)),
+    output: Some(ShapeId(71)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
-        },
-        ErrorShape {
-            name: "ResourceInUseException",
-            code: "ResourceInUseException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(318),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("DeleteCapacityProvider", SHAPES)
+};
+
+static DELETE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2015-03-31/event-source-mappings/{UUID}",
+    status: 202,
+    input: Some(ShapeId(72)),
+    output: Some(ShapeId(112)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(203),
+        },
+        ErrorShape {
+            name: "ResourceInUseException",
+            code: "ResourceInUseException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(362),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(361),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(392),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(432),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
@@ -9804,43 +10975,43 @@ static DELETE_FUNCTION: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2015-03-31/functions/{FunctionName}",
     status: 200,
-    input: Some(ShapeId(55)),
-    output: Some(ShapeId(56)),
+    input: Some(ShapeId(75)),
+    output: Some(ShapeId(76)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
@@ -9851,42 +11022,42 @@ static DELETE_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2017-10-31/functions/{FunctionName}/concurrency",
     status: 204,
-    input: Some(ShapeId(53)),
+    input: Some(ShapeId(73)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     ..OperationShape::new("DeleteFunctionConcurrency", SHAPES)
@@ -9896,42 +11067,42 @@ static DELETE_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 204,
-    input: Some(ShapeId(54)),
+    input: Some(ShapeId(74)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     ..OperationShape::new("DeleteFunctionEventInvokeConfig", SHAPES)
@@ -9941,42 +11112,42 @@ static DELETE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 204,
-    input: Some(ShapeId(57)),
+    input: Some(ShapeId(77)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     ..OperationShape::new("DeleteFunctionUrlConfig", SHAPES)
@@ -9986,35 +11157,35 @@ static DELETE_LAYER_VERSION: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
     status: 204,
-    input: Some(ShapeId(58)),
+    input: Some(ShapeId(78)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
@@ -10025,42 +11196,42 @@ static DELETE_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     status: 204,
-    input: Some(ShapeId(59)),
+    input: Some(ShapeId(79)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
@@ -10071,22 +11242,22 @@ static GET_ACCOUNT_SETTINGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2016-08-19/account-settings",
     status: 200,
-    input: Some(ShapeId(136)),
-    output: Some(ShapeId(137)),
+    input: Some(ShapeId(160)),
+    output: Some(ShapeId(161)),
     errors: &[
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
     ],
     idempotent: true,
@@ -10097,7 +11268,7 @@ static GET_ALIAS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
     status: 200,
-    input: Some(ShapeId(138)),
+    input: Some(ShapeId(162)),
     output: Some(ShapeId(12)),
     errors: &[
         ErrorShape {
@@ -10105,68 +11276,108 @@ static GET_ALIAS: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
     ..OperationShape::new("GetAlias", SHAPES)
 };
 
-static GET_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+static GET_CAPACITY_PROVIDER: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2015-03-31/event-source-mappings/{UUID}",
+    uri: "/2025-11-30/capacity-providers/{CapacityProviderName}",
     status: 200,
-    input: Some(ShapeId(139)),
-    output: Some(ShapeId(92)),
+    input: Some(ShapeId(163)),
+    output: Some(ShapeId(164)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetCapacityProvider", SHAPES)
+};
+
+static GET_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/event-source-mappings/{UUID}",
+    status: 200,
+    input: Some(ShapeId(165)),
+    output: Some(ShapeId(112)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(203),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(392),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(432),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
@@ -10177,36 +11388,36 @@ static GET_FUNCTION: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}",
     status: 200,
-    input: Some(ShapeId(148)),
-    output: Some(ShapeId(149)),
+    input: Some(ShapeId(174)),
+    output: Some(ShapeId(175)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
@@ -10217,43 +11428,43 @@ static GET_FUNCTION_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2020-06-30/functions/{FunctionName}/code-signing-config",
     status: 200,
-    input: Some(ShapeId(140)),
-    output: Some(ShapeId(141)),
+    input: Some(ShapeId(166)),
+    output: Some(ShapeId(167)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(35),
+            shape: ShapeId(51),
         },
     ],
     idempotent: true,
@@ -10264,36 +11475,36 @@ static GET_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-30/functions/{FunctionName}/concurrency",
     status: 200,
-    input: Some(ShapeId(142)),
-    output: Some(ShapeId(143)),
+    input: Some(ShapeId(168)),
+    output: Some(ShapeId(169)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
@@ -10304,36 +11515,36 @@ static GET_FUNCTION_CONFIGURATION: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/configuration",
     status: 200,
-    input: Some(ShapeId(144)),
-    output: Some(ShapeId(117)),
+    input: Some(ShapeId(170)),
+    output: Some(ShapeId(137)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
@@ -10344,36 +11555,36 @@ static GET_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 200,
-    input: Some(ShapeId(145)),
-    output: Some(ShapeId(118)),
+    input: Some(ShapeId(171)),
+    output: Some(ShapeId(138)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
@@ -10384,76 +11595,116 @@ static GET_FUNCTION_RECURSION_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2024-08-31/functions/{FunctionName}/recursion-config",
     status: 200,
-    input: Some(ShapeId(146)),
-    output: Some(ShapeId(147)),
+    input: Some(ShapeId(172)),
+    output: Some(ShapeId(173)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
     ..OperationShape::new("GetFunctionRecursionConfig", SHAPES)
 };
 
-static GET_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
+static GET_FUNCTION_SCALING_CONFIG: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2021-10-31/functions/{FunctionName}/url",
+    uri: "/2025-11-30/functions/{FunctionName}/function-scaling-config",
     status: 200,
-    input: Some(ShapeId(150)),
-    output: Some(ShapeId(151)),
+    input: Some(ShapeId(176)),
+    output: Some(ShapeId(177)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetFunctionScalingConfig", SHAPES)
+};
+
+static GET_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2021-10-31/functions/{FunctionName}/url",
+    status: 200,
+    input: Some(ShapeId(178)),
+    output: Some(ShapeId(179)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(203),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(392),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(432),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
@@ -10464,36 +11715,36 @@ static GET_LAYER_VERSION: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
     status: 200,
-    input: Some(ShapeId(155)),
-    output: Some(ShapeId(156)),
+    input: Some(ShapeId(183)),
+    output: Some(ShapeId(184)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
@@ -10504,36 +11755,36 @@ static GET_LAYER_VERSION_BY_ARN: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers?find=LayerVersion",
     status: 200,
-    input: Some(ShapeId(152)),
-    output: Some(ShapeId(156)),
+    input: Some(ShapeId(180)),
+    output: Some(ShapeId(184)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
@@ -10544,36 +11795,36 @@ static GET_LAYER_VERSION_POLICY: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy",
     status: 200,
-    input: Some(ShapeId(153)),
-    output: Some(ShapeId(154)),
+    input: Some(ShapeId(181)),
+    output: Some(ShapeId(182)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
@@ -10584,36 +11835,36 @@ static GET_POLICY: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/policy",
     status: 200,
-    input: Some(ShapeId(157)),
-    output: Some(ShapeId(158)),
+    input: Some(ShapeId(185)),
+    output: Some(ShapeId(186)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
@@ -10624,43 +11875,43 @@ static GET_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     status: 200,
-    input: Some(ShapeId(159)),
-    output: Some(ShapeId(160)),
+    input: Some(ShapeId(187)),
+    output: Some(ShapeId(188)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ProvisionedConcurrencyConfigNotFoundException",
             code: "ProvisionedConcurrencyConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(290),
+            shape: ShapeId(331),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
@@ -10671,36 +11922,36 @@ static GET_RUNTIME_MANAGEMENT_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2021-07-20/functions/{FunctionName}/runtime-management-config",
     status: 200,
-    input: Some(ShapeId(161)),
-    output: Some(ShapeId(162)),
+    input: Some(ShapeId(189)),
+    output: Some(ShapeId(190)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
@@ -10711,323 +11962,323 @@ static INVOKE: OperationShape = OperationShape {
     method: "POST",
     uri: "/2015-03-31/functions/{FunctionName}/invocations",
     status: 200,
-    input: Some(ShapeId(178)),
-    output: Some(ShapeId(179)),
+    input: Some(ShapeId(209)),
+    output: Some(ShapeId(210)),
     errors: &[
         ErrorShape {
             name: "RuntimeAliasDeletedException",
             code: "RuntimeAliasDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(325),
+            shape: ShapeId(369),
         },
         ErrorShape {
             name: "CodeArtifactUserDeletedException",
             code: "CodeArtifactUserDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(31),
+            shape: ShapeId(47),
         },
         ErrorShape {
             name: "ResourceNotReadyException",
             code: "ResourceNotReadyException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(320),
+            shape: ShapeId(364),
         },
         ErrorShape {
             name: "ServiceQuotaExceededException",
             code: "ServiceQuotaExceededException",
             status: 402,
             fault: Fault::Client,
-            shape: ShapeId(349),
+            shape: ShapeId(393),
         },
         ErrorShape {
             name: "InvalidSecurityGroupIDException",
             code: "InvalidSecurityGroupIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(175),
+            shape: ShapeId(206),
         },
         ErrorShape {
             name: "SnapStartTimeoutException",
             code: "SnapStartTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(357),
+            shape: ShapeId(401),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "EC2ThrottledException",
             code: "EC2ThrottledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(70),
+            shape: ShapeId(90),
         },
         ErrorShape {
             name: "EFSMountConnectivityException",
             code: "EFSMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(73),
+            shape: ShapeId(93),
         },
         ErrorShape {
             name: "SubnetIPAddressLimitReachedException",
             code: "SubnetIPAddressLimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "KMSAccessDeniedException",
             code: "KMSAccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(190),
+            shape: ShapeId(221),
         },
         ErrorShape {
             name: "RequestTooLargeException",
             code: "RequestTooLargeException",
             status: 413,
             fault: Fault::Client,
-            shape: ShapeId(313),
+            shape: ShapeId(357),
         },
         ErrorShape {
             name: "KMSDisabledException",
             code: "KMSDisabledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(191),
+            shape: ShapeId(222),
         },
         ErrorShape {
             name: "UnsupportedMediaTypeException",
             code: "UnsupportedMediaTypeException",
             status: 415,
             fault: Fault::Client,
-            shape: ShapeId(398),
+            shape: ShapeId(443),
         },
         ErrorShape {
             name: "S3FilesMountConnectivityException",
             code: "S3FilesMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(332),
+            shape: ShapeId(376),
         },
         ErrorShape {
             name: "SerializedRequestEntityTooLargeException",
             code: "SerializedRequestEntityTooLargeException",
             status: 413,
             fault: Fault::Client,
-            shape: ShapeId(347),
+            shape: ShapeId(391),
         },
         ErrorShape {
             name: "InvalidRuntimeException",
             code: "InvalidRuntimeException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(174),
+            shape: ShapeId(205),
         },
         ErrorShape {
             name: "NoPublishedVersionException",
             code: "NoPublishedVersionException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(309),
         },
         ErrorShape {
             name: "EC2UnexpectedException",
             code: "EC2UnexpectedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(71),
+            shape: ShapeId(91),
         },
         ErrorShape {
             name: "InvalidSubnetIDException",
             code: "InvalidSubnetIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(176),
+            shape: ShapeId(207),
         },
         ErrorShape {
             name: "KMSNotFoundException",
             code: "KMSNotFoundException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(194),
+            shape: ShapeId(226),
         },
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "EC2AccessDeniedException",
             code: "EC2AccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(69),
+            shape: ShapeId(89),
         },
         ErrorShape {
             name: "EFSIOException",
             code: "EFSIOException",
             status: 410,
             fault: Fault::Client,
-            shape: ShapeId(72),
+            shape: ShapeId(92),
         },
         ErrorShape {
             name: "KMSInvalidStateException",
             code: "KMSInvalidStateException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(192),
+            shape: ShapeId(223),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "RuntimeVersionDeletedException",
             code: "RuntimeVersionDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(328),
+            shape: ShapeId(372),
         },
         ErrorShape {
             name: "ENILimitReachedException",
             code: "ENILimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(76),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "SnapStartNotReadyException",
             code: "SnapStartNotReadyException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(353),
+            shape: ShapeId(397),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "CodeArtifactUserPendingException",
             code: "CodeArtifactUserPendingException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(33),
+            shape: ShapeId(49),
         },
         ErrorShape {
             name: "SnapStartException",
             code: "SnapStartException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(352),
+            shape: ShapeId(396),
         },
         ErrorShape {
             name: "RecursiveInvocationException",
             code: "RecursiveInvocationException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(309),
+            shape: ShapeId(353),
         },
         ErrorShape {
             name: "S3FilesMountFailureException",
             code: "S3FilesMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(377),
         },
         ErrorShape {
             name: "EFSMountTimeoutException",
             code: "EFSMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(75),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "ENINotReadyException",
             code: "ENINotReadyException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(77),
+            shape: ShapeId(97),
         },
         ErrorShape {
             name: "S3FilesMountTimeoutException",
             code: "S3FilesMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(334),
+            shape: ShapeId(378),
         },
         ErrorShape {
             name: "CodeArtifactUserFailedException",
             code: "CodeArtifactUserFailedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(32),
+            shape: ShapeId(48),
         },
         ErrorShape {
             name: "ModeNotSupportedException",
             code: "ModeNotSupportedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(267),
+            shape: ShapeId(305),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
         ErrorShape {
             name: "InvalidRequestContentException",
             code: "InvalidRequestContentException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(173),
+            shape: ShapeId(204),
         },
         ErrorShape {
             name: "SnapStartRegenerationFailureException",
             code: "SnapStartRegenerationFailureException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(355),
+            shape: ShapeId(399),
         },
         ErrorShape {
             name: "DurableExecutionAlreadyStartedException",
             code: "DurableExecutionAlreadyStartedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(66),
+            shape: ShapeId(86),
         },
         ErrorShape {
             name: "InvalidZipFileException",
             code: "InvalidZipFileException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(177),
+            shape: ShapeId(208),
         },
         ErrorShape {
             name: "EFSMountFailureException",
             code: "EFSMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(74),
+            shape: ShapeId(94),
         },
     ],
     ..OperationShape::new("Invoke", SHAPES)
@@ -11037,211 +12288,211 @@ static INVOKE_ASYNC: OperationShape = OperationShape {
     method: "POST",
     uri: "/2014-11-13/functions/{FunctionName}/invoke-async",
     status: 202,
-    input: Some(ShapeId(181)),
-    output: Some(ShapeId(182)),
+    input: Some(ShapeId(212)),
+    output: Some(ShapeId(213)),
     errors: &[
         ErrorShape {
             name: "ServiceQuotaExceededException",
             code: "ServiceQuotaExceededException",
             status: 402,
             fault: Fault::Client,
-            shape: ShapeId(349),
+            shape: ShapeId(393),
         },
         ErrorShape {
             name: "InvalidSecurityGroupIDException",
             code: "InvalidSecurityGroupIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(175),
+            shape: ShapeId(206),
         },
         ErrorShape {
             name: "SnapStartTimeoutException",
             code: "SnapStartTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(357),
+            shape: ShapeId(401),
         },
         ErrorShape {
             name: "EC2ThrottledException",
             code: "EC2ThrottledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(70),
+            shape: ShapeId(90),
         },
         ErrorShape {
             name: "EFSMountConnectivityException",
             code: "EFSMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(73),
+            shape: ShapeId(93),
         },
         ErrorShape {
             name: "SubnetIPAddressLimitReachedException",
             code: "SubnetIPAddressLimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "KMSAccessDeniedException",
             code: "KMSAccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(190),
+            shape: ShapeId(221),
         },
         ErrorShape {
             name: "KMSDisabledException",
             code: "KMSDisabledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(191),
+            shape: ShapeId(222),
         },
         ErrorShape {
             name: "S3FilesMountConnectivityException",
             code: "S3FilesMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(332),
+            shape: ShapeId(376),
         },
         ErrorShape {
             name: "InvalidRuntimeException",
             code: "InvalidRuntimeException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(174),
+            shape: ShapeId(205),
         },
         ErrorShape {
             name: "EC2UnexpectedException",
             code: "EC2UnexpectedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(71),
+            shape: ShapeId(91),
         },
         ErrorShape {
             name: "InvalidSubnetIDException",
             code: "InvalidSubnetIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(176),
+            shape: ShapeId(207),
         },
         ErrorShape {
             name: "KMSNotFoundException",
             code: "KMSNotFoundException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(194),
+            shape: ShapeId(226),
         },
         ErrorShape {
             name: "EC2AccessDeniedException",
             code: "EC2AccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(69),
+            shape: ShapeId(89),
         },
         ErrorShape {
             name: "EFSIOException",
             code: "EFSIOException",
             status: 410,
             fault: Fault::Client,
-            shape: ShapeId(72),
+            shape: ShapeId(92),
         },
         ErrorShape {
             name: "KMSInvalidStateException",
             code: "KMSInvalidStateException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(192),
+            shape: ShapeId(223),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ENILimitReachedException",
             code: "ENILimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(76),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "SnapStartNotReadyException",
             code: "SnapStartNotReadyException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(353),
+            shape: ShapeId(397),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "SnapStartException",
             code: "SnapStartException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(352),
+            shape: ShapeId(396),
         },
         ErrorShape {
             name: "S3FilesMountFailureException",
             code: "S3FilesMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(377),
         },
         ErrorShape {
             name: "EFSMountTimeoutException",
             code: "EFSMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(75),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "S3FilesMountTimeoutException",
             code: "S3FilesMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(334),
+            shape: ShapeId(378),
         },
         ErrorShape {
             name: "ModeNotSupportedException",
             code: "ModeNotSupportedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(267),
+            shape: ShapeId(305),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
         ErrorShape {
             name: "InvalidRequestContentException",
             code: "InvalidRequestContentException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(173),
+            shape: ShapeId(204),
         },
         ErrorShape {
             name: "SnapStartRegenerationFailureException",
             code: "SnapStartRegenerationFailureException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(355),
+            shape: ShapeId(399),
         },
         ErrorShape {
             name: "EFSMountFailureException",
             code: "EFSMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(74),
+            shape: ShapeId(94),
         },
     ],
     ..OperationShape::new("InvokeAsync", SHAPES)
@@ -11251,302 +12502,302 @@ static INVOKE_WITH_RESPONSE_STREAM: OperationShape = OperationShape {
     method: "POST",
     uri: "/2021-11-15/functions/{FunctionName}/response-streaming-invocations",
     status: 200,
-    input: Some(ShapeId(186)),
-    output: Some(ShapeId(187)),
+    input: Some(ShapeId(217)),
+    output: Some(ShapeId(218)),
     errors: &[
         ErrorShape {
             name: "RuntimeAliasDeletedException",
             code: "RuntimeAliasDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(325),
+            shape: ShapeId(369),
         },
         ErrorShape {
             name: "CodeArtifactUserDeletedException",
             code: "CodeArtifactUserDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(31),
+            shape: ShapeId(47),
         },
         ErrorShape {
             name: "ResourceNotReadyException",
             code: "ResourceNotReadyException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(320),
+            shape: ShapeId(364),
         },
         ErrorShape {
             name: "ServiceQuotaExceededException",
             code: "ServiceQuotaExceededException",
             status: 402,
             fault: Fault::Client,
-            shape: ShapeId(349),
+            shape: ShapeId(393),
         },
         ErrorShape {
             name: "InvalidSecurityGroupIDException",
             code: "InvalidSecurityGroupIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(175),
+            shape: ShapeId(206),
         },
         ErrorShape {
             name: "SnapStartTimeoutException",
             code: "SnapStartTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(357),
+            shape: ShapeId(401),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "EC2ThrottledException",
             code: "EC2ThrottledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(70),
+            shape: ShapeId(90),
         },
         ErrorShape {
             name: "EFSMountConnectivityException",
             code: "EFSMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(73),
+            shape: ShapeId(93),
         },
         ErrorShape {
             name: "SubnetIPAddressLimitReachedException",
             code: "SubnetIPAddressLimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "KMSAccessDeniedException",
             code: "KMSAccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(190),
+            shape: ShapeId(221),
         },
         ErrorShape {
             name: "RequestTooLargeException",
             code: "RequestTooLargeException",
             status: 413,
             fault: Fault::Client,
-            shape: ShapeId(313),
+            shape: ShapeId(357),
         },
         ErrorShape {
             name: "KMSDisabledException",
             code: "KMSDisabledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(191),
+            shape: ShapeId(222),
         },
         ErrorShape {
             name: "UnsupportedMediaTypeException",
             code: "UnsupportedMediaTypeException",
             status: 415,
             fault: Fault::Client,
-            shape: ShapeId(398),
+            shape: ShapeId(443),
         },
         ErrorShape {
             name: "S3FilesMountConnectivityException",
             code: "S3FilesMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(332),
+            shape: ShapeId(376),
         },
         ErrorShape {
             name: "SerializedRequestEntityTooLargeException",
             code: "SerializedRequestEntityTooLargeException",
             status: 413,
             fault: Fault::Client,
-            shape: ShapeId(347),
+            shape: ShapeId(391),
         },
         ErrorShape {
             name: "InvalidRuntimeException",
             code: "InvalidRuntimeException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(174),
+            shape: ShapeId(205),
         },
         ErrorShape {
             name: "NoPublishedVersionException",
             code: "NoPublishedVersionException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(271),
+            shape: ShapeId(309),
         },
         ErrorShape {
             name: "EC2UnexpectedException",
             code: "EC2UnexpectedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(71),
+            shape: ShapeId(91),
         },
         ErrorShape {
             name: "InvalidSubnetIDException",
             code: "InvalidSubnetIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(176),
+            shape: ShapeId(207),
         },
         ErrorShape {
             name: "KMSNotFoundException",
             code: "KMSNotFoundException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(194),
+            shape: ShapeId(226),
         },
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "EC2AccessDeniedException",
             code: "EC2AccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(69),
+            shape: ShapeId(89),
         },
         ErrorShape {
             name: "EFSIOException",
             code: "EFSIOException",
             status: 410,
             fault: Fault::Client,
-            shape: ShapeId(72),
+            shape: ShapeId(92),
         },
         ErrorShape {
             name: "KMSInvalidStateException",
             code: "KMSInvalidStateException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(192),
+            shape: ShapeId(223),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "RuntimeVersionDeletedException",
             code: "RuntimeVersionDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(328),
+            shape: ShapeId(372),
         },
         ErrorShape {
             name: "ENILimitReachedException",
             code: "ENILimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(76),
+            shape: ShapeId(96),
         },
         ErrorShape {
             name: "SnapStartNotReadyException",
             code: "SnapStartNotReadyException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(353),
+            shape: ShapeId(397),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "CodeArtifactUserPendingException",
             code: "CodeArtifactUserPendingException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(33),
+            shape: ShapeId(49),
         },
         ErrorShape {
             name: "SnapStartException",
             code: "SnapStartException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(352),
+            shape: ShapeId(396),
         },
         ErrorShape {
             name: "RecursiveInvocationException",
             code: "RecursiveInvocationException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(309),
+            shape: ShapeId(353),
         },
         ErrorShape {
             name: "S3FilesMountFailureException",
             code: "S3FilesMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(377),
         },
         ErrorShape {
             name: "EFSMountTimeoutException",
             code: "EFSMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(75),
+            shape: ShapeId(95),
         },
         ErrorShape {
             name: "S3FilesMountTimeoutException",
             code: "S3FilesMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(334),
+            shape: ShapeId(378),
         },
         ErrorShape {
             name: "CodeArtifactUserFailedException",
             code: "CodeArtifactUserFailedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(32),
+            shape: ShapeId(48),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
         ErrorShape {
             name: "InvalidRequestContentException",
             code: "InvalidRequestContentException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(173),
+            shape: ShapeId(204),
         },
         ErrorShape {
             name: "SnapStartRegenerationFailureException",
             code: "SnapStartRegenerationFailureException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(355),
+            shape: ShapeId(399),
         },
         ErrorShape {
             name: "InvalidZipFileException",
             code: "InvalidZipFileException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(177),
+            shape: ShapeId(208),
         },
         ErrorShape {
             name: "EFSMountFailureException",
             code: "EFSMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(74),
+            shape: ShapeId(94),
         },
     ],
     ..OperationShape::new("InvokeWithResponseStream", SHAPES)
@@ -11556,76 +12807,109 @@ static LIST_ALIASES: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/aliases",
     status: 200,
-    input: Some(ShapeId(224)),
-    output: Some(ShapeId(225)),
+    input: Some(ShapeId(256)),
+    output: Some(ShapeId(257)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
     ..OperationShape::new("ListAliases", SHAPES)
 };
 
-static LIST_EVENT_SOURCE_MAPPINGS: OperationShape = OperationShape {
+static LIST_CAPACITY_PROVIDERS: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2015-03-31/event-source-mappings",
+    uri: "/2025-11-30/capacity-providers",
     status: 200,
-    input: Some(ShapeId(226)),
-    output: Some(ShapeId(227)),
+    input: Some(ShapeId(258)),
+    output: Some(ShapeId(259)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListCapacityProviders", SHAPES)
+};
+
+static LIST_EVENT_SOURCE_MAPPINGS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/event-source-mappings",
+    status: 200,
+    input: Some(ShapeId(260)),
+    output: Some(ShapeId(261)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(203),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(392),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
@@ -11636,36 +12920,36 @@ static LIST_FUNCTION_EVENT_INVOKE_CONFIGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config/list",
     status: 200,
-    input: Some(ShapeId(228)),
-    output: Some(ShapeId(229)),
+    input: Some(ShapeId(262)),
+    output: Some(ShapeId(263)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
@@ -11676,69 +12960,109 @@ static LIST_FUNCTION_URL_CONFIGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2021-10-31/functions/{FunctionName}/urls",
     status: 200,
-    input: Some(ShapeId(230)),
-    output: Some(ShapeId(231)),
+    input: Some(ShapeId(264)),
+    output: Some(ShapeId(265)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
     ..OperationShape::new("ListFunctionUrlConfigs", SHAPES)
 };
 
-static LIST_FUNCTIONS: OperationShape = OperationShape {
+static LIST_FUNCTION_VERSIONS_BY_CAPACITY_PROVIDER: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2015-03-31/functions",
+    uri: "/2025-11-30/capacity-providers/{CapacityProviderName}/function-versions",
     status: 200,
-    input: Some(ShapeId(232)),
-    output: Some(ShapeId(233)),
+    input: Some(ShapeId(266)),
+    output: Some(ShapeId(267)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(363),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListFunctionVersionsByCapacityProvider", SHAPES)
+};
+
+static LIST_FUNCTIONS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/functions",
+    status: 200,
+    input: Some(ShapeId(268)),
+    output: Some(ShapeId(269)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(203),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(392),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(432),
         },
     ],
     idempotent: true,
@@ -11749,36 +13073,36 @@ static LIST_LAYER_VERSIONS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers/{LayerName}/versions",
     status: 200,
-    input: Some(ShapeId(234)),
-    output: Some(ShapeId(235)),
+    input: Some(ShapeId(270)),
+    output: Some(ShapeId(271)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
@@ -11789,29 +13113,29 @@ static LIST_LAYERS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers",
     status: 200,
-    input: Some(ShapeId(236)),
-    output: Some(ShapeId(237)),
+    input: Some(ShapeId(272)),
+    output: Some(ShapeId(273)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
     ],
     idempotent: true,
@@ -11822,36 +13146,36 @@ static LIST_PROVISIONED_CONCURRENCY_CONFIGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency?List=ALL",
     status: 200,
-    input: Some(ShapeId(238)),
-    output: Some(ShapeId(239)),
+    input: Some(ShapeId(274)),
+    output: Some(ShapeId(275)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
@@ -11862,36 +13186,36 @@ static LIST_TAGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2017-03-31/tags/{Resource}",
     status: 200,
-    input: Some(ShapeId(240)),
-    output: Some(ShapeId(241)),
+    input: Some(ShapeId(276)),
+    output: Some(ShapeId(277)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
@@ -11902,36 +13226,36 @@ static LIST_VERSIONS_BY_FUNCTION: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/versions",
     status: 200,
-    input: Some(ShapeId(242)),
-    output: Some(ShapeId(243)),
+    input: Some(ShapeId(278)),
+    output: Some(ShapeId(279)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
@@ -11942,43 +13266,43 @@ static PUBLISH_LAYER_VERSION: OperationShape = OperationShape {
     method: "POST",
     uri: "/2018-10-31/layers/{LayerName}/versions",
     status: 201,
-    input: Some(ShapeId(295)),
-    output: Some(ShapeId(296)),
+    input: Some(ShapeId(336)),
+    output: Some(ShapeId(337)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(36),
+            shape: ShapeId(52),
         },
     ],
     ..OperationShape::new("PublishLayerVersion", SHAPES)
@@ -11988,64 +13312,64 @@ static PUBLISH_VERSION: OperationShape = OperationShape {
     method: "POST",
     uri: "/2015-03-31/functions/{FunctionName}/versions",
     status: 201,
-    input: Some(ShapeId(297)),
-    output: Some(ShapeId(117)),
+    input: Some(ShapeId(338)),
+    output: Some(ShapeId(137)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(36),
+            shape: ShapeId(52),
         },
         ErrorShape {
             name: "FunctionVersionsPerCapacityProviderLimitExceededException",
             code: "FunctionVersionsPerCapacityProviderLimitExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(135),
+            shape: ShapeId(159),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(285),
+            shape: ShapeId(323),
         },
     ],
     ..OperationShape::new("PublishVersion", SHAPES)
@@ -12055,43 +13379,43 @@ static PUT_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2017-10-31/functions/{FunctionName}/concurrency",
     status: 200,
-    input: Some(ShapeId(298)),
-    output: Some(ShapeId(41)),
+    input: Some(ShapeId(340)),
+    output: Some(ShapeId(57)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     ..OperationShape::new("PutFunctionConcurrency", SHAPES)
@@ -12101,43 +13425,43 @@ static PUT_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 200,
-    input: Some(ShapeId(299)),
-    output: Some(ShapeId(118)),
+    input: Some(ShapeId(341)),
+    output: Some(ShapeId(138)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     ..OperationShape::new("PutFunctionEventInvokeConfig", SHAPES)
@@ -12147,89 +13471,135 @@ static PUT_FUNCTION_RECURSION_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2024-08-31/functions/{FunctionName}/recursion-config",
     status: 200,
-    input: Some(ShapeId(300)),
-    output: Some(ShapeId(301)),
+    input: Some(ShapeId(342)),
+    output: Some(ShapeId(343)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     ..OperationShape::new("PutFunctionRecursionConfig", SHAPES)
+};
+
+static PUT_FUNCTION_SCALING_CONFIG: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2025-11-30/functions/{FunctionName}/function-scaling-config",
+    status: 202,
+    input: Some(ShapeId(344)),
+    output: Some(ShapeId(345)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(203),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(361),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(392),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(432),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(363),
+        },
+    ],
+    ..OperationShape::new("PutFunctionScalingConfig", SHAPES)
 };
 
 static PUT_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     status: 202,
-    input: Some(ShapeId(302)),
-    output: Some(ShapeId(303)),
+    input: Some(ShapeId(346)),
+    output: Some(ShapeId(347)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     idempotent: true,
@@ -12240,43 +13610,43 @@ static PUT_RUNTIME_MANAGEMENT_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2021-07-20/functions/{FunctionName}/runtime-management-config",
     status: 200,
-    input: Some(ShapeId(304)),
-    output: Some(ShapeId(305)),
+    input: Some(ShapeId(348)),
+    output: Some(ShapeId(349)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     ..OperationShape::new("PutRuntimeManagementConfig", SHAPES)
@@ -12286,49 +13656,49 @@ static REMOVE_LAYER_VERSION_PERMISSION: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy/{StatementId}",
     status: 204,
-    input: Some(ShapeId(311)),
+    input: Some(ShapeId(355)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(285),
+            shape: ShapeId(323),
         },
     ],
     ..OperationShape::new("RemoveLayerVersionPermission", SHAPES)
@@ -12338,49 +13708,49 @@ static REMOVE_PERMISSION: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2015-03-31/functions/{FunctionName}/policy/{StatementId}",
     status: 204,
-    input: Some(ShapeId(312)),
+    input: Some(ShapeId(356)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "PublicPolicyException",
             code: "PublicPolicyException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(294),
+            shape: ShapeId(335),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(285),
+            shape: ShapeId(323),
         },
     ],
     ..OperationShape::new("RemovePermission", SHAPES)
@@ -12390,42 +13760,42 @@ static TAG_RESOURCE: OperationShape = OperationShape {
     method: "POST",
     uri: "/2017-03-31/tags/{Resource}",
     status: 204,
-    input: Some(ShapeId(374)),
+    input: Some(ShapeId(418)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     ..OperationShape::new("TagResource", SHAPES)
@@ -12435,42 +13805,42 @@ static UNTAG_RESOURCE: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2017-03-31/tags/{Resource}",
     status: 204,
-    input: Some(ShapeId(399)),
+    input: Some(ShapeId(444)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     ..OperationShape::new("UntagResource", SHAPES)
@@ -12480,7 +13850,7 @@ static UPDATE_ALIAS: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
     status: 200,
-    input: Some(ShapeId(400)),
+    input: Some(ShapeId(445)),
     output: Some(ShapeId(12)),
     errors: &[
         ErrorShape {
@@ -12488,95 +13858,141 @@ static UPDATE_ALIAS: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(285),
+            shape: ShapeId(323),
         },
     ],
     ..OperationShape::new("UpdateAlias", SHAPES)
 };
 
-static UPDATE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+static UPDATE_CAPACITY_PROVIDER: OperationShape = OperationShape {
     method: "PUT",
-    uri: "/2015-03-31/event-source-mappings/{UUID}",
+    uri: "/2025-11-30/capacity-providers/{CapacityProviderName}",
     status: 202,
-    input: Some(ShapeId(401)),
-    output: Some(ShapeId(92)),
+    input: Some(ShapeId(446)),
+    output: Some(ShapeId(447)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
-        },
-        ErrorShape {
-            name: "ResourceInUseException",
-            code: "ResourceInUseException",
-            status: 400,
-            fault: Fault::Client,
-            shape: ShapeId(318),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
+        },
+    ],
+    ..OperationShape::new("UpdateCapacityProvider", SHAPES)
+};
+
+static UPDATE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2015-03-31/event-source-mappings/{UUID}",
+    status: 202,
+    input: Some(ShapeId(448)),
+    output: Some(ShapeId(112)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(203),
+        },
+        ErrorShape {
+            name: "ResourceInUseException",
+            code: "ResourceInUseException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(362),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(361),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(392),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(432),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(363),
         },
     ],
     ..OperationShape::new("UpdateEventSourceMapping", SHAPES)
@@ -12586,78 +14002,78 @@ static UPDATE_FUNCTION_CODE: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2015-03-31/functions/{FunctionName}/code",
     status: 200,
-    input: Some(ShapeId(402)),
-    output: Some(ShapeId(117)),
+    input: Some(ShapeId(449)),
+    output: Some(ShapeId(137)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "InvalidCodeSignatureException",
             code: "InvalidCodeSignatureException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(171),
+            shape: ShapeId(202),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(37),
+            shape: ShapeId(53),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(35),
+            shape: ShapeId(51),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(36),
+            shape: ShapeId(52),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(285),
+            shape: ShapeId(323),
         },
     ],
     ..OperationShape::new("UpdateFunctionCode", SHAPES)
@@ -12667,71 +14083,71 @@ static UPDATE_FUNCTION_CONFIGURATION: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2015-03-31/functions/{FunctionName}/configuration",
     status: 200,
-    input: Some(ShapeId(403)),
-    output: Some(ShapeId(117)),
+    input: Some(ShapeId(450)),
+    output: Some(ShapeId(137)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "InvalidCodeSignatureException",
             code: "InvalidCodeSignatureException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(171),
+            shape: ShapeId(202),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(37),
+            shape: ShapeId(53),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(35),
+            shape: ShapeId(51),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(285),
+            shape: ShapeId(323),
         },
     ],
     ..OperationShape::new("UpdateFunctionConfiguration", SHAPES)
@@ -12741,43 +14157,43 @@ static UPDATE_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
     method: "POST",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 200,
-    input: Some(ShapeId(404)),
-    output: Some(ShapeId(118)),
+    input: Some(ShapeId(451)),
+    output: Some(ShapeId(138)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     ..OperationShape::new("UpdateFunctionEventInvokeConfig", SHAPES)
@@ -12787,43 +14203,43 @@ static UPDATE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 200,
-    input: Some(ShapeId(405)),
-    output: Some(ShapeId(406)),
+    input: Some(ShapeId(452)),
+    output: Some(ShapeId(453)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(172),
+            shape: ShapeId(203),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(317),
+            shape: ShapeId(361),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(387),
+            shape: ShapeId(432),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(319),
+            shape: ShapeId(363),
         },
     ],
     ..OperationShape::new("UpdateFunctionUrlConfig", SHAPES)
@@ -12839,99 +14255,105 @@ static PATTERN_4: Pattern = Pattern::new(
     "arn:aws[a-zA-Z-]*:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:capacity-provider:[a-zA-Z0-9-_]+",
 );
 static PATTERN_5: Pattern = Pattern::new(
+    "(arn:aws[a-zA-Z-]*:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:capacity-provider:[a-zA-Z0-9-_]+)|[a-zA-Z0-9-_]+",
+);
+static PATTERN_6: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:code-signing-config:csc-[a-z0-9]{17}",
 );
-static PATTERN_6: Pattern = Pattern::new("(^(?!(system\\x2e)))(^[_a-zA-Z0-9])([^$]*)");
-static PATTERN_7: Pattern = Pattern::new("[^ /\\.$\\x22]*");
-static PATTERN_8: Pattern = Pattern::new(
+static PATTERN_7: Pattern = Pattern::new("(^(?!(system\\x2e)))(^[_a-zA-Z0-9])([^$]*)");
+static PATTERN_8: Pattern = Pattern::new("[^ /\\.$\\x22]*");
+static PATTERN_9: Pattern = Pattern::new(
     "$|kafka://([^.]([a-zA-Z0-9\\-_.]{0,248}))|arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1})?:(\\d{12})?:(.*)",
 );
-static PATTERN_9: Pattern = Pattern::new(
+static PATTERN_10: Pattern = Pattern::new(
     "arn:([a-zA-Z0-9-]+):lambda:([a-zA-Z0-9-]+):(\\d{12}):function:([a-zA-Z0-9_-]+):(\\$LATEST(?:\\.PUBLISHED)?|[0-9]+)/durable-execution/([a-zA-Z0-9_-]+)/([a-zA-Z0-9_-]+)",
 );
-static PATTERN_10: Pattern = Pattern::new("[a-zA-Z0-9-_]+");
-static PATTERN_11: Pattern = Pattern::new(
+static PATTERN_11: Pattern = Pattern::new("[a-zA-Z0-9-_]+");
+static PATTERN_12: Pattern = Pattern::new(
     "(([a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9\\-]*[a-zA-Z0-9])\\.)*([A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9\\-]*[A-Za-z0-9]):[0-9]{1,5}",
 );
-static PATTERN_12: Pattern = Pattern::new("[a-zA-Z]([a-zA-Z0-9_])+");
-static PATTERN_13: Pattern = Pattern::new(
+static PATTERN_13: Pattern = Pattern::new("[a-zA-Z]([a-zA-Z0-9_])+");
+static PATTERN_14: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}",
 );
-static PATTERN_14: Pattern = Pattern::new("[a-zA-Z0-9._\\-]+");
-static PATTERN_15: Pattern = Pattern::new(
+static PATTERN_15: Pattern = Pattern::new("[a-zA-Z0-9._\\-]+");
+static PATTERN_16: Pattern = Pattern::new(
     "arn:aws[a-zA-Z-]*:elasticfilesystem:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:access-point/fsap-[a-f0-9]{17}$|^arn:aws[-a-z]*:s3files:[0-9a-z-:]+:file-system/fs-[0-9a-f]{17,40}/access-point/fsap-[0-9a-f]{17,40}",
 );
-static PATTERN_16: Pattern = Pattern::new("[A-Za-z]+Exception");
-static PATTERN_17: Pattern = Pattern::new(".*");
-static PATTERN_18: Pattern = Pattern::new(
+static PATTERN_17: Pattern = Pattern::new("[A-Za-z]+Exception");
+static PATTERN_18: Pattern = Pattern::new(".*");
+static PATTERN_19: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:function:[a-zA-Z0-9-_]+(:(\\$LATEST|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_19: Pattern = Pattern::new(
+static PATTERN_20: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\\$LATEST|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_20: Pattern = Pattern::new("arn:[a-z-]+:lambda:[a-z0-9-]+:\\d{12}:runtime/.+");
-static PATTERN_21: Pattern = Pattern::new(
+static PATTERN_21: Pattern = Pattern::new("arn:[a-z-]+:lambda:[a-z0-9-]+:\\d{12}:runtime/.+");
+static PATTERN_22: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]{1,64})(:((?!\\d+$)[0-9a-zA-Z-_]+))?",
 );
-static PATTERN_22: Pattern = Pattern::new("((?!^\\d+$)^[0-9a-zA-Z-_]+$)");
-static PATTERN_23: Pattern = Pattern::new("[^\\s]+");
-static PATTERN_24: Pattern = Pattern::new("(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()");
-static PATTERN_25: Pattern = Pattern::new(
+static PATTERN_23: Pattern = Pattern::new("((?!^\\d+$)^[0-9a-zA-Z-_]+$)");
+static PATTERN_24: Pattern = Pattern::new("[^\\s]+");
+static PATTERN_25: Pattern = Pattern::new("[a-zA-Z0-9\\.\\*\\-]+");
+static PATTERN_26: Pattern = Pattern::new("(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()");
+static PATTERN_27: Pattern = Pattern::new("arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*");
+static PATTERN_28: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+",
 );
-static PATTERN_26: Pattern = Pattern::new(
+static PATTERN_29: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+)|[a-zA-Z0-9-_]+",
 );
-static PATTERN_27: Pattern = Pattern::new(
+static PATTERN_30: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]{1,140}|[a-zA-Z0-9-_]{1,140})",
 );
-static PATTERN_28: Pattern = Pattern::new("lambda:GetLayerVersion");
-static PATTERN_29: Pattern = Pattern::new("\\d{12}|\\*|arn:(aws[a-zA-Z-]*):iam::\\d{12}:root");
-static PATTERN_30: Pattern = Pattern::new(
+static PATTERN_31: Pattern = Pattern::new("lambda:GetLayerVersion");
+static PATTERN_32: Pattern = Pattern::new("\\d{12}|\\*|arn:(aws[a-zA-Z-]*):iam::\\d{12}:root");
+static PATTERN_33: Pattern = Pattern::new(
     "((arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+:[0-9]+)|(arn:[a-zA-Z0-9-]+:lambda:::awslayer:[a-zA-Z0-9-_]+))",
 );
-static PATTERN_31: Pattern = Pattern::new("/mnt/[a-zA-Z0-9-_.]+");
-static PATTERN_32: Pattern = Pattern::new("[\\.\\-_/#A-Za-z0-9]+");
-static PATTERN_33: Pattern = Pattern::new("ALL|(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}");
-static PATTERN_34: Pattern = Pattern::new(
+static PATTERN_34: Pattern = Pattern::new("/mnt/[a-zA-Z0-9-_.]+");
+static PATTERN_35: Pattern = Pattern::new("[\\.\\-_/#A-Za-z0-9]+");
+static PATTERN_36: Pattern = Pattern::new("ALL|(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}");
+static PATTERN_37: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:function:[a-zA-Z0-9-_\\.]+(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_35: Pattern = Pattern::new(
+static PATTERN_38: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_\\.]+)(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_36: Pattern = Pattern::new("([a-zA-Z0-9-_.]+)");
-static PATTERN_37: Pattern = Pattern::new("\\$(LATEST(\\.PUBLISHED)?)|[a-zA-Z0-9-_$]+");
-static PATTERN_38: Pattern = Pattern::new("o-[a-z0-9]{10,32}");
-static PATTERN_39: Pattern = Pattern::new("[\\s\\S]*");
-static PATTERN_40: Pattern = Pattern::new("[a-zA-Z0-9-_]*");
-static PATTERN_41: Pattern = Pattern::new("(|[a-zA-Z0-9$_-]+)");
-static PATTERN_42: Pattern = Pattern::new("arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+");
-static PATTERN_43: Pattern = Pattern::new(
+static PATTERN_39: Pattern = Pattern::new("([a-zA-Z0-9-_.]+)");
+static PATTERN_40: Pattern = Pattern::new("\\$(LATEST(\\.PUBLISHED)?)|[a-zA-Z0-9-_$]+");
+static PATTERN_41: Pattern = Pattern::new("o-[a-z0-9]{10,32}");
+static PATTERN_42: Pattern = Pattern::new("[\\s\\S]*");
+static PATTERN_43: Pattern = Pattern::new("[a-zA-Z0-9-_]*");
+static PATTERN_44: Pattern = Pattern::new("(\\$LATEST\\.PUBLISHED|[0-9]+)");
+static PATTERN_45: Pattern = Pattern::new("(|[a-zA-Z0-9$_-]+)");
+static PATTERN_46: Pattern = Pattern::new("arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+");
+static PATTERN_47: Pattern = Pattern::new(
     "((arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}::runtime:.+)|(arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:runtime/[A-Za-z0-9_.-]{1,128}/version/[A-Za-z0-9_.-]{1,128}))",
 );
-static PATTERN_44: Pattern = Pattern::new("[0-9A-Za-z\\.\\-_]*(?<!\\.)");
-static PATTERN_45: Pattern = Pattern::new("[a-zA-Z0-9-\\/*:_+=.@-]*");
-static PATTERN_46: Pattern = Pattern::new("sg-[0-9a-zA-Z]*");
-static PATTERN_47: Pattern = Pattern::new("\\d{12}");
-static PATTERN_48: Pattern = Pattern::new("([a-zA-Z0-9-_]+)");
-static PATTERN_49: Pattern = Pattern::new("subnet-[0-9a-z]*");
-static PATTERN_50: Pattern = Pattern::new("([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)");
-static PATTERN_51: Pattern = Pattern::new(
+static PATTERN_48: Pattern = Pattern::new("[0-9A-Za-z\\.\\-_]*(?<!\\.)");
+static PATTERN_49: Pattern = Pattern::new("[a-zA-Z0-9-\\/*:_+=.@-]*");
+static PATTERN_50: Pattern = Pattern::new("sg-[0-9a-zA-Z]*");
+static PATTERN_51: Pattern = Pattern::new("\\d{12}");
+static PATTERN_52: Pattern = Pattern::new("([a-zA-Z0-9-_]+)");
+static PATTERN_53: Pattern = Pattern::new("subnet-[0-9a-z]*");
+static PATTERN_54: Pattern = Pattern::new("([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)");
+static PATTERN_55: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:(function:[a-zA-Z0-9-_]+(:(\\$LATEST|[a-zA-Z0-9-_]+))?|code-signing-config:csc-[a-z0-9]{17}|event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|(capacity-provider|network-connector):[a-zA-Z0-9-_]{1,64})",
 );
-static PATTERN_52: Pattern = Pattern::new("[a-zA-Z0-9\\._:\\/=+\\-@ ]+");
-static PATTERN_53: Pattern = Pattern::new("[^.]([a-zA-Z0-9\\-_.]+)");
-static PATTERN_54: Pattern = Pattern::new("[ a-zA-Z0-9-\\/*:_+=.@-]*");
-static PATTERN_55: Pattern = Pattern::new(
+static PATTERN_56: Pattern = Pattern::new("[a-zA-Z0-9\\._:\\/=+\\-@ ]+");
+static PATTERN_57: Pattern = Pattern::new("[^.]([a-zA-Z0-9\\-_.]+)");
+static PATTERN_58: Pattern = Pattern::new("[ a-zA-Z0-9-\\/*:_+=.@-]*");
+static PATTERN_59: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)",
 );
-static PATTERN_56: Pattern = Pattern::new("(\\$LATEST|[0-9]+)");
-static PATTERN_57: Pattern = Pattern::new("(\\$LATEST(\\.PUBLISHED)?|[0-9]+)");
+static PATTERN_60: Pattern = Pattern::new("(\\$LATEST|[0-9]+)");
+static PATTERN_61: Pattern = Pattern::new("(\\$LATEST(\\.PUBLISHED)?|[0-9]+)");
 
 /// Every shape that the served operations reach.
 pub const SHAPES: Shapes = Shapes(&TABLE);
 
-static TABLE: [Shape; 415] = [
+static TABLE: [Shape; 462] = [
     // 0
     Shape::new(
         "AcceleratorConfig",
@@ -12943,19 +14365,19 @@ static TABLE: [Shape; 415] = [
     Shape::new(
         "AccountLimit",
         Kind::Structure(Structure::of(&[
-            Member::new("CodeSizeUnzipped", ShapeId(249)),
-            Member::new("CodeSizeZipped", ShapeId(249)),
-            Member::new("ConcurrentExecutions", ShapeId(170)),
-            Member::new("TotalCodeSize", ShapeId(249)),
-            Member::new("UnreservedConcurrentExecutions", ShapeId(397)),
+            Member::new("CodeSizeUnzipped", ShapeId(285)),
+            Member::new("CodeSizeZipped", ShapeId(285)),
+            Member::new("ConcurrentExecutions", ShapeId(201)),
+            Member::new("TotalCodeSize", ShapeId(285)),
+            Member::new("UnreservedConcurrentExecutions", ShapeId(442)),
         ])),
     ),
     // 3
     Shape::new(
         "AccountUsage",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionCount", ShapeId(249)),
-            Member::new("TotalCodeSize", ShapeId(249)),
+            Member::new("FunctionCount", ShapeId(285)),
+            Member::new("TotalCodeSize", ShapeId(285)),
         ])),
     ),
     // 4
@@ -12964,21 +14386,21 @@ static TABLE: [Shape; 415] = [
     Shape::new(
         "AddLayerVersionPermissionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Action", ShapeId(212)).required(),
-            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
-            Member::new("OrganizationId", ShapeId(277)),
-            Member::new("Principal", ShapeId(213)).required(),
-            Member::new("RevisionId", ShapeId(366)).at(Location::QueryString, "RevisionId"),
-            Member::new("StatementId", ShapeId(365)).required(),
-            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
+            Member::new("Action", ShapeId(244)).required(),
+            Member::new("LayerName", ShapeId(243)).at(Location::Uri, "LayerName").required(),
+            Member::new("OrganizationId", ShapeId(315)),
+            Member::new("Principal", ShapeId(245)).required(),
+            Member::new("RevisionId", ShapeId(410)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(409)).required(),
+            Member::new("VersionNumber", ShapeId(249)).at(Location::Uri, "VersionNumber").required(),
         ])),
     ),
     // 6
     Shape::new(
         "AddLayerVersionPermissionResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("RevisionId", ShapeId(366)),
-            Member::new("Statement", ShapeId(366)),
+            Member::new("RevisionId", ShapeId(410)),
+            Member::new("Statement", ShapeId(410)),
         ])),
     ),
     // 7
@@ -12986,43 +14408,43 @@ static TABLE: [Shape; 415] = [
         "AddPermissionRequest",
         Kind::Structure(Structure::of(&[
             Member::new("Action", ShapeId(4)).required(),
-            Member::new("EventSourceToken", ShapeId(100)),
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("FunctionUrlAuthType", ShapeId(128)),
-            Member::new("InvokedViaFunctionUrl", ShapeId(189)),
-            Member::new("Principal", ShapeId(286)).required(),
-            Member::new("PrincipalOrgID", ShapeId(287)),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
-            Member::new("RevisionId", ShapeId(366)),
-            Member::new("SourceAccount", ShapeId(361)),
+            Member::new("EventSourceToken", ShapeId(120)),
+            Member::new("FunctionName", ShapeId(307)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionUrlAuthType", ShapeId(150)),
+            Member::new("InvokedViaFunctionUrl", ShapeId(220)),
+            Member::new("Principal", ShapeId(324)).required(),
+            Member::new("PrincipalOrgID", ShapeId(325)),
+            Member::new("Qualifier", ShapeId(312)).at(Location::QueryString, "Qualifier"),
+            Member::new("RevisionId", ShapeId(410)),
+            Member::new("SourceAccount", ShapeId(405)),
             Member::new("SourceArn", ShapeId(23)),
-            Member::new("StatementId", ShapeId(365)).required(),
+            Member::new("StatementId", ShapeId(409)).required(),
         ])),
     ),
     // 8
-    Shape::new("AddPermissionResponse", Kind::Structure(Structure::of(&[Member::new("Statement", ShapeId(366))]))),
+    Shape::new("AddPermissionResponse", Kind::Structure(Structure::of(&[Member::new("Statement", ShapeId(410))]))),
     // 9
     Shape::new("AdditionalVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_1),
     // 10
-    Shape::new("AdditionalVersionWeights", Kind::Map(Map::of(ShapeId(9), ShapeId(413)))),
+    Shape::new("AdditionalVersionWeights", Kind::Map(Map::of(ShapeId(9), ShapeId(460)))),
     // 11
     Shape::new("Alias", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_2),
     // 12
     Shape::new(
         "AliasConfiguration",
         Kind::Structure(Structure::of(&[
-            Member::new("AliasArn", ShapeId(113)),
-            Member::new("Description", ShapeId(60)),
-            Member::new("FunctionVersion", ShapeId(408)),
+            Member::new("AliasArn", ShapeId(133)),
+            Member::new("Description", ShapeId(80)),
+            Member::new("FunctionVersion", ShapeId(455)),
             Member::new("Name", ShapeId(11)),
-            Member::new("RevisionId", ShapeId(366)),
+            Member::new("RevisionId", ShapeId(410)),
             Member::new("RoutingConfig", ShapeId(15)),
         ])),
     ),
     // 13
     Shape::new(
         "AliasLimitExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(410)), Member::new("message", ShapeId(410))])),
     ),
     // 14
     Shape::new("AliasList", Kind::List(List::of(ShapeId(12)))),
@@ -13034,15 +14456,15 @@ static TABLE: [Shape; 415] = [
     // 16
     Shape::new("AllowCredentials", Kind::Boolean),
     // 17
-    Shape::new("AllowMethodsList", Kind::List(List::of(ShapeId(265)))).bounds(Some(0), Some(6)),
+    Shape::new("AllowMethodsList", Kind::List(List::of(ShapeId(302)))).bounds(Some(0), Some(6)),
     // 18
-    Shape::new("AllowOriginsList", Kind::List(List::of(ShapeId(278)))).bounds(Some(0), Some(100)),
+    Shape::new("AllowOriginsList", Kind::List(List::of(ShapeId(316)))).bounds(Some(0), Some(100)),
     // 19
     Shape::new(
         "AmazonManagedKafkaEventSourceConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("ConsumerGroupId", ShapeId(394)),
-            Member::new("SchemaRegistryConfig", ShapeId(199)),
+            Member::new("ConsumerGroupId", ShapeId(439)),
+            Member::new("SchemaRegistryConfig", ShapeId(231)),
         ])),
     ),
     // 20
@@ -13064,614 +14486,743 @@ static TABLE: [Shape; 415] = [
     // 28
     Shape::new("Boolean", Kind::Boolean),
     // 29
-    Shape::new("CapacityProviderArn", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_4),
+    Shape::new(
+        "CapacityProvider",
+        Kind::Structure(Structure::of(&[
+            Member::new("CapacityProviderArn", ShapeId(30)).required(),
+            Member::new("CapacityProviderScalingConfig", ShapeId(38)),
+            Member::new("InstanceRequirements", ShapeId(198)),
+            Member::new("KmsKeyArn", ShapeId(224)),
+            Member::new("LastModified", ShapeId(431)),
+            Member::new("PermissionsConfig", ShapeId(36)).required(),
+            Member::new("PropagateTags", ShapeId(326)),
+            Member::new("State", ShapeId(42)).required(),
+            Member::new("TelemetryConfig", ShapeId(44)),
+            Member::new("VpcConfig", ShapeId(45)).required(),
+        ])),
+    ),
     // 30
+    Shape::new("CapacityProviderArn", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_4),
+    // 31
     Shape::new(
         "CapacityProviderConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("LambdaManagedInstancesCapacityProviderConfig", ShapeId(203)).required()
+            Member::new("LambdaManagedInstancesCapacityProviderConfig", ShapeId(235)).required()
         ])),
-    ),
-    // 31
-    Shape::new(
-        "CodeArtifactUserDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
     ),
     // 32
     Shape::new(
-        "CodeArtifactUserFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        "CapacityProviderLimitExceededException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(410)), Member::new("message", ShapeId(410))])),
     ),
     // 33
     Shape::new(
-        "CodeArtifactUserPendingException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        "CapacityProviderLoggingConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("LogGroup", ShapeId(282)),
+            Member::new("SystemLogLevel", ShapeId(415)),
+        ])),
     ),
     // 34
-    Shape::new("CodeSigningConfigArn", Kind::TEXT).bounds(Some(0), Some(200)).pattern(&PATTERN_5),
+    Shape::new("CapacityProviderMaxVCpuCount", Kind::INTEGER).bounds(Some(2), Some(15000)),
     // 35
-    Shape::new(
-        "CodeSigningConfigNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
-    ),
+    Shape::new("CapacityProviderName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_5),
     // 36
     Shape::new(
-        "CodeStorageExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        "CapacityProviderPermissionsConfig",
+        Kind::Structure(Structure::of(&[Member::new("CapacityProviderOperatorRoleArn", ShapeId(367)).required()])),
     ),
     // 37
     Shape::new(
-        "CodeVerificationFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "CapacityProviderPredefinedMetricType",
+        Kind::String(&["LambdaCapacityProviderAverageCPUUtilization", "LambdaCapacityProviderAverageGPUUtilization"]),
     ),
     // 38
-    Shape::new("CollectionName", Kind::TEXT).bounds(Some(1), Some(57)).pattern(&PATTERN_6),
+    Shape::new(
+        "CapacityProviderScalingConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("MaxVCpuCount", ShapeId(34)),
+            Member::new("ScalingMode", ShapeId(39)),
+            Member::new("ScalingPolicies", ShapeId(40)),
+        ])),
+    ),
     // 39
-    Shape::new("CompatibleArchitectures", Kind::List(List::of(ShapeId(21)))).bounds(Some(0), Some(2)),
+    Shape::new("CapacityProviderScalingMode", Kind::String(&["Auto", "Manual"])),
     // 40
-    Shape::new("CompatibleRuntimes", Kind::List(List::of(ShapeId(324)))).bounds(Some(0), Some(15)),
+    Shape::new("CapacityProviderScalingPoliciesList", Kind::List(List::of(ShapeId(425)))).bounds(Some(1), Some(10)),
     // 41
+    Shape::new("CapacityProviderSecurityGroupIds", Kind::List(List::of(ShapeId(385)))).bounds(Some(0), Some(5)),
+    // 42
+    Shape::new("CapacityProviderState", Kind::String(&["Pending", "Active", "Failed", "Deleting"])),
+    // 43
+    Shape::new("CapacityProviderSubnetIds", Kind::List(List::of(ShapeId(413)))).bounds(Some(1), Some(16)),
+    // 44
+    Shape::new(
+        "CapacityProviderTelemetryConfig",
+        Kind::Structure(Structure::of(&[Member::new("LoggingConfig", ShapeId(33))])),
+    ),
+    // 45
+    Shape::new(
+        "CapacityProviderVpcConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("SecurityGroupIds", ShapeId(41)).required(),
+            Member::new("SubnetIds", ShapeId(43)).required(),
+        ])),
+    ),
+    // 46
+    Shape::new("CapacityProvidersList", Kind::List(List::of(ShapeId(29)))).bounds(Some(0), Some(50)),
+    // 47
+    Shape::new(
+        "CodeArtifactUserDeletedException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(410)), Member::new("message", ShapeId(410))])),
+    ),
+    // 48
+    Shape::new(
+        "CodeArtifactUserFailedException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(410)), Member::new("message", ShapeId(410))])),
+    ),
+    // 49
+    Shape::new(
+        "CodeArtifactUserPendingException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(410)), Member::new("message", ShapeId(410))])),
+    ),
+    // 50
+    Shape::new("CodeSigningConfigArn", Kind::TEXT).bounds(Some(0), Some(200)).pattern(&PATTERN_6),
+    // 51
+    Shape::new(
+        "CodeSigningConfigNotFoundException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
+    ),
+    // 52
+    Shape::new(
+        "CodeStorageExceededException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(410)), Member::new("message", ShapeId(410))])),
+    ),
+    // 53
+    Shape::new(
+        "CodeVerificationFailedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
+    ),
+    // 54
+    Shape::new("CollectionName", Kind::TEXT).bounds(Some(1), Some(57)).pattern(&PATTERN_7),
+    // 55
+    Shape::new("CompatibleArchitectures", Kind::List(List::of(ShapeId(21)))).bounds(Some(0), Some(2)),
+    // 56
+    Shape::new("CompatibleRuntimes", Kind::List(List::of(ShapeId(368)))).bounds(Some(0), Some(15)),
+    // 57
     Shape::new(
         "Concurrency",
-        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(314))])),
+        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(358))])),
     ),
-    // 42
+    // 58
     Shape::new(
         "Cors",
         Kind::Structure(Structure::of(&[
             Member::new("AllowCredentials", ShapeId(16)),
-            Member::new("AllowHeaders", ShapeId(165)),
+            Member::new("AllowHeaders", ShapeId(193)),
             Member::new("AllowMethods", ShapeId(17)),
             Member::new("AllowOrigins", ShapeId(18)),
-            Member::new("ExposeHeaders", ShapeId(165)),
-            Member::new("MaxAge", ShapeId(251)),
+            Member::new("ExposeHeaders", ShapeId(193)),
+            Member::new("MaxAge", ShapeId(287)),
         ])),
     ),
-    // 43
+    // 59
     Shape::new(
         "CreateAliasRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Description", ShapeId(60)),
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("FunctionVersion", ShapeId(409)).required(),
+            Member::new("Description", ShapeId(80)),
+            Member::new("FunctionName", ShapeId(141)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(456)).required(),
             Member::new("Name", ShapeId(11)).required(),
             Member::new("RoutingConfig", ShapeId(15)),
         ])),
     ),
-    // 44
+    // 60
+    Shape::new(
+        "CreateCapacityProviderRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CapacityProviderName", ShapeId(35)).required(),
+            Member::new("CapacityProviderScalingConfig", ShapeId(38)),
+            Member::new("InstanceRequirements", ShapeId(198)),
+            Member::new("KmsKeyArn", ShapeId(225)),
+            Member::new("PermissionsConfig", ShapeId(36)).required(),
+            Member::new("PropagateTags", ShapeId(326)),
+            Member::new("Tags", ShapeId(421)),
+            Member::new("TelemetryConfig", ShapeId(44)),
+            Member::new("VpcConfig", ShapeId(45)).required(),
+        ])),
+    ),
+    // 61
+    Shape::new(
+        "CreateCapacityProviderResponse",
+        Kind::Structure(Structure::of(&[Member::new("CapacityProvider", ShapeId(29)).required()])),
+    ),
+    // 62
     Shape::new(
         "CreateEventSourceMappingRequest",
         Kind::Structure(Structure::of(&[
             Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(19)),
             Member::new("BatchSize", ShapeId(24)),
             Member::new("BisectBatchOnFunctionError", ShapeId(25)),
-            Member::new("DestinationConfig", ShapeId(62)),
-            Member::new("DocumentDBEventSourceConfig", ShapeId(64)),
-            Member::new("Enabled", ShapeId(78)),
+            Member::new("DestinationConfig", ShapeId(82)),
+            Member::new("DocumentDBEventSourceConfig", ShapeId(84)),
+            Member::new("Enabled", ShapeId(98)),
             Member::new("EventSourceArn", ShapeId(23)),
-            Member::new("FilterCriteria", ShapeId(107)),
-            Member::new("FunctionName", ShapeId(269)).required(),
-            Member::new("FunctionResponseTypes", ShapeId(123)),
-            Member::new("KMSKeyArn", ShapeId(193)),
-            Member::new("LoggingConfig", ShapeId(93)),
-            Member::new("MaximumBatchingWindowInSeconds", ShapeId(257)),
-            Member::new("MaximumRecordAgeInSeconds", ShapeId(261)),
-            Member::new("MaximumRetryAttempts", ShapeId(263)),
-            Member::new("MetricsConfig", ShapeId(96)),
-            Member::new("ParallelizationFactor", ShapeId(280)),
-            Member::new("ProvisionedPollerConfig", ShapeId(292)),
-            Member::new("Queues", ShapeId(308)),
-            Member::new("ScalingConfig", ShapeId(338)),
-            Member::new("SelfManagedEventSource", ShapeId(343)),
-            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(344)),
-            Member::new("SourceAccessConfigurations", ShapeId(359)),
-            Member::new("StartingPosition", ShapeId(99)),
-            Member::new("StartingPositionTimestamp", ShapeId(49)),
-            Member::new("Tags", ShapeId(377)),
-            Member::new("Topics", ShapeId(389)),
-            Member::new("TumblingWindowInSeconds", ShapeId(393)),
+            Member::new("FilterCriteria", ShapeId(127)),
+            Member::new("FunctionName", ShapeId(307)).required(),
+            Member::new("FunctionResponseTypes", ShapeId(143)),
+            Member::new("KMSKeyArn", ShapeId(224)),
+            Member::new("LoggingConfig", ShapeId(113)),
+            Member::new("MaximumBatchingWindowInSeconds", ShapeId(294)),
+            Member::new("MaximumRecordAgeInSeconds", ShapeId(298)),
+            Member::new("MaximumRetryAttempts", ShapeId(300)),
+            Member::new("MetricsConfig", ShapeId(116)),
+            Member::new("ParallelizationFactor", ShapeId(318)),
+            Member::new("ProvisionedPollerConfig", ShapeId(333)),
+            Member::new("Queues", ShapeId(352)),
+            Member::new("ScalingConfig", ShapeId(382)),
+            Member::new("SelfManagedEventSource", ShapeId(387)),
+            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(388)),
+            Member::new("SourceAccessConfigurations", ShapeId(403)),
+            Member::new("StartingPosition", ShapeId(119)),
+            Member::new("StartingPositionTimestamp", ShapeId(67)),
+            Member::new("Tags", ShapeId(421)),
+            Member::new("Topics", ShapeId(434)),
+            Member::new("TumblingWindowInSeconds", ShapeId(438)),
         ])),
     ),
-    // 45
+    // 63
     Shape::new(
         "CreateFunctionRequest",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
             Member::new("Architectures", ShapeId(22)),
-            Member::new("CapacityProviderConfig", ShapeId(30)),
-            Member::new("Code", ShapeId(114)).required(),
-            Member::new("CodeSigningConfigArn", ShapeId(34)),
-            Member::new("DeadLetterConfig", ShapeId(50)),
-            Member::new("Description", ShapeId(60)),
-            Member::new("DurableConfig", ShapeId(65)),
-            Member::new("Environment", ShapeId(83)),
-            Member::new("EphemeralStorage", ShapeId(89)),
-            Member::new("FileSystemConfigs", ShapeId(105)),
-            Member::new("FunctionName", ShapeId(121)).required(),
-            Member::new("Handler", ShapeId(163)),
-            Member::new("ImageConfig", ShapeId(167)),
-            Member::new("KMSKeyArn", ShapeId(193)),
-            Member::new("Layers", ShapeId(209)),
-            Member::new("LoggingConfig", ShapeId(248)),
-            Member::new("MemorySize", ShapeId(264)),
-            Member::new("PackageType", ShapeId(279)),
+            Member::new("CapacityProviderConfig", ShapeId(31)),
+            Member::new("Code", ShapeId(134)).required(),
+            Member::new("CodeSigningConfigArn", ShapeId(50)),
+            Member::new("DeadLetterConfig", ShapeId(68)),
+            Member::new("Description", ShapeId(80)),
+            Member::new("DurableConfig", ShapeId(85)),
+            Member::new("Environment", ShapeId(103)),
+            Member::new("EphemeralStorage", ShapeId(109)),
+            Member::new("FileSystemConfigs", ShapeId(125)),
+            Member::new("FunctionName", ShapeId(141)).required(),
+            Member::new("Handler", ShapeId(191)),
+            Member::new("ImageConfig", ShapeId(195)),
+            Member::new("KMSKeyArn", ShapeId(224)),
+            Member::new("Layers", ShapeId(241)),
+            Member::new("LoggingConfig", ShapeId(284)),
+            Member::new("MemorySize", ShapeId(301)),
+            Member::new("PackageType", ShapeId(317)),
             Member::new("Publish", ShapeId(28)),
-            Member::new("PublishTo", ShapeId(134)),
-            Member::new("Role", ShapeId(323)).required(),
-            Member::new("Runtime", ShapeId(324)),
-            Member::new("RuntimeConfig", ShapeId(126)),
-            Member::new("SnapStart", ShapeId(350)),
-            Member::new("Tags", ShapeId(377)),
-            Member::new("TenancyConfig", ShapeId(381)),
-            Member::new("Timeout", ShapeId(385)),
-            Member::new("TracingConfig", ShapeId(390)),
-            Member::new("VpcConfig", ShapeId(410)),
+            Member::new("PublishTo", ShapeId(156)),
+            Member::new("Role", ShapeId(367)).required(),
+            Member::new("Runtime", ShapeId(368)),
+            Member::new("RuntimeConfig", ShapeId(146)),
+            Member::new("SnapStart", ShapeId(394)),
+            Member::new("Tags", ShapeId(421)),
+            Member::new("TenancyConfig", ShapeId(426)),
+            Member::new("Timeout", ShapeId(430)),
+            Member::new("TracingConfig", ShapeId(435)),
+            Member::new("VpcConfig", ShapeId(457)),
         ])),
     ),
-    // 46
+    // 64
     Shape::new(
         "CreateFunctionUrlConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(128)).required(),
-            Member::new("Cors", ShapeId(42)),
-            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
-            Member::new("InvokeMode", ShapeId(183)),
-            Member::new("Qualifier", ShapeId(132)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 47
-    Shape::new(
-        "CreateFunctionUrlConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(128)).required(),
-            Member::new("Cors", ShapeId(42)),
-            Member::new("CreationTime", ShapeId(386)).required(),
-            Member::new("FunctionArn", ShapeId(113)).required(),
-            Member::new("FunctionUrl", ShapeId(127)).required(),
-            Member::new("InvokeMode", ShapeId(183)),
-        ])),
-    ),
-    // 48
-    Shape::new("DatabaseName", Kind::TEXT).bounds(Some(1), Some(63)).pattern(&PATTERN_7),
-    // 49
-    Shape::new("Date", Kind::Timestamp(None)),
-    // 50
-    Shape::new("DeadLetterConfig", Kind::Structure(Structure::of(&[Member::new("TargetArn", ShapeId(316))]))),
-    // 51
-    Shape::new(
-        "DeleteAliasRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
-        ])),
-    ),
-    // 52
-    Shape::new(
-        "DeleteEventSourceMappingRequest",
-        Kind::Structure(Structure::of(&[Member::new("UUID", ShapeId(395)).at(Location::Uri, "UUID").required()])),
-    ),
-    // 53
-    Shape::new(
-        "DeleteFunctionConcurrencyRequest",
-        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(121))
-            .at(Location::Uri, "FunctionName")
-            .required()])),
-    ),
-    // 54
-    Shape::new(
-        "DeleteFunctionEventInvokeConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 55
-    Shape::new(
-        "DeleteFunctionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 56
-    Shape::new(
-        "DeleteFunctionResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("StatusCode", ShapeId(170)).at(Location::StatusCode, "StatusCode")
-        ])),
-    ),
-    // 57
-    Shape::new(
-        "DeleteFunctionUrlConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(132)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 58
-    Shape::new(
-        "DeleteLayerVersionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
-            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
-        ])),
-    ),
-    // 59
-    Shape::new(
-        "DeleteProvisionedConcurrencyConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(306)).at(Location::QueryString, "Qualifier").required(),
-        ])),
-    ),
-    // 60
-    Shape::new("Description", Kind::TEXT).bounds(Some(0), Some(256)),
-    // 61
-    Shape::new("DestinationArn", Kind::TEXT).bounds(Some(0), Some(350)).pattern(&PATTERN_8),
-    // 62
-    Shape::new(
-        "DestinationConfig",
-        Kind::Structure(Structure::of(&[
-            Member::new("OnFailure", ShapeId(275)),
-            Member::new("OnSuccess", ShapeId(276)),
-        ])),
-    ),
-    // 63
-    Shape::new("DirectS3Read", Kind::String(&["ENABLED", "DISABLED", "AUTO"])),
-    // 64
-    Shape::new(
-        "DocumentDBEventSourceConfig",
-        Kind::Structure(Structure::of(&[
-            Member::new("CollectionName", ShapeId(38)),
-            Member::new("DatabaseName", ShapeId(48)),
-            Member::new("FullDocument", ShapeId(112)),
+            Member::new("AuthType", ShapeId(150)).required(),
+            Member::new("Cors", ShapeId(58)),
+            Member::new("FunctionName", ShapeId(153)).at(Location::Uri, "FunctionName").required(),
+            Member::new("InvokeMode", ShapeId(214)),
+            Member::new("Qualifier", ShapeId(154)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
     // 65
     Shape::new(
-        "DurableConfig",
+        "CreateFunctionUrlConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("ExecutionTimeout", ShapeId(102)),
-            Member::new("KMSKeyArn", ShapeId(193)),
-            Member::new("RetentionPeriodInDays", ShapeId(322)),
+            Member::new("AuthType", ShapeId(150)).required(),
+            Member::new("Cors", ShapeId(58)),
+            Member::new("CreationTime", ShapeId(431)).required(),
+            Member::new("FunctionArn", ShapeId(133)).required(),
+            Member::new("FunctionUrl", ShapeId(149)).required(),
+            Member::new("InvokeMode", ShapeId(214)),
         ])),
     ),
     // 66
-    Shape::new(
-        "DurableExecutionAlreadyStartedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
-    ),
+    Shape::new("DatabaseName", Kind::TEXT).bounds(Some(1), Some(63)).pattern(&PATTERN_8),
     // 67
-    Shape::new("DurableExecutionArn", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_9),
+    Shape::new("Date", Kind::Timestamp(None)),
     // 68
-    Shape::new("DurableExecutionName", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_10),
+    Shape::new("DeadLetterConfig", Kind::Structure(Structure::of(&[Member::new("TargetArn", ShapeId(360))]))),
     // 69
     Shape::new(
-        "EC2AccessDeniedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "DeleteAliasRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(141)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
+        ])),
     ),
     // 70
     Shape::new(
-        "EC2ThrottledException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "DeleteCapacityProviderRequest",
+        Kind::Structure(Structure::of(&[Member::new("CapacityProviderName", ShapeId(35))
+            .at(Location::Uri, "CapacityProviderName")
+            .required()])),
     ),
     // 71
     Shape::new(
-        "EC2UnexpectedException",
-        Kind::Structure(Structure::of(&[
-            Member::new("EC2ErrorCode", ShapeId(366)),
-            Member::new("Message", ShapeId(366)),
-            Member::new("Type", ShapeId(366)),
-        ])),
+        "DeleteCapacityProviderResponse",
+        Kind::Structure(Structure::of(&[Member::new("CapacityProvider", ShapeId(29)).required()])),
     ),
     // 72
     Shape::new(
-        "EFSIOException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "DeleteEventSourceMappingRequest",
+        Kind::Structure(Structure::of(&[Member::new("UUID", ShapeId(440)).at(Location::Uri, "UUID").required()])),
     ),
     // 73
     Shape::new(
-        "EFSMountConnectivityException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "DeleteFunctionConcurrencyRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(141))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
     ),
     // 74
     Shape::new(
-        "EFSMountFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "DeleteFunctionEventInvokeConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(307)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(312)).at(Location::QueryString, "Qualifier"),
+        ])),
     ),
     // 75
     Shape::new(
-        "EFSMountTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "DeleteFunctionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(307)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(312)).at(Location::QueryString, "Qualifier"),
+        ])),
     ),
     // 76
     Shape::new(
-        "ENILimitReachedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "DeleteFunctionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("StatusCode", ShapeId(201)).at(Location::StatusCode, "StatusCode")
+        ])),
     ),
     // 77
     Shape::new(
-        "ENINotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "DeleteFunctionUrlConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(153)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(154)).at(Location::QueryString, "Qualifier"),
+        ])),
     ),
     // 78
-    Shape::new("Enabled", Kind::Boolean),
+    Shape::new(
+        "DeleteLayerVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(243)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(249)).at(Location::Uri, "VersionNumber").required(),
+        ])),
+    ),
     // 79
-    Shape::new("EndPointType", Kind::String(&["KAFKA_BOOTSTRAP_SERVERS"])),
+    Shape::new(
+        "DeleteProvisionedConcurrencyConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(141)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(350)).at(Location::QueryString, "Qualifier").required(),
+        ])),
+    ),
     // 80
-    Shape::new("Endpoint", Kind::TEXT).bounds(Some(1), Some(300)).pattern(&PATTERN_11),
+    Shape::new("Description", Kind::TEXT).bounds(Some(0), Some(256)),
     // 81
-    Shape::new("EndpointLists", Kind::List(List::of(ShapeId(80)))).bounds(Some(1), Some(10)),
+    Shape::new("DestinationArn", Kind::TEXT).bounds(Some(0), Some(350)).pattern(&PATTERN_9),
     // 82
-    Shape::new("Endpoints", Kind::Map(Map::of(ShapeId(79), ShapeId(81)))).bounds(Some(1), Some(2)),
+    Shape::new(
+        "DestinationConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("OnFailure", ShapeId(313)),
+            Member::new("OnSuccess", ShapeId(314)),
+        ])),
+    ),
     // 83
-    Shape::new("Environment", Kind::Structure(Structure::of(&[Member::new("Variables", ShapeId(88))]))),
+    Shape::new("DirectS3Read", Kind::String(&["ENABLED", "DISABLED", "AUTO"])),
     // 84
     Shape::new(
-        "EnvironmentError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(366)), Member::new("Message", ShapeId(345))])),
+        "DocumentDBEventSourceConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("CollectionName", ShapeId(54)),
+            Member::new("DatabaseName", ShapeId(66)),
+            Member::new("FullDocument", ShapeId(132)),
+        ])),
     ),
     // 85
     Shape::new(
-        "EnvironmentResponse",
-        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(84)), Member::new("Variables", ShapeId(88))])),
+        "DurableConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("ExecutionTimeout", ShapeId(122)),
+            Member::new("KMSKeyArn", ShapeId(224)),
+            Member::new("RetentionPeriodInDays", ShapeId(366)),
+        ])),
     ),
     // 86
-    Shape::new("EnvironmentVariableName", Kind::TEXT).pattern(&PATTERN_12).sensitive(),
+    Shape::new(
+        "DurableExecutionAlreadyStartedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
+    ),
     // 87
-    Shape::new("EnvironmentVariableValue", Kind::TEXT).sensitive(),
+    Shape::new("DurableExecutionArn", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_10),
     // 88
-    Shape::new("EnvironmentVariables", Kind::Map(Map::of(ShapeId(86), ShapeId(87)))).sensitive(),
+    Shape::new("DurableExecutionName", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_11),
     // 89
-    Shape::new("EphemeralStorage", Kind::Structure(Structure::of(&[Member::new("Size", ShapeId(90)).required()]))),
+    Shape::new(
+        "EC2AccessDeniedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
+    ),
     // 90
-    Shape::new("EphemeralStorageSize", Kind::INTEGER).bounds(Some(512), Some(32768)),
+    Shape::new(
+        "EC2ThrottledException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
+    ),
     // 91
-    Shape::new("EventSourceMappingArn", Kind::TEXT).bounds(Some(85), Some(120)).pattern(&PATTERN_13),
+    Shape::new(
+        "EC2UnexpectedException",
+        Kind::Structure(Structure::of(&[
+            Member::new("EC2ErrorCode", ShapeId(410)),
+            Member::new("Message", ShapeId(410)),
+            Member::new("Type", ShapeId(410)),
+        ])),
+    ),
     // 92
+    Shape::new(
+        "EFSIOException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
+    ),
+    // 93
+    Shape::new(
+        "EFSMountConnectivityException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
+    ),
+    // 94
+    Shape::new(
+        "EFSMountFailureException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
+    ),
+    // 95
+    Shape::new(
+        "EFSMountTimeoutException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
+    ),
+    // 96
+    Shape::new(
+        "ENILimitReachedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
+    ),
+    // 97
+    Shape::new(
+        "ENINotReadyException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
+    ),
+    // 98
+    Shape::new("Enabled", Kind::Boolean),
+    // 99
+    Shape::new("EndPointType", Kind::String(&["KAFKA_BOOTSTRAP_SERVERS"])),
+    // 100
+    Shape::new("Endpoint", Kind::TEXT).bounds(Some(1), Some(300)).pattern(&PATTERN_12),
+    // 101
+    Shape::new("EndpointLists", Kind::List(List::of(ShapeId(100)))).bounds(Some(1), Some(10)),
+    // 102
+    Shape::new("Endpoints", Kind::Map(Map::of(ShapeId(99), ShapeId(101)))).bounds(Some(1), Some(2)),
+    // 103
+    Shape::new("Environment", Kind::Structure(Structure::of(&[Member::new("Variables", ShapeId(108))]))),
+    // 104
+    Shape::new(
+        "EnvironmentError",
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(410)), Member::new("Message", ShapeId(389))])),
+    ),
+    // 105
+    Shape::new(
+        "EnvironmentResponse",
+        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(104)), Member::new("Variables", ShapeId(108))])),
+    ),
+    // 106
+    Shape::new("EnvironmentVariableName", Kind::TEXT).pattern(&PATTERN_13).sensitive(),
+    // 107
+    Shape::new("EnvironmentVariableValue", Kind::TEXT).sensitive(),
+    // 108
+    Shape::new("EnvironmentVariables", Kind::Map(Map::of(ShapeId(106), ShapeId(107)))).sensitive(),
+    // 109
+    Shape::new("EphemeralStorage", Kind::Structure(Structure::of(&[Member::new("Size", ShapeId(110)).required()]))),
+    // 110
+    Shape::new("EphemeralStorageSize", Kind::INTEGER).bounds(Some(512), Some(32768)),
+    // 111
+    Shape::new("EventSourceMappingArn", Kind::TEXT).bounds(Some(85), Some(120)).pattern(&PATTERN_14),
+    // 112
     Shape::new(
         "EventSourceMappingConfiguration",
         Kind::Structure(Structure::of(&[
             Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(19)),
             Member::new("BatchSize", ShapeId(24)),
             Member::new("BisectBatchOnFunctionError", ShapeId(25)),
-            Member::new("DestinationConfig", ShapeId(62)),
-            Member::new("DocumentDBEventSourceConfig", ShapeId(64)),
+            Member::new("DestinationConfig", ShapeId(82)),
+            Member::new("DocumentDBEventSourceConfig", ShapeId(84)),
             Member::new("EventSourceArn", ShapeId(23)),
-            Member::new("EventSourceMappingArn", ShapeId(91)),
-            Member::new("FilterCriteria", ShapeId(107)),
-            Member::new("FilterCriteriaError", ShapeId(108)),
-            Member::new("FunctionArn", ShapeId(113)),
-            Member::new("FunctionResponseTypes", ShapeId(123)),
-            Member::new("KMSKeyArn", ShapeId(193)),
-            Member::new("LastModified", ShapeId(49)),
-            Member::new("LastProcessingResult", ShapeId(366)),
-            Member::new("LoggingConfig", ShapeId(93)),
-            Member::new("MaximumBatchingWindowInSeconds", ShapeId(257)),
-            Member::new("MaximumRecordAgeInSeconds", ShapeId(261)),
-            Member::new("MaximumRetryAttempts", ShapeId(263)),
-            Member::new("MetricsConfig", ShapeId(96)),
-            Member::new("ParallelizationFactor", ShapeId(280)),
-            Member::new("ProvisionedPollerConfig", ShapeId(292)),
-            Member::new("Queues", ShapeId(308)),
-            Member::new("ScalingConfig", ShapeId(338)),
-            Member::new("SelfManagedEventSource", ShapeId(343)),
-            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(344)),
-            Member::new("SourceAccessConfigurations", ShapeId(359)),
-            Member::new("StartingPosition", ShapeId(99)),
-            Member::new("StartingPositionTimestamp", ShapeId(49)),
-            Member::new("State", ShapeId(366)),
-            Member::new("StateTransitionReason", ShapeId(366)),
-            Member::new("Topics", ShapeId(389)),
-            Member::new("TumblingWindowInSeconds", ShapeId(393)),
-            Member::new("UUID", ShapeId(395)),
+            Member::new("EventSourceMappingArn", ShapeId(111)),
+            Member::new("FilterCriteria", ShapeId(127)),
+            Member::new("FilterCriteriaError", ShapeId(128)),
+            Member::new("FunctionArn", ShapeId(133)),
+            Member::new("FunctionResponseTypes", ShapeId(143)),
+            Member::new("KMSKeyArn", ShapeId(224)),
+            Member::new("LastModified", ShapeId(67)),
+            Member::new("LastProcessingResult", ShapeId(410)),
+            Member::new("LoggingConfig", ShapeId(113)),
+            Member::new("MaximumBatchingWindowInSeconds", ShapeId(294)),
+            Member::new("MaximumRecordAgeInSeconds", ShapeId(298)),
+            Member::new("MaximumRetryAttempts", ShapeId(300)),
+            Member::new("MetricsConfig", ShapeId(116)),
+            Member::new("ParallelizationFactor", ShapeId(318)),
+            Member::new("ProvisionedPollerConfig", ShapeId(333)),
+            Member::new("Queues", ShapeId(352)),
+            Member::new("ScalingConfig", ShapeId(382)),
+            Member::new("SelfManagedEventSource", ShapeId(387)),
+            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(388)),
+            Member::new("SourceAccessConfigurations", ShapeId(403)),
+            Member::new("StartingPosition", ShapeId(119)),
+            Member::new("StartingPositionTimestamp", ShapeId(67)),
+            Member::new("State", ShapeId(410)),
+            Member::new("StateTransitionReason", ShapeId(410)),
+            Member::new("Topics", ShapeId(434)),
+            Member::new("TumblingWindowInSeconds", ShapeId(438)),
+            Member::new("UUID", ShapeId(440)),
         ])),
     ),
-    // 93
+    // 113
     Shape::new(
         "EventSourceMappingLoggingConfig",
-        Kind::Structure(Structure::of(&[Member::new("SystemLogLevel", ShapeId(97))])),
+        Kind::Structure(Structure::of(&[Member::new("SystemLogLevel", ShapeId(117))])),
     ),
-    // 94
+    // 114
     Shape::new("EventSourceMappingMetric", Kind::String(&["EventCount", "ErrorCount", "KafkaMetrics"])),
-    // 95
-    Shape::new("EventSourceMappingMetricList", Kind::List(List::of(ShapeId(94)))).bounds(Some(0), Some(3)),
-    // 96
+    // 115
+    Shape::new("EventSourceMappingMetricList", Kind::List(List::of(ShapeId(114)))).bounds(Some(0), Some(3)),
+    // 116
     Shape::new(
         "EventSourceMappingMetricsConfig",
-        Kind::Structure(Structure::of(&[Member::new("Metrics", ShapeId(95))])),
+        Kind::Structure(Structure::of(&[Member::new("Metrics", ShapeId(115))])),
     ),
-    // 97
+    // 117
     Shape::new("EventSourceMappingSystemLogLevel", Kind::String(&["DEBUG", "INFO", "WARN"])),
-    // 98
-    Shape::new("EventSourceMappingsList", Kind::List(List::of(ShapeId(92)))),
-    // 99
+    // 118
+    Shape::new("EventSourceMappingsList", Kind::List(List::of(ShapeId(112)))),
+    // 119
     Shape::new("EventSourcePosition", Kind::String(&["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"])),
-    // 100
-    Shape::new("EventSourceToken", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_14),
-    // 101
+    // 120
+    Shape::new("EventSourceToken", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_15),
+    // 121
     Shape::new("ExecutionEnvironmentMemoryGiBPerVCpu", Kind::Double),
-    // 102
+    // 122
     Shape::new("ExecutionTimeout", Kind::INTEGER).bounds(Some(1), Some(31622400)),
-    // 103
-    Shape::new("FileSystemArn", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_15),
-    // 104
+    // 123
+    Shape::new("FileSystemArn", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_16),
+    // 124
     Shape::new(
         "FileSystemConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(103)).required(),
-            Member::new("LocalMountPath", ShapeId(244)).required(),
-            Member::new("S3FilesConfig", ShapeId(331)),
+            Member::new("Arn", ShapeId(123)).required(),
+            Member::new("LocalMountPath", ShapeId(280)).required(),
+            Member::new("S3FilesConfig", ShapeId(375)),
         ])),
     ),
-    // 105
-    Shape::new("FileSystemConfigList", Kind::List(List::of(ShapeId(104)))).bounds(Some(0), Some(1)),
-    // 106
-    Shape::new("Filter", Kind::Structure(Structure::of(&[Member::new("Pattern", ShapeId(281))]))),
-    // 107
-    Shape::new("FilterCriteria", Kind::Structure(Structure::of(&[Member::new("Filters", ShapeId(111))]))),
-    // 108
+    // 125
+    Shape::new("FileSystemConfigList", Kind::List(List::of(ShapeId(124)))).bounds(Some(0), Some(1)),
+    // 126
+    Shape::new("Filter", Kind::Structure(Structure::of(&[Member::new("Pattern", ShapeId(319))]))),
+    // 127
+    Shape::new("FilterCriteria", Kind::Structure(Structure::of(&[Member::new("Filters", ShapeId(131))]))),
+    // 128
     Shape::new(
         "FilterCriteriaError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(109)), Member::new("Message", ShapeId(110))])),
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(129)), Member::new("Message", ShapeId(130))])),
     ),
-    // 109
-    Shape::new("FilterCriteriaErrorCode", Kind::TEXT).bounds(Some(10), Some(50)).pattern(&PATTERN_16),
-    // 110
-    Shape::new("FilterCriteriaErrorMessage", Kind::TEXT).bounds(Some(10), Some(2048)).pattern(&PATTERN_17),
-    // 111
-    Shape::new("FilterList", Kind::List(List::of(ShapeId(106)))),
-    // 112
+    // 129
+    Shape::new("FilterCriteriaErrorCode", Kind::TEXT).bounds(Some(10), Some(50)).pattern(&PATTERN_17),
+    // 130
+    Shape::new("FilterCriteriaErrorMessage", Kind::TEXT).bounds(Some(10), Some(2048)).pattern(&PATTERN_18),
+    // 131
+    Shape::new("FilterList", Kind::List(List::of(ShapeId(126)))),
+    // 132
     Shape::new("FullDocument", Kind::String(&["UpdateLookup", "Default"])),
-    // 113
-    Shape::new("FunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_18),
-    // 114
+    // 133
+    Shape::new("FunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_19),
+    // 134
     Shape::new(
         "FunctionCode",
         Kind::Structure(Structure::of(&[
-            Member::new("ImageUri", ShapeId(366)),
-            Member::new("S3Bucket", ShapeId(330)),
-            Member::new("S3Key", ShapeId(335)),
-            Member::new("S3ObjectStorageMode", ShapeId(336)),
-            Member::new("S3ObjectVersion", ShapeId(337)),
-            Member::new("SourceKMSKeyArn", ShapeId(193)),
+            Member::new("ImageUri", ShapeId(410)),
+            Member::new("S3Bucket", ShapeId(374)),
+            Member::new("S3Key", ShapeId(379)),
+            Member::new("S3ObjectStorageMode", ShapeId(380)),
+            Member::new("S3ObjectVersion", ShapeId(381)),
+            Member::new("SourceKMSKeyArn", ShapeId(224)),
             Member::new("ZipFile", ShapeId(26)),
         ])),
     ),
-    // 115
+    // 135
     Shape::new(
         "FunctionCodeLocation",
         Kind::Structure(Structure::of(&[
-            Member::new("Error", ShapeId(116)),
-            Member::new("ImageUri", ShapeId(366)),
-            Member::new("Location", ShapeId(346)),
-            Member::new("RepositoryType", ShapeId(366)),
-            Member::new("ResolvedImageUri", ShapeId(366)),
-            Member::new("ResolvedS3Object", ShapeId(315)),
-            Member::new("SourceKMSKeyArn", ShapeId(193)),
+            Member::new("Error", ShapeId(136)),
+            Member::new("ImageUri", ShapeId(410)),
+            Member::new("Location", ShapeId(390)),
+            Member::new("RepositoryType", ShapeId(410)),
+            Member::new("ResolvedImageUri", ShapeId(410)),
+            Member::new("ResolvedS3Object", ShapeId(359)),
+            Member::new("SourceKMSKeyArn", ShapeId(224)),
         ])),
     ),
-    // 116
+    // 136
     Shape::new(
         "FunctionCodeLocationError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(366)), Member::new("Message", ShapeId(345))])),
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(410)), Member::new("Message", ShapeId(389))])),
     ),
-    // 117
+    // 137
     Shape::new(
         "FunctionConfiguration",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
             Member::new("Architectures", ShapeId(22)),
-            Member::new("CapacityProviderConfig", ShapeId(30)),
-            Member::new("CodeSha256", ShapeId(366)),
-            Member::new("CodeSize", ShapeId(249)),
-            Member::new("ConfigSha256", ShapeId(366)),
-            Member::new("DeadLetterConfig", ShapeId(50)),
-            Member::new("Description", ShapeId(60)),
-            Member::new("DurableConfig", ShapeId(65)),
-            Member::new("Environment", ShapeId(85)),
-            Member::new("EphemeralStorage", ShapeId(89)),
-            Member::new("FileSystemConfigs", ShapeId(105)),
-            Member::new("FunctionArn", ShapeId(268)),
-            Member::new("FunctionName", ShapeId(269)),
-            Member::new("Handler", ShapeId(163)),
-            Member::new("ImageConfigResponse", ShapeId(169)),
-            Member::new("KMSKeyArn", ShapeId(193)),
-            Member::new("LastModified", ShapeId(386)),
-            Member::new("LastUpdateStatus", ShapeId(204)),
-            Member::new("LastUpdateStatusReason", ShapeId(205)),
-            Member::new("LastUpdateStatusReasonCode", ShapeId(206)),
-            Member::new("Layers", ShapeId(222)),
-            Member::new("LoggingConfig", ShapeId(248)),
-            Member::new("MasterArn", ShapeId(113)),
-            Member::new("MemorySize", ShapeId(264)),
-            Member::new("PackageType", ShapeId(279)),
-            Member::new("RevisionId", ShapeId(366)),
-            Member::new("Role", ShapeId(323)),
-            Member::new("Runtime", ShapeId(324)),
-            Member::new("RuntimeConfig", ShapeId(126)),
-            Member::new("RuntimeVersionConfig", ShapeId(327)),
+            Member::new("CapacityProviderConfig", ShapeId(31)),
+            Member::new("CodeSha256", ShapeId(410)),
+            Member::new("CodeSize", ShapeId(285)),
+            Member::new("ConfigSha256", ShapeId(410)),
+            Member::new("DeadLetterConfig", ShapeId(68)),
+            Member::new("Description", ShapeId(80)),
+            Member::new("DurableConfig", ShapeId(85)),
+            Member::new("Environment", ShapeId(105)),
+            Member::new("EphemeralStorage", ShapeId(109)),
+            Member::new("FileSystemConfigs", ShapeId(125)),
+            Member::new("FunctionArn", ShapeId(306)),
+            Member::new("FunctionName", ShapeId(307)),
+            Member::new("Handler", ShapeId(191)),
+            Member::new("ImageConfigResponse", ShapeId(197)),
+            Member::new("KMSKeyArn", ShapeId(224)),
+            Member::new("LastModified", ShapeId(431)),
+            Member::new("LastUpdateStatus", ShapeId(236)),
+            Member::new("LastUpdateStatusReason", ShapeId(237)),
+            Member::new("LastUpdateStatusReasonCode", ShapeId(238)),
+            Member::new("Layers", ShapeId(254)),
+            Member::new("LoggingConfig", ShapeId(284)),
+            Member::new("MasterArn", ShapeId(133)),
+            Member::new("MemorySize", ShapeId(301)),
+            Member::new("PackageType", ShapeId(317)),
+            Member::new("RevisionId", ShapeId(410)),
+            Member::new("Role", ShapeId(367)),
+            Member::new("Runtime", ShapeId(368)),
+            Member::new("RuntimeConfig", ShapeId(146)),
+            Member::new("RuntimeVersionConfig", ShapeId(371)),
             Member::new("SigningJobArn", ShapeId(23)),
             Member::new("SigningProfileVersionArn", ShapeId(23)),
-            Member::new("SnapStart", ShapeId(356)),
-            Member::new("State", ShapeId(362)),
-            Member::new("StateReason", ShapeId(363)),
-            Member::new("StateReasonCode", ShapeId(364)),
-            Member::new("TenancyConfig", ShapeId(381)),
-            Member::new("Timeout", ShapeId(385)),
-            Member::new("TracingConfig", ShapeId(391)),
-            Member::new("Version", ShapeId(408)),
-            Member::new("VpcConfig", ShapeId(411)),
+            Member::new("SnapStart", ShapeId(400)),
+            Member::new("State", ShapeId(406)),
+            Member::new("StateReason", ShapeId(407)),
+            Member::new("StateReasonCode", ShapeId(408)),
+            Member::new("TenancyConfig", ShapeId(426)),
+            Member::new("Timeout", ShapeId(430)),
+            Member::new("TracingConfig", ShapeId(436)),
+            Member::new("Version", ShapeId(455)),
+            Member::new("VpcConfig", ShapeId(458)),
         ])),
     ),
-    // 118
+    // 138
     Shape::new(
         "FunctionEventInvokeConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("DestinationConfig", ShapeId(62)),
-            Member::new("FunctionArn", ShapeId(113)),
-            Member::new("LastModified", ShapeId(49)),
-            Member::new("MaximumEventAgeInSeconds", ShapeId(259)),
-            Member::new("MaximumRetryAttempts", ShapeId(262)),
+            Member::new("DestinationConfig", ShapeId(82)),
+            Member::new("FunctionArn", ShapeId(133)),
+            Member::new("LastModified", ShapeId(67)),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(296)),
+            Member::new("MaximumRetryAttempts", ShapeId(299)),
         ])),
     ),
-    // 119
-    Shape::new("FunctionEventInvokeConfigList", Kind::List(List::of(ShapeId(118)))),
-    // 120
-    Shape::new("FunctionList", Kind::List(List::of(ShapeId(117)))),
-    // 121
-    Shape::new("FunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_19),
-    // 122
+    // 139
+    Shape::new("FunctionEventInvokeConfigList", Kind::List(List::of(ShapeId(138)))),
+    // 140
+    Shape::new("FunctionList", Kind::List(List::of(ShapeId(137)))),
+    // 141
+    Shape::new("FunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_20),
+    // 142
     Shape::new("FunctionResponseType", Kind::String(&["ReportBatchItemFailures"])),
-    // 123
-    Shape::new("FunctionResponseTypeList", Kind::List(List::of(ShapeId(122)))).bounds(Some(0), Some(1)),
-    // 124
+    // 143
+    Shape::new("FunctionResponseTypeList", Kind::List(List::of(ShapeId(142)))).bounds(Some(0), Some(1)),
+    // 144
     Shape::new("FunctionRuntimeAlias", Kind::TEXT).bounds(Some(1), Some(128)),
-    // 125
-    Shape::new("FunctionRuntimeArn", Kind::TEXT).bounds(Some(48), Some(2048)).pattern(&PATTERN_20),
-    // 126
+    // 145
+    Shape::new("FunctionRuntimeArn", Kind::TEXT).bounds(Some(48), Some(2048)).pattern(&PATTERN_21),
+    // 146
     Shape::new(
         "FunctionRuntimeConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("RuntimeAlias", ShapeId(124)).required(),
-            Member::new("RuntimeArn", ShapeId(125)).required(),
+            Member::new("RuntimeAlias", ShapeId(144)).required(),
+            Member::new("RuntimeArn", ShapeId(145)).required(),
         ])),
     ),
-    // 127
+    // 147
+    Shape::new(
+        "FunctionScalingConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("MaxExecutionEnvironments", ShapeId(148)),
+            Member::new("MinExecutionEnvironments", ShapeId(148)),
+        ])),
+    ),
+    // 148
+    Shape::new("FunctionScalingConfigExecutionEnvironments", Kind::INTEGER).bounds(Some(0), Some(15000)),
+    // 149
     Shape::new("FunctionUrl", Kind::TEXT).bounds(Some(40), Some(100)),
-    // 128
+    // 150
     Shape::new("FunctionUrlAuthType", Kind::String(&["NONE", "AWS_IAM"])),
-    // 129
+    // 151
     Shape::new(
         "FunctionUrlConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(128)).required(),
-            Member::new("Cors", ShapeId(42)),
-            Member::new("CreationTime", ShapeId(386)).required(),
-            Member::new("FunctionArn", ShapeId(113)).required(),
-            Member::new("FunctionUrl", ShapeId(127)).required(),
-            Member::new("InvokeMode", ShapeId(183)),
-            Member::new("LastModifiedTime", ShapeId(386)).required(),
+            Member::new("AuthType", ShapeId(150)).required(),
+            Member::new("Cors", ShapeId(58)),
+            Member::new("CreationTime", ShapeId(431)).required(),
+            Member::new("FunctionArn", ShapeId(133)).required(),
+            Member::new("FunctionUrl", ShapeId(149)).required(),
+            Member::new("InvokeMode", ShapeId(214)),
+            Member::new("LastModifiedTime", ShapeId(431)).required(),
         ])),
     ),
-    // 130
-    Shape::new("FunctionUrlConfigList", Kind::List(List::of(ShapeId(129)))),
-    // 131
-    Shape::new("FunctionUrlFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_21),
-    // 132
-    Shape::new("FunctionUrlQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_22),
-    // 133
+    // 152
+    Shape::new("FunctionUrlConfigList", Kind::List(List::of(ShapeId(151)))),
+    // 153
+    Shape::new("FunctionUrlFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_22),
+    // 154
+    Shape::new("FunctionUrlQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_23),
+    // 155
     Shape::new("FunctionVersion", Kind::String(&["ALL"])),
-    // 134
+    // 156
     Shape::new("FunctionVersionLatestPublished", Kind::String(&["LATEST_PUBLISHED"])),
-    // 135
+    // 157
+    Shape::new("FunctionVersionsByCapacityProviderList", Kind::List(List::of(ShapeId(158)))).bounds(Some(0), Some(50)),
+    // 158
+    Shape::new(
+        "FunctionVersionsByCapacityProviderListItem",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionArn", ShapeId(306)).required(),
+            Member::new("State", ShapeId(406)).required(),
+        ])),
+    ),
+    // 159
     Shape::new(
         "FunctionVersionsPerCapacityProviderLimitExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(410)), Member::new("message", ShapeId(410))])),
     ),
-    // 136
+    // 160
     Shape::new("GetAccountSettingsRequest", Kind::Structure(Structure::of(&[]))),
-    // 137
+    // 161
     Shape::new(
         "GetAccountSettingsResponse",
         Kind::Structure(Structure::of(&[
@@ -13679,440 +15230,484 @@ static TABLE: [Shape; 415] = [
             Member::new("AccountUsage", ShapeId(3)),
         ])),
     ),
-    // 138
+    // 162
     Shape::new(
         "GetAliasRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionName", ShapeId(141)).at(Location::Uri, "FunctionName").required(),
             Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
         ])),
     ),
-    // 139
+    // 163
+    Shape::new(
+        "GetCapacityProviderRequest",
+        Kind::Structure(Structure::of(&[Member::new("CapacityProviderName", ShapeId(35))
+            .at(Location::Uri, "CapacityProviderName")
+            .required()])),
+    ),
+    // 164
+    Shape::new(
+        "GetCapacityProviderResponse",
+        Kind::Structure(Structure::of(&[Member::new("CapacityProvider", ShapeId(29)).required()])),
+    ),
+    // 165
     Shape::new(
         "GetEventSourceMappingRequest",
-        Kind::Structure(Structure::of(&[Member::new("UUID", ShapeId(395)).at(Location::Uri, "UUID").required()])),
+        Kind::Structure(Structure::of(&[Member::new("UUID", ShapeId(440)).at(Location::Uri, "UUID").required()])),
     ),
-    // 140
+    // 166
     Shape::new(
         "GetFunctionCodeSigningConfigRequest",
-        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(269))
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(307))
             .at(Location::Uri, "FunctionName")
             .required()])),
     ),
-    // 141
+    // 167
     Shape::new(
         "GetFunctionCodeSigningConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("CodeSigningConfigArn", ShapeId(34)).required(),
-            Member::new("FunctionName", ShapeId(121)).required(),
-        ])),
-    ),
-    // 142
-    Shape::new(
-        "GetFunctionConcurrencyRequest",
-        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(121))
-            .at(Location::Uri, "FunctionName")
-            .required()])),
-    ),
-    // 143
-    Shape::new(
-        "GetFunctionConcurrencyResponse",
-        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(314))])),
-    ),
-    // 144
-    Shape::new(
-        "GetFunctionConfigurationRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 145
-    Shape::new(
-        "GetFunctionEventInvokeConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 146
-    Shape::new(
-        "GetFunctionRecursionConfigRequest",
-        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(396))
-            .at(Location::Uri, "FunctionName")
-            .required()])),
-    ),
-    // 147
-    Shape::new(
-        "GetFunctionRecursionConfigResponse",
-        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(310))])),
-    ),
-    // 148
-    Shape::new(
-        "GetFunctionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 149
-    Shape::new(
-        "GetFunctionResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("Code", ShapeId(115)),
-            Member::new("Concurrency", ShapeId(41)),
-            Member::new("Configuration", ShapeId(117)),
-            Member::new("Tags", ShapeId(377)),
-            Member::new("TagsError", ShapeId(378)),
-        ])),
-    ),
-    // 150
-    Shape::new(
-        "GetFunctionUrlConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(132)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 151
-    Shape::new(
-        "GetFunctionUrlConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(128)).required(),
-            Member::new("Cors", ShapeId(42)),
-            Member::new("CreationTime", ShapeId(386)).required(),
-            Member::new("FunctionArn", ShapeId(113)).required(),
-            Member::new("FunctionUrl", ShapeId(127)).required(),
-            Member::new("InvokeMode", ShapeId(183)),
-            Member::new("LastModifiedTime", ShapeId(386)).required(),
-        ])),
-    ),
-    // 152
-    Shape::new(
-        "GetLayerVersionByArnRequest",
-        Kind::Structure(Structure::of(&[Member::new("Arn", ShapeId(214)).at(Location::QueryString, "Arn").required()])),
-    ),
-    // 153
-    Shape::new(
-        "GetLayerVersionPolicyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
-            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
-        ])),
-    ),
-    // 154
-    Shape::new(
-        "GetLayerVersionPolicyResponse",
-        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(366)), Member::new("RevisionId", ShapeId(366))])),
-    ),
-    // 155
-    Shape::new(
-        "GetLayerVersionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
-            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
-        ])),
-    ),
-    // 156
-    Shape::new(
-        "GetLayerVersionResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitectures", ShapeId(39)),
-            Member::new("CompatibleRuntimes", ShapeId(40)),
-            Member::new("Content", ShapeId(216)),
-            Member::new("CreatedDate", ShapeId(386)),
-            Member::new("Description", ShapeId(60)),
-            Member::new("LayerArn", ShapeId(208)),
-            Member::new("LayerVersionArn", ShapeId(214)),
-            Member::new("LicenseInfo", ShapeId(223)),
-            Member::new("Version", ShapeId(217)),
-        ])),
-    ),
-    // 157
-    Shape::new(
-        "GetPolicyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 158
-    Shape::new(
-        "GetPolicyResponse",
-        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(366)), Member::new("RevisionId", ShapeId(366))])),
-    ),
-    // 159
-    Shape::new(
-        "GetProvisionedConcurrencyConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(306)).at(Location::QueryString, "Qualifier").required(),
-        ])),
-    ),
-    // 160
-    Shape::new(
-        "GetProvisionedConcurrencyConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(272)),
-            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(272)),
-            Member::new("LastModified", ShapeId(386)),
-            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(284)),
-            Member::new("Status", ShapeId(291)),
-            Member::new("StatusReason", ShapeId(366)),
-        ])),
-    ),
-    // 161
-    Shape::new(
-        "GetRuntimeManagementConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 162
-    Shape::new(
-        "GetRuntimeManagementConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionArn", ShapeId(268)),
-            Member::new("RuntimeVersionArn", ShapeId(326)),
-            Member::new("UpdateRuntimeOn", ShapeId(407)),
-        ])),
-    ),
-    // 163
-    Shape::new("Handler", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_23),
-    // 164
-    Shape::new("Header", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_17),
-    // 165
-    Shape::new("HeadersList", Kind::List(List::of(ShapeId(164)))).bounds(Some(0), Some(100)),
-    // 166
-    Shape::new("HttpStatus", Kind::INTEGER),
-    // 167
-    Shape::new(
-        "ImageConfig",
-        Kind::Structure(Structure::of(&[
-            Member::new("Command", ShapeId(367)),
-            Member::new("EntryPoint", ShapeId(367)),
-            Member::new("WorkingDirectory", ShapeId(414)),
+            Member::new("CodeSigningConfigArn", ShapeId(50)).required(),
+            Member::new("FunctionName", ShapeId(141)).required(),
         ])),
     ),
     // 168
     Shape::new(
-        "ImageConfigError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(366)), Member::new("Message", ShapeId(345))])),
+        "GetFunctionConcurrencyRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(141))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
     ),
     // 169
     Shape::new(
-        "ImageConfigResponse",
-        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(168)), Member::new("ImageConfig", ShapeId(167))])),
+        "GetFunctionConcurrencyResponse",
+        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(358))])),
     ),
     // 170
-    Shape::new("Integer", Kind::INTEGER),
+    Shape::new(
+        "GetFunctionConfigurationRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(307)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(312)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
     // 171
     Shape::new(
-        "InvalidCodeSignatureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "GetFunctionEventInvokeConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(307)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(312)).at(Location::QueryString, "Qualifier"),
+        ])),
     ),
     // 172
     Shape::new(
-        "InvalidParameterValueException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        "GetFunctionRecursionConfigRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(441))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
     ),
     // 173
     Shape::new(
-        "InvalidRequestContentException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        "GetFunctionRecursionConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(354))])),
     ),
     // 174
     Shape::new(
-        "InvalidRuntimeException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "GetFunctionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(307)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(312)).at(Location::QueryString, "Qualifier"),
+        ])),
     ),
     // 175
     Shape::new(
-        "InvalidSecurityGroupIDException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "GetFunctionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("Code", ShapeId(135)),
+            Member::new("Concurrency", ShapeId(57)),
+            Member::new("Configuration", ShapeId(137)),
+            Member::new("Tags", ShapeId(421)),
+            Member::new("TagsError", ShapeId(422)),
+        ])),
     ),
     // 176
     Shape::new(
-        "InvalidSubnetIDException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "GetFunctionScalingConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(441)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(339)).at(Location::QueryString, "Qualifier").required(),
+        ])),
     ),
     // 177
     Shape::new(
-        "InvalidZipFileException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        "GetFunctionScalingConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("AppliedFunctionScalingConfig", ShapeId(147)),
+            Member::new("FunctionArn", ShapeId(133)),
+            Member::new("RequestedFunctionScalingConfig", ShapeId(147)),
+        ])),
     ),
     // 178
+    Shape::new(
+        "GetFunctionUrlConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(153)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(154)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 179
+    Shape::new(
+        "GetFunctionUrlConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("AuthType", ShapeId(150)).required(),
+            Member::new("Cors", ShapeId(58)),
+            Member::new("CreationTime", ShapeId(431)).required(),
+            Member::new("FunctionArn", ShapeId(133)).required(),
+            Member::new("FunctionUrl", ShapeId(149)).required(),
+            Member::new("InvokeMode", ShapeId(214)),
+            Member::new("LastModifiedTime", ShapeId(431)).required(),
+        ])),
+    ),
+    // 180
+    Shape::new(
+        "GetLayerVersionByArnRequest",
+        Kind::Structure(Structure::of(&[Member::new("Arn", ShapeId(246)).at(Location::QueryString, "Arn").required()])),
+    ),
+    // 181
+    Shape::new(
+        "GetLayerVersionPolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(243)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(249)).at(Location::Uri, "VersionNumber").required(),
+        ])),
+    ),
+    // 182
+    Shape::new(
+        "GetLayerVersionPolicyResponse",
+        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(410)), Member::new("RevisionId", ShapeId(410))])),
+    ),
+    // 183
+    Shape::new(
+        "GetLayerVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(243)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(249)).at(Location::Uri, "VersionNumber").required(),
+        ])),
+    ),
+    // 184
+    Shape::new(
+        "GetLayerVersionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitectures", ShapeId(55)),
+            Member::new("CompatibleRuntimes", ShapeId(56)),
+            Member::new("Content", ShapeId(248)),
+            Member::new("CreatedDate", ShapeId(431)),
+            Member::new("Description", ShapeId(80)),
+            Member::new("LayerArn", ShapeId(240)),
+            Member::new("LayerVersionArn", ShapeId(246)),
+            Member::new("LicenseInfo", ShapeId(255)),
+            Member::new("Version", ShapeId(249)),
+        ])),
+    ),
+    // 185
+    Shape::new(
+        "GetPolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(307)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(312)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 186
+    Shape::new(
+        "GetPolicyResponse",
+        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(410)), Member::new("RevisionId", ShapeId(410))])),
+    ),
+    // 187
+    Shape::new(
+        "GetProvisionedConcurrencyConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(141)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(350)).at(Location::QueryString, "Qualifier").required(),
+        ])),
+    ),
+    // 188
+    Shape::new(
+        "GetProvisionedConcurrencyConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(310)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(310)),
+            Member::new("LastModified", ShapeId(431)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(322)),
+            Member::new("Status", ShapeId(332)),
+            Member::new("StatusReason", ShapeId(410)),
+        ])),
+    ),
+    // 189
+    Shape::new(
+        "GetRuntimeManagementConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(307)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(312)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 190
+    Shape::new(
+        "GetRuntimeManagementConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionArn", ShapeId(306)),
+            Member::new("RuntimeVersionArn", ShapeId(370)),
+            Member::new("UpdateRuntimeOn", ShapeId(454)),
+        ])),
+    ),
+    // 191
+    Shape::new("Handler", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_24),
+    // 192
+    Shape::new("Header", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_18),
+    // 193
+    Shape::new("HeadersList", Kind::List(List::of(ShapeId(192)))).bounds(Some(0), Some(100)),
+    // 194
+    Shape::new("HttpStatus", Kind::INTEGER),
+    // 195
+    Shape::new(
+        "ImageConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("Command", ShapeId(411)),
+            Member::new("EntryPoint", ShapeId(411)),
+            Member::new("WorkingDirectory", ShapeId(461)),
+        ])),
+    ),
+    // 196
+    Shape::new(
+        "ImageConfigError",
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(410)), Member::new("Message", ShapeId(389))])),
+    ),
+    // 197
+    Shape::new(
+        "ImageConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(196)), Member::new("ImageConfig", ShapeId(195))])),
+    ),
+    // 198
+    Shape::new(
+        "InstanceRequirements",
+        Kind::Structure(Structure::of(&[
+            Member::new("AllowedInstanceTypes", ShapeId(200)),
+            Member::new("Architectures", ShapeId(22)),
+            Member::new("ExcludedInstanceTypes", ShapeId(200)),
+        ])),
+    ),
+    // 199
+    Shape::new("InstanceType", Kind::TEXT).bounds(Some(1), Some(30)).pattern(&PATTERN_25),
+    // 200
+    Shape::new("InstanceTypeSet", Kind::List(List::of(ShapeId(199)))).bounds(Some(0), Some(400)),
+    // 201
+    Shape::new("Integer", Kind::INTEGER),
+    // 202
+    Shape::new(
+        "InvalidCodeSignatureException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
+    ),
+    // 203
+    Shape::new(
+        "InvalidParameterValueException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(410)), Member::new("message", ShapeId(410))])),
+    ),
+    // 204
+    Shape::new(
+        "InvalidRequestContentException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(410)), Member::new("message", ShapeId(410))])),
+    ),
+    // 205
+    Shape::new(
+        "InvalidRuntimeException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
+    ),
+    // 206
+    Shape::new(
+        "InvalidSecurityGroupIDException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
+    ),
+    // 207
+    Shape::new(
+        "InvalidSubnetIDException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
+    ),
+    // 208
+    Shape::new(
+        "InvalidZipFileException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
+    ),
+    // 209
     Shape::new(
         "InvocationRequest",
         Kind::Structure(Structure {
             payload: Some("Payload"),
             ..Structure::of(&[
-                Member::new("ClientContext", ShapeId(366)).at(Location::Header, "X-Amz-Client-Context"),
-                Member::new("DurableExecutionName", ShapeId(68)).at(Location::Header, "X-Amz-Durable-Execution-Name"),
-                Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-                Member::new("InvocationType", ShapeId(180)).at(Location::Header, "X-Amz-Invocation-Type"),
-                Member::new("LogType", ShapeId(247)).at(Location::Header, "X-Amz-Log-Type"),
+                Member::new("ClientContext", ShapeId(410)).at(Location::Header, "X-Amz-Client-Context"),
+                Member::new("DurableExecutionName", ShapeId(88)).at(Location::Header, "X-Amz-Durable-Execution-Name"),
+                Member::new("FunctionName", ShapeId(307)).at(Location::Uri, "FunctionName").required(),
+                Member::new("InvocationType", ShapeId(211)).at(Location::Header, "X-Amz-Invocation-Type"),
+                Member::new("LogType", ShapeId(283)).at(Location::Header, "X-Amz-Log-Type"),
                 Member::new("Payload", ShapeId(26)),
-                Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
-                Member::new("TenantId", ShapeId(382)).at(Location::Header, "X-Amz-Tenant-Id"),
+                Member::new("Qualifier", ShapeId(312)).at(Location::QueryString, "Qualifier"),
+                Member::new("TenantId", ShapeId(427)).at(Location::Header, "X-Amz-Tenant-Id"),
             ])
         }),
     ),
-    // 179
+    // 210
     Shape::new(
         "InvocationResponse",
         Kind::Structure(Structure {
             payload: Some("Payload"),
             ..Structure::of(&[
-                Member::new("DurableExecutionArn", ShapeId(67)).at(Location::Header, "X-Amz-Durable-Execution-Arn"),
-                Member::new("ExecutedVersion", ShapeId(408)).at(Location::Header, "X-Amz-Executed-Version"),
-                Member::new("FunctionError", ShapeId(366)).at(Location::Header, "X-Amz-Function-Error"),
-                Member::new("LogResult", ShapeId(366)).at(Location::Header, "X-Amz-Log-Result"),
+                Member::new("DurableExecutionArn", ShapeId(87)).at(Location::Header, "X-Amz-Durable-Execution-Arn"),
+                Member::new("ExecutedVersion", ShapeId(455)).at(Location::Header, "X-Amz-Executed-Version"),
+                Member::new("FunctionError", ShapeId(410)).at(Location::Header, "X-Amz-Function-Error"),
+                Member::new("LogResult", ShapeId(410)).at(Location::Header, "X-Amz-Log-Result"),
                 Member::new("Payload", ShapeId(26)),
-                Member::new("StatusCode", ShapeId(170)).at(Location::StatusCode, "StatusCode"),
+                Member::new("StatusCode", ShapeId(201)).at(Location::StatusCode, "StatusCode"),
             ])
         }),
     ),
-    // 180
+    // 211
     Shape::new("InvocationType", Kind::String(&["Event", "RequestResponse", "DryRun"])),
-    // 181
+    // 212
     Shape::new(
         "InvokeAsyncRequest",
         Kind::Structure(Structure {
             payload: Some("InvokeArgs"),
             ..Structure::of(&[
-                Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
+                Member::new("FunctionName", ShapeId(307)).at(Location::Uri, "FunctionName").required(),
                 Member::new("InvokeArgs", ShapeId(27)).required(),
             ])
         }),
     ),
-    // 182
+    // 213
     Shape::new(
         "InvokeAsyncResponse",
-        Kind::Structure(Structure::of(&[Member::new("Status", ShapeId(166)).at(Location::StatusCode, "Status")])),
+        Kind::Structure(Structure::of(&[Member::new("Status", ShapeId(194)).at(Location::StatusCode, "Status")])),
     ),
-    // 183
+    // 214
     Shape::new("InvokeMode", Kind::String(&["BUFFERED", "RESPONSE_STREAM"])),
-    // 184
+    // 215
     Shape::new("InvokeResponseStreamUpdate", Kind::Structure(Structure::of(&[Member::new("Payload", ShapeId(26))]))),
-    // 185
+    // 216
     Shape::new(
         "InvokeWithResponseStreamCompleteEvent",
         Kind::Structure(Structure::of(&[
-            Member::new("ErrorCode", ShapeId(366)),
-            Member::new("ErrorDetails", ShapeId(366)),
-            Member::new("LogResult", ShapeId(366)),
+            Member::new("ErrorCode", ShapeId(410)),
+            Member::new("ErrorDetails", ShapeId(410)),
+            Member::new("LogResult", ShapeId(410)),
         ])),
     ),
-    // 186
+    // 217
     Shape::new(
         "InvokeWithResponseStreamRequest",
         Kind::Structure(Structure {
             payload: Some("Payload"),
             ..Structure::of(&[
-                Member::new("ClientContext", ShapeId(366)).at(Location::Header, "X-Amz-Client-Context"),
-                Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-                Member::new("InvocationType", ShapeId(321)).at(Location::Header, "X-Amz-Invocation-Type"),
-                Member::new("LogType", ShapeId(247)).at(Location::Header, "X-Amz-Log-Type"),
+                Member::new("ClientContext", ShapeId(410)).at(Location::Header, "X-Amz-Client-Context"),
+                Member::new("FunctionName", ShapeId(307)).at(Location::Uri, "FunctionName").required(),
+                Member::new("InvocationType", ShapeId(365)).at(Location::Header, "X-Amz-Invocation-Type"),
+                Member::new("LogType", ShapeId(283)).at(Location::Header, "X-Amz-Log-Type"),
                 Member::new("Payload", ShapeId(26)),
-                Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
-                Member::new("TenantId", ShapeId(382)).at(Location::Header, "X-Amz-Tenant-Id"),
+                Member::new("Qualifier", ShapeId(312)).at(Location::QueryString, "Qualifier"),
+                Member::new("TenantId", ShapeId(427)).at(Location::Header, "X-Amz-Tenant-Id"),
             ])
         }),
     ),
-    // 187
+    // 218
     Shape::new(
         "InvokeWithResponseStreamResponse",
         Kind::Structure(Structure {
             payload: Some("EventStream"),
             ..Structure::of(&[
-                Member::new("EventStream", ShapeId(188)),
-                Member::new("ExecutedVersion", ShapeId(408)).at(Location::Header, "X-Amz-Executed-Version"),
-                Member::new("ResponseStreamContentType", ShapeId(366)).at(Location::Header, "Content-Type"),
-                Member::new("StatusCode", ShapeId(170)).at(Location::StatusCode, "StatusCode"),
+                Member::new("EventStream", ShapeId(219)),
+                Member::new("ExecutedVersion", ShapeId(455)).at(Location::Header, "X-Amz-Executed-Version"),
+                Member::new("ResponseStreamContentType", ShapeId(410)).at(Location::Header, "Content-Type"),
+                Member::new("StatusCode", ShapeId(201)).at(Location::StatusCode, "StatusCode"),
             ])
         }),
     ),
-    // 188
+    // 219
     Shape::new(
         "InvokeWithResponseStreamResponseEvent",
         Kind::Structure(Structure {
             event_stream: true,
-            ..Structure::of(&[Member::new("InvokeComplete", ShapeId(185)), Member::new("PayloadChunk", ShapeId(184))])
+            ..Structure::of(&[Member::new("InvokeComplete", ShapeId(216)), Member::new("PayloadChunk", ShapeId(215))])
         }),
     ),
-    // 189
+    // 220
     Shape::new("InvokedViaFunctionUrl", Kind::Boolean),
-    // 190
+    // 221
     Shape::new(
         "KMSAccessDeniedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
     ),
-    // 191
+    // 222
     Shape::new(
         "KMSDisabledException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
     ),
-    // 192
+    // 223
     Shape::new(
         "KMSInvalidStateException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
     ),
-    // 193
-    Shape::new("KMSKeyArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_24),
-    // 194
+    // 224
+    Shape::new("KMSKeyArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_26),
+    // 225
+    Shape::new("KMSKeyArnNonEmpty", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_27),
+    // 226
     Shape::new(
         "KMSNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
     ),
-    // 195
+    // 227
     Shape::new("KafkaEventSourceMappingConsumptionMode", Kind::String(&["Stream", "Queue"])),
-    // 196
+    // 228
     Shape::new(
         "KafkaSchemaRegistryAccessConfig",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(198)), Member::new("URI", ShapeId(23))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(230)), Member::new("URI", ShapeId(23))])),
     ),
-    // 197
-    Shape::new("KafkaSchemaRegistryAccessConfigList", Kind::List(List::of(ShapeId(196)))),
-    // 198
+    // 229
+    Shape::new("KafkaSchemaRegistryAccessConfigList", Kind::List(List::of(ShapeId(228)))),
+    // 230
     Shape::new(
         "KafkaSchemaRegistryAuthType",
         Kind::String(&["BASIC_AUTH", "CLIENT_CERTIFICATE_TLS_AUTH", "SERVER_ROOT_CA_CERTIFICATE", "OAUTHBEARER_AUTH"]),
     ),
-    // 199
+    // 231
     Shape::new(
         "KafkaSchemaRegistryConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("AccessConfigs", ShapeId(197)),
-            Member::new("EventRecordFormat", ShapeId(339)),
-            Member::new("SchemaRegistryURI", ShapeId(340)),
-            Member::new("SchemaValidationConfigs", ShapeId(202)),
+            Member::new("AccessConfigs", ShapeId(229)),
+            Member::new("EventRecordFormat", ShapeId(383)),
+            Member::new("SchemaRegistryURI", ShapeId(384)),
+            Member::new("SchemaValidationConfigs", ShapeId(234)),
         ])),
     ),
-    // 200
+    // 232
     Shape::new("KafkaSchemaValidationAttribute", Kind::String(&["KEY", "VALUE"])),
-    // 201
+    // 233
     Shape::new(
         "KafkaSchemaValidationConfig",
-        Kind::Structure(Structure::of(&[Member::new("Attribute", ShapeId(200))])),
+        Kind::Structure(Structure::of(&[Member::new("Attribute", ShapeId(232))])),
     ),
-    // 202
-    Shape::new("KafkaSchemaValidationConfigList", Kind::List(List::of(ShapeId(201)))),
-    // 203
+    // 234
+    Shape::new("KafkaSchemaValidationConfigList", Kind::List(List::of(ShapeId(233)))),
+    // 235
     Shape::new(
         "LambdaManagedInstancesCapacityProviderConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("CapacityProviderArn", ShapeId(29)).required(),
-            Member::new("ExecutionEnvironmentMemoryGiBPerVCpu", ShapeId(101)),
-            Member::new("PerExecutionEnvironmentMaxConcurrency", ShapeId(282)),
+            Member::new("CapacityProviderArn", ShapeId(30)).required(),
+            Member::new("ExecutionEnvironmentMemoryGiBPerVCpu", ShapeId(121)),
+            Member::new("PerExecutionEnvironmentMaxConcurrency", ShapeId(320)),
         ])),
     ),
-    // 204
+    // 236
     Shape::new("LastUpdateStatus", Kind::String(&["Successful", "Failed", "InProgress"])),
-    // 205
+    // 237
     Shape::new("LastUpdateStatusReason", Kind::TEXT),
-    // 206
+    // 238
     Shape::new(
         "LastUpdateStatusReasonCode",
         Kind::String(&[
@@ -14155,581 +15750,646 @@ static TABLE: [Shape; 415] = [
             "DependencyError",
         ]),
     ),
-    // 207
+    // 239
     Shape::new(
         "Layer",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(214)),
-            Member::new("CodeSize", ShapeId(249)),
+            Member::new("Arn", ShapeId(246)),
+            Member::new("CodeSize", ShapeId(285)),
             Member::new("SigningJobArn", ShapeId(23)),
             Member::new("SigningProfileVersionArn", ShapeId(23)),
         ])),
     ),
-    // 208
-    Shape::new("LayerArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_25),
-    // 209
-    Shape::new("LayerList", Kind::List(List::of(ShapeId(214)))),
-    // 210
-    Shape::new("LayerName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_26),
-    // 211
-    Shape::new("LayerNameOrArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_27),
-    // 212
-    Shape::new("LayerPermissionAllowedAction", Kind::TEXT).bounds(Some(0), Some(22)).pattern(&PATTERN_28),
-    // 213
-    Shape::new("LayerPermissionAllowedPrincipal", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_29),
-    // 214
-    Shape::new("LayerVersionArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_30),
-    // 215
+    // 240
+    Shape::new("LayerArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_28),
+    // 241
+    Shape::new("LayerList", Kind::List(List::of(ShapeId(246)))),
+    // 242
+    Shape::new("LayerName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_29),
+    // 243
+    Shape::new("LayerNameOrArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_30),
+    // 244
+    Shape::new("LayerPermissionAllowedAction", Kind::TEXT).bounds(Some(0), Some(22)).pattern(&PATTERN_31),
+    // 245
+    Shape::new("LayerPermissionAllowedPrincipal", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_32),
+    // 246
+    Shape::new("LayerVersionArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_33),
+    // 247
     Shape::new(
         "LayerVersionContentInput",
         Kind::Structure(Structure::of(&[
-            Member::new("S3Bucket", ShapeId(330)),
-            Member::new("S3Key", ShapeId(335)),
-            Member::new("S3ObjectStorageMode", ShapeId(336)),
-            Member::new("S3ObjectVersion", ShapeId(337)),
+            Member::new("S3Bucket", ShapeId(374)),
+            Member::new("S3Key", ShapeId(379)),
+            Member::new("S3ObjectStorageMode", ShapeId(380)),
+            Member::new("S3ObjectVersion", ShapeId(381)),
             Member::new("ZipFile", ShapeId(26)),
         ])),
     ),
-    // 216
+    // 248
     Shape::new(
         "LayerVersionContentOutput",
         Kind::Structure(Structure::of(&[
-            Member::new("CodeSha256", ShapeId(366)),
-            Member::new("CodeSize", ShapeId(249)),
-            Member::new("Location", ShapeId(346)),
-            Member::new("ResolvedS3Object", ShapeId(315)),
+            Member::new("CodeSha256", ShapeId(410)),
+            Member::new("CodeSize", ShapeId(285)),
+            Member::new("Location", ShapeId(390)),
+            Member::new("ResolvedS3Object", ShapeId(359)),
             Member::new("SigningJobArn", ShapeId(23)),
             Member::new("SigningProfileVersionArn", ShapeId(23)),
         ])),
     ),
-    // 217
+    // 249
     Shape::new("LayerVersionNumber", Kind::LONG),
-    // 218
-    Shape::new("LayerVersionsList", Kind::List(List::of(ShapeId(219)))),
-    // 219
+    // 250
+    Shape::new("LayerVersionsList", Kind::List(List::of(ShapeId(251)))),
+    // 251
     Shape::new(
         "LayerVersionsListItem",
         Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitectures", ShapeId(39)),
-            Member::new("CompatibleRuntimes", ShapeId(40)),
-            Member::new("CreatedDate", ShapeId(386)),
-            Member::new("Description", ShapeId(60)),
-            Member::new("LayerVersionArn", ShapeId(214)),
-            Member::new("LicenseInfo", ShapeId(223)),
-            Member::new("Version", ShapeId(217)),
+            Member::new("CompatibleArchitectures", ShapeId(55)),
+            Member::new("CompatibleRuntimes", ShapeId(56)),
+            Member::new("CreatedDate", ShapeId(431)),
+            Member::new("Description", ShapeId(80)),
+            Member::new("LayerVersionArn", ShapeId(246)),
+            Member::new("LicenseInfo", ShapeId(255)),
+            Member::new("Version", ShapeId(249)),
         ])),
     ),
-    // 220
-    Shape::new("LayersList", Kind::List(List::of(ShapeId(221)))),
-    // 221
+    // 252
+    Shape::new("LayersList", Kind::List(List::of(ShapeId(253)))),
+    // 253
     Shape::new(
         "LayersListItem",
         Kind::Structure(Structure::of(&[
-            Member::new("LatestMatchingVersion", ShapeId(219)),
-            Member::new("LayerArn", ShapeId(208)),
-            Member::new("LayerName", ShapeId(210)),
+            Member::new("LatestMatchingVersion", ShapeId(251)),
+            Member::new("LayerArn", ShapeId(240)),
+            Member::new("LayerName", ShapeId(242)),
         ])),
     ),
-    // 222
-    Shape::new("LayersReferenceList", Kind::List(List::of(ShapeId(207)))),
-    // 223
-    Shape::new("LicenseInfo", Kind::TEXT).bounds(Some(0), Some(512)).pattern(&PATTERN_17),
-    // 224
+    // 254
+    Shape::new("LayersReferenceList", Kind::List(List::of(ShapeId(239)))),
+    // 255
+    Shape::new("LicenseInfo", Kind::TEXT).bounds(Some(0), Some(512)).pattern(&PATTERN_18),
+    // 256
     Shape::new(
         "ListAliasesRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("FunctionVersion", ShapeId(409)).at(Location::QueryString, "FunctionVersion"),
-            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(255)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(141)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(456)).at(Location::QueryString, "FunctionVersion"),
+            Member::new("Marker", ShapeId(410)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(292)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 225
+    // 257
     Shape::new(
         "ListAliasesResponse",
-        Kind::Structure(Structure::of(&[Member::new("Aliases", ShapeId(14)), Member::new("NextMarker", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Aliases", ShapeId(14)), Member::new("NextMarker", ShapeId(410))])),
     ),
-    // 226
+    // 258
+    Shape::new(
+        "ListCapacityProvidersRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Marker", ShapeId(410)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(288)).at(Location::QueryString, "MaxItems"),
+            Member::new("State", ShapeId(42)).at(Location::QueryString, "State"),
+        ])),
+    ),
+    // 259
+    Shape::new(
+        "ListCapacityProvidersResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CapacityProviders", ShapeId(46)).required(),
+            Member::new("NextMarker", ShapeId(410)),
+        ])),
+    ),
+    // 260
     Shape::new(
         "ListEventSourceMappingsRequest",
         Kind::Structure(Structure::of(&[
             Member::new("EventSourceArn", ShapeId(23)).at(Location::QueryString, "EventSourceArn"),
-            Member::new("FunctionName", ShapeId(269)).at(Location::QueryString, "FunctionName"),
-            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(255)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(307)).at(Location::QueryString, "FunctionName"),
+            Member::new("Marker", ShapeId(410)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(292)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 227
+    // 261
     Shape::new(
         "ListEventSourceMappingsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("EventSourceMappings", ShapeId(98)),
-            Member::new("NextMarker", ShapeId(366)),
+            Member::new("EventSourceMappings", ShapeId(118)),
+            Member::new("NextMarker", ShapeId(410)),
         ])),
     ),
-    // 228
+    // 262
     Shape::new(
         "ListFunctionEventInvokeConfigsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(252)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(307)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(410)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(289)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 229
+    // 263
     Shape::new(
         "ListFunctionEventInvokeConfigsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionEventInvokeConfigs", ShapeId(119)),
-            Member::new("NextMarker", ShapeId(366)),
+            Member::new("FunctionEventInvokeConfigs", ShapeId(139)),
+            Member::new("NextMarker", ShapeId(410)),
         ])),
     ),
-    // 230
+    // 264
     Shape::new(
         "ListFunctionUrlConfigsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(253)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(153)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(410)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(290)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 231
+    // 265
     Shape::new(
         "ListFunctionUrlConfigsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionUrlConfigs", ShapeId(130)).required(),
-            Member::new("NextMarker", ShapeId(366)),
+            Member::new("FunctionUrlConfigs", ShapeId(152)).required(),
+            Member::new("NextMarker", ShapeId(410)),
         ])),
     ),
-    // 232
+    // 266
+    Shape::new(
+        "ListFunctionVersionsByCapacityProviderRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CapacityProviderName", ShapeId(35)).at(Location::Uri, "CapacityProviderName").required(),
+            Member::new("Marker", ShapeId(410)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(288)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 267
+    Shape::new(
+        "ListFunctionVersionsByCapacityProviderResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CapacityProviderArn", ShapeId(30)).required(),
+            Member::new("FunctionVersions", ShapeId(157)).required(),
+            Member::new("NextMarker", ShapeId(410)),
+        ])),
+    ),
+    // 268
     Shape::new(
         "ListFunctionsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionVersion", ShapeId(133)).at(Location::QueryString, "FunctionVersion"),
-            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
-            Member::new("MasterRegion", ShapeId(250)).at(Location::QueryString, "MasterRegion"),
-            Member::new("MaxItems", ShapeId(255)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionVersion", ShapeId(155)).at(Location::QueryString, "FunctionVersion"),
+            Member::new("Marker", ShapeId(410)).at(Location::QueryString, "Marker"),
+            Member::new("MasterRegion", ShapeId(286)).at(Location::QueryString, "MasterRegion"),
+            Member::new("MaxItems", ShapeId(292)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 233
+    // 269
     Shape::new(
         "ListFunctionsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Functions", ShapeId(120)),
-            Member::new("NextMarker", ShapeId(366)),
+            Member::new("Functions", ShapeId(140)),
+            Member::new("NextMarker", ShapeId(410)),
         ])),
     ),
-    // 234
+    // 270
     Shape::new(
         "ListLayerVersionsRequest",
         Kind::Structure(Structure::of(&[
             Member::new("CompatibleArchitecture", ShapeId(21)).at(Location::QueryString, "CompatibleArchitecture"),
-            Member::new("CompatibleRuntime", ShapeId(324)).at(Location::QueryString, "CompatibleRuntime"),
-            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
-            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(254)).at(Location::QueryString, "MaxItems"),
+            Member::new("CompatibleRuntime", ShapeId(368)).at(Location::QueryString, "CompatibleRuntime"),
+            Member::new("LayerName", ShapeId(243)).at(Location::Uri, "LayerName").required(),
+            Member::new("Marker", ShapeId(410)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(291)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 235
+    // 271
     Shape::new(
         "ListLayerVersionsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("LayerVersions", ShapeId(218)),
-            Member::new("NextMarker", ShapeId(366)),
+            Member::new("LayerVersions", ShapeId(250)),
+            Member::new("NextMarker", ShapeId(410)),
         ])),
     ),
-    // 236
+    // 272
     Shape::new(
         "ListLayersRequest",
         Kind::Structure(Structure::of(&[
             Member::new("CompatibleArchitecture", ShapeId(21)).at(Location::QueryString, "CompatibleArchitecture"),
-            Member::new("CompatibleRuntime", ShapeId(324)).at(Location::QueryString, "CompatibleRuntime"),
-            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(254)).at(Location::QueryString, "MaxItems"),
+            Member::new("CompatibleRuntime", ShapeId(368)).at(Location::QueryString, "CompatibleRuntime"),
+            Member::new("Marker", ShapeId(410)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(291)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 237
+    // 273
     Shape::new(
         "ListLayersResponse",
-        Kind::Structure(Structure::of(&[Member::new("Layers", ShapeId(220)), Member::new("NextMarker", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Layers", ShapeId(252)), Member::new("NextMarker", ShapeId(410))])),
     ),
-    // 238
+    // 274
     Shape::new(
         "ListProvisionedConcurrencyConfigsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(256)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(141)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(410)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(293)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 239
+    // 275
     Shape::new(
         "ListProvisionedConcurrencyConfigsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("NextMarker", ShapeId(366)),
-            Member::new("ProvisionedConcurrencyConfigs", ShapeId(288)),
+            Member::new("NextMarker", ShapeId(410)),
+            Member::new("ProvisionedConcurrencyConfigs", ShapeId(329)),
         ])),
     ),
-    // 240
+    // 276
     Shape::new(
         "ListTagsRequest",
-        Kind::Structure(Structure::of(&[Member::new("Resource", ShapeId(376))
+        Kind::Structure(Structure::of(&[Member::new("Resource", ShapeId(420))
             .at(Location::Uri, "Resource")
             .required()])),
     ),
-    // 241
-    Shape::new("ListTagsResponse", Kind::Structure(Structure::of(&[Member::new("Tags", ShapeId(377))]))),
-    // 242
+    // 277
+    Shape::new("ListTagsResponse", Kind::Structure(Structure::of(&[Member::new("Tags", ShapeId(421))]))),
+    // 278
     Shape::new(
         "ListVersionsByFunctionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(366)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(255)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(307)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(410)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(292)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 243
+    // 279
     Shape::new(
         "ListVersionsByFunctionResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("NextMarker", ShapeId(366)),
-            Member::new("Versions", ShapeId(120)),
+            Member::new("NextMarker", ShapeId(410)),
+            Member::new("Versions", ShapeId(140)),
         ])),
     ),
-    // 244
-    Shape::new("LocalMountPath", Kind::TEXT).bounds(Some(0), Some(160)).pattern(&PATTERN_31),
-    // 245
+    // 280
+    Shape::new("LocalMountPath", Kind::TEXT).bounds(Some(0), Some(160)).pattern(&PATTERN_34),
+    // 281
     Shape::new("LogFormat", Kind::String(&["JSON", "Text"])),
-    // 246
-    Shape::new("LogGroup", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_32),
-    // 247
+    // 282
+    Shape::new("LogGroup", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_35),
+    // 283
     Shape::new("LogType", Kind::String(&["None", "Tail"])),
-    // 248
+    // 284
     Shape::new(
         "LoggingConfig",
         Kind::Structure(Structure::of(&[
             Member::new("ApplicationLogLevel", ShapeId(20)),
-            Member::new("LogFormat", ShapeId(245)),
-            Member::new("LogGroup", ShapeId(246)),
-            Member::new("SystemLogLevel", ShapeId(371)),
+            Member::new("LogFormat", ShapeId(281)),
+            Member::new("LogGroup", ShapeId(282)),
+            Member::new("SystemLogLevel", ShapeId(415)),
         ])),
     ),
-    // 249
+    // 285
     Shape::new("Long", Kind::LONG),
-    // 250
-    Shape::new("MasterRegion", Kind::TEXT).bounds(Some(1), Some(50)).pattern(&PATTERN_33),
-    // 251
+    // 286
+    Shape::new("MasterRegion", Kind::TEXT).bounds(Some(1), Some(50)).pattern(&PATTERN_36),
+    // 287
     Shape::new("MaxAge", Kind::INTEGER).bounds(Some(0), Some(86400)),
-    // 252
+    // 288
+    Shape::new("MaxFiftyListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
+    // 289
     Shape::new("MaxFunctionEventInvokeConfigListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
-    // 253
+    // 290
     Shape::new("MaxItems", Kind::INTEGER).bounds(Some(1), Some(50)),
-    // 254
+    // 291
     Shape::new("MaxLayerListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
-    // 255
+    // 292
     Shape::new("MaxListItems", Kind::INTEGER).bounds(Some(1), Some(10000)),
-    // 256
+    // 293
     Shape::new("MaxProvisionedConcurrencyConfigListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
-    // 257
+    // 294
     Shape::new("MaximumBatchingWindowInSeconds", Kind::INTEGER).bounds(Some(0), Some(300)),
-    // 258
+    // 295
     Shape::new("MaximumConcurrency", Kind::INTEGER).bounds(Some(2), Some(1000)),
-    // 259
+    // 296
     Shape::new("MaximumEventAgeInSeconds", Kind::INTEGER).bounds(Some(60), Some(21600)),
-    // 260
+    // 297
     Shape::new("MaximumNumberOfPollers", Kind::INTEGER).bounds(Some(1), Some(10000)),
-    // 261
+    // 298
     Shape::new("MaximumRecordAgeInSeconds", Kind::INTEGER).bounds(Some(-1), Some(604800)),
-    // 262
+    // 299
     Shape::new("MaximumRetryAttempts", Kind::INTEGER).bounds(Some(0), Some(2)),
-    // 263
+    // 300
     Shape::new("MaximumRetryAttemptsEventSourceMapping", Kind::INTEGER).bounds(Some(-1), Some(10000)),
-    // 264
+    // 301
     Shape::new("MemorySize", Kind::INTEGER).bounds(Some(128), Some(32768)),
-    // 265
-    Shape::new("Method", Kind::TEXT).bounds(Some(0), Some(6)).pattern(&PATTERN_17),
-    // 266
+    // 302
+    Shape::new("Method", Kind::TEXT).bounds(Some(0), Some(6)).pattern(&PATTERN_18),
+    // 303
+    Shape::new("MetricTargetValue", Kind::Double),
+    // 304
     Shape::new("MinimumNumberOfPollers", Kind::INTEGER).bounds(Some(1), Some(200)),
-    // 267
+    // 305
     Shape::new(
         "ModeNotSupportedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(410)), Member::new("message", ShapeId(410))])),
     ),
-    // 268
-    Shape::new("NameSpacedFunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_34),
-    // 269
-    Shape::new("NamespacedFunctionName", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_35),
-    // 270
-    Shape::new("NamespacedStatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_36),
-    // 271
+    // 306
+    Shape::new("NameSpacedFunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_37),
+    // 307
+    Shape::new("NamespacedFunctionName", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_38),
+    // 308
+    Shape::new("NamespacedStatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_39),
+    // 309
     Shape::new(
         "NoPublishedVersionException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
     ),
-    // 272
+    // 310
     Shape::new("NonNegativeInteger", Kind::INTEGER).bounds(Some(0), None),
-    // 273
+    // 311
     Shape::new("NullableBoolean", Kind::Boolean),
-    // 274
-    Shape::new("NumericLatestPublishedOrAliasQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_37),
-    // 275
-    Shape::new("OnFailure", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(61))]))),
-    // 276
-    Shape::new("OnSuccess", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(61))]))),
-    // 277
-    Shape::new("OrganizationId", Kind::TEXT).bounds(Some(0), Some(34)).pattern(&PATTERN_38),
-    // 278
-    Shape::new("Origin", Kind::TEXT).bounds(Some(1), Some(253)).pattern(&PATTERN_17),
-    // 279
+    // 312
+    Shape::new("NumericLatestPublishedOrAliasQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_40),
+    // 313
+    Shape::new("OnFailure", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(81))]))),
+    // 314
+    Shape::new("OnSuccess", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(81))]))),
+    // 315
+    Shape::new("OrganizationId", Kind::TEXT).bounds(Some(0), Some(34)).pattern(&PATTERN_41),
+    // 316
+    Shape::new("Origin", Kind::TEXT).bounds(Some(1), Some(253)).pattern(&PATTERN_18),
+    // 317
     Shape::new("PackageType", Kind::String(&["Zip", "Image"])),
-    // 280
+    // 318
     Shape::new("ParallelizationFactor", Kind::INTEGER).bounds(Some(1), Some(10)),
-    // 281
-    Shape::new("Pattern", Kind::TEXT).bounds(Some(0), Some(4096)).pattern(&PATTERN_39),
-    // 282
+    // 319
+    Shape::new("Pattern", Kind::TEXT).bounds(Some(0), Some(4096)).pattern(&PATTERN_42),
+    // 320
     Shape::new("PerExecutionEnvironmentMaxConcurrency", Kind::INTEGER).bounds(Some(1), Some(1600)),
-    // 283
+    // 321
     Shape::new(
         "PolicyLengthExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(410)), Member::new("message", ShapeId(410))])),
     ),
-    // 284
+    // 322
     Shape::new("PositiveInteger", Kind::INTEGER).bounds(Some(1), None),
-    // 285
+    // 323
     Shape::new(
         "PreconditionFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(410)), Member::new("message", ShapeId(410))])),
     ),
-    // 286
-    Shape::new("Principal", Kind::TEXT).bounds(Some(0), Some(2048)).pattern(&PATTERN_23),
-    // 287
-    Shape::new("PrincipalOrgID", Kind::TEXT).bounds(Some(12), Some(34)).pattern(&PATTERN_38),
-    // 288
-    Shape::new("ProvisionedConcurrencyConfigList", Kind::List(List::of(ShapeId(289)))),
-    // 289
+    // 324
+    Shape::new("Principal", Kind::TEXT).bounds(Some(0), Some(2048)).pattern(&PATTERN_24),
+    // 325
+    Shape::new("PrincipalOrgID", Kind::TEXT).bounds(Some(12), Some(34)).pattern(&PATTERN_41),
+    // 326
+    Shape::new(
+        "PropagateTags",
+        Kind::Structure(Structure::of(&[Member::new("ExplicitTags", ShapeId(327)), Member::new("Mode", ShapeId(328))])),
+    ),
+    // 327
+    Shape::new("PropagateTagsExplicitTagsMap", Kind::Map(Map::of(ShapeId(416), ShapeId(419))))
+        .bounds(Some(0), Some(40)),
+    // 328
+    Shape::new("PropagateTagsMode", Kind::String(&["None", "Explicit"])),
+    // 329
+    Shape::new("ProvisionedConcurrencyConfigList", Kind::List(List::of(ShapeId(330)))),
+    // 330
     Shape::new(
         "ProvisionedConcurrencyConfigListItem",
         Kind::Structure(Structure::of(&[
-            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(272)),
-            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(272)),
-            Member::new("FunctionArn", ShapeId(113)),
-            Member::new("LastModified", ShapeId(386)),
-            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(284)),
-            Member::new("Status", ShapeId(291)),
-            Member::new("StatusReason", ShapeId(366)),
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(310)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(310)),
+            Member::new("FunctionArn", ShapeId(133)),
+            Member::new("LastModified", ShapeId(431)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(322)),
+            Member::new("Status", ShapeId(332)),
+            Member::new("StatusReason", ShapeId(410)),
         ])),
     ),
-    // 290
+    // 331
     Shape::new(
         "ProvisionedConcurrencyConfigNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(410)), Member::new("message", ShapeId(410))])),
     ),
-    // 291
+    // 332
     Shape::new("ProvisionedConcurrencyStatusEnum", Kind::String(&["IN_PROGRESS", "READY", "FAILED"])),
-    // 292
+    // 333
     Shape::new(
         "ProvisionedPollerConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("MaximumPollers", ShapeId(260)),
-            Member::new("MinimumPollers", ShapeId(266)),
-            Member::new("PollerGroupName", ShapeId(293)),
+            Member::new("MaximumPollers", ShapeId(297)),
+            Member::new("MinimumPollers", ShapeId(304)),
+            Member::new("PollerGroupName", ShapeId(334)),
         ])),
     ),
-    // 293
-    Shape::new("ProvisionedPollerGroupName", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_40),
-    // 294
+    // 334
+    Shape::new("ProvisionedPollerGroupName", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_43),
+    // 335
     Shape::new(
         "PublicPolicyException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
     ),
-    // 295
+    // 336
     Shape::new(
         "PublishLayerVersionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitectures", ShapeId(39)),
-            Member::new("CompatibleRuntimes", ShapeId(40)),
-            Member::new("Content", ShapeId(215)).required(),
-            Member::new("Description", ShapeId(60)),
-            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
-            Member::new("LicenseInfo", ShapeId(223)),
+            Member::new("CompatibleArchitectures", ShapeId(55)),
+            Member::new("CompatibleRuntimes", ShapeId(56)),
+            Member::new("Content", ShapeId(247)).required(),
+            Member::new("Description", ShapeId(80)),
+            Member::new("LayerName", ShapeId(243)).at(Location::Uri, "LayerName").required(),
+            Member::new("LicenseInfo", ShapeId(255)),
         ])),
     ),
-    // 296
+    // 337
     Shape::new(
         "PublishLayerVersionResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitectures", ShapeId(39)),
-            Member::new("CompatibleRuntimes", ShapeId(40)),
-            Member::new("Content", ShapeId(216)),
-            Member::new("CreatedDate", ShapeId(386)),
-            Member::new("Description", ShapeId(60)),
-            Member::new("LayerArn", ShapeId(208)),
-            Member::new("LayerVersionArn", ShapeId(214)),
-            Member::new("LicenseInfo", ShapeId(223)),
-            Member::new("Version", ShapeId(217)),
+            Member::new("CompatibleArchitectures", ShapeId(55)),
+            Member::new("CompatibleRuntimes", ShapeId(56)),
+            Member::new("Content", ShapeId(248)),
+            Member::new("CreatedDate", ShapeId(431)),
+            Member::new("Description", ShapeId(80)),
+            Member::new("LayerArn", ShapeId(240)),
+            Member::new("LayerVersionArn", ShapeId(246)),
+            Member::new("LicenseInfo", ShapeId(255)),
+            Member::new("Version", ShapeId(249)),
         ])),
     ),
-    // 297
+    // 338
     Shape::new(
         "PublishVersionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("CodeSha256", ShapeId(366)),
-            Member::new("Description", ShapeId(60)),
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("PublishTo", ShapeId(134)),
-            Member::new("RevisionId", ShapeId(366)),
+            Member::new("CodeSha256", ShapeId(410)),
+            Member::new("Description", ShapeId(80)),
+            Member::new("FunctionName", ShapeId(141)).at(Location::Uri, "FunctionName").required(),
+            Member::new("PublishTo", ShapeId(156)),
+            Member::new("RevisionId", ShapeId(410)),
         ])),
     ),
-    // 298
+    // 339
+    Shape::new("PublishedFunctionQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_44),
+    // 340
     Shape::new(
         "PutFunctionConcurrencyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("ReservedConcurrentExecutions", ShapeId(314)).required(),
+            Member::new("FunctionName", ShapeId(141)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ReservedConcurrentExecutions", ShapeId(358)).required(),
         ])),
     ),
-    // 299
+    // 341
     Shape::new(
         "PutFunctionEventInvokeConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("DestinationConfig", ShapeId(62)),
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("MaximumEventAgeInSeconds", ShapeId(259)),
-            Member::new("MaximumRetryAttempts", ShapeId(262)),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+            Member::new("DestinationConfig", ShapeId(82)),
+            Member::new("FunctionName", ShapeId(307)).at(Location::Uri, "FunctionName").required(),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(296)),
+            Member::new("MaximumRetryAttempts", ShapeId(299)),
+            Member::new("Qualifier", ShapeId(312)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 300
+    // 342
     Shape::new(
         "PutFunctionRecursionConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(396)).at(Location::Uri, "FunctionName").required(),
-            Member::new("RecursiveLoop", ShapeId(310)).required(),
+            Member::new("FunctionName", ShapeId(441)).at(Location::Uri, "FunctionName").required(),
+            Member::new("RecursiveLoop", ShapeId(354)).required(),
         ])),
     ),
-    // 301
+    // 343
     Shape::new(
         "PutFunctionRecursionConfigResponse",
-        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(310))])),
+        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(354))])),
     ),
-    // 302
+    // 344
+    Shape::new(
+        "PutFunctionScalingConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(441)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionScalingConfig", ShapeId(147)),
+            Member::new("Qualifier", ShapeId(339)).at(Location::QueryString, "Qualifier").required(),
+        ])),
+    ),
+    // 345
+    Shape::new(
+        "PutFunctionScalingConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("FunctionState", ShapeId(406))])),
+    ),
+    // 346
     Shape::new(
         "PutProvisionedConcurrencyConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("ProvisionedConcurrentExecutions", ShapeId(284)).required(),
-            Member::new("Qualifier", ShapeId(306)).at(Location::QueryString, "Qualifier").required(),
+            Member::new("FunctionName", ShapeId(141)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ProvisionedConcurrentExecutions", ShapeId(322)).required(),
+            Member::new("Qualifier", ShapeId(350)).at(Location::QueryString, "Qualifier").required(),
         ])),
     ),
-    // 303
+    // 347
     Shape::new(
         "PutProvisionedConcurrencyConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(272)),
-            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(272)),
-            Member::new("LastModified", ShapeId(386)),
-            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(284)),
-            Member::new("Status", ShapeId(291)),
-            Member::new("StatusReason", ShapeId(366)),
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(310)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(310)),
+            Member::new("LastModified", ShapeId(431)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(322)),
+            Member::new("Status", ShapeId(332)),
+            Member::new("StatusReason", ShapeId(410)),
         ])),
     ),
-    // 304
+    // 348
     Shape::new(
         "PutRuntimeManagementConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
-            Member::new("RuntimeVersionArn", ShapeId(326)),
-            Member::new("UpdateRuntimeOn", ShapeId(407)).required(),
+            Member::new("FunctionName", ShapeId(307)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(312)).at(Location::QueryString, "Qualifier"),
+            Member::new("RuntimeVersionArn", ShapeId(370)),
+            Member::new("UpdateRuntimeOn", ShapeId(454)).required(),
         ])),
     ),
-    // 305
+    // 349
     Shape::new(
         "PutRuntimeManagementConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionArn", ShapeId(113)).required(),
-            Member::new("RuntimeVersionArn", ShapeId(326)),
-            Member::new("UpdateRuntimeOn", ShapeId(407)).required(),
+            Member::new("FunctionArn", ShapeId(133)).required(),
+            Member::new("RuntimeVersionArn", ShapeId(370)),
+            Member::new("UpdateRuntimeOn", ShapeId(454)).required(),
         ])),
     ),
-    // 306
-    Shape::new("Qualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_41),
-    // 307
-    Shape::new("Queue", Kind::TEXT).bounds(Some(1), Some(1000)).pattern(&PATTERN_39),
-    // 308
-    Shape::new("Queues", Kind::List(List::of(ShapeId(307)))).bounds(Some(1), Some(1)),
-    // 309
+    // 350
+    Shape::new("Qualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_45),
+    // 351
+    Shape::new("Queue", Kind::TEXT).bounds(Some(1), Some(1000)).pattern(&PATTERN_42),
+    // 352
+    Shape::new("Queues", Kind::List(List::of(ShapeId(351)))).bounds(Some(1), Some(1)),
+    // 353
     Shape::new(
         "RecursiveInvocationException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
     ),
-    // 310
+    // 354
     Shape::new("RecursiveLoop", Kind::String(&["Allow", "Terminate"])),
-    // 311
+    // 355
     Shape::new(
         "RemoveLayerVersionPermissionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("LayerName", ShapeId(211)).at(Location::Uri, "LayerName").required(),
-            Member::new("RevisionId", ShapeId(366)).at(Location::QueryString, "RevisionId"),
-            Member::new("StatementId", ShapeId(365)).at(Location::Uri, "StatementId").required(),
-            Member::new("VersionNumber", ShapeId(217)).at(Location::Uri, "VersionNumber").required(),
+            Member::new("LayerName", ShapeId(243)).at(Location::Uri, "LayerName").required(),
+            Member::new("RevisionId", ShapeId(410)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(409)).at(Location::Uri, "StatementId").required(),
+            Member::new("VersionNumber", ShapeId(249)).at(Location::Uri, "VersionNumber").required(),
         ])),
     ),
-    // 312
+    // 356
     Shape::new(
         "RemovePermissionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
-            Member::new("RevisionId", ShapeId(366)).at(Location::QueryString, "RevisionId"),
-            Member::new("StatementId", ShapeId(270)).at(Location::Uri, "StatementId").required(),
+            Member::new("FunctionName", ShapeId(307)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(312)).at(Location::QueryString, "Qualifier"),
+            Member::new("RevisionId", ShapeId(410)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(308)).at(Location::Uri, "StatementId").required(),
         ])),
     ),
-    // 313
+    // 357
     Shape::new(
         "RequestTooLargeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(410)), Member::new("message", ShapeId(410))])),
     ),
-    // 314
+    // 358
     Shape::new("ReservedConcurrentExecutions", Kind::INTEGER).bounds(Some(0), None),
-    // 315
+    // 359
     Shape::new(
         "ResolvedS3Object",
         Kind::Structure(Structure::of(&[
-            Member::new("S3Bucket", ShapeId(330)),
-            Member::new("S3Key", ShapeId(335)),
-            Member::new("S3ObjectVersion", ShapeId(337)),
+            Member::new("S3Bucket", ShapeId(374)),
+            Member::new("S3Key", ShapeId(379)),
+            Member::new("S3ObjectVersion", ShapeId(381)),
         ])),
     ),
-    // 316
-    Shape::new("ResourceArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_24),
-    // 317
+    // 360
+    Shape::new("ResourceArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_26),
+    // 361
     Shape::new(
         "ResourceConflictException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(410)), Member::new("message", ShapeId(410))])),
     ),
-    // 318
+    // 362
     Shape::new(
         "ResourceInUseException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
     ),
-    // 319
+    // 363
     Shape::new(
         "ResourceNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
     ),
-    // 320
+    // 364
     Shape::new(
         "ResourceNotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(410)), Member::new("message", ShapeId(410))])),
     ),
-    // 321
+    // 365
     Shape::new("ResponseStreamingInvocationType", Kind::String(&["RequestResponse", "DryRun"])),
-    // 322
+    // 366
     Shape::new("RetentionPeriodInDays", Kind::INTEGER).bounds(Some(1), Some(90)),
-    // 323
-    Shape::new("RoleArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_42),
-    // 324
+    // 367
+    Shape::new("RoleArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_46),
+    // 368
     Shape::new(
         "Runtime",
         Kind::String(&[
@@ -14787,138 +16447,138 @@ static TABLE: [Shape; 415] = [
             "custom",
         ]),
     ),
-    // 325
+    // 369
     Shape::new(
         "RuntimeAliasDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(410)), Member::new("message", ShapeId(410))])),
     ),
-    // 326
-    Shape::new("RuntimeVersionArn", Kind::TEXT).bounds(Some(26), Some(2048)).pattern(&PATTERN_43),
-    // 327
+    // 370
+    Shape::new("RuntimeVersionArn", Kind::TEXT).bounds(Some(26), Some(2048)).pattern(&PATTERN_47),
+    // 371
     Shape::new(
         "RuntimeVersionConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Error", ShapeId(329)),
-            Member::new("RuntimeVersionArn", ShapeId(326)),
+            Member::new("Error", ShapeId(373)),
+            Member::new("RuntimeVersionArn", ShapeId(370)),
         ])),
     ),
-    // 328
+    // 372
     Shape::new(
         "RuntimeVersionDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(410)), Member::new("message", ShapeId(410))])),
     ),
-    // 329
+    // 373
     Shape::new(
         "RuntimeVersionError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(366)), Member::new("Message", ShapeId(345))])),
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(410)), Member::new("Message", ShapeId(389))])),
     ),
-    // 330
-    Shape::new("S3Bucket", Kind::TEXT).bounds(Some(3), Some(63)).pattern(&PATTERN_44),
-    // 331
-    Shape::new("S3FilesConfig", Kind::Structure(Structure::of(&[Member::new("DirectS3Read", ShapeId(63))]))),
-    // 332
+    // 374
+    Shape::new("S3Bucket", Kind::TEXT).bounds(Some(3), Some(63)).pattern(&PATTERN_48),
+    // 375
+    Shape::new("S3FilesConfig", Kind::Structure(Structure::of(&[Member::new("DirectS3Read", ShapeId(83))]))),
+    // 376
     Shape::new(
         "S3FilesMountConnectivityException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
     ),
-    // 333
+    // 377
     Shape::new(
         "S3FilesMountFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
     ),
-    // 334
+    // 378
     Shape::new(
         "S3FilesMountTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
     ),
-    // 335
-    Shape::new("S3Key", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_17),
-    // 336
+    // 379
+    Shape::new("S3Key", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_18),
+    // 380
     Shape::new("S3ObjectStorageMode", Kind::String(&["COPY", "REFERENCE"])),
-    // 337
-    Shape::new("S3ObjectVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_17),
-    // 338
-    Shape::new("ScalingConfig", Kind::Structure(Structure::of(&[Member::new("MaximumConcurrency", ShapeId(258))]))),
-    // 339
+    // 381
+    Shape::new("S3ObjectVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_18),
+    // 382
+    Shape::new("ScalingConfig", Kind::Structure(Structure::of(&[Member::new("MaximumConcurrency", ShapeId(295))]))),
+    // 383
     Shape::new("SchemaRegistryEventRecordFormat", Kind::String(&["JSON", "SOURCE"])),
-    // 340
-    Shape::new("SchemaRegistryUri", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_45),
-    // 341
-    Shape::new("SecurityGroupId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_46),
-    // 342
-    Shape::new("SecurityGroupIds", Kind::List(List::of(ShapeId(341)))).bounds(Some(0), Some(5)),
-    // 343
-    Shape::new("SelfManagedEventSource", Kind::Structure(Structure::of(&[Member::new("Endpoints", ShapeId(82))]))),
-    // 344
+    // 384
+    Shape::new("SchemaRegistryUri", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_49),
+    // 385
+    Shape::new("SecurityGroupId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_50),
+    // 386
+    Shape::new("SecurityGroupIds", Kind::List(List::of(ShapeId(385)))).bounds(Some(0), Some(5)),
+    // 387
+    Shape::new("SelfManagedEventSource", Kind::Structure(Structure::of(&[Member::new("Endpoints", ShapeId(102))]))),
+    // 388
     Shape::new(
         "SelfManagedKafkaEventSourceConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("ConsumerGroupId", ShapeId(394)),
-            Member::new("ConsumptionMode", ShapeId(195)),
-            Member::new("SchemaRegistryConfig", ShapeId(199)),
+            Member::new("ConsumerGroupId", ShapeId(439)),
+            Member::new("ConsumptionMode", ShapeId(227)),
+            Member::new("SchemaRegistryConfig", ShapeId(231)),
         ])),
     ),
-    // 345
+    // 389
     Shape::new("SensitiveString", Kind::TEXT).sensitive(),
-    // 346
+    // 390
     Shape::new("SensitiveStringOnServerOnly", Kind::TEXT).bounds(Some(0), Some(10000)),
-    // 347
+    // 391
     Shape::new(
         "SerializedRequestEntityTooLargeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(410)), Member::new("message", ShapeId(410))])),
     ),
-    // 348
+    // 392
     Shape::new(
         "ServiceException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
     ),
-    // 349
+    // 393
     Shape::new(
         "ServiceQuotaExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
     ),
-    // 350
-    Shape::new("SnapStart", Kind::Structure(Structure::of(&[Member::new("ApplyOn", ShapeId(351))]))),
-    // 351
+    // 394
+    Shape::new("SnapStart", Kind::Structure(Structure::of(&[Member::new("ApplyOn", ShapeId(395))]))),
+    // 395
     Shape::new("SnapStartApplyOn", Kind::String(&["PublishedVersions", "None"])),
-    // 352
+    // 396
     Shape::new(
         "SnapStartException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
     ),
-    // 353
+    // 397
     Shape::new(
         "SnapStartNotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
     ),
-    // 354
+    // 398
     Shape::new("SnapStartOptimizationStatus", Kind::String(&["On", "Off"])),
-    // 355
+    // 399
     Shape::new(
         "SnapStartRegenerationFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
     ),
-    // 356
+    // 400
     Shape::new(
         "SnapStartResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("ApplyOn", ShapeId(351)),
-            Member::new("OptimizationStatus", ShapeId(354)),
+            Member::new("ApplyOn", ShapeId(395)),
+            Member::new("OptimizationStatus", ShapeId(398)),
         ])),
     ),
-    // 357
+    // 401
     Shape::new(
         "SnapStartTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
     ),
-    // 358
+    // 402
     Shape::new(
         "SourceAccessConfiguration",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(360)), Member::new("URI", ShapeId(394))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(404)), Member::new("URI", ShapeId(439))])),
     ),
-    // 359
-    Shape::new("SourceAccessConfigurations", Kind::List(List::of(ShapeId(358)))).bounds(Some(0), Some(23)),
-    // 360
+    // 403
+    Shape::new("SourceAccessConfigurations", Kind::List(List::of(ShapeId(402)))).bounds(Some(0), Some(23)),
+    // 404
     Shape::new(
         "SourceAccessType",
         Kind::String(&[
@@ -14939,9 +16599,9 @@ static TABLE: [Shape; 415] = [
             "IAM_OAUTHBEARER_AUTH",
         ]),
     ),
-    // 361
-    Shape::new("SourceOwner", Kind::TEXT).bounds(Some(0), Some(12)).pattern(&PATTERN_47),
-    // 362
+    // 405
+    Shape::new("SourceOwner", Kind::TEXT).bounds(Some(0), Some(12)).pattern(&PATTERN_51),
+    // 406
     Shape::new(
         "State",
         Kind::String(&[
@@ -14955,9 +16615,9 @@ static TABLE: [Shape; 415] = [
             "Deleting",
         ]),
     ),
-    // 363
+    // 407
     Shape::new("StateReason", Kind::TEXT),
-    // 364
+    // 408
     Shape::new(
         "StateReasonCode",
         Kind::String(&[
@@ -15004,63 +16664,71 @@ static TABLE: [Shape; 415] = [
             "DependencyError",
         ]),
     ),
-    // 365
-    Shape::new("StatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_48),
-    // 366
+    // 409
+    Shape::new("StatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_52),
+    // 410
     Shape::new("String", Kind::TEXT),
-    // 367
-    Shape::new("StringList", Kind::List(List::of(ShapeId(366)))).bounds(Some(0), Some(1500)),
-    // 368
+    // 411
+    Shape::new("StringList", Kind::List(List::of(ShapeId(410)))).bounds(Some(0), Some(1500)),
+    // 412
     Shape::new(
         "SubnetIPAddressLimitReachedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(366)), Member::new("Type", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(410)), Member::new("Type", ShapeId(410))])),
     ),
-    // 369
-    Shape::new("SubnetId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_49),
-    // 370
-    Shape::new("SubnetIds", Kind::List(List::of(ShapeId(369)))).bounds(Some(0), Some(16)),
-    // 371
+    // 413
+    Shape::new("SubnetId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_53),
+    // 414
+    Shape::new("SubnetIds", Kind::List(List::of(ShapeId(413)))).bounds(Some(0), Some(16)),
+    // 415
     Shape::new("SystemLogLevel", Kind::String(&["DEBUG", "INFO", "WARN"])),
-    // 372
-    Shape::new("TagKey", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_50),
-    // 373
-    Shape::new("TagKeyList", Kind::List(List::of(ShapeId(372)))),
-    // 374
+    // 416
+    Shape::new("TagKey", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_54),
+    // 417
+    Shape::new("TagKeyList", Kind::List(List::of(ShapeId(416)))),
+    // 418
     Shape::new(
         "TagResourceRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Resource", ShapeId(376)).at(Location::Uri, "Resource").required(),
-            Member::new("Tags", ShapeId(377)).required(),
+            Member::new("Resource", ShapeId(420)).at(Location::Uri, "Resource").required(),
+            Member::new("Tags", ShapeId(421)).required(),
         ])),
     ),
-    // 375
-    Shape::new("TagValue", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_50),
-    // 376
-    Shape::new("TaggableResource", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_51),
-    // 377
-    Shape::new("Tags", Kind::Map(Map::of(ShapeId(372), ShapeId(375)))),
-    // 378
+    // 419
+    Shape::new("TagValue", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_54),
+    // 420
+    Shape::new("TaggableResource", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_55),
+    // 421
+    Shape::new("Tags", Kind::Map(Map::of(ShapeId(416), ShapeId(419)))),
+    // 422
     Shape::new(
         "TagsError",
         Kind::Structure(Structure::of(&[
-            Member::new("ErrorCode", ShapeId(379)).required(),
-            Member::new("Message", ShapeId(380)).required(),
+            Member::new("ErrorCode", ShapeId(423)).required(),
+            Member::new("Message", ShapeId(424)).required(),
         ])),
     ),
-    // 379
-    Shape::new("TagsErrorCode", Kind::TEXT).bounds(Some(10), Some(21)).pattern(&PATTERN_16),
-    // 380
-    Shape::new("TagsErrorMessage", Kind::TEXT).bounds(Some(84), Some(1000)).pattern(&PATTERN_17),
-    // 381
+    // 423
+    Shape::new("TagsErrorCode", Kind::TEXT).bounds(Some(10), Some(21)).pattern(&PATTERN_17),
+    // 424
+    Shape::new("TagsErrorMessage", Kind::TEXT).bounds(Some(84), Some(1000)).pattern(&PATTERN_18),
+    // 425
+    Shape::new(
+        "TargetTrackingScalingPolicy",
+        Kind::Structure(Structure::of(&[
+            Member::new("PredefinedMetricType", ShapeId(37)).required(),
+            Member::new("TargetValue", ShapeId(303)).required(),
+        ])),
+    ),
+    // 426
     Shape::new(
         "TenancyConfig",
-        Kind::Structure(Structure::of(&[Member::new("TenantIsolationMode", ShapeId(383)).required()])),
+        Kind::Structure(Structure::of(&[Member::new("TenantIsolationMode", ShapeId(428)).required()])),
     ),
-    // 382
-    Shape::new("TenantId", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_52),
-    // 383
+    // 427
+    Shape::new("TenantId", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_56),
+    // 428
     Shape::new("TenantIsolationMode", Kind::String(&["PER_TENANT"])),
-    // 384
+    // 429
     Shape::new(
         "ThrottleReason",
         Kind::String(&[
@@ -15072,205 +16740,220 @@ static TABLE: [Shape; 415] = [
             "ConcurrentSnapshotCreateLimitExceeded",
         ]),
     ),
-    // 385
+    // 430
     Shape::new("Timeout", Kind::INTEGER).bounds(Some(1), Some(5400)),
-    // 386
-    Shape::new("Timestamp", Kind::TEXT).bounds(Some(0), Some(100)).pattern(&PATTERN_17),
-    // 387
+    // 431
+    Shape::new("Timestamp", Kind::TEXT).bounds(Some(0), Some(100)).pattern(&PATTERN_18),
+    // 432
     Shape::new(
         "TooManyRequestsException",
         Kind::Structure(Structure::of(&[
-            Member::new("Reason", ShapeId(384)),
-            Member::new("Type", ShapeId(366)),
-            Member::new("message", ShapeId(366)),
-            Member::new("retryAfterSeconds", ShapeId(366)).at(Location::Header, "Retry-After"),
+            Member::new("Reason", ShapeId(429)),
+            Member::new("Type", ShapeId(410)),
+            Member::new("message", ShapeId(410)),
+            Member::new("retryAfterSeconds", ShapeId(410)).at(Location::Header, "Retry-After"),
         ])),
     ),
-    // 388
-    Shape::new("Topic", Kind::TEXT).bounds(Some(1), Some(249)).pattern(&PATTERN_53),
-    // 389
-    Shape::new("Topics", Kind::List(List::of(ShapeId(388)))).bounds(Some(1), Some(1)),
-    // 390
-    Shape::new("TracingConfig", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(392))]))),
-    // 391
-    Shape::new("TracingConfigResponse", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(392))]))),
-    // 392
+    // 433
+    Shape::new("Topic", Kind::TEXT).bounds(Some(1), Some(249)).pattern(&PATTERN_57),
+    // 434
+    Shape::new("Topics", Kind::List(List::of(ShapeId(433)))).bounds(Some(1), Some(1)),
+    // 435
+    Shape::new("TracingConfig", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(437))]))),
+    // 436
+    Shape::new("TracingConfigResponse", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(437))]))),
+    // 437
     Shape::new("TracingMode", Kind::String(&["Active", "PassThrough"])),
-    // 393
+    // 438
     Shape::new("TumblingWindowInSeconds", Kind::INTEGER).bounds(Some(0), Some(900)),
-    // 394
-    Shape::new("URI", Kind::TEXT).bounds(Some(1), Some(200)).pattern(&PATTERN_54),
-    // 395
+    // 439
+    Shape::new("URI", Kind::TEXT).bounds(Some(1), Some(200)).pattern(&PATTERN_58),
+    // 440
     Shape::new("UUIDString", Kind::TEXT).bounds(Some(36), Some(36)),
-    // 396
-    Shape::new("UnqualifiedFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_55),
-    // 397
+    // 441
+    Shape::new("UnqualifiedFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_59),
+    // 442
     Shape::new("UnreservedConcurrentExecutions", Kind::INTEGER).bounds(Some(0), None),
-    // 398
+    // 443
     Shape::new(
         "UnsupportedMediaTypeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(366)), Member::new("message", ShapeId(366))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(410)), Member::new("message", ShapeId(410))])),
     ),
-    // 399
+    // 444
     Shape::new(
         "UntagResourceRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Resource", ShapeId(376)).at(Location::Uri, "Resource").required(),
-            Member::new("TagKeys", ShapeId(373)).at(Location::QueryString, "tagKeys").required(),
+            Member::new("Resource", ShapeId(420)).at(Location::Uri, "Resource").required(),
+            Member::new("TagKeys", ShapeId(417)).at(Location::QueryString, "tagKeys").required(),
         ])),
     ),
-    // 400
+    // 445
     Shape::new(
         "UpdateAliasRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Description", ShapeId(60)),
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("FunctionVersion", ShapeId(409)),
+            Member::new("Description", ShapeId(80)),
+            Member::new("FunctionName", ShapeId(141)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(456)),
             Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
-            Member::new("RevisionId", ShapeId(366)),
+            Member::new("RevisionId", ShapeId(410)),
             Member::new("RoutingConfig", ShapeId(15)),
         ])),
     ),
-    // 401
+    // 446
+    Shape::new(
+        "UpdateCapacityProviderRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CapacityProviderName", ShapeId(35)).at(Location::Uri, "CapacityProviderName").required(),
+            Member::new("CapacityProviderScalingConfig", ShapeId(38)),
+            Member::new("PropagateTags", ShapeId(326)),
+            Member::new("TelemetryConfig", ShapeId(44)),
+        ])),
+    ),
+    // 447
+    Shape::new(
+        "UpdateCapacityProviderResponse",
+        Kind::Structure(Structure::of(&[Member::new("CapacityProvider", ShapeId(29)).required()])),
+    ),
+    // 448
     Shape::new(
         "UpdateEventSourceMappingRequest",
         Kind::Structure(Structure::of(&[
             Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(19)),
             Member::new("BatchSize", ShapeId(24)),
             Member::new("BisectBatchOnFunctionError", ShapeId(25)),
-            Member::new("DestinationConfig", ShapeId(62)),
-            Member::new("DocumentDBEventSourceConfig", ShapeId(64)),
-            Member::new("Enabled", ShapeId(78)),
-            Member::new("FilterCriteria", ShapeId(107)),
-            Member::new("FunctionName", ShapeId(269)),
-            Member::new("FunctionResponseTypes", ShapeId(123)),
-            Member::new("KMSKeyArn", ShapeId(193)),
-            Member::new("LoggingConfig", ShapeId(93)),
-            Member::new("MaximumBatchingWindowInSeconds", ShapeId(257)),
-            Member::new("MaximumRecordAgeInSeconds", ShapeId(261)),
-            Member::new("MaximumRetryAttempts", ShapeId(263)),
-            Member::new("MetricsConfig", ShapeId(96)),
-            Member::new("ParallelizationFactor", ShapeId(280)),
-            Member::new("ProvisionedPollerConfig", ShapeId(292)),
-            Member::new("ScalingConfig", ShapeId(338)),
-            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(344)),
-            Member::new("SourceAccessConfigurations", ShapeId(359)),
-            Member::new("TumblingWindowInSeconds", ShapeId(393)),
-            Member::new("UUID", ShapeId(395)).at(Location::Uri, "UUID").required(),
+            Member::new("DestinationConfig", ShapeId(82)),
+            Member::new("DocumentDBEventSourceConfig", ShapeId(84)),
+            Member::new("Enabled", ShapeId(98)),
+            Member::new("FilterCriteria", ShapeId(127)),
+            Member::new("FunctionName", ShapeId(307)),
+            Member::new("FunctionResponseTypes", ShapeId(143)),
+            Member::new("KMSKeyArn", ShapeId(224)),
+            Member::new("LoggingConfig", ShapeId(113)),
+            Member::new("MaximumBatchingWindowInSeconds", ShapeId(294)),
+            Member::new("MaximumRecordAgeInSeconds", ShapeId(298)),
+            Member::new("MaximumRetryAttempts", ShapeId(300)),
+            Member::new("MetricsConfig", ShapeId(116)),
+            Member::new("ParallelizationFactor", ShapeId(318)),
+            Member::new("ProvisionedPollerConfig", ShapeId(333)),
+            Member::new("ScalingConfig", ShapeId(382)),
+            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(388)),
+            Member::new("SourceAccessConfigurations", ShapeId(403)),
+            Member::new("TumblingWindowInSeconds", ShapeId(438)),
+            Member::new("UUID", ShapeId(440)).at(Location::Uri, "UUID").required(),
         ])),
     ),
-    // 402
+    // 449
     Shape::new(
         "UpdateFunctionCodeRequest",
         Kind::Structure(Structure::of(&[
             Member::new("Architectures", ShapeId(22)),
             Member::new("DryRun", ShapeId(28)),
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("ImageUri", ShapeId(366)),
+            Member::new("FunctionName", ShapeId(141)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ImageUri", ShapeId(410)),
             Member::new("Publish", ShapeId(28)),
-            Member::new("PublishTo", ShapeId(134)),
-            Member::new("RevisionId", ShapeId(366)),
-            Member::new("S3Bucket", ShapeId(330)),
-            Member::new("S3Key", ShapeId(335)),
-            Member::new("S3ObjectStorageMode", ShapeId(336)),
-            Member::new("S3ObjectVersion", ShapeId(337)),
-            Member::new("SourceKMSKeyArn", ShapeId(193)),
+            Member::new("PublishTo", ShapeId(156)),
+            Member::new("RevisionId", ShapeId(410)),
+            Member::new("S3Bucket", ShapeId(374)),
+            Member::new("S3Key", ShapeId(379)),
+            Member::new("S3ObjectStorageMode", ShapeId(380)),
+            Member::new("S3ObjectVersion", ShapeId(381)),
+            Member::new("SourceKMSKeyArn", ShapeId(224)),
             Member::new("ZipFile", ShapeId(26)),
         ])),
     ),
-    // 403
+    // 450
     Shape::new(
         "UpdateFunctionConfigurationRequest",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
-            Member::new("CapacityProviderConfig", ShapeId(30)),
-            Member::new("DeadLetterConfig", ShapeId(50)),
-            Member::new("Description", ShapeId(60)),
-            Member::new("DurableConfig", ShapeId(65)),
-            Member::new("Environment", ShapeId(83)),
-            Member::new("EphemeralStorage", ShapeId(89)),
-            Member::new("FileSystemConfigs", ShapeId(105)),
-            Member::new("FunctionName", ShapeId(121)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Handler", ShapeId(163)),
-            Member::new("ImageConfig", ShapeId(167)),
-            Member::new("KMSKeyArn", ShapeId(193)),
-            Member::new("Layers", ShapeId(209)),
-            Member::new("LoggingConfig", ShapeId(248)),
-            Member::new("MemorySize", ShapeId(264)),
-            Member::new("RevisionId", ShapeId(366)),
-            Member::new("Role", ShapeId(323)),
-            Member::new("Runtime", ShapeId(324)),
-            Member::new("RuntimeConfig", ShapeId(126)),
-            Member::new("SnapStart", ShapeId(350)),
-            Member::new("Timeout", ShapeId(385)),
-            Member::new("TracingConfig", ShapeId(390)),
-            Member::new("VpcConfig", ShapeId(410)),
+            Member::new("CapacityProviderConfig", ShapeId(31)),
+            Member::new("DeadLetterConfig", ShapeId(68)),
+            Member::new("Description", ShapeId(80)),
+            Member::new("DurableConfig", ShapeId(85)),
+            Member::new("Environment", ShapeId(103)),
+            Member::new("EphemeralStorage", ShapeId(109)),
+            Member::new("FileSystemConfigs", ShapeId(125)),
+            Member::new("FunctionName", ShapeId(141)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Handler", ShapeId(191)),
+            Member::new("ImageConfig", ShapeId(195)),
+            Member::new("KMSKeyArn", ShapeId(224)),
+            Member::new("Layers", ShapeId(241)),
+            Member::new("LoggingConfig", ShapeId(284)),
+            Member::new("MemorySize", ShapeId(301)),
+            Member::new("RevisionId", ShapeId(410)),
+            Member::new("Role", ShapeId(367)),
+            Member::new("Runtime", ShapeId(368)),
+            Member::new("RuntimeConfig", ShapeId(146)),
+            Member::new("SnapStart", ShapeId(394)),
+            Member::new("Timeout", ShapeId(430)),
+            Member::new("TracingConfig", ShapeId(435)),
+            Member::new("VpcConfig", ShapeId(457)),
         ])),
     ),
-    // 404
+    // 451
     Shape::new(
         "UpdateFunctionEventInvokeConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("DestinationConfig", ShapeId(62)),
-            Member::new("FunctionName", ShapeId(269)).at(Location::Uri, "FunctionName").required(),
-            Member::new("MaximumEventAgeInSeconds", ShapeId(259)),
-            Member::new("MaximumRetryAttempts", ShapeId(262)),
-            Member::new("Qualifier", ShapeId(274)).at(Location::QueryString, "Qualifier"),
+            Member::new("DestinationConfig", ShapeId(82)),
+            Member::new("FunctionName", ShapeId(307)).at(Location::Uri, "FunctionName").required(),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(296)),
+            Member::new("MaximumRetryAttempts", ShapeId(299)),
+            Member::new("Qualifier", ShapeId(312)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 405
+    // 452
     Shape::new(
         "UpdateFunctionUrlConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(128)),
-            Member::new("Cors", ShapeId(42)),
-            Member::new("FunctionName", ShapeId(131)).at(Location::Uri, "FunctionName").required(),
-            Member::new("InvokeMode", ShapeId(183)),
-            Member::new("Qualifier", ShapeId(132)).at(Location::QueryString, "Qualifier"),
+            Member::new("AuthType", ShapeId(150)),
+            Member::new("Cors", ShapeId(58)),
+            Member::new("FunctionName", ShapeId(153)).at(Location::Uri, "FunctionName").required(),
+            Member::new("InvokeMode", ShapeId(214)),
+            Member::new("Qualifier", ShapeId(154)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 406
+    // 453
     Shape::new(
         "UpdateFunctionUrlConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(128)).required(),
-            Member::new("Cors", ShapeId(42)),
-            Member::new("CreationTime", ShapeId(386)).required(),
-            Member::new("FunctionArn", ShapeId(113)).required(),
-            Member::new("FunctionUrl", ShapeId(127)).required(),
-            Member::new("InvokeMode", ShapeId(183)),
-            Member::new("LastModifiedTime", ShapeId(386)).required(),
+            Member::new("AuthType", ShapeId(150)).required(),
+            Member::new("Cors", ShapeId(58)),
+            Member::new("CreationTime", ShapeId(431)).required(),
+            Member::new("FunctionArn", ShapeId(133)).required(),
+            Member::new("FunctionUrl", ShapeId(149)).required(),
+            Member::new("InvokeMode", ShapeId(214)),
+            Member::new("LastModifiedTime", ShapeId(431)).required(),
         ])),
     ),
-    // 407
+    // 454
     Shape::new("UpdateRuntimeOn", Kind::String(&["Auto", "Manual", "FunctionUpdate"])),
-    // 408
-    Shape::new("Version", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_56),
-    // 409
-    Shape::new("VersionWithLatestPublished", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_57),
-    // 410
+    // 455
+    Shape::new("Version", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_60),
+    // 456
+    Shape::new("VersionWithLatestPublished", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_61),
+    // 457
     Shape::new(
         "VpcConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Ipv6AllowedForDualStack", ShapeId(273)),
-            Member::new("SecurityGroupIds", ShapeId(342)),
-            Member::new("SubnetIds", ShapeId(370)),
+            Member::new("Ipv6AllowedForDualStack", ShapeId(311)),
+            Member::new("SecurityGroupIds", ShapeId(386)),
+            Member::new("SubnetIds", ShapeId(414)),
         ])),
     ),
-    // 411
+    // 458
     Shape::new(
         "VpcConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Ipv6AllowedForDualStack", ShapeId(273)),
-            Member::new("SecurityGroupIds", ShapeId(342)),
-            Member::new("SubnetIds", ShapeId(370)),
-            Member::new("VpcId", ShapeId(412)),
+            Member::new("Ipv6AllowedForDualStack", ShapeId(311)),
+            Member::new("SecurityGroupIds", ShapeId(386)),
+            Member::new("SubnetIds", ShapeId(414)),
+            Member::new("VpcId", ShapeId(459)),
         ])),
     ),
-    // 412
+    // 459
     Shape::new("VpcId", Kind::TEXT),
-    // 413
+    // 460
     Shape::new("Weight", Kind::Double),
-    // 414
+    // 461
     Shape::new("WorkingDirectory", Kind::TEXT).bounds(Some(0), Some(1000)),
 ];

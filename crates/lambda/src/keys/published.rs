@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::EnvironmentsRecord;
 use crate::function::CodeRef;
 
 /// The last number that a version got.
@@ -70,6 +71,9 @@ pub(crate) struct SettingsRecord {
     /// `UpdateRuntimeOn` by qualifier (`$LATEST` or a number), where it is not `Auto`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) runtime_updates: BTreeMap<String, RuntimeUpdate>,
+    /// How many environments of a version there are, by its number, where something is set.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) environments: BTreeMap<String, EnvironmentsRecord>,
 }
 
 /// When a function's runtime may be replaced by a newer patch.

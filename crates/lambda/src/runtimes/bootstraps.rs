@@ -18,6 +18,7 @@ pub(super) const PYTHON_GENERIC_ENTRY: &str = "generic.py";
 const NODE: &[(&str, &str)] = &[
     ("bootstrap.cjs", include_str!("../../bootstraps/node/bootstrap.cjs")),
     ("channel.cjs", include_str!("../../bootstraps/node/channel.cjs")),
+    ("concurrent.cjs", include_str!("../../bootstraps/node/concurrent.cjs")),
     ("errors.cjs", include_str!("../../bootstraps/node/errors.cjs")),
     ("generic.cjs", include_str!("../../bootstraps/node/generic.cjs")),
     ("handler.cjs", include_str!("../../bootstraps/node/handler.cjs")),
@@ -33,6 +34,7 @@ const PYTHON: &[(&str, &str)] = &[
     ("snapshot_restore_py.py", include_str!("../../bootstraps/python/snapshot_restore_py.py")),
     ("tinderbox_runtime/__init__.py", include_str!("../../bootstraps/python/tinderbox_runtime/__init__.py")),
     ("tinderbox_runtime/channel.py", include_str!("../../bootstraps/python/tinderbox_runtime/channel.py")),
+    ("tinderbox_runtime/concurrent.py", include_str!("../../bootstraps/python/tinderbox_runtime/concurrent.py")),
     ("tinderbox_runtime/context.py", include_str!("../../bootstraps/python/tinderbox_runtime/context.py")),
     ("tinderbox_runtime/fault.py", include_str!("../../bootstraps/python/tinderbox_runtime/fault.py")),
     ("tinderbox_runtime/generic.py", include_str!("../../bootstraps/python/tinderbox_runtime/generic.py")),

@@ -7,6 +7,7 @@ mod faults;
 mod lifecycle;
 mod load;
 mod logging;
+mod managed;
 mod protocol;
 mod provisioned;
 mod room;

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod aliases;
 #[cfg(test)]
+mod capacity;
+#[cfg(test)]
 mod concurrency;
 #[cfg(test)]
 mod data_plane;

@@ -145,6 +145,7 @@ impl Stage {
             concurrency: lambda::Concurrency::default(),
             per_tenant: false,
             snap_start: false,
+            managed: None,
             name,
         }
     }
