@@ -61,6 +61,26 @@ def deploy(server):
 
 
 @pytest.fixture
+def capacity(server):
+    """capacity(slots, **fields): what a function gives to be on a capacity provider of the test's own; call it before deploy."""
+    from blackbox.functions import unique
+    from blackbox.server import ROLE
+
+    client = server.client("lambda")
+    made = client.create_capacity_provider(
+        CapacityProviderName=unique("capacity"),
+        VpcConfig={"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]},
+        PermissionsConfig={"CapacityProviderOperatorRoleArn": ROLE},
+    )["CapacityProvider"]
+
+    def fields(slots, **more):
+        config = {"CapacityProviderArn": made["CapacityProviderArn"], "PerExecutionEnvironmentMaxConcurrency": slots}
+        return {"CapacityProviderConfig": {"LambdaManagedInstancesCapacityProviderConfig": config}, **more}
+
+    return fields
+
+
+@pytest.fixture
 def lambda_client(server):
     return server.client("lambda")
 

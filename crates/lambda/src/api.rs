@@ -6,9 +6,10 @@ use wire::{ConditionKeys, Cx, Permission, Resource, Service};
 use crate::code_source::CodeObject;
 use crate::facts::facts;
 use crate::name::{alias_resource, qualified_resource, resource};
+use crate::ops::capacity::capacity_resource;
 use crate::ops::layers::{layer_arn_resource, layer_resource, layer_version_resource};
 use crate::ops::{
-    account, aliases, changes, code_signing, concurrency, event_invoke, functions, invoke, invoke_streaming,
+    account, aliases, capacity, changes, code_signing, concurrency, event_invoke, functions, invoke, invoke_streaming,
     layer_permissions, layers, listing, permissions, provisioned, runtime_settings, tags, urls, versions,
 };
 use crate::state::Lambda;
@@ -19,11 +20,17 @@ pub fn service(lambda: Lambda) -> Service {
     lines(lambda)
         .also::<m::CreateFunction>             (|cx, i| {
             let object = CodeObject::of_code(&i.code).map(|object| object.permission());
-            dependent(cx, Some(&i.role), i.layers.as_deref()).into_iter().chain(object).collect()
+            let capacity = passed_capacity(i.capacity_provider_config.as_ref());
+            dependent(cx, Some(&i.role), i.layers.as_deref()).into_iter().chain(object).chain(capacity).collect()
         })
         .also::<m::UpdateFunctionCode>         (|_, i| CodeObject::of_update(i).map(|object| object.permission()).into_iter().collect())
         .also::<m::PublishLayerVersion>        (|_, i| CodeObject::of_layer(&i.content).map(|object| object.permission()).into_iter().collect())
-        .also::<m::UpdateFunctionConfiguration>(|cx, i| dependent(cx, i.role.as_ref(), i.layers.as_deref()))
+        .also::<m::UpdateFunctionConfiguration>(|cx, i| {
+            let capacity = passed_capacity(i.capacity_provider_config.as_ref());
+            dependent(cx, i.role.as_ref(), i.layers.as_deref()).into_iter().chain(capacity).collect()
+        })
+        .also::<m::CreateCapacityProvider>     (|_, i| vec![Permission::pass_role(&i.permissions_config.capacity_provider_operator_role_arn, "lambda.amazonaws.com")])
+        .keys::<m::CreateCapacityProvider>     (|_, i| request_tags(i.tags.iter().flatten()))
         .keys::<m::CreateFunction>             (|_, i| signing_keys(layer_keys(request_tags(i.tags.iter().flatten()), i.layers.as_deref()), i.code_signing_config_arn.as_ref()))
         .keys::<m::PutFunctionCodeSigningConfig>(|_, i| signing_keys(ConditionKeys::new(), Some(&i.code_signing_config_arn)))
         .keys::<m::CreateCodeSigningConfig>    (|_, i| request_tags(i.tags.iter().flatten()))
@@ -103,6 +110,14 @@ fn lines(lambda: Lambda) -> wire::Table<Lambda> {
         .op::<m::AddLayerVersionPermission, _, _>         (layer_permissions::add,                   "lambda:AddLayerVersionPermission",          |cx, i| layer_version_resource(cx, &i.layer_name, i.version_number))
         .op::<m::RemoveLayerVersionPermission, _, _>      (layer_permissions::remove,                "lambda:RemoveLayerVersionPermission",       |cx, i| layer_version_resource(cx, &i.layer_name, i.version_number))
         .op::<m::GetLayerVersionPolicy, _, _>             (layer_permissions::get,                   "lambda:GetLayerVersionPolicy",              |cx, i| layer_version_resource(cx, &i.layer_name, i.version_number))
+        .op::<m::CreateCapacityProvider, _, _>            (capacity::create,                         "lambda:CreateCapacityProvider",             |cx, i| capacity_resource(cx, &i.capacity_provider_name))
+        .op::<m::GetCapacityProvider, _, _>               (capacity::get,                            "lambda:GetCapacityProvider",                |cx, i| capacity_resource(cx, &i.capacity_provider_name))
+        .op::<m::UpdateCapacityProvider, _, _>            (capacity::update,                         "lambda:UpdateCapacityProvider",             |cx, i| capacity_resource(cx, &i.capacity_provider_name))
+        .op::<m::DeleteCapacityProvider, _, _>            (capacity::delete,                         "lambda:DeleteCapacityProvider",             |cx, i| capacity_resource(cx, &i.capacity_provider_name))
+        .op::<m::ListCapacityProviders, _, _>             (capacity::list,                           "lambda:ListCapacityProviders",              |_, _| Resource::any())
+        .op::<m::ListFunctionVersionsByCapacityProvider, _, _>(capacity::list_versions,              "lambda:ListFunctionVersionsByCapacityProvider", |cx, i| capacity_resource(cx, &i.capacity_provider_name))
+        .op::<m::PutFunctionScalingConfig, _, _>          (capacity::put_scaling,                    "lambda:PutFunctionScalingConfig",           |cx, i| qualified_resource(cx, &i.function_name, Some(&i.qualifier)))
+        .op::<m::GetFunctionScalingConfig, _, _>          (capacity::get_scaling,                    "lambda:GetFunctionScalingConfig",           |cx, i| qualified_resource(cx, &i.function_name, Some(&i.qualifier)))
         .op::<m::GetAccountSettings, _, _>                (account::get_settings,                    "lambda:GetAccountSettings",                 |_, _| Resource::any())
 }
 
@@ -111,6 +126,12 @@ fn dependent(cx: &Cx, role: Option<&String>, layers: Option<&[String]>) -> Vec<P
     let role = role.map(|role| Permission::pass_role(role, "lambda.amazonaws.com"));
     let layer = |arn: &String| Permission::new("lambda:GetLayerVersion", layer_arn_resource(cx, arn));
     role.into_iter().chain(layers.unwrap_or_default().iter().map(layer)).collect()
+}
+
+/// Whoever puts a function on a capacity provider must be allowed to hand that over.
+fn passed_capacity(given: Option<&m::CapacityProviderConfig>) -> Option<Permission> {
+    let arn = &given?.lambda_managed_instances_capacity_provider_config.capacity_provider_arn;
+    Some(Permission::new("lambda:PassCapacityProvider", Resource::arn(arn.clone())))
 }
 
 fn layer_keys(keys: ConditionKeys, layers: Option<&[String]>) -> ConditionKeys {

@@ -76,6 +76,9 @@ pub enum LambdaError {
     /// 400: the account's packages are too large together.
     #[error("Code storage limit exceeded.")]
     CodeStorageExceededException,
+    /// 400: the account has as many capacity providers as it may have.
+    #[error("The maximum number of capacity providers for your account has been exceeded.")]
+    CapacityProviderLimitExceededException,
     /// 413: the package is too large for a request.
     #[error("Request must be smaller than {limit} bytes for the {operation} operation")]
     RequestEntityTooLargeException {
@@ -164,6 +167,7 @@ impl ServiceError for LambdaError {
             Self::SnapStartNotReadyException => "SnapStartNotReadyException",
             Self::PreconditionFailedException => "PreconditionFailedException",
             Self::CodeStorageExceededException => "CodeStorageExceededException",
+            Self::CapacityProviderLimitExceededException => "CapacityProviderLimitExceededException",
             Self::ProvisionedConcurrencyConfigNotFoundException => "ProvisionedConcurrencyConfigNotFoundException",
             Self::CodeSigningConfigNotFoundException(_) => "CodeSigningConfigNotFoundException",
             Self::PolicyLengthExceededException { .. } => "PolicyLengthExceededException",
@@ -180,6 +184,7 @@ impl ServiceError for LambdaError {
             | Self::ValidationException(_)
             | Self::InvalidRequestContentException(_)
             | Self::CodeStorageExceededException
+            | Self::CapacityProviderLimitExceededException
             | Self::PolicyLengthExceededException { .. }
             | Self::CodeVerificationFailedException { .. }
             | Self::RecursiveInvocationException { .. } => 400,

@@ -37,6 +37,16 @@ impl Lambda {
                 let place = Place { account: account.as_str(), region: &parsed.region, name };
                 self.function_facts(arn, place, qualifier, &account).await
             }
+            Some(("capacity-provider", name)) => {
+                let place = Place { account: account.as_str(), region: &parsed.region, name };
+                let found =
+                    self.kv.read(|tx| async move { keys::get::<Tagged>(&tx, &Key::Capacity(place)).await }).await?;
+                Ok(ResourceFacts {
+                    owner: found.is_some().then(|| account.clone()),
+                    tags: found.map(|found| found.tags.into_iter().collect()).unwrap_or_default(),
+                    ..ResourceFacts::default()
+                })
+            }
             Some(("layer", _)) => layer(self, &self.own_cx(account, parsed.region.clone()), arn).await,
             Some(("code-signing-config", name)) => {
                 let key = Key::CodeSigning(Place { account: account.as_str(), region: &parsed.region, name });
@@ -91,6 +101,7 @@ impl Lambda {
 /// What a function's record says to authorisation.
 #[derive(serde::Deserialize)]
 struct Tagged {
+    #[serde(default)]
     tags: BTreeMap<String, String>,
 }
 

@@ -62,8 +62,19 @@ pub struct FunctionVersion {
     pub per_tenant: bool,
     /// A published version with SnapStart: its environments are initialised ahead.
     pub snap_start: bool,
+    /// Of a function on a capacity provider (Lambda Managed Instances): its environments serve several events at once.
+    pub managed: Option<Managed>,
     /// The container image that stands in place of the package, the layers and the runtime.
     pub image: Option<ImageUse>,
+}
+
+/// How the environments of a function on a capacity provider are made and shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Managed {
+    /// Events that one environment serves at once, 1–1,600 (`PerExecutionEnvironmentMaxConcurrency`).
+    pub slots: u32,
+    /// Memory for which an environment gets one CPU, in MB (`ExecutionEnvironmentMemoryGiBPerVCpu`).
+    pub memory_mb_per_cpu: u32,
 }
 
 /// A container image that a function runs from.
@@ -99,6 +110,8 @@ pub struct Concurrency {
     pub account_reserved: u32,
     /// Environments of this version are kept initialised.
     pub provisioned: bool,
+    /// Environments of this version that there may be at the same time (`MaxExecutionEnvironments`).
+    pub environments_max: Option<u32>,
 }
 
 impl FunctionVersion {
@@ -109,6 +122,9 @@ impl FunctionVersion {
 
     /// `AWS_LAMBDA_INITIALIZATION_TYPE`: how its environments come to be initialised.
     pub fn initialization_type(&self) -> &'static str {
+        if self.managed.is_some() {
+            return "lambda-managed-instances";
+        }
         match (self.snap_start, self.concurrency.provisioned) {
             (true, _) => "snap-start",
             (false, true) => "provisioned-concurrency",

@@ -31,6 +31,7 @@ mod environment;
 mod environments;
 pub mod error;
 mod extensions;
+mod host;
 mod image;
 pub mod init_run;
 pub mod keep_alive;
@@ -47,6 +48,7 @@ mod restore;
 mod run;
 mod runtime_api;
 mod shelves;
+mod slots;
 mod spans;
 pub mod spares;
 mod start;
@@ -85,6 +87,7 @@ use admission::Admission;
 use code_caches::CodeCaches;
 use egress::{Egress, WayOut};
 use environments::Environments;
+use slots::Slots;
 use spares::Spares;
 use stems::Stems;
 
@@ -317,6 +320,7 @@ struct Shared {
     code_caches: CodeCaches,
     admission: Admission,
     environments: Environments,
+    slots: Slots,
     provisioned: provisioned::Wanted,
     stems: Stems,
     spares: Spares,
@@ -335,6 +339,7 @@ impl Invoker {
         let invoker = Self(Arc::new(Shared {
             admission: Admission::new(limits.concurrency_max),
             environments: Environments::new(&limits, clock.clone(), Arc::clone(&spares.shelf)),
+            slots: Slots::new(clock.clone()),
             provisioned: provisioned::Wanted::default(),
             stems: Stems::start(&limits, &clock, &launcher, &runtimes),
             spares,
@@ -384,6 +389,7 @@ impl Invoker {
     /// those in use when they have answered.
     pub async fn retire(&self, function_arn: &str, version: Option<&str>) {
         drop(self.0.spares.shelf.remove(|key| key.is_of(function_arn, version)));
+        self.0.slots.retire(|key| key.is_of(function_arn, version));
         self.0.environments.retire(function_arn, version).await;
     }
 

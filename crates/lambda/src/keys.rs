@@ -18,10 +18,12 @@
 //! | `("lambda", 13, account, region, layer, version)` | [`LayerRecord`] |
 //! | `("lambda", 14, account, region, configuration)` | [`CodeSigningRecord`] |
 //! | `("lambda", 15, account, region, configuration, function)` | [`CodeSigningUse`]; goes with the function |
+//! | `("lambda", 16, account, region, capacity provider)` | [`CapacityRecord`] |
 //!
 //! Ordinals never change their meaning. Values are JSON with a format version; a newer format than this program
 //! knows is refused, never guessed.
 
+mod capacity;
 mod code_signing;
 mod published;
 mod record;
@@ -32,6 +34,10 @@ use kv::{KeyRange, Txn};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use capacity::{
+    CapacityLoggingRecord, CapacityRecord, CapacityScalingRecord, EnvironmentsRecord, ManagedRecord,
+    PropagateTagsRecord, RequirementsRecord,
+};
 pub(crate) use code_signing::{CodeSigningRecord, CodeSigningUse};
 pub(crate) use published::{
     AliasRecord, EventInvokeRecord, LayerRecord, PolicyRecord, ProvisionedRecord, RuntimeUpdate, SettingsRecord,
@@ -62,6 +68,7 @@ const LAYER_COUNTER: u64 = 12;
 const LAYER: u64 = 13;
 const CODE_SIGNING: u64 = 14;
 const CODE_SIGNING_USE: u64 = 15;
+const CAPACITY: u64 = 16;
 
 /// What belongs to one function and goes with it, beside its own record.
 const OF_A_FUNCTION: [u64; 7] = [URL, VERSION, ALIAS, POLICY, EVENT_INVOKE, PROVISIONED, SETTINGS];
@@ -113,6 +120,8 @@ pub(crate) enum Key<'a> {
     CodeSigning(Place<'a>),
     /// That the function uses the configuration.
     CodeSigningUse(Place<'a>, &'a str),
+    /// A capacity provider.
+    Capacity(Place<'a>),
 }
 
 impl Key<'_> {
@@ -135,6 +144,7 @@ impl Key<'_> {
             Self::Layer(place, version) => numbered(LAYER, place, version),
             Self::CodeSigning(place) => packed(CODE_SIGNING, &place.words()),
             Self::CodeSigningUse(place, function) => below(CODE_SIGNING_USE, place, function),
+            Self::Capacity(place) => packed(CAPACITY, &place.words()),
         }
     }
 }
@@ -157,6 +167,11 @@ pub(crate) fn code_signing_of(account: &str, region: &str) -> KeyRange {
 /// The functions that use a code signing configuration, in the order of their names.
 pub(crate) fn code_signing_uses_of(place: Place<'_>) -> KeyRange {
     subspace(&elements(CODE_SIGNING_USE, &place.words()))
+}
+
+/// All capacity providers of an account in a region, in the order of their names.
+pub(crate) fn capacities_of(account: &str, region: &str) -> KeyRange {
+    subspace(&elements(CAPACITY, &[account, region]))
 }
 
 /// All records that hold a package: functions, their versions, layers; of all accounts.
@@ -182,6 +197,11 @@ pub(crate) fn versioned(key: &[u8]) -> Result<([String; 3], u64), kv::Error> {
 /// All provisioned concurrency of all accounts.
 pub(crate) fn all_provisioned() -> KeyRange {
     subspace(&elements(PROVISIONED, &[]))
+}
+
+/// The settings of all functions of all accounts.
+pub(crate) fn all_settings() -> KeyRange {
+    subspace(&elements(SETTINGS, &[]))
 }
 
 /// All published versions of a function, in the order of their numbers.

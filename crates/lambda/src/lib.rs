@@ -23,6 +23,7 @@
 
 mod answer_stream;
 pub mod api;
+mod capacity;
 mod code_link;
 mod code_signing;
 mod code_source;
@@ -60,7 +61,8 @@ pub use code_source::{CodeObject, ReadObject};
 pub use error::LambdaError;
 pub use event_queue::{EVENTS, EventPolicy, NoQueuedEvent, QueuedEvent};
 pub use function::{
-    Architecture, CodeRef, Concurrency, EnvironmentVariables, FunctionVersion, LATEST, LogFormat, Logging, TracingMode,
+    Architecture, CodeRef, Concurrency, EnvironmentVariables, FunctionVersion, LATEST, LogFormat, Logging, Managed,
+    TracingMode,
 };
 pub use identity::Identity;
 pub use invoke::{

@@ -36,6 +36,10 @@ pub const ACCOUNT_CONCURRENCY_MAX: i32 = 1_000;
 pub const CLIENT_CONTEXT_BYTES_MAX: usize = 3_583;
 /// Functions in one answer of ListFunctions, whatever `MaxItems` says.
 pub const LIST_FUNCTIONS_PAGE_MAX: usize = 50;
+/// Capacity providers of one account in one region.
+pub const ACCOUNT_CAPACITIES_MAX: usize = 1_000;
+/// Capacity providers, or versions that use one, in one answer.
+pub const LIST_CAPACITIES_PAGE_MAX: usize = 50;
 /// Tags of one function.
 pub const TAGS_MAX: usize = 50;
 /// Time for which `Code.Location` can be fetched, in seconds.

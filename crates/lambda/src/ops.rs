@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod aliases;
+pub(crate) mod capacity;
 pub(crate) mod changes;
 pub(crate) mod code_signing;
 pub(crate) mod concurrency;

@@ -112,7 +112,8 @@ pub(crate) async fn concurrency(
             provisioned |= keys::get::<ProvisionedRecord>(tx, &key).await?.is_some();
         }
     }
-    Ok(Concurrency { reserved: settings.reserved, account_reserved: usage.reserved, provisioned })
+    let environments_max = settings.environments.get(version).and_then(|environments| environments.max);
+    Ok(Concurrency { reserved: settings.reserved, account_reserved: usage.reserved, provisioned, environments_max })
 }
 
 /// The version that one invocation of an alias goes to.

@@ -9,6 +9,7 @@ use sys::{Clock, Rng, Timestamp};
 use tokio::sync::Semaphore;
 use wire::{AccountId, CheckPolicy, Cx, Principal, ResourceFacts, TraceContext};
 
+use crate::capacity;
 use crate::code_link::CodeLinks;
 use crate::code_source::{OBJECTS_AT_ONCE, ReadObject};
 use crate::error::LambdaError;
@@ -209,6 +210,7 @@ impl Lambda {
         let record = record.running();
         FunctionVersion {
             snap_start: is_snap_started(&record, &version),
+            managed: capacity::managed(&record),
             version,
             image: record.image.map(|image| image.used(&record.code)),
             account: cx.account.clone(),

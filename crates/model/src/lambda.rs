@@ -319,6 +319,16 @@ impl Operation for CreateAlias {
     type Output = CreateAliasOutput;
 }
 
+/// Creates a capacity provider that manages compute resources for Lambda Event Functions
+#[derive(Clone, Copy, Debug)]
+pub struct CreateCapacityProvider;
+
+impl Operation for CreateCapacityProvider {
+    const SHAPE: &'static OperationShape = &CREATE_CAPACITY_PROVIDER;
+    type Input = CreateCapacityProviderInput;
+    type Output = CreateCapacityProviderOutput;
+}
+
 /// Creates a code signing configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct CreateCodeSigningConfig;
@@ -390,6 +400,16 @@ impl Operation for DeleteAlias {
     const SHAPE: &'static OperationShape = &DELETE_ALIAS;
     type Input = DeleteAliasInput;
     type Output = DeleteAliasOutput;
+}
+
+/// Deletes a capacity provider.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteCapacityProvider;
+
+impl Operation for DeleteCapacityProvider {
+    const SHAPE: &'static OperationShape = &DELETE_CAPACITY_PROVIDER;
+    type Input = DeleteCapacityProviderInput;
+    type Output = DeleteCapacityProviderOutput;
 }
 
 /// Deletes the code signing configuration.
@@ -610,6 +630,16 @@ impl Operation for GetAlias {
     type Output = GetAliasOutput;
 }
 
+/// Retrieves information about a specific capacity provider, including its configuration, state, and associated resources.
+#[derive(Clone, Copy, Debug)]
+pub struct GetCapacityProvider;
+
+impl Operation for GetCapacityProvider {
+    const SHAPE: &'static OperationShape = &GET_CAPACITY_PROVIDER;
+    type Input = GetCapacityProviderInput;
+    type Output = GetCapacityProviderOutput;
+}
+
 /// Returns information about the specified code signing configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct GetCodeSigningConfig;
@@ -697,6 +727,16 @@ impl Operation for GetFunctionRecursionConfig {
     const SHAPE: &'static OperationShape = &GET_FUNCTION_RECURSION_CONFIG;
     type Input = GetFunctionRecursionConfigInput;
     type Output = GetFunctionRecursionConfigOutput;
+}
+
+/// Retrieves the scaling configuration for a Lambda Managed Instances function.
+#[derive(Clone, Copy, Debug)]
+pub struct GetFunctionScalingConfig;
+
+impl Operation for GetFunctionScalingConfig {
+    const SHAPE: &'static OperationShape = &GET_FUNCTION_SCALING_CONFIG;
+    type Input = GetFunctionScalingConfigInput;
+    type Output = GetFunctionScalingConfigOutput;
 }
 
 /// Returns details about a Lambda function URL.
@@ -815,6 +855,16 @@ impl Operation for ListAliases {
     type Output = ListAliasesOutput;
 }
 
+/// Returns a list of capacity providers in your account.
+#[derive(Clone, Copy, Debug)]
+pub struct ListCapacityProviders;
+
+impl Operation for ListCapacityProviders {
+    const SHAPE: &'static OperationShape = &LIST_CAPACITY_PROVIDERS;
+    type Input = ListCapacityProvidersInput;
+    type Output = ListCapacityProvidersOutput;
+}
+
 /// Returns a list of code signing configurations.
 #[derive(Clone, Copy, Debug)]
 pub struct ListCodeSigningConfigs;
@@ -853,6 +903,16 @@ impl Operation for ListFunctionUrlConfigs {
     const SHAPE: &'static OperationShape = &LIST_FUNCTION_URL_CONFIGS;
     type Input = ListFunctionUrlConfigsInput;
     type Output = ListFunctionUrlConfigsOutput;
+}
+
+/// Returns a list of function versions that are configured to use a specific capacity provider.
+#[derive(Clone, Copy, Debug)]
+pub struct ListFunctionVersionsByCapacityProvider;
+
+impl Operation for ListFunctionVersionsByCapacityProvider {
+    const SHAPE: &'static OperationShape = &LIST_FUNCTION_VERSIONS_BY_CAPACITY_PROVIDER;
+    type Input = ListFunctionVersionsByCapacityProviderInput;
+    type Output = ListFunctionVersionsByCapacityProviderOutput;
 }
 
 /// Returns a list of Lambda Event Functions, with the version-specific configuration of each.
@@ -994,6 +1054,16 @@ impl Operation for PutFunctionRecursionConfig {
     type Output = PutFunctionRecursionConfigOutput;
 }
 
+/// Sets the scaling configuration for a Lambda Managed Instances function.
+#[derive(Clone, Copy, Debug)]
+pub struct PutFunctionScalingConfig;
+
+impl Operation for PutFunctionScalingConfig {
+    const SHAPE: &'static OperationShape = &PUT_FUNCTION_SCALING_CONFIG;
+    type Input = PutFunctionScalingConfigInput;
+    type Output = PutFunctionScalingConfigOutput;
+}
+
 /// Adds a provisioned concurrency configuration to a function's alias or version.
 #[derive(Clone, Copy, Debug)]
 pub struct PutProvisionedConcurrencyConfig;
@@ -1133,6 +1203,16 @@ impl Operation for UpdateAlias {
     const SHAPE: &'static OperationShape = &UPDATE_ALIAS;
     type Input = UpdateAliasInput;
     type Output = UpdateAliasOutput;
+}
+
+/// Updates the configuration of an existing capacity provider.
+#[derive(Clone, Copy, Debug)]
+pub struct UpdateCapacityProvider;
+
+impl Operation for UpdateCapacityProvider {
+    const SHAPE: &'static OperationShape = &UPDATE_CAPACITY_PROVIDER;
+    type Input = UpdateCapacityProviderInput;
+    type Output = UpdateCapacityProviderOutput;
 }
 
 /// Update the code signing configuration.
@@ -1690,6 +1770,66 @@ impl IntoValue for Architecture {
     }
 }
 
+/// A capacity provider manages compute resources for Lambda functions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CapacityProvider {
+    /// The Amazon Resource Name (ARN) of the capacity provider.
+    pub capacity_provider_arn: String,
+    /// The scaling configuration for the capacity provider.
+    pub capacity_provider_scaling_config: Option<CapacityProviderScalingConfig>,
+    /// The instance requirements for compute resources managed by the capacity provider.
+    pub instance_requirements: Option<InstanceRequirements>,
+    /// The ARN of the KMS key used to encrypt the capacity provider's resources.
+    pub kms_key_arn: Option<String>,
+    /// The date and time when the capacity provider was last modified.
+    pub last_modified: Option<String>,
+    /// The permissions configuration for the capacity provider.
+    pub permissions_config: CapacityProviderPermissionsConfig,
+    /// PropagateTags
+    pub propagate_tags: Option<PropagateTags>,
+    /// The current state of the capacity provider.
+    pub state: CapacityProviderState,
+    /// The telemetry configuration for the capacity provider, including logging settings.
+    pub telemetry_config: Option<CapacityProviderTelemetryConfig>,
+    /// The VPC configuration for the capacity provider.
+    pub vpc_config: CapacityProviderVpcConfig,
+}
+
+impl FromValue for CapacityProvider {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            capacity_provider_arn: members.required("CapacityProviderArn")?,
+            capacity_provider_scaling_config: members.optional("CapacityProviderScalingConfig")?,
+            instance_requirements: members.optional("InstanceRequirements")?,
+            kms_key_arn: members.optional("KmsKeyArn")?,
+            last_modified: members.optional("LastModified")?,
+            permissions_config: members.required("PermissionsConfig")?,
+            propagate_tags: members.optional("PropagateTags")?,
+            state: members.required("State")?,
+            telemetry_config: members.optional("TelemetryConfig")?,
+            vpc_config: members.required("VpcConfig")?,
+        })
+    }
+}
+
+impl IntoValue for CapacityProvider {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(10);
+        fields.required("CapacityProviderArn", self.capacity_provider_arn);
+        fields.optional("CapacityProviderScalingConfig", self.capacity_provider_scaling_config);
+        fields.optional("InstanceRequirements", self.instance_requirements);
+        fields.optional("KmsKeyArn", self.kms_key_arn);
+        fields.optional("LastModified", self.last_modified);
+        fields.required("PermissionsConfig", self.permissions_config);
+        fields.optional("PropagateTags", self.propagate_tags);
+        fields.required("State", self.state);
+        fields.optional("TelemetryConfig", self.telemetry_config);
+        fields.required("VpcConfig", self.vpc_config);
+        fields.finish()
+    }
+}
+
 /// Configuration for the capacity provider that manages compute resources for Lambda functions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CapacityProviderConfig {
@@ -1714,6 +1854,295 @@ impl IntoValue for CapacityProviderConfig {
             "LambdaManagedInstancesCapacityProviderConfig",
             self.lambda_managed_instances_capacity_provider_config,
         );
+        fields.finish()
+    }
+}
+
+/// The capacity provider's Amazon CloudWatch Logs configuration settings.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CapacityProviderLoggingConfig {
+    /// The name of the Amazon CloudWatch log group the capacity provider sends logs to.
+    pub log_group: Option<String>,
+    /// Set this property to filter the system logs for your capacity provider that Lambda sends to CloudWatch.
+    pub system_log_level: Option<SystemLogLevel>,
+}
+
+impl FromValue for CapacityProviderLoggingConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { log_group: members.optional("LogGroup")?, system_log_level: members.optional("SystemLogLevel")? })
+    }
+}
+
+impl IntoValue for CapacityProviderLoggingConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("LogGroup", self.log_group);
+        fields.optional("SystemLogLevel", self.system_log_level);
+        fields.finish()
+    }
+}
+
+/// Configuration that specifies the permissions required for the capacity provider to manage compute resources.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CapacityProviderPermissionsConfig {
+    /// The ARN of the IAM role that the capacity provider uses to manage compute instances and other Amazon Web Services resources.
+    pub capacity_provider_operator_role_arn: String,
+}
+
+impl FromValue for CapacityProviderPermissionsConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { capacity_provider_operator_role_arn: members.required("CapacityProviderOperatorRoleArn")? })
+    }
+}
+
+impl IntoValue for CapacityProviderPermissionsConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("CapacityProviderOperatorRoleArn", self.capacity_provider_operator_role_arn);
+        fields.finish()
+    }
+}
+
+/// CapacityProviderPredefinedMetricType
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CapacityProviderPredefinedMetricType {
+    /// `LambdaCapacityProviderAverageCPUUtilization`
+    LambdaCapacityProviderAverageCPUUtilization,
+    /// `LambdaCapacityProviderAverageGPUUtilization`
+    LambdaCapacityProviderAverageGPUUtilization,
+}
+
+impl CapacityProviderPredefinedMetricType {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] =
+        &[Self::LambdaCapacityProviderAverageCPUUtilization, Self::LambdaCapacityProviderAverageGPUUtilization];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LambdaCapacityProviderAverageCPUUtilization => "LambdaCapacityProviderAverageCPUUtilization",
+            Self::LambdaCapacityProviderAverageGPUUtilization => "LambdaCapacityProviderAverageGPUUtilization",
+        }
+    }
+}
+
+impl fmt::Display for CapacityProviderPredefinedMetricType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for CapacityProviderPredefinedMetricType {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "CapacityProviderPredefinedMetricType", text: text.to_owned() })
+    }
+}
+
+impl FromValue for CapacityProviderPredefinedMetricType {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for CapacityProviderPredefinedMetricType {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// Configuration that defines how the capacity provider scales compute instances based on demand and policies.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CapacityProviderScalingConfig {
+    /// The maximum number of vCPUs that the capacity provider can provision across all compute instances.
+    pub max_v_cpu_count: Option<i32>,
+    /// The scaling mode that determines how the capacity provider responds to changes in demand.
+    pub scaling_mode: Option<CapacityProviderScalingMode>,
+    /// A list of scaling policies that define how the capacity provider scales compute instances based on metrics and thresholds.
+    pub scaling_policies: Option<Vec<TargetTrackingScalingPolicy>>,
+}
+
+impl FromValue for CapacityProviderScalingConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            max_v_cpu_count: members.optional("MaxVCpuCount")?,
+            scaling_mode: members.optional("ScalingMode")?,
+            scaling_policies: members.optional("ScalingPolicies")?,
+        })
+    }
+}
+
+impl IntoValue for CapacityProviderScalingConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("MaxVCpuCount", self.max_v_cpu_count);
+        fields.optional("ScalingMode", self.scaling_mode);
+        fields.optional("ScalingPolicies", self.scaling_policies);
+        fields.finish()
+    }
+}
+
+/// CapacityProviderScalingMode
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CapacityProviderScalingMode {
+    /// `Auto`
+    Auto,
+    /// `Manual`
+    Manual,
+}
+
+impl CapacityProviderScalingMode {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Auto, Self::Manual];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "Auto",
+            Self::Manual => "Manual",
+        }
+    }
+}
+
+impl fmt::Display for CapacityProviderScalingMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for CapacityProviderScalingMode {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "CapacityProviderScalingMode", text: text.to_owned() })
+    }
+}
+
+impl FromValue for CapacityProviderScalingMode {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for CapacityProviderScalingMode {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// CapacityProviderState
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CapacityProviderState {
+    /// `Pending`
+    Pending,
+    /// `Active`
+    Active,
+    /// `Failed`
+    Failed,
+    /// `Deleting`
+    Deleting,
+}
+
+impl CapacityProviderState {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::Pending, Self::Active, Self::Failed, Self::Deleting];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Active => "Active",
+            Self::Failed => "Failed",
+            Self::Deleting => "Deleting",
+        }
+    }
+}
+
+impl fmt::Display for CapacityProviderState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for CapacityProviderState {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "CapacityProviderState", text: text.to_owned() })
+    }
+}
+
+impl FromValue for CapacityProviderState {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for CapacityProviderState {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
+/// Configuration that specifies the telemetry collection for the capacity provider.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CapacityProviderTelemetryConfig {
+    /// The capacity provider's Amazon CloudWatch Logs configuration settings.
+    pub logging_config: Option<CapacityProviderLoggingConfig>,
+}
+
+impl FromValue for CapacityProviderTelemetryConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { logging_config: members.optional("LoggingConfig")? })
+    }
+}
+
+impl IntoValue for CapacityProviderTelemetryConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("LoggingConfig", self.logging_config);
+        fields.finish()
+    }
+}
+
+/// VPC configuration that specifies the network settings for compute instances managed by the capacity provider.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CapacityProviderVpcConfig {
+    /// A list of security group IDs that control network access for compute instances managed by the capacity provider.
+    pub security_group_ids: Vec<String>,
+    /// A list of subnet IDs where the capacity provider launches compute instances.
+    pub subnet_ids: Vec<String>,
+}
+
+impl FromValue for CapacityProviderVpcConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            security_group_ids: members.required("SecurityGroupIds")?,
+            subnet_ids: members.required("SubnetIds")?,
+        })
+    }
+}
+
+impl IntoValue for CapacityProviderVpcConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("SecurityGroupIds", self.security_group_ids);
+        fields.required("SubnetIds", self.subnet_ids);
         fields.finish()
     }
 }
@@ -1937,6 +2366,84 @@ impl IntoValue for CreateAliasInput {
         fields.required("FunctionVersion", self.function_version);
         fields.required("Name", self.name);
         fields.optional("RoutingConfig", self.routing_config);
+        fields.finish()
+    }
+}
+
+/// CreateCapacityProviderRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateCapacityProviderInput {
+    /// The name of the capacity provider.
+    pub capacity_provider_name: String,
+    /// The scaling configuration that defines how the capacity provider scales compute instances, including maximum vCPU count and scaling policies.
+    pub capacity_provider_scaling_config: Option<CapacityProviderScalingConfig>,
+    /// The instance requirements that specify the compute instance characteristics, including architectures and allowed or excluded instance types.
+    pub instance_requirements: Option<InstanceRequirements>,
+    /// The ARN of the KMS key used to encrypt data associated with the capacity provider.
+    pub kms_key_arn: Option<String>,
+    /// The permissions configuration that specifies the IAM role ARN used by the capacity provider to manage compute resources.
+    pub permissions_config: CapacityProviderPermissionsConfig,
+    /// The tag propagation configuration for the capacity provider.
+    pub propagate_tags: Option<PropagateTags>,
+    /// A list of tags to associate with the capacity provider.
+    pub tags: Option<BTreeMap<String, String>>,
+    /// The telemetry configuration for the capacity provider.
+    pub telemetry_config: Option<CapacityProviderTelemetryConfig>,
+    /// The VPC configuration for the capacity provider, including subnet IDs and security group IDs where compute instances will be launched.
+    pub vpc_config: CapacityProviderVpcConfig,
+}
+
+impl FromValue for CreateCapacityProviderInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            capacity_provider_name: members.required("CapacityProviderName")?,
+            capacity_provider_scaling_config: members.optional("CapacityProviderScalingConfig")?,
+            instance_requirements: members.optional("InstanceRequirements")?,
+            kms_key_arn: members.optional("KmsKeyArn")?,
+            permissions_config: members.required("PermissionsConfig")?,
+            propagate_tags: members.optional("PropagateTags")?,
+            tags: members.optional("Tags")?,
+            telemetry_config: members.optional("TelemetryConfig")?,
+            vpc_config: members.required("VpcConfig")?,
+        })
+    }
+}
+
+impl IntoValue for CreateCapacityProviderInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(9);
+        fields.required("CapacityProviderName", self.capacity_provider_name);
+        fields.optional("CapacityProviderScalingConfig", self.capacity_provider_scaling_config);
+        fields.optional("InstanceRequirements", self.instance_requirements);
+        fields.optional("KmsKeyArn", self.kms_key_arn);
+        fields.required("PermissionsConfig", self.permissions_config);
+        fields.optional("PropagateTags", self.propagate_tags);
+        fields.optional("Tags", self.tags);
+        fields.optional("TelemetryConfig", self.telemetry_config);
+        fields.required("VpcConfig", self.vpc_config);
+        fields.finish()
+    }
+}
+
+/// CreateCapacityProviderResponse
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateCapacityProviderOutput {
+    /// Information about the capacity provider that was created.
+    pub capacity_provider: CapacityProvider,
+}
+
+impl FromValue for CreateCapacityProviderOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { capacity_provider: members.required("CapacityProvider")? })
+    }
+}
+
+impl IntoValue for CreateCapacityProviderOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("CapacityProvider", self.capacity_provider);
         fields.finish()
     }
 }
@@ -2398,6 +2905,50 @@ impl IntoValue for DeleteAliasInput {
         let mut fields = Fields::with_capacity(2);
         fields.required("FunctionName", self.function_name);
         fields.required("Name", self.name);
+        fields.finish()
+    }
+}
+
+/// DeleteCapacityProviderRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteCapacityProviderInput {
+    /// The name of the capacity provider to delete.
+    pub capacity_provider_name: String,
+}
+
+impl FromValue for DeleteCapacityProviderInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { capacity_provider_name: members.required("CapacityProviderName")? })
+    }
+}
+
+impl IntoValue for DeleteCapacityProviderInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("CapacityProviderName", self.capacity_provider_name);
+        fields.finish()
+    }
+}
+
+/// DeleteCapacityProviderResponse
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteCapacityProviderOutput {
+    /// Information about the deleted capacity provider.
+    pub capacity_provider: CapacityProvider,
+}
+
+impl FromValue for DeleteCapacityProviderOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { capacity_provider: members.required("CapacityProvider")? })
+    }
+}
+
+impl IntoValue for DeleteCapacityProviderOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("CapacityProvider", self.capacity_provider);
         fields.finish()
     }
 }
@@ -3919,6 +4470,34 @@ impl IntoValue for FunctionRuntimeConfig {
     }
 }
 
+/// Configuration that defines the scaling behavior for a Lambda Managed Instances function, including the minimum and maximum number of execution environments…
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FunctionScalingConfig {
+    /// The maximum number of execution environments that can be provisioned for the function.
+    pub max_execution_environments: Option<i32>,
+    /// The minimum number of execution environments to maintain for the function.
+    pub min_execution_environments: Option<i32>,
+}
+
+impl FromValue for FunctionScalingConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            max_execution_environments: members.optional("MaxExecutionEnvironments")?,
+            min_execution_environments: members.optional("MinExecutionEnvironments")?,
+        })
+    }
+}
+
+impl IntoValue for FunctionScalingConfig {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("MaxExecutionEnvironments", self.max_execution_environments);
+        fields.optional("MinExecutionEnvironments", self.min_execution_environments);
+        fields.finish()
+    }
+}
+
 /// FunctionUrlAuthType
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FunctionUrlAuthType {
@@ -4114,6 +4693,31 @@ impl IntoValue for FunctionVersionLatestPublished {
     }
 }
 
+/// Information about a function version that uses a specific capacity provider, including its ARN and current state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FunctionVersionsByCapacityProviderListItem {
+    /// The Amazon Resource Name (ARN) of the function version.
+    pub function_arn: String,
+    /// The current state of the function version.
+    pub state: State,
+}
+
+impl FromValue for FunctionVersionsByCapacityProviderListItem {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_arn: members.required("FunctionArn")?, state: members.required("State")? })
+    }
+}
+
+impl IntoValue for FunctionVersionsByCapacityProviderListItem {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionArn", self.function_arn);
+        fields.required("State", self.state);
+        fields.finish()
+    }
+}
+
 /// GetAccountSettingsRequest
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GetAccountSettingsInput {}
@@ -4178,6 +4782,50 @@ impl IntoValue for GetAliasInput {
         let mut fields = Fields::with_capacity(2);
         fields.required("FunctionName", self.function_name);
         fields.required("Name", self.name);
+        fields.finish()
+    }
+}
+
+/// GetCapacityProviderRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetCapacityProviderInput {
+    /// The name of the capacity provider to retrieve.
+    pub capacity_provider_name: String,
+}
+
+impl FromValue for GetCapacityProviderInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { capacity_provider_name: members.required("CapacityProviderName")? })
+    }
+}
+
+impl IntoValue for GetCapacityProviderInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("CapacityProviderName", self.capacity_provider_name);
+        fields.finish()
+    }
+}
+
+/// GetCapacityProviderResponse
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetCapacityProviderOutput {
+    /// Information about the capacity provider, including its configuration and current state.
+    pub capacity_provider: CapacityProvider,
+}
+
+impl FromValue for GetCapacityProviderOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { capacity_provider: members.required("CapacityProvider")? })
+    }
+}
+
+impl IntoValue for GetCapacityProviderOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("CapacityProvider", self.capacity_provider);
         fields.finish()
     }
 }
@@ -4497,6 +5145,63 @@ impl IntoValue for GetFunctionOutput {
         fields.optional("Configuration", self.configuration);
         fields.optional("Tags", self.tags);
         fields.optional("TagsError", self.tags_error);
+        fields.finish()
+    }
+}
+
+/// GetFunctionScalingConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct GetFunctionScalingConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// Specify a version or alias to get the scaling configuration for a published version of the function.
+    pub qualifier: String,
+}
+
+impl FromValue for GetFunctionScalingConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_name: members.required("FunctionName")?, qualifier: members.required("Qualifier")? })
+    }
+}
+
+impl IntoValue for GetFunctionScalingConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("FunctionName", self.function_name);
+        fields.required("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// GetFunctionScalingConfigResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetFunctionScalingConfigOutput {
+    /// The scaling configuration that is currently applied to the function.
+    pub applied_function_scaling_config: Option<FunctionScalingConfig>,
+    /// The Amazon Resource Name (ARN) of the function.
+    pub function_arn: Option<String>,
+    /// The scaling configuration that was requested for the function.
+    pub requested_function_scaling_config: Option<FunctionScalingConfig>,
+}
+
+impl FromValue for GetFunctionScalingConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            applied_function_scaling_config: members.optional("AppliedFunctionScalingConfig")?,
+            function_arn: members.optional("FunctionArn")?,
+            requested_function_scaling_config: members.optional("RequestedFunctionScalingConfig")?,
+        })
+    }
+}
+
+impl IntoValue for GetFunctionScalingConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("AppliedFunctionScalingConfig", self.applied_function_scaling_config);
+        fields.optional("FunctionArn", self.function_arn);
+        fields.optional("RequestedFunctionScalingConfig", self.requested_function_scaling_config);
         fields.finish()
     }
 }
@@ -4993,6 +5698,38 @@ impl IntoValue for ImageConfigResponse {
         let mut fields = Fields::with_capacity(2);
         fields.optional("Error", self.error);
         fields.optional("ImageConfig", self.image_config);
+        fields.finish()
+    }
+}
+
+/// Specifications that define the characteristics and constraints for compute instances used by the capacity provider.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InstanceRequirements {
+    /// A list of EC2 instance types that the capacity provider is allowed to use.
+    pub allowed_instance_types: Option<Vec<String>>,
+    /// A list of supported CPU architectures for compute instances.
+    pub architectures: Option<Vec<Architecture>>,
+    /// A list of EC2 instance types that the capacity provider should not use, even if they meet other requirements.
+    pub excluded_instance_types: Option<Vec<String>>,
+}
+
+impl FromValue for InstanceRequirements {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            allowed_instance_types: members.optional("AllowedInstanceTypes")?,
+            architectures: members.optional("Architectures")?,
+            excluded_instance_types: members.optional("ExcludedInstanceTypes")?,
+        })
+    }
+}
+
+impl IntoValue for InstanceRequirements {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("AllowedInstanceTypes", self.allowed_instance_types);
+        fields.optional("Architectures", self.architectures);
+        fields.optional("ExcludedInstanceTypes", self.excluded_instance_types);
         fields.finish()
     }
 }
@@ -6248,6 +6985,66 @@ impl IntoValue for ListAliasesOutput {
     }
 }
 
+/// ListCapacityProvidersRequest
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListCapacityProvidersInput {
+    /// Specify the pagination token that's returned by a previous request to retrieve the next page of results.
+    pub marker: Option<String>,
+    /// The maximum number of capacity providers to return.
+    pub max_items: Option<i32>,
+    /// Filter capacity providers by their current state.
+    pub state: Option<CapacityProviderState>,
+}
+
+impl FromValue for ListCapacityProvidersInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+            state: members.optional("State")?,
+        })
+    }
+}
+
+impl IntoValue for ListCapacityProvidersInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.optional("State", self.state);
+        fields.finish()
+    }
+}
+
+/// ListCapacityProvidersResponse
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListCapacityProvidersOutput {
+    /// A list of capacity providers in your account.
+    pub capacity_providers: Vec<CapacityProvider>,
+    /// The pagination token that's included if more results are available.
+    pub next_marker: Option<String>,
+}
+
+impl FromValue for ListCapacityProvidersOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            capacity_providers: members.required("CapacityProviders")?,
+            next_marker: members.optional("NextMarker")?,
+        })
+    }
+}
+
+impl IntoValue for ListCapacityProvidersOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("CapacityProviders", self.capacity_providers);
+        fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
 /// ListCodeSigningConfigsRequest
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListCodeSigningConfigsInput {
@@ -6480,6 +7277,70 @@ impl IntoValue for ListFunctionUrlConfigsOutput {
     fn into_value(self) -> Value {
         let mut fields = Fields::with_capacity(2);
         fields.required("FunctionUrlConfigs", self.function_url_configs);
+        fields.optional("NextMarker", self.next_marker);
+        fields.finish()
+    }
+}
+
+/// ListFunctionVersionsByCapacityProviderRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListFunctionVersionsByCapacityProviderInput {
+    /// The name of the capacity provider to list function versions for.
+    pub capacity_provider_name: String,
+    /// Specify the pagination token that's returned by a previous request to retrieve the next page of results.
+    pub marker: Option<String>,
+    /// The maximum number of function versions to return in the response.
+    pub max_items: Option<i32>,
+}
+
+impl FromValue for ListFunctionVersionsByCapacityProviderInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            capacity_provider_name: members.required("CapacityProviderName")?,
+            marker: members.optional("Marker")?,
+            max_items: members.optional("MaxItems")?,
+        })
+    }
+}
+
+impl IntoValue for ListFunctionVersionsByCapacityProviderInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.required("CapacityProviderName", self.capacity_provider_name);
+        fields.optional("Marker", self.marker);
+        fields.optional("MaxItems", self.max_items);
+        fields.finish()
+    }
+}
+
+/// ListFunctionVersionsByCapacityProviderResponse
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListFunctionVersionsByCapacityProviderOutput {
+    /// The Amazon Resource Name (ARN) of the capacity provider.
+    pub capacity_provider_arn: String,
+    /// A list of function versions that use the specified capacity provider.
+    pub function_versions: Vec<FunctionVersionsByCapacityProviderListItem>,
+    /// The pagination token that's included if more results are available.
+    pub next_marker: Option<String>,
+}
+
+impl FromValue for ListFunctionVersionsByCapacityProviderOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            capacity_provider_arn: members.required("CapacityProviderArn")?,
+            function_versions: members.required("FunctionVersions")?,
+            next_marker: members.optional("NextMarker")?,
+        })
+    }
+}
+
+impl IntoValue for ListFunctionVersionsByCapacityProviderOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.required("CapacityProviderArn", self.capacity_provider_arn);
+        fields.required("FunctionVersions", self.function_versions);
         fields.optional("NextMarker", self.next_marker);
         fields.finish()
     }
@@ -7123,6 +7984,82 @@ impl IntoValue for PackageType {
     }
 }
 
+/// Configuration for tag propagation to managed resources launched by the capacity provider.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PropagateTags {
+    /// A list of tags to apply to managed resources when Mode is set to Explicit.
+    pub explicit_tags: Option<BTreeMap<String, String>>,
+    /// The tag propagation mode.
+    pub mode: Option<PropagateTagsMode>,
+}
+
+impl FromValue for PropagateTags {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { explicit_tags: members.optional("ExplicitTags")?, mode: members.optional("Mode")? })
+    }
+}
+
+impl IntoValue for PropagateTags {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.optional("ExplicitTags", self.explicit_tags);
+        fields.optional("Mode", self.mode);
+        fields.finish()
+    }
+}
+
+/// PropagateTagsMode
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PropagateTagsMode {
+    /// `None`
+    None,
+    /// `Explicit`
+    Explicit,
+}
+
+impl PropagateTagsMode {
+    /// Every value, in the model's order.
+    pub const ALL: &'static [Self] = &[Self::None, Self::Explicit];
+
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "None",
+            Self::Explicit => "Explicit",
+        }
+    }
+}
+
+impl fmt::Display for PropagateTagsMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for PropagateTagsMode {
+    type Err = UnknownVariant;
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|value| value.as_str() == text)
+            .ok_or_else(|| UnknownVariant { name: "PropagateTagsMode", text: text.to_owned() })
+    }
+}
+
+impl FromValue for PropagateTagsMode {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        enum_from_value(value)
+    }
+}
+
+impl IntoValue for PropagateTagsMode {
+    fn into_value(self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+}
+
 /// Details about the provisioned concurrency configuration for a function alias or version.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProvisionedConcurrencyConfigListItem {
@@ -7570,6 +8507,60 @@ impl IntoValue for PutFunctionRecursionConfigOutput {
     fn into_value(self) -> Value {
         let mut fields = Fields::with_capacity(1);
         fields.optional("RecursiveLoop", self.recursive_loop);
+        fields.finish()
+    }
+}
+
+/// PutFunctionScalingConfigRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutFunctionScalingConfigInput {
+    /// The name or ARN of the Lambda function.
+    pub function_name: String,
+    /// The scaling configuration to apply to the function, including minimum and maximum execution environment limits.
+    pub function_scaling_config: Option<FunctionScalingConfig>,
+    /// Specify a version or alias to set the scaling configuration for a published version of the function.
+    pub qualifier: String,
+}
+
+impl FromValue for PutFunctionScalingConfigInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            function_name: members.required("FunctionName")?,
+            function_scaling_config: members.optional("FunctionScalingConfig")?,
+            qualifier: members.required("Qualifier")?,
+        })
+    }
+}
+
+impl IntoValue for PutFunctionScalingConfigInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(3);
+        fields.required("FunctionName", self.function_name);
+        fields.optional("FunctionScalingConfig", self.function_scaling_config);
+        fields.required("Qualifier", self.qualifier);
+        fields.finish()
+    }
+}
+
+/// PutFunctionScalingConfigResponse
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PutFunctionScalingConfigOutput {
+    /// The current state of the function after applying the scaling configuration.
+    pub function_state: Option<State>,
+}
+
+impl FromValue for PutFunctionScalingConfigOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { function_state: members.optional("FunctionState")? })
+    }
+}
+
+impl IntoValue for PutFunctionScalingConfigOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.optional("FunctionState", self.function_state);
         fields.finish()
     }
 }
@@ -9115,6 +10106,34 @@ impl IntoValue for TagsError {
     }
 }
 
+/// A scaling policy for the capacity provider that automatically adjusts capacity to maintain a target value for a specific metric.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetTrackingScalingPolicy {
+    /// The predefined metric type to track for scaling decisions.
+    pub predefined_metric_type: CapacityProviderPredefinedMetricType,
+    /// The target value for the metric that the scaling policy attempts to maintain through scaling actions.
+    pub target_value: f64,
+}
+
+impl FromValue for TargetTrackingScalingPolicy {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            predefined_metric_type: members.required("PredefinedMetricType")?,
+            target_value: members.required("TargetValue")?,
+        })
+    }
+}
+
+impl IntoValue for TargetTrackingScalingPolicy {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(2);
+        fields.required("PredefinedMetricType", self.predefined_metric_type);
+        fields.required("TargetValue", self.target_value);
+        fields.finish()
+    }
+}
+
 /// Specifies the tenant isolation mode configuration for a Lambda function.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TenancyConfig {
@@ -9345,6 +10364,64 @@ impl IntoValue for UpdateAliasInput {
         fields.required("Name", self.name);
         fields.optional("RevisionId", self.revision_id);
         fields.optional("RoutingConfig", self.routing_config);
+        fields.finish()
+    }
+}
+
+/// UpdateCapacityProviderRequest
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpdateCapacityProviderInput {
+    /// The name of the capacity provider to update.
+    pub capacity_provider_name: String,
+    /// The updated scaling configuration for the capacity provider.
+    pub capacity_provider_scaling_config: Option<CapacityProviderScalingConfig>,
+    /// PropagateTags
+    pub propagate_tags: Option<PropagateTags>,
+    /// The updated telemetry configuration for the capacity provider.
+    pub telemetry_config: Option<CapacityProviderTelemetryConfig>,
+}
+
+impl FromValue for UpdateCapacityProviderInput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self {
+            capacity_provider_name: members.required("CapacityProviderName")?,
+            capacity_provider_scaling_config: members.optional("CapacityProviderScalingConfig")?,
+            propagate_tags: members.optional("PropagateTags")?,
+            telemetry_config: members.optional("TelemetryConfig")?,
+        })
+    }
+}
+
+impl IntoValue for UpdateCapacityProviderInput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(4);
+        fields.required("CapacityProviderName", self.capacity_provider_name);
+        fields.optional("CapacityProviderScalingConfig", self.capacity_provider_scaling_config);
+        fields.optional("PropagateTags", self.propagate_tags);
+        fields.optional("TelemetryConfig", self.telemetry_config);
+        fields.finish()
+    }
+}
+
+/// UpdateCapacityProviderResponse
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpdateCapacityProviderOutput {
+    /// Information about the updated capacity provider.
+    pub capacity_provider: CapacityProvider,
+}
+
+impl FromValue for UpdateCapacityProviderOutput {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = Members::open(value)?;
+        Ok(Self { capacity_provider: members.required("CapacityProvider")? })
+    }
+}
+
+impl IntoValue for UpdateCapacityProviderOutput {
+    fn into_value(self) -> Value {
+        let mut fields = Fields::with_capacity(1);
+        fields.required("CapacityProvider", self.capacity_provider);
         fields.finish()
     }
 }
@@ -9981,49 +11058,49 @@ static ADD_LAYER_VERSION_PERMISSION: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "PolicyLengthExceededException",
             code: "PolicyLengthExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(301),
+            shape: ShapeId(339),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(303),
+            shape: ShapeId(341),
         },
     ],
     ..OperationShape::new("AddLayerVersionPermission", SHAPES)
@@ -10041,56 +11118,56 @@ static ADD_PERMISSION: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "PublicPolicyException",
             code: "PublicPolicyException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(312),
+            shape: ShapeId(353),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "PolicyLengthExceededException",
             code: "PolicyLengthExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(301),
+            shape: ShapeId(339),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(303),
+            shape: ShapeId(341),
         },
     ],
     ..OperationShape::new("AddPermission", SHAPES)
@@ -10100,7 +11177,7 @@ static CREATE_ALIAS: OperationShape = OperationShape {
     method: "POST",
     uri: "/2015-03-31/functions/{FunctionName}/aliases",
     status: 201,
-    input: Some(ShapeId(49)),
+    input: Some(ShapeId(65)),
     output: Some(ShapeId(12)),
     errors: &[
         ErrorShape {
@@ -10108,28 +11185,28 @@ static CREATE_ALIAS: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "AliasLimitExceededException",
@@ -10143,33 +11220,80 @@ static CREATE_ALIAS: OperationShape = OperationShape {
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
     ..OperationShape::new("CreateAlias", SHAPES)
 };
 
-static CREATE_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
+static CREATE_CAPACITY_PROVIDER: OperationShape = OperationShape {
     method: "POST",
-    uri: "/2020-04-22/code-signing-configs",
-    status: 201,
-    input: Some(ShapeId(50)),
-    output: Some(ShapeId(51)),
+    uri: "/2025-11-30/capacity-providers",
+    status: 202,
+    input: Some(ShapeId(66)),
+    output: Some(ShapeId(67)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(453),
+        },
+        ErrorShape {
+            name: "CapacityProviderLimitExceededException",
+            code: "CapacityProviderLimitExceededException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(33),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("CreateCapacityProvider", SHAPES)
+};
+
+static CREATE_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
+    method: "POST",
+    uri: "/2020-04-22/code-signing-configs",
+    status: 201,
+    input: Some(ShapeId(68)),
+    output: Some(ShapeId(69)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(217),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(412),
         },
     ],
     ..OperationShape::new("CreateCodeSigningConfig", SHAPES)
@@ -10179,43 +11303,43 @@ static CREATE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
     method: "POST",
     uri: "/2015-03-31/event-source-mappings",
     status: 202,
-    input: Some(ShapeId(52)),
-    output: Some(ShapeId(103)),
+    input: Some(ShapeId(70)),
+    output: Some(ShapeId(123)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     ..OperationShape::new("CreateEventSourceMapping", SHAPES)
@@ -10225,78 +11349,78 @@ static CREATE_FUNCTION: OperationShape = OperationShape {
     method: "POST",
     uri: "/2015-03-31/functions",
     status: 201,
-    input: Some(ShapeId(53)),
-    output: Some(ShapeId(129)),
+    input: Some(ShapeId(71)),
+    output: Some(ShapeId(149)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "InvalidCodeSignatureException",
             code: "InvalidCodeSignatureException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(185),
+            shape: ShapeId(216),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(43),
+            shape: ShapeId(59),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(39),
+            shape: ShapeId(55),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(42),
+            shape: ShapeId(58),
         },
         ErrorShape {
             name: "FunctionVersionsPerCapacityProviderLimitExceededException",
             code: "FunctionVersionsPerCapacityProviderLimitExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(171),
         },
     ],
     idempotent: true,
@@ -10307,43 +11431,43 @@ static CREATE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "POST",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 201,
-    input: Some(ShapeId(54)),
-    output: Some(ShapeId(55)),
+    input: Some(ShapeId(72)),
+    output: Some(ShapeId(73)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     ..OperationShape::new("CreateFunctionUrlConfig", SHAPES)
@@ -10353,82 +11477,129 @@ static DELETE_ALIAS: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
     status: 204,
-    input: Some(ShapeId(59)),
+    input: Some(ShapeId(77)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
     ..OperationShape::new("DeleteAlias", SHAPES)
 };
 
-static DELETE_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
+static DELETE_CAPACITY_PROVIDER: OperationShape = OperationShape {
     method: "DELETE",
-    uri: "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}",
-    status: 204,
-    input: Some(ShapeId(60)),
-    output: Some(ShapeId(61)),
+    uri: "/2025-11-30/capacity-providers/{CapacityProviderName}",
+    status: 202,
+    input: Some(ShapeId(78)),
+    output: Some(ShapeId(79)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("DeleteCapacityProvider", SHAPES)
+};
+
+static DELETE_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
+    method: "DELETE",
+    uri: "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}",
+    status: 204,
+    input: Some(ShapeId(80)),
+    output: Some(ShapeId(81)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(217),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(381),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(412),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -10439,50 +11610,50 @@ static DELETE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2015-03-31/event-source-mappings/{UUID}",
     status: 202,
-    input: Some(ShapeId(62)),
-    output: Some(ShapeId(103)),
+    input: Some(ShapeId(82)),
+    output: Some(ShapeId(123)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceInUseException",
             code: "ResourceInUseException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(338),
+            shape: ShapeId(382),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -10493,43 +11664,43 @@ static DELETE_FUNCTION: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2015-03-31/functions/{FunctionName}",
     status: 200,
-    input: Some(ShapeId(66)),
-    output: Some(ShapeId(67)),
+    input: Some(ShapeId(86)),
+    output: Some(ShapeId(87)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -10540,49 +11711,49 @@ static DELETE_FUNCTION_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2020-06-30/functions/{FunctionName}/code-signing-config",
     status: 204,
-    input: Some(ShapeId(63)),
+    input: Some(ShapeId(83)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(39),
+            shape: ShapeId(55),
         },
     ],
     ..OperationShape::new("DeleteFunctionCodeSigningConfig", SHAPES)
@@ -10592,42 +11763,42 @@ static DELETE_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2017-10-31/functions/{FunctionName}/concurrency",
     status: 204,
-    input: Some(ShapeId(64)),
+    input: Some(ShapeId(84)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     ..OperationShape::new("DeleteFunctionConcurrency", SHAPES)
@@ -10637,42 +11808,42 @@ static DELETE_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 204,
-    input: Some(ShapeId(65)),
+    input: Some(ShapeId(85)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     ..OperationShape::new("DeleteFunctionEventInvokeConfig", SHAPES)
@@ -10682,42 +11853,42 @@ static DELETE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 204,
-    input: Some(ShapeId(68)),
+    input: Some(ShapeId(88)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     ..OperationShape::new("DeleteFunctionUrlConfig", SHAPES)
@@ -10727,35 +11898,35 @@ static DELETE_LAYER_VERSION: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
     status: 204,
-    input: Some(ShapeId(69)),
+    input: Some(ShapeId(89)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -10766,42 +11937,42 @@ static DELETE_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     status: 204,
-    input: Some(ShapeId(70)),
+    input: Some(ShapeId(90)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -10812,22 +11983,22 @@ static GET_ACCOUNT_SETTINGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2016-08-19/account-settings",
     status: 200,
-    input: Some(ShapeId(148)),
-    output: Some(ShapeId(149)),
+    input: Some(ShapeId(172)),
+    output: Some(ShapeId(173)),
     errors: &[
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
     ],
     idempotent: true,
@@ -10838,7 +12009,7 @@ static GET_ALIAS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
     status: 200,
-    input: Some(ShapeId(150)),
+    input: Some(ShapeId(174)),
     output: Some(ShapeId(12)),
     errors: &[
         ErrorShape {
@@ -10846,61 +12017,101 @@ static GET_ALIAS: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
     ..OperationShape::new("GetAlias", SHAPES)
 };
 
-static GET_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
+static GET_CAPACITY_PROVIDER: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}",
+    uri: "/2025-11-30/capacity-providers/{CapacityProviderName}",
     status: 200,
-    input: Some(ShapeId(151)),
-    output: Some(ShapeId(152)),
+    input: Some(ShapeId(175)),
+    output: Some(ShapeId(176)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetCapacityProvider", SHAPES)
+};
+
+static GET_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}",
+    status: 200,
+    input: Some(ShapeId(177)),
+    output: Some(ShapeId(178)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(217),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(412),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -10911,36 +12122,36 @@ static GET_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/event-source-mappings/{UUID}",
     status: 200,
-    input: Some(ShapeId(153)),
-    output: Some(ShapeId(103)),
+    input: Some(ShapeId(179)),
+    output: Some(ShapeId(123)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -10951,36 +12162,36 @@ static GET_FUNCTION: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}",
     status: 200,
-    input: Some(ShapeId(162)),
-    output: Some(ShapeId(163)),
+    input: Some(ShapeId(188)),
+    output: Some(ShapeId(189)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -10991,43 +12202,43 @@ static GET_FUNCTION_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2020-06-30/functions/{FunctionName}/code-signing-config",
     status: 200,
-    input: Some(ShapeId(154)),
-    output: Some(ShapeId(155)),
+    input: Some(ShapeId(180)),
+    output: Some(ShapeId(181)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(39),
+            shape: ShapeId(55),
         },
     ],
     idempotent: true,
@@ -11038,36 +12249,36 @@ static GET_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-30/functions/{FunctionName}/concurrency",
     status: 200,
-    input: Some(ShapeId(156)),
-    output: Some(ShapeId(157)),
+    input: Some(ShapeId(182)),
+    output: Some(ShapeId(183)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -11078,36 +12289,36 @@ static GET_FUNCTION_CONFIGURATION: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/configuration",
     status: 200,
-    input: Some(ShapeId(158)),
-    output: Some(ShapeId(129)),
+    input: Some(ShapeId(184)),
+    output: Some(ShapeId(149)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -11118,36 +12329,36 @@ static GET_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 200,
-    input: Some(ShapeId(159)),
-    output: Some(ShapeId(130)),
+    input: Some(ShapeId(185)),
+    output: Some(ShapeId(150)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -11158,76 +12369,116 @@ static GET_FUNCTION_RECURSION_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2024-08-31/functions/{FunctionName}/recursion-config",
     status: 200,
-    input: Some(ShapeId(160)),
-    output: Some(ShapeId(161)),
+    input: Some(ShapeId(186)),
+    output: Some(ShapeId(187)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
     ..OperationShape::new("GetFunctionRecursionConfig", SHAPES)
 };
 
-static GET_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
+static GET_FUNCTION_SCALING_CONFIG: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2021-10-31/functions/{FunctionName}/url",
+    uri: "/2025-11-30/functions/{FunctionName}/function-scaling-config",
     status: 200,
-    input: Some(ShapeId(164)),
-    output: Some(ShapeId(165)),
+    input: Some(ShapeId(190)),
+    output: Some(ShapeId(191)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("GetFunctionScalingConfig", SHAPES)
+};
+
+static GET_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2021-10-31/functions/{FunctionName}/url",
+    status: 200,
+    input: Some(ShapeId(192)),
+    output: Some(ShapeId(193)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(217),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(412),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(453),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -11238,36 +12489,36 @@ static GET_LAYER_VERSION: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
     status: 200,
-    input: Some(ShapeId(169)),
-    output: Some(ShapeId(170)),
+    input: Some(ShapeId(197)),
+    output: Some(ShapeId(198)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -11278,36 +12529,36 @@ static GET_LAYER_VERSION_BY_ARN: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers?find=LayerVersion",
     status: 200,
-    input: Some(ShapeId(166)),
-    output: Some(ShapeId(170)),
+    input: Some(ShapeId(194)),
+    output: Some(ShapeId(198)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -11318,36 +12569,36 @@ static GET_LAYER_VERSION_POLICY: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy",
     status: 200,
-    input: Some(ShapeId(167)),
-    output: Some(ShapeId(168)),
+    input: Some(ShapeId(195)),
+    output: Some(ShapeId(196)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -11358,36 +12609,36 @@ static GET_POLICY: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/policy",
     status: 200,
-    input: Some(ShapeId(171)),
-    output: Some(ShapeId(172)),
+    input: Some(ShapeId(199)),
+    output: Some(ShapeId(200)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -11398,43 +12649,43 @@ static GET_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     status: 200,
-    input: Some(ShapeId(173)),
-    output: Some(ShapeId(174)),
+    input: Some(ShapeId(201)),
+    output: Some(ShapeId(202)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ProvisionedConcurrencyConfigNotFoundException",
             code: "ProvisionedConcurrencyConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(308),
+            shape: ShapeId(349),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -11445,36 +12696,36 @@ static GET_RUNTIME_MANAGEMENT_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2021-07-20/functions/{FunctionName}/runtime-management-config",
     status: 200,
-    input: Some(ShapeId(175)),
-    output: Some(ShapeId(176)),
+    input: Some(ShapeId(203)),
+    output: Some(ShapeId(204)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -11485,323 +12736,323 @@ static INVOKE: OperationShape = OperationShape {
     method: "POST",
     uri: "/2015-03-31/functions/{FunctionName}/invocations",
     status: 200,
-    input: Some(ShapeId(192)),
-    output: Some(ShapeId(193)),
+    input: Some(ShapeId(223)),
+    output: Some(ShapeId(224)),
     errors: &[
         ErrorShape {
             name: "RuntimeAliasDeletedException",
             code: "RuntimeAliasDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(345),
+            shape: ShapeId(389),
         },
         ErrorShape {
             name: "CodeArtifactUserDeletedException",
             code: "CodeArtifactUserDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(32),
+            shape: ShapeId(48),
         },
         ErrorShape {
             name: "ResourceNotReadyException",
             code: "ResourceNotReadyException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(340),
+            shape: ShapeId(384),
         },
         ErrorShape {
             name: "ServiceQuotaExceededException",
             code: "ServiceQuotaExceededException",
             status: 402,
             fault: Fault::Client,
-            shape: ShapeId(369),
+            shape: ShapeId(413),
         },
         ErrorShape {
             name: "InvalidSecurityGroupIDException",
             code: "InvalidSecurityGroupIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(189),
+            shape: ShapeId(220),
         },
         ErrorShape {
             name: "SnapStartTimeoutException",
             code: "SnapStartTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(378),
+            shape: ShapeId(422),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "EC2ThrottledException",
             code: "EC2ThrottledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(81),
+            shape: ShapeId(101),
         },
         ErrorShape {
             name: "EFSMountConnectivityException",
             code: "EFSMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(84),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "SubnetIPAddressLimitReachedException",
             code: "SubnetIPAddressLimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(389),
+            shape: ShapeId(433),
         },
         ErrorShape {
             name: "KMSAccessDeniedException",
             code: "KMSAccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(204),
+            shape: ShapeId(235),
         },
         ErrorShape {
             name: "RequestTooLargeException",
             code: "RequestTooLargeException",
             status: 413,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(377),
         },
         ErrorShape {
             name: "KMSDisabledException",
             code: "KMSDisabledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(205),
+            shape: ShapeId(236),
         },
         ErrorShape {
             name: "UnsupportedMediaTypeException",
             code: "UnsupportedMediaTypeException",
             status: 415,
             fault: Fault::Client,
-            shape: ShapeId(419),
+            shape: ShapeId(464),
         },
         ErrorShape {
             name: "S3FilesMountConnectivityException",
             code: "S3FilesMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(352),
+            shape: ShapeId(396),
         },
         ErrorShape {
             name: "SerializedRequestEntityTooLargeException",
             code: "SerializedRequestEntityTooLargeException",
             status: 413,
             fault: Fault::Client,
-            shape: ShapeId(367),
+            shape: ShapeId(411),
         },
         ErrorShape {
             name: "InvalidRuntimeException",
             code: "InvalidRuntimeException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(188),
+            shape: ShapeId(219),
         },
         ErrorShape {
             name: "NoPublishedVersionException",
             code: "NoPublishedVersionException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(289),
+            shape: ShapeId(327),
         },
         ErrorShape {
             name: "EC2UnexpectedException",
             code: "EC2UnexpectedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(82),
+            shape: ShapeId(102),
         },
         ErrorShape {
             name: "InvalidSubnetIDException",
             code: "InvalidSubnetIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(190),
+            shape: ShapeId(221),
         },
         ErrorShape {
             name: "KMSNotFoundException",
             code: "KMSNotFoundException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(208),
+            shape: ShapeId(240),
         },
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "EC2AccessDeniedException",
             code: "EC2AccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(80),
+            shape: ShapeId(100),
         },
         ErrorShape {
             name: "EFSIOException",
             code: "EFSIOException",
             status: 410,
             fault: Fault::Client,
-            shape: ShapeId(83),
+            shape: ShapeId(103),
         },
         ErrorShape {
             name: "KMSInvalidStateException",
             code: "KMSInvalidStateException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(206),
+            shape: ShapeId(237),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "RuntimeVersionDeletedException",
             code: "RuntimeVersionDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "ENILimitReachedException",
             code: "ENILimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(87),
+            shape: ShapeId(107),
         },
         ErrorShape {
             name: "SnapStartNotReadyException",
             code: "SnapStartNotReadyException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(374),
+            shape: ShapeId(418),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "CodeArtifactUserPendingException",
             code: "CodeArtifactUserPendingException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(34),
+            shape: ShapeId(50),
         },
         ErrorShape {
             name: "SnapStartException",
             code: "SnapStartException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(373),
+            shape: ShapeId(417),
         },
         ErrorShape {
             name: "RecursiveInvocationException",
             code: "RecursiveInvocationException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(329),
+            shape: ShapeId(373),
         },
         ErrorShape {
             name: "S3FilesMountFailureException",
             code: "S3FilesMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(353),
+            shape: ShapeId(397),
         },
         ErrorShape {
             name: "EFSMountTimeoutException",
             code: "EFSMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(86),
+            shape: ShapeId(106),
         },
         ErrorShape {
             name: "ENINotReadyException",
             code: "ENINotReadyException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(88),
+            shape: ShapeId(108),
         },
         ErrorShape {
             name: "S3FilesMountTimeoutException",
             code: "S3FilesMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(354),
+            shape: ShapeId(398),
         },
         ErrorShape {
             name: "CodeArtifactUserFailedException",
             code: "CodeArtifactUserFailedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(33),
+            shape: ShapeId(49),
         },
         ErrorShape {
             name: "ModeNotSupportedException",
             code: "ModeNotSupportedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(285),
+            shape: ShapeId(323),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
         ErrorShape {
             name: "InvalidRequestContentException",
             code: "InvalidRequestContentException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(187),
+            shape: ShapeId(218),
         },
         ErrorShape {
             name: "SnapStartRegenerationFailureException",
             code: "SnapStartRegenerationFailureException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(376),
+            shape: ShapeId(420),
         },
         ErrorShape {
             name: "DurableExecutionAlreadyStartedException",
             code: "DurableExecutionAlreadyStartedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(77),
+            shape: ShapeId(97),
         },
         ErrorShape {
             name: "InvalidZipFileException",
             code: "InvalidZipFileException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(191),
+            shape: ShapeId(222),
         },
         ErrorShape {
             name: "EFSMountFailureException",
             code: "EFSMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(85),
+            shape: ShapeId(105),
         },
     ],
     ..OperationShape::new("Invoke", SHAPES)
@@ -11811,211 +13062,211 @@ static INVOKE_ASYNC: OperationShape = OperationShape {
     method: "POST",
     uri: "/2014-11-13/functions/{FunctionName}/invoke-async",
     status: 202,
-    input: Some(ShapeId(195)),
-    output: Some(ShapeId(196)),
+    input: Some(ShapeId(226)),
+    output: Some(ShapeId(227)),
     errors: &[
         ErrorShape {
             name: "ServiceQuotaExceededException",
             code: "ServiceQuotaExceededException",
             status: 402,
             fault: Fault::Client,
-            shape: ShapeId(369),
+            shape: ShapeId(413),
         },
         ErrorShape {
             name: "InvalidSecurityGroupIDException",
             code: "InvalidSecurityGroupIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(189),
+            shape: ShapeId(220),
         },
         ErrorShape {
             name: "SnapStartTimeoutException",
             code: "SnapStartTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(378),
+            shape: ShapeId(422),
         },
         ErrorShape {
             name: "EC2ThrottledException",
             code: "EC2ThrottledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(81),
+            shape: ShapeId(101),
         },
         ErrorShape {
             name: "EFSMountConnectivityException",
             code: "EFSMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(84),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "SubnetIPAddressLimitReachedException",
             code: "SubnetIPAddressLimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(389),
+            shape: ShapeId(433),
         },
         ErrorShape {
             name: "KMSAccessDeniedException",
             code: "KMSAccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(204),
+            shape: ShapeId(235),
         },
         ErrorShape {
             name: "KMSDisabledException",
             code: "KMSDisabledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(205),
+            shape: ShapeId(236),
         },
         ErrorShape {
             name: "S3FilesMountConnectivityException",
             code: "S3FilesMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(352),
+            shape: ShapeId(396),
         },
         ErrorShape {
             name: "InvalidRuntimeException",
             code: "InvalidRuntimeException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(188),
+            shape: ShapeId(219),
         },
         ErrorShape {
             name: "EC2UnexpectedException",
             code: "EC2UnexpectedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(82),
+            shape: ShapeId(102),
         },
         ErrorShape {
             name: "InvalidSubnetIDException",
             code: "InvalidSubnetIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(190),
+            shape: ShapeId(221),
         },
         ErrorShape {
             name: "KMSNotFoundException",
             code: "KMSNotFoundException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(208),
+            shape: ShapeId(240),
         },
         ErrorShape {
             name: "EC2AccessDeniedException",
             code: "EC2AccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(80),
+            shape: ShapeId(100),
         },
         ErrorShape {
             name: "EFSIOException",
             code: "EFSIOException",
             status: 410,
             fault: Fault::Client,
-            shape: ShapeId(83),
+            shape: ShapeId(103),
         },
         ErrorShape {
             name: "KMSInvalidStateException",
             code: "KMSInvalidStateException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(206),
+            shape: ShapeId(237),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ENILimitReachedException",
             code: "ENILimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(87),
+            shape: ShapeId(107),
         },
         ErrorShape {
             name: "SnapStartNotReadyException",
             code: "SnapStartNotReadyException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(374),
+            shape: ShapeId(418),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "SnapStartException",
             code: "SnapStartException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(373),
+            shape: ShapeId(417),
         },
         ErrorShape {
             name: "S3FilesMountFailureException",
             code: "S3FilesMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(353),
+            shape: ShapeId(397),
         },
         ErrorShape {
             name: "EFSMountTimeoutException",
             code: "EFSMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(86),
+            shape: ShapeId(106),
         },
         ErrorShape {
             name: "S3FilesMountTimeoutException",
             code: "S3FilesMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(354),
+            shape: ShapeId(398),
         },
         ErrorShape {
             name: "ModeNotSupportedException",
             code: "ModeNotSupportedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(285),
+            shape: ShapeId(323),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
         ErrorShape {
             name: "InvalidRequestContentException",
             code: "InvalidRequestContentException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(187),
+            shape: ShapeId(218),
         },
         ErrorShape {
             name: "SnapStartRegenerationFailureException",
             code: "SnapStartRegenerationFailureException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(376),
+            shape: ShapeId(420),
         },
         ErrorShape {
             name: "EFSMountFailureException",
             code: "EFSMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(85),
+            shape: ShapeId(105),
         },
     ],
     ..OperationShape::new("InvokeAsync", SHAPES)
@@ -12025,302 +13276,302 @@ static INVOKE_WITH_RESPONSE_STREAM: OperationShape = OperationShape {
     method: "POST",
     uri: "/2021-11-15/functions/{FunctionName}/response-streaming-invocations",
     status: 200,
-    input: Some(ShapeId(200)),
-    output: Some(ShapeId(201)),
+    input: Some(ShapeId(231)),
+    output: Some(ShapeId(232)),
     errors: &[
         ErrorShape {
             name: "RuntimeAliasDeletedException",
             code: "RuntimeAliasDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(345),
+            shape: ShapeId(389),
         },
         ErrorShape {
             name: "CodeArtifactUserDeletedException",
             code: "CodeArtifactUserDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(32),
+            shape: ShapeId(48),
         },
         ErrorShape {
             name: "ResourceNotReadyException",
             code: "ResourceNotReadyException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(340),
+            shape: ShapeId(384),
         },
         ErrorShape {
             name: "ServiceQuotaExceededException",
             code: "ServiceQuotaExceededException",
             status: 402,
             fault: Fault::Client,
-            shape: ShapeId(369),
+            shape: ShapeId(413),
         },
         ErrorShape {
             name: "InvalidSecurityGroupIDException",
             code: "InvalidSecurityGroupIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(189),
+            shape: ShapeId(220),
         },
         ErrorShape {
             name: "SnapStartTimeoutException",
             code: "SnapStartTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(378),
+            shape: ShapeId(422),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "EC2ThrottledException",
             code: "EC2ThrottledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(81),
+            shape: ShapeId(101),
         },
         ErrorShape {
             name: "EFSMountConnectivityException",
             code: "EFSMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(84),
+            shape: ShapeId(104),
         },
         ErrorShape {
             name: "SubnetIPAddressLimitReachedException",
             code: "SubnetIPAddressLimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(389),
+            shape: ShapeId(433),
         },
         ErrorShape {
             name: "KMSAccessDeniedException",
             code: "KMSAccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(204),
+            shape: ShapeId(235),
         },
         ErrorShape {
             name: "RequestTooLargeException",
             code: "RequestTooLargeException",
             status: 413,
             fault: Fault::Client,
-            shape: ShapeId(333),
+            shape: ShapeId(377),
         },
         ErrorShape {
             name: "KMSDisabledException",
             code: "KMSDisabledException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(205),
+            shape: ShapeId(236),
         },
         ErrorShape {
             name: "UnsupportedMediaTypeException",
             code: "UnsupportedMediaTypeException",
             status: 415,
             fault: Fault::Client,
-            shape: ShapeId(419),
+            shape: ShapeId(464),
         },
         ErrorShape {
             name: "S3FilesMountConnectivityException",
             code: "S3FilesMountConnectivityException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(352),
+            shape: ShapeId(396),
         },
         ErrorShape {
             name: "SerializedRequestEntityTooLargeException",
             code: "SerializedRequestEntityTooLargeException",
             status: 413,
             fault: Fault::Client,
-            shape: ShapeId(367),
+            shape: ShapeId(411),
         },
         ErrorShape {
             name: "InvalidRuntimeException",
             code: "InvalidRuntimeException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(188),
+            shape: ShapeId(219),
         },
         ErrorShape {
             name: "NoPublishedVersionException",
             code: "NoPublishedVersionException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(289),
+            shape: ShapeId(327),
         },
         ErrorShape {
             name: "EC2UnexpectedException",
             code: "EC2UnexpectedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(82),
+            shape: ShapeId(102),
         },
         ErrorShape {
             name: "InvalidSubnetIDException",
             code: "InvalidSubnetIDException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(190),
+            shape: ShapeId(221),
         },
         ErrorShape {
             name: "KMSNotFoundException",
             code: "KMSNotFoundException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(208),
+            shape: ShapeId(240),
         },
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "EC2AccessDeniedException",
             code: "EC2AccessDeniedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(80),
+            shape: ShapeId(100),
         },
         ErrorShape {
             name: "EFSIOException",
             code: "EFSIOException",
             status: 410,
             fault: Fault::Client,
-            shape: ShapeId(83),
+            shape: ShapeId(103),
         },
         ErrorShape {
             name: "KMSInvalidStateException",
             code: "KMSInvalidStateException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(206),
+            shape: ShapeId(237),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "RuntimeVersionDeletedException",
             code: "RuntimeVersionDeletedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(348),
+            shape: ShapeId(392),
         },
         ErrorShape {
             name: "ENILimitReachedException",
             code: "ENILimitReachedException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(87),
+            shape: ShapeId(107),
         },
         ErrorShape {
             name: "SnapStartNotReadyException",
             code: "SnapStartNotReadyException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(374),
+            shape: ShapeId(418),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "CodeArtifactUserPendingException",
             code: "CodeArtifactUserPendingException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(34),
+            shape: ShapeId(50),
         },
         ErrorShape {
             name: "SnapStartException",
             code: "SnapStartException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(373),
+            shape: ShapeId(417),
         },
         ErrorShape {
             name: "RecursiveInvocationException",
             code: "RecursiveInvocationException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(329),
+            shape: ShapeId(373),
         },
         ErrorShape {
             name: "S3FilesMountFailureException",
             code: "S3FilesMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(353),
+            shape: ShapeId(397),
         },
         ErrorShape {
             name: "EFSMountTimeoutException",
             code: "EFSMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(86),
+            shape: ShapeId(106),
         },
         ErrorShape {
             name: "S3FilesMountTimeoutException",
             code: "S3FilesMountTimeoutException",
             status: 408,
             fault: Fault::Client,
-            shape: ShapeId(354),
+            shape: ShapeId(398),
         },
         ErrorShape {
             name: "CodeArtifactUserFailedException",
             code: "CodeArtifactUserFailedException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(33),
+            shape: ShapeId(49),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
         ErrorShape {
             name: "InvalidRequestContentException",
             code: "InvalidRequestContentException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(187),
+            shape: ShapeId(218),
         },
         ErrorShape {
             name: "SnapStartRegenerationFailureException",
             code: "SnapStartRegenerationFailureException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(376),
+            shape: ShapeId(420),
         },
         ErrorShape {
             name: "InvalidZipFileException",
             code: "InvalidZipFileException",
             status: 502,
             fault: Fault::Server,
-            shape: ShapeId(191),
+            shape: ShapeId(222),
         },
         ErrorShape {
             name: "EFSMountFailureException",
             code: "EFSMountFailureException",
             status: 403,
             fault: Fault::Client,
-            shape: ShapeId(85),
+            shape: ShapeId(105),
         },
     ],
     ..OperationShape::new("InvokeWithResponseStream", SHAPES)
@@ -12330,62 +13581,95 @@ static LIST_ALIASES: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/aliases",
     status: 200,
-    input: Some(ShapeId(238)),
-    output: Some(ShapeId(239)),
+    input: Some(ShapeId(270)),
+    output: Some(ShapeId(271)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
     ..OperationShape::new("ListAliases", SHAPES)
 };
 
-static LIST_CODE_SIGNING_CONFIGS: OperationShape = OperationShape {
+static LIST_CAPACITY_PROVIDERS: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2020-04-22/code-signing-configs",
+    uri: "/2025-11-30/capacity-providers",
     status: 200,
-    input: Some(ShapeId(240)),
-    output: Some(ShapeId(241)),
+    input: Some(ShapeId(272)),
+    output: Some(ShapeId(273)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(453),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListCapacityProviders", SHAPES)
+};
+
+static LIST_CODE_SIGNING_CONFIGS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2020-04-22/code-signing-configs",
+    status: 200,
+    input: Some(ShapeId(274)),
+    output: Some(ShapeId(275)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(217),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(412),
         },
     ],
     idempotent: true,
@@ -12396,36 +13680,36 @@ static LIST_EVENT_SOURCE_MAPPINGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/event-source-mappings",
     status: 200,
-    input: Some(ShapeId(242)),
-    output: Some(ShapeId(243)),
+    input: Some(ShapeId(276)),
+    output: Some(ShapeId(277)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -12436,36 +13720,36 @@ static LIST_FUNCTION_EVENT_INVOKE_CONFIGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config/list",
     status: 200,
-    input: Some(ShapeId(244)),
-    output: Some(ShapeId(245)),
+    input: Some(ShapeId(278)),
+    output: Some(ShapeId(279)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -12476,69 +13760,109 @@ static LIST_FUNCTION_URL_CONFIGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2021-10-31/functions/{FunctionName}/urls",
     status: 200,
-    input: Some(ShapeId(246)),
-    output: Some(ShapeId(247)),
+    input: Some(ShapeId(280)),
+    output: Some(ShapeId(281)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
     ..OperationShape::new("ListFunctionUrlConfigs", SHAPES)
 };
 
-static LIST_FUNCTIONS: OperationShape = OperationShape {
+static LIST_FUNCTION_VERSIONS_BY_CAPACITY_PROVIDER: OperationShape = OperationShape {
     method: "GET",
-    uri: "/2015-03-31/functions",
+    uri: "/2025-11-30/capacity-providers/{CapacityProviderName}/function-versions",
     status: 200,
-    input: Some(ShapeId(250)),
-    output: Some(ShapeId(251)),
+    input: Some(ShapeId(282)),
+    output: Some(ShapeId(283)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(383),
+        },
+    ],
+    idempotent: true,
+    ..OperationShape::new("ListFunctionVersionsByCapacityProvider", SHAPES)
+};
+
+static LIST_FUNCTIONS: OperationShape = OperationShape {
+    method: "GET",
+    uri: "/2015-03-31/functions",
+    status: 200,
+    input: Some(ShapeId(286)),
+    output: Some(ShapeId(287)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(217),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(412),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(453),
         },
     ],
     idempotent: true,
@@ -12549,29 +13873,29 @@ static LIST_FUNCTIONS_BY_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
     method: "GET",
     uri: "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}/functions",
     status: 200,
-    input: Some(ShapeId(248)),
-    output: Some(ShapeId(249)),
+    input: Some(ShapeId(284)),
+    output: Some(ShapeId(285)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -12582,36 +13906,36 @@ static LIST_LAYER_VERSIONS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers/{LayerName}/versions",
     status: 200,
-    input: Some(ShapeId(252)),
-    output: Some(ShapeId(253)),
+    input: Some(ShapeId(288)),
+    output: Some(ShapeId(289)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -12622,29 +13946,29 @@ static LIST_LAYERS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2018-10-31/layers",
     status: 200,
-    input: Some(ShapeId(254)),
-    output: Some(ShapeId(255)),
+    input: Some(ShapeId(290)),
+    output: Some(ShapeId(291)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
     ],
     idempotent: true,
@@ -12655,36 +13979,36 @@ static LIST_PROVISIONED_CONCURRENCY_CONFIGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency?List=ALL",
     status: 200,
-    input: Some(ShapeId(256)),
-    output: Some(ShapeId(257)),
+    input: Some(ShapeId(292)),
+    output: Some(ShapeId(293)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -12695,36 +14019,36 @@ static LIST_TAGS: OperationShape = OperationShape {
     method: "GET",
     uri: "/2017-03-31/tags/{Resource}",
     status: 200,
-    input: Some(ShapeId(258)),
-    output: Some(ShapeId(259)),
+    input: Some(ShapeId(294)),
+    output: Some(ShapeId(295)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -12735,36 +14059,36 @@ static LIST_VERSIONS_BY_FUNCTION: OperationShape = OperationShape {
     method: "GET",
     uri: "/2015-03-31/functions/{FunctionName}/versions",
     status: 200,
-    input: Some(ShapeId(260)),
-    output: Some(ShapeId(261)),
+    input: Some(ShapeId(296)),
+    output: Some(ShapeId(297)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -12775,43 +14099,43 @@ static PUBLISH_LAYER_VERSION: OperationShape = OperationShape {
     method: "POST",
     uri: "/2018-10-31/layers/{LayerName}/versions",
     status: 201,
-    input: Some(ShapeId(313)),
-    output: Some(ShapeId(314)),
+    input: Some(ShapeId(354)),
+    output: Some(ShapeId(355)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(42),
+            shape: ShapeId(58),
         },
     ],
     ..OperationShape::new("PublishLayerVersion", SHAPES)
@@ -12821,64 +14145,64 @@ static PUBLISH_VERSION: OperationShape = OperationShape {
     method: "POST",
     uri: "/2015-03-31/functions/{FunctionName}/versions",
     status: 201,
-    input: Some(ShapeId(315)),
-    output: Some(ShapeId(129)),
+    input: Some(ShapeId(356)),
+    output: Some(ShapeId(149)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(42),
+            shape: ShapeId(58),
         },
         ErrorShape {
             name: "FunctionVersionsPerCapacityProviderLimitExceededException",
             code: "FunctionVersionsPerCapacityProviderLimitExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(147),
+            shape: ShapeId(171),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(303),
+            shape: ShapeId(341),
         },
     ],
     ..OperationShape::new("PublishVersion", SHAPES)
@@ -12888,50 +14212,50 @@ static PUT_FUNCTION_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2020-06-30/functions/{FunctionName}/code-signing-config",
     status: 200,
-    input: Some(ShapeId(316)),
-    output: Some(ShapeId(317)),
+    input: Some(ShapeId(358)),
+    output: Some(ShapeId(359)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(39),
+            shape: ShapeId(55),
         },
     ],
     ..OperationShape::new("PutFunctionCodeSigningConfig", SHAPES)
@@ -12941,43 +14265,43 @@ static PUT_FUNCTION_CONCURRENCY: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2017-10-31/functions/{FunctionName}/concurrency",
     status: 200,
-    input: Some(ShapeId(318)),
-    output: Some(ShapeId(47)),
+    input: Some(ShapeId(360)),
+    output: Some(ShapeId(63)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     ..OperationShape::new("PutFunctionConcurrency", SHAPES)
@@ -12987,43 +14311,43 @@ static PUT_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 200,
-    input: Some(ShapeId(319)),
-    output: Some(ShapeId(130)),
+    input: Some(ShapeId(361)),
+    output: Some(ShapeId(150)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     ..OperationShape::new("PutFunctionEventInvokeConfig", SHAPES)
@@ -13033,89 +14357,135 @@ static PUT_FUNCTION_RECURSION_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2024-08-31/functions/{FunctionName}/recursion-config",
     status: 200,
-    input: Some(ShapeId(320)),
-    output: Some(ShapeId(321)),
+    input: Some(ShapeId(362)),
+    output: Some(ShapeId(363)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     ..OperationShape::new("PutFunctionRecursionConfig", SHAPES)
+};
+
+static PUT_FUNCTION_SCALING_CONFIG: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2025-11-30/functions/{FunctionName}/function-scaling-config",
+    status: 202,
+    input: Some(ShapeId(364)),
+    output: Some(ShapeId(365)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(217),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(381),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(412),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(453),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(383),
+        },
+    ],
+    ..OperationShape::new("PutFunctionScalingConfig", SHAPES)
 };
 
 static PUT_PROVISIONED_CONCURRENCY_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     status: 202,
-    input: Some(ShapeId(322)),
-    output: Some(ShapeId(323)),
+    input: Some(ShapeId(366)),
+    output: Some(ShapeId(367)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     idempotent: true,
@@ -13126,43 +14496,43 @@ static PUT_RUNTIME_MANAGEMENT_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2021-07-20/functions/{FunctionName}/runtime-management-config",
     status: 200,
-    input: Some(ShapeId(324)),
-    output: Some(ShapeId(325)),
+    input: Some(ShapeId(368)),
+    output: Some(ShapeId(369)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     ..OperationShape::new("PutRuntimeManagementConfig", SHAPES)
@@ -13172,49 +14542,49 @@ static REMOVE_LAYER_VERSION_PERMISSION: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy/{StatementId}",
     status: 204,
-    input: Some(ShapeId(331)),
+    input: Some(ShapeId(375)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(303),
+            shape: ShapeId(341),
         },
     ],
     ..OperationShape::new("RemoveLayerVersionPermission", SHAPES)
@@ -13224,49 +14594,49 @@ static REMOVE_PERMISSION: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2015-03-31/functions/{FunctionName}/policy/{StatementId}",
     status: 204,
-    input: Some(ShapeId(332)),
+    input: Some(ShapeId(376)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "PublicPolicyException",
             code: "PublicPolicyException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(312),
+            shape: ShapeId(353),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(303),
+            shape: ShapeId(341),
         },
     ],
     ..OperationShape::new("RemovePermission", SHAPES)
@@ -13276,42 +14646,42 @@ static TAG_RESOURCE: OperationShape = OperationShape {
     method: "POST",
     uri: "/2017-03-31/tags/{Resource}",
     status: 204,
-    input: Some(ShapeId(395)),
+    input: Some(ShapeId(439)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     ..OperationShape::new("TagResource", SHAPES)
@@ -13321,42 +14691,42 @@ static UNTAG_RESOURCE: OperationShape = OperationShape {
     method: "DELETE",
     uri: "/2017-03-31/tags/{Resource}",
     status: 204,
-    input: Some(ShapeId(420)),
+    input: Some(ShapeId(465)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     ..OperationShape::new("UntagResource", SHAPES)
@@ -13366,7 +14736,7 @@ static UPDATE_ALIAS: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
     status: 200,
-    input: Some(ShapeId(421)),
+    input: Some(ShapeId(466)),
     output: Some(ShapeId(12)),
     errors: &[
         ErrorShape {
@@ -13374,74 +14744,120 @@ static UPDATE_ALIAS: OperationShape = OperationShape {
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(303),
+            shape: ShapeId(341),
         },
     ],
     ..OperationShape::new("UpdateAlias", SHAPES)
 };
 
-static UPDATE_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
+static UPDATE_CAPACITY_PROVIDER: OperationShape = OperationShape {
     method: "PUT",
-    uri: "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}",
-    status: 200,
-    input: Some(ShapeId(422)),
-    output: Some(ShapeId(423)),
+    uri: "/2025-11-30/capacity-providers/{CapacityProviderName}",
+    status: 202,
+    input: Some(ShapeId(467)),
+    output: Some(ShapeId(468)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
+        },
+        ErrorShape {
+            name: "ResourceConflictException",
+            code: "ResourceConflictException",
+            status: 409,
+            fault: Fault::Client,
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
+        },
+        ErrorShape {
+            name: "TooManyRequestsException",
+            code: "TooManyRequestsException",
+            status: 429,
+            fault: Fault::Client,
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
+        },
+    ],
+    ..OperationShape::new("UpdateCapacityProvider", SHAPES)
+};
+
+static UPDATE_CODE_SIGNING_CONFIG: OperationShape = OperationShape {
+    method: "PUT",
+    uri: "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}",
+    status: 200,
+    input: Some(ShapeId(469)),
+    output: Some(ShapeId(470)),
+    errors: &[
+        ErrorShape {
+            name: "InvalidParameterValueException",
+            code: "InvalidParameterValueException",
+            status: 400,
+            fault: Fault::Client,
+            shape: ShapeId(217),
+        },
+        ErrorShape {
+            name: "ServiceException",
+            code: "ServiceException",
+            status: 500,
+            fault: Fault::Server,
+            shape: ShapeId(412),
+        },
+        ErrorShape {
+            name: "ResourceNotFoundException",
+            code: "ResourceNotFoundException",
+            status: 404,
+            fault: Fault::Client,
+            shape: ShapeId(383),
         },
     ],
     ..OperationShape::new("UpdateCodeSigningConfig", SHAPES)
@@ -13451,50 +14867,50 @@ static UPDATE_EVENT_SOURCE_MAPPING: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2015-03-31/event-source-mappings/{UUID}",
     status: 202,
-    input: Some(ShapeId(424)),
-    output: Some(ShapeId(103)),
+    input: Some(ShapeId(471)),
+    output: Some(ShapeId(123)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceInUseException",
             code: "ResourceInUseException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(338),
+            shape: ShapeId(382),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     ..OperationShape::new("UpdateEventSourceMapping", SHAPES)
@@ -13504,78 +14920,78 @@ static UPDATE_FUNCTION_CODE: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2015-03-31/functions/{FunctionName}/code",
     status: 200,
-    input: Some(ShapeId(425)),
-    output: Some(ShapeId(129)),
+    input: Some(ShapeId(472)),
+    output: Some(ShapeId(149)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "InvalidCodeSignatureException",
             code: "InvalidCodeSignatureException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(185),
+            shape: ShapeId(216),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(43),
+            shape: ShapeId(59),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(39),
+            shape: ShapeId(55),
         },
         ErrorShape {
             name: "CodeStorageExceededException",
             code: "CodeStorageExceededException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(42),
+            shape: ShapeId(58),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(303),
+            shape: ShapeId(341),
         },
     ],
     ..OperationShape::new("UpdateFunctionCode", SHAPES)
@@ -13585,71 +15001,71 @@ static UPDATE_FUNCTION_CONFIGURATION: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2015-03-31/functions/{FunctionName}/configuration",
     status: 200,
-    input: Some(ShapeId(426)),
-    output: Some(ShapeId(129)),
+    input: Some(ShapeId(473)),
+    output: Some(ShapeId(149)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "InvalidCodeSignatureException",
             code: "InvalidCodeSignatureException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(185),
+            shape: ShapeId(216),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
         ErrorShape {
             name: "CodeVerificationFailedException",
             code: "CodeVerificationFailedException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(43),
+            shape: ShapeId(59),
         },
         ErrorShape {
             name: "CodeSigningConfigNotFoundException",
             code: "CodeSigningConfigNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(39),
+            shape: ShapeId(55),
         },
         ErrorShape {
             name: "PreconditionFailedException",
             code: "PreconditionFailedException",
             status: 412,
             fault: Fault::Client,
-            shape: ShapeId(303),
+            shape: ShapeId(341),
         },
     ],
     ..OperationShape::new("UpdateFunctionConfiguration", SHAPES)
@@ -13659,43 +15075,43 @@ static UPDATE_FUNCTION_EVENT_INVOKE_CONFIG: OperationShape = OperationShape {
     method: "POST",
     uri: "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     status: 200,
-    input: Some(ShapeId(427)),
-    output: Some(ShapeId(130)),
+    input: Some(ShapeId(474)),
+    output: Some(ShapeId(150)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     ..OperationShape::new("UpdateFunctionEventInvokeConfig", SHAPES)
@@ -13705,43 +15121,43 @@ static UPDATE_FUNCTION_URL_CONFIG: OperationShape = OperationShape {
     method: "PUT",
     uri: "/2021-10-31/functions/{FunctionName}/url",
     status: 200,
-    input: Some(ShapeId(428)),
-    output: Some(ShapeId(429)),
+    input: Some(ShapeId(475)),
+    output: Some(ShapeId(476)),
     errors: &[
         ErrorShape {
             name: "InvalidParameterValueException",
             code: "InvalidParameterValueException",
             status: 400,
             fault: Fault::Client,
-            shape: ShapeId(186),
+            shape: ShapeId(217),
         },
         ErrorShape {
             name: "ResourceConflictException",
             code: "ResourceConflictException",
             status: 409,
             fault: Fault::Client,
-            shape: ShapeId(337),
+            shape: ShapeId(381),
         },
         ErrorShape {
             name: "ServiceException",
             code: "ServiceException",
             status: 500,
             fault: Fault::Server,
-            shape: ShapeId(368),
+            shape: ShapeId(412),
         },
         ErrorShape {
             name: "TooManyRequestsException",
             code: "TooManyRequestsException",
             status: 429,
             fault: Fault::Client,
-            shape: ShapeId(408),
+            shape: ShapeId(453),
         },
         ErrorShape {
             name: "ResourceNotFoundException",
             code: "ResourceNotFoundException",
             status: 404,
             fault: Fault::Client,
-            shape: ShapeId(339),
+            shape: ShapeId(383),
         },
     ],
     ..OperationShape::new("UpdateFunctionUrlConfig", SHAPES)
@@ -13757,100 +15173,106 @@ static PATTERN_4: Pattern = Pattern::new(
     "arn:aws[a-zA-Z-]*:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:capacity-provider:[a-zA-Z0-9-_]+",
 );
 static PATTERN_5: Pattern = Pattern::new(
+    "(arn:aws[a-zA-Z-]*:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:capacity-provider:[a-zA-Z0-9-_]+)|[a-zA-Z0-9-_]+",
+);
+static PATTERN_6: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:code-signing-config:csc-[a-z0-9]{17}",
 );
-static PATTERN_6: Pattern = Pattern::new("csc-[a-zA-Z0-9-_\\.]{17}");
-static PATTERN_7: Pattern = Pattern::new("(^(?!(system\\x2e)))(^[_a-zA-Z0-9])([^$]*)");
-static PATTERN_8: Pattern = Pattern::new("[^ /\\.$\\x22]*");
-static PATTERN_9: Pattern = Pattern::new(
+static PATTERN_7: Pattern = Pattern::new("csc-[a-zA-Z0-9-_\\.]{17}");
+static PATTERN_8: Pattern = Pattern::new("(^(?!(system\\x2e)))(^[_a-zA-Z0-9])([^$]*)");
+static PATTERN_9: Pattern = Pattern::new("[^ /\\.$\\x22]*");
+static PATTERN_10: Pattern = Pattern::new(
     "$|kafka://([^.]([a-zA-Z0-9\\-_.]{0,248}))|arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1})?:(\\d{12})?:(.*)",
 );
-static PATTERN_10: Pattern = Pattern::new(
+static PATTERN_11: Pattern = Pattern::new(
     "arn:([a-zA-Z0-9-]+):lambda:([a-zA-Z0-9-]+):(\\d{12}):function:([a-zA-Z0-9_-]+):(\\$LATEST(?:\\.PUBLISHED)?|[0-9]+)/durable-execution/([a-zA-Z0-9_-]+)/([a-zA-Z0-9_-]+)",
 );
-static PATTERN_11: Pattern = Pattern::new("[a-zA-Z0-9-_]+");
-static PATTERN_12: Pattern = Pattern::new(
+static PATTERN_12: Pattern = Pattern::new("[a-zA-Z0-9-_]+");
+static PATTERN_13: Pattern = Pattern::new(
     "(([a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9\\-]*[a-zA-Z0-9])\\.)*([A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9\\-]*[A-Za-z0-9]):[0-9]{1,5}",
 );
-static PATTERN_13: Pattern = Pattern::new("[a-zA-Z]([a-zA-Z0-9_])+");
-static PATTERN_14: Pattern = Pattern::new(
+static PATTERN_14: Pattern = Pattern::new("[a-zA-Z]([a-zA-Z0-9_])+");
+static PATTERN_15: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}",
 );
-static PATTERN_15: Pattern = Pattern::new("[a-zA-Z0-9._\\-]+");
-static PATTERN_16: Pattern = Pattern::new(
+static PATTERN_16: Pattern = Pattern::new("[a-zA-Z0-9._\\-]+");
+static PATTERN_17: Pattern = Pattern::new(
     "arn:aws[a-zA-Z-]*:elasticfilesystem:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:access-point/fsap-[a-f0-9]{17}$|^arn:aws[-a-z]*:s3files:[0-9a-z-:]+:file-system/fs-[0-9a-f]{17,40}/access-point/fsap-[0-9a-f]{17,40}",
 );
-static PATTERN_17: Pattern = Pattern::new("[A-Za-z]+Exception");
-static PATTERN_18: Pattern = Pattern::new(".*");
-static PATTERN_19: Pattern = Pattern::new(
+static PATTERN_18: Pattern = Pattern::new("[A-Za-z]+Exception");
+static PATTERN_19: Pattern = Pattern::new(".*");
+static PATTERN_20: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:function:[a-zA-Z0-9-_]+(:(\\$LATEST|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_20: Pattern = Pattern::new(
+static PATTERN_21: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\\$LATEST|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_21: Pattern = Pattern::new("arn:[a-z-]+:lambda:[a-z0-9-]+:\\d{12}:runtime/.+");
-static PATTERN_22: Pattern = Pattern::new(
+static PATTERN_22: Pattern = Pattern::new("arn:[a-z-]+:lambda:[a-z0-9-]+:\\d{12}:runtime/.+");
+static PATTERN_23: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]{1,64})(:((?!\\d+$)[0-9a-zA-Z-_]+))?",
 );
-static PATTERN_23: Pattern = Pattern::new("((?!^\\d+$)^[0-9a-zA-Z-_]+$)");
-static PATTERN_24: Pattern = Pattern::new("[^\\s]+");
-static PATTERN_25: Pattern = Pattern::new("(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()");
-static PATTERN_26: Pattern = Pattern::new(
+static PATTERN_24: Pattern = Pattern::new("((?!^\\d+$)^[0-9a-zA-Z-_]+$)");
+static PATTERN_25: Pattern = Pattern::new("[^\\s]+");
+static PATTERN_26: Pattern = Pattern::new("[a-zA-Z0-9\\.\\*\\-]+");
+static PATTERN_27: Pattern = Pattern::new("(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()");
+static PATTERN_28: Pattern = Pattern::new("arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*");
+static PATTERN_29: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+",
 );
-static PATTERN_27: Pattern = Pattern::new(
+static PATTERN_30: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+)|[a-zA-Z0-9-_]+",
 );
-static PATTERN_28: Pattern = Pattern::new(
+static PATTERN_31: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]{1,140}|[a-zA-Z0-9-_]{1,140})",
 );
-static PATTERN_29: Pattern = Pattern::new("lambda:GetLayerVersion");
-static PATTERN_30: Pattern = Pattern::new("\\d{12}|\\*|arn:(aws[a-zA-Z-]*):iam::\\d{12}:root");
-static PATTERN_31: Pattern = Pattern::new(
+static PATTERN_32: Pattern = Pattern::new("lambda:GetLayerVersion");
+static PATTERN_33: Pattern = Pattern::new("\\d{12}|\\*|arn:(aws[a-zA-Z-]*):iam::\\d{12}:root");
+static PATTERN_34: Pattern = Pattern::new(
     "((arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+:[0-9]+)|(arn:[a-zA-Z0-9-]+:lambda:::awslayer:[a-zA-Z0-9-_]+))",
 );
-static PATTERN_32: Pattern = Pattern::new("/mnt/[a-zA-Z0-9-_.]+");
-static PATTERN_33: Pattern = Pattern::new("[\\.\\-_/#A-Za-z0-9]+");
-static PATTERN_34: Pattern = Pattern::new("ALL|(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}");
-static PATTERN_35: Pattern = Pattern::new(
+static PATTERN_35: Pattern = Pattern::new("/mnt/[a-zA-Z0-9-_.]+");
+static PATTERN_36: Pattern = Pattern::new("[\\.\\-_/#A-Za-z0-9]+");
+static PATTERN_37: Pattern = Pattern::new("ALL|(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}");
+static PATTERN_38: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:function:[a-zA-Z0-9-_\\.]+(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_36: Pattern = Pattern::new(
+static PATTERN_39: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_\\.]+)(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
 );
-static PATTERN_37: Pattern = Pattern::new("([a-zA-Z0-9-_.]+)");
-static PATTERN_38: Pattern = Pattern::new("\\$(LATEST(\\.PUBLISHED)?)|[a-zA-Z0-9-_$]+");
-static PATTERN_39: Pattern = Pattern::new("o-[a-z0-9]{10,32}");
-static PATTERN_40: Pattern = Pattern::new("[\\s\\S]*");
-static PATTERN_41: Pattern = Pattern::new("[a-zA-Z0-9-_]*");
-static PATTERN_42: Pattern = Pattern::new("(|[a-zA-Z0-9$_-]+)");
-static PATTERN_43: Pattern = Pattern::new("arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+");
-static PATTERN_44: Pattern = Pattern::new(
+static PATTERN_40: Pattern = Pattern::new("([a-zA-Z0-9-_.]+)");
+static PATTERN_41: Pattern = Pattern::new("\\$(LATEST(\\.PUBLISHED)?)|[a-zA-Z0-9-_$]+");
+static PATTERN_42: Pattern = Pattern::new("o-[a-z0-9]{10,32}");
+static PATTERN_43: Pattern = Pattern::new("[\\s\\S]*");
+static PATTERN_44: Pattern = Pattern::new("[a-zA-Z0-9-_]*");
+static PATTERN_45: Pattern = Pattern::new("(\\$LATEST\\.PUBLISHED|[0-9]+)");
+static PATTERN_46: Pattern = Pattern::new("(|[a-zA-Z0-9$_-]+)");
+static PATTERN_47: Pattern = Pattern::new("arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+");
+static PATTERN_48: Pattern = Pattern::new(
     "((arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}::runtime:.+)|(arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:runtime/[A-Za-z0-9_.-]{1,128}/version/[A-Za-z0-9_.-]{1,128}))",
 );
-static PATTERN_45: Pattern = Pattern::new("[0-9A-Za-z\\.\\-_]*(?<!\\.)");
-static PATTERN_46: Pattern = Pattern::new("[a-zA-Z0-9-\\/*:_+=.@-]*");
-static PATTERN_47: Pattern = Pattern::new("sg-[0-9a-zA-Z]*");
-static PATTERN_48: Pattern = Pattern::new("\\d{12}");
-static PATTERN_49: Pattern = Pattern::new("([a-zA-Z0-9-_]+)");
-static PATTERN_50: Pattern = Pattern::new("subnet-[0-9a-z]*");
-static PATTERN_51: Pattern = Pattern::new("([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)");
-static PATTERN_52: Pattern = Pattern::new(
+static PATTERN_49: Pattern = Pattern::new("[0-9A-Za-z\\.\\-_]*(?<!\\.)");
+static PATTERN_50: Pattern = Pattern::new("[a-zA-Z0-9-\\/*:_+=.@-]*");
+static PATTERN_51: Pattern = Pattern::new("sg-[0-9a-zA-Z]*");
+static PATTERN_52: Pattern = Pattern::new("\\d{12}");
+static PATTERN_53: Pattern = Pattern::new("([a-zA-Z0-9-_]+)");
+static PATTERN_54: Pattern = Pattern::new("subnet-[0-9a-z]*");
+static PATTERN_55: Pattern = Pattern::new("([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)");
+static PATTERN_56: Pattern = Pattern::new(
     "arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:(function:[a-zA-Z0-9-_]+(:(\\$LATEST|[a-zA-Z0-9-_]+))?|code-signing-config:csc-[a-z0-9]{17}|event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|(capacity-provider|network-connector):[a-zA-Z0-9-_]{1,64})",
 );
-static PATTERN_53: Pattern = Pattern::new("[a-zA-Z0-9\\._:\\/=+\\-@ ]+");
-static PATTERN_54: Pattern = Pattern::new("[^.]([a-zA-Z0-9\\-_.]+)");
-static PATTERN_55: Pattern = Pattern::new("[ a-zA-Z0-9-\\/*:_+=.@-]*");
-static PATTERN_56: Pattern = Pattern::new(
+static PATTERN_57: Pattern = Pattern::new("[a-zA-Z0-9\\._:\\/=+\\-@ ]+");
+static PATTERN_58: Pattern = Pattern::new("[^.]([a-zA-Z0-9\\-_.]+)");
+static PATTERN_59: Pattern = Pattern::new("[ a-zA-Z0-9-\\/*:_+=.@-]*");
+static PATTERN_60: Pattern = Pattern::new(
     "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)",
 );
-static PATTERN_57: Pattern = Pattern::new("(\\$LATEST|[0-9]+)");
-static PATTERN_58: Pattern = Pattern::new("(\\$LATEST(\\.PUBLISHED)?|[0-9]+)");
+static PATTERN_61: Pattern = Pattern::new("(\\$LATEST|[0-9]+)");
+static PATTERN_62: Pattern = Pattern::new("(\\$LATEST(\\.PUBLISHED)?|[0-9]+)");
 
 /// Every shape that the served operations reach.
 pub const SHAPES: Shapes = Shapes(&TABLE);
 
-static TABLE: [Shape; 438] = [
+static TABLE: [Shape; 485] = [
     // 0
     Shape::new(
         "AcceleratorConfig",
@@ -13862,19 +15284,19 @@ static TABLE: [Shape; 438] = [
     Shape::new(
         "AccountLimit",
         Kind::Structure(Structure::of(&[
-            Member::new("CodeSizeUnzipped", ShapeId(267)),
-            Member::new("CodeSizeZipped", ShapeId(267)),
-            Member::new("ConcurrentExecutions", ShapeId(184)),
-            Member::new("TotalCodeSize", ShapeId(267)),
-            Member::new("UnreservedConcurrentExecutions", ShapeId(418)),
+            Member::new("CodeSizeUnzipped", ShapeId(303)),
+            Member::new("CodeSizeZipped", ShapeId(303)),
+            Member::new("ConcurrentExecutions", ShapeId(215)),
+            Member::new("TotalCodeSize", ShapeId(303)),
+            Member::new("UnreservedConcurrentExecutions", ShapeId(463)),
         ])),
     ),
     // 3
     Shape::new(
         "AccountUsage",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionCount", ShapeId(267)),
-            Member::new("TotalCodeSize", ShapeId(267)),
+            Member::new("FunctionCount", ShapeId(303)),
+            Member::new("TotalCodeSize", ShapeId(303)),
         ])),
     ),
     // 4
@@ -13883,21 +15305,21 @@ static TABLE: [Shape; 438] = [
     Shape::new(
         "AddLayerVersionPermissionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Action", ShapeId(226)).required(),
-            Member::new("LayerName", ShapeId(225)).at(Location::Uri, "LayerName").required(),
-            Member::new("OrganizationId", ShapeId(295)),
-            Member::new("Principal", ShapeId(227)).required(),
-            Member::new("RevisionId", ShapeId(387)).at(Location::QueryString, "RevisionId"),
-            Member::new("StatementId", ShapeId(386)).required(),
-            Member::new("VersionNumber", ShapeId(231)).at(Location::Uri, "VersionNumber").required(),
+            Member::new("Action", ShapeId(258)).required(),
+            Member::new("LayerName", ShapeId(257)).at(Location::Uri, "LayerName").required(),
+            Member::new("OrganizationId", ShapeId(333)),
+            Member::new("Principal", ShapeId(259)).required(),
+            Member::new("RevisionId", ShapeId(431)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(430)).required(),
+            Member::new("VersionNumber", ShapeId(263)).at(Location::Uri, "VersionNumber").required(),
         ])),
     ),
     // 6
     Shape::new(
         "AddLayerVersionPermissionResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("RevisionId", ShapeId(387)),
-            Member::new("Statement", ShapeId(387)),
+            Member::new("RevisionId", ShapeId(431)),
+            Member::new("Statement", ShapeId(431)),
         ])),
     ),
     // 7
@@ -13905,43 +15327,43 @@ static TABLE: [Shape; 438] = [
         "AddPermissionRequest",
         Kind::Structure(Structure::of(&[
             Member::new("Action", ShapeId(4)).required(),
-            Member::new("EventSourceToken", ShapeId(111)),
-            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
-            Member::new("FunctionUrlAuthType", ShapeId(140)),
-            Member::new("InvokedViaFunctionUrl", ShapeId(203)),
-            Member::new("Principal", ShapeId(304)).required(),
-            Member::new("PrincipalOrgID", ShapeId(305)),
-            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
-            Member::new("RevisionId", ShapeId(387)),
-            Member::new("SourceAccount", ShapeId(382)),
+            Member::new("EventSourceToken", ShapeId(131)),
+            Member::new("FunctionName", ShapeId(325)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionUrlAuthType", ShapeId(162)),
+            Member::new("InvokedViaFunctionUrl", ShapeId(234)),
+            Member::new("Principal", ShapeId(342)).required(),
+            Member::new("PrincipalOrgID", ShapeId(343)),
+            Member::new("Qualifier", ShapeId(330)).at(Location::QueryString, "Qualifier"),
+            Member::new("RevisionId", ShapeId(431)),
+            Member::new("SourceAccount", ShapeId(426)),
             Member::new("SourceArn", ShapeId(24)),
-            Member::new("StatementId", ShapeId(386)).required(),
+            Member::new("StatementId", ShapeId(430)).required(),
         ])),
     ),
     // 8
-    Shape::new("AddPermissionResponse", Kind::Structure(Structure::of(&[Member::new("Statement", ShapeId(387))]))),
+    Shape::new("AddPermissionResponse", Kind::Structure(Structure::of(&[Member::new("Statement", ShapeId(431))]))),
     // 9
     Shape::new("AdditionalVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_1),
     // 10
-    Shape::new("AdditionalVersionWeights", Kind::Map(Map::of(ShapeId(9), ShapeId(436)))),
+    Shape::new("AdditionalVersionWeights", Kind::Map(Map::of(ShapeId(9), ShapeId(483)))),
     // 11
     Shape::new("Alias", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_2),
     // 12
     Shape::new(
         "AliasConfiguration",
         Kind::Structure(Structure::of(&[
-            Member::new("AliasArn", ShapeId(124)),
-            Member::new("Description", ShapeId(71)),
-            Member::new("FunctionVersion", ShapeId(431)),
+            Member::new("AliasArn", ShapeId(144)),
+            Member::new("Description", ShapeId(91)),
+            Member::new("FunctionVersion", ShapeId(478)),
             Member::new("Name", ShapeId(11)),
-            Member::new("RevisionId", ShapeId(387)),
+            Member::new("RevisionId", ShapeId(431)),
             Member::new("RoutingConfig", ShapeId(15)),
         ])),
     ),
     // 13
     Shape::new(
         "AliasLimitExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(431)), Member::new("message", ShapeId(431))])),
     ),
     // 14
     Shape::new("AliasList", Kind::List(List::of(ShapeId(12)))),
@@ -13953,20 +15375,20 @@ static TABLE: [Shape; 438] = [
     // 16
     Shape::new("AllowCredentials", Kind::Boolean),
     // 17
-    Shape::new("AllowMethodsList", Kind::List(List::of(ShapeId(283)))).bounds(Some(0), Some(6)),
+    Shape::new("AllowMethodsList", Kind::List(List::of(ShapeId(320)))).bounds(Some(0), Some(6)),
     // 18
-    Shape::new("AllowOriginsList", Kind::List(List::of(ShapeId(296)))).bounds(Some(0), Some(100)),
+    Shape::new("AllowOriginsList", Kind::List(List::of(ShapeId(334)))).bounds(Some(0), Some(100)),
     // 19
     Shape::new(
         "AllowedPublishers",
-        Kind::Structure(Structure::of(&[Member::new("SigningProfileVersionArns", ShapeId(370)).required()])),
+        Kind::Structure(Structure::of(&[Member::new("SigningProfileVersionArns", ShapeId(414)).required()])),
     ),
     // 20
     Shape::new(
         "AmazonManagedKafkaEventSourceConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("ConsumerGroupId", ShapeId(415)),
-            Member::new("SchemaRegistryConfig", ShapeId(213)),
+            Member::new("ConsumerGroupId", ShapeId(460)),
+            Member::new("SchemaRegistryConfig", ShapeId(245)),
         ])),
     ),
     // 21
@@ -13988,670 +15410,799 @@ static TABLE: [Shape; 438] = [
     // 29
     Shape::new("Boolean", Kind::Boolean),
     // 30
-    Shape::new("CapacityProviderArn", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_4),
+    Shape::new(
+        "CapacityProvider",
+        Kind::Structure(Structure::of(&[
+            Member::new("CapacityProviderArn", ShapeId(31)).required(),
+            Member::new("CapacityProviderScalingConfig", ShapeId(39)),
+            Member::new("InstanceRequirements", ShapeId(212)),
+            Member::new("KmsKeyArn", ShapeId(238)),
+            Member::new("LastModified", ShapeId(452)),
+            Member::new("PermissionsConfig", ShapeId(37)).required(),
+            Member::new("PropagateTags", ShapeId(344)),
+            Member::new("State", ShapeId(43)).required(),
+            Member::new("TelemetryConfig", ShapeId(45)),
+            Member::new("VpcConfig", ShapeId(46)).required(),
+        ])),
+    ),
     // 31
+    Shape::new("CapacityProviderArn", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_4),
+    // 32
     Shape::new(
         "CapacityProviderConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("LambdaManagedInstancesCapacityProviderConfig", ShapeId(217)).required()
+            Member::new("LambdaManagedInstancesCapacityProviderConfig", ShapeId(249)).required()
         ])),
-    ),
-    // 32
-    Shape::new(
-        "CodeArtifactUserDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
     ),
     // 33
     Shape::new(
-        "CodeArtifactUserFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+        "CapacityProviderLimitExceededException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(431)), Member::new("message", ShapeId(431))])),
     ),
     // 34
     Shape::new(
-        "CodeArtifactUserPendingException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+        "CapacityProviderLoggingConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("LogGroup", ShapeId(300)),
+            Member::new("SystemLogLevel", ShapeId(436)),
+        ])),
     ),
     // 35
+    Shape::new("CapacityProviderMaxVCpuCount", Kind::INTEGER).bounds(Some(2), Some(15000)),
+    // 36
+    Shape::new("CapacityProviderName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_5),
+    // 37
+    Shape::new(
+        "CapacityProviderPermissionsConfig",
+        Kind::Structure(Structure::of(&[Member::new("CapacityProviderOperatorRoleArn", ShapeId(387)).required()])),
+    ),
+    // 38
+    Shape::new(
+        "CapacityProviderPredefinedMetricType",
+        Kind::String(&["LambdaCapacityProviderAverageCPUUtilization", "LambdaCapacityProviderAverageGPUUtilization"]),
+    ),
+    // 39
+    Shape::new(
+        "CapacityProviderScalingConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("MaxVCpuCount", ShapeId(35)),
+            Member::new("ScalingMode", ShapeId(40)),
+            Member::new("ScalingPolicies", ShapeId(41)),
+        ])),
+    ),
+    // 40
+    Shape::new("CapacityProviderScalingMode", Kind::String(&["Auto", "Manual"])),
+    // 41
+    Shape::new("CapacityProviderScalingPoliciesList", Kind::List(List::of(ShapeId(446)))).bounds(Some(1), Some(10)),
+    // 42
+    Shape::new("CapacityProviderSecurityGroupIds", Kind::List(List::of(ShapeId(405)))).bounds(Some(0), Some(5)),
+    // 43
+    Shape::new("CapacityProviderState", Kind::String(&["Pending", "Active", "Failed", "Deleting"])),
+    // 44
+    Shape::new("CapacityProviderSubnetIds", Kind::List(List::of(ShapeId(434)))).bounds(Some(1), Some(16)),
+    // 45
+    Shape::new(
+        "CapacityProviderTelemetryConfig",
+        Kind::Structure(Structure::of(&[Member::new("LoggingConfig", ShapeId(34))])),
+    ),
+    // 46
+    Shape::new(
+        "CapacityProviderVpcConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("SecurityGroupIds", ShapeId(42)).required(),
+            Member::new("SubnetIds", ShapeId(44)).required(),
+        ])),
+    ),
+    // 47
+    Shape::new("CapacityProvidersList", Kind::List(List::of(ShapeId(30)))).bounds(Some(0), Some(50)),
+    // 48
+    Shape::new(
+        "CodeArtifactUserDeletedException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(431)), Member::new("message", ShapeId(431))])),
+    ),
+    // 49
+    Shape::new(
+        "CodeArtifactUserFailedException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(431)), Member::new("message", ShapeId(431))])),
+    ),
+    // 50
+    Shape::new(
+        "CodeArtifactUserPendingException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(431)), Member::new("message", ShapeId(431))])),
+    ),
+    // 51
     Shape::new(
         "CodeSigningConfig",
         Kind::Structure(Structure::of(&[
             Member::new("AllowedPublishers", ShapeId(19)).required(),
-            Member::new("CodeSigningConfigArn", ShapeId(36)).required(),
-            Member::new("CodeSigningConfigId", ShapeId(37)).required(),
-            Member::new("CodeSigningPolicies", ShapeId(40)).required(),
-            Member::new("Description", ShapeId(71)),
-            Member::new("LastModified", ShapeId(407)).required(),
+            Member::new("CodeSigningConfigArn", ShapeId(52)).required(),
+            Member::new("CodeSigningConfigId", ShapeId(53)).required(),
+            Member::new("CodeSigningPolicies", ShapeId(56)).required(),
+            Member::new("Description", ShapeId(91)),
+            Member::new("LastModified", ShapeId(452)).required(),
         ])),
     ),
-    // 36
-    Shape::new("CodeSigningConfigArn", Kind::TEXT).bounds(Some(0), Some(200)).pattern(&PATTERN_5),
-    // 37
-    Shape::new("CodeSigningConfigId", Kind::TEXT).pattern(&PATTERN_6),
-    // 38
-    Shape::new("CodeSigningConfigList", Kind::List(List::of(ShapeId(35)))),
-    // 39
+    // 52
+    Shape::new("CodeSigningConfigArn", Kind::TEXT).bounds(Some(0), Some(200)).pattern(&PATTERN_6),
+    // 53
+    Shape::new("CodeSigningConfigId", Kind::TEXT).pattern(&PATTERN_7),
+    // 54
+    Shape::new("CodeSigningConfigList", Kind::List(List::of(ShapeId(51)))),
+    // 55
     Shape::new(
         "CodeSigningConfigNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
     ),
-    // 40
+    // 56
     Shape::new(
         "CodeSigningPolicies",
-        Kind::Structure(Structure::of(&[Member::new("UntrustedArtifactOnDeployment", ShapeId(41))])),
+        Kind::Structure(Structure::of(&[Member::new("UntrustedArtifactOnDeployment", ShapeId(57))])),
     ),
-    // 41
+    // 57
     Shape::new("CodeSigningPolicy", Kind::String(&["Warn", "Enforce"])),
-    // 42
+    // 58
     Shape::new(
         "CodeStorageExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(431)), Member::new("message", ShapeId(431))])),
     ),
-    // 43
+    // 59
     Shape::new(
         "CodeVerificationFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
     ),
-    // 44
-    Shape::new("CollectionName", Kind::TEXT).bounds(Some(1), Some(57)).pattern(&PATTERN_7),
-    // 45
+    // 60
+    Shape::new("CollectionName", Kind::TEXT).bounds(Some(1), Some(57)).pattern(&PATTERN_8),
+    // 61
     Shape::new("CompatibleArchitectures", Kind::List(List::of(ShapeId(22)))).bounds(Some(0), Some(2)),
-    // 46
-    Shape::new("CompatibleRuntimes", Kind::List(List::of(ShapeId(344)))).bounds(Some(0), Some(15)),
-    // 47
+    // 62
+    Shape::new("CompatibleRuntimes", Kind::List(List::of(ShapeId(388)))).bounds(Some(0), Some(15)),
+    // 63
     Shape::new(
         "Concurrency",
-        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(334))])),
+        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(378))])),
     ),
-    // 48
+    // 64
     Shape::new(
         "Cors",
         Kind::Structure(Structure::of(&[
             Member::new("AllowCredentials", ShapeId(16)),
-            Member::new("AllowHeaders", ShapeId(179)),
+            Member::new("AllowHeaders", ShapeId(207)),
             Member::new("AllowMethods", ShapeId(17)),
             Member::new("AllowOrigins", ShapeId(18)),
-            Member::new("ExposeHeaders", ShapeId(179)),
-            Member::new("MaxAge", ShapeId(269)),
+            Member::new("ExposeHeaders", ShapeId(207)),
+            Member::new("MaxAge", ShapeId(305)),
         ])),
     ),
-    // 49
+    // 65
     Shape::new(
         "CreateAliasRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Description", ShapeId(71)),
-            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
-            Member::new("FunctionVersion", ShapeId(432)).required(),
+            Member::new("Description", ShapeId(91)),
+            Member::new("FunctionName", ShapeId(153)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(479)).required(),
             Member::new("Name", ShapeId(11)).required(),
             Member::new("RoutingConfig", ShapeId(15)),
         ])),
     ),
-    // 50
+    // 66
+    Shape::new(
+        "CreateCapacityProviderRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CapacityProviderName", ShapeId(36)).required(),
+            Member::new("CapacityProviderScalingConfig", ShapeId(39)),
+            Member::new("InstanceRequirements", ShapeId(212)),
+            Member::new("KmsKeyArn", ShapeId(239)),
+            Member::new("PermissionsConfig", ShapeId(37)).required(),
+            Member::new("PropagateTags", ShapeId(344)),
+            Member::new("Tags", ShapeId(442)),
+            Member::new("TelemetryConfig", ShapeId(45)),
+            Member::new("VpcConfig", ShapeId(46)).required(),
+        ])),
+    ),
+    // 67
+    Shape::new(
+        "CreateCapacityProviderResponse",
+        Kind::Structure(Structure::of(&[Member::new("CapacityProvider", ShapeId(30)).required()])),
+    ),
+    // 68
     Shape::new(
         "CreateCodeSigningConfigRequest",
         Kind::Structure(Structure::of(&[
             Member::new("AllowedPublishers", ShapeId(19)).required(),
-            Member::new("CodeSigningPolicies", ShapeId(40)),
-            Member::new("Description", ShapeId(71)),
-            Member::new("Tags", ShapeId(398)),
+            Member::new("CodeSigningPolicies", ShapeId(56)),
+            Member::new("Description", ShapeId(91)),
+            Member::new("Tags", ShapeId(442)),
         ])),
     ),
-    // 51
+    // 69
     Shape::new(
         "CreateCodeSigningConfigResponse",
-        Kind::Structure(Structure::of(&[Member::new("CodeSigningConfig", ShapeId(35)).required()])),
+        Kind::Structure(Structure::of(&[Member::new("CodeSigningConfig", ShapeId(51)).required()])),
     ),
-    // 52
+    // 70
     Shape::new(
         "CreateEventSourceMappingRequest",
         Kind::Structure(Structure::of(&[
             Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(20)),
             Member::new("BatchSize", ShapeId(25)),
             Member::new("BisectBatchOnFunctionError", ShapeId(26)),
-            Member::new("DestinationConfig", ShapeId(73)),
-            Member::new("DocumentDBEventSourceConfig", ShapeId(75)),
-            Member::new("Enabled", ShapeId(89)),
+            Member::new("DestinationConfig", ShapeId(93)),
+            Member::new("DocumentDBEventSourceConfig", ShapeId(95)),
+            Member::new("Enabled", ShapeId(109)),
             Member::new("EventSourceArn", ShapeId(24)),
-            Member::new("FilterCriteria", ShapeId(118)),
-            Member::new("FunctionName", ShapeId(287)).required(),
-            Member::new("FunctionResponseTypes", ShapeId(135)),
-            Member::new("KMSKeyArn", ShapeId(207)),
-            Member::new("LoggingConfig", ShapeId(104)),
-            Member::new("MaximumBatchingWindowInSeconds", ShapeId(275)),
-            Member::new("MaximumRecordAgeInSeconds", ShapeId(279)),
-            Member::new("MaximumRetryAttempts", ShapeId(281)),
-            Member::new("MetricsConfig", ShapeId(107)),
-            Member::new("ParallelizationFactor", ShapeId(298)),
-            Member::new("ProvisionedPollerConfig", ShapeId(310)),
-            Member::new("Queues", ShapeId(328)),
-            Member::new("ScalingConfig", ShapeId(358)),
-            Member::new("SelfManagedEventSource", ShapeId(363)),
-            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(364)),
-            Member::new("SourceAccessConfigurations", ShapeId(380)),
-            Member::new("StartingPosition", ShapeId(110)),
-            Member::new("StartingPositionTimestamp", ShapeId(57)),
-            Member::new("Tags", ShapeId(398)),
-            Member::new("Topics", ShapeId(410)),
-            Member::new("TumblingWindowInSeconds", ShapeId(414)),
+            Member::new("FilterCriteria", ShapeId(138)),
+            Member::new("FunctionName", ShapeId(325)).required(),
+            Member::new("FunctionResponseTypes", ShapeId(155)),
+            Member::new("KMSKeyArn", ShapeId(238)),
+            Member::new("LoggingConfig", ShapeId(124)),
+            Member::new("MaximumBatchingWindowInSeconds", ShapeId(312)),
+            Member::new("MaximumRecordAgeInSeconds", ShapeId(316)),
+            Member::new("MaximumRetryAttempts", ShapeId(318)),
+            Member::new("MetricsConfig", ShapeId(127)),
+            Member::new("ParallelizationFactor", ShapeId(336)),
+            Member::new("ProvisionedPollerConfig", ShapeId(351)),
+            Member::new("Queues", ShapeId(372)),
+            Member::new("ScalingConfig", ShapeId(402)),
+            Member::new("SelfManagedEventSource", ShapeId(407)),
+            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(408)),
+            Member::new("SourceAccessConfigurations", ShapeId(424)),
+            Member::new("StartingPosition", ShapeId(130)),
+            Member::new("StartingPositionTimestamp", ShapeId(75)),
+            Member::new("Tags", ShapeId(442)),
+            Member::new("Topics", ShapeId(455)),
+            Member::new("TumblingWindowInSeconds", ShapeId(459)),
         ])),
     ),
-    // 53
+    // 71
     Shape::new(
         "CreateFunctionRequest",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
             Member::new("Architectures", ShapeId(23)),
-            Member::new("CapacityProviderConfig", ShapeId(31)),
-            Member::new("Code", ShapeId(126)).required(),
-            Member::new("CodeSigningConfigArn", ShapeId(36)),
-            Member::new("DeadLetterConfig", ShapeId(58)),
-            Member::new("Description", ShapeId(71)),
-            Member::new("DurableConfig", ShapeId(76)),
-            Member::new("Environment", ShapeId(94)),
-            Member::new("EphemeralStorage", ShapeId(100)),
-            Member::new("FileSystemConfigs", ShapeId(116)),
-            Member::new("FunctionName", ShapeId(133)).required(),
-            Member::new("Handler", ShapeId(177)),
-            Member::new("ImageConfig", ShapeId(181)),
-            Member::new("KMSKeyArn", ShapeId(207)),
-            Member::new("Layers", ShapeId(223)),
-            Member::new("LoggingConfig", ShapeId(266)),
-            Member::new("MemorySize", ShapeId(282)),
-            Member::new("PackageType", ShapeId(297)),
+            Member::new("CapacityProviderConfig", ShapeId(32)),
+            Member::new("Code", ShapeId(146)).required(),
+            Member::new("CodeSigningConfigArn", ShapeId(52)),
+            Member::new("DeadLetterConfig", ShapeId(76)),
+            Member::new("Description", ShapeId(91)),
+            Member::new("DurableConfig", ShapeId(96)),
+            Member::new("Environment", ShapeId(114)),
+            Member::new("EphemeralStorage", ShapeId(120)),
+            Member::new("FileSystemConfigs", ShapeId(136)),
+            Member::new("FunctionName", ShapeId(153)).required(),
+            Member::new("Handler", ShapeId(205)),
+            Member::new("ImageConfig", ShapeId(209)),
+            Member::new("KMSKeyArn", ShapeId(238)),
+            Member::new("Layers", ShapeId(255)),
+            Member::new("LoggingConfig", ShapeId(302)),
+            Member::new("MemorySize", ShapeId(319)),
+            Member::new("PackageType", ShapeId(335)),
             Member::new("Publish", ShapeId(29)),
-            Member::new("PublishTo", ShapeId(146)),
-            Member::new("Role", ShapeId(343)).required(),
-            Member::new("Runtime", ShapeId(344)),
-            Member::new("RuntimeConfig", ShapeId(138)),
-            Member::new("SnapStart", ShapeId(371)),
-            Member::new("Tags", ShapeId(398)),
-            Member::new("TenancyConfig", ShapeId(402)),
-            Member::new("Timeout", ShapeId(406)),
-            Member::new("TracingConfig", ShapeId(411)),
-            Member::new("VpcConfig", ShapeId(433)),
+            Member::new("PublishTo", ShapeId(168)),
+            Member::new("Role", ShapeId(387)).required(),
+            Member::new("Runtime", ShapeId(388)),
+            Member::new("RuntimeConfig", ShapeId(158)),
+            Member::new("SnapStart", ShapeId(415)),
+            Member::new("Tags", ShapeId(442)),
+            Member::new("TenancyConfig", ShapeId(447)),
+            Member::new("Timeout", ShapeId(451)),
+            Member::new("TracingConfig", ShapeId(456)),
+            Member::new("VpcConfig", ShapeId(480)),
         ])),
     ),
-    // 54
+    // 72
     Shape::new(
         "CreateFunctionUrlConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(140)).required(),
-            Member::new("Cors", ShapeId(48)),
-            Member::new("FunctionName", ShapeId(143)).at(Location::Uri, "FunctionName").required(),
-            Member::new("InvokeMode", ShapeId(197)),
-            Member::new("Qualifier", ShapeId(144)).at(Location::QueryString, "Qualifier"),
+            Member::new("AuthType", ShapeId(162)).required(),
+            Member::new("Cors", ShapeId(64)),
+            Member::new("FunctionName", ShapeId(165)).at(Location::Uri, "FunctionName").required(),
+            Member::new("InvokeMode", ShapeId(228)),
+            Member::new("Qualifier", ShapeId(166)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 55
+    // 73
     Shape::new(
         "CreateFunctionUrlConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(140)).required(),
-            Member::new("Cors", ShapeId(48)),
-            Member::new("CreationTime", ShapeId(407)).required(),
-            Member::new("FunctionArn", ShapeId(124)).required(),
-            Member::new("FunctionUrl", ShapeId(139)).required(),
-            Member::new("InvokeMode", ShapeId(197)),
-        ])),
-    ),
-    // 56
-    Shape::new("DatabaseName", Kind::TEXT).bounds(Some(1), Some(63)).pattern(&PATTERN_8),
-    // 57
-    Shape::new("Date", Kind::Timestamp(None)),
-    // 58
-    Shape::new("DeadLetterConfig", Kind::Structure(Structure::of(&[Member::new("TargetArn", ShapeId(336))]))),
-    // 59
-    Shape::new(
-        "DeleteAliasRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
-        ])),
-    ),
-    // 60
-    Shape::new(
-        "DeleteCodeSigningConfigRequest",
-        Kind::Structure(Structure::of(&[Member::new("CodeSigningConfigArn", ShapeId(36))
-            .at(Location::Uri, "CodeSigningConfigArn")
-            .required()])),
-    ),
-    // 61
-    Shape::new("DeleteCodeSigningConfigResponse", Kind::Structure(Structure::of(&[]))),
-    // 62
-    Shape::new(
-        "DeleteEventSourceMappingRequest",
-        Kind::Structure(Structure::of(&[Member::new("UUID", ShapeId(416)).at(Location::Uri, "UUID").required()])),
-    ),
-    // 63
-    Shape::new(
-        "DeleteFunctionCodeSigningConfigRequest",
-        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(287))
-            .at(Location::Uri, "FunctionName")
-            .required()])),
-    ),
-    // 64
-    Shape::new(
-        "DeleteFunctionConcurrencyRequest",
-        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(133))
-            .at(Location::Uri, "FunctionName")
-            .required()])),
-    ),
-    // 65
-    Shape::new(
-        "DeleteFunctionEventInvokeConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 66
-    Shape::new(
-        "DeleteFunctionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 67
-    Shape::new(
-        "DeleteFunctionResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("StatusCode", ShapeId(184)).at(Location::StatusCode, "StatusCode")
-        ])),
-    ),
-    // 68
-    Shape::new(
-        "DeleteFunctionUrlConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(143)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(144)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 69
-    Shape::new(
-        "DeleteLayerVersionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("LayerName", ShapeId(225)).at(Location::Uri, "LayerName").required(),
-            Member::new("VersionNumber", ShapeId(231)).at(Location::Uri, "VersionNumber").required(),
-        ])),
-    ),
-    // 70
-    Shape::new(
-        "DeleteProvisionedConcurrencyConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(326)).at(Location::QueryString, "Qualifier").required(),
-        ])),
-    ),
-    // 71
-    Shape::new("Description", Kind::TEXT).bounds(Some(0), Some(256)),
-    // 72
-    Shape::new("DestinationArn", Kind::TEXT).bounds(Some(0), Some(350)).pattern(&PATTERN_9),
-    // 73
-    Shape::new(
-        "DestinationConfig",
-        Kind::Structure(Structure::of(&[
-            Member::new("OnFailure", ShapeId(293)),
-            Member::new("OnSuccess", ShapeId(294)),
+            Member::new("AuthType", ShapeId(162)).required(),
+            Member::new("Cors", ShapeId(64)),
+            Member::new("CreationTime", ShapeId(452)).required(),
+            Member::new("FunctionArn", ShapeId(144)).required(),
+            Member::new("FunctionUrl", ShapeId(161)).required(),
+            Member::new("InvokeMode", ShapeId(228)),
         ])),
     ),
     // 74
-    Shape::new("DirectS3Read", Kind::String(&["ENABLED", "DISABLED", "AUTO"])),
+    Shape::new("DatabaseName", Kind::TEXT).bounds(Some(1), Some(63)).pattern(&PATTERN_9),
     // 75
-    Shape::new(
-        "DocumentDBEventSourceConfig",
-        Kind::Structure(Structure::of(&[
-            Member::new("CollectionName", ShapeId(44)),
-            Member::new("DatabaseName", ShapeId(56)),
-            Member::new("FullDocument", ShapeId(123)),
-        ])),
-    ),
+    Shape::new("Date", Kind::Timestamp(None)),
     // 76
-    Shape::new(
-        "DurableConfig",
-        Kind::Structure(Structure::of(&[
-            Member::new("ExecutionTimeout", ShapeId(113)),
-            Member::new("KMSKeyArn", ShapeId(207)),
-            Member::new("RetentionPeriodInDays", ShapeId(342)),
-        ])),
-    ),
+    Shape::new("DeadLetterConfig", Kind::Structure(Structure::of(&[Member::new("TargetArn", ShapeId(380))]))),
     // 77
     Shape::new(
-        "DurableExecutionAlreadyStartedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        "DeleteAliasRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(153)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
+        ])),
     ),
     // 78
-    Shape::new("DurableExecutionArn", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_10),
+    Shape::new(
+        "DeleteCapacityProviderRequest",
+        Kind::Structure(Structure::of(&[Member::new("CapacityProviderName", ShapeId(36))
+            .at(Location::Uri, "CapacityProviderName")
+            .required()])),
+    ),
     // 79
-    Shape::new("DurableExecutionName", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_11),
+    Shape::new(
+        "DeleteCapacityProviderResponse",
+        Kind::Structure(Structure::of(&[Member::new("CapacityProvider", ShapeId(30)).required()])),
+    ),
     // 80
     Shape::new(
-        "EC2AccessDeniedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        "DeleteCodeSigningConfigRequest",
+        Kind::Structure(Structure::of(&[Member::new("CodeSigningConfigArn", ShapeId(52))
+            .at(Location::Uri, "CodeSigningConfigArn")
+            .required()])),
     ),
     // 81
-    Shape::new(
-        "EC2ThrottledException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
-    ),
+    Shape::new("DeleteCodeSigningConfigResponse", Kind::Structure(Structure::of(&[]))),
     // 82
     Shape::new(
-        "EC2UnexpectedException",
-        Kind::Structure(Structure::of(&[
-            Member::new("EC2ErrorCode", ShapeId(387)),
-            Member::new("Message", ShapeId(387)),
-            Member::new("Type", ShapeId(387)),
-        ])),
+        "DeleteEventSourceMappingRequest",
+        Kind::Structure(Structure::of(&[Member::new("UUID", ShapeId(461)).at(Location::Uri, "UUID").required()])),
     ),
     // 83
     Shape::new(
-        "EFSIOException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        "DeleteFunctionCodeSigningConfigRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(325))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
     ),
     // 84
     Shape::new(
-        "EFSMountConnectivityException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        "DeleteFunctionConcurrencyRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(153))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
     ),
     // 85
     Shape::new(
-        "EFSMountFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        "DeleteFunctionEventInvokeConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(325)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(330)).at(Location::QueryString, "Qualifier"),
+        ])),
     ),
     // 86
     Shape::new(
-        "EFSMountTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        "DeleteFunctionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(325)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(330)).at(Location::QueryString, "Qualifier"),
+        ])),
     ),
     // 87
     Shape::new(
-        "ENILimitReachedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        "DeleteFunctionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("StatusCode", ShapeId(215)).at(Location::StatusCode, "StatusCode")
+        ])),
     ),
     // 88
     Shape::new(
-        "ENINotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        "DeleteFunctionUrlConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(165)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(166)).at(Location::QueryString, "Qualifier"),
+        ])),
     ),
     // 89
-    Shape::new("Enabled", Kind::Boolean),
+    Shape::new(
+        "DeleteLayerVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(257)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(263)).at(Location::Uri, "VersionNumber").required(),
+        ])),
+    ),
     // 90
-    Shape::new("EndPointType", Kind::String(&["KAFKA_BOOTSTRAP_SERVERS"])),
+    Shape::new(
+        "DeleteProvisionedConcurrencyConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(153)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(370)).at(Location::QueryString, "Qualifier").required(),
+        ])),
+    ),
     // 91
-    Shape::new("Endpoint", Kind::TEXT).bounds(Some(1), Some(300)).pattern(&PATTERN_12),
+    Shape::new("Description", Kind::TEXT).bounds(Some(0), Some(256)),
     // 92
-    Shape::new("EndpointLists", Kind::List(List::of(ShapeId(91)))).bounds(Some(1), Some(10)),
+    Shape::new("DestinationArn", Kind::TEXT).bounds(Some(0), Some(350)).pattern(&PATTERN_10),
     // 93
-    Shape::new("Endpoints", Kind::Map(Map::of(ShapeId(90), ShapeId(92)))).bounds(Some(1), Some(2)),
+    Shape::new(
+        "DestinationConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("OnFailure", ShapeId(331)),
+            Member::new("OnSuccess", ShapeId(332)),
+        ])),
+    ),
     // 94
-    Shape::new("Environment", Kind::Structure(Structure::of(&[Member::new("Variables", ShapeId(99))]))),
+    Shape::new("DirectS3Read", Kind::String(&["ENABLED", "DISABLED", "AUTO"])),
     // 95
     Shape::new(
-        "EnvironmentError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(387)), Member::new("Message", ShapeId(365))])),
+        "DocumentDBEventSourceConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("CollectionName", ShapeId(60)),
+            Member::new("DatabaseName", ShapeId(74)),
+            Member::new("FullDocument", ShapeId(143)),
+        ])),
     ),
     // 96
     Shape::new(
-        "EnvironmentResponse",
-        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(95)), Member::new("Variables", ShapeId(99))])),
+        "DurableConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("ExecutionTimeout", ShapeId(133)),
+            Member::new("KMSKeyArn", ShapeId(238)),
+            Member::new("RetentionPeriodInDays", ShapeId(386)),
+        ])),
     ),
     // 97
-    Shape::new("EnvironmentVariableName", Kind::TEXT).pattern(&PATTERN_13).sensitive(),
+    Shape::new(
+        "DurableExecutionAlreadyStartedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
+    ),
     // 98
-    Shape::new("EnvironmentVariableValue", Kind::TEXT).sensitive(),
+    Shape::new("DurableExecutionArn", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_11),
     // 99
-    Shape::new("EnvironmentVariables", Kind::Map(Map::of(ShapeId(97), ShapeId(98)))).sensitive(),
+    Shape::new("DurableExecutionName", Kind::TEXT).bounds(Some(1), Some(64)).pattern(&PATTERN_12),
     // 100
-    Shape::new("EphemeralStorage", Kind::Structure(Structure::of(&[Member::new("Size", ShapeId(101)).required()]))),
+    Shape::new(
+        "EC2AccessDeniedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
+    ),
     // 101
-    Shape::new("EphemeralStorageSize", Kind::INTEGER).bounds(Some(512), Some(32768)),
+    Shape::new(
+        "EC2ThrottledException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
+    ),
     // 102
-    Shape::new("EventSourceMappingArn", Kind::TEXT).bounds(Some(85), Some(120)).pattern(&PATTERN_14),
+    Shape::new(
+        "EC2UnexpectedException",
+        Kind::Structure(Structure::of(&[
+            Member::new("EC2ErrorCode", ShapeId(431)),
+            Member::new("Message", ShapeId(431)),
+            Member::new("Type", ShapeId(431)),
+        ])),
+    ),
     // 103
+    Shape::new(
+        "EFSIOException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
+    ),
+    // 104
+    Shape::new(
+        "EFSMountConnectivityException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
+    ),
+    // 105
+    Shape::new(
+        "EFSMountFailureException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
+    ),
+    // 106
+    Shape::new(
+        "EFSMountTimeoutException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
+    ),
+    // 107
+    Shape::new(
+        "ENILimitReachedException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
+    ),
+    // 108
+    Shape::new(
+        "ENINotReadyException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
+    ),
+    // 109
+    Shape::new("Enabled", Kind::Boolean),
+    // 110
+    Shape::new("EndPointType", Kind::String(&["KAFKA_BOOTSTRAP_SERVERS"])),
+    // 111
+    Shape::new("Endpoint", Kind::TEXT).bounds(Some(1), Some(300)).pattern(&PATTERN_13),
+    // 112
+    Shape::new("EndpointLists", Kind::List(List::of(ShapeId(111)))).bounds(Some(1), Some(10)),
+    // 113
+    Shape::new("Endpoints", Kind::Map(Map::of(ShapeId(110), ShapeId(112)))).bounds(Some(1), Some(2)),
+    // 114
+    Shape::new("Environment", Kind::Structure(Structure::of(&[Member::new("Variables", ShapeId(119))]))),
+    // 115
+    Shape::new(
+        "EnvironmentError",
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(431)), Member::new("Message", ShapeId(409))])),
+    ),
+    // 116
+    Shape::new(
+        "EnvironmentResponse",
+        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(115)), Member::new("Variables", ShapeId(119))])),
+    ),
+    // 117
+    Shape::new("EnvironmentVariableName", Kind::TEXT).pattern(&PATTERN_14).sensitive(),
+    // 118
+    Shape::new("EnvironmentVariableValue", Kind::TEXT).sensitive(),
+    // 119
+    Shape::new("EnvironmentVariables", Kind::Map(Map::of(ShapeId(117), ShapeId(118)))).sensitive(),
+    // 120
+    Shape::new("EphemeralStorage", Kind::Structure(Structure::of(&[Member::new("Size", ShapeId(121)).required()]))),
+    // 121
+    Shape::new("EphemeralStorageSize", Kind::INTEGER).bounds(Some(512), Some(32768)),
+    // 122
+    Shape::new("EventSourceMappingArn", Kind::TEXT).bounds(Some(85), Some(120)).pattern(&PATTERN_15),
+    // 123
     Shape::new(
         "EventSourceMappingConfiguration",
         Kind::Structure(Structure::of(&[
             Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(20)),
             Member::new("BatchSize", ShapeId(25)),
             Member::new("BisectBatchOnFunctionError", ShapeId(26)),
-            Member::new("DestinationConfig", ShapeId(73)),
-            Member::new("DocumentDBEventSourceConfig", ShapeId(75)),
+            Member::new("DestinationConfig", ShapeId(93)),
+            Member::new("DocumentDBEventSourceConfig", ShapeId(95)),
             Member::new("EventSourceArn", ShapeId(24)),
-            Member::new("EventSourceMappingArn", ShapeId(102)),
-            Member::new("FilterCriteria", ShapeId(118)),
-            Member::new("FilterCriteriaError", ShapeId(119)),
-            Member::new("FunctionArn", ShapeId(124)),
-            Member::new("FunctionResponseTypes", ShapeId(135)),
-            Member::new("KMSKeyArn", ShapeId(207)),
-            Member::new("LastModified", ShapeId(57)),
-            Member::new("LastProcessingResult", ShapeId(387)),
-            Member::new("LoggingConfig", ShapeId(104)),
-            Member::new("MaximumBatchingWindowInSeconds", ShapeId(275)),
-            Member::new("MaximumRecordAgeInSeconds", ShapeId(279)),
-            Member::new("MaximumRetryAttempts", ShapeId(281)),
-            Member::new("MetricsConfig", ShapeId(107)),
-            Member::new("ParallelizationFactor", ShapeId(298)),
-            Member::new("ProvisionedPollerConfig", ShapeId(310)),
-            Member::new("Queues", ShapeId(328)),
-            Member::new("ScalingConfig", ShapeId(358)),
-            Member::new("SelfManagedEventSource", ShapeId(363)),
-            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(364)),
-            Member::new("SourceAccessConfigurations", ShapeId(380)),
-            Member::new("StartingPosition", ShapeId(110)),
-            Member::new("StartingPositionTimestamp", ShapeId(57)),
-            Member::new("State", ShapeId(387)),
-            Member::new("StateTransitionReason", ShapeId(387)),
-            Member::new("Topics", ShapeId(410)),
-            Member::new("TumblingWindowInSeconds", ShapeId(414)),
-            Member::new("UUID", ShapeId(416)),
+            Member::new("EventSourceMappingArn", ShapeId(122)),
+            Member::new("FilterCriteria", ShapeId(138)),
+            Member::new("FilterCriteriaError", ShapeId(139)),
+            Member::new("FunctionArn", ShapeId(144)),
+            Member::new("FunctionResponseTypes", ShapeId(155)),
+            Member::new("KMSKeyArn", ShapeId(238)),
+            Member::new("LastModified", ShapeId(75)),
+            Member::new("LastProcessingResult", ShapeId(431)),
+            Member::new("LoggingConfig", ShapeId(124)),
+            Member::new("MaximumBatchingWindowInSeconds", ShapeId(312)),
+            Member::new("MaximumRecordAgeInSeconds", ShapeId(316)),
+            Member::new("MaximumRetryAttempts", ShapeId(318)),
+            Member::new("MetricsConfig", ShapeId(127)),
+            Member::new("ParallelizationFactor", ShapeId(336)),
+            Member::new("ProvisionedPollerConfig", ShapeId(351)),
+            Member::new("Queues", ShapeId(372)),
+            Member::new("ScalingConfig", ShapeId(402)),
+            Member::new("SelfManagedEventSource", ShapeId(407)),
+            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(408)),
+            Member::new("SourceAccessConfigurations", ShapeId(424)),
+            Member::new("StartingPosition", ShapeId(130)),
+            Member::new("StartingPositionTimestamp", ShapeId(75)),
+            Member::new("State", ShapeId(431)),
+            Member::new("StateTransitionReason", ShapeId(431)),
+            Member::new("Topics", ShapeId(455)),
+            Member::new("TumblingWindowInSeconds", ShapeId(459)),
+            Member::new("UUID", ShapeId(461)),
         ])),
     ),
-    // 104
+    // 124
     Shape::new(
         "EventSourceMappingLoggingConfig",
-        Kind::Structure(Structure::of(&[Member::new("SystemLogLevel", ShapeId(108))])),
+        Kind::Structure(Structure::of(&[Member::new("SystemLogLevel", ShapeId(128))])),
     ),
-    // 105
+    // 125
     Shape::new("EventSourceMappingMetric", Kind::String(&["EventCount", "ErrorCount", "KafkaMetrics"])),
-    // 106
-    Shape::new("EventSourceMappingMetricList", Kind::List(List::of(ShapeId(105)))).bounds(Some(0), Some(3)),
-    // 107
+    // 126
+    Shape::new("EventSourceMappingMetricList", Kind::List(List::of(ShapeId(125)))).bounds(Some(0), Some(3)),
+    // 127
     Shape::new(
         "EventSourceMappingMetricsConfig",
-        Kind::Structure(Structure::of(&[Member::new("Metrics", ShapeId(106))])),
+        Kind::Structure(Structure::of(&[Member::new("Metrics", ShapeId(126))])),
     ),
-    // 108
+    // 128
     Shape::new("EventSourceMappingSystemLogLevel", Kind::String(&["DEBUG", "INFO", "WARN"])),
-    // 109
-    Shape::new("EventSourceMappingsList", Kind::List(List::of(ShapeId(103)))),
-    // 110
+    // 129
+    Shape::new("EventSourceMappingsList", Kind::List(List::of(ShapeId(123)))),
+    // 130
     Shape::new("EventSourcePosition", Kind::String(&["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"])),
-    // 111
-    Shape::new("EventSourceToken", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_15),
-    // 112
+    // 131
+    Shape::new("EventSourceToken", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_16),
+    // 132
     Shape::new("ExecutionEnvironmentMemoryGiBPerVCpu", Kind::Double),
-    // 113
+    // 133
     Shape::new("ExecutionTimeout", Kind::INTEGER).bounds(Some(1), Some(31622400)),
-    // 114
-    Shape::new("FileSystemArn", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_16),
-    // 115
+    // 134
+    Shape::new("FileSystemArn", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_17),
+    // 135
     Shape::new(
         "FileSystemConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(114)).required(),
-            Member::new("LocalMountPath", ShapeId(262)).required(),
-            Member::new("S3FilesConfig", ShapeId(351)),
+            Member::new("Arn", ShapeId(134)).required(),
+            Member::new("LocalMountPath", ShapeId(298)).required(),
+            Member::new("S3FilesConfig", ShapeId(395)),
         ])),
     ),
-    // 116
-    Shape::new("FileSystemConfigList", Kind::List(List::of(ShapeId(115)))).bounds(Some(0), Some(1)),
-    // 117
-    Shape::new("Filter", Kind::Structure(Structure::of(&[Member::new("Pattern", ShapeId(299))]))),
-    // 118
-    Shape::new("FilterCriteria", Kind::Structure(Structure::of(&[Member::new("Filters", ShapeId(122))]))),
-    // 119
+    // 136
+    Shape::new("FileSystemConfigList", Kind::List(List::of(ShapeId(135)))).bounds(Some(0), Some(1)),
+    // 137
+    Shape::new("Filter", Kind::Structure(Structure::of(&[Member::new("Pattern", ShapeId(337))]))),
+    // 138
+    Shape::new("FilterCriteria", Kind::Structure(Structure::of(&[Member::new("Filters", ShapeId(142))]))),
+    // 139
     Shape::new(
         "FilterCriteriaError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(120)), Member::new("Message", ShapeId(121))])),
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(140)), Member::new("Message", ShapeId(141))])),
     ),
-    // 120
-    Shape::new("FilterCriteriaErrorCode", Kind::TEXT).bounds(Some(10), Some(50)).pattern(&PATTERN_17),
-    // 121
-    Shape::new("FilterCriteriaErrorMessage", Kind::TEXT).bounds(Some(10), Some(2048)).pattern(&PATTERN_18),
-    // 122
-    Shape::new("FilterList", Kind::List(List::of(ShapeId(117)))),
-    // 123
+    // 140
+    Shape::new("FilterCriteriaErrorCode", Kind::TEXT).bounds(Some(10), Some(50)).pattern(&PATTERN_18),
+    // 141
+    Shape::new("FilterCriteriaErrorMessage", Kind::TEXT).bounds(Some(10), Some(2048)).pattern(&PATTERN_19),
+    // 142
+    Shape::new("FilterList", Kind::List(List::of(ShapeId(137)))),
+    // 143
     Shape::new("FullDocument", Kind::String(&["UpdateLookup", "Default"])),
-    // 124
-    Shape::new("FunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_19),
-    // 125
-    Shape::new("FunctionArnList", Kind::List(List::of(ShapeId(124)))),
-    // 126
+    // 144
+    Shape::new("FunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_20),
+    // 145
+    Shape::new("FunctionArnList", Kind::List(List::of(ShapeId(144)))),
+    // 146
     Shape::new(
         "FunctionCode",
         Kind::Structure(Structure::of(&[
-            Member::new("ImageUri", ShapeId(387)),
-            Member::new("S3Bucket", ShapeId(350)),
-            Member::new("S3Key", ShapeId(355)),
-            Member::new("S3ObjectStorageMode", ShapeId(356)),
-            Member::new("S3ObjectVersion", ShapeId(357)),
-            Member::new("SourceKMSKeyArn", ShapeId(207)),
+            Member::new("ImageUri", ShapeId(431)),
+            Member::new("S3Bucket", ShapeId(394)),
+            Member::new("S3Key", ShapeId(399)),
+            Member::new("S3ObjectStorageMode", ShapeId(400)),
+            Member::new("S3ObjectVersion", ShapeId(401)),
+            Member::new("SourceKMSKeyArn", ShapeId(238)),
             Member::new("ZipFile", ShapeId(27)),
         ])),
     ),
-    // 127
+    // 147
     Shape::new(
         "FunctionCodeLocation",
         Kind::Structure(Structure::of(&[
-            Member::new("Error", ShapeId(128)),
-            Member::new("ImageUri", ShapeId(387)),
-            Member::new("Location", ShapeId(366)),
-            Member::new("RepositoryType", ShapeId(387)),
-            Member::new("ResolvedImageUri", ShapeId(387)),
-            Member::new("ResolvedS3Object", ShapeId(335)),
-            Member::new("SourceKMSKeyArn", ShapeId(207)),
+            Member::new("Error", ShapeId(148)),
+            Member::new("ImageUri", ShapeId(431)),
+            Member::new("Location", ShapeId(410)),
+            Member::new("RepositoryType", ShapeId(431)),
+            Member::new("ResolvedImageUri", ShapeId(431)),
+            Member::new("ResolvedS3Object", ShapeId(379)),
+            Member::new("SourceKMSKeyArn", ShapeId(238)),
         ])),
     ),
-    // 128
+    // 148
     Shape::new(
         "FunctionCodeLocationError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(387)), Member::new("Message", ShapeId(365))])),
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(431)), Member::new("Message", ShapeId(409))])),
     ),
-    // 129
+    // 149
     Shape::new(
         "FunctionConfiguration",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
             Member::new("Architectures", ShapeId(23)),
-            Member::new("CapacityProviderConfig", ShapeId(31)),
-            Member::new("CodeSha256", ShapeId(387)),
-            Member::new("CodeSize", ShapeId(267)),
-            Member::new("ConfigSha256", ShapeId(387)),
-            Member::new("DeadLetterConfig", ShapeId(58)),
-            Member::new("Description", ShapeId(71)),
-            Member::new("DurableConfig", ShapeId(76)),
-            Member::new("Environment", ShapeId(96)),
-            Member::new("EphemeralStorage", ShapeId(100)),
-            Member::new("FileSystemConfigs", ShapeId(116)),
-            Member::new("FunctionArn", ShapeId(286)),
-            Member::new("FunctionName", ShapeId(287)),
-            Member::new("Handler", ShapeId(177)),
-            Member::new("ImageConfigResponse", ShapeId(183)),
-            Member::new("KMSKeyArn", ShapeId(207)),
-            Member::new("LastModified", ShapeId(407)),
-            Member::new("LastUpdateStatus", ShapeId(218)),
-            Member::new("LastUpdateStatusReason", ShapeId(219)),
-            Member::new("LastUpdateStatusReasonCode", ShapeId(220)),
-            Member::new("Layers", ShapeId(236)),
-            Member::new("LoggingConfig", ShapeId(266)),
-            Member::new("MasterArn", ShapeId(124)),
-            Member::new("MemorySize", ShapeId(282)),
-            Member::new("PackageType", ShapeId(297)),
-            Member::new("RevisionId", ShapeId(387)),
-            Member::new("Role", ShapeId(343)),
-            Member::new("Runtime", ShapeId(344)),
-            Member::new("RuntimeConfig", ShapeId(138)),
-            Member::new("RuntimeVersionConfig", ShapeId(347)),
+            Member::new("CapacityProviderConfig", ShapeId(32)),
+            Member::new("CodeSha256", ShapeId(431)),
+            Member::new("CodeSize", ShapeId(303)),
+            Member::new("ConfigSha256", ShapeId(431)),
+            Member::new("DeadLetterConfig", ShapeId(76)),
+            Member::new("Description", ShapeId(91)),
+            Member::new("DurableConfig", ShapeId(96)),
+            Member::new("Environment", ShapeId(116)),
+            Member::new("EphemeralStorage", ShapeId(120)),
+            Member::new("FileSystemConfigs", ShapeId(136)),
+            Member::new("FunctionArn", ShapeId(324)),
+            Member::new("FunctionName", ShapeId(325)),
+            Member::new("Handler", ShapeId(205)),
+            Member::new("ImageConfigResponse", ShapeId(211)),
+            Member::new("KMSKeyArn", ShapeId(238)),
+            Member::new("LastModified", ShapeId(452)),
+            Member::new("LastUpdateStatus", ShapeId(250)),
+            Member::new("LastUpdateStatusReason", ShapeId(251)),
+            Member::new("LastUpdateStatusReasonCode", ShapeId(252)),
+            Member::new("Layers", ShapeId(268)),
+            Member::new("LoggingConfig", ShapeId(302)),
+            Member::new("MasterArn", ShapeId(144)),
+            Member::new("MemorySize", ShapeId(319)),
+            Member::new("PackageType", ShapeId(335)),
+            Member::new("RevisionId", ShapeId(431)),
+            Member::new("Role", ShapeId(387)),
+            Member::new("Runtime", ShapeId(388)),
+            Member::new("RuntimeConfig", ShapeId(158)),
+            Member::new("RuntimeVersionConfig", ShapeId(391)),
             Member::new("SigningJobArn", ShapeId(24)),
             Member::new("SigningProfileVersionArn", ShapeId(24)),
-            Member::new("SnapStart", ShapeId(377)),
-            Member::new("State", ShapeId(383)),
-            Member::new("StateReason", ShapeId(384)),
-            Member::new("StateReasonCode", ShapeId(385)),
-            Member::new("TenancyConfig", ShapeId(402)),
-            Member::new("Timeout", ShapeId(406)),
-            Member::new("TracingConfig", ShapeId(412)),
-            Member::new("Version", ShapeId(431)),
-            Member::new("VpcConfig", ShapeId(434)),
+            Member::new("SnapStart", ShapeId(421)),
+            Member::new("State", ShapeId(427)),
+            Member::new("StateReason", ShapeId(428)),
+            Member::new("StateReasonCode", ShapeId(429)),
+            Member::new("TenancyConfig", ShapeId(447)),
+            Member::new("Timeout", ShapeId(451)),
+            Member::new("TracingConfig", ShapeId(457)),
+            Member::new("Version", ShapeId(478)),
+            Member::new("VpcConfig", ShapeId(481)),
         ])),
     ),
-    // 130
+    // 150
     Shape::new(
         "FunctionEventInvokeConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("DestinationConfig", ShapeId(73)),
-            Member::new("FunctionArn", ShapeId(124)),
-            Member::new("LastModified", ShapeId(57)),
-            Member::new("MaximumEventAgeInSeconds", ShapeId(277)),
-            Member::new("MaximumRetryAttempts", ShapeId(280)),
+            Member::new("DestinationConfig", ShapeId(93)),
+            Member::new("FunctionArn", ShapeId(144)),
+            Member::new("LastModified", ShapeId(75)),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(314)),
+            Member::new("MaximumRetryAttempts", ShapeId(317)),
         ])),
     ),
-    // 131
-    Shape::new("FunctionEventInvokeConfigList", Kind::List(List::of(ShapeId(130)))),
-    // 132
-    Shape::new("FunctionList", Kind::List(List::of(ShapeId(129)))),
-    // 133
-    Shape::new("FunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_20),
-    // 134
+    // 151
+    Shape::new("FunctionEventInvokeConfigList", Kind::List(List::of(ShapeId(150)))),
+    // 152
+    Shape::new("FunctionList", Kind::List(List::of(ShapeId(149)))),
+    // 153
+    Shape::new("FunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_21),
+    // 154
     Shape::new("FunctionResponseType", Kind::String(&["ReportBatchItemFailures"])),
-    // 135
-    Shape::new("FunctionResponseTypeList", Kind::List(List::of(ShapeId(134)))).bounds(Some(0), Some(1)),
-    // 136
+    // 155
+    Shape::new("FunctionResponseTypeList", Kind::List(List::of(ShapeId(154)))).bounds(Some(0), Some(1)),
+    // 156
     Shape::new("FunctionRuntimeAlias", Kind::TEXT).bounds(Some(1), Some(128)),
-    // 137
-    Shape::new("FunctionRuntimeArn", Kind::TEXT).bounds(Some(48), Some(2048)).pattern(&PATTERN_21),
-    // 138
+    // 157
+    Shape::new("FunctionRuntimeArn", Kind::TEXT).bounds(Some(48), Some(2048)).pattern(&PATTERN_22),
+    // 158
     Shape::new(
         "FunctionRuntimeConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("RuntimeAlias", ShapeId(136)).required(),
-            Member::new("RuntimeArn", ShapeId(137)).required(),
+            Member::new("RuntimeAlias", ShapeId(156)).required(),
+            Member::new("RuntimeArn", ShapeId(157)).required(),
         ])),
     ),
-    // 139
+    // 159
+    Shape::new(
+        "FunctionScalingConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("MaxExecutionEnvironments", ShapeId(160)),
+            Member::new("MinExecutionEnvironments", ShapeId(160)),
+        ])),
+    ),
+    // 160
+    Shape::new("FunctionScalingConfigExecutionEnvironments", Kind::INTEGER).bounds(Some(0), Some(15000)),
+    // 161
     Shape::new("FunctionUrl", Kind::TEXT).bounds(Some(40), Some(100)),
-    // 140
+    // 162
     Shape::new("FunctionUrlAuthType", Kind::String(&["NONE", "AWS_IAM"])),
-    // 141
+    // 163
     Shape::new(
         "FunctionUrlConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(140)).required(),
-            Member::new("Cors", ShapeId(48)),
-            Member::new("CreationTime", ShapeId(407)).required(),
-            Member::new("FunctionArn", ShapeId(124)).required(),
-            Member::new("FunctionUrl", ShapeId(139)).required(),
-            Member::new("InvokeMode", ShapeId(197)),
-            Member::new("LastModifiedTime", ShapeId(407)).required(),
+            Member::new("AuthType", ShapeId(162)).required(),
+            Member::new("Cors", ShapeId(64)),
+            Member::new("CreationTime", ShapeId(452)).required(),
+            Member::new("FunctionArn", ShapeId(144)).required(),
+            Member::new("FunctionUrl", ShapeId(161)).required(),
+            Member::new("InvokeMode", ShapeId(228)),
+            Member::new("LastModifiedTime", ShapeId(452)).required(),
         ])),
     ),
-    // 142
-    Shape::new("FunctionUrlConfigList", Kind::List(List::of(ShapeId(141)))),
-    // 143
-    Shape::new("FunctionUrlFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_22),
-    // 144
-    Shape::new("FunctionUrlQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_23),
-    // 145
+    // 164
+    Shape::new("FunctionUrlConfigList", Kind::List(List::of(ShapeId(163)))),
+    // 165
+    Shape::new("FunctionUrlFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_23),
+    // 166
+    Shape::new("FunctionUrlQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_24),
+    // 167
     Shape::new("FunctionVersion", Kind::String(&["ALL"])),
-    // 146
+    // 168
     Shape::new("FunctionVersionLatestPublished", Kind::String(&["LATEST_PUBLISHED"])),
-    // 147
+    // 169
+    Shape::new("FunctionVersionsByCapacityProviderList", Kind::List(List::of(ShapeId(170)))).bounds(Some(0), Some(50)),
+    // 170
+    Shape::new(
+        "FunctionVersionsByCapacityProviderListItem",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionArn", ShapeId(324)).required(),
+            Member::new("State", ShapeId(427)).required(),
+        ])),
+    ),
+    // 171
     Shape::new(
         "FunctionVersionsPerCapacityProviderLimitExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(431)), Member::new("message", ShapeId(431))])),
     ),
-    // 148
+    // 172
     Shape::new("GetAccountSettingsRequest", Kind::Structure(Structure::of(&[]))),
-    // 149
+    // 173
     Shape::new(
         "GetAccountSettingsResponse",
         Kind::Structure(Structure::of(&[
@@ -14659,452 +16210,496 @@ static TABLE: [Shape; 438] = [
             Member::new("AccountUsage", ShapeId(3)),
         ])),
     ),
-    // 150
+    // 174
     Shape::new(
         "GetAliasRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionName", ShapeId(153)).at(Location::Uri, "FunctionName").required(),
             Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
-        ])),
-    ),
-    // 151
-    Shape::new(
-        "GetCodeSigningConfigRequest",
-        Kind::Structure(Structure::of(&[Member::new("CodeSigningConfigArn", ShapeId(36))
-            .at(Location::Uri, "CodeSigningConfigArn")
-            .required()])),
-    ),
-    // 152
-    Shape::new(
-        "GetCodeSigningConfigResponse",
-        Kind::Structure(Structure::of(&[Member::new("CodeSigningConfig", ShapeId(35)).required()])),
-    ),
-    // 153
-    Shape::new(
-        "GetEventSourceMappingRequest",
-        Kind::Structure(Structure::of(&[Member::new("UUID", ShapeId(416)).at(Location::Uri, "UUID").required()])),
-    ),
-    // 154
-    Shape::new(
-        "GetFunctionCodeSigningConfigRequest",
-        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(287))
-            .at(Location::Uri, "FunctionName")
-            .required()])),
-    ),
-    // 155
-    Shape::new(
-        "GetFunctionCodeSigningConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("CodeSigningConfigArn", ShapeId(36)).required(),
-            Member::new("FunctionName", ShapeId(133)).required(),
-        ])),
-    ),
-    // 156
-    Shape::new(
-        "GetFunctionConcurrencyRequest",
-        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(133))
-            .at(Location::Uri, "FunctionName")
-            .required()])),
-    ),
-    // 157
-    Shape::new(
-        "GetFunctionConcurrencyResponse",
-        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(334))])),
-    ),
-    // 158
-    Shape::new(
-        "GetFunctionConfigurationRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 159
-    Shape::new(
-        "GetFunctionEventInvokeConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 160
-    Shape::new(
-        "GetFunctionRecursionConfigRequest",
-        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(417))
-            .at(Location::Uri, "FunctionName")
-            .required()])),
-    ),
-    // 161
-    Shape::new(
-        "GetFunctionRecursionConfigResponse",
-        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(330))])),
-    ),
-    // 162
-    Shape::new(
-        "GetFunctionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 163
-    Shape::new(
-        "GetFunctionResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("Code", ShapeId(127)),
-            Member::new("Concurrency", ShapeId(47)),
-            Member::new("Configuration", ShapeId(129)),
-            Member::new("Tags", ShapeId(398)),
-            Member::new("TagsError", ShapeId(399)),
-        ])),
-    ),
-    // 164
-    Shape::new(
-        "GetFunctionUrlConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(143)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(144)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 165
-    Shape::new(
-        "GetFunctionUrlConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(140)).required(),
-            Member::new("Cors", ShapeId(48)),
-            Member::new("CreationTime", ShapeId(407)).required(),
-            Member::new("FunctionArn", ShapeId(124)).required(),
-            Member::new("FunctionUrl", ShapeId(139)).required(),
-            Member::new("InvokeMode", ShapeId(197)),
-            Member::new("LastModifiedTime", ShapeId(407)).required(),
-        ])),
-    ),
-    // 166
-    Shape::new(
-        "GetLayerVersionByArnRequest",
-        Kind::Structure(Structure::of(&[Member::new("Arn", ShapeId(228)).at(Location::QueryString, "Arn").required()])),
-    ),
-    // 167
-    Shape::new(
-        "GetLayerVersionPolicyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("LayerName", ShapeId(225)).at(Location::Uri, "LayerName").required(),
-            Member::new("VersionNumber", ShapeId(231)).at(Location::Uri, "VersionNumber").required(),
-        ])),
-    ),
-    // 168
-    Shape::new(
-        "GetLayerVersionPolicyResponse",
-        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(387)), Member::new("RevisionId", ShapeId(387))])),
-    ),
-    // 169
-    Shape::new(
-        "GetLayerVersionRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("LayerName", ShapeId(225)).at(Location::Uri, "LayerName").required(),
-            Member::new("VersionNumber", ShapeId(231)).at(Location::Uri, "VersionNumber").required(),
-        ])),
-    ),
-    // 170
-    Shape::new(
-        "GetLayerVersionResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitectures", ShapeId(45)),
-            Member::new("CompatibleRuntimes", ShapeId(46)),
-            Member::new("Content", ShapeId(230)),
-            Member::new("CreatedDate", ShapeId(407)),
-            Member::new("Description", ShapeId(71)),
-            Member::new("LayerArn", ShapeId(222)),
-            Member::new("LayerVersionArn", ShapeId(228)),
-            Member::new("LicenseInfo", ShapeId(237)),
-            Member::new("Version", ShapeId(231)),
-        ])),
-    ),
-    // 171
-    Shape::new(
-        "GetPolicyRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
-        ])),
-    ),
-    // 172
-    Shape::new(
-        "GetPolicyResponse",
-        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(387)), Member::new("RevisionId", ShapeId(387))])),
-    ),
-    // 173
-    Shape::new(
-        "GetProvisionedConcurrencyConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(326)).at(Location::QueryString, "Qualifier").required(),
-        ])),
-    ),
-    // 174
-    Shape::new(
-        "GetProvisionedConcurrencyConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(290)),
-            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(290)),
-            Member::new("LastModified", ShapeId(407)),
-            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(302)),
-            Member::new("Status", ShapeId(309)),
-            Member::new("StatusReason", ShapeId(387)),
         ])),
     ),
     // 175
     Shape::new(
-        "GetRuntimeManagementConfigRequest",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
-        ])),
+        "GetCapacityProviderRequest",
+        Kind::Structure(Structure::of(&[Member::new("CapacityProviderName", ShapeId(36))
+            .at(Location::Uri, "CapacityProviderName")
+            .required()])),
     ),
     // 176
     Shape::new(
-        "GetRuntimeManagementConfigResponse",
-        Kind::Structure(Structure::of(&[
-            Member::new("FunctionArn", ShapeId(286)),
-            Member::new("RuntimeVersionArn", ShapeId(346)),
-            Member::new("UpdateRuntimeOn", ShapeId(430)),
-        ])),
+        "GetCapacityProviderResponse",
+        Kind::Structure(Structure::of(&[Member::new("CapacityProvider", ShapeId(30)).required()])),
     ),
     // 177
-    Shape::new("Handler", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_24),
+    Shape::new(
+        "GetCodeSigningConfigRequest",
+        Kind::Structure(Structure::of(&[Member::new("CodeSigningConfigArn", ShapeId(52))
+            .at(Location::Uri, "CodeSigningConfigArn")
+            .required()])),
+    ),
     // 178
-    Shape::new("Header", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_18),
+    Shape::new(
+        "GetCodeSigningConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("CodeSigningConfig", ShapeId(51)).required()])),
+    ),
     // 179
-    Shape::new("HeadersList", Kind::List(List::of(ShapeId(178)))).bounds(Some(0), Some(100)),
+    Shape::new(
+        "GetEventSourceMappingRequest",
+        Kind::Structure(Structure::of(&[Member::new("UUID", ShapeId(461)).at(Location::Uri, "UUID").required()])),
+    ),
     // 180
-    Shape::new("HttpStatus", Kind::INTEGER),
+    Shape::new(
+        "GetFunctionCodeSigningConfigRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(325))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
+    ),
     // 181
     Shape::new(
-        "ImageConfig",
+        "GetFunctionCodeSigningConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Command", ShapeId(388)),
-            Member::new("EntryPoint", ShapeId(388)),
-            Member::new("WorkingDirectory", ShapeId(437)),
+            Member::new("CodeSigningConfigArn", ShapeId(52)).required(),
+            Member::new("FunctionName", ShapeId(153)).required(),
         ])),
     ),
     // 182
     Shape::new(
-        "ImageConfigError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(387)), Member::new("Message", ShapeId(365))])),
+        "GetFunctionConcurrencyRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(153))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
     ),
     // 183
     Shape::new(
-        "ImageConfigResponse",
-        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(182)), Member::new("ImageConfig", ShapeId(181))])),
+        "GetFunctionConcurrencyResponse",
+        Kind::Structure(Structure::of(&[Member::new("ReservedConcurrentExecutions", ShapeId(378))])),
     ),
     // 184
-    Shape::new("Integer", Kind::INTEGER),
+    Shape::new(
+        "GetFunctionConfigurationRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(325)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(330)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
     // 185
     Shape::new(
-        "InvalidCodeSignatureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        "GetFunctionEventInvokeConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(325)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(330)).at(Location::QueryString, "Qualifier"),
+        ])),
     ),
     // 186
     Shape::new(
-        "InvalidParameterValueException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+        "GetFunctionRecursionConfigRequest",
+        Kind::Structure(Structure::of(&[Member::new("FunctionName", ShapeId(462))
+            .at(Location::Uri, "FunctionName")
+            .required()])),
     ),
     // 187
     Shape::new(
-        "InvalidRequestContentException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+        "GetFunctionRecursionConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(374))])),
     ),
     // 188
     Shape::new(
-        "InvalidRuntimeException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        "GetFunctionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(325)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(330)).at(Location::QueryString, "Qualifier"),
+        ])),
     ),
     // 189
     Shape::new(
-        "InvalidSecurityGroupIDException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        "GetFunctionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("Code", ShapeId(147)),
+            Member::new("Concurrency", ShapeId(63)),
+            Member::new("Configuration", ShapeId(149)),
+            Member::new("Tags", ShapeId(442)),
+            Member::new("TagsError", ShapeId(443)),
+        ])),
     ),
     // 190
     Shape::new(
-        "InvalidSubnetIDException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        "GetFunctionScalingConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(462)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(357)).at(Location::QueryString, "Qualifier").required(),
+        ])),
     ),
     // 191
     Shape::new(
-        "InvalidZipFileException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        "GetFunctionScalingConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("AppliedFunctionScalingConfig", ShapeId(159)),
+            Member::new("FunctionArn", ShapeId(144)),
+            Member::new("RequestedFunctionScalingConfig", ShapeId(159)),
+        ])),
     ),
     // 192
+    Shape::new(
+        "GetFunctionUrlConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(165)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(166)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 193
+    Shape::new(
+        "GetFunctionUrlConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("AuthType", ShapeId(162)).required(),
+            Member::new("Cors", ShapeId(64)),
+            Member::new("CreationTime", ShapeId(452)).required(),
+            Member::new("FunctionArn", ShapeId(144)).required(),
+            Member::new("FunctionUrl", ShapeId(161)).required(),
+            Member::new("InvokeMode", ShapeId(228)),
+            Member::new("LastModifiedTime", ShapeId(452)).required(),
+        ])),
+    ),
+    // 194
+    Shape::new(
+        "GetLayerVersionByArnRequest",
+        Kind::Structure(Structure::of(&[Member::new("Arn", ShapeId(260)).at(Location::QueryString, "Arn").required()])),
+    ),
+    // 195
+    Shape::new(
+        "GetLayerVersionPolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(257)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(263)).at(Location::Uri, "VersionNumber").required(),
+        ])),
+    ),
+    // 196
+    Shape::new(
+        "GetLayerVersionPolicyResponse",
+        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(431)), Member::new("RevisionId", ShapeId(431))])),
+    ),
+    // 197
+    Shape::new(
+        "GetLayerVersionRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("LayerName", ShapeId(257)).at(Location::Uri, "LayerName").required(),
+            Member::new("VersionNumber", ShapeId(263)).at(Location::Uri, "VersionNumber").required(),
+        ])),
+    ),
+    // 198
+    Shape::new(
+        "GetLayerVersionResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CompatibleArchitectures", ShapeId(61)),
+            Member::new("CompatibleRuntimes", ShapeId(62)),
+            Member::new("Content", ShapeId(262)),
+            Member::new("CreatedDate", ShapeId(452)),
+            Member::new("Description", ShapeId(91)),
+            Member::new("LayerArn", ShapeId(254)),
+            Member::new("LayerVersionArn", ShapeId(260)),
+            Member::new("LicenseInfo", ShapeId(269)),
+            Member::new("Version", ShapeId(263)),
+        ])),
+    ),
+    // 199
+    Shape::new(
+        "GetPolicyRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(325)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(330)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 200
+    Shape::new(
+        "GetPolicyResponse",
+        Kind::Structure(Structure::of(&[Member::new("Policy", ShapeId(431)), Member::new("RevisionId", ShapeId(431))])),
+    ),
+    // 201
+    Shape::new(
+        "GetProvisionedConcurrencyConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(153)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(370)).at(Location::QueryString, "Qualifier").required(),
+        ])),
+    ),
+    // 202
+    Shape::new(
+        "GetProvisionedConcurrencyConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(328)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(328)),
+            Member::new("LastModified", ShapeId(452)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(340)),
+            Member::new("Status", ShapeId(350)),
+            Member::new("StatusReason", ShapeId(431)),
+        ])),
+    ),
+    // 203
+    Shape::new(
+        "GetRuntimeManagementConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(325)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(330)).at(Location::QueryString, "Qualifier"),
+        ])),
+    ),
+    // 204
+    Shape::new(
+        "GetRuntimeManagementConfigResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionArn", ShapeId(324)),
+            Member::new("RuntimeVersionArn", ShapeId(390)),
+            Member::new("UpdateRuntimeOn", ShapeId(477)),
+        ])),
+    ),
+    // 205
+    Shape::new("Handler", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_25),
+    // 206
+    Shape::new("Header", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_19),
+    // 207
+    Shape::new("HeadersList", Kind::List(List::of(ShapeId(206)))).bounds(Some(0), Some(100)),
+    // 208
+    Shape::new("HttpStatus", Kind::INTEGER),
+    // 209
+    Shape::new(
+        "ImageConfig",
+        Kind::Structure(Structure::of(&[
+            Member::new("Command", ShapeId(432)),
+            Member::new("EntryPoint", ShapeId(432)),
+            Member::new("WorkingDirectory", ShapeId(484)),
+        ])),
+    ),
+    // 210
+    Shape::new(
+        "ImageConfigError",
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(431)), Member::new("Message", ShapeId(409))])),
+    ),
+    // 211
+    Shape::new(
+        "ImageConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("Error", ShapeId(210)), Member::new("ImageConfig", ShapeId(209))])),
+    ),
+    // 212
+    Shape::new(
+        "InstanceRequirements",
+        Kind::Structure(Structure::of(&[
+            Member::new("AllowedInstanceTypes", ShapeId(214)),
+            Member::new("Architectures", ShapeId(23)),
+            Member::new("ExcludedInstanceTypes", ShapeId(214)),
+        ])),
+    ),
+    // 213
+    Shape::new("InstanceType", Kind::TEXT).bounds(Some(1), Some(30)).pattern(&PATTERN_26),
+    // 214
+    Shape::new("InstanceTypeSet", Kind::List(List::of(ShapeId(213)))).bounds(Some(0), Some(400)),
+    // 215
+    Shape::new("Integer", Kind::INTEGER),
+    // 216
+    Shape::new(
+        "InvalidCodeSignatureException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
+    ),
+    // 217
+    Shape::new(
+        "InvalidParameterValueException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(431)), Member::new("message", ShapeId(431))])),
+    ),
+    // 218
+    Shape::new(
+        "InvalidRequestContentException",
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(431)), Member::new("message", ShapeId(431))])),
+    ),
+    // 219
+    Shape::new(
+        "InvalidRuntimeException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
+    ),
+    // 220
+    Shape::new(
+        "InvalidSecurityGroupIDException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
+    ),
+    // 221
+    Shape::new(
+        "InvalidSubnetIDException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
+    ),
+    // 222
+    Shape::new(
+        "InvalidZipFileException",
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
+    ),
+    // 223
     Shape::new(
         "InvocationRequest",
         Kind::Structure(Structure {
             payload: Some("Payload"),
             ..Structure::of(&[
-                Member::new("ClientContext", ShapeId(387)).at(Location::Header, "X-Amz-Client-Context"),
-                Member::new("DurableExecutionName", ShapeId(79)).at(Location::Header, "X-Amz-Durable-Execution-Name"),
-                Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
-                Member::new("InvocationType", ShapeId(194)).at(Location::Header, "X-Amz-Invocation-Type"),
-                Member::new("LogType", ShapeId(265)).at(Location::Header, "X-Amz-Log-Type"),
+                Member::new("ClientContext", ShapeId(431)).at(Location::Header, "X-Amz-Client-Context"),
+                Member::new("DurableExecutionName", ShapeId(99)).at(Location::Header, "X-Amz-Durable-Execution-Name"),
+                Member::new("FunctionName", ShapeId(325)).at(Location::Uri, "FunctionName").required(),
+                Member::new("InvocationType", ShapeId(225)).at(Location::Header, "X-Amz-Invocation-Type"),
+                Member::new("LogType", ShapeId(301)).at(Location::Header, "X-Amz-Log-Type"),
                 Member::new("Payload", ShapeId(27)),
-                Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
-                Member::new("TenantId", ShapeId(403)).at(Location::Header, "X-Amz-Tenant-Id"),
+                Member::new("Qualifier", ShapeId(330)).at(Location::QueryString, "Qualifier"),
+                Member::new("TenantId", ShapeId(448)).at(Location::Header, "X-Amz-Tenant-Id"),
             ])
         }),
     ),
-    // 193
+    // 224
     Shape::new(
         "InvocationResponse",
         Kind::Structure(Structure {
             payload: Some("Payload"),
             ..Structure::of(&[
-                Member::new("DurableExecutionArn", ShapeId(78)).at(Location::Header, "X-Amz-Durable-Execution-Arn"),
-                Member::new("ExecutedVersion", ShapeId(431)).at(Location::Header, "X-Amz-Executed-Version"),
-                Member::new("FunctionError", ShapeId(387)).at(Location::Header, "X-Amz-Function-Error"),
-                Member::new("LogResult", ShapeId(387)).at(Location::Header, "X-Amz-Log-Result"),
+                Member::new("DurableExecutionArn", ShapeId(98)).at(Location::Header, "X-Amz-Durable-Execution-Arn"),
+                Member::new("ExecutedVersion", ShapeId(478)).at(Location::Header, "X-Amz-Executed-Version"),
+                Member::new("FunctionError", ShapeId(431)).at(Location::Header, "X-Amz-Function-Error"),
+                Member::new("LogResult", ShapeId(431)).at(Location::Header, "X-Amz-Log-Result"),
                 Member::new("Payload", ShapeId(27)),
-                Member::new("StatusCode", ShapeId(184)).at(Location::StatusCode, "StatusCode"),
+                Member::new("StatusCode", ShapeId(215)).at(Location::StatusCode, "StatusCode"),
             ])
         }),
     ),
-    // 194
+    // 225
     Shape::new("InvocationType", Kind::String(&["Event", "RequestResponse", "DryRun"])),
-    // 195
+    // 226
     Shape::new(
         "InvokeAsyncRequest",
         Kind::Structure(Structure {
             payload: Some("InvokeArgs"),
             ..Structure::of(&[
-                Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
+                Member::new("FunctionName", ShapeId(325)).at(Location::Uri, "FunctionName").required(),
                 Member::new("InvokeArgs", ShapeId(28)).required(),
             ])
         }),
     ),
-    // 196
+    // 227
     Shape::new(
         "InvokeAsyncResponse",
-        Kind::Structure(Structure::of(&[Member::new("Status", ShapeId(180)).at(Location::StatusCode, "Status")])),
+        Kind::Structure(Structure::of(&[Member::new("Status", ShapeId(208)).at(Location::StatusCode, "Status")])),
     ),
-    // 197
+    // 228
     Shape::new("InvokeMode", Kind::String(&["BUFFERED", "RESPONSE_STREAM"])),
-    // 198
+    // 229
     Shape::new("InvokeResponseStreamUpdate", Kind::Structure(Structure::of(&[Member::new("Payload", ShapeId(27))]))),
-    // 199
+    // 230
     Shape::new(
         "InvokeWithResponseStreamCompleteEvent",
         Kind::Structure(Structure::of(&[
-            Member::new("ErrorCode", ShapeId(387)),
-            Member::new("ErrorDetails", ShapeId(387)),
-            Member::new("LogResult", ShapeId(387)),
+            Member::new("ErrorCode", ShapeId(431)),
+            Member::new("ErrorDetails", ShapeId(431)),
+            Member::new("LogResult", ShapeId(431)),
         ])),
     ),
-    // 200
+    // 231
     Shape::new(
         "InvokeWithResponseStreamRequest",
         Kind::Structure(Structure {
             payload: Some("Payload"),
             ..Structure::of(&[
-                Member::new("ClientContext", ShapeId(387)).at(Location::Header, "X-Amz-Client-Context"),
-                Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
-                Member::new("InvocationType", ShapeId(341)).at(Location::Header, "X-Amz-Invocation-Type"),
-                Member::new("LogType", ShapeId(265)).at(Location::Header, "X-Amz-Log-Type"),
+                Member::new("ClientContext", ShapeId(431)).at(Location::Header, "X-Amz-Client-Context"),
+                Member::new("FunctionName", ShapeId(325)).at(Location::Uri, "FunctionName").required(),
+                Member::new("InvocationType", ShapeId(385)).at(Location::Header, "X-Amz-Invocation-Type"),
+                Member::new("LogType", ShapeId(301)).at(Location::Header, "X-Amz-Log-Type"),
                 Member::new("Payload", ShapeId(27)),
-                Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
-                Member::new("TenantId", ShapeId(403)).at(Location::Header, "X-Amz-Tenant-Id"),
+                Member::new("Qualifier", ShapeId(330)).at(Location::QueryString, "Qualifier"),
+                Member::new("TenantId", ShapeId(448)).at(Location::Header, "X-Amz-Tenant-Id"),
             ])
         }),
     ),
-    // 201
+    // 232
     Shape::new(
         "InvokeWithResponseStreamResponse",
         Kind::Structure(Structure {
             payload: Some("EventStream"),
             ..Structure::of(&[
-                Member::new("EventStream", ShapeId(202)),
-                Member::new("ExecutedVersion", ShapeId(431)).at(Location::Header, "X-Amz-Executed-Version"),
-                Member::new("ResponseStreamContentType", ShapeId(387)).at(Location::Header, "Content-Type"),
-                Member::new("StatusCode", ShapeId(184)).at(Location::StatusCode, "StatusCode"),
+                Member::new("EventStream", ShapeId(233)),
+                Member::new("ExecutedVersion", ShapeId(478)).at(Location::Header, "X-Amz-Executed-Version"),
+                Member::new("ResponseStreamContentType", ShapeId(431)).at(Location::Header, "Content-Type"),
+                Member::new("StatusCode", ShapeId(215)).at(Location::StatusCode, "StatusCode"),
             ])
         }),
     ),
-    // 202
+    // 233
     Shape::new(
         "InvokeWithResponseStreamResponseEvent",
         Kind::Structure(Structure {
             event_stream: true,
-            ..Structure::of(&[Member::new("InvokeComplete", ShapeId(199)), Member::new("PayloadChunk", ShapeId(198))])
+            ..Structure::of(&[Member::new("InvokeComplete", ShapeId(230)), Member::new("PayloadChunk", ShapeId(229))])
         }),
     ),
-    // 203
+    // 234
     Shape::new("InvokedViaFunctionUrl", Kind::Boolean),
-    // 204
+    // 235
     Shape::new(
         "KMSAccessDeniedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
     ),
-    // 205
+    // 236
     Shape::new(
         "KMSDisabledException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
     ),
-    // 206
+    // 237
     Shape::new(
         "KMSInvalidStateException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
     ),
-    // 207
-    Shape::new("KMSKeyArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_25),
-    // 208
+    // 238
+    Shape::new("KMSKeyArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_27),
+    // 239
+    Shape::new("KMSKeyArnNonEmpty", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_28),
+    // 240
     Shape::new(
         "KMSNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
     ),
-    // 209
+    // 241
     Shape::new("KafkaEventSourceMappingConsumptionMode", Kind::String(&["Stream", "Queue"])),
-    // 210
+    // 242
     Shape::new(
         "KafkaSchemaRegistryAccessConfig",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(212)), Member::new("URI", ShapeId(24))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(244)), Member::new("URI", ShapeId(24))])),
     ),
-    // 211
-    Shape::new("KafkaSchemaRegistryAccessConfigList", Kind::List(List::of(ShapeId(210)))),
-    // 212
+    // 243
+    Shape::new("KafkaSchemaRegistryAccessConfigList", Kind::List(List::of(ShapeId(242)))),
+    // 244
     Shape::new(
         "KafkaSchemaRegistryAuthType",
         Kind::String(&["BASIC_AUTH", "CLIENT_CERTIFICATE_TLS_AUTH", "SERVER_ROOT_CA_CERTIFICATE", "OAUTHBEARER_AUTH"]),
     ),
-    // 213
+    // 245
     Shape::new(
         "KafkaSchemaRegistryConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("AccessConfigs", ShapeId(211)),
-            Member::new("EventRecordFormat", ShapeId(359)),
-            Member::new("SchemaRegistryURI", ShapeId(360)),
-            Member::new("SchemaValidationConfigs", ShapeId(216)),
+            Member::new("AccessConfigs", ShapeId(243)),
+            Member::new("EventRecordFormat", ShapeId(403)),
+            Member::new("SchemaRegistryURI", ShapeId(404)),
+            Member::new("SchemaValidationConfigs", ShapeId(248)),
         ])),
     ),
-    // 214
+    // 246
     Shape::new("KafkaSchemaValidationAttribute", Kind::String(&["KEY", "VALUE"])),
-    // 215
+    // 247
     Shape::new(
         "KafkaSchemaValidationConfig",
-        Kind::Structure(Structure::of(&[Member::new("Attribute", ShapeId(214))])),
+        Kind::Structure(Structure::of(&[Member::new("Attribute", ShapeId(246))])),
     ),
-    // 216
-    Shape::new("KafkaSchemaValidationConfigList", Kind::List(List::of(ShapeId(215)))),
-    // 217
+    // 248
+    Shape::new("KafkaSchemaValidationConfigList", Kind::List(List::of(ShapeId(247)))),
+    // 249
     Shape::new(
         "LambdaManagedInstancesCapacityProviderConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("CapacityProviderArn", ShapeId(30)).required(),
-            Member::new("ExecutionEnvironmentMemoryGiBPerVCpu", ShapeId(112)),
-            Member::new("PerExecutionEnvironmentMaxConcurrency", ShapeId(300)),
+            Member::new("CapacityProviderArn", ShapeId(31)).required(),
+            Member::new("ExecutionEnvironmentMemoryGiBPerVCpu", ShapeId(132)),
+            Member::new("PerExecutionEnvironmentMaxConcurrency", ShapeId(338)),
         ])),
     ),
-    // 218
+    // 250
     Shape::new("LastUpdateStatus", Kind::String(&["Successful", "Failed", "InProgress"])),
-    // 219
+    // 251
     Shape::new("LastUpdateStatusReason", Kind::TEXT),
-    // 220
+    // 252
     Shape::new(
         "LastUpdateStatusReasonCode",
         Kind::String(&[
@@ -15147,630 +16742,695 @@ static TABLE: [Shape; 438] = [
             "DependencyError",
         ]),
     ),
-    // 221
+    // 253
     Shape::new(
         "Layer",
         Kind::Structure(Structure::of(&[
-            Member::new("Arn", ShapeId(228)),
-            Member::new("CodeSize", ShapeId(267)),
+            Member::new("Arn", ShapeId(260)),
+            Member::new("CodeSize", ShapeId(303)),
             Member::new("SigningJobArn", ShapeId(24)),
             Member::new("SigningProfileVersionArn", ShapeId(24)),
         ])),
     ),
-    // 222
-    Shape::new("LayerArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_26),
-    // 223
-    Shape::new("LayerList", Kind::List(List::of(ShapeId(228)))),
-    // 224
-    Shape::new("LayerName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_27),
-    // 225
-    Shape::new("LayerNameOrArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_28),
-    // 226
-    Shape::new("LayerPermissionAllowedAction", Kind::TEXT).bounds(Some(0), Some(22)).pattern(&PATTERN_29),
-    // 227
-    Shape::new("LayerPermissionAllowedPrincipal", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_30),
-    // 228
-    Shape::new("LayerVersionArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_31),
-    // 229
+    // 254
+    Shape::new("LayerArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_29),
+    // 255
+    Shape::new("LayerList", Kind::List(List::of(ShapeId(260)))),
+    // 256
+    Shape::new("LayerName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_30),
+    // 257
+    Shape::new("LayerNameOrArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_31),
+    // 258
+    Shape::new("LayerPermissionAllowedAction", Kind::TEXT).bounds(Some(0), Some(22)).pattern(&PATTERN_32),
+    // 259
+    Shape::new("LayerPermissionAllowedPrincipal", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_33),
+    // 260
+    Shape::new("LayerVersionArn", Kind::TEXT).bounds(Some(1), Some(2048)).pattern(&PATTERN_34),
+    // 261
     Shape::new(
         "LayerVersionContentInput",
         Kind::Structure(Structure::of(&[
-            Member::new("S3Bucket", ShapeId(350)),
-            Member::new("S3Key", ShapeId(355)),
-            Member::new("S3ObjectStorageMode", ShapeId(356)),
-            Member::new("S3ObjectVersion", ShapeId(357)),
+            Member::new("S3Bucket", ShapeId(394)),
+            Member::new("S3Key", ShapeId(399)),
+            Member::new("S3ObjectStorageMode", ShapeId(400)),
+            Member::new("S3ObjectVersion", ShapeId(401)),
             Member::new("ZipFile", ShapeId(27)),
         ])),
     ),
-    // 230
+    // 262
     Shape::new(
         "LayerVersionContentOutput",
         Kind::Structure(Structure::of(&[
-            Member::new("CodeSha256", ShapeId(387)),
-            Member::new("CodeSize", ShapeId(267)),
-            Member::new("Location", ShapeId(366)),
-            Member::new("ResolvedS3Object", ShapeId(335)),
+            Member::new("CodeSha256", ShapeId(431)),
+            Member::new("CodeSize", ShapeId(303)),
+            Member::new("Location", ShapeId(410)),
+            Member::new("ResolvedS3Object", ShapeId(379)),
             Member::new("SigningJobArn", ShapeId(24)),
             Member::new("SigningProfileVersionArn", ShapeId(24)),
         ])),
     ),
-    // 231
+    // 263
     Shape::new("LayerVersionNumber", Kind::LONG),
-    // 232
-    Shape::new("LayerVersionsList", Kind::List(List::of(ShapeId(233)))),
-    // 233
+    // 264
+    Shape::new("LayerVersionsList", Kind::List(List::of(ShapeId(265)))),
+    // 265
     Shape::new(
         "LayerVersionsListItem",
         Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitectures", ShapeId(45)),
-            Member::new("CompatibleRuntimes", ShapeId(46)),
-            Member::new("CreatedDate", ShapeId(407)),
-            Member::new("Description", ShapeId(71)),
-            Member::new("LayerVersionArn", ShapeId(228)),
-            Member::new("LicenseInfo", ShapeId(237)),
-            Member::new("Version", ShapeId(231)),
+            Member::new("CompatibleArchitectures", ShapeId(61)),
+            Member::new("CompatibleRuntimes", ShapeId(62)),
+            Member::new("CreatedDate", ShapeId(452)),
+            Member::new("Description", ShapeId(91)),
+            Member::new("LayerVersionArn", ShapeId(260)),
+            Member::new("LicenseInfo", ShapeId(269)),
+            Member::new("Version", ShapeId(263)),
         ])),
     ),
-    // 234
-    Shape::new("LayersList", Kind::List(List::of(ShapeId(235)))),
-    // 235
+    // 266
+    Shape::new("LayersList", Kind::List(List::of(ShapeId(267)))),
+    // 267
     Shape::new(
         "LayersListItem",
         Kind::Structure(Structure::of(&[
-            Member::new("LatestMatchingVersion", ShapeId(233)),
-            Member::new("LayerArn", ShapeId(222)),
-            Member::new("LayerName", ShapeId(224)),
+            Member::new("LatestMatchingVersion", ShapeId(265)),
+            Member::new("LayerArn", ShapeId(254)),
+            Member::new("LayerName", ShapeId(256)),
         ])),
     ),
-    // 236
-    Shape::new("LayersReferenceList", Kind::List(List::of(ShapeId(221)))),
-    // 237
-    Shape::new("LicenseInfo", Kind::TEXT).bounds(Some(0), Some(512)).pattern(&PATTERN_18),
-    // 238
+    // 268
+    Shape::new("LayersReferenceList", Kind::List(List::of(ShapeId(253)))),
+    // 269
+    Shape::new("LicenseInfo", Kind::TEXT).bounds(Some(0), Some(512)).pattern(&PATTERN_19),
+    // 270
     Shape::new(
         "ListAliasesRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
-            Member::new("FunctionVersion", ShapeId(432)).at(Location::QueryString, "FunctionVersion"),
-            Member::new("Marker", ShapeId(387)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(273)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(153)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(479)).at(Location::QueryString, "FunctionVersion"),
+            Member::new("Marker", ShapeId(431)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(310)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 239
+    // 271
     Shape::new(
         "ListAliasesResponse",
-        Kind::Structure(Structure::of(&[Member::new("Aliases", ShapeId(14)), Member::new("NextMarker", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Aliases", ShapeId(14)), Member::new("NextMarker", ShapeId(431))])),
     ),
-    // 240
+    // 272
+    Shape::new(
+        "ListCapacityProvidersRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("Marker", ShapeId(431)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(306)).at(Location::QueryString, "MaxItems"),
+            Member::new("State", ShapeId(43)).at(Location::QueryString, "State"),
+        ])),
+    ),
+    // 273
+    Shape::new(
+        "ListCapacityProvidersResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CapacityProviders", ShapeId(47)).required(),
+            Member::new("NextMarker", ShapeId(431)),
+        ])),
+    ),
+    // 274
     Shape::new(
         "ListCodeSigningConfigsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Marker", ShapeId(387)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(273)).at(Location::QueryString, "MaxItems"),
+            Member::new("Marker", ShapeId(431)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(310)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 241
+    // 275
     Shape::new(
         "ListCodeSigningConfigsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("CodeSigningConfigs", ShapeId(38)),
-            Member::new("NextMarker", ShapeId(387)),
+            Member::new("CodeSigningConfigs", ShapeId(54)),
+            Member::new("NextMarker", ShapeId(431)),
         ])),
     ),
-    // 242
+    // 276
     Shape::new(
         "ListEventSourceMappingsRequest",
         Kind::Structure(Structure::of(&[
             Member::new("EventSourceArn", ShapeId(24)).at(Location::QueryString, "EventSourceArn"),
-            Member::new("FunctionName", ShapeId(287)).at(Location::QueryString, "FunctionName"),
-            Member::new("Marker", ShapeId(387)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(273)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(325)).at(Location::QueryString, "FunctionName"),
+            Member::new("Marker", ShapeId(431)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(310)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 243
+    // 277
     Shape::new(
         "ListEventSourceMappingsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("EventSourceMappings", ShapeId(109)),
-            Member::new("NextMarker", ShapeId(387)),
+            Member::new("EventSourceMappings", ShapeId(129)),
+            Member::new("NextMarker", ShapeId(431)),
         ])),
     ),
-    // 244
+    // 278
     Shape::new(
         "ListFunctionEventInvokeConfigsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(387)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(270)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(325)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(431)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(307)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 245
+    // 279
     Shape::new(
         "ListFunctionEventInvokeConfigsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionEventInvokeConfigs", ShapeId(131)),
-            Member::new("NextMarker", ShapeId(387)),
+            Member::new("FunctionEventInvokeConfigs", ShapeId(151)),
+            Member::new("NextMarker", ShapeId(431)),
         ])),
     ),
-    // 246
+    // 280
     Shape::new(
         "ListFunctionUrlConfigsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(143)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(387)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(271)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(165)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(431)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(308)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 247
+    // 281
     Shape::new(
         "ListFunctionUrlConfigsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionUrlConfigs", ShapeId(142)).required(),
-            Member::new("NextMarker", ShapeId(387)),
+            Member::new("FunctionUrlConfigs", ShapeId(164)).required(),
+            Member::new("NextMarker", ShapeId(431)),
         ])),
     ),
-    // 248
+    // 282
+    Shape::new(
+        "ListFunctionVersionsByCapacityProviderRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CapacityProviderName", ShapeId(36)).at(Location::Uri, "CapacityProviderName").required(),
+            Member::new("Marker", ShapeId(431)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(306)).at(Location::QueryString, "MaxItems"),
+        ])),
+    ),
+    // 283
+    Shape::new(
+        "ListFunctionVersionsByCapacityProviderResponse",
+        Kind::Structure(Structure::of(&[
+            Member::new("CapacityProviderArn", ShapeId(31)).required(),
+            Member::new("FunctionVersions", ShapeId(169)).required(),
+            Member::new("NextMarker", ShapeId(431)),
+        ])),
+    ),
+    // 284
     Shape::new(
         "ListFunctionsByCodeSigningConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("CodeSigningConfigArn", ShapeId(36)).at(Location::Uri, "CodeSigningConfigArn").required(),
-            Member::new("Marker", ShapeId(387)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(273)).at(Location::QueryString, "MaxItems"),
+            Member::new("CodeSigningConfigArn", ShapeId(52)).at(Location::Uri, "CodeSigningConfigArn").required(),
+            Member::new("Marker", ShapeId(431)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(310)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 249
+    // 285
     Shape::new(
         "ListFunctionsByCodeSigningConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionArns", ShapeId(125)),
-            Member::new("NextMarker", ShapeId(387)),
+            Member::new("FunctionArns", ShapeId(145)),
+            Member::new("NextMarker", ShapeId(431)),
         ])),
     ),
-    // 250
+    // 286
     Shape::new(
         "ListFunctionsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionVersion", ShapeId(145)).at(Location::QueryString, "FunctionVersion"),
-            Member::new("Marker", ShapeId(387)).at(Location::QueryString, "Marker"),
-            Member::new("MasterRegion", ShapeId(268)).at(Location::QueryString, "MasterRegion"),
-            Member::new("MaxItems", ShapeId(273)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionVersion", ShapeId(167)).at(Location::QueryString, "FunctionVersion"),
+            Member::new("Marker", ShapeId(431)).at(Location::QueryString, "Marker"),
+            Member::new("MasterRegion", ShapeId(304)).at(Location::QueryString, "MasterRegion"),
+            Member::new("MaxItems", ShapeId(310)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 251
+    // 287
     Shape::new(
         "ListFunctionsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Functions", ShapeId(132)),
-            Member::new("NextMarker", ShapeId(387)),
+            Member::new("Functions", ShapeId(152)),
+            Member::new("NextMarker", ShapeId(431)),
         ])),
     ),
-    // 252
+    // 288
     Shape::new(
         "ListLayerVersionsRequest",
         Kind::Structure(Structure::of(&[
             Member::new("CompatibleArchitecture", ShapeId(22)).at(Location::QueryString, "CompatibleArchitecture"),
-            Member::new("CompatibleRuntime", ShapeId(344)).at(Location::QueryString, "CompatibleRuntime"),
-            Member::new("LayerName", ShapeId(225)).at(Location::Uri, "LayerName").required(),
-            Member::new("Marker", ShapeId(387)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(272)).at(Location::QueryString, "MaxItems"),
+            Member::new("CompatibleRuntime", ShapeId(388)).at(Location::QueryString, "CompatibleRuntime"),
+            Member::new("LayerName", ShapeId(257)).at(Location::Uri, "LayerName").required(),
+            Member::new("Marker", ShapeId(431)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(309)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 253
+    // 289
     Shape::new(
         "ListLayerVersionsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("LayerVersions", ShapeId(232)),
-            Member::new("NextMarker", ShapeId(387)),
+            Member::new("LayerVersions", ShapeId(264)),
+            Member::new("NextMarker", ShapeId(431)),
         ])),
     ),
-    // 254
+    // 290
     Shape::new(
         "ListLayersRequest",
         Kind::Structure(Structure::of(&[
             Member::new("CompatibleArchitecture", ShapeId(22)).at(Location::QueryString, "CompatibleArchitecture"),
-            Member::new("CompatibleRuntime", ShapeId(344)).at(Location::QueryString, "CompatibleRuntime"),
-            Member::new("Marker", ShapeId(387)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(272)).at(Location::QueryString, "MaxItems"),
+            Member::new("CompatibleRuntime", ShapeId(388)).at(Location::QueryString, "CompatibleRuntime"),
+            Member::new("Marker", ShapeId(431)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(309)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 255
+    // 291
     Shape::new(
         "ListLayersResponse",
-        Kind::Structure(Structure::of(&[Member::new("Layers", ShapeId(234)), Member::new("NextMarker", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Layers", ShapeId(266)), Member::new("NextMarker", ShapeId(431))])),
     ),
-    // 256
+    // 292
     Shape::new(
         "ListProvisionedConcurrencyConfigsRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(387)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(274)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(153)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(431)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(311)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 257
+    // 293
     Shape::new(
         "ListProvisionedConcurrencyConfigsResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("NextMarker", ShapeId(387)),
-            Member::new("ProvisionedConcurrencyConfigs", ShapeId(306)),
+            Member::new("NextMarker", ShapeId(431)),
+            Member::new("ProvisionedConcurrencyConfigs", ShapeId(347)),
         ])),
     ),
-    // 258
+    // 294
     Shape::new(
         "ListTagsRequest",
-        Kind::Structure(Structure::of(&[Member::new("Resource", ShapeId(397))
+        Kind::Structure(Structure::of(&[Member::new("Resource", ShapeId(441))
             .at(Location::Uri, "Resource")
             .required()])),
     ),
-    // 259
-    Shape::new("ListTagsResponse", Kind::Structure(Structure::of(&[Member::new("Tags", ShapeId(398))]))),
-    // 260
+    // 295
+    Shape::new("ListTagsResponse", Kind::Structure(Structure::of(&[Member::new("Tags", ShapeId(442))]))),
+    // 296
     Shape::new(
         "ListVersionsByFunctionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Marker", ShapeId(387)).at(Location::QueryString, "Marker"),
-            Member::new("MaxItems", ShapeId(273)).at(Location::QueryString, "MaxItems"),
+            Member::new("FunctionName", ShapeId(325)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Marker", ShapeId(431)).at(Location::QueryString, "Marker"),
+            Member::new("MaxItems", ShapeId(310)).at(Location::QueryString, "MaxItems"),
         ])),
     ),
-    // 261
+    // 297
     Shape::new(
         "ListVersionsByFunctionResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("NextMarker", ShapeId(387)),
-            Member::new("Versions", ShapeId(132)),
+            Member::new("NextMarker", ShapeId(431)),
+            Member::new("Versions", ShapeId(152)),
         ])),
     ),
-    // 262
-    Shape::new("LocalMountPath", Kind::TEXT).bounds(Some(0), Some(160)).pattern(&PATTERN_32),
-    // 263
+    // 298
+    Shape::new("LocalMountPath", Kind::TEXT).bounds(Some(0), Some(160)).pattern(&PATTERN_35),
+    // 299
     Shape::new("LogFormat", Kind::String(&["JSON", "Text"])),
-    // 264
-    Shape::new("LogGroup", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_33),
-    // 265
+    // 300
+    Shape::new("LogGroup", Kind::TEXT).bounds(Some(1), Some(512)).pattern(&PATTERN_36),
+    // 301
     Shape::new("LogType", Kind::String(&["None", "Tail"])),
-    // 266
+    // 302
     Shape::new(
         "LoggingConfig",
         Kind::Structure(Structure::of(&[
             Member::new("ApplicationLogLevel", ShapeId(21)),
-            Member::new("LogFormat", ShapeId(263)),
-            Member::new("LogGroup", ShapeId(264)),
-            Member::new("SystemLogLevel", ShapeId(392)),
+            Member::new("LogFormat", ShapeId(299)),
+            Member::new("LogGroup", ShapeId(300)),
+            Member::new("SystemLogLevel", ShapeId(436)),
         ])),
     ),
-    // 267
+    // 303
     Shape::new("Long", Kind::LONG),
-    // 268
-    Shape::new("MasterRegion", Kind::TEXT).bounds(Some(1), Some(50)).pattern(&PATTERN_34),
-    // 269
+    // 304
+    Shape::new("MasterRegion", Kind::TEXT).bounds(Some(1), Some(50)).pattern(&PATTERN_37),
+    // 305
     Shape::new("MaxAge", Kind::INTEGER).bounds(Some(0), Some(86400)),
-    // 270
+    // 306
+    Shape::new("MaxFiftyListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
+    // 307
     Shape::new("MaxFunctionEventInvokeConfigListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
-    // 271
+    // 308
     Shape::new("MaxItems", Kind::INTEGER).bounds(Some(1), Some(50)),
-    // 272
+    // 309
     Shape::new("MaxLayerListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
-    // 273
+    // 310
     Shape::new("MaxListItems", Kind::INTEGER).bounds(Some(1), Some(10000)),
-    // 274
+    // 311
     Shape::new("MaxProvisionedConcurrencyConfigListItems", Kind::INTEGER).bounds(Some(1), Some(50)),
-    // 275
+    // 312
     Shape::new("MaximumBatchingWindowInSeconds", Kind::INTEGER).bounds(Some(0), Some(300)),
-    // 276
+    // 313
     Shape::new("MaximumConcurrency", Kind::INTEGER).bounds(Some(2), Some(1000)),
-    // 277
+    // 314
     Shape::new("MaximumEventAgeInSeconds", Kind::INTEGER).bounds(Some(60), Some(21600)),
-    // 278
+    // 315
     Shape::new("MaximumNumberOfPollers", Kind::INTEGER).bounds(Some(1), Some(10000)),
-    // 279
+    // 316
     Shape::new("MaximumRecordAgeInSeconds", Kind::INTEGER).bounds(Some(-1), Some(604800)),
-    // 280
+    // 317
     Shape::new("MaximumRetryAttempts", Kind::INTEGER).bounds(Some(0), Some(2)),
-    // 281
+    // 318
     Shape::new("MaximumRetryAttemptsEventSourceMapping", Kind::INTEGER).bounds(Some(-1), Some(10000)),
-    // 282
+    // 319
     Shape::new("MemorySize", Kind::INTEGER).bounds(Some(128), Some(32768)),
-    // 283
-    Shape::new("Method", Kind::TEXT).bounds(Some(0), Some(6)).pattern(&PATTERN_18),
-    // 284
+    // 320
+    Shape::new("Method", Kind::TEXT).bounds(Some(0), Some(6)).pattern(&PATTERN_19),
+    // 321
+    Shape::new("MetricTargetValue", Kind::Double),
+    // 322
     Shape::new("MinimumNumberOfPollers", Kind::INTEGER).bounds(Some(1), Some(200)),
-    // 285
+    // 323
     Shape::new(
         "ModeNotSupportedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(431)), Member::new("message", ShapeId(431))])),
     ),
-    // 286
-    Shape::new("NameSpacedFunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_35),
-    // 287
-    Shape::new("NamespacedFunctionName", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_36),
-    // 288
-    Shape::new("NamespacedStatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_37),
-    // 289
+    // 324
+    Shape::new("NameSpacedFunctionArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_38),
+    // 325
+    Shape::new("NamespacedFunctionName", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_39),
+    // 326
+    Shape::new("NamespacedStatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_40),
+    // 327
     Shape::new(
         "NoPublishedVersionException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
     ),
-    // 290
+    // 328
     Shape::new("NonNegativeInteger", Kind::INTEGER).bounds(Some(0), None),
-    // 291
+    // 329
     Shape::new("NullableBoolean", Kind::Boolean),
-    // 292
-    Shape::new("NumericLatestPublishedOrAliasQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_38),
-    // 293
-    Shape::new("OnFailure", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(72))]))),
-    // 294
-    Shape::new("OnSuccess", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(72))]))),
-    // 295
-    Shape::new("OrganizationId", Kind::TEXT).bounds(Some(0), Some(34)).pattern(&PATTERN_39),
-    // 296
-    Shape::new("Origin", Kind::TEXT).bounds(Some(1), Some(253)).pattern(&PATTERN_18),
-    // 297
+    // 330
+    Shape::new("NumericLatestPublishedOrAliasQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_41),
+    // 331
+    Shape::new("OnFailure", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(92))]))),
+    // 332
+    Shape::new("OnSuccess", Kind::Structure(Structure::of(&[Member::new("Destination", ShapeId(92))]))),
+    // 333
+    Shape::new("OrganizationId", Kind::TEXT).bounds(Some(0), Some(34)).pattern(&PATTERN_42),
+    // 334
+    Shape::new("Origin", Kind::TEXT).bounds(Some(1), Some(253)).pattern(&PATTERN_19),
+    // 335
     Shape::new("PackageType", Kind::String(&["Zip", "Image"])),
-    // 298
+    // 336
     Shape::new("ParallelizationFactor", Kind::INTEGER).bounds(Some(1), Some(10)),
-    // 299
-    Shape::new("Pattern", Kind::TEXT).bounds(Some(0), Some(4096)).pattern(&PATTERN_40),
-    // 300
+    // 337
+    Shape::new("Pattern", Kind::TEXT).bounds(Some(0), Some(4096)).pattern(&PATTERN_43),
+    // 338
     Shape::new("PerExecutionEnvironmentMaxConcurrency", Kind::INTEGER).bounds(Some(1), Some(1600)),
-    // 301
+    // 339
     Shape::new(
         "PolicyLengthExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(431)), Member::new("message", ShapeId(431))])),
     ),
-    // 302
+    // 340
     Shape::new("PositiveInteger", Kind::INTEGER).bounds(Some(1), None),
-    // 303
+    // 341
     Shape::new(
         "PreconditionFailedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(431)), Member::new("message", ShapeId(431))])),
     ),
-    // 304
-    Shape::new("Principal", Kind::TEXT).bounds(Some(0), Some(2048)).pattern(&PATTERN_24),
-    // 305
-    Shape::new("PrincipalOrgID", Kind::TEXT).bounds(Some(12), Some(34)).pattern(&PATTERN_39),
-    // 306
-    Shape::new("ProvisionedConcurrencyConfigList", Kind::List(List::of(ShapeId(307)))),
-    // 307
+    // 342
+    Shape::new("Principal", Kind::TEXT).bounds(Some(0), Some(2048)).pattern(&PATTERN_25),
+    // 343
+    Shape::new("PrincipalOrgID", Kind::TEXT).bounds(Some(12), Some(34)).pattern(&PATTERN_42),
+    // 344
+    Shape::new(
+        "PropagateTags",
+        Kind::Structure(Structure::of(&[Member::new("ExplicitTags", ShapeId(345)), Member::new("Mode", ShapeId(346))])),
+    ),
+    // 345
+    Shape::new("PropagateTagsExplicitTagsMap", Kind::Map(Map::of(ShapeId(437), ShapeId(440))))
+        .bounds(Some(0), Some(40)),
+    // 346
+    Shape::new("PropagateTagsMode", Kind::String(&["None", "Explicit"])),
+    // 347
+    Shape::new("ProvisionedConcurrencyConfigList", Kind::List(List::of(ShapeId(348)))),
+    // 348
     Shape::new(
         "ProvisionedConcurrencyConfigListItem",
         Kind::Structure(Structure::of(&[
-            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(290)),
-            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(290)),
-            Member::new("FunctionArn", ShapeId(124)),
-            Member::new("LastModified", ShapeId(407)),
-            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(302)),
-            Member::new("Status", ShapeId(309)),
-            Member::new("StatusReason", ShapeId(387)),
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(328)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(328)),
+            Member::new("FunctionArn", ShapeId(144)),
+            Member::new("LastModified", ShapeId(452)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(340)),
+            Member::new("Status", ShapeId(350)),
+            Member::new("StatusReason", ShapeId(431)),
         ])),
     ),
-    // 308
+    // 349
     Shape::new(
         "ProvisionedConcurrencyConfigNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(431)), Member::new("message", ShapeId(431))])),
     ),
-    // 309
+    // 350
     Shape::new("ProvisionedConcurrencyStatusEnum", Kind::String(&["IN_PROGRESS", "READY", "FAILED"])),
-    // 310
+    // 351
     Shape::new(
         "ProvisionedPollerConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("MaximumPollers", ShapeId(278)),
-            Member::new("MinimumPollers", ShapeId(284)),
-            Member::new("PollerGroupName", ShapeId(311)),
+            Member::new("MaximumPollers", ShapeId(315)),
+            Member::new("MinimumPollers", ShapeId(322)),
+            Member::new("PollerGroupName", ShapeId(352)),
         ])),
     ),
-    // 311
-    Shape::new("ProvisionedPollerGroupName", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_41),
-    // 312
+    // 352
+    Shape::new("ProvisionedPollerGroupName", Kind::TEXT).bounds(Some(0), Some(128)).pattern(&PATTERN_44),
+    // 353
     Shape::new(
         "PublicPolicyException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
     ),
-    // 313
+    // 354
     Shape::new(
         "PublishLayerVersionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitectures", ShapeId(45)),
-            Member::new("CompatibleRuntimes", ShapeId(46)),
-            Member::new("Content", ShapeId(229)).required(),
-            Member::new("Description", ShapeId(71)),
-            Member::new("LayerName", ShapeId(225)).at(Location::Uri, "LayerName").required(),
-            Member::new("LicenseInfo", ShapeId(237)),
+            Member::new("CompatibleArchitectures", ShapeId(61)),
+            Member::new("CompatibleRuntimes", ShapeId(62)),
+            Member::new("Content", ShapeId(261)).required(),
+            Member::new("Description", ShapeId(91)),
+            Member::new("LayerName", ShapeId(257)).at(Location::Uri, "LayerName").required(),
+            Member::new("LicenseInfo", ShapeId(269)),
         ])),
     ),
-    // 314
+    // 355
     Shape::new(
         "PublishLayerVersionResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("CompatibleArchitectures", ShapeId(45)),
-            Member::new("CompatibleRuntimes", ShapeId(46)),
-            Member::new("Content", ShapeId(230)),
-            Member::new("CreatedDate", ShapeId(407)),
-            Member::new("Description", ShapeId(71)),
-            Member::new("LayerArn", ShapeId(222)),
-            Member::new("LayerVersionArn", ShapeId(228)),
-            Member::new("LicenseInfo", ShapeId(237)),
-            Member::new("Version", ShapeId(231)),
+            Member::new("CompatibleArchitectures", ShapeId(61)),
+            Member::new("CompatibleRuntimes", ShapeId(62)),
+            Member::new("Content", ShapeId(262)),
+            Member::new("CreatedDate", ShapeId(452)),
+            Member::new("Description", ShapeId(91)),
+            Member::new("LayerArn", ShapeId(254)),
+            Member::new("LayerVersionArn", ShapeId(260)),
+            Member::new("LicenseInfo", ShapeId(269)),
+            Member::new("Version", ShapeId(263)),
         ])),
     ),
-    // 315
+    // 356
     Shape::new(
         "PublishVersionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("CodeSha256", ShapeId(387)),
-            Member::new("Description", ShapeId(71)),
-            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
-            Member::new("PublishTo", ShapeId(146)),
-            Member::new("RevisionId", ShapeId(387)),
+            Member::new("CodeSha256", ShapeId(431)),
+            Member::new("Description", ShapeId(91)),
+            Member::new("FunctionName", ShapeId(153)).at(Location::Uri, "FunctionName").required(),
+            Member::new("PublishTo", ShapeId(168)),
+            Member::new("RevisionId", ShapeId(431)),
         ])),
     ),
-    // 316
+    // 357
+    Shape::new("PublishedFunctionQualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_45),
+    // 358
     Shape::new(
         "PutFunctionCodeSigningConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("CodeSigningConfigArn", ShapeId(36)).required(),
-            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
+            Member::new("CodeSigningConfigArn", ShapeId(52)).required(),
+            Member::new("FunctionName", ShapeId(325)).at(Location::Uri, "FunctionName").required(),
         ])),
     ),
-    // 317
+    // 359
     Shape::new(
         "PutFunctionCodeSigningConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("CodeSigningConfigArn", ShapeId(36)).required(),
-            Member::new("FunctionName", ShapeId(133)).required(),
+            Member::new("CodeSigningConfigArn", ShapeId(52)).required(),
+            Member::new("FunctionName", ShapeId(153)).required(),
         ])),
     ),
-    // 318
+    // 360
     Shape::new(
         "PutFunctionConcurrencyRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
-            Member::new("ReservedConcurrentExecutions", ShapeId(334)).required(),
+            Member::new("FunctionName", ShapeId(153)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ReservedConcurrentExecutions", ShapeId(378)).required(),
         ])),
     ),
-    // 319
+    // 361
     Shape::new(
         "PutFunctionEventInvokeConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("DestinationConfig", ShapeId(73)),
-            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
-            Member::new("MaximumEventAgeInSeconds", ShapeId(277)),
-            Member::new("MaximumRetryAttempts", ShapeId(280)),
-            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
+            Member::new("DestinationConfig", ShapeId(93)),
+            Member::new("FunctionName", ShapeId(325)).at(Location::Uri, "FunctionName").required(),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(314)),
+            Member::new("MaximumRetryAttempts", ShapeId(317)),
+            Member::new("Qualifier", ShapeId(330)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 320
+    // 362
     Shape::new(
         "PutFunctionRecursionConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(417)).at(Location::Uri, "FunctionName").required(),
-            Member::new("RecursiveLoop", ShapeId(330)).required(),
+            Member::new("FunctionName", ShapeId(462)).at(Location::Uri, "FunctionName").required(),
+            Member::new("RecursiveLoop", ShapeId(374)).required(),
         ])),
     ),
-    // 321
+    // 363
     Shape::new(
         "PutFunctionRecursionConfigResponse",
-        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(330))])),
+        Kind::Structure(Structure::of(&[Member::new("RecursiveLoop", ShapeId(374))])),
     ),
-    // 322
+    // 364
+    Shape::new(
+        "PutFunctionScalingConfigRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("FunctionName", ShapeId(462)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionScalingConfig", ShapeId(159)),
+            Member::new("Qualifier", ShapeId(357)).at(Location::QueryString, "Qualifier").required(),
+        ])),
+    ),
+    // 365
+    Shape::new(
+        "PutFunctionScalingConfigResponse",
+        Kind::Structure(Structure::of(&[Member::new("FunctionState", ShapeId(427))])),
+    ),
+    // 366
     Shape::new(
         "PutProvisionedConcurrencyConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
-            Member::new("ProvisionedConcurrentExecutions", ShapeId(302)).required(),
-            Member::new("Qualifier", ShapeId(326)).at(Location::QueryString, "Qualifier").required(),
+            Member::new("FunctionName", ShapeId(153)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ProvisionedConcurrentExecutions", ShapeId(340)).required(),
+            Member::new("Qualifier", ShapeId(370)).at(Location::QueryString, "Qualifier").required(),
         ])),
     ),
-    // 323
+    // 367
     Shape::new(
         "PutProvisionedConcurrencyConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(290)),
-            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(290)),
-            Member::new("LastModified", ShapeId(407)),
-            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(302)),
-            Member::new("Status", ShapeId(309)),
-            Member::new("StatusReason", ShapeId(387)),
+            Member::new("AllocatedProvisionedConcurrentExecutions", ShapeId(328)),
+            Member::new("AvailableProvisionedConcurrentExecutions", ShapeId(328)),
+            Member::new("LastModified", ShapeId(452)),
+            Member::new("RequestedProvisionedConcurrentExecutions", ShapeId(340)),
+            Member::new("Status", ShapeId(350)),
+            Member::new("StatusReason", ShapeId(431)),
         ])),
     ),
-    // 324
+    // 368
     Shape::new(
         "PutRuntimeManagementConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
-            Member::new("RuntimeVersionArn", ShapeId(346)),
-            Member::new("UpdateRuntimeOn", ShapeId(430)).required(),
+            Member::new("FunctionName", ShapeId(325)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(330)).at(Location::QueryString, "Qualifier"),
+            Member::new("RuntimeVersionArn", ShapeId(390)),
+            Member::new("UpdateRuntimeOn", ShapeId(477)).required(),
         ])),
     ),
-    // 325
+    // 369
     Shape::new(
         "PutRuntimeManagementConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionArn", ShapeId(124)).required(),
-            Member::new("RuntimeVersionArn", ShapeId(346)),
-            Member::new("UpdateRuntimeOn", ShapeId(430)).required(),
+            Member::new("FunctionArn", ShapeId(144)).required(),
+            Member::new("RuntimeVersionArn", ShapeId(390)),
+            Member::new("UpdateRuntimeOn", ShapeId(477)).required(),
         ])),
     ),
-    // 326
-    Shape::new("Qualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_42),
-    // 327
-    Shape::new("Queue", Kind::TEXT).bounds(Some(1), Some(1000)).pattern(&PATTERN_40),
-    // 328
-    Shape::new("Queues", Kind::List(List::of(ShapeId(327)))).bounds(Some(1), Some(1)),
-    // 329
+    // 370
+    Shape::new("Qualifier", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_46),
+    // 371
+    Shape::new("Queue", Kind::TEXT).bounds(Some(1), Some(1000)).pattern(&PATTERN_43),
+    // 372
+    Shape::new("Queues", Kind::List(List::of(ShapeId(371)))).bounds(Some(1), Some(1)),
+    // 373
     Shape::new(
         "RecursiveInvocationException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
     ),
-    // 330
+    // 374
     Shape::new("RecursiveLoop", Kind::String(&["Allow", "Terminate"])),
-    // 331
+    // 375
     Shape::new(
         "RemoveLayerVersionPermissionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("LayerName", ShapeId(225)).at(Location::Uri, "LayerName").required(),
-            Member::new("RevisionId", ShapeId(387)).at(Location::QueryString, "RevisionId"),
-            Member::new("StatementId", ShapeId(386)).at(Location::Uri, "StatementId").required(),
-            Member::new("VersionNumber", ShapeId(231)).at(Location::Uri, "VersionNumber").required(),
+            Member::new("LayerName", ShapeId(257)).at(Location::Uri, "LayerName").required(),
+            Member::new("RevisionId", ShapeId(431)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(430)).at(Location::Uri, "StatementId").required(),
+            Member::new("VersionNumber", ShapeId(263)).at(Location::Uri, "VersionNumber").required(),
         ])),
     ),
-    // 332
+    // 376
     Shape::new(
         "RemovePermissionRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
-            Member::new("RevisionId", ShapeId(387)).at(Location::QueryString, "RevisionId"),
-            Member::new("StatementId", ShapeId(288)).at(Location::Uri, "StatementId").required(),
+            Member::new("FunctionName", ShapeId(325)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Qualifier", ShapeId(330)).at(Location::QueryString, "Qualifier"),
+            Member::new("RevisionId", ShapeId(431)).at(Location::QueryString, "RevisionId"),
+            Member::new("StatementId", ShapeId(326)).at(Location::Uri, "StatementId").required(),
         ])),
     ),
-    // 333
+    // 377
     Shape::new(
         "RequestTooLargeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(431)), Member::new("message", ShapeId(431))])),
     ),
-    // 334
+    // 378
     Shape::new("ReservedConcurrentExecutions", Kind::INTEGER).bounds(Some(0), None),
-    // 335
+    // 379
     Shape::new(
         "ResolvedS3Object",
         Kind::Structure(Structure::of(&[
-            Member::new("S3Bucket", ShapeId(350)),
-            Member::new("S3Key", ShapeId(355)),
-            Member::new("S3ObjectVersion", ShapeId(357)),
+            Member::new("S3Bucket", ShapeId(394)),
+            Member::new("S3Key", ShapeId(399)),
+            Member::new("S3ObjectVersion", ShapeId(401)),
         ])),
     ),
-    // 336
-    Shape::new("ResourceArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_25),
-    // 337
+    // 380
+    Shape::new("ResourceArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_27),
+    // 381
     Shape::new(
         "ResourceConflictException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(431)), Member::new("message", ShapeId(431))])),
     ),
-    // 338
+    // 382
     Shape::new(
         "ResourceInUseException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
     ),
-    // 339
+    // 383
     Shape::new(
         "ResourceNotFoundException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
     ),
-    // 340
+    // 384
     Shape::new(
         "ResourceNotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(431)), Member::new("message", ShapeId(431))])),
     ),
-    // 341
+    // 385
     Shape::new("ResponseStreamingInvocationType", Kind::String(&["RequestResponse", "DryRun"])),
-    // 342
+    // 386
     Shape::new("RetentionPeriodInDays", Kind::INTEGER).bounds(Some(1), Some(90)),
-    // 343
-    Shape::new("RoleArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_43),
-    // 344
+    // 387
+    Shape::new("RoleArn", Kind::TEXT).bounds(Some(0), Some(10000)).pattern(&PATTERN_47),
+    // 388
     Shape::new(
         "Runtime",
         Kind::String(&[
@@ -15828,140 +17488,140 @@ static TABLE: [Shape; 438] = [
             "custom",
         ]),
     ),
-    // 345
+    // 389
     Shape::new(
         "RuntimeAliasDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(431)), Member::new("message", ShapeId(431))])),
     ),
-    // 346
-    Shape::new("RuntimeVersionArn", Kind::TEXT).bounds(Some(26), Some(2048)).pattern(&PATTERN_44),
-    // 347
+    // 390
+    Shape::new("RuntimeVersionArn", Kind::TEXT).bounds(Some(26), Some(2048)).pattern(&PATTERN_48),
+    // 391
     Shape::new(
         "RuntimeVersionConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Error", ShapeId(349)),
-            Member::new("RuntimeVersionArn", ShapeId(346)),
+            Member::new("Error", ShapeId(393)),
+            Member::new("RuntimeVersionArn", ShapeId(390)),
         ])),
     ),
-    // 348
+    // 392
     Shape::new(
         "RuntimeVersionDeletedException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(431)), Member::new("message", ShapeId(431))])),
     ),
-    // 349
+    // 393
     Shape::new(
         "RuntimeVersionError",
-        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(387)), Member::new("Message", ShapeId(365))])),
+        Kind::Structure(Structure::of(&[Member::new("ErrorCode", ShapeId(431)), Member::new("Message", ShapeId(409))])),
     ),
-    // 350
-    Shape::new("S3Bucket", Kind::TEXT).bounds(Some(3), Some(63)).pattern(&PATTERN_45),
-    // 351
-    Shape::new("S3FilesConfig", Kind::Structure(Structure::of(&[Member::new("DirectS3Read", ShapeId(74))]))),
-    // 352
+    // 394
+    Shape::new("S3Bucket", Kind::TEXT).bounds(Some(3), Some(63)).pattern(&PATTERN_49),
+    // 395
+    Shape::new("S3FilesConfig", Kind::Structure(Structure::of(&[Member::new("DirectS3Read", ShapeId(94))]))),
+    // 396
     Shape::new(
         "S3FilesMountConnectivityException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
     ),
-    // 353
+    // 397
     Shape::new(
         "S3FilesMountFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
     ),
-    // 354
+    // 398
     Shape::new(
         "S3FilesMountTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
     ),
-    // 355
-    Shape::new("S3Key", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_18),
-    // 356
+    // 399
+    Shape::new("S3Key", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_19),
+    // 400
     Shape::new("S3ObjectStorageMode", Kind::String(&["COPY", "REFERENCE"])),
-    // 357
-    Shape::new("S3ObjectVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_18),
-    // 358
-    Shape::new("ScalingConfig", Kind::Structure(Structure::of(&[Member::new("MaximumConcurrency", ShapeId(276))]))),
-    // 359
+    // 401
+    Shape::new("S3ObjectVersion", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_19),
+    // 402
+    Shape::new("ScalingConfig", Kind::Structure(Structure::of(&[Member::new("MaximumConcurrency", ShapeId(313))]))),
+    // 403
     Shape::new("SchemaRegistryEventRecordFormat", Kind::String(&["JSON", "SOURCE"])),
-    // 360
-    Shape::new("SchemaRegistryUri", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_46),
-    // 361
-    Shape::new("SecurityGroupId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_47),
-    // 362
-    Shape::new("SecurityGroupIds", Kind::List(List::of(ShapeId(361)))).bounds(Some(0), Some(5)),
-    // 363
-    Shape::new("SelfManagedEventSource", Kind::Structure(Structure::of(&[Member::new("Endpoints", ShapeId(93))]))),
-    // 364
+    // 404
+    Shape::new("SchemaRegistryUri", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_50),
+    // 405
+    Shape::new("SecurityGroupId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_51),
+    // 406
+    Shape::new("SecurityGroupIds", Kind::List(List::of(ShapeId(405)))).bounds(Some(0), Some(5)),
+    // 407
+    Shape::new("SelfManagedEventSource", Kind::Structure(Structure::of(&[Member::new("Endpoints", ShapeId(113))]))),
+    // 408
     Shape::new(
         "SelfManagedKafkaEventSourceConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("ConsumerGroupId", ShapeId(415)),
-            Member::new("ConsumptionMode", ShapeId(209)),
-            Member::new("SchemaRegistryConfig", ShapeId(213)),
+            Member::new("ConsumerGroupId", ShapeId(460)),
+            Member::new("ConsumptionMode", ShapeId(241)),
+            Member::new("SchemaRegistryConfig", ShapeId(245)),
         ])),
     ),
-    // 365
+    // 409
     Shape::new("SensitiveString", Kind::TEXT).sensitive(),
-    // 366
+    // 410
     Shape::new("SensitiveStringOnServerOnly", Kind::TEXT).bounds(Some(0), Some(10000)),
-    // 367
+    // 411
     Shape::new(
         "SerializedRequestEntityTooLargeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(431)), Member::new("message", ShapeId(431))])),
     ),
-    // 368
+    // 412
     Shape::new(
         "ServiceException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
     ),
-    // 369
+    // 413
     Shape::new(
         "ServiceQuotaExceededException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
     ),
-    // 370
+    // 414
     Shape::new("SigningProfileVersionArns", Kind::List(List::of(ShapeId(24)))).bounds(Some(1), Some(20)),
-    // 371
-    Shape::new("SnapStart", Kind::Structure(Structure::of(&[Member::new("ApplyOn", ShapeId(372))]))),
-    // 372
+    // 415
+    Shape::new("SnapStart", Kind::Structure(Structure::of(&[Member::new("ApplyOn", ShapeId(416))]))),
+    // 416
     Shape::new("SnapStartApplyOn", Kind::String(&["PublishedVersions", "None"])),
-    // 373
+    // 417
     Shape::new(
         "SnapStartException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
     ),
-    // 374
+    // 418
     Shape::new(
         "SnapStartNotReadyException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
     ),
-    // 375
+    // 419
     Shape::new("SnapStartOptimizationStatus", Kind::String(&["On", "Off"])),
-    // 376
+    // 420
     Shape::new(
         "SnapStartRegenerationFailureException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
     ),
-    // 377
+    // 421
     Shape::new(
         "SnapStartResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("ApplyOn", ShapeId(372)),
-            Member::new("OptimizationStatus", ShapeId(375)),
+            Member::new("ApplyOn", ShapeId(416)),
+            Member::new("OptimizationStatus", ShapeId(419)),
         ])),
     ),
-    // 378
+    // 422
     Shape::new(
         "SnapStartTimeoutException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
     ),
-    // 379
+    // 423
     Shape::new(
         "SourceAccessConfiguration",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(381)), Member::new("URI", ShapeId(415))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(425)), Member::new("URI", ShapeId(460))])),
     ),
-    // 380
-    Shape::new("SourceAccessConfigurations", Kind::List(List::of(ShapeId(379)))).bounds(Some(0), Some(23)),
-    // 381
+    // 424
+    Shape::new("SourceAccessConfigurations", Kind::List(List::of(ShapeId(423)))).bounds(Some(0), Some(23)),
+    // 425
     Shape::new(
         "SourceAccessType",
         Kind::String(&[
@@ -15982,9 +17642,9 @@ static TABLE: [Shape; 438] = [
             "IAM_OAUTHBEARER_AUTH",
         ]),
     ),
-    // 382
-    Shape::new("SourceOwner", Kind::TEXT).bounds(Some(0), Some(12)).pattern(&PATTERN_48),
-    // 383
+    // 426
+    Shape::new("SourceOwner", Kind::TEXT).bounds(Some(0), Some(12)).pattern(&PATTERN_52),
+    // 427
     Shape::new(
         "State",
         Kind::String(&[
@@ -15998,9 +17658,9 @@ static TABLE: [Shape; 438] = [
             "Deleting",
         ]),
     ),
-    // 384
+    // 428
     Shape::new("StateReason", Kind::TEXT),
-    // 385
+    // 429
     Shape::new(
         "StateReasonCode",
         Kind::String(&[
@@ -16047,63 +17707,71 @@ static TABLE: [Shape; 438] = [
             "DependencyError",
         ]),
     ),
-    // 386
-    Shape::new("StatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_49),
-    // 387
+    // 430
+    Shape::new("StatementId", Kind::TEXT).bounds(Some(1), Some(100)).pattern(&PATTERN_53),
+    // 431
     Shape::new("String", Kind::TEXT),
-    // 388
-    Shape::new("StringList", Kind::List(List::of(ShapeId(387)))).bounds(Some(0), Some(1500)),
-    // 389
+    // 432
+    Shape::new("StringList", Kind::List(List::of(ShapeId(431)))).bounds(Some(0), Some(1500)),
+    // 433
     Shape::new(
         "SubnetIPAddressLimitReachedException",
-        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(387)), Member::new("Type", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Message", ShapeId(431)), Member::new("Type", ShapeId(431))])),
     ),
-    // 390
-    Shape::new("SubnetId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_50),
-    // 391
-    Shape::new("SubnetIds", Kind::List(List::of(ShapeId(390)))).bounds(Some(0), Some(16)),
-    // 392
+    // 434
+    Shape::new("SubnetId", Kind::TEXT).bounds(Some(0), Some(1024)).pattern(&PATTERN_54),
+    // 435
+    Shape::new("SubnetIds", Kind::List(List::of(ShapeId(434)))).bounds(Some(0), Some(16)),
+    // 436
     Shape::new("SystemLogLevel", Kind::String(&["DEBUG", "INFO", "WARN"])),
-    // 393
-    Shape::new("TagKey", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_51),
-    // 394
-    Shape::new("TagKeyList", Kind::List(List::of(ShapeId(393)))),
-    // 395
+    // 437
+    Shape::new("TagKey", Kind::TEXT).bounds(Some(1), Some(128)).pattern(&PATTERN_55),
+    // 438
+    Shape::new("TagKeyList", Kind::List(List::of(ShapeId(437)))),
+    // 439
     Shape::new(
         "TagResourceRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Resource", ShapeId(397)).at(Location::Uri, "Resource").required(),
-            Member::new("Tags", ShapeId(398)).required(),
+            Member::new("Resource", ShapeId(441)).at(Location::Uri, "Resource").required(),
+            Member::new("Tags", ShapeId(442)).required(),
         ])),
     ),
-    // 396
-    Shape::new("TagValue", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_51),
-    // 397
-    Shape::new("TaggableResource", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_52),
-    // 398
-    Shape::new("Tags", Kind::Map(Map::of(ShapeId(393), ShapeId(396)))),
-    // 399
+    // 440
+    Shape::new("TagValue", Kind::TEXT).bounds(Some(0), Some(256)).pattern(&PATTERN_55),
+    // 441
+    Shape::new("TaggableResource", Kind::TEXT).bounds(Some(1), Some(10000)).pattern(&PATTERN_56),
+    // 442
+    Shape::new("Tags", Kind::Map(Map::of(ShapeId(437), ShapeId(440)))),
+    // 443
     Shape::new(
         "TagsError",
         Kind::Structure(Structure::of(&[
-            Member::new("ErrorCode", ShapeId(400)).required(),
-            Member::new("Message", ShapeId(401)).required(),
+            Member::new("ErrorCode", ShapeId(444)).required(),
+            Member::new("Message", ShapeId(445)).required(),
         ])),
     ),
-    // 400
-    Shape::new("TagsErrorCode", Kind::TEXT).bounds(Some(10), Some(21)).pattern(&PATTERN_17),
-    // 401
-    Shape::new("TagsErrorMessage", Kind::TEXT).bounds(Some(84), Some(1000)).pattern(&PATTERN_18),
-    // 402
+    // 444
+    Shape::new("TagsErrorCode", Kind::TEXT).bounds(Some(10), Some(21)).pattern(&PATTERN_18),
+    // 445
+    Shape::new("TagsErrorMessage", Kind::TEXT).bounds(Some(84), Some(1000)).pattern(&PATTERN_19),
+    // 446
+    Shape::new(
+        "TargetTrackingScalingPolicy",
+        Kind::Structure(Structure::of(&[
+            Member::new("PredefinedMetricType", ShapeId(38)).required(),
+            Member::new("TargetValue", ShapeId(321)).required(),
+        ])),
+    ),
+    // 447
     Shape::new(
         "TenancyConfig",
-        Kind::Structure(Structure::of(&[Member::new("TenantIsolationMode", ShapeId(404)).required()])),
+        Kind::Structure(Structure::of(&[Member::new("TenantIsolationMode", ShapeId(449)).required()])),
     ),
-    // 403
-    Shape::new("TenantId", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_53),
-    // 404
+    // 448
+    Shape::new("TenantId", Kind::TEXT).bounds(Some(1), Some(256)).pattern(&PATTERN_57),
+    // 449
     Shape::new("TenantIsolationMode", Kind::String(&["PER_TENANT"])),
-    // 405
+    // 450
     Shape::new(
         "ThrottleReason",
         Kind::String(&[
@@ -16115,220 +17783,235 @@ static TABLE: [Shape; 438] = [
             "ConcurrentSnapshotCreateLimitExceeded",
         ]),
     ),
-    // 406
+    // 451
     Shape::new("Timeout", Kind::INTEGER).bounds(Some(1), Some(5400)),
-    // 407
-    Shape::new("Timestamp", Kind::TEXT).bounds(Some(0), Some(100)).pattern(&PATTERN_18),
-    // 408
+    // 452
+    Shape::new("Timestamp", Kind::TEXT).bounds(Some(0), Some(100)).pattern(&PATTERN_19),
+    // 453
     Shape::new(
         "TooManyRequestsException",
         Kind::Structure(Structure::of(&[
-            Member::new("Reason", ShapeId(405)),
-            Member::new("Type", ShapeId(387)),
-            Member::new("message", ShapeId(387)),
-            Member::new("retryAfterSeconds", ShapeId(387)).at(Location::Header, "Retry-After"),
+            Member::new("Reason", ShapeId(450)),
+            Member::new("Type", ShapeId(431)),
+            Member::new("message", ShapeId(431)),
+            Member::new("retryAfterSeconds", ShapeId(431)).at(Location::Header, "Retry-After"),
         ])),
     ),
-    // 409
-    Shape::new("Topic", Kind::TEXT).bounds(Some(1), Some(249)).pattern(&PATTERN_54),
-    // 410
-    Shape::new("Topics", Kind::List(List::of(ShapeId(409)))).bounds(Some(1), Some(1)),
-    // 411
-    Shape::new("TracingConfig", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(413))]))),
-    // 412
-    Shape::new("TracingConfigResponse", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(413))]))),
-    // 413
+    // 454
+    Shape::new("Topic", Kind::TEXT).bounds(Some(1), Some(249)).pattern(&PATTERN_58),
+    // 455
+    Shape::new("Topics", Kind::List(List::of(ShapeId(454)))).bounds(Some(1), Some(1)),
+    // 456
+    Shape::new("TracingConfig", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(458))]))),
+    // 457
+    Shape::new("TracingConfigResponse", Kind::Structure(Structure::of(&[Member::new("Mode", ShapeId(458))]))),
+    // 458
     Shape::new("TracingMode", Kind::String(&["Active", "PassThrough"])),
-    // 414
+    // 459
     Shape::new("TumblingWindowInSeconds", Kind::INTEGER).bounds(Some(0), Some(900)),
-    // 415
-    Shape::new("URI", Kind::TEXT).bounds(Some(1), Some(200)).pattern(&PATTERN_55),
-    // 416
+    // 460
+    Shape::new("URI", Kind::TEXT).bounds(Some(1), Some(200)).pattern(&PATTERN_59),
+    // 461
     Shape::new("UUIDString", Kind::TEXT).bounds(Some(36), Some(36)),
-    // 417
-    Shape::new("UnqualifiedFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_56),
-    // 418
+    // 462
+    Shape::new("UnqualifiedFunctionName", Kind::TEXT).bounds(Some(1), Some(140)).pattern(&PATTERN_60),
+    // 463
     Shape::new("UnreservedConcurrentExecutions", Kind::INTEGER).bounds(Some(0), None),
-    // 419
+    // 464
     Shape::new(
         "UnsupportedMediaTypeException",
-        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(387)), Member::new("message", ShapeId(387))])),
+        Kind::Structure(Structure::of(&[Member::new("Type", ShapeId(431)), Member::new("message", ShapeId(431))])),
     ),
-    // 420
+    // 465
     Shape::new(
         "UntagResourceRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Resource", ShapeId(397)).at(Location::Uri, "Resource").required(),
-            Member::new("TagKeys", ShapeId(394)).at(Location::QueryString, "tagKeys").required(),
+            Member::new("Resource", ShapeId(441)).at(Location::Uri, "Resource").required(),
+            Member::new("TagKeys", ShapeId(438)).at(Location::QueryString, "tagKeys").required(),
         ])),
     ),
-    // 421
+    // 466
     Shape::new(
         "UpdateAliasRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("Description", ShapeId(71)),
-            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
-            Member::new("FunctionVersion", ShapeId(432)),
+            Member::new("Description", ShapeId(91)),
+            Member::new("FunctionName", ShapeId(153)).at(Location::Uri, "FunctionName").required(),
+            Member::new("FunctionVersion", ShapeId(479)),
             Member::new("Name", ShapeId(11)).at(Location::Uri, "Name").required(),
-            Member::new("RevisionId", ShapeId(387)),
+            Member::new("RevisionId", ShapeId(431)),
             Member::new("RoutingConfig", ShapeId(15)),
         ])),
     ),
-    // 422
+    // 467
+    Shape::new(
+        "UpdateCapacityProviderRequest",
+        Kind::Structure(Structure::of(&[
+            Member::new("CapacityProviderName", ShapeId(36)).at(Location::Uri, "CapacityProviderName").required(),
+            Member::new("CapacityProviderScalingConfig", ShapeId(39)),
+            Member::new("PropagateTags", ShapeId(344)),
+            Member::new("TelemetryConfig", ShapeId(45)),
+        ])),
+    ),
+    // 468
+    Shape::new(
+        "UpdateCapacityProviderResponse",
+        Kind::Structure(Structure::of(&[Member::new("CapacityProvider", ShapeId(30)).required()])),
+    ),
+    // 469
     Shape::new(
         "UpdateCodeSigningConfigRequest",
         Kind::Structure(Structure::of(&[
             Member::new("AllowedPublishers", ShapeId(19)),
-            Member::new("CodeSigningConfigArn", ShapeId(36)).at(Location::Uri, "CodeSigningConfigArn").required(),
-            Member::new("CodeSigningPolicies", ShapeId(40)),
-            Member::new("Description", ShapeId(71)),
+            Member::new("CodeSigningConfigArn", ShapeId(52)).at(Location::Uri, "CodeSigningConfigArn").required(),
+            Member::new("CodeSigningPolicies", ShapeId(56)),
+            Member::new("Description", ShapeId(91)),
         ])),
     ),
-    // 423
+    // 470
     Shape::new(
         "UpdateCodeSigningConfigResponse",
-        Kind::Structure(Structure::of(&[Member::new("CodeSigningConfig", ShapeId(35)).required()])),
+        Kind::Structure(Structure::of(&[Member::new("CodeSigningConfig", ShapeId(51)).required()])),
     ),
-    // 424
+    // 471
     Shape::new(
         "UpdateEventSourceMappingRequest",
         Kind::Structure(Structure::of(&[
             Member::new("AmazonManagedKafkaEventSourceConfig", ShapeId(20)),
             Member::new("BatchSize", ShapeId(25)),
             Member::new("BisectBatchOnFunctionError", ShapeId(26)),
-            Member::new("DestinationConfig", ShapeId(73)),
-            Member::new("DocumentDBEventSourceConfig", ShapeId(75)),
-            Member::new("Enabled", ShapeId(89)),
-            Member::new("FilterCriteria", ShapeId(118)),
-            Member::new("FunctionName", ShapeId(287)),
-            Member::new("FunctionResponseTypes", ShapeId(135)),
-            Member::new("KMSKeyArn", ShapeId(207)),
-            Member::new("LoggingConfig", ShapeId(104)),
-            Member::new("MaximumBatchingWindowInSeconds", ShapeId(275)),
-            Member::new("MaximumRecordAgeInSeconds", ShapeId(279)),
-            Member::new("MaximumRetryAttempts", ShapeId(281)),
-            Member::new("MetricsConfig", ShapeId(107)),
-            Member::new("ParallelizationFactor", ShapeId(298)),
-            Member::new("ProvisionedPollerConfig", ShapeId(310)),
-            Member::new("ScalingConfig", ShapeId(358)),
-            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(364)),
-            Member::new("SourceAccessConfigurations", ShapeId(380)),
-            Member::new("TumblingWindowInSeconds", ShapeId(414)),
-            Member::new("UUID", ShapeId(416)).at(Location::Uri, "UUID").required(),
+            Member::new("DestinationConfig", ShapeId(93)),
+            Member::new("DocumentDBEventSourceConfig", ShapeId(95)),
+            Member::new("Enabled", ShapeId(109)),
+            Member::new("FilterCriteria", ShapeId(138)),
+            Member::new("FunctionName", ShapeId(325)),
+            Member::new("FunctionResponseTypes", ShapeId(155)),
+            Member::new("KMSKeyArn", ShapeId(238)),
+            Member::new("LoggingConfig", ShapeId(124)),
+            Member::new("MaximumBatchingWindowInSeconds", ShapeId(312)),
+            Member::new("MaximumRecordAgeInSeconds", ShapeId(316)),
+            Member::new("MaximumRetryAttempts", ShapeId(318)),
+            Member::new("MetricsConfig", ShapeId(127)),
+            Member::new("ParallelizationFactor", ShapeId(336)),
+            Member::new("ProvisionedPollerConfig", ShapeId(351)),
+            Member::new("ScalingConfig", ShapeId(402)),
+            Member::new("SelfManagedKafkaEventSourceConfig", ShapeId(408)),
+            Member::new("SourceAccessConfigurations", ShapeId(424)),
+            Member::new("TumblingWindowInSeconds", ShapeId(459)),
+            Member::new("UUID", ShapeId(461)).at(Location::Uri, "UUID").required(),
         ])),
     ),
-    // 425
+    // 472
     Shape::new(
         "UpdateFunctionCodeRequest",
         Kind::Structure(Structure::of(&[
             Member::new("Architectures", ShapeId(23)),
             Member::new("DryRun", ShapeId(29)),
-            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
-            Member::new("ImageUri", ShapeId(387)),
+            Member::new("FunctionName", ShapeId(153)).at(Location::Uri, "FunctionName").required(),
+            Member::new("ImageUri", ShapeId(431)),
             Member::new("Publish", ShapeId(29)),
-            Member::new("PublishTo", ShapeId(146)),
-            Member::new("RevisionId", ShapeId(387)),
-            Member::new("S3Bucket", ShapeId(350)),
-            Member::new("S3Key", ShapeId(355)),
-            Member::new("S3ObjectStorageMode", ShapeId(356)),
-            Member::new("S3ObjectVersion", ShapeId(357)),
-            Member::new("SourceKMSKeyArn", ShapeId(207)),
+            Member::new("PublishTo", ShapeId(168)),
+            Member::new("RevisionId", ShapeId(431)),
+            Member::new("S3Bucket", ShapeId(394)),
+            Member::new("S3Key", ShapeId(399)),
+            Member::new("S3ObjectStorageMode", ShapeId(400)),
+            Member::new("S3ObjectVersion", ShapeId(401)),
+            Member::new("SourceKMSKeyArn", ShapeId(238)),
             Member::new("ZipFile", ShapeId(27)),
         ])),
     ),
-    // 426
+    // 473
     Shape::new(
         "UpdateFunctionConfigurationRequest",
         Kind::Structure(Structure::of(&[
             Member::new("AcceleratorConfig", ShapeId(0)),
-            Member::new("CapacityProviderConfig", ShapeId(31)),
-            Member::new("DeadLetterConfig", ShapeId(58)),
-            Member::new("Description", ShapeId(71)),
-            Member::new("DurableConfig", ShapeId(76)),
-            Member::new("Environment", ShapeId(94)),
-            Member::new("EphemeralStorage", ShapeId(100)),
-            Member::new("FileSystemConfigs", ShapeId(116)),
-            Member::new("FunctionName", ShapeId(133)).at(Location::Uri, "FunctionName").required(),
-            Member::new("Handler", ShapeId(177)),
-            Member::new("ImageConfig", ShapeId(181)),
-            Member::new("KMSKeyArn", ShapeId(207)),
-            Member::new("Layers", ShapeId(223)),
-            Member::new("LoggingConfig", ShapeId(266)),
-            Member::new("MemorySize", ShapeId(282)),
-            Member::new("RevisionId", ShapeId(387)),
-            Member::new("Role", ShapeId(343)),
-            Member::new("Runtime", ShapeId(344)),
-            Member::new("RuntimeConfig", ShapeId(138)),
-            Member::new("SnapStart", ShapeId(371)),
-            Member::new("Timeout", ShapeId(406)),
-            Member::new("TracingConfig", ShapeId(411)),
-            Member::new("VpcConfig", ShapeId(433)),
+            Member::new("CapacityProviderConfig", ShapeId(32)),
+            Member::new("DeadLetterConfig", ShapeId(76)),
+            Member::new("Description", ShapeId(91)),
+            Member::new("DurableConfig", ShapeId(96)),
+            Member::new("Environment", ShapeId(114)),
+            Member::new("EphemeralStorage", ShapeId(120)),
+            Member::new("FileSystemConfigs", ShapeId(136)),
+            Member::new("FunctionName", ShapeId(153)).at(Location::Uri, "FunctionName").required(),
+            Member::new("Handler", ShapeId(205)),
+            Member::new("ImageConfig", ShapeId(209)),
+            Member::new("KMSKeyArn", ShapeId(238)),
+            Member::new("Layers", ShapeId(255)),
+            Member::new("LoggingConfig", ShapeId(302)),
+            Member::new("MemorySize", ShapeId(319)),
+            Member::new("RevisionId", ShapeId(431)),
+            Member::new("Role", ShapeId(387)),
+            Member::new("Runtime", ShapeId(388)),
+            Member::new("RuntimeConfig", ShapeId(158)),
+            Member::new("SnapStart", ShapeId(415)),
+            Member::new("Timeout", ShapeId(451)),
+            Member::new("TracingConfig", ShapeId(456)),
+            Member::new("VpcConfig", ShapeId(480)),
         ])),
     ),
-    // 427
+    // 474
     Shape::new(
         "UpdateFunctionEventInvokeConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("DestinationConfig", ShapeId(73)),
-            Member::new("FunctionName", ShapeId(287)).at(Location::Uri, "FunctionName").required(),
-            Member::new("MaximumEventAgeInSeconds", ShapeId(277)),
-            Member::new("MaximumRetryAttempts", ShapeId(280)),
-            Member::new("Qualifier", ShapeId(292)).at(Location::QueryString, "Qualifier"),
+            Member::new("DestinationConfig", ShapeId(93)),
+            Member::new("FunctionName", ShapeId(325)).at(Location::Uri, "FunctionName").required(),
+            Member::new("MaximumEventAgeInSeconds", ShapeId(314)),
+            Member::new("MaximumRetryAttempts", ShapeId(317)),
+            Member::new("Qualifier", ShapeId(330)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 428
+    // 475
     Shape::new(
         "UpdateFunctionUrlConfigRequest",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(140)),
-            Member::new("Cors", ShapeId(48)),
-            Member::new("FunctionName", ShapeId(143)).at(Location::Uri, "FunctionName").required(),
-            Member::new("InvokeMode", ShapeId(197)),
-            Member::new("Qualifier", ShapeId(144)).at(Location::QueryString, "Qualifier"),
+            Member::new("AuthType", ShapeId(162)),
+            Member::new("Cors", ShapeId(64)),
+            Member::new("FunctionName", ShapeId(165)).at(Location::Uri, "FunctionName").required(),
+            Member::new("InvokeMode", ShapeId(228)),
+            Member::new("Qualifier", ShapeId(166)).at(Location::QueryString, "Qualifier"),
         ])),
     ),
-    // 429
+    // 476
     Shape::new(
         "UpdateFunctionUrlConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("AuthType", ShapeId(140)).required(),
-            Member::new("Cors", ShapeId(48)),
-            Member::new("CreationTime", ShapeId(407)).required(),
-            Member::new("FunctionArn", ShapeId(124)).required(),
-            Member::new("FunctionUrl", ShapeId(139)).required(),
-            Member::new("InvokeMode", ShapeId(197)),
-            Member::new("LastModifiedTime", ShapeId(407)).required(),
+            Member::new("AuthType", ShapeId(162)).required(),
+            Member::new("Cors", ShapeId(64)),
+            Member::new("CreationTime", ShapeId(452)).required(),
+            Member::new("FunctionArn", ShapeId(144)).required(),
+            Member::new("FunctionUrl", ShapeId(161)).required(),
+            Member::new("InvokeMode", ShapeId(228)),
+            Member::new("LastModifiedTime", ShapeId(452)).required(),
         ])),
     ),
-    // 430
+    // 477
     Shape::new("UpdateRuntimeOn", Kind::String(&["Auto", "Manual", "FunctionUpdate"])),
-    // 431
-    Shape::new("Version", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_57),
-    // 432
-    Shape::new("VersionWithLatestPublished", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_58),
-    // 433
+    // 478
+    Shape::new("Version", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_61),
+    // 479
+    Shape::new("VersionWithLatestPublished", Kind::TEXT).bounds(Some(1), Some(1024)).pattern(&PATTERN_62),
+    // 480
     Shape::new(
         "VpcConfig",
         Kind::Structure(Structure::of(&[
-            Member::new("Ipv6AllowedForDualStack", ShapeId(291)),
-            Member::new("SecurityGroupIds", ShapeId(362)),
-            Member::new("SubnetIds", ShapeId(391)),
+            Member::new("Ipv6AllowedForDualStack", ShapeId(329)),
+            Member::new("SecurityGroupIds", ShapeId(406)),
+            Member::new("SubnetIds", ShapeId(435)),
         ])),
     ),
-    // 434
+    // 481
     Shape::new(
         "VpcConfigResponse",
         Kind::Structure(Structure::of(&[
-            Member::new("Ipv6AllowedForDualStack", ShapeId(291)),
-            Member::new("SecurityGroupIds", ShapeId(362)),
-            Member::new("SubnetIds", ShapeId(391)),
-            Member::new("VpcId", ShapeId(435)),
+            Member::new("Ipv6AllowedForDualStack", ShapeId(329)),
+            Member::new("SecurityGroupIds", ShapeId(406)),
+            Member::new("SubnetIds", ShapeId(435)),
+            Member::new("VpcId", ShapeId(482)),
         ])),
     ),
-    // 435
+    // 482
     Shape::new("VpcId", Kind::TEXT),
-    // 436
+    // 483
     Shape::new("Weight", Kind::Double),
-    // 437
+    // 484
     Shape::new("WorkingDirectory", Kind::TEXT).bounds(Some(0), Some(1000)),
 ];

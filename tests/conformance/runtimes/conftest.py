@@ -11,12 +11,16 @@ from blackbox.suites import AWSLAMBDARIC, absent, compiled_node_ric, python_pack
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 
-PYTHON_HANDLER = """import os, sys
+PYTHON_HANDLER = """import os, sys, time
 invokes = 0
 def handler(event, context):
     global invokes
     invokes += 1
     print(f"invoke {invokes}")
+    if event.get("meet"):
+        open(f"/tmp/in-{context.aws_request_id}", "w").close()
+        while len([name for name in os.listdir("/tmp") if name.startswith("in-")]) < event["meet"]:
+            time.sleep(0.005)
     if event.get("fail"):
         raise RuntimeError("as asked")
     if event.get("end"):
@@ -25,10 +29,15 @@ def handler(event, context):
             "trace": os.environ.get("_X_AMZN_TRACE_ID"), "client": sys.modules["awslambdaric"].__name__}
 """
 
-NODE_HANDLER = """let invokes = 0;
+NODE_HANDLER = """import fs from 'node:fs';
+let invokes = 0;
 export const handler = async (event, context) => {
   invokes += 1;
   console.log(`invoke ${invokes}`);
+  if (event.meet) {
+    fs.writeFileSync(`/tmp/in-${context.awsRequestId}`, '');
+    while (fs.readdirSync('/tmp').filter((name) => name.startsWith('in-')).length < event.meet) await new Promise((done) => setTimeout(done, 5));
+  }
   if (event.fail) throw new RangeError('as asked');
   if (event.end) process.exit(3);
   return { invoke: invokes, event, request_id: context.awsRequestId, arn: context.invokedFunctionArn, trace: process.env._X_AMZN_TRACE_ID };

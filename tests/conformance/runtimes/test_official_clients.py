@@ -1,6 +1,7 @@
 """awslambdaric, aws-lambda-ric and lambda_runtime on the Runtime API (2018-06-01): cold, warm, errors, ends."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from blackbox.functions import PROVIDED
@@ -14,7 +15,10 @@ TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793"
 def client_function(request, deploy):
     def make(client, **fields):
         return deploy(
-            request.getfixturevalue(client), runtime=PROVIDED, handler="index.handler", MemorySize=512, Timeout=30, **fields
+            request.getfixturevalue(client),
+            runtime=PROVIDED,
+            handler="index.handler",
+            **{"MemorySize": 512, "Timeout": 30, **fields},
         )
 
     return make
@@ -67,6 +71,17 @@ def test_import_error_is_reported_through_init_error(request, deploy, client):
     function = deploy(request.getfixturevalue(client), runtime=PROVIDED, handler="gone.handler", MemorySize=512)
     error = function.error({})
     assert error.body["errorType"] == "Runtime.ImportModuleError"
+
+
+@pytest.mark.parametrize("client", SCRIPTED)
+def test_several_events_at_once_in_one_environment(client_function, capacity, client):
+    function = client_function(client, **capacity(3, MemorySize=2048))
+    with ThreadPoolExecutor(3) as threads:
+        # None answers before all three are inside.
+        answers = list(threads.map(lambda _: function.result({"meet": 3}), range(3)))
+    assert len({answer["request_id"] for answer in answers}) == 3
+    messages = function.messages(lambda messages: sum("platform.report" in message for message in messages) == 3)
+    assert sum("platform.initStart" in message for message in messages) == 1
 
 
 RAW = """#!/bin/bash

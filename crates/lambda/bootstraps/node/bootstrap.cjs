@@ -1,4 +1,4 @@
-// Tinderbox's Node.js bootstrap: loads the user's handler once, then serves one invoke at a time.
+// Tinderbox's Node.js bootstrap: loads the user's handler once, then serves one invoke at a time (several: concurrent.cjs).
 //
 //   server ──INVOKE──▶ readSync ─▶ handler(event, context[, callback]) ─▶ writeSync ──RESPONSE | ERROR──▶ server
 //            (blocks, or arrival)  event loop turns while it awaits
@@ -245,9 +245,8 @@ async function main() {
   }
 }
 
-/** Becomes the runtime of the function that the environment variables describe. */
-function start(open = new Channel(takeDescriptor('_TINDERBOX_CHANNEL_FD') ?? 3)) {
-  channel = open;
+/** Reads what is the same for every invoke from the environment variables. */
+function prepare() {
   delete env._TINDERBOX_CHANNEL_FD;
   logs.install({
     fd: takeDescriptor('_LAMBDA_TELEMETRY_LOG_FD'),
@@ -263,11 +262,20 @@ function start(open = new Channel(takeDescriptor('_TINDERBOX_CHANNEL_FD') ?? 3))
     logGroupName: env.AWS_LAMBDA_LOG_GROUP_NAME,
     logStreamName: env.AWS_LAMBDA_LOG_STREAM_NAME,
   };
+}
+
+/** Becomes the runtime of the function that the environment variables describe. */
+function start(open = new Channel(takeDescriptor('_TINDERBOX_CHANNEL_FD') ?? 3)) {
+  channel = open;
+  prepare();
   listenToProcess();
   // A top-level await that never settles in the user's module leaves the loop empty during init.
   whenIdle = () => die('Init Error', new RuntimeError('NodeJsExit', NEVER_SETTLED), EXIT_INIT_ERROR);
   main();
 }
 
-module.exports = { start };
-if (require.main === module) start();
+module.exports = { start, prepare, createContext, serialize, allowsCallbacks: () => allowCallbacks };
+if (require.main === module) {
+  if (env.AWS_LAMBDA_MAX_CONCURRENCY) require('./concurrent.cjs').start();
+  else start();
+}

@@ -146,4 +146,4 @@ impl Drop for Admitted {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

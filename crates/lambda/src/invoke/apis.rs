@@ -21,7 +21,7 @@ use super::extensions::{self, Extensions};
 use super::runtime_api;
 use super::telemetry::{self, Telemetry};
 
-/// Connections of one environment at the same time.
+/// Connections of one environment at the same time, for each event that it may serve at once one more to ask and one to answer.
 const CONNECTIONS_MAX: usize = 64;
 /// How much of a refused body is read and thrown away, so that a client that writes first and reads then sees the
 /// refusal instead of a broken connection.
@@ -46,9 +46,9 @@ pub(super) struct Refused {
     pub(super) message: String,
 }
 
-/// Accepts connections until `open` is cancelled, and closes them then.
-pub(super) async fn serve(listener: TcpListener, clock: Clock, apis: Apis, open: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+/// Accepts connections until `open` is cancelled, and closes them then. `events`: how many may run at once.
+pub(super) async fn serve(listener: TcpListener, clock: Clock, apis: Apis, open: CancellationToken, events: usize) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX + 2 * events));
     loop {
         let accepted = tokio::select! {
             () = open.cancelled() => return,

@@ -132,10 +132,11 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let account = wire::AccountId::parse("000000000000").unwrap();
-        let about = About { name: "f".to_owned(), version: "1".to_owned(), handler: "h".to_owned(), account };
+        let about =
+            About { name: "f".to_owned(), version: "1".to_owned(), handler: "h".to_owned(), account, several: false };
         let extensions = Extensions::new(about, sys::Rng::system(), &[]);
         let telemetry = Telemetry::new(Clock::system(), Vec::new());
-        let api = RuntimeApi::serve(listener, Clock::system(), extensions, telemetry, PayloadLimits::default());
+        let api = RuntimeApi::serve(listener, Clock::system(), extensions, telemetry, PayloadLimits::default(), None);
         let (ours, theirs) = UnixStream::pair().unwrap();
         (EitherLine::new(FrameLine::new(ours, PayloadLimits::default()), api), theirs, address)
     }

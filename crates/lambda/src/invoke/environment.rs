@@ -379,7 +379,7 @@ impl Environment {
     }
 
     /// The runtime closed its line: it has ended, or is about to, or it runs on without being able to answer.
-    async fn closed(&self) -> Ending {
+    pub(super) async fn closed(&self) -> Ending {
         let exit = self.clock.timeout(LAST_WORDS, runtime_end(&self.sandbox)).await;
         Ending::Exited(exit.unwrap_or(Exit::Code(0)))
     }
@@ -406,7 +406,7 @@ impl Environment {
     /// True when it can take an event, its process still runs, and its keys outlive whatever it begins now: its
     /// environment variables cannot change, so an environment ends before its keys do, as on AWS.
     pub(crate) fn is_usable(&self) -> bool {
-        if self.holds.keys_expire.is_some_and(|expire| expire <= self.clock.now() + KEYS_LEFT_MIN) {
+        if expire_soon(self.holds.keys_expire, self.clock.now()) {
             return false;
         }
         self.is_alive() && matches!(self.state, State::Ready | State::Frozen)
@@ -417,6 +417,16 @@ impl Environment {
         use futures_util::FutureExt as _;
         runtime_end(&self.sandbox).now_or_never().is_none()
             && self.extensions.failure(&self.sandbox).now_or_never().is_none()
+    }
+
+    /// Several events run in it from now on, or none any more.
+    pub(super) fn is_shared(&mut self, shared: bool) {
+        self.state.become_(if shared { State::Invoking } else { State::Ready });
+    }
+
+    /// When its keys are refused.
+    pub(super) fn keys_expire(&self) -> Option<Timestamp> {
+        self.holds.keys_expire
     }
 
     /// True when it can be given back.
@@ -470,6 +480,11 @@ impl Environment {
     }
 }
 
+/// True when an event that begins now might outlive the keys.
+pub(super) fn expire_soon(keys_expire: Option<Timestamp>, now: Timestamp) -> bool {
+    keys_expire.is_some_and(|expire| expire <= now + KEYS_LEFT_MIN)
+}
+
 /// The runtime was gone before it took the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NeverTaken;
@@ -506,7 +521,7 @@ async fn listen(line: &mut Line, extensions: &Extensions, awaited: Awaited) -> H
     Heard::There
 }
 
-fn name_of(said: &Said) -> &'static str {
+pub(super) fn name_of(said: &Said) -> &'static str {
     match said {
         Said::Standby => "STANDBY",
         Said::Loading => "LOADING",

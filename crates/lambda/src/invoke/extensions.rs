@@ -163,6 +163,8 @@ pub(crate) struct About {
     pub(crate) version: String,
     pub(crate) handler: String,
     pub(crate) account: AccountId,
+    /// Its environments serve several events at once: no extension can follow them.
+    pub(crate) several: bool,
 }
 
 impl About {
@@ -172,6 +174,7 @@ impl About {
             version: function.version.clone(),
             handler: function.handler.clone(),
             account: function.account.clone(),
+            several: function.managed.is_some(),
         }
     }
 }
@@ -296,6 +299,11 @@ impl Extensions {
 
     /// `POST /extension/register`
     fn register(&self, name: &str, events: &[String]) -> Result<String, Refused> {
+        if self.0.about.several && events.iter().any(|event| event == EventType::Invoke.as_str()) {
+            // As on Lambda Managed Instances; the words are not confirmed.
+            let message = "INVOKE: NotSupportedForManagedInstances".to_owned();
+            return Err(Refused { status: 403, error_type: "Extension.InvalidEventType", message });
+        }
         let id = sys::id::uuid(&self.0.rng);
         let mut registered = None;
         self.0.registry.send_modify(|registry| registered = Some(registry.register(name, events, id)));

@@ -78,6 +78,8 @@ impl Invoker {
         let clock = &self.0.clock;
         let beside = match asked {
             Asked::Nothing => Beside::Nothing,
+            // What serves several events at once asks for them through the Runtime API, where nothing is told beside.
+            _ if function.managed.is_some() => Beside::Nothing,
             Asked::Modules => Beside::Modules,
             Asked::Bundle(program) => Beside::Bundle(program),
         };

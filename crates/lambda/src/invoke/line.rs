@@ -76,6 +76,11 @@ impl Line {
         }
     }
 
+    /// Takes back an event that the runtime has not asked for yet. False when it has, and where it is not asked.
+    pub(crate) fn withdraw(&self, request_id: &str) -> bool {
+        matches!(self, Self::RuntimeApi(api) if api.withdraw(request_id))
+    }
+
     /// Tells a runtime that has suspended itself that it is about to be used. What goes wrong is said by [`Line::listen`].
     pub(crate) async fn restore(&mut self) {
         match self {

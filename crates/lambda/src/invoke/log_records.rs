@@ -297,6 +297,7 @@ mod tests {
             cold: None,
             memory_peak_bytes: 1 << 20,
             memory_mb: 128,
+            slots: 1,
             status,
         };
         measured.bill(&PriceTable::default())

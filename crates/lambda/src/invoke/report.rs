@@ -77,7 +77,12 @@ impl Default for PriceTable {
 impl PriceTable {
     /// Cost of one invocation: request + billed time × configured memory.
     pub fn cost_usd(&self, billed_ms: u64, memory_mb: u32) -> f64 {
-        let gb_seconds = (billed_ms as f64 / 1e3) * (f64::from(memory_mb) / 1024.0);
+        self.cost_of_share_usd(billed_ms, memory_mb, 1)
+    }
+
+    /// Cost of one of `slots` invocations that an environment serves at once: request + billed time × its share of the memory.
+    pub fn cost_of_share_usd(&self, billed_ms: u64, memory_mb: u32, slots: u32) -> f64 {
+        let gb_seconds = (billed_ms as f64 / 1e3) * (f64::from(memory_mb) / 1024.0) / f64::from(slots.max(1));
         self.request_usd + gb_seconds * self.gb_second_usd
     }
 }
@@ -114,6 +119,8 @@ pub(crate) struct Measured {
     pub(crate) cold: Option<ColdStart>,
     pub(crate) memory_peak_bytes: u64,
     pub(crate) memory_mb: u32,
+    /// Events that share the memory.
+    pub(crate) slots: u32,
     pub(crate) status: Status,
 }
 
@@ -133,7 +140,7 @@ impl Measured {
             max_memory_mb: megabytes(self.memory_peak_bytes).min(self.memory_mb),
             memory_mb: self.memory_mb,
             cold: self.cold,
-            cost_usd: prices.cost_usd(billed_ms, self.memory_mb),
+            cost_usd: prices.cost_of_share_usd(billed_ms, self.memory_mb, self.slots),
             status: self.status,
         }
     }
@@ -198,6 +205,7 @@ mod tests {
             cold: None,
             memory_peak_bytes: 20 << 20,
             memory_mb,
+            slots: 1,
             status: Status::Answered,
         }
     }

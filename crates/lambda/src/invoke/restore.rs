@@ -83,7 +83,7 @@ impl Run {
 
     /// How long the init phase of a cold start may take.
     pub(super) fn init_max(&self) -> Duration {
-        match self.function.snap_start {
+        match self.function.snap_start || self.function.managed.is_some() {
             true => spares::init_max(&self.function),
             false => self.invoker.0.limits.init_max,
         }

@@ -8,6 +8,8 @@
 //! ```
 //! With extensions that follow invocations the answer goes out after the handler; END and REPORT come when they, too, are done.
 
+mod among;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,7 +118,16 @@ impl Run {
 
     /// Runs it.
     pub(super) async fn run(mut self) -> Result<InvokeOutcome, InvokeError> {
-        let outcome = self.attempts().await;
+        let outcome = match self.function.managed {
+            Some(managed) => match self.among_others(managed.slots.max(1) as usize).await {
+                (Some(run), outcome) => {
+                    self = run;
+                    outcome
+                }
+                (None, outcome) => return outcome,
+            },
+            None => self.attempts().await,
+        };
         let (attributes, error) = match &outcome {
             Ok(outcome) => (self.attributes(outcome), outcome.function_error.map(|_| error_text(outcome))),
             Err(error) => (Vec::new(), Some(error.to_string())),
@@ -365,6 +376,7 @@ impl Run {
             cold: self.cold,
             memory_peak_bytes,
             memory_mb: self.function.memory_mb,
+            slots: self.function.managed.map_or(1, |managed| managed.slots),
             status,
         };
         measured.bill(&self.invoker.0.prices)

@@ -14,10 +14,14 @@
 //! not do before a snapshot. The calls are in no guide; they are as Lambda's own runtime clients for Java, Python and .NET make
 //! them.
 //!
+//! An environment that serves several events at once (Lambda Managed Instances) has one state for all of them: any number of
+//! calls to `next` wait side by side, and each event that was taken is answered by its id, in any order (`many.rs`).
+//!
 //! Strict, as AWS is: an answer to another request id gets 400, a step that the diagram has not gets 403, an answer
 //! above the limit 413. A refused call changes nothing. Source: Lambda developer guide, "Using the Lambda runtime API".
 
 pub(super) mod http;
+mod many;
 
 use std::sync::Arc;
 
@@ -34,6 +38,7 @@ use super::extensions::Extensions;
 use super::line::Said;
 use super::telemetry::Telemetry;
 use super::{PayloadLimits, StreamSink};
+use many::Many;
 
 /// The platform's end of the API of one environment. Dropping it closes every connection.
 #[derive(Debug)]
@@ -65,6 +70,8 @@ struct Conversation {
     asked: bool,
     /// Where the answer to the running event goes, if it streams.
     sink: Option<StreamSink>,
+    /// In an environment that serves several events at once: all of them, in place of the three fields above.
+    many: Option<Many>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,16 +137,20 @@ enum Answer {
 const SAID_MAX: usize = 8;
 
 impl RuntimeApi {
-    /// Serves the API on `listener`, beside those of `extensions` and `telemetry`, until it is dropped.
+    /// Serves the API on `listener`, beside those of `extensions` and `telemetry`, until it is dropped. `slots`: how many events
+    /// at once, where that may be several.
     pub(super) fn serve(
         listener: TcpListener,
         clock: Clock,
         extensions: Extensions,
         telemetry: Telemetry,
         limits: PayloadLimits,
+        slots: Option<usize>,
     ) -> Self {
-        let (sender, said) = mpsc::channel(SAID_MAX);
-        let conversation = Conversation { phase: Phase::Starting, pending: None, asked: false, sink: None };
+        // Of each event one answer is said.
+        let (sender, said) = mpsc::channel(SAID_MAX + slots.unwrap_or(0));
+        let many = slots.map(Many::new);
+        let conversation = Conversation { phase: Phase::Starting, pending: None, asked: false, sink: None, many };
         let shared = Arc::new(Shared {
             conversation: Mutex::new(conversation),
             event: Notify::new(),
@@ -150,7 +161,7 @@ impl RuntimeApi {
         });
         let open = CancellationToken::new();
         let apis = Apis { runtime: Some(Arc::clone(&shared)), extensions, telemetry };
-        let serving = apis::serve(listener, clock, apis, open.clone());
+        let serving = apis::serve(listener, clock, apis, open.clone(), slots.unwrap_or(1));
         drop(sys::task::spawn("runtime api", serving));
         Self { shared, said, open }
     }
@@ -167,10 +178,20 @@ impl RuntimeApi {
     /// Puts the event where the next call to `next` finds it.
     pub(crate) fn deliver(&self, header: InvokeHeader, event: Bytes) {
         let mut conversation = self.shared.conversation.lock();
-        conversation.sink = header.stream.clone();
-        conversation.pending = Some((header, event));
+        match &mut conversation.many {
+            Some(many) => many.deliver(header, event),
+            None => {
+                conversation.sink = header.stream.clone();
+                conversation.pending = Some((header, event));
+            }
+        }
         drop(conversation);
         self.shared.event.notify_one();
+    }
+
+    /// Takes back an event that no call to `next` has taken. False when one has. Among several only.
+    pub(crate) fn withdraw(&self, request_id: &str) -> bool {
+        self.shared.conversation.lock().many.as_mut().is_some_and(|many| many.withdraw(request_id))
     }
 
     /// Answers the call to `restore/next` that waits.
@@ -228,14 +249,21 @@ impl Shared {
     }
 
     /// Where an answer that streams goes; `None` when nobody asked for a stream.
-    fn sink(&self) -> Option<StreamSink> {
-        self.conversation.lock().sink.clone()
+    fn sink(&self, request_id: &str) -> Option<StreamSink> {
+        let conversation = self.conversation.lock();
+        match &conversation.many {
+            Some(many) => many.sink(request_id),
+            None => conversation.sink.clone(),
+        }
     }
 
     fn answer(&self, request_id: &str, answer: Answer) -> Result<(), Refused> {
         let mut conversation = self.conversation.lock();
         conversation.may_answer(request_id)?;
-        conversation.phase = Phase::Answered { request_id: request_id.to_owned() };
+        match &mut conversation.many {
+            Some(many) => return many.answer(request_id, answer, |said| self.say(said)),
+            None => conversation.phase = Phase::Answered { request_id: request_id.to_owned() },
+        }
         let request_id = request_id.to_owned();
         self.say(match answer {
             Answer::Response(body) => Said::Response { request_id, body },
@@ -303,6 +331,9 @@ impl Shared {
 
 impl Conversation {
     fn may_answer(&self, request_id: &str) -> Result<(), Refused> {
+        if let (Some(many), Phase::Waiting) = (&self.many, &self.phase) {
+            return many.may_answer(request_id);
+        }
         match &self.phase {
             Phase::Running { request_id: running } if running == request_id => Ok(()),
             Phase::Answered { request_id: answered } if answered == request_id => {
@@ -329,7 +360,11 @@ impl Asked {
             conversation.phase,
             Phase::Starting | Phase::Waiting | Phase::Answered { .. } | Phase::Restoring { .. }
         );
-        if !allowed || conversation.asked {
+        let asked = match &conversation.many {
+            Some(many) => many.is_asked_enough(),
+            None => conversation.asked,
+        };
+        if !allowed || asked {
             return Err(Refused::transition(&conversation.phase, Phase::Waiting.name()));
         }
         match conversation.phase {
@@ -338,7 +373,10 @@ impl Asked {
             _ => {}
         }
         conversation.phase = Phase::Waiting;
-        conversation.asked = true;
+        match &mut conversation.many {
+            Some(many) => many.asked += 1,
+            None => conversation.asked = true,
+        }
         drop(conversation);
         shared.moved.notify_one();
         Ok(Self(shared))
@@ -346,6 +384,9 @@ impl Asked {
 
     fn take(&self) -> Option<(InvokeHeader, Bytes)> {
         let mut conversation = self.0.conversation.lock();
+        if let Some(many) = &mut conversation.many {
+            return many.take();
+        }
         let (header, event) = conversation.pending.take()?;
         conversation.phase = Phase::Running { request_id: header.request_id.clone() };
         Some((header, event))
@@ -354,7 +395,11 @@ impl Asked {
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.0.conversation.lock().asked = false;
+        let mut conversation = self.0.conversation.lock();
+        match &mut conversation.many {
+            Some(many) => many.asked = many.asked.saturating_sub(1),
+            None => conversation.asked = false,
+        }
     }
 }
 

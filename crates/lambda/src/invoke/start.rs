@@ -164,7 +164,11 @@ impl Invoker {
             self.credentials(function, &peer, folders.image.clone()).await.map_err(StartFailure::Platform)?;
         let mut variables = Self::variables(function, &plan, logs.name(), &credentials);
         variables.extend(beside.variable());
-        let protocol = entry::protocol(function, &plan);
+        // Frames are for one event at a time: our bootstraps, too, ask for events that run side by side.
+        let protocol = match function.managed {
+            Some(_) => Protocol::RuntimeApi,
+            None => entry::protocol(function, &plan),
+        };
         let (sandbox_began, start) = (clock.now(), clock.elapsed());
         let launched = self.sandbox_for(function, plan, folders, variables, &external).await;
         let Launched { mut sandbox, line, held } = match launched {
@@ -183,7 +187,8 @@ impl Invoker {
         let telemetry = Telemetry::new(clock.clone(), sandbox.take_sockets());
         logs.attach(&mut sandbox, telemetry.clone());
         let door = shared.way_out.door(Egress::of(&function.environment));
-        let line = connect(&mut sandbox, line, protocol, &holds, peer, door, apis_of(&extensions, &telemetry), shared);
+        let speech = (protocol, function.managed.map(|managed| managed.slots as usize));
+        let line = connect(&mut sandbox, line, speech, &holds, peer, door, apis_of(&extensions, &telemetry), shared);
         let mut line = line.map_err(|cause| unavailable(cause.to_owned()))?;
         line.expect_given(beside.given_bytes_max());
         let environment = Environment {
@@ -231,7 +236,7 @@ impl Invoker {
 
     /// What the init of a function is to do about what was compiled of its code.
     async fn cached(&self, function: &FunctionVersion, plan: &LaunchPlan) -> (Beside, Cached) {
-        let ours = plan.protocol == Protocol::Frames && function.image.is_none();
+        let ours = plan.protocol == Protocol::Frames && function.image.is_none() && function.managed.is_none();
         // Nothing passes from one tenant's environments to another's, not even what init has made.
         if !ours || function.per_tenant || self.0.launcher.isolation() != Isolation::Process {
             return (Beside::Nothing, Cached::Not);
@@ -270,6 +275,7 @@ impl Invoker {
     ) -> Result<Launched, NoSandbox> {
         // External extensions start before the runtime: one that runs already comes too late for them.
         if external.is_empty()
+            && function.managed.is_none()
             && let Some(Stem { sandbox, line }) =
                 self.assigned_stem(&plan, &variables, || self.rest(function, folders.clone())).await
         {
@@ -384,9 +390,9 @@ impl Invoker {
             address_env: address_variables(&self.0.limits.egress),
             cwd,
             memory_bytes: ByteSize::mib(u64::from(function.memory_mb)).bytes(),
-            cpu_millis: cpu_millis(function.memory_mb).max(self.0.limits.cpu_millis_min),
-            processes_max: PROCESSES_MAX,
-            open_files_max: OPEN_FILES_MAX,
+            cpu_millis: cpu_millis_of(function).max(self.0.limits.cpu_millis_min),
+            processes_max: PROCESSES_MAX + function.managed.map_or(0, |managed| managed.slots),
+            open_files_max: OPEN_FILES_MAX + function.managed.map_or(0, |managed| 2 * managed.slots),
             scratch_bytes: ByteSize::mib(u64::from(function.ephemeral_mb)).bytes(),
             listeners: listeners(&self.0.limits.egress),
             mounts,
@@ -457,7 +463,7 @@ fn apis_of(extensions: &Extensions, telemetry: &Telemetry) -> Apis {
 fn connect(
     sandbox: &mut Sandbox,
     line: Option<FrameLine>,
-    protocol: Protocol,
+    (protocol, slots): (Protocol, Option<usize>),
     held: &Held,
     peer: EnvironmentPeer,
     door: Door,
@@ -477,13 +483,13 @@ fn connect(
     let serving = endpoint::serve(endpoint, Arc::clone(&held.hooks.connection), peer, clock.clone());
     drop(sys::task::spawn("function endpoint", async move { open.run_until_cancelled(serving).await }));
     if protocol != Protocol::Frames {
-        let api = RuntimeApi::serve(runtime_api, clock.clone(), apis.extensions, apis.telemetry, limits);
+        let api = RuntimeApi::serve(runtime_api, clock.clone(), apis.extensions, apis.telemetry, limits, slots);
         return match protocol {
             Protocol::Either => Ok(Line::Either(EitherLine::new(frames(sandbox, limits)?, api))),
             _ => Ok(Line::RuntimeApi(api)),
         };
     }
-    let serving = apis::serve(runtime_api, clock.clone(), apis, held.open.clone());
+    let serving = apis::serve(runtime_api, clock.clone(), apis, held.open.clone(), 1);
     drop(sys::task::spawn("extensions api", serving));
     line.map_or_else(|| frames(sandbox, limits), Ok).map(Line::Frames)
 }
@@ -517,6 +523,14 @@ pub(super) fn no_entry(entry: &str, error: &LaunchError) -> String {
         8 => format!("fork/exec {entry}: exec format error"),
         13 => format!("fork/exec {entry}: permission denied"),
         _ => format!("fork/exec {entry}: {error}"),
+    }
+}
+
+/// CPU in thousandths of one that a function's environments have.
+fn cpu_millis_of(function: &FunctionVersion) -> u32 {
+    match function.managed {
+        Some(managed) => function.memory_mb.saturating_mul(1_000) / managed.memory_mb_per_cpu.max(1),
+        None => cpu_millis(function.memory_mb),
     }
 }
 

@@ -114,6 +114,9 @@ fn reserved(function: &FunctionVersion, log_stream: &str, credentials: &Credenti
         ("AWS_SESSION_TOKEN", credentials.session_token.clone()),
     ];
     variables.extend(DESCRIPTORS.map(|(name, value)| (name, value.to_owned())));
+    if let Some(managed) = function.managed {
+        variables.push(("AWS_LAMBDA_MAX_CONCURRENCY", managed.slots.to_string()));
+    }
     let format = match function.logging.format {
         LogFormat::Text => "Text",
         LogFormat::Json => "JSON",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::EnvironmentsRecord;
 use crate::function::CodeRef;
 
 /// The last number that a version got.
@@ -73,6 +74,9 @@ pub(crate) struct SettingsRecord {
     /// Id of the code signing configuration that deployments are checked by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) code_signing: Option<String>,
+    /// How many environments of a version there are, by its number, where something is set.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) environments: BTreeMap<String, EnvironmentsRecord>,
 }
 
 /// When a function's runtime may be replaced by a newer patch.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::ManagedRecord;
 use crate::function::{Architecture, CodeRef, EnvironmentVariables, ImageOverrides, ImageUse, Logging, TracingMode};
 use crate::url::cors::Cors;
 
@@ -50,6 +51,9 @@ pub(crate) struct FunctionRecord {
     /// `TenancyConfig.TenantIsolationMode` is `PER_TENANT`: from creation on, for ever.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) per_tenant: bool,
+    /// It runs on a capacity provider: from creation on, for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) managed: Option<ManagedRecord>,
     /// Of a published version with SnapStart: what came of its initialisation; absent while that goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) optimisation: Option<Optimisation>,

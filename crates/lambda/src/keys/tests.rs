@@ -34,6 +34,7 @@ fn record() -> FunctionRecord {
         image: None,
         pull: None,
         per_tenant: false,
+        managed: None,
         optimisation: None,
         change_id: String::new(),
     }

@@ -8,6 +8,7 @@ use super::functions::{account_for, key, record};
 use super::layers::layers_in_use;
 use super::{images, settings, versions};
 use crate::LATEST;
+use crate::capacity;
 use crate::code_signing::{self, ConfigId};
 use crate::code_source::CodeObject;
 use crate::error::LambdaError;
@@ -201,7 +202,6 @@ pub(crate) async fn update_configuration(
 ) -> Result<m::UpdateFunctionConfigurationOutput, LambdaError> {
     let name = target(&cx, &input.function_name)?;
     settings::refuse_unserved(&[
-        ("CapacityProviderConfig", input.capacity_provider_config.is_some()),
         ("DurableConfig", input.durable_config.is_some()),
         ("RuntimeConfig", input.runtime_config.is_some()),
         ("AcceleratorConfig", input.accelerator_config.is_some()),
@@ -235,11 +235,18 @@ pub(crate) async fn update_configuration(
                 check_revision(&before, input.revision_id.as_deref())?;
                 check_settled(&before, &name.arn(cx))?;
                 images::check_configuration(&before, input)?;
+                if before.managed.is_none() && input.capacity_provider_config.is_some() {
+                    return Err(LambdaError::invalid(
+                        "CapacityProviderConfig can only be set when a function is created.",
+                    ));
+                }
                 if layers.as_ref().is_some_and(|layers| code_signing::adds_layers(&before, layers)) {
                     code_signing::check(&name.name, code_signing::of_function(&tx, cx, name).await?.as_ref())?;
                 }
                 let mut record = apply(before, input.clone())?;
                 tenancy::check_snap_start(&record)?;
+                capacity::check(&record)?;
+                super::capacity::check_exists(&tx, cx, &record).await?;
                 if let Some(layers) = layers {
                     record.layers.clone_from(layers);
                 }
@@ -264,7 +271,10 @@ fn apply(before: FunctionRecord, input: m::UpdateFunctionConfigurationInput) -> 
         handler: input.handler.unwrap_or(before.handler),
         description: input.description.unwrap_or(before.description),
         timeout_s: input.timeout.map_or(Ok(before.timeout_s), settings::timeout_s)?,
-        memory_mb: input.memory_size.map_or(Ok(before.memory_mb), settings::memory_mb)?,
+        memory_mb: match input.memory_size {
+            Some(given) => settings::memory_mb(given, before.managed.is_some())?,
+            None => before.memory_mb,
+        },
         ephemeral_mb: storage.unwrap_or(before.ephemeral_mb),
         environment: match input.environment {
             Some(given) => Some(settings::environment(given)?).filter(|variables| !variables.0.is_empty()),
@@ -276,6 +286,10 @@ fn apply(before: FunctionRecord, input: m::UpdateFunctionConfigurationInput) -> 
         file_systems: input.file_system_configs.map_or(Ok(before.file_systems), settings::file_systems)?,
         tracing: input.tracing_config.map_or(before.tracing, |config| settings::tracing(Some(&config))),
         logging: settings::logging(input.logging_config.as_ref(), before.logging)?,
+        managed: match input.capacity_provider_config {
+            Some(given) => Some(capacity::laid_over(before.managed, given)),
+            None => before.managed,
+        },
         snap_start: input.snap_start.map_or(before.snap_start, |asked| settings::wants_snap_start(Some(&asked))),
         image: match (before.image, input.image_config) {
             (Some(image), Some(given)) => Some(ImageRecord { overrides: images::overrides(given)?, ..image }),

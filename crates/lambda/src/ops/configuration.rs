@@ -8,6 +8,7 @@ use wire::Cx;
 
 use super::snap_start::Shown;
 use crate::LATEST;
+use crate::capacity;
 use crate::function::{CodeRef, ImageOverrides, LogFormat, Logging, TracingMode};
 use crate::keys::{FileSystemRecord, FunctionRecord, ImageRecord, LayerUse, Pull, VpcRecord};
 use crate::name::function_arn;
@@ -29,8 +30,10 @@ pub(crate) fn configuration(
     let shown = Shown::of(&record, version);
     let runtime_arn = (record.image.is_none()).then(|| runtime_version_arn(&cx.region, &record.runtime));
     let progress = Progress::of(record.pull.as_ref());
+    let capacity_provider_config = capacity::shown(&record);
     m::FunctionConfiguration {
         architectures: record.architecture.as_str().parse().ok().map(|one| vec![one]),
+        capacity_provider_config,
         code_sha256: Some(shown_sha256(&record)),
         // An image has none, as on AWS.
         code_size: Some(if record.image.is_some() { 0 } else { i64::try_from(record.code.length).unwrap_or(i64::MAX) }),

@@ -8,6 +8,7 @@ use wire::Cx;
 use super::configuration::configuration;
 use super::layers::layers_in_use;
 use super::{images, settings, versions};
+use crate::capacity;
 use crate::code_signing::{self, ConfigId};
 use crate::code_source::CodeObject;
 use crate::error::LambdaError;
@@ -89,6 +90,7 @@ pub(crate) async fn create(
     };
     let mut record = draft(&lambda, &name, input)?;
     tenancy::check_snap_start(&record)?;
+    capacity::check(&record)?;
     record.layers = layers;
     let naming = match uri {
         Some(uri) => {
@@ -145,6 +147,7 @@ async fn insert(
     if keys::get::<FunctionRecord>(tx, &key(cx, name)).await?.is_some() {
         return Ok(None);
     }
+    super::capacity::check_exists(tx, cx, record).await?;
     if let Some(arn) = signing_arn {
         begin_signed(tx, cx, name, arn).await?;
     }
@@ -181,7 +184,6 @@ fn check_new(lambda: &Lambda, input: &m::CreateFunctionInput) -> Result<(), Lamb
         ("Code.S3ObjectStorageMode", code.s3_object_storage_mode.is_some()),
         ("Code.SourceKMSKeyArn", code.source_kms_key_arn.is_some()),
         ("PublishTo", input.publish_to.is_some()),
-        ("CapacityProviderConfig", input.capacity_provider_config.is_some()),
         ("DurableConfig", input.durable_config.is_some()),
         ("RuntimeConfig", input.runtime_config.is_some()),
         ("AcceleratorConfig", input.accelerator_config.is_some()),
@@ -202,6 +204,11 @@ fn check_new(lambda: &Lambda, input: &m::CreateFunctionInput) -> Result<(), Lamb
 
 /// The record without its package and its layers.
 fn draft(lambda: &Lambda, name: &FunctionName, input: m::CreateFunctionInput) -> Result<FunctionRecord, LambdaError> {
+    let managed = input.capacity_provider_config.map(|given| capacity::laid_over(None, given));
+    let memory_mb = match managed {
+        Some(_) => capacity::MEMORY_MB_MIN.cast_signed(),
+        None => limits::MEMORY_MB_DEFAULT,
+    };
     Ok(FunctionRecord {
         role: input.role,
         runtime: input.runtime.map(|runtime| runtime.as_str().to_owned()).unwrap_or_default(),
@@ -209,7 +216,7 @@ fn draft(lambda: &Lambda, name: &FunctionName, input: m::CreateFunctionInput) ->
         code: CodeRef { digest: String::new(), length: 0 },
         description: input.description.unwrap_or_default(),
         timeout_s: settings::timeout_s(input.timeout.unwrap_or(limits::TIMEOUT_S_DEFAULT))?,
-        memory_mb: settings::memory_mb(input.memory_size.unwrap_or(limits::MEMORY_MB_DEFAULT))?,
+        memory_mb: settings::memory_mb(input.memory_size.unwrap_or(memory_mb), managed.is_some())?,
         ephemeral_mb: match &input.ephemeral_storage {
             Some(storage) => settings::ephemeral_mb(storage)?,
             None => limits::EPHEMERAL_MB_MIN.cast_unsigned(),
@@ -220,7 +227,10 @@ fn draft(lambda: &Lambda, name: &FunctionName, input: m::CreateFunctionInput) ->
         vpc: input.vpc_config.and_then(settings::vpc),
         file_systems: settings::file_systems(input.file_system_configs.unwrap_or_default())?,
         tracing: settings::tracing(input.tracing_config.as_ref()),
-        logging: settings::logging(input.logging_config.as_ref(), settings::default_logging(&name.name))?,
+        logging: settings::logging(
+            input.logging_config.as_ref(),
+            settings::default_logging(&name.name, managed.is_some()),
+        )?,
         architecture: settings::architecture(input.architectures.as_deref())?,
         tags: settings::tags(input.tags)?,
         revision_id: sys::id::uuid(&lambda.rng),
@@ -230,6 +240,7 @@ fn draft(lambda: &Lambda, name: &FunctionName, input: m::CreateFunctionInput) ->
         image: None,
         pull: None,
         per_tenant: input.tenancy_config.is_some(),
+        managed,
         optimisation: None,
         change_id: String::new(),
     })
@@ -364,6 +375,7 @@ async fn delete_version(
     account_for(tx, lambda, cx, |usage| usage.code_bytes = usage.code_bytes.saturating_sub(version.code.length))
         .await?;
     tx.clear(Key::Version(place, number).pack());
+    super::capacity::forget_version(tx, cx, name, &number.to_string()).await?;
     for key in keys::belongings_of_qualifier(place, &number.to_string()) {
         tx.clear(key.pack());
     }

@@ -9,6 +9,7 @@ use model::lambda as m;
 use wire::{AccountId, Cx};
 
 use crate::LATEST;
+use crate::capacity;
 use crate::error::LambdaError;
 use crate::keys::{self, AliasRecord, Key, ProvisionedRecord, SettingsRecord, UsageRecord};
 use crate::limits::{LIST_CONFIGS_PAGE_MAX, UNRESERVED_CONCURRENCY_MIN};
@@ -77,6 +78,7 @@ async fn check(tx: &Txn, lambda: &Lambda, cx: &Cx, name: &FunctionName, wanted: 
     let own = name.qualifier.as_deref().unwrap_or_default();
     let Resolved { version, record, .. } = resolve(tx, cx, name, 1.0).await?;
     tenancy::refuse(&record, "Provisioned concurrency")?;
+    capacity::refuse(&record, "Provisioned concurrency")?;
     if super::snap_start::is_snap_started(&record, &version) {
         return Err(LambdaError::invalid("Provisioned concurrency is not supported for versions with SnapStart."));
     }
@@ -115,7 +117,13 @@ async fn check(tx: &Txn, lambda: &Lambda, cx: &Cx, name: &FunctionName, wanted: 
 }
 
 /// Fails when all provisioned environments of this node together would take more memory than it keeps for them.
-async fn check_memory(tx: &Txn, lambda: &Lambda, cx: &Cx, name: &FunctionName, wanted: u32) -> Result<(), LambdaError> {
+pub(crate) async fn check_memory(
+    tx: &Txn,
+    lambda: &Lambda,
+    cx: &Cx,
+    name: &FunctionName,
+    wanted: u32,
+) -> Result<(), LambdaError> {
     let own = key(cx, name).pack();
     let mut configured = Vec::new();
     pages::each(tx, &keys::all_provisioned(), |key, record: ProvisionedRecord| {
@@ -285,6 +293,18 @@ impl Lambda {
                         wanted.push((resolved, concurrency, record.count));
                     }
                 }
+                let settings: SettingsRecord =
+                    keys::get(&tx, &Key::Settings(name.place(cx))).await?.unwrap_or_default();
+                for (version, environments) in settings.environments {
+                    let name = name.at(&version);
+                    if let Some(count) = environments.min.filter(|min| *min > 0)
+                        && let Ok(resolved) = resolve(&tx, cx, &name, 1.0).await
+                        && resolved.record.unready().is_none()
+                    {
+                        let concurrency = concurrency(&tx, cx, &name, &resolved.version).await?;
+                        wanted.push((resolved, concurrency, count));
+                    }
+                }
                 Ok::<_, LambdaError>(wanted)
             })
             .await?;
@@ -306,6 +326,13 @@ impl Lambda {
             pages::each(&tx, &keys::all_provisioned(), |key, _: ProvisionedRecord| {
                 let [account, region, name, _] = keys::qualified(key)?;
                 functions.insert((account, region, name));
+                Ok(())
+            })
+            .await?;
+            pages::each(&tx, &keys::all_settings(), |key, settings: SettingsRecord| {
+                if settings.environments.values().any(|environments| environments.min.is_some()) {
+                    functions.insert(keys::owner(key)?);
+                }
                 Ok(())
             })
             .await?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use model::lambda as m;
 use wire::Arn;
 
+use crate::capacity;
 use crate::error::LambdaError;
 use crate::function::{Architecture, EnvironmentVariables, LogFormat, Logging, TracingMode};
 use crate::invoke::egress::{self, Egress};
@@ -57,9 +58,10 @@ fn within(member: &str, value: i32, min: i32, max: i32) -> Result<u32, LambdaErr
     }
 }
 
-/// `MemorySize`
-pub(crate) fn memory_mb(value: i32) -> Result<u32, LambdaError> {
-    within("MemorySize", value, limits::MEMORY_MB_MIN, limits::MEMORY_MB_MAX)
+/// `MemorySize`; `managed`: of a function on a capacity provider.
+pub(crate) fn memory_mb(value: i32, managed: bool) -> Result<u32, LambdaError> {
+    let max = if managed { capacity::MEMORY_MB_MAX } else { limits::MEMORY_MB_MAX };
+    within("MemorySize", value, limits::MEMORY_MB_MIN, max)
 }
 
 /// `Timeout`
@@ -164,9 +166,13 @@ pub(crate) fn logging(given: Option<&m::LoggingConfig>, before: Logging) -> Resu
     }
 }
 
-/// What a function logs to when nothing is asked for.
-pub(crate) fn default_logging(name: &str) -> Logging {
+/// What a function logs to when nothing is asked for; `managed`: one on a capacity provider, where lines of several events mix.
+pub(crate) fn default_logging(name: &str, managed: bool) -> Logging {
     let group = format!("/aws/lambda/{name}");
+    if managed {
+        let level = Some("INFO".to_owned());
+        return Logging { group, format: LogFormat::Json, application_level: level.clone(), system_level: level };
+    }
     Logging { group, format: LogFormat::Text, application_level: None, system_level: None }
 }
 

@@ -6,9 +6,10 @@ use kv::Txn;
 use model::lambda as m;
 use wire::{Arn, Cx, Resource};
 
-use super::code_signing;
 use super::functions::{key, record};
 use super::settings;
+use super::{capacity, code_signing};
+use crate::capacity::CapacityName;
 use crate::code_signing::ConfigId;
 use crate::error::LambdaError;
 use crate::keys::{self, Key};
@@ -19,6 +20,7 @@ use crate::state::Lambda;
 enum Tagged {
     Function(FunctionName),
     CodeSigning(ConfigId),
+    Capacity(CapacityName),
 }
 
 /// What an ARN means; other resources with tags are not served yet.
@@ -27,9 +29,10 @@ fn target(cx: &Cx, arn: &str) -> Result<Tagged, LambdaError> {
     match kind.as_deref() {
         Some("function") => {}
         Some("code-signing-config") => return code_signing::target(cx, arn).map(Tagged::CodeSigning),
+        Some("capacity-provider") => return CapacityName::parse(cx, arn).map(Tagged::Capacity),
         _ => {
             return Err(LambdaError::not_supported(
-                "A tag on anything but a function or a code signing configuration",
+                "A tag on anything but a function, a code signing configuration or a capacity provider",
                 "Give the ARN of one of them.",
             ));
         }
@@ -48,6 +51,7 @@ pub(crate) fn resource(cx: &Cx, given: &str) -> Resource {
     Resource::arn(match target(cx, given) {
         Ok(Tagged::Function(name)) => name.arn(cx),
         Ok(Tagged::CodeSigning(id)) => id.arn(cx),
+        Ok(Tagged::Capacity(name)) => name.arn(cx),
         Err(_) => given.to_owned(),
     })
 }
@@ -56,6 +60,7 @@ async fn tags_of(tx: &Txn, cx: &Cx, target: &Tagged) -> Result<Tags, LambdaError
     match target {
         Tagged::Function(name) => Ok(record(tx, cx, name).await?.tags),
         Tagged::CodeSigning(id) => Ok(code_signing::existing(tx, cx, id).await?.tags),
+        Tagged::Capacity(name) => Ok(capacity::record(tx, cx, name).await?.tags),
     }
 }
 
@@ -82,6 +87,11 @@ async fn change(
                         let mut record = code_signing::existing(&tx, cx, id).await?;
                         record.tags = next(record.tags)?;
                         keys::set(&tx, &Key::CodeSigning(id.place(cx)), &record);
+                    }
+                    Tagged::Capacity(name) => {
+                        let mut record = capacity::record(&tx, cx, name).await?;
+                        record.tags = next(record.tags)?;
+                        keys::set(&tx, &Key::Capacity(name.place(cx)), &record);
                     }
                 }
                 Ok(())

@@ -9,6 +9,7 @@ mod init_runs;
 mod lifecycle;
 mod load;
 mod logging;
+mod managed;
 mod protocol;
 mod provisioned;
 mod room;

@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod aliases;
 #[cfg(test)]
+mod capacity;
 mod code_signing;
 #[cfg(test)]
 mod concurrency;

@@ -129,17 +129,27 @@ def beside_init(asked):
     return code_cache.use() if asked == "use" else code_cache.make()
 
 
-def main(channel=None):
+def prepare():
+    """Reads what is the same for every invoke from the environment variables. Returns the descriptor of the channel."""
     take = os.environ.pop  # neither the user's code nor its children have any business with the descriptors
     descriptor = int(take("_TINDERBOX_CHANNEL_FD", "3"))
-    channel = channel or frames.Channel(descriptor)
     configure(os.environ.get("AWS_EXECUTION_ENV", ""))
     LambdaContext.configure()
     sink.configure(take("_LAMBDA_TELEMETRY_LOG_FD", None), os.environ.get("AWS_LAMBDA_LOG_FORMAT", ""))
     sys.stdout.reconfigure(line_buffering=True)
     hook_logging()
     prepare_path()
-    given = beside_init(take("_TINDERBOX_INIT", None))
+    return descriptor
+
+
+def main(channel=None):
+    if "AWS_LAMBDA_MAX_CONCURRENCY" in os.environ:
+        from tinderbox_runtime import concurrent
+
+        return concurrent.main()
+    descriptor = prepare()
+    given = beside_init(os.environ.pop("_TINDERBOX_INIT", None))
+    channel = channel or frames.Channel(descriptor)
     channel.send(frames.LOADING, "", b"")
     try:
         handler = load_handler(os.environ.get("_HANDLER", ""))

@@ -9,7 +9,12 @@ fn account(digit: u8) -> AccountId {
     AccountId::parse(&format!("{digit:012}")).expect("twelve digits")
 }
 
-fn function(digit: u8, name: &str, reserved: Option<u32>, account_reserved: u32) -> FunctionVersion {
+pub(in crate::invoke) fn function(
+    digit: u8,
+    name: &str,
+    reserved: Option<u32>,
+    account_reserved: u32,
+) -> FunctionVersion {
     FunctionVersion {
         account: account(digit),
         region: "us-east-1".to_owned(),
@@ -32,9 +37,10 @@ fn function(digit: u8, name: &str, reserved: Option<u32>, account_reserved: u32)
         runtime_warning: None,
         layers: Vec::new(),
         image: None,
-        concurrency: Concurrency { reserved, account_reserved, provisioned: false },
+        concurrency: Concurrency { reserved, account_reserved, ..Concurrency::default() },
         per_tenant: false,
         snap_start: false,
+        managed: None,
     }
 }
 

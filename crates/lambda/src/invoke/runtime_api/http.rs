@@ -65,7 +65,7 @@ async fn respond(shared: &Arc<Shared>, id: &str, request: Request<Incoming>) -> 
     }
     let mode = request.headers().get("lambda-runtime-function-response-mode");
     let streams = mode.is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"streaming"));
-    if let Some(sink) = shared.sink().filter(|_| streams) {
+    if let Some(sink) = shared.sink(id).filter(|_| streams) {
         return stream(shared, id, request, &sink).await;
     }
     match read(request.into_body(), shared.limits.sync_bytes).await {

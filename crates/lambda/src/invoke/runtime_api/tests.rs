@@ -19,11 +19,16 @@ fn none() -> Extensions {
         version: "$LATEST".to_owned(),
         handler: "h".to_owned(),
         account: wire::AccountId::parse("000000000000").unwrap(),
+        several: false,
     };
     Extensions::new(about, sys::Rng::system(), &[])
 }
 
 async fn api() -> (RuntimeApi, SocketAddr) {
+    serving(None).await
+}
+
+async fn serving(slots: Option<usize>) -> (RuntimeApi, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     (
@@ -33,6 +38,7 @@ async fn api() -> (RuntimeApi, SocketAddr) {
             none(),
             Telemetry::new(Clock::system(), Vec::new()),
             PayloadLimits::default(),
+            slots,
         ),
         address,
     )
@@ -269,4 +275,68 @@ async fn dropping_the_api_closes_its_connections() {
     }
     drop(api);
     assert!(waiting.await.unwrap().unwrap().is_ok_and(|answer| answer.is_empty()));
+}
+
+#[tokio::test]
+async fn several_events_are_taken_side_by_side_and_answered_in_any_order() {
+    let (mut api, address) = serving(Some(2)).await;
+    for id in ["one", "two"] {
+        api.deliver(header(id), Bytes::from_static(b"{}"));
+    }
+    for id in ["one", "two"] {
+        let (code, head, _) = call(address, "GET", "/invocation/next", b"").await;
+        assert_eq!(code, 200, "an event is open, and the next is given nevertheless");
+        assert!(head.contains(&format!("lambda-runtime-aws-request-id: {id}")), "{head}");
+    }
+    assert_eq!(api.listen().await, Said::Ready);
+    for (id, code) in [("three", 400), ("two", 202), ("two", 400), ("one", 202)] {
+        assert_eq!(status(address, "POST", &format!("/invocation/{id}/response"), b"1").await, code, "{id}");
+    }
+    for id in ["two", "one"] {
+        assert_eq!(api.listen().await, Said::Response { request_id: id.to_owned(), body: Bytes::from_static(b"1") });
+    }
+    assert_eq!(status(address, "POST", "/init/error", b"{}").await, 403);
+}
+
+#[tokio::test]
+async fn an_event_that_nobody_took_is_taken_back_and_one_that_was_taken_is_not() {
+    let (api, address) = serving(Some(2)).await;
+    api.deliver(header("taken"), Bytes::from_static(b"{}"));
+    assert_eq!(status(address, "GET", "/invocation/next", b"").await, 200);
+    api.deliver(header("waits"), Bytes::from_static(b"{}"));
+    assert!(api.withdraw("waits") && !api.withdraw("waits") && !api.withdraw("taken"));
+    assert_eq!(status(address, "POST", "/invocation/waits/response", b"1").await, 400);
+}
+
+#[tokio::test]
+async fn among_several_an_answer_over_the_limit_is_its_own_events_error() {
+    let (mut api, address) = serving(Some(3)).await;
+    for id in ["one", "two"] {
+        api.deliver(header(id), Bytes::from_static(b"{}"));
+        assert_eq!(status(address, "GET", "/invocation/next", b"").await, 200);
+    }
+    assert_eq!(status(address, "POST", "/invocation/one/response", &vec![b'1'; BYTES_MAX + 1]).await, 413);
+    assert_eq!(status(address, "POST", "/invocation/two/response", b"2").await, 202);
+    assert_eq!(api.listen().await, Said::Ready);
+    let Said::Error { request_id, json } = api.listen().await else { panic!("an error") };
+    assert!(request_id == "one" && json.windows(20).any(|part| part == b"ResponseSizeTooLarge"), "{json:?}");
+    assert_eq!(api.listen().await, Said::Response { request_id: "two".to_owned(), body: Bytes::from_static(b"2") });
+}
+
+#[tokio::test]
+async fn as_many_calls_to_next_wait_as_workers_may_have_and_no_more() {
+    let (_api, address) = serving(Some(1)).await;
+    let mut waiting = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+        waiting.push(stream);
+    }
+    // Both have come to wait when a third is refused.
+    while clock_timeout(status(address, "GET", "/invocation/next", b"")).await != Some(403) {}
+    drop(waiting);
+}
+
+async fn clock_timeout<T>(future: impl Future<Output = T>) -> Option<T> {
+    Clock::system().timeout(std::time::Duration::from_millis(200), future).await
 }

@@ -49,7 +49,7 @@ fn what_narrows_the_way_out_must_be_a_policy() {
 #[test]
 fn numbers_stay_within_awss_bounds() {
     for (value, allowed) in [(127, false), (128, true), (10_240, true), (10_241, false), (-1, false)] {
-        assert_eq!(memory_mb(value).is_ok(), allowed, "{value}");
+        assert_eq!(memory_mb(value, false).is_ok(), allowed, "{value}");
     }
     for (value, allowed) in [(0, false), (1, true), (900, true), (901, false)] {
         assert_eq!(timeout_s(value).is_ok(), allowed, "{value}");
@@ -58,7 +58,7 @@ fn numbers_stay_within_awss_bounds() {
         assert_eq!(ephemeral_mb(&m::EphemeralStorage { size }).is_ok(), allowed, "{size}");
     }
     let text = "'MemorySize' value failed to satisfy constraint: Member must have value less than or equal to 10240";
-    assert_eq!(memory_mb(20_000).unwrap_err().to_string(), text);
+    assert_eq!(memory_mb(20_000, false).unwrap_err().to_string(), text);
 }
 
 #[test]
@@ -76,9 +76,9 @@ fn only_the_hosts_architecture_runs() {
 #[test]
 fn log_levels_need_json() {
     let level = m::LoggingConfig { application_log_level: Some(m::ApplicationLogLevel::Debug), ..Default::default() };
-    assert!(logging(Some(&level), default_logging("f")).is_err());
+    assert!(logging(Some(&level), default_logging("f", false)).is_err());
     let json = m::LoggingConfig { log_format: Some(m::LogFormat::Json), ..level };
-    let logging = logging(Some(&json), default_logging("f")).unwrap();
+    let logging = logging(Some(&json), default_logging("f", false)).unwrap();
     assert_eq!(logging.group, "/aws/lambda/f");
     assert_eq!((logging.application_level.as_deref(), logging.system_level.as_deref()), (Some("DEBUG"), Some("INFO")));
 }

@@ -147,6 +147,7 @@ impl Stage {
             concurrency: lambda::Concurrency::default(),
             per_tenant: false,
             snap_start: false,
+            managed: None,
             name,
         }
     }

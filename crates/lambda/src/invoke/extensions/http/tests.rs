@@ -18,6 +18,7 @@ async fn api() -> (Extensions, SocketAddr, sys::task::DropGuard) {
         version: "7".to_owned(),
         handler: "index.handler".to_owned(),
         account: wire::AccountId::parse("000000000000").unwrap(),
+        several: false,
     };
     let extensions = Extensions::new(about, sys::Rng::system(), &["agent".to_owned()]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -28,7 +29,7 @@ async fn api() -> (Extensions, SocketAddr, sys::task::DropGuard) {
         extensions: extensions.clone(),
         telemetry: crate::invoke::telemetry::Telemetry::new(Clock::system(), Vec::new()),
     };
-    drop(sys::task::spawn("test", apis::serve(listener, Clock::system(), apis, open.clone())));
+    drop(sys::task::spawn("test", apis::serve(listener, Clock::system(), apis, open.clone(), 1)));
     (extensions, address, open.drop_guard())
 }
 

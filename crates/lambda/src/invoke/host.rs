@@ -1,0 +1,204 @@
+//! The task that owns an environment while several events run in it, and that those who brought them ask.
+//!
+//! ```text
+//!   Deliver ─▶ runtime … answer, in any order ─▶ whoever brought the event
+//!     time ran out ─▶ Leave: its code goes on and keeps its slot; what it says then is heard by nobody
+//!   the runtime ends, an extension fails ─▶ everything in flight ends so ─▶ the environment fails
+//!   Release (no slot is taken any more) ─▶ the environment lies idle
+//! ```
+//! As on Lambda Managed Instances a timeout ends the caller's wait and nothing else: neither the code nor its neighbours. Ours
+//! alone is the bound on it: an environment in which for as long as the function's timeout nothing else is in flight than what
+//! nobody waits for any more is ended. Source: Lambda developer guide, "Understanding the Lambda Managed Instances execution
+//! environment".
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sandbox::Exit;
+use sys::task::CancellationToken;
+use tokio::sync::{mpsc, oneshot};
+
+use super::channel::InvokeHeader;
+use super::ending::Ending;
+use super::environment::{Environment, name_of};
+use super::environments::{Busy, EnvironmentKey};
+use super::extensions::{Failure, runtime_end};
+use super::line::Said;
+use super::slots::{Slot, Slots};
+
+/// What is asked of a host.
+pub(super) enum Ask {
+    /// Let this see the environment.
+    Show(Box<dyn FnOnce(&mut Environment) + Send>),
+    /// Hand an event over. Nothing comes back when the environment ends before it was handed over.
+    Deliver { header: InvokeHeader, event: Bytes, ended: oneshot::Sender<Ending> },
+    /// Nobody waits for the answer any more.
+    Leave { request_id: String, slot: Slot },
+    /// No slot is taken any more.
+    Release,
+}
+
+/// An event that runs.
+enum Flight {
+    Awaited(oneshot::Sender<Ending>),
+    /// Its slot is free when its code has ended.
+    Left(#[expect(dead_code, reason = "held until it is dropped")] Slot),
+}
+
+/// One environment in which something runs.
+pub(super) struct Host {
+    environment: Box<Environment>,
+    busy: Busy,
+    key: Arc<EnvironmentKey>,
+    slots: Slots,
+    /// How long what nobody waits for may go on alone.
+    left_max: Duration,
+    in_flight: HashMap<String, Flight>,
+    /// Monotonic moment since which nothing is in flight that somebody waits for.
+    alone_since: Option<Duration>,
+}
+
+enum Heard {
+    Ask(Option<Ask>),
+    Said(Said),
+    Extension(Failure),
+    Exited(Exit),
+    LeftTooLong,
+    Shutdown,
+}
+
+impl Host {
+    /// A host of an environment that is ready.
+    pub(super) fn new(
+        environment: Box<Environment>,
+        busy: Busy,
+        key: Arc<EnvironmentKey>,
+        slots: Slots,
+        left_max: Duration,
+    ) -> Self {
+        Self { environment, busy, key, slots, left_max, in_flight: HashMap::new(), alone_since: None }
+    }
+
+    /// Serves until no slot is taken any more.
+    pub(super) async fn serve(mut self, id: u64, mut asks: mpsc::UnboundedReceiver<Ask>) {
+        self.environment.is_shared(true);
+        let ending = loop {
+            let heard = self.hear(&mut asks).await;
+            let ending = match heard {
+                Heard::Ask(Some(Ask::Release) | None) => return self.release(),
+                Heard::Ask(Some(ask)) => {
+                    self.asked(ask).await;
+                    None
+                }
+                Heard::Said(said) => self.said(said).await,
+                Heard::Extension(failure) => Some(Ending::Extension(failure)),
+                Heard::Exited(exit) => Some(Ending::Exited(exit)),
+                Heard::LeftTooLong => Some(Ending::TimedOut(self.left_max)),
+                Heard::Shutdown => Some(Ending::Exited(Exit::Signal(9))),
+            };
+            if let Some(ending) = ending {
+                break ending;
+            }
+            self.note_who_waits();
+        };
+        self.slots.close(&self.key, id);
+        self.end(&ending, asks).await;
+    }
+
+    /// Everything in flight ends as the environment does; the last records are written before it is gone.
+    async fn end(mut self, ending: &Ending, mut asks: mpsc::UnboundedReceiver<Ask>) {
+        self.environment.logs.drain();
+        for (_, flight) in self.in_flight.drain() {
+            if let Flight::Awaited(ended) = flight {
+                // Whoever has gone away needs no answer.
+                let _ = ended.send(ending.clone());
+            }
+        }
+        while let Some(ask) = asks.recv().await {
+            match ask {
+                Ask::Show(look) => look(&mut self.environment),
+                // What was not handed over may go elsewhere; a slot is given back.
+                Ask::Deliver { .. } | Ask::Leave { .. } => {}
+                Ask::Release => break,
+            }
+        }
+        self.environment.fail(ending).await;
+        drop(self.busy);
+    }
+
+    fn release(mut self) {
+        self.environment.is_shared(false);
+        self.busy.give_back(self.environment);
+    }
+
+    async fn asked(&mut self, ask: Ask) {
+        match ask {
+            Ask::Show(look) => look(&mut self.environment),
+            Ask::Deliver { header, event, ended } => {
+                self.in_flight.insert(header.request_id.clone(), Flight::Awaited(ended));
+                self.environment.line.deliver(header, event).await;
+            }
+            Ask::Leave { request_id, slot } => {
+                // It has ended in the very moment, or nobody has begun it: the slot is free.
+                if self.environment.line.withdraw(&request_id) {
+                    self.in_flight.remove(&request_id);
+                } else if let Some(flight) = self.in_flight.get_mut(&request_id) {
+                    *flight = Flight::Left(slot);
+                }
+            }
+            Ask::Release => {}
+        }
+    }
+
+    /// What it means that the runtime said this; the end of the environment, if it is that.
+    async fn said(&mut self, said: Said) -> Option<Ending> {
+        let (request_id, ending) = match said {
+            Said::Response { request_id, body } => (request_id, Ending::Response(body)),
+            Said::Error { request_id, json } => (request_id, Ending::Error(json)),
+            Said::Closed { .. } => return Some(self.environment.closed().await),
+            said => return Some(Ending::Violation(format!("{} among several invocations", name_of(&said)))),
+        };
+        // What it wrote precedes its END.
+        self.environment.logs.drain();
+        if let Some(Flight::Awaited(ended)) = self.in_flight.remove(&request_id) {
+            // Whoever has gone away needs no answer.
+            let _ = ended.send(ending);
+        }
+        None
+    }
+
+    fn note_who_waits(&mut self) {
+        let alone = !self.in_flight.is_empty() && self.in_flight.values().all(|one| matches!(one, Flight::Left(_)));
+        self.alone_since = match (alone, self.alone_since) {
+            (true, None) => Some(self.environment.clock.elapsed()),
+            (true, since) => since,
+            (false, _) => None,
+        };
+    }
+
+    async fn hear(&mut self, asks: &mut mpsc::UnboundedReceiver<Ask>) -> Heard {
+        let Environment { line, extensions, sandbox, logs, clock, shutdown, .. } = &mut *self.environment;
+        let shutdown: &CancellationToken = shutdown;
+        let left_too_long = async {
+            match self.alone_since {
+                Some(since) => clock.sleep((since + self.left_max).saturating_sub(clock.elapsed())).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut left_too_long = std::pin::pin!(left_too_long);
+        loop {
+            tokio::select! {
+                biased;
+                said = line.listen() => return Heard::Said(said),
+                ask = asks.recv() => return Heard::Ask(ask),
+                failure = extensions.failure(sandbox) => return Heard::Extension(failure),
+                exit = runtime_end(sandbox) => return Heard::Exited(exit),
+                () = &mut left_too_long => return Heard::LeftTooLong,
+                () = shutdown.cancelled() => return Heard::Shutdown,
+                () = logs.pump() => {}
+            }
+        }
+    }
+}

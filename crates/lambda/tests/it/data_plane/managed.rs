@@ -1,0 +1,300 @@
+//! Several events at once in one environment (Lambda Managed Instances).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use lambda::{FunctionError, FunctionVersion, InvokeOutcome, LogFormat, Managed};
+use serde_json::{Value, json};
+
+use super::stage::{Stage, json as answer_of, pause, text};
+
+/// What each of the three functions understands: `meet` waits until as many as that are here at once; `sleep` takes so many
+/// milliseconds; `exit` ends the process; `throw` fails; each says who it is.
+const NODE: &str = r#"
+const fs = require("fs");
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+let inside = 0;
+exports.handler = async (event, context) => {
+  inside += 1;
+  fs.writeFileSync(`/tmp/in-${context.awsRequestId}`, "");
+  while (event.meet && fs.readdirSync("/tmp").filter((name) => name.startsWith("in-")).length < event.meet) await sleep(5);
+  if (event.sleep) await sleep(event.sleep);
+  if (event.exit !== undefined) process.exit(event.exit);
+  console.log("from", context.awsRequestId);
+  if (event.throw) throw new Error(event.throw);
+  inside -= 1;
+  return { id: context.awsRequestId, store: awslambda.InvokeStore.getRequestId(), key: process.env.AWS_ACCESS_KEY_ID,
+           slots: process.env.AWS_LAMBDA_MAX_CONCURRENCY, type: process.env.AWS_LAMBDA_INITIALIZATION_TYPE,
+           left: context.getRemainingTimeInMillis() };
+};
+"#;
+const PYTHON: &str = r#"
+import logging, os, time
+
+def handler(event, context):
+    open(f"/tmp/in-{context.aws_request_id}", "w").close()
+    while event.get("meet") and len([name for name in os.listdir("/tmp") if name.startswith("in-")]) < event["meet"]:
+        time.sleep(0.005)
+    time.sleep(event.get("sleep", 0) / 1000)
+    if "exit" in event:
+        os._exit(event["exit"])
+    logging.getLogger().warning("from %s", context.aws_request_id)
+    if event.get("throw"):
+        raise ValueError(event["throw"])
+    return {"id": context.aws_request_id, "store": context.aws_request_id, "key": os.environ["AWS_ACCESS_KEY_ID"],
+            "slots": os.environ["AWS_LAMBDA_MAX_CONCURRENCY"], "type": os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"],
+            "left": context.get_remaining_time_in_millis()}
+"#;
+/// A client of the Runtime API with a thread for each event.
+const PROVIDED: &str = r#"
+def handler(request_id, event, headers):
+    open(f"/tmp/in-{request_id}", "w").close()
+    while event.get("meet") and len([name for name in os.listdir("/tmp") if name.startswith("in-")]) < event["meet"]:
+        time.sleep(0.005)
+    time.sleep(event.get("sleep", 0) / 1000)
+    if "exit" in event:
+        os._exit(event["exit"])
+    print(json.dumps({"level": "INFO", "message": f"from {request_id}", "requestId": request_id}), flush=True)
+    if event.get("throw"):
+        return fail(request_id, "ValueError", event["throw"])
+    respond(request_id, {"id": request_id, "store": request_id, "key": os.environ["AWS_ACCESS_KEY_ID"],
+        "slots": os.environ["AWS_LAMBDA_MAX_CONCURRENCY"], "type": os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"],
+        "left": int(headers["Lambda-Runtime-Deadline-Ms"]) - time.time() * 1000})
+
+def work():
+    while True:
+        handler(*next_event())
+
+workers = [threading.Thread(target=work) for _ in range(int(os.environ["AWS_LAMBDA_MAX_CONCURRENCY"]))]
+for worker in workers:
+    worker.start()
+"#;
+
+fn managed(slots: u32, function: FunctionVersion) -> FunctionVersion {
+    let mut function =
+        FunctionVersion { managed: Some(Managed { slots, memory_mb_per_cpu: 2_048 }), memory_mb: 2_048, ..function };
+    function.logging.format = LogFormat::Json;
+    function
+}
+
+fn all(stage: &Stage, slots: u32) -> [FunctionVersion; 3] {
+    [
+        managed(slots, stage.function("nodejs22.x", "index.handler", &[("index.js", NODE)])),
+        managed(slots, stage.function("python3.13", "index.handler", &[("index.py", PYTHON)])),
+        managed(slots, stage.provided(PROVIDED)),
+    ]
+}
+
+/// All at once.
+async fn together(stage: &Stage, function: &FunctionVersion, events: &[Value]) -> Vec<InvokeOutcome> {
+    let function = Arc::new(function.clone());
+    let events: Vec<String> = events.iter().map(Value::to_string).collect();
+    join_all(events.iter().map(|event| stage.invoke(&function, event))).await
+}
+
+fn answered(outcomes: &[InvokeOutcome]) -> Vec<Value> {
+    outcomes
+        .iter()
+        .map(|outcome| {
+            assert_eq!(outcome.function_error, None, "{} — {}", text(&outcome.payload), text(&outcome.log_tail));
+            answer_of(outcome)
+        })
+        .collect()
+}
+
+fn records(stage: &Stage) -> Vec<Value> {
+    stage.messages().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l10_several_events_run_at_once_in_one_environment_each_with_its_own_context() {
+    let stage = Stage::new().await;
+    for function in all(&stage, 3) {
+        let before = stage.streams().len();
+        // None answers before all three are inside.
+        let answers = answered(&together(&stage, &function, &vec![json!({ "meet": 3 }); 3]).await);
+        assert_eq!(stage.streams().len() - before, 1, "{}", function.runtime);
+        let mut ids: Vec<&str> = answers.iter().map(|answer| answer["id"].as_str().unwrap()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 3);
+        for answer in &answers {
+            assert_eq!((&answer["key"], &answer["id"]), (&answers[0]["key"], &answer["store"]));
+            assert_eq!((&answer["slots"], &answer["type"]), (&json!("3"), &json!("lambda-managed-instances")));
+            assert!((1.0..=20_000.0).contains(&answer["left"].as_f64().unwrap()), "{answer}");
+        }
+        let records = records(&stage);
+        for id in ids {
+            let of = |record: &&Value| record["requestId"] == id || record["record"]["requestId"] == id;
+            let of: Vec<&Value> = records.iter().filter(of).collect();
+            let said = format!("from {id}");
+            assert!(of.iter().any(|record| record["message"] == said.as_str()), "{} {of:?}", function.runtime);
+            for kind in ["platform.start", "platform.report"] {
+                assert_eq!(of.iter().filter(|record| record["type"] == kind).count(), 1, "{kind} of {of:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_more_event_than_an_environment_takes_opens_another_and_both_come_to_rest() {
+    let stage = Stage::new().await;
+    for function in all(&stage, 2) {
+        let before = stage.streams().len();
+        let outcomes = together(&stage, &function, &vec![json!({ "sleep": 1_500 }); 3]).await;
+        let mut keys: Vec<Value> = answered(&outcomes).iter().map(|answer| answer["key"].clone()).collect();
+        keys.sort_by_key(Value::to_string);
+        keys.dedup();
+        assert_eq!((keys.len(), stage.streams().len() - before), (2, 2), "{}", function.runtime);
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.report.init.is_some()).count(), 2, "who opened pays init");
+        stage.until("both lie idle", |stage| stage.invoker.idle(&function) == 2).await;
+        // Frozen by now, or soon; thawed for the next events, of which both go to one.
+        pause(Duration::from_millis(30)).await;
+        let again = answered(&together(&stage, &function, &vec![json!({ "meet": 2 }); 2]).await);
+        assert!(again[0]["key"] == again[1]["key"] && keys.contains(&again[0]["key"]));
+        stage.until("both lie idle", |stage| stage.invoker.idle(&function) == 2).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l13_an_environment_is_not_frozen_while_anything_runs_in_it() {
+    let stage = Stage::new().await;
+    for function in all(&stage, 2) {
+        let (long, _) = tokio::join!(together(&stage, &function, &[json!({ "sleep": 700 })]), async {
+            for _ in 0..3 {
+                answered(&together(&stage, &function, &[json!({})]).await);
+                pause(Duration::from_millis(50)).await;
+            }
+        });
+        answered(&long);
+        assert!(long[0].report.duration < Duration::from_millis(1_500), "{:?}", long[0].report);
+        stage.until("it lies idle", |stage| stage.invoker.idle(&function) == 1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l9_everything_in_flight_fails_with_the_runtime_and_the_next_event_finds_another() {
+    let stage = Stage::new().await;
+    let [node, _, provided] = all(&stage, 3);
+    for function in [node, provided] {
+        let events = [
+            json!({ "meet": 3, "sleep": 9_000 }),
+            json!({ "meet": 3, "sleep": 9_000 }),
+            json!({ "meet": 3, "exit": 7 }),
+        ];
+        for outcome in together(&stage, &function, &events).await {
+            assert_eq!(outcome.function_error, Some(FunctionError::Unhandled));
+            let error = answer_of(&outcome);
+            assert_eq!(error["errorType"], "Runtime.ExitError", "{error}");
+            assert!(error["errorMessage"].as_str().unwrap().ends_with("Runtime exited with error: exit status 7"));
+            assert_eq!(outcome.report.status, lambda::invoke::Status::Failed("Runtime.ExitError".to_owned()));
+        }
+        answered(&together(&stage, &function, &[json!({})]).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_python_worker_that_ends_takes_its_own_event_with_it_and_no_other() {
+    let stage = Stage::new().await;
+    let [_, function, _] = all(&stage, 3);
+    let events =
+        [json!({ "meet": 3, "sleep": 300 }), json!({ "meet": 3, "sleep": 300 }), json!({ "meet": 3, "exit": 7 })];
+    let mut outcomes = together(&stage, &function, &events).await;
+    let error = answer_of(&outcomes.pop().unwrap());
+    assert_eq!(error["errorType"], "Runtime.ExitError");
+    assert!(error["errorMessage"].as_str().unwrap().ends_with("Runtime exited with error: exit status 7"), "{error}");
+    let survivors = answered(&outcomes);
+    // Another has taken its place: three run at once again, in the same environment.
+    let again = answered(&together(&stage, &function, &vec![json!({ "meet": 6 }); 3]).await);
+    assert!(again.iter().all(|answer| answer["key"] == survivors[0]["key"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handlers_error_is_its_own() {
+    let stage = Stage::new().await;
+    for function in all(&stage, 2) {
+        let outcomes = together(&stage, &function, &[json!({ "meet": 2, "throw": "no" }), json!({ "meet": 2 })]).await;
+        assert_eq!(answer_of(&outcomes[0])["errorMessage"], "no");
+        answered(&outcomes[1..]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l8_a_timeout_ends_the_wait_for_one_event_and_neither_its_code_nor_its_neighbours() {
+    let stage = Stage::new().await;
+    for mut function in all(&stage, 2) {
+        function.timeout_s = 2;
+        let first = answered(&together(&stage, &function, &[json!({})]).await);
+        let outcomes = together(&stage, &function, &[json!({ "sleep": 2_600 }), json!({ "sleep": 100 })]).await;
+        let error = answer_of(&outcomes[0]);
+        assert_eq!(error["errorType"], "Sandbox.Timedout", "{error}");
+        assert_eq!(outcomes[0].report.duration, Duration::from_secs(2));
+        let neighbour = &answered(&outcomes[1..])[0];
+        assert_eq!(neighbour["key"], first[0]["key"]);
+        // Its code goes on and keeps its slot: the other one is what is left.
+        let left = answered(&together(&stage, &function, &[json!({})]).await);
+        assert_eq!(left[0]["key"], first[0]["key"]);
+        stage.until("its code has ended", |stage| stage.invoker.idle(&function) == 1).await;
+        let both = answered(&together(&stage, &function, &vec![json!({ "sleep": 50 }); 2]).await);
+        assert!(both.iter().all(|answer| answer["key"] == first[0]["key"]), "the same environment, with both slots");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_in_which_only_what_timed_out_goes_on_ends_after_another_timeout() {
+    let stage = Stage::new().await;
+    let [_, _, mut function] = all(&stage, 2);
+    function.timeout_s = 1;
+    let outcomes = together(&stage, &function, &[json!({ "sleep": 60_000 })]).await;
+    assert_eq!(answer_of(&outcomes[0])["errorType"], "Sandbox.Timedout");
+    assert_eq!(stage.registered_keys().len(), 1);
+    stage.until("it has ended", |stage| stage.registered_keys().is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_wait_for_one_init_fail_with_it() {
+    let stage = Stage::new().await;
+    for (runtime, files) in [
+        ("nodejs22.x", [("index.js", "throw new Error('not today');")]),
+        ("python3.13", [("index.py", "raise ValueError('not today')")]),
+    ] {
+        let function = managed(4, stage.function(runtime, "index.handler", &files));
+        for outcome in together(&stage, &function, &vec![json!({}); 4]).await {
+            assert_eq!(outcome.function_error, Some(FunctionError::Unhandled));
+            assert_eq!(answer_of(&outcome)["errorMessage"], "not today");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_ends_lets_what_runs_answer_and_ends_the_rest() {
+    let stage = Stage::new().await;
+    let [_, _, function] = all(&stage, 2);
+    let function = Arc::new(function);
+    let (short, long, ()) = tokio::join!(
+        stage.invoke(&function, r#"{"meet": 2, "sleep": 200}"#),
+        stage.invoke(&function, r#"{"meet": 2, "sleep": 60000}"#),
+        async {
+            stage.until("both run", |stage| stage.invoker.running(&function.account) == 2).await;
+            pause(Duration::from_millis(300)).await;
+            stage.invoker.shutdown(Duration::from_secs(2)).await;
+        }
+    );
+    answered(&[short]);
+    assert_eq!(answer_of(&long)["errorType"], "Runtime.ExitError");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_function_runs_in_environments_of_its_own() {
+    let stage = Stage::new().await;
+    let [_, _, before] = all(&stage, 2);
+    let after = FunctionVersion { revision_id: "next".to_owned(), ..before.clone() };
+    let (old, new) = tokio::join!(together(&stage, &before, &[json!({ "sleep": 500 })]), async {
+        stage.until("it runs", |stage| stage.invoker.running(&before.account) == 1).await;
+        stage.invoker.retire(&before.arn, None).await;
+        together(&stage, &after, &[json!({})]).await
+    });
+    assert_ne!(answered(&old)[0]["key"], answered(&new)[0]["key"]);
+    stage.until("the old one has ended", |stage| stage.registered_keys().len() == 1).await;
+}
