@@ -46,8 +46,21 @@ pub fn service(lambda: Lambda) -> Service {
 }
 
 #[rustfmt::skip]
+fn of_capacity(table: wire::Table<Lambda>) -> wire::Table<Lambda> {
+    table
+        .op::<m::CreateCapacityProvider, _, _>            (capacity::create,                         "lambda:CreateCapacityProvider",             |cx, i| capacity_resource(cx, &i.capacity_provider_name))
+        .op::<m::GetCapacityProvider, _, _>               (capacity::get,                            "lambda:GetCapacityProvider",                |cx, i| capacity_resource(cx, &i.capacity_provider_name))
+        .op::<m::UpdateCapacityProvider, _, _>            (capacity::update,                         "lambda:UpdateCapacityProvider",             |cx, i| capacity_resource(cx, &i.capacity_provider_name))
+        .op::<m::DeleteCapacityProvider, _, _>            (capacity::delete,                         "lambda:DeleteCapacityProvider",             |cx, i| capacity_resource(cx, &i.capacity_provider_name))
+        .op::<m::ListCapacityProviders, _, _>             (capacity::list,                           "lambda:ListCapacityProviders",              |_, _| Resource::any())
+        .op::<m::ListFunctionVersionsByCapacityProvider, _, _>(capacity::list_versions,              "lambda:ListFunctionVersionsByCapacityProvider", |cx, i| capacity_resource(cx, &i.capacity_provider_name))
+        .op::<m::PutFunctionScalingConfig, _, _>          (capacity::put_scaling,                    "lambda:PutFunctionScalingConfig",           |cx, i| qualified_resource(cx, &i.function_name, Some(&i.qualifier)))
+        .op::<m::GetFunctionScalingConfig, _, _>          (capacity::get_scaling,                    "lambda:GetFunctionScalingConfig",           |cx, i| qualified_resource(cx, &i.function_name, Some(&i.qualifier)))
+}
+
+#[rustfmt::skip]
 fn lines(lambda: Lambda) -> wire::Table<Lambda> {
-    Service::table(&m::SERVICE, lambda)
+    of_capacity(Service::table(&m::SERVICE, lambda))
         .op::<m::CreateFunction, _, _>                    (functions::create,                        "lambda:CreateFunction",                     |cx, i| resource(cx, &i.function_name))
         .op::<m::GetFunction, _, _>                       (functions::get,                           "lambda:GetFunction",                        |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
         .op::<m::GetFunctionConfiguration, _, _>          (functions::get_configuration,             "lambda:GetFunctionConfiguration",           |cx, i| qualified_resource(cx, &i.function_name, i.qualifier.as_deref()))
@@ -110,14 +123,6 @@ fn lines(lambda: Lambda) -> wire::Table<Lambda> {
         .op::<m::AddLayerVersionPermission, _, _>         (layer_permissions::add,                   "lambda:AddLayerVersionPermission",          |cx, i| layer_version_resource(cx, &i.layer_name, i.version_number))
         .op::<m::RemoveLayerVersionPermission, _, _>      (layer_permissions::remove,                "lambda:RemoveLayerVersionPermission",       |cx, i| layer_version_resource(cx, &i.layer_name, i.version_number))
         .op::<m::GetLayerVersionPolicy, _, _>             (layer_permissions::get,                   "lambda:GetLayerVersionPolicy",              |cx, i| layer_version_resource(cx, &i.layer_name, i.version_number))
-        .op::<m::CreateCapacityProvider, _, _>            (capacity::create,                         "lambda:CreateCapacityProvider",             |cx, i| capacity_resource(cx, &i.capacity_provider_name))
-        .op::<m::GetCapacityProvider, _, _>               (capacity::get,                            "lambda:GetCapacityProvider",                |cx, i| capacity_resource(cx, &i.capacity_provider_name))
-        .op::<m::UpdateCapacityProvider, _, _>            (capacity::update,                         "lambda:UpdateCapacityProvider",             |cx, i| capacity_resource(cx, &i.capacity_provider_name))
-        .op::<m::DeleteCapacityProvider, _, _>            (capacity::delete,                         "lambda:DeleteCapacityProvider",             |cx, i| capacity_resource(cx, &i.capacity_provider_name))
-        .op::<m::ListCapacityProviders, _, _>             (capacity::list,                           "lambda:ListCapacityProviders",              |_, _| Resource::any())
-        .op::<m::ListFunctionVersionsByCapacityProvider, _, _>(capacity::list_versions,              "lambda:ListFunctionVersionsByCapacityProvider", |cx, i| capacity_resource(cx, &i.capacity_provider_name))
-        .op::<m::PutFunctionScalingConfig, _, _>          (capacity::put_scaling,                    "lambda:PutFunctionScalingConfig",           |cx, i| qualified_resource(cx, &i.function_name, Some(&i.qualifier)))
-        .op::<m::GetFunctionScalingConfig, _, _>          (capacity::get_scaling,                    "lambda:GetFunctionScalingConfig",           |cx, i| qualified_resource(cx, &i.function_name, Some(&i.qualifier)))
         .op::<m::GetAccountSettings, _, _>                (account::get_settings,                    "lambda:GetAccountSettings",                 |_, _| Resource::any())
 }
 

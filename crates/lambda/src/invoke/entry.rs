@@ -27,9 +27,14 @@ pub(super) fn argv(function: &FunctionVersion, plan: &LaunchPlan) -> Vec<String>
     shell.into_iter().chain(plan.argv.iter().cloned()).collect()
 }
 
-/// How what `function` begins with is talked to: a script may end with the runtime's command, or with any other.
+/// How what `function` begins with is talked to: a script may end with the runtime's command, or with any other. Frames are for
+/// one event at a time: our bootstraps, too, ask for events that run side by side.
 pub(super) fn protocol(function: &FunctionVersion, plan: &LaunchPlan) -> Protocol {
-    if begins_with_script(function, plan) { Protocol::Either } else { plan.protocol }
+    match (function.managed, begins_with_script(function, plan)) {
+        (Some(_), _) => Protocol::RuntimeApi,
+        (None, true) => Protocol::Either,
+        (None, false) => plan.protocol,
+    }
 }
 
 fn begins_with_script(function: &FunctionVersion, plan: &LaunchPlan) -> bool {

@@ -164,11 +164,7 @@ impl Invoker {
             self.credentials(function, &peer, folders.image.clone()).await.map_err(StartFailure::Platform)?;
         let mut variables = Self::variables(function, &plan, logs.name(), &credentials);
         variables.extend(beside.variable());
-        // Frames are for one event at a time: our bootstraps, too, ask for events that run side by side.
-        let protocol = match function.managed {
-            Some(_) => Protocol::RuntimeApi,
-            None => entry::protocol(function, &plan),
-        };
+        let protocol = entry::protocol(function, &plan);
         let (sandbox_began, start) = (clock.now(), clock.elapsed());
         let launched = self.sandbox_for(function, plan, folders, variables, &external).await;
         let Launched { mut sandbox, line, held } = match launched {

@@ -33,6 +33,7 @@ fn function() -> FunctionVersion {
         layers: vec![CodeRef { digest: "l".to_owned(), length: 1 }],
         image: None,
         concurrency: crate::Concurrency::default(),
+        managed: None,
         per_tenant: false,
         snap_start: false,
         name,
