@@ -36,7 +36,7 @@ pub(super) enum Ask {
     Deliver { header: InvokeHeader, event: Bytes, ended: oneshot::Sender<Ending> },
     /// Nobody waits for the answer any more.
     Leave { request_id: String, slot: Slot },
-    /// No slot is taken any more.
+    /// No slot is taken any more, unless one was taken meanwhile.
     Release,
 }
 
@@ -87,7 +87,13 @@ impl Host {
         let ending = loop {
             let heard = self.hear(&mut asks).await;
             let ending = match heard {
-                Heard::Ask(Some(Ask::Release) | None) => return self.release(),
+                Heard::Ask(Some(Ask::Release) | None) => match self.rest(id) {
+                    Some(host) => {
+                        self = host;
+                        None
+                    }
+                    None => return,
+                },
                 Heard::Ask(Some(ask)) => {
                     self.asked(ask).await;
                     None
@@ -104,11 +110,11 @@ impl Host {
             self.note_who_waits();
         };
         self.slots.close(&self.key, id);
-        self.end(&ending, asks).await;
+        self.end(id, &ending, asks).await;
     }
 
     /// Everything in flight ends as the environment does; the last records are written before it is gone.
-    async fn end(mut self, ending: &Ending, mut asks: mpsc::UnboundedReceiver<Ask>) {
+    async fn end(mut self, id: u64, ending: &Ending, mut asks: mpsc::UnboundedReceiver<Ask>) {
         self.environment.logs.drain();
         for (_, flight) in self.in_flight.drain() {
             if let Flight::Awaited(ended) = flight {
@@ -121,16 +127,26 @@ impl Host {
                 Ask::Show(look) => look(&mut self.environment),
                 // What was not handed over may go elsewhere; a slot is given back.
                 Ask::Deliver { .. } | Ask::Leave { .. } => {}
-                Ask::Release => break,
+                Ask::Release if self.slots.rest(&self.key, id, || ()) => break,
+                // Taken again meanwhile: it comes once more.
+                Ask::Release => {}
             }
         }
         self.environment.fail(ending).await;
         drop(self.busy);
     }
 
-    fn release(mut self) {
-        self.environment.is_shared(false);
-        self.busy.give_back(self.environment);
+    /// Puts the environment down, unless a slot was taken meanwhile.
+    fn rest(self, id: u64) -> Option<Self> {
+        let (slots, key) = (self.slots.clone(), Arc::clone(&self.key));
+        let mut host = Some(self);
+        slots.rest(&key, id, || {
+            if let Some(Self { mut environment, busy, .. }) = host.take() {
+                environment.is_shared(false);
+                busy.give_back(environment);
+            }
+        });
+        host
     }
 
     async fn asked(&mut self, ask: Ask) {

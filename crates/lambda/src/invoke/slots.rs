@@ -6,7 +6,7 @@
 //!        └─ open one: an idle one or a new one (`environments.rs`) ─► its first slot, the others to who waits
 //!             └─ meanwhile a slot becomes free: that one, and somebody else opens if one is still wanted
 //!   slot given back ─┬─ somebody waits: handed over
-//!                    └─ the last of its environment: the environment lies idle, as every other (freeze, stop, make room)
+//!                    └─ the last of its environment: its host puts it down (freeze, stop, make room: as every other)
 //! ```
 //! The fullest first: the others come to rest and can be frozen, or end.
 
@@ -177,14 +177,27 @@ impl Slots {
         let Some(at) = crowd.open.iter().position(|open| open.id == id) else { return };
         crowd.open[at].taken -= 1;
         self.hand_out(key, crowd, at, now);
-        if crowd.open[at].taken == 0 {
-            let open = crowd.open.swap_remove(at);
-            // A host that is gone needs to hear nothing.
-            let _ = open.asks.send(Ask::Release);
+        // Until its host has put the environment down, another event may take it.
+        if crowd.open[at].taken == 0 && crowd.open[at].asks.send(Ask::Release).is_err() {
+            crowd.open.swap_remove(at);
         }
         if crowd.is_unused() {
             state.by_key.remove(key);
         }
+    }
+
+    /// Has the environment put down, if no slot of it is taken, and no longer knows it then. Nobody finds it gone and not yet
+    /// idle: both are one step. Returns whether it was put down.
+    pub(super) fn rest(&self, key: &EnvironmentKey, id: u64, put_down: impl FnOnce()) -> bool {
+        let mut state = self.0.lock();
+        let Some(crowd) = state.by_key.get_mut(key) else { return false };
+        let Some(at) = crowd.open.iter().position(|open| open.id == id && open.taken == 0) else { return false };
+        put_down();
+        crowd.open.swap_remove(at);
+        if crowd.is_unused() {
+            state.by_key.remove(key);
+        }
+        true
     }
 
     /// Gives the free slots of one environment to who waits.

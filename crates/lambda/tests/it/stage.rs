@@ -51,7 +51,11 @@ impl DataPlane for Script {
     fn resolve(&self, runtime: &str) -> Result<Resolved, MissingRuntime> {
         let version = RuntimeVersion([22, 1, 0]);
         match runtime {
-            "nodejs22.x" => Ok(Resolved { family: Family::Node, version: Some(version), warning: None }),
+            "nodejs20.x" | "nodejs22.x" => Ok(Resolved { family: Family::Node, version: Some(version), warning: None }),
+            "python3.12" | "python3.13" => {
+                Ok(Resolved { family: Family::Python, version: Some(version), warning: None })
+            }
+            "provided.al2023" => Ok(Resolved { family: Family::Provided, version: None, warning: None }),
             "nodejs24.x" => {
                 let warning = Some("nodejs24.x runs on node 22.1.0".to_owned());
                 Ok(Resolved { family: Family::Node, version: Some(version), warning })

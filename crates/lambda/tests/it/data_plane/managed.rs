@@ -161,7 +161,8 @@ async fn one_more_event_than_an_environment_takes_opens_another_and_both_come_to
 async fn l13_an_environment_is_not_frozen_while_anything_runs_in_it() {
     let stage = Stage::new().await;
     for function in all(&stage, 2) {
-        let (long, _) = tokio::join!(together(&stage, &function, &[json!({ "sleep": 700 })]), async {
+        let event = [json!({ "sleep": 700 })];
+        let (long, ()) = tokio::join!(together(&stage, &function, &event), async {
             for _ in 0..3 {
                 answered(&together(&stage, &function, &[json!({})]).await);
                 pause(Duration::from_millis(50)).await;
@@ -290,7 +291,8 @@ async fn a_changed_function_runs_in_environments_of_its_own() {
     let stage = Stage::new().await;
     let [_, _, before] = all(&stage, 2);
     let after = FunctionVersion { revision_id: "next".to_owned(), ..before.clone() };
-    let (old, new) = tokio::join!(together(&stage, &before, &[json!({ "sleep": 500 })]), async {
+    let event = [json!({ "sleep": 500 })];
+    let (old, new) = tokio::join!(together(&stage, &before, &event), async {
         stage.until("it runs", |stage| stage.invoker.running(&before.account) == 1).await;
         stage.invoker.retire(&before.arn, None).await;
         together(&stage, &after, &[json!({})]).await
