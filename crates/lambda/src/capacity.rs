@@ -18,6 +18,8 @@ pub(crate) const MEMORY_MB_MIN: u32 = 2_048;
 pub(crate) const MEMORY_MB_MAX: i32 = 32_768;
 /// `ExecutionEnvironmentMemoryGiBPerVCpu` when none is given, in thousandths.
 const MEMORY_PER_CPU_MILLI_GIB: u32 = 2_000;
+/// The bounds of `ExecutionEnvironmentMemoryGiBPerVCpu`, in thousandths.
+const MEMORY_PER_CPU_MILLI_GIB_BOUNDS: std::ops::RangeInclusive<u32> = 2_000..=8_000;
 /// `PerExecutionEnvironmentMaxConcurrency`, the most.
 const SLOTS_MAX: u32 = 1_600;
 
@@ -58,7 +60,6 @@ impl CapacityName {
 /// What a client asks for, laid over what was there.
 pub(crate) fn laid_over(before: Option<ManagedRecord>, given: m::CapacityProviderConfig) -> ManagedRecord {
     let given = given.lambda_managed_instances_capacity_provider_config;
-    // The model has checked the bounds.
     let milli = |gib: f64| (gib * 1_000.0).round() as u32;
     ManagedRecord {
         capacity_arn: given.capacity_provider_arn,
@@ -121,6 +122,11 @@ pub(crate) fn check(record: &FunctionRecord) -> Result<(), LambdaError> {
              java21, dotnet8, provided.al2023, and later ones.",
             record.runtime
         )));
+    }
+    let per_cpu = record.managed.as_ref().and_then(|own| own.memory_per_cpu_milli_gib);
+    if per_cpu.is_some_and(|milli| !MEMORY_PER_CPU_MILLI_GIB_BOUNDS.contains(&milli)) {
+        // The shape tables bound whole numbers only.
+        return Err(LambdaError::invalid("ExecutionEnvironmentMemoryGiBPerVCpu must be between 2 and 8."));
     }
     let managed = managed(record).ok_or_else(|| LambdaError::internal("a record without its part"))?;
     let least = MEMORY_MB_MIN.max(managed.memory_mb_per_cpu);

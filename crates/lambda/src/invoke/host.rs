@@ -82,7 +82,7 @@ impl Host {
     }
 
     /// Serves until no slot is taken any more.
-    pub(super) async fn serve(mut self, id: u64, mut asks: mpsc::UnboundedReceiver<Ask>) {
+    pub(super) async fn serve(mut self, id: u64, mut asks: mpsc::Receiver<Ask>) {
         self.environment.is_shared(true);
         let ending = loop {
             let heard = self.hear(&mut asks).await;
@@ -114,7 +114,7 @@ impl Host {
     }
 
     /// Everything in flight ends as the environment does; the last records are written before it is gone.
-    async fn end(mut self, id: u64, ending: &Ending, mut asks: mpsc::UnboundedReceiver<Ask>) {
+    async fn end(mut self, id: u64, ending: &Ending, mut asks: mpsc::Receiver<Ask>) {
         self.environment.logs.drain();
         for (_, flight) in self.in_flight.drain() {
             if let Flight::Awaited(ended) = flight {
@@ -194,7 +194,7 @@ impl Host {
         };
     }
 
-    async fn hear(&mut self, asks: &mut mpsc::UnboundedReceiver<Ask>) -> Heard {
+    async fn hear(&mut self, asks: &mut mpsc::Receiver<Ask>) -> Heard {
         let Environment { line, extensions, sandbox, logs, clock, shutdown, .. } = &mut *self.environment;
         let shutdown: &CancellationToken = shutdown;
         let left_too_long = async {

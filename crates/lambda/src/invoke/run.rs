@@ -119,7 +119,7 @@ impl Run {
     /// Runs it.
     pub(super) async fn run(mut self) -> Result<InvokeOutcome, InvokeError> {
         let outcome = match self.function.managed {
-            Some(managed) => match self.among_others(managed.slots.max(1) as usize).await {
+            Some(managed) => match Box::pin(self.among_others(managed.slots.max(1) as usize)).await {
                 (Some(run), outcome) => {
                     self = run;
                     outcome

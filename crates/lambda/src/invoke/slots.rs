@@ -23,6 +23,10 @@ use super::environment::expire_soon;
 use super::environments::EnvironmentKey;
 use super::host::Ask;
 
+/// Questions that each slot may have under way: its event, a look after a timeout, the leave that follows, and one to spare. The
+/// one beyond them all is [`Ask::Release`].
+const ASKS_PER_SLOT: usize = 4;
+
 /// The slots of this node. Cloning is cheap.
 #[derive(Clone)]
 pub(super) struct Slots(Arc<Mutex<State>>);
@@ -46,12 +50,14 @@ struct Crowd {
 /// An environment in which something runs.
 struct Open {
     id: u64,
-    asks: mpsc::UnboundedSender<Ask>,
+    asks: mpsc::Sender<Ask>,
     slots: usize,
     taken: usize,
     keys_expire: Option<Timestamp>,
     /// It takes no more events: it ends, or its version was retired.
     closed: bool,
+    /// Its host is told that nothing runs in it, and has not looked yet.
+    told: bool,
 }
 
 struct Waiting {
@@ -178,7 +184,8 @@ impl Slots {
         crowd.open[at].taken -= 1;
         self.hand_out(key, crowd, at, now);
         // Until its host has put the environment down, another event may take it.
-        if crowd.open[at].taken == 0 && crowd.open[at].asks.send(Ask::Release).is_err() {
+        let open = &mut crowd.open[at];
+        if open.taken == 0 && !std::mem::replace(&mut open.told, true) && open.asks.try_send(Ask::Release).is_err() {
             crowd.open.swap_remove(at);
         }
         if crowd.is_unused() {
@@ -191,7 +198,11 @@ impl Slots {
     pub(super) fn rest(&self, key: &EnvironmentKey, id: u64, put_down: impl FnOnce()) -> bool {
         let mut state = self.0.lock();
         let Some(crowd) = state.by_key.get_mut(key) else { return false };
-        let Some(at) = crowd.open.iter().position(|open| open.id == id && open.taken == 0) else { return false };
+        let Some(at) = crowd.open.iter().position(|open| open.id == id) else { return false };
+        crowd.open[at].told = false;
+        if crowd.open[at].taken > 0 {
+            return false;
+        }
         put_down();
         crowd.open.swap_remove(at);
         if crowd.is_unused() {
@@ -222,14 +233,14 @@ pub(super) struct Slot {
     all: Slots,
     key: Arc<EnvironmentKey>,
     id: u64,
-    asks: mpsc::UnboundedSender<Ask>,
+    asks: mpsc::Sender<Ask>,
     /// False for one that nobody took.
     counted: bool,
 }
 
 impl Slot {
     /// The way to the environment's host. Bounded by the slots: each has a few questions under way at most.
-    pub(super) fn asks(&self) -> &mpsc::UnboundedSender<Ask> {
+    pub(super) fn asks(&self) -> &mpsc::Sender<Ask> {
         &self.asks
     }
 }
@@ -265,16 +276,16 @@ impl Opening {
     pub(super) fn opened(
         mut self,
         keys_expire: Option<Timestamp>,
-        host: impl FnOnce(u64, mpsc::UnboundedReceiver<Ask>),
+        host: impl FnOnce(u64, mpsc::Receiver<Ask>),
     ) -> Slot {
         self.counted = false;
-        let (asks, asked) = mpsc::unbounded_channel();
+        let (asks, asked) = mpsc::channel(ASKS_PER_SLOT * self.slots + 1);
         let mut state = self.all.0.lock();
         let (now, id) = (state.clock.now(), state.id + 1);
         state.id = id;
         let crowd = state.by_key.entry(Arc::clone(&self.key)).or_default();
         crowd.opening = crowd.opening.saturating_sub(1);
-        let open = Open { id, asks, slots: self.slots, taken: 1, keys_expire, closed: false };
+        let open = Open { id, asks, slots: self.slots, taken: 1, keys_expire, closed: false, told: false };
         let slot = self.all.slot(&self.key, &open);
         crowd.open.push(open);
         let at = crowd.open.len() - 1;

@@ -116,6 +116,9 @@ fn shown(cx: &Cx, name: &CapacityName, record: CapacityRecord) -> m::CapacityPro
 /// Fails when metrics are to be followed by hand-made rules, or rules are given where none are followed.
 fn check_scaling(record: &CapacityRecord) -> Result<(), LambdaError> {
     let Some(scaling) = &record.scaling else { return Ok(()) };
+    if scaling.policies.iter().flatten().any(|(_, target)| !(0.0..=100.0).contains(target)) {
+        return Err(LambdaError::invalid("TargetValue must be between 0 and 100."));
+    }
     match (scaling.mode.as_deref(), scaling.policies.is_some()) {
         (Some("Manual"), false) => {
             Err(LambdaError::invalid("ScalingPolicies are required when ScalingMode is Manual."))

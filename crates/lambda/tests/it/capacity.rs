@@ -125,6 +125,8 @@ async fn what_a_capacity_provider_cannot_be_is_refused() {
         json!({ "PermissionsConfig": { "CapacityProviderOperatorRoleArn": CLOSED_ROLE } }),
         json!({ "InstanceRequirements": { "AllowedInstanceTypes": ["a"], "ExcludedInstanceTypes": ["b"] } }),
         json!({ "CapacityProviderScalingConfig": { "ScalingMode": "Manual" } }),
+        json!({ "CapacityProviderScalingConfig": { "ScalingMode": "Manual", "ScalingPolicies": [
+            { "PredefinedMetricType": "LambdaCapacityProviderAverageCPUUtilization", "TargetValue": 100.5 }] } }),
     ] {
         let (status, code, message) = stage.send("POST", CAPACITIES, with(capacity("c"), more)).await.error();
         assert_eq!((status, code.as_str()), (400, "InvalidParameterValueException"), "{message}");
@@ -187,7 +189,7 @@ async fn what_does_not_go_with_a_capacity_provider_is_refused_and_leaves_nothing
     ] {
         assert_eq!(stage.create("f", on(bad)).await.error().0, 400);
     }
-    let elsewhere = on(json!({ "CapacityProviderArn": ARN.replace(":c", ":gone") }));
+    let elsewhere = on(json!({ "CapacityProviderArn": ARN.replace("provider:c", "provider:gone") }));
     assert_eq!(stage.create("f", elsewhere).await.error().0, 404);
     assert_eq!(stage.get(&format!("{FUNCTIONS}/f")).await.status, 404, "nothing is left half done");
 

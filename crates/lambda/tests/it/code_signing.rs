@@ -29,7 +29,7 @@ async fn config(stage: &Stage, policy: Option<&str>) -> String {
         input["CodeSigningPolicies"] = json!({ "UntrustedArtifactOnDeployment": policy });
     }
     let made = stage.send("POST", CONFIGS, input).await.expect(201);
-    made["CodeSigningConfig"]["CodeSigningConfigArn"].as_str().unwrap().to_owned()
+    made["CodeSigningConfig"]["CodeSigningConfigArn"].as_str().expect("an ARN").to_owned()
 }
 
 async fn enforce(stage: &Stage, arn: &str, policy: &str) {
@@ -443,7 +443,7 @@ impl Model {
     async fn compare(&self, stage: &Stage, page: usize) {
         // ListCodeSigningConfigs, ListFunctionsByCodeSigningConfig
         let there = listed(stage, CONFIGS, "CodeSigningConfigs", page).await;
-        let there: Vec<_> = there.iter().map(|one| one["CodeSigningConfigArn"].as_str().unwrap()).collect();
+        let there: Vec<_> = there.iter().map(|one| one["CodeSigningConfigArn"].as_str().expect("an ARN")).collect();
         assert_eq!(there, self.configs.keys().collect::<Vec<_>>());
         for arn in self.configs.keys() {
             let users = listed(stage, &format!("{}/functions", of_config(arn)), "FunctionArns", page).await;

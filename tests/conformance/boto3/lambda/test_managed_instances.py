@@ -111,6 +111,15 @@ def test_a_capacity_provider_from_its_making_to_its_end(deploy, capacity, lambda
     function = deploy(MEET_NODE, runtime="nodejs22.x", **fields)
     found = lambda_client.get_capacity_provider(CapacityProviderName=arn)["CapacityProvider"]
     assert found["State"] == "Active" and found["CapacityProviderArn"] == arn
+    with pytest.raises(lambda_client.exceptions.ResourceConflictException):
+        lambda_client.create_capacity_provider(
+            CapacityProviderName=arn.rsplit(":", 1)[1],
+            **{name: found[name] for name in ["VpcConfig", "PermissionsConfig"]},
+        )
+    changed = lambda_client.update_capacity_provider(
+        CapacityProviderName=arn.rsplit(":", 1)[1], CapacityProviderScalingConfig={"MaxVCpuCount": 30}
+    )["CapacityProvider"]
+    assert changed["CapacityProviderScalingConfig"] == {"MaxVCpuCount": 30}
     paginator = lambda_client.get_paginator("list_capacity_providers")
     assert arn in [one["CapacityProviderArn"] for page in paginator.paginate() for one in page["CapacityProviders"]]
     name = arn.rsplit(":", 1)[1]
@@ -120,10 +129,9 @@ def test_a_capacity_provider_from_its_making_to_its_end(deploy, capacity, lambda
         lambda_client.delete_capacity_provider(CapacityProviderName=name)
     version = lambda_client.publish_version(FunctionName=function.name)["Version"]
     scaling = {"MinExecutionEnvironments": 1, "MaxExecutionEnvironments": 1}
-    put = lambda_client.put_function_scaling_config
-    put(FunctionName=function.name, Qualifier=version, FunctionScalingConfig=scaling)
-    get = lambda_client.get_function_scaling_config
-    assert get(FunctionName=function.name, Qualifier=version)["AppliedFunctionScalingConfig"] == scaling
+    named = {"FunctionName": function.name, "Qualifier": version}
+    lambda_client.put_function_scaling_config(**named, FunctionScalingConfig=scaling)
+    assert lambda_client.get_function_scaling_config(**named)["AppliedFunctionScalingConfig"] == scaling
     # Two run in the one environment that there may be; a third is throttled.
     answers = []
     with ThreadPoolExecutor(3) as threads:

@@ -26,9 +26,9 @@ enum NoSlot {
 
 /// What came of handing over the event.
 enum Served {
-    Outcome(Run, InvokeOutcome),
+    Outcome(Box<Run>, Box<InvokeOutcome>),
     /// The environment was gone before it took the event.
-    NeverTaken(Run),
+    NeverTaken(Box<Run>),
     /// The host is gone.
     Lost,
 }
@@ -50,8 +50,8 @@ impl Run {
                 self.spans.phase("queueing", began, self.invoker.0.clock.now());
             }
             match self.serve_in(slot).await {
-                Served::Outcome(run, outcome) => return (Some(run), Ok(outcome)),
-                Served::NeverTaken(run) => self = run,
+                Served::Outcome(run, outcome) => return (Some(*run), Ok(*outcome)),
+                Served::NeverTaken(run) => self = *run,
                 Served::Lost => {
                     let cause = "the host of the environment was lost".to_owned();
                     return (None, Err(InvokeError::Unavailable { cause }));
@@ -151,7 +151,7 @@ impl Run {
             // The receiver waits below.
             drop(sender.send((run, result)));
         };
-        slot.asks().send(Ask::Show(Box::new(look))).ok()?;
+        slot.asks().send(Ask::Show(Box::new(look))).await.ok()?;
         seen.await.ok()
     }
 
@@ -164,12 +164,12 @@ impl Run {
         let (began, start) = (clock.now(), clock.elapsed());
         let (header, event) = (run.header(began + left), run.invocation.payload.clone());
         let (sender, ended) = oneshot::channel();
-        if slot.asks().send(Ask::Deliver { header, event, ended: sender }).is_err() {
-            return Served::NeverTaken(run);
+        if slot.asks().send(Ask::Deliver { header, event, ended: sender }).await.is_err() {
+            return Served::NeverTaken(Box::new(run));
         }
         let ending = match clock.timeout(left, ended).await {
             Some(Ok(ending)) => ending,
-            Some(Err(_)) => return Served::NeverTaken(run),
+            Some(Err(_)) => return Served::NeverTaken(Box::new(run)),
             None => Ending::TimedOut(run.timeout()),
         };
         let left_behind = matches!(ending, Ending::TimedOut(_));
@@ -181,10 +181,10 @@ impl Run {
         let Some((run, outcome)) = looked.await else { return Served::Lost };
         match left_behind {
             // The host is gone when this fails, and the slot with it.
-            true => drop(slot.asks().clone().send(Ask::Leave { request_id, slot })),
+            true => drop(slot.asks().clone().send(Ask::Leave { request_id, slot }).await),
             false => drop(slot),
         }
-        Served::Outcome(run, outcome)
+        Served::Outcome(Box::new(run), Box::new(outcome))
     }
 
     fn begin(&mut self, environment: &mut Environment) {

@@ -13,14 +13,14 @@ fn slots() -> Slots {
 }
 
 /// Opens, and keeps the host's end.
-fn opened(opening: Opening) -> (Slot, mpsc::UnboundedReceiver<Ask>) {
+fn opened(opening: Opening) -> (Slot, mpsc::Receiver<Ask>) {
     let mut end = None;
     let slot = opening.opened(None, |_, asks| end = Some(asks));
     (slot, end.expect("a host is told"))
 }
 
 /// Has heard that nothing runs in it any more, and puts it down.
-fn rests(all: &Slots, key: &EnvironmentKey, id: u64, asks: &mut mpsc::UnboundedReceiver<Ask>) -> bool {
+fn rests(all: &Slots, key: &EnvironmentKey, id: u64, asks: &mut mpsc::Receiver<Ask>) -> bool {
     let mut rested = false;
     while let Ok(Ask::Release) = asks.try_recv() {
         rested |= all.rest(key, id, || ());
@@ -158,7 +158,7 @@ struct Hands {
     waiting: Vec<oneshot::Receiver<Given>>,
     opening: Vec<(oneshot::Receiver<Given>, Opening)>,
     /// The hosts' ends.
-    hosts: Vec<(u64, mpsc::UnboundedReceiver<Ask>)>,
+    hosts: Vec<(u64, mpsc::Receiver<Ask>)>,
 }
 
 impl Hands {
