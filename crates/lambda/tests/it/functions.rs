@@ -366,10 +366,10 @@ async fn replacing_packages_over_and_over_does_not_fill_the_disk() {
 #[tokio::test]
 async fn operations_that_are_not_served_yet_say_so() {
     let stage = Stage::new().await;
-    let answer = stage.send("POST", "/2025-11-30/capacity-providers", json!({})).await;
+    let answer = stage.get("/2025-12-01/functions/f/durable-executions").await;
     let (status, _, message) = answer.error();
     assert_eq!(status, 501);
-    assert!(message.contains("CreateCapacityProvider"), "{message}");
+    assert!(message.contains("ListDurableExecutionsByFunction"), "{message}");
 }
 
 #[tokio::test]
