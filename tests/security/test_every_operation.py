@@ -86,6 +86,7 @@ DEPENDENT = {
     ("sqs", "ListMessageMoveTasks"): MOVES,
     ("sqs", "CancelMessageMoveTask"): MOVES,
     ("lambda", "CreateFunction"): {"iam:PassRole"},
+    ("lambda", "CreateCapacityProvider"): {"iam:PassRole"},
     ("lambda", "UpdateFunctionConfiguration"): {"iam:PassRole"},
     ("iam", "AddRoleToInstanceProfile"): {"iam:PassRole"},
     ("s3", "CopyObject"): {"s3:GetObject", "s3:GetObjectTagging", "s3:PutObjectTagging"},
@@ -129,6 +130,8 @@ TEXTS = [
     "0123456789abcdef0123456789abcdef01234567",
     "01234567-89ab-cdef-0123-456789abcdef",
     "AKIAWALKWALKWALKWALK",
+    "sg-0123456789abcdef0",
+    "subnet-0123456789abcdef0",
 ]
 BY_NAME = {
     "PolicyDocument": '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}',

@@ -93,8 +93,8 @@ def test_update_code_refuses_a_truncated_zip_and_keeps_the_code(deploy, lambda_c
 
 def test_an_operation_that_is_not_served_says_so(lambda_client):
     with pytest.raises(ClientError) as caught:
-        lambda_client.list_capacity_providers()
+        lambda_client.list_durable_executions_by_function(FunctionName="any")
     error = caught.value.response
     assert error["ResponseMetadata"]["HTTPStatusCode"] in (400, 404, 501)
-    assert "ListCapacityProviders" in error["Error"]["Message"]
+    assert "ListDurableExecutionsByFunction" in error["Error"]["Message"]
     assert "implemented" in error["Error"]["Message"]

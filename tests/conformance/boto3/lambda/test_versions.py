@@ -95,7 +95,7 @@ def test_permissions_tags_and_settings(deploy, lambda_client):
     assert put["LastModified"].year >= 2026
     configs = lambda_client.get_paginator("list_function_event_invoke_configs").paginate(FunctionName=name)
     assert [one["MaximumRetryAttempts"] for page in configs for one in page["FunctionEventInvokeConfigs"]] == [1]
-    assert refused(lambda_client.list_capacity_providers) == "NotImplemented"
+    assert refused(lambda_client.list_durable_executions_by_function, FunctionName=name) == "NotImplemented"
 
 
 def test_l10_reserved_concurrency_of_zero_stops_a_function(deploy, lambda_client):
