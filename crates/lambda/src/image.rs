@@ -3,7 +3,7 @@
 //! ```text
 //!  ImageUri ─► ImageSource (registry, layout) ─► manifest, configuration ─► record: Pending
 //!                     │                                                       │ (pull.rs, behind the answer)
-//!                     └────────── layers ─► blob store ─► unpack (tar.rs, tree.rs) ─► CODE/BOOT/image-DIGEST ─► Active
+//!                     └────────── layers ─► blob store ─► unpack (tar.rs, tree.rs) ─► CODE/BOOT/unpacked-DIGEST ─► Active
 //! ```
 //!
 //! - A function keeps the digest that its tag meant when it was created or updated (ADR 0015).

@@ -29,6 +29,7 @@ use std::time::{Duration, SystemTime};
 
 use blob::{BlobRef, Blobs};
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use sys::turns::{Turn, Turns};
 use sys::{Clock, Rng, Timestamp};
 use tokio::sync::{Mutex, MutexGuard, Semaphore};
@@ -430,27 +431,32 @@ impl Packages {
         Ok(folder)
     }
 
-    /// The root of the image called `name`, which `fill` makes for `account` when it is not on this node, or not any more. It
-    /// stays as long as somebody has the lease.
+    /// The root of the image called `name`, which `fill` makes for `account` when it is not on this node, or not any more: of
+    /// about `bytes_min` bytes, or more. It stays as long as somebody has the lease.
     pub(crate) async fn image_once(
         &self,
         account: &AccountId,
-        name: String,
+        (name, bytes_min): (String, u64),
         fill: impl FnOnce(PathBuf, Growing) -> BoxFuture<Result<Growing, PackageError>>,
     ) -> Result<(PathBuf, Lease), PackageError> {
-        let flight = self.inner.flight(&name).await;
-        if let Some(here) = self.leased(&name).await? {
-            return Ok(here);
-        }
-        // Who waits for a place of their account holds up no other account that needs the same image.
-        drop(flight);
-        let _slot = self.inner.image_slots.take(account.as_str()).await;
-        let _flight = self.inner.flight(&name).await;
+        // Who waits for a place of their account holds up no other account that needs the same image, and who waits for the same
+        // image takes no place from others.
+        let (_slot, _flight) = loop {
+            drop(self.inner.flight(&name).await);
+            if let Some(here) = self.leased(&name).await? {
+                return Ok(here);
+            }
+            let slot = self.inner.image_slots.take(account.as_str()).await;
+            if let Some(flight) = self.inner.flight(&name).now_or_never() {
+                break (slot, flight);
+            }
+        };
+        // It may have come to be while a place was waited for.
         if let Some(here) = self.leased(&name).await? {
             return Ok(here);
         }
         let kept = Arc::clone(&self.inner.kept);
-        let (root, growing) = sys::task::blocking(move || kept.begin()).await.ok_or_else(cancelled)??;
+        let (root, growing) = sys::task::blocking(move || kept.begin(bytes_min)).await.ok_or_else(cancelled)??;
         let growing = fill(root, growing).await?;
         Ok(sys::task::blocking(move || growing.keep(&name)).await.ok_or_else(cancelled)??)
     }

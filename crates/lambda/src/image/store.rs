@@ -33,8 +33,9 @@ pub(crate) const ACCOUNT_LOOK_UPS_AT_ONCE: usize = 4;
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// Pieces of a blob on their way to the unpacker.
 const PIECES: usize = 4;
-/// Names of folders that hold an unpacked image.
-pub(crate) const UNPACKED: &str = "image-";
+/// Names of folders that hold an unpacked image. Whoever changes what is in them changes this: what another version of the
+/// program has left under another name is needed by no record, and is removed at the start.
+pub(crate) const UNPACKED: &str = "unpacked-";
 
 /// The name of the folder that holds the image with this manifest.
 pub(crate) fn folder_name(manifest_digest: &str) -> String {
@@ -188,18 +189,15 @@ impl Packages {
         let diff_ids = configuration.diff_ids(layers.len()).map_err(refused)?;
         let limits = self.image_limits();
         let blobs = self.blobs().clone();
-        let image = self.image_once(account, folder_name(&manifest.digest), move |root, growing| {
+        // Layers are seldom larger packed than unpacked.
+        let bytes_min = layers.iter().fold(0u64, |sum, layer| sum.saturating_add(layer.blob.length));
+        let image = self.image_once(account, (folder_name(&manifest.digest), bytes_min), move |root, growing| {
             Box::pin(async move {
                 let mut tree = Tree::new(&root, limits.nodes_max, growing)?;
                 let mut bytes_left = limits.bytes_max;
                 for (layer, diff_id) in layers.iter().zip(diff_ids) {
                     let laid = lay(&blobs, layer, diff_id, tree, bytes_left).await;
-                    (tree, bytes_left) = laid.map_err(|error| match error {
-                        PackageError::Io(error) if error.raw_os_error().is_none() => {
-                            PackageError::Layer { digest: layer.blob.digest.clone(), reason: error.to_string() }
-                        }
-                        other => other,
-                    })?;
+                    (tree, bytes_left) = laid.map_err(|error| of_layer(error, &layer.blob.digest))?;
                 }
                 let finish = move || tree.finish();
                 Ok(sys::task::blocking(finish).await.ok_or_else(crate::package::cancelled)??)
@@ -261,6 +259,18 @@ async fn store_layer(blobs: &Blobs, mut pieces: Slow<'_>, blob: &BlobRef) -> Res
     match writer.finish().await.map_err(node)?.digest == blob.digest {
         true => Ok(()),
         false => Err(altered(&blob.digest.to_string())),
+    }
+}
+
+/// What the end of an unpacking says about the layer with this digest, if anything.
+fn of_layer(error: PackageError, digest: &str) -> PackageError {
+    match error {
+        PackageError::Io(error)
+            if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
+        {
+            PackageError::Layer { digest: digest.to_owned(), reason: error.to_string() }
+        }
+        other => other,
     }
 }
 
@@ -439,6 +449,17 @@ mod tests {
         assert!(slow.next().await.expect("a piece").is_some());
         let (piece, ()) = tokio::join!(slow.next(), async { clock.advance(SILENCE_MAX) });
         assert!(piece.is_err());
+    }
+
+    #[test]
+    fn a_layer_is_at_fault_for_what_it_holds_and_for_nothing_else() {
+        for error in [broken("a header is wrong"), io::ErrorKind::UnexpectedEof.into()] {
+            assert!(of_layer(error.into(), "d").is_clients());
+        }
+        let full = io::Error::from(rustix::io::Errno::NOSPC);
+        for error in [crate::package::cancelled(), full.into(), PackageError::Blob(blob::BlobError::Full)] {
+            assert!(!of_layer(error, "d").is_clients());
+        }
     }
 
     #[tokio::test]

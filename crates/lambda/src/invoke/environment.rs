@@ -1,5 +1,6 @@
 //! One execution environment: a sandbox, the line to the runtime in it, its log stream, its credentials.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use trace::Recorder;
 use wire::TraceContext;
 
 use super::channel::InvokeHeader;
-use super::code_caches::Cached;
+use super::code_caches::{Cached, InitEnd};
 use super::ending::Ending;
 use super::extensions::{Extensions, Failure, ShutdownReason, runtime_end};
 use super::line::{Line, Said};
@@ -141,13 +142,35 @@ impl Environment {
         self.telemetry.close();
         let cached = std::mem::take(&mut self.cached);
         if !matches!(cached, Cached::Not) {
-            cached.conclude(initialised.is_ok(), self.given.take()).await;
+            let end = match &initialised {
+                Ok(_) => InitEnd::Well,
+                Err(ending) if self.shutdown.is_cancelled() || ending.refusal().is_some() => InitEnd::Interrupted,
+                Err(_) => InitEnd::Failed,
+            };
+            cached.conclude(end, self.given.take()).await;
         }
         match initialised {
             Ok(_) => self.state.become_(State::Ready),
             Err(ref ending) => self.fail(ending).await,
         }
         initialised
+    }
+
+    /// The same, holding what others wait for: given back before the end of an init that lasts longer than `held_max`.
+    pub(super) async fn initialise_with<T>(
+        &mut self,
+        phase: InitPhase,
+        init_max: Duration,
+        held: T,
+        held_max: Duration,
+    ) -> (Result<Initialised, Ending>, Option<T>) {
+        let clock = self.clock.clone();
+        let mut initialising = pin!(self.initialise(phase, init_max));
+        if let Some(initialised) = clock.timeout(held_max, &mut initialising).await {
+            return (initialised, Some(held));
+        }
+        drop(held);
+        (initialising.await, None)
     }
 
     fn init_kind(&self, phase: InitPhase) -> events::Init<'static> {
@@ -441,8 +464,11 @@ impl Environment {
         }
     }
 
-    /// Gives it no more CPU until [`Environment::thaw`] (L13).
+    /// Gives it no more CPU until [`Environment::thaw`] (L13). It may be frozen already: taken, and put back unused.
     pub(crate) async fn freeze(&mut self) -> std::io::Result<()> {
+        if self.state == State::Frozen {
+            return Ok(());
+        }
         self.telemetry.pause().await;
         self.sandbox.freeze().await?;
         self.state.become_(State::Frozen);

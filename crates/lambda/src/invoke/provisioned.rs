@@ -130,14 +130,24 @@ impl Invoker {
         let told = |error: InvokeError| error.to_string();
         let (checkout, busy) = self.0.environments.checkout_new(key, function.memory_mb).await.map_err(told)?;
         let Checkout::Cold(right) = checkout else { return Ok(()) };
+        let (right, _image) = match function.image.is_some() {
+            // It may take minutes, in which others start with what this would hold.
+            true => {
+                drop(right);
+                let image = self.image_of(function).await?;
+                (self.0.environments.right_to_start(function.memory_mb).await.map_err(told)?, image)
+            }
+            false => (right, None),
+        };
         let (id, logs) = self.open_log_stream(function, None).map_err(told)?;
         let started = self.start_environment(function, right.memory, id, logs).await;
         let Started { mut environment, .. } = started.map_err(|failure| match failure {
             StartFailure::Platform(error) => error.to_string(),
             StartFailure::Package(ending, _) => ending.error_type().unwrap_or_default(),
         })?;
-        let initialised = environment.initialise(InitPhase::Init, self.0.limits.init_max).await;
-        drop(right.slot);
+        let (init_max, slot_max) = (self.init_max(function), self.0.limits.init_max);
+        let (initialised, slot) = environment.initialise_with(InitPhase::Init, init_max, right.slot, slot_max).await;
+        drop(slot);
         initialised
             .map_err(|ending| format!("FUNCTION_ERROR_INIT_FAILURE: {}", ending.error_type().unwrap_or_default()))?;
         busy.give_back(Box::new(environment));

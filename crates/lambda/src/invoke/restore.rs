@@ -15,7 +15,8 @@ use super::environment::{Environment, NotRestored};
 use super::report::{Restore, Status};
 use super::run::Run;
 use super::telemetry::events;
-use super::{InvokeError, spares};
+use super::{InvokeError, Invoker, spares};
+use crate::FunctionVersion;
 
 /// The restore phase (Lambda developer guide, "Lambda SnapStart runtime hooks").
 const RESTORE_MAX: Duration = Duration::from_secs(10);
@@ -80,12 +81,14 @@ impl Run {
             Err(NotRestored::Ended(_)) => Err(InvokeError::RestoreFailed),
         }
     }
+}
 
+impl Invoker {
     /// How long the init phase of a cold start may take.
-    pub(super) fn init_max(&self) -> Duration {
-        match self.function.snap_start || self.function.managed.is_some() {
-            true => spares::init_max(&self.function),
-            false => self.invoker.0.limits.init_max,
+    pub(super) fn init_max(&self, function: &FunctionVersion) -> Duration {
+        match function.snap_start || function.managed.is_some() {
+            true => spares::init_max(function),
+            false => self.0.limits.init_max,
         }
     }
 }

@@ -10,6 +10,7 @@
 
 mod among;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,9 +32,12 @@ use super::start::{StartFailure, StartTimings, Started};
 use super::telemetry::events;
 use super::{FunctionError, Invocation, InvokeError, InvokeOutcome, Invoker};
 use crate::FunctionVersion;
+use crate::image::ImageRoot;
 
 /// Environments that may turn out to be gone before they take the event; the last try is a cold start anyway.
 const ATTEMPTS_MAX: usize = 4;
+/// An image that is on this node is found within this time; for any other the right to start is not held.
+const IMAGE_HERE_MAX: Duration = Duration::from_millis(50);
 
 /// An admitted invocation.
 pub(super) struct Run {
@@ -43,6 +47,8 @@ pub(super) struct Run {
     invocation: Invocation,
     pub(super) spans: Spans,
     cold: Option<ColdStart>,
+    /// Of a function of one, once a start needed it: it stays on the disk until the run is over.
+    image: Option<ImageRoot>,
     init: Option<Duration>,
     pub(super) restore: Option<Restore>,
     /// Monotonic moment of the `START` record: the function's time runs.
@@ -98,6 +104,7 @@ impl Run {
                     function,
                     spans,
                     cold: None,
+                    image: None,
                     init: None,
                     restore: None,
                     started: None,
@@ -183,10 +190,33 @@ impl Run {
         })
     }
 
-    /// Makes an environment; runs its init phase again, within the function's own timeout, when it goes wrong. `None` when it
-    /// was gone before it could be restored.
+    /// Has the image of a function of one brought here; where that takes long, the right is given back. `None` then: meanwhile
+    /// another environment may have come to stand idle.
+    async fn with_image(&mut self, right: StartRight) -> Result<Option<StartRight>, InvokeError> {
+        if self.function.image.is_none() || self.image.is_some() {
+            return Ok(Some(right));
+        }
+        let (invoker, function) = (self.invoker.clone(), Arc::clone(&self.function));
+        let clock = &invoker.0.clock;
+        let began = clock.now();
+        let unavailable = |cause: String| InvokeError::Unavailable { cause };
+        let mut coming = pin!(invoker.image_of(&function));
+        if let Some(image) = clock.timeout(IMAGE_HERE_MAX, &mut coming).await {
+            self.image = image.map_err(unavailable)?;
+            return Ok(Some(right));
+        }
+        drop(right);
+        self.image = coming.await.map_err(unavailable)?;
+        self.spans.phase("image", began, clock.now());
+        Ok(None)
+    }
+
+    /// Makes an environment; runs its init phase again, within the function's own timeout, when it goes wrong. `None` when its
+    /// image had to be waited for, or when it was gone before it could be restored.
     async fn cold(&mut self, right: StartRight) -> Result<Option<Box<Environment>>, ColdEnd> {
-        let StartRight { slot, memory } = right;
+        let Some(StartRight { slot, memory }) = self.with_image(right).await.map_err(ColdEnd::Refused)? else {
+            return Ok(None);
+        };
         let invoker = self.invoker.clone();
         let shared = &invoker.0;
         shared.admission.grow(&self.function.arn, shared.clock.elapsed()).map_err(ColdEnd::Refused)?;
@@ -199,7 +229,8 @@ impl Run {
         let first = invoker.start_environment(&self.function, memory, id, logs).await;
         let Started { mut environment, timings } = first.map_err(|failure| self.not_started(failure))?;
         let init_began = shared.clock.elapsed();
-        let first = environment.initialise(InitPhase::Init, self.init_max()).await;
+        let (init_max, slot_max) = (invoker.init_max(&self.function), shared.limits.init_max);
+        let (first, slot) = environment.initialise_with(InitPhase::Init, init_max, slot, slot_max).await;
         let ending = match first {
             Ok(initialised) => {
                 self.initialised(timings, initialised);
@@ -222,9 +253,10 @@ impl Run {
         let began = shared.clock.elapsed();
         let second = invoker.start_environment(&self.function, memory, id, logs).await;
         let Started { mut environment, timings } = second.map_err(|failure| self.not_started(failure))?;
-        match environment.initialise(InitPhase::Invoke, self.timeout()).await {
+        let (second, slot) = environment.initialise_with(InitPhase::Invoke, self.timeout(), slot, slot_max).await;
+        drop(slot);
+        match second {
             Ok(initialised) => {
-                drop(slot);
                 self.initialised(timings, initialised);
                 self.ready(environment).await
             }

@@ -13,7 +13,6 @@
 //! Each has run its own init in a sandbox of its own: no two share a random state, an address layout, an id or a
 //! connection (L18). One that was never taken has worked for nobody and ends without a word.
 
-use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -209,15 +208,9 @@ impl Invoker {
                 StartFailure::Package(ending, _) => NotInitialised::of(&ending),
             })?;
         let start = clock.elapsed();
-        let initialised = {
-            let mut initialising = pin!(environment.initialise(InitPhase::Init, init_max(function)));
-            let soon = clock.timeout(PLACE_MAX, &mut initialising).await;
-            drop((slot, place));
-            match soon {
-                Some(initialised) => initialised,
-                None => initialising.await,
-            }
-        };
+        let (initialised, held) =
+            environment.initialise_with(InitPhase::Init, init_max(function), (slot, place), PLACE_MAX).await;
+        drop(held);
         let status = initialised.as_ref().map_or_else(Ending::init_status, |_| Status::Answered);
         let record =
             environment.logs.platform.init_report(InitPhase::Init, clock.elapsed() - start, &status, clock.now());

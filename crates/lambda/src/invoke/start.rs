@@ -232,7 +232,8 @@ impl Invoker {
 
     /// What the init of a function is to do about what was compiled of its code.
     async fn cached(&self, function: &FunctionVersion, plan: &LaunchPlan) -> (Beside, Cached) {
-        let ours = plan.protocol == Protocol::Frames && function.image.is_none() && function.managed.is_none();
+        // Behind a script of the user's own it is not known what runs, nor with what flags.
+        let ours = entry::protocol(function, plan) == Protocol::Frames && function.image.is_none();
         // Nothing passes from one tenant's environments to another's, not even what init has made.
         if !ours || function.per_tenant || self.0.launcher.isolation() != Isolation::Process {
             return (Beside::Nothing, Cached::Not);
@@ -331,15 +332,21 @@ impl Invoker {
         }
     }
 
+    /// The image of a function that is one, unpacked here where it is not: that may take minutes. Nobody who waits for it should
+    /// hold the right to start, which others need. As long as somebody has it, the next who asks waits for nothing.
+    pub(super) async fn image_of(&self, function: &FunctionVersion) -> Result<Option<ImageRoot>, String> {
+        let Some(image) = &function.image else { return Ok(None) };
+        if self.0.launcher.isolation() == Isolation::None {
+            return Err("functions of container images need isolation".to_owned());
+        }
+        let image = (self.0.hooks.image)(function.account.clone(), image.manifest.clone()).await;
+        image.map(Some).map_err(|error| format!("the image cannot be read: {error}"))
+    }
+
     /// Has the code and the layers of a function brought here.
     async fn folders(&self, function: &FunctionVersion) -> Result<Folders, String> {
         let hooks = &self.0.hooks;
-        if let Some(image) = &function.image {
-            if self.0.launcher.isolation() == Isolation::None {
-                return Err("functions of container images need isolation".to_owned());
-            }
-            let image = (hooks.image)(function.account.clone(), image.manifest.clone()).await;
-            let image = image.map_err(|error| format!("the image cannot be read: {error}"))?;
+        if let Some(image) = self.image_of(function).await? {
             return Ok(Folders { package: image.root.clone(), layers: None, image: Some(image), beside: None });
         }
         let package = (hooks.code)(function.code.clone()).await;

@@ -1,20 +1,20 @@
 //! The unpacked images of a node: a cache with a bound. What nothing runs from goes first when room is needed, the one that was
-//! used longest ago before the others.
+//! used longest ago before the others. Of images that are unpacked and do not fit together the youngest fails.
 //!
 //! ```text
-//!   CODE/BOOT/image-DIGEST/root/…     the root of its environments
-//!   CODE/BOOT/image-DIGEST/bytes      what it takes, in decimal digits: written last
+//!   CODE/BOOT/unpacked-DIGEST/root/…     the root of its environments
+//!   CODE/BOOT/unpacked-DIGEST/bytes      what it takes, in decimal digits: written last
 //! ```
 //! Whoever runs from one has a [`Lease`]. A folder is given out, and taken away, under one lock.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use sys::{Clock, Rng, Timestamp};
 
 use super::unfinished;
@@ -38,6 +38,8 @@ pub(crate) struct Kept {
     clock: Clock,
     rng: Rng,
     state: Mutex<State>,
+    /// Told when an image is unpacked, or will not be.
+    grown: Condvar,
 }
 
 #[derive(Default)]
@@ -45,7 +47,9 @@ struct State {
     images: HashMap<String, Image>,
     /// What those take that are being unpacked.
     growing_bytes: u64,
-    /// Counts uses.
+    /// And when each of them was begun: the later, the larger.
+    growing: BTreeSet<u64>,
+    /// Counts uses and beginnings.
     uses: u64,
 }
 
@@ -77,7 +81,7 @@ impl Kept {
             }
         }
         let (folder, state) = (folder.to_owned(), Mutex::new(state));
-        Ok(Self { folder, bytes_max, room, clock, rng, state })
+        Ok(Self { folder, bytes_max, room, clock, rng, state, grown: Condvar::new() })
     }
 
     /// The root of an image that is here, young again for [`super::Packages::remove`]. Blocks on the disk.
@@ -109,14 +113,24 @@ impl Kept {
         fs::File::open(place)?.set_modified(now)
     }
 
-    /// Begins an image in a folder of its own; returns the root that it is unpacked to, and what it takes. Blocks on the disk.
+    /// Begins an image of about `bytes_min` bytes, or more, in a folder of its own; returns the root that it is unpacked to, and
+    /// what it takes. Blocks on the disk.
     ///
     /// # Errors
-    /// The disk's.
-    pub(crate) fn begin(self: &Arc<Self>) -> io::Result<(PathBuf, Growing)> {
+    /// `StorageFull` when it would not fit even if everything went that can go; the disk's.
+    pub(crate) fn begin(self: &Arc<Self>, bytes_min: u64) -> io::Result<(PathBuf, Growing)> {
+        let stays = Self::stays(&self.state.lock());
+        if stays.saturating_add(bytes_min) > self.bytes_max {
+            return Err(full());
+        }
         let folder = unfinished(&self.folder, &self.rng);
         fs::create_dir(&folder)?;
-        let growing = Growing { kept: Arc::clone(self), folder, bytes: 0 };
+        let mut state = self.state.lock();
+        state.uses += 1;
+        let begun = state.uses;
+        state.growing.insert(begun);
+        drop(state);
+        let growing = Growing { kept: Arc::clone(self), folder, begun, bytes: 0 };
         let root = growing.folder.join(ROOT);
         fs::create_dir(&root)?;
         Ok((root, growing))
@@ -137,7 +151,11 @@ impl Kept {
         let to = unfinished(&self.folder, &self.rng);
         match fs::rename(self.folder.join(name), &to) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // Somebody has tidied up by hand.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                state.images.remove(name);
+                return Ok(None);
+            }
             Err(error) => return Err(error),
         }
         state.images.remove(name);
@@ -147,17 +165,32 @@ impl Kept {
     fn total(state: &State) -> u64 {
         state.images.values().fold(state.growing_bytes, |sum, image| sum.saturating_add(image.bytes))
     }
+
+    /// What nobody can take away now.
+    fn stays(state: &State) -> u64 {
+        let leased = state.images.values().filter(|image| image.lease.is_out());
+        leased.fold(state.growing_bytes, |sum, image| sum.saturating_add(image.bytes))
+    }
+
+    /// The image that goes first.
+    fn idle(state: &State) -> Option<String> {
+        let idle = state.images.iter().filter(|(_, image)| !image.lease.is_out());
+        idle.min_by_key(|(_, image)| image.used).map(|(name, _)| name.clone())
+    }
 }
 
 /// An image that is being unpacked. What is not kept goes away. Dropping it blocks on the disk.
 pub(crate) struct Growing {
     kept: Arc<Kept>,
     folder: PathBuf,
+    /// Its row in [`State::growing`].
+    begun: u64,
     bytes: u64,
 }
 
 impl Growing {
-    /// Takes `bytes` more, for which images go that nothing runs from. Blocks on the disk.
+    /// Takes `bytes` more, for which images go that nothing runs from. Blocks on the disk, and on the end of images that were
+    /// begun later, where it does not fit beside them: they do not wait for this one.
     ///
     /// # Errors
     /// `StorageFull`; the disk's.
@@ -170,9 +203,16 @@ impl Growing {
                 self.bytes += bytes;
                 return Ok(());
             }
-            let idle = state.images.iter().filter(|(_, image)| !image.lease.is_out());
-            let idle = idle.min_by_key(|(_, image)| image.used).map(|(name, _)| name.clone());
-            let Some(idle) = idle else { return Err(rustix::io::Errno::NOSPC.into()) };
+            // None goes for what would not fit then either.
+            let may_fit = Kept::stays(&state).saturating_add(bytes) <= self.kept.bytes_max;
+            let Some(idle) = may_fit.then(|| Kept::idle(&state)).flatten() else {
+                if state.growing.last() == Some(&self.begun) {
+                    return Err(full());
+                }
+                // Else both would fail each other, and so at every further try.
+                self.kept.grown.wait(&mut state);
+                continue;
+            };
             let gone = self.kept.take_from(&mut state, &idle)?;
             drop(state);
             tracing::info!(image = idle, "an unpacked image goes to make room");
@@ -209,7 +249,13 @@ impl Drop for Growing {
         let _ = fs::remove_dir_all(&self.folder);
         let mut state = self.kept.state.lock();
         state.growing_bytes = state.growing_bytes.saturating_sub(self.bytes);
+        state.growing.remove(&self.begun);
+        self.kept.grown.notify_all();
     }
+}
+
+fn full() -> io::Error {
+    rustix::io::Errno::NOSPC.into()
 }
 
 #[cfg(test)]
@@ -224,7 +270,7 @@ mod tests {
     }
 
     fn put(kept: &Arc<Kept>, name: &str, bytes: u64) -> io::Result<Lease> {
-        let (root, mut growing) = kept.begin()?;
+        let (root, mut growing) = kept.begin(0)?;
         fs::write(root.join("f"), name)?;
         growing.grow(bytes)?;
         Ok(growing.keep(name)?.1)
@@ -241,21 +287,25 @@ mod tests {
     fn e3_the_image_used_longest_ago_goes_and_none_that_runs() {
         let folder = tempfile::tempdir().expect("a folder");
         let all = kept(folder.path(), 10 * MIB, u64::MAX);
-        for name in ["image-a", "image-b", "image-c"] {
+        for name in ["unpacked-a", "unpacked-b", "unpacked-c"] {
             drop(put(&all, name, 3 * MIB).expect("there is room"));
         }
-        assert!(all.lease("image-a").expect("readable").is_some());
-        let runs = all.lease("image-c").expect("readable").expect("here");
-        drop(put(&all, "image-d", 3 * MIB).expect("room is made"));
-        assert_eq!(names(folder.path()), ["image-a", "image-c", "image-d"]);
-        assert!(all.lease("image-b").expect("readable").is_none());
-        // Everything else goes for a large one, and what is too large is refused and leaves nothing.
-        assert_eq!(put(&all, "image-e", 8 * MIB).expect_err("refused").kind(), io::ErrorKind::StorageFull);
-        assert_eq!(names(folder.path()), ["image-c"]);
-        assert!(all.take("image-c").expect("works").is_none(), "it runs");
+        assert!(all.lease("unpacked-a").expect("readable").is_some());
+        let runs = all.lease("unpacked-c").expect("readable").expect("here");
+        drop(put(&all, "unpacked-d", 3 * MIB).expect("room is made"));
+        assert_eq!(names(folder.path()), ["unpacked-a", "unpacked-c", "unpacked-d"]);
+        assert!(all.lease("unpacked-b").expect("readable").is_none());
+        // For what is too large beside those that run none goes, and it leaves nothing.
+        assert_eq!(put(&all, "unpacked-e", 8 * MIB).expect_err("refused").kind(), io::ErrorKind::StorageFull);
+        assert!(all.begin(8 * MIB).is_err_and(|error| error.kind() == io::ErrorKind::StorageFull));
+        assert_eq!(names(folder.path()), ["unpacked-a", "unpacked-c", "unpacked-d"]);
+        assert!(all.take("unpacked-c").expect("works").is_none(), "it runs");
+        // Everything else goes for a large one.
+        drop(put(&all, "unpacked-f", 7 * MIB).expect("room is made"));
+        assert_eq!(names(folder.path()), ["unpacked-c", "unpacked-f"]);
         drop(runs);
-        drop(put(&all, "image-e", 8 * MIB).expect("room is made"));
-        assert_eq!(names(folder.path()), ["image-e"]);
+        drop(put(&all, "unpacked-e", 8 * MIB).expect("room is made"));
+        assert_eq!(names(folder.path()), ["unpacked-e"]);
     }
 
     #[test]
@@ -265,25 +315,63 @@ mod tests {
         let (tells, seams) = (Arc::clone(&free), (Clock::manual(Timestamp::default()), Rng::seeded(1)));
         let room: Room = Arc::new(move || tells.load(std::sync::atomic::Ordering::Relaxed));
         let all = Arc::new(Kept::open(folder.path(), u64::MAX, room, seams).expect("opens"));
-        drop(put(&all, "image-a", MIB).expect("there is room"));
+        drop(put(&all, "unpacked-a", MIB).expect("there is room"));
         free.store(ROOM_SHARES * MIB - 1, std::sync::atomic::Ordering::Relaxed);
-        assert_eq!(put(&all, "image-b", MIB).expect_err("refused").kind(), io::ErrorKind::StorageFull);
+        assert_eq!(put(&all, "unpacked-b", MIB).expect_err("refused").kind(), io::ErrorKind::StorageFull);
         assert!(names(folder.path()).is_empty());
         free.store(ROOM_SHARES * MIB, std::sync::atomic::Ordering::Relaxed);
-        drop(put(&all, "image-b", MIB).expect("there is room"));
+        drop(put(&all, "unpacked-b", MIB).expect("there is room"));
+    }
+
+    #[test]
+    fn what_somebody_has_removed_by_hand_makes_room_as_well() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let all = kept(folder.path(), 10 * MIB, u64::MAX);
+        for name in ["unpacked-a", "unpacked-b"] {
+            drop(put(&all, name, 4 * MIB).expect("there is room"));
+            fs::remove_dir_all(folder.path().join(name)).expect("removed");
+        }
+        drop(put(&all, "unpacked-c", 9 * MIB).expect("room is made"));
+        fs::remove_dir_all(folder.path().join("unpacked-c")).expect("removed");
+        assert!(all.take("unpacked-c").expect("works").is_none(), "nothing is left to remove");
+        assert!(all.lease("unpacked-c").expect("readable").is_none());
+    }
+
+    #[tokio::test]
+    async fn of_two_that_do_not_fit_together_the_younger_fails_and_the_older_goes_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let all = kept(folder.path(), 10 * MIB, u64::MAX);
+        let [mut older, mut younger] = [(); 2].map(|()| all.begin(0).expect("begun").1);
+        older.grow(5 * MIB).expect("there is room");
+        younger.grow(5 * MIB).expect("there is room");
+        let waiting = sys::task::blocking(move || {
+            older.grow(MIB)?;
+            older.keep("unpacked-a")
+        });
+        let failing = async {
+            // Until it waits.
+            Clock::system().sleep(std::time::Duration::from_millis(20)).await;
+            assert_eq!(younger.grow(MIB).expect_err("refused").kind(), io::ErrorKind::StorageFull);
+            drop(younger);
+        };
+        let (kept, ()) = tokio::join!(waiting, failing);
+        drop(kept.expect("it ran").expect("room was made"));
+        assert_eq!(names(folder.path()), ["unpacked-a"]);
+        let state = all.state.lock();
+        assert!(state.growing.is_empty() && state.growing_bytes == 0);
     }
 
     #[test]
     fn what_is_whole_is_found_again_at_the_next_start() {
         let folder = tempfile::tempdir().expect("a folder");
-        drop(put(&kept(folder.path(), 10 * MIB, u64::MAX), "image-a", 7 * MIB).expect("there is room"));
-        fs::create_dir_all(folder.path().join("image-torn/root")).expect("made");
+        drop(put(&kept(folder.path(), 10 * MIB, u64::MAX), "unpacked-a", 7 * MIB).expect("there is room"));
+        fs::create_dir_all(folder.path().join("unpacked-torn/root")).expect("made");
         let all = kept(folder.path(), 10 * MIB, u64::MAX);
-        assert_eq!(names(folder.path()), ["image-a"]);
-        let (root, lease) = all.lease("image-a").expect("readable").expect("here");
-        assert_eq!(fs::read_to_string(root.join("f")).expect("there"), "image-a");
-        assert!(put(&all, "image-b", 4 * MIB).is_err(), "it counts");
+        assert_eq!(names(folder.path()), ["unpacked-a"]);
+        let (root, lease) = all.lease("unpacked-a").expect("readable").expect("here");
+        assert_eq!(fs::read_to_string(root.join("f")).expect("there"), "unpacked-a");
+        assert!(put(&all, "unpacked-b", 4 * MIB).is_err(), "it counts");
         drop(lease);
-        drop(put(&all, "image-b", 4 * MIB).expect("room is made"));
+        drop(put(&all, "unpacked-b", 4 * MIB).expect("room is made"));
     }
 }

@@ -441,6 +441,63 @@ async fn a_refused_package_and_a_dry_run_leave_nothing() {
     assert!(names(&boot).is_empty());
 }
 
+/// What another version of this program has unpacked may be laid out otherwise.
+#[tokio::test]
+async fn images_that_another_version_has_unpacked_are_not_used_and_go() {
+    let outer = tempfile::tempdir().unwrap();
+    let old = outer.path().join("code").join(boot_name(&Rng::seeded(1))).join("image-a");
+    fs::create_dir_all(&old).unwrap();
+    let store = packages(outer.path()).await;
+    let needed = [crate::image::store::folder_name("a")].into();
+    assert_eq!(store.unneeded(&needed).await.unwrap(), ["image-a".to_owned()].into());
+    assert!(store.remove("image-a", Duration::ZERO).await.unwrap());
+    assert!(!old.exists());
+}
+
+#[tokio::test]
+async fn who_waits_for_the_same_image_takes_no_place_from_others() {
+    let outer = tempfile::tempdir().unwrap();
+    let store = packages(outer.path()).await;
+    let account = AccountId::parse("000000000001").unwrap();
+    let [first, second] = [(); 2].map(|()| tokio::sync::watch::Sender::new(false));
+    let begun = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let begin = |name: &'static str, gate: &tokio::sync::watch::Sender<bool>| {
+        let (store, account, begun, mut gate) = (store.clone(), account.clone(), Arc::clone(&begun), gate.subscribe());
+        sys::task::spawn("test", async move {
+            let fill = |_: PathBuf, growing: Growing| -> BoxFuture<Result<Growing, PackageError>> {
+                Box::pin(async move {
+                    begun.lock().push(name);
+                    gate.wait_for(|open| *open).await.expect("the test opens it");
+                    Ok(growing)
+                })
+            };
+            store.image_once(&account, (name.to_owned(), 0), fill).await
+        })
+    };
+    let until = async |count: usize| {
+        while begun.lock().len() < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    let mut asked = vec![begin("unpacked-a", &first), begin("unpacked-b", &first)];
+    until(ACCOUNT_IMAGE_UNPACKS_AT_ONCE).await;
+    // Two wait for places with the same image, and somebody behind them with another.
+    for name in ["unpacked-c", "unpacked-c", "unpacked-d"] {
+        asked.push(begin(name, &second));
+        Clock::system().sleep(Duration::from_millis(20)).await;
+    }
+    first.send_replace(true);
+    let came = Clock::system().timeout(Duration::from_secs(20), until(4)).await;
+    assert!(came.is_some(), "only these were begun: {:?}", begun.lock());
+    second.send_replace(true);
+    for asked in asked {
+        assert!(asked.await.unwrap().unwrap().unwrap().0.is_dir());
+    }
+    let mut begun = begun.lock().clone();
+    begun.sort_unstable();
+    assert_eq!(begun, ["unpacked-a", "unpacked-b", "unpacked-c", "unpacked-d"]);
+}
+
 #[tokio::test]
 async fn slow_images_of_one_account_stop_nobody_elses_packages_and_images() {
     let outer = tempfile::tempdir().unwrap();
@@ -458,10 +515,10 @@ async fn slow_images_of_one_account_stop_nobody_elses_packages_and_images() {
                     Ok(growing)
                 })
             };
-            store.image_once(&account, name.to_owned(), fill).await
+            store.image_once(&account, (name.to_owned(), 0), fill).await
         })
     };
-    let stuck = ["image-a", "image-b", "image-c"].map(begin);
+    let stuck = ["unpacked-a", "unpacked-b", "unpacked-c"].map(begin);
     while begun.load(std::sync::atomic::Ordering::SeqCst) < ACCOUNT_IMAGE_UNPACKS_AT_ONCE {
         tokio::task::yield_now().await;
     }
@@ -471,7 +528,7 @@ async fn slow_images_of_one_account_stop_nobody_elses_packages_and_images() {
         store.unpacked(&code).await.unwrap();
     }
     let fill = |_: PathBuf, growing: Growing| -> BoxFuture<_> { Box::pin(async move { Ok(growing) }) };
-    assert!(store.image_once(&other, "image-d".to_owned(), fill).await.unwrap().0.is_dir());
+    assert!(store.image_once(&other, ("unpacked-d".to_owned(), 0), fill).await.unwrap().0.is_dir());
     assert_eq!(begun.load(std::sync::atomic::Ordering::SeqCst), ACCOUNT_IMAGE_UNPACKS_AT_ONCE);
     gate.send_replace(true);
     for stuck in stuck {

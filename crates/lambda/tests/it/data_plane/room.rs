@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lambda::{FunctionVersion, InvokeLimits};
+use lambda::function::ImageUse;
+use lambda::{CodeRef, FunctionVersion, InvokeLimits};
 use serde_json::json;
 
 use super::extensions::{ECHO, with_extensions};
-use super::stage::{Setting, Stage, json as answer_of, pause, still_clock};
+use super::stage::{NEVER, Setting, Stage, json as answer_of, pause, still_clock};
 
 /// An extension that hears of the end and takes all the time that it has.
 const STUBBORN: &str = "
@@ -145,4 +146,18 @@ serve(handler)
     }
     assert!(waiting.is_finished(), "the other one has been idle for ten seconds");
     assert_eq!(waiting.await.unwrap(), Some(json!(2)));
+}
+
+#[tokio::test]
+async fn who_waits_for_an_image_holds_up_no_other_start() {
+    let limits = InvokeLimits { starting_max: 1, ..InvokeLimits::default() };
+    let stage = Stage::with(Setting { limits, ..Setting::default() }).await;
+    let manifest = CodeRef { digest: NEVER.to_owned(), length: 1 };
+    let image = Some(ImageUse { manifest, overrides: Default::default() });
+    let stuck = FunctionVersion { image, ..stage.provided(ECHO) };
+    let waits: Vec<_> = (0..3).map(|_| begin(&stage, &stuck, "1")).collect();
+    pause(Duration::from_millis(20)).await;
+    assert_eq!(stage.answer(&stage.provided(ECHO), "2").await, json!(2));
+    assert!(waits.iter().all(|wait| !wait.is_finished()));
+    waits.iter().for_each(tokio::task::JoinHandle::abort);
 }
