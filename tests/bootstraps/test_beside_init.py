@@ -94,3 +94,36 @@ def test_an_init_that_fails_gives_nothing(start, language):
     source = {"node": "throw new Error('no');", "python": "raise ValueError('no')"}[language]
     for asked in ("modules", "make"):
         assert start(language, source, _TINDERBOX_INIT=asked).init_error()["errorMessage"] == "no"
+
+
+@pytest.mark.parametrize("memory_size", ["nonsense", ""])
+@pytest.mark.parametrize("asked", ["make", "use"])
+@pytest.mark.parametrize("language", ["node", "python"])
+def test_a_cache_that_cannot_be_made_or_read_fails_no_init(start, language, asked, memory_size):
+    # Nothing lies at /var/code-cache here.
+    source = {"node": "exports.handler = async () => 1;", "python": "def handler(event, context):\n    return 1\n"}[language]
+    environment = start(language, source, _TINDERBOX_INIT=asked, AWS_LAMBDA_FUNCTION_MEMORY_SIZE=memory_size)
+    frame = environment.receive()
+    if frame.kind == "GIVEN":
+        assert frame.body == b""
+        frame = environment.receive()
+    assert frame.kind == "READY", (frame, environment.finish())
+    assert environment.result() == 1
+
+
+@pytest.mark.parametrize("asked", ["make", None])
+def test_node_leaves_what_hooks_change_and_odd_package_files_to_node(start, asked):
+    files = {
+        "package.json": "\ufeff{}",
+        "node_modules/b/package.json": '\ufeff{"type": "commonjs"}',
+        "node_modules/b/index.js": "exports.x = [require('module')._extensions['.js'].length, Object.hasOwn(module, '_compile')];",
+        "node_modules/c/index.js": "exports.x = 'TEXT';",
+        "node_modules/d/index.mjs": "export const x = 5;",
+        "index.js": "const { prototype } = require('module'); const found = [require('b').x]; const { _compile } = prototype;\n"
+        "prototype._compile = function (text, ...rest) { return _compile.call(this, text.replace('TEXT', 'changed'), ...rest); };\n"
+        "found.push(require('c').x); exports.handler = async () => [...found, (await import('./node_modules/d/index.mjs')).x];",
+    }
+    environment = start("node", files, **({"_TINDERBOX_INIT": asked} if asked else {}))
+    if asked:
+        assert environment.receive() == ("GIVEN", "", b"")
+    assert environment.ready().result() == [[2, False], "changed", 5]

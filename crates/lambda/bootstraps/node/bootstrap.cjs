@@ -216,8 +216,8 @@ async function serveOne(loaded, { header, event }) {
   }
 }
 
-async function main() {
-  streaming.install();
+/** Init. In a frame of its own, with which what was asked for beside it goes. */
+async function initialise() {
   const beside = besideInit();
   const loadHandler = beside?.load ?? load;
   channel.loading();
@@ -231,10 +231,17 @@ async function main() {
   // An internal extension has begun within init, and init is over when it asks for its first event, now or in a while: what
   // it waits for until then (a connection, a timer, a look-up) is active after one turn.
   await turn();
-  let loops = process.getActiveResourcesInfo().some((resource) => !STANDARD_STREAMS.includes(resource));
+  const loops = process.getActiveResourcesInfo().some((resource) => !STANDARD_STREAMS.includes(resource));
   beside?.done?.();
   if (beside?.given !== undefined) channel.given(beside.given());
   channel.ready();
+  return { loaded, loops };
+}
+
+async function main() {
+  streaming.install();
+  const { loaded, loops: left } = await initialise();
+  let loops = left;
   for (;;) {
     // The loop also runs what the function does at its end.
     loops ||= process.listenerCount('SIGTERM') > 0;
@@ -276,6 +283,7 @@ function start(open = new Channel(takeDescriptor('_TINDERBOX_CHANNEL_FD') ?? 3))
 
 module.exports = { start, prepare, createContext, serialize, allowsCallbacks: () => allowCallbacks };
 if (require.main === module) {
-  if (env.AWS_LAMBDA_MAX_CONCURRENCY) require('./concurrent.cjs').start();
+  // Reserved, unlike AWS_LAMBDA_MAX_CONCURRENCY, which any function may set.
+  if (env.AWS_LAMBDA_INITIALIZATION_TYPE === 'lambda-managed-instances') require('./concurrent.cjs').start();
   else start();
 }

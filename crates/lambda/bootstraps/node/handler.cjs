@@ -30,7 +30,7 @@ function parse(handler) {
   return { folder, module: base.slice(0, dot), exportPath: base.slice(dot + 1) };
 }
 
-/** True when the nearest package.json above `file` says `"type": "module"`. */
+/** True when the nearest package.json above `file` says `"type": "module"`. What is wrong with one is node's to say. */
 function inModulePackage(file) {
   for (let folder = path.dirname(file); ; folder = path.dirname(folder)) {
     let text;
@@ -40,7 +40,11 @@ function inModulePackage(file) {
       if (folder === path.dirname(folder) || path.basename(folder) === 'node_modules') return false;
       continue;
     }
-    return JSON.parse(text).type === 'module';
+    try {
+      return JSON.parse(text.replace(/^\uFEFF/, ''))?.type === 'module';
+    } catch {
+      return false;
+    }
   }
 }
 
@@ -112,4 +116,4 @@ async function load(root, name, allowCallbacks) {
   return { handler, streaming };
 }
 
-module.exports = { find, inModulePackage, isModule, load, parse, STREAMING };
+module.exports = { find, isModule, load, parse, STREAMING };

@@ -9,7 +9,7 @@
 //! - A cache may be lost at any time. Folders are named by the machine's boot, as those of packages are: after a power cut none is
 //!   trusted.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -32,14 +32,16 @@ use crate::runtimes::LaunchPlan;
 pub(super) const CACHE_BYTES_MAX: usize = 32 << 20;
 /// Bytes of all caches of this node.
 const BYTES_MAX: u64 = 1 << 30;
+/// With less room than this beside it on the disk none is kept, in bytes: nobody needs a cache, and what others write does need room.
+const DISK_FREE_MIN: u64 = 512 << 20;
 /// What the smallest file is taken to need.
 const FILE_BYTES_MIN: u64 = 4_096;
 /// A cache that is not used for this long goes.
 const KEEP: Duration = Duration::from_secs(24 * 3_600);
 /// One that holds nothing, because there was nothing or init failed, is tried again after this long.
 const KEEP_NOTHING: Duration = Duration::from_secs(3_600);
-/// One that was used within this time stays whatever happens: an environment may be about to be shown it.
-const IN_USE: Duration = Duration::from_secs(600);
+/// Caches that are doubted; where there are more, a failure is enough to give one up.
+const DOUBTED_MAX: usize = 10_000;
 /// How often it is looked for those that go.
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 /// Names of files that are still being written.
@@ -57,6 +59,31 @@ struct Inner {
     bytes_max: u64,
     /// Those that an environment is making now.
     making: Mutex<HashSet<PathBuf>>,
+    /// How many environments are about to have it mounted: those stay.
+    shown: Mutex<HashMap<PathBuf, usize>>,
+    /// Those with which an init has failed.
+    doubted: Mutex<HashMap<PathBuf, Doubt>>,
+    /// What all have, at most: what others were put in the place of since the last look is in it. Whoever writes holds it.
+    kept_bytes: Mutex<u64>,
+}
+
+/// What is thought of a cache with which an init has failed.
+enum Doubt {
+    /// The next init goes without.
+    Skip,
+    /// One goes, or went, without: where the next that uses it fails again, the cache is given up.
+    Trial,
+}
+
+/// How an init ended, for what its environment has to do with a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InitEnd {
+    /// It is done.
+    Well,
+    /// The function has failed; with a cache, it may be that one's fault.
+    Failed,
+    /// The server ends, or could not go on: that says nothing about the function.
+    Interrupted,
 }
 
 /// What an environment has to do with the cache of its version.
@@ -68,24 +95,34 @@ pub(crate) enum Cached {
     /// Its init makes it.
     Made(Making),
     /// Its init uses it.
-    Used(Used),
+    Used(Shown),
+    /// Its init goes without, to see whether it was the cache's fault that another has failed.
+    Skipped(Shown),
 }
 
 impl Cached {
-    /// Init is over, well or not, and nothing else has happened in the environment.
-    pub(super) async fn conclude(self, well: bool, given: Option<Bytes>) {
-        match (self, given) {
+    /// Init is over, and nothing else has happened in the environment.
+    pub(super) async fn conclude(self, end: InitEnd, given: Option<Bytes>) {
+        match (self, end, given) {
             // Nobody waits for it.
-            (Self::Made(Making { inner, place, turn }), Some(cache)) if well => {
+            (Self::Made(Making { inner, place, turn }), InitEnd::Well, Some(cache)) => {
                 drop(sys::task::spawn("code cache", async move {
                     put(inner, place, cache).await;
                     drop(turn);
                 }));
             }
-            // Whoever's fault it was (making takes memory, too): the next init must not fail because of a cache. Another
-            // environment may be about to be shown it, so something is there still.
-            (Self::Made(Making { inner, place, .. }) | Self::Used(Used { inner, place }), _) if !well => {
+            // Whoever's fault it was (making takes memory, too): the next init must not fail because of a cache.
+            (Self::Made(Making { inner, place, turn }), InitEnd::Failed, _) => {
                 put(inner, place, Bytes::new()).await;
+                drop(turn);
+            }
+            // Another environment may be about to be shown it, so something is there still.
+            (Self::Used(shown), InitEnd::Failed, _) if shown.inner.doubt(&shown.place) => {
+                put(Arc::clone(&shown.inner), shown.place.clone(), Bytes::new()).await;
+            }
+            // It was not the cache's fault.
+            (Self::Used(shown), InitEnd::Well, _) | (Self::Skipped(shown), InitEnd::Failed, _) => {
+                shown.inner.trust(&shown.place);
             }
             _ => {}
         }
@@ -99,10 +136,29 @@ pub(crate) struct Making {
     turn: Turn,
 }
 
-/// The cache that an environment was shown.
-pub(crate) struct Used {
+/// Held from before the look for a cache until the init that has it mounted is over: it is not removed meanwhile.
+pub(crate) struct Shown {
     inner: Arc<Inner>,
     place: PathBuf,
+}
+
+impl Shown {
+    fn new(inner: Arc<Inner>, place: PathBuf) -> Self {
+        *inner.shown.lock().entry(place.clone()).or_default() += 1;
+        Self { inner, place }
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        let mut shown = self.inner.shown.lock();
+        if let Some(count) = shown.get_mut(&self.place) {
+            *count -= 1;
+            if *count == 0 {
+                shown.remove(&self.place);
+            }
+        }
+    }
 }
 
 /// Held by the one that makes.
@@ -129,17 +185,33 @@ impl CodeCaches {
     fn open_with(caches: &Path, clock: Clock, rng: Rng, bytes_max: u64) -> io::Result<Self> {
         let boot = boot_name(&rng);
         let folder = caches.join(&boot);
+        if fs::symlink_metadata(&folder).is_ok_and(|there| !there.is_dir()) {
+            tracing::warn!(path = %folder.display(), "what is no folder lies where code caches belong, and is removed");
+            fs::remove_file(&folder)?;
+        }
         fs::create_dir_all(&folder)?;
         // Only what is mounted is shown to anybody.
         fs::set_permissions(caches, fs::Permissions::from_mode(0o700))?;
         for entry in fs::read_dir(caches)? {
             let entry = entry?;
-            if entry.file_name() != *boot {
-                fs::remove_dir_all(entry.path())?;
+            if entry.file_name() == *boot {
+                continue;
+            }
+            let path = entry.path();
+            let removed = match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                true => fs::remove_dir_all(&path),
+                false => fs::remove_file(&path),
+            };
+            // Nothing reads it.
+            if let Err(error) = removed {
+                tracing::warn!(path = %path.display(), %error, "what is left among the code caches cannot be removed");
             }
         }
-        let inner = Inner { clock, rng, folder, bytes_max, making: Mutex::default() };
-        inner.sweep()?;
+        let (making, shown, doubted) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let inner = Inner { clock, rng, folder, bytes_max, making, shown, doubted, kept_bytes: Mutex::default() };
+        if let Err(error) = inner.sweep() {
+            tracing::warn!(%error, "not all code caches could be looked through");
+        }
         Ok(Self(Arc::new(inner)))
     }
 
@@ -147,22 +219,24 @@ impl CodeCaches {
     pub(super) async fn beside(&self, function: &FunctionVersion, plan: &LaunchPlan) -> (Beside, Cached) {
         let inner = Arc::clone(&self.0);
         let place = inner.folder.join(function.account.as_str()).join(key(function, plan));
-        let (probe, now) = (place.clone(), system_time(&inner.clock));
-        let length = sys::task::blocking(move || {
-            let file = fs::File::open(probe).ok()?;
+        let (shown, now) = ((Arc::clone(&inner), place.clone()), system_time(&inner.clock));
+        let found = sys::task::blocking(move || {
+            let shown = Shown::new(shown.0, shown.1);
+            let file = fs::File::open(&shown.place).ok()?;
             let length = file.metadata().ok()?.len();
             // One that holds nothing grows old, and then it is tried again.
             if length > 0 {
                 file.set_modified(now).ok()?;
             }
-            Some(length)
+            Some((length, shown))
         })
         .await
         .flatten();
-        match length {
+        match found {
             // It is known to be of no use.
-            Some(0) => (Beside::Nothing, Cached::Not),
-            Some(_) => (Beside::UseCache(place.clone()), Cached::Used(Used { inner, place })),
+            Some((0, _)) => (Beside::Nothing, Cached::Not),
+            Some((_, shown)) if inner.skips(&place) => (Beside::Nothing, Cached::Skipped(shown)),
+            Some((_, shown)) => (Beside::UseCache(place), Cached::Used(shown)),
             None if inner.making.lock().insert(place.clone()) => {
                 let turn = Turn { inner: Arc::clone(&inner), place: place.clone() };
                 (Beside::MakeCache, Cached::Made(Making { inner, place, turn }))
@@ -189,8 +263,46 @@ async fn put(inner: Arc<Inner>, place: PathBuf, cache: Bytes) {
     }
 }
 
+/// The caches of one account.
+#[derive(Default)]
+struct Kept {
+    bytes: u64,
+    /// Time since its last use, bytes, place.
+    caches: Vec<(Duration, u64, PathBuf)>,
+}
+
+/// The first thing that went wrong in what goes on nevertheless.
+#[derive(Default)]
+struct First(Option<io::Error>);
+
+impl First {
+    fn note<T>(&mut self, outcome: io::Result<T>) -> Option<T> {
+        match outcome {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.0 = self.0.take().or(Some(error));
+                None
+            }
+        }
+    }
+}
+
 impl Inner {
+    /// Keeps a cache, or drops it where there is no room. One that holds nothing is always put in the place of one that does.
     fn put(&self, place: &Path, cache: &[u8]) -> io::Result<()> {
+        let mut kept_bytes = self.kept_bytes.lock();
+        let bytes = (cache.len() as u64).max(FILE_BYTES_MIN);
+        let fits = |kept_bytes: u64| kept_bytes.saturating_add(bytes) <= self.bytes_max;
+        if !fits(*kept_bytes)
+            && let Err(error) = self.sweep_before(&mut kept_bytes, Some((place, bytes)))
+        {
+            tracing::warn!(%error, "not all code caches could be looked through");
+        }
+        let has_room = fits(*kept_bytes) && blob::free(&self.folder) >= DISK_FREE_MIN.saturating_add(bytes);
+        if !has_room && (!cache.is_empty() || fs::symlink_metadata(place).is_err()) {
+            tracing::debug!(bytes, "there is no room for a code cache");
+            return Ok(());
+        }
         if let Some(folder) = place.parent() {
             fs::create_dir_all(folder)?;
         }
@@ -202,46 +314,122 @@ impl Inner {
             let _ = fs::remove_file(&unfinished);
         }
         written?;
-        self.sweep()
-    }
-
-    /// Removes what was not used for long; then, while there is too much, what the account that has most has not used for longest.
-    fn sweep(&self) -> io::Result<()> {
-        let now = system_time(&self.clock);
-        let mut accounts: BTreeMap<PathBuf, Vec<(Duration, u64, PathBuf)>> = BTreeMap::new();
-        for entry in fs::read_dir(&self.folder)? {
-            let account = entry?.path();
-            if !account.is_dir() {
-                // Being written now, or left by a server that was killed.
-                if age(&account, now).is_some_and(|age| age > IN_USE) {
-                    remove(&account)?;
-                }
-                continue;
-            }
-            for entry in fs::read_dir(&account)? {
-                let cache = entry?.path();
-                let Ok(file) = fs::symlink_metadata(&cache) else { continue };
-                let keep = if file.len() == 0 { KEEP_NOTHING } else { KEEP };
-                match age(&cache, now) {
-                    Some(age) if age > keep => remove(&cache)?,
-                    Some(age) => {
-                        accounts.entry(account.clone()).or_default().push((age, file.len().max(FILE_BYTES_MIN), cache))
-                    }
-                    None => {}
-                }
-            }
-        }
-        accounts.values_mut().for_each(|caches| caches.sort_unstable());
-        let bytes_of = |caches: &[(Duration, u64, PathBuf)]| caches.iter().map(|cache| cache.1).sum::<u64>();
-        while accounts.values().map(|caches| bytes_of(caches)).sum::<u64>() > self.bytes_max {
-            let may_go =
-                |caches: &&mut Vec<(Duration, u64, PathBuf)>| caches.last().is_some_and(|oldest| oldest.0 > IN_USE);
-            let largest = accounts.values_mut().filter(may_go).max_by_key(|caches| bytes_of(caches));
-            let Some((_, _, oldest)) = largest.and_then(Vec::pop) else { break };
-            remove(&oldest)?;
-        }
+        *kept_bytes = kept_bytes.saturating_add(bytes);
+        self.trust(place);
         Ok(())
     }
+
+    /// True when an init is to go without, though there is one.
+    fn skips(&self, place: &Path) -> bool {
+        let mut doubted = self.doubted.lock();
+        let doubt = doubted.get_mut(place).map(|doubt| std::mem::replace(doubt, Doubt::Trial));
+        matches!(doubt, Some(Doubt::Skip))
+    }
+
+    /// An init has failed with it. True when it is to be given up.
+    fn doubt(&self, place: &Path) -> bool {
+        let mut doubted = self.doubted.lock();
+        match doubted.get(place) {
+            // Of the same time.
+            Some(Doubt::Skip) => false,
+            Some(Doubt::Trial) => true,
+            None if doubted.len() >= DOUBTED_MAX => true,
+            None => {
+                doubted.insert(place.to_owned(), Doubt::Skip);
+                false
+            }
+        }
+    }
+
+    fn trust(&self, place: &Path) {
+        self.doubted.lock().remove(place);
+    }
+
+    fn sweep(&self) -> io::Result<()> {
+        self.sweep_before(&mut self.kept_bytes.lock(), None)
+    }
+
+    /// Removes what was not used for long; then, while there is too much, what the account that has most has not used for
+    /// longest. What is to come, at a place and of so many bytes, counts as if it were there.
+    ///
+    /// # Errors
+    /// The first thing that went wrong; all the rest is done.
+    fn sweep_before(&self, kept_bytes: &mut u64, coming: Option<(&Path, u64)>) -> io::Result<()> {
+        let mut first = First::default();
+        let mut accounts = self.accounts(coming, &mut first);
+        accounts.values_mut().for_each(|kept| kept.caches.sort_unstable());
+        let mut all: u64 = accounts.values().map(|kept| kept.bytes).sum();
+        while all > self.bytes_max {
+            let Some(most) = accounts.values_mut().max_by_key(|kept| kept.bytes) else { break };
+            // Others' caches never go for those of whoever has most.
+            let Some((_, bytes, oldest)) = most.caches.pop() else { break };
+            if first.note(self.remove_unless_shown(&oldest)) == Some(true) {
+                most.bytes -= bytes;
+                all -= bytes;
+            }
+        }
+        *kept_bytes = all.saturating_sub(coming.map_or(0, |coming| coming.1));
+        first.0.map_or(Ok(()), Err)
+    }
+
+    /// What each account has, once what was not used for long is removed.
+    fn accounts(&self, coming: Option<(&Path, u64)>, first: &mut First) -> BTreeMap<PathBuf, Kept> {
+        let now = system_time(&self.clock);
+        let mut accounts: BTreeMap<PathBuf, Kept> = BTreeMap::new();
+        for account in entries(&self.folder, first) {
+            let folder = account.path();
+            if !account.file_type().is_ok_and(|kind| kind.is_dir()) {
+                // Left by a server that was killed: nobody else writes now.
+                first.note(remove(&folder));
+                continue;
+            }
+            let kept = accounts.entry(folder.clone()).or_default();
+            for entry in entries(&folder, first) {
+                let place = entry.path();
+                // What comes takes its place.
+                if coming.is_some_and(|coming| coming.0 == place) {
+                    continue;
+                }
+                let Ok(file) = entry.metadata() else { continue };
+                let Ok(modified) = file.modified() else { continue };
+                let age = now.duration_since(modified).unwrap_or_default();
+                let keep = if file.len() == 0 { KEEP_NOTHING } else { KEEP };
+                if age > keep && first.note(self.remove_unless_shown(&place)) == Some(true) {
+                    continue;
+                }
+                let bytes = file.len().max(FILE_BYTES_MIN);
+                kept.bytes += bytes;
+                kept.caches.push((age, bytes, place));
+            }
+        }
+        if let Some((place, bytes)) = coming
+            && let Some(folder) = place.parent()
+        {
+            accounts.entry(folder.to_owned()).or_default().bytes += bytes;
+        }
+        accounts
+    }
+
+    /// False where an environment is about to have it mounted.
+    fn remove_unless_shown(&self, place: &Path) -> io::Result<bool> {
+        // Held meanwhile: whoever looks for a cache says so first, and finds it, or nothing.
+        let shown = self.shown.lock();
+        if shown.contains_key(place) {
+            return Ok(false);
+        }
+        remove(place)?;
+        self.trust(place);
+        Ok(true)
+    }
+}
+
+/// What is in a folder, as far as it can be read.
+fn entries(folder: &Path, first: &mut First) -> Vec<fs::DirEntry> {
+    let read = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        read => first.note(read),
+    };
+    read.into_iter().flatten().filter_map(|entry| first.note(entry)).collect()
 }
 
 fn remove(file: &Path) -> io::Result<()> {
@@ -249,11 +437,6 @@ fn remove(file: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-fn age(file: &Path, now: SystemTime) -> Option<Duration> {
-    let modified = fs::symlink_metadata(file).and_then(|file| file.modified()).ok()?;
-    Some(now.duration_since(modified).unwrap_or_default())
 }
 
 fn system_time(clock: &Clock) -> SystemTime {

@@ -73,6 +73,8 @@ impl Invoker {
     /// # Errors
     /// See [`NotInitialised`].
     pub async fn run_init(&self, function: &Arc<FunctionVersion>, asked: Asked) -> Result<InitRun, NotInitialised> {
+        // Until it is here nothing is held that others wait for.
+        let _image = self.image_of(function).await.map_err(|cause| InvokeError::Unavailable { cause })?;
         let StartRight { slot, memory } = self.0.environments.right_to_start(function.memory_mb).await?;
         let (id, logs) = self.open_log_stream(function, None)?;
         let clock = &self.0.clock;
@@ -86,7 +88,7 @@ impl Invoker {
         let started = self.start_beside(function, memory, id, logs, Some(beside.clone())).await;
         let Started { mut environment, timings } = started.map_err(|failure| match failure {
             StartFailure::Platform(error) => error.into(),
-            StartFailure::Package(ending, _) => NotInitialised::of(&ending),
+            StartFailure::Package(ending, _) => failed(&ending),
         })?;
         let start = clock.elapsed();
         let initialised = environment.initialise(InitPhase::Init, init_max(function)).await;
@@ -97,7 +99,7 @@ impl Invoker {
         environment.logs.write(record);
         let initialised = initialised.map_err(|ending| match self.0.shutdown.is_cancelled() {
             true => InvokeError::Unavailable { cause: "the server is shutting down".to_owned() }.into(),
-            false => NotInitialised::of(&ending),
+            false => failed(&ending),
         })?;
         let told = environment.given.take().map(|given| told(&beside, &given));
         environment.stop().await;
@@ -111,15 +113,49 @@ impl Invoker {
     }
 }
 
-/// Reads what was given.
+/// How an init has failed that was run for what it tells: nothing comes after it.
+fn failed(ending: &Ending) -> NotInitialised {
+    match NotInitialised::of(ending) {
+        NotInitialised::Failed { code, .. } => {
+            NotInitialised::Failed { code, reason: shown(&ending.error_type().unwrap_or_default()) }
+        }
+        unavailable @ NotInitialised::Unavailable(_) => unavailable,
+    }
+}
+
+/// Reads what was given. What is wrong with it may be in the function's own words.
 fn told(beside: &Beside, given: &Bytes) -> Told {
-    let nonsense = |error: serde_json::Error| Told::Nonsense(error.to_string());
+    let nonsense = |error: &str| Told::Nonsense(shown(error));
     match beside {
         Beside::Bundle(_) => match serde_json::from_slice(given) {
             Ok(Bundle::Failed { error }) => Told::Bundle(Bundle::Failed { error: shown(&error) }),
             Ok(loaded) => Told::Bundle(loaded),
-            Err(error) => nonsense(error),
+            Err(error) => nonsense(&error.to_string()),
         },
-        _ => ModuleTimes::read(given).map_or_else(Told::Nonsense, Told::Modules),
+        _ => ModuleTimes::read(given).map_or_else(|error| nonsense(&error), Told::Modules),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sandbox::Exit;
+
+    use super::*;
+
+    #[test]
+    fn what_a_function_says_of_itself_steers_no_terminal() {
+        let given = Bytes::from_static(br#"{"\u001b]0;evil\u0007\u202e": 1}"#);
+        let Told::Nonsense(text) = told(&Beside::Modules, &given) else { panic!("it is nonsense") };
+        assert!(text.contains("]0;evil") && !text.contains(|letter: char| letter.is_control() || letter == '\u{202e}'));
+        let given = Bytes::from_static(br#"{"error": "\u001b]0;evil\u0007"}"#);
+        let said = told(&Beside::Bundle(PathBuf::new()), &given);
+        assert_eq!(said, Told::Bundle(Bundle::Failed { error: "]0;evil".to_owned() }));
+    }
+
+    #[test]
+    fn an_init_that_fails_says_of_what() {
+        let error = failed(&Ending::Exited(Exit::Code(1)));
+        assert_eq!(error.to_string(), "Runtime.ExitError");
+        assert!(matches!(failed(&Ending::Platform("full".to_owned())), NotInitialised::Unavailable(_)));
     }
 }

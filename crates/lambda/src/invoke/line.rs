@@ -247,6 +247,10 @@ impl FrameLine {
                     if matches!(frame, Frame::Given { .. } | Frame::Ready | Frame::Suspended) {
                         self.given_bytes_max = 0;
                     }
+                    // What follows would keep the whole block for the environment's life.
+                    if matches!(frame, Frame::Given { .. }) {
+                        self.buffer = BytesMut::from(&self.buffer[..]);
+                    }
                     return self.said(frame);
                 }
                 Ok(None) => {}
@@ -384,6 +388,23 @@ mod tests {
             let (said, _) = tokio::join!(line.listen(), runtime.write_all(&sent[..sent.len().min(4096)]));
             assert!(matches!(said, Said::Violation(_)), "{said:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_given_leaves_none_of_its_memory_behind() {
+        const LENGTH: usize = 1 << 20;
+        let (server, mut runtime) = UnixStream::pair().unwrap();
+        let mut line = FrameLine::new(server, PayloadLimits::default());
+        line.expect_given(LENGTH);
+        let mut sent = u32::try_from(1 + LENGTH).unwrap().to_be_bytes().to_vec();
+        sent.push(22);
+        sent.resize(5 + LENGTH, b'x');
+        sent.extend([0, 0, 0, 1, 2]);
+        let (said, written) = tokio::join!(line.listen(), runtime.write_all(&sent));
+        written.unwrap();
+        assert!(matches!(&said, Said::Given(bytes) if bytes.len() == LENGTH));
+        assert!(line.buffer.capacity() < 64 * 1024, "{}", line.buffer.capacity());
+        assert_eq!(line.listen().await, Said::Ready);
     }
 
     #[tokio::test]

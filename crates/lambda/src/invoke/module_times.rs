@@ -183,7 +183,9 @@ fn top(rest: &str) -> &str {
 
 /// A name that steers no terminal and fits a line.
 pub(super) fn shown(name: &str) -> String {
-    let letters = name.chars().filter(|letter| !letter.is_control()).take(NAME_LENGTH_MAX);
+    // Those that turn the direction of what follows have no width of their own.
+    let turns = |letter: char| matches!(letter, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    let letters = name.chars().filter(|letter| !letter.is_control() && !turns(*letter)).take(NAME_LENGTH_MAX);
     let name: String = letters.collect();
     if name.is_empty() { "(unnamed)".to_owned() } else { name }
 }
@@ -269,6 +271,7 @@ mod tests {
         let times = ModuleTimes::read(json.as_bytes()).unwrap();
         assert!(times.packages.iter().all(|one| !one.name.contains(char::is_control) && one.name.len() <= 200));
         assert_eq!(times.packages.len(), 3);
+        assert_eq!(shown("a\u{202e}b\u{2066}c\u{1b}d\n"), "abcd");
     }
 
     #[test]

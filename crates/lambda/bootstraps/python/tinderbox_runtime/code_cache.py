@@ -14,6 +14,8 @@ import marshal
 import os
 from importlib.machinery import SourceFileLoader
 
+CodeType = type((lambda: None).__code__)
+
 FILE = "/var/code-cache"
 FOLDERS = ("/var/task/", "/opt/")
 FILES_MAX = 10_000
@@ -30,11 +32,14 @@ def _hook(code_of):
         def otherwise():
             return original(self, fullname)
 
-        return code_of(self.path, otherwise) if type(self) is SourceFileLoader else otherwise()
+        ours = code_of
+        return ours(self.path, otherwise) if ours is not None and type(self) is SourceFileLoader else otherwise()
 
     SourceFileLoader.get_code = get_code
 
     def end():
+        nonlocal code_of
+        code_of = None  # and all that it holds, should another hook hold this one
         if SourceFileLoader.__dict__.get("get_code") is get_code:
             del SourceFileLoader.get_code
 
@@ -43,34 +48,45 @@ def _hook(code_of):
 
 def make():
     """Keeps what is compiled; answers a function that answers it once init is done."""
+    # It is in memory twice while it is made, and once while it is used.
+    bytes_max = min(BYTES_MAX, int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]) << 16)
     codes = {}
 
     def code_of(path, otherwise):
         code = otherwise()
-        if path.startswith(FOLDERS) and len(codes) < FILES_MAX:
+        # Of a path that leads elsewhere, or that is no text, nothing is kept.
+        if type(path) is str and path.startswith(FOLDERS) and len(codes) < FILES_MAX and os.path.normpath(path) == path:
             codes[path] = code
         return code
 
     end = _hook(code_of)
 
     def given():
-        end()
-        # It is in memory twice while it is made, and once while it is used.
-        bytes_max = min(BYTES_MAX, int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]) << 16)
-        header, parts, offset = {}, [], 0
-        for path, code in codes.items():
-            data = marshal.dumps(code)
-            if offset + len(data) > bytes_max:
-                break
-            header[path] = [offset, len(data)]
-            offset += len(data)
-            parts.append(data)
-        if offset < BYTES_MIN:
-            return b""
-        text = json.dumps(header).encode()
-        return b"".join((len(text).to_bytes(4, "big"), text, *parts))
+        try:
+            end()
+            return _packed(list(codes.items()), bytes_max)
+        except Exception:
+            return b""  # whatever it is: it must not be what an init fails of
+        finally:
+            codes.clear()
 
     return given
+
+
+def _packed(codes, bytes_max):
+    """Bytecode in the form of the file; empty where it is not worth the while."""
+    header, parts, offset = {}, [], 0
+    for path, code in codes:
+        data = marshal.dumps(code)
+        if offset + len(data) > bytes_max:
+            continue
+        header[path] = [offset, len(data)]
+        offset += len(data)
+        parts.append(data)
+    if offset < BYTES_MIN:
+        return b""
+    text = json.dumps(header).encode()
+    return b"".join((len(text).to_bytes(4, "big"), text, *parts))
 
 
 def use():
@@ -78,15 +94,20 @@ def use():
     with open(FILE, "rb") as file:
         everything = memoryview(file.read())
     if not everything:
-        return lambda: None  # it has been given up meanwhile
+        return None  # it has been given up meanwhile
     start = 4 + int.from_bytes(everything[:4], "big")
     header = json.loads(bytes(everything[4:start]))
 
+    def kept(path):
+        try:
+            offset, length = header[path]
+            code = marshal.loads(everything[start + offset : start + offset + length])
+        except Exception:
+            return None  # it is not there, or it is rotten
+        return code if type(code) is CodeType else None
+
     def code_of(path, otherwise):
-        place = header.get(path)
-        if place is None:
-            return otherwise()
-        offset = start + place[0]
-        return marshal.loads(everything[offset : offset + place[1]])
+        code = kept(path)
+        return otherwise() if code is None else code
 
     return _hook(code_of)

@@ -126,7 +126,17 @@ def beside_init(asked):
         return module_times.watch()
     from tinderbox_runtime import code_cache
 
-    return code_cache.use() if asked == "use" else code_cache.make()
+    try:
+        return code_cache.use() if asked == "use" else code_cache.make()
+    except Exception:
+        return None  # a cache is never what an init fails of
+
+
+def give(channel, given):
+    """Tells the server what it has asked for. What that takes of memory is free again afterwards."""
+    answer = given()
+    if answer is not None:
+        channel.send(frames.GIVEN, "", answer)
 
 
 def prepare():
@@ -143,7 +153,8 @@ def prepare():
 
 
 def main(channel=None):
-    if "AWS_LAMBDA_MAX_CONCURRENCY" in os.environ:
+    # Reserved, unlike AWS_LAMBDA_MAX_CONCURRENCY, which any function may set.
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "lambda-managed-instances":
         from tinderbox_runtime import concurrent
 
         return concurrent.main()
@@ -160,8 +171,9 @@ def main(channel=None):
         channel.send(frames.INIT_ERROR, "", dumps(result))
         sys.exit(1)
     sys.stdout.flush()
-    if given is not None and (answer := given()) is not None:
-        channel.send(frames.GIVEN, "", answer)
+    if given is not None:
+        give(channel, given)
+        given = None  # this frame stays as long as the environment
     if library := hooks():
         from tinderbox_runtime import snapshot
 

@@ -81,12 +81,17 @@ impl Stage {
         matches!(self.caches.beside(function, &plan()).await.0, Beside::UseCache(_))
     }
 
-    fn files(&self) -> usize {
+    /// Lengths of all files.
+    fn files(&self) -> Vec<u64> {
         let mut folders = vec![self.folder.path().to_owned()];
-        let mut files = 0;
+        let mut files = Vec::new();
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).unwrap().flatten() {
-                if entry.path().is_dir() { folders.push(entry.path()) } else { files += 1 }
+                if entry.path().is_dir() {
+                    folders.push(entry.path());
+                } else {
+                    files.push(entry.metadata().unwrap().len());
+                }
             }
         }
         files
@@ -148,55 +153,121 @@ async fn one_environment_makes_it_and_another_may_when_that_one_has_not() {
 }
 
 #[tokio::test]
-async fn after_an_init_that_fails_the_next_has_no_cache_for_a_while() {
+async fn after_an_init_that_fails_while_it_makes_one_the_next_has_no_cache_for_a_while() {
     let stage = Stage::new(BYTES_MAX);
-    for used in [false, true] {
-        let one = numbered(usize::from(used));
-        if used {
-            stage.make(&one, 9).await;
-        }
-        let (beside, cached) = stage.caches.beside(&one, &plan()).await;
-        assert_eq!(matches!(beside, Beside::UseCache(_)), used);
-        cached.conclude(false, Some(Bytes::from_static(b"of an init that failed"))).await;
-        assert_eq!(stage.caches.beside(&one, &plan()).await.0, Beside::Nothing);
-        let place = stage.caches.0.folder.join("000000000000").join(key(&one, &plan()));
-        assert_eq!(fs::metadata(&place).unwrap().len(), 0, "it may be about to be mounted");
-        fs::File::open(&place).unwrap().set_modified(system_time(&stage.clock)).unwrap();
-        stage.clock.advance(KEEP_NOTHING + Duration::from_secs(1));
-        stage.caches.0.sweep().unwrap();
-        assert_eq!(stage.caches.beside(&one, &plan()).await.0, Beside::MakeCache);
+    let ask = async || stage.caches.beside(&function(), &plan()).await;
+    let given = || Some(Bytes::from_static(b"of an init that failed"));
+    let (beside, cached) = ask().await;
+    assert_eq!(beside, Beside::MakeCache);
+    cached.conclude(InitEnd::Interrupted, given()).await;
+    assert!(stage.files().is_empty(), "the server ended: that says nothing about the function");
+    let (beside, cached) = ask().await;
+    assert_eq!(beside, Beside::MakeCache);
+    cached.conclude(InitEnd::Failed, given()).await;
+    assert_eq!(ask().await.0, Beside::Nothing);
+    assert_eq!(stage.files(), [0]);
+    let place = stage.caches.0.folder.join("000000000000").join(key(&function(), &plan()));
+    fs::File::open(&place).unwrap().set_modified(system_time(&stage.clock)).unwrap();
+    stage.clock.advance(KEEP_NOTHING + Duration::from_secs(1));
+    stage.caches.0.sweep().unwrap();
+    assert_eq!(ask().await.0, Beside::MakeCache);
+}
+
+#[tokio::test]
+async fn a_cache_is_given_up_when_inits_fail_with_it_and_not_without_it() {
+    let stage = Stage::new(BYTES_MAX);
+    stage.make(&function(), 9).await;
+    let init = async |uses: bool, end: InitEnd| {
+        let (beside, cached) = stage.caches.beside(&function(), &plan()).await;
+        assert_eq!(matches!(beside, Beside::UseCache(_)), uses, "{end:?}");
+        cached.conclude(end, None).await;
+    };
+    for _ in 0..3 {
+        init(true, InitEnd::Interrupted).await;
     }
+    // The function fails in any case.
+    for _ in 0..3 {
+        init(true, InitEnd::Failed).await;
+        init(false, InitEnd::Failed).await;
+    }
+    // It failed once, of something else.
+    for _ in 0..3 {
+        init(true, InitEnd::Failed).await;
+        init(false, InitEnd::Well).await;
+        init(true, InitEnd::Well).await;
+    }
+    assert_eq!(stage.files(), [9]);
+    init(true, InitEnd::Failed).await;
+    init(false, InitEnd::Well).await;
+    init(true, InitEnd::Failed).await;
+    assert_eq!(stage.files(), [0], "something is there still: it may be about to be mounted");
+    init(false, InitEnd::Well).await;
+    assert!(stage.caches.0.doubted.lock().is_empty());
 }
 
 #[tokio::test]
 async fn what_is_not_used_goes_and_what_is_used_stays() {
     let stage = Stage::new(BYTES_MAX);
-    stage.make(&numbered(1), 9).await;
-    stage.make(&numbered(2), 9).await;
-    stage.clock.advance(KEEP - IN_USE);
+    for n in [1, 2, 3] {
+        stage.make(&numbered(n), 9).await;
+    }
+    let mounted = stage.caches.beside(&numbered(3), &plan()).await;
+    stage.clock.advance(KEEP - Duration::from_secs(9));
     assert!(stage.has(&numbered(2)).await);
-    stage.clock.advance(IN_USE + Duration::from_secs(1));
+    stage.clock.advance(Duration::from_secs(10));
     stage.caches.0.sweep().unwrap();
-    assert_eq!(stage.files(), 1);
+    assert_eq!(stage.files().len(), 2);
     assert!(stage.has(&numbered(2)).await && !stage.has(&numbered(1)).await);
+    // One that an environment is about to be shown stays, however old.
+    drop(mounted);
+    stage.caches.0.sweep().unwrap();
+    assert_eq!(stage.files().len(), 1);
+    assert!(stage.caches.0.shown.lock().is_empty());
 }
 
 #[tokio::test]
-async fn too_much_goes_of_whoever_has_most_and_nothing_that_was_just_used() {
+async fn room_is_made_of_whoever_has_most_and_there_is_never_too_much() {
     let stage = Stage::new(10 << 20);
     let other = FunctionVersion { account: AccountId::parse("111111111111").unwrap(), ..function() };
     stage.make(&other, 2 * MIB).await;
-    for n in 0..3 {
-        stage.clock.advance(Duration::from_secs(1));
+    let tick = || stage.clock.advance(Duration::from_secs(1));
+    for n in 0..2 {
+        tick();
         stage.make(&numbered(n), 3 * MIB).await;
     }
-    assert_eq!(stage.files(), 4, "11 MiB, all of them young");
-    stage.clock.advance(IN_USE);
+    tick();
     assert!(stage.has(&numbered(0)).await, "it is used now");
-    stage.clock.advance(Duration::from_secs(1));
-    stage.make(&numbered(3), MIB).await;
+    tick();
+    stage.make(&numbered(2), 3 * MIB).await;
     assert!(stage.has(&other).await, "the oldest of all, of an account that has little");
-    assert!(stage.has(&numbered(0)).await && !stage.has(&numbered(1)).await);
+    assert!(stage.has(&numbered(0)).await && !stage.has(&numbered(1)).await && stage.has(&numbered(2)).await);
+    // All that whoever has most has is about to be mounted: what comes is dropped, and nothing of others goes.
+    let mounted = [stage.caches.beside(&numbered(0), &plan()).await, stage.caches.beside(&numbered(2), &plan()).await];
+    stage.make(&numbered(3), 3 * MIB).await;
+    assert!(!stage.has(&numbered(3)).await && stage.has(&other).await);
+    drop(mounted);
+    for n in 4..12 {
+        tick();
+        stage.make(&numbered(n), 3 * MIB).await;
+        assert!(stage.has(&numbered(n)).await, "young ones go for younger ones of the same account");
+        assert!(stage.files().iter().sum::<u64>() <= 10 << 20);
+    }
+    assert!(stage.has(&other).await);
+}
+
+#[tokio::test]
+async fn sweeping_goes_on_after_what_cannot_be_removed() {
+    let stage = Stage::new(BYTES_MAX);
+    stage.make(&function(), 9).await;
+    let account = stage.caches.0.folder.join("000000000000");
+    let odd = [account.join("0"), account.join("z")];
+    for folder in &odd {
+        fs::create_dir(folder).unwrap();
+        fs::File::open(folder).unwrap().set_modified(system_time(&stage.clock)).unwrap();
+    }
+    stage.clock.advance(KEEP + Duration::from_secs(1));
+    assert!(stage.caches.0.sweep().is_err());
+    assert!(stage.files().is_empty() && odd.iter().all(|folder| folder.exists()));
 }
 
 #[tokio::test]
@@ -206,14 +277,15 @@ async fn what_another_boot_or_a_killed_server_left_is_not_trusted() {
     let boot = stage.caches.0.folder.clone();
     let half = boot.join("unfinished-1");
     fs::write(&half, "half").unwrap();
-    fs::File::open(&half).unwrap().set_modified(system_time(&stage.clock) - IN_USE - Duration::from_secs(1)).unwrap();
     let old = stage.folder.path().join("boot-before");
     fs::create_dir_all(old.join("000000000000")).unwrap();
     fs::write(old.join("000000000000/key"), "old").unwrap();
+    let note = stage.folder.path().join("note");
+    fs::write(&note, "of somebody").unwrap();
     // A link in a cache's place is neither followed nor counted as what it leads to.
     std::os::unix::fs::symlink("/etc/passwd", boot.join("000000000000/link")).unwrap();
     let again = CodeCaches::open_with(stage.folder.path(), stage.clock.clone(), Rng::system(), BYTES_MAX).unwrap();
-    assert!(!old.exists() && !half.exists() && Path::new("/etc/passwd").exists());
+    assert!(!old.exists() && !half.exists() && !note.exists() && Path::new("/etc/passwd").exists());
     assert!(matches!(again.beside(&function(), &plan()).await.0, Beside::UseCache(_)), "a restart keeps them");
     let mode = fs::metadata(stage.folder.path()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
