@@ -110,6 +110,25 @@ impl<K: Kind, S> Shelf<K, S> {
         u64::from(self.kind.memory_mb()) * self.count() as u64
     }
 
+    /// How many may go for a shelf that was used at `used_at`: all where this one was used before, else all but one.
+    fn spare(&self, used_at: Duration) -> usize {
+        let kept = usize::from(self.used_at >= used_at);
+        self.ready.len().saturating_sub(kept)
+    }
+
+    fn spare_mb(&self, used_at: Duration) -> u64 {
+        u64::from(self.kind.memory_mb()) * self.spare(used_at) as u64
+    }
+
+    /// Notes why none of it can be made; when it is to be tried again.
+    fn refused<P>(&mut self, none: &Claim<P>, now: Duration) -> Duration {
+        if matches!(none, Claim::NoRoom) {
+            self.not_before = now + PERIOD;
+            return self.not_before;
+        }
+        now + CLAIM_PAUSE
+    }
+
     /// Whether more are to be made. Of what fails, one after the other.
     fn is_wanting(&self) -> bool {
         self.count() < self.demand.target() && (self.failures == 0 || self.making == 0)
@@ -141,9 +160,8 @@ impl<K: Kind, S: Standing> Drop for Making<K, S> {
 
 /// What to do next.
 enum Next<K, S, P> {
-    Make(K, P),
-    /// Make room by letting these go.
-    LetGo(Vec<S>),
+    /// One of these, in the room of what goes for it.
+    Make(K, P, Vec<S>),
     /// Nothing before this moment, or before something is taken.
     Wait(Duration),
 }
@@ -305,10 +323,10 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
         loop {
             self.let_go_of_surplus();
             match self.next(&claim) {
-                Next::Make(kind, claimed) => {
+                Next::Make(kind, claimed, gone) => {
+                    drop(gone);
                     return (Making { shelves: Arc::clone(self), kind, is_done: false }, claimed);
                 }
-                Next::LetGo(gone) => drop(gone),
                 Next::Wait(until) => {
                     let pause = until.saturating_sub(self.clock.elapsed());
                     tokio::select! {
@@ -339,26 +357,34 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
             match claim(&shelf.kind) {
                 Claim::Given(claimed) => {
                     shelf.making += 1;
-                    return Next::Make(shelf.kind.clone(), claimed);
+                    return Next::Make(shelf.kind.clone(), claimed, Vec::new());
                 }
-                Claim::NotNow => later = later.min(now + CLAIM_PAUSE),
-                Claim::NoRoom => {
-                    shelf.not_before = now + PERIOD;
-                    later = later.min(shelf.not_before);
-                }
+                none => later = later.min(shelf.refused(&none, now)),
             }
         }
-        // One that has none and was used lately takes the place of one that was not.
+        // One that has none and was used lately takes the place of one that was not: once it can be made, or what goes for it
+        // would be made again at once.
         let empty = shelves.iter().filter(|(_, shelf)| may(shelf) && !fits(shelf) && shelf.count() == 0);
-        if let Some((key, shelf)) = empty.max_by_key(|(_, shelf)| shelf.used_at) {
-            let (key, used_at) = (key.clone(), shelf.used_at);
-            let missing_mb = u64::from(shelf.kind.memory_mb()) - free_mb;
-            let gone = room_from(shelves.iter_mut().filter(|(one, _)| **one != key), used_at, missing_mb);
-            if !gone.is_empty() {
-                return Next::LetGo(gone);
-            }
+        let Some((key, shelf)) = empty.max_by_key(|(_, shelf)| shelf.used_at) else { return Next::Wait(later) };
+        let (key, kind, used_at) = (key.clone(), shelf.kind.clone(), shelf.used_at);
+        let missing_mb = u64::from(kind.memory_mb()) - free_mb;
+        let others = shelves.iter().filter(|(one, _)| **one != key);
+        if others.map(|(_, shelf)| shelf.spare_mb(used_at)).sum::<u64>() < missing_mb {
+            return Next::Wait(later);
         }
-        Next::Wait(later)
+        let claimed = claim(&kind);
+        let gone = match claimed {
+            Claim::Given(_) => room_from(shelves.iter_mut().filter(|(one, _)| **one != key), used_at, missing_mb),
+            _ => Vec::new(),
+        };
+        let Some(shelf) = shelves.get_mut(&key) else { return Next::Wait(later) };
+        match claimed {
+            Claim::Given(claimed) => {
+                shelf.making += 1;
+                Next::Make(kind, claimed, gone)
+            }
+            none => Next::Wait(later.min(shelf.refused(&none, now))),
+        }
     }
 
     fn put(&self, kind: &K, made: Result<S, Unmade>) {
@@ -420,7 +446,7 @@ fn least_recently_used<'a, K: 'a, S: 'a>(
     shelves.filter(|shelf| !shelf.ready.is_empty()).min_by_key(|shelf| shelf.used_at)
 }
 
-/// Takes `missing_mb` from shelves that were used before `used_at`, or that have more than one; nothing when that is not enough.
+/// Takes `missing_mb`, or what there is, from shelves that were used before `used_at`, or that have more than one.
 fn room_from<'a, K: Kind + 'a, S: 'a>(
     shelves: impl Iterator<Item = (&'a K::Key, &'a mut Shelf<K, S>)>,
     used_at: Duration,
@@ -428,17 +454,9 @@ fn room_from<'a, K: Kind + 'a, S: 'a>(
 ) -> Vec<S> {
     let mut givers: Vec<_> = shelves.map(|(_, shelf)| shelf).collect();
     givers.sort_by_key(|shelf| shelf.used_at);
-    let spare_of = |shelf: &Shelf<K, S>| {
-        let kept = usize::from(shelf.used_at >= used_at);
-        shelf.ready.len().saturating_sub(kept)
-    };
-    let memory_mb = |shelf: &Shelf<K, S>| u64::from(shelf.kind.memory_mb()) * spare_of(shelf) as u64;
-    if givers.iter().map(|shelf| memory_mb(shelf)).sum::<u64>() < missing_mb {
-        return Vec::new();
-    }
     let (mut gone, mut freed_mb) = (Vec::new(), 0);
     for shelf in givers {
-        for _ in 0..spare_of(shelf) {
+        for _ in 0..shelf.spare(used_at) {
             if freed_mb >= missing_mb {
                 return gone;
             }

@@ -98,6 +98,13 @@ struct Pending {
     record: FunctionRecord,
 }
 
+/// However its task ends, it can be begun again.
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.lambda.optimising.lock().remove(&self.record.revision_id);
+    }
+}
+
 impl Lambda {
     /// Has the environments of a version initialised ahead, if they are to be and are not. Returns at once: what fails is
     /// tried again.
@@ -117,7 +124,6 @@ impl Lambda {
                 Some(_) => pending.hold().await,
                 None => pending.settle().await,
             }
-            pending.lambda.optimising.lock().remove(&pending.record.revision_id);
         }));
     }
 

@@ -175,7 +175,7 @@ async fn what_somebody_else_made_finds_room_and_what_memory_is_needed_for_goes_f
     assert!(shelves.give_up().is_some());
     assert_eq!([&b, &c].map(|kind| shelves.count_of(&kind.name)), [0, 1], "the one that is missed least");
     // Whoever gave its memory up does not want it back at once.
-    assert!(matches!(shelves.next(given), Next::Make(kind, ()) if kind.name == "kept a"));
+    assert!(matches!(shelves.next(given), Next::Make(kind, (), _) if kind.name == "kept a"));
     assert_eq!(shelves.remove(|key| *key == "kept c").len(), 1);
     assert!(shelves.give_up().is_none());
 }
@@ -232,8 +232,25 @@ async fn one_whose_place_is_taken_waits_alone_and_not_for_long() {
     assert_eq!(shelves.wanted(taken).now_or_never().unwrap().0.kind.name, "kept a");
     let none = |plan: &Plan| if plan.name == "kept b" { Claim::NotNow } else { Claim::<()>::NoRoom };
     assert!(matches!(shelves.next(none), Next::Wait(until) if until == clock.elapsed() + CLAIM_PAUSE));
-    assert!(matches!(shelves.next(given), Next::Make(kind, ()) if kind.name == "kept b"));
+    assert!(matches!(shelves.next(given), Next::Make(kind, (), _) if kind.name == "kept b"));
     assert!(matches!(shelves.next(given), Next::Wait(_)), "where there was no room none is looked for at once");
+}
+
+#[tokio::test]
+async fn nothing_goes_for_one_that_cannot_be_made_yet() {
+    let clock = Clock::manual(Timestamp::from_unix_s(0));
+    let shelves: Arc<Shelves<Plan, Fake>> = Arc::new(Shelves::new(clock.clone(), 240));
+    let [a, b] = ["kept a", "kept b"].map(|name| Plan { name, memory_mb: 240 });
+    drop(shelves.put_down(&a, Fake));
+    clock.advance(Duration::from_secs(1));
+    shelves.hold(&b);
+    for none in [|| Claim::NotNow, || Claim::<()>::NoRoom] {
+        assert!(shelves.wanted(|_| none()).now_or_never().is_none());
+        assert_eq!(shelves.count_of(&"kept a"), 1, "it would be made again at once");
+        clock.advance(PERIOD);
+    }
+    assert_eq!(shelves.wanted(given).now_or_never().unwrap().0.kind.name, "kept b");
+    assert_eq!(shelves.count_of(&"kept a"), 0, "it went for it");
 }
 
 #[tokio::test]
