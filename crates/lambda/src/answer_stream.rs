@@ -83,7 +83,8 @@ impl Reader {
 }
 
 /// Passes parts on as they come, then how it ended. A reader that has gone does not stop the function, and one that is
-/// slow does not stop its clock: the invocation goes on while a part waits.
+/// slow does not stop its clock: the invocation goes on while a part waits. What is written after the end (by code that
+/// goes on after its timeout, among several events) is thrown away.
 async fn forward(
     first: Option<Arrived>,
     mut parts: StreamParts,
@@ -105,9 +106,16 @@ async fn forward(
         loop {
             let arrived = tokio::select! {
                 biased;
-                Some(arrived) = parts.recv() => arrived,
                 () = ended.cancelled() => break,
+                Some(arrived) = parts.recv() => arrived,
             };
+            streamed |= reader.take_part(&mut framing, &arrived).await;
+        }
+        // What waits when it ends belongs to the answer; a sink whose parts nobody takes any more holds nobody up. Those taken
+        // count as waiting still, which bounds them.
+        let last: Vec<Arrived> = std::iter::from_fn(|| parts.try_recv()).collect();
+        drop(parts);
+        for arrived in last {
             streamed |= reader.take_part(&mut framing, &arrived).await;
         }
         streamed
@@ -181,6 +189,32 @@ mod tests {
         assert!(has_ended.load(Ordering::SeqCst));
         assert!(receiver.recv().await.is_some_and(|message| message.is_ok()));
         assert!(receiver.recv().await.is_none(), "its answer ends early");
+    }
+
+    #[tokio::test]
+    async fn what_is_written_after_the_end_holds_nobody_up_and_is_not_read() {
+        let clock = Clock::manual(Timestamp::from_unix_s(0));
+        let (sink, mut parts) = StreamSink::new();
+        sink.send(StreamPart::Chunk(Bytes::from_static(b"first"))).await;
+        let first = parts.try_recv().unwrap();
+        // Its code goes on after its time, and writes.
+        let writing = sys::task::spawn("test", async move {
+            for _ in 0..1_000 {
+                sink.send(StreamPart::Chunk(Bytes::from_static(b"more"))).await;
+            }
+        });
+        let running: Running = Box::pin(async { Err(InvokeError::Unavailable { cause: "test".to_owned() }) });
+        let (sender, mut receiver) = mpsc::channel(1);
+        let reader = Reader { sender: Some(sender), clock };
+        let forwarding = sys::task::spawn("test", forward(Some(first), parts, running, Plain, reader));
+        let mut seen = Vec::new();
+        while let Some(message) = receiver.recv().await {
+            seen.push(message.is_ok());
+        }
+        forwarding.await.unwrap();
+        writing.await.unwrap();
+        assert!(seen.len() < 100, "{} messages", seen.len());
+        assert_eq!((seen.first(), seen.last()), (Some(&true), Some(&false)), "then how it ended");
     }
 
     #[tokio::test]

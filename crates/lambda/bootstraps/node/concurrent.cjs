@@ -88,6 +88,20 @@ function run({ handler }, event, context) {
   });
 }
 
+/** Writes to a request; while its buffer is full, a promise that there is room again, or that the connection is gone. */
+function written(stream, bytes) {
+  if (stream.write(bytes) || stream.destroyed) return undefined;
+  return new Promise((resolve) => {
+    const over = () => {
+      stream.off('drain', over);
+      stream.off('close', over);
+      resolve();
+    };
+    stream.on('drain', over);
+    stream.on('close', over);
+  });
+}
+
 const invokePath = (requestId, what) => `/invocation/${requestId}/${what}`;
 
 /** Runs a streaming handler; its answer leaves as it is written. */
@@ -107,7 +121,7 @@ async function runStream({ handler }, event, context, requestId) {
       });
       answered.catch(() => {}); // awaited below
     },
-    chunk: (bytes) => stream.write(bytes),
+    chunk: (bytes) => written(stream, bytes),
   };
   try {
     await streaming.runStreaming(handler, event, context, out);

@@ -10,7 +10,10 @@ const { RuntimeError } = require('./errors.cjs');
 const PRELUDE_TYPE = 'application/vnd.awslambda.http-integration-response';
 const PRELUDE_END = Buffer.alloc(8);
 
-/** Takes the chunks of an answer: passes them to `out` when the caller streams, else keeps them until the end. */
+/**
+ * Takes the chunks of an answer: passes them to `out` when the caller streams, else keeps them until the end. `push` returns
+ * what `out.chunk` does: nothing, or a promise to wait for before the next chunk.
+ */
 function collector(out, contentType) {
   const chunks = [];
   let begun = false;
@@ -19,8 +22,9 @@ function collector(out, contentType) {
     push(bytes) {
       if (out !== undefined && !begun) out.head(contentType());
       begun = true;
-      if (out !== undefined) out.chunk(bytes);
-      else chunks.push(bytes);
+      if (out !== undefined) return out.chunk(bytes);
+      chunks.push(bytes);
+      return undefined;
     },
     end() {
       if (out !== undefined && !begun) out.head(contentType());
@@ -41,10 +45,13 @@ function createResponseStream(out) {
       if (!chunks.begun() && response._onBeforeFirstWrite) {
         response._onBeforeFirstWrite((first) => chunks.push(Buffer.from(first)));
       }
-      if (typeof chunk === 'string') chunks.push(Buffer.from(chunk, Buffer.isEncoding(encoding) ? encoding : 'utf8'));
-      else if (chunk instanceof Uint8Array) chunks.push(Buffer.from(chunk));
-      else chunks.push(Buffer.from(JSON.stringify(chunk)));
-      done();
+      let bytes;
+      if (typeof chunk === 'string') bytes = Buffer.from(chunk, Buffer.isEncoding(encoding) ? encoding : 'utf8');
+      else if (chunk instanceof Uint8Array) bytes = Buffer.from(chunk);
+      else bytes = Buffer.from(JSON.stringify(chunk));
+      const room = chunks.push(bytes);
+      if (room === undefined) done();
+      else room.then(() => done(), done);
     },
   });
   response.contentType = 'application/octet-stream';

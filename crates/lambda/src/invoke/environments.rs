@@ -444,14 +444,16 @@ impl Environments {
 
     /// Freezes an environment that was idle for a moment, and puts it down again.
     async fn freeze(&self, key: &Arc<EnvironmentKey>, mut environment: Box<Environment>) {
+        let mut freezing = Freezing { environments: self, key, counted: true };
         let began = self.0.clock.now();
         let frozen = environment.freeze().await;
         if let Err(error) = frozen {
             tracing::warn!(environment = environment.id, %error, "an idle environment cannot be frozen; it is stopped");
-            self.frozen_is_gone(key);
+            drop(freezing);
             return self.stop(environment).await;
         }
         environment.record_freeze(began);
+        freezing.counted = false;
         let since = self.0.clock.elapsed().saturating_sub(self.0.freeze_after);
         match self.put_down(key, environment, Some(since)) {
             PutDown::Handed | PutDown::Idle => {}
@@ -544,6 +546,21 @@ impl Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         self.0.send_modify(|ending| *ending -= 1);
+    }
+}
+
+/// One environment that is being frozen: it counts until it is put down or is gone.
+struct Freezing<'a> {
+    environments: &'a Environments,
+    key: &'a EnvironmentKey,
+    counted: bool,
+}
+
+impl Drop for Freezing<'_> {
+    fn drop(&mut self) {
+        if self.counted {
+            self.environments.frozen_is_gone(self.key);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //!   Deliver ─▶ runtime … answer, in any order ─▶ whoever brought the event
 //!     time ran out ─▶ Leave: its code goes on and keeps its slot; what it says then is heard by nobody
+//!        └─ the runtime did not even ask for it: no more events; if it answers nothing up to its last one, it ends
 //!   the runtime ends, an extension fails ─▶ everything in flight ends so ─▶ the environment fails
 //!   Release (no slot is taken any more) ─▶ the environment lies idle
 //! ```
@@ -28,16 +29,35 @@ use super::extensions::{Failure, runtime_end};
 use super::line::Said;
 use super::slots::{Slot, Slots};
 
+/// What somebody does with an environment, of which it knows what is in flight.
+type Look = Box<dyn FnOnce(&mut Environment, &Flights) + Send>;
+
 /// What is asked of a host.
 pub(super) enum Ask {
-    /// Let this see the environment.
-    Show(Box<dyn FnOnce(&mut Environment) + Send>),
+    /// Let this see the environment and what is in flight in it.
+    Show(Look),
     /// Hand an event over. Nothing comes back when the environment ends before it was handed over.
     Deliver { header: InvokeHeader, event: Bytes, ended: oneshot::Sender<Ending> },
     /// Nobody waits for the answer any more.
     Leave { request_id: String, slot: Slot },
     /// No slot is taken any more, unless one was taken meanwhile.
     Release,
+}
+
+/// What is in flight in an environment, by request id.
+#[derive(Default)]
+pub(super) struct Flights(HashMap<String, Flight>);
+
+impl Flights {
+    /// True while the code of an event with this id runs, whether somebody waits for it or not.
+    pub(super) fn has(&self, request_id: &str) -> bool {
+        self.0.contains_key(request_id)
+    }
+
+    /// True when something is in flight, and nothing that somebody waits for.
+    fn are_all_left(&self) -> bool {
+        !self.0.is_empty() && self.0.values().all(|one| matches!(one, Flight::Left(_)))
+    }
 }
 
 /// An event that runs.
@@ -55,9 +75,11 @@ pub(super) struct Host {
     slots: Slots,
     /// How long what nobody waits for may go on alone.
     left_max: Duration,
-    in_flight: HashMap<String, Flight>,
+    in_flight: Flights,
     /// Monotonic moment since which nothing is in flight that somebody waits for.
     alone_since: Option<Duration>,
+    /// An event waited its whole time for the runtime to ask for it, which has answered nothing since.
+    deaf: bool,
 }
 
 enum Heard {
@@ -78,7 +100,8 @@ impl Host {
         slots: Slots,
         left_max: Duration,
     ) -> Self {
-        Self { environment, busy, key, slots, left_max, in_flight: HashMap::new(), alone_since: None }
+        let (in_flight, alone_since, deaf) = (Flights::default(), None, false);
+        Self { environment, busy, key, slots, left_max, in_flight, alone_since, deaf }
     }
 
     /// Serves until no slot is taken any more.
@@ -87,6 +110,13 @@ impl Host {
         let ending = loop {
             let heard = self.hear(&mut asks).await;
             let ending = match heard {
+                Heard::Ask(Some(Ask::Release) | None) if self.deaf => {
+                    // It takes no events, so nothing was taken meanwhile, as a rule; else it is told once more.
+                    if self.slots.rest(&self.key, id, || ()) {
+                        return self.environment.fail(&Ending::TimedOut(self.left_max)).await;
+                    }
+                    None
+                }
                 Heard::Ask(Some(Ask::Release) | None) => match self.rest(id) {
                     Some(host) => {
                         self = host;
@@ -95,7 +125,7 @@ impl Host {
                     None => return,
                 },
                 Heard::Ask(Some(ask)) => {
-                    self.asked(ask).await;
+                    self.asked(id, ask).await;
                     None
                 }
                 Heard::Said(said) => self.said(said).await,
@@ -116,7 +146,7 @@ impl Host {
     /// Everything in flight ends as the environment does; the last records are written before it is gone.
     async fn end(mut self, id: u64, ending: &Ending, mut asks: mpsc::Receiver<Ask>) {
         self.environment.logs.drain();
-        for (_, flight) in self.in_flight.drain() {
+        for flight in std::mem::take(&mut self.in_flight).0.into_values() {
             if let Flight::Awaited(ended) = flight {
                 // Whoever has gone away needs no answer.
                 let _ = ended.send(ending.clone());
@@ -124,7 +154,7 @@ impl Host {
         }
         while let Some(ask) = asks.recv().await {
             match ask {
-                Ask::Show(look) => look(&mut self.environment),
+                Ask::Show(look) => look(&mut self.environment, &self.in_flight),
                 // What was not handed over may go elsewhere; a slot is given back.
                 Ask::Deliver { .. } | Ask::Leave { .. } => {}
                 Ask::Release if self.slots.rest(&self.key, id, || ()) => break,
@@ -149,18 +179,21 @@ impl Host {
         host
     }
 
-    async fn asked(&mut self, ask: Ask) {
+    async fn asked(&mut self, id: u64, ask: Ask) {
         match ask {
-            Ask::Show(look) => look(&mut self.environment),
+            Ask::Show(look) => look(&mut self.environment, &self.in_flight),
             Ask::Deliver { header, event, ended } => {
-                self.in_flight.insert(header.request_id.clone(), Flight::Awaited(ended));
+                self.in_flight.0.insert(header.request_id.clone(), Flight::Awaited(ended));
                 self.environment.line.deliver(header, event).await;
             }
             Ask::Leave { request_id, slot } => {
                 // It has ended in the very moment, or nobody has begun it: the slot is free.
                 if self.environment.line.withdraw(&request_id) {
-                    self.in_flight.remove(&request_id);
-                } else if let Some(flight) = self.in_flight.get_mut(&request_id) {
+                    self.in_flight.0.remove(&request_id);
+                    // A runtime that has not asked for a whole timeout would let the next event wait as long.
+                    self.slots.close(&self.key, id);
+                    self.deaf = true;
+                } else if let Some(flight) = self.in_flight.0.get_mut(&request_id) {
                     *flight = Flight::Left(slot);
                 }
             }
@@ -176,9 +209,10 @@ impl Host {
             Said::Closed { .. } => return Some(self.environment.closed().await),
             said => return Some(Ending::Violation(format!("{} among several invocations", name_of(&said)))),
         };
+        self.deaf = false;
         // What it wrote precedes its END.
         self.environment.logs.drain();
-        if let Some(Flight::Awaited(ended)) = self.in_flight.remove(&request_id) {
+        if let Some(Flight::Awaited(ended)) = self.in_flight.0.remove(&request_id) {
             // Whoever has gone away needs no answer.
             let _ = ended.send(ending);
         }
@@ -186,8 +220,7 @@ impl Host {
     }
 
     fn note_who_waits(&mut self) {
-        let alone = !self.in_flight.is_empty() && self.in_flight.values().all(|one| matches!(one, Flight::Left(_)));
-        self.alone_since = match (alone, self.alone_since) {
+        self.alone_since = match (self.in_flight.are_all_left(), self.alone_since) {
             (true, None) => Some(self.environment.clock.elapsed()),
             (true, since) => since,
             (false, _) => None,

@@ -235,7 +235,9 @@ impl Shared {
     async fn next(self: &Arc<Self>) -> Result<(InvokeHeader, Bytes), Refused> {
         let asked = Asked::begin(Arc::clone(self))?;
         loop {
-            let woken = self.event.notified();
+            // Stands in the queue before it looks: of two that look side by side, each is woken by an event of its own.
+            let mut woken = std::pin::pin!(self.event.notified());
+            woken.as_mut().enable();
             if let Some(event) = asked.take() {
                 return Ok(event);
             }

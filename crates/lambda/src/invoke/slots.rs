@@ -100,8 +100,15 @@ impl Crowd {
         self.waiting.iter().filter(|waiting| !waiting.opens).count()
     }
 
-    fn is_unused(&self) -> bool {
+    /// True when there is nothing of the key: no environment, and nobody who still waits.
+    fn is_unused(&mut self) -> bool {
+        self.waiting.retain(|waiting| !waiting.sender.is_closed());
         self.open.is_empty() && self.opening == 0 && self.waiting.is_empty()
+    }
+
+    /// Environments that take events, now or in a moment. One that only runs to its end counts no more.
+    fn working(&self, now: Timestamp) -> usize {
+        self.open.iter().filter(|open| open.is_usable(now)).count() + self.opening
     }
 }
 
@@ -118,7 +125,7 @@ impl Slots {
     }
 
     /// A slot of an environment of `key`, each of which has `slots` (1 or more), or how to come by one. At most `max`
-    /// environments work at the same time, where that is set.
+    /// environments take events at the same time, where that is set: those that only run to their end come on top.
     pub(super) fn ask(&self, key: &Arc<EnvironmentKey>, slots: usize, max: Option<u32>) -> Asked {
         let mut state = self.0.lock();
         let now = state.clock.now();
@@ -129,7 +136,7 @@ impl Slots {
             return Asked::Slot(self.slot(key, open));
         }
         let opens = crowd.joining() >= crowd.opening * (slots - 1);
-        if opens && max.is_some_and(|max| crowd.open.len() + crowd.opening >= max as usize) {
+        if opens && max.is_some_and(|max| crowd.working(now) >= max as usize) {
             if crowd.is_unused() {
                 state.by_key.remove(key);
             }
@@ -226,6 +233,20 @@ impl Slots {
             }
         }
     }
+
+    /// Lets some of those who wait open environments themselves, where what they relied on does not come.
+    fn give_turns(&self, key: &Arc<EnvironmentKey>, crowd: &mut Crowd, slots: usize) {
+        while crowd.joining() > crowd.opening * (slots - 1)
+            && let Some(at) = crowd.waiting.iter().position(|waiting| !waiting.opens)
+            && let Some(Waiting { sender, .. }) = crowd.waiting.remove(at)
+        {
+            match sender.send(Given::Turn(self.opening(key, slots))) {
+                Ok(()) => crowd.opening += 1,
+                Err(Given::Turn(mut back)) => back.counted = false,
+                Err(_) => {}
+            }
+        }
+    }
 }
 
 /// The right to have one event run in an environment.
@@ -290,6 +311,10 @@ impl Opening {
         crowd.open.push(open);
         let at = crowd.open.len() - 1;
         self.all.hand_out(&self.key, crowd, at, now);
+        // It may have none to give: its keys expire before long. Nobody else would wake who waits for one.
+        if crowd.opening == 0 {
+            self.all.give_turns(&self.key, crowd, self.slots);
+        }
         drop(state);
         host(id, asked);
         slot
@@ -324,16 +349,7 @@ impl Drop for Opening {
         let Some(crowd) = state.by_key.get_mut(&self.key) else { return };
         crowd.opening = crowd.opening.saturating_sub(1);
         // Who relied on its slots: one of them opens in its stead.
-        while crowd.joining() > crowd.opening * (self.slots - 1)
-            && let Some(at) = crowd.waiting.iter().position(|waiting| !waiting.opens)
-            && let Some(Waiting { sender, .. }) = crowd.waiting.remove(at)
-        {
-            match sender.send(Given::Turn(self.all.opening(&self.key, self.slots))) {
-                Ok(()) => crowd.opening += 1,
-                Err(Given::Turn(mut back)) => back.counted = false,
-                Err(_) => {}
-            }
-        }
+        self.all.give_turns(&self.key, crowd, self.slots);
         if crowd.is_unused() {
             state.by_key.remove(&self.key);
         }

@@ -11,7 +11,7 @@ use wire::{AccountId, Cx};
 use crate::LATEST;
 use crate::capacity;
 use crate::error::LambdaError;
-use crate::keys::{self, AliasRecord, Key, ProvisionedRecord, SettingsRecord, UsageRecord};
+use crate::keys::{self, AliasRecord, EnvironmentsRecord, Key, ProvisionedRecord, SettingsRecord, UsageRecord};
 use crate::limits::{LIST_CONFIGS_PAGE_MAX, UNRESERVED_CONCURRENCY_MIN};
 use crate::name::FunctionName;
 use crate::pages;
@@ -116,7 +116,9 @@ async fn check(tx: &Txn, lambda: &Lambda, cx: &Cx, name: &FunctionName, wanted: 
     }
 }
 
-/// Fails when all provisioned environments of this node together would take more memory than it keeps for them.
+/// Fails when all provisioned environments of this node together would take more memory than it keeps for them: those of
+/// provisioned concurrency, and those that versions on a capacity provider have at least. `wanted` takes the place of what is
+/// configured for `name`.
 pub(crate) async fn check_memory(
     tx: &Txn,
     lambda: &Lambda,
@@ -129,6 +131,19 @@ pub(crate) async fn check_memory(
     pages::each(tx, &keys::all_provisioned(), |key, record: ProvisionedRecord| {
         if *key != own {
             configured.push((keys::qualified(key)?, record.count));
+        }
+        Ok(())
+    })
+    .await?;
+    let place = name.place(cx);
+    pages::each(tx, &keys::all_settings(), |key, settings: SettingsRecord| {
+        for (version, EnvironmentsRecord { min, .. }) in settings.environments {
+            let Some(min) = min.filter(|min| *min > 0) else { continue };
+            let (account, region, function) = keys::owner(key)?;
+            let is_of_function = [account.as_str(), &region, &function] == [place.account, place.region, place.name];
+            if !is_of_function || name.qualifier.as_ref() != Some(&version) {
+                configured.push(([account, region, function, version], min));
+            }
         }
         Ok(())
     })

@@ -243,6 +243,40 @@ async fn a_capacity_provider_in_use_stays_and_says_who_uses_it() {
 }
 
 #[tokio::test]
+async fn environments_that_are_kept_take_no_more_memory_together_than_the_node_keeps_for_them() {
+    let stage = Stage::with(lambda::Config { provisioned_mb_max: 5_000, ..lambda::Config::default() }).await;
+    stage.send("POST", CAPACITIES, capacity("c")).await.expect(202);
+    for name in ["f", "g"] {
+        stage.create(name, on(json!({}))).await.expect(201);
+        assert_eq!(stage.publish(name, "v1").await["Version"], "1");
+    }
+    stage.create("plain", json!({ "MemorySize": 512, "Publish": true })).await.expect(201);
+    let scale = |name: &str, min: i32| {
+        let uri = format!("/2025-11-30/functions/{name}/function-scaling-config?Qualifier=1");
+        let body = json!({ "FunctionScalingConfig": { "MinExecutionEnvironments": min } });
+        let stage = &stage;
+        async move { stage.send("PUT", &uri, body).await }
+    };
+    let provision = |count: i32| {
+        let uri = "/2019-09-30/functions/plain/provisioned-concurrency?Qualifier=1";
+        let stage = &stage;
+        async move { stage.send("PUT", uri, json!({ "ProvisionedConcurrentExecutions": count })).await }
+    };
+    scale("f", 1).await.expect(202);
+    let (status, code, message) = scale("g", 2).await.error();
+    assert_eq!((status, code.as_str()), (400, "InvalidParameterValueException"));
+    assert_eq!(message, "All provisioned environments of this node would take 6144 MB; it keeps 5000 MB for them.");
+    scale("g", 1).await.expect(202);
+    let (status, _, message) = provision(2).await.error();
+    assert!(status == 400 && message.contains("would take 5120 MB"), "{message}");
+    provision(1).await.expect(202);
+    // What it has already is not counted twice.
+    scale("g", 0).await.expect(202);
+    scale("f", 2).await.expect(202);
+    assert!(scale("f", 3).await.error().2.contains("would take 6656 MB"));
+}
+
+#[tokio::test]
 async fn the_environments_of_a_version_are_kept_and_bounded() {
     let stage = stage().await;
     stage.create("f", on(json!({}))).await.expect(201);

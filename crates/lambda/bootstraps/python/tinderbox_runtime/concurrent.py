@@ -1,6 +1,7 @@
 """Serves several events at once (Lambda Managed Instances): a process for each, which asks the Runtime API.
 
-    parent ──fork──▶ worker: init, then next ─▶ handler ─▶ response | error, one event at a time
+    parent ──fork──▶ worker: init ─▶ all have finished it ─▶ next ─▶ handler ─▶ response | error, one event at a time
+       │                └─ init failed: all end
        └─ a worker has ended: its event ends as it did, and another worker takes its place
 
 Each worker runs its own init, as on AWS: they share neither globals nor connections, but `/tmp`. All stand on one board in
@@ -14,6 +15,7 @@ import os
 import signal
 import sys
 import threading
+from time import sleep  # before the user's code may change the module
 
 from tinderbox_runtime import channel as frames
 from tinderbox_runtime import serve, sink
@@ -26,12 +28,16 @@ SIGNALS = {6: "aborted", 7: "bus error", 9: "killed", 11: "segmentation fault", 
 
 
 class Board:
-    """Of each worker a line: whether it has finished its init, and the id of the request that it works on."""
+    """Of each worker a line: whether it has finished its init, and the id of the request that it works on. Behind them, whether
+    all have finished it."""
 
     LINE_BYTES = 64
+    # All workers of an environment together look this often whether the others are ready.
+    LOOKS_PER_S = 2000
 
     def __init__(self, count):
-        self._memory = mmap.mmap(-1, count * self.LINE_BYTES)
+        self._count = count
+        self._memory = mmap.mmap(-1, count * self.LINE_BYTES + 1)
 
     def _write(self, at, offset, data):
         start = at * self.LINE_BYTES + offset
@@ -39,6 +45,15 @@ class Board:
 
     def ready(self, at):
         self._write(at, 0, b"\x01")
+
+    def wait_for_all(self):
+        """Waits until all have finished their init: before, the environment is not ready. Who comes later waits no more."""
+        end = self._count * self.LINE_BYTES
+        while not self._memory[end]:
+            if all(self._memory[0 : end : self.LINE_BYTES]):
+                self._memory[end] = 1
+            else:
+                sleep(self._count / self.LOOKS_PER_S)
 
     def works_on(self, at, request_id):
         self._write(at, 1, request_id.encode().ljust(self.LINE_BYTES - 1, b"\0")[: self.LINE_BYTES - 1])
@@ -112,6 +127,7 @@ def work(at, board):
         sys.exit(1)
     sys.stdout.flush()
     board.ready(at)
+    board.wait_for_all()
     while True:
         try:
             status, headers, event = api.call("GET", "/invocation/next")

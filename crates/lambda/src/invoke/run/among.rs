@@ -10,7 +10,7 @@ use super::{ATTEMPTS_MAX, ColdEnd, Run};
 use crate::invoke::ending::Ending;
 use crate::invoke::environment::Environment;
 use crate::invoke::environments::{Busy, Checkout};
-use crate::invoke::host::{Ask, Host};
+use crate::invoke::host::{Ask, Flights, Host};
 use crate::invoke::slots::{Asked, Failure, Given, Opening, Slot};
 use crate::invoke::telemetry::events;
 use crate::invoke::{InvokeError, InvokeOutcome, ThrottleReason};
@@ -29,6 +29,8 @@ enum Served {
     Outcome(Box<Run>, Box<InvokeOutcome>),
     /// The environment was gone before it took the event.
     NeverTaken(Box<Run>),
+    /// The code of an earlier attempt of the event still runs there.
+    Runs(Box<Run>),
     /// The host is gone.
     Lost,
 }
@@ -52,6 +54,11 @@ impl Run {
             match self.serve_in(slot).await {
                 Served::Outcome(run, outcome) => return (Some(*run), Ok(*outcome)),
                 Served::NeverTaken(run) => self = *run,
+                // Nobody could tell its answer from that of the attempt before: whoever tries again does so later.
+                Served::Runs(run) => {
+                    let cause = "the code of an earlier attempt of this event, which timed out, still runs".to_owned();
+                    return (Some(*run), Err(InvokeError::Unavailable { cause }));
+                }
                 Served::Lost => {
                     let cause = "the host of the environment was lost".to_owned();
                     return (None, Err(InvokeError::Unavailable { cause }));
@@ -95,8 +102,9 @@ impl Run {
         let checkout = environments.checkout(&self.key, self.function.memory_mb, || None);
         let checkout = tokio::select! {
             biased;
-            Ok(Given::Slot(slot)) = &mut handed => return Ok(slot),
+            // First, also when a slot has come: an environment that it was given would be lost with it.
             checkout = checkout => checkout,
+            Ok(Given::Slot(slot)) = &mut handed => return Ok(slot),
         };
         handed.close();
         if let Ok(Given::Slot(slot)) = handed.try_recv() {
@@ -142,12 +150,12 @@ impl Run {
     async fn look<T: Send + 'static>(
         self,
         slot: &Slot,
-        look: impl FnOnce(&mut Self, &mut Environment) -> T + Send + 'static,
+        look: impl FnOnce(&mut Self, &mut Environment, &Flights) -> T + Send + 'static,
     ) -> Option<(Self, T)> {
         let (sender, seen) = oneshot::channel();
-        let look = move |environment: &mut Environment| {
+        let look = move |environment: &mut Environment, flights: &Flights| {
             let mut run = self;
-            let result = look(&mut run, environment);
+            let result = look(&mut run, environment, flights);
             // The receiver waits below.
             drop(sender.send((run, result)));
         };
@@ -157,7 +165,11 @@ impl Run {
 
     async fn serve_in(self, slot: Slot) -> Served {
         let clock = self.invoker.0.clock.clone();
-        let Some((run, ())) = self.look(&slot, Self::begin).await else { return Served::Lost };
+        let run = match self.look(&slot, Self::begin).await {
+            Some((run, true)) => run,
+            Some((run, false)) => return Served::Runs(Box::new(run)),
+            None => return Served::Lost,
+        };
         let request_id = run.invocation.request_id.clone();
         let spent = clock.elapsed().saturating_sub(run.started.unwrap_or_default());
         let left = run.timeout().saturating_sub(spent);
@@ -174,7 +186,7 @@ impl Run {
         };
         let left_behind = matches!(ending, Ending::TimedOut(_));
         let lasted = clock.elapsed() - start;
-        let looked = run.look(&slot, move |run, environment| {
+        let looked = run.look(&slot, move |run, environment, _| {
             run.spans.phase("handler", began, run.invoker.0.clock.now());
             run.end(environment, ending, lasted)
         });
@@ -187,12 +199,17 @@ impl Run {
         Served::Outcome(Box::new(run), Box::new(outcome))
     }
 
-    fn begin(&mut self, environment: &mut Environment) {
+    /// Writes that it begins, unless an earlier attempt of the same event is in flight.
+    fn begin(&mut self, environment: &mut Environment, flights: &Flights) -> bool {
+        if flights.has(&self.invocation.request_id) {
+            return false;
+        }
         if self.started.is_none() {
             self.start_record(&mut environment.logs);
         }
         let (request_id, trace_header) = (&self.invocation.request_id, self.spans.context().header());
         environment.logs.publish_of_invocation(|| events::start(request_id, &self.function.version, &trace_header));
+        true
     }
 
     fn end(&mut self, environment: &mut Environment, ending: Ending, lasted: Duration) -> InvokeOutcome {

@@ -119,6 +119,41 @@ fn an_environment_whose_keys_are_about_to_expire_gets_no_more_events() {
 }
 
 #[test]
+fn who_waits_for_an_environment_that_comes_too_near_the_end_of_its_keys_opens_another() {
+    let (all, key) = (slots(), key());
+    let Asked::Open(_, opening) = all.ask(&key, 2, None) else { panic!("nothing is there") };
+    let Asked::Wait(mut second) = all.ask(&key, 2, None) else { panic!("it has one more slot") };
+    let soon = all.0.lock().clock.now() + std::time::Duration::from_secs(1_200);
+    let _slot = opening.opened(Some(soon), |_, _| ());
+    assert!(matches!(second.try_recv(), Ok(Given::Turn(_))));
+}
+
+#[test]
+fn what_takes_no_more_events_does_not_count_among_those_that_may_work() {
+    let (all, key) = (slots(), key());
+    let Asked::Open(_, opening) = all.ask(&key, 2, Some(1)) else { panic!("nothing is there") };
+    let (slot, _asks) = opened(opening);
+    all.close(&key, slot.id);
+    let Asked::Open(_, opening) = all.ask(&key, 2, Some(1)) else { panic!("the only one is closed") };
+    let (_other, _other_asks) = opened(opening);
+    let Asked::Slot(_second) = all.ask(&key, 2, Some(1)) else { panic!("a slot is free") };
+    assert!(matches!(all.ask(&key, 2, Some(1)), Asked::Full));
+}
+
+#[test]
+fn nothing_is_kept_of_a_key_for_somebody_who_has_gone_away() {
+    let (all, key) = (slots(), key());
+    let Asked::Open(handed, opening) = all.ask(&key, 1, None) else { panic!("nothing is there") };
+    let (slot, mut asks) = opened(opening);
+    let id = slot.id;
+    drop(handed);
+    all.close(&key, id);
+    drop(slot);
+    assert!(rests(&all, &key, id, &mut asks));
+    assert!(all.0.lock().by_key.is_empty());
+}
+
+#[test]
 fn no_more_environments_work_at_once_than_may_and_their_slots_are_filled() {
     let (all, key) = (slots(), key());
     assert!(matches!(all.ask(&key, 2, Some(0)), Asked::Full));

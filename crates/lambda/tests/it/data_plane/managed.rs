@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use lambda::{FunctionError, FunctionVersion, InvokeOutcome, LogFormat, Managed};
+use lambda::invoke::{StreamPart, StreamSink};
+use lambda::{FunctionError, FunctionVersion, Invocation, InvokeError, InvokeOutcome, LogFormat, Managed};
 use serde_json::{Value, json};
 
 use super::stage::{Stage, json as answer_of, pause, text};
 
 /// What each of the three functions understands: `meet` waits until as many as that are here at once; `sleep` takes so many
-/// milliseconds; `exit` ends the process; `throw` fails; each says who it is.
+/// milliseconds; `exit` ends the process; `throw` fails; each says who it is. Node.js computes for `spin` milliseconds.
 const NODE: &str = r#"
 const fs = require("fs");
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -20,6 +21,7 @@ exports.handler = async (event, context) => {
   fs.writeFileSync(`/tmp/in-${context.awsRequestId}`, "");
   while (event.meet && fs.readdirSync("/tmp").filter((name) => name.startsWith("in-")).length < event.meet) await sleep(5);
   if (event.sleep) await sleep(event.sleep);
+  for (const until = Date.now() + (event.spin ?? 0); Date.now() < until; );
   if (event.exit !== undefined) process.exit(event.exit);
   console.log("from", context.awsRequestId);
   if (event.throw) throw new Error(event.throw);
@@ -251,6 +253,132 @@ async fn an_environment_in_which_only_what_timed_out_goes_on_ends_after_another_
     assert_eq!(answer_of(&outcomes[0])["errorType"], "Sandbox.Timedout");
     assert_eq!(stage.registered_keys().len(), 1);
     stage.until("it has ended", |stage| stage.registered_keys().is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_whose_runtime_asks_for_nothing_any_more_gets_no_more_events_and_ends_under_traffic() {
+    let stage = Stage::new().await;
+    let [mut function, ..] = all(&stage, 8);
+    function.timeout_s = 1;
+    let first = answered(&together(&stage, &function, &[json!({})]).await)[0]["key"].clone();
+    let spins = together(&stage, &function, &[json!({ "spin": 60_000 })]).await;
+    assert_eq!(answer_of(&spins[0])["errorType"], "Sandbox.Timedout");
+    // The calls to `next` that have waited since before take an event each, and nobody reads it.
+    for outcome in together(&stage, &function, &vec![json!({}); 3]).await {
+        assert_eq!(answer_of(&outcome)["errorType"], "Sandbox.Timedout");
+    }
+    // One event after the other, so that the environment is never without one that somebody waits for.
+    let mut answers = Vec::new();
+    let traffic = async {
+        while answers.len() < 1_000 {
+            answers.push(together(&stage, &function, &[json!({})]).await.remove(0));
+            pause(Duration::from_millis(50)).await;
+        }
+    };
+    let ends = stage.until("it has ended", |stage| !stage.registered_keys().iter().any(|key| first == key.as_str()));
+    tokio::select! {
+        () = traffic => panic!("it goes on"),
+        () = ends => {}
+    }
+    let lost = answers.iter().filter(|outcome| outcome.function_error.is_some()).count();
+    assert!(lost <= 2, "{lost} events waited for a runtime that does not ask");
+    answered(&together(&stage, &function, &[json!({})]).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_not_handed_over_again_while_its_code_still_runs() {
+    let stage = Stage::new().await;
+    for mut function in all(&stage, 3) {
+        function.timeout_s = 2;
+        let function = Arc::new(function);
+        // Init is no part of its time.
+        answered(&together(&stage, &function, &[json!({})]).await);
+        let event = stage.invocation(&function, r#"{"sleep": 2700}"#);
+        let first = stage.invoker.invoke(&function, event.clone()).await.unwrap();
+        assert_eq!(answer_of(&first)["errorType"], "Sandbox.Timedout");
+        let again = stage.invoker.invoke(&function, event.clone()).await;
+        assert!(matches!(again, Err(InvokeError::Unavailable { .. })), "{again:?}");
+        answered(&together(&stage, &function, &[json!({})]).await);
+        stage.until("its code has ended", |stage| stage.invoker.idle(&function) == 1).await;
+        let payload = stage.invocation(&function, "{}").payload;
+        answered(&[stage.invoker.invoke(&function, Invocation { payload, ..event }).await.unwrap()]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_handler_writes_its_stream_no_faster_than_it_is_read() {
+    const MEGABYTES: usize = 128;
+    let stage = Stage::new().await;
+    let source = r#"
+let written = 0;
+exports.handler = awslambda.streamifyResponse(async (event, out) => {
+  for (; event.megabytes > written; written += 1) {
+    if (!out.write(Buffer.alloc(1 << 20))) await new Promise((resolve) => out.once("drain", resolve));
+  }
+  if (event.megabytes === undefined) out.write(String(written));
+  out.end();
+});
+"#;
+    let function = Arc::new(managed(2, stage.function("nodejs22.x", "index.handler", &[("index.js", source)])));
+    let (sink, mut parts) = StreamSink::new();
+    let event = json!({ "megabytes": MEGABYTES }).to_string();
+    let invocation = Invocation { stream: Some(sink), ..stage.invocation(&function, &event) };
+    let (outcome, (written, read)) = tokio::join!(stage.invoker.invoke(&function, invocation), async {
+        // It has begun, and nobody reads on.
+        let first = parts.recv().await;
+        pause(Duration::from_millis(500)).await;
+        let written = stage.invoke(&function, "{}").await.payload;
+        drop(first);
+        let mut read = 0;
+        while let Some(arrived) = parts.recv().await {
+            if let StreamPart::Chunk(bytes) = &arrived.part {
+                read += bytes.len();
+            }
+            if read == MEGABYTES << 20 {
+                break;
+            }
+        }
+        (written, read)
+    });
+    assert_eq!((outcome.unwrap().function_error, read), (None, MEGABYTES << 20));
+    let written: usize = String::from_utf8_lossy(&written).parse().unwrap();
+    assert!(written < MEGABYTES * 3 / 4, "{written} MB were written to nobody");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_python_environment_is_ready_when_all_its_processes_are() {
+    let stage = Stage::new().await;
+    let source = r#"
+import os, time
+
+while True:
+    at = len([name for name in os.listdir("/tmp") if name.startswith("begun-")])
+    try:
+        os.close(os.open(f"/tmp/begun-{at}", os.O_CREAT | os.O_EXCL))
+        break
+    except FileExistsError:
+        pass
+# The last of the three takes its time.
+time.sleep(0.5 if at == 2 else 0)
+open(f"/tmp/ready-{at}", "w").close()
+
+def handler(event, context):
+    return len([name for name in os.listdir("/tmp") if name.startswith("ready-")])
+"#;
+    let function = managed(3, stage.function("python3.13", "index.handler", &[("index.py", source)]));
+    assert_eq!(answered(&together(&stage, &function, &[json!({})]).await), [json!(3)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_sets_the_number_itself_serves_one_event_at_a_time() {
+    let stage = Stage::new().await;
+    let node = "exports.handler = async () => process.env.AWS_LAMBDA_MAX_CONCURRENCY;";
+    let python = "import os\nhandler = lambda event, context: os.environ['AWS_LAMBDA_MAX_CONCURRENCY']";
+    for (runtime, files) in [("nodejs22.x", [("index.js", node)]), ("python3.13", [("index.py", python)])] {
+        let mut function = stage.function(runtime, "index.handler", &files);
+        function.environment.0.insert("AWS_LAMBDA_MAX_CONCURRENCY".to_owned(), "7".to_owned());
+        assert_eq!(answered(&together(&stage, &function, &[json!({})]).await), [json!("7")]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
