@@ -143,23 +143,8 @@ impl Lambda {
 
 #[cfg(test)]
 mod tests {
-    use wire::{AccountId, Principal, TraceContext};
-
     use super::*;
-
-    fn cx() -> Cx {
-        let account = AccountId::parse("123456789012").unwrap();
-        Cx {
-            account: account.clone(),
-            region: "us-west-2".to_owned(),
-            principal: Principal::Root { account },
-            request_id: "r".to_owned(),
-            trace: TraceContext::new(sys::Timestamp::default(), &Rng::seeded(1)),
-            source_ip: None,
-            host: "localhost".to_owned(),
-            unasked: Vec::new(),
-        }
-    }
+    use crate::name::tests::cx;
 
     #[test]
     fn an_arn_names_a_configuration_of_this_account_and_region_only() {

@@ -179,12 +179,13 @@ fn is_region(word: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use wire::{Principal, TraceContext};
 
     use super::*;
 
-    fn cx() -> Cx {
+    /// Of somebody in account 123456789012, in us-west-2.
+    pub(crate) fn cx() -> Cx {
         let account = AccountId::parse("123456789012").unwrap();
         Cx {
             account: account.clone(),
