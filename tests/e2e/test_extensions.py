@@ -111,6 +111,8 @@ def test_an_internal_extension_of_a_managed_runtime(deploy):
         "handler": "index.handler",
         "accountId": "000000000000",
     }
+    # Until the extension has asked for its next event another invocation has another environment.
+    function.messages(lambda lines: any(line.startswith("REPORT") for line in lines))
     second = function.result()
     assert first["me"] in second["seen"]
     function.messages(lambda lines: any(line.startswith("EXTENSION\tName: inside\tState: Ready\tEvents: [INVOKE]") for line in lines))
