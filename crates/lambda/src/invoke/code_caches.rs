@@ -57,6 +57,7 @@ struct Inner {
     /// `CACHES/BOOT`.
     folder: PathBuf,
     bytes_max: u64,
+    disk_free_min: u64,
     /// Those that an environment is making now.
     making: Mutex<HashSet<PathBuf>>,
     /// How many environments are about to have it mounted: those stay.
@@ -179,10 +180,10 @@ impl CodeCaches {
     /// # Errors
     /// When the folder cannot be made or read.
     pub fn open(caches: &Path, clock: Clock, rng: Rng) -> io::Result<Self> {
-        Self::open_with(caches, clock, rng, BYTES_MAX)
+        Self::open_with(caches, (clock, rng), BYTES_MAX, DISK_FREE_MIN)
     }
 
-    fn open_with(caches: &Path, clock: Clock, rng: Rng, bytes_max: u64) -> io::Result<Self> {
+    fn open_with(caches: &Path, (clock, rng): (Clock, Rng), bytes_max: u64, disk_free_min: u64) -> io::Result<Self> {
         let boot = boot_name(&rng);
         let folder = caches.join(&boot);
         if fs::symlink_metadata(&folder).is_ok_and(|there| !there.is_dir()) {
@@ -208,7 +209,8 @@ impl CodeCaches {
             }
         }
         let (making, shown, doubted) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let inner = Inner { clock, rng, folder, bytes_max, making, shown, doubted, kept_bytes: Mutex::default() };
+        let kept_bytes = Mutex::default();
+        let inner = Inner { clock, rng, folder, bytes_max, disk_free_min, making, shown, doubted, kept_bytes };
         if let Err(error) = inner.sweep() {
             tracing::warn!(%error, "not all code caches could be looked through");
         }
@@ -220,24 +222,20 @@ impl CodeCaches {
         let inner = Arc::clone(&self.0);
         let place = inner.folder.join(function.account.as_str()).join(key(function, plan));
         let (shown, now) = ((Arc::clone(&inner), place.clone()), system_time(&inner.clock));
-        let found = sys::task::blocking(move || {
+        let looked = sys::task::blocking(move || {
             let shown = Shown::new(shown.0, shown.1);
-            let file = fs::File::open(&shown.place).ok()?;
-            let length = file.metadata().ok()?.len();
-            // One that holds nothing grows old, and then it is tried again.
-            if length > 0 {
-                file.set_modified(now).ok()?;
-            }
-            Some((length, shown))
-        })
-        .await
-        .flatten();
+            // Where none could be kept, none is made.
+            let may_make = shown.inner.disk_has(0);
+            let length = length_of(&shown.place, now);
+            (length.map(|length| (length, shown)), may_make)
+        });
+        let (found, may_make) = looked.await.unwrap_or((None, false));
         match found {
             // It is known to be of no use.
             Some((0, _)) => (Beside::Nothing, Cached::Not),
             Some((_, shown)) if inner.skips(&place) => (Beside::Nothing, Cached::Skipped(shown)),
             Some((_, shown)) => (Beside::UseCache(place), Cached::Used(shown)),
-            None if inner.making.lock().insert(place.clone()) => {
+            None if may_make && inner.making.lock().insert(place.clone()) => {
                 let turn = Turn { inner: Arc::clone(&inner), place: place.clone() };
                 (Beside::MakeCache, Cached::Made(Making { inner, place, turn }))
             }
@@ -254,6 +252,16 @@ impl CodeCaches {
             }
         }
     }
+}
+
+/// Length of a cache that is there, used now. One that holds nothing grows old, and then it is tried again.
+fn length_of(place: &Path, now: SystemTime) -> Option<u64> {
+    let file = fs::File::open(place).ok()?;
+    let length = file.metadata().ok()?.len();
+    if length > 0 {
+        file.set_modified(now).ok()?;
+    }
+    Some(length)
 }
 
 async fn put(inner: Arc<Inner>, place: PathBuf, cache: Bytes) {
@@ -288,7 +296,12 @@ impl First {
 }
 
 impl Inner {
-    /// Keeps a cache, or drops it where there is no room. One that holds nothing is always put in the place of one that does.
+    /// Whether this much may be written on the disk.
+    fn disk_has(&self, bytes: u64) -> bool {
+        blob::free(&self.folder) >= self.disk_free_min.saturating_add(bytes)
+    }
+
+    /// Keeps a cache, or drops it where there is no room. One that holds nothing is always kept.
     fn put(&self, place: &Path, cache: &[u8]) -> io::Result<()> {
         let mut kept_bytes = self.kept_bytes.lock();
         let bytes = (cache.len() as u64).max(FILE_BYTES_MIN);
@@ -298,8 +311,8 @@ impl Inner {
         {
             tracing::warn!(%error, "not all code caches could be looked through");
         }
-        let has_room = fits(*kept_bytes) && blob::free(&self.folder) >= DISK_FREE_MIN.saturating_add(bytes);
-        if !has_room && (!cache.is_empty() || fs::symlink_metadata(place).is_err()) {
+        // What says that there is none to be made needs no room to speak of, and inits rely on it.
+        if !cache.is_empty() && (!fits(*kept_bytes) || !self.disk_has(bytes)) {
             tracing::debug!(bytes, "there is no room for a code cache");
             return Ok(());
         }

@@ -128,17 +128,10 @@ impl Invoker {
 
     async fn start_ahead(&self, key: &EnvironmentKey, function: &Arc<FunctionVersion>) -> Result<(), String> {
         let told = |error: InvokeError| error.to_string();
+        // It may take minutes, in which others start with what this would hold.
+        let _image = self.image_of(function).await?;
         let (checkout, busy) = self.0.environments.checkout_new(key, function.memory_mb).await.map_err(told)?;
         let Checkout::Cold(right) = checkout else { return Ok(()) };
-        let (right, _image) = match function.image.is_some() {
-            // It may take minutes, in which others start with what this would hold.
-            true => {
-                drop(right);
-                let image = self.image_of(function).await?;
-                (self.0.environments.right_to_start(function.memory_mb).await.map_err(told)?, image)
-            }
-            false => (right, None),
-        };
         let (id, logs) = self.open_log_stream(function, None).map_err(told)?;
         let started = self.start_environment(function, right.memory, id, logs).await;
         let Started { mut environment, .. } = started.map_err(|failure| match failure {

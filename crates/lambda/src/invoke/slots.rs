@@ -312,9 +312,7 @@ impl Opening {
         let at = crowd.open.len() - 1;
         self.all.hand_out(&self.key, crowd, at, now);
         // It may have none to give: its keys expire before long. Nobody else would wake who waits for one.
-        if crowd.opening == 0 {
-            self.all.give_turns(&self.key, crowd, self.slots);
-        }
+        self.all.give_turns(&self.key, crowd, self.slots);
         drop(state);
         host(id, asked);
         slot

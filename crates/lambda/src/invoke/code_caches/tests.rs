@@ -59,9 +59,14 @@ struct Stage {
 
 impl Stage {
     fn new(bytes_max: u64) -> Self {
+        Self::on(bytes_max, 0)
+    }
+
+    fn on(bytes_max: u64, disk_free_min: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual(Timestamp::from_unix_s(1_780_000_000));
-        let caches = CodeCaches::open_with(folder.path(), clock.clone(), Rng::system(), bytes_max).unwrap();
+        let caches = CodeCaches::open_with(folder.path(), (clock.clone(), Rng::system()), bytes_max, disk_free_min);
+        let caches = caches.unwrap();
         Self { folder, clock, caches }
     }
 
@@ -135,6 +140,20 @@ async fn l12_a_cache_is_used_by_what_is_the_same_in_everything_and_by_nothing_el
         stage.caches.beside(&function(), &LaunchPlan { mounts: bootstraps, ..plan() }).await.0,
         Beside::MakeCache
     );
+}
+
+#[tokio::test]
+async fn on_a_full_disk_none_is_made_and_what_must_not_be_made_is_known_all_the_same() {
+    let stage = Stage::on(BYTES_MAX, u64::MAX);
+    let (beside, _) = stage.caches.beside(&function(), &plan()).await;
+    assert_eq!(beside, Beside::Nothing);
+    let inner = &stage.caches.0;
+    let place = inner.folder.join("000000000000").join(key(&function(), &plan()));
+    inner.put(&place, b"compiled").unwrap();
+    assert!(stage.files().is_empty());
+    // An init has failed while it made one, before the disk was full.
+    inner.put(&place, b"").unwrap();
+    assert_eq!(stage.files(), [0]);
 }
 
 #[tokio::test]
@@ -284,7 +303,7 @@ async fn what_another_boot_or_a_killed_server_left_is_not_trusted() {
     fs::write(&note, "of somebody").unwrap();
     // A link in a cache's place is neither followed nor counted as what it leads to.
     std::os::unix::fs::symlink("/etc/passwd", boot.join("000000000000/link")).unwrap();
-    let again = CodeCaches::open_with(stage.folder.path(), stage.clock.clone(), Rng::system(), BYTES_MAX).unwrap();
+    let again = CodeCaches::open_with(stage.folder.path(), (stage.clock.clone(), Rng::system()), BYTES_MAX, 0).unwrap();
     assert!(!old.exists() && !half.exists() && !note.exists() && Path::new("/etc/passwd").exists());
     assert!(matches!(again.beside(&function(), &plan()).await.0, Beside::UseCache(_)), "a restart keeps them");
     let mode = fs::metadata(stage.folder.path()).unwrap().permissions().mode();

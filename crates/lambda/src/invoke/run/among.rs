@@ -102,7 +102,8 @@ impl Run {
         let checkout = environments.checkout(&self.key, self.function.memory_mb, || None);
         let checkout = tokio::select! {
             biased;
-            // First, also when a slot has come: an environment that it was given would be lost with it.
+            // First, also when a slot has come: an environment that it was given would be lost with it, as is one that comes
+            // between the two looks.
             checkout = checkout => checkout,
             Ok(Given::Slot(slot)) = &mut handed => return Ok(slot),
         };

@@ -259,7 +259,7 @@ async fn an_environment_in_which_only_what_timed_out_goes_on_ends_after_another_
 async fn an_environment_whose_runtime_asks_for_nothing_any_more_gets_no_more_events_and_ends_under_traffic() {
     let stage = Stage::new().await;
     let [mut function, ..] = all(&stage, 8);
-    function.timeout_s = 1;
+    function.timeout_s = 2;
     let first = answered(&together(&stage, &function, &[json!({})]).await)[0]["key"].clone();
     let spins = together(&stage, &function, &[json!({ "spin": 60_000 })]).await;
     assert_eq!(answer_of(&spins[0])["errorType"], "Sandbox.Timedout");
@@ -293,7 +293,7 @@ async fn an_event_is_not_handed_over_again_while_its_code_still_runs() {
         let function = Arc::new(function);
         // Init is no part of its time.
         answered(&together(&stage, &function, &[json!({})]).await);
-        let event = stage.invocation(&function, r#"{"sleep": 2700}"#);
+        let event = stage.invocation(&function, r#"{"sleep": 3700}"#);
         let first = stage.invoker.invoke(&function, event.clone()).await.unwrap();
         assert_eq!(answer_of(&first)["errorType"], "Sandbox.Timedout");
         let again = stage.invoker.invoke(&function, event.clone()).await;
