@@ -10,7 +10,7 @@ use crate::paths;
 
 /// Debian packages by the program whose absence calls for them.
 const DEBIAN: &[(&str, &str)] =
-    &[("python3", "python3"), ("node", "nodejs"), ("npm", "npm"), ("gcc", "gcc"), ("git", "git")];
+    &[("python3", "python3"), ("node", "nodejs"), ("npm", "npm"), ("gcc", "gcc"), ("git", "git"), ("runc", "runc")];
 
 /// Folders with a `package-lock.json` whose packages the tests need.
 const NPM_FOLDERS: &[&str] = &["examples/items-api/node", "tests/conformance/js"];

@@ -178,8 +178,15 @@ impl Connection {
                 }
             }
             Reply::Running { id, result } => {
-                if let Some(sender) = waiting.get_mut(&id).and_then(|entry| entry.running.take()) {
+                let failed = result.is_err();
+                let Some(entry) = waiting.get_mut(&id) else { return };
+                // Nothing was prepared that could end, so nothing more will be heard of it.
+                let never_was = failed && entry.prepared.is_some();
+                if let Some(sender) = entry.running.take() {
                     let _ = sender.send(result.map(|addresses| (addresses, descriptors)));
+                }
+                if never_was {
+                    waiting.remove(&id);
                 }
             }
             Reply::Completed { id, result } => {

@@ -24,6 +24,9 @@ pub enum Isolation {
     /// Namespaces, cgroups, seccomp, an own uid: the default.
     #[default]
     Process,
+    /// The same around each program, made by an OCI runtime ([`LauncherConfig::oci_runtime`]): for runtimes that bring a wall of
+    /// their own, as gVisor does. Only as root. Nothing is prepared, so `Spec::awaits_rest` is refused, and so is `Spec::root`.
+    Oci,
     /// A plain child process: no protection at all. For development only; the caller warns loudly. Mounts are not made:
     /// `argv` and `cwd` must be host paths, and listeners get free ports of the host's loopback (see `Spec::address_env`).
     None,
@@ -36,13 +39,15 @@ pub struct LauncherConfig {
     pub isolation: Isolation,
     /// Number of prepared, empty sandboxes that wait for a program; 0 makes each on demand.
     pub pool_size: usize,
+    /// The OCI runtime of [`Isolation::Oci`]: an absolute path, or the name of a program on `PATH`.
+    pub oci_runtime: String,
     /// First host uid and gid that sandboxes run under (root only); two for each live sandbox.
     pub uid_first: u32,
 }
 
 impl Default for LauncherConfig {
     fn default() -> Self {
-        Self { isolation: Isolation::default(), pool_size: 2, uid_first: 200_000 }
+        Self { isolation: Isolation::default(), pool_size: 2, oci_runtime: "runc".to_owned(), uid_first: 200_000 }
     }
 }
 
@@ -63,6 +68,8 @@ pub struct Capabilities {
     pub freezer: bool,
     /// The Landlock version in use; 0 for none.
     pub landlock_abi: u32,
+    /// Version and path of the OCI runtime, where one makes the sandboxes.
+    pub oci_runtime: Option<String>,
 }
 
 /// Makes sandboxes through its single-threaded helper process. Clones share the helper; when the last clone and the last
@@ -165,8 +172,12 @@ impl Launcher {
     pub async fn launch(&self, spec: Spec) -> Result<Sandbox, LaunchError> {
         spec.check().map_err(LaunchError::Invalid)?;
         let shared = &self.shared;
-        if spec.awaits_rest && shared.isolation == Isolation::None {
-            return Err(LaunchError::Invalid("without isolation nothing can be mounted later".to_owned()));
+        if spec.awaits_rest && shared.isolation != Isolation::Process {
+            let isolation = shared.isolation;
+            return Err(LaunchError::Invalid(format!("with isolation {isolation:?} nothing can be mounted later")));
+        }
+        if spec.root.is_some() && shared.isolation == Isolation::Oci {
+            return Err(LaunchError::Invalid("an OCI container has no root of its own (container images)".to_owned()));
         }
         if !spec.companions.is_empty() && shared.isolation == Isolation::None {
             return Err(LaunchError::Invalid("without isolation nobody watches over several programs".to_owned()));
@@ -187,9 +198,9 @@ impl Launcher {
                 timings.prepare = took;
                 tree
             }
-            Isolation::None => {
+            Isolation::Oci | Isolation::None => {
                 let seat = shared.connection.seat()?;
-                return self.launch_plain(spec, seat, ends, theirs, timings).await;
+                return self.launch_at_once(spec, seat, ends, theirs, timings).await;
             }
         };
         state.become_(State::Prepared);
@@ -207,8 +218,8 @@ impl Launcher {
         Sandbox::new(Arc::clone(shared), tree, state, ends, addresses, listeners, timings)
     }
 
-    /// Without isolation nothing is prepared: the process comes with the spec.
-    async fn launch_plain(
+    /// Nothing is prepared: the first process comes with the spec.
+    async fn launch_at_once(
         &self,
         spec: Spec,
         seat: crate::connection::Seat,
@@ -218,12 +229,14 @@ impl Launcher {
     ) -> Result<Sandbox, LaunchError> {
         let shared = &self.shared;
         let begun = shared.clock.elapsed();
+        let (connection, isolation) = (Arc::clone(&shared.connection), shared.isolation);
+        // Before anything is begun: when this future is dropped, so is what was begun.
+        let mut tree = Tree::new(seat.id, connection, isolation, Vec::new(), seat.end, seat.programs);
         let running = shared.connection.await_running(seat.id);
         self.assign(seat.id, spec, theirs).await?;
         let (addresses, listeners) = running.await.map_err(|_| LaunchError::LauncherGone)??;
         let (handles, files) = seat.prepared.await.map_err(|_| LaunchError::LauncherGone)??;
-        let files = handles.into_iter().zip(files).collect();
-        let tree = Tree::new(seat.id, Arc::clone(&shared.connection), Isolation::None, files, seat.end, seat.programs);
+        tree.hold(handles.into_iter().zip(files).collect());
         timings.assign = shared.clock.elapsed() - begun;
         Sandbox::new(Arc::clone(shared), tree, State::Running, ends, addresses, listeners, timings)
     }

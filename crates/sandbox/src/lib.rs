@@ -29,6 +29,9 @@
 //! | seccomp: an allow-list of at most 175 system calls, 11 by their arguments (ADR 0004) | most of the kernel's attack surface |
 //! | Landlock, where the kernel has it | writing outside `/tmp`, signals, abstract sockets, even if another wall falls |
 //!
+//! With [`Isolation::Oci`] an OCI runtime makes the namespaces, the root and the mounts, from the same lists; the rest is put
+//! up inside by the same code ([`launcher_main`], executed there as the first process), and the limits are the same (ADR 0023).
+//!
 //! Not contained: bugs in the allowed part of the kernel, side channels of shared hardware, and the page cache of host
 //! files that several sandboxes read. Programs that need more walls belong in a microVM.
 //!
@@ -57,7 +60,7 @@ pub(crate) use process::keyed;
 pub use error::{LaunchError, StepError};
 pub use exit::{Exit, Usage};
 pub use launcher::{Capabilities, Isolation, Launcher, LauncherConfig};
-pub use probe::{Finding, probe};
+pub use probe::{Finding, probe, probe_oci_runtime};
 pub use process::launcher_main;
 pub use sandbox::{ProgramEnd, Sandbox, Stop, Timings};
 pub use spec::{

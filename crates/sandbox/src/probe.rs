@@ -32,6 +32,13 @@ pub fn probe() -> Vec<Finding> {
     findings
 }
 
+/// Looks for the OCI runtime `name`: a path, or the name of a program on `PATH`. Executes it to ask for its version.
+pub fn probe_oci_runtime(name: &str) -> Finding {
+    let found = crate::process::oci_version(name).map(|(path, version)| format!("{version} ({})", path.display()));
+    let remedy = "needed by --isolation oci alone: apt-get install runc, or name another by --oci-runtime";
+    Finding::new("oci runtime", found.is_ok(), found.unwrap_or_else(|error| error), remedy)
+}
+
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default().trim().to_owned()
 }

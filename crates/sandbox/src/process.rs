@@ -5,6 +5,8 @@ mod held;
 mod init;
 mod memory;
 mod namespaces;
+mod network;
+mod oci;
 mod privileges;
 mod programs;
 mod raw;
@@ -16,6 +18,8 @@ mod tree;
 mod walls;
 
 pub(crate) use cgroup::{findings as cgroup_findings, keyed};
+pub(crate) use init::Ids;
+pub(crate) use oci::version as oci_version;
 pub(crate) use privileges::landlock_abi;
 pub use serve::launcher_main;
 #[cfg(test)]

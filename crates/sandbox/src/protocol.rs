@@ -21,6 +21,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::process::Ids;
 use crate::{Capabilities, Exit, LauncherConfig, Rest, Spec, StepError, Usage};
 
 /// Longest packet in bytes: a spec (96 KiB) with JSON's escapes stays below.
@@ -96,6 +97,8 @@ pub(crate) enum Order {
     /// Run this program. With descriptors 1–4 of the program, the output of each companion, the detached mount of the spec's
     /// root where it has one, then one detached mount per target.
     Run { spec: Box<Spec>, targets: Vec<Target> },
+    /// Run this program in the container that a runtime has made for it; its descriptors are there.
+    RunInContainer { spec: Box<Spec>, ids: Ids },
     /// Execute the main program, which has waited for its companions.
     Begin,
     /// Give the running program the rest. With one detached mount per target.

@@ -43,6 +43,12 @@ impl Tree {
         Self { id, connection, isolation, files, end, programs, cpu_us_at_start: 0, awaits_rest: false }
     }
 
+    /// Takes on what came for a tree that was begun without.
+    pub(crate) fn hold(&mut self, files: Vec<(Handle, OwnedFd)>) {
+        self.files = files;
+        self.start_counting();
+    }
+
     fn file(&self, wanted: Handle) -> Option<&OwnedFd> {
         self.files.iter().find(|(handle, _)| *handle == wanted).map(|(_, file)| file)
     }
@@ -81,7 +87,8 @@ impl Tree {
         }
         // A frozen tree does not even die (cgroup v1).
         let _ = self.write_freezer(false);
-        if self.isolation == Isolation::None {
+        // Where the helper has to do the rest, or has the only hold on it so far.
+        if self.isolation == Isolation::None || self.files.is_empty() {
             self.connection.send_now(&Request::Kill { id: self.id });
         }
     }

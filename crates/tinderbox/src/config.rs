@@ -36,6 +36,8 @@ pub(crate) enum Isolation {
     /// Namespaces, seccomp, cgroups: the default.
     #[default]
     Process,
+    /// Containers of an OCI runtime (`--oci-runtime`): the same walls, and those that the runtime brings.
+    Oci,
     /// Plain child processes that can read this machine: development only.
     None,
 }
@@ -88,6 +90,10 @@ pub(crate) struct Options {
     /// What keeps functions apart [default: process]
     #[arg(long, env = "TINDERBOX_ISOLATION", value_enum)]
     isolation: Option<Isolation>,
+
+    /// The OCI runtime of `--isolation oci`: its path, or its name where it is on PATH [default: runc]
+    #[arg(long, env = "TINDERBOX_OCI_RUNTIME", value_name = "PROGRAM")]
+    oci_runtime: Option<String>,
 
     /// Where functions may connect to: none, all (public addresses), or a list such as api.example.com:443,10.0.0.0/8:5432
     /// [default: all]
@@ -187,6 +193,7 @@ impl Options {
             region: self.region.or(lower.region),
             oidc_keys: either(self.oidc_keys, lower.oidc_keys),
             isolation: self.isolation.or(lower.isolation),
+            oci_runtime: self.oci_runtime.or(lower.oci_runtime),
             egress: self.egress.or(lower.egress),
             runtimes: if self.runtimes.is_empty() { lower.runtimes } else { self.runtimes },
             domain: self.domain.or(lower.domain),
@@ -243,6 +250,7 @@ pub(crate) struct Config {
     pub(crate) region: String,
     pub(crate) oidc_keys: BTreeMap<String, issuer_keys::Place>,
     pub(crate) isolation: Isolation,
+    pub(crate) oci_runtime: String,
     pub(crate) egress: Egress,
     pub(crate) runtimes: OperatorRuntimes,
     pub(crate) domain: String,
@@ -291,6 +299,7 @@ impl Config {
             region,
             oidc_keys,
             isolation: options.isolation.unwrap_or_default(),
+            oci_runtime: options.oci_runtime.unwrap_or_else(|| sandbox::LauncherConfig::default().oci_runtime),
             runtimes: OperatorRuntimes::parse(options.runtimes.iter().map(String::as_str))?,
             egress: options.egress.as_deref().unwrap_or("all").parse()?,
             domain: options.domain.unwrap_or_else(|| "localhost".to_owned()),

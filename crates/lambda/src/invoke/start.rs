@@ -235,7 +235,7 @@ impl Invoker {
         // Behind a script of the user's own it is not known what runs, nor with what flags.
         let ours = entry::protocol(function, plan) == Protocol::Frames && function.image.is_none();
         // Nothing passes from one tenant's environments to another's, not even what init has made.
-        if !ours || function.per_tenant || self.0.launcher.isolation() != Isolation::Process {
+        if !ours || function.per_tenant || self.0.launcher.isolation() == Isolation::None {
             return (Beside::Nothing, Cached::Not);
         }
         self.0.code_caches.beside(function, plan).await
@@ -336,8 +336,10 @@ impl Invoker {
     /// hold the right to start, which others need. As long as somebody has it, the next who asks waits for nothing.
     pub(super) async fn image_of(&self, function: &FunctionVersion) -> Result<Option<ImageRoot>, String> {
         let Some(image) = &function.image else { return Ok(None) };
-        if self.0.launcher.isolation() == Isolation::None {
-            return Err("functions of container images need isolation".to_owned());
+        match self.0.launcher.isolation() {
+            Isolation::Process => {}
+            Isolation::Oci => return Err("functions of container images do not run with isolation = oci".to_owned()),
+            Isolation::None => return Err("functions of container images need isolation".to_owned()),
         }
         let image = (self.0.hooks.image)(function.account.clone(), image.manifest.clone()).await;
         image.map(Some).map_err(|error| format!("the image cannot be read: {error}"))

@@ -80,6 +80,8 @@ pub(crate) struct Layout {
     sites: Vec<Site>,
     /// `tinderbox.<pid>.<start>`: one folder per helper, so that a later one can tell leftovers from the living.
     group: String,
+    /// Our own group in every hierarchy, also in those that we have no use for: OCI runtimes make groups in all of them.
+    bases: Vec<PathBuf>,
 }
 
 impl Layout {
@@ -88,11 +90,11 @@ impl Layout {
         let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let candidates = find_sites(&mountinfo, &own, &|path| fs::read_to_string(path).unwrap_or_default());
-        let pid = std::process::id();
-        let group = format!("{GROUP_PREFIX}{pid}.{}", start_of(pid).unwrap_or(0));
-        let mut layout = Self { sites: Vec::new(), group };
+        let mut layout = Self { sites: Vec::new(), group: own_name(), bases: find_bases(&mountinfo, &own) };
+        for base in candidates.iter().map(|site| &site.base).chain(&layout.bases) {
+            sweep(base);
+        }
         for site in candidates {
-            sweep(&site.base);
             if layout.prepare_site(&site).is_ok() {
                 layout.sites.push(site);
             }
@@ -129,11 +131,33 @@ impl Layout {
         Ok(group)
     }
 
+    /// The name that this helper's groups have, and all else that a later one may have to sweep.
+    pub(crate) fn name(&self) -> &str {
+        &self.group
+    }
+
+    /// Where an OCI runtime is to make the groups of one sandbox, so that they are those of [`Layout::create`]: under its own
+    /// (version 1), or under the root of the hierarchy.
+    pub(crate) fn path_for_runtime(&self, id: u64) -> String {
+        match self.sites.iter().all(|site| site.version == Version::V2) {
+            true => format!("/{}/s{id}", self.group),
+            false => format!("{}/s{id}", self.group),
+        }
+    }
+
+    /// Removes what an OCI runtime has left of the groups of one sandbox.
+    pub(crate) fn remove_in_all(&self, id: u64) {
+        for base in &self.bases {
+            // Most runtimes have removed it.
+            let _ = fs::remove_dir(base.join(&self.group).join(format!("s{id}")));
+        }
+    }
+
     /// Removes the helper's own groups, which must be empty by now.
     pub(crate) fn remove(&self) {
-        for site in &self.sites {
+        for base in self.sites.iter().map(|site| &site.base).chain(&self.bases) {
             // Another site may share the folder and have removed it already.
-            let _ = fs::remove_dir(site.base.join(&self.group));
+            let _ = fs::remove_dir(base.join(&self.group));
         }
     }
 }
@@ -270,6 +294,14 @@ impl Group {
         let _ = fs::write(site.base.join(file), value);
     }
 
+    /// Kills what is in the groups.
+    pub(crate) fn kill(&self) {
+        for site in &self.sites {
+            kill_members(&site.base);
+        }
+        self.thaw();
+    }
+
     /// How often the kernel ended a process for want of memory.
     pub(crate) fn out_of_memory_kills(&self) -> u64 {
         let Some(site) = self.site(Controller::Memory) else { return 0 };
@@ -376,6 +408,17 @@ fn start_of(pid: u32) -> Option<u64> {
     }
 }
 
+/// What the leftovers of this process are known by.
+fn own_name() -> String {
+    let pid = std::process::id();
+    format!("{GROUP_PREFIX}{pid}.{}", start_of(pid).unwrap_or(0))
+}
+
+/// True for the name of what a helper left that no longer lives; see [`Layout::name`].
+pub(super) fn is_left_over(name: &str) -> bool {
+    parse_group(name).is_some_and(|(pid, start)| start_of(pid) != Some(start))
+}
+
 /// What `doctor` says about each controller.
 pub(crate) fn findings() -> Vec<crate::Finding> {
     let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -403,9 +446,7 @@ pub(crate) fn findings() -> Vec<crate::Finding> {
 fn sweep(base: &Path) {
     let Ok(entries) = fs::read_dir(base) else { return };
     for entry in entries.flatten() {
-        let name = entry.file_name();
-        let Some((pid, start)) = name.to_str().and_then(parse_group) else { continue };
-        if start_of(pid) != Some(start) {
+        if entry.file_name().to_str().is_some_and(is_left_over) {
             remove_tree(&entry.path());
         }
     }
@@ -422,11 +463,7 @@ fn remove_tree(group: &Path) {
             remove_tree(&entry.path());
         }
     }
-    let pids = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-    for pid in pids.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)) {
-        // It may have ended since.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-    }
+    kill_members(group);
     // Not there for every controller.
     let _ = fs::write(group.join("freezer.state"), "THAWED");
     for _ in 0..SWEEP_TRIES {
@@ -438,6 +475,14 @@ fn remove_tree(group: &Path) {
             }
             _ => break,
         }
+    }
+}
+
+fn kill_members(group: &Path) {
+    let pids = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    for pid in pids.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)) {
+        // It may have ended since.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
 }
 
@@ -457,6 +502,24 @@ fn find_sites(mountinfo: &str, own: &str, read: &dyn Fn(&Path) -> String) -> Vec
         there.then_some(Site { controller, version: Version::V2, base })
     };
     CONTROLLERS.into_iter().filter_map(find).collect()
+}
+
+/// Our own group in every hierarchy, and the root of version 2.
+fn find_bases(mountinfo: &str, own: &str) -> Vec<PathBuf> {
+    let v1 = own.lines().filter_map(|line| {
+        let name = line.split(':').nth(1)?.split(',').next().filter(|name| !name.is_empty())?;
+        let (root, mount) = mountinfo.lines().find_map(|line| mount_point(line, "cgroup", Some(name)))?;
+        Some(join(&mount, &root, line.splitn(3, ':').nth(2)?))
+    });
+    let v2 = mountinfo.lines().find_map(|line| mount_point(line, "cgroup2", None)).map(|(_, mount)| mount);
+    let v2_own = own.lines().find_map(|line| own_path(line, None)).and_then(|path| {
+        let (root, mount) = mountinfo.lines().find_map(|line| mount_point(line, "cgroup2", None))?;
+        Some(join(&mount, &root, path))
+    });
+    let mut bases: Vec<PathBuf> = v1.chain(v2).chain(v2_own).collect();
+    bases.sort_unstable();
+    bases.dedup();
+    bases
 }
 
 /// A v2 group with processes cannot pass controllers on, except the root: use the top of the mount, which root may do,

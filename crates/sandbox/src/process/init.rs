@@ -16,7 +16,7 @@
 
 use std::ffi::OsStr;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::process::Command;
 
@@ -24,18 +24,23 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use seccompiler::BpfProgram;
+use serde::{Deserialize, Serialize};
 
 use crate::process::held::{Held, fork_held};
 use crate::process::privileges;
 use crate::process::programs::Programs;
 use crate::process::raw;
 use crate::process::rootfs::{self, Owner};
+use crate::process::seccomp;
 use crate::process::walls::{Wall, stands};
 use crate::protocol::{self, Order, Report, Target};
 use crate::{Exit, Spec, StepError};
 
+/// Where the first process of a container finds its control socket; the program's descriptors follow.
+pub(super) const CONTROL: RawFd = 3;
+
 /// The ids of one sandbox, as seen inside its user namespace (or on the host, where there is none).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Ids {
     /// Builds the root.
     pub(crate) build: Owner,
@@ -69,27 +74,69 @@ impl Init<'_> {
         };
         match start(&spec, targets, descriptors, ids, filter) {
             Err(error) => report(&control, &Report::Running(Err(error)), &[]),
-            Ok(Started { mut programs, held, listeners, sockets }) => {
-                let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
-                let addresses = addresses.map_err(|error| StepError::new("listener", "address", error));
+            Ok((Started { programs, held }, Network { addresses, listeners, sockets })) => {
                 let pidfds = programs.pidfds()?;
                 let others = pidfds.iter().chain(&sockets).map(AsFd::as_fd);
                 let descriptors: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).chain(others).collect();
-                report(&control, &Report::Running(addresses), &descriptors)?;
+                report(&control, &Report::Running(Ok(addresses)), &descriptors)?;
                 drop(descriptors);
                 drop((listeners, sockets));
                 if spec.awaits_rest && !complete(&control, programs.main(), ids.init)? {
                     return Ok(());
                 }
-                if let Some(held) = held
-                    && !programs.begin(&control, held, &pidfds)?
-                {
-                    return Ok(());
-                }
-                drop(pidfds);
-                let exit = programs.reap(&control)?;
-                report(&control, &Report::Ended(exit), &[])
+                attend(&control, programs, held, pidfds)
             }
+        }
+    }
+}
+
+/// Has the main program executed when it is time, and reaps until all programs have ended.
+fn attend(
+    control: &OwnedFd,
+    mut programs: Programs,
+    held: Option<Held>,
+    pidfds: Vec<OwnedFd>,
+) -> Result<(), StepError> {
+    if let Some(held) = held
+        && !programs.begin(control, held, &pidfds)?
+    {
+        return Ok(());
+    }
+    drop(pidfds);
+    let exit = programs.reap(control)?;
+    report(control, &Report::Ended(exit), &[])
+}
+
+/// The first process of a container that an OCI runtime has made: the root and the network are there, with the control
+/// socket and the program's descriptors at fixed numbers. From there on it does what pid 1 of every sandbox does.
+pub(super) fn in_container() -> Result<(), StepError> {
+    let control = raw::inherited(CONTROL, 1).map_err(|error| StepError::new("receive", "control socket", error))?;
+    let control = control.into_iter().next().expect("one was asked for");
+    report(&control, &Report::Built(Ok(())), &[])?;
+    let Some((Order::RunInContainer { spec, ids }, _)) = self::receive::<Order>(&control)? else { return Ok(()) };
+    let run = || -> Result<Started, StepError> {
+        let count = 4 + u32::try_from(spec.companions.len()).expect("a handful of companions");
+        let mut descriptors =
+            raw::inherited(CONTROL + 1, count).map_err(|error| StepError::new("receive", "descriptors", error))?;
+        let outputs = descriptors.split_off(4);
+        // Another network than this program's own, so each listener has the address that was asked for.
+        execute_all(&spec, &spec.listeners, &descriptors, &outputs, ids, &seccomp::program())
+    };
+    match run() {
+        Err(error) => report(&control, &Report::Running(Err(error)), &[]),
+        Ok(Started { programs, held }) => {
+            let running = Report::Running(Ok(spec.listeners.clone()));
+            let tell = |pidfds: &[OwnedFd]| {
+                let descriptors: Vec<BorrowedFd<'_>> = pidfds.iter().map(AsFd::as_fd).collect();
+                report(&control, &running, &descriptors)
+            };
+            let told = programs.pidfds().and_then(|pidfds| tell(&pidfds).map(|()| pidfds));
+            let pidfds = match told {
+                // A kernel of the runtime's own cannot hand them out; only companions need them.
+                Err(_) if spec.companions.is_empty() => tell(&[]).map(|()| Vec::new())?,
+                told => told?,
+            };
+            attend(&control, programs, held, pidfds)
         }
     }
 }
@@ -109,14 +156,29 @@ fn build(pieces: Vec<(OwnedFd, Target)>, ids: Ids) -> Result<(), StepError> {
     rootfs::enter(pieces, ids.program)
 }
 
-/// What [`start`] has started.
+/// What [`execute_all`] has started.
 struct Started {
     programs: Programs,
     /// The main program, when it waits for the order to begin.
     held: Option<Held>,
-    listeners: Vec<TcpListener>,
-    /// Of this network, for the server.
-    sockets: Vec<OwnedFd>,
+}
+
+/// What the server gets of a sandbox's own network.
+pub(super) struct Network {
+    /// Those that the listeners really have.
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) listeners: Vec<TcpListener>,
+    pub(super) sockets: Vec<OwnedFd>,
+}
+
+impl Network {
+    /// Opens what a spec asks for in the network of this process.
+    pub(super) fn open(spec: &Spec) -> Result<Self, StepError> {
+        let listeners = listen(&spec.listeners)?;
+        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
+        let addresses = addresses.map_err(|error| StepError::new("listener", "address", error))?;
+        Ok(Self { addresses, listeners, sockets: sockets(spec.sockets)? })
+    }
 }
 
 /// Makes what the spec asks for and executes the program, or its companions.
@@ -126,9 +188,7 @@ fn start(
     mut descriptors: Vec<OwnedFd>,
     ids: Ids,
     filter: &BpfProgram,
-) -> Result<Started, StepError> {
-    let Ids { init, program, .. } = ids;
-    let init = if stands(Wall::OwnIdOfInit) { init } else { program };
+) -> Result<(Started, Network), StepError> {
     let count = spec.companions.len();
     let roots = usize::from(spec.root.is_some());
     if descriptors.len() != 4 + count + roots + targets.len() {
@@ -141,14 +201,27 @@ fn start(
     rootfs::add(mounts.into_iter().zip(targets).collect())?;
     let outputs = descriptors.split_off(4);
     rootfs::add_folders(&spec.folders)?;
-    rootfs::add_scratch(spec.scratch_bytes, program)?;
+    rootfs::add_scratch(spec.scratch_bytes, ids.program)?;
     if !spec.awaits_rest {
         rootfs::close()?;
     }
-    let listeners = listen(&spec.listeners)?;
-    let sockets = sockets(spec.sockets)?;
-    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
-    let addresses = addresses.map_err(|error| StepError::new("listener", "address", error))?;
+    let network = Network::open(spec)?;
+    let started = execute_all(spec, &network.addresses, &descriptors, &outputs, ids, filter)?;
+    Ok((started, network))
+}
+
+/// Executes the program of a spec, or its companions, with no privilege and behind the walls that a process puts around
+/// itself. This process, which does it, gives up its own before anything is executed.
+fn execute_all(
+    spec: &Spec,
+    addresses: &[SocketAddr],
+    descriptors: &[OwnedFd],
+    outputs: &[OwnedFd],
+    ids: Ids,
+    filter: &BpfProgram,
+) -> Result<Started, StepError> {
+    let Ids { init, program, .. } = ids;
+    let init = if stands(Wall::OwnIdOfInit) { init } else { program };
     let confine = || {
         privileges::limit(spec)?;
         if stands(Wall::Privileges) {
@@ -164,14 +237,14 @@ fn start(
     };
     let filter = stands(Wall::Seccomp).then_some(filter);
     // All forks come before pid 1 gives up the right to make other users' processes; none of them runs foreign code yet.
-    let mut companions = Vec::with_capacity(count);
+    let mut companions = Vec::with_capacity(spec.companions.len());
     for (path, output) in spec.companions.iter().zip(outputs) {
         let output = [output.as_fd(), output.as_fd()];
-        let prepare = || confine().map(|()| companion_command(spec, path, &addresses));
+        let prepare = || confine().map(|()| companion_command(spec, path, addresses));
         companions.push(fork_held(&output, prepare, filter)?);
     }
     let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
-    let main = fork_held(&descriptors, || confine().map(|()| command(spec, &addresses)), filter)?;
+    let main = fork_held(&descriptors, || confine().map(|()| command(spec, addresses)), filter)?;
     let pids = std::iter::once(&main).chain(&companions).map(Held::pid).collect();
     // What awaits its rest is the platform's own, and pid 1 still needs its privileges.
     if !spec.awaits_rest {
@@ -180,11 +253,11 @@ fn start(
     for companion in companions {
         companion.go()?;
     }
-    let held = match count {
-        0 => main.go().map(|()| None)?,
-        _ => Some(main),
+    let held = match spec.companions.is_empty() {
+        true => main.go().map(|()| None)?,
+        false => Some(main),
     };
-    Ok(Started { programs: Programs::new(pids), held, listeners, sockets })
+    Ok(Started { programs: Programs::new(pids), held })
 }
 
 /// Waits for the rest of a spec, adds it to the running sandbox and gives up every privilege. False when there is nothing more to do: the helper

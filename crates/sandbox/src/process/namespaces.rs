@@ -59,20 +59,29 @@ impl Mode {
         }
     }
 
+    /// The ids of the sandbox in slot `slot`, inside and on the host; none where it has no user namespace of its own.
+    pub(crate) fn mappings(self, slot: u32) -> Vec<(u32, u32)> {
+        match self {
+            Self::Plain { .. } => Vec::new(),
+            Self::Mapped { uid_first } => {
+                let (init, program) = host_ids(uid_first, slot);
+                vec![(ROOT.uid, init), (INSIDE.uid, program)]
+            }
+            Self::Unprivileged => vec![(INSIDE.uid, 0)],
+        }
+    }
+
     /// Writes the id maps of a new sandbox; it must be waiting.
     pub(crate) fn map_ids(self, pid: Pid, slot: u32) -> io::Result<()> {
         let directory = format!("/proc/{}", pid.as_raw_nonzero());
-        let map = match self {
-            Self::Plain { .. } => return Ok(()),
-            Self::Mapped { uid_first } => {
-                let (init, program) = host_ids(uid_first, slot);
-                format!("0 {init} 1\n{} {program} 1\n", INSIDE.uid)
-            }
-            Self::Unprivileged => {
-                fs::write(format!("{directory}/setgroups"), "deny")?;
-                format!("{} 0 1\n", INSIDE.uid)
-            }
-        };
+        let mappings = self.mappings(slot);
+        if mappings.is_empty() {
+            return Ok(());
+        }
+        if self == Self::Unprivileged {
+            fs::write(format!("{directory}/setgroups"), "deny")?;
+        }
+        let map: String = mappings.into_iter().map(|(inside, host)| format!("{inside} {host} 1\n")).collect();
         fs::write(format!("{directory}/gid_map"), &map)?;
         fs::write(format!("{directory}/uid_map"), &map)
     }

@@ -88,6 +88,22 @@ pub(crate) fn place_descriptors(first: &[BorrowedFd<'_>], keep: BorrowedFd<'_>) 
     Ok(unsafe { OwnedFd::from_raw_fd(count) })
 }
 
+/// Takes on `count` descriptors from `first` on that whoever executed this process has left open for it, once. They close on
+/// `execve` from here on.
+pub(crate) fn inherited(first: RawFd, count: u32) -> io::Result<Vec<OwnedFd>> {
+    let numbers = (first..).take(usize::try_from(count).expect("a handful"));
+    numbers
+        .map(|number| {
+            // SAFETY: plain system call on a number; fails where nothing is open there.
+            // JUSTIFICATION: nobody owns the descriptor yet.
+            check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+            // SAFETY: it is open, and each caller asks for numbers of its own, once, that nothing in this process has opened.
+            // JUSTIFICATION: the standard library takes no descriptors from whoever executed the process.
+            Ok(unsafe { OwnedFd::from_raw_fd(number) })
+        })
+        .collect()
+}
+
 /// Makes descriptor 0 another name of `file`.
 pub(crate) fn replace_stdin(file: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: plain system call on numbers. The standard library treats descriptor 0 as borrowed for ever, whatever it is.

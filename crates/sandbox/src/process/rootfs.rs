@@ -20,6 +20,8 @@ use rustix::mount::{
     open_tree,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::StepError;
 use crate::process::raw;
 use crate::process::walls::{Wall, stands};
@@ -41,6 +43,15 @@ const ETC_PARTS: [&str; 9] = [
 ];
 /// Of the made-up `/etc`: what an image cannot know about the network that it runs in.
 const ETC_OF_IMAGES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
+/// Folders of the root with nothing in them.
+pub(super) const EMPTY_FOLDERS: [&str; 5] = ["tmp", "var", "opt", "home", "run"];
+/// The names of the standard streams in `/dev`, and where they lead.
+pub(super) const STREAMS: [(&str, &str); 4] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+];
 const DEVICES: [&str; 5] = ["dev/null", "dev/zero", "dev/full", "dev/random", "dev/urandom"];
 /// What `/proc` tells or lets do beyond the sandbox's own processes, as runc and Docker mask it, and more.
 const MASKED_FILES: [&str; 26] = [
@@ -85,18 +96,30 @@ pub(crate) type Piece = (OwnedFd, Target);
 /// Detached copies of the host paths in every sandbox. Made by the helper, which may look everywhere on the host, just
 /// before it forks a sandbox.
 pub(crate) fn base_pieces() -> Result<Vec<Piece>, StepError> {
-    let mut pieces = Vec::new();
-    for (paths, device) in [(&RUNTIME_FOLDERS[..], false), (&ETC_PARTS[..], false), (&DEVICES[..], true)] {
-        for path in paths {
-            let source = Path::new("/").join(path);
-            // A symlink among the folders is copied as one; those in /etc lead to what they point at.
-            if !source.exists() || (source.is_symlink() && RUNTIME_FOLDERS.contains(path)) {
-                continue;
-            }
-            pieces.push(piece(&source, PathBuf::from(path), device)?);
-        }
-    }
-    Ok(pieces)
+    base_paths().map(|(path, device)| piece(&Path::new("/").join(path), PathBuf::from(path), device)).collect()
+}
+
+/// The host paths in every sandbox, without the leading slash, and whether they are devices.
+pub(super) fn base_paths() -> impl Iterator<Item = (&'static str, bool)> {
+    let kinds = [(&RUNTIME_FOLDERS[..], false), (&ETC_PARTS[..], false), (&DEVICES[..], true)];
+    let paths = kinds.into_iter().flat_map(|(paths, device)| paths.iter().map(move |path| (*path, device)));
+    paths.filter(|(path, _)| {
+        let source = Path::new("/").join(path);
+        // A symlink among the folders is copied as one; those in /etc lead to what they point at.
+        source.exists() && !(source.is_symlink() && RUNTIME_FOLDERS.contains(path))
+    })
+}
+
+/// The host's top-level folders that are symlinks there and in every sandbox, and where they lead.
+pub(super) fn base_links() -> impl Iterator<Item = (&'static str, PathBuf)> {
+    RUNTIME_FOLDERS
+        .into_iter()
+        .filter_map(|folder| Some((folder, std::fs::read_link(Path::new("/").join(folder)).ok()?)))
+}
+
+/// What of `/proc` is hidden.
+pub(super) fn masked() -> impl Iterator<Item = String> {
+    MASKED_FILES.into_iter().chain(MASKED_FOLDERS).map(|name| format!("/proc/{name}"))
 }
 
 /// A detached, read-only, private copy of the mount of `source`, without devices (unless it is one) and setuid bits.
@@ -119,7 +142,7 @@ pub(crate) fn piece(source: &Path, target: PathBuf, device: bool) -> Result<Piec
 }
 
 /// Ids and names that the made-up `/etc` shows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Owner {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
@@ -215,17 +238,15 @@ fn change_root(root: &OwnedFd) -> Result<(), StepError> {
 
 /// Gives `/dev` the names of the standard streams.
 fn link_streams(dev: &OwnedFd) -> Result<(), StepError> {
-    for (name, target) in [("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")] {
-        rustix::fs::symlinkat(format!("/proc/self/{target}"), dev, name).map_err(step(name))?;
+    for (name, target) in STREAMS {
+        rustix::fs::symlinkat(target, dev, name).map_err(step(name))?;
     }
     Ok(())
 }
 
 fn fill(root: &OwnedFd, pieces: Vec<Piece>, owner: Owner) -> Result<(), StepError> {
-    for folder in RUNTIME_FOLDERS {
-        if let Ok(link) = std::fs::read_link(Path::new("/").join(folder)) {
-            rustix::fs::symlinkat(&link, root, folder).map_err(step(folder))?;
-        }
+    for (folder, link) in base_links() {
+        rustix::fs::symlinkat(&link, root, folder).map_err(step(folder))?;
     }
     for (mount, Target { path, directory }) in pieces {
         make_mount_point(root, &path, directory)?;
@@ -233,11 +254,21 @@ fn fill(root: &OwnedFd, pieces: Vec<Piece>, owner: Owner) -> Result<(), StepErro
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     link_streams(&rustix::fs::openat(root, "dev", flags, Mode::empty()).map_err(step("dev"))?)?;
-    for folder in ["tmp", "var", "opt", "home", "run"] {
+    for folder in EMPTY_FOLDERS {
         make_folder(root, Path::new(folder))?;
     }
+    for (name, text) in made_up_files(owner) {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(root, name, flags, Mode::from_raw_mode(0o644)).map_err(step(name))?;
+        rustix::io::write(&file, text.as_bytes()).map_err(step(name))?;
+    }
+    Ok(())
+}
+
+/// The files of `/etc` that are not the host's: what they are called and what they say.
+pub(super) fn made_up_files(owner: Owner) -> [(&'static str, String); 7] {
     let Owner { uid, gid } = owner;
-    let files = [
+    [
         ("etc/passwd", format!("root:x:0:0:root:/:/usr/sbin/nologin\nuser:x:{uid}:{gid}:user:/tmp:/bin/sh\n")),
         ("etc/group", format!("root:x:0:\nuser:x:{gid}:\n")),
         ("etc/hosts", "127.0.0.1 localhost sandbox sandbox.localdomain\n::1 localhost ip6-localhost\n".to_owned()),
@@ -248,13 +279,7 @@ fn fill(root: &OwnedFd, pieces: Vec<Piece>, owner: Owner) -> Result<(), StepErro
         ),
         ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\n".to_owned()),
         ("etc/services", "domain 53/udp\nhttp 80/tcp\nhttps 443/tcp\n".to_owned()),
-    ];
-    for (name, text) in files {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(root, name, flags, Mode::from_raw_mode(0o644)).map_err(step(name))?;
-        rustix::io::write(&file, text.as_bytes()).map_err(step(name))?;
-    }
-    Ok(())
+    ]
 }
 
 /// Hides parts of the new `/proc` under `/dev/null` and under an empty folder.
@@ -302,7 +327,7 @@ pub(crate) fn add_folders(folders: &[PathBuf]) -> Result<(), StepError> {
 /// Mounts `/tmp`. Before the program starts, for Landlock's rules name its very inode.
 pub(crate) fn add_scratch(scratch_bytes: u64, owner: Owner) -> Result<(), StepError> {
     let (bytes, inodes) = match stands(Wall::ScratchQuota) {
-        true => (scratch_bytes.max(4096), scratch_inodes(scratch_bytes)),
+        true => scratch_quota(scratch_bytes),
         // What the kernel calls unlimited.
         false => (0, 0),
     };
@@ -320,14 +345,16 @@ pub(crate) fn add_scratch(scratch_bytes: u64, owner: Owner) -> Result<(), StepEr
 /// Changes the quota of `/tmp`.
 pub(crate) fn resize_scratch(scratch_bytes: u64) -> Result<(), StepError> {
     let scratch = fspick(CWD, "/tmp", FsPickFlags::FSPICK_CLOEXEC).map_err(step("pick /tmp"))?;
-    for (key, value) in [("size", scratch_bytes.max(4096)), ("nr_inodes", scratch_inodes(scratch_bytes))] {
+    let (bytes, inodes) = scratch_quota(scratch_bytes);
+    for (key, value) in [("size", bytes), ("nr_inodes", inodes)] {
         fsconfig_set_string(&scratch, key, value.to_string()).map_err(step("configure /tmp"))?;
     }
     fsconfig_reconfigure(&scratch).map_err(step("resize /tmp"))
 }
 
-fn scratch_inodes(scratch_bytes: u64) -> u64 {
-    (scratch_bytes / BYTES_PER_INODE).max(SCRATCH_INODES_MIN)
+/// Bytes and inodes that `/tmp` may have.
+pub(super) fn scratch_quota(scratch_bytes: u64) -> (u64, u64) {
+    (scratch_bytes.max(4096), (scratch_bytes / BYTES_PER_INODE).max(SCRATCH_INODES_MIN))
 }
 
 /// Makes the root itself read-only: nothing is added any more.
@@ -367,7 +394,7 @@ fn attach(mount: &OwnedFd, root: BorrowedFd<'_>, target: &Path) -> Result<(), St
     move_mount(mount, "", root, target, flags).map_err(|error| StepError::new("mount", target.display(), error))
 }
 
-fn make_mount_point(root: &OwnedFd, target: &Path, directory: bool) -> Result<(), StepError> {
+pub(super) fn make_mount_point(root: &OwnedFd, target: &Path, directory: bool) -> Result<(), StepError> {
     if directory {
         return make_folder(root, target);
     }

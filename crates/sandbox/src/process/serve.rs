@@ -8,6 +8,8 @@
 //! When the server's end of the socket closes, for whatever reason, every sandbox is killed, its cgroups are removed and
 //! the helper ends.
 
+mod containers;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,19 +24,23 @@ use seccompiler::BpfProgram;
 use crate::process::cgroup::{Controller, Layout};
 use crate::process::memory::Watch;
 use crate::process::namespaces::{self, Mode};
+use crate::process::oci::Runtime;
 use crate::process::spawn::{self, Spawned};
 use crate::process::walls::{Wall, stands};
-use crate::process::{privileges, raw, rootfs, seccomp, tree};
+use crate::process::{init, oci, privileges, raw, rootfs, seccomp, tree};
 use crate::protocol::{self, Handle, Order, Reply, Report, Request, Target};
 use crate::spec::Amounts;
 use crate::{Capabilities, Exit, Isolation, LauncherConfig, Mount, Rest, Spec, StepError};
+use containers::{Contained, Containers};
 
 /// The epoll number of the server's socket. Sandbox `id` has `TOKENS` numbers from `TOKENS·id` on: its socket, then these.
 const SERVER: u64 = u64::MAX;
 /// The number of the memory watch's socket.
 const WATCH: u64 = u64::MAX - 1;
-const TOKENS: u64 = 2;
+const TOKENS: u64 = 3;
 const ENDED: u64 = 1;
+/// A process of the OCI runtime's.
+const RUNTIME: u64 = 2;
 /// Sandboxes that may wait to be prepared while the launcher is busy with others.
 const PREPARE_BACKLOG_MAX: usize = 8;
 /// Pause before the kernel is asked again to let go of a cgroup.
@@ -43,10 +49,14 @@ const STALE_RETRY_NS: i64 = 20_000_000;
 const CGROUP_TRIES: u32 = 200;
 
 /// What the helper process runs: serves sandboxes over the socket that is its standard input until that closes. Must be
-/// called before the process has a second thread. Never returns.
+/// called before the process has a second thread. Never returns. The same, executed in a container that it had made, is that
+/// container's first process.
 #[expect(clippy::exit, reason = "this process is the helper and ends here")]
 pub fn launcher_main() -> ! {
-    let outcome = run();
+    let outcome = match std::env::args_os().next().is_some_and(|name| name == oci::INIT) {
+        true => init::in_container(),
+        false => run(),
+    };
     if let Err(error) = &outcome {
         tracing::error!(%error, "the sandbox launcher failed");
     }
@@ -91,6 +101,8 @@ struct LauncherProcess {
     watch: Option<Watch>,
     /// Cgroups that the kernel did not let go of at once.
     stale: Vec<crate::process::cgroup::Group>,
+    /// With `Isolation::Oci` alone.
+    containers: Option<Containers>,
 }
 
 struct Live {
@@ -106,6 +118,8 @@ struct Live {
     awaits_rest: bool,
     /// It was killed for using more.
     starved: bool,
+    /// What an OCI runtime has made of it, where that makes sandboxes.
+    contained: Option<Contained>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -125,7 +139,7 @@ fn forget(epoll: &OwnedFd, descriptor: impl AsFd) {
 
 impl LauncherProcess {
     fn start(config: LauncherConfig, server: OwnedFd) -> Result<Self, (OwnedFd, String)> {
-        let isolated = config.isolation == Isolation::Process;
+        let isolated = config.isolation != Isolation::None;
         let mode = match rustix::process::geteuid().is_root() {
             true if stands(Wall::UserNamespace) => Mode::Mapped { uid_first: config.uid_first },
             true => Mode::Plain { uid_first: config.uid_first },
@@ -159,15 +173,32 @@ impl LauncherProcess {
             to_prepare: VecDeque::new(),
             watch: None,
             stale: Vec::new(),
+            containers: None,
         };
-        let tried = if isolated { helper.choose_mode(config.uid_first) } else { Ok(()) };
+        let found = match config.isolation {
+            Isolation::Oci => helper.find_runtime(&config.oci_runtime),
+            Isolation::Process | Isolation::None => Ok(()),
+        };
+        let tried = found.and_then(|()| if isolated { helper.choose_mode(config.uid_first) } else { Ok(()) });
         match tried.and_then(|()| helper.welcome().map_err(|error| error.to_string())) {
             Ok(()) => Ok(helper),
             Err(reason) => {
+                helper.end_containers();
                 helper.layout.remove();
                 Err((helper.server, reason))
             }
         }
+    }
+
+    fn find_runtime(&mut self, name: &str) -> Result<(), String> {
+        if self.mode == Mode::Unprivileged {
+            return Err("sandboxes of an OCI runtime need root".to_owned());
+        }
+        // A container's first process has the runtime's process for a parent, which does not stay.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .map_err(|error| format!("orphans cannot be adopted: {error}"))?;
+        self.containers = Some(Containers::new(Runtime::set_up(name, self.layout.name())?));
+        Ok(())
     }
 
     /// Makes one sandbox to see whether and how it works here.
@@ -183,6 +214,9 @@ impl LauncherProcess {
     }
 
     fn trial(&self) -> Result<(), StepError> {
+        if let Some(containers) = &self.containers {
+            return containers.trial(self.mode, &self.layout);
+        }
         let spawned = spawn::sandbox(0, 0, self.mode, &self.layout, &self.filter)?;
         let control = spawned.control.as_ref().expect("a sandbox has a control socket");
         let answer = protocol::receive::<Report>(control, RecvFlags::empty());
@@ -204,7 +238,7 @@ impl LauncherProcess {
             self.watch = Some(watch);
         }
         epoll::add(&self.epoll, &self.server, EventData::new_u64(SERVER), EventFlags::IN)?;
-        let isolated = self.isolation == Isolation::Process;
+        let isolated = self.isolation != Isolation::None;
         let capabilities = Capabilities {
             user_namespace: isolated && self.mode.has_user_namespace(),
             own_uid: isolated && self.mode.has_own_uid(),
@@ -213,6 +247,7 @@ impl LauncherProcess {
             process_limit: self.layout.has(Controller::Processes),
             freezer: self.layout.has(Controller::Freezer),
             landlock_abi: if isolated { privileges::landlock_abi() } else { 0 },
+            oci_runtime: self.containers.as_ref().map(|containers| containers.runtime.description()),
         };
         protocol::send(&self.server, &Reply::Started(Ok(capabilities)), &[], SendFlags::empty())
     }
@@ -250,6 +285,7 @@ impl LauncherProcess {
                     },
                     (WATCH, _) => self.starved(),
                     (_, ENDED) => self.ended(token / TOKENS),
+                    (_, RUNTIME) => self.runtime_ended(token / TOKENS),
                     _ => drop(self.heard(token / TOKENS)),
                 }
             }
@@ -293,19 +329,27 @@ impl LauncherProcess {
     }
 
     fn prepare(&mut self, id: u64) -> Result<(), StepError> {
-        let slot = (1..).find(|slot| !self.slots.contains(slot)).expect("fewer sandboxes than 2³²");
+        let slot = self.free_slot();
         let spawned = spawn::sandbox(id, slot, self.mode, &self.layout, &self.filter)?;
         self.slots.insert(slot);
-        self.watch(id, slot, spawned, Stage::Building)
+        self.watch(id, slot, spawned, Stage::Building).map_err(|(error, _)| error)
     }
 
-    /// Starts listening to a new process.
-    fn watch(&mut self, id: u64, slot: u32, spawned: Spawned, stage: Stage) -> Result<(), StepError> {
-        let fail = |error| StepError::new("launcher", "epoll", error);
-        epoll::add(&self.epoll, &spawned.pidfd, EventData::new_u64(TOKENS * id + ENDED), EventFlags::IN)
-            .map_err(fail)?;
-        if let Some(control) = &spawned.control {
-            epoll::add(&self.epoll, control, EventData::new_u64(TOKENS * id), EventFlags::IN).map_err(fail)?;
+    fn free_slot(&self) -> u32 {
+        (1..).find(|slot| !self.slots.contains(slot)).expect("fewer sandboxes than 2³²")
+    }
+
+    /// Starts listening to a new process; gives it back when that fails.
+    fn watch(&mut self, id: u64, slot: u32, spawned: Spawned, stage: Stage) -> Result<(), (StepError, Spawned)> {
+        let ended = EventData::new_u64(TOKENS * id + ENDED);
+        let added =
+            epoll::add(&self.epoll, &spawned.pidfd, ended, EventFlags::IN).and_then(|()| match &spawned.control {
+                Some(control) => epoll::add(&self.epoll, control, EventData::new_u64(TOKENS * id), EventFlags::IN),
+                None => Ok(()),
+            });
+        if let Err(error) = added {
+            forget(&self.epoll, &spawned.pidfd);
+            return Err((StepError::new("launcher", "epoll", error), spawned));
         }
         let live = Live {
             spawned,
@@ -316,21 +360,25 @@ impl LauncherProcess {
             processes_max: 0,
             awaits_rest: false,
             starved: false,
+            contained: None,
         };
         self.live.insert(id, live);
         Ok(())
     }
 
     fn assign(&mut self, id: u64, spec: Box<Spec>, descriptors: Vec<OwnedFd>) -> Result<(), StepError> {
+        if self.isolation == Isolation::Oci {
+            return self.start_container(id, spec, &descriptors);
+        }
         if self.isolation == Isolation::None {
             let (spawned, listeners) = spawn::plain(&spec, &descriptors)?;
             let pidfd =
                 rustix::io::fcntl_dupfd_cloexec(&spawned.pidfd, 3).map_err(|e| StepError::new("clone", "pidfd", e))?;
-            self.watch(id, 0, spawned, Stage::Running)?;
+            self.watch(id, 0, spawned, Stage::Running).map_err(|(error, _)| error)?;
             self.reply(&Reply::Prepared { id, result: Ok(vec![Handle::Pidfd]) }, &[pidfd.as_fd()]);
             let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<SocketAddr>, _>>();
             let addresses = addresses.map_err(|error| StepError::new("listener", "address", error))?;
-            let sockets = crate::process::init::sockets(spec.sockets)?;
+            let sockets = init::sockets(spec.sockets)?;
             let others = std::iter::once(&pidfd).chain(&sockets).map(AsFd::as_fd);
             let descriptors: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).chain(others).collect();
             self.reply(&Reply::Running { id, result: Ok(addresses) }, &descriptors);
@@ -411,6 +459,10 @@ impl LauncherProcess {
                     Ok((names, files)) => {
                         let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
                         self.reply(&Reply::Prepared { id, result: Ok(names) }, &files);
+                        if let Err(error) = self.order_contained(id) {
+                            self.reply(&Reply::Running { id, result: Err(error) }, &[]);
+                            self.kill(id);
+                        }
                     }
                     Err(error) => {
                         self.reply(&Reply::Prepared { id, result: Err(error) }, &[]);
@@ -421,7 +473,12 @@ impl LauncherProcess {
             Report::Built(Err(error)) => self.reply(&Reply::Prepared { id, result: Err(error) }, &[]),
             Report::Running(result) => {
                 live.stage = Stage::Running;
-                let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+                let network = live.take_network();
+                // Where the container's kernel knows no pidfds, its first process stands for the program.
+                let missing = network.is_some() && result.is_ok() && descriptors.is_empty();
+                let first = missing.then(|| rustix::io::fcntl_dupfd_cloexec(&live.spawned.pidfd, 3).ok()).flatten();
+                let descriptors: Vec<OwnedFd> = descriptors.into_iter().chain(first).collect();
+                let descriptors = with_network(&descriptors, network.as_ref());
                 let complete = result.is_ok() && !live.awaits_rest;
                 self.reply(&Reply::Running { id, result }, &descriptors);
                 if complete {
@@ -458,12 +515,12 @@ impl LauncherProcess {
             forget(&self.epoll, control);
         }
         let status = rustix::process::waitpid(Some(live.spawned.pid), WaitOptions::empty());
-        let own = status.ok().flatten().map_or(Exit::Signal(9), |(_, status)| crate::process::init::exit_of(status));
+        let own = status.ok().flatten().map_or(Exit::Signal(9), |(_, status)| init::exit_of(status));
         // What pid 1 exits with says nothing about the program, unless it is the program.
         let exit = match (live.exit, self.isolation) {
             (Some(exit), _) => exit,
             (None, Isolation::None) => own,
-            (None, Isolation::Process) => Exit::Signal(9),
+            (None, Isolation::Process | Isolation::Oci) => Exit::Signal(9),
         };
         let group = live.spawned.group;
         let starved = live.starved || (exit != Exit::Code(0) && group.out_of_memory_kills() > 0);
@@ -473,9 +530,15 @@ impl LauncherProcess {
             tree::kill_group(live.spawned.pid);
         }
         self.slots.remove(&live.slot);
+        if live.contained.as_ref().is_some_and(Contained::awaits_order) {
+            let error = StepError::new("runtime", "the container's first process ended", Errno::PIPE);
+            self.reply(&Reply::Running { id, result: Err(error) }, &[]);
+        }
         self.reply(&Reply::Exited { id, exit, usage }, &[]);
         // Last: nobody waits for it.
-        if !group.remove() {
+        if let Some(contained) = live.contained {
+            self.clear_away(id, group, contained);
+        } else if !group.remove() {
             self.stale.push(group);
         }
     }
@@ -499,6 +562,9 @@ impl LauncherProcess {
     }
 
     fn kill(&self, id: u64) {
+        if self.kill_starting(id) {
+            return;
+        }
         let Some(live) = self.live.get(&id) else { return };
         if self.isolation == Isolation::None {
             tree::kill_group(live.spawned.pid);
@@ -523,6 +589,7 @@ impl LauncherProcess {
         for id in ids {
             self.ended(id);
         }
+        self.end_containers();
         for _ in 0..CGROUP_TRIES {
             self.stale.retain(|group| !group.remove());
             if self.stale.is_empty() {
@@ -539,6 +606,14 @@ impl LauncherProcess {
 fn detached(mounts: &[Mount]) -> Result<(Vec<OwnedFd>, Vec<Target>), StepError> {
     let pieces = mounts.iter().map(|mount| rootfs::piece(&mount.source, mount.target.clone(), false));
     Ok(pieces.collect::<Result<Vec<_>, _>>()?.into_iter().unzip())
+}
+
+/// What goes to the server with the news that a program runs: listeners, pidfds, sockets. Those of a container's network
+/// are the helper's own.
+fn with_network<'all>(reported: &'all [OwnedFd], network: Option<&'all init::Network>) -> Vec<BorrowedFd<'all>> {
+    let listeners = network.iter().flat_map(|network| &network.listeners).map(AsFd::as_fd);
+    let sockets = network.iter().flat_map(|network| &network.sockets).map(AsFd::as_fd);
+    listeners.chain(reported.iter().map(AsFd::as_fd)).chain(sockets).collect()
 }
 
 /// The descriptors through which the server watches, freezes and measures a sandbox.

@@ -81,10 +81,15 @@ fn prepare(spawned: &Spawned, slot: u32, mode: Mode) -> Result<(), StepError> {
 
 /// Ends a process that could not be made ready, and leaves nothing of it.
 pub(crate) fn abandon(spawned: Spawned) {
+    end(spawned).remove();
+}
+
+/// Ends a process, and gives back its group, which is empty then.
+pub(crate) fn end(spawned: Spawned) -> Group {
     // It may have ended already; the wait tells.
     let _ = rustix::process::pidfd_send_signal(&spawned.pidfd, rustix::process::Signal::KILL);
     let _ = rustix::process::waitpid(Some(spawned.pid), rustix::process::WaitOptions::empty());
-    spawned.group.remove();
+    spawned.group
 }
 
 /// The new process's side: keeps nothing of the helper's but standard error and its own socket.

@@ -10,6 +10,7 @@ mod kill;
 mod latency;
 mod launch;
 mod limits;
+mod oci;
 mod orphans;
 mod plain;
 mod support;

@@ -4,7 +4,7 @@ use std::io::BufRead;
 use std::process::{Command, Stdio};
 
 use crate::support::{
-    cgroups_of, eventually, is_root, launcher, launcher_marked, marked_launcher, processes_with, run, sh,
+    cgroups_of, eventually, in_containers, is_root, launcher, launcher_marked, marked_launcher, processes_with, run, sh,
 };
 
 /// Not a test: the server that the next one kills. Started by it with a marker in the environment.
@@ -83,7 +83,10 @@ async fn a_hundred_launches_leak_nothing() {
         (open, cgroups_of(helper).len(), folders_below(helper), children(helper).split_whitespace().count())
     };
     run(&launcher, sh("true")).await;
-    eventually("the pool is full", || launcher.pooled() == 1).await;
+    let pool = usize::from(!in_containers());
+    eventually("the pool is full", || launcher.pooled() == pool).await;
+    // What an OCI runtime clears away is a child of the helper's as long as that takes.
+    eventually("the first one is gone", || children(helper).split_whitespace().count() == 1 + pool).await;
     // The first sandbox may still be on its way out: begin when two looks agree.
     let mut start = count();
     for _ in 0..100 {
@@ -93,7 +96,7 @@ async fn a_hundred_launches_leak_nothing() {
             break;
         }
     }
-    assert!(start.0 > 4 && start.1 > 0 && start.3 == 2, "the memory watch and one prepared sandbox: {start:?}");
+    assert!(start.0 > 4 && start.1 > 0 && start.3 == 1 + pool, "the memory watch, what is prepared: {start:?}");
     for n in 0..100 {
         match n % 3 {
             0 => drop(launcher.launch(sh("sleep 600")).await.expect("it launches")),
@@ -103,7 +106,7 @@ async fn a_hundred_launches_leak_nothing() {
     }
     let mut last = None;
     for _ in 0..2000 {
-        last = (launcher.pooled() == 1).then(&count);
+        last = (launcher.pooled() == pool).then(&count);
         if last == Some(start) {
             break;
         }

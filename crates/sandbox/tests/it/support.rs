@@ -17,8 +17,25 @@ pub(crate) fn is_root() -> bool {
     root
 }
 
+/// Names the OCI runtime that makes the sandboxes of [`launcher`] and [`marked_launcher`]: `oci.rs` runs the tests again so.
+pub(crate) const RUNTIME: &str = "SANDBOX_TEST_OCI_RUNTIME";
+
+/// How the sandboxes of these tests are made.
+fn config(pool_size: usize) -> LauncherConfig {
+    let config = LauncherConfig { pool_size, ..LauncherConfig::default() };
+    match std::env::var(RUNTIME) {
+        Ok(oci_runtime) => LauncherConfig { isolation: Isolation::Oci, oci_runtime, ..config },
+        Err(_) => config,
+    }
+}
+
+/// True when an OCI runtime makes the sandboxes: none is prepared then.
+pub(crate) fn in_containers() -> bool {
+    std::env::var_os(RUNTIME).is_some()
+}
+
 pub(crate) async fn launcher(pool_size: usize) -> Launcher {
-    launcher_with(LauncherConfig { pool_size, ..LauncherConfig::default() }).await
+    launcher_with(config(pool_size)).await
 }
 
 pub(crate) async fn launcher_with(config: LauncherConfig) -> Launcher {
@@ -27,8 +44,8 @@ pub(crate) async fn launcher_with(config: LauncherConfig) -> Launcher {
 
 /// A launcher whose helper can be found among the processes by `mark`, and the helper's pid.
 pub(crate) async fn marked_launcher(pool_size: usize, mark: &str) -> (Launcher, u32) {
-    let config = LauncherConfig { pool_size, ..LauncherConfig::default() };
-    let launcher = Launcher::start(vec![HELPER.into(), mark.into()], config).await.expect("the launcher starts");
+    let launcher =
+        Launcher::start(vec![HELPER.into(), mark.into()], config(pool_size)).await.expect("the launcher starts");
     let helper = launcher_marked(mark).expect("the helper runs");
     (launcher, helper)
 }

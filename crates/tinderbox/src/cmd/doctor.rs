@@ -11,7 +11,11 @@ use crate::print::Print;
 use crate::server;
 
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// The OCI runtime to look for: its path, or its name where it is on PATH [default: runc]
+    #[arg(long, env = "TINDERBOX_OCI_RUNTIME", value_name = "PROGRAM")]
+    oci_runtime: Option<String>,
+}
 
 /// One thing that was looked for.
 struct Finding {
@@ -22,9 +26,11 @@ struct Finding {
 }
 
 /// Exit code 1 when functions cannot be run in isolation here.
-pub(crate) async fn run(_args: Args, print: Print) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: Args, print: Print) -> anyhow::Result<ExitCode> {
+    let oci_runtime = args.oci_runtime.unwrap_or_else(|| LauncherConfig::default().oci_runtime);
     let mut findings: Vec<Finding> = sandbox::probe()
         .into_iter()
+        .chain([sandbox::probe_oci_runtime(&oci_runtime)])
         .map(|found| Finding { name: found.name, ok: found.ok, detail: found.detail, remedy: found.remedy })
         .collect();
     let isolation = isolation().await;

@@ -38,6 +38,7 @@ use super::identity_admin::IdentityAdmin;
 use super::images::Images;
 use super::{admin, identity, launcher_program, storage, topics};
 use crate::config::{self, Config};
+use crate::print;
 use crate::root_key::RootKey;
 
 /// How long invocations in flight may go on once the server is told to stop.
@@ -307,12 +308,18 @@ async fn expire_hourly(traces: trace::Store, clock: Clock, stop: CancellationTok
 async fn start_launcher(config: &Config) -> anyhow::Result<Launcher> {
     let isolation = match config.isolation {
         config::Isolation::Process => sandbox::Isolation::Process,
+        config::Isolation::Oci => sandbox::Isolation::Oci,
         config::Isolation::None => sandbox::Isolation::None,
     };
-    let launcher =
-        Launcher::start(launcher_program()?, LauncherConfig { isolation, ..LauncherConfig::default() }).await;
+    let oci_runtime = config.oci_runtime.clone();
+    let launcher = LauncherConfig { isolation, oci_runtime, ..LauncherConfig::default() };
+    let launcher = Launcher::start(launcher_program()?, launcher).await;
     let launcher = launcher.context("functions cannot be isolated here (`tinderbox doctor` tells more)")?;
-    tracing::info!(capabilities = ?launcher.capabilities(), "sandboxes ready");
+    let capabilities = launcher.capabilities();
+    tracing::info!(?capabilities, "sandboxes ready");
+    if let Some(runtime) = capabilities.oci_runtime {
+        print::talk(&format!("functions run in containers of {runtime}"));
+    }
     Ok(launcher)
 }
 

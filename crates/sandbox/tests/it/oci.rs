@@ -1,0 +1,239 @@
+//! `Isolation::Oci`: the same interface and the same walls, made by an OCI runtime.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use sandbox::{Exit, Isolation, LaunchError, Launcher, LauncherConfig, Mount, Sandbox, Spec};
+use tokio::io::AsyncReadExt;
+
+use crate::support::{
+    HELPER, RUNTIME, cgroups_of, eventually, first_line, in_containers, is_root, launcher_marked, launcher_with, probe,
+    processes_with, run, sh,
+};
+
+/// The tests that hold for every isolation. Those of prepared sandboxes, of what is started ahead and of images do not.
+const SAME: [&str; 6] = ["launch::", "limits::", "kill::", "escape::", "companions::", "orphans::"];
+/// Where helpers keep what runtimes need.
+const FOLDER: &str = "/run/tinderbox-oci";
+
+/// The runtime of these tests; skips loudly where it is missing, and fails where the tests must all run.
+fn runtime() -> Option<&'static str> {
+    // These tests run once, not once more in each run of all tests.
+    if in_containers() || !is_root() {
+        return None;
+    }
+    let there = Command::new("runc").arg("--version").output().is_ok_and(|output| output.status.success());
+    if !there {
+        assert!(std::env::var_os("CI").is_none(), "no runc on PATH: apt-get install runc");
+        eprintln!("SKIPPED: no runc on PATH (apt-get install runc)");
+    }
+    there.then_some("runc")
+}
+
+fn config(runtime: &str) -> LauncherConfig {
+    LauncherConfig { isolation: Isolation::Oci, oci_runtime: runtime.to_owned(), ..LauncherConfig::default() }
+}
+
+async fn refused(config: LauncherConfig) -> String {
+    Launcher::start(vec![HELPER.into()], config).await.map(drop).expect_err("it does not start").to_string()
+}
+
+#[tokio::test]
+async fn a_runtime_runs_a_program_and_says_which_it_is() {
+    let Some(runtime) = runtime() else { return };
+    let launcher = launcher_with(config(runtime)).await;
+    let capabilities = launcher.capabilities();
+    let description = capabilities.oci_runtime.clone().expect("one makes the sandboxes");
+    assert!(description.contains("version") && description.ends_with(&format!("/{runtime})")), "{description}");
+    assert!(capabilities.user_namespace && capabilities.own_uid, "{capabilities:?}");
+    let outcome = run(&launcher, Spec::new(vec!["/bin/echo".into(), "hello".into()])).await;
+    assert_eq!((outcome.stdout.as_str(), outcome.exit), ("hello\n", Exit::Code(0)));
+}
+
+#[tokio::test]
+async fn the_tests_of_sandboxes_hold_in_containers() {
+    let Some(runtime) = runtime() else { return };
+    let mut again = Command::new(std::env::current_exe().expect("this test"));
+    // Half of them measure time or memory: two at a time is what the machine of these tests has processors for.
+    again.args(SAME).args(["--test-threads=2"]).env(RUNTIME, runtime);
+    let output = again.output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "with {runtime}: {text}\n{errors}");
+    let passed = text.lines().find_map(|line| line.strip_prefix("test result: ok. ")?.split(' ').next()?.parse().ok());
+    assert!(passed.is_some_and(|passed: u32| passed >= 39), "{text}");
+}
+
+#[tokio::test]
+async fn a_runtime_that_is_missing_or_fails_is_told_at_the_start() {
+    if runtime().is_none() {
+        return;
+    }
+    let missing = refused(config("no-such-runtime")).await;
+    assert!(missing.contains("\"no-such-runtime\" is not there"), "{missing}");
+    let none = refused(config("/bin/false")).await;
+    assert!(none.contains("/bin/false"), "{none}");
+    // It has a version and can do nothing.
+    let folder = tempfile::tempdir().expect("a folder");
+    let broken = script(folder.path(), "[ \"$1\" = --version ] && echo broken version 1 || exit 1");
+    let broken = refused(config(broken.to_str().expect("a path"))).await;
+    assert!(broken.contains("failed without a word"), "{broken}");
+}
+
+/// A runtime of our own.
+fn script(folder: &Path, text: &str) -> PathBuf {
+    let path = folder.join("runtime");
+    std::fs::write(folder.join("text"), format!("#!/bin/sh\n{text}\n")).expect("written");
+    // By another process: a descriptor open for writing here could be inherited by a test that forks right now.
+    let install = Command::new("/usr/bin/install").arg("-m755").arg(folder.join("text")).arg(&path).status();
+    assert!(install.expect("install runs").success());
+    path
+}
+
+/// A runtime that is told of descriptors as gVisor's is, and has runc do the work.
+const PASSES_EACH: &str = r#"[ "$1" = --version ] && echo "runsc version of the tests" && exit
+count=0; next=; arguments=
+for argument; do
+  if [ -n "$next" ]; then
+    next=; number=$((count + 3)); count=$((count + 1)); [ "$argument" = "$number:$number" ] || exit 3
+  elif [ "$argument" = --pass-fd ]; then next=1
+  else arguments="$arguments $argument"; fi
+done
+[ $count -gt 0 ] && arguments=$(echo "$arguments" | sed "s/ run / run --preserve-fds $count /")
+exec runc $arguments"#;
+
+#[tokio::test]
+async fn a_runtime_that_is_told_of_each_descriptor_is_told_so() {
+    if runtime().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = script(folder.path(), PASSES_EACH);
+    let launcher = launcher_with(config(path.to_str().expect("a path"))).await;
+    assert!(launcher.capabilities().oci_runtime.is_some_and(|told| told.starts_with("runsc version of the tests")));
+    let outcome = run(&launcher, sh("echo logged >&4; echo out; exit 5")).await;
+    assert_eq!((outcome.stdout.as_str(), outcome.exit), ("out\n", Exit::Code(5)));
+}
+
+#[tokio::test]
+async fn what_a_container_cannot_do_is_refused_by_name() {
+    let Some(runtime) = runtime() else { return };
+    let launcher = launcher_with(config(runtime)).await;
+    let image = Spec { root: Some("/srv".into()), ..sh("true") };
+    let ahead = Spec { awaits_rest: true, ..sh("true") };
+    for (spec, expect) in [(image, "container images"), (ahead, "mounted later")] {
+        let error = launcher.launch(spec).await.map(drop).expect_err("refused");
+        assert!(matches!(&error, LaunchError::Invalid(text) if text.contains(expect)), "{error}");
+    }
+    // A link of the root in the way of a mount leads nowhere on the host.
+    let mount = Mount { source: "/etc".into(), target: "/bin/linked".into() };
+    let linked = launcher.launch(Spec { mounts: vec![mount], ..sh("true") }).await.map(drop).expect_err("refused");
+    assert!(matches!(linked, LaunchError::Step(_)) && !Path::new("/bin/linked").exists(), "{linked}");
+}
+
+#[tokio::test]
+async fn a_launch_that_is_given_up_leaves_nothing() {
+    let Some(runtime) = runtime() else { return };
+    let mark = format!("mark-given-up-{runtime}-{}", std::process::id());
+    let launcher = Launcher::start(vec![HELPER.into(), (&mark).into()], config(runtime)).await.expect("it starts");
+    let helper = launcher_marked(&mark).expect("the helper runs");
+    let marker = format!("89{}.5", std::process::id());
+    for pause_ms in [0, 2, 10, 20, 30, 40, 60, 80, 120] {
+        let launch = launcher.launch(sh(&format!("sleep {marker}")));
+        let limit = std::time::Duration::from_millis(pause_ms);
+        drop(tokio::time::timeout(limit, launch).await);
+    }
+    eventually("no program is left", || processes_with(&format!("sleep {marker}")).is_empty()).await;
+    eventually("no container is left", || bundles_of(helper).is_empty() && groups_in(helper) == 0).await;
+    assert_eq!(run(&launcher, sh("echo fine")).await.stdout, "fine\n");
+}
+
+fn folder_of(helper: u32) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(FOLDER).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.into_iter().find(|path| path.to_string_lossy().contains(&format!("tinderbox.{helper}.")))
+}
+
+/// Bundles, and what the runtime itself keeps of containers.
+fn bundles_of(helper: u32) -> Vec<PathBuf> {
+    let Some(folder) = folder_of(helper) else { return Vec::new() };
+    let list = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let state = folder.join("state");
+    let bundles = list(&folder).filter(|path| *path != state);
+    bundles.chain(list(&state)).collect()
+}
+
+fn groups_in(helper: u32) -> usize {
+    let groups = cgroups_of(helper);
+    let inner = groups.iter().flat_map(|group| std::fs::read_dir(group).into_iter().flatten().flatten());
+    inner.filter(|entry| entry.path().is_dir()).count()
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_containers_when_their_launcher_or_its_helper_ends() {
+    let Some(runtime) = runtime() else { return };
+    for killed in [false, true] {
+        let mark = format!("mark-oci-{runtime}-{killed}-{}", std::process::id());
+        let launcher = Launcher::start(vec![HELPER.into(), (&mark).into()], config(runtime)).await.expect("starts");
+        let helper = launcher_marked(&mark).expect("the helper runs");
+        let marker = format!("85{}.{}", std::process::id(), u8::from(killed));
+        let mut sandbox = launcher.launch(sh(&format!("echo up; sleep {marker}"))).await.expect("it launches");
+        assert_eq!(first_line(&mut sandbox).await, "up\n");
+        assert!(!bundles_of(helper).is_empty() && groups_in(helper) > 0, "the control: there is something");
+        if killed {
+            let pid = rustix::process::Pid::from_raw(i32::try_from(helper).expect("a pid")).expect("a pid");
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
+        } else {
+            drop((launcher, sandbox));
+        }
+        eventually("the program is gone", || processes_with(&format!("sleep {marker}")).is_empty()).await;
+        eventually("the helper is gone", || !Path::new(&format!("/proc/{helper}")).exists()).await;
+        if killed {
+            assert!(folder_of(helper).is_some(), "the control: nobody could remove it");
+            drop(launcher_with(config(runtime)).await);
+        }
+        assert_eq!((folder_of(helper), cgroups_of(helper)), (None, Vec::new()), "{runtime}, killed: {killed}");
+    }
+}
+
+#[tokio::test]
+async fn the_servers_descriptors_and_sockets_reach_the_containers_network() {
+    let Some(runtime) = runtime() else { return };
+    let launcher = launcher_with(config(runtime)).await;
+    let spec =
+        Spec { listeners: vec![([127, 0, 0, 1], 9001).into()], sockets: 2, ..probe(&["connect", "127.0.0.1:9001"]) };
+    let mut sandbox: Sandbox = launcher.launch(spec).await.expect("it launches");
+    assert_eq!(sandbox.addresses(), [([127, 0, 0, 1], 9001).into()]);
+    let (listeners, sockets) = (sandbox.take_listeners(), sandbox.take_sockets());
+    assert_eq!((listeners.len(), sockets.len()), (1, 2));
+    let (mut stream, _) = listeners[0].accept().await.expect("the program connects");
+    let mut line = String::new();
+    stream.read_to_string(&mut line).await.expect("read");
+    assert_eq!(line, "from inside\n");
+    // A socket of the server's, of that network.
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], 9001));
+    rustix::net::connect(&sockets[0], &address).expect("it reaches the listener");
+    sandbox.stop(0, sandbox::Stop::Kill);
+    sandbox.exited().await;
+}
+
+#[tokio::test]
+#[ignore = "a measurement, not a check"]
+async fn launch_latency_beside_sandboxes_of_our_own() {
+    let mut ways = vec![("process", LauncherConfig { pool_size: 0, ..LauncherConfig::default() })];
+    ways.extend(runtime().into_iter().map(|runtime| (runtime, config(runtime))));
+    for (way, config) in ways {
+        let launcher = launcher_with(config).await;
+        let (mut launched, mut ended) = (Vec::new(), Vec::new());
+        for _ in 0..20 {
+            let begun = Instant::now();
+            let sandbox = launcher.launch(Spec::new(vec!["/bin/true".into()])).await.expect("it launches");
+            launched.push(begun.elapsed());
+            sandbox.exited().await;
+            ended.push(begun.elapsed());
+        }
+        launched.sort_unstable();
+        ended.sort_unstable();
+        println!("{way}: launched p50 {:?} p95 {:?}, ended p50 {:?}", launched[10], launched[18], ended[10]);
+    }
+}
