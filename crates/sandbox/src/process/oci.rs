@@ -152,8 +152,8 @@ impl Runtime {
             command.args(self.passing(1 + descriptors.len())).arg(self.name(id));
             Ok(command)
         };
-        let theirs = std::iter::once(control).chain(descriptors).map(AsFd::as_fd);
-        self.start(theirs, prepare)
+        let theirs: Vec<BorrowedFd<'_>> = std::iter::once(control).chain(descriptors).map(AsFd::as_fd).collect();
+        start(&theirs, prepare)
     }
 
     /// Begins to clear away a container, in whatever state it is.
@@ -163,25 +163,7 @@ impl Runtime {
             command.args(["delete", "--force"]).arg(self.name(id));
             Ok(command)
         };
-        self.start(std::iter::empty(), prepare)
-    }
-
-    fn start<'fd>(
-        &self,
-        descriptors: impl Iterator<Item = BorrowedFd<'fd>>,
-        prepare: impl FnOnce() -> Result<Command, StepError>,
-    ) -> Result<Running, StepError> {
-        let null = fs::File::options().write(true).open("/dev/null");
-        let null = null.map_err(|error| StepError::new("runtime", "/dev/null", error))?;
-        // What it complains of is in its log; the first process of a container keeps the same two.
-        let stderr = io::stderr();
-        let all: Vec<BorrowedFd<'_>> = [null.as_fd(), stderr.as_fd()].into_iter().chain(descriptors).collect();
-        let held = held::fork_held(&all, prepare, None)?;
-        let pid = held.pid();
-        held.go().map_err(|error| StepError { step: "runtime".to_owned(), ..error })?;
-        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
-            .map_err(|error| StepError::new("runtime", "pidfd", error))?;
-        Ok(Running { pid, pidfd })
+        start(&[], prepare)
     }
 
     fn passing(&self, count: usize) -> Vec<OsString> {
@@ -199,6 +181,25 @@ impl Runtime {
         // What cannot be removed is swept at the next start.
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Executes a runtime; it gets the descriptors from 3 on.
+fn start(
+    descriptors: &[BorrowedFd<'_>],
+    prepare: impl FnOnce() -> Result<Command, StepError>,
+) -> Result<Running, StepError> {
+    let null = fs::File::options().write(true).open("/dev/null");
+    let null = null.map_err(|error| StepError::new("runtime", "/dev/null", error))?;
+    // What it complains of is in its log; the first process of a container keeps the same two.
+    let stderr = io::stderr();
+    let mut all = vec![null.as_fd(), stderr.as_fd()];
+    all.extend_from_slice(descriptors);
+    let held = held::fork_held(&all, prepare, None)?;
+    let pid = held.pid();
+    held.go().map_err(|error| StepError { step: "runtime".to_owned(), ..error })?;
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
+        .map_err(|error| StepError::new("runtime", "pidfd", error))?;
+    Ok(Running { pid, pidfd })
 }
 
 /// The first process of a container that its runtime says it has started.

@@ -54,7 +54,7 @@ impl Bundle {
         let ids = surroundings.mode.ids(surroundings.slot);
         let mounts = bundle.places(spec, &own, ids).map_err(fail)?;
         let mounts = bundle.spec_mounts(spec, mounts)?;
-        let config = serde_json::to_vec(&config(spec, surroundings, mounts)).map_err(|error| fail(error.into()))?;
+        let config = serde_json::to_vec(&config(surroundings, mounts)).map_err(|error| fail(error.into()))?;
         fs::write(folder.join("config.json"), config).map_err(fail)?;
         Ok(bundle)
     }
@@ -172,7 +172,7 @@ fn make_place(path: &Path, directory: bool) -> io::Result<()> {
     fs::write(path, "")
 }
 
-fn config(spec: &Spec, surroundings: &Surroundings<'_>, mounts: Vec<Value>) -> Value {
+fn config(surroundings: &Surroundings<'_>, mounts: Vec<Value>) -> Value {
     let Surroundings { mode, slot, cgroup, network } = surroundings;
     let network = format!("/proc/{}/fd/{}", std::process::id(), network.as_raw_fd());
     let mut namespaces = vec![json!({ "type": "network", "path": network })];
