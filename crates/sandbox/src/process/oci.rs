@@ -92,7 +92,7 @@ impl Runtime {
         let folder = Path::new(BASE).join(own_name);
         // Modes are as they are written here, whatever the server's own are.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-        let made = fs::create_dir_all(folder.join("state")).and_then(|()| {
+        let made = fs::create_dir_all(&folder).and_then(|()| {
             // Others may pass through to a root that is theirs, and see no names.
             let passable: fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o711);
             fs::set_permissions(BASE, passable.clone())?;

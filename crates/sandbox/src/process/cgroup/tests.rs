@@ -45,6 +45,27 @@ fn a_host_without_cgroups_has_none() {
 }
 
 #[test]
+fn groups_of_a_runtime_are_looked_for_in_every_hierarchy_and_made_where_ours_are() {
+    let paths = |mountinfo, own| -> Vec<String> {
+        find_bases(mountinfo, own).iter().map(|path| path.display().to_string()).collect()
+    };
+    let named = "29 30 0:31 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n";
+    let found = paths(&format!("{HYBRID}{named}"), &format!("{HYBRID_OWN}9:name=systemd:/x\n"));
+    for expect in ["cpu/", "freezer/", "memory/a/b", "systemd/x", "unified"] {
+        assert!(found.iter().any(|path| *path == format!("/sys/fs/cgroup/{expect}")), "{expect} is not in {found:?}");
+    }
+    assert_eq!(paths(UNIFIED, "0::/me\n"), ["/no/such/mount", "/no/such/mount/me"]);
+    assert_eq!(paths("garbage\n - \n", "garbage"), [""; 0]);
+    let layout = |version| {
+        let site = Site { controller: Controller::Memory, version, base: "/base".into() };
+        Layout { sites: vec![site], group: "tinderbox.1.2".to_owned(), bases: Vec::new() }
+    };
+    // As runc and crun read it: below their own group, or below the root.
+    assert_eq!(layout(Version::V1).path_for_runtime(7), "tinderbox.1.2/s7");
+    assert_eq!(layout(Version::V2).path_for_runtime(7), "/tinderbox.1.2/s7");
+}
+
+#[test]
 fn a_group_name_tells_launcher_and_start_and_nothing_else_matches() {
     let cases = [
         ("tinderbox.12.345", Some((12, 345))),
