@@ -80,13 +80,17 @@ def test_limits_and_ends_are_told_as_always(server):
 def test_nothing_is_left_after_a_stop_or_a_kill(server):
     function = Function(server, javascript(NODE_SOURCE), NODE)
     assert function.result({"a": 1, "b": 1})["sum"] == 2
+    first = set(FOLDER.glob("tinderbox.*"))
     assert list(FOLDER.glob("tinderbox.*/b*")), "the control: there is a container"
-    own = {path for path in FOLDER.glob("tinderbox.*")}
     server.kill()
-    gone(lambda: not any((path / "config.json").exists() for folder in own for path in folder.glob("b*")))
+    gone(lambda: not any(path.exists() for path in first))
     server.start()
+    function.client = server.client("lambda")
     assert function.result({"a": 1, "b": 2})["sum"] == 3
+    second = set(FOLDER.glob("tinderbox.*"))
+    assert second and not second & first
     server.stop()
+    gone(lambda: not any(path.exists() for path in second))
 
 
 def gone(condition):
