@@ -294,6 +294,16 @@ impl Group {
         let _ = fs::write(site.base.join(file), value);
     }
 
+    /// The groups that a process is not in although it should be; empty when its limits are what they seem.
+    pub(crate) fn missed_by(&self, pid: Pid) -> Vec<&Path> {
+        let pid = pid.as_raw_nonzero().to_string();
+        let misses = |site: &&Site| {
+            let members = fs::read_to_string(site.base.join("cgroup.procs")).unwrap_or_default();
+            !members.lines().any(|member| member == pid)
+        };
+        self.sites.iter().filter(misses).map(|site| site.base.as_path()).collect()
+    }
+
     /// Kills what is in the groups.
     pub(crate) fn kill(&self) {
         for site in &self.sites {

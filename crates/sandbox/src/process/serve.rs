@@ -21,7 +21,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::{Signal, WaitOptions};
 use seccompiler::BpfProgram;
 
-use crate::process::cgroup::{Controller, Layout};
+use crate::process::cgroup::{Controller, Group, Layout};
 use crate::process::memory::Watch;
 use crate::process::namespaces::{self, Mode};
 use crate::process::oci::Runtime;
@@ -100,7 +100,7 @@ struct LauncherProcess {
     /// Tells which sandbox uses too much memory; `None` without a memory controller.
     watch: Option<Watch>,
     /// Cgroups that the kernel did not let go of at once.
-    stale: Vec<crate::process::cgroup::Group>,
+    stale: Vec<Group>,
     /// With `Isolation::Oci` alone.
     containers: Option<Containers>,
 }
@@ -332,15 +332,15 @@ impl LauncherProcess {
         let slot = self.free_slot();
         let spawned = spawn::sandbox(id, slot, self.mode, &self.layout, &self.filter)?;
         self.slots.insert(slot);
-        self.watch(id, slot, spawned, Stage::Building).map_err(|(error, _)| error)
+        self.watch(id, slot, spawned, Stage::Building).map_err(given_up)
     }
 
     fn free_slot(&self) -> u32 {
         (1..).find(|slot| !self.slots.contains(slot)).expect("fewer sandboxes than 2³²")
     }
 
-    /// Starts listening to a new process; gives it back when that fails.
-    fn watch(&mut self, id: u64, slot: u32, spawned: Spawned, stage: Stage) -> Result<(), (StepError, Spawned)> {
+    /// Starts listening to a new process; ends it when that fails, and gives back its group.
+    fn watch(&mut self, id: u64, slot: u32, spawned: Spawned, stage: Stage) -> Result<(), (StepError, Group)> {
         let ended = EventData::new_u64(TOKENS * id + ENDED);
         let added =
             epoll::add(&self.epoll, &spawned.pidfd, ended, EventFlags::IN).and_then(|()| match &spawned.control {
@@ -349,7 +349,7 @@ impl LauncherProcess {
             });
         if let Err(error) = added {
             forget(&self.epoll, &spawned.pidfd);
-            return Err((StepError::new("launcher", "epoll", error), spawned));
+            return Err((StepError::new("launcher", "epoll", error), spawn::end(spawned)));
         }
         let live = Live {
             spawned,
@@ -374,7 +374,7 @@ impl LauncherProcess {
             let (spawned, listeners) = spawn::plain(&spec, &descriptors)?;
             let pidfd =
                 rustix::io::fcntl_dupfd_cloexec(&spawned.pidfd, 3).map_err(|e| StepError::new("clone", "pidfd", e))?;
-            self.watch(id, 0, spawned, Stage::Running).map_err(|(error, _)| error)?;
+            self.watch(id, 0, spawned, Stage::Running).map_err(given_up)?;
             self.reply(&Reply::Prepared { id, result: Ok(vec![Handle::Pidfd]) }, &[pidfd.as_fd()]);
             let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<SocketAddr>, _>>();
             let addresses = addresses.map_err(|error| StepError::new("listener", "address", error))?;
@@ -600,6 +600,12 @@ impl LauncherProcess {
         }
         self.layout.remove();
     }
+}
+
+/// Removes the group of a process that could not be listened to; says why.
+fn given_up((error, group): (StepError, Group)) -> StepError {
+    group.remove();
+    error
 }
 
 /// Detached copies of the mounts' sources, and where they go.

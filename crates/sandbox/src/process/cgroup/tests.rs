@@ -46,7 +46,7 @@ fn a_host_without_cgroups_has_none() {
 
 #[test]
 fn groups_of_a_runtime_are_looked_for_in_every_hierarchy_and_made_where_ours_are() {
-    let paths = |mountinfo, own| -> Vec<String> {
+    let paths = |mountinfo: &str, own: &str| -> Vec<String> {
         find_bases(mountinfo, own).iter().map(|path| path.display().to_string()).collect()
     };
     let named = "29 30 0:31 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n";

@@ -12,14 +12,14 @@ use std::os::fd::OwnedFd;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
-use rustix::process::{Signal, WaitOptions};
+use rustix::process::{Pid, Signal, WaitOptions};
 
 use super::{LauncherProcess, Live, RUNTIME, Stage, TOKENS, forget};
 use crate::process::cgroup::{Group, Layout};
 use crate::process::init::Network;
 use crate::process::namespaces::Mode;
 use crate::process::oci::{self, Bundle, Running, Runtime, Surroundings};
-use crate::process::spawn::{self, Spawned};
+use crate::process::spawn::Spawned;
 use crate::process::{network, tree};
 use crate::protocol::{self, Order, Reply, Report};
 use crate::{Spec, StepError};
@@ -84,12 +84,13 @@ impl Containers {
             .and_then(|()| oci::first_process(&starting.contained.bundle));
         let built = match started {
             Ok(first) => {
+                let held = check_groups(&starting.group, first.pid);
                 let answer = protocol::receive::<Report>(&starting.control, RecvFlags::empty());
                 // It may have ended already; the wait tells.
                 let _ = rustix::process::pidfd_send_signal(&first.pidfd, Signal::KILL);
                 let _ = rustix::process::waitpid(Some(first.pid), WaitOptions::empty());
                 match answer {
-                    Ok(Some((Report::Built(result), _))) => result,
+                    Ok(Some((Report::Built(result), _))) => result.and(held),
                     _ => Err(StepError::new("runtime", "the first process ended without a word", Errno::PIPE)),
                 }
             }
@@ -107,6 +108,18 @@ fn await_end(process: &Running) -> Result<bool, StepError> {
     let status = rustix::process::waitpid(Some(process.pid), WaitOptions::empty());
     let status = status.map_err(|error| StepError::new("runtime", "wait", error))?;
     Ok(status.is_some_and(|(_, status)| status.exit_status() == Some(0)))
+}
+
+/// Checks that a runtime has put a container where its limits are: they would not hold it elsewhere.
+fn check_groups(group: &Group, first: Pid) -> Result<(), StepError> {
+    match group.missed_by(first).first() {
+        None => Ok(()),
+        Some(missed) => {
+            let detail =
+                format!("the OCI runtime did not put the container into {}, where its limits are", missed.display());
+            Err(StepError { step: "cgroup".to_owned(), detail, errno: 0 })
+        }
+    }
 }
 
 /// Has the runtime start a container.
@@ -195,10 +208,7 @@ impl LauncherProcess {
                         live.contained = Some(contained);
                         None
                     }
-                    Err((error, spawned)) => {
-                        let group = spawn::end(spawned);
-                        Some((error, group, contained))
-                    }
+                    Err((error, group)) => Some((error, group, contained)),
                 }
             }
         };
@@ -214,6 +224,7 @@ impl LauncherProcess {
     pub(super) fn order_contained(&mut self, id: u64) -> Result<(), StepError> {
         let Some(live) = self.live.get_mut(&id) else { return Ok(()) };
         let Some(spec) = live.contained.as_mut().and_then(|contained| contained.spec.take()) else { return Ok(()) };
+        check_groups(&live.spawned.group, live.spawned.pid)?;
         live.spawned.group.limit(spec.amounts()).map_err(|error| StepError::new("cgroup", "limits", error))?;
         live.stage = Stage::Starting;
         live.memory_bytes = spec.memory_bytes;
