@@ -109,7 +109,7 @@ impl Iam {
     /// # Errors
     /// The store's.
     pub async fn open_with(kv: Kv, clock: Clock, rng: Rng, extras: Extras) -> Result<Self, kv::Error> {
-        let fresh = rng.bytes::<32>().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let fresh = sys::id::hex::<32>(&rng);
         let opened = kv.transact(|tx| {
             let fresh = fresh.clone();
             async move {

@@ -26,8 +26,7 @@ impl CodeLinks {
     /// The token for `code`.
     pub(crate) fn token(&self, code: &CodeRef, now: Timestamp) -> String {
         let claim = format!("{}.{}.{}", now.unix_s() + CODE_LINK_S_MAX, code.digest, code.length);
-        let tag = self.mac(&claim).finalize().into_bytes();
-        let tag: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
+        let tag = sys::hex(&self.mac(&claim).finalize().into_bytes());
         format!("{claim}.{tag}")
     }
 

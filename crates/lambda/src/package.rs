@@ -581,7 +581,7 @@ pub(crate) fn cancelled() -> PackageError {
 
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     use sha2::Digest as _;
-    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    sys::hex(&sha2::Sha256::digest(bytes))
 }
 
 fn blob_ref(code: &CodeRef) -> Result<BlobRef, PackageError> {

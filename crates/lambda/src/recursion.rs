@@ -24,7 +24,7 @@ const CHAIN_MAX: u32 = 16;
 
 /// The function in a lineage: 8 hexadecimal digits of a hash of its ARN.
 fn hash(function_arn: &str) -> String {
-    sha2::Sha256::digest(function_arn).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    sys::hex(&sha2::Sha256::digest(function_arn)[..4])
 }
 
 /// The trace with one more visit of the function, and how many that makes.

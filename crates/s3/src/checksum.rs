@@ -230,11 +230,6 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
     BASE64.encode(bytes)
 }
 
-/// Lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The checksum of a multipart object out of those of its parts (base64) and their sizes.
 /// `None` when a value is malformed, which only a damaged record can be.
 pub(crate) fn combine(algorithm: Algorithm, kind: Kind, parts: &[(String, u64)]) -> Option<Checksum> {
@@ -279,11 +274,11 @@ mod tests {
         ] {
             let mut hasher = Hasher::new(algorithm);
             hasher.update(nine);
-            assert_eq!(hex(&hasher.finish()), expected, "{}", algorithm.name());
+            assert_eq!(sys::hex(&hasher.finish()), expected, "{}", algorithm.name());
         }
         let mut empty = Hasher::new(Algorithm::Xxh64);
         empty.update(b"");
-        assert_eq!(hex(&empty.finish()), "ef46db3751d8e999");
+        assert_eq!(sys::hex(&empty.finish()), "ef46db3751d8e999");
     }
 
     #[test]

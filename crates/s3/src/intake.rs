@@ -13,7 +13,7 @@ use kv::Txn;
 use sha2::Digest as _;
 use wire::{ApiError, Body};
 
-use crate::checksum::{Algorithm, Hasher, encode, hex};
+use crate::checksum::{Algorithm, Hasher, encode};
 use crate::error::S3Error;
 use crate::keys::{self, Place, Segment};
 use crate::limits::INLINE_BYTES_MAX;
@@ -111,7 +111,7 @@ impl Intake {
         };
         let segment = (size > 0).then_some(Segment { id: segment, size, place, key: wrapped });
         let checksums = work.hashers.into_iter().map(|hasher| (hasher.algorithm(), encode(&hasher.finish())));
-        Ok(Received { size, md5: hex(&work.md5.finalize()), checksums: checksums.collect(), segment, inline })
+        Ok(Received { size, md5: sys::hex(&work.md5.finalize()), checksums: checksums.collect(), segment, inline })
     }
 }
 

@@ -71,7 +71,7 @@ impl Key {
 
     /// The bytes as a UUID's text, for keys that are names.
     pub(crate) fn uuid(&self) -> String {
-        let digits = crate::checksum::hex(&self.0[..16]);
+        let digits = sys::hex(&self.0[..16]);
         let (a, b, c, d, e) = (&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]);
         format!("{a}-{b}-{c}-{d}-{e}")
     }
@@ -269,7 +269,7 @@ mod tests {
         assert_ne!(*a.derive("x").0, *b.derive("x").0);
         // python: hmac.new(bytes([1]) * 32, b"x\x01", "sha256").hexdigest()
         let expected = "ab3929d6c8647f8af20c3d35a9565ce49f653dfa8207423c8bb1288fd963caa7";
-        assert_eq!(crate::checksum::hex(&a.derive("x").0[..]), expected);
+        assert_eq!(sys::hex(&a.derive("x").0[..]), expected);
         assert_eq!(a.derive("x").uuid().len(), 36);
     }
 

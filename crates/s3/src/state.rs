@@ -189,7 +189,7 @@ pub(crate) async fn same_bucket(tx: &Txn, name: &str, earlier: &BucketRecord) ->
 /// the end, so that a grant can be read back.
 pub(crate) fn owner_id(account: &str) -> String {
     use sha2::Digest as _;
-    let hash = crate::checksum::hex(&sha2::Sha256::digest(format!("s3 canonical user of {account}")));
+    let hash = sys::hex(&sha2::Sha256::digest(format!("s3 canonical user of {account}")));
     format!("{}{account}", &hash[..64 - account.len().min(64)])
 }
 

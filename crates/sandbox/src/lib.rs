@@ -64,6 +64,6 @@ pub use probe::{Finding, probe, probe_oci_runtime};
 pub use process::launcher_main;
 pub use sandbox::{ProgramEnd, Sandbox, Stop, Timings};
 pub use spec::{
-    AddressVariable, COMPANIONS_MAX, LISTENERS_MAX, MOUNTS_MAX, Mount, Rest, SOCKETS_MAX, SPEC_BYTES_MAX, Spec,
+    AddressVariable, COMPANIONS_MAX, LISTENERS_MAX, Link, MOUNTS_MAX, Mount, Rest, SOCKETS_MAX, SPEC_BYTES_MAX, Spec,
 };
 pub use state::State;

@@ -26,7 +26,7 @@ pub struct Spec {
     /// hold the folders `proc`, `dev` and `tmp`, which the sandbox covers with its own, and no symbolic links in their
     /// places; where it has the files `etc/hosts`, `etc/hostname` and `etc/resolv.conf`, the sandbox's own cover them. Nothing
     /// can be made in it, so targets of mounts must be there. Only with `Isolation::Process`, and not together with
-    /// [`Spec::awaits_rest`] or [`Spec::folders`].
+    /// [`Spec::awaits_rest`], [`Spec::folders`] or [`Spec::links`].
     pub root: Option<PathBuf>,
     /// Host paths shown read-only, without devices and setuid bits. Missing parents of a target are made with mode 0755.
     pub mounts: Vec<Mount>,
@@ -53,6 +53,8 @@ pub struct Spec {
     pub listeners: Vec<SocketAddr>,
     /// Empty folders that are made before the program starts.
     pub folders: Vec<PathBuf>,
+    /// Symbolic links that are made before the program starts.
+    pub links: Vec<Link>,
     /// The program is started ahead: what it will work for is not known yet, and comes by [`crate::Sandbox::complete`].
     /// Until then it has a small share of the CPU. Only with `Isolation::Process`.
     pub awaits_rest: bool,
@@ -100,6 +102,15 @@ pub struct Mount {
     pub target: PathBuf,
 }
 
+/// A symbolic link inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Where it stands: absolute, without `..`. Missing parents are made with mode 0755.
+    pub path: PathBuf,
+    /// Where it leads: absolute, without `..`. Nothing has to be there.
+    pub to: PathBuf,
+}
+
 /// An environment variable that holds `prefix` followed by the `address:port` of a listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressVariable {
@@ -128,6 +139,7 @@ impl Spec {
             scratch_bytes: 16 << 20,
             listeners: Vec::new(),
             folders: Vec::new(),
+            links: Vec::new(),
             awaits_rest: false,
             companions: Vec::new(),
             companions_miss: Vec::new(),
@@ -153,8 +165,8 @@ impl Spec {
         if self.argv.first().is_none_or(String::is_empty) {
             return Err("argv is empty".to_owned());
         }
-        if self.listeners.len() > LISTENERS_MAX || self.folders.len() > MOUNTS_MAX {
-            return Err(format!("more than {MOUNTS_MAX} folders or {LISTENERS_MAX} listeners"));
+        if self.listeners.len() > LISTENERS_MAX || self.folders.len().max(self.links.len()) > MOUNTS_MAX {
+            return Err(format!("more than {MOUNTS_MAX} folders or links, or {LISTENERS_MAX} listeners"));
         }
         if self.companions.len() > COMPANIONS_MAX || self.sockets > SOCKETS_MAX {
             return Err(format!("more than {COMPANIONS_MAX} companions or {SOCKETS_MAX} sockets"));
@@ -162,19 +174,21 @@ impl Spec {
         if self.awaits_rest && !self.companions.is_empty() {
             return Err("what is started ahead has no companions".to_owned());
         }
-        if self.root.is_some() && (self.awaits_rest || !self.folders.is_empty()) {
+        if self.root.is_some() && (self.awaits_rest || !self.folders.is_empty() || !self.links.is_empty()) {
             return Err("a root of its own is closed from the start: nothing is made in it".to_owned());
         }
         if let Some(root) = self.root.as_ref().filter(|root| !is_plain(root) || root.as_os_str() == "/") {
             return Err(format!("{} is no folder that a root could be", root.display()));
         }
         check_mounts(&self.mounts)?;
-        if let Some(path) = self.folders.iter().chain(&self.companions).chain([&self.cwd]).find(|path| !is_plain(path))
-        {
+        let links = self.links.iter().flat_map(|link| [&link.path, &link.to]);
+        let paths = self.folders.iter().chain(&self.companions).chain([&self.cwd]).chain(links);
+        if let Some(path) = paths.into_iter().find(|path| !is_plain(path)) {
             return Err(format!("{} is not an absolute path without '..'", path.display()));
         }
-        if let Some(path) = self.folders.iter().find(|path| is_reserved(path)) {
-            return Err(format!("{} is a folder that the sandbox itself makes", path.display()));
+        let links = self.links.iter().map(|link| &link.path);
+        if let Some(path) = self.folders.iter().chain(links).find(|path| is_reserved(path)) {
+            return Err(format!("{} is what the sandbox itself makes", path.display()));
         }
         let names = self.env.iter().map(|(name, _)| name).chain(self.address_env.iter().map(|a| &a.name));
         if let Some(name) = names.into_iter().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
@@ -201,12 +215,13 @@ impl Spec {
 
     fn bytes(&self) -> usize {
         let paths = self.mounts.iter().map(Mount::bytes).chain(self.folders.iter().map(|path| path.as_os_str().len()));
+        let links = self.links.iter().map(|link| link.path.as_os_str().len() + link.to.as_os_str().len());
         let env = self.env.iter().map(|(name, value)| name.len() + value.len());
         let addresses = self.address_env.iter().map(|a| a.name.len() + a.prefix.len());
         let companions = self.companions.iter().map(|path| path.as_os_str().len());
         let companions = companions.chain(self.root.iter().map(|root| root.as_os_str().len()));
         let addresses = addresses.chain(companions).chain(self.companions_miss.iter().map(String::len));
-        paths.chain(env).chain(addresses).chain(self.argv.iter().map(String::len)).sum()
+        paths.chain(links).chain(env).chain(addresses).chain(self.argv.iter().map(String::len)).sum()
     }
 }
 
@@ -268,6 +283,10 @@ fn is_reserved(target: &Path) -> bool {
 mod tests {
     use super::*;
 
+    fn link(path: &str, to: &str) -> Link {
+        Link { path: path.into(), to: to.into() }
+    }
+
     fn spec() -> Spec {
         Spec::new(vec!["/bin/true".to_owned()])
     }
@@ -305,6 +324,9 @@ mod tests {
             ("no folder that a root", Box::new(|s| s.root = Some("/".into()))),
             ("no folder that a root", Box::new(|s| s.root = Some("/images/../etc".into()))),
             ("nothing is made in it", Box::new(|s| (s.root, s.folders) = (Some("/i".into()), vec!["/x".into()]))),
+            ("nothing is made in it", Box::new(|s| (s.root, s.links) = (Some("/i".into()), vec![link("/x", "/y")]))),
+            ("not an absolute path", Box::new(|s| s.links = vec![link("/x", "../y")])),
+            ("the sandbox itself makes", Box::new(|s| s.links = vec![link("/tmp/x", "/y")])),
             ("more than 64 mounts", Box::new(move |s| s.mounts = vec![mount("/usr", "/opt"); 65])),
         ];
         for (expect, spoil) in cases {

@@ -159,7 +159,7 @@ fn deduplication_id(topic: &Topic, message: &Message) -> Result<String, SnsError
     let by_content = topic.attributes.get("ContentBasedDeduplication").is_some_and(|value| value == "true");
     match &message.deduplication {
         Some(id) => Ok(id.clone()),
-        None if by_content => Ok(Sha256::digest(&message.text).iter().map(|byte| format!("{byte:02x}")).collect()),
+        None if by_content => Ok(sys::hex(&Sha256::digest(&message.text))),
         None => Err(SnsError::invalid(
             "The topic should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly",
         )),

@@ -93,7 +93,7 @@ impl Signer {
         let der = STANDARD.decode(&stored.private).map_err(broken)?;
         let key = PrivateKey::from_pkcs8_der(&der).map_err(broken)?;
         let digest = Sha256::digest(&stored.certificate);
-        let name: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        let name = sys::hex(&digest[..16]);
         let certificate =
             Certificate { file: format!("SimpleNotificationService-{name}.pem"), pem: stored.certificate };
         Ok(Ready { key, certificate })

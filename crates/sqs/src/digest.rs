@@ -10,7 +10,7 @@ use crate::message::{AttributeValue, Attributes};
 
 /// MD5 of bytes, in hexadecimal.
 pub(crate) fn md5_hex(bytes: &[u8]) -> String {
-    hex(&Md5::digest(bytes))
+    sys::hex(&Md5::digest(bytes))
 }
 
 /// MD5 of attributes, in hexadecimal; `None` without any.
@@ -30,20 +30,10 @@ pub(crate) fn md5_of_attributes(attributes: &Attributes) -> Option<String> {
         md5.update([kind]);
         update_sized(&mut md5, value);
     }
-    Some(hex(&md5.finalize()))
+    Some(sys::hex(&md5.finalize()))
 }
 
 fn update_sized(md5: &mut Md5, part: &[u8]) {
     md5.update(u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
     md5.update(part);
-}
-
-/// Bytes in lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing into a String does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use kv::{Atomic, PendingStamp, Txn};
 use sha2::{Digest, Sha256};
 
-use crate::digest::{hex, md5_hex, md5_of_attributes};
+use crate::digest::{md5_hex, md5_of_attributes};
 use crate::keys::{Deduplication, Heads, Key, QueueId, Seq, empty_value};
 use crate::limits::DEDUPLICATION_MS;
 use crate::live::{Live, Loaded};
@@ -187,7 +187,7 @@ fn deduplication(loaded: &Loaded, message: &Outgoing) -> Result<Option<(String, 
     let group = message.group.clone().ok_or(SqsError::MissingParameter("MessageGroupId"))?;
     let id = match &message.deduplication {
         Some(id) => id.clone(),
-        None if settings.content_deduplication => hex(&Sha256::digest(message.body.as_bytes())),
+        None if settings.content_deduplication => sys::hex(&Sha256::digest(message.body.as_bytes())),
         None => {
             return Err(SqsError::invalid(
                 "The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided \

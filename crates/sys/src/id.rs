@@ -9,7 +9,7 @@ pub fn uuid(rng: &Rng) -> String {
 
 /// `2 * N` lower-case hexadecimal digits.
 pub fn hex<const N: usize>(rng: &Rng) -> String {
-    rng.bytes::<N>().iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::hex(&rng.bytes::<N>())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //!   Rng   ── bytes, numbers, shuffles              operating system | seed
 //!   behind ─ a queue in front of one task that writes behind
 //!   net   ── what accepted sockets are given
+//!   hex   ── bytes as text
 //!   id    ── request ids, UUIDs, trace ids         made from an Rng
 //!   task  ── spawn with a name, cancellation, panics reported
 //!   turns ── heavy work, a few at once, a share for each who asks
@@ -16,6 +17,7 @@
 
 pub mod behind;
 pub mod clock;
+mod hex;
 pub mod id;
 pub mod net;
 pub mod rng;
@@ -24,5 +26,6 @@ pub mod task;
 pub mod turns;
 
 pub use clock::{Clock, Timestamp};
+pub use hex::hex;
 pub use rng::Rng;
 pub use size::ByteSize;

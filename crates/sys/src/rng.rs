@@ -1,5 +1,6 @@
 //! Chance: from the operating system in production, from a seed in tests.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -12,6 +13,40 @@ pub struct Rng(Source);
 enum Source {
     System,
     Seeded(Arc<Mutex<u64>>),
+}
+
+/// Bytes that one thread asks the operating system for at a time: one request needs a dozen ids, and each would be a system call.
+const STOCK_BYTES: usize = 512;
+/// More than this is asked for by itself.
+const STOCKED_BYTES_MAX: usize = 64;
+
+thread_local! {
+    static STOCK: RefCell<Stock> = const { RefCell::new(Stock { bytes: [0; STOCK_BYTES], left: 0 }) };
+}
+
+/// Random bytes of the operating system that nobody has had yet. A process that forks must not draw from it on both sides:
+/// this one never does (only the sandbox launcher forks, and it asks for none).
+struct Stock {
+    bytes: [u8; STOCK_BYTES],
+    /// The first so many are fresh; what was given away is zero.
+    left: usize,
+}
+
+impl Stock {
+    fn give(&mut self, wanted: &mut [u8]) {
+        if self.left < wanted.len() {
+            from_system(&mut self.bytes);
+            self.left = STOCK_BYTES;
+        }
+        let fresh = &mut self.bytes[self.left - wanted.len()..self.left];
+        wanted.copy_from_slice(fresh);
+        fresh.fill(0);
+        self.left -= wanted.len();
+    }
+}
+
+fn from_system(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the kernel's random generator answers");
 }
 
 impl Rng {
@@ -31,7 +66,8 @@ impl Rng {
     /// When the operating system has no randomness to give: nothing safe can be done then.
     pub fn fill(&self, bytes: &mut [u8]) {
         match &self.0 {
-            Source::System => getrandom::fill(bytes).expect("the kernel's random generator answers"),
+            Source::System if bytes.len() <= STOCKED_BYTES_MAX => STOCK.with_borrow_mut(|stock| stock.give(bytes)),
+            Source::System => from_system(bytes),
             Source::Seeded(state) => {
                 let mut state = state.lock();
                 for chunk in bytes.chunks_mut(8) {
@@ -108,9 +144,35 @@ mod tests {
         assert_eq!(rng.below(0), 0);
     }
 
+    fn first_16(bytes: &[u8]) -> [u8; 16] {
+        bytes[..16].try_into().unwrap()
+    }
+
     #[test]
-    fn system_randomness_differs_between_calls() {
-        let rng = Rng::system();
-        assert_ne!(rng.bytes::<32>(), rng.bytes::<32>());
+    fn system_randomness_differs_between_calls_sizes_and_threads() {
+        let draw = || {
+            let rng = Rng::system();
+            // Over several stocks, by lengths that do not divide them.
+            (0..200).flat_map(|_| [rng.bytes::<16>(), first_16(&rng.bytes::<29>())]).collect::<Vec<_>>()
+        };
+        let mut all = draw();
+        all.extend(std::thread::scope(|scope| scope.spawn(draw).join().unwrap()));
+        all.push(first_16(&Rng::system().bytes::<100>()));
+        let count = all.len();
+        assert_eq!(all.into_iter().collect::<std::collections::HashSet<[u8; 16]>>().len(), count);
+    }
+
+    #[test]
+    fn what_was_given_away_is_forgotten_and_given_once() {
+        let mut stock = Stock { bytes: [7; STOCK_BYTES], left: STOCK_BYTES };
+        let mut wanted = [0; 60];
+        for times in 1..=STOCK_BYTES / 60 {
+            stock.give(&mut wanted);
+            assert_eq!(wanted, [7; 60]);
+            assert_eq!(stock.bytes.iter().filter(|byte| **byte == 7).count(), STOCK_BYTES - 60 * times);
+        }
+        stock.give(&mut wanted);
+        assert_ne!(wanted, [7; 60], "the rest is too short: fresh ones");
+        assert_eq!((stock.left, &stock.bytes[STOCK_BYTES - 60..]), (STOCK_BYTES - 60, &[0; 60][..]));
     }
 }

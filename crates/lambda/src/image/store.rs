@@ -330,7 +330,7 @@ fn unpack(
     let mut tar = Tar::new(BufReader::with_capacity(64 << 10, measured));
     tree.lay(&mut tar)?;
     let measured = tar.drain()?.into_inner();
-    let digest: String = measured.digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = sys::hex(&measured.digest.finalize());
     match digest == diff_id {
         true => Ok(measured.left),
         false => Err(broken("its archive is not the one that the image's configuration names")),

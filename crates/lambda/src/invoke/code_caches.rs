@@ -471,7 +471,7 @@ fn key(function: &FunctionVersion, plan: &LaunchPlan) -> String {
     plan.mounts.iter().for_each(|(source, _)| add(&source.to_string_lossy()));
     add(&function.code.digest);
     function.layers.iter().for_each(|layer| add(&layer.digest));
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    sys::hex(&hash.finalize())
 }
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ pub(super) fn plan(used: &ImageUse, image: &ImageRoot) -> Result<LaunchPlan, End
     Ok(LaunchPlan {
         argv,
         mounts: Vec::new(),
+        links: Vec::new(),
         environment,
         protocol: Protocol::RuntimeApi,
         generic_argv: None,

@@ -164,11 +164,12 @@ impl Run {
                     self.spans.phase("thaw", began, clock.now());
                     environment
                 }
-                Checkout::Spare(environment) => match self.restored(environment).await? {
+                // On the heap: a warm invocation should not carry the state of a start with it.
+                Checkout::Spare(environment) => match Box::pin(self.restored(environment)).await? {
                     Some(environment) => environment,
                     None => continue,
                 },
-                Checkout::Cold(right) => match self.cold(right).await {
+                Checkout::Cold(right) => match Box::pin(self.cold(right)).await {
                     Ok(Some(environment)) => environment,
                     Ok(None) => continue,
                     Err(ColdEnd::Refused(error)) => return Err(error),

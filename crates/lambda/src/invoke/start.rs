@@ -26,7 +26,7 @@ use super::log_records::{PlatformRecords, stream_date};
 use super::log_stream::LogStream;
 use super::runtime_api::RuntimeApi;
 use super::state::State;
-use super::stems::{Stem, address_variables, listeners};
+use super::stems::{Stem, address_variables, links, listeners};
 use super::telemetry::Telemetry;
 use super::variables::TASK_ROOT;
 use super::{Credentials, EnvironmentPeer, InvokeError, Invoker, PayloadLimits, egress, endpoint, entry};
@@ -386,6 +386,7 @@ impl Invoker {
             (Some(used), Some(root)) => image::working_directory(used, root),
             _ => PathBuf::from(TASK_ROOT),
         };
+        let links = links(&plan);
         let mut mounts: Vec<Mount> = plan.mounts.into_iter().map(|(source, target)| Mount { source, target }).collect();
         mounts.extend(function_mounts(folders));
         let mut spec = Spec {
@@ -402,6 +403,7 @@ impl Invoker {
             listeners: listeners(&self.0.limits.egress),
             mounts,
             folders: Vec::new(),
+            links,
             awaits_rest: false,
             companions: Vec::new(),
             companions_miss: VARIABLES_MISSED.map(str::to_owned).to_vec(),

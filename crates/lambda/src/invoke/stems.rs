@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox::{AddressVariable, Isolation, Launcher, Mount, Sandbox, Spec};
+use sandbox::{AddressVariable, Isolation, Launcher, Link, Mount, Sandbox, Spec};
 use sys::Clock;
 use sys::task::{CancellationToken, DropGuard};
 
@@ -164,10 +164,16 @@ fn spec(plan: &LaunchPlan, egress: &Egress) -> Spec {
     spec.processes_max = PROCESSES_MAX;
     spec.open_files_max = OPEN_FILES_MAX;
     spec.listeners = listeners(egress);
+    spec.links = links(plan);
     spec.folders = FOLDERS.map(Into::into).to_vec();
     spec.awaits_rest = true;
     spec.sockets = 1;
     spec
+}
+
+/// The symbolic links of a runtime.
+pub(super) fn links(plan: &LaunchPlan) -> Vec<Link> {
+    plan.links.iter().map(|(path, to)| Link { path: path.clone(), to: to.clone() }).collect()
 }
 
 /// Where the platform listens inside: the Runtime API, the AWS endpoint and, where functions may go out, the proxy.

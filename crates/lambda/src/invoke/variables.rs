@@ -139,6 +139,7 @@ mod tests {
         LaunchPlan {
             argv: vec!["/node".to_owned()],
             mounts: vec![(PathBuf::from("/a"), PathBuf::from("/b"))],
+            links: Vec::new(),
             environment: vec![("NODE_PATH".to_owned(), "/opt/nodejs".to_owned())],
             protocol: Protocol::Frames,
             generic_argv: None,

@@ -166,7 +166,7 @@ pub(crate) fn code_sha256(code: &CodeRef) -> String {
 
 /// AWS names the patch of a runtime by an opaque ARN that clients only compare; ours follows from the identifier.
 pub(crate) fn runtime_version_arn(region: &str, runtime: &str) -> String {
-    let hash: String = sha2::Sha256::digest(runtime).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = sys::hex(&sha2::Sha256::digest(runtime));
     format!("arn:aws:lambda:{region}::runtime:{hash}")
 }
 

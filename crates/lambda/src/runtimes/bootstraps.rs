@@ -94,7 +94,7 @@ fn digest() -> String {
         hash.update((text.len() as u64).to_be_bytes());
         hash.update(text);
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    sys::hex(&hash.finalize())
 }
 
 #[cfg(test)]

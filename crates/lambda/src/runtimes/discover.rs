@@ -19,7 +19,7 @@ pub(super) struct Found {
     pub(super) version: [u32; 3],
     /// Folders that must be visible for it to run, beside the system's own.
     pub(super) folders: Vec<PathBuf>,
-    /// Where the AWS SDK lies that comes with the runtime, if the host has one (a site-packages folder).
+    /// Where the AWS SDK lies that comes with the runtime, if the host has one (a site-packages or a node_modules folder).
     pub(super) sdk: Option<PathBuf>,
 }
 
@@ -34,8 +34,14 @@ const PYTHON_PROBE: &str = "import sys, os, importlib.util as u\n\
     print(os.path.realpath(sys.base_prefix))\n\
     print(os.path.dirname(os.path.dirname(b.origin)) if b and b.origin else '')\n";
 
-/// Prints, one a line: version, executable.
-const NODE_PROBE: &str = "console.log(process.versions.node + '\\n' + require('fs').realpathSync(process.execPath))";
+/// Prints, one a line: version, executable, folder of `@aws-sdk` (or an empty line): where `npm install -g` puts it, else on the
+/// operator's own `NODE_PATH`.
+const NODE_PROBE: &str = "const fs = require('fs'), path = require('path');\
+    const node = fs.realpathSync(process.execPath);\
+    const global = path.resolve(path.dirname(node), '..', 'lib', 'node_modules');\
+    const named = (process.env.NODE_PATH || '').split(':').filter(path.isAbsolute);\
+    const sdk = [global, ...named].find((folder) => fs.existsSync(path.join(folder, '@aws-sdk')));\
+    console.log([process.versions.node, node, sdk ? fs.realpathSync(sdk) : ''].join('\\n'))";
 
 /// Every node that `folders` hold, newest first, each executable once.
 pub(super) async fn nodes(clock: &Clock, folders: &[PathBuf]) -> Vec<Found> {
@@ -43,11 +49,12 @@ pub(super) async fn nodes(clock: &Clock, folders: &[PathBuf]) -> Vec<Found> {
     for lines in
         probe_all(clock, candidates(folders, |name| name == "node" || name == "nodejs"), &["-e", NODE_PROBE]).await
     {
-        let [version, executable] = lines.as_slice() else { continue };
+        let [version, executable, sdk] = lines.as_slice() else { continue };
         let Some(version) = parse_version(version) else { continue };
         let executable = PathBuf::from(executable);
-        let folders = executable.parent().map(Path::to_owned).into_iter().collect();
-        found.push(Found { executable, version, folders, sdk: None });
+        let sdk = (!sdk.is_empty()).then(|| PathBuf::from(sdk));
+        let folders = executable.parent().map(Path::to_owned).into_iter().chain(sdk.clone()).collect();
+        found.push(Found { executable, version, folders, sdk });
     }
     newest_first(found)
 }
@@ -187,7 +194,7 @@ mod tests {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         };
         write("node", "#!/bin/sh\necho 'version not set' >&2; exit 127\n", 0o755);
-        write("nodejs", "#!/bin/sh\necho 24.1.0; echo /opt/fake/bin/node\n", 0o755);
+        write("nodejs", "#!/bin/sh\necho 24.1.0; echo /opt/fake/bin/node; echo\n", 0o755);
         write("python3", "no program", 0o644);
         write("python3.99", "#!/bin/sh\necho 3.99.1; echo /p/bin/python3.99; echo /p; echo\n", 0o755);
         write("python3-config", "#!/bin/sh\necho never asked; exit 1\n", 0o755);
@@ -199,5 +206,23 @@ mod tests {
         assert_eq!(pythons.len(), 1);
         assert_eq!((pythons[0].version, &pythons[0].sdk), ([3, 99, 1], &None));
         assert_eq!(pythons[0].folders, [PathBuf::from("/p")]);
+    }
+
+    #[tokio::test]
+    async fn an_aws_sdk_beside_node_is_the_one_that_comes_with_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let host = tempfile::tempdir().unwrap();
+        let bin = host.path().join("bin");
+        std::fs::create_dir(&bin).unwrap();
+        let real = nodes(&Clock::system(), &usual_folders(std::env::var_os("PATH").as_deref(), None)).await;
+        let Some(real) = real.first() else { return };
+        std::fs::copy(&real.executable, bin.join("node")).unwrap();
+        std::fs::set_permissions(bin.join("node"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let found = nodes(&Clock::system(), std::slice::from_ref(&bin)).await;
+        assert_eq!(found[0].sdk, None);
+        let modules = host.path().join("lib/node_modules");
+        std::fs::create_dir_all(modules.join("@aws-sdk")).unwrap();
+        let found = nodes(&Clock::system(), std::slice::from_ref(&bin)).await;
+        assert_eq!((found[0].sdk.as_ref(), &found[0].folders[..]), (Some(&modules), &[bin, modules.clone()][..]));
     }
 }

@@ -82,6 +82,8 @@ pub struct LaunchPlan {
     pub argv: Vec<String>,
     /// Read-only folders and files: host path, path inside.
     pub mounts: Vec<(PathBuf, PathBuf)>,
+    /// Symbolic links: path inside, where it leads.
+    pub links: Vec<(PathBuf, PathBuf)>,
     /// Variables that only this runtime needs.
     pub environment: Vec<(String, String)>,
     /// How the process is talked to.
@@ -166,7 +168,8 @@ impl Runtimes {
                     argv: argv(bootstraps::NODE_ENTRY),
                     generic_argv: Some(argv(bootstraps::NODE_GENERIC_ENTRY)),
                     mounts,
-                    environment: vec![("NODE_PATH".to_owned(), node_path(node.version[0])), path(node)],
+                    links: node_links(node),
+                    environment: vec![("NODE_PATH".to_owned(), node_path(node)), path(node)],
                     protocol: Protocol::Frames,
                     description: format!("node {}", RuntimeVersion(node.version)),
                 }
@@ -180,6 +183,7 @@ impl Runtimes {
                     argv: argv(bootstraps::PYTHON_ENTRY),
                     generic_argv: Some(argv(bootstraps::PYTHON_GENERIC_ENTRY)),
                     mounts,
+                    links: Vec::new(),
                     environment: vec![("PYTHONPATH".to_owned(), python_path(python)), path(python)],
                     protocol: Protocol::Frames,
                     description: format!("python {}", RuntimeVersion(python.version)),
@@ -192,6 +196,7 @@ impl Runtimes {
                     argv: vec![format!("{RUNTIME_DIR}/bootstrap")],
                     generic_argv: None,
                     mounts,
+                    links: Vec::new(),
                     environment: Vec::new(),
                     protocol: Protocol::RuntimeApi,
                     description: identifier.to_owned(),
@@ -207,6 +212,7 @@ impl Runtimes {
                     argv: vec![inside.to_owned()],
                     generic_argv: None,
                     mounts,
+                    links: Vec::new(),
                     environment: Vec::new(),
                     protocol: Protocol::RuntimeApi,
                     description: identifier.to_owned(),
@@ -306,13 +312,28 @@ fn path(runtime: &Found) -> (String, String) {
     ("PATH".to_owned(), format!("{}:{USUAL_PATH}", folder.display()))
 }
 
-fn node_path(major: u32) -> String {
-    format!(
+/// The layers' folders come first, then ours, then the host's AWS SDK: a package may always bring its own.
+fn node_path(node: &Found) -> String {
+    let major = node.version[0];
+    let mut path = format!(
         "/opt/nodejs/node{major}/node_modules:/opt/nodejs/node_modules:{RUNTIME_DIR}/node_modules:{RUNTIME_DIR}:/var/task"
-    )
+    );
+    if let Some(sdk) = &node.sdk {
+        path.push(':');
+        path.push_str(&sdk.to_string_lossy());
+    }
+    path
 }
 
-/// The layers' folders come first, then ours, then the host's AWS SDK: a package may always bring its own.
+/// ES modules are looked for in the folders above the one that imports them and not in `NODE_PATH`; AWS's runtimes from node 18 on search
+/// that, too ("Node.js 18.x runtime now available in AWS Lambda", AWS Compute Blog, 2022). Above the package stand, in the order of
+/// [`node_path`], the layers' folder and the host's AWS SDK.
+fn node_links(node: &Found) -> Vec<(PathBuf, PathBuf)> {
+    let layers = [("/var/node_modules".into(), "/opt/nodejs/node_modules".into())];
+    layers.into_iter().chain(node.sdk.clone().map(|sdk| ("/node_modules".into(), sdk))).collect()
+}
+
+/// As [`node_path`].
 fn python_path(python: &Found) -> String {
     let [major, minor, _] = python.version;
     let mut path = format!("/opt/python/lib/python{major}.{minor}/site-packages:/opt/python:{RUNTIME_DIR}");
@@ -395,6 +416,18 @@ mod tests {
         targets.dedup();
         assert_eq!(targets.len(), before);
         assert!(plan.environment[0].1.starts_with("/opt/nodejs/node24/node_modules:"));
+        assert!(plan.environment[0].1.ends_with(":/var/task"));
+    }
+
+    #[test]
+    fn the_hosts_aws_sdk_is_looked_for_last() {
+        let of_node = Found { sdk: Some(PathBuf::from("/n/lib/node_modules")), ..found([24, 1, 0]) };
+        assert!(node_path(&of_node).ends_with(":/var/task:/n/lib/node_modules"));
+        let links = node_links(&of_node);
+        assert_eq!(links.last(), Some(&("/node_modules".into(), "/n/lib/node_modules".into())));
+        assert_eq!(node_links(&found([24, 1, 0])), links[..1]);
+        let of_python = Found { sdk: Some(PathBuf::from("/p/site-packages")), ..found([3, 13, 1]) };
+        assert!(python_path(&of_python).ends_with(":/var/runtime:/p/site-packages"));
     }
 
     #[test]

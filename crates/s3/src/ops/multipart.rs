@@ -5,7 +5,7 @@ use sys::Timestamp;
 use wire::Cx;
 
 use super::{check_key, check_owner, int, quoted, url_encoded, writer};
-use crate::checksum::{Algorithm, Checksum, Kind, combine, hex};
+use crate::checksum::{Algorithm, Checksum, Kind, combine};
 use crate::conditions;
 use crate::encryption::{self, At, answer_encryption, asked_encryption, customer_headers};
 use crate::error::S3Error;
@@ -398,7 +398,7 @@ fn etag_of(parts: &[PartRecord]) -> Result<String, S3Error> {
             md5.update([byte.ok_or_else(|| S3Error::Corrupt("the ETag of a part is no MD5".to_owned()))?]);
         }
     }
-    Ok(format!("{}-{}", hex(&md5.finalize()), parts.len()))
+    Ok(format!("{}-{}", sys::hex(&md5.finalize()), parts.len()))
 }
 
 /// ListMultipartUploads.

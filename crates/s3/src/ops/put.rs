@@ -6,7 +6,7 @@ use model::s3 as m;
 use wire::{Body, Cx};
 
 use super::{check_key, check_owner, long, quoted, writer};
-use crate::checksum::{Algorithm, Checksum, Kind, hex};
+use crate::checksum::{Algorithm, Checksum, Kind};
 use crate::conditions;
 use crate::encryption::{self, At, answer_encryption, asked_encryption};
 use crate::error::S3Error;
@@ -44,7 +44,7 @@ impl Declared {
         length: Option<i64>,
     ) -> Result<Self, S3Error> {
         let md5 = content_md5.map(|header| match BASE64.decode(header) {
-            Ok(bytes) if bytes.len() == 16 => Ok(hex(&bytes)),
+            Ok(bytes) if bytes.len() == 16 => Ok(sys::hex(&bytes)),
             _ => Err(S3Error::InvalidDigest),
         });
         let checksum = slots::declared(input)?;

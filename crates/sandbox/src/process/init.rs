@@ -201,6 +201,7 @@ fn start(
     rootfs::add(mounts.into_iter().zip(targets).collect())?;
     let outputs = descriptors.split_off(4);
     rootfs::add_folders(&spec.folders)?;
+    rootfs::add_links(&spec.links)?;
     rootfs::add_scratch(spec.scratch_bytes, ids.program)?;
     if !spec.awaits_rest {
         rootfs::close()?;

@@ -22,10 +22,10 @@ use rustix::mount::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::StepError;
 use crate::process::raw;
 use crate::process::walls::{Wall, stands};
 use crate::protocol::Target;
+use crate::{Link, StepError};
 
 /// Host folders that programs and their libraries come from. Those that are symlinks are copied as symlinks.
 const RUNTIME_FOLDERS: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
@@ -322,6 +322,18 @@ pub(crate) fn add(mounts: Vec<Piece>) -> Result<(), StepError> {
 pub(crate) fn add_folders(folders: &[PathBuf]) -> Result<(), StepError> {
     let root = own_root()?;
     folders.iter().try_for_each(|path| make_folder(&root, path.strip_prefix("/").unwrap_or(path)))
+}
+
+/// Makes symbolic links.
+pub(crate) fn add_links(links: &[Link]) -> Result<(), StepError> {
+    let root = own_root()?;
+    links.iter().try_for_each(|Link { path, to }| {
+        let path = path.strip_prefix("/").unwrap_or(path);
+        if let Some(parent) = path.parent() {
+            make_folder(&root, parent)?;
+        }
+        rustix::fs::symlinkat(to, &root, path).map_err(|error| StepError::new("mount", path.display(), error))
+    })
 }
 
 /// Mounts `/tmp`. Before the program starts, for Landlock's rules name its very inode.

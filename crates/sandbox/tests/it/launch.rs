@@ -1,6 +1,6 @@
 //! Programs of every kind start, see what the spec says and end as they end.
 
-use sandbox::{AddressVariable, Exit, LaunchError, Mount, Spec};
+use sandbox::{AddressVariable, Exit, LaunchError, Link, Mount, Spec};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{eventually, in_containers, is_root, launcher, pyenv, run, sh};
@@ -45,6 +45,22 @@ async fn a_sandbox_that_has_ended_and_is_kept_does_not_keep_the_launcher_from_ot
         kept.push(sandbox);
     }
     assert_eq!(run(&launcher, sh("exit 7")).await.exit, Exit::Code(7));
+}
+
+#[tokio::test]
+async fn links_are_made_also_where_nothing_is_yet() {
+    if !is_root() {
+        return;
+    }
+    let launcher = launcher(0).await;
+    let mut spec = sh("readlink /var/a/link /somewhere; cat /hosts; touch /var/b 2>/dev/null; echo $?");
+    let link = |path: &str, to: &str| Link { path: path.into(), to: to.into() };
+    spec.links = vec![link("/var/a/link", "/opt/x"), link("/somewhere", "/not/there"), link("/hosts", "/etc/hostname")];
+    let outcome = run(&launcher, spec).await;
+    assert_eq!(outcome.stdout, "/opt/x\n/not/there\nsandbox\n1\n", "{outcome:?}");
+    // What is there is not replaced.
+    let taken = Spec { links: vec![link("/etc", "/opt")], ..sh("true") };
+    assert!(matches!(launcher.launch(taken).await, Err(LaunchError::Step(_))));
 }
 
 #[tokio::test]

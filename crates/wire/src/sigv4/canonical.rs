@@ -81,13 +81,13 @@ pub fn canonical_request(
 
 /// The text under the HMAC.
 pub(super) fn string_to_sign(time: &str, scope: &str, canonical_request: &str) -> String {
-    let hash = hex(&Sha256::digest(canonical_request.as_bytes()));
+    let hash = sys::hex(&Sha256::digest(canonical_request.as_bytes()));
     format!("{ALGORITHM}\n{time}\n{scope}\n{hash}")
 }
 
 /// The signature in hex. `scope` is `date/region/service/aws4_request`.
 pub(super) fn signature(secret: &Secret, scope: &str, string_to_sign: &str) -> String {
-    hex(&hmac(&signing_key(secret, scope), string_to_sign.as_bytes()))
+    sys::hex(&hmac(&signing_key(secret, scope), string_to_sign.as_bytes()))
 }
 
 /// The key of one day, region and service.
@@ -106,15 +106,7 @@ pub(super) fn hmac(key: &[u8], data: &[u8]) -> Vec<u8> {
 
 /// SHA-256 of a body in hex.
 pub(super) fn payload_hash(body: &[u8]) -> String {
-    hex(&Sha256::digest(body))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    sys::hex(&Sha256::digest(body))
 }
 
 /// `YYYYMMDDTHHMMSSZ`.

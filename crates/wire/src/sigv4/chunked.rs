@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::SigV4Error;
-use super::canonical::{hex, hmac};
+use super::canonical::hmac;
 use super::error::ErrorStyle;
 use crate::ApiError;
 
@@ -47,7 +47,7 @@ impl ChunkKey {
     /// The signature of what comes next. `algorithm` ends in PAYLOAD or TRAILER.
     fn sign(&self, algorithm: &str, hashes: &str) -> String {
         let text = format!("{algorithm}\n{}\n{}\n{}\n{hashes}", self.time, self.scope, self.previous);
-        hex(&hmac(&self.key, text.as_bytes()))
+        sys::hex(&hmac(&self.key, text.as_bytes()))
     }
 
     fn check(&mut self, algorithm: &str, hashes: &str, given: &str) -> Result<(), ApiError> {
@@ -184,10 +184,10 @@ impl Chunks {
 
     fn end_chunk(&mut self, next: State) -> Result<(), ApiError> {
         let State::Data { signature, .. } = std::mem::replace(&mut self.state, next) else { return Ok(()) };
-        let hash = hex(&std::mem::take(&mut self.hasher).finalize());
+        let hash = sys::hex(&std::mem::take(&mut self.hasher).finalize());
         match &mut self.key {
             Some(key) => {
-                let hashes = format!("{}\n{hash}", hex(&Sha256::digest(b"")));
+                let hashes = format!("{}\n{hash}", sys::hex(&Sha256::digest(b"")));
                 key.check("AWS4-HMAC-SHA256-PAYLOAD", &hashes, &signature.unwrap_or_default())
             }
             None => Ok(()),
@@ -223,7 +223,7 @@ impl Chunks {
         if let (Some(key), true) = (&mut self.key, self.has_trailer) {
             let mut lines: Vec<String> = trailers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
             lines.sort();
-            let hash = hex(&Sha256::digest(lines.concat().as_bytes()));
+            let hash = sys::hex(&Sha256::digest(lines.concat().as_bytes()));
             key.check("AWS4-HMAC-SHA256-TRAILER", &hash, &signature.unwrap_or_default())?;
         }
         Ok(trailers)

@@ -15,7 +15,7 @@ use http::HeaderMap;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::canonical::{PathRule, hex, query_pairs};
+use super::canonical::{PathRule, query_pairs};
 use super::chunked::{ChunkKey, Chunks};
 use super::claim::single;
 use super::{Form, RequestParts, SigV4Error};
@@ -181,7 +181,7 @@ impl PayloadCheck {
             Self::Nothing => Ok(Vec::new()),
             Self::Chunks(chunks) => chunks.finish(),
             Self::Hash { stated, hasher } => {
-                let actual = hex(&hasher.finalize());
+                let actual = sys::hex(&hasher.finalize());
                 let equal: bool = actual.as_bytes().ct_eq(stated.to_ascii_lowercase().as_bytes()).into();
                 if equal {
                     return Ok(Vec::new());

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use subtle::ConstantTimeEq;
 use sys::Timestamp;
 
-use super::canonical::{hex, hmac, parse_amz_date, signing_key};
+use super::canonical::{hmac, parse_amz_date, signing_key};
 use super::{ALGORITHM, Credential, SigV4Error, v2};
 use crate::ApiError;
 use crate::form::Form;
@@ -113,7 +113,7 @@ impl PostClaim {
         }
         let expected = match &self.version {
             Version::Two => v2::signature(&credential.secret, &self.policy),
-            Version::Four { scope } => hex(&hmac(&signing_key(&credential.secret, scope), self.policy.as_bytes())),
+            Version::Four { scope } => sys::hex(&hmac(&signing_key(&credential.secret, scope), self.policy.as_bytes())),
         };
         let equal: bool = expected.as_bytes().ct_eq(self.signature.as_bytes()).into();
         if equal { Ok(()) } else { Err(SigV4Error::Mismatch) }

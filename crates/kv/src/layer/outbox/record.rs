@@ -40,8 +40,7 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn id(self) -> String {
-        let hex: String = self.stamp.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{hex}{:08x}", self.number)
+        format!("{}{:08x}", sys::hex(self.stamp.as_bytes()), self.number)
     }
 }
 

@@ -44,6 +44,7 @@ fn plan() -> LaunchPlan {
     LaunchPlan {
         argv: Vec::new(),
         mounts: vec![(PathBuf::from("/data/runtimes/digest/node"), PathBuf::from("/var/runtime"))],
+        links: Vec::new(),
         environment: Vec::new(),
         protocol: Protocol::Frames,
         generic_argv: None,

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::process::init::Ids;
 use crate::process::namespaces::Mode;
 use crate::process::rootfs;
-use crate::{Mount, Spec, StepError};
+use crate::{Link, Mount, Spec, StepError};
 
 /// What the program that is this process is called inside: the first process of the container.
 pub(in crate::process) const INIT: &str = "/run/sandbox-init";
@@ -119,7 +119,7 @@ impl Bundle {
         Ok(mounts)
     }
 
-    /// Adds the mounts and folders of a spec.
+    /// Adds the mounts, folders and links of a spec.
     fn spec_mounts(&self, spec: &Spec, mut mounts: Vec<Value>) -> Result<Vec<Value>, StepError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(self.folder.join("rootfs"), flags, FileMode::empty())
@@ -133,6 +133,12 @@ impl Bundle {
         for folder in &spec.folders {
             self.refuse_links(folder)?;
             rootfs::make_mount_point(&root, folder.strip_prefix("/").unwrap_or(folder), true)?;
+        }
+        for Link { path, to } in &spec.links {
+            self.refuse_links(path)?;
+            let place = self.folder.join("rootfs").join(path.strip_prefix("/").unwrap_or(path));
+            let made = place.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| symlink(to, &place));
+            made.map_err(|error| StepError::new("mount", path.display(), error))?;
         }
         Ok(mounts)
     }
