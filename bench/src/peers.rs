@@ -101,7 +101,8 @@ pub(crate) async fn run(args: Arguments) -> anyhow::Result<()> {
 async fn measure(sides: &mut [Side], args: &Arguments) {
     let time = Duration::from_secs(args.seconds);
     for side in &mut *sides {
-        side.load(args.connections, Duration::from_secs(2), None).await;
+        // Every connection gets its environment, or thread, or process before anything is counted.
+        side.load(args.connections, Duration::from_secs(3), None).await;
     }
     for _ in 0..args.rounds {
         for side in &mut *sides {

@@ -14,7 +14,7 @@ pub(crate) fn print(name: &str, rows: &[Value], as_json: bool) {
 fn table(row: &Value) -> String {
     let mut lines = vec![row["what"].as_str().unwrap_or_default().to_owned()];
     for (key, value) in row.as_object().into_iter().flatten().filter(|(key, _)| *key != "what") {
-        lines.push(format!("  {key:<52} {}", shown(value)));
+        lines.push(format!("  {key:<58} {}", shown(value)));
     }
     lines.join("\n")
 }

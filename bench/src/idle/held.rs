@@ -222,9 +222,9 @@ fn row(idle: &[Sandbox], language: Language, start: Start, raw: bool) -> Value {
         "PSS of each, p50 MB": percentile(&pss, 0.5),
         "PSS of each, mean MB": mean(&pss),
         "PSS of each, most MB": percentile(&pss, 1.0),
-        "… of it private, mean MB": mean(&private),
-        "… of it its share of what others map too, mean MB": mean(&shared),
-        "… of it the sandbox's own first process, mean MB": mean(&first),
+        "PSS of each, private, mean MB": mean(&private),
+        "PSS of each, share of what others map too, mean MB": mean(&shared),
+        "PSS of each, of it the sandbox's first process, mean MB": mean(&first),
         "charged to the control group, p50 MB": percentile(&charged, 0.5),
         "environments in a GiB, by PSS": 1_024.0 / mean(&pss),
     });

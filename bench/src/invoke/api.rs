@@ -48,7 +48,7 @@ impl Api {
         Ok(Target { address: self.address, host, path: "/".to_owned() })
     }
 
-    /// One operation of Lambda.
+    /// One operation of Lambda; `null` for an answer without a body.
     pub(crate) async fn call(&self, method: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
         let client = Client::builder(TokioExecutor::new()).build_http();
         let body = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
@@ -63,6 +63,6 @@ impl Api {
         let (status, failed) = (answer.status(), answer.headers().contains_key("x-amz-function-error"));
         let body = answer.into_body().collect().await?.to_bytes();
         ensure!(status.is_success() && !failed, "{path}: {status} {}", String::from_utf8_lossy(&body));
-        Ok(serde_json::from_slice(&body)?)
+        if body.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_slice(&body)?) }
     }
 }

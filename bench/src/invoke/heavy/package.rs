@@ -37,6 +37,8 @@ pub(super) struct Package {
     pub(super) folder: tempfile::TempDir,
     pub(super) zip: Vec<u8>,
     pub(super) handler_kib: usize,
+    /// Its text has what ADR 0021 keeps no compiled code of before node 22.
+    pub(super) compiled_anew_before_22: bool,
 }
 
 impl Package {
@@ -107,7 +109,16 @@ impl Package {
         }
         let files: Vec<(&str, &[u8])> =
             files.iter().map(|(name, content)| (name.as_str(), content.as_slice())).collect();
-        Ok(Self { name, title, language, folder, zip: zip(&files)?, handler_kib: handler.len() / 1_024 })
+        let text = String::from_utf8_lossy(handler);
+        Ok(Self {
+            name,
+            title,
+            language,
+            folder,
+            zip: zip(&files)?,
+            handler_kib: handler.len() / 1_024,
+            compiled_anew_before_22: ["import(", "eval(", "Function("].iter().any(|part| text.contains(part)),
+        })
     }
 }
 
