@@ -111,10 +111,12 @@ impl Sandbox {
         let names: Vec<_> = self.pids.iter().map(program).map(|path| path.to_string_lossy().into_owned()).collect();
         let any =
             |part: &str| names.iter().any(|name| name.rsplit('/').next().is_some_and(|file| file.starts_with(part)));
-        match () {
-            () if any("node") => "node",
-            () if any("python") => "python",
-            () => "none",
+        if any("node") {
+            "node"
+        } else if any("python") {
+            "python"
+        } else {
+            "none"
         }
     }
 }

@@ -63,7 +63,7 @@ pub(crate) struct Arguments {
 /// A server of functions under comparison.
 enum Server {
     Tinderbox(Tinderbox),
-    Other(Running),
+    Other(Box<Running>),
 }
 
 /// What was measured of it; the first failure ends its turns and stands in its row.
@@ -128,7 +128,7 @@ impl Side {
         match Running::start(kind, packages, colds).await {
             Ok(running) => {
                 let warm = running.warm();
-                Self::new(kind.name(), kind.is(), Some(Server::Other(running)), Some(warm))
+                Self::new(kind.name(), kind.is(), Some(Server::Other(Box::new(running))), Some(warm))
             }
             Err(error) => {
                 let side = Self::new(kind.name(), kind.is(), None, None);
