@@ -1,17 +1,19 @@
 //! `bench invoke`: warm invocations through a function URL beside the same handler served by bare `node:http`,
-//! and cold starts beside a bare `node -e 0` and `python3 -c 0`. Both sides alternate within one run; only the
+//! and cold starts, also of functions with much to initialise, beside a bare `node -e 0` and `python3 -c pass`. Both sides alternate within one run; only the
 //! ratios mean something on another machine.
 
+pub(crate) mod api;
 mod burst;
 mod cold;
-mod load;
-mod machine;
-mod server;
+mod heavy;
+pub(crate) mod load;
+pub(crate) mod machine;
+pub(crate) mod server;
 mod warm;
 
-use serde_json::json;
-
-pub(crate) use server::zip;
+use crate::packages::Packages;
+use crate::rows;
+pub(crate) use cold::interpreter;
 use server::{BareNode, Language, Tinderbox};
 
 /// Bounds of one run.
@@ -45,6 +47,14 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 0)]
     burst: usize,
 
+    /// Cold starts of each function with much to initialise: the AWS SDK for node (bundled and not), boto3; 0 for none
+    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    heavy: usize,
+
+    /// Folder that keeps what `--heavy` installs from npm and PyPI
+    #[arg(long, default_value = "target/bench-packages", value_name = "FOLDER")]
+    packages: std::path::PathBuf,
+
     /// Prints every cold start, not only its percentiles
     #[arg(long)]
     raw: bool,
@@ -55,12 +65,11 @@ pub(crate) struct Arguments {
 }
 
 /// Runs everything and prints it.
-#[expect(clippy::print_stdout, reason = "the figures are this program's output")]
 pub(crate) async fn run(args: Arguments) -> anyhow::Result<()> {
-    let tinderbox = Tinderbox::start(&args.binary).await?;
+    let tinderbox = Tinderbox::start(&args.binary, &[]).await?;
     let bare = BareNode::start().await?;
+    let mut results = vec![machine::describe(&tinderbox).await?];
     let url = tinderbox.deploy("warm", Language::Node).await?;
-    let mut results = vec![machine::describe().await?];
     if args.rounds > 0 {
         for connections in [1, args.connections] {
             results.push(warm::compare(&url, bare.target(), connections, args.rounds, args.seconds).await?);
@@ -75,18 +84,10 @@ pub(crate) async fn run(args: Arguments) -> anyhow::Result<()> {
             results.push(burst::measure(&tinderbox, language, args.burst).await?);
         }
     }
-    match args.json {
-        true => println!("{}", json!({ "invoke": results })),
-        false => results.iter().for_each(|result| println!("{}", table(result))),
+    if args.heavy > 0 {
+        let packages = Packages::new(&args.packages)?;
+        results.extend(heavy::compare(&args.binary, &packages, args.heavy, args.raw).await?);
     }
+    rows::print("invoke", &results, args.json);
     Ok(())
-}
-
-fn table(result: &serde_json::Value) -> String {
-    let mut lines = vec![result["what"].as_str().unwrap_or_default().to_owned()];
-    for (key, value) in result.as_object().into_iter().flatten().filter(|(key, _)| *key != "what") {
-        let shown = value.as_f64().map_or_else(|| value.to_string(), |number| format!("{number:.3}"));
-        lines.push(format!("  {key:<40} {shown}"));
-    }
-    lines.join("\n")
 }

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use super::load::{Connection, Seen};
-use super::server::{Language, Tinderbox};
+use super::server::{Language, Tinderbox, plain};
 
 /// First invocations of `count` functions beside bare starts of their language, alternating. Every function is a new one, so
 /// that nothing of it can be warm; the server may have started its language ahead, as it does for users.
@@ -53,16 +54,18 @@ pub(crate) async fn compare(
 }
 
 /// The interpreter behind `python3`, which may be a version tool's script that takes longer than Python itself.
-async fn interpreter() -> anyhow::Result<String> {
+pub(crate) async fn interpreter() -> anyhow::Result<String> {
     let ask = "import os, sys; print(os.path.realpath(sys.executable))";
-    let output = tokio::process::Command::new("python3").args(["-c", ask]).output().await?;
+    let output = Command::new("python3").args(["-c", ask]).output().await?;
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's own time")]
-async fn process(program: &str, args: &[&str]) -> anyhow::Result<Duration> {
+pub(super) async fn process(program: &str, args: &[&str]) -> anyhow::Result<Duration> {
+    let mut command = Command::new(program);
+    plain(&mut command).args(args).stdin(Stdio::null());
     let started = Instant::now();
-    let status = tokio::process::Command::new(program).args(args).stdin(Stdio::null()).status().await?;
+    let status = command.status().await?;
     ensure!(status.success(), "{program} ended with {status}");
     Ok(started.elapsed())
 }

@@ -61,17 +61,31 @@ impl Connection {
     }
 
     /// One request; its latency. Any status but 200 is an error.
-    #[expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's own time")]
     pub(crate) async fn get(&mut self) -> anyhow::Result<Duration> {
+        Ok(self.fetch().await?.whole)
+    }
+
+    /// One request. Any status but 200 is an error.
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's own time")]
+    pub(crate) async fn fetch(&mut self) -> anyhow::Result<Answer> {
         let request = Request::get(&self.target.path).header("host", &self.target.host).body(Empty::new())?;
         let started = Instant::now();
         self.sender.ready().await?;
         let answer = self.sender.send_request(request).await?;
-        let status = answer.status();
+        let (first, status) = (started.elapsed(), answer.status());
         let body = answer.into_body().collect().await?.to_bytes();
         ensure!(status == 200, "status {status}: {}", String::from_utf8_lossy(&body));
-        Ok(started.elapsed())
+        Ok(Answer { first, whole: started.elapsed(), body })
     }
+}
+
+/// What came back, and when.
+pub(crate) struct Answer {
+    /// Until the head was there.
+    pub(crate) first: Duration,
+    /// Until all of it was.
+    pub(crate) whole: Duration,
+    pub(crate) body: Bytes,
 }
 
 /// Loads `target` from `connections` connections for `duration`.

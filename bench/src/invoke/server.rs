@@ -5,18 +5,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 
-use anyhow::{Context, ensure};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use bytes::Bytes;
-use http::Request;
-use http_body_util::{BodyExt, Full};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
-use serde_json::{Value, json};
+use anyhow::Context;
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use super::api::Api;
 use super::load::Target;
 
 /// The same handler on both sides: a short text.
@@ -42,67 +36,82 @@ impl Language {
             Self::Python => "python",
         }
     }
+
+    /// The file of a package that has the handler.
+    pub(crate) fn file(self) -> &'static str {
+        match self {
+            Self::Node => "index.js",
+            Self::Python => "index.py",
+        }
+    }
+
+    /// The identifier of the version that PATH has here, so that both sides of a ratio run the same one.
+    pub(crate) async fn runtime(self) -> anyhow::Result<String> {
+        let program = match self {
+            Self::Node => "node",
+            Self::Python => "python3",
+        };
+        let output = Command::new(program).arg("--version").output().await.context(program)?;
+        let text = String::from_utf8(output.stdout)?;
+        // `v20.20.2`, `Python 3.11.7`
+        let mut numbers = text.trim().trim_start_matches(|c: char| !c.is_ascii_digit()).split('.');
+        let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+        Ok(match self {
+            Self::Node => format!("nodejs{major}.x"),
+            Self::Python => format!("python{major}.{minor}"),
+        })
+    }
 }
 
 /// A Tinderbox server on a free port with an empty data folder; both are gone when it is dropped.
 pub(crate) struct Tinderbox {
-    _process: Child,
+    process: Child,
     _data: tempfile::TempDir,
-    address: SocketAddr,
+    api: Api,
 }
 
 impl Tinderbox {
-    /// Starts it. Signatures are not asked for, for only the function URL is measured.
-    pub(crate) async fn start(binary: &Path) -> anyhow::Result<Self> {
+    /// Starts it with these further arguments. Signatures are not asked for, for only functions are measured.
+    pub(crate) async fn start(binary: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
         let mut command = Command::new(binary);
         command.args(["serve", "--listen", "127.0.0.1:0", "--auth", "permissive", "--data"]).arg(data.path());
-        let (process, address) = listening(&mut command).await?;
-        Ok(Self { _process: process, _data: data, address })
+        let (process, address) = listening(command.args(arguments)).await?;
+        Ok(Self { process, _data: data, api: Api { address } })
+    }
+
+    /// Its control plane.
+    pub(crate) fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// The server's process id.
+    pub(crate) fn pid(&self) -> anyhow::Result<u32> {
+        self.process.id().context("the server has ended")
     }
 
     /// Deploys the short handler behind a function URL.
     pub(crate) async fn deploy(&self, name: &str, language: Language) -> anyhow::Result<Target> {
-        match language {
-            Language::Node => self.deploy_source(name, "nodejs20.x", "index.js", NODE_HANDLER).await,
-            Language::Python => self.deploy_source(name, "python3.11", "index.py", PYTHON_HANDLER).await,
-        }
+        let source = match language {
+            Language::Node => NODE_HANDLER,
+            Language::Python => PYTHON_HANDLER,
+        };
+        self.deploy_source(name, language, source).await
     }
 
     /// Deploys a handler that holds its environment for a second.
     pub(crate) async fn deploy_slow(&self, name: &str, language: Language) -> anyhow::Result<Target> {
-        match language {
-            Language::Node => self.deploy_source(name, "nodejs20.x", "index.js", NODE_SLOW).await,
-            Language::Python => self.deploy_source(name, "python3.11", "index.py", PYTHON_SLOW).await,
-        }
+        let source = match language {
+            Language::Node => NODE_SLOW,
+            Language::Python => PYTHON_SLOW,
+        };
+        self.deploy_source(name, language, source).await
     }
 
-    async fn deploy_source(&self, name: &str, runtime: &str, file: &str, source: &str) -> anyhow::Result<Target> {
-        let function = json!({
-            "FunctionName": name,
-            "Runtime": runtime,
-            "Handler": "index.handler",
-            "Role": "arn:aws:iam::000000000000:role/bench",
-            "MemorySize": 512,
-            "Code": { "ZipFile": BASE64.encode(zip(file, source)?) },
-        });
-        self.post("/2015-03-31/functions", &function).await?;
-        let url = self.post(&format!("/2021-10-31/functions/{name}/url"), &json!({ "AuthType": "NONE" })).await?;
-        let url: http::Uri = url["FunctionUrl"].as_str().context("no FunctionUrl")?.parse()?;
-        let host = url.authority().context("a function URL has a host")?.to_string();
-        Ok(Target { address: self.address, host, path: "/".to_owned() })
-    }
-
-    async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        let request = Request::post(format!("http://{}{path}", self.address))
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(body.to_string())))?;
-        let answer = client.request(request).await?;
-        let status = answer.status();
-        let body = answer.into_body().collect().await?.to_bytes();
-        ensure!(status.is_success(), "{path}: {status} {}", String::from_utf8_lossy(&body));
-        Ok(serde_json::from_slice(&body)?)
+    async fn deploy_source(&self, name: &str, language: Language, source: &str) -> anyhow::Result<Target> {
+        let settings = json!({ "Runtime": language.runtime().await?, "MemorySize": 512 });
+        self.api.create(name, settings, &zip(&[(language.file(), source.as_bytes())])?).await?;
+        self.api.url(name).await
     }
 }
 
@@ -124,10 +133,22 @@ impl BareNode {
     }
 }
 
+/// The variables of this shell that change how language runtimes start: `NODE_EXTRA_CA_CERTS` alone makes the start of node
+/// take three times as long, so with it a bare process would be no measure of anything.
+pub(crate) fn runtime_variables() -> Vec<String> {
+    let meant = |name: &String| ["NODE_", "PYTHON", "DENO_", "BUN_"].iter().any(|prefix| name.starts_with(prefix));
+    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(meant).collect()
+}
+
+/// The command without [`runtime_variables`].
+pub(crate) fn plain(command: &mut Command) -> &mut Command {
+    runtime_variables().iter().fold(command, |command, name| command.env_remove(name))
+}
+
 /// Starts a process and waits for its line `listening on http://ADDRESS`.
 async fn listening(command: &mut Command) -> anyhow::Result<(Child, SocketAddr)> {
     let mut process =
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
+        plain(command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
     let mut lines = BufReader::new(process.stdout.take().context("no stdout")?).lines();
     while let Some(line) = lines.next_line().await? {
         if let Some(address) = line.strip_prefix("listening on http://") {
@@ -140,10 +161,12 @@ async fn listening(command: &mut Command) -> anyhow::Result<(Child, SocketAddr)>
     anyhow::bail!("the process ended before it listened")
 }
 
-/// A package of one file.
-pub(crate) fn zip(file: &str, source: &str) -> anyhow::Result<Vec<u8>> {
+/// A package of these files.
+pub(crate) fn zip(files: &[(&str, &[u8])]) -> anyhow::Result<Vec<u8>> {
     let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    writer.start_file(file, zip::write::SimpleFileOptions::default())?;
-    writer.write_all(source.as_bytes())?;
+    for (file, content) in files {
+        writer.start_file(*file, zip::write::SimpleFileOptions::default())?;
+        writer.write_all(content)?;
+    }
     Ok(writer.finish()?.into_inner())
 }

@@ -145,7 +145,7 @@ async fn mapped(peer: &Peer, name: &str, handler: &str, batch: usize) -> anyhow:
     let function = json!({
         "FunctionName": name, "Runtime": "python3.11", "Handler": "index.handler",
         "Role": "arn:aws:iam::000000000000:role/bench", "Timeout": 20,
-        "Code": { "ZipFile": BASE64.encode(crate::invoke::zip("index.py", handler)?) },
+        "Code": { "ZipFile": BASE64.encode(crate::invoke::server::zip(&[("index.py", handler.as_bytes())])?) },
     });
     peer.lambda("POST", "/2015-03-31/functions", &function).await?;
     let arn = peer.sqs("GetQueueAttributes", &json!({ "QueueUrl": url, "AttributeNames": ["QueueArn"] })).await?;

@@ -1,0 +1,139 @@
+//! Cold starts of functions whose own init is the most of it: the AWS SDK for node, boto3.
+//!
+//! The first cold start of a version makes the cache of compiled code that later ones use (ADR 0021), so both are told
+//! apart. Beside them, in turn: a bare start of the language, and the same file loaded by a bare process of it.
+
+mod package;
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+
+use super::cold;
+use super::load::{Connection, Target};
+use super::server::{Language, Tinderbox};
+use crate::packages::Packages;
+use crate::rows::percentile;
+use package::Package;
+
+/// Functions of the same package: each has one first cold start.
+const FUNCTIONS: usize = 5;
+/// An idle environment is let go after the server's shortest time, one second; a function's turn comes later than that.
+const SERVER: [&str; 2] = ["--idle-s", "1"];
+/// Pause before each cold start: what is held ready is there again.
+const PAUSE: Duration = Duration::from_millis(150);
+/// How often a call may find the environment of the last one still there.
+const TRIES: usize = 10;
+
+/// What was measured of one package, in milliseconds.
+struct Figures {
+    package: Package,
+    urls: Vec<Target>,
+    first: Vec<f64>,
+    later: Vec<f64>,
+    bare: Vec<f64>,
+    loaded: Vec<f64>,
+}
+
+/// `count` later cold starts of each package.
+pub(super) async fn compare(binary: &Path, packages: &Packages, count: usize, raw: bool) -> anyhow::Result<Vec<Value>> {
+    let tinderbox = Tinderbox::start(binary, &SERVER).await?;
+    let mut all = Vec::new();
+    for package in Package::all(packages).await? {
+        let mut urls = Vec::new();
+        for n in 0..FUNCTIONS {
+            let name = format!("heavy-{}-{n}", package.name);
+            let settings = json!({ "Runtime": package.language.runtime().await?, "MemorySize": 512, "Timeout": 60 });
+            tinderbox.api().create(&name, settings, &package.zip).await?;
+            urls.push(tinderbox.api().url(&name).await?);
+        }
+        all.push(Figures { package, urls, first: vec![], later: vec![], bare: vec![], loaded: vec![] });
+    }
+    let python = cold::interpreter().await?;
+    for round in 0..FUNCTIONS + count {
+        for figures in &mut all {
+            figures.bare.push(bare(figures.package.language, &python).await?);
+            let latency = cold_call(&figures.urls[round % FUNCTIONS]).await?;
+            if round < FUNCTIONS { &mut figures.first } else { &mut figures.later }.push(latency);
+            figures.loaded.push(loaded(&figures.package, &python).await?);
+        }
+    }
+    Ok(all.iter().map(|figures| figures.row(raw)).collect())
+}
+
+/// A call that is the first of its environment, in milliseconds: the handler answers which of its calls it is.
+async fn cold_call(target: &Target) -> anyhow::Result<f64> {
+    for _ in 0..TRIES {
+        sys::Clock::system().sleep(PAUSE).await;
+        let answer = Connection::open(target).await?.fetch().await?;
+        if answer.body == "call 1" {
+            return Ok(answer.whole.as_secs_f64() * 1e3);
+        }
+        ensure!(
+            answer.body.starts_with(b"call "),
+            "not the handler's answer: {}",
+            String::from_utf8_lossy(&answer.body)
+        );
+        // Longer than an idle environment is kept.
+        sys::Clock::system().sleep(Duration::from_secs(2)).await;
+    }
+    anyhow::bail!("{}: the environment is never let go", target.host)
+}
+
+async fn bare(language: Language, python: &str) -> anyhow::Result<f64> {
+    let took = match language {
+        Language::Node => cold::process("node", &["-e", "0"]).await?,
+        Language::Python => cold::process(python, &["-c", "pass"]).await?,
+    };
+    Ok(took.as_secs_f64() * 1e3)
+}
+
+/// A bare process that loads the function's file, from start to end.
+async fn loaded(package: &Package, python: &str) -> anyhow::Result<f64> {
+    let file = package.folder.path().join(package.language.file());
+    let file = file.to_str().context("the folder's path is no UTF-8")?;
+    let took = match package.language {
+        // Clients hold nothing open, but would not have to.
+        Language::Node => cold::process("node", &["-e", &format!("require('{file}'); process.exit()")]).await?,
+        // It runs the file, and keeps what it has compiled of all others in their `__pycache__`.
+        Language::Python => cold::process(python, &[file]).await?,
+    };
+    Ok(took.as_secs_f64() * 1e3)
+}
+
+impl Figures {
+    fn row(&self, raw: bool) -> Value {
+        let bare = percentile(&self.bare, 0.5);
+        let bare_name = match self.package.language {
+            Language::Node => "node -e 0",
+            Language::Python => "python3 -c pass",
+        };
+        let mut row = json!({
+            "what": format!(
+                "cold {}: call through the function URL beside `{bare_name}`, {} first and {} later cold starts, in turn",
+                self.package.title, self.first.len(), self.later.len()
+            ),
+            "file with the handler, KiB": self.package.handler_kib,
+            "of which before node 22 no compiled code is kept": self.package.compiled_anew_before_22,
+            "package, zipped, KiB": self.package.zip.len() / 1_024,
+            "first of a version (makes the code cache), p50 ms": percentile(&self.first, 0.5),
+            "later of the version, p50 ms": percentile(&self.later, 0.5),
+            "later of the version, p90 ms": percentile(&self.later, 0.9),
+            "later of the version, p99 ms": percentile(&self.later, 0.99),
+            "bare process, p50 ms": bare,
+            "bare process that loads the same file, p50 ms": percentile(&self.loaded, 0.5),
+            "ratio p50 (first / bare process)": percentile(&self.first, 0.5) / bare,
+            "ratio p50 (later / bare process)": percentile(&self.later, 0.5) / bare,
+            "ratio p50 (later / bare that loads the same)": percentile(&self.later, 0.5) / percentile(&self.loaded, 0.5),
+        });
+        if raw {
+            row["first, ms"] = json!(self.first);
+            row["later, ms"] = json!(self.later);
+            row["bare processes, ms"] = json!(self.bare);
+            row["bare processes that load the same, ms"] = json!(self.loaded);
+        }
+        row
+    }
+}
