@@ -19,10 +19,9 @@ CALL_S = 30
 # What a kernel says when something of its own is wrong. A tenant's end by its memory limit ("invoked oom-killer", with a stack) and
 # by a signal ("traps: NAME[…] general protection fault ip:…") are no such thing.
 KERNEL_FAULT = re.compile(
-    r"\bWARNING: |\bBUG: |\bBUG at |\bOops\b|kernel panic|(?<!\] )general protection fault[,:]|blocked for more than|"
-    r"(soft|hard) lockup|rcu.*(stall|self-detected)|KASAN|UBSAN|KCSAN|refcount_t:|list_(add|del) corruption|scheduling while atomic|"
-    r"bad page|unable to handle|page allocation failure",
-    re.IGNORECASE,
+    r"\bWARNING: |\bBUG: |\bBUG at |\bOops\b|Kernel panic|general protection fault[,:]|blocked for more than|(soft|hard) (lockup|LOCKUP)|"
+    r"rcu.*(stall|self-detected)|K[AC]SAN|UBSAN|refcount_t:|list_(add|del) corruption|scheduling while atomic|Bad page|unable to handle|"
+    r"page allocation failure"
 )
 
 

@@ -6,7 +6,8 @@ that only count. What an attack adds to that comes through the kernel or the ser
 nobody is printed too.
 
 Everything stress-ng has (302 stressors in eleven classes, some ten minutes): `TINDERBOX_STRESS=1 pytest tests/e2e/test_hostile_neighbours.py`,
-one class of it with `-k network`. Without that, two stressors for a second each.
+one class of it with `-k network`. Without that, two stressors for a second each. A class that misses only the p99 is an expected failure
+where plain processes in plain control groups make the neighbour miss it too: then it is the kernel's scheduler (docs/threat-model.md).
 """
 
 import itertools
@@ -127,6 +128,8 @@ def kernel_log():
 class Watch:
     """What the neighbour, the server and the host are like before, beside and after the tenants' doing."""
 
+    groups_ratio = None
+
     def __init__(self, server, tenants, caller, kernel_log):
         self.server, (self.tenants, self.mark), self.caller, self.kernel_log = server, tenants, caller, kernel_log
         self.memory_kib = kernel_memory_kib()
@@ -157,20 +160,23 @@ class Watch:
         assert all(answer == [0, ""] for _, answer in answers), answers
         return took
 
-    def quota_alone(self):
+    def groups_alone(self):
         """How much longer the neighbour waits beside plain processes of this host that call each other all the time, in plain control
-        groups with the CPU quota of the tenants, than beside such that only count: what of it is the kernel's own."""
+        groups with the tenants' share of the processors, than beside such that only count: what of it is the kernel's own. Measured once."""
+        if Watch.groups_ratio is not None:
+            return Watch.groups_ratio
         took = {"--switch": [], "--cpu": []}
         for _, stressor in itertools.product(range(4), took):
             with ExitStack() as stack:
-                groups = [stack.enter_context(quota_group()) for _ in range(TENANTS)]
+                groups = [stack.enter_context(cpu_group()) for _ in range(TENANTS)]
                 since = time.monotonic()
                 command = ["stress-ng", stressor, str(PROCESSES), "--timeout", f"{HONEST_S}s"]
                 ran = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=join) for join in groups]
                 assert all(one.wait(30) == 0 for one in ran)
                 took[stressor] += self.caller.took(since, time.monotonic())
-        print("  by the kernel's quota alone:", ", ".join(tell(*part) for part in took.items()))
-        return percentile(took["--switch"], 0.99) / percentile(took["--cpu"], 0.99)
+        print("  by plain control groups alone:", ", ".join(tell(*part) for part in took.items()))
+        Watch.groups_ratio = percentile(took["--switch"], 0.99) / percentile(took["--cpu"], 0.99)
+        return Watch.groups_ratio
 
     def all_is_well(self):
         """The promises but that of time."""
@@ -191,7 +197,7 @@ class Watch:
 
 
 @contextmanager
-def quota_group():
+def cpu_group():
     """A control group that may use one processor; gives what a process does to be in it."""
     of_cpu = Path("/sys/fs/cgroup/cpu")
     folder = (of_cpu if of_cpu.exists() else of_cpu.parent) / unique("stressed")
@@ -251,6 +257,6 @@ def test_h18_a_neighbour_does_not_notice_stressors(watch, of_class):
     watch.all_is_well()
     ratio = percentile(stressed + took, 0.99) / percentile(honest, 0.99)
     print(f"  stressed : honest = {ratio:.2f}")
-    if ratio > P99_RATIO_MAX and (alone_ratio := watch.quota_alone()) > P99_RATIO_MAX:
-        pytest.xfail(f"{ratio:.1f} times, and {alone_ratio:.1f} by this kernel's CPU quota alone, without Tinderbox (docs/threat-model.md)")
+    if ratio > P99_RATIO_MAX and (alone_ratio := watch.groups_alone()) > P99_RATIO_MAX:
+        pytest.xfail(f"{ratio:.1f} times, and {alone_ratio:.1f} beside plain control groups, without Tinderbox (docs/threat-model.md)")
     assert ratio <= P99_RATIO_MAX
