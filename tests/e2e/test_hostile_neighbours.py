@@ -6,7 +6,7 @@ that only count. What an attack adds to that comes through the kernel or the ser
 nobody is printed too.
 
 Everything stress-ng has (302 stressors in eleven classes, some ten minutes): `TINDERBOX_STRESS=1 pytest tests/e2e/test_hostile_neighbours.py`,
-one class of it with `-k network`. Without that, two stressors for a second each. A class that misses only the p99 is an expected failure
+one class of it with `-k class-network`. Without that, two stressors for a second each. A class that misses only the p99 is an expected failure
 where plain processes in plain control groups make the neighbour miss it too: then it is the kernel's scheduler (docs/threat-model.md).
 """
 
@@ -234,7 +234,7 @@ def tell(name, values):
 
 
 @pytest.mark.skipif("TINDERBOX_STRESS" not in os.environ, reason="some ten minutes: set TINDERBOX_STRESS=1")
-@pytest.mark.parametrize("of_class", CLASSES)
+@pytest.mark.parametrize("of_class", CLASSES, ids=[f"class-{one}" for one in CLASSES])
 def test_h18_a_neighbour_does_not_notice_stressors(watch, of_class):
     names = stressors(of_class)
     alone, honest, stressed, answers = watch.beside_nobody(2), [], [], []
