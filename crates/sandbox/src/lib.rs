@@ -61,6 +61,6 @@ pub use probe::{Finding, probe};
 pub use process::launcher_main;
 pub use sandbox::{ProgramEnd, Sandbox, Stop, Timings};
 pub use spec::{
-    AddressVariable, COMPANIONS_MAX, LISTENERS_MAX, MOUNTS_MAX, Mount, Rest, SOCKETS_MAX, SPEC_BYTES_MAX, Spec,
+    AddressVariable, COMPANIONS_MAX, LISTENERS_MAX, MOUNTS_MAX, Mount, Rest, SOCKETS_MAX, SPEC_BYTES_MAX, Spec, Zygote,
 };
 pub use state::State;

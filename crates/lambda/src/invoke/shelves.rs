@@ -212,6 +212,16 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
         taken.flatten()
     }
 
+    /// One of `kind`, if one stands by. That none does tells nothing about how many should.
+    pub(super) fn take_left(&self, kind: &K) -> Option<S> {
+        let key = kind.key()?;
+        let mut shelves = self.shelves.lock();
+        let shelf = shelves.get_mut(&key).filter(|shelf| shelf.ready.iter().any(S::is_alive))?;
+        let taken = shelf.take(self.clock.elapsed());
+        self.wake.notify_one();
+        taken
+    }
+
     /// Puts back what was taken and not used. Returns what has to go for it, or itself where none are held any more.
     #[must_use = "what has to go is let go"]
     pub(super) fn put_back(&self, kind: &K, taken: S) -> Vec<S> {

@@ -115,11 +115,11 @@ impl Layout {
         self.sites.iter().any(|site| site.controller == controller)
     }
 
-    /// Makes the groups of one sandbox.
-    pub(crate) fn create(&self, id: u64) -> io::Result<Group> {
+    /// Makes the groups of one sandbox, or of something else that a sandbox's program needs.
+    pub(crate) fn create(&self, name: &str) -> io::Result<Group> {
         let mut group = Group::none();
         for site in &self.sites {
-            let directory = site.base.join(&self.group).join(format!("s{id}"));
+            let directory = site.base.join(&self.group).join(name);
             if let Err(error) = make_directory(&directory) {
                 group.remove();
                 return Err(error);
@@ -350,6 +350,12 @@ impl Group {
 /// A v1 task that moves itself needs no lock over all processes; moving another waits for a grace period of RCU, some 10 ms.
 pub(crate) fn enter(doors: &[fs::File]) -> io::Result<()> {
     doors.iter().try_for_each(|mut door| io::Write::write_all(&mut door, b"0"))
+}
+
+/// Moves a process of one thread through the doors.
+pub(crate) fn move_into(doors: &[fs::File], pid: Pid) -> io::Result<()> {
+    let pid = pid.as_raw_nonzero().to_string();
+    doors.iter().try_for_each(|mut door| io::Write::write_all(&mut door, pid.as_bytes()))
 }
 
 /// The number after `key` in a file of `key value` lines.

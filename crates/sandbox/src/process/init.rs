@@ -55,7 +55,10 @@ pub(crate) struct Init<'helper> {
 impl Init<'_> {
     /// Runs to the end of the sandbox. Every error is reported to the helper first.
     pub(crate) fn run(self) -> Result<(), StepError> {
-        let Init { control, ids, filter } = self;
+        let Init { control, mut ids, filter } = self;
+        if !stands(Wall::OwnIdOfInit) {
+            ids.init = ids.program;
+        }
         let Some((Order::Build { targets }, mounts)) = self::receive::<Order>(&control)? else { return Ok(()) };
         let pieces = mounts.into_iter().zip(targets).collect();
         let built = build(pieces, ids);
@@ -64,34 +67,84 @@ impl Init<'_> {
         if failed {
             return Ok(());
         }
-        let Some((Order::Run { spec, targets }, descriptors)) = self::receive::<Order>(&control)? else {
+        let Some((Order::Run { spec, targets, from_zygote }, mut descriptors)) = self::receive::<Order>(&control)?
+        else {
             return Ok(());
         };
-        match start(&spec, targets, descriptors, ids, filter) {
-            Err(error) => report(&control, &Report::Running(Err(error)), &[]),
-            Ok(Started { mut programs, held, listeners, sockets }) => {
-                let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
-                let addresses = addresses.map_err(|error| StepError::new("listener", "address", error));
-                let pidfds = programs.pidfds()?;
-                let others = pidfds.iter().chain(&sockets).map(AsFd::as_fd);
-                let descriptors: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).chain(others).collect();
-                report(&control, &Report::Running(addresses), &descriptors)?;
-                drop(descriptors);
-                drop((listeners, sockets));
-                if spec.awaits_rest && !complete(&control, programs.main(), ids.init)? {
-                    return Ok(());
-                }
-                if let Some(held) = held
-                    && !programs.begin(&control, held, &pidfds)?
-                {
-                    return Ok(());
-                }
-                drop(pidfds);
-                let exit = programs.reap(&control)?;
-                report(&control, &Report::Ended(exit), &[])
+        let furnished = furnish(&spec, targets, &mut descriptors, ids, from_zygote);
+        if from_zygote {
+            match make_room(&control, furnished, ids.init)? {
+                Some((furnished, descriptors)) => run(&control, &spec, Ok(furnished), descriptors, ids, filter),
+                None => Ok(()),
             }
+        } else {
+            run(&control, &spec, furnished, descriptors, ids, filter)
         }
     }
+}
+
+/// Starts the programs of a sandbox that has been furnished for them, and stays until they have ended.
+fn run(
+    control: &OwnedFd,
+    spec: &Spec,
+    furnished: Result<Furnished, StepError>,
+    descriptors: Vec<OwnedFd>,
+    ids: Ids,
+    filter: &BpfProgram,
+) -> Result<(), StepError> {
+    let started = furnished
+        .and_then(|furnished| start(spec, &furnished, descriptors, ids, filter).map(|started| (furnished, started)));
+    let (furnished, Started { mut programs, held }) = match started {
+        Ok(started) => started,
+        Err(error) => return report(control, &Report::Running(Err(error)), &[]),
+    };
+    let pidfds = programs.pidfds()?;
+    let Furnished { listeners, sockets, addresses } = furnished;
+    let others = pidfds.iter().chain(&sockets).map(AsFd::as_fd);
+    let descriptors: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).chain(others).collect();
+    report(control, &Report::Running(Ok(addresses)), &descriptors)?;
+    drop(descriptors);
+    drop((listeners, sockets));
+    if spec.awaits_rest && !complete(control, programs.main(), ids.init)? {
+        return Ok(());
+    }
+    if let Some(held) = held
+        && !programs.begin(control, held, &pidfds)?
+    {
+        return Ok(());
+    }
+    drop(pidfds);
+    let exit = programs.reap(control)?;
+    report(control, &Report::Ended(exit), &[])
+}
+
+/// Has a zygote fork the program into this sandbox, and stays until that has its rest and ends. The other way back: there is
+/// none, so the program is to be executed, with these descriptors.
+fn make_room(
+    control: &OwnedFd,
+    furnished: Result<Furnished, StepError>,
+    own: Owner,
+) -> Result<Option<(Furnished, Vec<OwnedFd>)>, StepError> {
+    let rules = if stands(Wall::Landlock) { privileges::landlock_rules() } else { Ok(None) };
+    let (furnished, rules) = match furnished.and_then(|furnished| rules.map(|rules| (furnished, rules))) {
+        Ok(ready) => ready,
+        Err(error) => return report(control, &Report::Furnished(Err(error)), &[]).map(|()| None),
+    };
+    let others = furnished.sockets.iter().chain(&rules).map(AsFd::as_fd);
+    let descriptors: Vec<BorrowedFd<'_>> = furnished.listeners.iter().map(AsFd::as_fd).chain(others).collect();
+    report(control, &Report::Furnished(Ok(furnished.addresses.clone())), &descriptors)?;
+    let (scratch_bytes, targets, descriptors) = match self::receive::<Order>(control)? {
+        Some((Order::Execute, descriptors)) => return Ok(Some((furnished, descriptors))),
+        Some((Order::Complete { scratch_bytes, targets }, descriptors)) => (scratch_bytes, targets, descriptors),
+        _ => return Ok(None),
+    };
+    drop((furnished, rules));
+    if add_rest(control, scratch_bytes, targets, descriptors, own)? {
+        // The program is the helper's child, and this process ends when the helper says so; what else dies here leaves nothing.
+        raw::ignore_children();
+        while self::receive::<Order>(control)?.is_some() {}
+    }
+    Ok(None)
 }
 
 fn build(pieces: Vec<(OwnedFd, Target)>, ids: Ids) -> Result<(), StepError> {
@@ -109,39 +162,42 @@ fn build(pieces: Vec<(OwnedFd, Target)>, ids: Ids) -> Result<(), StepError> {
     rootfs::enter(pieces, ids.program)
 }
 
+/// What [`furnish`] has made.
+struct Furnished {
+    listeners: Vec<TcpListener>,
+    /// Of the listeners.
+    addresses: Vec<SocketAddr>,
+    /// Of this network, for the server.
+    sockets: Vec<OwnedFd>,
+}
+
 /// What [`start`] has started.
 struct Started {
     programs: Programs,
     /// The main program, when it waits for the order to begin.
     held: Option<Held>,
-    listeners: Vec<TcpListener>,
-    /// Of this network, for the server.
-    sockets: Vec<OwnedFd>,
 }
 
-/// Makes what the spec asks for and executes the program, or its companions.
-fn start(
+/// Makes what the spec asks for. Of the descriptors those of the programs are left.
+fn furnish(
     spec: &Spec,
     targets: Vec<Target>,
-    mut descriptors: Vec<OwnedFd>,
+    descriptors: &mut Vec<OwnedFd>,
     ids: Ids,
-    filter: &BpfProgram,
-) -> Result<Started, StepError> {
-    let Ids { init, program, .. } = ids;
-    let init = if stands(Wall::OwnIdOfInit) { init } else { program };
-    let count = spec.companions.len();
+    from_zygote: bool,
+) -> Result<Furnished, StepError> {
+    let own = if from_zygote { 0 } else { 4 + spec.companions.len() };
     let roots = usize::from(spec.root.is_some());
-    if descriptors.len() != 4 + count + roots + targets.len() {
+    if descriptors.len() != own + roots + targets.len() {
         return Err(StepError::new("mount", "descriptors", rustix::io::Errno::BADMSG));
     }
-    let mounts = descriptors.split_off(4 + count + roots);
-    if let Some(image) = descriptors.drain(4 + count..).next() {
+    let mounts = descriptors.split_off(own + roots);
+    if let Some(image) = descriptors.drain(own..).next() {
         rootfs::enter_image(&image)?;
     }
     rootfs::add(mounts.into_iter().zip(targets).collect())?;
-    let outputs = descriptors.split_off(4);
     rootfs::add_folders(&spec.folders)?;
-    rootfs::add_scratch(spec.scratch_bytes, program)?;
+    rootfs::add_scratch(spec.scratch_bytes, ids.program)?;
     if !spec.awaits_rest {
         rootfs::close()?;
     }
@@ -149,6 +205,23 @@ fn start(
     let sockets = sockets(spec.sockets)?;
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>();
     let addresses = addresses.map_err(|error| StepError::new("listener", "address", error))?;
+    Ok(Furnished { listeners, addresses, sockets })
+}
+
+/// Executes the program, or its companions.
+fn start(
+    spec: &Spec,
+    furnished: &Furnished,
+    mut descriptors: Vec<OwnedFd>,
+    ids: Ids,
+    filter: &BpfProgram,
+) -> Result<Started, StepError> {
+    let Ids { init, program, .. } = ids;
+    let (count, addresses) = (spec.companions.len(), &furnished.addresses);
+    if descriptors.len() != 4 + count {
+        return Err(StepError::new("exec", "descriptors", rustix::io::Errno::BADMSG));
+    }
+    let outputs = descriptors.split_off(4);
     let confine = || {
         privileges::limit(spec)?;
         if stands(Wall::Privileges) {
@@ -167,11 +240,11 @@ fn start(
     let mut companions = Vec::with_capacity(count);
     for (path, output) in spec.companions.iter().zip(outputs) {
         let output = [output.as_fd(), output.as_fd()];
-        let prepare = || confine().map(|()| companion_command(spec, path, &addresses));
+        let prepare = || confine().map(|()| companion_command(spec, path, addresses));
         companions.push(fork_held(&output, prepare, filter)?);
     }
     let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
-    let main = fork_held(&descriptors, || confine().map(|()| command(spec, &addresses)), filter)?;
+    let main = fork_held(&descriptors, || confine().map(|()| command(spec, addresses)), filter)?;
     let pids = std::iter::once(&main).chain(&companions).map(Held::pid).collect();
     // What awaits its rest is the platform's own, and pid 1 still needs its privileges.
     if !spec.awaits_rest {
@@ -184,7 +257,7 @@ fn start(
         0 => main.go().map(|()| None)?,
         _ => Some(main),
     };
-    Ok(Started { programs: Programs::new(pids), held, listeners, sockets })
+    Ok(Started { programs: Programs::new(pids), held })
 }
 
 /// Waits for the rest of a spec, adds it to the running sandbox and gives up every privilege. False when there is nothing more to do: the helper
@@ -201,6 +274,17 @@ fn complete(control: &OwnedFd, program: Pid, own: Owner) -> Result<bool, StepErr
     let Some((Order::Complete { scratch_bytes, targets }, descriptors)) = self::receive::<Order>(control)? else {
         return Ok(false);
     };
+    add_rest(control, scratch_bytes, targets, descriptors, own)
+}
+
+/// Adds the rest of a spec and gives up every privilege; false when that went wrong.
+fn add_rest(
+    control: &OwnedFd,
+    scratch_bytes: u64,
+    targets: Vec<Target>,
+    descriptors: Vec<OwnedFd>,
+    own: Owner,
+) -> Result<bool, StepError> {
     let added = rootfs::add(descriptors.into_iter().zip(targets).collect())
         .and_then(|()| rootfs::resize_scratch(scratch_bytes))
         .and_then(|()| rootfs::close())

@@ -319,6 +319,9 @@ pub(crate) fn add_scratch(scratch_bytes: u64, owner: Owner) -> Result<(), StepEr
 
 /// Changes the quota of `/tmp`.
 pub(crate) fn resize_scratch(scratch_bytes: u64) -> Result<(), StepError> {
+    if !stands(Wall::ScratchQuota) {
+        return Ok(());
+    }
     let scratch = fspick(CWD, "/tmp", FsPickFlags::FSPICK_CLOEXEC).map_err(step("pick /tmp"))?;
     for (key, value) in [("size", scratch_bytes.max(4096)), ("nr_inodes", scratch_inodes(scratch_bytes))] {
         fsconfig_set_string(&scratch, key, value.to_string()).map_err(step("configure /tmp"))?;

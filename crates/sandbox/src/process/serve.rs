@@ -8,6 +8,8 @@
 //! When the server's end of the socket closes, for whatever reason, every sandbox is killed, its cgroups are removed and
 //! the helper ends.
 
+mod births;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,14 +18,18 @@ use std::path::PathBuf;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
-use rustix::process::{Signal, WaitOptions};
+use rustix::process::Signal;
 use seccompiler::BpfProgram;
 
+use births::Program;
+
+use crate::process::birth::Birth;
 use crate::process::cgroup::{Controller, Layout};
 use crate::process::memory::Watch;
 use crate::process::namespaces::{self, Mode};
 use crate::process::spawn::{self, Spawned};
 use crate::process::walls::{Wall, stands};
+use crate::process::zygotes::Zygotes;
 use crate::process::{privileges, raw, rootfs, seccomp, tree};
 use crate::protocol::{self, Handle, Order, Reply, Report, Request, Target};
 use crate::spec::Amounts;
@@ -33,10 +39,16 @@ use crate::{Capabilities, Exit, Isolation, LauncherConfig, Mount, Rest, Spec, St
 const SERVER: u64 = u64::MAX;
 /// The number of the memory watch's socket.
 const WATCH: u64 = u64::MAX - 1;
-const TOKENS: u64 = 2;
+const TOKENS: u64 = 4;
 const ENDED: u64 = 1;
+/// The answers of a fork that is to be its program.
+const STATUS: u64 = 2;
+/// The program that came from a zygote.
+const PROGRAM: u64 = 3;
 /// Sandboxes that may wait to be prepared while the launcher is busy with others.
 const PREPARE_BACKLOG_MAX: usize = 8;
+/// How often zygotes that nobody uses are looked for, in seconds.
+const ZYGOTES_LOOK_S: i64 = 60;
 /// Pause before the kernel is asked again to let go of a cgroup.
 const STALE_RETRY_NS: i64 = 20_000_000;
 /// How often the end waits a millisecond for the kernel to let go of a cgroup.
@@ -59,6 +71,8 @@ fn run() -> Result<(), StepError> {
     let null = std::fs::File::open("/dev/null").map_err(|error| StepError::new("launcher", "/dev/null", error))?;
     raw::replace_stdin(null.as_fd()).map_err(|error| StepError::new("launcher", "standard input", error))?;
     rustix::process::chdir("/").map_err(fail("chdir /"))?;
+    // What a zygote's fork leaves behind on its way into a sandbox becomes this process's child.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(fail("subreaper"))?;
     let Some((Request::Start(config), _)) = protocol::receive(&server, RecvFlags::empty()).map_err(fail("start"))?
     else {
         return Ok(());
@@ -91,6 +105,9 @@ struct LauncherProcess {
     watch: Option<Watch>,
     /// Cgroups that the kernel did not let go of at once.
     stale: Vec<crate::process::cgroup::Group>,
+    zygotes: Zygotes,
+    /// How often forks that nobody knows of are still looked for.
+    stray_looks: u32,
 }
 
 struct Live {
@@ -106,6 +123,10 @@ struct Live {
     awaits_rest: bool,
     /// It was killed for using more.
     starved: bool,
+    /// Its program is on its way from a zygote.
+    birth: Option<Box<Birth>>,
+    /// Its program, where that came from a zygote and is this process's child.
+    program: Option<Program>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -159,6 +180,8 @@ impl LauncherProcess {
             to_prepare: VecDeque::new(),
             watch: None,
             stale: Vec::new(),
+            zygotes: Zygotes::new(),
+            stray_looks: 0,
         };
         let tried = if isolated { helper.choose_mode(config.uid_first) } else { Ok(()) };
         match tried.and_then(|()| helper.welcome().map_err(|error| error.to_string())) {
@@ -223,10 +246,11 @@ impl LauncherProcess {
             let mut events = Vec::with_capacity(64);
             let at_once = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
             let soon = rustix::event::Timespec { tv_sec: 0, tv_nsec: STALE_RETRY_NS };
-            let patience = match (self.to_prepare.is_empty(), self.stale.is_empty()) {
+            let later = rustix::event::Timespec { tv_sec: ZYGOTES_LOOK_S, tv_nsec: 0 };
+            let patience = match (self.to_prepare.is_empty(), self.stale.is_empty() && self.stray_looks == 0) {
                 (false, _) => Some(&at_once),
                 (true, false) => Some(&soon),
-                (true, true) => None,
+                (true, true) => (!self.zygotes.are_none()).then_some(&later),
             };
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), patience) {
                 Ok(_) | Err(Errno::INTR) => {}
@@ -249,11 +273,19 @@ impl LauncherProcess {
                         Err(error) => return Err(StepError::new("launcher", "server's socket", error)),
                     },
                     (WATCH, _) => self.starved(),
+                    (births::ZYGOTES.., _) => self.hear_zygote(token),
+                    (_, STATUS) => self.hear_birth(token / TOKENS),
+                    (_, PROGRAM) => self.program_ended(token / TOKENS),
                     (_, ENDED) => self.ended(token / TOKENS),
                     _ => drop(self.heard(token / TOKENS)),
                 }
             }
             self.stale.retain(|group| !group.remove());
+            if self.stray_looks > 0 {
+                self.stray_looks -= 1;
+                self.reap_strays(None);
+            }
+            self.zygotes.end_idle();
         }
     }
 
@@ -264,7 +296,7 @@ impl LauncherProcess {
             Request::Prepare { id } => self.to_prepare.push_back(id),
             Request::Assign { id, spec } => {
                 if let Err(error) = self.assign(id, spec, descriptors) {
-                    self.reply(&Reply::Running { id, result: Err(error) }, &[]);
+                    self.reply(&Reply::Running { id, result: Err(error), from_zygote: false }, &[]);
                     self.kill(id);
                 }
             }
@@ -316,6 +348,8 @@ impl LauncherProcess {
             processes_max: 0,
             awaits_rest: false,
             starved: false,
+            birth: None,
+            program: None,
         };
         self.live.insert(id, live);
         Ok(())
@@ -333,11 +367,19 @@ impl LauncherProcess {
             let sockets = crate::process::init::sockets(spec.sockets)?;
             let others = std::iter::once(&pidfd).chain(&sockets).map(AsFd::as_fd);
             let descriptors: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).chain(others).collect();
-            self.reply(&Reply::Running { id, result: Ok(addresses) }, &descriptors);
+            self.reply(&Reply::Running { id, result: Ok(addresses), from_zygote: false }, &descriptors);
             return Ok(());
         }
-        let live = self.live.get_mut(&id).filter(|live| live.stage == Stage::Prepared);
-        let live = live.ok_or_else(|| StepError::new("assign", "sandbox", Errno::SRCH))?;
+        if !self.live.get(&id).is_some_and(|live| live.stage == Stage::Prepared) {
+            return Err(StepError::new("assign", "sandbox", Errno::SRCH));
+        }
+        let zygote = self.zygote_of(&spec);
+        let live = self.live.get_mut(&id).expect("it was there above");
+        let (birth, descriptors) = match zygote {
+            Some(zygote) => (Some(Box::new(Birth::new(zygote, spec.clone(), descriptors))), Vec::new()),
+            None => (None, descriptors),
+        };
+        live.birth = birth;
         live.spawned.group.limit(spec.amounts()).map_err(|error| StepError::new("cgroup", "limits", error))?;
         let root = spec.root.as_ref().map(|root| rootfs::piece(root, PathBuf::from("/"), false)).transpose()?;
         let root = root.map(|(mount, _)| mount);
@@ -349,8 +391,15 @@ impl LauncherProcess {
         live.processes_max = spec.processes_max;
         live.awaits_rest = spec.awaits_rest;
         let control = live.spawned.control.as_ref().expect("a sandbox has a control socket");
-        protocol::send(control, &Order::Run { spec, targets }, &all, SendFlags::empty())
-            .map_err(|error| StepError::new("assign", "control socket", error))
+        let seed = spec.zygote.is_some().then(|| (spec.clone(), live.slot));
+        let order = Order::Run { spec, targets, from_zygote: live.birth.is_some() };
+        protocol::send(control, &order, &all, SendFlags::empty())
+            .map_err(|error| StepError::new("assign", "control socket", error))?;
+        // Only now: its boot must not hold up this program.
+        if let Some((spec, slot)) = seed {
+            self.start_zygote_for(&spec, slot)?;
+        }
+        Ok(())
     }
 
     /// Has the main program executed that waited for its companions.
@@ -419,11 +468,12 @@ impl LauncherProcess {
                 }
             }
             Report::Built(Err(error)) => self.reply(&Reply::Prepared { id, result: Err(error) }, &[]),
+            Report::Furnished(result) => self.furnished(id, result, descriptors),
             Report::Running(result) => {
                 live.stage = Stage::Running;
                 let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
                 let complete = result.is_ok() && !live.awaits_rest;
-                self.reply(&Reply::Running { id, result }, &descriptors);
+                self.reply(&Reply::Running { id, result, from_zygote: false }, &descriptors);
                 if complete {
                     self.watch_memory(id);
                 }
@@ -452,13 +502,20 @@ impl LauncherProcess {
     fn ended(&mut self, id: u64) {
         // Its last words first.
         while self.heard(id) {}
-        let Some(live) = self.live.remove(&id) else { return };
+        let Some(mut live) = self.live.remove(&id) else { return };
         forget(&self.epoll, &live.spawned.pidfd);
         if let Some(control) = &live.spawned.control {
             forget(&self.epoll, control);
         }
-        let status = rustix::process::waitpid(Some(live.spawned.pid), WaitOptions::empty());
-        let own = status.ok().flatten().map_or(Exit::Signal(9), |(_, status)| crate::process::init::exit_of(status));
+        if let Some(birth) = live.birth.take() {
+            self.give_up(&birth);
+        }
+        if let Some(program) = live.program.take() {
+            forget(&self.epoll, &program.pidfd);
+            // Before pid 1, which the kernel lets end only then.
+            live.exit = live.exit.or(program.reap());
+        }
+        let own = self.wait_for(live.spawned.pid).map_or(Exit::Signal(9), crate::process::init::exit_of);
         // What pid 1 exits with says nothing about the program, unless it is the program.
         let exit = match (live.exit, self.isolation) {
             (Some(exit), _) => exit,
@@ -516,6 +573,7 @@ impl LauncherProcess {
 
     /// Kills everything and removes every trace.
     fn end(&mut self) {
+        self.stale.extend(self.zygotes.end());
         let ids: Vec<u64> = self.live.keys().copied().collect();
         for id in &ids {
             self.kill(*id);

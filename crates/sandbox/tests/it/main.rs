@@ -14,3 +14,4 @@ mod orphans;
 mod plain;
 mod support;
 mod unprivileged;
+mod zygote;
