@@ -79,6 +79,10 @@ pub(crate) fn script(spec: &Spec, mode: Mode, slot: u32, filter: &BpfProgram, ha
     let init = Argument::Descriptor { descriptor: INIT };
     outside.push(Call(libc::SYS_setns, vec![init, number(mode.flags_to_enter())]));
     let mut inside = places(has_rules);
+    // The sandbox's own, and no file of the host's: the lowest free number is the one just closed.
+    inside.push(Call(libc::SYS_close, vec![number(0)]));
+    let null = bytes(b"/dev/null\0");
+    inside.push(Call(libc::SYS_openat, vec![number(libc::AT_FDCWD), null, number(libc::O_RDONLY), number(0)]));
     inside.push(Call(libc::SYS_setsid, Vec::new()));
     inside.extend(limits(spec).map(|(resource, value)| limit(resource, value)));
     let ids = mode.ids(slot);

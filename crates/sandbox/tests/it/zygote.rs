@@ -354,6 +354,28 @@ async fn a_killed_zygote_is_no_harm_to_its_programs_and_another_comes() {
 }
 
 #[tokio::test]
+async fn a_killed_helper_takes_its_zygotes_and_their_programs_with_it() {
+    if !is_root() {
+        return;
+    }
+    let nursery = Nursery::new();
+    let (launcher, helper) = marked_launcher(0, "mark-killed-with-zygotes").await;
+    let sandbox = nursery.born(&launcher, "a").await;
+    let family = || -> Vec<u32> {
+        let marked = nursery.folder.path().to_string_lossy().into_owned();
+        let shows = |pid: &u32| {
+            std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).is_ok_and(|mounts| mounts.contains(&marked))
+        };
+        processes_with("/entry/main.py").into_iter().filter(shows).collect()
+    };
+    assert!(family().len() >= 2, "the control: a zygote and a program, at least: {:?}", family());
+    let pid = rustix::process::Pid::from_raw(helper.cast_signed()).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
+    assert_eq!(sandbox.exited().await, Exit::Signal(9));
+    eventually("all are gone", || family().is_empty()).await;
+}
+
+#[tokio::test]
 #[ignore = "a measurement, not a check"]
 async fn what_a_program_costs() {
     if !is_root() {
