@@ -8,9 +8,9 @@
 //! sees what a sandbox sees (its mount namespace is built by the same code), loads nothing but what the launcher's user shows it,
 //! and has a memory limit of its own.
 //!
-//! What it speaks, over packets of its descriptor 3: `ready` when it has booted; then for each packet that it gets, a [`Script`] as
+//! What it speaks, over packets of its descriptor 3: `ready` when it has booted; then for each packet that it gets, a script (`script.rs`) as
 //! JSON with descriptors, it forks, makes the calls of the first half, forks again, writes the new process's id as `pid N` to the
-//! descriptor at [`script::STATUS`], and the new process makes the calls of the second half, writes `held` there, waits for one byte,
+//! descriptor at `script::STATUS`, and the new process makes the calls of the second half, writes `held` there, waits for one byte,
 //! closes it and goes on as the program. `failed` and a reason says that there will be none.
 
 use std::collections::HashMap;
@@ -133,7 +133,7 @@ impl Zygotes {
 
     /// Those that can fork programs now.
     pub(crate) fn ready(&self) -> Vec<crate::Zygote> {
-        self.all.iter().filter(|one| one.is_ready).map(|one| one.kind.zygote.clone()).collect()
+        self.all.iter().filter(|one| one.is_ready && one.forks < FORKS_MAX).map(|one| one.kind.zygote.clone()).collect()
     }
 
     /// The zygote that can fork the program of `spec` now.
@@ -201,14 +201,18 @@ impl Zygotes {
         protocol::send(&zygote.control, script, descriptors, SendFlags::DONTWAIT)
     }
 
+    /// Nobody wants a birth any more. Where the zygote has not answered, another takes its place.
+    pub(crate) fn given_up(&mut self, serial: u64, is_silent: bool) {
+        if let Some(zygote) = self.find(serial) {
+            zygote.close_one(is_silent);
+        }
+    }
+
     /// A birth is over. After a failed one the zygote is not trusted any more.
     pub(crate) fn over(&mut self, serial: u64, failure: Option<&str>) {
         let Some(zygote) = self.find(serial) else { return };
-        zygote.pending = zygote.pending.saturating_sub(1);
+        zygote.close_one(failure.is_some());
         let argv = zygote.kind.zygote.argv.clone();
-        if failure.is_some() || (zygote.forks >= FORKS_MAX && zygote.pending == 0) {
-            zygote.kill();
-        }
         match failure {
             Some(cause) => self.failed(Some(argv), cause),
             None => drop(self.failures.remove(&argv)),
@@ -333,6 +337,16 @@ impl Zygote {
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
             .map_err(|error| StepError::new("zygote", "pidfd", error))?;
         Ok((pid, pidfd))
+    }
+
+    /// One birth less; ends with the last one.
+    fn close_one(&mut self, is_bad: bool) {
+        self.pending = self.pending.saturating_sub(1);
+        if is_bad || (self.forks >= FORKS_MAX && self.pending == 0) {
+            // Not once more, while it is dying.
+            self.forks = FORKS_MAX;
+            self.kill();
+        }
     }
 
     fn kill(&self) {

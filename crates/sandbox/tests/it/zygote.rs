@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sandbox::{Exit, Launcher, Mount, Rest, Sandbox, Spec, Zygote};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 use crate::support::{Outcome, cgroups_of, eventually, finish, is_root, launcher, marked_launcher, processes_with};
 
@@ -148,7 +148,7 @@ async fn say(sandbox: &mut Sandbox, text: &str) {
 }
 
 fn facts(text: &str) -> BTreeMap<String, String> {
-    // Counters and addresses of this very process, and what differs with the size of its memory.
+    // Counters, sizes and ids of this very process.
     let passing = [
         "Vm",
         "Rss",
@@ -156,6 +156,7 @@ fn facts(text: &str) -> BTreeMap<String, String> {
         "voluntary",
         "nonvoluntary",
         "Pid",
+        "PPid",
         "Tgid",
         "Ngid",
         "NSp",
@@ -163,21 +164,17 @@ fn facts(text: &str) -> BTreeMap<String, String> {
         "NSs",
         "Mems",
         "Cpus",
-        "StackVisible",
         "SigQ",
+        "FDSize",
     ];
     text.lines()
-        .map(|line| line.split_once(['\t', ' ']).unwrap_or((line, "")))
-        .map(|(name, value)| match name {
-            "limit" | "try" => (line_name(name, value), value.to_owned()),
-            _ => (name.to_owned(), value.to_owned()),
+        .map(|line| match line.split_once(['\t', ' ']) {
+            // Several of these: each is a fact of its own.
+            Some(("limit" | "try", _)) | None => (line.to_owned(), String::new()),
+            Some((name, value)) => (name.to_owned(), value.to_owned()),
         })
         .filter(|(name, _)| !passing.iter().any(|start| name.starts_with(start)))
         .collect()
-}
-
-fn line_name(name: &str, value: &str) -> String {
-    format!("{name} {}", value.rsplit_once(['[', ' ']).map_or(value, |(what, _)| what))
 }
 
 #[tokio::test]
@@ -209,7 +206,7 @@ async fn the_end_of_a_program_from_a_zygote_is_told_as_that_of_any_other() {
     }
     let (nursery, launcher) = (Nursery::new(), launcher(1).await);
     let eat = "x = bytearray(200 << 20)\nfor i in range(0, len(x), 4096): x[i] = 1";
-    let orphan = "if os.fork() == 0:\n  if os.fork() == 0: import time; time.sleep(0.1); os._exit(3)\n  os._exit(0)\nimport time; time.sleep(0.3)\n\
+    let orphan = "if os.fork() == 0:\n  if os.fork() == 0: import time; time.sleep(0.1); os._exit(3)\n  os._exit(0)\nimport time; time.sleep(0.3); os.wait()\n\
                   print(len([n for n in os.listdir('/proc') if n.isdigit()]))";
     for (text, exit, out) in [
         ("print('done')", Exit::Code(0), "done\n"),
@@ -292,12 +289,8 @@ async fn a_zygote_makes_way_for_another_and_nothing_is_left_of_either() {
     }
     let nursery = Nursery::new();
     let (launcher, helper) = marked_launcher(0, "mark-zygotes").await;
-    let zygotes = || {
-        processes_with(&format!("{} zygote", "/entry/main.py"))
-            .into_iter()
-            .filter(|pid| parent_of(*pid) == Some(helper))
-            .count()
-    };
+    let zygotes =
+        || processes_with("/entry/main.py zygote").into_iter().filter(|pid| parent_of(*pid) == Some(helper)).count();
     let mut layouts = std::collections::BTreeSet::new();
     let mut executed = 0;
     nursery.born(&launcher, "a").await.kill();
@@ -388,14 +381,14 @@ async fn what_a_program_costs() {
         }
         let spec = Spec { is_urgent: true, ..nursery.spec(brood) };
         let begun = std::time::Instant::now();
-        let mut cpu_us = 0;
+        let mut cpu_s = 0.0;
         for _ in 0..50 {
             let sandbox = launcher.launch(spec.clone()).await.expect("it launches");
             let outcome =
                 work(&nursery, sandbox, "import resource; u = resource.getrusage(0); print(u.ru_utime + u.ru_stime)")
                     .await;
-            cpu_us += (outcome.stdout.trim().parse::<f64>().expect("seconds") * 1e6) as u64;
+            cpu_s += outcome.stdout.trim().parse::<f64>().expect("seconds");
         }
-        println!("{brood:?}: {:?} each, {} us of its own", begun.elapsed() / 50, cpu_us / 50);
+        println!("{brood:?}: {:?} each, {:.2} ms of its own", begun.elapsed() / 50, cpu_s * 1e3 / 50.0);
     }
 }

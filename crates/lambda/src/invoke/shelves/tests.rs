@@ -126,6 +126,22 @@ async fn whoever_takes_wakes_a_task_that_waits_for_something_else() {
 }
 
 #[tokio::test]
+async fn whoever_takes_what_is_left_raises_no_demand_where_nothing_is() {
+    let (shelves, clock) = kept();
+    assert!(shelves.take_left(&plan("kept")).is_none());
+    pass(&clock, Duration::from_secs(1), || ()).await;
+    assert_eq!(shelves.count(), 0, "nobody holds any of it");
+    shelves.hold(&plan("kept"));
+    pass(&clock, Duration::from_secs(1), || ()).await;
+    assert!(shelves.take_left(&plan("kept")).is_some());
+    for _ in 0..20 {
+        assert!(shelves.take_left(&plan("kept")).is_none());
+    }
+    pass(&clock, Duration::from_secs(10), || ()).await;
+    assert_eq!(shelves.count(), 2, "the last one was taken, and no more than that is known");
+}
+
+#[tokio::test]
 async fn all_together_stay_below_the_bound() {
     let (shelves, clock) = kept();
     for name in ["a", "b", "c"] {

@@ -113,6 +113,7 @@ impl LauncherProcess {
     fn cannot_run(&mut self, id: u64, error: StepError) {
         self.reply(&Reply::Running { id, result: Err(error), from_zygote: false }, &[]);
         self.kill(id);
+        self.stray_looks = STRAY_LOOKS;
     }
 
     /// Has the zygote fork the program.
@@ -218,7 +219,9 @@ impl LauncherProcess {
 
     /// A sandbox ends before its program has come.
     pub(super) fn give_up(&mut self, birth: &Birth) {
-        self.zygotes.over(birth.zygote, None);
+        // Whoever launched it may have waited in vain for a zygote that answers no more.
+        let is_silent = birth.status.is_some() && birth.pid.is_none();
+        self.zygotes.given_up(birth.zygote, is_silent);
         self.abandon(birth);
     }
 
