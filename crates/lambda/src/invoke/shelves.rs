@@ -47,6 +47,11 @@ pub(super) trait Kind: Clone {
     /// How many are held ready though nobody asks for long, once one was asked for.
     fn floor(&self) -> usize;
 
+    /// Whether its shelf stays when nobody has wanted anything of it for long: there are not many of this kind.
+    fn is_lasting(&self) -> bool {
+        true
+    }
+
     /// For the operator's log.
     fn description(&self) -> String;
 }
@@ -431,11 +436,12 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
             }
             *period_at = now + PERIOD;
         }
-        for shelf in self.shelves.lock().values_mut() {
+        self.shelves.lock().retain(|_, shelf| {
             shelf.ready.retain(S::is_alive);
             shelf.demand.period(shelf.ready.len());
             shelf.ready.truncate(shelf.demand.target());
-        }
+            shelf.kind.is_lasting() || shelf.making > 0 || shelf.demand.target() > 0
+        });
     }
 }
 

@@ -86,6 +86,10 @@ impl Kind for Stock {
         0
     }
 
+    fn is_lasting(&self) -> bool {
+        self.brood.is_none()
+    }
+
     fn description(&self) -> String {
         self.plan.description.clone()
     }

@@ -131,6 +131,7 @@ mod tests {
         assert!(matches!(birth.hear(), Step::Look(pid) if pid.as_raw_nonzero().get() == 12));
         birth.go().unwrap();
         assert!(matches!(birth.hear(), Step::Wait));
+        theirs.read_exact(&mut [0]).unwrap();
         drop(theirs);
         assert!(matches!(birth.hear(), Step::Runs(_)));
     }

@@ -19,11 +19,12 @@ use crate::process::privileges::{SECURE_BITS, limits};
 use crate::process::rootfs::Owner;
 use crate::process::walls::{Wall, stands};
 
-/// The places of the descriptors beside a script: 0–4 of the program, then these.
-pub(crate) const STATUS: usize = 5;
-pub(crate) const INIT: usize = 6;
+/// The places of the descriptors beside a script: 0–4 of the program, then these. Pid 1 and its root are of the sandbox.
+const STATUS: usize = 5;
+const INIT: usize = 6;
+const ROOT: usize = 7;
 /// The rules of Landlock, and after them the doors of the cgroups.
-pub(crate) const OTHERS: usize = 7;
+const OTHERS: usize = 8;
 /// Kernels know fewer.
 const CAPABILITIES_MAX: c_int = 64;
 
@@ -78,6 +79,9 @@ pub(crate) fn script(spec: &Spec, mode: Mode, slot: u32, filter: &BpfProgram, ha
     let mut outside: Vec<Call> = (first_door..first_door + doors).map(door).collect();
     let init = Argument::Descriptor { descriptor: INIT };
     outside.push(Call(libc::SYS_setns, vec![init, number(mode.flags_to_enter())]));
+    // The root of pid 1, whatever may lie over it in its mount namespace.
+    outside.push(Call(libc::SYS_fchdir, vec![Argument::Descriptor { descriptor: ROOT }]));
+    outside.push(Call(libc::SYS_chroot, vec![bytes(b".\0")]));
     let mut inside = places(has_rules);
     // The sandbox's own, and no file of the host's: the lowest free number is the one just closed.
     inside.push(Call(libc::SYS_close, vec![number(0)]));

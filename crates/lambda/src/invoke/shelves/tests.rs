@@ -33,6 +33,10 @@ impl Kind for Plan {
         usize::from(self.name.starts_with("kept"))
     }
 
+    fn is_lasting(&self) -> bool {
+        !self.name.starts_with("passing")
+    }
+
     fn description(&self) -> String {
         self.name.to_owned()
     }
@@ -139,6 +143,19 @@ async fn whoever_takes_what_is_left_raises_no_demand_where_nothing_is() {
     }
     pass(&clock, Duration::from_secs(10), || ()).await;
     assert_eq!(shelves.count(), 2, "the last one was taken, and no more than that is known");
+}
+
+#[tokio::test]
+async fn shelves_that_do_not_last_are_forgotten_when_nobody_wants_them() {
+    let (shelves, clock) = kept();
+    for name in ["passing", "lasting"] {
+        shelves.take(&plan(name));
+    }
+    pass(&clock, Duration::from_secs(60), || ()).await;
+    assert_eq!(shelves.shelves.lock().len(), 2);
+    pass(&clock, PERIOD * 20, || ()).await;
+    assert_eq!(shelves.shelves.lock().keys().copied().collect::<Vec<_>>(), ["lasting"]);
+    assert_eq!(shelves.count(), 0);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
@@ -125,9 +126,15 @@ impl LauncherProcess {
         ours.set_nonblocking(true).map_err(|error| zygote_failed("status", error))?;
         let null = File::open("/dev/null").map_err(|error| zygote_failed("/dev/null", error))?;
         let doors = live.spawned.group.doors().map_err(|error| StepError::new("cgroup", "open", error))?;
+        let root = rustix::fs::open(
+            format!("/proc/{}/root", live.spawned.pid.as_raw_nonzero()),
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        )
+        .map_err(|error| zygote_failed("root", error))?;
         let script = script(&birth.spec, self.mode, live.slot, &self.filter, !rules.is_empty(), doors.len());
         let own = std::iter::once(null.as_fd()).chain(birth.descriptors());
-        let rest = [theirs.as_fd(), live.spawned.pidfd.as_fd()].into_iter();
+        let rest = [theirs.as_fd(), live.spawned.pidfd.as_fd(), root.as_fd()].into_iter();
         let rest = rest.chain(rules.iter().map(AsFd::as_fd)).chain(doors.iter().map(AsFd::as_fd));
         let descriptors: Vec<BorrowedFd<'_>> = own.chain(rest).collect();
         self.zygotes
