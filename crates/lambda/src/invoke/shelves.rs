@@ -202,7 +202,11 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
         if self.are_closed() {
             return None;
         }
-        let taken = self.with_shelf(kind, kind.floor(), |shelf| shelf.take(self.clock.elapsed()));
+        let taken = self.with_shelf(kind, kind.floor(), |shelf| {
+            // What one takes of memory may have changed.
+            shelf.kind = kind.clone();
+            shelf.take(self.clock.elapsed())
+        });
         self.wake.notify_one();
         taken.flatten()
     }

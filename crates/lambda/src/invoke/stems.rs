@@ -59,11 +59,19 @@ struct Stock {
     plan: LaunchPlan,
     /// The account whose functions alone they are for.
     brood: Option<String>,
+    /// A zygote forks them: they are small.
+    is_forked: bool,
 }
 
 impl Stock {
     fn of(plan: &LaunchPlan, brood: Option<&str>) -> Self {
-        Self { plan: plan.clone(), brood: brood.map(str::to_owned) }
+        Self { plan: plan.clone(), brood: brood.map(str::to_owned), is_forked: false }
+    }
+
+    /// The same, as it is made now.
+    fn now(self, launcher: &Launcher) -> Self {
+        let is_forked = self.zygote().is_some_and(|zygote| launcher.has_zygote(&zygote));
+        Self { is_forked, ..self }
     }
 
     fn zygote(&self) -> Option<Zygote> {
@@ -79,7 +87,7 @@ impl Kind for Stock {
     }
 
     fn memory_mb(&self) -> u32 {
-        if self.brood.is_some() { FORKED_MB } else { STEM_MB }
+        if self.is_forked { FORKED_MB } else { STEM_MB }
     }
 
     fn floor(&self) -> usize {
@@ -151,7 +159,7 @@ impl Stems {
         let shelves = &self.shared.shelves;
         match brood.filter(|_| plan.zygote_argv.is_some()) {
             Some(brood) => {
-                let own = shelves.take(&Stock::of(plan, Some(brood)));
+                let own = shelves.take(&Stock::of(plan, Some(brood)).now(&self.shared.launcher));
                 own.or_else(|| shelves.take_left(&Stock::of(plan, None)))
             }
             None => shelves.take(&Stock::of(plan, None)),
@@ -160,8 +168,8 @@ impl Stems {
 
     /// A stem that is forked now, for somebody who waits; `None` where no zygote can do it, or it went wrong.
     pub(super) async fn forked(&self, plan: &LaunchPlan, brood: Option<&str>) -> Option<Stem> {
-        let stock = Stock::of(plan, brood);
-        if self.shared.closed.is_cancelled() || !self.shared.launcher.has_zygote(&stock.zygote()?) {
+        let stock = Stock::of(plan, brood).now(&self.shared.launcher);
+        if self.shared.closed.is_cancelled() || !stock.is_forked {
             return None;
         }
         let forked = self.shared.clock.timeout(FORK_MAX, self.shared.stand_by(&stock, true)).await;
