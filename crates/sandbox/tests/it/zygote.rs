@@ -261,9 +261,9 @@ async fn l18_siblings_share_their_layout_and_no_chance_and_broods_share_nothing(
     }
     let (nursery, launcher) = (Nursery::new(), launcher(0).await);
     let chance = "import secrets, tempfile\nprint(random.random(), uuid.uuid4(), os.urandom(8).hex(), secrets.token_hex(8), \
-                  tempfile.mktemp(), hashlib.md5(os.urandom(9)).hexdigest())\nprint(hash('x'))\nprint(id(sys))\n\
+                  tempfile.mktemp(), ssl.RAND_bytes(8).hex())\nprint(hash('x'))\nprint(id(sys))\n\
                   print([l for l in open('/proc/self/maps') if 'stack' in l][0].split('-')[0])";
-    let chance = format!("import random, uuid, hashlib, sys\n{chance}");
+    let chance = format!("import random, uuid, ssl, sys\n{chance}");
     let mut seen: BTreeMap<&str, Vec<Vec<String>>> = BTreeMap::new();
     for brood in ["a", "b", "a", "b", "a"] {
         let outcome = work(&nursery, nursery.born(&launcher, brood).await, &chance).await;
