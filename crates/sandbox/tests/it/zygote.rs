@@ -347,6 +347,33 @@ async fn a_killed_zygote_is_no_harm_to_its_programs_and_another_comes() {
 }
 
 #[tokio::test]
+async fn births_that_are_given_up_at_any_moment_leave_nothing() {
+    if !is_root() {
+        return;
+    }
+    let nursery = Nursery::new();
+    let (launcher, helper) = marked_launcher(0, "mark-given-up").await;
+    nursery.born(&launcher, "a").await.kill();
+    let children = || {
+        let text = std::fs::read_to_string(format!("/proc/{helper}/task/{helper}/children")).unwrap_or_default();
+        text.split_whitespace().count()
+    };
+    for round in 0..90 {
+        let launch = launcher.launch(nursery.spec(Some("a")));
+        // A launch takes some 10 ms.
+        let _ = tokio::time::timeout(Duration::from_micros(400 * round), launch).await;
+    }
+    // Those whose zygote went with them come from another.
+    assert_eq!(work(&nursery, nursery.born(&launcher, "a").await, "print('up')").await.stdout, "up\n");
+    eventually("only the watch and a zygote or two are left", || children() <= 3).await;
+    let groups = || {
+        let folders = cgroups_of(helper).into_iter().filter_map(|group| std::fs::read_dir(group).ok());
+        folders.flat_map(Iterator::flatten).filter(|entry| entry.file_name().to_string_lossy().starts_with('s')).count()
+    };
+    eventually("no sandbox has groups", || groups() == 0).await;
+}
+
+#[tokio::test]
 async fn a_killed_helper_takes_its_zygotes_and_their_programs_with_it() {
     if !is_root() {
         return;
