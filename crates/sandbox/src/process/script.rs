@@ -133,6 +133,9 @@ fn places(has_rules: bool) -> Vec<Call> {
     if stands(Wall::ClosedDescriptors) {
         let from = i64::try_from(kept).expect("a handful of descriptors");
         calls.push(Call(libc::SYS_close_range, vec![number(from), number(u32::MAX), number(0)]));
+    } else {
+        // Or its end would never be seen.
+        calls.push(Call(libc::SYS_close, vec![Argument::Descriptor { descriptor: STATUS }]));
     }
     calls
 }
