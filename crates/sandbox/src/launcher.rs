@@ -16,7 +16,7 @@ use crate::pool::{Pool, Prepared};
 use crate::protocol::{self, Reply, Request};
 use crate::sandbox::{Ends, Timings};
 use crate::tree::Tree;
-use crate::{LaunchError, Sandbox, Spec, State};
+use crate::{LaunchError, Sandbox, Spec, State, Zygote};
 
 /// How strongly programs are kept apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -151,6 +151,12 @@ impl Launcher {
         self.shared.pool.ready()
     }
 
+    /// Whether a program of this zygote would be forked now, and not executed. The zygote is started by the first spec that asks
+    /// for it.
+    pub fn has_zygote(&self, zygote: &Zygote) -> bool {
+        self.shared.connection.has_zygote(zygote)
+    }
+
     /// Makes what the pool lacks, in the background.
     fn refill(&self) {
         let shared = Arc::downgrade(&self.shared);
@@ -210,7 +216,8 @@ impl Launcher {
         let running = shared.connection.await_running(tree.id);
         self.assign(tree.id, spec, theirs).await?;
         state.become_(State::Assigned);
-        let (addresses, listeners) = running.await.map_err(|_| LaunchError::LauncherGone)??;
+        let (addresses, listeners, from_zygote) = running.await.map_err(|_| LaunchError::LauncherGone)??;
+        timings.from_zygote = from_zygote;
         state.become_(State::Running);
         timings.assign = shared.clock.elapsed() - begun - timings.wait;
         // Only now: making the next one would keep the helper from starting this one.
@@ -234,7 +241,7 @@ impl Launcher {
         let mut tree = Tree::new(seat.id, connection, isolation, Vec::new(), seat.end, seat.programs);
         let running = shared.connection.await_running(seat.id);
         self.assign(seat.id, spec, theirs).await?;
-        let (addresses, listeners) = running.await.map_err(|_| LaunchError::LauncherGone)??;
+        let (addresses, listeners, _) = running.await.map_err(|_| LaunchError::LauncherGone)??;
         let (handles, files) = seat.prepared.await.map_err(|_| LaunchError::LauncherGone)??;
         tree.hold(handles.into_iter().zip(files).collect());
         timings.assign = shared.clock.elapsed() - begun;

@@ -7,14 +7,16 @@ use sandbox::{Mount, Rest};
 use super::Invoker;
 use super::stems::Stem;
 use super::variables::{LAYERS_ROOT, TASK_ROOT, counts_at_start};
+use crate::FunctionVersion;
 use crate::image::ImageRoot;
 use crate::runtimes::LaunchPlan;
 
 impl Invoker {
-    /// A stem that has become the runtime of a function; `None` when none stands by, or when a variable of the function
-    /// only counts at the start of a process.
+    /// A stem that has become the runtime of a function; `None` when none stands by and none can be forked, or when a variable of
+    /// the function only counts at the start of a process.
     pub(super) async fn assigned_stem(
         &self,
+        function: &FunctionVersion,
         plan: &LaunchPlan,
         variables: &[(String, String)],
         rest: impl FnOnce() -> Rest,
@@ -22,7 +24,13 @@ impl Invoker {
         if plan.generic_argv.is_none() || counts_at_start(plan, variables) {
             return None;
         }
-        let mut stem = self.0.stems.take(plan)?;
+        // Forks of one zygote have an address layout in common: tenants, who are strangers to each other, do not.
+        let brood = (!function.per_tenant).then(|| function.account.to_string());
+        let stems = &self.0.stems;
+        let mut stem = match stems.take(plan, brood.as_deref()) {
+            Some(stem) => stem,
+            None => stems.forked(plan, brood.as_deref()).await?,
+        };
         if let Err(error) = stem.sandbox.complete(rest()).await {
             tracing::warn!(%error, "a runtime that stood by cannot be given its function; another is started");
             return None;

@@ -15,3 +15,4 @@ mod orphans;
 mod plain;
 mod support;
 mod unprivileged;
+mod zygote;

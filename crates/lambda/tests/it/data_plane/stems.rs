@@ -171,3 +171,91 @@ async fn stems_can_be_switched_off_and_functions_run_all_the_same() {
     super::stage::pause(Duration::from_millis(100)).await;
     assert_eq!(stage.invoker.standing_by(), 0);
 }
+
+/// Tells how its process came to be, what it shares with others, and what it must not share.
+const BORN: &str = "
+import os, random, sys, uuid
+def handler(event, context):
+    return {
+        'forked': sys.orig_argv[-1] == 'zygote', 'hash': hash('x'), 'layout': id(sys), 'argv': sys.argv,
+        'random': [random.random(), str(uuid.uuid4()), os.urandom(8).hex()], 'name': context.function_name,
+        'seen': sorted(os.listdir('/var/task')), 'mine': os.environ.get('MINE'), 'parent': os.getppid(), 'status': {
+            name: value.strip() for name, value in (line.split(':', 1) for line in open('/proc/self/status'))
+            if name in ('CapPrm', 'CapEff', 'CapBnd', 'NoNewPrivs', 'Seccomp')
+        },
+    }
+";
+
+/// A new Python function of an account.
+fn born(stage: &Stage, account: &str, count: &mut u32) -> lambda::FunctionVersion {
+    *count += 1;
+    let source = format!("{BORN}# {account} {count}\n");
+    let mut function = stage.function(&newest(stage, "python"), "index.handler", &[("index.py", &source)]);
+    function.environment = EnvironmentVariables([("MINE".to_owned(), format!("{account} {count}"))].into());
+    function.account = wire::AccountId::parse(account).expect("twelve digits");
+    function
+}
+
+/// What a forked environment of a new function of an account answers: the first ones are executed.
+async fn forked(stage: &Stage, account: &str, count: &mut u32) -> serde_json::Value {
+    for _ in 0..300 {
+        let function = born(stage, account, count);
+        let answer = stage.answer(&function, "{}").await;
+        assert_eq!((&answer["name"], &answer["mine"]), (&json!(function.name), &json!(format!("{account} {count}"))));
+        if answer["forked"] == json!(true) {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("no environment of {account} is forked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l12_l18_an_accounts_pythons_are_forks_that_are_contained_and_share_no_chance() {
+    let stage = Stage::new().await;
+    let mut count = 0;
+    let (one, other) = ("000000000000", "111111111111");
+    let mut answers = Vec::new();
+    for account in [one, other, one, other] {
+        answers.push(forked(&stage, account, &mut count).await);
+    }
+    // Nobody has called from here: there is no zygote yet.
+    let executed = stage.answer(&born(&stage, "222222222222", &mut count), "{}").await;
+    assert_eq!(executed["forked"], json!(false));
+    for answer in &answers {
+        assert_eq!((&answer["seen"], &answer["argv"]), (&json!(["index.py"]), &json!(["/var/runtime/generic.py"])));
+        assert_eq!(answer["status"]["Seccomp"], "2");
+        assert_eq!(answer["status"], executed["status"]);
+    }
+    let chance: BTreeSet<String> =
+        answers.iter().flat_map(|answer| answer["random"].as_array().unwrap()).map(ToString::to_string).collect();
+    assert_eq!(chance.len(), 12, "{answers:#?}");
+    for shared in ["hash", "layout"] {
+        assert_eq!(answers[0][shared], answers[2][shared], "siblings: {answers:#?}");
+        assert_ne!(answers[0][shared], answers[1][shared], "two accounts: {answers:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_belongs_to_tenants_is_not_forked() {
+    let stage = Stage::new().await;
+    let mut count = 0;
+    forked(&stage, "000000000000", &mut count).await;
+    let mut function = born(&stage, "000000000000", &mut count);
+    function.per_tenant = true;
+    let mut invocation = stage.invocation(&function, "{}");
+    invocation.tenant_id = Some("t".to_owned());
+    let outcome = stage.invoker.invoke(&std::sync::Arc::new(function), invocation).await.expect("it runs");
+    assert_eq!(json(&outcome)["forked"], json!(false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_the_pool_pythons_are_forked_while_their_callers_wait() {
+    let stage = Stage::new().await;
+    let mut count = 0;
+    forked(&stage, "000000000000", &mut count).await;
+    let functions: Vec<_> = (0..30).map(|_| born(&stage, "000000000000", &mut count)).collect();
+    let answers = futures_util::future::join_all(functions.iter().map(|function| stage.answer(function, "{}"))).await;
+    let forked = answers.iter().filter(|answer| answer["forked"] == json!(true)).count();
+    assert!(forked >= 25, "{forked} of 30");
+}
