@@ -7,7 +7,7 @@ nobody is printed too.
 
 Everything stress-ng has (302 stressors in eleven classes, some ten minutes): `TINDERBOX_STRESS=1 pytest tests/e2e/test_hostile_neighbours.py`,
 one class of it with `-k class-network`. Without that, two stressors for a second each. A class that misses only the p99 is an expected failure
-where plain processes in plain control groups make the neighbour miss it too: then it is the kernel's scheduler (docs/threat-model.md).
+where plain processes in plain control groups make the neighbour miss it too, and by about as much (docs/threat-model.md).
 """
 
 import itertools
@@ -128,7 +128,7 @@ def kernel_log():
 class Watch:
     """What the neighbour, the server and the host are like before, beside and after the tenants' doing."""
 
-    groups_ratio = None
+    groups_p99 = None
 
     def __init__(self, server, tenants, caller, kernel_log):
         self.server, (self.tenants, self.mark), self.caller, self.kernel_log = server, tenants, caller, kernel_log
@@ -161,10 +161,10 @@ class Watch:
         return took
 
     def groups_alone(self):
-        """How much longer the neighbour waits beside plain processes of this host that call each other all the time, in plain control
-        groups with the tenants' share of the processors, than beside such that only count: what of it is the kernel's own. Measured once."""
-        if Watch.groups_ratio is not None:
-            return Watch.groups_ratio
+        """The neighbour's p99 beside plain processes of this host that call each other all the time, in plain control groups with the
+        tenants' share of the processors, and beside such that only count: what of it is the kernel's own. Measured once."""
+        if Watch.groups_p99 is not None:
+            return Watch.groups_p99
         took = {"--switch": [], "--cpu": []}
         for _, stressor in itertools.product(range(4), took):
             with ExitStack() as stack:
@@ -175,8 +175,8 @@ class Watch:
                 assert all(one.wait(30) == 0 for one in ran)
                 took[stressor] += self.caller.took(since, time.monotonic())
         print("  by plain control groups alone:", ", ".join(tell(*part) for part in took.items()))
-        Watch.groups_ratio = percentile(took["--switch"], 0.99) / percentile(took["--cpu"], 0.99)
-        return Watch.groups_ratio
+        Watch.groups_p99 = [percentile(one, 0.99) for one in took.values()]
+        return Watch.groups_p99
 
     def all_is_well(self):
         """The promises but that of time."""
@@ -255,8 +255,10 @@ def test_h18_a_neighbour_does_not_notice_stressors(watch, of_class):
             print(f"    {event['stress'][0]}: {MEANING.get(answer[0], answer[0])}: {' '.join(answer[1].split())[-160:]}")
     assert kinds["done"] * 2 >= len(names), "most of them do what they are for"
     watch.all_is_well()
-    ratio = percentile(stressed + took, 0.99) / percentile(honest, 0.99)
-    print(f"  stressed : honest = {ratio:.2f}")
-    if ratio > P99_RATIO_MAX and (alone_ratio := watch.groups_alone()) > P99_RATIO_MAX:
-        pytest.xfail(f"{ratio:.1f} times, and {alone_ratio:.1f} beside plain control groups, without Tinderbox (docs/threat-model.md)")
-    assert ratio <= P99_RATIO_MAX
+    p99, honest_p99 = (percentile(one, 0.99) for one in (stressed + took, honest))
+    print(f"  stressed : honest = {p99 / honest_p99:.2f}")
+    if p99 > P99_RATIO_MAX * honest_p99:
+        switching, counting = watch.groups_alone()
+        if switching > P99_RATIO_MAX * counting and p99 <= P99_RATIO_MAX * switching:
+            pytest.xfail(f"{p99 / honest_p99:.1f} times; plain control groups without Tinderbox: {switching / counting:.1f} (docs/threat-model.md)")
+    assert p99 <= P99_RATIO_MAX * honest_p99
