@@ -126,7 +126,7 @@ impl Run {
                 }
                 environment
             }
-            Checkout::Cold(right) => match self.cold(right).await {
+            Checkout::Cold(right) => match Box::pin(self.cold(right)).await {
                 Ok(Some(environment)) => environment,
                 Ok(None) => return Err(NoSlot::Again),
                 Err(ColdEnd::Refused(error)) => return Err(refused(opening, error)),
