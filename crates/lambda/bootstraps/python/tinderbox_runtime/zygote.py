@@ -8,11 +8,18 @@ A packet is {"outside": [[number, [argument, ...]], ...], "inside": [...]}: syst
 privilege until the calls have taken that away: nothing of any function is ever loaded here.
 """
 
+import os
+import sys
+
+# The C library decides at its start whether every thread is to have restartable sequences, and ends a program in which that fails
+# later. The filter of a sandbox knows no such call: a program that is executed there does without, and its forks must, too.
+TUNABLES = "GLIBC_TUNABLES"
+if os.environ.pop(TUNABLES, None) is None:
+    os.execve(sys.executable, sys.orig_argv, {**os.environ, TUNABLES: "glibc.pthread.rseq=0"})
+
 import ctypes
 import gc
 import json
-import os
-import sys
 import threading
 import time
 
