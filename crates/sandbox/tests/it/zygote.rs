@@ -39,7 +39,14 @@ for line in open("/proc/self/limits"):
 print("ids", os.getresuid(), os.getresgid(), os.getgroups())
 print("session", os.getsid(0) == os.getpid(), os.getpgid(0) == os.getpid())
 print("cwd", os.getcwd(), "root", sorted(os.listdir("/")))
-print("environ", open("/proc/self/environ").read().replace("\0", " "))
+print("environ", open("/proc/self/environ").read().replace("\0", " ").replace("GLIBC_TUNABLES=glibc.pthread.rseq=0 ", ""))
+print("variables", sorted(os.environ.items()))
+import threading
+done = []
+thread = threading.Thread(target=lambda: done.append(threading.get_native_id() == os.getpid()))
+thread.start()
+thread.join()
+print("threads", done, threading.main_thread().native_id == os.getpid())
 print("cgroup", open("/proc/self/cgroup").read().replace("\n", " "))
 print("mounts", open("/proc/self/mountinfo").read().count("\n"))
 print("umask", os.umask(0o22), "oom", open("/proc/self/oom_score_adj").read())

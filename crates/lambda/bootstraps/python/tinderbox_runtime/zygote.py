@@ -8,11 +8,20 @@ A packet is {"outside": [[number, [argument, ...]], ...], "inside": [...]}: syst
 privilege until the calls have taken that away: nothing of any function is ever loaded here.
 """
 
+import os
+import sys
+
+# The C library decides at its start whether every thread is to have restartable sequences, and ends a program in which that fails
+# later. The filter of a sandbox knows no such call: a program that is executed there does without, and its forks must, too.
+if os.environ.pop("GLIBC_TUNABLES", None) is None:
+    # As it was given: Python itself has added to it by now.
+    with open("/proc/self/environ", "rb") as file:
+        given = [variable.partition(b"=")[::2] for variable in file.read().split(b"\0") if variable]
+    os.execve(sys.executable, sys.orig_argv, {**dict(given), b"GLIBC_TUNABLES": b"glibc.pthread.rseq=0"})
+
 import ctypes
 import gc
 import json
-import os
-import sys
 import threading
 import time
 
