@@ -214,15 +214,9 @@ async fn a_runtime_that_always_ends_before_its_restore_is_awss_error() {
     // Each says that its init is over, and ends without a look at what comes then.
     let node = "require('fs').writeSync(3, Buffer.from([0, 0, 0, 1, 19])); process.exit(7);";
     let python = "import os\nos.write(3, bytes([0, 0, 0, 1, 19]))\nos._exit(7)";
-    let provided = "
-connection = http.client.HTTPConnection(os.environ['AWS_LAMBDA_RUNTIME_API'])
-connection.request('GET', '/2018-06-01/runtime/restore/next')
-os._exit(7)
-";
     for function in [
         stage.function("python3.11", "index.handler", &[("index.py", python)]),
         stage.function("nodejs20.x", "index.handler", &[("index.js", node)]),
-        stage.provided(provided),
     ] {
         let function = published(function);
         for _ in 0..2 {
@@ -373,10 +367,8 @@ async fn inits_that_nobody_waits_for_leave_slots_to_callers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_init_that_waits_for_memory_keeps_no_other_of_its_account_waiting() {
-    // Nobody's time runs out, and nothing is given back by itself.
-    let clock = still_clock();
     let limits = InvokeLimits { memory_budget_mb: 1_024, ..InvokeLimits::default() };
-    let stage = Stage::with(Setting { clock: clock.clone(), limits, ..Setting::default() }).await;
+    let stage = Stage::with(Setting { limits, ..Setting::default() }).await;
     let sized =
         |memory_mb| FunctionVersion { memory_mb, ..published(stage.provided("serve(lambda event, headers: 1)")) };
     let busy = "
